@@ -1,0 +1,27 @@
+//! Signoff: a Kubernetes operator that runs agent workflows from git and stops for people.
+//!
+//! This page is the map. Each room is one folder; a room may use only the rooms named beside it
+//! (`tests/architecture.rs` reads the `use` lines and holds this).
+//!
+//! | Room | What it is for | May use |
+//! |---|---|---|
+//! | [`api`] | the kinds: pure data, rules, printer columns, names, conditions | nothing of ours |
+//! | [`engine`] | decisions: pure and synchronous, no I/O, clock, randomness | `api` |
+//! | [`steps`] | effects: one executor per step kind that touches the world | `api`, `engine` (effect types) |
+//! | [`git`] | fetch, read trees, verify | `api` |
+//! | [`controllers`] | per kind: gather, decide (engine), write, perform | `api`, `engine`, `steps`, `git` |
+//! | [`gateway`] | HTTP: callbacks, sync hooks, health, metrics | `api`, `engine`, `controllers` |
+//! | [`local`] | the embedded control plane of `signoff dev` | `api` |
+//! | [`cli`] | one file per verb; output formats | everything |
+//! | [`telemetry`] | logs | nothing of ours |
+
+pub mod api;
+pub mod cli;
+pub mod controllers;
+pub mod engine;
+pub mod gateway;
+pub mod git;
+#[cfg(feature = "dev")]
+pub mod local;
+pub mod steps;
+pub mod telemetry;
