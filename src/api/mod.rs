@@ -1,1 +1,54 @@
-//! (see lib.rs for the map)
+//! The kinds of `signoff.dev/v1alpha1`: pure data, CEL rules, printer columns, names and conditions.
+//!
+//! Field documentation here is user text: it becomes `kubectl explain`.
+
+pub mod approval;
+pub mod canonical;
+pub mod condition;
+pub mod connection;
+pub mod decision;
+pub mod digest;
+pub mod duration;
+pub mod flow;
+pub mod json;
+pub mod names;
+pub mod reason;
+pub mod release;
+pub mod repository;
+pub mod run;
+pub mod step;
+
+pub use approval::{Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus};
+pub use connection::{Connection, ConnectionKind, ConnectionSpec};
+pub use decision::{Decision, DecisionSpec, DecisionStatus, Verdict};
+pub use digest::Digest;
+pub use duration::Span;
+pub use flow::{Definition, Flow, FlowSpec, FlowStatus};
+pub use json::Json;
+pub use release::{Release, ReleaseSpec, ReleaseStatus};
+pub use repository::{Repository, RepositorySpec, RepositoryStatus};
+pub use run::{Run, RunPhase, RunSpec, RunStatus};
+pub use step::{Step, StepKind};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// API group of every kind.
+pub const GROUP: &str = "signoff.dev";
+/// The one version served so far.
+pub const VERSION: &str = "v1alpha1";
+/// `apiVersion` of every kind.
+pub const API_VERSION: &str = "signoff.dev/v1alpha1";
+
+/// The definitions of all kinds, in the order a reader meets them.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![
+        Repository::crd(),
+        Flow::crd(),
+        Release::crd(),
+        Run::crd(),
+        Approval::crd(),
+        Decision::crd(),
+        Connection::crd(),
+    ]
+}

@@ -1,1 +1,10 @@
-//! (see lib.rs for the map)
+//! Decisions: pure, synchronous, no I/O, clock, randomness or async.
+//!
+//! The heart is [`advance`](advance::advance): `(plan, state, facts, now) → (state', effects, wake_at)`. The state is the run's own
+//! status, so a finished run can be replayed from its record. What the world answered comes in as [`facts`]; what is to be done goes
+//! out as [`effect`]s, for which the executor has no choices left.
+
+pub mod advance;
+pub mod callback_token;
+pub mod effect;
+pub mod facts;

@@ -1,0 +1,124 @@
+//! Conditions per the Kubernetes API conventions: `Ready`, `Reconciling`, `Stalled`; for a Run `Succeeded`.
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+
+/// The object is as its spec says.
+pub const READY: &str = "Ready";
+/// Work towards the spec is under way (kstatus).
+pub const RECONCILING: &str = "Reconciling";
+/// Nothing will change until a user acts (kstatus).
+pub const STALLED: &str = "Stalled";
+/// A run ended well (`True`), ended otherwise (`False`), or goes on (`Unknown`).
+pub const SUCCEEDED: &str = "Succeeded";
+
+/// Longest message stored in a condition; a longer one is cut at a character boundary.
+pub const MAX_MESSAGE: usize = 1_024;
+
+/// A condition's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// Not known yet.
+    Unknown,
+}
+
+impl Truth {
+    /// As the API spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// Sets a condition, keeping its transition time unless its status changes.
+pub fn set(
+    conditions: &mut Vec<Condition>,
+    type_: &str,
+    truth: Truth,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let message: String = match message.char_indices().nth(MAX_MESSAGE) {
+        Some((end, _)) => message[..end].to_owned(),
+        None => message.to_owned(),
+    };
+    let mut next = Condition {
+        type_: type_.to_owned(),
+        status: truth.as_str().to_owned(),
+        reason: reason.to_owned(),
+        message,
+        observed_generation: generation,
+        last_transition_time: Time(now),
+    };
+    match conditions.iter_mut().find(|c| c.type_ == type_) {
+        Some(current) => {
+            if current.status == next.status {
+                next.last_transition_time = current.last_transition_time.clone();
+            }
+            *current = next;
+        }
+        None => conditions.push(next),
+    }
+}
+
+/// Removes a condition that no longer applies, as `Reconciling` and `Stalled` are when they are over.
+pub fn clear(conditions: &mut Vec<Condition>, type_: &str) {
+    conditions.retain(|c| c.type_ != type_);
+}
+
+/// The condition of this type.
+pub fn get<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|c| c.type_ == type_)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_transition_time_while_the_status_stays() {
+        let (t1, t2) = (
+            Timestamp::from_second(1).unwrap(),
+            Timestamp::from_second(2).unwrap(),
+        );
+        let mut list = vec![];
+        set(&mut list, READY, Truth::False, "Busy", "one", Some(1), t1);
+        set(&mut list, READY, Truth::False, "Busy", "two", Some(2), t2);
+        assert_eq!(
+            (
+                list.len(),
+                list[0].last_transition_time.0,
+                list[0].message.as_str()
+            ),
+            (1, t1, "two")
+        );
+        set(&mut list, READY, Truth::True, "Done", "", Some(2), t2);
+        assert_eq!(list[0].last_transition_time.0, t2);
+    }
+
+    #[test]
+    fn cuts_a_long_message_at_a_character() {
+        let mut list = vec![];
+        set(
+            &mut list,
+            READY,
+            Truth::True,
+            "Done",
+            &"é".repeat(5_000),
+            None,
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(list[0].message.chars().count(), MAX_MESSAGE);
+    }
+}

@@ -1,0 +1,115 @@
+//! Connection: where a step or a Repository connects, and which Secret it uses.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where a step or a Repository connects and which Secret it uses. The Secret lies in the Connection's namespace and is read at the
+/// moment of the call.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "signoff.dev",
+    version = "v1alpha1",
+    kind = "Connection",
+    plural = "connections",
+    shortname = "conn",
+    category = "signoff",
+    namespaced,
+    derive = "PartialEq",
+    doc = "Where a step or a Repository connects, and which Secret it uses.",
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.http.baseUrl"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionSpec {
+    /// What is connected to; exactly one.
+    #[serde(flatten)]
+    pub kind: ConnectionKind,
+}
+
+/// What a Connection connects to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ConnectionKind {
+    /// An HTTP API.
+    Http(HttpConnection),
+    /// A git remote.
+    Git(GitConnection),
+}
+
+/// An HTTP API: its base address and how to authenticate.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpConnection {
+    /// Address that a step's `path` is appended to, http or https, without query or fragment.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
+    pub base_url: String,
+    /// How requests authenticate. Without it they carry no credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<HttpAuth>,
+}
+
+/// How an HTTP request authenticates; exactly one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum HttpAuth {
+    /// `Authorization: Bearer <token>`.
+    Bearer(SecretKeyRef),
+    /// HTTP basic authentication.
+    Basic(BasicAuth),
+    /// A header with the secret as its value, such as `X-Api-Key`.
+    Header(HeaderAuth),
+}
+
+/// User name and password for HTTP basic authentication.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BasicAuth {
+    /// User name.
+    #[schemars(length(min = 1, max = 256))]
+    pub username: String,
+    /// Where the password lies.
+    pub password: SecretKeyRef,
+}
+
+/// A header whose value is a secret.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderAuth {
+    /// Name of the header.
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"))]
+    pub name: String,
+    /// Where the value lies.
+    pub value: SecretKeyRef,
+}
+
+/// One key of a Secret in the same namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in the Secret's `data`.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// Credentials for a git remote; which of them is used follows from the scheme of the Repository's url.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GitConnection {
+    /// User name for http(s) and ssh. Defaults to `git`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub username: Option<String>,
+    /// Password or access token for http(s).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<SecretKeyRef>,
+    /// Private key in OpenSSH or PEM format for ssh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<SecretKeyRef>,
+    /// `known_hosts` lines for ssh; without a matching line the host is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_hosts: Option<SecretKeyRef>,
+}

@@ -1,0 +1,93 @@
+//! Release: the immutable snapshot of a flow that runs are pinned to.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, flow::Definition};
+
+/// An immutable snapshot of a flow with its digest and where it came from.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "signoff.dev",
+    version = "v1alpha1",
+    kind = "Release",
+    plural = "releases",
+    shortname = "rel",
+    category = "signoff",
+    namespaced,
+    status = "ReleaseStatus",
+    derive = "PartialEq",
+    doc = "An immutable snapshot of a flow, with its digest and where it came from.",
+    selectable = ".spec.flow",
+    validation = Rule::new("self.spec == oldSelf.spec").message("a release never changes"),
+    printcolumn(name = "Flow", type_ = "string", json_path = ".spec.flow"),
+    printcolumn(name = "Commit", type_ = "string", json_path = ".spec.source.commit"),
+    printcolumn(name = "Channel", type_ = "string", json_path = ".status.channel"),
+    printcolumn(name = "Digest", type_ = "string", json_path = ".spec.digest", priority = 1),
+    printcolumn(name = "Author", type_ = "string", json_path = ".spec.source.author", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseSpec {
+    /// Name of the flow.
+    #[schemars(length(min = 1, max = 52))]
+    pub flow: String,
+    /// The definition as it was when the release was cut.
+    pub definition: Definition,
+    /// Digest of the definition's canonical JSON.
+    pub digest: Digest,
+    /// Where the content came from.
+    pub source: ReleaseSource,
+}
+
+/// Where a release's content came from: a commit, or a flow applied directly.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseSource {
+    /// Name of the Repository, when it came from git.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub repository: Option<String>,
+    /// The ref it was read at.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub git_ref: Option<String>,
+    /// The commit it was read at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub commit: Option<String>,
+    /// The file in that commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub path: Option<String>,
+    /// Who wrote the commit, as the commit says; a claim, not a proof.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub author: Option<String>,
+    /// First line of the commit message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub message: Option<String>,
+    /// Field manager that last applied the flow, when it did not come from git.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub applied_by: Option<String>,
+    /// Generation of the flow, when it did not come from git.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+}
+
+/// How a release stands.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseStatus {
+    /// `live`, `draft`, or empty when it is neither any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub channel: Option<String>,
+    /// Ready (the digest is right), Stalled (it is not: the release is forged or was written by something else).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,147 @@
+//! Repository: a git remote that holds flows.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::{Span, connection::SecretKeyRef, flow::Promotion};
+
+/// A git remote that holds flows: its draft and live refs and where the flows lie in it.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "signoff.dev",
+    version = "v1alpha1",
+    kind = "Repository",
+    plural = "repositories",
+    shortname = "repo",
+    category = "signoff",
+    namespaced,
+    status = "RepositoryStatus",
+    derive = "PartialEq",
+    doc = "A git remote that holds flows: a push to its draft ref cuts releases, a push to its live ref promotes them.",
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url"),
+    printcolumn(name = "Draft", type_ = "string", json_path = ".status.draft.short"),
+    printcolumn(name = "Live", type_ = "string", json_path = ".status.live.short"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositorySpec {
+    /// Address of the remote: `https://`, `http://`, `ssh://`, or `git@host:path`; `file://` only where the operator allows it.
+    #[schemars(length(min = 1, max = 2048))]
+    pub url: String,
+    /// Name of a `git` Connection in this namespace with the credentials. Without it the remote is read anonymously.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub connection: Option<String>,
+    /// How often to look for changes nobody told about, at least 1s. Defaults to 1m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Span>,
+    /// Where drafts come from: a push here updates flows and cuts releases.
+    pub draft: GitRef,
+    /// What is live: a push or a merged pull request here promotes. Without it, promote with `spec.live` of a Flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<GitRef>,
+    /// Folder in the repository that is read, with its sub-folders. Defaults to the whole repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub path: Option<String>,
+    /// A gate every promotion of this repository's flows must pass, beside the flow's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Promotion>,
+    /// The push webhook of the forge. Without it only the interval and the annotation `signoff.dev/requestedAt` start a sync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<PushWebhook>,
+    /// Stop syncing. What was applied stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+/// A ref of a git remote.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GitRef {
+    /// Branch name such as `main`, or a full ref such as `refs/tags/v1`.
+    #[serde(rename = "ref")]
+    #[schemars(length(min = 1, max = 255))]
+    pub name: String,
+}
+
+/// How a forge proves that a push webhook is its own.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PushWebhook {
+    /// The secret shared with the forge.
+    pub secret_ref: SecretKeyRef,
+}
+
+/// What a Repository last saw.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositoryStatus {
+    /// Generation of the spec this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Value of the annotation `signoff.dev/requestedAt` that was last acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub last_handled_request: Option<String>,
+    /// Commit of the draft ref that was last read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<SyncedCommit>,
+    /// Commit of the live ref that was last read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<SyncedCommit>,
+    /// Flows applied from the draft ref, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2000), inner(length(max = 253)))]
+    pub flows: Vec<String>,
+    /// Files that could not be used, each with the place and the reason; the first 50.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub problems: Vec<FileProblem>,
+    /// Ready, Reconciling, Stalled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub conditions: Vec<Condition>,
+}
+
+/// A commit that was read.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncedCommit {
+    /// Object id of the commit, hexadecimal.
+    #[schemars(length(max = 64))]
+    pub commit: String,
+    /// Its first ten digits.
+    #[schemars(length(max = 10))]
+    pub short: String,
+}
+
+/// One file that could not be used.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileProblem {
+    /// Path in the repository.
+    #[schemars(length(max = 1024))]
+    pub path: String,
+    /// Line, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<i64>,
+    /// Column, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<i64>,
+    /// What is wrong.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}
