@@ -84,7 +84,7 @@ pub struct RunSpec {
     pub suspend: Option<bool>,
 }
 
-/// Which release a run takes.
+/// Which release to take: the live one or the newest draft. Defaults to `live`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Channel {

@@ -55,7 +55,8 @@ pub enum StepKind {
     Notify(Box<NotifyStep>),
 }
 
-/// Whether an effect may be repeated.
+/// Whether an effect may be repeated when its outcome is unknown after a crash. Defaults to `AtLeastOnce`, with the same
+/// `Idempotency-Key` each time. With `AtMostOnce` a person is asked instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Delivery {
     /// Repeat under the same `Idempotency-Key` until the outcome is known.
