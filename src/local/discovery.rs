@@ -1,0 +1,1 @@
+//! Discovery documents: `/api`, `/apis`, their legacy lists and the aggregated form.

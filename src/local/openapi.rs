@@ -1,0 +1,1 @@
+//! `OpenAPI` documents, v3 per group and a minimal v2.

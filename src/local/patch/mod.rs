@@ -1,0 +1,1 @@
+//! The patch formats: JSON Patch, JSON Merge Patch and strategic merge.
