@@ -1,0 +1,101 @@
+//! What every controller shares: the client, the clock, and a way to tell people about transitions.
+
+use std::{fmt, sync::Arc};
+
+use k8s_openapi::{NamespaceResourceScope, jiff::Timestamp};
+use kube::{
+    Api, Client, Resource,
+    runtime::events::{EventType, Recorder},
+};
+
+use super::event;
+
+/// Reads the time. The default reads the system clock; a test may stand still.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// The system's clock: the one place that reads it for the controllers.
+    pub fn system() -> Self {
+        Self(Arc::new(Timestamp::now))
+    }
+
+    /// A clock that reads the time from a function.
+    pub fn from_fn(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// What it reads.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// What every controller shares.
+#[derive(Clone)]
+pub struct Context {
+    client: Client,
+    clock: Clock,
+    recorder: Recorder,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// A context over a client, with the time from `clock`.
+    pub fn new(client: Client, clock: Clock) -> Self {
+        let recorder = Recorder::new(client.clone(), event::reporter());
+        Self {
+            client,
+            clock,
+            recorder,
+        }
+    }
+
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The time now, by this process's clock. Deadlines of people follow the API server's clock instead.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// All objects of a kind, whatever their namespace.
+    pub fn all<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::all(self.client.clone())
+    }
+
+    /// The objects of a kind in one namespace.
+    pub fn namespaced<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Tells people about a transition of an object. Losing an event loses no state, so a failure is only logged.
+    pub async fn event<K>(&self, object: &K, type_: EventType, reason: &str, note: &str)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let event = event::event(type_, reason, note);
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            tracing::warn!(reason, error = %super::error_chain(&error), "an event could not be written");
+        }
+    }
+}

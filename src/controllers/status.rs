@@ -1,0 +1,168 @@
+//! Status writes that a stale writer cannot make, and the conditions every kind has.
+
+use std::fmt::Debug;
+
+use json_patch::{AddOperation, Patch as Operations, PatchOperation, TestOperation, jsonptr::PointerBuf};
+use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use kube::{
+    Resource, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::context::Context;
+use crate::api::{
+    condition::{self, Truth},
+    names,
+};
+
+/// Writes an object's status whole, if the object is still as it was read. Gives the object as the API server acknowledged it.
+///
+/// # Errors
+/// When the API server refuses or does not answer; [`is_stale`] tells whether somebody else wrote the object meanwhile.
+pub async fn patch_status<K, S>(context: &Context, object: &K, status: &S) -> Result<K, kube::Error>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    S: Serialize + ?Sized,
+{
+    let status = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
+    let version = object.resource_version().unwrap_or_default();
+    let operations = Operations(vec![
+        PatchOperation::Test(TestOperation {
+            path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
+            value: Value::String(version),
+        }),
+        PatchOperation::Add(AddOperation {
+            path: PointerBuf::from_tokens(["status"]),
+            value: status,
+        }),
+    ]);
+    let api = context.namespaced::<K>(&object.namespace().unwrap_or_default());
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    api.patch_status(&object.name_any(), &params, &Patch::<()>::Json(operations))
+        .await
+}
+
+/// Whether a write was refused because the object had changed: a failed `test` (422) or a conflict (409).
+/// The watch will bring the newer object, so there is nothing to report.
+pub fn is_stale(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => {
+            // a schema violation is 422 as well, but lists its causes
+            let causes = status
+                .details
+                .as_ref()
+                .is_some_and(|details| !details.causes.is_empty());
+            status.code == 409 || (status.code == 422 && !causes)
+        }
+        _ => false,
+    }
+}
+
+/// Whether an object was not there.
+pub fn is_missing(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// How an object stands, as `Ready`, `Reconciling` and `Stalled` (kstatus) tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is as its spec says.
+    Ready,
+    /// Work goes on, or is tried again by itself.
+    Reconciling,
+    /// Nothing will change until a user acts.
+    Stalled,
+}
+
+/// Sets the three conditions from one standing; those that do not apply are removed, as kstatus wants them.
+pub fn stand(
+    conditions: &mut Vec<Condition>,
+    standing: Standing,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let ready = if standing == Standing::Ready {
+        Truth::True
+    } else {
+        Truth::False
+    };
+    condition::set(
+        conditions,
+        condition::READY,
+        ready,
+        reason,
+        message,
+        generation,
+        now,
+    );
+    for (type_, of) in [
+        (condition::RECONCILING, Standing::Reconciling),
+        (condition::STALLED, Standing::Stalled),
+    ] {
+        if standing == of {
+            condition::set(conditions, type_, Truth::True, reason, message, generation, now);
+        } else {
+            condition::clear(conditions, type_);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_conditions_that_apply_are_there() {
+        let mut conditions = vec![];
+        let now = Timestamp::UNIX_EPOCH;
+        stand(
+            &mut conditions,
+            Standing::Stalled,
+            "InvalidDefinition",
+            "no step",
+            Some(3),
+            now,
+        );
+        let types: Vec<_> = conditions
+            .iter()
+            .map(|c| (c.type_.as_str(), c.status.as_str()))
+            .collect();
+        assert_eq!(types, [("Ready", "False"), ("Stalled", "True")]);
+        stand(&mut conditions, Standing::Ready, "Released", "", Some(4), now);
+        let types: Vec<_> = conditions
+            .iter()
+            .map(|c| (c.type_.as_str(), c.observed_generation))
+            .collect();
+        assert_eq!(types, [("Ready", Some(4))]);
+    }
+
+    #[test]
+    fn a_repeated_standing_changes_nothing() {
+        let mut conditions = vec![];
+        stand(
+            &mut conditions,
+            Standing::Ready,
+            "Released",
+            "",
+            Some(4),
+            Timestamp::UNIX_EPOCH,
+        );
+        let before = conditions.clone();
+        stand(
+            &mut conditions,
+            Standing::Ready,
+            "Released",
+            "",
+            Some(4),
+            Timestamp::from_second(9).unwrap(),
+        );
+        assert_eq!(conditions, before);
+    }
+}
