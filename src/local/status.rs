@@ -104,6 +104,20 @@ impl ApiError {
         error
     }
 
+    /// 422: the options of a request (such as `PatchOptions`) are wrong.
+    pub fn invalid_options(options: &str, causes: Vec<StatusCause>) -> Self {
+        let list: Vec<String> = causes
+            .iter()
+            .map(|c| format!("{}: {}", c.field, c.message))
+            .collect();
+        let message = format!("{options}.meta.k8s.io \"\" is invalid: {}", list.join(", "));
+        let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, reason::INVALID, message);
+        let mut about = details("meta.k8s.io", options, "");
+        about.causes = causes;
+        error.0.details = Some(about);
+        error
+    }
+
     /// 403: refused, and why. `name` may be empty.
     pub fn forbidden(kind: &ResourceKind, name: &str, why: &str) -> Self {
         let what = kind.qualified();
@@ -143,6 +157,14 @@ impl ApiError {
         )
     }
 
+    /// 406: no media type that the client accepts can be served.
+    pub fn not_acceptable() -> Self {
+        let message = "only the following media types are accepted: application/json, \
+                       application/json;as=Table;v=v1;g=meta.k8s.io, \
+                       application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
+    }
+
     /// 405: the verb does not exist on this resource.
     pub fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
@@ -153,6 +175,18 @@ impl ApiError {
     pub fn too_large(limit: usize) -> Self {
         let message = format!("Request entity too large: limit is {limit}");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+    }
+
+    /// 504: the revision asked for is not reached yet.
+    pub fn future_revision(asked: u64, current: u64) -> Self {
+        let message = format!("Too large resource version: {asked}, current: {current}");
+        Self::timeout(&message)
+            .with_causes(vec![cause(
+                "ResourceVersionTooLarge",
+                "",
+                "Too large resource version",
+            )])
+            .with_retry_after(1)
     }
 
     /// 504: the server could not answer in time, and why.
@@ -173,6 +207,25 @@ impl ApiError {
     /// 503: the server is stopping.
     pub fn unavailable(message: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+    }
+
+    /// The client may try again after this many seconds.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u32) -> Self {
+        self.0
+            .details
+            .get_or_insert_with(|| details("", "", ""))
+            .retry_after_seconds = seconds;
+        self
+    }
+
+    /// Seconds after which to try again, where that helps.
+    pub fn retry_after(&self) -> Option<u32> {
+        self.0
+            .details
+            .as_ref()
+            .map(|d| d.retry_after_seconds)
+            .filter(|seconds| *seconds > 0)
     }
 
     /// HTTP status code.

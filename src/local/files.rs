@@ -1,0 +1,18 @@
+//! Files that hold secrets: written whole or not at all, readable by their owner only.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+
+/// Replaces a file: the new content is on disk before the old one goes.
+pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let next = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file: File = options.open(&next)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&next, path)
+}

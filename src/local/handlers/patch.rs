@@ -1,0 +1,94 @@
+//! Patch, by content type.
+
+use http::{Response, StatusCode};
+use serde_json::Value;
+
+use super::body::{self, Body};
+use super::query::WriteOptions;
+use super::update::{ATTEMPTS, same_uid};
+use super::{Call, objects};
+use crate::local::shim::patch::{PatchError, json_patch, merge_patch, strategic_merge_patch};
+use crate::local::status::{ApiError, cause};
+use crate::local::store::WriteError;
+
+const JSON: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Merge,
+    Strategic,
+}
+
+/// Answers a patch.
+pub async fn patch(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
+    let options = call.query.write_options(call.user_agent())?;
+    let custom = call.kind().crd.is_some();
+    let format = match body::media_type(&call.headers).as_str() {
+        APPLY => return apply(call, &options).await,
+        JSON => Format::Json,
+        MERGE => Format::Merge,
+        STRATEGIC if !custom => Format::Strategic,
+        _ if custom => return Err(ApiError::unsupported_media_type(&[JSON, MERGE, APPLY])),
+        _ => return Err(ApiError::unsupported_media_type(&[JSON, MERGE, STRATEGIC, APPLY])),
+    };
+    if options.force {
+        let forbidden = cause(
+            "FieldValueForbidden",
+            "force",
+            "Forbidden: may not be specified for non-apply patch",
+        );
+        return Err(ApiError::invalid_options("PatchOptions", vec![forbidden]));
+    }
+    let patch = body::json(&call.body)?;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let entry = call.current()?;
+        let old = entry.value();
+        let shown = super::events::shown(call.kind(), old.clone());
+        let mut new = objects::received(call, patched(call, format, &shown, &patch)?)?;
+        let asked = new["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        if !asked.is_empty() && asked != entry.revision.to_string() {
+            return Err(ApiError::modified(call.kind(), call.name()));
+        }
+        same_uid(call, &new, &entry.uid)?;
+        let mut warnings = Vec::new();
+        objects::prune(call, &options, &mut new, &mut warnings)?;
+        call.admit_change(&options, &old, &mut new)?;
+        let key = call.key(call.name());
+        match objects::replace(call.plane, key, &entry, &old, new, options.dry_run).await {
+            Ok(saved) => return Ok(call.one(StatusCode::OK, saved.object, &warnings)),
+            Err(WriteError::Stale) if attempts < ATTEMPTS => {}
+            Err(error) => return Err(objects::refused(call.kind(), call.name(), &error)),
+        }
+    }
+}
+
+fn patched(call: &Call<'_>, format: Format, current: &Value, patch: &Value) -> Result<Value, ApiError> {
+    let result = match format {
+        Format::Json => json_patch(current, patch),
+        Format::Merge => merge_patch(current, patch),
+        Format::Strategic => strategic_merge_patch(&call.kind().kind, current, patch),
+    };
+    result.map_err(|error| failed(&error))
+}
+
+fn failed(error: &PatchError) -> ApiError {
+    if error.malformed {
+        return ApiError::bad_request(format!("error decoding patch: {}", error.message));
+    }
+    ApiError::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "Invalid",
+        "the server rejected our request due to an error in our request",
+    )
+    .with_causes(vec![cause("UnexpectedServerResponse", "", error.message.clone())])
+}
+
+async fn apply(_call: &Call<'_>, _options: &WriteOptions) -> Result<Response<Body>, ApiError> {
+    Err(ApiError::unsupported_media_type(&[JSON, MERGE]))
+}

@@ -1,0 +1,107 @@
+//! Update (PUT), of an object or of its status.
+
+use http::{Response, StatusCode};
+use serde_json::Value;
+
+use super::body::{self, Body};
+use super::{Call, meta, objects};
+use crate::local::core_kinds;
+use crate::local::status::{ApiError, cause};
+use crate::local::store::WriteError;
+
+/// Times an unconditional write is tried again when others write the same object.
+pub const ATTEMPTS: usize = 10;
+
+/// Answers an update.
+pub async fn update(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
+    let kind = call.kind();
+    let options = call.query.write_options(call.user_agent())?;
+    let mut warnings = Vec::new();
+    let mut sent = objects::received(call, body::parse(&call.headers, &call.body)?)?;
+    objects::prune(call, &options, &mut sent, &mut warnings)?;
+    let asked = sent["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    if asked.is_empty() && kind.crd.is_some() {
+        call.current()?;
+        let must = "Invalid value: 0: must be specified for an update";
+        return Err(ApiError::invalid(
+            kind,
+            call.name(),
+            vec![cause("FieldValueInvalid", "metadata.resourceVersion", must)],
+        ));
+    }
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let entry = call.current()?;
+        if !asked.is_empty() && asked != entry.revision.to_string() {
+            return Err(ApiError::modified(kind, call.name()));
+        }
+        same_uid(call, &sent, &entry.uid)?;
+        let old = entry.value();
+        let mut new = sent.clone();
+        call.admit_change(&options, &old, &mut new)?;
+        let saved = objects::replace(
+            call.plane,
+            call.key(call.name()),
+            &entry,
+            &old,
+            new,
+            options.dry_run,
+        )
+        .await;
+        match saved {
+            Ok(saved) => return Ok(call.one(StatusCode::OK, saved.object, &warnings)),
+            Err(WriteError::Stale) if asked.is_empty() && attempts < ATTEMPTS => {}
+            Err(error) => return Err(objects::refused(kind, call.name(), &error)),
+        }
+    }
+}
+
+/// A uid that is sent must be that of the object.
+pub fn same_uid(call: &Call<'_>, sent: &Value, uid: &str) -> Result<(), ApiError> {
+    match sent["metadata"]["uid"]
+        .as_str()
+        .filter(|sent| !sent.is_empty() && *sent != uid)
+    {
+        None => Ok(()),
+        Some(sent) => {
+            let why = format!("Precondition failed: UID in precondition: {sent}, UID in object meta: {uid}");
+            Err(ApiError::conflict(call.kind(), call.name(), &why))
+        }
+    }
+}
+
+impl Call<'_> {
+    /// Brings a changed object into the shape in which it may be stored, or refuses it.
+    pub(super) fn admit_change(
+        &self,
+        options: &super::query::WriteOptions,
+        old: &Value,
+        new: &mut Value,
+    ) -> Result<(), ApiError> {
+        let kind = self.kind();
+        objects::settle(kind, self.is_status(), old, new);
+        if !self.is_status() {
+            core_kinds::update(kind, old, new);
+        }
+        self.plane.schema(kind).default(new);
+        if meta::same(old, new) {
+            return Ok(());
+        }
+        self.admit(options, Some(old), new)
+    }
+
+    /// Ownership, admission rules and validation: the last steps before an object is stored.
+    pub(super) fn admit(
+        &self,
+        options: &super::query::WriteOptions,
+        old: Option<&Value>,
+        new: &mut Value,
+    ) -> Result<(), ApiError> {
+        let _ = options;
+        objects::validate(self.plane, self.kind(), new, old)
+    }
+}

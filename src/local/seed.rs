@@ -1,0 +1,248 @@
+//! What is there from the first start on: namespaces, service accounts, roles and bindings, definitions.
+
+use serde_json::{Value, json};
+
+use super::handlers::bootstrap;
+use super::plane::Plane;
+use super::status::ApiError;
+use super::users::{AUTHENTICATED, MASTERS, UNAUTHENTICATED};
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const READ: &[&str] = &["get", "list", "watch"];
+const WRITE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
+
+/// Writes what is missing. Definitions are also brought up to date.
+pub async fn seed(plane: &std::sync::Arc<Plane>) -> Result<(), ApiError> {
+    for name in ["default", "kube-system", "signoff-system"] {
+        bootstrap(plane, object("v1", "Namespace", None, name), false).await?;
+    }
+    for (namespace, name) in [("default", "agent"), ("signoff-system", "signoff-controller")] {
+        bootstrap(
+            plane,
+            object("v1", "ServiceAccount", Some(namespace), name),
+            false,
+        )
+        .await?;
+    }
+    for role in roles() {
+        bootstrap(plane, role, false).await?;
+    }
+    for binding in bindings() {
+        bootstrap(plane, binding, false).await?;
+    }
+    let definitions: Vec<_> = plane
+        .registry
+        .iter()
+        .filter_map(|kind| kind.crd.clone())
+        .collect();
+    for definition in definitions {
+        let value = serde_json::to_value(&*definition).map_err(|e| ApiError::internal(&e))?;
+        bootstrap(plane, established(value), true).await?;
+    }
+    Ok(())
+}
+
+fn object(api_version: &str, kind: &str, namespace: Option<&str>, name: &str) -> Value {
+    let mut object = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}});
+    if let Some(namespace) = namespace {
+        object["metadata"]["namespace"] = json!(namespace);
+    }
+    object
+}
+
+fn established(mut definition: Value) -> Value {
+    let condition = |kind: &str, reason: &str| {
+        json!({
+            "type": kind, "status": "True", "reason": reason, "message": "served by this control plane",
+            "lastTransitionTime": "1970-01-01T00:00:00Z",
+        })
+    };
+    let stored: Vec<Value> = definition["spec"]["versions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|version| version["storage"] == true)
+        .map(|version| version["name"].clone())
+        .collect();
+    definition["status"] = json!({
+        "acceptedNames": definition["spec"]["names"],
+        "storedVersions": stored,
+        "conditions": [condition("NamesAccepted", "NoConflicts"), condition("Established", "InitialNamesAccepted")],
+    });
+    definition
+}
+
+fn rule(groups: &[&str], resources: &[&str], verbs: &[&[&str]]) -> Value {
+    json!({"apiGroups": groups, "resources": resources, "verbs": verbs.concat()})
+}
+
+fn role(name: &str, rules: &[Value]) -> Value {
+    let mut role = object(&format!("{RBAC}/v1"), "ClusterRole", None, name);
+    role["rules"] = json!(rules);
+    role
+}
+
+fn roles() -> Vec<Value> {
+    const OURS: &[&str] = &["signoff.dev"];
+    const EDITED: &[&str] = &["flows", "runs", "repositories", "connections"];
+    const OWNED: &[&str] = &[
+        "repositories",
+        "flows",
+        "releases",
+        "runs",
+        "approvals",
+        "decisions",
+        "connections",
+    ];
+    const STATUS: &[&str] = &[
+        "repositories/status",
+        "flows/status",
+        "releases/status",
+        "runs/status",
+        "approvals/status",
+        "decisions/status",
+    ];
+    let paths = |paths: &[&str]| json!({"nonResourceURLs": paths, "verbs": ["get"]});
+    vec![
+        role(
+            "cluster-admin",
+            &[
+                rule(&["*"], &["*"], &[&["*"]]),
+                json!({"nonResourceURLs": ["*"], "verbs": ["*"]}),
+            ],
+        ),
+        role(
+            "system:discovery",
+            &[paths(&[
+                "/api",
+                "/api/*",
+                "/apis",
+                "/apis/*",
+                "/healthz",
+                "/livez",
+                "/openapi",
+                "/openapi/*",
+                "/readyz",
+                "/version",
+                "/version/",
+            ])],
+        ),
+        role(
+            "system:public-info-viewer",
+            &[paths(&["/healthz", "/livez", "/readyz", "/version", "/version/"])],
+        ),
+        role(
+            "system:basic-user",
+            &[
+                rule(
+                    &["authorization.k8s.io"],
+                    &["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
+                    &[&["create"]],
+                ),
+                rule(
+                    &["authentication.k8s.io"],
+                    &["selfsubjectreviews"],
+                    &[&["create"]],
+                ),
+            ],
+        ),
+        role(
+            "signoff-viewer",
+            &[
+                rule(OURS, &["*"], &[READ]),
+                rule(&["", "events.k8s.io"], &["events"], &[READ]),
+                rule(
+                    &[""],
+                    &["namespaces", "configmaps", "serviceaccounts", "pods"],
+                    &[READ],
+                ),
+                rule(&["batch"], &["jobs"], &[READ]),
+                rule(&["coordination.k8s.io"], &["leases"], &[READ]),
+                rule(&["apiextensions.k8s.io"], &["customresourcedefinitions"], &[READ]),
+            ],
+        ),
+        role(
+            "signoff-editor",
+            &[
+                rule(OURS, EDITED, &[READ, WRITE]),
+                rule(OURS, &["releases"], &[READ, &["delete"]]),
+                rule(&[""], &["secrets", "configmaps"], &[READ, WRITE]),
+            ],
+        ),
+        role(
+            "signoff-approver",
+            &[
+                rule(OURS, &["decisions"], &[READ, &["create"]]),
+                rule(OURS, &["approvals"], &[READ, &["approve"]]),
+            ],
+        ),
+        role(
+            "signoff-agent",
+            &[
+                rule(OURS, &["runs"], &[&["create"]]),
+                rule(OURS, &["decisions"], &[&["create"]]),
+            ],
+        ),
+        role(
+            "signoff-operator",
+            &[
+                rule(OURS, OWNED, &[READ, WRITE]),
+                rule(OURS, STATUS, &[&["get", "update", "patch"]]),
+                rule(OURS, &["approvals"], &[&["approve"]]),
+                rule(
+                    &["", "events.k8s.io"],
+                    &["events"],
+                    &[READ, &["create", "update", "patch"]],
+                ),
+                rule(&[""], &["secrets", "configmaps"], &[READ, WRITE]),
+                rule(&[""], &["namespaces", "serviceaccounts", "pods"], &[READ]),
+                rule(&["batch"], &["jobs"], &[READ, WRITE]),
+                rule(&["coordination.k8s.io"], &["leases"], &[READ, WRITE]),
+                rule(
+                    &["authorization.k8s.io"],
+                    &["subjectaccessreviews", "localsubjectaccessreviews"],
+                    &[&["create"]],
+                ),
+                rule(&["authentication.k8s.io"], &["tokenreviews"], &[&["create"]]),
+                rule(&["apiextensions.k8s.io"], &["customresourcedefinitions"], &[READ]),
+            ],
+        ),
+    ]
+}
+
+fn bindings() -> Vec<Value> {
+    let user = |name: &str| json!({"kind": "User", "name": name, "apiGroup": RBAC});
+    let group = |name: &str| json!({"kind": "Group", "name": name, "apiGroup": RBAC});
+    let account =
+        |namespace: &str, name: &str| json!({"kind": "ServiceAccount", "name": name, "namespace": namespace});
+    let people = [user("dev"), user("alice"), user("bob")];
+    let mut viewers = people.to_vec();
+    viewers.push(account("default", "agent"));
+    let everyone = [group(AUTHENTICATED)];
+    vec![
+        binding("cluster-admin", "cluster-admin", &[group(MASTERS)]),
+        binding("system:discovery", "system:discovery", &everyone),
+        binding("system:basic-user", "system:basic-user", &everyone),
+        binding(
+            "system:public-info-viewer",
+            "system:public-info-viewer",
+            &[group(AUTHENTICATED), group(UNAUTHENTICATED)],
+        ),
+        binding("signoff-viewers", "signoff-viewer", &viewers),
+        binding("signoff-editors", "signoff-editor", &people),
+        binding("signoff-approvers", "signoff-approver", &people),
+        binding("signoff-agents", "signoff-agent", &[account("default", "agent")]),
+        binding(
+            "signoff-operator",
+            "signoff-operator",
+            &[account("signoff-system", "signoff-controller")],
+        ),
+    ]
+}
+
+fn binding(name: &str, role: &str, subjects: &[Value]) -> Value {
+    let mut binding = object(&format!("{RBAC}/v1"), "ClusterRoleBinding", None, name);
+    binding["roleRef"] = json!({"apiGroup": RBAC, "kind": "ClusterRole", "name": role});
+    binding["subjects"] = json!(subjects);
+    binding
+}

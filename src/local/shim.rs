@@ -1,0 +1,96 @@
+//! Stand-ins.
+
+use serde_json::{Value, json};
+
+pub mod table {
+    use super::{Value, json};
+    use crate::local::registry::ResourceKind;
+    pub fn render(_kind: &ResourceKind, objects: &[Value], meta: &Value) -> Value {
+        let rows: Vec<Value> = objects
+            .iter()
+            .map(|o| json!({"cells": [o["metadata"]["name"], o["metadata"]["creationTimestamp"]]}))
+            .collect();
+        json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
+            "columnDefinitions": [{"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0},
+            {"name": "Age", "type": "date", "format": "", "description": "", "priority": 0}], "rows": rows})
+    }
+}
+
+pub mod rbac {
+    use crate::local::User;
+    #[derive(Debug, Clone, Default)]
+    pub struct Attributes {
+        pub verb: String,
+        pub group: String,
+        pub resource: String,
+        pub subresource: String,
+        pub namespace: String,
+        pub name: String,
+        #[expect(dead_code, reason = "stand-in")]
+        pub path: Option<String>,
+    }
+    #[derive(Debug)]
+    pub struct Authorizer;
+    impl Authorizer {
+        pub fn authorize(&self, _user: &User, _attributes: &Attributes) -> bool {
+            true
+        }
+    }
+}
+
+pub mod schema {
+    use super::Value;
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    #[derive(Debug)]
+    pub struct Schema;
+    #[derive(Debug)]
+    pub struct FieldError {
+        pub type_: String,
+        pub field: String,
+        pub message: String,
+    }
+    impl Schema {
+        pub fn from_crd(_crd: &CustomResourceDefinition) -> Self {
+            Self
+        }
+        pub fn for_core(_kind: &str) -> Self {
+            Self
+        }
+        pub fn prune(&self, _object: &mut Value) -> Vec<String> {
+            Vec::new()
+        }
+        pub fn default(&self, _object: &mut Value) {}
+        pub fn validate(&self, _object: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+            Vec::new()
+        }
+    }
+}
+
+pub mod patch {
+    use super::Value;
+    #[derive(Debug)]
+    pub struct PatchError {
+        pub message: String,
+        pub malformed: bool,
+    }
+    pub fn json_patch(current: &Value, patch: &Value) -> Result<Value, PatchError> {
+        let patch: json_patch::Patch = serde_json::from_value(patch.clone()).map_err(|e| PatchError {
+            message: e.to_string(),
+            malformed: true,
+        })?;
+        let mut new = current.clone();
+        json_patch::patch(&mut new, &patch).map_err(|e| PatchError {
+            message: e.to_string(),
+            malformed: false,
+        })?;
+        Ok(new)
+    }
+    pub fn merge_patch(current: &Value, patch: &Value) -> Result<Value, PatchError> {
+        let mut new = current.clone();
+        json_patch::merge(&mut new, patch);
+        Ok(new)
+    }
+    pub fn strategic_merge_patch(_kind: &str, current: &Value, patch: &Value) -> Result<Value, PatchError> {
+        merge_patch(current, patch)
+    }
+}

@@ -1,0 +1,6 @@
+//! Integration tests, one module per subject.
+
+mod local_objects;
+mod local_server;
+mod local_support;
+mod local_watch;
