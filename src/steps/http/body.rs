@@ -1,0 +1,105 @@
+//! Reads a response's body up to a limit and parses it.
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use http::{HeaderMap, header};
+use serde_json::Value;
+
+use super::{error, redact::Secrets};
+use crate::{
+    api::reason::StepReason,
+    engine::facts::{EffectError, HttpResponse},
+};
+
+/// Largest body read, in bytes. What is beyond it is never received.
+pub const MAX_BODY: usize = 1 << 20;
+
+/// Reads a response whole, or stops at the limit.
+pub(super) async fn read(
+    place: &str,
+    mut response: reqwest::Response,
+    secrets: &Secrets,
+) -> Result<HttpResponse, EffectError> {
+    let too_large = || {
+        let message = format!("the response of {place} is larger than {} KiB", MAX_BODY / 1024);
+        error::unusable(StepReason::ResponseTooLarge, message)
+    };
+    if response
+        .content_length()
+        .is_some_and(|length| length > MAX_BODY as u64)
+    {
+        return Err(too_large());
+    }
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| error::transport(place, error, secrets))?
+    {
+        if bytes.len() + chunk.len() > MAX_BODY {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    let status = response.status();
+    let body = parse(response.headers(), &bytes);
+    let body = match body {
+        Ok(body) => body,
+        // an error page that claims to be JSON still says what went wrong
+        Err(_) if !status.is_success() => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(problem) => {
+            let message = format!(
+                "{place} answered {status} with a body that is not the JSON its content type says: {problem}"
+            );
+            return Err(error::unusable(StepReason::InvalidResponse, message));
+        }
+    };
+    Ok(HttpResponse {
+        status: status.as_u16(),
+        headers: headers(response.headers(), secrets),
+        body: secrets.redact_value(body),
+    })
+}
+
+fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, String> {
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    if is_json(headers) {
+        // the message of serde_json may quote the body; line and column are enough
+        return serde_json::from_slice(bytes)
+            .map_err(|error| format!("line {} column {}", error.line(), error.column()));
+    }
+    Ok(Value::String(String::from_utf8_lossy(bytes).into_owned()))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
+}
+
+/// The headers as the flow sees them. Cookies are credentials of the other side and are left out.
+fn headers(headers: &HeaderMap, secrets: &Secrets) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::<String, String>::new();
+    for (name, value) in headers.iter().filter(|(name, _)| *name != header::SET_COOKIE) {
+        let value = secrets.redact(&String::from_utf8_lossy(value.as_bytes()));
+        found
+            .entry(name.as_str().to_owned())
+            .and_modify(|all| {
+                all.push_str(", ");
+                all.push_str(&value);
+            })
+            .or_insert(value);
+    }
+    found
+}

@@ -1,0 +1,250 @@
+//! Where a call goes and with which credentials, read at the moment of the call.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderName, HeaderValue, header};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+use url::Url;
+
+use super::{error, redact::Secrets};
+use crate::{
+    api::{
+        Connection, ConnectionKind,
+        connection::{HttpAuth, SecretKeyRef},
+        reason::StepReason,
+    },
+    engine::{effect::HttpTarget, facts::EffectError},
+};
+
+/// A resolved target.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub url: Url,
+    /// The header that authenticates the call; sent to the target's own origin only.
+    pub auth: Option<(HeaderName, HeaderValue)>,
+    pub secrets: Secrets,
+}
+
+/// Finds out where a call goes.
+pub(super) async fn resolve(
+    client: &Client,
+    namespace: &str,
+    target: &HttpTarget,
+) -> Result<Target, EffectError> {
+    match target {
+        HttpTarget::Url(url) => Ok(Target {
+            url: parse(url)?,
+            auth: None,
+            secrets: Secrets::default(),
+        }),
+        HttpTarget::Connection { name, path } => {
+            let connection = match Api::<Connection>::namespaced(client.clone(), namespace)
+                .get_opt(name)
+                .await
+            {
+                Ok(Some(connection)) => connection,
+                Ok(None) => {
+                    return Err(connection_error(format!(
+                        "there is no Connection {name:?} in namespace {namespace:?}"
+                    )));
+                }
+                Err(failure) => {
+                    return Err(unreadable(
+                        StepReason::ConnectionNotFound,
+                        &format!("the Connection {name:?}"),
+                        &failure,
+                    ));
+                }
+            };
+            let ConnectionKind::Http(http) = connection.spec.kind else {
+                return Err(connection_error(format!(
+                    "the Connection {name:?} is not one to an HTTP API"
+                )));
+            };
+            let url = join(&http.base_url, path).ok_or_else(|| {
+                error::invalid(
+                    StepReason::InvalidRequest,
+                    format!("the path leads out of the Connection {name:?}"),
+                )
+            })?;
+            let mut secrets = Secrets::default();
+            let auth = match &http.auth {
+                Some(auth) => Some(authenticate(client, namespace, auth, &mut secrets).await?),
+                None => None,
+            };
+            Ok(Target { url, auth, secrets })
+        }
+    }
+}
+
+fn connection_error(message: String) -> EffectError {
+    error::invalid(StepReason::ConnectionNotFound, message)
+}
+
+fn unreadable(reason: StepReason, what: &str, failure: &kube::Error) -> EffectError {
+    match failure {
+        kube::Error::Api(status) if status.code == 403 => {
+            error::invalid(reason, format!("the operator may not read {what}"))
+        }
+        _ => error::not_ready(reason, format!("{what} could not be read from the API server")),
+    }
+}
+
+fn parse(text: &str) -> Result<Url, EffectError> {
+    let url = Url::parse(text).map_err(|problem| {
+        error::invalid(
+            StepReason::InvalidRequest,
+            format!("the address is not a URL: {problem}"),
+        )
+    })?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(error::invalid(
+            StepReason::InvalidRequest,
+            "the address is neither http nor https",
+        ));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let message = "the address holds credentials; put them in a Secret and use a Connection";
+        return Err(error::invalid(StepReason::InvalidRequest, message));
+    }
+    Ok(url)
+}
+
+/// A path appended to a base address, unless it leads out of it.
+fn join(base: &str, path: &str) -> Option<Url> {
+    let base = Url::parse(base.trim_end_matches('/')).ok()?;
+    let separator = if path.is_empty() || path.starts_with(['/', '?']) {
+        ""
+    } else {
+        "/"
+    };
+    let url = Url::parse(&format!(
+        "{}{separator}{path}",
+        base.as_str().trim_end_matches('/')
+    ))
+    .ok()?;
+    let below = base.path().trim_end_matches('/');
+    let inside = url
+        .path()
+        .strip_prefix(below)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    (url.origin() == base.origin() && inside && url.username().is_empty() && url.password().is_none())
+        .then_some(url)
+}
+
+async fn authenticate(
+    client: &Client,
+    namespace: &str,
+    auth: &HttpAuth,
+    secrets: &mut Secrets,
+) -> Result<(HeaderName, HeaderValue), EffectError> {
+    let (name, text) = match auth {
+        HttpAuth::Bearer(reference) => {
+            let token = secret(client, namespace, reference, secrets).await?;
+            (header::AUTHORIZATION, format!("Bearer {token}"))
+        }
+        HttpAuth::Basic(basic) => {
+            let password = secret(client, namespace, &basic.password, secrets).await?;
+            let pair = STANDARD.encode(format!("{}:{password}", basic.username));
+            secrets.add(&pair);
+            (header::AUTHORIZATION, format!("Basic {pair}"))
+        }
+        HttpAuth::Header(header) => {
+            let value = secret(client, namespace, &header.value, secrets).await?;
+            let name = HeaderName::try_from(&header.name).map_err(|_| {
+                error::invalid(
+                    StepReason::InvalidRequest,
+                    "the Connection's header has no valid name",
+                )
+            })?;
+            (name, value)
+        }
+    };
+    let mut value = HeaderValue::try_from(text).map_err(|_| {
+        error::invalid(
+            StepReason::InvalidRequest,
+            "the Connection's secret has characters that no header may hold",
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// The value of one key of a Secret, without a line break at its end.
+async fn secret(
+    client: &Client,
+    namespace: &str,
+    reference: &SecretKeyRef,
+    secrets: &mut Secrets,
+) -> Result<String, EffectError> {
+    let SecretKeyRef { name, key } = reference;
+    let missing = |message| error::invalid(StepReason::SecretNotFound, message);
+    let found = match Api::<Secret>::namespaced(client.clone(), namespace)
+        .get_opt(name)
+        .await
+    {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            return Err(missing(format!(
+                "there is no Secret {name:?} in namespace {namespace:?}"
+            )));
+        }
+        Err(failure) => {
+            return Err(unreadable(
+                StepReason::SecretNotFound,
+                &format!("the Secret {name:?}"),
+                &failure,
+            ));
+        }
+    };
+    let bytes = found
+        .data
+        .unwrap_or_default()
+        .remove(key)
+        .ok_or_else(|| missing(format!("the Secret {name:?} has no key {key:?}")))?;
+    let text = String::from_utf8(bytes.0)
+        .map_err(|_| missing(format!("the key {key:?} of the Secret {name:?} is not text")))?;
+    let value = text.trim_end_matches(['\r', '\n']).to_owned();
+    secrets.add(&value);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_below_its_base() {
+        let joined = |base, path| join(base, path).map(String::from);
+        assert_eq!(
+            joined("https://a.example/v1/", "/refunds"),
+            Some("https://a.example/v1/refunds".into())
+        );
+        assert_eq!(
+            joined("https://a.example", "x?y=1"),
+            Some("https://a.example/x?y=1".into())
+        );
+        assert_eq!(
+            joined("https://a.example/v1", ""),
+            Some("https://a.example/v1".into())
+        );
+        for path in ["/../admin", "/%2e%2e/admin", "/a/../../admin", "/..", "/.."] {
+            assert_eq!(joined("https://a.example/v1", path), None, "{path}");
+        }
+        assert_eq!(
+            joined("https://a.example", "@evil.example/"),
+            Some("https://a.example/@evil.example/".into())
+        );
+        assert_eq!(
+            joined("https://a.example", ".evil.example/"),
+            Some("https://a.example/.evil.example/".into())
+        );
+    }
+
+    #[test]
+    fn an_address_with_credentials_is_refused() {
+        assert!(parse("https://user:pass@a.example/").is_err());
+        assert!(parse("ftp://a.example/").is_err() && parse("/x").is_err());
+        assert!(parse("https://a.example/x").is_ok());
+    }
+}

@@ -1,0 +1,203 @@
+//! The `http` executor: one call to an HTTP API.
+
+pub mod address;
+mod body;
+mod connection;
+mod error;
+pub mod redact;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use kube::Client;
+use reqwest::redirect::Policy;
+use url::Url;
+
+use self::{
+    address::{AddressPolicy, GuardedResolver},
+    connection::Target,
+};
+use crate::{
+    api::{reason::StepReason, step::HttpMethod},
+    engine::{
+        effect::HttpEffect,
+        facts::{EffectError, HttpResponse},
+    },
+};
+
+pub use self::body::MAX_BODY;
+
+/// How many redirects are followed, for GET and HEAD only.
+const MAX_REDIRECTS: usize = 5;
+/// Longest wait for a connection; the attempt's own time-out may be shorter.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Performs HTTP effects. Cheap to clone; all clones share connections.
+#[derive(Clone, Debug)]
+pub struct HttpExecutor {
+    kube: KubeClient,
+    http: reqwest::Client,
+    policy: Arc<AddressPolicy>,
+}
+
+#[derive(Clone)]
+struct KubeClient(Client);
+
+impl std::fmt::Debug for KubeClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+/// The HTTP client could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the HTTP client")]
+pub struct HttpExecutorError(#[from] reqwest::Error);
+
+impl HttpExecutor {
+    /// An executor that reads Connections and Secrets with this client and calls only what the policy allows.
+    pub fn new(client: Client, policy: AddressPolicy) -> Result<Self, HttpExecutorError> {
+        // fails only when one is installed already, which is as good
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let policy = Arc::new(policy);
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("signoff/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .dns_resolver(GuardedResolver(Arc::clone(&policy)))
+            .build()?;
+        Ok(Self {
+            kube: KubeClient(client),
+            http,
+            policy,
+        })
+    }
+
+    /// Performs one attempt. What comes back holds none of the secrets that were used.
+    pub async fn perform(&self, namespace: &str, effect: &HttpEffect) -> Result<HttpResponse, EffectError> {
+        let target = connection::resolve(&self.kube.0, namespace, &effect.target).await?;
+        let place = place(&target.url);
+        match tokio::time::timeout(effect.timeout, self.call(effect, target)).await {
+            Ok(result) => result,
+            Err(_) => Err(error::timed_out(&place, effect.timeout)),
+        }
+    }
+
+    async fn call(&self, effect: &HttpEffect, target: Target) -> Result<HttpResponse, EffectError> {
+        let mut headers = headers(effect)?;
+        let auth = target.auth.map(|(name, value)| {
+            headers.insert(name.clone(), value);
+            name
+        });
+        let mut url = target.url;
+        if !effect.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&effect.query);
+        }
+        let mut redirects_left = match effect.method {
+            HttpMethod::Get | HttpMethod::Head => MAX_REDIRECTS,
+            _ => 0,
+        };
+        loop {
+            let place = place(&url);
+            self.policy
+                .check_url(&url)
+                .map_err(|refused| error::invalid(StepReason::AddressRefused, refused.to_string()))?;
+            let mut request = self
+                .http
+                .request(method(effect.method), url.clone())
+                .headers(headers.clone());
+            if let Some(body) = &effect.body {
+                request = request.json(body);
+            }
+            let response = request
+                .send()
+                .await
+                .map_err(|error| error::transport(&place, error, &target.secrets))?;
+            let next = next_hop(&url, &response).filter(|_| redirects_left > 0);
+            let Some(next) = next else {
+                return body::read(&place, response, &target.secrets).await;
+            };
+            if next.origin() != url.origin() {
+                strip_credentials(&mut headers, auth.as_ref());
+            }
+            redirects_left -= 1;
+            url = next;
+        }
+    }
+}
+
+/// Where a response redirects to, if it does.
+fn next_hop(url: &Url, response: &reqwest::Response) -> Option<Url> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
+    url.join(location)
+        .ok()
+        .filter(|next| matches!(next.scheme(), "http" | "https"))
+}
+
+/// Another origin gets nothing that authenticates at this one.
+fn strip_credentials(headers: &mut HeaderMap, auth: Option<&HeaderName>) {
+    for name in [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE]
+        .iter()
+        .chain(auth)
+    {
+        headers.remove(name);
+    }
+}
+
+fn headers(effect: &HttpEffect) -> Result<HeaderMap, EffectError> {
+    let mut headers = HeaderMap::with_capacity(effect.headers.len() + 2);
+    for (name, value) in &effect.headers {
+        let wrong = |what| {
+            error::invalid(
+                StepReason::InvalidRequest,
+                format!("the header {name:?} has {what}"),
+            )
+        };
+        let parsed = HeaderName::try_from(name).map_err(|_| wrong("an invalid name"))?;
+        if matches!(
+            parsed,
+            header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION
+        ) {
+            return Err(wrong("a name that a step may not set"));
+        }
+        headers.insert(
+            parsed,
+            HeaderValue::try_from(value).map_err(|_| wrong("an invalid value"))?,
+        );
+    }
+    let key = HeaderValue::try_from(&effect.idempotency_key).map_err(|_| {
+        error::invalid(
+            StepReason::InvalidRequest,
+            "the idempotency key has characters that no header may hold",
+        )
+    })?;
+    headers.insert(IDEMPOTENCY_KEY, key);
+    Ok(headers)
+}
+
+/// An address as messages name it: without query, which may hold secrets.
+fn place(url: &Url) -> String {
+    let mut place = url.clone();
+    place.set_query(None);
+    place.set_fragment(None);
+    place.to_string()
+}
+
+fn method(method: HttpMethod) -> Method {
+    match method {
+        HttpMethod::Get => Method::GET,
+        HttpMethod::Head => Method::HEAD,
+        HttpMethod::Post => Method::POST,
+        HttpMethod::Put => Method::PUT,
+        HttpMethod::Patch => Method::PATCH,
+        HttpMethod::Delete => Method::DELETE,
+    }
+}

@@ -1,0 +1,357 @@
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{StatusCode, header::LOCATION},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::engine::effect::{EffectKey, HttpTarget};
+
+/// Serves a router on a free port of this machine until the test ends.
+async fn serve(router: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+/// An API server that holds one Connection `shop` to this address and one Secret with the key `token`.
+fn api_server(base_url: String) -> Client {
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let path = request.uri().path().to_owned();
+        let (status, body) = if path.ends_with("/connections/shop") {
+            let spec =
+                json!({"http": {"baseUrl": base_url, "auth": {"bearer": {"name": "shop", "key": "token"}}}});
+            (
+                200,
+                json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "shop"}, "spec": spec}),
+            )
+        } else if path.ends_with("/connections/keyed") {
+            let auth = json!({"header": {"name": "X-Api-Key", "value": {"name": "shop", "key": "other"}}});
+            let spec = json!({"http": {"baseUrl": base_url, "auth": auth}});
+            (
+                200,
+                json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "keyed"}, "spec": spec}),
+            )
+        } else if path.ends_with("/secrets/shop") {
+            let data = json!({"token": "czNjcjN0LXRva2VuCg=="});
+            (
+                200,
+                json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shop"}, "data": data}),
+            )
+        } else {
+            (
+                404,
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "no"}),
+            )
+        };
+        let response = http::Response::builder()
+            .status(status)
+            .body(kube::client::Body::from(body.to_string().into_bytes()));
+        async move { Ok::<_, std::convert::Infallible>(response.unwrap()) }
+    });
+    Client::new(service, "default")
+}
+
+fn executor(base: SocketAddr) -> HttpExecutor {
+    let policy = AddressPolicy {
+        allow_loopback: true,
+        ..AddressPolicy::default()
+    };
+    HttpExecutor::new(api_server(format!("http://{base}/v1")), policy).unwrap()
+}
+
+fn effect(target: HttpTarget) -> HttpEffect {
+    HttpEffect {
+        key: EffectKey {
+            step: "s".into(),
+            iteration: 1,
+            attempt: 1,
+        },
+        idempotency_key: "key-1".into(),
+        fenced: false,
+        target,
+        method: HttpMethod::Get,
+        headers: BTreeMap::new(),
+        query: BTreeMap::new(),
+        body: None,
+        timeout: Duration::from_secs(20),
+    }
+}
+
+fn to(address: SocketAddr, path: &str) -> HttpEffect {
+    effect(HttpTarget::Url(format!("http://{address}{path}")))
+}
+
+fn shop(path: &str) -> HttpEffect {
+    effect(HttpTarget::Connection {
+        name: "shop".into(),
+        path: path.into(),
+    })
+}
+
+/// Answers with what it was asked.
+async fn echo(request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let headers: BTreeMap<_, _> = parts
+        .headers
+        .iter()
+        .map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned()))
+        .collect();
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let seen = json!({"method": parts.method.as_str(), "uri": parts.uri.to_string(), "headers": headers, "body": body});
+    axum::Json(seen).into_response()
+}
+
+#[tokio::test]
+async fn sends_what_the_effect_says() {
+    let address = serve(Router::new().fallback(any(echo))).await;
+    let mut effect = shop("/refunds?a=1");
+    effect.method = HttpMethod::Post;
+    effect.body = Some(json!({"order": 81}));
+    effect.query = [("q".to_owned(), "x y&z".to_owned())].into();
+    effect.headers = [("X-Order".to_owned(), "81".to_owned())].into();
+    let seen = executor(address).perform("default", &effect).await.unwrap();
+    assert_eq!(seen.status, 200);
+    assert_eq!(seen.body["uri"], "/v1/refunds?a=1&q=x+y%26z");
+    assert_eq!(
+        (&seen.body["method"], &seen.body["body"]),
+        (&json!("POST"), &json!({"order": 81}))
+    );
+    assert_eq!(
+        (
+            &seen.body["headers"]["idempotency-key"],
+            &seen.body["headers"]["x-order"]
+        ),
+        (&json!("key-1"), &json!("81"))
+    );
+}
+
+#[tokio::test]
+async fn a_secret_is_sent_but_never_comes_back() {
+    let seen = Arc::new(Mutex::new(String::new()));
+    let remember = Arc::clone(&seen);
+    let router = Router::new().fallback(any(move |request: Request| async move {
+        let auth = request.headers()["authorization"].to_str().unwrap().to_owned();
+        remember.lock().unwrap().clone_from(&auth);
+        (
+            [("x-echo", auth.clone()), ("set-cookie", "session=1".into())],
+            axum::Json(json!({"auth": auth})),
+        )
+            .into_response()
+    }));
+    let address = serve(router).await;
+    let response = executor(address).perform("default", &shop("/")).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), "Bearer s3cr3t-token");
+    assert_eq!(response.body, json!({"auth": "Bearer [redacted]"}));
+    assert_eq!(response.headers["x-echo"], "Bearer [redacted]");
+    assert!(!response.headers.contains_key("set-cookie"));
+}
+
+#[tokio::test]
+async fn a_missing_connection_secret_or_key_is_named() {
+    let address = serve(Router::new()).await;
+    let executor = executor(address);
+    let effect = effect(HttpTarget::Connection {
+        name: "nope".into(),
+        path: String::new(),
+    });
+    let error = executor.perform("default", &effect).await.unwrap_err();
+    assert_eq!(
+        (error.reason, error.retryable, error.may_have_happened),
+        (StepReason::ConnectionNotFound, false, false)
+    );
+    assert!(error.message.contains("\"nope\""), "{}", error.message);
+    let keyed = HttpEffect {
+        target: HttpTarget::Connection {
+            name: "keyed".into(),
+            path: String::new(),
+        },
+        ..effect
+    };
+    let error = executor.perform("default", &keyed).await.unwrap_err();
+    assert_eq!(error.reason, StepReason::SecretNotFound);
+    assert!(error.message.contains("no key \"other\""), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_hung_server_ends_the_attempt_and_may_have_acted() {
+    let router = Router::new().fallback(any(|| std::future::pending::<StatusCode>()));
+    let address = serve(router).await;
+    let effect = HttpEffect {
+        timeout: Duration::from_millis(50),
+        ..to(address, "/slow")
+    };
+    let error = executor(address).perform("default", &effect).await.unwrap_err();
+    assert_eq!(
+        (error.reason, error.retryable, error.may_have_happened),
+        (StepReason::AttemptTimedOut, true, true)
+    );
+    assert!(error.message.contains("within 50ms"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_refused_connection_has_surely_not_happened() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error = executor(address)
+        .perform("default", &to(address, "/?token=hidden"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.reason, error.retryable, error.may_have_happened),
+        (StepReason::Unreachable, true, false)
+    );
+    assert!(!error.message.contains("hidden"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_response_of_100_mb_is_not_read_on() {
+    let sent = Arc::new(Mutex::new(0_usize));
+    let count = Arc::clone(&sent);
+    let router = Router::new().fallback(any(move || async move {
+        let chunk = Bytes::from(vec![b'x'; 64 * 1024]);
+        let chunks = stream::iter(0..1_600).map(move |_| {
+            *count.lock().unwrap() += chunk.len();
+            Ok::<_, std::convert::Infallible>(chunk.clone())
+        });
+        Body::from_stream(chunks)
+    }));
+    let address = serve(router).await;
+    let error = executor(address)
+        .perform("default", &to(address, "/big"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.reason, error.retryable, error.may_have_happened),
+        (StepReason::ResponseTooLarge, false, true)
+    );
+    assert!(
+        *sent.lock().unwrap() < 50 << 20,
+        "the server could send {} bytes",
+        sent.lock().unwrap()
+    );
+}
+
+#[tokio::test]
+async fn a_declared_length_above_the_limit_is_enough() {
+    let router = Router::new().fallback(any(|| async { vec![b'x'; MAX_BODY + 1] }));
+    let address = serve(router).await;
+    let error = executor(address)
+        .perform("default", &to(address, "/"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason, StepReason::ResponseTooLarge);
+}
+
+#[tokio::test]
+async fn bodies_are_read_by_their_content_type() {
+    let router = Router::new()
+        .route("/text", any(|| async { "a text" }))
+        .route("/none", any(|| async { StatusCode::NO_CONTENT }))
+        .route(
+            "/bad",
+            any(|| async { ([("content-type", "application/json")], "{") }),
+        )
+        .route(
+            "/page",
+            any(|| async {
+                (
+                    StatusCode::BAD_GATEWAY,
+                    [("content-type", "application/problem+json")],
+                    "<html>",
+                )
+            }),
+        );
+    let address = serve(router).await;
+    let executor = executor(address);
+    let call = async |path| executor.perform("default", &to(address, path)).await;
+    assert_eq!(call("/text").await.unwrap().body, json!("a text"));
+    assert_eq!(call("/none").await.unwrap().body, Value::Null);
+    assert_eq!(
+        call("/bad").await.unwrap_err().reason,
+        StepReason::InvalidResponse
+    );
+    let page = call("/page").await.unwrap();
+    assert_eq!((page.status, page.body), (502, json!("<html>")));
+}
+
+#[tokio::test]
+async fn redirects_are_followed_for_get_only_and_credentials_stay_at_home() {
+    let other = serve(Router::new().fallback(any(echo))).await;
+    let away = format!("http://{other}/away");
+    let home = Router::new()
+        .route(
+            "/v1/away",
+            any(move || async move { (StatusCode::FOUND, [(LOCATION, away)]) }),
+        )
+        .route(
+            "/v1/near",
+            any(|| async { (StatusCode::FOUND, [(LOCATION, "/v1/echo")]) }),
+        )
+        .route(
+            "/v1/loop",
+            any(|| async { (StatusCode::FOUND, [(LOCATION, "/v1/loop")]) }),
+        )
+        .route(
+            "/v1/inside",
+            any(|| async { (StatusCode::FOUND, [(LOCATION, "http://169.254.169.254/")]) }),
+        )
+        .route("/v1/echo", any(echo));
+    let address = serve(home).await;
+    let executor = executor(address);
+    let call = async |path: &str| executor.perform("default", &shop(path)).await;
+    assert_eq!(
+        call("/near").await.unwrap().body["headers"]["authorization"],
+        "Bearer [redacted]"
+    );
+    let away = call("/away").await.unwrap().body;
+    assert_eq!(
+        (&away["uri"], away["headers"].get("authorization")),
+        (&json!("/away"), None)
+    );
+    assert_eq!(call("/loop").await.unwrap().status, 302);
+    assert_eq!(
+        call("/inside").await.unwrap_err().reason,
+        StepReason::AddressRefused
+    );
+    let post = HttpEffect {
+        method: HttpMethod::Post,
+        ..shop("/near")
+    };
+    assert_eq!(executor.perform("default", &post).await.unwrap().status, 302);
+}
+
+#[tokio::test]
+async fn this_machine_is_refused_by_name_and_by_address() {
+    let address = serve(Router::new().fallback(any(echo))).await;
+    let executor = HttpExecutor::new(api_server(String::new()), AddressPolicy::default()).unwrap();
+    for url in [
+        format!("http://{address}/"),
+        format!("http://localhost:{}/", address.port()),
+    ] {
+        let error = executor
+            .perform("default", &effect(HttpTarget::Url(url)))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.reason, error.retryable, error.may_have_happened),
+            (StepReason::AddressRefused, false, false)
+        );
+        assert!(error.message.contains("loopback"), "{}", error.message);
+    }
+}
