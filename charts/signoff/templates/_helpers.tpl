@@ -1,0 +1,108 @@
+{{- define "signoff.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- /* Name of what lies in the release namespace. */ -}}
+{{- define "signoff.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains (include "signoff.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "signoff.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Name of what belongs to this installation but lies outside any namespace: one per namespace where several
+       installations watch different namespaces. */ -}}
+{{- define "signoff.clusterName" -}}
+{{- if .Values.watchNamespaces -}}
+{{- printf "%s-%s" (include "signoff.fullname" .) .Release.Namespace | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- include "signoff.fullname" . -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "signoff.serviceAccount" -}}
+{{- default "signoff-controller" .Values.serviceAccount.name -}}
+{{- end -}}
+
+{{- define "signoff.operator" -}}
+{{- printf "system:serviceaccount:%s:%s" .Release.Namespace (include "signoff.serviceAccount" .) -}}
+{{- end -}}
+
+{{- define "signoff.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "signoff.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "signoff.labels" -}}
+{{ include "signoff.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "signoff.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Where outside systems reach the gateway: what callback URLs begin with. */ -}}
+{{- define "signoff.gatewayUrl" -}}
+{{- if .Values.gateway.url -}}
+{{- trimSuffix "/" .Values.gateway.url -}}
+{{- else if and .Values.ingress.enabled .Values.ingress.host -}}
+{{- printf "%s://%s" (ternary "https" "http" (ne .Values.ingress.tlsSecret "")) .Values.ingress.host -}}
+{{- else if and .Values.httpRoute.enabled .Values.httpRoute.hostnames -}}
+{{- printf "https://%s" (first .Values.httpRoute.hostnames) -}}
+{{- else -}}
+{{- printf "http://%s.%s.svc:%v" (include "signoff.fullname" .) .Release.Namespace .Values.service.port -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* CEL lists of user names. */ -}}
+{{- define "signoff.policies.operators" -}}
+[{{ range $i, $name := concat (list (include "signoff.operator" .)) .Values.policies.extraOperators | uniq }}{{ if $i }}, {{ end }}'{{ $name }}'{{ end }}]
+{{- end -}}
+{{- define "signoff.policies.controllers" -}}
+[{{ range $i, $name := .Values.policies.controllers }}{{ if $i }}, {{ end }}'{{ $name }}'{{ end }}]
+{{- end -}}
+
+{{- /* Whether the API server can stamp the author. */ -}}
+{{- define "signoff.policies.stamp" -}}
+{{- if eq .Values.policies.stamp "always" -}}
+true
+{{- else if and (eq .Values.policies.stamp "auto") (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- /* The binding of a policy; the argument is a dict of root, kind and suffix. */ -}}
+{{- define "signoff.policies.binding" -}}
+{{- $name := printf "%s-%s" (include "signoff.clusterName" .root) .suffix -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: {{ .kind }}Binding
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "signoff.labels" .root | nindent 4 }}
+spec:
+  policyName: {{ $name }}
+  {{- if eq .kind "ValidatingAdmissionPolicy" }}
+  # Audit beside Deny, so that the audit log has the refused attempts with the reason
+  validationActions: [Deny, Audit]
+  {{- end }}
+  {{- with .root.Values.watchNamespaces }}
+  matchResources:
+    namespaceSelector:
+      matchExpressions:
+      - key: kubernetes.io/metadata.name
+        operator: In
+        values:
+        {{- toYaml . | nindent 8 }}
+  {{- end }}
+{{- end -}}
