@@ -1,0 +1,22 @@
+# syntax=docker/dockerfile:1
+# The operator's image: one binary, no shell, no root. Built without the embedded control plane (`--no-default-features`).
+FROM rust:1.95-bookworm AS build
+# the image's own toolchain is the pinned one: rustup need not fetch another
+ENV RUSTUP_TOOLCHAIN=1.95.0 CARGO_INCREMENTAL=0
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY src ./src
+# paths of the build do not get into the binary, so that the same sources give the same image
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    RUSTFLAGS="--remap-path-prefix=/src=. --remap-path-prefix=/usr/local/cargo=cargo" \
+    cargo build --release --locked --no-default-features --bin signoff \
+ && cp target/release/signoff /signoff
+
+# C library, certificates and time zones; user 65532
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /signoff /usr/local/bin/signoff
+USER 65532:65532
+EXPOSE 8080 8081
+ENTRYPOINT ["/usr/local/bin/signoff"]
+CMD ["operator"]
