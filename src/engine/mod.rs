@@ -7,4 +7,12 @@
 pub mod advance;
 pub mod callback_token;
 pub mod effect;
+pub mod expression;
 pub mod facts;
+pub mod inputs;
+pub mod judge;
+pub mod plan;
+mod turn;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+//! Templates: text with `${…}` in it, alone or within a JSON value.
+
+use serde_json::{Map, Value};
+
+use super::{EvaluationError, Expression, ExpressionProblem, Scope};
+
+/// A string with expressions in it.
+#[derive(Clone, Debug, Default)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(String),
+    Expression(Expression),
+}
+
+impl Template {
+    /// Parses a string; positions are bytes from its start. All problems are reported.
+    pub fn parse(text: &str) -> Result<Self, Vec<ExpressionProblem>> {
+        let mut parts = Vec::new();
+        let mut problems = Vec::new();
+        let mut literal = String::new();
+        let mut at = 0;
+        while let Some(found) = text[at..].find('$') {
+            let start = at + found;
+            literal.push_str(&text[at..start]);
+            if text[start..].starts_with("$${") {
+                literal.push_str("${");
+                at = start + 3;
+            } else if text[start..].starts_with("${") {
+                let Some(end) = closing_brace(&text[start + 2..]).map(|end| start + 2 + end) else {
+                    problems.push(ExpressionProblem {
+                        offset: start,
+                        message: "${ without its closing }".to_owned(),
+                    });
+                    at = text.len();
+                    break;
+                };
+                if !literal.is_empty() {
+                    parts.push(Part::Text(std::mem::take(&mut literal)));
+                }
+                match Expression::parse(&text[start + 2..end]) {
+                    Ok(expression) => parts.push(Part::Expression(expression)),
+                    Err(problem) => problems.push(ExpressionProblem {
+                        offset: start + 2 + problem.offset,
+                        ..problem
+                    }),
+                }
+                at = end + 1;
+            } else {
+                literal.push('$');
+                at = start + 1;
+            }
+        }
+        literal.push_str(&text[at..]);
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        if problems.is_empty() {
+            Ok(Self { parts })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The expressions in it.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Expression(expression) => Some(expression),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// The expression, if the string is exactly one.
+    pub fn as_expression(&self) -> Option<&Expression> {
+        match self.parts.as_slice() {
+            [Part::Expression(expression)] => Some(expression),
+            _ => None,
+        }
+    }
+
+    /// Whether it holds no expression, and the text if so.
+    pub fn as_literal(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Its value: of the expression's own type when it is exactly one, otherwise text.
+    pub fn value(&self, scope: &Scope) -> Result<Value, EvaluationError> {
+        match self.as_expression() {
+            Some(expression) => expression.evaluate(scope),
+            None => self.text(scope).map(Value::String),
+        }
+    }
+
+    /// Its value as text: strings as they are, everything else as JSON.
+    pub fn text(&self, scope: &Scope) -> Result<String, EvaluationError> {
+        self.text_with(scope, |text| text)
+    }
+
+    /// As [`Template::text`], with every inserted value passed through `encode`.
+    pub fn text_with(
+        &self,
+        scope: &Scope,
+        encode: impl Fn(String) -> String,
+    ) -> Result<String, EvaluationError> {
+        let mut out = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Expression(expression) => out.push_str(&encode(as_text(expression.evaluate(scope)?))),
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn as_text(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+/// Where the `}` is that ends an expression: braces inside CEL literals and strings do not.
+fn closing_brace(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'{' => depth += 1,
+            b'}' if depth == 0 => return Some(at),
+            b'}' => depth -= 1,
+            quote @ (b'"' | b'\'') => {
+                let raw = at > 0 && matches!(bytes[at - 1], b'r' | b'R');
+                at = end_of_string(bytes, at, quote, raw)?;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+/// The position after a CEL string literal that starts at `start`; triple quotes and escapes as in the CEL specification.
+fn end_of_string(bytes: &[u8], start: usize, quote: u8, raw: bool) -> Option<usize> {
+    let triple = bytes[start..].starts_with(&[quote; 3]);
+    let width = if triple { 3 } else { 1 };
+    let mut at = start + width;
+    while at < bytes.len() {
+        if bytes[at] == b'\\' && !raw {
+            at += 2;
+        } else if bytes[at..].starts_with(&[quote; 3][..width]) {
+            return Some(at + width);
+        } else {
+            at += 1;
+        }
+    }
+    None
+}
+
+/// A JSON value with templates for its strings.
+#[derive(Clone, Debug)]
+pub enum JsonTemplate {
+    /// A value without expressions.
+    Literal(Value),
+    /// A string with expressions.
+    Text(Template),
+    /// A list.
+    Array(Vec<JsonTemplate>),
+    /// An object.
+    Object(Vec<(String, JsonTemplate)>),
+}
+
+/// A problem somewhere in a JSON value.
+pub type Located = (String, ExpressionProblem);
+
+impl JsonTemplate {
+    /// Parses every string in a value. Problems come with the path below the value, such as `.order` or `[2].name`.
+    pub fn parse(value: &Value) -> Result<Self, Vec<Located>> {
+        let mut problems = Vec::new();
+        let parsed = Self::parse_at(value, "", &mut problems);
+        if problems.is_empty() {
+            Ok(parsed)
+        } else {
+            Err(problems)
+        }
+    }
+
+    fn parse_at(value: &Value, path: &str, problems: &mut Vec<Located>) -> Self {
+        match value {
+            Value::String(text) if text.contains('$') => match Template::parse(text) {
+                Ok(template) => Self::Text(template),
+                Err(found) => {
+                    problems.extend(found.into_iter().map(|problem| (path.to_owned(), problem)));
+                    Self::Literal(Value::Null)
+                }
+            },
+            Value::Array(items) => Self::Array(
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(i, item)| Self::parse_at(item, &format!("{path}[{i}]"), problems))
+                    .collect(),
+            ),
+            Value::Object(map) => Self::Object(
+                map.iter()
+                    .map(|(key, item)| {
+                        (
+                            key.clone(),
+                            Self::parse_at(item, &format!("{path}.{key}"), problems),
+                        )
+                    })
+                    .collect(),
+            ),
+            other => Self::Literal(other.clone()),
+        }
+    }
+
+    /// The expressions in it, each with its path.
+    pub fn expressions(&self) -> Vec<(String, &Expression)> {
+        let mut found = Vec::new();
+        self.collect("", &mut found);
+        found
+    }
+
+    fn collect<'a>(&'a self, path: &str, found: &mut Vec<(String, &'a Expression)>) {
+        match self {
+            Self::Literal(_) => {}
+            Self::Text(template) => found.extend(
+                template
+                    .expressions()
+                    .map(|expression| (path.to_owned(), expression)),
+            ),
+            Self::Array(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    item.collect(&format!("{path}[{i}]"), found);
+                }
+            }
+            Self::Object(entries) => {
+                for (key, item) in entries {
+                    item.collect(&format!("{path}.{key}"), found);
+                }
+            }
+        }
+    }
+
+    /// Its value.
+    pub fn value(&self, scope: &Scope) -> Result<Value, EvaluationError> {
+        Ok(match self {
+            Self::Literal(value) => value.clone(),
+            Self::Text(template) => template.value(scope)?,
+            Self::Array(items) => Value::Array(
+                items
+                    .iter()
+                    .map(|item| item.value(scope))
+                    .collect::<Result<_, _>>()?,
+            ),
+            Self::Object(entries) => {
+                let mut map = Map::new();
+                for (key, item) in entries {
+                    map.insert(key.clone(), item.value(scope)?);
+                }
+                Value::Object(map)
+            }
+        })
+    }
+}

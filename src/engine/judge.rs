@@ -1,0 +1,430 @@
+//! Judges the decisions on one approval: who counts, what they come to, and why the others do not count.
+
+use std::collections::BTreeMap;
+
+use jsonschema::Validator;
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::{SignedDuration, Timestamp},
+};
+use serde_json::{Map, Value};
+
+use crate::api::{
+    ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, DecisionStatus, Verdict,
+    approval::{ApprovalPurpose, CountedDecision},
+    condition,
+    decision::DecisionReason,
+    json::JsonObject,
+    step::Approvers,
+};
+
+const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+
+/// One decision as the API server accepted it.
+#[derive(Clone, Debug)]
+pub struct DecisionFact {
+    /// Its name.
+    pub name: String,
+    /// Its uid; orders decisions accepted in the same second.
+    pub uid: String,
+    /// When the API server accepted it.
+    pub created_at: Timestamp,
+    /// What it says.
+    pub spec: DecisionSpec,
+    /// What was judged before; a refusal is final.
+    pub judged: Option<DecisionStatus>,
+}
+
+/// What the decisions come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// The approval's next status; equal to the one given when nothing has changed.
+    pub status: ApprovalStatus,
+    /// What becomes of each decision, by name.
+    pub decisions: Vec<(String, DecisionStatus)>,
+}
+
+/// Judges all decisions on an approval in the order the API server accepted them.
+///
+/// `server_now` is the API server's time, given only when the decisions were read consistently after it; nothing expires without it.
+pub fn judge(
+    spec: &ApprovalSpec,
+    created_at: Timestamp,
+    status: &ApprovalStatus,
+    decisions: &[DecisionFact],
+    server_now: Option<Timestamp>,
+) -> Judgement {
+    let mut ordered: Vec<&DecisionFact> = decisions.iter().collect();
+    ordered.sort_by(|a, b| (a.created_at, &a.uid, &a.name).cmp(&(b.created_at, &b.uid, &b.name)));
+    let mut bench = Bench::new(spec, created_at, status);
+    for decision in ordered {
+        bench.hear(decision);
+    }
+    bench.rule(server_now)
+}
+
+struct Bench<'a> {
+    spec: &'a ApprovalSpec,
+    created_at: Timestamp,
+    before: &'a ApprovalStatus,
+    form: Option<Result<Validator, String>>,
+    /// The decision of each person that stands.
+    standing: BTreeMap<String, &'a DecisionFact>,
+    /// The decision that closed the question.
+    closing: Option<&'a DecisionFact>,
+    judged: Vec<(String, DecisionStatus)>,
+}
+
+impl<'a> Bench<'a> {
+    fn new(spec: &'a ApprovalSpec, created_at: Timestamp, before: &'a ApprovalStatus) -> Self {
+        let form = spec
+            .form
+            .as_ref()
+            .map(|form| jsonschema::validator_for(form.as_value()).map_err(|error| error.to_string()));
+        Self {
+            spec,
+            created_at,
+            before,
+            form,
+            standing: BTreeMap::new(),
+            closing: None,
+            judged: Vec::new(),
+        }
+    }
+
+    fn hear(&mut self, decision: &'a DecisionFact) {
+        if let Some(status) = decision.judged.as_ref().filter(|status| is_final_refusal(status)) {
+            self.judged.push((decision.name.clone(), status.clone()));
+            return;
+        }
+        match self.refusal(decision) {
+            Some((reason, message)) => self
+                .judged
+                .push((decision.name.clone(), refused(reason, message))),
+            None => self.count(decision),
+        }
+    }
+
+    fn count(&mut self, decision: &'a DecisionFact) {
+        let by = decision.spec.by.clone().unwrap_or_default();
+        if let Some(earlier) = self.standing.insert(by, decision) {
+            let message = format!("replaced by {} of the same person", decision.name);
+            self.set(&earlier.name, refused(DecisionReason::Replaced, message));
+        }
+        self.judged.push((decision.name.clone(), counted()));
+        if !self.before.phase.is_closed()
+            && (decision.spec.verdict != Verdict::Approve || self.approvals() >= self.spec.quorum)
+        {
+            self.closing = Some(decision);
+        }
+    }
+
+    fn set(&mut self, name: &str, status: DecisionStatus) {
+        if let Some(entry) = self.judged.iter_mut().find(|(judged, _)| judged == name) {
+            entry.1 = status;
+        }
+    }
+
+    fn approvals(&self) -> i64 {
+        let count = self
+            .standing
+            .values()
+            .filter(|decision| decision.spec.verdict == Verdict::Approve)
+            .count();
+        i64::try_from(count).unwrap_or(i64::MAX)
+    }
+
+    /// Why a decision does not count, if it does not.
+    fn refusal(&self, decision: &DecisionFact) -> Option<(DecisionReason, String)> {
+        let spec = &decision.spec;
+        let Some(by) = spec.by.as_deref() else {
+            return Some((
+                DecisionReason::IdentityUnverified,
+                "it does not say who decided".to_owned(),
+            ));
+        };
+        if spec.digest != self.spec.digest {
+            let message = format!(
+                "it is about {}, but what was shown has {}",
+                spec.digest, self.spec.digest
+            );
+            return Some((DecisionReason::DigestMismatch, message));
+        }
+        let approvers = self.approvers_at(decision.created_at);
+        if by.starts_with(SERVICE_ACCOUNT) && !approvers.iter().any(|list| names_service_account(list, by)) {
+            let message = format!("{by} is a service account, and the approval names none of that name");
+            return Some((DecisionReason::ServiceAccount, message));
+        }
+        if !self.spec.self_approval
+            && let Some(message) = self.self_approval(by)
+        {
+            return Some((DecisionReason::SelfApproval, message));
+        }
+        let groups = spec.groups.as_deref().unwrap_or_default();
+        if self.spec.approvers.is_some() && !approvers.iter().any(|list| allows(list, by, groups)) {
+            let message = format!("{by} is not among the approvers ({})", describe(&approvers));
+            return Some((DecisionReason::NotAnApprover, message));
+        }
+        if !self.spec.verdicts.contains(&spec.verdict) {
+            let offered: Vec<String> = self.spec.verdicts.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "{} is not on offer here; choose {}",
+                spec.verdict,
+                offered.join(" or ")
+            );
+            return Some((DecisionReason::VerdictNotOffered, message));
+        }
+        if spec.verdict == Verdict::Approve
+            && let Some(message) = self.invalid_values(spec.values.as_ref())
+        {
+            return Some((DecisionReason::InvalidValues, message));
+        }
+        self.too_late(decision)
+    }
+
+    fn too_late(&self, decision: &DecisionFact) -> Option<(DecisionReason, String)> {
+        if self.before.phase.is_closed() {
+            let part_of_it = self
+                .before
+                .counted
+                .iter()
+                .any(|counted| counted.decision == decision.name);
+            return (!part_of_it).then(|| closed_before(self.before));
+        }
+        if let Some(closing) = self.closing {
+            return Some((DecisionReason::AlreadyDecided, sentence(closing)));
+        }
+        let deadline = self.spec.expires_at.as_ref()?.0;
+        (decision.created_at >= deadline).then(|| {
+            (
+                DecisionReason::Expired,
+                format!("the time to decide was over at {deadline}"),
+            )
+        })
+    }
+
+    fn self_approval(&self, by: &str) -> Option<String> {
+        if self.spec.requested_by.as_deref() == Some(by) {
+            return Some(format!("{by} asked for it, and may not decide on it as well"));
+        }
+        let author = self.spec.author.as_deref()?;
+        (author == by || author.ends_with(&format!("<{by}>")))
+            .then(|| format!("{by} wrote it, and may not decide on it as well"))
+    }
+
+    fn invalid_values(&self, values: Option<&JsonObject>) -> Option<String> {
+        let validator = match self.form.as_ref()? {
+            Ok(validator) => validator,
+            Err(error) => return Some(format!("the form cannot be used: {error}")),
+        };
+        let values = values.map_or_else(|| Value::Object(Map::new()), JsonObject::to_value);
+        let error = validator.iter_errors(&values).next()?;
+        let path = error.instance_path().to_string();
+        Some(format!("values{path}: {error}"))
+    }
+
+    /// The lists of people who may decide at a time: the approval's own and those it has escalated to.
+    fn approvers_at(&self, at: Timestamp) -> Vec<&'a Approvers> {
+        let escalated = self.spec.escalate.iter().filter(|escalation| {
+            SignedDuration::try_from(escalation.after.duration())
+                .ok()
+                .and_then(|after| self.created_at.checked_add(after).ok())
+                .is_some_and(|from| from <= at)
+        });
+        self.spec
+            .approvers
+            .iter()
+            .chain(escalated.map(|escalation| &escalation.to))
+            .collect()
+    }
+
+    fn rule(self, server_now: Option<Timestamp>) -> Judgement {
+        if self.before.phase.is_closed() {
+            return Judgement {
+                status: self.before.clone(),
+                decisions: self.judged,
+            };
+        }
+        let expired = server_now
+            .zip(self.spec.expires_at.as_ref())
+            .is_some_and(|(now, deadline)| now >= deadline.0);
+        let mut status = ApprovalStatus {
+            counted: self
+                .standing
+                .values()
+                .map(|decision| counted_decision(decision))
+                .collect(),
+            conditions: self.before.conditions.clone(),
+            ..ApprovalStatus::default()
+        };
+        status
+            .counted
+            .sort_by(|a, b| (&a.at, &a.decision).cmp(&(&b.at, &b.decision)));
+        if let Some(closing) = self.closing {
+            status.phase = match closing.spec.verdict {
+                Verdict::Approve => ApprovalPhase::Approved,
+                Verdict::Reject => ApprovalPhase::Rejected,
+                Verdict::RequestChanges => ApprovalPhase::ChangesRequested,
+            };
+            status.decided_at = Some(MicroTime(closing.created_at));
+            status.comment.clone_from(&closing.spec.comment);
+            status.values = self.merged_values();
+            status.message = Some(sentence(closing));
+        } else if let (true, Some(deadline)) = (expired, &self.spec.expires_at) {
+            status.phase = ApprovalPhase::Expired;
+            status.decided_at = Some(MicroTime(deadline.0));
+            status.message = Some(format!("nobody decided until {}", deadline.0));
+        } else {
+            status.needs = Some(self.needs(server_now));
+        }
+        let closed = status.phase.is_closed();
+        let (truth, reason) = if closed {
+            (condition::Truth::True, status.phase.to_string())
+        } else {
+            (condition::Truth::False, "Pending".to_owned())
+        };
+        let at = status.decided_at.as_ref().map_or(self.created_at, |time| time.0);
+        let message = status
+            .message
+            .clone()
+            .or_else(|| status.needs.clone())
+            .unwrap_or_default();
+        condition::set(
+            &mut status.conditions,
+            "Decided",
+            truth,
+            &reason,
+            &message,
+            None,
+            at,
+        );
+        Judgement {
+            status,
+            decisions: self.judged,
+        }
+    }
+
+    /// Values of everybody who approves; a later one overrides an earlier one's keys.
+    fn merged_values(&self) -> Option<JsonObject> {
+        let mut standing: Vec<&DecisionFact> = self.standing.values().copied().collect();
+        standing.sort_by(|a, b| (a.created_at, &a.uid).cmp(&(b.created_at, &b.uid)));
+        let mut merged = Map::new();
+        for values in standing
+            .iter()
+            .filter_map(|decision| decision.spec.values.as_ref())
+        {
+            merged.extend(values.0.clone());
+        }
+        (!merged.is_empty()).then_some(JsonObject(merged))
+    }
+
+    fn needs(&self, server_now: Option<Timestamp>) -> String {
+        let approvers = self.approvers_at(server_now.unwrap_or(self.created_at));
+        let whom = if approvers.is_empty() {
+            "anybody who may approve".to_owned()
+        } else {
+            describe(&approvers)
+        };
+        let left = self.spec.quorum.saturating_sub(self.approvals()).max(1);
+        let text = if self.approvals() > 0 {
+            format!("{left} more of {whom}")
+        } else {
+            format!("{left} of {whom}")
+        };
+        text.chars().take(256).collect()
+    }
+}
+
+/// A refusal is final but for `Replaced`, which is worked out anew, and identity, which may be proven later.
+fn is_final_refusal(status: &DecisionStatus) -> bool {
+    status.counted == Some(false)
+        && !matches!(
+            status.reason,
+            None | Some(DecisionReason::Replaced | DecisionReason::IdentityUnverified)
+        )
+}
+
+fn counted() -> DecisionStatus {
+    DecisionStatus {
+        counted: Some(true),
+        reason: Some(DecisionReason::Counted),
+        message: None,
+    }
+}
+
+fn refused(reason: DecisionReason, message: String) -> DecisionStatus {
+    let message = message.chars().take(1_024).collect();
+    DecisionStatus {
+        counted: Some(false),
+        reason: Some(reason),
+        message: Some(message),
+    }
+}
+
+fn counted_decision(decision: &DecisionFact) -> CountedDecision {
+    CountedDecision {
+        decision: decision.name.clone(),
+        by: decision.spec.by.clone().unwrap_or_default(),
+        verdict: decision.spec.verdict,
+        at: MicroTime(decision.created_at),
+    }
+}
+
+/// Who decided what and when.
+fn sentence(decision: &DecisionFact) -> String {
+    let by = decision.spec.by.as_deref().unwrap_or_default();
+    let did = match decision.spec.verdict {
+        Verdict::Approve => "approved",
+        Verdict::Reject => "rejected",
+        Verdict::RequestChanges => "requested changes",
+    };
+    format!("{by} {did} at {}", decision.created_at)
+}
+
+fn closed_before(status: &ApprovalStatus) -> (DecisionReason, String) {
+    let reason = match status.phase {
+        ApprovalPhase::Expired => DecisionReason::Expired,
+        ApprovalPhase::Cancelled => DecisionReason::Cancelled,
+        ApprovalPhase::Superseded => DecisionReason::Superseded,
+        _ => DecisionReason::AlreadyDecided,
+    };
+    let message = status
+        .message
+        .clone()
+        .unwrap_or_else(|| format!("the question is closed ({})", status.phase));
+    (reason, message)
+}
+
+fn allows(approvers: &Approvers, by: &str, groups: &[String]) -> bool {
+    approvers.users.iter().any(|user| user == by)
+        || approvers.groups.iter().any(|group| groups.contains(group))
+        || names_service_account(approvers, by)
+}
+
+fn names_service_account(approvers: &Approvers, by: &str) -> bool {
+    by.strip_prefix(SERVICE_ACCOUNT)
+        .is_some_and(|account| approvers.service_accounts.iter().any(|named| named == account))
+}
+
+fn describe(lists: &[&Approvers]) -> String {
+    let names: Vec<&str> = lists
+        .iter()
+        .flat_map(|list| {
+            list.groups
+                .iter()
+                .chain(&list.users)
+                .chain(&list.service_accounts)
+        })
+        .map(String::as_str)
+        .collect();
+    if names.is_empty() {
+        "nobody".to_owned()
+    } else {
+        names.join(" or ")
+    }
+}
+
+/// Whether an approval of this purpose lets its requester decide by default.
+pub fn self_approval_by_default(purpose: ApprovalPurpose) -> bool {
+    purpose == ApprovalPurpose::Outcome
+}

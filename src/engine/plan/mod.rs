@@ -1,0 +1,120 @@
+//! A plan: a definition with every expression parsed and every reference resolved. What has a plan can run.
+
+mod compile;
+mod graph;
+mod references;
+mod types;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::expression::{Expression, JsonTemplate, Template};
+use crate::api::{
+    Definition,
+    step::{ApprovalStep, ApprovalTimeoutOutcome, HttpMethod},
+};
+
+/// Something that is wrong with a definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, as a path below the Flow's spec, such as `steps[2].http.body.order`.
+    pub field: String,
+    /// Where in the string at that path, in bytes, if it is an expression's problem.
+    pub offset: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// A definition that can run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(super) steps: Vec<PlannedStep>,
+    pub(super) output: Option<JsonTemplate>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct PlannedStep {
+    pub(super) name: String,
+    /// Indices of the steps that must be done first.
+    pub(super) needs: Vec<usize>,
+    pub(super) when: Option<Expression>,
+    pub(super) retry: RetryPolicy,
+    pub(super) timeout: Duration,
+    pub(super) at_most_once: bool,
+    pub(super) action: Action,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RetryPolicy {
+    pub(super) attempts: i64,
+    pub(super) initial: Duration,
+    pub(super) factor: u32,
+    pub(super) max: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    Http(Box<HttpPlan>),
+    Set(JsonTemplate),
+    Wait(WaitPlan),
+    Approval(Box<ApprovalPlan>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct HttpPlan {
+    pub(super) target: TargetPlan,
+    pub(super) method: HttpMethod,
+    pub(super) headers: Vec<(String, Template)>,
+    pub(super) query: Vec<(String, Template)>,
+    pub(super) body: Option<JsonTemplate>,
+    /// A body that is plain text is sent as `{"text": …}`.
+    pub(super) wrap_text: bool,
+    /// Status codes that count as success; empty for any from 200 to 299.
+    pub(super) expect: Vec<i64>,
+    pub(super) output: Option<JsonTemplate>,
+    pub(super) billable: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum TargetPlan {
+    Url(Template),
+    Connection { name: String, path: Template },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct WaitPlan {
+    pub(super) callback: bool,
+    pub(super) duration: Option<Duration>,
+    pub(super) until: Option<Template>,
+    pub(super) respond_within: Option<Duration>,
+    pub(super) continue_on_timeout: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ApprovalPlan {
+    pub(super) step: ApprovalStep,
+    pub(super) title: Template,
+    pub(super) show: Vec<(String, JsonTemplate)>,
+    pub(super) on_timeout: ApprovalTimeoutOutcome,
+    pub(super) changes: Option<ChangesPlan>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ChangesPlan {
+    /// Every step that is done again: the one gone back to and all that follow from it.
+    pub(super) again: BTreeSet<usize>,
+    pub(super) max: i64,
+}
+
+impl Plan {
+    /// Compiles a definition.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, not only the first.
+    pub fn compile(definition: &Definition) -> Result<Self, Vec<Problem>> {
+        compile::compile(definition)
+    }
+
+    pub(super) fn index_of(&self, name: &str) -> Option<usize> {
+        self.steps.iter().position(|step| step.name == name)
+    }
+}
