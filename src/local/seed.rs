@@ -1,5 +1,8 @@
 //! What is there from the first start on: namespaces, service accounts, roles and bindings, definitions.
 
+use std::sync::Arc;
+
+use futures::future::{try_join, try_join_all};
 use serde_json::{Value, json};
 
 use super::handlers::bootstrap;
@@ -12,33 +15,29 @@ const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
 
 /// Writes what is missing. Definitions are also brought up to date.
-pub async fn seed(plane: &std::sync::Arc<Plane>) -> Result<(), ApiError> {
-    for name in ["default", "kube-system", "signoff-system"] {
-        bootstrap(plane, object("v1", "Namespace", None, name), false).await?;
-    }
-    for (namespace, name) in [("default", "agent"), ("signoff-system", "signoff-controller")] {
-        bootstrap(
-            plane,
-            object("v1", "ServiceAccount", Some(namespace), name),
-            false,
-        )
-        .await?;
-    }
-    for role in roles() {
-        bootstrap(plane, role, false).await?;
-    }
-    for binding in bindings() {
-        bootstrap(plane, binding, false).await?;
-    }
-    let definitions: Vec<_> = plane
+pub async fn seed(plane: &Arc<Plane>) -> Result<(), ApiError> {
+    let namespaces =
+        ["default", "kube-system", "signoff-system"].map(|name| object("v1", "Namespace", None, name));
+    let accounts = [("default", "agent"), ("signoff-system", "signoff-controller")]
+        .map(|(namespace, name)| object("v1", "ServiceAccount", Some(namespace), name));
+    let definitions = plane
         .registry
         .iter()
-        .filter_map(|kind| kind.crd.clone())
-        .collect();
-    for definition in definitions {
-        let value = serde_json::to_value(&*definition).map_err(|e| ApiError::internal(&e))?;
-        bootstrap(plane, established(value), true).await?;
-    }
+        .filter_map(|kind| kind.crd.as_ref())
+        .map(|definition| serde_json::to_value(&**definition).map(established))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| ApiError::internal(&e))?;
+    let kept = namespaces
+        .into_iter()
+        .chain(accounts)
+        .chain(roles())
+        .chain(bindings());
+    // All at once: they are written in one transaction.
+    let kept = kept.map(|object| bootstrap(plane, object, false));
+    let renewed = definitions
+        .into_iter()
+        .map(|object| bootstrap(plane, object, true));
+    try_join(try_join_all(kept), try_join_all(renewed)).await?;
     Ok(())
 }
 

@@ -209,6 +209,13 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     }
 
+    /// The same with another message.
+    #[must_use]
+    pub fn with_message(mut self, message: String) -> Self {
+        self.0.message = message;
+        self
+    }
+
     /// The client may try again after this many seconds.
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u32) -> Self {

@@ -112,7 +112,8 @@ async fn child_that_serves() {
     plane.shutdown().await;
 }
 
-fn child(data: &Path) -> (Child, String) {
+/// The child, what it goes on to print, and its kubeconfig.
+fn child(data: &Path) -> (Child, impl Iterator<Item = std::io::Result<String>>, String) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "local_server::child_that_serves", "--nocapture"])
         .env(CHILD, data)
@@ -120,12 +121,13 @@ fn child(data: &Path) -> (Child, String) {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let file = lines
+        .by_ref()
         .map_while(Result::ok)
         .find_map(|line| line.strip_prefix("serving ").map(str::to_owned));
     let kubeconfig = std::fs::read_to_string(file.unwrap()).unwrap();
-    (child, kubeconfig)
+    (child, lines, kubeconfig)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +135,7 @@ async fn what_was_acknowledged_is_there_after_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = Vec::new();
     for round in 0..3 {
-        let (mut running, kubeconfig) = child(dir.path());
+        let (mut running, _output, kubeconfig) = child(dir.path());
         let client = client(&kubeconfig, "admin").await;
         let (told, mut tell) = tokio::sync::mpsc::unbounded_channel();
         let writers: Vec<_> = (0..8)
@@ -167,7 +169,7 @@ async fn what_was_acknowledged_is_there_after_kill_9() {
             writer.abort();
         }
     }
-    let (mut running, kubeconfig) = child(dir.path());
+    let (mut running, _output, kubeconfig) = child(dir.path());
     let maps: Api<ConfigMap> = Api::default_namespaced(client(&kubeconfig, "admin").await);
     let all = maps.list(&kube::api::ListParams::default()).await.unwrap();
     let there: std::collections::BTreeSet<_> = all.items.iter().map(kube::ResourceExt::name_any).collect();

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use std::convert::Infallible;
 
+use super::protobuf;
 use crate::local::clock;
 use crate::local::status::ApiError;
 
@@ -59,6 +60,7 @@ pub fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, ApiError> {
     match media_type(headers).as_str() {
         "application/json" | "" | "*/*" => json(bytes),
         "application/yaml" | "text/yaml" => yaml(bytes),
+        protobuf::MEDIA_TYPE => protobuf::decode(bytes),
         _ => Err(ApiError::unsupported_media_type(&[
             "application/json",
             "application/yaml",

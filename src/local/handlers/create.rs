@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::body::{self, Body};
+use super::objects::Saved;
 use super::query::WriteOptions;
 use super::{Call, objects};
 use crate::local::core_kinds;
@@ -36,11 +37,11 @@ pub async fn create(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
     }
     objects::prune(call, &options, &mut object, &mut warnings)?;
     let saved = insert(call, &options, object).await?;
-    Ok(call.one(StatusCode::CREATED, saved, &warnings))
+    Ok(call.saved(StatusCode::CREATED, saved, &warnings))
 }
 
 /// Stores a new object; used by create and by apply.
-pub async fn insert(call: &Call<'_>, options: &WriteOptions, mut object: Value) -> Result<Value, ApiError> {
+pub async fn insert(call: &Call<'_>, options: &WriteOptions, mut object: Value) -> Result<Saved, ApiError> {
     let kind = call.kind();
     must_exist(call)?;
     prepare(call, options, &mut object)?;
@@ -73,7 +74,7 @@ pub async fn insert(call: &Call<'_>, options: &WriteOptions, mut object: Value) 
             return if call.plane.store.get(&key).is_some() {
                 Err(ApiError::already_exists(kind, &name))
             } else {
-                Ok(object)
+                Ok(Saved::Only(object))
             };
         }
         match call
@@ -82,7 +83,7 @@ pub async fn insert(call: &Call<'_>, options: &WriteOptions, mut object: Value) 
             .write(key, Expect::Absent, Action::Put(object.clone()))
             .await
         {
-            Ok(entry) => return Ok(entry.value()),
+            Ok(entry) => return Ok(Saved::Stored(entry)),
             Err(WriteError::Exists) if generated && attempts < ATTEMPTS => {}
             Err(error) => return Err(objects::refused(kind, &name, &error)),
         }

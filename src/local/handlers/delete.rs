@@ -38,7 +38,7 @@ pub async fn one(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
             let uid = last["metadata"]["uid"].as_str().unwrap_or_default();
             body::object(StatusCode::OK, &status::success(kind, call.name(), uid))
         }
-        Outcome::Waiting(object) => call.one(StatusCode::OK, object, &[]),
+        Outcome::Waiting(object) => call.one(StatusCode::OK, object),
     })
 }
 

@@ -10,7 +10,7 @@ use crate::local::status::ApiError;
 
 /// The Kubernetes version whose API is spoken.
 const MAJOR: &str = "1";
-const MINOR: &str = "34";
+const MINOR: &str = "35";
 
 /// The answer of `/version`.
 pub fn version() -> Value {
@@ -29,10 +29,13 @@ pub fn version() -> Value {
 
 /// Answers with a document.
 pub fn answer(
-    _plane: &Plane,
-    _parts: &[String],
+    plane: &Plane,
+    parts: &[String],
     _headers: &HeaderMap,
     _query: &Query,
 ) -> Result<Response<Body>, ApiError> {
-    Err(ApiError::no_such_resource())
+    let document = crate::local::shim::discovery::document(&plane.registry, parts);
+    document
+        .map(|d| super::body::object(http::StatusCode::OK, &d))
+        .ok_or_else(ApiError::no_such_resource)
 }

@@ -12,6 +12,7 @@ pub mod negotiate;
 mod objects;
 mod patch;
 pub mod path;
+mod protobuf;
 pub mod query;
 mod read;
 mod review;
@@ -32,6 +33,7 @@ use serde_json::Value;
 
 use body::Body;
 use negotiate::Form;
+use objects::Saved;
 use path::{Route, Target};
 use query::Query;
 use selector::Filter;
@@ -218,11 +220,24 @@ impl Call<'_> {
             .unwrap_or_default()
     }
 
-    /// An answer with one object in the form asked for, and the warnings that go with it.
-    fn one(&self, code: StatusCode, object: Value, warnings: &[String]) -> Response<Body> {
-        let shown = self.form.one(self.kind(), events::shown(self.kind(), object));
-        let mut response = body::object(code, &shown);
+    /// An answer with what was saved, in the form asked for, and the warnings that go with it.
+    fn saved(&self, code: StatusCode, saved: Saved, warnings: &[String]) -> Response<Body> {
+        let mut response = match saved {
+            Saved::Stored(entry) if self.form == Form::Object && !events::is_alias(self.kind()) => {
+                body::rendered(code, entry.json.clone())
+            }
+            Saved::Stored(entry) => self.one(code, entry.value()),
+            Saved::Only(object) => self.one(code, object),
+        };
         body::warn(&mut response, warnings);
         response
+    }
+
+    /// An answer with one object in the form asked for.
+    fn one(&self, code: StatusCode, object: Value) -> Response<Body> {
+        body::object(
+            code,
+            &self.form.one(self.kind(), events::shown(self.kind(), object)),
+        )
     }
 }

@@ -12,9 +12,11 @@ use crate::local::status::{ApiError, cause};
 use crate::local::store::{Action, Entry, Expect, Key, WriteError};
 
 /// What came of a write.
-pub struct Saved {
-    /// The object as it is now (or would be, in a dry run).
-    pub object: Value,
+pub enum Saved {
+    /// Stored (or found to be so already).
+    Stored(Arc<Entry>),
+    /// As it would be stored, or as it last was.
+    Only(Value),
 }
 
 /// Checks that an object sent is of the kind, name and namespace of the request, and fills in what is
@@ -179,14 +181,16 @@ fn remove(object: &mut Value, name: &str) {
 pub async fn replace(
     plane: &Arc<Plane>,
     key: Key,
-    entry: &Entry,
+    entry: &Arc<Entry>,
     old: &Value,
     new: Value,
     dry_run: bool,
 ) -> Result<Saved, WriteError> {
-    if dry_run || meta::same(old, &new) {
-        let object = if dry_run { new } else { old.clone() };
-        return Ok(Saved { object });
+    if dry_run {
+        return Ok(Saved::Only(new));
+    }
+    if meta::same(old, &new) {
+        return Ok(Saved::Stored(entry.clone()));
     }
     let finished = entry.deleting && meta::finalizers(&new).is_empty() && key.resource != "namespaces";
     let action = if finished {
@@ -194,13 +198,11 @@ pub async fn replace(
     } else {
         Action::Put(new)
     };
-    let written = plane
+    plane
         .store
         .write(key, Expect::Revision(entry.revision), action)
-        .await?;
-    Ok(Saved {
-        object: written.value(),
-    })
+        .await
+        .map(Saved::Stored)
 }
 
 /// What a failed write means to the caller.

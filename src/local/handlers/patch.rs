@@ -61,7 +61,7 @@ pub async fn patch(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
         call.admit_change(&options, &old, &mut new)?;
         let key = call.key(call.name());
         match objects::replace(call.plane, key, &entry, &old, new, options.dry_run).await {
-            Ok(saved) => return Ok(call.one(StatusCode::OK, saved.object, &warnings)),
+            Ok(saved) => return Ok(call.saved(StatusCode::OK, saved, &warnings)),
             Err(WriteError::Stale) if attempts < ATTEMPTS => {}
             Err(error) => return Err(objects::refused(call.kind(), call.name(), &error)),
         }

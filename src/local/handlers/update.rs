@@ -53,7 +53,7 @@ pub async fn update(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
         )
         .await;
         match saved {
-            Ok(saved) => return Ok(call.one(StatusCode::OK, saved.object, &warnings)),
+            Ok(saved) => return Ok(call.saved(StatusCode::OK, saved, &warnings)),
             Err(WriteError::Stale) if asked.is_empty() && attempts < ATTEMPTS => {}
             Err(error) => return Err(objects::refused(kind, call.name(), &error)),
         }

@@ -11,7 +11,9 @@ use super::{Entry, Key, Note};
 /// Changes kept per resource; a watch that is further behind has to list again.
 const HISTORY_CHANGES: usize = 20_000;
 /// Bytes of objects kept in the history of a resource.
-const HISTORY_BYTES: usize = 64 << 20;
+const HISTORY_BYTES: usize = 32 << 20;
+/// Changes handed out at a time.
+const CHANGES: usize = 256;
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -316,7 +318,13 @@ impl State {
         let first = bucket
             .history
             .partition_point(|change| change.current.revision <= since);
-        Ok((bucket.history.range(first..).cloned().collect(), self.revision))
+        let changes: Vec<_> = bucket.history.range(first..).take(CHANGES).cloned().collect();
+        let whole = first + changes.len() == bucket.history.len();
+        let upto = changes
+            .last()
+            .filter(|_| !whole)
+            .map_or(self.revision, |last| last.current.revision);
+        Ok((changes, upto))
     }
 }
 

@@ -233,7 +233,7 @@ impl Store {
         self.state().all_in(namespace)
     }
 
-    /// Changes of a resource after `since`, oldest first, and the revision up to which they are whole.
+    /// The next changes of a resource after `since`, oldest first, and the revision up to which they are whole.
     pub fn changes(&self, resource: &str, since: u64) -> Result<(Vec<Arc<Change>>, u64), Expired> {
         self.state().changes(resource, since)
     }

@@ -116,11 +116,13 @@ impl Watch {
         let mut out = BytesMut::new();
         while !self.ended {
             self.initial_objects(&mut out);
-            if out.is_empty() {
-                self.changes(&mut out);
-            }
+            // Changes that do not concern this watch make no lines, and there may be more after them.
+            let behind = out.is_empty() && self.changes(&mut out);
             if !out.is_empty() {
                 return Some(out.freeze());
+            }
+            if behind {
+                continue;
             }
             tokio::select! {
                 () = self.stop.cancelled() => self.ended = true,
@@ -148,18 +150,21 @@ impl Watch {
         }
     }
 
-    fn changes(&mut self, out: &mut BytesMut) {
+    /// Takes the next changes; whether there were any.
+    fn changes(&mut self, out: &mut BytesMut) -> bool {
         match self.store.changes(&self.resource, self.position) {
             Err(expired) => {
                 let error = ApiError::expired(expired.to_string()).to_value();
                 put(out, "ERROR", error.to_string().as_bytes());
                 self.ended = true;
+                false
             }
-            Ok((changes, revision)) => {
-                for change in changes {
-                    self.change(out, &change);
+            Ok((changes, upto)) => {
+                for change in &changes {
+                    self.change(out, change);
                 }
-                self.position = revision;
+                self.position = upto;
+                !changes.is_empty()
             }
         }
     }
