@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::handlers::bootstrap;
 use super::plane::Plane;
 use super::status::ApiError;
-use super::users::{AUTHENTICATED, MASTERS, UNAUTHENTICATED};
+use super::users::{AUTHENTICATED, MASTERS};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 const READ: &[&str] = &["get", "list", "watch"];
@@ -127,10 +127,6 @@ fn roles() -> Vec<Value> {
             ])],
         ),
         role(
-            "system:public-info-viewer",
-            &[paths(&["/healthz", "/livez", "/readyz", "/version", "/version/"])],
-        ),
-        role(
             "system:basic-user",
             &[
                 rule(
@@ -222,11 +218,6 @@ fn bindings() -> Vec<Value> {
         binding("cluster-admin", "cluster-admin", &[group(MASTERS)]),
         binding("system:discovery", "system:discovery", &everyone),
         binding("system:basic-user", "system:basic-user", &everyone),
-        binding(
-            "system:public-info-viewer",
-            "system:public-info-viewer",
-            &[group(AUTHENTICATED), group(UNAUTHENTICATED)],
-        ),
         binding("signoff-viewers", "signoff-viewer", &viewers),
         binding("signoff-editors", "signoff-editor", &people),
         binding("signoff-approvers", "signoff-approver", &people),

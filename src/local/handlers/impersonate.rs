@@ -116,13 +116,13 @@ fn decide(plane: &Plane, caller: &User, asked: &Attributes) -> Result<(), ApiErr
     if plane.allows(caller, asked) {
         return Ok(());
     }
-    let place = if asked.namespace.is_empty() {
+    let scope = if asked.namespace.is_empty() {
         "at the cluster scope".to_owned()
     } else {
         format!("in the namespace {:?}", asked.namespace)
     };
     let message = format!(
-        "{} {:?} is forbidden: User {:?} cannot impersonate resource {:?} in API group {:?} {place}",
+        "{} {:?} is forbidden: User {:?} cannot impersonate resource {:?} in API group {:?} {scope}",
         asked.resource, asked.name, caller.name, asked.resource, asked.group
     );
     Err(ApiError::new(http::StatusCode::FORBIDDEN, "Forbidden", message))

@@ -40,7 +40,7 @@ pub fn route(registry: &Registry, path: &str) -> Option<Route> {
     match parts_str.as_slice() {
         ["healthz" | "livez" | "readyz", ..] => Some(Route::Health),
         ["version"] => Some(Route::Version),
-        ["api" | "apis"] | ["openapi", ..] | ["api", _] | ["apis", _] | ["apis", _, _] => {
+        ["openapi", ..] | ["api" | "apis"] | ["api" | "apis", _] | ["apis", _, _] => {
             Some(Route::Document(parts))
         }
         ["api", version, rest @ ..] => target(registry, "", version, rest).map(Route::Resource),
@@ -116,7 +116,9 @@ pub fn verb(method: &Method, target: &Target, watch: bool) -> Result<&'static st
 mod tests {
     use super::*;
 
-    fn find(path: &str) -> Option<(String, Option<String>, Option<String>, Option<String>)> {
+    type Parts = (String, Option<String>, Option<String>, Option<String>);
+
+    fn find(path: &str) -> Option<Parts> {
         let registry = Registry::new(crate::api::crds());
         match route(&registry, path)? {
             Route::Resource(t) => Some((t.kind.qualified(), t.namespace, t.name, t.part)),

@@ -13,7 +13,7 @@ use super::body::{self, Body};
 use super::events;
 use super::query::Match;
 use crate::local::status::ApiError;
-use crate::local::watch::{Start, Watch};
+use crate::local::watch::{Start, Wanted, Watch};
 
 /// How long a watch lasts that does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(45);
@@ -73,17 +73,14 @@ pub fn start(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
         .number::<u64>("timeoutSeconds")?
         .filter(|seconds| *seconds > 0);
     let timeout = timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
-    let stop = call.plane.stop.clone();
-    let watch = Watch::new(
-        store.clone(),
-        kind.clone(),
+    let wanted = Wanted {
+        kind: kind.clone(),
         filter,
-        call.form,
-        start,
+        form: call.form,
         bookmarks,
         timeout,
-        stop,
-    );
+    };
+    let watch = Watch::new(store.clone(), wanted, start, call.plane.stop.clone());
     let body = StreamBody::new(watch.into_stream().map(|chunk| Ok(Frame::data(chunk)))).boxed_unsync();
     Ok(body::respond(StatusCode::OK, "application/json", body))
 }

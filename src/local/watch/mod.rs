@@ -3,4 +3,4 @@
 
 mod stream;
 
-pub use stream::{Start, Watch};
+pub use stream::{Start, Wanted, Watch};

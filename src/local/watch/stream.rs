@@ -19,7 +19,7 @@ use crate::local::status::ApiError;
 use crate::local::store::{Change, ChangeKind, Entry, Store};
 
 /// Time between bookmarks.
-const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
 /// Events put into one chunk of the body at most.
 const CHUNK: usize = 256;
 
@@ -39,6 +39,21 @@ pub enum Start {
     },
 }
 
+/// What a watch was asked for.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The kind to watch.
+    pub kind: Arc<ResourceKind>,
+    /// Which objects.
+    pub filter: Filter,
+    /// In which form.
+    pub form: Form,
+    /// Whether to tell now and then how far the watch has come.
+    pub bookmarks: bool,
+    /// How long to last.
+    pub timeout: Duration,
+}
+
 /// A watch.
 pub struct Watch {
     store: Arc<Store>,
@@ -46,9 +61,8 @@ pub struct Watch {
     resource: String,
     filter: Filter,
     form: Form,
-    bookmarks: bool,
     deadline: Instant,
-    next_bookmark: Instant,
+    next_bookmark: Option<Instant>,
     position: u64,
     initial: VecDeque<Arc<Entry>>,
     mark_end: bool,
@@ -59,22 +73,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Prepares a watch; it runs as its lines are asked for.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one request, used in this one place"
-    )]
-    pub fn new(
-        store: Arc<Store>,
-        kind: Arc<ResourceKind>,
-        filter: Filter,
-        form: Form,
-        start: Start,
-        bookmarks: bool,
-        timeout: Duration,
-        stop: CancellationToken,
-    ) -> Self {
-        let resource = events::stored_as(&kind);
+    /// Prepares a watch; it runs as its lines are asked for, and ends at the latest with `stop`.
+    pub fn new(store: Arc<Store>, wanted: Wanted, start: Start, stop: CancellationToken) -> Self {
+        let resource = events::stored_as(&wanted.kind);
         let wake = store.subscribe(&resource);
         let (position, initial, mark_end) = match start {
             Start::After(revision) => (revision, VecDeque::new(), false),
@@ -87,13 +88,12 @@ impl Watch {
         let now = Instant::now();
         Self {
             store,
-            kind,
+            kind: wanted.kind,
             resource,
-            filter,
-            form,
-            bookmarks,
-            deadline: now + timeout,
-            next_bookmark: now + BOOKMARK_EVERY,
+            filter: wanted.filter,
+            form: wanted.form,
+            deadline: now + wanted.timeout,
+            next_bookmark: wanted.bookmarks.then(|| now + BOOKMARK_EVERY),
             position,
             initial,
             mark_end,
@@ -127,8 +127,10 @@ impl Watch {
             tokio::select! {
                 () = self.stop.cancelled() => self.ended = true,
                 () = tokio::time::sleep_until(self.deadline) => self.ended = true,
-                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
-                    self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
+                () = tokio::time::sleep_until(self.next_bookmark.unwrap_or(self.deadline)),
+                    if self.next_bookmark.is_some() =>
+                {
+                    self.next_bookmark = Some(Instant::now() + BOOKMARK_EVERY);
                     self.bookmark(&mut out, false);
                     return Some(out.freeze());
                 }
