@@ -12,8 +12,8 @@ use tokio_util::task::TaskTracker;
 
 use super::accounts::{self, Accounts};
 use super::handlers::{self, Caller};
+use super::rbac::{Attributes, Authorizer, Verdict};
 use super::registry::{Registry, ResourceKind};
-use super::shim::rbac::{Attributes, Authorizer};
 use super::shim::schema::Schema;
 use super::store::{OpenError, Store};
 use super::tls::Tls;
@@ -59,7 +59,7 @@ pub(super) struct Plane {
 }
 
 /// The resources that say who may do what.
-const RBAC: &[&str] = &[
+const RBAC: [&str; 4] = [
     "roles.rbac.authorization.k8s.io",
     "clusterroles.rbac.authorization.k8s.io",
     "rolebindings.rbac.authorization.k8s.io",
@@ -75,19 +75,42 @@ impl Plane {
 
     /// Whether RBAC allows it.
     pub(super) fn allows(&self, user: &User, asked: &Attributes) -> bool {
+        self.authorize(user, asked).allowed
+    }
+
+    /// What RBAC says.
+    pub(super) fn authorize(&self, user: &User, asked: &Attributes) -> Verdict {
         self.authorizer().authorize(user, asked)
+    }
+
+    fn objects<T: serde::de::DeserializeOwned>(&self, resource: &str) -> Vec<T> {
+        let items = self
+            .store
+            .list(resource, None, None, None)
+            .map(|page| page.items)
+            .unwrap_or_default();
+        items
+            .iter()
+            .filter_map(|entry| serde_json::from_slice(&entry.json).ok())
+            .collect()
     }
 
     /// The authorizer for the role objects as they are now.
     pub(super) fn authorizer(&self) -> Arc<Authorizer> {
-        let stamp = self.store.last_change(RBAC);
+        let stamp = self.store.last_change(&RBAC);
         let mut cached = self.authorizer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, authorizer)) = &*cached
             && *of == stamp
         {
             return authorizer.clone();
         }
-        let authorizer = Arc::new(Authorizer);
+        let [roles, cluster_roles, bindings, cluster_bindings] = RBAC;
+        let authorizer = Arc::new(Authorizer::new(
+            self.objects(roles),
+            self.objects(cluster_roles),
+            self.objects(bindings),
+            self.objects(cluster_bindings),
+        ));
         *cached = Some((stamp, authorizer.clone()));
         authorizer
     }

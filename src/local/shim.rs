@@ -16,28 +16,6 @@ pub mod table {
     }
 }
 
-pub mod rbac {
-    use crate::local::User;
-    #[derive(Debug, Clone, Default)]
-    pub struct Attributes {
-        pub verb: String,
-        pub group: String,
-        pub resource: String,
-        pub subresource: String,
-        pub namespace: String,
-        pub name: String,
-        #[expect(dead_code, reason = "stand-in")]
-        pub path: Option<String>,
-    }
-    #[derive(Debug)]
-    pub struct Authorizer;
-    impl Authorizer {
-        pub fn authorize(&self, _user: &User, _attributes: &Attributes) -> bool {
-            true
-        }
-    }
-}
-
 pub mod schema {
     use super::Value;
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -141,4 +119,33 @@ pub mod discovery {
             _ => None,
         }
     }
+}
+
+pub mod managed_fields {
+    use super::Value;
+    use super::schema::Schema;
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "stand-in")]
+    pub struct ApplyContext<'a> {
+        pub manager: &'a str,
+        pub force: bool,
+        pub subresource: Option<&'a str>,
+        pub now: &'a str,
+        pub schema: &'a Schema,
+    }
+    #[derive(Debug)]
+    pub struct Conflict {
+        pub message: String,
+        pub field: String,
+    }
+    pub fn apply(
+        live: Option<&Value>,
+        applied: &Value,
+        _context: &ApplyContext<'_>,
+    ) -> Result<Value, Vec<Conflict>> {
+        let mut new = live.cloned().unwrap_or_else(|| applied.clone());
+        json_patch::merge(&mut new, applied);
+        Ok(new)
+    }
+    pub fn track_update(_old: Option<&Value>, _new: &mut Value, _context: &ApplyContext<'_>) {}
 }

@@ -179,3 +179,77 @@ async fn what_was_acknowledged_is_there_after_kill_9() {
     drop(running.stdin.take());
     eventually("the child ends", async || running.try_wait().unwrap().is_some()).await;
 }
+
+#[tokio::test]
+async fn everybody_may_do_what_their_roles_say_and_nothing_else() {
+    use signoff::api::{Approval, Decision, Run};
+    let local = Local::start().await;
+    let as_user = |name: &str| {
+        local
+            .plane
+            .client(&signoff::local::Identity::Named(name.to_owned()))
+    };
+    for name in ["dev", "alice", "bob", "agent"] {
+        let runs: Api<Run> = Api::default_namespaced(as_user(name));
+        runs.list(&kube::api::ListParams::default()).await.unwrap();
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(as_user(name));
+        let (code, _, message) = refusal(
+            namespaces
+                .delete("default", &kube::api::DeleteParams::default())
+                .await,
+        );
+        assert_eq!(code, 403);
+        assert!(
+            message.starts_with("namespaces \"default\" is forbidden: User \""),
+            "{message}"
+        );
+    }
+    let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::default_namespaced(as_user("agent"));
+    let (_, _, message) = refusal(secrets.list(&kube::api::ListParams::default()).await);
+    assert_eq!(
+        message,
+        "secrets is forbidden: User \"system:serviceaccount:default:agent\" cannot list resource \"secrets\" in API group \"\" in the namespace \"default\""
+    );
+    let approvals: Api<Approval> = Api::default_namespaced(as_user("alice"));
+    assert_eq!(
+        refusal(approvals.delete("x", &kube::api::DeleteParams::default()).await).0,
+        403
+    );
+    let decisions: Api<Decision> = Api::default_namespaced(as_user("alice"));
+    assert_eq!(
+        refusal(decisions.delete("x", &kube::api::DeleteParams::default()).await).0,
+        403
+    );
+    let nobody: Api<ConfigMap> = Api::default_namespaced(as_user("mallory"));
+    assert_eq!(refusal(nobody.get("x").await).0, 403);
+}
+
+#[tokio::test]
+async fn only_admin_acts_as_somebody_else() {
+    let local = Local::start().await;
+    let (kubeconfig, _, _) = serve(&local).await;
+    let as_bob = |context: &'static str| {
+        let kubeconfig = kubeconfig.clone();
+        async move {
+            let options = KubeConfigOptions {
+                context: Some(context.to_owned()),
+                ..KubeConfigOptions::default()
+            };
+            let config = Kubeconfig::from_yaml(&kubeconfig).unwrap();
+            let mut config = Config::from_custom_kubeconfig(config, &options).await.unwrap();
+            config.auth_info.impersonate = Some("bob".to_owned());
+            let review = k8s_openapi::api::authentication::v1::SelfSubjectReview::default();
+            let reviews: Api<k8s_openapi::api::authentication::v1::SelfSubjectReview> =
+                Api::all(Client::try_from(config).unwrap());
+            reviews.create(&PostParams::default(), &review).await
+        }
+    };
+    let seen = as_bob("admin").await.unwrap().status.unwrap().user_info.unwrap();
+    assert_eq!(seen.username.as_deref(), Some("bob"));
+    let (code, _, message) = refusal(as_bob("alice").await);
+    assert_eq!(code, 403);
+    assert_eq!(
+        message,
+        "users \"bob\" is forbidden: User \"alice\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
+    );
+}

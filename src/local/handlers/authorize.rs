@@ -4,8 +4,8 @@ use http::Method;
 
 use super::path::Target;
 use crate::local::plane::Plane;
+use crate::local::rbac::Attributes;
 use crate::local::registry::ResourceKind;
-use crate::local::shim::rbac::Attributes;
 use crate::local::status::ApiError;
 use crate::local::users::User;
 

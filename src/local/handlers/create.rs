@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::body::{self, Body};
-use super::objects::Saved;
+use super::objects::{Saved, Tracked};
 use super::query::WriteOptions;
 use super::{Call, objects};
 use crate::local::core_kinds;
@@ -36,15 +36,20 @@ pub async fn create(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
         ));
     }
     objects::prune(call, &options, &mut object, &mut warnings)?;
-    let saved = insert(call, &options, object).await?;
+    let saved = insert(call, &options, object, Tracked::No).await?;
     Ok(call.saved(StatusCode::CREATED, saved, &warnings))
 }
 
 /// Stores a new object; used by create and by apply.
-pub async fn insert(call: &Call<'_>, options: &WriteOptions, mut object: Value) -> Result<Saved, ApiError> {
+pub async fn insert(
+    call: &Call<'_>,
+    options: &WriteOptions,
+    mut object: Value,
+    tracked: Tracked,
+) -> Result<Saved, ApiError> {
     let kind = call.kind();
     must_exist(call)?;
-    prepare(call, options, &mut object)?;
+    prepare(call, &mut object);
     let stem = object["metadata"]["generateName"]
         .as_str()
         .unwrap_or_default()
@@ -67,7 +72,7 @@ pub async fn insert(call: &Call<'_>, options: &WriteOptions, mut object: Value) 
         }
         if attempts == 1 {
             core_kinds::create(kind, &mut object);
-            call.admit(options, None, &mut object)?;
+            call.admit(options, None, &mut object, tracked)?;
         }
         let key = call.key(&name);
         if options.dry_run {
@@ -90,7 +95,7 @@ pub async fn insert(call: &Call<'_>, options: &WriteOptions, mut object: Value) 
     }
 }
 
-fn prepare(call: &Call<'_>, options: &WriteOptions, object: &mut Value) -> Result<(), ApiError> {
+fn prepare(call: &Call<'_>, object: &mut Value) {
     let kind = call.kind();
     meta::create(object, counts_generations(kind));
     if kind.status_subresource
@@ -99,8 +104,6 @@ fn prepare(call: &Call<'_>, options: &WriteOptions, object: &mut Value) -> Resul
         map.remove("status");
     }
     call.plane.schema(kind).default(object);
-    let _ = options;
-    Ok(())
 }
 
 /// Whether objects of the kind have a generation.

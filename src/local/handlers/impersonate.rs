@@ -3,7 +3,7 @@
 use http::HeaderMap;
 
 use crate::local::plane::Plane;
-use crate::local::shim::rbac::Attributes;
+use crate::local::rbac::Attributes;
 use crate::local::status::ApiError;
 use crate::local::users::{AUTHENTICATED, User};
 

@@ -57,6 +57,12 @@ pub fn keep_servers(old: &Value, new: &mut Value) {
     }
     meta.remove("selfLink");
     drop_empty(meta);
+    if let (false, Some(owners)) = (
+        meta.contains_key("managedFields"),
+        old["metadata"].get("managedFields"),
+    ) {
+        meta.insert("managedFields".to_owned(), owners.clone());
+    }
 }
 
 /// Empty maps and lists, and nulls, stand for absence.

@@ -19,6 +19,15 @@ pub enum Saved {
     Only(Value),
 }
 
+/// Whether an object carries its new field ownership already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracked {
+    /// Apply has worked it out.
+    Yes,
+    /// It follows from what changed.
+    No,
+}
+
 /// Checks that an object sent is of the kind, name and namespace of the request, and fills in what is
 /// allowed to be left out.
 pub fn identify(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {

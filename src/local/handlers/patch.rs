@@ -4,9 +4,12 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::body::{self, Body};
+use super::objects::Tracked;
 use super::query::WriteOptions;
 use super::update::{ATTEMPTS, same_uid};
-use super::{Call, objects};
+use super::{Call, create, objects};
+use crate::local::clock;
+use crate::local::shim::managed_fields;
 use crate::local::shim::patch::{PatchError, json_patch, merge_patch, strategic_merge_patch};
 use crate::local::status::{ApiError, cause};
 use crate::local::store::WriteError;
@@ -58,7 +61,7 @@ pub async fn patch(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
         same_uid(call, &new, &entry.uid)?;
         let mut warnings = Vec::new();
         objects::prune(call, &options, &mut new, &mut warnings)?;
-        call.admit_change(&options, &old, &mut new)?;
+        call.admit_change(&options, &old, &mut new, Tracked::No)?;
         let key = call.key(call.name());
         match objects::replace(call.plane, key, &entry, &old, new, options.dry_run).await {
             Ok(saved) => return Ok(call.saved(StatusCode::OK, saved, &warnings)),
@@ -89,6 +92,85 @@ fn failed(error: &PatchError) -> ApiError {
     .with_causes(vec![cause("UnexpectedServerResponse", "", error.message.clone())])
 }
 
-async fn apply(_call: &Call<'_>, _options: &WriteOptions) -> Result<Response<Body>, ApiError> {
-    Err(ApiError::unsupported_media_type(&[JSON, MERGE]))
+/// Server-side apply: creates the object when it is not there.
+async fn apply(call: &Call<'_>, options: &WriteOptions) -> Result<Response<Body>, ApiError> {
+    let kind = call.kind();
+    if !options.manager_given {
+        let required = "Required value: is required for apply patch";
+        let causes = vec![cause("FieldValueRequired", "fieldManager", required)];
+        return Err(ApiError::invalid_options("PatchOptions", causes));
+    }
+    let mut applied = objects::received(call, body::yaml(&call.body)?)?;
+    if !applied["metadata"]["managedFields"].is_null() {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    let mut warnings = Vec::new();
+    objects::prune(call, options, &mut applied, &mut warnings)?;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let Some(entry) = call.plane.store.get(&call.key(call.name())) else {
+            if call.is_status() {
+                return Err(ApiError::not_found(kind, call.name()));
+            }
+            if let Some(uid) = applied["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
+                let why = format!(
+                    "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                );
+                return Err(ApiError::conflict(kind, call.name(), &why));
+            }
+            let new = merge(call, options, None, &applied)?;
+            let saved = create::insert(call, options, new, Tracked::Yes).await;
+            if saved
+                .as_ref()
+                .is_err_and(|error| error.reason() == "AlreadyExists")
+                && attempts < ATTEMPTS
+            {
+                continue;
+            }
+            return Ok(call.saved(StatusCode::CREATED, saved?, &warnings));
+        };
+        let old = entry.value();
+        let asked = applied["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or_default();
+        if !asked.is_empty() && asked != entry.revision.to_string() {
+            return Err(ApiError::modified(kind, call.name()));
+        }
+        same_uid(call, &applied, &entry.uid)?;
+        let mut new = merge(call, options, Some(&old), &applied)?;
+        call.admit_change(options, &old, &mut new, Tracked::Yes)?;
+        let key = call.key(call.name());
+        match objects::replace(call.plane, key, &entry, &old, new, options.dry_run).await {
+            Ok(saved) => return Ok(call.saved(StatusCode::OK, saved, &warnings)),
+            Err(WriteError::Stale) if asked.is_empty() && attempts < ATTEMPTS => {}
+            Err(error) => return Err(objects::refused(kind, call.name(), &error)),
+        }
+    }
+}
+
+fn merge(
+    call: &Call<'_>,
+    options: &WriteOptions,
+    live: Option<&Value>,
+    applied: &Value,
+) -> Result<Value, ApiError> {
+    let now = clock::now();
+    managed_fields::apply(live, applied, &call.ownership(options, &now)).map_err(|conflicts| {
+        let causes: Vec<_> = conflicts
+            .iter()
+            .map(|c| cause("FieldManagerConflict", c.field.clone(), c.message.clone()))
+            .collect();
+        let plural = if causes.len() == 1 {
+            "conflict"
+        } else {
+            "conflicts"
+        };
+        let list: Vec<String> = causes
+            .iter()
+            .map(|c| format!("{}: {}", c.message, c.field))
+            .collect();
+        let message = format!("Apply failed with {} {plural}: {}", causes.len(), list.join("\n"));
+        ApiError::new(StatusCode::CONFLICT, "Conflict", message).with_causes(causes)
+    })
 }

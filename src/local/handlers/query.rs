@@ -34,10 +34,8 @@ pub struct WriteOptions {
     /// Do everything but write.
     pub dry_run: bool,
     /// Who owns the fields written.
-    #[expect(dead_code, reason = "read once ownership is tracked")]
     pub manager: String,
     /// Whether the caller named the manager.
-    #[expect(dead_code, reason = "read once ownership is tracked")]
     pub manager_given: bool,
     /// What to do with unknown fields.
     pub validation: FieldValidation,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::body::{self, Body};
 use super::{Call, objects};
-use crate::local::shim::rbac::Attributes;
+use crate::local::rbac::Attributes;
 use crate::local::status::{ApiError, cause};
 use crate::local::users::User;
 
@@ -109,10 +109,21 @@ fn access(call: &Call<'_>, user: &User, review: &Value) -> Result<Value, ApiErro
             ..Attributes::default()
         }
     };
-    let allowed = call.plane.allows(user, &asked);
-    Ok(json!({"allowed": allowed}))
+    let verdict = call.plane.authorize(user, &asked);
+    let mut status = json!({"allowed": verdict.allowed});
+    if !verdict.reason.is_empty() {
+        status["reason"] = json!(verdict.reason);
+    }
+    Ok(status)
 }
 
-fn rules(_call: &Call<'_>, _review: &Value) -> Value {
-    json!({"resourceRules": [], "nonResourceRules": [], "incomplete": false})
+fn rules(call: &Call<'_>, review: &Value) -> Value {
+    let namespace = review["spec"]["namespace"].as_str().unwrap_or_default();
+    let rules = call.plane.authorizer().rules(&call.user, namespace);
+    let (paths, resources): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| {
+        rule.non_resource_urls
+            .as_ref()
+            .is_some_and(|urls| !urls.is_empty())
+    });
+    json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false})
 }

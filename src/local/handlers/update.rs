@@ -4,8 +4,12 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::body::{self, Body};
+use super::objects::Tracked;
+use super::query::WriteOptions;
 use super::{Call, meta, objects};
+use crate::local::clock;
 use crate::local::core_kinds;
+use crate::local::shim::managed_fields::{self, ApplyContext};
 use crate::local::status::{ApiError, cause};
 use crate::local::store::WriteError;
 
@@ -42,7 +46,7 @@ pub async fn update(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
         same_uid(call, &sent, &entry.uid)?;
         let old = entry.value();
         let mut new = sent.clone();
-        call.admit_change(&options, &old, &mut new)?;
+        call.admit_change(&options, &old, &mut new, Tracked::No)?;
         let saved = objects::replace(
             call.plane,
             call.key(call.name()),
@@ -78,9 +82,10 @@ impl Call<'_> {
     /// Brings a changed object into the shape in which it may be stored, or refuses it.
     pub(super) fn admit_change(
         &self,
-        options: &super::query::WriteOptions,
+        options: &WriteOptions,
         old: &Value,
         new: &mut Value,
+        tracked: Tracked,
     ) -> Result<(), ApiError> {
         let kind = self.kind();
         objects::settle(kind, self.is_status(), old, new);
@@ -91,17 +96,31 @@ impl Call<'_> {
         if meta::same(old, new) {
             return Ok(());
         }
-        self.admit(options, Some(old), new)
+        self.admit(options, Some(old), new, tracked)
     }
 
     /// Ownership, admission rules and validation: the last steps before an object is stored.
     pub(super) fn admit(
         &self,
-        options: &super::query::WriteOptions,
+        options: &WriteOptions,
         old: Option<&Value>,
         new: &mut Value,
+        tracked: Tracked,
     ) -> Result<(), ApiError> {
-        let _ = options;
+        if tracked == Tracked::No {
+            managed_fields::track_update(old, new, &self.ownership(options, &clock::now()));
+        }
         objects::validate(self.plane, self.kind(), new, old)
+    }
+
+    /// Who writes what, for field ownership.
+    pub(super) fn ownership<'a>(&'a self, options: &'a WriteOptions, now: &'a str) -> ApplyContext<'a> {
+        ApplyContext {
+            manager: &options.manager,
+            force: options.force,
+            subresource: self.target.part.as_deref(),
+            now,
+            schema: self.plane.schema(self.kind()),
+        }
     }
 }
