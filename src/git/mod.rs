@@ -1,1 +1,33 @@
-//! (see lib.rs for the map)
+//! Git without a checkout: fetch into a bare mirror, read manifests from a commit's tree.
+//!
+//! libgit2 is built without its own TLS and ssh. http(s) runs over the same TLS stack as everything else and ssh over a
+//! pure Rust implementation, both as transports of our own. libgit2 blocks, so all of it runs on blocking threads; a deadline and
+//! a cancellation cut every wait on the network.
+
+mod commit;
+mod credentials;
+mod error;
+mod http;
+mod known_hosts;
+mod limits;
+pub mod manifest;
+mod mirror;
+mod network;
+mod refs;
+mod session;
+mod ssh;
+mod tree;
+mod url;
+
+#[cfg(test)]
+mod tests;
+
+pub use commit::{CommitId, CommitInfo};
+pub use credentials::{Credentials, Secret};
+pub use error::GitError;
+pub use limits::Limits;
+pub use mirror::{Mirror, Remote, Synced};
+pub use network::Network;
+pub use refs::{RefName, RefNameError};
+pub use tree::{Problem, SourceFile, Tree};
+pub use url::{RemoteUrl, UrlError};

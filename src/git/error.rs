@@ -1,0 +1,148 @@
+//! What can go wrong with a git remote or a mirror of it.
+
+use crate::api::reason::{Classified, ErrorClass};
+
+use super::url::UrlError;
+
+/// Any error of another library.
+pub(super) type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// What can go wrong with a git remote or a mirror of it.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// The address is not one that can be fetched from.
+    #[error("the address of the repository cannot be used")]
+    Url(#[from] UrlError),
+    /// The remote could not be reached, or broke off.
+    #[error("the git remote {host} cannot be reached")]
+    Unreachable {
+        /// Host of the remote.
+        host: String,
+        /// Why.
+        #[source]
+        source: Source,
+    },
+    /// The host has only addresses that may not be called.
+    #[error("the address of {host} is one that may not be called")]
+    AddressRefused {
+        /// The host.
+        host: String,
+    },
+    /// The remote, or a proxy before it, answered with an error status.
+    #[error("the git remote {host} answered with HTTP status {status}")]
+    Status {
+        /// Host of the remote.
+        host: String,
+        /// The status.
+        status: u16,
+    },
+    /// What answered does not speak git.
+    #[error("{host} does not answer as a git remote does: {message}")]
+    Protocol {
+        /// Host of the remote.
+        host: String,
+        /// What was wrong.
+        message: String,
+    },
+    /// The remote wants credentials, or refused those given.
+    #[error("{host} refused access: {message}")]
+    AuthenticationFailed {
+        /// Host of the remote.
+        host: String,
+        /// What was refused.
+        message: String,
+    },
+    /// A private key or `known_hosts` lines cannot be read.
+    #[error("the credentials cannot be used: {0}")]
+    InvalidCredentials(String),
+    /// The server's host key is not in `known_hosts`.
+    #[error("the host key of {host} ({fingerprint}) is not among the known hosts")]
+    HostKeyUnknown {
+        /// The host.
+        host: String,
+        /// The key that the server showed.
+        fingerprint: String,
+    },
+    /// There is no such repository, or it may not be seen.
+    #[error(
+        "there is no repository at this address of {host}, or these credentials may not see it: {message}"
+    )]
+    NotFound {
+        /// Host of the remote.
+        host: String,
+        /// What the remote said.
+        message: String,
+    },
+    /// The remote sent more than it may.
+    #[error("the remote sent more than {limit} bytes")]
+    TooLarge {
+        /// Most bytes that a fetch may receive.
+        limit: u64,
+    },
+    /// It took too long, or the remote sent nothing for too long.
+    #[error("the git remote took longer than {seconds} s")]
+    TimedOut {
+        /// The limit that was hit, in seconds.
+        seconds: u64,
+    },
+    /// It was cancelled, because this process ends.
+    #[error("the fetch was cancelled")]
+    Cancelled,
+    /// A commit is not in the mirror, or the object of that name is no commit.
+    #[error("{0} is not a commit of this repository")]
+    NoCommit(String),
+    /// The folder to read is not in the commit, or is no folder.
+    #[error("there is no folder {0:?} in the commit")]
+    NoFolder(String),
+    /// libgit2 refused: the remote's data or the mirror is damaged, or the disk failed.
+    #[error("git failed")]
+    Git(#[from] git2::Error),
+    /// The mirror's directory could not be made or removed.
+    #[error("the mirror directory cannot be used")]
+    Directory(#[source] std::io::Error),
+}
+
+impl Classified for GitError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Cancelled
+            | Self::Git(_)
+            | Self::Directory(_) => ErrorClass::Transient,
+            Self::Status { status, .. } if *status == 429 || *status >= 500 => ErrorClass::Transient,
+            Self::Status { .. }
+            | Self::Url(_)
+            | Self::AddressRefused { .. }
+            | Self::Protocol { .. }
+            | Self::AuthenticationFailed { .. }
+            | Self::InvalidCredentials(_)
+            | Self::HostKeyUnknown { .. }
+            | Self::NotFound { .. }
+            | Self::TooLarge { .. }
+            | Self::NoCommit(_)
+            | Self::NoFolder(_) => ErrorClass::Invalid,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Url(_) => "InvalidURL",
+            Self::Unreachable { .. } => "RemoteUnreachable",
+            Self::AddressRefused { .. } => "AddressRefused",
+            Self::Status { .. } => "UnexpectedStatus",
+            Self::Protocol { .. } => "NotAGitRemote",
+            Self::AuthenticationFailed { .. } => "AuthenticationFailed",
+            Self::InvalidCredentials(_) => "InvalidCredentials",
+            Self::HostKeyUnknown { .. } => "HostKeyUnknown",
+            Self::NotFound { .. } => "RepositoryNotFound",
+            Self::TooLarge { .. } => "RepositoryTooLarge",
+            Self::TimedOut { .. } => "RemoteTimedOut",
+            Self::Cancelled => "Cancelled",
+            Self::NoCommit(_) => "CommitNotFound",
+            Self::NoFolder(_) => "PathNotFound",
+            Self::Git(_) => "GitFailed",
+            Self::Directory(_) => "MirrorFailed",
+        }
+    }
+}

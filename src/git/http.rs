@@ -1,0 +1,295 @@
+//! Git's smart HTTP protocol as a transport of libgit2.
+
+use std::{
+    io::{self, Read, Write},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::{Buf as _, Bytes};
+use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
+use http::{
+    StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, HeaderValue},
+};
+use reqwest::{Client, RequestBuilder, Response, redirect};
+use url::Url;
+
+use super::{credentials::Credentials, error::GitError, session::Session};
+
+/// Most redirects followed when a remote is first asked.
+const REDIRECTS: usize = 5;
+const SERVICE: &str = "git-upload-pack";
+const DISCOVERY: &str = "/info/refs";
+
+/// The http(s) transport of one session.
+pub(super) struct HttpTransport {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    session: Arc<Session>,
+    client: Client,
+    /// The address as configured: credentials go to its origin only.
+    configured: Url,
+    /// Where the first answer came from, after redirects.
+    base: Mutex<Url>,
+}
+
+impl HttpTransport {
+    pub(super) fn new(session: Arc<Session>, url: Url) -> Result<Self, GitError> {
+        session.network.check_literal(&url)?;
+        // several parts of the program may be first; the provider is the same
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .user_agent(concat!("git/2 (signoff/", env!("CARGO_PKG_VERSION"), ")"))
+            .redirect(redirects(&session))
+            .dns_resolver(Arc::new(session.network.clone()))
+            .build()
+            .map_err(|source| GitError::Unreachable {
+                host: host(&url),
+                source: Box::new(source),
+            })?;
+        let base = Mutex::new(url.clone());
+        Ok(Self {
+            shared: Arc::new(Shared {
+                session,
+                client,
+                configured: url,
+                base,
+            }),
+        })
+    }
+}
+
+/// Follows a few redirects of a GET, never from https to http and never to an address that may not be called. The client itself
+/// drops credentials when the origin changes.
+fn redirects(session: &Arc<Session>) -> redirect::Policy {
+    let network = session.network.clone();
+    redirect::Policy::custom(move |attempt| {
+        let downgraded = attempt.url().scheme() != "https"
+            && attempt
+                .previous()
+                .last()
+                .is_some_and(|previous| previous.scheme() == "https");
+        if attempt.previous().len() > REDIRECTS {
+            attempt.error("too many redirects")
+        } else if downgraded {
+            attempt.error("a redirect from https to http")
+        } else if let Err(error) = network.check_literal(attempt.url()) {
+            attempt.error(error)
+        } else {
+            attempt.follow()
+        }
+    })
+}
+
+impl SmartSubtransport for HttpTransport {
+    fn action(&self, _url: &str, action: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
+        let request = match action {
+            Service::UploadPackLs => Request::Discover,
+            Service::UploadPack => Request::Upload,
+            Service::ReceivePackLs | Service::ReceivePack => {
+                return Err(git2::Error::from_str("this transport only fetches"));
+            }
+        };
+        Ok(Box::new(HttpStream {
+            shared: Arc::clone(&self.shared),
+            request,
+            sent: Vec::new(),
+            answer: None,
+        }))
+    }
+
+    fn close(&self) -> Result<(), git2::Error> {
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Request {
+    Discover,
+    Upload,
+}
+
+/// One request and its answer: what is written is the request's body, which is sent when the first byte is read.
+struct HttpStream {
+    shared: Arc<Shared>,
+    request: Request,
+    sent: Vec<u8>,
+    answer: Option<Answer>,
+}
+
+struct Answer {
+    response: Response,
+    rest: Bytes,
+}
+
+impl Write for HttpStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.sent.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for HttpStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let session = Arc::clone(&self.shared.session);
+        self.fill(buffer).map_err(|error| session.fail_io(error))
+    }
+}
+
+impl HttpStream {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, GitError> {
+        let shared = &self.shared;
+        if self.answer.is_none() {
+            let response = match self.request {
+                Request::Discover => shared.discover()?,
+                Request::Upload => shared.upload(std::mem::take(&mut self.sent))?,
+            };
+            self.answer = Some(Answer {
+                response,
+                rest: Bytes::new(),
+            });
+        }
+        let Some(answer) = &mut self.answer else {
+            return Ok(0);
+        };
+        while answer.rest.is_empty() {
+            let chunk = shared
+                .session
+                .wait(async { answer.response.chunk().await.map_err(|e| shared.broken(e)) })?;
+            match chunk {
+                Some(chunk) => {
+                    shared.session.count(chunk.len())?;
+                    answer.rest = chunk;
+                }
+                None => return Ok(0),
+            }
+        }
+        let count = answer.rest.len().min(buffer.len());
+        answer.rest.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl Shared {
+    fn discover(&self) -> Result<Response, GitError> {
+        let mut url = self.configured.clone();
+        url.set_path(&format!("{}{DISCOVERY}", url.path()));
+        url.set_query(Some(&format!("service={SERVICE}")));
+        let request = self.authenticated(self.client.get(url.clone()), &url);
+        let response = self.send(request)?;
+        let mut base = response.url().clone();
+        let Some(path) = base.path().strip_suffix(DISCOVERY).map(str::to_owned) else {
+            return Err(self.protocol("it redirects to an address that is not a repository's".to_owned()));
+        };
+        base.set_query(None);
+        base.set_path(&path);
+        *self.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
+        self.expect(response, "application/x-git-upload-pack-advertisement")
+    }
+
+    fn upload(&self, body: Vec<u8>) -> Result<Response, GitError> {
+        let mut url = self.base.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        url.set_path(&format!("{}/{SERVICE}", url.path()));
+        let result = "application/x-git-upload-pack-result";
+        let request = self
+            .client
+            .post(url.clone())
+            .header(
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/x-git-upload-pack-request"),
+            )
+            .header(ACCEPT, HeaderValue::from_static(result))
+            .body(body);
+        let response = self.send(self.authenticated(request, &url))?;
+        self.expect(response, result)
+    }
+
+    /// Adds credentials, but only for the origin they are meant for.
+    fn authenticated(&self, request: RequestBuilder, url: &Url) -> RequestBuilder {
+        let Credentials {
+            username, password, ..
+        } = &self.session.credentials;
+        match password {
+            Some(password) if url.origin() == self.configured.origin() => {
+                let user = username.as_deref().unwrap_or(Credentials::DEFAULT_USER);
+                request.basic_auth(user, Some(password.reveal()))
+            }
+            _ => request,
+        }
+    }
+
+    fn send(&self, request: RequestBuilder) -> Result<Response, GitError> {
+        let response = self
+            .session
+            .wait(async { request.send().await.map_err(|error| self.broken(error)) })?;
+        let host = host(&self.configured);
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(GitError::AuthenticationFailed {
+                host,
+                message: match self.session.credentials.password {
+                    Some(_) => format!(
+                        "the credentials were answered with HTTP status {}",
+                        response.status().as_u16()
+                    ),
+                    None => "it wants credentials; name a Connection that has them".to_owned(),
+                },
+            }),
+            StatusCode::NOT_FOUND => Err(GitError::NotFound {
+                host,
+                message: "HTTP status 404".to_owned(),
+            }),
+            status => Err(GitError::Status {
+                host,
+                status: status.as_u16(),
+            }),
+        }
+    }
+
+    fn expect(&self, response: Response, content_type: &str) -> Result<Response, GitError> {
+        let found = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        if found == content_type {
+            return Ok(response);
+        }
+        Err(self.protocol(format!(
+            "its content type is {found:?}, which the smart HTTP protocol does not use"
+        )))
+    }
+
+    fn protocol(&self, message: String) -> GitError {
+        GitError::Protocol {
+            host: host(&self.configured),
+            message,
+        }
+    }
+
+    /// An error of the client; a refused address is inside it when resolving found only such.
+    fn broken(&self, error: reqwest::Error) -> GitError {
+        let host = host(&self.configured);
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(at) = cause {
+            if let Some(GitError::AddressRefused { host }) = at.downcast_ref::<GitError>() {
+                return GitError::AddressRefused { host: host.clone() };
+            }
+            cause = at.source();
+        }
+        GitError::Unreachable {
+            host,
+            source: Box::new(error.without_url()),
+        }
+    }
+}
+
+fn host(url: &Url) -> String {
+    url.host_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,229 @@
+//! A bare repository on disk that follows some refs of a remote.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use git2::{
+    AutotagOption, Direction, ErrorCode, FetchOptions, ObjectType, Oid, RemoteCallbacks, Repository,
+    RepositoryInitOptions,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    commit::CommitId,
+    credentials::Credentials,
+    error::GitError,
+    limits::Limits,
+    network::Network,
+    refs::RefName,
+    session::{ADDRESS, Session},
+    tree::{self, Tree},
+    url::{RemoteUrl, UrlError},
+};
+
+/// A remote and how to log in there.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// Where it is.
+    pub url: RemoteUrl,
+    /// How to log in.
+    pub credentials: Credentials,
+}
+
+/// What a sync found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Synced {
+    /// The commit each ref points at; none where the remote has no such ref.
+    pub refs: BTreeMap<RefName, Option<CommitId>>,
+    /// Whether anything had to be fetched.
+    pub fetched: bool,
+}
+
+/// A bare repository on disk that follows some refs of a remote. Syncs of one mirror must not overlap.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    dir: PathBuf,
+    network: Network,
+    limits: Limits,
+}
+
+impl Mirror {
+    /// A mirror in a directory of its own, which is made by the first sync.
+    pub fn new(dir: impl Into<PathBuf>, network: Network, limits: Limits) -> Self {
+        Self {
+            dir: dir.into(),
+            network,
+            limits,
+        }
+    }
+
+    /// Asks the remote where the refs are, and fetches what the mirror does not have. Forced pushes and deleted refs are as good as any.
+    ///
+    /// # Errors
+    /// Any [`GitError`]; the mirror stays usable, and is made anew by the next sync if it was damaged.
+    pub async fn sync(
+        &self,
+        remote: Remote,
+        refs: Vec<RefName>,
+        cancel: CancellationToken,
+    ) -> Result<Synced, GitError> {
+        if matches!(remote.url, RemoteUrl::File(_)) && !self.network.allows_file() {
+            return Err(UrlError::FileRefused.into());
+        }
+        let session = Session::new(
+            remote.url,
+            remote.credentials,
+            self.network.clone(),
+            self.limits,
+            self.dir.clone(),
+            cancel,
+        );
+        blocking(move || {
+            let dir = session.dir.clone();
+            let repository = open_or_make(&dir)?;
+            let result = session.with(|| follow(&session, &repository, refs));
+            if matches!(result, Err(GitError::Git(_))) {
+                drop(repository);
+                // perhaps it is the mirror that is damaged; it holds nothing that cannot be fetched again
+                remove(&dir)?;
+            }
+            result
+        })
+        .await
+    }
+
+    /// Reads the manifests below a folder of a commit; an empty folder name is the whole tree.
+    ///
+    /// # Errors
+    /// When the mirror has no such commit or the commit no such folder. Bad files are not errors but [`Tree::problems`].
+    pub async fn read(&self, commit: CommitId, folder: &str) -> Result<Tree, GitError> {
+        let (dir, limits, folder) = (self.dir.clone(), self.limits, folder.to_owned());
+        blocking(move || tree::read(&Repository::open_bare(&dir)?, commit, &folder, &limits)).await
+    }
+
+    /// Removes the mirror from the disk.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub async fn remove(&self) -> Result<(), GitError> {
+        let dir = self.dir.clone();
+        blocking(move || remove(&dir)).await
+    }
+}
+
+/// Runs blocking work on a thread for it. The runtime gives up on such work only when it ends itself.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
+) -> Result<T, GitError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(GitError::Cancelled))
+}
+
+fn open_or_make(dir: &Path) -> Result<Repository, GitError> {
+    match Repository::open_bare(dir) {
+        Ok(repository) => return Ok(repository),
+        Err(error) if error.code() == ErrorCode::NotFound => {}
+        Err(_) => remove(dir)?,
+    }
+    std::fs::create_dir_all(dir).map_err(GitError::Directory)?;
+    let mut options = RepositoryInitOptions::new();
+    options.bare(true).external_template(false);
+    Ok(Repository::init_opts(dir, &options)?)
+}
+
+fn remove(dir: &Path) -> Result<(), GitError> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(GitError::Directory(error)),
+        _ => Ok(()),
+    }
+}
+
+fn follow(session: &Arc<Session>, repository: &Repository, refs: Vec<RefName>) -> Result<Synced, GitError> {
+    let address = match &session.url {
+        file @ RemoteUrl::File(_) => file.to_string(),
+        RemoteUrl::Http(_) | RemoteUrl::Ssh(_) => ADDRESS.to_owned(),
+    };
+    let mut remote = repository.remote_anonymous(&address)?;
+    let mut connection =
+        remote
+            .connect_auth(Direction::Fetch, None, None)
+            .map_err(|error| match session.url {
+                // libgit2 opens a local repository here, and only that can fail
+                RemoteUrl::File(_) => GitError::NotFound {
+                    host: session.url.host().to_owned(),
+                    message: error.message().to_owned(),
+                },
+                RemoteUrl::Http(_) | RemoteUrl::Ssh(_) => error.into(),
+            })?;
+    let heads: BTreeMap<String, Oid> = connection
+        .list()?
+        .iter()
+        .map(|head| (head.name().to_owned(), head.oid()))
+        .collect();
+    let found: Vec<(RefName, Option<Oid>)> = refs
+        .into_iter()
+        .map(|name| (name.clone(), heads.get(name.as_str()).copied()))
+        .collect();
+
+    let odb = repository.odb()?;
+    let missing: Vec<String> = found
+        .iter()
+        .filter(|(_, oid)| oid.is_some_and(|oid| !odb.exists(oid)))
+        .map(|(name, _)| format!("+{name}:{}", name.mirrored()))
+        .collect();
+    if !missing.is_empty() {
+        let mut callbacks = RemoteCallbacks::new();
+        callbacks.transfer_progress(|progress| {
+            let checked = session.check_received(progress.received_bytes() as u64);
+            checked.map_err(|error| session.fail(error)).is_ok()
+        });
+        let mut options = FetchOptions::new();
+        options
+            .remote_callbacks(callbacks)
+            .download_tags(AutotagOption::None)
+            .update_fetchhead(false);
+        connection.remote().download(&missing, Some(&mut options))?;
+    }
+    drop(connection);
+    keep(repository, &found)?;
+    let commits = found
+        .into_iter()
+        .map(|(name, oid)| Ok((name, oid.map(|oid| peel(repository, oid)).transpose()?)));
+    Ok(Synced {
+        refs: commits.collect::<Result<_, GitError>>()?,
+        fetched: !missing.is_empty(),
+    })
+}
+
+/// Points the mirror's refs at what was found, so that the next fetch can tell the remote what is here.
+fn keep(repository: &Repository, found: &[(RefName, Option<Oid>)]) -> Result<(), GitError> {
+    for reference in repository.references_glob("refs/mirror/*")? {
+        let mut reference = reference?;
+        let name = reference.name().unwrap_or_default().to_owned();
+        if !found
+            .iter()
+            .any(|(wanted, oid)| oid.is_some() && wanted.mirrored() == name)
+        {
+            reference.delete()?;
+        }
+    }
+    for (name, oid) in found {
+        if let Some(oid) = oid {
+            repository.reference(&name.mirrored(), *oid, true, "sync")?;
+        }
+    }
+    Ok(())
+}
+
+/// The commit that a ref's object is or, as an annotated tag, points at.
+fn peel(repository: &Repository, oid: Oid) -> Result<CommitId, GitError> {
+    let object = repository.find_object(oid, None)?;
+    let commit = object
+        .peel(ObjectType::Commit)
+        .map_err(|_| GitError::NoCommit(oid.to_string()))?;
+    Ok(CommitId(commit.id()))
+}

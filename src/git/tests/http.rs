@@ -1,0 +1,318 @@
+//! The http transport against real `git http-backend`.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderMap, Method, Response, StatusCode, Uri, header},
+    response::{IntoResponse as _, Redirect},
+};
+use tokio::{io::AsyncWriteExt as _, net::TcpListener, process::Command};
+use tokio_util::sync::CancellationToken;
+
+use super::fixture::{Fixture, name, remote, sync};
+use crate::{
+    api::{
+        Digest,
+        reason::{Classified as _, ErrorClass},
+    },
+    git::{Credentials, GitError, Limits, Mirror, Network, Remote, Secret},
+};
+
+/// Each request with its `Authorization`.
+type Seen = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
+/// A CGI bridge to `git http-backend` that wants a password.
+#[derive(Clone)]
+struct Backend {
+    root: PathBuf,
+    authorization: Option<&'static str>,
+    seen: Seen,
+}
+
+async fn backend(
+    State(backend): State<Backend>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .map(|value| value.to_str().unwrap().to_owned());
+    backend
+        .seen
+        .lock()
+        .unwrap()
+        .push((format!("{method} {}", uri.path()), given.clone()));
+    if backend.authorization.is_some() && given.as_deref() != backend.authorization {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let mut child = Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", &backend.root)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("REQUEST_METHOD", method.as_str())
+        .env("PATH_INFO", uri.path())
+        .env("QUERY_STRING", uri.query().unwrap_or_default())
+        .env(
+            "CONTENT_TYPE",
+            headers
+                .get(header::CONTENT_TYPE)
+                .map_or("", |value| value.to_str().unwrap()),
+        )
+        .env("CONTENT_LENGTH", body.len().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&body).await.unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().await.unwrap().stdout;
+    let split = output
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .unwrap();
+    let mut response = Response::builder();
+    for line in String::from_utf8_lossy(&output[..split]).lines() {
+        let (name, value) = line.split_once(": ").unwrap();
+        response = match name {
+            "Status" => response.status(value[..3].parse::<u16>().unwrap()),
+            _ => response.header(name, value),
+        };
+    }
+    response.body(Body::from(output[split + 4..].to_vec())).unwrap()
+}
+
+async fn serve(router: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    address
+}
+
+async fn git_server(fixture: &Fixture, authorization: Option<&'static str>) -> (SocketAddr, Backend) {
+    let bridge = Backend {
+        root: fixture.root().to_owned(),
+        authorization,
+        seen: Arc::default(),
+    };
+    (
+        serve(Router::new().fallback(backend).with_state(bridge.clone())).await,
+        bridge,
+    )
+}
+
+fn with_password(url: &str, password: &str) -> Remote {
+    let credentials = Credentials {
+        username: Some("bot".into()),
+        password: Some(Secret::new(password)),
+        ..Credentials::default()
+    };
+    Remote {
+        url: url.parse().unwrap(),
+        credentials,
+    }
+}
+
+/// `bot:s3cret`
+const AUTHORIZATION: &str = "Basic Ym90OnMzY3JldA==";
+
+#[tokio::test]
+async fn fetches_over_http_with_a_password_and_then_only_what_moved() {
+    let fixture = Fixture::new();
+    let first = fixture.commit("main", &[("a.yaml", "a: 1")], "one");
+    let (address, bridge) = git_server(&fixture, Some(AUTHORIZATION)).await;
+    let url = format!("http://{address}/origin.git");
+    let mirror = fixture.mirror();
+    let synced = sync(&mirror, with_password(&url, "s3cret"), &["main"])
+        .await
+        .unwrap();
+    assert_eq!((synced.refs[&name("main")], synced.fetched), (Some(first), true));
+
+    for round in 0..20 {
+        fixture.commit("main", &[("b.yaml", &format!("b: {round}"))], "more");
+    }
+    let last = fixture.commit("main", &[("c.yaml", "c: 1")], "two");
+    let synced = sync(&mirror, with_password(&url, "s3cret"), &["main"])
+        .await
+        .unwrap();
+    assert_eq!(synced.refs[&name("main")], Some(last));
+    assert_eq!(mirror.read(last, "").await.unwrap().files.len(), 3);
+
+    bridge.seen.lock().unwrap().clear();
+    let synced = sync(&mirror, with_password(&url, "s3cret"), &["main"])
+        .await
+        .unwrap();
+    assert!(!synced.fetched);
+    let asked: Vec<String> = bridge
+        .seen
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(request, _)| request.clone())
+        .collect();
+    assert_eq!(asked, ["GET /origin.git/info/refs"]);
+}
+
+#[tokio::test]
+async fn refused_credentials_and_missing_repositories_are_told_apart() {
+    let fixture = Fixture::new();
+    fixture.commit("main", &[("a.yaml", "a: 1")], "one");
+    let (address, _) = git_server(&fixture, Some(AUTHORIZATION)).await;
+    let url = format!("http://{address}/origin.git");
+    let wrong = sync(&fixture.mirror(), with_password(&url, "wr0ng"), &["main"])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (wrong.class(), wrong.reason()),
+        (ErrorClass::Invalid, "AuthenticationFailed")
+    );
+    assert!(!format!("{wrong:?} {wrong}").contains("wr0ng"));
+    let none = sync(&fixture.mirror(), remote(&url), &["main"])
+        .await
+        .unwrap_err();
+    assert!(none.to_string().contains("name a Connection"), "{none}");
+    let elsewhere = format!("http://{address}/nothing.git");
+    let missing = sync(&fixture.mirror(), with_password(&elsewhere, "s3cret"), &["main"])
+        .await
+        .unwrap_err();
+    assert!(matches!(missing, GitError::NotFound { .. }), "{missing:?}");
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_host_is_followed_without_the_credentials() {
+    let fixture = Fixture::new();
+    let id = fixture.commit("main", &[("a.yaml", "a: 1")], "one");
+    let (target, bridge) = git_server(&fixture, None).await;
+    let redirecting = Router::new().fallback(move |uri: Uri| async move {
+        Redirect::temporary(&format!("http://localhost:{}{uri}", target.port()))
+    });
+    let address = serve(redirecting).await;
+    let url = format!("http://{address}/origin.git");
+    let synced = sync(&fixture.mirror(), with_password(&url, "s3cret"), &["main"])
+        .await
+        .unwrap();
+    assert_eq!(synced.refs[&name("main")], Some(id));
+    let seen = bridge.seen.lock().unwrap().clone();
+    assert_eq!(seen.len(), 2);
+    assert!(
+        seen.iter().all(|(_, authorization)| authorization.is_none()),
+        "{seen:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_answers_without_speaking_git_is_named() {
+    let fixture = Fixture::new();
+    let page = serve(Router::new().fallback(|| async { "<html>" })).await;
+    let error = sync(&fixture.mirror(), remote(&format!("http://{page}/x")), &["main"])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.class(), error.reason()),
+        (ErrorClass::Invalid, "NotAGitRemote")
+    );
+    let failing = serve(Router::new().fallback(|| async { StatusCode::BAD_GATEWAY })).await;
+    let error = sync(
+        &fixture.mirror(),
+        remote(&format!("http://{failing}/x")),
+        &["main"],
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(
+        (error.class(), error.reason()),
+        (ErrorClass::Transient, "UnexpectedStatus")
+    );
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let error = sync(
+        &fixture.mirror(),
+        remote(&format!("http://{closed}/x")),
+        &["main"],
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(
+        (error.class(), error.reason()),
+        (ErrorClass::Transient, "RemoteUnreachable")
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_cut_and_a_cancelled_sync_ends() {
+    let fixture = Fixture::new();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/x", silent.local_addr().unwrap());
+    let quick = fixture.mirror_with(Limits {
+        stall: Duration::from_millis(50),
+        ..Limits::default()
+    });
+    let error = sync(&quick, remote(&url), &["main"]).await.unwrap_err();
+    assert_eq!(
+        (error.class(), error.reason()),
+        (ErrorClass::Transient, "RemoteTimedOut")
+    );
+    // the connection that was cut
+    drop(silent.accept().await.unwrap());
+
+    let cancel = CancellationToken::new();
+    let mirror = fixture.mirror();
+    let syncing = mirror.sync(remote(&url), vec![name("main")], cancel.clone());
+    let cancelling = async {
+        // the connection is there, so the sync has begun
+        let held = silent.accept().await.unwrap();
+        cancel.cancel();
+        held
+    };
+    let (result, _held) = tokio::join!(syncing, cancelling);
+    assert!(matches!(result, Err(GitError::Cancelled)));
+}
+
+#[tokio::test]
+async fn a_remote_that_sends_too_much_is_cut() {
+    let fixture = Fixture::new();
+    // digests do not compress to less than half
+    let noise: String = (0..2_000)
+        .map(|i| Digest::of(format!("{i}").as_bytes()).hex().to_owned())
+        .collect();
+    fixture.commit("main", &[("a.txt", &noise)], "one");
+    let (address, _) = git_server(&fixture, None).await;
+    let mirror = fixture.mirror_with(Limits {
+        fetch_bytes: 10_000,
+        ..Limits::default()
+    });
+    let url = format!("http://{address}/origin.git");
+    let error = sync(&mirror, remote(&url), &["main"]).await.unwrap_err();
+    assert_eq!(
+        (error.class(), error.reason()),
+        (ErrorClass::Invalid, "RepositoryTooLarge")
+    );
+}
+
+#[tokio::test]
+async fn an_address_that_may_not_be_called_is_refused_however_it_is_written() {
+    let fixture = Fixture::new();
+    let (address, bridge) = git_server(&fixture, None).await;
+    let network = Network::new(|address| !address.is_loopback(), false);
+    let mirror = Mirror::new(fixture.root().join("guarded"), network, Limits::default());
+    for host in ["127.0.0.1", "localhost"] {
+        let url = format!("http://{host}:{}/origin.git", address.port());
+        let error = sync(&mirror, remote(&url), &["main"]).await.unwrap_err();
+        assert_eq!(error.reason(), "AddressRefused", "{host}");
+    }
+    assert!(bridge.seen.lock().unwrap().is_empty());
+}

@@ -1,0 +1,6 @@
+//! The mirror against real repositories: on disk, over http with real `git http-backend`, over ssh with real `git upload-pack`.
+
+mod disk;
+mod fixture;
+mod http;
+mod ssh;
