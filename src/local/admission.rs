@@ -1,1 +1,266 @@
-//! Admission rules: who decided and who asked are stamped and checked by the server, never claimed.
+//! Admission rules: who decided and who asked are stamped and checked by the server, never claimed. The
+//! rules and their words are those of the admission policies in the chart.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::rbac::Attributes;
+use super::registry::ResourceKind;
+use super::status::ApiError;
+use super::users::{OPERATOR, User};
+
+/// A new object on its way into the store.
+pub struct Admission<'a> {
+    /// Who creates it.
+    pub user: &'a User,
+    /// Its kind.
+    pub kind: &'a ResourceKind,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Whether the user may do something else, by RBAC.
+    pub may: &'a dyn Fn(&Attributes) -> bool,
+}
+
+impl std::fmt::Debug for Admission<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admission")
+            .field("user", self.user)
+            .field("kind", &self.kind.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+enum Refusal {
+    Forbidden(String),
+    Invalid(String),
+}
+
+impl Admission<'_> {
+    /// Fills in who creates a decision or a run (the operator says itself for whom), then refuses what
+    /// claims to be somebody else's.
+    pub fn create(&self, object: &mut Value) -> Result<(), ApiError> {
+        if self.kind.group != crate::api::GROUP || !object["spec"].is_object() {
+            return Ok(());
+        }
+        let (policy, verdict) = match self.kind.kind.as_str() {
+            "Decision" => {
+                self.stamp(object, "by", || json!(self.user.name));
+                self.stamp(object, "groups", || json!(self.user.groups));
+                ("signoff-decisions", self.decision(object))
+            }
+            "Run" => {
+                self.stamp(object, "requestedBy", || json!(self.user.name));
+                ("signoff-runs", self.run(object))
+            }
+            _ => return Ok(()),
+        };
+        verdict.map_err(|refusal| self.refuse(policy, object, refusal))
+    }
+
+    fn is_operator(&self) -> bool {
+        self.user.name == OPERATOR
+    }
+
+    fn stamp(&self, object: &mut Value, field: &str, value: impl Fn() -> Value) {
+        if !self.is_operator() && object["spec"][field].is_null() {
+            object["spec"][field] = value();
+        }
+    }
+
+    fn decision(&self, object: &Value) -> Result<(), Refusal> {
+        let spec = &object["spec"];
+        let (by, user) = (spec["by"].as_str().unwrap_or_default(), self.user.name.as_str());
+        if self.is_operator() {
+            if spec["via"].is_null() || by.is_empty() || by == user {
+                return forbidden(
+                    "the operator decides only for somebody else: spec.by must name that person and spec.via how the decision came in",
+                );
+            }
+            return Ok(());
+        }
+        if by != user {
+            return forbidden(format!(
+                "spec.by says \"{by}\", but you are \"{user}\": nobody can decide in another's name; leave spec.by out or write your own"
+            ));
+        }
+        if !spec["via"].is_null() {
+            return forbidden("spec.via is only for decisions that the operator passes on: leave it out");
+        }
+        let claimed = spec["groups"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        let foreign: Vec<&str> = claimed.filter(|group| !self.user.in_group(group)).collect();
+        if !foreign.is_empty() {
+            return forbidden(format!(
+                "spec.groups names {}, and you are not in that group: leave spec.groups out or write only your own",
+                foreign.join(", ")
+            ));
+        }
+        let approval = spec["approval"].as_str().unwrap_or_default();
+        let approve = Attributes {
+            verb: "approve".to_owned(),
+            group: crate::api::GROUP.to_owned(),
+            resource: "approvals".to_owned(),
+            namespace: self.namespace.to_owned(),
+            name: approval.to_owned(),
+            ..Attributes::default()
+        };
+        if !(self.may)(&approve) {
+            return forbidden(format!(
+                "\"{user}\" may not decide approval \"{approval}\": it takes the verb approve on approvals.signoff.dev in namespace \"{}\", which the ClusterRole signoff-approver gives",
+                self.namespace
+            ));
+        }
+        let empty = |field: &str| object["metadata"][field].as_array().is_none_or(Vec::is_empty);
+        if !empty("ownerReferences") || !empty("finalizers") {
+            return forbidden(
+                "a decision is created without metadata.ownerReferences and metadata.finalizers",
+            );
+        }
+        Ok(())
+    }
+
+    fn run(&self, object: &Value) -> Result<(), Refusal> {
+        let (asked, user) = (
+            object["spec"]["requestedBy"].as_str().unwrap_or_default(),
+            self.user.name.as_str(),
+        );
+        if self.is_operator() || asked == user {
+            return Ok(());
+        }
+        if asked.is_empty() {
+            return Err(Refusal::Invalid(
+                "spec.requestedBy is missing: leave it out or write your own user name".to_owned(),
+            ));
+        }
+        forbidden(format!(
+            "spec.requestedBy says \"{asked}\", but you are \"{user}\": nobody can request a run in another's name; leave spec.requestedBy out or write your own"
+        ))
+    }
+
+    fn refuse(&self, policy: &str, object: &Value, refusal: Refusal) -> ApiError {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let (code, reason, why) = match refusal {
+            Refusal::Forbidden(why) => (StatusCode::FORBIDDEN, "Forbidden", why),
+            Refusal::Invalid(why) => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid", why),
+        };
+        let why =
+            format!("ValidatingAdmissionPolicy '{policy}' with binding '{policy}' denied request: {why}");
+        ApiError::forbidden(self.kind, name, &why).with_code(code, reason)
+    }
+}
+
+fn forbidden(why: impl Into<String>) -> Result<(), Refusal> {
+    Err(Refusal::Forbidden(why.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::accounts;
+    use crate::local::registry::Registry;
+
+    fn create(user: &User, kind: &str, spec: Value) -> Result<Value, String> {
+        let registry = Registry::new(crate::api::crds());
+        let kind = registry.by_kind(crate::api::API_VERSION, kind).unwrap();
+        let may = |asked: &Attributes| user.name == "alice" && asked.name == "a";
+        let mut object = json!({"metadata": {"name": "x"}, "spec": spec});
+        let admission = Admission {
+            user,
+            kind,
+            namespace: "default",
+            may: &may,
+        };
+        admission
+            .create(&mut object)
+            .map(|()| object["spec"].clone())
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_decision_is_stamped_with_who_makes_it() {
+        let alice = accounts::named("alice").unwrap();
+        let spec = create(&alice, "Decision", json!({"approval": "a"})).unwrap();
+        assert_eq!(spec["by"], "alice");
+        assert_eq!(
+            spec["groups"],
+            json!(["finance", "owners", "system:authenticated"])
+        );
+        assert!(
+            create(
+                &alice,
+                "Decision",
+                json!({"approval": "a", "by": "alice", "groups": ["finance"]})
+            )
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn nobody_decides_in_anothers_name_or_without_the_right() {
+        let (alice, agent) = (
+            accounts::named("alice").unwrap(),
+            accounts::named("agent").unwrap(),
+        );
+        let refused = |user: &User, spec: Value| create(user, "Decision", spec).unwrap_err();
+        let why = refused(&alice, json!({"approval": "a", "by": "bob"}));
+        assert!(
+            why.starts_with(
+                "decisions.signoff.dev \"x\" is forbidden: ValidatingAdmissionPolicy 'signoff-decisions'"
+            ),
+            "{why}"
+        );
+        assert!(
+            why.contains("spec.by says \"bob\", but you are \"alice\""),
+            "{why}"
+        );
+        assert!(
+            refused(&alice, json!({"approval": "a", "groups": ["other"]}))
+                .contains("spec.groups names other")
+        );
+        assert!(
+            refused(&alice, json!({"approval": "a", "via": {"channel": "git"}})).contains("spec.via is only")
+        );
+        assert!(refused(&alice, json!({"approval": "b"})).contains("takes the verb approve"));
+        assert!(refused(&agent, json!({"approval": "a"})).contains("takes the verb approve"));
+    }
+
+    #[test]
+    fn the_operator_decides_only_for_somebody_else_and_says_how() {
+        let operator = accounts::operator();
+        let via = json!({"channel": "git"});
+        assert!(
+            create(
+                &operator,
+                "Decision",
+                json!({"approval": "a", "by": "bob", "via": via})
+            )
+            .is_ok()
+        );
+        assert!(create(&operator, "Decision", json!({"approval": "a", "by": "bob"})).is_err());
+        assert!(
+            create(
+                &operator,
+                "Decision",
+                json!({"approval": "a", "by": OPERATOR, "via": via})
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn a_run_is_requested_by_who_creates_it() {
+        let (dev, operator) = (accounts::named("dev").unwrap(), accounts::operator());
+        assert_eq!(
+            create(&dev, "Run", json!({"flow": "f"})).unwrap()["requestedBy"],
+            "dev"
+        );
+        assert!(create(&dev, "Run", json!({"flow": "f", "requestedBy": "bob"})).is_err());
+        assert_eq!(
+            create(&operator, "Run", json!({"requestedBy": "bob"})).unwrap()["requestedBy"],
+            "bob"
+        );
+    }
+}

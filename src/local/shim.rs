@@ -73,54 +73,6 @@ pub mod patch {
     }
 }
 
-pub mod discovery {
-    use super::{Value, json};
-    use crate::local::registry::Registry;
-    pub fn document(registry: &Registry, parts: &[String]) -> Option<Value> {
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        let resources = |group: &str, version: &str| {
-            let mut list = Vec::new();
-            for k in registry
-                .iter()
-                .filter(|k| k.group == group && k.version == version)
-            {
-                list.push(json!({"name": k.plural, "singularName": k.singular, "namespaced": k.namespaced, "kind": k.kind,
-                    "verbs": k.verbs, "shortNames": k.short_names, "categories": k.categories}));
-                if k.status_subresource {
-                    list.push(json!({"name": format!("{}/status", k.plural), "singularName": "", "namespaced": k.namespaced, "kind": k.kind,
-                        "verbs": ["get", "patch", "update"]}));
-                }
-            }
-            let gv = if group.is_empty() {
-                version.to_owned()
-            } else {
-                format!("{group}/{version}")
-            };
-            json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv, "resources": list})
-        };
-        match parts.as_slice() {
-            ["api"] => {
-                Some(json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}))
-            }
-            ["api", v] => Some(resources("", v)),
-            ["apis", g, v] => Some(resources(g, v)),
-            ["apis"] => {
-                let groups: Vec<Value> = registry
-                    .groups()
-                    .iter()
-                    .filter(|(g, _)| !g.is_empty())
-                    .map(|(g, v)| {
-                        let gv = json!({"groupVersion": format!("{g}/{v}"), "version": v});
-                        json!({"name": g, "versions": [gv.clone()], "preferredVersion": gv})
-                    })
-                    .collect();
-                Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
-            }
-            _ => None,
-        }
-    }
-}
-
 pub mod managed_fields {
     use super::Value;
     use super::schema::Schema;

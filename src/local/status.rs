@@ -216,6 +216,14 @@ impl ApiError {
         self
     }
 
+    /// The same with another code and reason.
+    #[must_use]
+    pub fn with_code(mut self, code: StatusCode, reason: &str) -> Self {
+        self.0.code = code.as_u16();
+        reason.clone_into(&mut self.0.reason);
+        self
+    }
+
     /// The client may try again after this many seconds.
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u32) -> Self {

@@ -1,10 +1,11 @@
 //! Discovery, `OpenAPI` and the version.
 
-use http::{HeaderMap, Response};
+use http::header::ACCEPT;
+use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::body::Body;
-use super::query::Query;
+use super::body::{self, Body};
+use crate::local::discovery;
 use crate::local::plane::Plane;
 use crate::local::status::ApiError;
 
@@ -28,14 +29,27 @@ pub fn version() -> Value {
 }
 
 /// Answers with a document.
-pub fn answer(
-    plane: &Plane,
-    parts: &[String],
-    _headers: &HeaderMap,
-    _query: &Query,
-) -> Result<Response<Body>, ApiError> {
-    let document = crate::local::shim::discovery::document(&plane.registry, parts);
-    document
-        .map(|d| super::body::object(http::StatusCode::OK, &d))
+pub fn answer(plane: &Plane, parts: &[String], headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
+    let registry = &plane.registry;
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let accept = headers
+        .get(ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    let found = match parts.as_slice() {
+        [root @ ("api" | "apis")] if discovery::wants_aggregated(accept) => {
+            let document = discovery::aggregated(registry, *root == "api");
+            let body = body::full(document.to_string());
+            return Ok(body::respond(StatusCode::OK, discovery::AGGREGATED, body));
+        }
+        ["api"] => Some(discovery::api_versions()),
+        ["apis"] => Some(discovery::api_groups(registry)),
+        ["api", version] => discovery::resources(registry, "", version),
+        ["apis", group] => discovery::one_group(registry, group),
+        ["apis", group, version] => discovery::resources(registry, group, version),
+        _ => None,
+    };
+    found
+        .map(|document| body::object(StatusCode::OK, &document))
         .ok_or_else(ApiError::no_such_resource)
 }

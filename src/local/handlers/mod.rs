@@ -108,7 +108,7 @@ where
         authorize::path(plane, &user, method, uri.path())?;
         return match route {
             Some(Route::Version) => Ok(body::object(StatusCode::OK, &documents::version())),
-            Some(Route::Document(parts)) => documents::answer(plane, &parts, &headers, &query),
+            Some(Route::Document(parts)) => documents::answer(plane, &parts, &headers),
             _ => Err(ApiError::no_such_resource()),
         };
     };

@@ -7,8 +7,10 @@ use super::body::{self, Body};
 use super::objects::Tracked;
 use super::query::WriteOptions;
 use super::{Call, meta, objects};
+use crate::local::admission::Admission;
 use crate::local::clock;
 use crate::local::core_kinds;
+use crate::local::rbac::Attributes;
 use crate::local::shim::managed_fields::{self, ApplyContext};
 use crate::local::status::{ApiError, cause};
 use crate::local::store::WriteError;
@@ -107,6 +109,17 @@ impl Call<'_> {
         new: &mut Value,
         tracked: Tracked,
     ) -> Result<(), ApiError> {
+        if old.is_none() {
+            let may = |asked: &Attributes| self.plane.allows(&self.user, asked);
+            let (user, kind, namespace) = (&self.user, &**self.kind(), self.namespace());
+            Admission {
+                user,
+                kind,
+                namespace,
+                may: &may,
+            }
+            .create(new)?;
+        }
         if tracked == Tracked::No {
             managed_fields::track_update(old, new, &self.ownership(options, &clock::now()));
         }
