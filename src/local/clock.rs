@@ -22,3 +22,8 @@ pub fn seconds_since(since: &str) -> Option<i64> {
     let since: Timestamp = since.parse().ok()?;
     Some(Timestamp::now().as_second() - since.as_second())
 }
+
+/// Seconds since the epoch.
+pub fn seconds() -> i64 {
+    Timestamp::now().as_second()
+}

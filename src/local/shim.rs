@@ -1,20 +1,6 @@
 //! Stand-ins.
 
-use serde_json::{Value, json};
-
-pub mod table {
-    use super::{Value, json};
-    use crate::local::registry::ResourceKind;
-    pub fn render(_kind: &ResourceKind, objects: &[Value], meta: &Value) -> Value {
-        let rows: Vec<Value> = objects
-            .iter()
-            .map(|o| json!({"cells": [o["metadata"]["name"], o["metadata"]["creationTimestamp"]]}))
-            .collect();
-        json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
-            "columnDefinitions": [{"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0},
-            {"name": "Age", "type": "date", "format": "", "description": "", "priority": 0}], "rows": rows})
-    }
-}
+use serde_json::Value;
 
 pub mod schema {
     use super::Value;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::query::Query;
 use crate::local::registry::ResourceKind;
-use crate::local::shim::table;
 use crate::local::status::ApiError;
+use crate::local::table;
 
 /// How much of an object a table row carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
