@@ -4,6 +4,8 @@ pub mod approval;
 pub mod backoff;
 pub mod context;
 mod event;
+pub mod flow;
+pub mod release;
 pub mod server_time;
 pub mod status;
 

@@ -12,6 +12,7 @@ pub mod facts;
 pub mod inputs;
 pub mod judge;
 pub mod plan;
+pub mod promotion;
 mod turn;
 
 #[cfg(test)]

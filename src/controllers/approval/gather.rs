@@ -16,14 +16,24 @@ use crate::{
 pub(super) fn cached(decisions: &Store<Decision>, approval: &Approval) -> Vec<Arc<Decision>> {
     let (namespace, name) = (approval.namespace(), approval.name_any());
     let on_it = |decision: &Decision| decision.spec.approval == name && decision.namespace() == namespace;
-    decisions.state().into_iter().filter(|decision| on_it(decision)).collect()
+    decisions
+        .state()
+        .into_iter()
+        .filter(|decision| on_it(decision))
+        .collect()
 }
 
 /// The decisions on an approval that the API server has accepted so far, read consistently whatever the watch is doing.
-pub(super) async fn fresh(context: &Context, approval: &Approval) -> Result<Vec<Arc<Decision>>, ApprovalError> {
+pub(super) async fn fresh(
+    context: &Context,
+    approval: &Approval,
+) -> Result<Vec<Arc<Decision>>, ApprovalError> {
     let api = context.namespaced::<Decision>(&approval.namespace().unwrap_or_default());
     let selection = ListParams::default().fields(&format!("spec.approval={}", approval.name_any()));
-    let list = api.list(&selection).await.map_err(|error| ApprovalError::Api("list the decisions", error))?;
+    let list = api
+        .list(&selection)
+        .await
+        .map_err(|error| ApprovalError::Api("list the decisions", error))?;
     Ok(list.items.into_iter().map(Arc::new).collect())
 }
 
@@ -43,5 +53,9 @@ pub(super) fn facts(decisions: &[Arc<Decision>]) -> Vec<DecisionFact> {
 
 /// When the API server accepted an object; every stored object has that time.
 pub(super) fn created_at(object: &impl Resource) -> Timestamp {
-    object.meta().creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+    object
+        .meta()
+        .creation_timestamp
+        .as_ref()
+        .map_or(Timestamp::UNIX_EPOCH, |time| time.0)
 }

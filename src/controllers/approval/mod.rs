@@ -99,7 +99,10 @@ fn approval_of(decision: &Decision) -> ObjectRef<Approval> {
 async fn reconcile(approval: Arc<Approval>, judging: Arc<Judging>) -> Result<Action, ApprovalError> {
     let context = &judging.context;
     let deadline = approval.spec.expires_at.as_ref().map(|time| time.0);
-    let open = !approval.status.as_ref().is_some_and(|status| status.phase.is_closed());
+    let open = !approval
+        .status
+        .as_ref()
+        .is_some_and(|status| status.phase.is_closed());
     let over = open && deadline.is_some_and(|deadline| deadline <= context.now());
     // past the deadline only the server's clock and a consistent list can say what was in time
     let (server_now, decisions) = if over {
@@ -109,12 +112,20 @@ async fn reconcile(approval: Arc<Approval>, judging: Arc<Judging>) -> Result<Act
         (None, gather::cached(&judging.decisions, &approval))
     };
     let status = approval.status.clone().unwrap_or_default();
-    let judgement = judge(&approval.spec, gather::created_at(&*approval), &status, &gather::facts(&decisions), server_now);
+    let judgement = judge(
+        &approval.spec,
+        gather::created_at(&*approval),
+        &status,
+        &gather::facts(&decisions),
+        server_now,
+    );
     let closed = judgement.status.phase.is_closed();
     write::approval(context, &approval, judgement.status).await?;
     write::decisions(context, &approval, &decisions, judgement.decisions).await?;
     Ok(match deadline {
-        Some(deadline) if !closed => Action::requeue(until(deadline, server_now.unwrap_or_else(|| context.now()))),
+        Some(deadline) if !closed => {
+            Action::requeue(until(deadline, server_now.unwrap_or_else(|| context.now())))
+        }
         _ => Action::await_change(),
     })
 }

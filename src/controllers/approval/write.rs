@@ -19,11 +19,21 @@ pub(super) async fn approval(
     if approval.status.as_ref() == Some(&next) {
         return Ok(());
     }
-    let closed_now = next.phase.is_closed() && !approval.status.as_ref().is_some_and(|status| status.phase.is_closed());
+    let closed_now = next.phase.is_closed()
+        && !approval
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase.is_closed());
     let (phase, message) = (next.phase, next.message.clone().unwrap_or_default());
-    patch_status(context, approval, &next).await.map_err(|error| ApprovalError::Api("write the approval's status", error))?;
+    patch_status(context, approval, &next)
+        .await
+        .map_err(|error| ApprovalError::Api("write the approval's status", error))?;
     if closed_now {
-        let type_ = if phase == ApprovalPhase::Approved { EventType::Normal } else { EventType::Warning };
+        let type_ = if phase == ApprovalPhase::Approved {
+            EventType::Normal
+        } else {
+            EventType::Warning
+        };
         context.event(approval, type_, &phase.to_string(), &message).await;
     }
     Ok(())
@@ -36,9 +46,14 @@ pub(super) async fn decisions(
     decisions: &[Arc<Decision>],
     judged: Vec<(String, DecisionStatus)>,
 ) -> Result<(), ApprovalError> {
-    let by_name: BTreeMap<String, &Arc<Decision>> = decisions.iter().map(|decision| (decision.name_any(), decision)).collect();
+    let by_name: BTreeMap<String, &Arc<Decision>> = decisions
+        .iter()
+        .map(|decision| (decision.name_any(), decision))
+        .collect();
     for (name, next) in judged {
-        let Some(decision) = by_name.get(&name) else { continue };
+        let Some(decision) = by_name.get(&name) else {
+            continue;
+        };
         if decision.status.as_ref() == Some(&next) {
             continue;
         }
@@ -49,7 +64,14 @@ pub(super) async fn decisions(
         if refused && let (Some(reason), Some(message)) = (next.reason, &next.message) {
             let by = decision.spec.by.as_deref().unwrap_or("somebody");
             let note = format!("the decision {name} by {by} does not count: {message}");
-            context.event(approval, EventType::Warning, &format!("Decision{reason:?}"), &note).await;
+            context
+                .event(
+                    approval,
+                    EventType::Warning,
+                    &format!("Decision{reason:?}"),
+                    &note,
+                )
+                .await;
         }
     }
     Ok(())

@@ -1,0 +1,150 @@
+//! Cuts the release of a flow's newest content: same content, same release.
+
+use kube::{
+    Resource as _, ResourceExt as _,
+    api::{ObjectMeta, PostParams},
+    runtime::reflector::ObjectRef,
+};
+
+use super::{FlowError, Flows};
+use crate::{
+    api::{
+        Digest, Flow, FlowStatus, Release, ReleaseSpec, canonical,
+        flow::{DefinitionProblem, DraftStatus},
+        names,
+        release::ReleaseSource,
+    },
+    engine::plan::{Plan, Problem},
+};
+
+/// Most problems listed in a status.
+const MAX_PROBLEMS: usize = 50;
+
+/// What became of the draft.
+pub(super) enum Drafted {
+    /// Its release is there.
+    Cut,
+    /// The definition cannot run; the draft before it stays.
+    Invalid,
+    /// Another release has its name.
+    Collision(String),
+}
+
+/// Checks the definition and makes sure that its release exists.
+pub(super) async fn draft(
+    shared: &Flows,
+    flow: &Flow,
+    status: &mut FlowStatus,
+) -> Result<Drafted, FlowError> {
+    if let Err(problems) = Plan::compile(&flow.spec.definition) {
+        status.problems = problems.into_iter().take(MAX_PROBLEMS).map(described).collect();
+        return Ok(Drafted::Invalid);
+    }
+    status.problems.clear();
+    let digest = canonical::digest(&flow.spec.definition).map_err(FlowError::NotCanonical)?;
+    let name = names::release_name(&flow.name_any(), &digest);
+    if let Some(other) = ensure(shared, flow, &name, &digest).await? {
+        return Ok(Drafted::Collision(format!(
+            "release {name} exists with other content ({other})"
+        )));
+    }
+    status.draft = Some(DraftStatus {
+        release: name,
+        digest,
+    });
+    Ok(Drafted::Cut)
+}
+
+/// Creates the release unless it is there; gives the digest of one that has the name but not the content.
+async fn ensure(
+    shared: &Flows,
+    flow: &Flow,
+    name: &str,
+    digest: &Digest,
+) -> Result<Option<Digest>, FlowError> {
+    let namespace = flow.namespace().unwrap_or_default();
+    let known = shared.releases.get(&ObjectRef::new(name).within(&namespace));
+    if let Some(release) = known {
+        return Ok((release.spec.digest != *digest).then(|| release.spec.digest.clone()));
+    }
+    let api = shared.context.namespaced::<Release>(&namespace);
+    let params = PostParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    match api.create(&params, &release(flow, name, digest)).await {
+        Ok(_) => Ok(None),
+        Err(kube::Error::Api(refusal)) if refusal.reason == "AlreadyExists" => {
+            let there = api
+                .get(name)
+                .await
+                .map_err(|error| FlowError::Api("read the release", error))?;
+            Ok((there.spec.digest != *digest).then_some(there.spec.digest))
+        }
+        Err(error) => Err(FlowError::Api("create the release", error)),
+    }
+}
+
+fn release(flow: &Flow, name: &str, digest: &Digest) -> Release {
+    let labels = [
+        (names::MANAGED_BY, names::MANAGED_BY_VALUE.to_owned()),
+        (names::FLOW, flow.name_any()),
+    ];
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        labels: Some(
+            labels
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+        ),
+        owner_references: flow.controller_owner_ref(&()).map(|owner| vec![owner]),
+        finalizers: Some(vec![names::FINALIZER.to_owned()]),
+        ..ObjectMeta::default()
+    };
+    let spec = ReleaseSpec {
+        flow: flow.name_any(),
+        definition: flow.spec.definition.clone(),
+        digest: digest.clone(),
+        source: source(flow),
+    };
+    Release {
+        metadata,
+        spec,
+        status: None,
+    }
+}
+
+/// A Repository says where the content came from; otherwise whoever last applied the flow is named.
+fn source(flow: &Flow) -> ReleaseSource {
+    let from_git = flow
+        .annotations()
+        .get(names::SOURCE)
+        .and_then(|source| serde_json::from_str(source).ok());
+    from_git.unwrap_or_else(|| ReleaseSource {
+        applied_by: last_manager(flow),
+        generation: flow.metadata.generation,
+        ..ReleaseSource::default()
+    })
+}
+
+fn last_manager(flow: &Flow) -> Option<String> {
+    let entries = flow.metadata.managed_fields.iter().flatten();
+    let of_spec = entries.filter(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty());
+    of_spec
+        .max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?
+        .manager
+        .clone()
+}
+
+fn described(problem: Problem) -> DefinitionProblem {
+    let field = format!("spec.{}", problem.field);
+    let message = match problem.offset {
+        Some(offset) => format!("{} (at character {})", problem.message, offset + 1),
+        None => problem.message,
+    };
+    DefinitionProblem {
+        field: field.chars().take(1_024).collect(),
+        message: message.chars().take(1_024).collect(),
+    }
+}

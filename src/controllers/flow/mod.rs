@@ -1,0 +1,140 @@
+//! The Flow controller: checks the definition, cuts its release, and promotes the release that `spec.live` names.
+
+mod cut;
+mod promote;
+mod summary;
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use kube::{
+    ResourceExt as _,
+    runtime::{
+        WatchStreamExt as _,
+        controller::{Action, Config, applier, trigger_self, trigger_with},
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    backoff::Backoffs,
+    context::Context,
+    error_chain,
+    status::{is_stale, patch_status},
+};
+use crate::api::{Approval, Flow, Release, Repository};
+
+/// How many flows are worked on at the same time.
+const CONCURRENCY: u16 = 16;
+
+/// Why a flow could not be brought forward now; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// The API server refused or did not answer.
+    #[error("cannot {0}")]
+    Api(&'static str, #[source] kube::Error),
+    /// The definition has no JSON form.
+    #[error("the definition has no canonical form")]
+    NotCanonical(#[source] serde_json::Error),
+}
+
+/// What the reconciler shares.
+struct Flows {
+    context: Arc<Context>,
+    releases: Store<Release>,
+    approvals: Store<Approval>,
+    repositories: Store<Repository>,
+    backoffs: Backoffs<ObjectRef<Flow>>,
+}
+
+/// Brings flows forward until `shutdown`.
+pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
+    let (flows, flow_writer) = reflector::store::<Flow>();
+    let (releases, release_writer) = reflector::store::<Release>();
+    let (approvals, approval_writer) = reflector::store::<Approval>();
+    let (repositories, repository_writer) = reflector::store::<Repository>();
+    let everything = watcher::Config::default;
+    let flow_events = watcher(context.all::<Flow>(), everything())
+        .default_backoff()
+        .reflect(flow_writer)
+        .touched_objects();
+    let release_events = watcher(context.all::<Release>(), everything())
+        .default_backoff()
+        .reflect(release_writer)
+        .touched_objects();
+    let approval_events = watcher(context.all::<Approval>(), everything())
+        .default_backoff()
+        .reflect(approval_writer)
+        .touched_objects();
+    let repository_events = watcher(context.all::<Repository>(), everything())
+        .default_backoff()
+        .reflect(repository_writer)
+        .touched_objects();
+    let release_owners = releases.clone();
+    let queue = stream::select_all([
+        trigger_self(flow_events, ()).boxed(),
+        trigger_with(release_events, |release: Release| flow_of(&release)).boxed(),
+        trigger_with(approval_events, move |approval: Approval| {
+            flow_of_promotion(&approval, &release_owners)
+        })
+        .boxed(),
+        // only its store is of interest: a changed gate counts from the next promotion on
+        trigger_with(repository_events, |_: Repository| None::<ObjectRef<Flow>>).boxed(),
+    ])
+    .map_err(Arc::new)
+    .take_until(shutdown.cancelled_owned());
+    let shared = Arc::new(Flows {
+        context,
+        releases,
+        approvals,
+        repositories,
+        backoffs: Backoffs::default(),
+    });
+    applier(
+        |flow, shared| Box::pin(reconcile(flow, shared)),
+        |flow: Arc<Flow>, error: &FlowError, shared: Arc<Flows>| {
+            let pause = shared.backoffs.failed(ObjectRef::from_obj(&*flow));
+            tracing::warn!(flow = %flow.name_any(), error = %error_chain(error), "a flow could not be brought forward; trying again");
+            Action::requeue(pause)
+        },
+        shared,
+        flows,
+        queue,
+        Config::default().concurrency(CONCURRENCY),
+    )
+    .for_each(|_| std::future::ready(()))
+    .await;
+}
+
+fn flow_of(release: &Release) -> Option<ObjectRef<Flow>> {
+    Some(ObjectRef::new(&release.spec.flow).within(&release.namespace()?))
+}
+
+fn flow_of_promotion(approval: &Approval, releases: &Store<Release>) -> Option<ObjectRef<Flow>> {
+    let release = approval.spec.subject.release.as_deref()?;
+    let release = releases.get(&ObjectRef::new(release).within(&approval.namespace()?))?;
+    flow_of(&release)
+}
+
+async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Action, FlowError> {
+    if flow.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let before = flow.status.clone().unwrap_or_default();
+    let mut next = before.clone();
+    let drafted = cut::draft(&shared, &flow, &mut next).await?;
+    let promoted = promote::promote(&shared, &flow, &mut next).await?;
+    summary::summarise(&shared.context, &flow, &drafted, &promoted, &mut next);
+    if flow.status.as_ref() != Some(&next) {
+        match patch_status(&shared.context, &*flow, &next).await {
+            Ok(_) => summary::tell(&shared.context, &flow, &before, &next).await,
+            // the watch brings the newer flow
+            Err(error) if is_stale(&error) => {}
+            Err(error) => return Err(FlowError::Api("write the flow's status", error)),
+        }
+    }
+    shared.backoffs.succeeded(&ObjectRef::from_obj(&*flow));
+    Ok(Action::await_change())
+}

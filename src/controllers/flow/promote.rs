@@ -1,0 +1,338 @@
+//! Promotes the release that `spec.live` names, through its gates.
+
+use std::sync::Arc;
+
+use k8s_openapi::jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
+use kube::{
+    Resource as _, ResourceExt as _,
+    api::{ObjectMeta, PostParams},
+    runtime::reflector::ObjectRef,
+};
+
+use super::{FlowError, Flows};
+use crate::{
+    api::{
+        Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, canonical,
+        condition,
+        flow::{Promotion, PromotionPhase, PromotionStatus},
+        names,
+    },
+    controllers::status::{is_missing, is_stale, patch_status},
+    engine::promotion::{Candidate, Gate, gates, question},
+};
+
+/// How long people have to decide on a promotion, unless the gate says otherwise.
+const RESPOND_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// How the wish in `spec.live` stands.
+pub(super) enum Promoted {
+    /// Nothing is wished for, or it is live.
+    Settled,
+    /// People have to decide first.
+    Waiting(String),
+    /// People said no, or nothing in time.
+    Refused(PromotionPhase, String),
+    /// It cannot be made live at all.
+    Impossible(&'static str, String),
+}
+
+pub(super) async fn promote(
+    shared: &Flows,
+    flow: &Flow,
+    status: &mut FlowStatus,
+) -> Result<Promoted, FlowError> {
+    let Some(wanted) = flow.spec.live.clone() else {
+        return Ok(Promoted::Settled);
+    };
+    if let Some(under_way) = status
+        .promotion
+        .clone()
+        .filter(|promotion| promotion.release != wanted)
+    {
+        if under_way.phase == PromotionPhase::Waiting {
+            withdraw(shared, flow, &under_way).await?;
+        }
+        status.promotion = None;
+    }
+    if status.live.as_deref() == Some(wanted.as_str()) {
+        return Ok(Promoted::Settled);
+    }
+    let release = match find(shared, flow, &wanted).await? {
+        Ok(release) => release,
+        Err((reason, message)) => return Ok(Promoted::Impossible(reason, message)),
+    };
+    let live = match status.live.as_deref() {
+        Some(name) => find(shared, flow, name).await?.ok(),
+        None => None,
+    };
+    let candidate = candidate(&release, live.as_deref());
+    let gates = gates(&candidate, repository_gate(shared, flow).as_ref());
+    if gates.is_empty() {
+        return Ok(settle(status, wanted, None));
+    }
+    pass_gates(shared, flow, status, &release, &candidate, &gates).await
+}
+
+async fn pass_gates(
+    shared: &Flows,
+    flow: &Flow,
+    status: &mut FlowStatus,
+    release: &Arc<Release>,
+    candidate: &Candidate<'_>,
+    gates: &[Gate],
+) -> Result<Promoted, FlowError> {
+    let wanted = release.name_any();
+    let current = status.promotion.clone();
+    if let Some(refused) = current
+        .as_ref()
+        .filter(|promotion| promotion.phase != PromotionPhase::Waiting)
+    {
+        let message = format!(
+            "the promotion of {wanted} was not approved; name another release, or this one again later"
+        );
+        return Ok(Promoted::Refused(refused.phase, message));
+    }
+    let round = match current.as_ref().and_then(|promotion| promotion.round) {
+        Some(round) => round,
+        None => next_round(shared, flow, &wanted),
+    };
+    let mut waiting = None;
+    for gate in gates {
+        let name = format!(
+            "{}{}",
+            names::promotion_approval_name(&wanted, round),
+            gate.suffix
+        );
+        let approval = open(shared, flow, release, candidate, gate, &name).await?;
+        let answer = approval.status.clone().unwrap_or_default();
+        match answer.phase {
+            ApprovalPhase::Approved => {}
+            ApprovalPhase::Pending => waiting = waiting.or(Some(name)),
+            phase => {
+                let ended = if phase == ApprovalPhase::Rejected {
+                    PromotionPhase::Rejected
+                } else {
+                    PromotionPhase::TimedOut
+                };
+                status.promotion = Some(PromotionStatus {
+                    release: wanted,
+                    approval: Some(name),
+                    phase: ended,
+                    round: Some(round),
+                });
+                return Ok(Promoted::Refused(ended, answer.message.unwrap_or_default()));
+            }
+        }
+    }
+    Ok(match waiting {
+        None => settle(status, wanted, Some(round)),
+        Some(name) => {
+            let message = format!("waiting for approval {name} before {wanted} becomes live");
+            status.promotion = Some(PromotionStatus {
+                release: wanted,
+                approval: Some(name),
+                phase: PromotionPhase::Waiting,
+                round: Some(round),
+            });
+            Promoted::Waiting(message)
+        }
+    })
+}
+
+fn settle(status: &mut FlowStatus, wanted: String, round: Option<i64>) -> Promoted {
+    status.promotion = Some(PromotionStatus {
+        release: wanted.clone(),
+        approval: None,
+        phase: PromotionPhase::Promoted,
+        round,
+    });
+    status.live = Some(wanted);
+    Promoted::Settled
+}
+
+/// One more than the promotions of this release that people were asked about before.
+fn next_round(shared: &Flows, flow: &Flow, release: &str) -> i64 {
+    let namespace = flow.namespace().unwrap_or_default();
+    let asked = |round: i64| {
+        let name = names::promotion_approval_name(release, round);
+        shared
+            .approvals
+            .get(&ObjectRef::new(&name).within(&namespace))
+            .is_some_and(|approval| {
+                approval
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.phase.is_closed())
+            })
+    };
+    (1..).find(|round| !asked(*round)).unwrap_or(1)
+}
+
+fn candidate<'a>(release: &'a Release, live: Option<&'a Release>) -> Candidate<'a> {
+    Candidate {
+        release: release.metadata.name.as_deref().unwrap_or_default(),
+        flow: &release.spec.flow,
+        digest: &release.spec.digest,
+        definition: &release.spec.definition,
+        source: &release.spec.source,
+        live: live.map(|live| {
+            (
+                live.metadata.name.as_deref().unwrap_or_default(),
+                &live.spec.digest,
+                &live.spec.definition,
+            )
+        }),
+    }
+}
+
+fn repository_gate(shared: &Flows, flow: &Flow) -> Option<Promotion> {
+    let repository = flow.labels().get(names::REPOSITORY)?;
+    let reference = ObjectRef::new(repository).within(&flow.namespace()?);
+    shared.repositories.get(&reference)?.spec.promotion.clone()
+}
+
+/// A release of this flow whose content is what its digest says.
+async fn find(
+    shared: &Flows,
+    flow: &Flow,
+    name: &str,
+) -> Result<Result<Arc<Release>, (&'static str, String)>, FlowError> {
+    let namespace = flow.namespace().unwrap_or_default();
+    let release = match shared.releases.get(&ObjectRef::new(name).within(&namespace)) {
+        Some(release) => release,
+        None => match shared.context.namespaced::<Release>(&namespace).get(name).await {
+            Ok(release) => Arc::new(release),
+            Err(error) if is_missing(&error) => {
+                return Ok(Err((
+                    "ReleaseNotFound",
+                    format!("there is no release {name} to make live"),
+                )));
+            }
+            Err(error) => return Err(FlowError::Api("read the release", error)),
+        },
+    };
+    if release.spec.flow != flow.name_any() {
+        return Ok(Err((
+            "ReleaseOfAnotherFlow",
+            format!("release {name} is of flow {}", release.spec.flow),
+        )));
+    }
+    let digest = canonical::digest(&release.spec.definition).map_err(FlowError::NotCanonical)?;
+    if digest != release.spec.digest {
+        let message = format!(
+            "release {name} says it is {}, but its content is {digest}",
+            release.spec.digest
+        );
+        return Ok(Err(("ReleaseForged", message)));
+    }
+    Ok(Ok(release))
+}
+
+/// The approval of a gate, created if it is not there.
+async fn open(
+    shared: &Flows,
+    flow: &Flow,
+    release: &Release,
+    candidate: &Candidate<'_>,
+    gate: &Gate,
+    name: &str,
+) -> Result<Arc<Approval>, FlowError> {
+    let namespace = flow.namespace().unwrap_or_default();
+    if let Some(approval) = shared.approvals.get(&ObjectRef::new(name).within(&namespace)) {
+        return Ok(approval);
+    }
+    let spec = question(candidate, gate, None, deadline(gate, shared.context.now()));
+    let api = shared.context.namespaced::<Approval>(&namespace);
+    let params = PostParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    match api.create(&params, &approval(flow, release, name, spec)).await {
+        Ok(approval) => Ok(Arc::new(approval)),
+        Err(kube::Error::Api(refusal)) if refusal.reason == "AlreadyExists" => {
+            let there = api
+                .get(name)
+                .await
+                .map_err(|error| FlowError::Api("read the approval", error))?;
+            Ok(Arc::new(there))
+        }
+        Err(error) => Err(FlowError::Api("open the approval", error)),
+    }
+}
+
+fn approval(flow: &Flow, release: &Release, name: &str, spec: ApprovalSpec) -> Approval {
+    let labels = [
+        (names::MANAGED_BY, names::MANAGED_BY_VALUE.to_owned()),
+        (names::FLOW, flow.name_any()),
+        (names::RELEASE, release.name_any()),
+    ];
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        labels: Some(
+            labels
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+        ),
+        owner_references: release.controller_owner_ref(&()).map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    };
+    Approval {
+        metadata,
+        spec,
+        status: None,
+    }
+}
+
+fn deadline(gate: &Gate, now: Timestamp) -> Timestamp {
+    let span = gate
+        .approval
+        .respond_within
+        .as_ref()
+        .and_then(|span| SignedDuration::try_from(span.duration()).ok());
+    let deadline = now
+        .checked_add(span.unwrap_or(RESPOND_WITHIN))
+        .unwrap_or(Timestamp::MAX);
+    deadline
+        .round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil))
+        .unwrap_or(deadline)
+}
+
+/// Closes the questions of a promotion that is no longer wished for.
+async fn withdraw(shared: &Flows, flow: &Flow, promotion: &PromotionStatus) -> Result<(), FlowError> {
+    let namespace = flow.namespace().unwrap_or_default();
+    let base = names::promotion_approval_name(&promotion.release, promotion.round.unwrap_or(1));
+    for suffix in ["", "-repository"] {
+        let reference = ObjectRef::new(&format!("{base}{suffix}")).within(&namespace);
+        let Some(approval) = shared.approvals.get(&reference) else {
+            continue;
+        };
+        let current = approval.status.clone().unwrap_or_default();
+        if current.phase.is_closed() {
+            continue;
+        }
+        let message = "another release is to become live".to_owned();
+        let mut next = ApprovalStatus {
+            phase: ApprovalPhase::Superseded,
+            needs: None,
+            message: Some(message.clone()),
+            ..current
+        };
+        let (truth, now) = (condition::Truth::True, shared.context.now());
+        condition::set(
+            &mut next.conditions,
+            "Decided",
+            truth,
+            "Superseded",
+            &message,
+            None,
+            now,
+        );
+        match patch_status(&shared.context, &*approval, &next).await {
+            Ok(_) => {}
+            Err(error) if is_stale(&error) || is_missing(&error) => {}
+            Err(error) => return Err(FlowError::Api("close the approval", error)),
+        }
+    }
+    Ok(())
+}

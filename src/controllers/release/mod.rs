@@ -1,0 +1,252 @@
+//! The Release controller: checks that a release is what its digest says, says which channel it is on, and keeps it while runs use it.
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use kube::{
+    ResourceExt as _,
+    api::{ListParams, Patch, PatchParams},
+    runtime::{
+        WatchStreamExt as _,
+        controller::{Action, Config, applier, trigger_self, trigger_with},
+        events::EventType,
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    backoff::Backoffs,
+    context::Context,
+    error_chain,
+    status::{Standing, is_missing, is_stale, patch_status, stand},
+};
+use crate::api::{Flow, Release, ReleaseStatus, Run, canonical, names};
+
+/// How many releases are worked on at the same time.
+const CONCURRENCY: u16 = 16;
+
+/// Why a release could not be looked after now; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// The API server refused or did not answer.
+    #[error("cannot {0}")]
+    Api(&'static str, #[source] kube::Error),
+    /// The definition has no JSON form.
+    #[error("the definition has no canonical form")]
+    NotCanonical(#[source] serde_json::Error),
+}
+
+struct Releases {
+    context: Arc<Context>,
+    flows: Store<Flow>,
+    backoffs: Backoffs<ObjectRef<Release>>,
+}
+
+/// Looks after releases until `shutdown`.
+pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
+    let (releases, release_writer) = reflector::store::<Release>();
+    let (flows, flow_writer) = reflector::store::<Flow>();
+    let release_events = watcher(context.all::<Release>(), watcher::Config::default())
+        .default_backoff()
+        .reflect(release_writer)
+        .touched_objects();
+    let flow_events = watcher(context.all::<Flow>(), watcher::Config::default())
+        .default_backoff()
+        .reflect(flow_writer)
+        .touched_objects();
+    // a run that has ended or is gone may have been the last that held a release
+    let run_events = watcher(
+        context.all::<Run>(),
+        watcher::Config::default().labels(&format!("{}!=true", names::FINISHED)),
+    )
+    .default_backoff()
+    .touched_objects();
+    let (of_flows, held) = (releases.clone(), releases.clone());
+    let queue = stream::select_all([
+        trigger_self(release_events, ()).boxed(),
+        trigger_with(flow_events, move |flow: Flow| of_flow(&flow, &of_flows)).boxed(),
+        trigger_with(run_events, move |run: Run| used_by(&run, &held)).boxed(),
+    ])
+    .map_err(Arc::new)
+    .take_until(shutdown.cancelled_owned());
+    let shared = Arc::new(Releases {
+        context,
+        flows,
+        backoffs: Backoffs::default(),
+    });
+    applier(
+        |release, shared| Box::pin(reconcile(release, shared)),
+        |release: Arc<Release>, error: &ReleaseError, shared: Arc<Releases>| {
+            let pause = shared.backoffs.failed(ObjectRef::from_obj(&*release));
+            tracing::warn!(release = %release.name_any(), error = %error_chain(error), "a release could not be looked after; trying again");
+            Action::requeue(pause)
+        },
+        shared,
+        releases,
+        queue,
+        Config::default().concurrency(CONCURRENCY),
+    )
+    .for_each(|_| std::future::ready(()))
+    .await;
+}
+
+/// The releases whose channel a flow's status may have changed.
+fn of_flow(flow: &Flow, releases: &Store<Release>) -> Vec<ObjectRef<Release>> {
+    let (namespace, name) = (flow.namespace(), flow.name_any());
+    let affected = |release: &Release| {
+        release.spec.flow == name
+            && release.namespace() == namespace
+            && release
+                .status
+                .as_ref()
+                .and_then(|status| status.channel.as_deref())
+                != channel(flow, &release.name_any())
+    };
+    releases
+        .state()
+        .iter()
+        .filter(|release| affected(release))
+        .map(|release| ObjectRef::from_obj(&**release))
+        .collect()
+}
+
+/// A release that is to go and that the run holds or held.
+fn used_by(run: &Run, releases: &Store<Release>) -> Option<ObjectRef<Release>> {
+    let pinned = run.status.as_ref()?.release.as_ref()?;
+    let reference = ObjectRef::new(&pinned.name).within(&run.namespace()?);
+    releases
+        .get(&reference)?
+        .metadata
+        .deletion_timestamp
+        .is_some()
+        .then_some(reference)
+}
+
+fn channel(flow: &Flow, release: &str) -> Option<&'static str> {
+    let status = flow.status.as_ref()?;
+    if status.live.as_deref() == Some(release) {
+        return Some("live");
+    }
+    status
+        .draft
+        .as_ref()
+        .is_some_and(|draft| draft.release == release)
+        .then_some("draft")
+}
+
+async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Action, ReleaseError> {
+    if release.metadata.deletion_timestamp.is_some() {
+        let_go(&shared, &release).await?;
+        return Ok(Action::await_change());
+    }
+    let before = release.status.clone().unwrap_or_default();
+    let mut next = before.clone();
+    let forged = verify(&shared.context, &release, &mut next)?;
+    let flow = release.namespace().and_then(|namespace| {
+        shared
+            .flows
+            .get(&ObjectRef::new(&release.spec.flow).within(&namespace))
+    });
+    next.channel = flow
+        .and_then(|flow| channel(&flow, &release.name_any()))
+        .map(str::to_owned);
+    if release.status.as_ref() != Some(&next) {
+        match patch_status(&shared.context, &*release, &next).await {
+            Ok(_) => {}
+            Err(error) if is_stale(&error) || is_missing(&error) => return Ok(Action::await_change()),
+            Err(error) => return Err(ReleaseError::Api("write the release's status", error)),
+        }
+        if let (Some(message), true) = (forged, before.conditions.is_empty()) {
+            shared
+                .context
+                .event(&*release, EventType::Warning, "DigestMismatch", &message)
+                .await;
+        }
+    }
+    shared.backoffs.succeeded(&ObjectRef::from_obj(&*release));
+    Ok(Action::await_change())
+}
+
+/// Recomputes the digest; gives what is wrong with the release.
+fn verify(
+    context: &Context,
+    release: &Release,
+    status: &mut ReleaseStatus,
+) -> Result<Option<String>, ReleaseError> {
+    let digest = canonical::digest(&release.spec.definition).map_err(ReleaseError::NotCanonical)?;
+    let name = names::release_name(&release.spec.flow, &digest);
+    let problem = if digest != release.spec.digest {
+        Some(format!(
+            "it says it is {}, but its content is {digest}",
+            release.spec.digest
+        ))
+    } else if name != release.name_any() {
+        Some(format!("a release with this content is called {name}"))
+    } else {
+        None
+    };
+    let (standing, reason, message) = match &problem {
+        Some(problem) => (Standing::Stalled, "DigestMismatch", problem.as_str()),
+        None => (Standing::Ready, "Verified", "the content is what the digest says"),
+    };
+    stand(
+        &mut status.conditions,
+        standing,
+        reason,
+        message,
+        release.metadata.generation,
+        context.now(),
+    );
+    Ok(problem)
+}
+
+/// Removes the finalizer of a release that is to go, once no run that goes on uses it.
+async fn let_go(shared: &Releases, release: &Release) -> Result<(), ReleaseError> {
+    if !release
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == names::FINALIZER)
+    {
+        return Ok(());
+    }
+    let namespace = release.namespace().unwrap_or_default();
+    let unfinished = ListParams::default().labels(&format!("{}!=true", names::FINISHED));
+    let runs = shared
+        .context
+        .namespaced::<Run>(&namespace)
+        .list(&unfinished)
+        .await;
+    let runs = runs.map_err(|error| ReleaseError::Api("list the runs", error))?;
+    let name = release.name_any();
+    let uses = |run: &Run| {
+        run.status.as_ref().is_some_and(|status| {
+            !status.phase.is_finished() && status.release.as_ref().is_some_and(|pinned| pinned.name == name)
+        })
+    };
+    if let Some(run) = runs.items.iter().find(|run| uses(run)) {
+        let note = format!("it stays until run {} has ended", run.name_any());
+        shared
+            .context
+            .event(release, EventType::Normal, "InUse", &note)
+            .await;
+        return Ok(());
+    }
+    let kept: Vec<&String> = release
+        .finalizers()
+        .iter()
+        .filter(|finalizer| *finalizer != names::FINALIZER)
+        .collect();
+    let patch = json!({ "metadata": { "resourceVersion": release.resource_version(), "finalizers": kept } });
+    let api = shared.context.namespaced::<Release>(&namespace);
+    match api
+        .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(error) if is_stale(&error) || is_missing(&error) => Ok(()),
+        Err(error) => Err(ReleaseError::Api("remove the finalizer", error)),
+    }
+}
