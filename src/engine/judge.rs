@@ -100,7 +100,7 @@ impl<'a> Bench<'a> {
         match self.refusal(decision) {
             Some((reason, message)) => self
                 .judged
-                .push((decision.name.clone(), refused(reason, message))),
+                .push((decision.name.clone(), refused(reason, &message))),
             None => self.count(decision),
         }
     }
@@ -109,7 +109,7 @@ impl<'a> Bench<'a> {
         let by = decision.spec.by.clone().unwrap_or_default();
         if let Some(earlier) = self.standing.insert(by, decision) {
             let message = format!("replaced by {} of the same person", decision.name);
-            self.set(&earlier.name, refused(DecisionReason::Replaced, message));
+            self.set(&earlier.name, refused(DecisionReason::Replaced, &message));
         }
         self.judged.push((decision.name.clone(), counted()));
         if !self.before.phase.is_closed()
@@ -352,7 +352,7 @@ fn counted() -> DecisionStatus {
     }
 }
 
-fn refused(reason: DecisionReason, message: String) -> DecisionStatus {
+fn refused(reason: DecisionReason, message: &str) -> DecisionStatus {
     let message = message.chars().take(1_024).collect();
     DecisionStatus {
         counted: Some(false),

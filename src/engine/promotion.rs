@@ -71,11 +71,11 @@ pub fn question(
         None => format!("Make {} live for flow {}?", candidate.release, candidate.flow),
     };
     let mut show = vec![
-        shown("source", json!(candidate.source)),
-        shown("definition", json!(candidate.definition)),
+        shown("source", &json!(candidate.source)),
+        shown("definition", &json!(candidate.definition)),
     ];
     if let Some((_, _, definition)) = candidate.live {
-        show.push(shown("live now", json!(definition)));
+        show.push(shown("live now", &json!(definition)));
     }
     let subject = json!({
         "release": candidate.release,
@@ -107,7 +107,7 @@ pub fn question(
 }
 
 /// Shown whole where it fits, otherwise by digest and size.
-fn shown(name: &str, value: Value) -> ShownItem {
+fn shown(name: &str, value: &Value) -> ShownItem {
     const MAX: usize = 60_000;
     let text = format!("{value:#}");
     let inline = if text.len() <= MAX {
@@ -115,7 +115,7 @@ fn shown(name: &str, value: Value) -> ShownItem {
     } else {
         format!(
             "{} ({} bytes, too large to show)",
-            canonical::digest_of_value(&value),
+            canonical::digest_of_value(value),
             text.len()
         )
     };

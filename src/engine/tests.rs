@@ -31,7 +31,7 @@ struct Scenario {
 }
 
 impl Scenario {
-    fn of(definition: Value, inputs: Value) -> Self {
+    fn of(definition: Value, inputs: &Value) -> Self {
         let definition: Definition = serde_json::from_value(definition).unwrap();
         let keys = CallbackKeys::new("k1", [("k1".to_owned(), vec![7; 32])].into()).unwrap();
         let facts = Facts {
@@ -195,7 +195,7 @@ fn refund() -> Value {
 
 #[test]
 fn a_run_goes_from_call_to_question_to_call_to_callback_to_its_end() {
-    let mut run = Scenario::of(refund(), json!({ "amount": 250 }));
+    let mut run = Scenario::of(refund(), &json!({ "amount": 250 }));
     run.tick();
     assert_eq!(run.http()[0].body, Some(json!({ "amount": 250, "why": null })));
     run.answer("propose", 200, json!({ "fee": 2 }));
@@ -225,7 +225,7 @@ fn a_run_goes_from_call_to_question_to_call_to_callback_to_its_end() {
 
 #[test]
 fn a_condition_that_is_false_skips_the_step() {
-    let mut run = Scenario::of(refund(), json!({ "amount": 50 }));
+    let mut run = Scenario::of(refund(), &json!({ "amount": 50 }));
     run.tick().answer("propose", 200, Value::Null);
     assert_eq!(
         run.steps()[1],
@@ -243,7 +243,7 @@ fn a_condition_that_is_false_skips_the_step() {
 
 #[test]
 fn a_request_for_changes_goes_back_until_there_are_too_many() {
-    let mut run = Scenario::of(refund(), json!({ "amount": 250 }));
+    let mut run = Scenario::of(refund(), &json!({ "amount": 250 }));
     run.tick()
         .answer("propose", 200, json!(1))
         .decide("r-review", ApprovalPhase::ChangesRequested);
@@ -266,7 +266,7 @@ fn a_request_for_changes_goes_back_until_there_are_too_many() {
 
 #[test]
 fn after_a_restart_a_repeatable_effect_is_repeated_and_the_other_kind_is_asked_about() {
-    let mut run = Scenario::of(refund(), json!({ "amount": 50 }));
+    let mut run = Scenario::of(refund(), &json!({ "amount": 50 }));
     run.tick();
     let first = run.http()[0].clone();
     run.restart();
@@ -310,7 +310,7 @@ fn after_a_restart_a_repeatable_effect_is_repeated_and_the_other_kind_is_asked_a
 fn failures_are_retried_with_growing_pauses_and_then_end_the_run() {
     let mut step = call("a");
     step["retry"] = json!({ "attempts": 3, "backoff": { "initial": "1s", "factor": 3, "max": "2s" } });
-    let mut run = Scenario::of(json!({ "steps": [step] }), json!({}));
+    let mut run = Scenario::of(json!({ "steps": [step] }), &json!({}));
     run.tick().answer("a", 500, json!("oops"));
     assert_eq!(
         run.wake_at.unwrap().duration_since(run.now),
@@ -333,7 +333,7 @@ fn failures_are_retried_with_growing_pauses_and_then_end_the_run() {
 fn branches_run_side_by_side_and_a_failure_stops_the_others() {
     let mut last = call("c");
     last["needs"] = json!(["a", "b"]);
-    let mut run = Scenario::of(json!({ "steps": [call("a"), call("b"), last] }), json!({}));
+    let mut run = Scenario::of(json!({ "steps": [call("a"), call("b"), last] }), &json!({}));
     run.tick();
     assert_eq!(run.http().len(), 2);
     run.answer("a", 404, Value::Null);
@@ -355,7 +355,7 @@ fn waits_end_by_the_clock_or_time_out() {
         { "name": "answer", "wait": { "callback": {}, "respondWithin": "1m", "onTimeout": { "outcome": "Continue" } } },
         { "name": "last", "wait": { "callback": {}, "respondWithin": "1m" } },
     ] });
-    let mut run = Scenario::of(flow, json!({}));
+    let mut run = Scenario::of(flow, &json!({}));
     run.tick().pass(3_600);
     assert_eq!(run.steps()[0].3, Some(StepOutcome::Elapsed));
     run.pass(60);
@@ -366,7 +366,7 @@ fn waits_end_by_the_clock_or_time_out() {
 
 #[test]
 fn cancelling_stops_what_is_under_way_and_closes_the_question() {
-    let mut run = Scenario::of(refund(), json!({ "amount": 250 }));
+    let mut run = Scenario::of(refund(), &json!({ "amount": 250 }));
     run.tick().answer("propose", 200, Value::Null);
     run.facts.run.cancel = true;
     run.tick();
@@ -376,7 +376,7 @@ fn cancelling_stops_what_is_under_way_and_closes_the_question() {
 
 #[test]
 fn nothing_new_begins_while_a_run_is_suspended() {
-    let mut run = Scenario::of(json!({ "steps": [call("a"), call("b")] }), json!({}));
+    let mut run = Scenario::of(json!({ "steps": [call("a"), call("b")] }), &json!({}));
     run.tick();
     run.facts.run.suspend = true;
     run.answer("a", 200, Value::Null);
@@ -392,7 +392,7 @@ fn values_are_set_without_any_effect_and_too_large_ones_fail() {
         { "name": "sum", "set": { "total": "${inputs.a + 1}", "text": "a=${inputs.a}, $${kept}" } },
         { "name": "big", "set": { "text": "${inputs.big}" } },
     ], "inputs": { "type": "object" } });
-    let mut run = Scenario::of(flow, json!({ "a": 1, "big": "x".repeat(70_000) }));
+    let mut run = Scenario::of(flow, &json!({ "a": 1, "big": "x".repeat(70_000) }));
     run.tick();
     assert_eq!(
         run.state.steps[0].output.as_ref().unwrap().0,

@@ -165,7 +165,9 @@ fn next_round(shared: &Flows, flow: &Flow, release: &str) -> i64 {
                     .is_some_and(|status| status.phase.is_closed())
             })
     };
-    (1..).find(|round| !asked(*round)).unwrap_or(1)
+    (1..=i64::from(u16::MAX))
+        .find(|round| !asked(*round))
+        .unwrap_or(1)
 }
 
 fn candidate<'a>(release: &'a Release, live: Option<&'a Release>) -> Candidate<'a> {

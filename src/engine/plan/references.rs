@@ -43,7 +43,9 @@ fn walk(expr: &Expr, visible: &Visible<'_>, bound: &mut Vec<String>, problems: &
         return;
     }
     match expr {
-        Expr::Ident(name) if !bound.contains(name) => check_path(&[name.clone()], visible, problems),
+        Expr::Ident(name) if !bound.contains(name) => {
+            check_path(std::slice::from_ref(name), visible, problems);
+        }
         Expr::Comprehension(comprehension) => {
             walk(&comprehension.iter_range.expr, visible, bound, problems);
             let before = bound.len();
@@ -127,7 +129,7 @@ fn check_path(path: &[String], visible: &Visible<'_>, problems: &mut Vec<String>
         }
         "inputs" if !visible.inputs.may_have(second) => problems.push(format!("there is no input {second}")),
         "run" if !RUN.contains(&second) => {
-            problems.push(format!("run has no {second}; it has {}", RUN.join(", ")))
+            problems.push(format!("run has no {second}; it has {}", RUN.join(", ")));
         }
         "release" if !RELEASE.contains(&second) => {
             problems.push(format!("release has no {second}; it has {}", RELEASE.join(", ")));

@@ -13,7 +13,7 @@ use crate::{
         approval::{ApprovalPurpose, ApprovalStatus, ApprovalSubject, ShownItem},
         canonical, names,
         reason::StepReason,
-        run::{StepDecision, StepError, StepOutcome, StepPhase},
+        run::{StepDecision, StepOutcome, StepPhase},
         step::{ApprovalTimeoutOutcome, Approvers},
     },
     engine::{
@@ -50,11 +50,11 @@ impl Turn<'_> {
                     .as_ref()
                     .map_or_else(|| "somebody".to_owned(), whom);
                 let until = deadline.map(|at| format!(" until {at:.0}")).unwrap_or_default();
-                status.waiting_on = sentence(format!("{whom} to decide “{}”{until}", spec.title));
+                status.waiting_on = Some(sentence(format!("{whom} to decide “{}”{until}", spec.title)));
                 self.approval_open(entry, step);
             }
             Err(Unasked::Expression(error)) => {
-                self.fail(entry, StepReason::ExpressionFailed, error.to_string())
+                self.fail(entry, StepReason::ExpressionFailed, error.to_string());
             }
             Err(Unasked::TooLarge(item)) => {
                 let message = format!("the shown item {item} is larger than {MAX_SHOWN} bytes");
@@ -93,11 +93,13 @@ impl Turn<'_> {
                 let decision = decision(answer, Verdict::Reject);
                 let message = rejection(&decision);
                 self.state.steps[entry].decision = Some(decision);
-                let error = StepError {
-                    reason: StepReason::Rejected,
-                    message,
-                };
-                self.end_badly(entry, StepOutcome::Rejected, error, Ending::Rejected);
+                self.end_badly(
+                    entry,
+                    StepOutcome::Rejected,
+                    StepReason::Rejected,
+                    &message,
+                    Ending::Rejected,
+                );
             }
             ApprovalPhase::ChangesRequested => self.changes_requested(entry, approval, answer),
             ApprovalPhase::Expired => self.approval_expired(entry, approval),
@@ -119,14 +121,12 @@ impl Turn<'_> {
             ApprovalTimeoutOutcome::Reject => Ending::Rejected,
             ApprovalTimeoutOutcome::Fail => Ending::TimedOut,
         };
-        let message = "nobody decided in time".to_owned();
+        let message = "nobody decided in time";
         self.end_badly(
             entry,
             StepOutcome::TimedOut,
-            StepError {
-                reason: StepReason::RespondTimedOut,
-                message,
-            },
+            StepReason::RespondTimedOut,
+            message,
             ending,
         );
     }

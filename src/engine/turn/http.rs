@@ -190,7 +190,10 @@ impl Turn<'_> {
             reason: error.reason,
             message: cut(error.message.clone()),
         });
-        status.waiting_on = sentence(format!("attempt {} of {attempts} of step {name}", attempt + 1));
+        status.waiting_on = Some(sentence(format!(
+            "attempt {} of {attempts} of step {name}",
+            attempt + 1
+        )));
     }
 }
 

@@ -91,7 +91,7 @@ impl<'a> Turn<'a> {
                 (Action::Http(_), StepPhase::Waiting) => self.outcome_question_open(entry, step),
                 (Action::Wait(_), _) => self.wait_open(entry, step),
                 (Action::Approval(_), _) => self.approval_open(entry, step),
-                (Action::Set(_), _) | (Action::Http(_), _) => {}
+                (Action::Set(_) | Action::Http(_), _) => {}
             }
         }
     }
@@ -215,31 +215,36 @@ impl<'a> Turn<'a> {
     }
 
     /// Ends a step badly, and with it the run.
-    fn fail(&mut self, entry: usize, reason: StepReason, message: impl Into<String>) {
+    fn fail(&mut self, entry: usize, reason: StepReason, message: impl AsRef<str>) {
         self.end_badly(
             entry,
             StepOutcome::Failed,
-            StepError {
-                reason,
-                message: cut(message.into()),
-            },
+            reason,
+            message.as_ref(),
             Ending::Failed,
         );
     }
 
-    fn end_badly(&mut self, entry: usize, outcome: StepOutcome, error: StepError, ending: Ending) {
+    fn end_badly(
+        &mut self,
+        entry: usize,
+        outcome: StepOutcome,
+        reason: StepReason,
+        message: &str,
+        ending: Ending,
+    ) {
         let step = &mut self.state.steps[entry];
         step.phase = StepPhase::Failed;
         step.outcome = Some(outcome);
         step.finished_at = Some(MicroTime(self.now));
         step.wake_at = None;
         step.waiting_on = None;
-        step.error = Some(error.clone());
-        let message = format!("step {}: {}", step.name, error.message);
-        self.state.error = Some(StepError {
-            reason: error.reason,
-            message: cut(message),
+        step.error = Some(StepError {
+            reason,
+            message: cut(message.to_owned()),
         });
+        let message = cut(format!("step {}: {message}", step.name));
+        self.state.error = Some(StepError { reason, message });
         self.ending = Some(ending);
     }
 
@@ -287,9 +292,9 @@ fn cut(message: String) -> String {
 }
 
 /// A sentence that fits `waitingOn`.
-fn sentence(text: String) -> Option<String> {
-    Some(match text.char_indices().nth(500) {
+fn sentence(text: String) -> String {
+    match text.char_indices().nth(500) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
-    })
+    }
 }

@@ -34,7 +34,10 @@ impl Turn<'_> {
             reason: StepReason::OutcomeUnknown,
             message: cut(why),
         });
-        status.waiting_on = sentence(format!("somebody to say whether step {} happened", status.name));
+        status.waiting_on = Some(sentence(format!(
+            "somebody to say whether step {} happened",
+            status.name
+        )));
         let spec = self.outcome_spec(entry);
         self.state.steps[entry].digest = Some(spec.digest.clone());
         if let Some(name) = self.state.steps[entry].approval.clone() {

@@ -6,7 +6,7 @@ use super::{Turn, ending::Ending, sentence};
 use crate::{
     api::{
         reason::StepReason,
-        run::{StepError, StepOutcome, StepPhase},
+        run::{StepOutcome, StepPhase},
     },
     engine::{
         callback_token::record_key,
@@ -47,7 +47,7 @@ impl Turn<'_> {
             (false, Some(at)) => format!("{at:.0}"),
             (false, None) => "nothing".to_owned(),
         };
-        status.waiting_on = sentence(format!("{what} ({})", status.name));
+        status.waiting_on = Some(sentence(format!("{what} ({})", status.name)));
         self.wait_open(entry, step);
     }
 
@@ -71,12 +71,14 @@ impl Turn<'_> {
             if wait.continue_on_timeout {
                 return self.finish(entry, StepPhase::Succeeded, StepOutcome::TimedOut, None);
             }
-            let message = "no callback came in time".to_owned();
-            let error = StepError {
-                reason: StepReason::RespondTimedOut,
+            let message = "no callback came in time";
+            self.end_badly(
+                entry,
+                StepOutcome::TimedOut,
+                StepReason::RespondTimedOut,
                 message,
-            };
-            self.end_badly(entry, StepOutcome::TimedOut, error, Ending::TimedOut);
+                Ending::TimedOut,
+            );
         }
     }
 }
