@@ -11,11 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, DecisionStatus, Verdict,
-    approval::{ApprovalPurpose, CountedDecision},
-    condition,
-    decision::DecisionReason,
-    json::JsonObject,
-    step::Approvers,
+    approval::CountedDecision, condition, decision::DecisionReason, json::JsonObject, step::Approvers,
 };
 
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
@@ -424,7 +420,5 @@ fn describe(lists: &[&Approvers]) -> String {
     }
 }
 
-/// Whether an approval of this purpose lets its requester decide by default.
-pub fn self_approval_by_default(purpose: ApprovalPurpose) -> bool {
-    purpose == ApprovalPurpose::Outcome
-}
+#[cfg(test)]
+mod tests;
