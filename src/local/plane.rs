@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::accounts::{self, Accounts};
 use super::handlers::{self, Caller};
+use super::openapi::Documents;
 use super::rbac::{Attributes, Authorizer, Verdict};
 use super::registry::{Registry, ResourceKind};
 use super::shim::schema::Schema;
@@ -54,6 +55,7 @@ pub(super) struct Plane {
     pub(super) registry: Arc<Registry>,
     pub(super) accounts: Accounts,
     pub(super) stop: CancellationToken,
+    pub(super) documents: Documents,
     schemas: HashMap<String, Schema>,
     authorizer: Mutex<Option<(u64, Arc<Authorizer>)>>,
 }
@@ -153,7 +155,9 @@ impl ControlPlane {
                 (kind.qualified(), schema)
             })
             .collect();
+        let documents = Documents::new(&registry);
         let plane = Arc::new(Plane {
+            documents,
             store: Arc::new(store),
             registry,
             accounts,

@@ -1,1 +1,0 @@
-//! `OpenAPI` documents, v3 per group and a minimal v2.
