@@ -1,0 +1,330 @@
+//! Who decides is who asks: the policies on Decisions and on the requester of a Run.
+
+use serde_json::json;
+
+use super::{Space, assert_says, decision, run};
+
+#[test]
+fn the_server_fills_in_who_decides_and_the_groups() {
+    let Some(space) = Space::new("stamped") else {
+        return;
+    };
+    let stored = space.user("alice").create(&decision(&json!({})));
+    assert_eq!(stored["spec"]["by"], "alice");
+    assert_eq!(
+        stored["spec"]["groups"],
+        json!(["finance", "system:authenticated"])
+    );
+    let stored = space
+        .user("bob")
+        .create(&decision(&json!({"by": null, "groups": null})));
+    assert_eq!(stored["spec"]["by"], "bob");
+    assert_eq!(
+        stored["spec"]["groups"],
+        json!(["finance", "system:authenticated"])
+    );
+}
+
+#[test]
+fn a_decider_may_write_what_is_true_and_keep_groups_back() {
+    let Some(space) = Space::new("written") else {
+        return;
+    };
+    let stored = space
+        .user("alice")
+        .create(&decision(&json!({"by": "alice", "groups": ["finance"]})));
+    assert_eq!(stored["spec"]["groups"], json!(["finance"]));
+}
+
+#[test]
+fn nobody_decides_in_anothers_name_not_even_a_cluster_administrator() {
+    let Some(space) = Space::new("forged-by") else {
+        return;
+    };
+    for user in ["alice", "admin"] {
+        let message = space.user(user).refused(&decision(&json!({"by": "bob"})));
+        assert_says(
+            &message,
+            &format!("spec.by says \"bob\", but you are \"{user}\": nobody can decide in another's name"),
+        );
+    }
+}
+
+#[test]
+fn nobody_claims_a_group() {
+    let Some(space) = Space::new("forged-groups") else {
+        return;
+    };
+    let message = space
+        .user("alice")
+        .refused(&decision(&json!({"groups": ["finance", "owners", "board"]})));
+    assert_says(
+        &message,
+        "spec.groups names owners, board, and you are not in that group",
+    );
+}
+
+#[test]
+fn only_the_operator_says_via() {
+    let Some(space) = Space::new("via") else { return };
+    for user in ["alice", "admin"] {
+        let message = space
+            .user(user)
+            .refused(&decision(&json!({"via": {"channel": "git"}})));
+        assert_says(
+            &message,
+            "spec.via is only for decisions that the operator passes on",
+        );
+    }
+}
+
+#[test]
+fn the_operator_decides_only_for_somebody_else_and_says_how() {
+    let Some(space) = Space::new("on-behalf") else {
+        return;
+    };
+    let operator = space.user("operator");
+    let passed_on = json!({"by": "bob", "groups": ["finance"], "via": {"channel": "git", "evidence": {"commit": "3f9a1c"}}});
+    assert_eq!(operator.create(&decision(&passed_on))["spec"]["by"], "bob");
+    let itself = "system:serviceaccount:signoff-system:signoff-controller";
+    for forgery in [
+        json!({}),
+        json!({"by": "bob"}),
+        json!({"via": {"channel": "git"}}),
+        json!({"by": itself, "via": {"channel": "git"}}),
+    ] {
+        let message = operator.refused(&decision(&forgery));
+        assert_says(
+            &message,
+            "the operator decides only for somebody else: spec.by must name that person and spec.via how",
+        );
+    }
+}
+
+#[test]
+fn deciding_takes_the_verb_approve_on_that_approval() {
+    let Some(space) = Space::new("verb") else { return };
+    // who may read may not create decisions
+    let message = space.user("carol").refused(&decision(&json!({})));
+    assert_says(&message, "User \"carol\" cannot create resource \"decisions\"");
+    // who may create decisions still needs the verb
+    let admin = space.user("admin");
+    admin
+        .run(&[
+            "create",
+            "role",
+            "writer",
+            "--verb=create",
+            "--resource=decisions.signoff.dev",
+        ])
+        .expect_ok();
+    admin
+        .run(&["create", "rolebinding", "writer", "--role=writer", "--user=carol"])
+        .expect_ok();
+    let expected = "\"carol\" may not decide approval \"refund-1-review\": it takes the verb approve on approvals.signoff.dev in namespace \"verb\", \
+                    which the ClusterRole signoff-approver gives";
+    space.plane.wait("carol's right to create decisions", || {
+        let answer = space
+            .user("carol")
+            .feed(&["create", "-f", "-"], &decision(&json!({})).to_string());
+        answer.expect_refused().contains(expected)
+    });
+    // and the verb on one approval is no right to another
+    let named = [
+        "create",
+        "role",
+        "other",
+        "--verb=approve",
+        "--resource=approvals.signoff.dev",
+        "--resource-name=another",
+    ];
+    admin.run(&named).expect_ok();
+    admin
+        .run(&["create", "rolebinding", "other", "--role=other", "--user=carol"])
+        .expect_ok();
+    space.plane.wait("carol's right to the other approval", || {
+        space
+            .user("carol")
+            .run(&["auth", "can-i", "approve", "approvals.signoff.dev/another"])
+            .ok
+    });
+    assert_says(&space.user("carol").refused(&decision(&json!({}))), expected);
+    let other = space
+        .user("carol")
+        .create(&decision(&json!({"approval": "another"})));
+    assert_eq!(other["spec"]["by"], "carol");
+}
+
+#[test]
+fn an_agent_is_refused_and_with_the_right_is_recorded_as_the_service_account_it_is() {
+    let Some(space) = Space::new("agent") else { return };
+    let message = space.user("agent").refused(&decision(&json!({})));
+    assert_says(
+        &message,
+        "User \"system:serviceaccount:default:agent\" cannot create resource \"decisions\"",
+    );
+    let bind = [
+        "create",
+        "rolebinding",
+        "agent",
+        "--clusterrole=signoff-approver",
+        "--serviceaccount=default:agent",
+    ];
+    space.user("admin").run(&bind).expect_ok();
+    space.plane.wait("the agent's right", || {
+        space
+            .user("agent")
+            .run(&["auth", "can-i", "create", "decisions.signoff.dev"])
+            .ok
+    });
+    assert_says(
+        &space.user("agent").refused(&decision(&json!({"by": "alice"}))),
+        "nobody can decide in another's name",
+    );
+    let stored = space.user("agent").create(&decision(&json!({})));
+    assert_eq!(stored["spec"]["by"], "system:serviceaccount:default:agent");
+}
+
+#[test]
+fn a_decision_cannot_be_made_to_vanish_with_a_false_owner() {
+    let Some(space) = Space::new("false-owner") else {
+        return;
+    };
+    let mut owned = decision(&json!({}));
+    owned["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "1"}]);
+    assert_says(
+        &space.user("alice").refused(&owned),
+        "a decision is created without metadata.ownerReferences and metadata.finalizers",
+    );
+}
+
+#[test]
+fn server_side_apply_of_a_decision_asks_for_patch_and_otherwise_stamps_too() {
+    let Some(space) = Space::new("applied") else {
+        return;
+    };
+    let mut applied = decision(&json!({}));
+    applied["metadata"] = json!({"name": "applied"});
+    let args = ["apply", "--server-side", "-f", "-", "-o", "json"];
+    let message = space
+        .user("alice")
+        .feed(&args, &applied.to_string())
+        .expect_refused();
+    assert_says(&message, "User \"alice\" cannot patch resource \"decisions\"");
+    // client-side apply creates, and a second time changes nothing
+    let args = ["apply", "-f", "-"];
+    for expected in ["created", "unchanged"] {
+        assert_says(
+            &space
+                .user("alice")
+                .feed(&args, &applied.to_string())
+                .expect_ok()
+                .out,
+            expected,
+        );
+    }
+    let mut applied = decision(&json!({"by": "bob"}));
+    applied["metadata"] = json!({"name": "applied-by-admin"});
+    let args = ["apply", "--server-side", "-f", "-", "-o", "jsonpath={.spec.by}"];
+    let message = space
+        .user("admin")
+        .feed(&args, &applied.to_string())
+        .expect_refused();
+    assert_says(&message, "nobody can decide in another's name");
+    applied["spec"].as_object_mut().unwrap().remove("by");
+    assert_eq!(
+        space
+            .user("admin")
+            .feed(&args, &applied.to_string())
+            .expect_ok()
+            .out,
+        "admin"
+    );
+}
+
+#[test]
+fn who_requested_a_run_is_who_created_it() {
+    let Some(space) = Space::new("requested") else {
+        return;
+    };
+    assert_eq!(
+        space.user("dev").create(&run(&json!({})))["spec"]["requestedBy"],
+        "dev"
+    );
+    for user in ["dev", "admin"] {
+        let message = space.user(user).refused(&run(&json!({"requestedBy": "alice"})));
+        assert_says(
+            &message,
+            &format!(
+                "spec.requestedBy says \"alice\", but you are \"{user}\": nobody can request a run in another's name"
+            ),
+        );
+    }
+    let triggered = space
+        .user("operator")
+        .create(&run(&json!({"requestedBy": "alice"})));
+    assert_eq!(triggered["spec"]["requestedBy"], "alice");
+}
+
+#[test]
+fn every_attempt_is_in_the_audit_log_with_who_and_why_not() {
+    let Some(space) = Space::new("audited") else {
+        return;
+    };
+    space.user("bob").refused(&decision(&json!({"by": "alice"})));
+    space.user("alice").create(&decision(&json!({})));
+    space.plane.wait("the audit log", || {
+        !space.audit("alice", 201).is_empty() && !space.audit("bob", 403).is_empty()
+    });
+    let attempt = |by: &str, asked_by: &str| {
+        format!(
+            "Approve on audited/refund-1-review {} by {by}, asked by {asked_by}",
+            super::DIGEST
+        )
+    };
+    let refused = space.audit("bob", 403);
+    let annotations = &refused[0]["annotations"];
+    assert_eq!(annotations["signoff-decisions/decision"], attempt("alice", "bob"));
+    let why = annotations["validation.policy.admission.k8s.io/validation_failure"]
+        .as_str()
+        .unwrap();
+    assert_says(why, "nobody can decide in another's name");
+    let accepted = space.audit("alice", 201);
+    assert_eq!(
+        accepted[0]["annotations"]["signoff-decisions/decision"],
+        attempt("alice", "alice")
+    );
+}
+
+#[test]
+fn impersonation_passes_for_the_other_but_the_audit_log_has_both_names() {
+    let Some(space) = Space::new("impersonated") else {
+        return;
+    };
+    let args = [
+        "create",
+        "-f",
+        "-",
+        "-o",
+        "jsonpath={.spec.by}",
+        "--as=alice",
+        "--as-group=finance",
+    ];
+    let stored = space
+        .user("admin")
+        .feed(&args, &decision(&json!({})).to_string())
+        .expect_ok();
+    assert_eq!(stored.out, "alice");
+    let message = space
+        .user("alice")
+        .feed(&["get", "decisions", "--as=bob"], "")
+        .expect_refused();
+    assert_says(&message, "User \"alice\" cannot impersonate");
+    let impersonated = || {
+        space.audit("admin", 201).into_iter().any(|event| {
+            event["impersonatedUser"]["username"] == "alice" && event["objectRef"]["resource"] == "decisions"
+        })
+    };
+    space.plane.wait("both names in the audit log", impersonated);
+}

@@ -1,0 +1,174 @@
+//! The charts: what they render, and what their policies and roles mean on a real API server.
+
+mod decisions;
+mod install;
+mod records;
+mod render;
+
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+use crate::controlplane::{ControlPlane, Tool};
+
+const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+/// One control plane with the charts installed, for all tests that only need a namespace of it.
+static SHARED: LazyLock<Option<ControlPlane>> = LazyLock::new(|| {
+    let plane = ControlPlane::start("charts on a real API server")?;
+    install(&plane, "signoff-system", &[]);
+    Some(plane)
+});
+
+/// Installs both charts as a newcomer would, and waits until the API server applies the policies.
+fn install(plane: &ControlPlane, namespace: &str, values: &[&str]) {
+    plane
+        .helm()
+        .run(&["upgrade", "--install", "signoff-crds", "charts/signoff-crds"])
+        .expect_ok();
+    let mut args = vec![
+        "upgrade",
+        "--install",
+        "signoff",
+        "charts/signoff",
+        "--create-namespace",
+        "-n",
+        namespace,
+    ];
+    args.extend(values);
+    plane.helm().run(&args).expect_ok();
+}
+
+/// A namespace with the bindings a team would make, in which the operator has asked for an approval.
+struct Space {
+    plane: &'static ControlPlane,
+    name: String,
+}
+
+impl Space {
+    /// `None` where there is no control plane.
+    fn new(name: &str) -> Option<Self> {
+        let plane = SHARED.as_ref()?;
+        let space = Self {
+            plane,
+            name: name.to_owned(),
+        };
+        prepare(plane, name);
+        // policies take effect a moment after they are created
+        plane.wait("the policies", || {
+            let admin = space.user("admin");
+            let dry_run = ["create", "--dry-run=server", "-f", "-", "-o", "json"];
+            !admin
+                .feed(&dry_run, &decision(&json!({"by": "nobody"})).to_string())
+                .ok
+                && admin
+                    .feed(&dry_run, &decision(&json!({})).to_string())
+                    .out
+                    .contains("\"by\"")
+        });
+        Some(space)
+    }
+
+    /// kubectl as this user, in this namespace.
+    fn user(&self, user: &str) -> Tool {
+        self.plane.as_user(user).within(&self.name)
+    }
+
+    /// The annotations that the audit log has for this user's requests here that were answered with this code.
+    fn audit(&self, user: &str, code: u64) -> Vec<Value> {
+        let mut log = self.plane.audit();
+        log.retain(|event| {
+            event["user"]["username"] == user
+                && event["objectRef"]["namespace"] == self.name
+                && event["responseStatus"]["code"] == code
+        });
+        log
+    }
+}
+
+/// Makes the namespace, binds people to roles, and puts the question.
+fn prepare(plane: &ControlPlane, namespace: &str) {
+    let admin = plane.as_user("admin");
+    admin.run(&["create", "namespace", namespace]).expect_ok();
+    let admin = admin.within(namespace);
+    for (role, group) in [
+        ("signoff-approver", "finance"),
+        ("edit", "developers"),
+        ("view", "support"),
+    ] {
+        let (role_arg, group_arg) = (format!("--clusterrole={role}"), format!("--group={group}"));
+        admin
+            .run(&["create", "rolebinding", group, &role_arg, &group_arg])
+            .expect_ok();
+    }
+    // the roles' contents are put together a moment after the chart is installed
+    plane.wait("the aggregated roles", || {
+        plane
+            .as_user("dev")
+            .within(namespace)
+            .run(&["auth", "can-i", "create", "runs.signoff.dev"])
+            .ok
+            && plane
+                .as_user("carol")
+                .within(namespace)
+                .run(&["auth", "can-i", "list", "runs.signoff.dev"])
+                .ok
+    });
+    plane.as_user("operator").within(namespace).create(&approval());
+}
+
+fn approval() -> Value {
+    json!({
+        "apiVersion": "signoff.dev/v1alpha1",
+        "kind": "Approval",
+        "metadata": {"name": "refund-1-review"},
+        "spec": {
+            "subject": {"run": "refund-1", "step": "review", "iteration": 1},
+            "purpose": "Step",
+            "digest": DIGEST,
+            "title": "Refund 250 for order 81",
+            "quorum": 2,
+            "selfApproval": false,
+            "verdicts": ["Approve", "Reject"],
+        },
+    })
+}
+
+/// A decision on [`approval`] with these fields beside the necessary ones.
+fn decision(fields: &Value) -> Value {
+    let mut decision = json!({
+        "apiVersion": "signoff.dev/v1alpha1",
+        "kind": "Decision",
+        "metadata": {"generateName": "decision-"},
+        "spec": {"approval": "refund-1-review", "digest": DIGEST, "verdict": "Approve"},
+    });
+    for (key, value) in fields.as_object().unwrap() {
+        decision["spec"][key] = value.clone();
+    }
+    decision
+}
+
+fn run(fields: &Value) -> Value {
+    let mut run = json!({
+        "apiVersion": "signoff.dev/v1alpha1",
+        "kind": "Run",
+        "metadata": {"generateName": "refund-"},
+        "spec": {"flow": "refund"},
+    });
+    for (key, value) in fields.as_object().unwrap() {
+        run["spec"][key] = value.clone();
+    }
+    run
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap()
+}
+
+#[track_caller]
+fn assert_says(message: &str, expected: &str) {
+    assert!(
+        message.contains(expected),
+        "expected: {expected}\nread: {message}"
+    );
+}

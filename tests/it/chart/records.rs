@@ -1,0 +1,205 @@
+//! What the operator writes down is evidence: nobody else makes it up, changes it or deletes it.
+
+use serde_json::json;
+
+use super::{Space, approval, assert_says, decision, name, run};
+
+#[test]
+fn a_decision_is_neither_edited_nor_deleted_not_even_by_a_cluster_administrator() {
+    let Some(space) = Space::new("kept") else { return };
+    let stored = space.user("alice").create(&decision(&json!({})));
+    let admin = space.user("admin");
+    let patch = |patch: &str| admin.run(&["patch", "decision", name(&stored), "--type=merge", "-p", patch]);
+    assert_says(
+        &patch(r#"{"spec": {"verdict": "Reject"}}"#).expect_refused(),
+        "a decision never changes; create another one",
+    );
+    for change in [
+        r#"{"metadata": {"labels": {"a": "b"}}}"#,
+        r#"{"metadata": {"finalizers": ["example.com/hold"]}}"#,
+        r#"{"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "1"}]}}"#,
+    ] {
+        assert_says(
+            &patch(change).expect_refused(),
+            "owner references, finalizers and labels of a decision are kept by the operator",
+        );
+    }
+    patch(r#"{"metadata": {"annotations": {"example.com/ticket": "81"}}}"#).expect_ok();
+    for args in [
+        ["delete", "decision", name(&stored)],
+        ["delete", "decisions", "--all"],
+    ] {
+        assert_says(
+            &admin.run(&args).expect_refused(),
+            "a decision is evidence and is kept: it goes with the approval it belongs to",
+        );
+    }
+    let collection = "/apis/signoff.dev/v1alpha1/namespaces/kept/decisions";
+    assert_says(
+        &admin.run(&["delete", "--raw", collection]).expect_refused(),
+        "a decision is evidence and is kept",
+    );
+}
+
+#[test]
+fn a_question_is_neither_made_up_nor_lowered_nor_deleted() {
+    let Some(space) = Space::new("asked") else { return };
+    let admin = space.user("admin");
+    let mut fake = approval();
+    fake["metadata"]["name"] = json!("fake");
+    assert_says(
+        &admin.refused(&fake),
+        "an approval is created only by the operator: to be asked, start a run of a flow",
+    );
+    let lower = [
+        "patch",
+        "approval",
+        "refund-1-review",
+        "--type=merge",
+        "-p",
+        r#"{"spec": {"quorum": 1}}"#,
+    ];
+    assert_says(
+        &admin.run(&lower).expect_refused(),
+        "an approval's question never changes",
+    );
+    assert_says(
+        &admin
+            .run(&["delete", "approval", "refund-1-review"])
+            .expect_refused(),
+        "an approval is evidence and is kept: it goes with the run or release it belongs to",
+    );
+}
+
+#[test]
+fn a_release_is_not_made_up_and_an_unused_one_can_be_deleted() {
+    let Some(space) = Space::new("released") else {
+        return;
+    };
+    let release = json!({
+        "apiVersion": "signoff.dev/v1alpha1",
+        "kind": "Release",
+        "metadata": {"name": "refund-0000000000"},
+        "spec": {
+            "flow": "refund",
+            "definition": {"steps": [{"name": "a", "set": {"a": 1}}]},
+            "digest": super::DIGEST,
+            "source": {"appliedBy": "admin", "generation": 1},
+        },
+    });
+    let admin = space.user("admin");
+    assert_says(
+        &admin.refused(&release),
+        "a release is created only by the operator: apply a Flow, and it cuts the release",
+    );
+    space.user("operator").create(&release);
+    let finalizer = [
+        "patch",
+        "release",
+        "refund-0000000000",
+        "--type=merge",
+        "-p",
+        r#"{"metadata": {"finalizers": ["signoff.dev/in-use"]}}"#,
+    ];
+    assert_says(
+        &admin.run(&finalizer).expect_refused(),
+        "of a release are kept by the operator",
+    );
+    space.user("operator").run(&finalizer).expect_ok();
+    admin
+        .run(&["delete", "release", "refund-0000000000", "--wait=false"])
+        .expect_ok();
+    let freed = [
+        "patch",
+        "release",
+        "refund-0000000000",
+        "--type=merge",
+        "-p",
+        r#"{"metadata": {"finalizers": null}}"#,
+    ];
+    assert_says(
+        &admin.run(&freed).expect_refused(),
+        "of a release are kept by the operator",
+    );
+    space.user("operator").run(&freed).expect_ok();
+    space.plane.wait("the release to go", || {
+        !admin.run(&["get", "release", "refund-0000000000"]).ok
+    });
+}
+
+#[test]
+fn a_status_is_written_by_the_operator_only() {
+    let Some(space) = Space::new("status") else { return };
+    let stored = space.user("alice").create(&decision(&json!({})));
+    let started = space.user("dev").create(&run(&json!({})));
+    for (kind, name, what, status) in [
+        (
+            "approval",
+            "refund-1-review",
+            "an approval",
+            r#"{"status": {"phase": "Approved"}}"#,
+        ),
+        (
+            "decision",
+            name(&stored),
+            "a decision",
+            r#"{"status": {"counted": true}}"#,
+        ),
+        (
+            "run",
+            name(&started),
+            "a run",
+            r#"{"status": {"phase": "Succeeded"}}"#,
+        ),
+    ] {
+        let args = [
+            "patch",
+            kind,
+            name,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            status,
+        ];
+        assert_says(
+            &space.user("admin").run(&args).expect_refused(),
+            &format!("the status of {what} is written only by the operator"),
+        );
+        space.user("operator").run(&args).expect_ok();
+    }
+}
+
+#[test]
+fn what_was_decided_goes_with_the_run_and_with_the_namespace() {
+    let Some(space) = Space::new("collected") else {
+        return;
+    };
+    let started = space.user("dev").create(&run(&json!({})));
+    let mut asked = approval();
+    asked["metadata"] = json!({
+        "name": "owned-review",
+        "ownerReferences": [{
+            "apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "name": name(&started), "uid": started["metadata"]["uid"],
+            "controller": true, "blockOwnerDeletion": true,
+        }],
+    });
+    space.user("operator").create(&asked);
+    space
+        .user("alice")
+        .create(&decision(&json!({"approval": "owned-review"})));
+    space
+        .user("dev")
+        .run(&["delete", "run", name(&started)])
+        .expect_ok();
+    let admin = space.user("admin");
+    space.plane.wait("the approval to be collected", || {
+        !admin.run(&["get", "approval", "owned-review"]).ok
+    });
+    // the namespace takes the decisions that are left with it
+    admin
+        .run(&["delete", "namespace", "collected", "--wait=false"])
+        .expect_ok();
+    space.plane.wait("the namespace to go", || {
+        !admin.run(&["get", "namespace", "collected"]).ok
+    });
+}
