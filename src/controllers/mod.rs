@@ -5,6 +5,7 @@ pub mod context;
 mod event;
 pub mod flow;
 pub mod release;
+pub mod repository;
 pub mod status;
 
 /// An error with its causes, each once, as people read it.

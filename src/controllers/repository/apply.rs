@@ -1,0 +1,150 @@
+//! Performs what the plan says: applies and deletes flows, cuts releases. One flow that is refused does not hold back another.
+
+use std::{collections::HashSet, sync::Arc};
+
+use kube::{
+    Resource as _, ResourceExt as _,
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions},
+};
+
+use super::{
+    RepositoryError,
+    files::Defined,
+    plan::{Action, Cut, Todo, is_of},
+};
+use crate::{
+    api::{Flow, Release, ReleaseSpec, names},
+    controllers::{context::Context, status::is_missing},
+    git::Problem,
+};
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    /// Flows that the API server refused, by place in their file.
+    pub(super) problems: Vec<Problem>,
+    /// Flows that were deleted.
+    pub(super) deleted: Vec<String>,
+    /// The first failure that is worth another try.
+    pub(super) failure: Option<RepositoryError>,
+}
+
+pub(super) async fn apply(context: &Context, namespace: &str, todo: Todo, read: &[&Arc<Defined>]) -> Applied {
+    let mut applied = Applied::default();
+    // when an earlier action for a flow came to nothing, the later ones have no ground to stand on
+    let mut stuck: HashSet<String> = HashSet::new();
+    for action in todo.actions {
+        let name = match &action {
+            Action::Apply(flow) => flow.name_any(),
+            Action::Cut(cut) => cut.flow.clone(),
+            Action::Delete { name, .. } => name.clone(),
+        };
+        if stuck.contains(&name) {
+            continue;
+        }
+        let deletes = matches!(action, Action::Delete { .. });
+        match perform(context, namespace, action).await {
+            Ok(()) if deletes => applied.deleted.push(name),
+            Ok(()) => {}
+            Err(RepositoryError::Api(_, kube::Error::Api(status)))
+                if matches!(status.code, 400 | 403 | 422) =>
+            {
+                let place = read
+                    .iter()
+                    .find_map(|defined| defined.flows.get(&name))
+                    .map(|flow| &flow.place);
+                applied
+                    .problems
+                    .extend(place.map(|place| place.refused(&status)).unwrap_or_default());
+                stuck.insert(name);
+            }
+            Err(error) => {
+                applied.failure.get_or_insert(error);
+                stuck.insert(name);
+            }
+        }
+    }
+    applied
+}
+
+async fn perform(context: &Context, namespace: &str, action: Action) -> Result<(), RepositoryError> {
+    let flows = context.namespaced::<Flow>(namespace);
+    match action {
+        Action::Apply(flow) => {
+            // what git says wins over what was edited by hand
+            let params = PatchParams::apply(names::FIELD_MANAGER_REPOSITORY).force();
+            let applied = flows.patch(&flow.name_any(), &params, &Patch::Apply(&flow)).await;
+            applied
+                .map(drop)
+                .map_err(|error| RepositoryError::Api("apply a flow", error))
+        }
+        Action::Cut(cut) => cut_release(context, namespace, *cut).await,
+        Action::Delete { name, uid } => {
+            let same = Preconditions {
+                uid: Some(uid),
+                resource_version: None,
+            };
+            let params = DeleteParams {
+                preconditions: Some(same),
+                ..DeleteParams::default()
+            };
+            match flows.delete(&name, &params).await {
+                Err(error) if !is_missing(&error) => Err(RepositoryError::Api("delete a flow", error)),
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+async fn cut_release(context: &Context, namespace: &str, cut: Cut) -> Result<(), RepositoryError> {
+    let flow = context.namespaced::<Flow>(namespace).get(&cut.flow).await;
+    let flow = flow.map_err(|error| RepositoryError::Api("read a flow", error))?;
+    let releases = context.namespaced::<Release>(namespace);
+    let release = release(&flow, &cut);
+    let params = PostParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    match releases.create(&params, &release).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
+            let there = releases.get(&release.name_any()).await;
+            let there = there.map_err(|error| RepositoryError::Api("read a release", error))?;
+            if is_of(&there, &cut) {
+                Ok(())
+            } else {
+                Err(RepositoryError::Collision(release.name_any()))
+            }
+        }
+        Err(error) => Err(RepositoryError::Api("create a release", error)),
+    }
+}
+
+fn release(flow: &Flow, cut: &Cut) -> Release {
+    let labels = [
+        (names::MANAGED_BY, names::MANAGED_BY_VALUE),
+        (names::FLOW, cut.flow.as_str()),
+    ];
+    let metadata = ObjectMeta {
+        name: Some(names::release_name(&cut.flow, &cut.digest)),
+        labels: Some(
+            labels
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        ),
+        owner_references: flow.controller_owner_ref(&()).map(|owner| vec![owner]),
+        finalizers: Some(vec![names::FINALIZER.to_owned()]),
+        ..ObjectMeta::default()
+    };
+    let spec = ReleaseSpec {
+        flow: cut.flow.clone(),
+        definition: cut.definition.clone(),
+        digest: cut.digest.clone(),
+        source: cut.source.clone(),
+    };
+    Release {
+        metadata,
+        spec,
+        status: None,
+    }
+}

@@ -1,0 +1,68 @@
+//! The credentials of a Repository: its Connection and the Secrets that names, read when they are needed.
+
+use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use kube::ResourceExt as _;
+
+use super::RepositoryError;
+use crate::{
+    api::{Connection, ConnectionKind, Repository, connection::SecretKeyRef},
+    controllers::{context::Context, status::is_missing},
+    git::{Credentials, Secret},
+};
+
+/// Reads the credentials; a Repository without a Connection has none.
+pub(super) async fn read(context: &Context, repository: &Repository) -> Result<Credentials, RepositoryError> {
+    let Some(name) = &repository.spec.connection else {
+        return Ok(Credentials::default());
+    };
+    let namespace = repository.namespace().unwrap_or_default();
+    let connection = match context.namespaced::<Connection>(&namespace).get(name).await {
+        Ok(connection) => connection,
+        Err(error) if is_missing(&error) => return Err(RepositoryError::NoConnection(name.clone())),
+        Err(error) => return Err(RepositoryError::Api("read the Connection", error)),
+    };
+    let ConnectionKind::Git(git) = connection.spec.kind else {
+        return Err(RepositoryError::WrongConnection(name.clone()));
+    };
+    let key = async |reference: Option<SecretKeyRef>| match reference {
+        Some(reference) => read_key(context, &namespace, &reference).await.map(Some),
+        None => Ok(None),
+    };
+    Ok(Credentials {
+        username: git.username,
+        password: key(git.password)
+            .await?
+            .map(|text| Secret::new(text.trim_end_matches(['\r', '\n']))),
+        private_key: key(git.private_key).await?.map(Secret::new),
+        known_hosts: key(git.known_hosts).await?,
+    })
+}
+
+async fn read_key(
+    context: &Context,
+    namespace: &str,
+    reference: &SecretKeyRef,
+) -> Result<String, RepositoryError> {
+    let missing = || RepositoryError::NoSecret {
+        name: reference.name.clone(),
+        key: reference.key.clone(),
+    };
+    let secret = match context
+        .namespaced::<KubeSecret>(namespace)
+        .get(&reference.name)
+        .await
+    {
+        Ok(secret) => secret,
+        Err(error) if is_missing(&error) => return Err(missing()),
+        Err(error) => return Err(RepositoryError::Api("read the Secret", error)),
+    };
+    let bytes = secret
+        .data
+        .unwrap_or_default()
+        .remove(&reference.key)
+        .ok_or_else(missing)?;
+    String::from_utf8(bytes.0).map_err(|_| RepositoryError::NotText {
+        name: reference.name.clone(),
+        key: reference.key.clone(),
+    })
+}

@@ -1,0 +1,282 @@
+//! Pure: the flows that a commit's manifests define, and what is wrong with them, by path, line and column.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::core::Status;
+use serde_json::Value;
+
+use crate::{
+    api::{API_VERSION, Digest, GROUP, canonical, flow::FlowSpec, names},
+    engine::plan::Plan,
+    git::{CommitInfo, Problem, Tree, manifest},
+};
+
+/// Longest message of a problem, in characters, as the status takes it.
+const MAX_MESSAGE: usize = 1_024;
+
+/// What a commit defines.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Defined {
+    pub(super) commit: CommitInfo,
+    /// The flows, by name.
+    pub(super) flows: BTreeMap<String, FileFlow>,
+    pub(super) problems: Vec<Problem>,
+    /// Files whose flows are not known.
+    unread: BTreeSet<String>,
+    complete: bool,
+}
+
+/// One flow as a file defines it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct FileFlow {
+    pub(super) spec: FlowSpec,
+    pub(super) digest: Digest,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+    /// Whether its definition can run.
+    pub(super) valid: bool,
+    pub(super) place: Place,
+}
+
+/// Where a flow is defined.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Place {
+    pub(super) path: String,
+    document: usize,
+    text: std::sync::Arc<str>,
+}
+
+impl Place {
+    /// A problem with a field of this flow.
+    fn problem(&self, field: &str, message: &str) -> Problem {
+        let at = manifest::locate(&self.text, self.document, field);
+        let message = if field.is_empty() {
+            message.to_owned()
+        } else {
+            format!("{field}: {message}")
+        };
+        Problem {
+            path: self.path.clone(),
+            line: at.map(|at| at.line),
+            column: at.map(|at| at.column),
+            message: message.chars().take(MAX_MESSAGE).collect(),
+        }
+    }
+
+    /// What the API server finds wrong with this flow, a problem for each field.
+    pub(super) fn refused(&self, status: &Status) -> Vec<Problem> {
+        let causes = status
+            .details
+            .as_ref()
+            .map(|details| details.causes.as_slice())
+            .unwrap_or_default();
+        if causes.is_empty() {
+            return vec![self.problem("", &status.message)];
+        }
+        causes
+            .iter()
+            .map(|cause| self.problem(&cause.field, &cause.message))
+            .collect()
+    }
+}
+
+impl Defined {
+    /// Whether it can be told that a flow which was read from a file earlier is gone now.
+    pub(super) fn knows(&self, path: Option<&str>) -> bool {
+        self.complete && path.is_none_or(|path| !self.unread.contains(path))
+    }
+}
+
+/// Reads the flows of a commit. Manifests of other kinds are not ours to judge.
+pub(super) fn read(tree: Tree, namespace: &str) -> Defined {
+    let mut defined = Defined {
+        commit: tree.commit,
+        flows: BTreeMap::new(),
+        unread: tree.problems.iter().map(|problem| problem.path.clone()).collect(),
+        problems: tree.problems,
+        complete: tree.complete,
+    };
+    for file in tree.files {
+        let documents = match manifest::documents(&file.text) {
+            Ok(documents) => documents,
+            Err(error) => {
+                defined.unread.insert(file.path.clone());
+                defined.problems.push(Problem {
+                    path: file.path,
+                    line: error.position.map(|at| at.line),
+                    column: error.position.map(|at| at.column),
+                    message: error.message.chars().take(MAX_MESSAGE).collect(),
+                });
+                continue;
+            }
+        };
+        let text: std::sync::Arc<str> = file.text.into();
+        for document in documents {
+            if is_flow(&document.value) {
+                let place = Place {
+                    path: file.path.clone(),
+                    document: document.index,
+                    text: text.clone(),
+                };
+                add(&mut defined, &place, document.value, namespace);
+            }
+        }
+    }
+    defined
+}
+
+fn is_flow(value: &Value) -> bool {
+    let of_ours = value["apiVersion"]
+        .as_str()
+        .and_then(|version| version.split_once('/'))
+        .is_some_and(|v| v.0 == GROUP);
+    of_ours && value["kind"] == "Flow"
+}
+
+fn add(defined: &mut Defined, place: &Place, value: Value, namespace: &str) {
+    match flow(place, value, namespace) {
+        Ok((name, flow, mut problems)) => {
+            defined.problems.append(&mut problems);
+            match defined.flows.get(&name) {
+                Some(first) => {
+                    let message = format!("a flow named {name:?} is defined in {} already", first.place.path);
+                    defined.problems.push(place.problem("metadata.name", &message));
+                }
+                None => {
+                    defined.flows.insert(name, flow);
+                }
+            }
+        }
+        Err(mut problems) => {
+            defined.unread.insert(place.path.clone());
+            defined.problems.append(&mut problems);
+        }
+    }
+}
+
+type Read = (String, FileFlow, Vec<Problem>);
+
+fn flow(place: &Place, mut value: Value, namespace: &str) -> Result<Read, Vec<Problem>> {
+    let one = |field: &str, message: &str| vec![place.problem(field, message)];
+    if value["apiVersion"] != API_VERSION {
+        return Err(one("apiVersion", &format!("only {API_VERSION} is known")));
+    }
+    let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if !is_name(&name) {
+        let message = format!(
+            "a flow needs a name of at most {} lower-case letters, digits and dashes",
+            names::MAX_NAME
+        );
+        return Err(one("metadata.name", &message));
+    }
+    if value["metadata"]
+        .get("namespace")
+        .is_some_and(|other| other != namespace)
+    {
+        let message = format!("a Repository applies flows in its own namespace, {namespace}, only");
+        return Err(one("metadata.namespace", &message));
+    }
+    let labels =
+        texts(&value["metadata"]["labels"]).ok_or_else(|| one("metadata.labels", "must be texts"))?;
+    let annotations = texts(&value["metadata"]["annotations"])
+        .ok_or_else(|| one("metadata.annotations", "must be texts"))?;
+    let written = value["spec"].take();
+    let spec: FlowSpec = serde_json::from_value(written.clone()).map_err(|error| {
+        let (field, message) = innermost(&written, &error);
+        one(&field, &message)
+    })?;
+    let unknown = unknown_fields(&written, &serde_json::to_value(&spec).unwrap_or_default(), "spec");
+    if !unknown.is_empty() {
+        return Err(unknown
+            .iter()
+            .map(|field| place.problem(field, "there is no such field"))
+            .collect());
+    }
+    let digest = canonical::digest(&spec.definition).map_err(|error| one("spec", &error.to_string()))?;
+    let compiled = Plan::compile(&spec.definition);
+    let problems: Vec<Problem> = compiled
+        .err()
+        .into_iter()
+        .flatten()
+        .map(|problem| place.problem(&format!("spec.{}", problem.field), &problem.message))
+        .collect();
+    let valid = problems.is_empty();
+    Ok((
+        name,
+        FileFlow {
+            spec,
+            digest,
+            labels,
+            annotations,
+            valid,
+            place: place.clone(),
+        },
+        problems,
+    ))
+}
+
+/// DNS-1123 label, as long as a flow's name may be.
+fn is_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = name.as_bytes();
+    bytes.len() <= names::MAX_NAME
+        && bytes.first().is_some_and(|b| inner(*b))
+        && bytes.last().is_some_and(|b| inner(*b))
+        && bytes.iter().all(|b| inner(*b) || *b == b'-')
+}
+
+fn texts(value: &Value) -> Option<BTreeMap<String, String>> {
+    if value.is_null() {
+        return Some(BTreeMap::new());
+    }
+    let entries = value.as_object()?.iter();
+    entries
+        .map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// The step that cannot be read, if it is one: an error from inside a flattened structure does not say where it is.
+fn innermost(spec: &Value, error: &serde_json::Error) -> (String, String) {
+    let steps = spec["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let bad = steps.iter().enumerate().find_map(|(index, step)| {
+        let error = serde_json::from_value::<crate::api::Step>(step.clone()).err()?;
+        Some((format!("spec.steps[{index}]"), error.to_string()))
+    });
+    bad.unwrap_or_else(|| ("spec".to_owned(), error.to_string()))
+}
+
+/// The fields that were written but are not there after reading: nothing knows them. Empty ones may be left out.
+fn unknown_fields(written: &Value, read: &Value, at: &str) -> Vec<String> {
+    match (written, read) {
+        (Value::Object(written), Value::Object(read)) => written
+            .iter()
+            .flat_map(|(key, value)| {
+                let at = format!("{at}.{key}");
+                match read.get(key) {
+                    Some(read) => unknown_fields(value, read, &at),
+                    None if is_empty(value) => vec![],
+                    None => vec![at],
+                }
+            })
+            .collect(),
+        (Value::Array(written), Value::Array(read)) => written
+            .iter()
+            .zip(read)
+            .enumerate()
+            .flat_map(|(index, (written, read))| unknown_fields(written, read, &format!("{at}[{index}]")))
+            .collect(),
+        _ => vec![],
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,152 @@
+use super::*;
+use crate::git::{CommitId, SourceFile};
+
+pub(crate) const GOOD: &str = "\
+apiVersion: signoff.dev/v1alpha1
+kind: Flow
+metadata: {name: good, labels: {team: a}}
+spec:
+  steps:
+  - name: one
+    set: {x: 1}
+";
+
+pub(crate) fn tree(files: &[(&str, &str)]) -> Tree {
+    Tree {
+        commit: CommitInfo {
+            id: CommitId::parse(&"1".repeat(40)).unwrap(),
+            author: "Dev <dev@example.com>".into(),
+            message: "Add".into(),
+            seconds: 0,
+        },
+        files: files
+            .iter()
+            .map(|(path, text)| SourceFile {
+                path: (*path).into(),
+                text: (*text).into(),
+            })
+            .collect(),
+        problems: vec![],
+        complete: true,
+    }
+}
+
+/// `path:line:column message` of every problem.
+fn problems(files: &[(&str, &str)]) -> Vec<String> {
+    let defined = read(tree(files), "default");
+    let place = |at: Option<usize>| at.map_or("-".to_owned(), |at| at.to_string());
+    defined
+        .problems
+        .iter()
+        .map(|p| format!("{}:{}:{} {}", p.path, place(p.line), place(p.column), p.message))
+        .collect()
+}
+
+#[test]
+fn reads_flows_and_leaves_other_manifests_alone() {
+    let other = "apiVersion: v1\nkind: ConfigMap\n---\n[1, 2]\n---\nfoo: bar\n---\napiVersion: signoff.dev/v1alpha1\nkind: Connection\n";
+    let both = format!("{other}---\n{GOOD}");
+    let defined = read(
+        tree(&[("a.yaml", &both), ("package.json", "{\"name\": \"x\"}")]),
+        "default",
+    );
+    assert!(defined.problems.is_empty(), "{:?}", defined.problems);
+    let flow = &defined.flows["good"];
+    assert_eq!(
+        (flow.labels["team"].as_str(), flow.place.path.as_str(), flow.valid),
+        ("a", "a.yaml", true)
+    );
+}
+
+#[test]
+fn a_broken_file_is_named_by_line_and_the_good_one_is_read() {
+    let files = [("bad.yaml", "a: 1\nb: [1,\nc: 2\n"), ("good.yaml", GOOD)];
+    let defined = read(tree(&files), "default");
+    assert!(defined.flows.contains_key("good"));
+    assert_eq!(
+        (
+            defined.problems[0].path.as_str(),
+            defined.problems[0].line.is_some()
+        ),
+        ("bad.yaml", true)
+    );
+    assert!(!defined.knows(Some("bad.yaml")) && defined.knows(Some("good.yaml")) && defined.knows(None));
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place() {
+    let with = |from: &str, to: &str| GOOD.replace(from, to);
+    let field = "there is no such field";
+    for (text, expected) in [
+        (
+            with("v1alpha1", "v9"),
+            "f.yaml:1:1 apiVersion: only signoff.dev/v1alpha1 is known".to_owned(),
+        ),
+        (
+            with("good", "Good"),
+            "f.yaml:3:12 metadata.name: a flow needs a name of".to_owned(),
+        ),
+        (
+            with("labels: {team: a}", "namespace: other"),
+            "f.yaml:3:24 metadata.namespace: a Repository applies".to_owned(),
+        ),
+        (
+            with("{x: 1}", "{x: 1}\n    wen: 'true'"),
+            format!("f.yaml:8:5 spec.steps[0].wen: {field}"),
+        ),
+        (
+            with("  steps:", "  stages: []\n  colour: red\n  steps:"),
+            format!("f.yaml:6:3 spec.colour: {field}"),
+        ),
+        (
+            with("set: {x: 1}", "sett: {x: 1}"),
+            "f.yaml:6:5 spec.steps[0]: ".to_owned(),
+        ),
+        (
+            with("name: one", "nam: one"),
+            "f.yaml:6:5 spec.steps[0]: missing field `name`".to_owned(),
+        ),
+        (
+            with("steps:", "stepps:"),
+            "f.yaml:4:1 spec: missing field `steps`".to_owned(),
+        ),
+        (
+            with("x: 1", "x: '${inputs.nope}'"),
+            "f.yaml:7:11 spec.steps[0].set.x: ".to_owned(),
+        ),
+    ] {
+        let found = problems(&[("f.yaml", &text)]);
+        assert_eq!(found.len(), 1, "{text}\n{found:?}");
+        assert!(found[0].starts_with(&expected), "{found:?} is not {expected:?}");
+    }
+}
+
+#[test]
+fn the_second_flow_of_a_name_is_a_problem_and_the_first_stays() {
+    let defined = read(tree(&[("a.yaml", GOOD), ("b.yaml", GOOD)]), "default");
+    assert_eq!(defined.flows["good"].place.path, "a.yaml");
+    assert_eq!(
+        problems(&[("a.yaml", GOOD), ("b.yaml", GOOD)]),
+        ["b.yaml:3:12 metadata.name: a flow named \"good\" is defined in a.yaml already"]
+    );
+}
+
+#[test]
+fn a_definition_that_cannot_run_is_read_but_not_valid() {
+    let text = GOOD.replace("x: 1", "x: '${steps.nowhere.output}'");
+    let defined = read(tree(&[("a.yaml", &text)]), "default");
+    assert!(!defined.flows["good"].valid && !defined.problems.is_empty());
+}
+
+#[test]
+fn what_the_api_server_refuses_is_told_by_field() {
+    let defined = read(tree(&[("a.yaml", GOOD)]), "default");
+    let status: Status = serde_json::from_value(serde_json::json!({
+        "code": 422, "message": "invalid",
+        "details": {"causes": [{"field": "spec.steps[0].set", "message": "too long"}]}
+    }))
+    .unwrap();
+    let problems = defined.flows["good"].place.refused(&status);
+    assert_eq!((problems[0].line, problems[0].column), (Some(7), Some(5)));
+    assert_eq!(problems[0].message, "spec.steps[0].set: too long");
+}

@@ -1,0 +1,244 @@
+//! The Repository controller: follows a git remote and makes the flows in the cluster those in git.
+
+mod apply;
+mod credentials;
+mod error;
+mod files;
+mod plan;
+mod requests;
+mod summary;
+mod sync;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use kube::{
+    Resource as _, ResourceExt as _,
+    runtime::{
+        WatchStreamExt as _,
+        controller::{Action, Config, ReconcileRequest, applier, trigger_self, trigger_with},
+        events::EventType,
+        reflector::{self, ObjectRef, Store},
+        watcher::{self, Event, watcher},
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    error::RepositoryError,
+    requests::{SyncQueue, SyncRequests, sync_requests},
+};
+use self::{requests::Asked, sync::Memories};
+use super::{
+    backoff::Backoffs,
+    context::Context,
+    error_chain,
+    status::{is_missing, is_stale, patch_status},
+};
+use crate::{
+    api::{
+        Flow, Release, Repository, RepositoryStatus,
+        reason::{Classified as _, ErrorClass},
+    },
+    git::{Limits, Network},
+};
+
+/// How many repositories are synced at the same time.
+const CONCURRENCY: u16 = 8;
+/// How often a remote is asked when nobody tells of changes and the Repository does not say.
+const INTERVAL: Duration = Duration::from_mins(1);
+/// Shortest interval.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// How remotes may be reached, and where their mirrors lie.
+#[derive(Clone, Debug)]
+pub struct RepositorySettings {
+    /// Folder for the mirrors, one in it for each Repository.
+    pub mirrors: PathBuf,
+    /// Which addresses may be called.
+    pub network: Network,
+    /// How much a remote may ask of this process.
+    pub limits: Limits,
+}
+
+/// What the reconciler shares.
+struct Repositories {
+    context: Arc<Context>,
+    settings: RepositorySettings,
+    flows: Store<Flow>,
+    releases: Store<Release>,
+    memories: Memories,
+    asked: Asked,
+    backoffs: Backoffs<ObjectRef<Repository>>,
+    shutdown: CancellationToken,
+}
+
+/// Syncs repositories until `shutdown`, which cuts fetches under way.
+pub async fn run(
+    context: Arc<Context>,
+    settings: RepositorySettings,
+    requests: SyncQueue,
+    shutdown: CancellationToken,
+) {
+    let (repositories, repository_writer) = reflector::store::<Repository>();
+    let (flows, flow_writer) = reflector::store::<Flow>();
+    let (releases, release_writer) = reflector::store::<Release>();
+    let (asked, requested) = requests.split();
+    let shared = Arc::new(Repositories {
+        context: Arc::clone(&context),
+        settings,
+        flows: flows.clone(),
+        releases: releases.clone(),
+        memories: Memories::default(),
+        asked,
+        backoffs: Backoffs::default(),
+        shutdown: shutdown.clone(),
+    });
+    let forgetting = Arc::clone(&shared);
+    let repository_events = watcher(context.all::<Repository>(), watcher::Config::default())
+        .default_backoff()
+        .inspect_ok(move |event| {
+            if let Event::Delete(repository) = event {
+                let (shared, uid) = (Arc::clone(&forgetting), repository.uid().unwrap_or_default());
+                forgetting.backoffs.succeeded(&ObjectRef::from_obj(repository));
+                tokio::spawn(async move { shared.forget(&uid).await });
+            }
+        })
+        .reflect(repository_writer)
+        .applied_objects();
+    let flow_events = watcher(context.all::<Flow>(), watcher::Config::default())
+        .default_backoff()
+        .reflect(flow_writer)
+        .touched_objects();
+    let release_events = watcher(context.all::<Release>(), watcher::Config::default())
+        .default_backoff()
+        .reflect(release_writer)
+        .touched_objects();
+    let queue = stream::select_all([
+        trigger_self(repository_events, ()).boxed(),
+        // a flow that was edited or deleted by hand is set right
+        trigger_with(flow_events, |flow: Flow| owner_of(&flow)).boxed(),
+        // only their store is of interest
+        trigger_with(release_events, |_: Release| None::<ObjectRef<Repository>>).boxed(),
+        requested
+            .map(|repository| Ok(ReconcileRequest::from(repository)))
+            .boxed(),
+    ])
+    .map_err(Arc::new)
+    .take_until(shutdown.cancelled_owned());
+    applier(
+        |repository, shared| Box::pin(reconcile(repository, shared)),
+        |repository: Arc<Repository>, error: &RepositoryError, shared: Arc<Repositories>| {
+            let pause = shared.backoffs.failed(ObjectRef::from_obj(&*repository));
+            tracing::warn!(repository = %repository.name_any(), error = %error_chain(error), "a sync failed; trying again");
+            Action::requeue(pause)
+        },
+        shared,
+        repositories,
+        queue,
+        Config::default().concurrency(CONCURRENCY),
+    )
+    .for_each(|_| std::future::ready(()))
+    .await;
+}
+
+fn owner_of(flow: &Flow) -> Option<ObjectRef<Repository>> {
+    let owner = flow
+        .owner_references()
+        .iter()
+        .find(|owner| owner.kind == Repository::kind(&()))?;
+    Some(ObjectRef::new(&owner.name).within(&flow.namespace()?))
+}
+
+fn interval(repository: &Repository) -> Duration {
+    repository
+        .spec
+        .interval
+        .as_ref()
+        .map_or(INTERVAL, |interval| interval.duration().max(SHORTEST))
+}
+
+async fn reconcile(
+    repository: Arc<Repository>,
+    shared: Arc<Repositories>,
+) -> Result<Action, RepositoryError> {
+    if repository.meta().deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    // the plan compares with these, and an empty store is not an empty cluster
+    let (flows, releases) = tokio::join!(
+        shared.flows.wait_until_ready(),
+        shared.releases.wait_until_ready()
+    );
+    if flows.is_err() || releases.is_err() {
+        return Ok(Action::await_change());
+    }
+    let context = &shared.context;
+    if repository.spec.suspend.unwrap_or_default() {
+        write(
+            context,
+            &repository,
+            summary::suspended(&repository, context.now()),
+        )
+        .await?;
+        return Ok(Action::await_change());
+    }
+    match sync::sync(&shared, &repository).await {
+        Ok(sync::Done { status, failure }) => {
+            write(context, &repository, status).await?;
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            shared.backoffs.succeeded(&ObjectRef::from_obj(&*repository));
+            Ok(Action::requeue(shared.until_due(&repository)))
+        }
+        Err(error) if shared.shutdown.is_cancelled() => Err(error),
+        Err(error) => {
+            let mut status = summary::failed(&repository, &error, context.now());
+            status.last_handled_request = sync::request_of(&repository);
+            write(context, &repository, status).await?;
+            match error.class() {
+                ErrorClass::Transient => Err(error),
+                // looking again is all that can be done; a user acts on the remote as well as here
+                ErrorClass::Waiting | ErrorClass::Invalid => Ok(Action::requeue(interval(&repository))),
+            }
+        }
+    }
+}
+
+/// Writes the status if it is news, and tells people of transitions.
+async fn write(
+    context: &Context,
+    repository: &Arc<Repository>,
+    next: RepositoryStatus,
+) -> Result<(), RepositoryError> {
+    let before = repository.status.clone().unwrap_or_default();
+    if repository.status.as_ref() == Some(&next) {
+        return Ok(());
+    }
+    match patch_status(context, &**repository, &next).await {
+        Ok(_) => {}
+        // the watch brings the newer object
+        Err(error) if is_stale(&error) || is_missing(&error) => return Ok(()),
+        Err(error) => return Err(RepositoryError::Api("write the repository's status", error)),
+    }
+    let ready = |status: &RepositoryStatus| {
+        status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == "Ready")
+            .map(|c| (c.status.clone(), c.reason.clone(), c.message.clone()))
+    };
+    let (Some(now), was) = (ready(&next), ready(&before)) else {
+        return Ok(());
+    };
+    if Some(&now) != was.as_ref() {
+        let type_ = if now.0 == "True" {
+            EventType::Normal
+        } else {
+            EventType::Warning
+        };
+        context.event(&**repository, type_, &now.1, &now.2).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,319 @@
+//! Pure: what has to be done so that the flows in the cluster are those in git.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::{Resource as _, ResourceExt as _, api::ObjectMeta};
+
+use super::files::{Defined, FileFlow};
+use crate::{
+    api::{Digest, Flow, Release, Repository, flow::Definition, names, release::ReleaseSource},
+    git::{CommitInfo, Problem},
+};
+
+/// Longest value a label may have.
+const MAX_LABEL: usize = 63;
+
+/// What was read of a ref.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Channel<'a> {
+    /// The ref's full name.
+    pub(super) name: &'a str,
+    pub(super) defined: &'a Defined,
+}
+
+/// What the live ref says.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Live<'a> {
+    /// The Repository has none: `spec.live` is for people to set.
+    Unmanaged,
+    /// Nothing can be read at the moment; what is live stays.
+    Unknown,
+    /// The ref was read.
+    Read(Channel<'a>),
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Action {
+    /// Apply a flow, so that it is as given.
+    Apply(Box<Flow>),
+    /// Make sure that the release of the live content is there, once the flow is.
+    Cut(Box<Cut>),
+    /// Delete a flow that git has no more.
+    Delete { name: String, uid: String },
+}
+
+/// A release to be cut from the live ref, whose content the draft ref does not have.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Cut {
+    pub(super) flow: String,
+    pub(super) digest: Digest,
+    pub(super) definition: Definition,
+    pub(super) source: ReleaseSource,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Todo {
+    pub(super) actions: Vec<Action>,
+    pub(super) problems: Vec<Problem>,
+    /// The flows that are in git.
+    pub(super) flows: BTreeSet<String>,
+}
+
+/// What is in the cluster.
+pub(super) struct Cluster<'a> {
+    /// The flows of the namespace, by name.
+    pub(super) flows: BTreeMap<String, &'a Flow>,
+    /// Whether a release of this name is there.
+    pub(super) has_release: &'a dyn Fn(&str) -> bool,
+}
+
+pub(super) fn plan(
+    repository: &Repository,
+    draft: Channel<'_>,
+    live: Live<'_>,
+    cluster: &Cluster<'_>,
+) -> Todo {
+    let mut todo = Todo::default();
+    let live_flows = match live {
+        Live::Read(channel) => Some(&channel.defined.flows),
+        Live::Unmanaged | Live::Unknown => None,
+    };
+    let in_git: BTreeSet<&String> = draft
+        .defined
+        .flows
+        .keys()
+        .chain(live_flows.into_iter().flat_map(BTreeMap::keys))
+        .collect();
+    for name in in_git {
+        todo.flows.insert(name.clone());
+        let current = cluster.flows.get(name).copied();
+        if let Some(other) = current.and_then(|flow| other_owner(repository, flow)) {
+            let file = draft.defined.flows.get(name).or_else(|| live_flows?.get(name));
+            let path = file.map(|file| file.place.path.clone()).unwrap_or_default();
+            todo.problems.push(Problem::of_file(
+                path,
+                format!("flow {name} belongs to Repository {other}"),
+            ));
+            continue;
+        }
+        bring(repository, draft, live, cluster, name, current, &mut todo);
+    }
+    for (name, flow) in &cluster.flows {
+        if is_owned(repository, flow) && !todo.flows.contains(name) && is_gone(draft, live, flow) {
+            todo.actions.push(Action::Delete {
+                name: name.clone(),
+                uid: flow.uid().unwrap_or_default(),
+            });
+        }
+    }
+    todo
+}
+
+/// Makes one flow what git says.
+fn bring(
+    repository: &Repository,
+    draft: Channel<'_>,
+    live: Live<'_>,
+    cluster: &Cluster<'_>,
+    name: &str,
+    current: Option<&Flow>,
+    todo: &mut Todo,
+) {
+    let is_live = current.and_then(|flow| flow.spec.live.clone());
+    let (wanted_live, cut) = match live {
+        Live::Unmanaged => (None, None),
+        Live::Unknown => (is_live.clone(), None),
+        Live::Read(channel) => match channel.defined.flows.get(name) {
+            // what cannot run does not become live, whatever the branch says
+            Some(file) if !file.valid => (is_live.clone(), None),
+            Some(file) => {
+                let release = names::release_name(name, &file.digest);
+                let drafted = draft
+                    .defined
+                    .flows
+                    .get(name)
+                    .is_some_and(|draft| draft.digest == file.digest);
+                let cut = (!drafted && !(cluster.has_release)(&release)).then(|| Cut {
+                    flow: name.to_owned(),
+                    digest: file.digest.clone(),
+                    definition: file.spec.definition.clone(),
+                    source: source(
+                        repository,
+                        channel.name,
+                        &channel.defined.commit,
+                        &file.place.path,
+                    ),
+                });
+                (Some(release), cut)
+            }
+            None if channel.defined.knows(current.and_then(source_path).as_deref()) => (None, None),
+            None => (is_live.clone(), None),
+        },
+    };
+    let from_live = match live {
+        Live::Read(channel) => channel.defined.flows.get(name).map(|file| (channel, file)),
+        Live::Unmanaged | Live::Unknown => None,
+    };
+    // a flow that left the draft stays as it is live, until it leaves the live ref as well
+    let Some((channel, file)) = draft
+        .defined
+        .flows
+        .get(name)
+        .map(|file| (draft, file))
+        .or(from_live)
+    else {
+        return;
+    };
+    let wanted = flow(repository, channel, name, file, wanted_live, current);
+    match cut {
+        None => todo
+            .actions
+            .extend(differs(current, &wanted).then(|| Action::Apply(Box::new(wanted)))),
+        Some(cut) => {
+            // the release belongs to the flow, so the flow comes first, with what is live now
+            let mut before = wanted.clone();
+            before.spec.live = is_live;
+            todo.actions
+                .extend(differs(current, &before).then(|| Action::Apply(Box::new(before))));
+            todo.actions.push(Action::Cut(Box::new(cut)));
+            todo.actions.push(Action::Apply(Box::new(wanted)));
+        }
+    }
+}
+
+/// The flow as it is applied. While its content stays, it keeps saying which commit brought it.
+fn flow(
+    repository: &Repository,
+    channel: Channel<'_>,
+    name: &str,
+    file: &FileFlow,
+    live: Option<String>,
+    current: Option<&Flow>,
+) -> Flow {
+    let same = current.filter(|flow| flow.spec.definition == file.spec.definition);
+    let known = same
+        .and_then(|flow| flow.annotations().get(names::SOURCE))
+        .filter(|text| {
+            read_source(text).is_some_and(|known| known.path.as_deref() == Some(&file.place.path))
+        });
+    let said = known.cloned().unwrap_or_else(|| {
+        let source = source(
+            repository,
+            channel.name,
+            &channel.defined.commit,
+            &file.place.path,
+        );
+        serde_json::to_string(&source).unwrap_or_default()
+    });
+    let mut labels = file.labels.clone();
+    labels.insert(names::MANAGED_BY.to_owned(), names::MANAGED_BY_VALUE.to_owned());
+    if repository.name_any().len() <= MAX_LABEL {
+        labels.insert(names::REPOSITORY.to_owned(), repository.name_any());
+    }
+    let mut annotations = file.annotations.clone();
+    annotations.insert(names::SOURCE.to_owned(), said);
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: repository.namespace(),
+        labels: Some(labels),
+        annotations: Some(annotations),
+        owner_references: repository.controller_owner_ref(&()).map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    };
+    let mut spec = file.spec.clone();
+    if repository.spec.live.is_some() {
+        spec.live = live;
+    }
+    Flow {
+        metadata,
+        spec,
+        status: None,
+    }
+}
+
+fn source(repository: &Repository, git_ref: &str, commit: &CommitInfo, path: &str) -> ReleaseSource {
+    ReleaseSource {
+        repository: Some(repository.name_any()),
+        git_ref: Some(git_ref.to_owned()),
+        commit: Some(commit.id.to_string()),
+        path: Some(path.to_owned()),
+        author: Some(commit.author.clone()),
+        message: Some(commit.message.clone()),
+        ..ReleaseSource::default()
+    }
+}
+
+/// Whether applying would change anything. Without a live ref, `spec.live` is for people to set unless the file does.
+fn differs(current: Option<&Flow>, wanted: &Flow) -> bool {
+    let Some(current) = current else { return true };
+    let contains = |all: &BTreeMap<String, String>, some: &BTreeMap<String, String>| {
+        some.iter().all(|(key, value)| all.get(key) == Some(value))
+    };
+    current.spec.definition != wanted.spec.definition
+        || (wanted.spec.live.is_some() && current.spec.live != wanted.spec.live)
+        || (wanted.spec.live.is_none() && current.spec.live.is_some() && sets_live(current))
+        || !contains(current.labels(), wanted.labels())
+        || !contains(current.annotations(), wanted.annotations())
+        || !current
+            .owner_references()
+            .iter()
+            .any(|owner| wanted.owner_references().contains(owner))
+}
+
+/// Whether it was a sync that set `spec.live`; applying without it would then unset it.
+fn sets_live(flow: &Flow) -> bool {
+    flow.metadata.managed_fields.iter().flatten().any(|entry| {
+        entry.manager.as_deref() == Some(names::FIELD_MANAGER_REPOSITORY)
+            && entry
+                .fields_v1
+                .as_ref()
+                .is_some_and(|fields| fields.0["f:spec"].get("f:live").is_some())
+    })
+}
+
+fn is_owned(repository: &Repository, flow: &Flow) -> bool {
+    let uid = repository.uid();
+    flow.owner_references()
+        .iter()
+        .any(|owner| owner.kind == "Repository" && Some(&owner.uid) == uid.as_ref())
+}
+
+/// Name of another Repository that a flow belongs to.
+fn other_owner(repository: &Repository, flow: &Flow) -> Option<String> {
+    let uid = repository.uid();
+    let owner = flow
+        .owner_references()
+        .iter()
+        .find(|owner| owner.kind == "Repository")?;
+    (Some(&owner.uid) != uid.as_ref()).then(|| owner.name.clone())
+}
+
+/// Whether git is known not to have a flow any more.
+fn is_gone(draft: Channel<'_>, live: Live<'_>, flow: &Flow) -> bool {
+    let path = source_path(flow);
+    let known_by = |channel: Channel<'_>| channel.defined.knows(path.as_deref());
+    known_by(draft)
+        && match live {
+            Live::Unmanaged => true,
+            Live::Unknown => false,
+            Live::Read(channel) => known_by(channel),
+        }
+}
+
+fn source_path(flow: &Flow) -> Option<String> {
+    read_source(flow.annotations().get(names::SOURCE)?)?.path
+}
+
+fn read_source(text: &str) -> Option<ReleaseSource> {
+    serde_json::from_str(text).ok()
+}
+
+/// Whether a release is what its name says; one of the same name with other content is not.
+pub(super) fn is_of(release: &Release, cut: &Cut) -> bool {
+    release.spec.flow == cut.flow && release.spec.digest == cut.digest
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use super::{
+    super::files::{
+        self,
+        tests::{GOOD, tree},
+    },
+    *,
+};
+use crate::api::{RepositorySpec, repository::GitRef};
+
+fn repository(live: bool) -> Repository {
+    let mut repository = Repository::new(
+        "flows",
+        RepositorySpec {
+            url: "https://example.com/flows".into(),
+            connection: None,
+            interval: None,
+            draft: GitRef { name: "main".into() },
+            live: live.then(|| GitRef { name: "live".into() }),
+            path: None,
+            promotion: None,
+            webhook: None,
+            suspend: None,
+        },
+    );
+    repository.metadata.namespace = Some("default".into());
+    repository.metadata.uid = Some("uid-1".into());
+    repository
+}
+
+fn defined(files: &[(&str, &str)]) -> Defined {
+    files::read(tree(files), "default")
+}
+
+fn channel<'a>(name: &'a str, defined: &'a Defined) -> Channel<'a> {
+    Channel { name, defined }
+}
+
+fn plan_on(
+    repository: &Repository,
+    draft: &Defined,
+    live: Option<&Defined>,
+    flows: &[Flow],
+    releases: &[&str],
+) -> Todo {
+    let live = match (&repository.spec.live, live) {
+        (None, _) => Live::Unmanaged,
+        (Some(_), None) => Live::Unknown,
+        (Some(_), Some(defined)) => Live::Read(channel("refs/heads/live", defined)),
+    };
+    let cluster = Cluster {
+        flows: flows.iter().map(|flow| (flow.name_any(), flow)).collect(),
+        has_release: &|name| releases.contains(&name),
+    };
+    plan(repository, channel("refs/heads/main", draft), live, &cluster)
+}
+
+/// `apply good live=…`, `cut good`, `delete good`.
+fn told(todo: &Todo) -> Vec<String> {
+    let line = |action: &Action| match action {
+        Action::Apply(flow) => format!(
+            "apply {} live={}",
+            flow.name_any(),
+            flow.spec.live.as_deref().unwrap_or("-")
+        ),
+        Action::Cut(cut) => format!("cut {}", cut.flow),
+        Action::Delete { name, .. } => format!("delete {name}"),
+    };
+    todo.actions.iter().map(line).collect()
+}
+
+/// The flow as it is after the actions.
+fn applied(todo: &Todo) -> Flow {
+    let mut flows = todo.actions.iter().filter_map(|action| match action {
+        Action::Apply(flow) => Some((**flow).clone()),
+        _ => None,
+    });
+    flows.next_back().unwrap()
+}
+
+fn release_of(text: &str) -> String {
+    names::release_name("good", &defined(&[("a.yaml", text)]).flows["good"].digest)
+}
+
+#[test]
+fn a_new_flow_is_applied_with_its_owner_and_where_it_came_from() {
+    let (repository, draft) = (repository(false), defined(&[("a.yaml", GOOD)]));
+    let todo = plan_on(&repository, &draft, None, &[], &[]);
+    assert_eq!(told(&todo), ["apply good live=-"]);
+    let flow = applied(&todo);
+    assert_eq!(
+        (
+            flow.labels()["team"].as_str(),
+            flow.labels()[names::REPOSITORY].as_str()
+        ),
+        ("a", "flows")
+    );
+    assert_eq!(flow.owner_references()[0].uid, "uid-1");
+    let source = read_source(&flow.annotations()[names::SOURCE]).unwrap();
+    assert_eq!(
+        (source.git_ref.as_deref(), source.path.as_deref()),
+        (Some("refs/heads/main"), Some("a.yaml"))
+    );
+    assert_eq!(source.commit, Some("1".repeat(40)));
+    assert_eq!(
+        told(&plan_on(&repository, &draft, None, &[flow], &[])),
+        [""; 0],
+        "the same again is nothing to do"
+    );
+}
+
+#[test]
+fn the_commit_that_brought_the_content_stays_named_while_the_content_stays() {
+    let (repository, draft) = (repository(false), defined(&[("a.yaml", GOOD)]));
+    let flow = applied(&plan_on(&repository, &draft, None, &[], &[]));
+    let mut later = draft.clone();
+    later.commit.id = crate::git::CommitId::parse(&"2".repeat(40)).unwrap();
+    assert!(
+        plan_on(&repository, &later, None, std::slice::from_ref(&flow), &[])
+            .actions
+            .is_empty()
+    );
+    let mut changed = defined(&[("a.yaml", &GOOD.replace("x: 1", "x: 2"))]);
+    changed.commit = later.commit;
+    let next = applied(&plan_on(&repository, &changed, None, &[flow], &[]));
+    assert!(next.annotations()[names::SOURCE].contains(&"2".repeat(40)));
+}
+
+#[test]
+fn the_live_ref_names_the_release_that_is_wanted_live() {
+    let (repository, draft) = (repository(true), defined(&[("a.yaml", GOOD)]));
+    let release = release_of(GOOD);
+    let todo = plan_on(&repository, &draft, Some(&draft), &[], &[]);
+    assert_eq!(
+        told(&todo),
+        [format!("apply good live={release}")],
+        "the draft's release is cut from the draft"
+    );
+    let nothing = defined(&[]);
+    let todo = plan_on(&repository, &draft, Some(&nothing), &[], &[]);
+    assert_eq!(told(&todo), ["apply good live=-"]);
+}
+
+#[test]
+fn content_that_only_the_live_ref_has_is_cut_from_there() {
+    let repository = repository(true);
+    let old = GOOD.replace("x: 1", "x: 0");
+    let (draft, live) = (defined(&[("a.yaml", GOOD)]), defined(&[("a.yaml", &old)]));
+    let release = release_of(&old);
+    let todo = plan_on(&repository, &draft, Some(&live), &[], &[]);
+    assert_eq!(
+        told(&todo),
+        [
+            "apply good live=-".to_owned(),
+            "cut good".to_owned(),
+            format!("apply good live={release}")
+        ]
+    );
+    let there = plan_on(&repository, &draft, Some(&live), &[], &[&release]);
+    assert_eq!(
+        told(&there),
+        [format!("apply good live={release}")],
+        "a rollback finds its release"
+    );
+}
+
+#[test]
+fn what_cannot_run_or_be_read_does_not_change_what_is_live() {
+    let repository = repository(true);
+    let draft = defined(&[("a.yaml", GOOD)]);
+    let flow = applied(&plan_on(&repository, &draft, Some(&draft), &[], &[]));
+    let invalid = defined(&[("a.yaml", &GOOD.replace("x: 1", "x: '${inputs.nope}'"))]);
+    let broken = defined(&[("a.yaml", "a: [")]);
+    for live in [Some(&invalid), Some(&broken), None] {
+        let todo = plan_on(&repository, &draft, live, std::slice::from_ref(&flow), &[]);
+        assert!(todo.actions.is_empty(), "{todo:?}");
+    }
+}
+
+#[test]
+fn a_flow_that_left_git_is_deleted_but_not_one_whose_file_is_broken() {
+    let (repository, draft) = (repository(false), defined(&[("a.yaml", GOOD)]));
+    let flow = applied(&plan_on(&repository, &draft, None, &[], &[]));
+    let flows = std::slice::from_ref(&flow);
+    assert_eq!(
+        told(&plan_on(&repository, &defined(&[]), None, flows, &[])),
+        ["delete good"]
+    );
+    assert!(
+        plan_on(&repository, &defined(&[("a.yaml", "a: [")]), None, flows, &[])
+            .actions
+            .is_empty()
+    );
+    let mut partial = tree(&[]);
+    partial.complete = false;
+    assert!(
+        plan_on(&repository, &files::read(partial, "default"), None, flows, &[])
+            .actions
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_flow_that_left_the_draft_stays_while_it_is_live() {
+    let repository = repository(true);
+    let draft = defined(&[("a.yaml", GOOD)]);
+    let flow = applied(&plan_on(&repository, &draft, Some(&draft), &[], &[]));
+    let release = release_of(GOOD);
+    let empty = defined(&[]);
+    assert!(
+        plan_on(
+            &repository,
+            &empty,
+            Some(&draft),
+            std::slice::from_ref(&flow),
+            &[&release]
+        )
+        .actions
+        .is_empty()
+    );
+    assert_eq!(
+        told(&plan_on(&repository, &empty, Some(&empty), &[flow], &[&release])),
+        ["delete good"]
+    );
+}
+
+#[test]
+fn flows_of_others_are_left_alone() {
+    let (repository, draft) = (repository(false), defined(&[("a.yaml", GOOD)]));
+    let mut theirs = applied(&plan_on(&repository, &draft, None, &[], &[]));
+    let owner = OwnerReference {
+        uid: "uid-2".into(),
+        name: "other".into(),
+        kind: "Repository".into(),
+        ..Default::default()
+    };
+    theirs.metadata.owner_references = Some(vec![owner]);
+    let todo = plan_on(&repository, &draft, None, std::slice::from_ref(&theirs), &[]);
+    assert!(todo.actions.is_empty());
+    assert_eq!(todo.problems[0].message, "flow good belongs to Repository other");
+    assert!(
+        plan_on(&repository, &defined(&[]), None, &[theirs], &[])
+            .actions
+            .is_empty()
+    );
+}
+
+#[test]
+fn without_a_live_ref_people_set_what_is_live() {
+    let (repository, draft) = (repository(false), defined(&[("a.yaml", GOOD)]));
+    let mut flow = applied(&plan_on(&repository, &draft, None, &[], &[]));
+    flow.spec.live = Some("good-0123456789".into());
+    assert!(
+        plan_on(&repository, &draft, None, &[flow], &[])
+            .actions
+            .is_empty()
+    );
+}
+
+#[test]
+fn an_edit_by_hand_is_set_right() {
+    let (repository, draft) = (repository(false), defined(&[("a.yaml", GOOD)]));
+    let mut flow = applied(&plan_on(&repository, &draft, None, &[], &[]));
+    flow.spec.definition.description = Some("edited".into());
+    assert_eq!(
+        told(&plan_on(&repository, &draft, None, &[flow], &[])),
+        ["apply good live=-"]
+    );
+}

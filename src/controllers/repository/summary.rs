@@ -1,0 +1,151 @@
+//! Pure: what a Repository's status says of a sync.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::error::RepositoryError;
+use crate::{
+    api::{
+        Repository, RepositoryStatus,
+        reason::{Classified as _, ErrorClass},
+        repository::{FileProblem, SyncedCommit},
+    },
+    controllers::{
+        error_chain,
+        status::{Standing, stand},
+    },
+    git::{CommitId, Problem},
+};
+
+/// Most problems listed.
+const MAX_PROBLEMS: usize = 50;
+/// Most flows listed.
+const MAX_FLOWS: usize = 2_000;
+
+/// What a sync came to.
+#[derive(Debug)]
+pub(super) struct Outcome<'a> {
+    pub(super) draft: CommitId,
+    pub(super) live: Option<CommitId>,
+    /// Name of a live ref that the remote does not have (yet).
+    pub(super) no_live: Option<&'a str>,
+    pub(super) flows: Vec<String>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// The status after a sync.
+pub(super) fn synced(repository: &Repository, outcome: Outcome<'_>, now: Timestamp) -> RepositoryStatus {
+    let mut status = repository.status.clone().unwrap_or_default();
+    let lost_live = outcome.no_live.filter(|_| status.live.is_some());
+    let (flows, problems) = (outcome.flows.len(), outcome.problems.len());
+    status.draft = Some(commit(outcome.draft));
+    if let Some(live) = outcome.live {
+        status.live = Some(commit(live));
+    } else if outcome.no_live.is_none() {
+        status.live = None;
+    }
+    status.flows = outcome.flows.into_iter().take(MAX_FLOWS).collect();
+    let first = outcome.problems.first().map(told);
+    status.problems = outcome
+        .problems
+        .iter()
+        .take(MAX_PROBLEMS)
+        .map(file_problem)
+        .collect();
+    let (standing, reason, message) = match (first, lost_live) {
+        (Some(first), _) => {
+            let more = if problems > 1 {
+                format!(" (and {} more in status.problems)", problems - 1)
+            } else {
+                String::new()
+            };
+            (Standing::Stalled, "FilesInvalid", format!("{first}{more}"))
+        }
+        (None, Some(live)) => (
+            Standing::Reconciling,
+            "RefNotFound",
+            format!("the remote has no {live} any more; what is live stays"),
+        ),
+        (None, None) => {
+            let live = outcome
+                .no_live
+                .map(|live| format!("; there is no {live} yet"))
+                .unwrap_or_default();
+            (
+                Standing::Ready,
+                "Synced",
+                format!("{flows} flows at {}{live}", outcome.draft.short()),
+            )
+        }
+    };
+    finish(repository, status, standing, reason, &message, now)
+}
+
+/// The status when a sync could not be made or not be finished; what was applied before stays.
+pub(super) fn failed(repository: &Repository, error: &RepositoryError, now: Timestamp) -> RepositoryStatus {
+    let standing = match error.class() {
+        ErrorClass::Transient | ErrorClass::Waiting => Standing::Reconciling,
+        ErrorClass::Invalid => Standing::Stalled,
+    };
+    let status = repository.status.clone().unwrap_or_default();
+    finish(
+        repository,
+        status,
+        standing,
+        error.reason(),
+        &error_chain(error),
+        now,
+    )
+}
+
+/// The status while syncing is suspended.
+pub(super) fn suspended(repository: &Repository, now: Timestamp) -> RepositoryStatus {
+    let status = repository.status.clone().unwrap_or_default();
+    finish(
+        repository,
+        status,
+        Standing::Ready,
+        "Suspended",
+        "nothing is synced while spec.suspend is true",
+        now,
+    )
+}
+
+fn finish(
+    repository: &Repository,
+    mut status: RepositoryStatus,
+    standing: Standing,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> RepositoryStatus {
+    let generation = repository.metadata.generation;
+    status.observed_generation = generation;
+    stand(&mut status.conditions, standing, reason, message, generation, now);
+    status
+}
+
+fn commit(id: CommitId) -> SyncedCommit {
+    SyncedCommit {
+        commit: id.to_string(),
+        short: id.short(),
+    }
+}
+
+/// A problem as one line: `path:line:column: message`.
+pub(super) fn told(problem: &Problem) -> String {
+    match (problem.line, problem.column) {
+        (Some(line), Some(column)) => format!("{}:{line}:{column}: {}", problem.path, problem.message),
+        (Some(line), None) => format!("{}:{line}: {}", problem.path, problem.message),
+        (None, _) => format!("{}: {}", problem.path, problem.message),
+    }
+}
+
+fn file_problem(problem: &Problem) -> FileProblem {
+    let number = |at: Option<usize>| at.and_then(|at| i64::try_from(at).ok());
+    FileProblem {
+        path: problem.path.chars().take(1_024).collect(),
+        line: number(problem.line),
+        column: number(problem.column),
+        message: problem.message.chars().take(1_024).collect(),
+    }
+}

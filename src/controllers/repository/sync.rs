@@ -1,0 +1,308 @@
+//! One sync: ask the remote if it is time, read what the refs hold, make the cluster so.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    ResourceExt as _,
+    runtime::{events::EventType, reflector::ObjectRef},
+};
+
+use super::{
+    Repositories, RepositoryError,
+    apply::{self, Applied},
+    credentials,
+    files::{self, Defined},
+    interval,
+    plan::{self, Channel, Cluster, Live},
+    summary::{self, Outcome},
+};
+use crate::{
+    api::{Repository, RepositoryStatus, names},
+    git::{CommitId, GitError, Mirror, RefName, Remote},
+};
+
+/// What this process remembers of each Repository, by uid. Losing it costs one look at the remote.
+#[derive(Debug, Default)]
+pub(super) struct Memories(Mutex<HashMap<String, Memory>>);
+
+#[derive(Clone, Debug)]
+struct Memory {
+    generation: Option<i64>,
+    /// When the remote was last asked.
+    asked_at: Timestamp,
+    /// Value of the annotation that was acted on.
+    request: Option<String>,
+    heads: Heads,
+    /// What was read at those heads.
+    read: HashMap<CommitId, Arc<Defined>>,
+}
+
+/// Where the refs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Heads {
+    draft: Option<CommitId>,
+    live: Option<CommitId>,
+}
+
+/// What a sync came to.
+pub(super) struct Done {
+    pub(super) status: RepositoryStatus,
+    /// Something is to be tried again.
+    pub(super) failure: Option<RepositoryError>,
+}
+
+impl Memories {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Value of the annotation that asks for a sync, as the status takes it.
+pub(super) fn request_of(repository: &Repository) -> Option<String> {
+    repository
+        .annotations()
+        .get(names::REQUESTED_AT)
+        .map(|value| value.chars().take(256).collect())
+}
+
+impl Repositories {
+    /// How long until the remote is to be asked again.
+    pub(super) fn until_due(&self, repository: &Repository) -> Duration {
+        let asked_at = self
+            .memories
+            .lock()
+            .get(&repository.uid().unwrap_or_default())
+            .map(|memory| memory.asked_at);
+        let Some(asked_at) = asked_at else {
+            return Duration::ZERO;
+        };
+        let since = self.context.now().duration_since(asked_at);
+        // a clock that was set back makes it due
+        let since = Duration::try_from(since).unwrap_or(Duration::MAX);
+        interval(repository).saturating_sub(since)
+    }
+
+    fn is_due(&self, repository: &Repository, asked: bool) -> bool {
+        let remembered = self
+            .memories
+            .lock()
+            .get(&repository.uid().unwrap_or_default())
+            .cloned();
+        let news = remembered.is_none_or(|memory| {
+            memory.generation != repository.metadata.generation || memory.request != request_of(repository)
+        });
+        asked || news || self.until_due(repository).is_zero()
+    }
+
+    /// Forgets a Repository that is gone, and its mirror.
+    pub(super) async fn forget(&self, uid: &str) {
+        self.memories.lock().remove(uid);
+        if let Err(error) = self.mirror(uid).remove().await {
+            tracing::warn!(%error, "the mirror of a deleted repository could not be removed");
+        }
+    }
+
+    fn mirror(&self, uid: &str) -> Mirror {
+        Mirror::new(
+            self.settings.mirrors.join(uid),
+            self.settings.network.clone(),
+            self.settings.limits,
+        )
+    }
+}
+
+pub(super) async fn sync(
+    shared: &Repositories,
+    repository: &Arc<Repository>,
+) -> Result<Done, RepositoryError> {
+    let uid = repository.uid().unwrap_or_default();
+    let asked = shared.asked.take(&ObjectRef::from_obj(&**repository));
+    let draft_name: RefName = repository.spec.draft.name.parse()?;
+    let live_name: Option<RefName> = repository
+        .spec
+        .live
+        .as_ref()
+        .map(|live| live.name.parse())
+        .transpose()?;
+    if shared.is_due(repository, asked)
+        && let Err(error) = fetch(shared, repository, &uid, &draft_name, live_name.as_ref()).await
+    {
+        // a request that failed stays one
+        if let Some(memory) = shared.memories.lock().get_mut(&uid) {
+            memory.asked_at = Timestamp::UNIX_EPOCH;
+        }
+        return Err(error);
+    }
+    let Some(heads) = shared.memories.lock().get(&uid).map(|memory| memory.heads) else {
+        return Err(RepositoryError::NoRef(draft_name.to_string()));
+    };
+    let Some(draft) = heads.draft else {
+        return Err(RepositoryError::NoRef(draft_name.to_string()));
+    };
+    let draft_read = read(shared, repository, &uid, draft).await?;
+    let live_read = match heads.live {
+        Some(live) => Some(read(shared, repository, &uid, live).await?),
+        None => None,
+    };
+    let todo = plan(
+        shared,
+        repository,
+        (&draft_name, &draft_read),
+        live_name.as_ref().zip(live_read.as_ref()),
+    );
+    let (flows, planned) = (todo.flows.iter().cloned().collect(), todo.problems.clone());
+    let of_both: Vec<&Arc<Defined>> = std::iter::once(&draft_read).chain(&live_read).collect();
+    let namespace = repository.namespace().unwrap_or_default();
+    let Applied {
+        problems,
+        deleted,
+        failure,
+    } = apply::apply(&shared.context, &namespace, todo, &of_both).await;
+    for name in deleted {
+        let note = format!("flow {name} is no longer in git and was deleted");
+        shared
+            .context
+            .event(&**repository, EventType::Normal, "FlowDeleted", &note)
+            .await;
+    }
+    let mut all = draft_read.problems.clone();
+    let of_live = live_read.iter().flat_map(|read| read.problems.clone());
+    // a file that is the same on both refs is bad once
+    all.extend(
+        of_live
+            .chain(planned)
+            .chain(problems)
+            .filter(|problem| !draft_read.problems.contains(problem)),
+    );
+    let outcome = Outcome {
+        draft,
+        live: heads.live,
+        no_live: live_name
+            .as_ref()
+            .filter(|_| heads.live.is_none())
+            .map(RefName::as_str),
+        flows,
+        problems: all,
+    };
+    let now = shared.context.now();
+    let mut status = summary::synced(repository, outcome, now);
+    if let Some(error) = &failure {
+        let told = Repository {
+            status: Some(status),
+            ..(**repository).clone()
+        };
+        status = summary::failed(&told, error, now);
+    }
+    status.last_handled_request = request_of(repository);
+    Ok(Done { status, failure })
+}
+
+/// Asks the remote where its refs are, and fetches what is new.
+async fn fetch(
+    shared: &Repositories,
+    repository: &Repository,
+    uid: &str,
+    draft: &RefName,
+    live: Option<&RefName>,
+) -> Result<(), RepositoryError> {
+    let remote = Remote {
+        url: repository.spec.url.parse()?,
+        credentials: credentials::read(&shared.context, repository).await?,
+    };
+    let wanted: Vec<RefName> = std::iter::once(draft).chain(live).cloned().collect();
+    let synced = shared
+        .mirror(uid)
+        .sync(remote, wanted, shared.shutdown.clone())
+        .await?;
+    let head = |name: &RefName| synced.refs.get(name).copied().flatten();
+    let heads = Heads {
+        draft: head(draft),
+        live: live.and_then(head),
+    };
+    let mut memories = shared.memories.lock();
+    let before = memories
+        .remove(uid)
+        .filter(|memory| memory.generation == repository.metadata.generation);
+    let mut read = before.map(|memory| memory.read).unwrap_or_default();
+    read.retain(|commit, _| Some(*commit) == heads.draft || Some(*commit) == heads.live);
+    let memory = Memory {
+        generation: repository.metadata.generation,
+        asked_at: shared.context.now(),
+        request: request_of(repository),
+        heads,
+        read,
+    };
+    memories.insert(uid.to_owned(), memory);
+    Ok(())
+}
+
+/// What a commit defines, read once.
+async fn read(
+    shared: &Repositories,
+    repository: &Repository,
+    uid: &str,
+    commit: CommitId,
+) -> Result<Arc<Defined>, GitError> {
+    let known = shared
+        .memories
+        .lock()
+        .get(uid)
+        .and_then(|memory| memory.read.get(&commit).cloned());
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let folder = repository.spec.path.as_deref().unwrap_or_default();
+    let tree = shared.mirror(uid).read(commit, folder).await?;
+    let defined = Arc::new(files::read(tree, &repository.namespace().unwrap_or_default()));
+    if let Some(memory) = shared.memories.lock().get_mut(uid) {
+        memory.read.insert(commit, Arc::clone(&defined));
+    }
+    Ok(defined)
+}
+
+fn plan(
+    shared: &Repositories,
+    repository: &Repository,
+    draft: (&RefName, &Arc<Defined>),
+    live: Option<(&RefName, &Arc<Defined>)>,
+) -> plan::Todo {
+    let namespace = repository.namespace().unwrap_or_default();
+    let flows = shared.flows.state();
+    let cluster = Cluster {
+        flows: flows
+            .iter()
+            .filter(|flow| {
+                flow.namespace().as_deref() == Some(&namespace) && flow.metadata.deletion_timestamp.is_none()
+            })
+            .map(|flow| (flow.name_any(), &**flow))
+            .collect::<BTreeMap<_, _>>(),
+        has_release: &|name| {
+            shared
+                .releases
+                .get(&ObjectRef::new(name).within(&namespace))
+                .is_some()
+        },
+    };
+    let live = match (&repository.spec.live, live) {
+        (None, _) => Live::Unmanaged,
+        (Some(_), None) => Live::Unknown,
+        (Some(_), Some((name, defined))) => Live::Read(Channel {
+            name: name.as_str(),
+            defined,
+        }),
+    };
+    plan::plan(
+        repository,
+        Channel {
+            name: draft.0.as_str(),
+            defined: draft.1,
+        },
+        live,
+        &cluster,
+    )
+}
