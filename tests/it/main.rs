@@ -1,4 +1,10 @@
 //! Integration tests, one module per subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test needs and does not get is its failure, in its helpers too"
+)]
 
 mod chart;
 mod controlplane;

@@ -210,11 +210,11 @@ fn free_port() -> u16 {
 }
 
 fn write_users(dir: &Path, port: u16) {
-    let tokens: String = USERS
+    let tokens: Vec<_> = USERS
         .iter()
         .map(|(context, user, groups)| format!("{context},{user},{context}-uid,\"{groups}\"\n"))
         .collect();
-    std::fs::write(dir.join("tokens.csv"), tokens).unwrap();
+    std::fs::write(dir.join("tokens.csv"), tokens.concat()).unwrap();
     let kubeconfig = |current: &str| {
         serde_json::json!({
             "apiVersion": "v1",
