@@ -261,6 +261,22 @@ fn who_requested_a_run_is_who_created_it() {
             ),
         );
     }
+    // the operator starts none yet, so here it gets the right first
+    let account = "--serviceaccount=signoff-system:signoff-controller";
+    let bind = [
+        "create",
+        "rolebinding",
+        "operator",
+        "--clusterrole=signoff-editor",
+        account,
+    ];
+    space.user("admin").run(&bind).expect_ok();
+    space.plane.wait("the operator's right to start runs", || {
+        space
+            .user("operator")
+            .run(&["auth", "can-i", "create", "runs.signoff.dev"])
+            .ok
+    });
     let triggered = space
         .user("operator")
         .create(&run(&json!({"requestedBy": "alice"})));

@@ -57,6 +57,28 @@ fn people_have_the_rights_of_their_role_and_no_more() {
 }
 
 #[test]
+fn the_operator_neither_lists_secrets_nor_deletes_evidence_nor_approves() {
+    let Some(space) = Space::new("operators-rights") else {
+        return;
+    };
+    let can = |verb: &str, what: &str| space.user("operator").run(&["auth", "can-i", verb, what]).ok;
+    assert!(can("get", "secrets"));
+    for (verb, what) in [
+        ("list", "secrets"),
+        ("watch", "secrets"),
+        ("create", "secrets"),
+        ("delete", "approvals.signoff.dev"),
+        ("delete", "decisions.signoff.dev"),
+        ("patch", "decisions.signoff.dev"),
+        ("approve", "approvals.signoff.dev"),
+        ("impersonate", "users"),
+        ("create", "pods"),
+    ] {
+        assert!(!can(verb, what), "{verb} {what}");
+    }
+}
+
+#[test]
 fn the_administrator_of_a_namespace_cannot_make_an_approver() {
     let Some(space) = Space::new("escalation") else {
         return;

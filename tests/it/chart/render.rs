@@ -183,7 +183,7 @@ fn watching_some_namespaces_takes_no_right_in_the_cluster() {
         .of("Role")
         .map(|role| role["metadata"]["namespace"].as_str().unwrap())
         .collect();
-    assert_eq!(namespaces, ["team-a", "team-b"]);
+    assert_eq!(namespaces, ["signoff-system", "team-a", "team-b"]);
     let args = rendered.deployment()["spec"]["template"]["spec"]["containers"][0]["args"].to_string();
     assert_says(&args, r#""--namespace=team-a","--namespace=team-b""#);
     for kind in [
