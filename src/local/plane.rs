@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use tokio::net::TcpListener;
@@ -15,7 +15,7 @@ use super::handlers::{self, Caller};
 use super::openapi::Documents;
 use super::rbac::{Attributes, Authorizer, Verdict};
 use super::registry::{Registry, ResourceKind};
-use super::shim::schema::Schema;
+use super::schema::Schema;
 use super::store::{OpenError, Store};
 use super::tls::Tls;
 use super::users::User;
@@ -55,7 +55,7 @@ pub(super) struct Plane {
     pub(super) registry: Arc<Registry>,
     pub(super) accounts: Accounts,
     pub(super) stop: CancellationToken,
-    pub(super) documents: Documents,
+    documents: OnceLock<Documents>,
     schemas: HashMap<String, Schema>,
     authorizer: Mutex<Option<(u64, Arc<Authorizer>)>>,
 }
@@ -68,11 +68,16 @@ const RBAC: [&str; 4] = [
     "clusterrolebindings.rbac.authorization.k8s.io",
 ];
 
-static NO_SCHEMA: std::sync::LazyLock<Schema> = std::sync::LazyLock::new(|| Schema::for_core(""));
-
 impl Plane {
+    /// The schema of a kind; every kind that is served has one.
     pub(super) fn schema(&self, kind: &ResourceKind) -> &Schema {
-        self.schemas.get(&kind.qualified()).unwrap_or(&NO_SCHEMA)
+        static UNCHECKED: LazyLock<Schema> = LazyLock::new(Schema::unchecked);
+        self.schemas.get(&kind.qualified()).unwrap_or(&UNCHECKED)
+    }
+
+    /// The `OpenAPI` documents, rendered when they are first asked for.
+    pub(super) fn documents(&self) -> &Documents {
+        self.documents.get_or_init(|| Documents::new(&self.registry))
     }
 
     /// Whether RBAC allows it.
@@ -147,17 +152,10 @@ impl ControlPlane {
         })?;
         let schemas = registry
             .iter()
-            .map(|kind| {
-                let schema = kind
-                    .crd
-                    .as_ref()
-                    .map_or_else(|| Schema::for_core(&kind.kind), |crd| Schema::from_crd(crd));
-                (kind.qualified(), schema)
-            })
+            .map(|kind| (kind.qualified(), Schema::of(kind)))
             .collect();
-        let documents = Documents::new(&registry);
         let plane = Arc::new(Plane {
-            documents,
+            documents: OnceLock::new(),
             store: Arc::new(store),
             registry,
             accounts,

@@ -2,34 +2,6 @@
 
 use serde_json::Value;
 
-pub mod schema {
-    use super::Value;
-    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-    #[derive(Debug)]
-    pub struct Schema;
-    #[derive(Debug)]
-    pub struct FieldError {
-        pub type_: String,
-        pub field: String,
-        pub message: String,
-    }
-    impl Schema {
-        pub fn from_crd(_crd: &CustomResourceDefinition) -> Self {
-            Self
-        }
-        pub fn for_core(_kind: &str) -> Self {
-            Self
-        }
-        pub fn prune(&self, _object: &mut Value) -> Vec<String> {
-            Vec::new()
-        }
-        pub fn default(&self, _object: &mut Value) {}
-        pub fn validate(&self, _object: &Value, _old: Option<&Value>) -> Vec<FieldError> {
-            Vec::new()
-        }
-    }
-}
-
 pub mod patch {
     use super::Value;
     #[derive(Debug)]
@@ -61,7 +33,7 @@ pub mod patch {
 
 pub mod managed_fields {
     use super::Value;
-    use super::schema::Schema;
+    use crate::local::schema::Schema;
     #[derive(Debug)]
     #[expect(dead_code, reason = "stand-in")]
     pub struct ApplyContext<'a> {

@@ -47,9 +47,9 @@ pub fn answer(plane: &Plane, parts: &[String], headers: &HeaderMap) -> Result<Re
         ["api", version] => discovery::resources(registry, "", version),
         ["apis", group] => discovery::one_group(registry, group),
         ["apis", group, version] => discovery::resources(registry, group, version),
-        ["openapi", "v3"] => Some(plane.documents.root().clone()),
+        ["openapi", "v3"] => Some(plane.documents().root().clone()),
         ["openapi", "v3", path @ ..] => {
-            let document = plane.documents.document(&path.join("/")).map(str::to_owned);
+            let document = plane.documents().document(&path.join("/")).map(str::to_owned);
             return document
                 .map(|json| body::rendered(StatusCode::OK, json))
                 .ok_or_else(ApiError::no_such_resource);

@@ -129,7 +129,7 @@ pub fn validate(
 ) -> Result<(), ApiError> {
     let mut causes = meta::validate(object, old);
     for error in plane.schema(kind).validate(object, old) {
-        causes.push(cause(&error.type_, error.field, error.message));
+        causes.push(cause(&error.reason, error.field, error.message));
     }
     if causes.is_empty() {
         return Ok(());

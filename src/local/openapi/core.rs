@@ -76,3 +76,8 @@ pub fn schema(kind: &ResourceKind) -> Option<(&'static str, Value)> {
 pub fn definition(name: &str) -> Option<&'static Value> {
     ALL.1.get(name)
 }
+
+/// Every schema, by name.
+pub fn definitions() -> impl Iterator<Item = (&'static String, &'static Value)> {
+    ALL.1.iter()
+}

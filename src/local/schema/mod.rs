@@ -1,1 +1,145 @@
 //! Structural schemas: pruning, defaulting and validation, CEL rules included.
+
+mod convert;
+mod defaults;
+mod prune;
+mod wording;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::OnceLock;
+
+use jsonschema::{Draft, Validator};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube_cel::CompiledSchema;
+use serde_json::Value;
+
+use super::openapi::core;
+use super::registry::ResourceKind;
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// The reason of the cause, such as `FieldValueInvalid`.
+    pub reason: String,
+    /// Path of the field, such as `spec.steps[0].name`.
+    pub field: String,
+    /// What is wrong, in the words of Kubernetes.
+    pub message: String,
+}
+
+/// The schema of one kind.
+pub struct Schema {
+    /// The schema as in the definition, or of the core kind; none for kinds that are not checked.
+    schema: Option<Value>,
+    /// Definitions of core kinds are less strict than structural schemas: see [`prune`].
+    custom: bool,
+    rules: OnceLock<CompiledSchema>,
+    validator: OnceLock<Option<Validator>>,
+}
+
+impl std::fmt::Debug for Schema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Schema")
+            .field("custom", &self.custom)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Schema {
+    fn new(schema: Option<Value>, custom: bool) -> Self {
+        Self {
+            schema,
+            custom,
+            rules: OnceLock::new(),
+            validator: OnceLock::new(),
+        }
+    }
+
+    /// A schema that accepts anything.
+    pub fn unchecked() -> Self {
+        Self::new(None, false)
+    }
+
+    /// The schema of a resource.
+    pub fn of(kind: &ResourceKind) -> Self {
+        match &kind.crd {
+            Some(definition) => Self::from_crd(definition),
+            None => Self::new(core::schema(kind).map(|(_, schema)| schema), false),
+        }
+    }
+
+    /// The schema of a definition's stored version.
+    pub fn from_crd(definition: &CustomResourceDefinition) -> Self {
+        let version = definition.spec.versions.iter().find(|version| version.storage);
+        let schema = version
+            .and_then(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref())
+            .and_then(|schema| serde_json::to_value(schema).ok());
+        Self::new(schema, true)
+    }
+
+    /// Removes fields that the schema does not know, and says which.
+    pub fn prune(&self, object: &mut Value) -> Vec<String> {
+        let Some(schema) = &self.schema else {
+            return Vec::new();
+        };
+        prune::prune(schema, self.custom, object)
+    }
+
+    /// Fills in defaults.
+    pub fn default(&self, object: &mut Value) {
+        if let (Some(schema), true) = (&self.schema, self.custom) {
+            defaults::fill(schema, object);
+        }
+    }
+
+    /// What breaks the schema, or, where nothing does, its rules. `old` is the state before an update:
+    /// what was wrong already and did not change is let through, and rules may compare with it.
+    pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let Some(schema) = &self.schema else {
+            return Vec::new();
+        };
+        if let Some(validator) = self.validator(schema)
+            && !validator.is_valid(object)
+        {
+            let errors: Vec<_> = validator
+                .iter_errors(object)
+                .filter(|error| {
+                    let at = error.instance_path().as_str();
+                    old.is_none_or(|old| at.is_empty() || old.pointer(at) != object.pointer(at))
+                })
+                .map(|error| wording::field_error(&error))
+                .collect();
+            if !errors.is_empty() {
+                return errors;
+            }
+        }
+        if !self.custom {
+            return Vec::new();
+        }
+        let rules = self.rules.get_or_init(|| kube_cel::compile_schema(schema));
+        match kube_cel::validate_compiled(rules, object, old) {
+            Ok(()) => Vec::new(),
+            Err(errors) => errors
+                .into_vec()
+                .iter()
+                .map(|error| wording::rule_error(error, object))
+                .collect(),
+        }
+    }
+
+    fn validator(&self, schema: &Value) -> Option<&Validator> {
+        let build = || {
+            let whole = convert::json_schema(schema, !self.custom);
+            let built = jsonschema::options()
+                .with_draft(Draft::Draft4)
+                .should_validate_formats(true)
+                .build(&whole);
+            built
+                .inspect_err(|error| tracing::error!(%error, "a schema cannot be used for validation"))
+                .ok()
+        };
+        self.validator.get_or_init(build).as_ref()
+    }
+}
