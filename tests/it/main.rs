@@ -12,3 +12,4 @@ mod local_objects;
 mod local_server;
 mod local_support;
 mod local_watch;
+mod repository;

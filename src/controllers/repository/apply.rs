@@ -3,9 +3,12 @@
 use std::{collections::HashSet, sync::Arc};
 
 use kube::{
-    Resource as _, ResourceExt as _,
+    Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions},
+    core::Status,
 };
+
+use serde_json::json;
 
 use super::{
     RepositoryError,
@@ -13,8 +16,11 @@ use super::{
     plan::{Action, Cut, Todo, is_of},
 };
 use crate::{
-    api::{Flow, Release, ReleaseSpec, names},
-    controllers::{context::Context, status::is_missing},
+    api::{Flow, Release, ReleaseSpec, flow::FlowSpec, names},
+    controllers::{
+        context::Context,
+        status::{is_missing, is_stale},
+    },
     git::Problem,
 };
 
@@ -46,9 +52,7 @@ pub(super) async fn apply(context: &Context, namespace: &str, todo: Todo, read: 
         match perform(context, namespace, action).await {
             Ok(()) if deletes => applied.deleted.push(name),
             Ok(()) => {}
-            Err(RepositoryError::Api(_, kube::Error::Api(status)))
-                if matches!(status.code, 400 | 403 | 422) =>
-            {
+            Err(RepositoryError::Api(_, kube::Error::Api(status))) if is_refusal(&status) => {
                 let place = read
                     .iter()
                     .find_map(|defined| defined.flows.get(&name))
@@ -67,6 +71,12 @@ pub(super) async fn apply(context: &Context, namespace: &str, todo: Todo, read: 
     applied
 }
 
+/// Whether the API server will say the same again, unless a user acts.
+fn is_refusal(status: &Status) -> bool {
+    let stale = is_stale(&kube::Error::Api(Box::new(status.clone())));
+    !stale && matches!(status.code, 400 | 403 | 422)
+}
+
 async fn perform(context: &Context, namespace: &str, action: Action) -> Result<(), RepositoryError> {
     let flows = context.namespaced::<Flow>(namespace);
     match action {
@@ -74,9 +84,8 @@ async fn perform(context: &Context, namespace: &str, action: Action) -> Result<(
             // what git says wins over what was edited by hand
             let params = PatchParams::apply(names::FIELD_MANAGER_REPOSITORY).force();
             let applied = flows.patch(&flow.name_any(), &params, &Patch::Apply(&flow)).await;
-            applied
-                .map(drop)
-                .map_err(|error| RepositoryError::Api("apply a flow", error))
+            let applied = applied.map_err(|error| RepositoryError::Api("apply a flow", error))?;
+            set_right(&flows, &flow, &applied).await
         }
         Action::Cut(cut) => cut_release(context, namespace, *cut).await,
         Action::Delete { name, uid } => {
@@ -93,6 +102,35 @@ async fn perform(context: &Context, namespace: &str, action: Action) -> Result<(
                 _ => Ok(()),
             }
         }
+    }
+}
+
+/// Applying leaves alone what others added, but a definition is what git says and nothing more.
+async fn set_right(flows: &Api<Flow>, wanted: &Flow, applied: &Flow) -> Result<(), RepositoryError> {
+    if applied.spec.definition == wanted.spec.definition {
+        return Ok(());
+    }
+    let spec = FlowSpec {
+        definition: wanted.spec.definition.clone(),
+        live: applied.spec.live.clone(),
+    };
+    let operations = serde_json::from_value(json!([
+        { "op": "test", "path": "/metadata/resourceVersion", "value": applied.resource_version() },
+        { "op": "replace", "path": "/spec", "value": spec },
+    ]));
+    let operations =
+        operations.map_err(|error| RepositoryError::Api("write a flow", kube::Error::SerdeError(error)))?;
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER_REPOSITORY.to_owned()),
+        ..PatchParams::default()
+    };
+    let written = flows
+        .patch(&wanted.name_any(), &params, &Patch::<()>::Json(operations))
+        .await;
+    match written {
+        // the watch brings the newer flow, and with it another look
+        Err(error) if !is_stale(&error) => Err(RepositoryError::Api("write a flow", error)),
+        _ => Ok(()),
     }
 }
 
