@@ -189,7 +189,7 @@ async fn a_missing_connection_secret_or_key_is_named() {
 
 #[tokio::test]
 async fn a_hung_server_ends_the_attempt_and_may_have_acted() {
-    let router = Router::new().fallback(any(|| std::future::pending::<StatusCode>()));
+    let router = Router::new().fallback(any(std::future::pending::<StatusCode>));
     let address = serve(router).await;
     let effect = HttpEffect {
         timeout: Duration::from_millis(50),

@@ -1,0 +1,289 @@
+//! One decision of a run and what follows from it.
+
+use std::{sync::Arc, time::Instant as Monotonic};
+
+use kube::ResourceExt as _;
+use tokio::time::Instant;
+
+use super::{Actor, Chore, Unconfirmed, Writing, begin_write, settle::is_past};
+use crate::{
+    api::{ApprovalPhase, Run, RunStatus, names, reason::{Classified as _, ErrorClass}, run::PinnedRelease},
+    controllers::{
+        error_chain,
+        releases::LoadedRelease,
+        run::{gather, perform, pin, transitions},
+    },
+    engine::{
+        advance::advance,
+        effect::{CloseApproval, Effect, HttpEffect},
+    },
+};
+
+impl Actor {
+    /// Decides on the acknowledged state and begins what follows.
+    pub(super) async fn decide(&mut self) {
+        let Some(run) = self.run.clone() else { return };
+        self.dirty = false;
+        self.awaits = None;
+        self.wake_at = None;
+        if run.metadata.deletion_timestamp.is_some() {
+            self.gone = true;
+            return;
+        }
+        if run.status.as_ref().is_some_and(|status| status.phase.is_finished()) {
+            self.finish(&run);
+            return;
+        }
+        if self.draining && self.outcomes.is_empty() {
+            return;
+        }
+        match pin::release(&self.deps, &run).await {
+            Ok(release) => self.advance(&run, &release),
+            Err(why) => self.hold(&run, &why),
+        }
+    }
+
+    fn advance(&mut self, run: &Arc<Run>, release: &LoadedRelease) {
+        let mut state = run.status.clone().unwrap_or_default();
+        state.release.get_or_insert_with(|| PinnedRelease {
+            name: release.facts.name.clone(),
+            digest: release.facts.digest.clone(),
+            commit: release.facts.commit.clone(),
+        });
+        self.newer.retain(|name, fact| {
+            gather::cached(&self.deps, run, name)
+                .is_none_or(|known| fact.status.phase.is_closed() && known.status.as_ref().map(|s| s.phase) != Some(fact.status.phase))
+        });
+        let in_flight = self.in_flight.keys().cloned().collect();
+        let mut facts =
+            gather::facts(&self.deps, run, release, &self.newer, self.outcomes.clone(), in_flight);
+        // while draining, outcomes are written down and nothing new begins
+        facts.run.suspend |= self.draining;
+        let now = self.deps.context.now();
+        let advanced = advance(&release.plan, &state, &facts, now);
+        self.wake_at = advanced.wake_at;
+        let calls = advanced.effects.iter().any(|effect| matches!(effect, Effect::Http(_)));
+        if !calls && !advanced.state.phase.is_finished() {
+            // what it went on to is not an effect, so there is nothing to measure
+            self.resumed = None;
+        }
+        let (at_once, acknowledged): (Vec<_>, Vec<_>) = advanced.effects.into_iter().partition(may_start_unwritten);
+        if !self.begin(run, advanced.state, acknowledged) {
+            // no state can make use of them
+            self.outcomes.clear();
+        }
+        self.perform(run, at_once);
+    }
+
+    /// Begins to write the next state if it is another one. What depends on the write follows it, or starts at once without one.
+    fn begin(&mut self, run: &Arc<Run>, mut next: RunStatus, then: Vec<Effect>) -> bool {
+        let current = run.status.as_ref();
+        next.revision = current.map_or(0, |status| status.revision);
+        next.callbacks = current.map(|status| status.callbacks.clone()).unwrap_or_default();
+        if current == Some(&next) {
+            self.perform(run, then);
+            return false;
+        }
+        next.revision += 1;
+        let result = begin_write(&self.deps, run, &next);
+        self.writing = Some(Writing { next, result, then, began: Instant::now() });
+        true
+    }
+
+    /// There is no release to go on with: says so, once.
+    fn hold(&mut self, run: &Arc<Run>, why: &pin::Unpinned) {
+        self.deps.metrics.reconcile_failed("Run", class_name(why.class()));
+        if why.class() == ErrorClass::Transient {
+            tracing::warn!(run = %self.key, error = %error_chain(why), "the run could not be pinned; trying again");
+            self.retry_later();
+            return;
+        }
+        self.awaits = Some(pin::awaited(run));
+        let held = pin::held(run, why, self.deps.context.now());
+        self.begin(run, held, Vec::new());
+    }
+
+    /// A state was acknowledged.
+    pub(super) fn acknowledged(&mut self, before: Option<&RunStatus>, run: Run, then: Vec<Effect>) {
+        self.failures = 0;
+        self.retry_at = None;
+        let asked_anew = self.run.as_deref().is_none_or(|known| known.spec != run.spec);
+        let run = self.know(run);
+        let Some(after) = &run.status else { return };
+        self.outcomes.retain(|outcome| !is_past(after, &outcome.key));
+        self.dirty |= asked_anew || !self.outcomes.is_empty() || after.phase.is_finished();
+        for told in transitions::between(before, after) {
+            let (context, run) = (Arc::clone(&self.deps.context), Arc::clone(&run));
+            self.deps.tasks.spawn(async move { context.event(&*run, told.type_, told.reason, &told.note).await });
+        }
+        if after.phase.is_finished() && !before.is_some_and(|status| status.phase.is_finished()) {
+            self.deps.metrics.run_finished(phase_name(after.phase));
+            self.observe_resumption();
+            tracing::info!(run = %self.key, phase = %after.phase, "the run has ended");
+        }
+        self.perform(&run, then);
+    }
+
+    /// Finds out what became of a write whose answer was lost or was a refusal.
+    pub(super) fn confirm(&mut self) {
+        let Some(Unconfirmed { before, next, then }) = self.unconfirmed.take() else { return };
+        let Some(run) = self.run.clone() else { return };
+        let applied = run.status.clone().is_some_and(|mut status| {
+            status.callbacks.clone_from(&next.callbacks);
+            status == next
+        });
+        if applied {
+            self.acknowledged(before.as_deref().and_then(|run| run.status.as_ref()), (*run).clone(), then);
+        }
+    }
+
+    /// Begins effects. One that is under way, or whose outcome is known but not yet written, is not begun again.
+    fn perform(&mut self, run: &Arc<Run>, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Http(http) => self.call(*http),
+                Effect::OpenApproval(wanted) => {
+                    if self.busy_approvals.insert(wanted.name.clone()) {
+                        let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
+                        self.chores.spawn(async move {
+                            let result = perform::open(&deps.context, &run, &wanted).await;
+                            Chore::Opened(wanted.name, result)
+                        });
+                    }
+                }
+                Effect::CloseApproval(wanted) => self.close(run, wanted),
+                Effect::Abort(key) => {
+                    if let Some(task) = self.in_flight.remove(&key) {
+                        task.abort();
+                    }
+                }
+            }
+        }
+    }
+
+    fn call(&mut self, effect: HttpEffect) {
+        let known = self.outcomes.iter().any(|outcome| outcome.key == effect.key);
+        if known || self.draining || self.in_flight.contains_key(&effect.key) {
+            return;
+        }
+        self.observe_resumption();
+        let key = effect.key.clone();
+        tracing::debug!(run = %self.key, step = %key.step, attempt = key.attempt, "a call begins");
+        let (deps, namespace) = (Arc::clone(&self.deps), self.key.namespace.clone());
+        let task = self.effects.spawn(async move {
+            let _permit = deps.effects.acquire().await;
+            let _in_flight = deps.metrics.effect_started();
+            let result = deps.executor.perform(&namespace, &effect).await;
+            (effect.key, deps.context.now(), result)
+        });
+        self.in_flight.insert(key, task);
+    }
+
+    fn close(&mut self, run: &Arc<Run>, wanted: CloseApproval) {
+        if self.busy_approvals.insert(wanted.name.clone()) {
+            let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
+            self.chores.spawn(async move {
+                let result = perform::close(&deps.context, &run, &wanted).await;
+                Chore::Closed(wanted.name, result)
+            });
+        }
+    }
+
+    /// The run has ended: stops what is under way, closes what is open, then marks it, so that a crash in between is made good.
+    fn finish(&mut self, run: &Arc<Run>) {
+        self.effects.abort_all();
+        self.in_flight.clear();
+        self.outcomes.clear();
+        if run.labels().get(names::FINISHED).is_some_and(|value| value == "true") {
+            self.done = true;
+            return;
+        }
+        let steps = run.status.iter().flat_map(|status| &status.steps);
+        let open: Vec<String> = steps
+            .filter_map(|step| step.approval.clone())
+            .filter(|name| !self.newer.get(name).is_some_and(|fact| fact.status.phase.is_closed()))
+            .filter(|name| gather::cached(&self.deps, run, name).is_some_and(|known| gather::is_open(&known)))
+            .collect();
+        for name in open {
+            let message = "the run has ended".to_owned();
+            self.close(run, CloseApproval { name, phase: ApprovalPhase::Cancelled, message });
+        }
+        if self.chores.is_empty() {
+            let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
+            self.chores.spawn(async move { Chore::Marked(perform::mark_finished(&deps.context, &run).await) });
+        }
+    }
+
+    pub(super) fn chore_done(&mut self, chore: Chore) {
+        let finished = self.phase.is_finished();
+        let failed = match chore {
+            Chore::Opened(name, result) => {
+                self.busy_approvals.remove(&name);
+                result.map(|fact| {
+                    // one that was answered before it was known here
+                    self.dirty |= fact.status.phase.is_closed();
+                    self.newer.insert(name, fact);
+                })
+            }
+            Chore::Closed(name, result) => {
+                self.busy_approvals.remove(&name);
+                result.map(|fact| {
+                    if let Some(fact) = fact {
+                        self.newer.insert(name, fact);
+                    }
+                })
+            }
+            Chore::Marked(result) => result.map(|marked| {
+                self.done = true;
+                if let Some(run) = marked {
+                    self.know(run);
+                }
+            }),
+        };
+        if let Err(error) = failed {
+            self.deps.metrics.reconcile_failed("Run", "Transient");
+            tracing::warn!(run = %self.key, error = %error_chain(&error), "something a run needs could not be done; trying again");
+            self.retry_later();
+        }
+        self.dirty |= finished && self.chores.is_empty();
+    }
+
+    fn observe_resumption(&mut self) {
+        if let Some((after, since)) = self.resumed.take() {
+            self.deps.metrics.resumed(after, Monotonic::now().duration_since(since.into_std()));
+        }
+    }
+}
+
+/// What may be repeated need not wait for the write. Approvals wait, so that a state that was refused leaves none behind.
+fn may_start_unwritten(effect: &Effect) -> bool {
+    match effect {
+        Effect::Http(http) => !http.fenced,
+        Effect::Abort(_) => true,
+        Effect::OpenApproval(_) | Effect::CloseApproval(_) => false,
+    }
+}
+
+fn class_name(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::Transient => "Transient",
+        ErrorClass::Waiting => "Waiting",
+        ErrorClass::Invalid => "Invalid",
+    }
+}
+
+/// The phase as a metric's label.
+pub(in crate::controllers::run) fn phase_name(phase: crate::api::RunPhase) -> &'static str {
+    use crate::api::RunPhase as P;
+    match phase {
+        P::Pending => "Pending",
+        P::Queued => "Queued",
+        P::Running => "Running",
+        P::Waiting => "Waiting",
+        P::Succeeded => "Succeeded",
+        P::Failed => "Failed",
+        P::Rejected => "Rejected",
+        P::TimedOut => "TimedOut",
+        P::Cancelled => "Cancelled",
+    }
+}

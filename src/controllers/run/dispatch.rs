@@ -1,0 +1,315 @@
+//! All runs that have not ended: a slim entry for each that rests, a task for each that moves.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry as MapEntry},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{FutureExt as _, StreamExt as _};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use tokio::{
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::{
+    sync::CancellationToken,
+    time::{DelayQueue, delay_queue},
+};
+
+use super::{
+    Deps,
+    actor::{Actor, Mail, Rest, phase_name, version_of},
+    key::RunKey,
+};
+use crate::{
+    api::{Run, RunPhase},
+    engine::facts::ApprovalFact,
+};
+
+/// Longest time that effects under way may take to end after a shutdown was asked for.
+const DRAIN: Duration = Duration::from_secs(15);
+/// Longest single wait of a timer; a later time is waited for in parts.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3_600);
+/// Pause before a run whose task broke is looked at again.
+const AFTER_PANIC: Duration = Duration::from_secs(5);
+
+/// What the dispatcher is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// The watch begins to list all runs anew.
+    Relisting,
+    /// The watch has listed all runs.
+    Relisted,
+    /// The watch shows a run.
+    Seen(Box<Run>),
+    /// The watch shows a run no more: it is gone, or it is marked as finished.
+    Unseen(Box<Run>),
+    /// A flow, or a release of it, has changed.
+    FlowChanged(RunKey),
+    /// An Approval of a run has changed.
+    ApprovalChanged(RunKey),
+    /// An Approval of a run was judged in this process.
+    Judged(RunKey, String, Box<ApprovalFact>, Option<Instant>),
+    /// A run rests.
+    Rested(RunKey, Box<Rest>),
+    /// The task of a run broke.
+    Broken(RunKey, String),
+}
+
+struct Entry {
+    uid: String,
+    version: u64,
+    phase: RunPhase,
+    /// Reaches the run's task while it moves.
+    mailbox: Option<UnboundedSender<Mail>>,
+    timer: Option<delay_queue::Key>,
+    wake_at: Option<Timestamp>,
+    awaits: Option<RunKey>,
+    /// How many changes of flows had been told of when its task started.
+    started_at: u64,
+}
+
+pub(super) struct Dispatcher {
+    deps: Arc<Deps>,
+    messages: UnboundedReceiver<Message>,
+    /// Given to the tasks, so that they can report.
+    report: UnboundedSender<Message>,
+    entries: HashMap<RunKey, Entry>,
+    /// Runs without a release, by the flow they wait for.
+    awaiting: HashMap<RunKey, HashSet<RunKey>>,
+    /// The last change told of each flow, counted over all flows.
+    changed: HashMap<RunKey, u64>,
+    changes: u64,
+    /// Runs not yet seen since the watch began to list anew.
+    unseen: Option<HashSet<RunKey>>,
+    timers: DelayQueue<RunKey>,
+    moving: JoinSet<()>,
+    draining: bool,
+}
+
+impl Dispatcher {
+    pub(super) fn new(deps: Arc<Deps>, report: UnboundedSender<Message>, messages: UnboundedReceiver<Message>) -> Self {
+        Self {
+            deps,
+            messages,
+            report,
+            entries: HashMap::new(),
+            awaiting: HashMap::new(),
+            changed: HashMap::new(),
+            changes: 0,
+            unseen: None,
+            timers: DelayQueue::new(),
+            moving: JoinSet::new(),
+            draining: false,
+        }
+    }
+
+    /// Drives all runs until `shutdown`, then lets what is under way end.
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(message) = self.messages.recv() => self.handle(message),
+                Some(expired) = self.timers.next() => self.expired(expired.into_inner()),
+                Some(_) = self.moving.join_next() => {}
+            }
+        }
+        self.drain().await;
+    }
+
+    async fn drain(&mut self) {
+        self.draining = true;
+        for entry in self.entries.values() {
+            if let Some(mailbox) = &entry.mailbox {
+                // a task that is ending needs no telling
+                let _ = mailbox.send(Mail::Drain);
+            }
+        }
+        let ended = async { while self.moving.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, ended).await.is_err() {
+            tracing::warn!("effects were still under way at the end of the drain time");
+        }
+        self.moving.shutdown().await;
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Relisting => self.unseen = Some(self.entries.keys().cloned().collect()),
+            Message::Relisted => {
+                for key in self.unseen.take().unwrap_or_default() {
+                    self.remove(&key);
+                }
+            }
+            Message::Seen(run) => self.seen(*run),
+            Message::Unseen(run) => {
+                let key = RunKey::of(&*run);
+                if self.entries.get(&key).is_some_and(|entry| Some(&entry.uid) == run.metadata.uid.as_ref()) {
+                    self.remove(&key);
+                }
+            }
+            Message::FlowChanged(flow) => {
+                self.changes += 1;
+                self.changed.insert(flow.clone(), self.changes);
+                for key in self.awaiting.get(&flow).cloned().unwrap_or_default() {
+                    self.tell(&key, Mail::Wake(None));
+                }
+            }
+            Message::ApprovalChanged(key) => self.tell(&key, Mail::Wake(None)),
+            Message::Judged(key, name, fact, since) => self.tell(&key, Mail::Judged(name, fact, since)),
+            Message::Rested(key, rest) => self.rested(&key, *rest),
+            Message::Broken(key, uid) => {
+                if let Some(entry) = self.entries.get_mut(&key)
+                    && entry.uid == uid
+                {
+                    entry.mailbox = None;
+                    entry.timer = Some(self.timers.insert(key, AFTER_PANIC));
+                }
+            }
+        }
+        self.deps.metrics.queue_depth("Run", self.moving.len());
+    }
+
+    fn seen(&mut self, run: Run) {
+        let key = RunKey::of(&run);
+        if let Some(unseen) = &mut self.unseen {
+            unseen.remove(&key);
+        }
+        let uid = run.uid().unwrap_or_default();
+        if self.entries.get(&key).is_some_and(|entry| entry.uid != uid) {
+            self.remove(&key);
+        }
+        match self.entries.entry(key.clone()) {
+            MapEntry::Vacant(vacant) => {
+                let phase = run.status.as_ref().map(|status| status.phase).unwrap_or_default();
+                vacant.insert(Entry {
+                    uid,
+                    version: 0,
+                    phase,
+                    mailbox: None,
+                    timer: None,
+                    wake_at: None,
+                    awaits: None,
+                    started_at: 0,
+                });
+                self.deps.metrics.run_phase(None, Some(phase_name(phase)));
+            }
+            // the echo of our own write
+            MapEntry::Occupied(entry) if entry.get().version >= version_of(&run) => return,
+            MapEntry::Occupied(_) => {}
+        }
+        self.tell(&key, Mail::Changed(Box::new(run)));
+    }
+
+    fn remove(&mut self, key: &RunKey) {
+        let Some(entry) = self.entries.remove(key) else { return };
+        self.deps.metrics.run_phase(Some(phase_name(entry.phase)), None);
+        self.forget_waits(key, entry.timer, entry.awaits.as_ref());
+        if let Some(mailbox) = entry.mailbox {
+            let _ = mailbox.send(Mail::Gone);
+        }
+    }
+
+    fn forget_waits(&mut self, key: &RunKey, timer: Option<delay_queue::Key>, awaits: Option<&RunKey>) {
+        if let Some(timer) = timer {
+            self.timers.try_remove(&timer);
+        }
+        if let Some(flow) = awaits
+            && let Some(runs) = self.awaiting.get_mut(flow)
+        {
+            runs.remove(key);
+            if runs.is_empty() {
+                self.awaiting.remove(flow);
+            }
+        }
+    }
+
+    /// Tells a run, starting its task if it rests.
+    fn tell(&mut self, key: &RunKey, mail: Mail) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        match &entry.mailbox {
+            // kept for the task that follows if this one is ending
+            Some(mailbox) => {
+                let _ = mailbox.send(mail);
+            }
+            None => self.start(key, VecDeque::from([mail])),
+        }
+    }
+
+    fn start(&mut self, key: &RunKey, first: VecDeque<Mail>) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let (sender, mailbox) = mpsc::unbounded_channel();
+        entry.mailbox = Some(sender);
+        entry.started_at = self.changes;
+        let (timer, awaits) = (entry.timer.take(), entry.awaits.take());
+        let (uid, version) = (entry.uid.clone(), entry.version);
+        self.forget_waits(key, timer, awaits.as_ref());
+        let actor = Actor::new(Arc::clone(&self.deps), key.clone(), uid.clone(), version, mailbox);
+        let (report, key) = (self.report.clone(), key.clone());
+        self.moving.spawn(async move {
+            let message = match AssertUnwindSafe(actor.run(first)).catch_unwind().await {
+                Ok(rest) => Message::Rested(key, Box::new(rest)),
+                Err(_) => Message::Broken(key, uid),
+            };
+            // nobody listens at the end of the process
+            let _ = report.send(message);
+        });
+    }
+
+    fn rested(&mut self, key: &RunKey, mut rest: Rest) {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.uid == rest.uid) else { return };
+        self.deps.metrics.run_phase(Some(phase_name(entry.phase)), Some(phase_name(rest.phase)));
+        entry.mailbox = None;
+        entry.version = rest.version;
+        entry.phase = rest.phase;
+        entry.wake_at = None;
+        if rest.done {
+            return;
+        }
+        // what came while it was ending
+        let mut late = VecDeque::new();
+        while let Ok(mail) = rest.mailbox.try_recv() {
+            late.push_back(mail);
+        }
+        let changed = rest.awaits.as_ref().and_then(|flow| self.changed.get(flow));
+        if changed.is_some_and(|change| *change > entry.started_at) {
+            late.push_back(Mail::Wake(None));
+        }
+        if !late.is_empty() {
+            self.start(key, late);
+            return;
+        }
+        if let Some(wake_at) = rest.wake_at {
+            entry.wake_at = Some(wake_at);
+            entry.timer = Some(self.timers.insert(key.clone(), left(wake_at, self.deps.context.now())));
+        }
+        if let Some(flow) = rest.awaits {
+            self.awaiting.entry(flow.clone()).or_default().insert(key.clone());
+            entry.awaits = Some(flow);
+        }
+    }
+
+    fn expired(&mut self, key: RunKey) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        entry.timer = None;
+        let now = self.deps.context.now();
+        match entry.wake_at {
+            Some(wake_at) if wake_at > now => {
+                entry.timer = Some(self.timers.insert(key, left(wake_at, now)));
+            }
+            _ => self.tell(&key, Mail::Wake(None)),
+        }
+    }
+}
+
+/// How long until then, rounded up to the timer's whole milliseconds.
+fn left(wake_at: Timestamp, now: Timestamp) -> Duration {
+    if wake_at <= now {
+        return Duration::ZERO;
+    }
+    wake_at.duration_since(now).unsigned_abs().min(LONGEST_WAIT)
+}

@@ -1,0 +1,169 @@
+//! The Run controller: pin, decide (engine), write, perform.
+//!
+//! A run that waits is an entry of a few dozen bytes; the whole run is read when it has to move. A run that moves is a task of its
+//! own ([`actor`]). There is no finalizer on a run: its work ends with the task, and its Approvals go with it by their owner
+//! reference, so a run costs no more writes than its progress.
+
+mod actor;
+mod dispatch;
+mod gather;
+mod key;
+mod perform;
+mod pin;
+mod transitions;
+mod write;
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use kube::{
+    ResourceExt as _,
+    runtime::{WatchStreamExt as _, reflector::Store, watcher},
+};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{
+    dispatch::{Dispatcher, Message},
+    key::RunKey,
+};
+use super::{context::Context, error_chain, releases::Releases};
+use crate::{
+    api::{Approval, Flow, Release, Run, names},
+    engine::callback_token::CallbackMinter,
+    steps::http::HttpExecutor,
+    telemetry::metrics::Metrics,
+};
+
+/// How many status writes of runs are under way at the same time.
+const WRITES: usize = 64;
+
+/// What runs need to go on.
+#[derive(Debug)]
+pub struct Deps {
+    /// Client, clock, events.
+    pub context: Arc<Context>,
+    /// Releases they are pinned to.
+    pub releases: Arc<Releases>,
+    /// Flows as the watch shows them, for their live and draft releases.
+    pub flows: Store<Flow>,
+    /// Approvals as the watch shows them.
+    pub approvals: Store<Approval>,
+    /// Performs HTTP steps.
+    pub executor: HttpExecutor,
+    /// Makes callback addresses.
+    pub callbacks: CallbackMinter,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Bounds the effects performed at the same time.
+    pub effects: Semaphore,
+    /// Bounds the writes under way at the same time.
+    pub writes: Semaphore,
+    /// What goes on beside the runs and is waited for at the end, such as Events.
+    pub tasks: TaskTracker,
+}
+
+impl Deps {
+    /// As many writes at a time as is good for the API server.
+    pub fn writes() -> Semaphore {
+        Semaphore::new(WRITES)
+    }
+}
+
+/// Tells runs that something they may be waiting for has changed. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RunWaker(mpsc::UnboundedSender<Message>);
+
+/// Where a [`RunWaker`]'s calls arrive.
+#[derive(Debug)]
+pub struct RunCalls(mpsc::UnboundedSender<Message>, mpsc::UnboundedReceiver<Message>);
+
+/// A waker and where its calls arrive.
+pub fn waker() -> (RunWaker, RunCalls) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (RunWaker(sender.clone()), RunCalls(sender, receiver))
+}
+
+impl RunWaker {
+    /// An Approval has changed as the watch shows it.
+    pub fn approval_changed(&self, approval: &Approval) {
+        if let Some(run) = run_of(approval) {
+            self.send(Message::ApprovalChanged(run));
+        }
+    }
+
+    /// An Approval was judged, and the API server has acknowledged it. `since` is when the deciding Decision was seen.
+    pub fn judged(&self, approval: &Approval, since: Option<Instant>) {
+        if let Some(run) = run_of(approval) {
+            let fact = Box::new(gather::approval_fact(approval));
+            self.send(Message::Judged(run, approval.name_any(), fact, since));
+        }
+    }
+
+    /// A flow has changed as the watch shows it.
+    pub fn flow_changed(&self, flow: &Flow) {
+        self.send(Message::FlowChanged(RunKey::of(flow)));
+    }
+
+    fn send(&self, message: Message) {
+        // nobody listens at the end of the process
+        let _ = self.0.send(message);
+    }
+}
+
+fn run_of(approval: &Approval) -> Option<RunKey> {
+    Some(RunKey::new(approval.namespace()?, approval.spec.subject.run.clone()?))
+}
+
+/// Drives all runs until `shutdown`. The stores must be filled before.
+pub async fn run(deps: Arc<Deps>, calls: RunCalls, shutdown: CancellationToken) {
+    let RunCalls(sender, receiver) = calls;
+    let dispatcher = Dispatcher::new(Arc::clone(&deps), sender.clone(), receiver);
+    let watches = shutdown.child_token();
+    let _stop_watches = watches.clone().drop_guard();
+    tokio::spawn(watches.clone().run_until_cancelled_owned(watch_runs(Arc::clone(&deps), sender.clone())));
+    tokio::spawn(watches.run_until_cancelled_owned(watch_releases(deps, sender)));
+    dispatcher.run(shutdown).await;
+}
+
+async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
+    let unfinished = watcher::Config::default().labels(&format!("{}!=true", names::FINISHED));
+    let mut events = watcher(deps.context.all::<Run>(), unfinished).default_backoff().boxed();
+    while let Some(event) = events.next().await {
+        let message = match event {
+            Ok(watcher::Event::Init) => Message::Relisting,
+            Ok(watcher::Event::InitDone) => Message::Relisted,
+            Ok(watcher::Event::InitApply(run) | watcher::Event::Apply(run)) => Message::Seen(Box::new(slim(run))),
+            Ok(watcher::Event::Delete(run)) => Message::Unseen(Box::new(run)),
+            Err(error) => {
+                tracing::warn!(error = %error_chain(&error), "the watch of runs broke; it starts again");
+                continue;
+            }
+        };
+        if to.send(message).is_err() {
+            return;
+        }
+    }
+}
+
+fn slim(mut run: Run) -> Run {
+    run.metadata.managed_fields = None;
+    run
+}
+
+/// A release that becomes ready lets the runs go on that wait for it.
+async fn watch_releases(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
+    let releases = watcher(deps.context.all::<Release>(), watcher::Config::default());
+    let mut touched = releases.default_backoff().touched_objects().boxed();
+    while let Some(event) = touched.next().await {
+        if let Ok(release) = event {
+            let flow = RunKey::new(release.namespace().unwrap_or_default(), release.spec.flow.clone());
+            if to.send(Message::FlowChanged(flow)).is_err() {
+                return;
+            }
+        }
+    }
+}

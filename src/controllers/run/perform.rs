@@ -1,0 +1,135 @@
+//! Carries out what was decided, beside HTTP calls: opening and closing Approvals, and marking a run as finished.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
+use kube::{
+    Resource as _, ResourceExt as _,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+use super::gather::{approval_fact, belongs_to};
+use crate::{
+    api::{
+        Approval, Run,
+        condition::{self, Truth},
+        names,
+    },
+    controllers::{
+        context::Context,
+        status::{is_missing, is_stale, patch_status},
+    },
+    engine::{
+        effect::{CloseApproval, OpenApproval},
+        facts::ApprovalFact,
+    },
+};
+
+/// Condition of an Approval that is closed.
+const DECIDED: &str = "Decided";
+
+/// An Approval could not be opened or closed, or the run not be marked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ChoreError {
+    /// The API server refused or did not answer.
+    #[error("cannot {0}")]
+    Api(String, #[source] kube::Error),
+    /// The name is taken by an Approval that is not this run's.
+    #[error("the name of the approval {0:?} is taken by one that does not belong to this run")]
+    Taken(String),
+}
+
+/// Creates an Approval, or finds the one that an earlier attempt created.
+pub(super) async fn open(context: &Context, run: &Run, wanted: &OpenApproval) -> Result<ApprovalFact, ChoreError> {
+    let api = context.namespaced::<Approval>(&run.namespace().unwrap_or_default());
+    let mut approval = Approval::new(&wanted.name, wanted.spec.clone());
+    approval.metadata = ObjectMeta {
+        labels: Some(labels(run, wanted)),
+        owner_references: Some(owner(run)),
+        ..approval.metadata
+    };
+    let params = PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let what = || format!("open the approval {:?}", wanted.name);
+    match api.create(&params, &approval).await {
+        Ok(created) => Ok(approval_fact(&created)),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            let existing = api.get(&wanted.name).await.map_err(|error| ChoreError::Api(what(), error))?;
+            if belongs_to(&existing, run) {
+                Ok(approval_fact(&existing))
+            } else {
+                Err(ChoreError::Taken(wanted.name.clone()))
+            }
+        }
+        Err(error) => Err(ChoreError::Api(what(), error)),
+    }
+}
+
+fn labels(run: &Run, wanted: &OpenApproval) -> BTreeMap<String, String> {
+    let release = run.status.as_ref().and_then(|status| status.release.as_ref()).map(|release| release.name.clone());
+    [
+        (names::MANAGED_BY, Some(names::MANAGED_BY_VALUE.to_owned())),
+        (names::FLOW, Some(run.spec.flow.clone())),
+        (names::RELEASE, release),
+        (names::RUN, Some(run.name_any())),
+        (names::STEP, wanted.spec.subject.step.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(label, value)| Some((label.to_owned(), value?)))
+    .collect()
+}
+
+fn owner(run: &Run) -> Vec<OwnerReference> {
+    run.controller_owner_ref(&()).into_iter().collect()
+}
+
+/// Closes an Approval of this run that is still pending.
+pub(super) async fn close(
+    context: &Context,
+    run: &Run,
+    wanted: &CloseApproval,
+) -> Result<Option<ApprovalFact>, ChoreError> {
+    let api = context.namespaced::<Approval>(&run.namespace().unwrap_or_default());
+    let failed = |error| ChoreError::Api(format!("close the approval {:?}", wanted.name), error);
+    loop {
+        let Some(approval) = api.get_opt(&wanted.name).await.map_err(failed)? else { return Ok(None) };
+        let mut status = approval.status.clone().unwrap_or_default();
+        if status.phase.is_closed() || !belongs_to(&approval, run) {
+            return Ok(Some(approval_fact(&approval)));
+        }
+        let now = context.now();
+        status.phase = wanted.phase;
+        status.needs = None;
+        status.decided_at = Some(MicroTime(now));
+        status.message = Some(wanted.message.clone());
+        let (reason, generation) = (wanted.phase.to_string(), approval.metadata.generation);
+        condition::set(&mut status.conditions, DECIDED, Truth::True, &reason, &wanted.message, generation, now);
+        match patch_status(context, &approval, &status).await {
+            Ok(closed) => return Ok(Some(approval_fact(&closed))),
+            Err(error) if is_missing(&error) => return Ok(None),
+            // somebody wrote at the same time, perhaps the answer: look again
+            Err(error) if is_stale(&error) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+/// Marks a finished run, so that watches of running work leave it out. The labels that say where it belongs come in the same write.
+pub(super) async fn mark_finished(context: &Context, run: &Run) -> Result<Option<Run>, ChoreError> {
+    let release = run.status.as_ref().and_then(|status| status.release.as_ref()).map(|release| release.name.clone());
+    let labels = json!({
+        names::FINISHED: "true",
+        names::MANAGED_BY: names::MANAGED_BY_VALUE,
+        names::FLOW: run.spec.flow,
+        names::RELEASE: release,
+    });
+    let patch = json!({"metadata": {"uid": run.metadata.uid, "labels": labels}});
+    let api = context.namespaced::<Run>(&run.namespace().unwrap_or_default());
+    let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch(&run.name_any(), &params, &Patch::Merge(&patch)).await {
+        Ok(marked) => Ok(Some(marked)),
+        // gone, or another one of the same name
+        Err(error) if is_missing(&error) || is_stale(&error) => Ok(None),
+        Err(error) => Err(ChoreError::Api("mark the run as finished".into(), error)),
+    }
+}

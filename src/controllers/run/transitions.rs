@@ -1,0 +1,118 @@
+//! What people are told about a run: the transitions between two acknowledged states.
+
+use kube::runtime::events::EventType;
+
+use crate::api::{
+    RunPhase, RunStatus,
+    run::{StepOutcome, StepPhase, StepStatus},
+};
+
+/// One thing to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Transition {
+    pub type_: EventType,
+    pub reason: &'static str,
+    pub note: String,
+}
+
+fn normal(reason: &'static str, note: String) -> Transition {
+    Transition { type_: EventType::Normal, reason, note }
+}
+
+fn warning(reason: &'static str, note: String) -> Transition {
+    Transition { type_: EventType::Warning, reason, note }
+}
+
+/// What happened between two states. A run that ends in its first write is told of once.
+pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Transition> {
+    let mut told = Vec::new();
+    let was_finished = before.is_some_and(|status| status.phase.is_finished());
+    let finished = after.phase.is_finished() && !was_finished;
+    if let Some(release) = &after.release
+        && before.and_then(|status| status.release.as_ref()).is_none()
+        && !finished
+    {
+        told.push(normal("Pinned", format!("runs on the release {} ({})", release.name, release.digest)));
+    }
+    for step in &after.steps {
+        let earlier = before.and_then(|status| {
+            status.steps.iter().find(|known| known.name == step.name && known.iteration == step.iteration)
+        });
+        told.extend(of_step(earlier, step));
+    }
+    if finished {
+        told.push(end(after));
+    }
+    told
+}
+
+fn of_step(before: Option<&StepStatus>, after: &StepStatus) -> Option<Transition> {
+    let approval = after.approval.as_ref()?;
+    let name = &after.name;
+    if after.phase == StepPhase::Waiting && before.is_none_or(|step| step.approval.as_ref() != Some(approval)) {
+        return Some(normal("WaitingForApproval", format!("the step {name} waits for the approval {approval}")));
+    }
+    if before.is_some_and(|step| step.outcome == after.outcome) {
+        return None;
+    }
+    let people = after.decision.as_ref().map(|decision| decision.by.join(", ")).filter(|by| !by.is_empty());
+    let by = people.map(|people| format!(" by {people}")).unwrap_or_default();
+    match after.outcome? {
+        StepOutcome::Approved => Some(normal("Approved", format!("the step {name} was approved{by}"))),
+        StepOutcome::Rejected => Some(warning("Rejected", format!("the step {name} was rejected{by}"))),
+        StepOutcome::ChangesRequested => {
+            Some(normal("ChangesRequested", format!("changes were requested at the step {name}{by}")))
+        }
+        StepOutcome::TimedOut => Some(warning("ApprovalTimedOut", format!("nobody decided on the step {name} in time"))),
+        _ => None,
+    }
+}
+
+fn end(status: &RunStatus) -> Transition {
+    let why = status.error.as_ref().map(|error| format!(": {} ({})", error.message, error.reason)).unwrap_or_default();
+    match status.phase {
+        RunPhase::Succeeded => normal("Succeeded", "the run succeeded".into()),
+        RunPhase::Cancelled => normal("Cancelled", format!("the run was cancelled{why}")),
+        RunPhase::Rejected => warning("RunRejected", format!("the run was rejected{why}")),
+        RunPhase::TimedOut => warning("RunTimedOut", format!("the run timed out{why}")),
+        _ => warning("Failed", format!("the run failed{why}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn status(value: Value) -> RunStatus {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn release() -> Value {
+        json!({"name": "f-0", "digest": format!("sha256:{}", "0".repeat(64))})
+    }
+
+    fn reasons(before: Option<&RunStatus>, after: &RunStatus) -> Vec<&'static str> {
+        between(before, after).into_iter().map(|told| told.reason).collect()
+    }
+
+    #[test]
+    fn a_run_that_ends_at_once_is_told_of_once() {
+        let after = status(json!({"phase": "Succeeded", "release": release()}));
+        assert_eq!(reasons(None, &after), ["Succeeded"]);
+        assert_eq!(reasons(Some(&after), &after), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn questions_and_answers_are_told_with_names() {
+        let step = json!({"name": "review", "iteration": 1, "phase": "Waiting", "approval": "r-review"});
+        let waiting = status(json!({"phase": "Waiting", "release": release(), "steps": [step]}));
+        assert_eq!(reasons(None, &waiting), ["Pinned", "WaitingForApproval"]);
+        let decision = json!({"verdict": "Approve", "by": ["alice", "bob"]});
+        let step = json!({"name": "review", "iteration": 1, "phase": "Succeeded", "outcome": "Approved",
+            "approval": "r-review", "decision": decision});
+        let approved = status(json!({"phase": "Running", "release": release(), "steps": [step]}));
+        let told = between(Some(&waiting), &approved);
+        assert_eq!((told.len(), told[0].note.as_str()), (1, "the step review was approved by alice, bob"));
+    }
+}

@@ -1,0 +1,58 @@
+//! Logs: text for people or JSON lines for machines, on standard error.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One line for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Logs could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogsError {
+    /// The filter cannot be read.
+    #[error("{0:?} is not a log level or filter; write for example info, or signoff=debug,kube=warn")]
+    Filter(String, #[source] tracing_subscriber::filter::ParseError),
+    /// Logs were set up before.
+    #[error("logs are set up already")]
+    Again(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts logging. `RUST_LOG` is stronger than `level`, which is a level such as `info` for Signoff's own lines or a whole filter.
+pub fn init(format: LogFormat, level: &str) -> Result<(), LogsError> {
+    let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| filter_of(level));
+    let filter = EnvFilter::try_new(&wanted).map_err(|source| LogsError::Filter(wanted, source))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => {
+            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            registry.with(layer.with_ansi(colours)).try_init()
+        }
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+    }
+    .map_err(LogsError::Again)
+}
+
+/// A bare level speaks of Signoff; the libraries below it stay at warnings.
+fn filter_of(level: &str) -> String {
+    if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,signoff={level}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_level_is_for_our_own_lines() {
+        assert_eq!(filter_of("debug"), "warn,signoff=debug");
+        assert_eq!(filter_of("signoff=trace,kube=info"), "signoff=trace,kube=info");
+    }
+}

@@ -1,0 +1,279 @@
+//! Prometheus metrics. Every label has a bounded set of values: kinds, phases, classes; never a name.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// One label with a value from a fixed set.
+type One = [(&'static str, &'static str); 1];
+/// Two labels with values from fixed sets.
+type Two = [(&'static str, &'static str); 2];
+
+/// All metrics of the operator. Clones are handles on the same ones.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Mutex<Registry>,
+    runs: Family<One, Gauge>,
+    runs_finished: Family<One, Counter>,
+    approvals_pending: Gauge,
+    approvals_oldest: Gauge<f64, AtomicU64>,
+    decision_to_effect: Histogram,
+    callback_to_effect: Histogram,
+    reconcile: Family<One, Histogram, fn() -> Histogram>,
+    reconcile_errors: Family<Two, Counter>,
+    api_writes: Family<One, Counter>,
+    api_conflicts: Family<One, Counter>,
+    queue_depth: Family<One, Gauge>,
+    effects_in_flight: Gauge,
+    git_sync: Histogram,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// From 0.5 ms to about 16 s.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_5, 2.0, 16))
+}
+
+/// What a run went on after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumption {
+    /// People decided.
+    Decision,
+    /// A callback came.
+    Callback,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Metrics that are all at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("signoff");
+        let inner = Inner {
+            runs: Family::default(),
+            runs_finished: Family::default(),
+            approvals_pending: Gauge::default(),
+            approvals_oldest: Gauge::default(),
+            decision_to_effect: seconds(),
+            callback_to_effect: seconds(),
+            reconcile: Family::new_with_constructor(seconds),
+            reconcile_errors: Family::default(),
+            api_writes: Family::default(),
+            api_conflicts: Family::default(),
+            queue_depth: Family::default(),
+            effects_in_flight: Gauge::default(),
+            // from 10 ms to about 5 min
+            git_sync: Histogram::new(exponential_buckets(0.01, 2.0, 16)),
+            registry: Mutex::default(),
+        };
+        registry.register("runs", "Runs that have not ended, by phase", inner.runs.clone());
+        registry.register("runs_finished", "Runs that have ended, by phase", inner.runs_finished.clone());
+        registry.register(
+            "approvals_pending",
+            "Approvals that nobody has decided yet",
+            inner.approvals_pending.clone(),
+        );
+        registry.register_with_unit(
+            "approvals_oldest_pending_timestamp",
+            "When the oldest pending approval was opened, in Unix time; 0 if there is none",
+            Unit::Seconds,
+            inner.approvals_oldest.clone(),
+        );
+        registry.register_with_unit(
+            "decision_to_effect",
+            "Time from a decision being seen to the start of the next step's effect",
+            Unit::Seconds,
+            inner.decision_to_effect.clone(),
+        );
+        registry.register_with_unit(
+            "callback_to_effect",
+            "Time from a callback being seen to the start of the next step's effect",
+            Unit::Seconds,
+            inner.callback_to_effect.clone(),
+        );
+        registry.register_with_unit(
+            "reconcile",
+            "Time taken to decide on and write one object, by kind",
+            Unit::Seconds,
+            inner.reconcile.clone(),
+        );
+        registry.register(
+            "reconcile_errors",
+            "Failures to decide on or write an object, by kind and class",
+            inner.reconcile_errors.clone(),
+        );
+        registry.register("api_writes", "Writes to the API server, by kind", inner.api_writes.clone());
+        registry.register(
+            "api_conflicts",
+            "Writes that the API server refused because the object had changed, by kind",
+            inner.api_conflicts.clone(),
+        );
+        registry.register(
+            "queue_depth",
+            "Objects that are being worked on or wait for it, by kind",
+            inner.queue_depth.clone(),
+        );
+        registry.register(
+            "effects_in_flight",
+            "Effects of steps that are being performed",
+            inner.effects_in_flight.clone(),
+        );
+        registry.register_with_unit(
+            "git_sync",
+            "Time taken to fetch and apply one Repository",
+            Unit::Seconds,
+            inner.git_sync.clone(),
+        );
+        *inner.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
+        Self(Arc::new(inner))
+    }
+
+    /// A run came into a phase, left one, or both.
+    pub fn run_phase(&self, from: Option<&'static str>, to: Option<&'static str>) {
+        if let Some(phase) = from {
+            self.0.runs.get_or_create(&[("phase", phase)]).dec();
+        }
+        if let Some(phase) = to {
+            self.0.runs.get_or_create(&[("phase", phase)]).inc();
+        }
+    }
+
+    /// A run ended.
+    pub fn run_finished(&self, phase: &'static str) {
+        self.0.runs_finished.get_or_create(&[("phase", phase)]).inc();
+    }
+
+    /// How many approvals are pending, and when the oldest of them was opened, in seconds of Unix time.
+    pub fn approvals_pending(&self, count: usize, oldest: Option<f64>) {
+        self.0.approvals_pending.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.0.approvals_oldest.set(oldest.unwrap_or_default());
+    }
+
+    /// The next step's effect started this long after what the run went on after.
+    pub fn resumed(&self, after: Resumption, took: Duration) {
+        let histogram = match after {
+            Resumption::Decision => &self.0.decision_to_effect,
+            Resumption::Callback => &self.0.callback_to_effect,
+        };
+        histogram.observe(took.as_secs_f64());
+    }
+
+    /// An object of a kind was decided on and written.
+    pub fn reconciled(&self, kind: &'static str, took: Duration) {
+        self.0.reconcile.get_or_create(&[("kind", kind)]).observe(took.as_secs_f64());
+    }
+
+    /// An object of a kind could not be decided on or written.
+    pub fn reconcile_failed(&self, kind: &'static str, class: &'static str) {
+        self.0.reconcile_errors.get_or_create(&[("kind", kind), ("class", class)]).inc();
+    }
+
+    /// The API server was asked to write an object of a kind.
+    pub fn api_write(&self, kind: &'static str) {
+        self.0.api_writes.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// The API server refused a write because the object had changed.
+    pub fn api_conflict(&self, kind: &'static str) {
+        self.0.api_conflicts.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// How many objects of a kind are being worked on or wait for it.
+    pub fn queue_depth(&self, kind: &'static str, depth: usize) {
+        self.0.queue_depth.get_or_create(&[("kind", kind)]).set(i64::try_from(depth).unwrap_or(i64::MAX));
+    }
+
+    /// An effect began; it counts as in flight until the guard is dropped.
+    pub fn effect_started(&self) -> EffectGuard {
+        self.0.effects_in_flight.inc();
+        EffectGuard(self.clone())
+    }
+
+    /// A Repository was fetched and applied.
+    pub fn git_synced(&self, took: Duration) {
+        self.0.git_sync.observe(took.as_secs_f64());
+    }
+
+    /// All metrics in the text format that Prometheus reads.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.0.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Ok(text)
+    }
+}
+
+/// Counts an effect as in flight until it is dropped.
+#[derive(Debug)]
+pub struct EffectGuard(Metrics);
+
+impl Drop for EffectGuard {
+    fn drop(&mut self) {
+        self.0.0.effects_in_flight.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_documented_metrics_are_those_that_exist() {
+        let text = Metrics::new().render().unwrap();
+        let mut registered = BTreeSet::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                registered.insert(if kind == "counter" { format!("{name}_total") } else { name.to_owned() });
+            }
+        }
+        let page = include_str!("../../docs/metrics.md");
+        let documented: BTreeSet<_> = page
+            .lines()
+            .filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()))
+            .collect();
+        assert_eq!(documented, registered, "docs/metrics.md has a line for each metric and no other");
+    }
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Metrics::new();
+        metrics.run_phase(None, Some("Pending"));
+        metrics.run_phase(Some("Pending"), Some("Waiting"));
+        metrics.api_write("runs");
+        drop(metrics.effect_started());
+        let text = metrics.render().unwrap();
+        for line in [
+            "signoff_runs{phase=\"Pending\"} 0",
+            "signoff_runs{phase=\"Waiting\"} 1",
+            "signoff_api_writes_total{kind=\"runs\"} 1",
+            "signoff_effects_in_flight 0",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}
