@@ -9,11 +9,12 @@
 //! | [`engine`] | decisions: pure and synchronous, no I/O, clock, randomness | `api` |
 //! | [`steps`] | effects: one executor per step kind that touches the world | `api`, `engine` (effect types) |
 //! | [`git`] | fetch, read trees, verify | `api` |
-//! | [`controllers`] | per kind: gather, decide (engine), write, perform | `api`, `engine`, `steps`, `git` |
-//! | [`gateway`] | HTTP: callbacks, sync hooks, health, metrics | `api`, `engine`, `controllers` |
+//! | [`controllers`] | per kind: gather, decide (engine), write, perform | `api`, `engine`, `steps`, `git`, `telemetry` |
+//! | [`gateway`] | HTTP: callbacks, sync hooks, health, metrics | `api`, `engine`, `controllers`, `telemetry` |
+//! | [`operator`] | the controllers and the gateway, started and ended together | everything but `local` and `cli` |
 //! | [`local`] | the embedded control plane of `signoff dev` | `api` |
 //! | [`cli`] | one file per verb; output formats | everything |
-//! | [`telemetry`] | logs | nothing of ours |
+//! | [`telemetry`] | logs and metrics | nothing of ours |
 
 pub mod api;
 pub mod cli;
@@ -23,5 +24,6 @@ pub mod gateway;
 pub mod git;
 #[cfg(feature = "dev")]
 pub mod local;
+pub mod operator;
 pub mod steps;
 pub mod telemetry;

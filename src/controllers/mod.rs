@@ -1,11 +1,16 @@
 //! Controllers, one per kind: gather, decide (engine or a pure function), write, perform.
 
+pub mod approval;
 pub mod backoff;
 pub mod context;
 mod event;
 pub mod flow;
+pub mod metered;
 pub mod release;
+pub mod releases;
 pub mod repository;
+pub mod run;
+mod server_time;
 pub mod status;
 
 /// An error with its causes, each once, as people read it.

@@ -92,7 +92,10 @@ pub struct Releases {
 impl Releases {
     /// None loaded yet.
     pub fn new(context: Arc<Context>) -> Self {
-        Self { context, loaded: Mutex::default() }
+        Self {
+            context,
+            loaded: Mutex::default(),
+        }
     }
 
     /// The release of that name, checked.
@@ -126,15 +129,32 @@ fn check(release: &Release) -> Result<LoadedRelease, ReleaseUnusable> {
     if digest.as_ref() != Some(&release.spec.digest) {
         return Err(ReleaseUnusable::Forged(name));
     }
-    let conditions = release.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let conditions = release
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
     match condition::get(conditions, READY) {
         Some(ready) if ready.status == "True" => {}
-        Some(ready) => return Err(ReleaseUnusable::NotReady { name, message: ready.message.clone() }),
-        None => return Err(ReleaseUnusable::NotReady { name, message: "it was not checked yet".into() }),
+        Some(ready) => {
+            return Err(ReleaseUnusable::NotReady {
+                name,
+                message: ready.message.clone(),
+            });
+        }
+        None => {
+            return Err(ReleaseUnusable::NotReady {
+                name,
+                message: "it was not checked yet".into(),
+            });
+        }
     }
     let plan = Plan::compile(&release.spec.definition).map_err(|problems| ReleaseUnusable::Invalid {
         name: name.clone(),
-        message: problems.first().map(|problem| format!("{}: {}", problem.field, problem.message)).unwrap_or_default(),
+        message: problems
+            .first()
+            .map(|problem| format!("{}: {}", problem.field, problem.message))
+            .unwrap_or_default(),
     })?;
     Ok(LoadedRelease {
         facts: ReleaseFacts {

@@ -1,1 +1,107 @@
-//! (see lib.rs for the map)
+//! HTTP from outside: callbacks and push webhooks; and for the house: health, readiness, metrics.
+
+mod admin;
+mod callbacks;
+mod checks;
+mod hooks;
+mod problem;
+mod record;
+mod signature;
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use self::admin::{Readiness, admin};
+use self::problem::Problem;
+use crate::{
+    controllers::{context::Context, releases::Releases},
+    engine::callback_token::CallbackKeys,
+};
+
+/// Longest time one request may take, its body included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest time that requests under way may take to end after a shutdown was asked for.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What the gateway needs.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// Client, clock.
+    pub context: Arc<Context>,
+    /// Releases, for the checks a wait asks for.
+    pub releases: Arc<Releases>,
+    /// What callback addresses are signed with.
+    pub keys: CallbackKeys,
+}
+
+/// The routes that are open to the outside.
+pub fn router(gateway: Gateway) -> Router {
+    Router::new()
+        .route(
+            "/v1/callbacks/{token}",
+            post(callbacks::receive).fallback(only_post),
+        )
+        .route(
+            "/v1/hooks/git/{namespace}/{repository}",
+            post(hooks::push).fallback(only_post),
+        )
+        .route("/healthz", get(|| async { "ok" }))
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address") })
+        .layer(middleware::from_fn(guard))
+        .with_state(Arc::new(gateway))
+}
+
+async fn only_post(State(_): State<Arc<Gateway>>) -> Response {
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only POST does something here");
+    let mut response = problem.into_response();
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+/// Bounds the time of a request and sets the headers that every answer has.
+async fn guard(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+    let mut response = answer.unwrap_or_else(|_| {
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response()
+    });
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Serves routes until `shutdown`, then lets requests under way end.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
+    let stop = shutdown.clone();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    let too_long = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = serving => served,
+        () = too_long => Ok(()),
+    }
+}

@@ -43,7 +43,11 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), LogsError> {
 
 /// A bare level speaks of Signoff; the libraries below it stay at warnings.
 fn filter_of(level: &str) -> String {
-    if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,signoff={level}") }
+    if level.contains(['=', ',']) {
+        level.to_owned()
+    } else {
+        format!("warn,signoff={level}")
+    }
 }
 
 #[cfg(test)]

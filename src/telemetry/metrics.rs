@@ -91,7 +91,11 @@ impl Metrics {
             registry: Mutex::default(),
         };
         registry.register("runs", "Runs that have not ended, by phase", inner.runs.clone());
-        registry.register("runs_finished", "Runs that have ended, by phase", inner.runs_finished.clone());
+        registry.register(
+            "runs_finished",
+            "Runs that have ended, by phase",
+            inner.runs_finished.clone(),
+        );
         registry.register(
             "approvals_pending",
             "Approvals that nobody has decided yet",
@@ -126,7 +130,11 @@ impl Metrics {
             "Failures to decide on or write an object, by kind and class",
             inner.reconcile_errors.clone(),
         );
-        registry.register("api_writes", "Writes to the API server, by kind", inner.api_writes.clone());
+        registry.register(
+            "api_writes",
+            "Writes to the API server, by kind",
+            inner.api_writes.clone(),
+        );
         registry.register(
             "api_conflicts",
             "Writes that the API server refused because the object had changed, by kind",
@@ -169,7 +177,9 @@ impl Metrics {
 
     /// How many approvals are pending, and when the oldest of them was opened, in seconds of Unix time.
     pub fn approvals_pending(&self, count: usize, oldest: Option<f64>) {
-        self.0.approvals_pending.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.0
+            .approvals_pending
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
         self.0.approvals_oldest.set(oldest.unwrap_or_default());
     }
 
@@ -184,12 +194,18 @@ impl Metrics {
 
     /// An object of a kind was decided on and written.
     pub fn reconciled(&self, kind: &'static str, took: Duration) {
-        self.0.reconcile.get_or_create(&[("kind", kind)]).observe(took.as_secs_f64());
+        self.0
+            .reconcile
+            .get_or_create(&[("kind", kind)])
+            .observe(took.as_secs_f64());
     }
 
     /// An object of a kind could not be decided on or written.
     pub fn reconcile_failed(&self, kind: &'static str, class: &'static str) {
-        self.0.reconcile_errors.get_or_create(&[("kind", kind), ("class", class)]).inc();
+        self.0
+            .reconcile_errors
+            .get_or_create(&[("kind", kind), ("class", class)])
+            .inc();
     }
 
     /// The API server was asked to write an object of a kind.
@@ -204,7 +220,10 @@ impl Metrics {
 
     /// How many objects of a kind are being worked on or wait for it.
     pub fn queue_depth(&self, kind: &'static str, depth: usize) {
-        self.0.queue_depth.get_or_create(&[("kind", kind)]).set(i64::try_from(depth).unwrap_or(i64::MAX));
+        self.0
+            .queue_depth
+            .get_or_create(&[("kind", kind)])
+            .set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
     /// An effect began; it counts as in flight until the guard is dropped.
@@ -221,7 +240,10 @@ impl Metrics {
     /// All metrics in the text format that Prometheus reads.
     pub fn render(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.0.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
+        encode(
+            &mut text,
+            &self.0.registry.lock().unwrap_or_else(PoisonError::into_inner),
+        )?;
         Ok(text)
     }
 }
@@ -248,7 +270,11 @@ mod tests {
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').unwrap();
-                registered.insert(if kind == "counter" { format!("{name}_total") } else { name.to_owned() });
+                registered.insert(if kind == "counter" {
+                    format!("{name}_total")
+                } else {
+                    name.to_owned()
+                });
             }
         }
         let page = include_str!("../../docs/metrics.md");
@@ -256,7 +282,10 @@ mod tests {
             .lines()
             .filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()))
             .collect();
-        assert_eq!(documented, registered, "docs/metrics.md has a line for each metric and no other");
+        assert_eq!(
+            documented, registered,
+            "docs/metrics.md has a line for each metric and no other"
+        );
     }
 
     #[test]

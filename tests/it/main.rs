@@ -13,3 +13,5 @@ mod local_server;
 mod local_support;
 mod local_watch;
 mod repository;
+mod runs;
+mod support;

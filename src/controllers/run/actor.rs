@@ -127,7 +127,13 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    pub(super) fn new(deps: Arc<Deps>, key: RunKey, uid: String, version: u64, mailbox: UnboundedReceiver<Mail>) -> Self {
+    pub(super) fn new(
+        deps: Arc<Deps>,
+        key: RunKey,
+        uid: String,
+        version: u64,
+        mailbox: UnboundedReceiver<Mail>,
+    ) -> Self {
         Self {
             deps,
             key,
@@ -234,7 +240,8 @@ impl Actor {
         let left = wake_at.duration_since(self.deps.context.now()).unsigned_abs();
         let overdue = wake_at <= self.deps.context.now();
         // a write in flight decides anew when it is acknowledged
-        (self.writing.is_none() || !overdue).then(|| Instant::now() + if overdue { Duration::ZERO } else { left })
+        (self.writing.is_none() || !overdue)
+            .then(|| Instant::now() + if overdue { Duration::ZERO } else { left })
     }
 
     fn take(&mut self, mail: Mail) {
@@ -286,7 +293,13 @@ impl Actor {
 
     /// Reads the run afresh: at the start of a move, after a conflict, after an answer was lost.
     async fn read(&mut self) {
-        match self.deps.context.namespaced::<Run>(&self.key.namespace).get_opt(&self.key.name).await {
+        match self
+            .deps
+            .context
+            .namespaced::<Run>(&self.key.namespace)
+            .get_opt(&self.key.name)
+            .await
+        {
             Ok(Some(run)) if run.uid().as_deref() == Some(self.uid.as_str()) => {
                 self.know(run);
                 self.confirm();
@@ -297,12 +310,18 @@ impl Actor {
     }
 
     async fn written(&mut self, result: Result<Run, kube::Error>) {
-        let Some(writing) = self.writing.take() else { return };
+        let Some(writing) = self.writing.take() else {
+            return;
+        };
         self.deps.metrics.reconciled("Run", writing.began.elapsed());
         match result {
             Ok(run) => {
                 let before = self.run.clone();
-                self.acknowledged(before.as_deref().and_then(|run| run.status.as_ref()), run, writing.then);
+                self.acknowledged(
+                    before.as_deref().and_then(|run| run.status.as_ref()),
+                    run,
+                    writing.then,
+                );
             }
             Err(error) if is_missing(&error) => self.gone = true,
             Err(error) => {
@@ -318,7 +337,11 @@ impl Actor {
                 } else {
                     self.pause("the run's status could not be written", &error);
                 }
-                self.unconfirmed = Some(Unconfirmed { before: self.run.take(), next: writing.next, then: writing.then });
+                self.unconfirmed = Some(Unconfirmed {
+                    before: self.run.take(),
+                    next: writing.next,
+                    then: writing.then,
+                });
                 self.dirty = true;
             }
         }
@@ -352,20 +375,31 @@ impl Actor {
 fn has_awaited_callback(status: &RunStatus) -> bool {
     !status.callbacks.is_empty()
         && status.steps.iter().any(|step| {
-            step.phase == StepPhase::Waiting && status.callbacks.contains_key(&record_key(&step.name, step.iteration))
+            step.phase == StepPhase::Waiting
+                && status
+                    .callbacks
+                    .contains_key(&record_key(&step.name, step.iteration))
         })
 }
 
 fn pause_after(failures: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(1 << failures.clamp(1, 16)).min(MAX_PAUSE)
+    FIRST_PAUSE
+        .saturating_mul(1 << failures.clamp(1, 16))
+        .min(MAX_PAUSE)
 }
 
 /// The resource version as a number; 0, which is never news, if it is none.
 pub(super) fn version_of(run: &Run) -> u64 {
-    run.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
+    run.resource_version()
+        .and_then(|version| version.parse().ok())
+        .unwrap_or_default()
 }
 
-fn begin_write(deps: &Arc<Deps>, run: &Arc<Run>, next: &RunStatus) -> BoxFuture<'static, Result<Run, kube::Error>> {
+fn begin_write(
+    deps: &Arc<Deps>,
+    run: &Arc<Run>,
+    next: &RunStatus,
+) -> BoxFuture<'static, Result<Run, kube::Error>> {
     let (deps, run, next) = (Arc::clone(deps), Arc::clone(run), next.clone());
     // a task of its own, so that it goes on while the run waits for other things
     let task = tokio::spawn(async move {

@@ -50,8 +50,8 @@ pub(super) enum Message {
     Unseen(Box<Run>),
     /// A flow, or a release of it, has changed.
     FlowChanged(RunKey),
-    /// An Approval of a run has changed.
-    ApprovalChanged(RunKey),
+    /// An Approval of a run, by its name, was closed or is gone.
+    ApprovalChanged(RunKey, String),
     /// An Approval of a run was judged in this process.
     Judged(RunKey, String, Box<ApprovalFact>, Option<Instant>),
     /// A run rests.
@@ -69,6 +69,8 @@ struct Entry {
     timer: Option<delay_queue::Key>,
     wake_at: Option<Timestamp>,
     awaits: Option<RunKey>,
+    /// The Approval it was last told of directly; the watch showing the same is no news.
+    judged: Option<String>,
     /// How many changes of flows had been told of when its task started.
     started_at: u64,
 }
@@ -92,7 +94,11 @@ pub(super) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(super) fn new(deps: Arc<Deps>, report: UnboundedSender<Message>, messages: UnboundedReceiver<Message>) -> Self {
+    pub(super) fn new(
+        deps: Arc<Deps>,
+        report: UnboundedSender<Message>,
+        messages: UnboundedReceiver<Message>,
+    ) -> Self {
         Self {
             deps,
             messages,
@@ -148,7 +154,11 @@ impl Dispatcher {
             Message::Seen(run) => self.seen(*run),
             Message::Unseen(run) => {
                 let key = RunKey::of(&*run);
-                if self.entries.get(&key).is_some_and(|entry| Some(&entry.uid) == run.metadata.uid.as_ref()) {
+                if self
+                    .entries
+                    .get(&key)
+                    .is_some_and(|entry| Some(&entry.uid) == run.metadata.uid.as_ref())
+                {
                     self.remove(&key);
                 }
             }
@@ -159,8 +169,21 @@ impl Dispatcher {
                     self.tell(&key, Mail::Wake(None));
                 }
             }
-            Message::ApprovalChanged(key) => self.tell(&key, Mail::Wake(None)),
-            Message::Judged(key, name, fact, since) => self.tell(&key, Mail::Judged(name, fact, since)),
+            Message::ApprovalChanged(key, name) => {
+                let known = self
+                    .entries
+                    .get(&key)
+                    .is_some_and(|entry| entry.judged.as_ref() == Some(&name));
+                if !known {
+                    self.tell(&key, Mail::Wake(None));
+                }
+            }
+            Message::Judged(key, name, fact, since) => {
+                if let Some(entry) = self.entries.get_mut(&key) {
+                    entry.judged = Some(name.clone());
+                }
+                self.tell(&key, Mail::Judged(name, fact, since));
+            }
             Message::Rested(key, rest) => self.rested(&key, *rest),
             Message::Broken(key, uid) => {
                 if let Some(entry) = self.entries.get_mut(&key)
@@ -194,6 +217,7 @@ impl Dispatcher {
                     timer: None,
                     wake_at: None,
                     awaits: None,
+                    judged: None,
                     started_at: 0,
                 });
                 self.deps.metrics.run_phase(None, Some(phase_name(phase)));
@@ -206,7 +230,9 @@ impl Dispatcher {
     }
 
     fn remove(&mut self, key: &RunKey) {
-        let Some(entry) = self.entries.remove(key) else { return };
+        let Some(entry) = self.entries.remove(key) else {
+            return;
+        };
         self.deps.metrics.run_phase(Some(phase_name(entry.phase)), None);
         self.forget_waits(key, entry.timer, entry.awaits.as_ref());
         if let Some(mailbox) = entry.mailbox {
@@ -230,7 +256,9 @@ impl Dispatcher {
 
     /// Tells a run, starting its task if it rests.
     fn tell(&mut self, key: &RunKey, mail: Mail) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
         match &entry.mailbox {
             // kept for the task that follows if this one is ending
             Some(mailbox) => {
@@ -241,7 +269,9 @@ impl Dispatcher {
     }
 
     fn start(&mut self, key: &RunKey, first: VecDeque<Mail>) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
         let (sender, mailbox) = mpsc::unbounded_channel();
         entry.mailbox = Some(sender);
         entry.started_at = self.changes;
@@ -261,8 +291,12 @@ impl Dispatcher {
     }
 
     fn rested(&mut self, key: &RunKey, mut rest: Rest) {
-        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.uid == rest.uid) else { return };
-        self.deps.metrics.run_phase(Some(phase_name(entry.phase)), Some(phase_name(rest.phase)));
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.uid == rest.uid) else {
+            return;
+        };
+        self.deps
+            .metrics
+            .run_phase(Some(phase_name(entry.phase)), Some(phase_name(rest.phase)));
         entry.mailbox = None;
         entry.version = rest.version;
         entry.phase = rest.phase;
@@ -285,7 +319,10 @@ impl Dispatcher {
         }
         if let Some(wake_at) = rest.wake_at {
             entry.wake_at = Some(wake_at);
-            entry.timer = Some(self.timers.insert(key.clone(), left(wake_at, self.deps.context.now())));
+            entry.timer = Some(
+                self.timers
+                    .insert(key.clone(), left(wake_at, self.deps.context.now())),
+            );
         }
         if let Some(flow) = rest.awaits {
             self.awaiting.entry(flow.clone()).or_default().insert(key.clone());
@@ -294,7 +331,9 @@ impl Dispatcher {
     }
 
     fn expired(&mut self, key: RunKey) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
         entry.timer = None;
         let now = self.deps.context.now();
         match entry.wake_at {

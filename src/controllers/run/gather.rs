@@ -51,7 +51,11 @@ pub(super) fn facts(
 }
 
 /// The Approvals of a run: those its status names, as the watch shows them or as they are known more recently.
-fn approvals(deps: &Deps, run: &Run, newer: &BTreeMap<String, ApprovalFact>) -> BTreeMap<String, ApprovalFact> {
+fn approvals(
+    deps: &Deps,
+    run: &Run,
+    newer: &BTreeMap<String, ApprovalFact>,
+) -> BTreeMap<String, ApprovalFact> {
     let mut found = BTreeMap::new();
     for name in names(run.status.as_ref()) {
         if let Some(approval) = cached(deps, run, name) {
@@ -71,21 +75,32 @@ fn approvals(deps: &Deps, run: &Run, newer: &BTreeMap<String, ApprovalFact>) -> 
 }
 
 fn names(status: Option<&RunStatus>) -> impl Iterator<Item = &str> {
-    status.into_iter().flat_map(|status| &status.steps).filter_map(|step| step.approval.as_deref())
+    status
+        .into_iter()
+        .flat_map(|status| &status.steps)
+        .filter_map(|step| step.approval.as_deref())
 }
 
 /// The Approval of that name as the watch shows it, if it belongs to this run and not to an earlier one of the same name.
 pub(super) fn cached(deps: &Deps, run: &Run, name: &str) -> Option<std::sync::Arc<Approval>> {
     let reference = ObjectRef::<Approval>::new(name).within(&run.namespace().unwrap_or_default());
-    deps.approvals.get(&reference).filter(|approval| belongs_to(approval, run))
+    deps.approvals
+        .get(&reference)
+        .filter(|approval| belongs_to(approval, run))
 }
 
 /// Whether an Approval was opened by this very run.
 pub(super) fn belongs_to(approval: &Approval, run: &Run) -> bool {
-    approval.owner_references().iter().any(|owner| owner.kind == "Run" && Some(&owner.uid) == run.metadata.uid.as_ref())
+    approval
+        .owner_references()
+        .iter()
+        .any(|owner| owner.kind == "Run" && Some(&owner.uid) == run.metadata.uid.as_ref())
 }
 
 /// Whether a question is still open.
 pub(super) fn is_open(approval: &Approval) -> bool {
-    !approval.status.as_ref().is_some_and(|status| status.phase.is_closed())
+    !approval
+        .status
+        .as_ref()
+        .is_some_and(|status| status.phase.is_closed())
 }

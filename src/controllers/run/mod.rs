@@ -88,10 +88,12 @@ pub fn waker() -> (RunWaker, RunCalls) {
 }
 
 impl RunWaker {
-    /// An Approval has changed as the watch shows it.
-    pub fn approval_changed(&self, approval: &Approval) {
-        if let Some(run) = run_of(approval) {
-            self.send(Message::ApprovalChanged(run));
+    /// The watch shows an Approval. Runs care for those that are closed or gone.
+    pub fn approval_changed(&self, approval: &Approval, gone: bool) {
+        if (gone || !gather::is_open(approval))
+            && let Some(run) = run_of(approval)
+        {
+            self.send(Message::ApprovalChanged(run, approval.name_any()));
         }
     }
 
@@ -115,7 +117,10 @@ impl RunWaker {
 }
 
 fn run_of(approval: &Approval) -> Option<RunKey> {
-    Some(RunKey::new(approval.namespace()?, approval.spec.subject.run.clone()?))
+    Some(RunKey::new(
+        approval.namespace()?,
+        approval.spec.subject.run.clone()?,
+    ))
 }
 
 /// Drives all runs until `shutdown`. The stores must be filled before.
@@ -124,19 +129,27 @@ pub async fn run(deps: Arc<Deps>, calls: RunCalls, shutdown: CancellationToken) 
     let dispatcher = Dispatcher::new(Arc::clone(&deps), sender.clone(), receiver);
     let watches = shutdown.child_token();
     let _stop_watches = watches.clone().drop_guard();
-    tokio::spawn(watches.clone().run_until_cancelled_owned(watch_runs(Arc::clone(&deps), sender.clone())));
+    tokio::spawn(
+        watches
+            .clone()
+            .run_until_cancelled_owned(watch_runs(Arc::clone(&deps), sender.clone())),
+    );
     tokio::spawn(watches.run_until_cancelled_owned(watch_releases(deps, sender)));
     dispatcher.run(shutdown).await;
 }
 
 async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
     let unfinished = watcher::Config::default().labels(&format!("{}!=true", names::FINISHED));
-    let mut events = watcher(deps.context.all::<Run>(), unfinished).default_backoff().boxed();
+    let mut events = watcher(deps.context.all::<Run>(), unfinished)
+        .default_backoff()
+        .boxed();
     while let Some(event) = events.next().await {
         let message = match event {
             Ok(watcher::Event::Init) => Message::Relisting,
             Ok(watcher::Event::InitDone) => Message::Relisted,
-            Ok(watcher::Event::InitApply(run) | watcher::Event::Apply(run)) => Message::Seen(Box::new(slim(run))),
+            Ok(watcher::Event::InitApply(run) | watcher::Event::Apply(run)) => {
+                Message::Seen(Box::new(slim(run)))
+            }
             Ok(watcher::Event::Delete(run)) => Message::Unseen(Box::new(run)),
             Err(error) => {
                 tracing::warn!(error = %error_chain(&error), "the watch of runs broke; it starts again");

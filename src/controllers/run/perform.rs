@@ -41,7 +41,11 @@ pub(super) enum ChoreError {
 }
 
 /// Creates an Approval, or finds the one that an earlier attempt created.
-pub(super) async fn open(context: &Context, run: &Run, wanted: &OpenApproval) -> Result<ApprovalFact, ChoreError> {
+pub(super) async fn open(
+    context: &Context,
+    run: &Run,
+    wanted: &OpenApproval,
+) -> Result<ApprovalFact, ChoreError> {
     let api = context.namespaced::<Approval>(&run.namespace().unwrap_or_default());
     let mut approval = Approval::new(&wanted.name, wanted.spec.clone());
     approval.metadata = ObjectMeta {
@@ -49,12 +53,18 @@ pub(super) async fn open(context: &Context, run: &Run, wanted: &OpenApproval) ->
         owner_references: Some(owner(run)),
         ..approval.metadata
     };
-    let params = PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let params = PostParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
     let what = || format!("open the approval {:?}", wanted.name);
     match api.create(&params, &approval).await {
         Ok(created) => Ok(approval_fact(&created)),
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            let existing = api.get(&wanted.name).await.map_err(|error| ChoreError::Api(what(), error))?;
+            let existing = api
+                .get(&wanted.name)
+                .await
+                .map_err(|error| ChoreError::Api(what(), error))?;
             if belongs_to(&existing, run) {
                 Ok(approval_fact(&existing))
             } else {
@@ -66,7 +76,11 @@ pub(super) async fn open(context: &Context, run: &Run, wanted: &OpenApproval) ->
 }
 
 fn labels(run: &Run, wanted: &OpenApproval) -> BTreeMap<String, String> {
-    let release = run.status.as_ref().and_then(|status| status.release.as_ref()).map(|release| release.name.clone());
+    let release = run
+        .status
+        .as_ref()
+        .and_then(|status| status.release.as_ref())
+        .map(|release| release.name.clone());
     [
         (names::MANAGED_BY, Some(names::MANAGED_BY_VALUE.to_owned())),
         (names::FLOW, Some(run.spec.flow.clone())),
@@ -92,7 +106,9 @@ pub(super) async fn close(
     let api = context.namespaced::<Approval>(&run.namespace().unwrap_or_default());
     let failed = |error| ChoreError::Api(format!("close the approval {:?}", wanted.name), error);
     loop {
-        let Some(approval) = api.get_opt(&wanted.name).await.map_err(failed)? else { return Ok(None) };
+        let Some(approval) = api.get_opt(&wanted.name).await.map_err(failed)? else {
+            return Ok(None);
+        };
         let mut status = approval.status.clone().unwrap_or_default();
         if status.phase.is_closed() || !belongs_to(&approval, run) {
             return Ok(Some(approval_fact(&approval)));
@@ -103,7 +119,15 @@ pub(super) async fn close(
         status.decided_at = Some(MicroTime(now));
         status.message = Some(wanted.message.clone());
         let (reason, generation) = (wanted.phase.to_string(), approval.metadata.generation);
-        condition::set(&mut status.conditions, DECIDED, Truth::True, &reason, &wanted.message, generation, now);
+        condition::set(
+            &mut status.conditions,
+            DECIDED,
+            Truth::True,
+            &reason,
+            &wanted.message,
+            generation,
+            now,
+        );
         match patch_status(context, &approval, &status).await {
             Ok(closed) => return Ok(Some(approval_fact(&closed))),
             Err(error) if is_missing(&error) => return Ok(None),
@@ -116,7 +140,11 @@ pub(super) async fn close(
 
 /// Marks a finished run, so that watches of running work leave it out. The labels that say where it belongs come in the same write.
 pub(super) async fn mark_finished(context: &Context, run: &Run) -> Result<Option<Run>, ChoreError> {
-    let release = run.status.as_ref().and_then(|status| status.release.as_ref()).map(|release| release.name.clone());
+    let release = run
+        .status
+        .as_ref()
+        .and_then(|status| status.release.as_ref())
+        .map(|release| release.name.clone());
     let labels = json!({
         names::FINISHED: "true",
         names::MANAGED_BY: names::MANAGED_BY_VALUE,
@@ -125,7 +153,10 @@ pub(super) async fn mark_finished(context: &Context, run: &Run) -> Result<Option
     });
     let patch = json!({"metadata": {"uid": run.metadata.uid, "labels": labels}});
     let api = context.namespaced::<Run>(&run.namespace().unwrap_or_default());
-    let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
     match api.patch(&run.name_any(), &params, &Patch::Merge(&patch)).await {
         Ok(marked) => Ok(Some(marked)),
         // gone, or another one of the same name

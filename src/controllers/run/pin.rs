@@ -80,7 +80,12 @@ pub(super) async fn release(deps: &Deps, run: &Run) -> Result<Arc<LoadedRelease>
     }
     let name = match &run.spec.release {
         Some(name) => name.clone(),
-        None => of_channel(deps, &namespace, &run.spec.flow, run.spec.channel.unwrap_or_default())?,
+        None => of_channel(
+            deps,
+            &namespace,
+            &run.spec.flow,
+            run.spec.channel.unwrap_or_default(),
+        )?,
     };
     let release = deps.releases.load(&namespace, &name).await?;
     if release.facts.flow == run.spec.flow {
@@ -115,14 +120,47 @@ fn of_channel(deps: &Deps, namespace: &str, flow: &str, channel: Channel) -> Res
 pub(super) fn held(run: &Run, why: &Unpinned, now: Timestamp) -> RunStatus {
     let mut status = run.status.clone().unwrap_or_default();
     let message = why.to_string();
-    status.observed_generation = run.meta().generation;
+    status.observed_generation = run.metadata.generation;
     if run.spec.cancel == Some(true) {
-        return cancelled(status, run.meta().generation, now);
+        return cancelled(status, run.metadata.generation, now);
     }
     // the API server's caps; a name is far shorter
     status.waiting_on = Some(message.chars().take(512).collect());
-    let generation = run.meta().generation;
-    condition::set(&mut status.conditions, SUCCEEDED, Truth::Unknown, why.reason(), &message, generation, now);
+    let generation = run.metadata.generation;
+    condition::set(
+        &mut status.conditions,
+        SUCCEEDED,
+        Truth::Unknown,
+        why.reason(),
+        &message,
+        generation,
+        now,
+    );
+    status
+}
+
+/// The status of a run whose inputs do not fit the release it was to be pinned to.
+pub(super) fn unfit(run: &Run, message: &str, now: Timestamp) -> RunStatus {
+    let mut status = run.status.clone().unwrap_or_default();
+    let generation = run.metadata.generation;
+    let message: String = message.chars().take(1_024).collect();
+    status.observed_generation = generation;
+    status.phase = RunPhase::Failed;
+    status.waiting_on = None;
+    status.finished_at = Some(MicroTime(now));
+    condition::set(
+        &mut status.conditions,
+        SUCCEEDED,
+        Truth::False,
+        "InvalidInputs",
+        &message,
+        generation,
+        now,
+    );
+    status.error = Some(StepError {
+        reason: StepReason::InvalidRequest,
+        message,
+    });
     status
 }
 
@@ -131,9 +169,20 @@ fn cancelled(mut status: RunStatus, generation: Option<i64>, now: Timestamp) -> 
     status.phase = RunPhase::Cancelled;
     status.waiting_on = None;
     status.finished_at = Some(MicroTime(now));
-    status.error = Some(StepError { reason: StepReason::Cancelled, message: message.to_owned() });
+    status.error = Some(StepError {
+        reason: StepReason::Cancelled,
+        message: message.to_owned(),
+    });
     let reason = StepReason::Cancelled.to_string();
-    condition::set(&mut status.conditions, SUCCEEDED, Truth::False, &reason, message, generation, now);
+    condition::set(
+        &mut status.conditions,
+        SUCCEEDED,
+        Truth::False,
+        &reason,
+        message,
+        generation,
+        now,
+    );
     status
 }
 

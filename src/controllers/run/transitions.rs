@@ -16,11 +16,19 @@ pub(super) struct Transition {
 }
 
 fn normal(reason: &'static str, note: String) -> Transition {
-    Transition { type_: EventType::Normal, reason, note }
+    Transition {
+        type_: EventType::Normal,
+        reason,
+        note,
+    }
 }
 
 fn warning(reason: &'static str, note: String) -> Transition {
-    Transition { type_: EventType::Warning, reason, note }
+    Transition {
+        type_: EventType::Warning,
+        reason,
+        note,
+    }
 }
 
 /// What happened between two states. A run that ends in its first write is told of once.
@@ -32,11 +40,17 @@ pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Tran
         && before.and_then(|status| status.release.as_ref()).is_none()
         && !finished
     {
-        told.push(normal("Pinned", format!("runs on the release {} ({})", release.name, release.digest)));
+        told.push(normal(
+            "Pinned",
+            format!("runs on the release {} ({})", release.name, release.digest),
+        ));
     }
     for step in &after.steps {
         let earlier = before.and_then(|status| {
-            status.steps.iter().find(|known| known.name == step.name && known.iteration == step.iteration)
+            status
+                .steps
+                .iter()
+                .find(|known| known.name == step.name && known.iteration == step.iteration)
         });
         told.extend(of_step(earlier, step));
     }
@@ -49,27 +63,43 @@ pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Tran
 fn of_step(before: Option<&StepStatus>, after: &StepStatus) -> Option<Transition> {
     let approval = after.approval.as_ref()?;
     let name = &after.name;
-    if after.phase == StepPhase::Waiting && before.is_none_or(|step| step.approval.as_ref() != Some(approval)) {
-        return Some(normal("WaitingForApproval", format!("the step {name} waits for the approval {approval}")));
+    if after.phase == StepPhase::Waiting && before.is_none_or(|step| step.approval.as_ref() != Some(approval))
+    {
+        return Some(normal(
+            "WaitingForApproval",
+            format!("the step {name} waits for the approval {approval}"),
+        ));
     }
     if before.is_some_and(|step| step.outcome == after.outcome) {
         return None;
     }
-    let people = after.decision.as_ref().map(|decision| decision.by.join(", ")).filter(|by| !by.is_empty());
+    let people = after
+        .decision
+        .as_ref()
+        .map(|decision| decision.by.join(", "))
+        .filter(|by| !by.is_empty());
     let by = people.map(|people| format!(" by {people}")).unwrap_or_default();
     match after.outcome? {
         StepOutcome::Approved => Some(normal("Approved", format!("the step {name} was approved{by}"))),
         StepOutcome::Rejected => Some(warning("Rejected", format!("the step {name} was rejected{by}"))),
-        StepOutcome::ChangesRequested => {
-            Some(normal("ChangesRequested", format!("changes were requested at the step {name}{by}")))
-        }
-        StepOutcome::TimedOut => Some(warning("ApprovalTimedOut", format!("nobody decided on the step {name} in time"))),
+        StepOutcome::ChangesRequested => Some(normal(
+            "ChangesRequested",
+            format!("changes were requested at the step {name}{by}"),
+        )),
+        StepOutcome::TimedOut => Some(warning(
+            "ApprovalTimedOut",
+            format!("nobody decided on the step {name} in time"),
+        )),
         _ => None,
     }
 }
 
 fn end(status: &RunStatus) -> Transition {
-    let why = status.error.as_ref().map(|error| format!(": {} ({})", error.message, error.reason)).unwrap_or_default();
+    let why = status
+        .error
+        .as_ref()
+        .map(|error| format!(": {} ({})", error.message, error.reason))
+        .unwrap_or_default();
     match status.phase {
         RunPhase::Succeeded => normal("Succeeded", "the run succeeded".into()),
         RunPhase::Cancelled => normal("Cancelled", format!("the run was cancelled{why}")),
@@ -93,7 +123,10 @@ mod tests {
     }
 
     fn reasons(before: Option<&RunStatus>, after: &RunStatus) -> Vec<&'static str> {
-        between(before, after).into_iter().map(|told| told.reason).collect()
+        between(before, after)
+            .into_iter()
+            .map(|told| told.reason)
+            .collect()
     }
 
     #[test]
@@ -113,6 +146,9 @@ mod tests {
             "approval": "r-review", "decision": decision});
         let approved = status(json!({"phase": "Running", "release": release(), "steps": [step]}));
         let told = between(Some(&waiting), &approved);
-        assert_eq!((told.len(), told[0].note.as_str()), (1, "the step review was approved by alice, bob"));
+        assert_eq!(
+            (told.len(), told[0].note.as_str()),
+            (1, "the step review was approved by alice, bob")
+        );
     }
 }

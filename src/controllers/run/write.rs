@@ -24,8 +24,14 @@ const STEPS: &str = "steps";
 pub(super) async fn status(context: &Context, run: &Run, next: &RunStatus) -> Result<Run, kube::Error> {
     let key = RunKey::of(run);
     let operations = operations(run, next).map_err(kube::Error::SerdeError)?;
-    let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    context.namespaced::<Run>(&key.namespace).patch_status(&key.name, &params, &Patch::<()>::Json(operations)).await
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    context
+        .namespaced::<Run>(&key.namespace)
+        .patch_status(&key.name, &params, &Patch::<()>::Json(operations))
+        .await
 }
 
 fn operations(run: &Run, next: &RunStatus) -> Result<Operations, serde_json::Error> {
@@ -34,7 +40,10 @@ fn operations(run: &Run, next: &RunStatus) -> Result<Operations, serde_json::Err
     match &run.status {
         // a patch cannot test that something is absent, but an object that nobody has touched since it was read has no status
         None => {
-            operations.push(test(&["metadata", "resourceVersion"], run.resource_version().unwrap_or_default().into()));
+            operations.push(test(
+                &["metadata", "resourceVersion"],
+                run.resource_version().unwrap_or_default().into(),
+            ));
             operations.push(add(&["status"], Value::Object(next)));
         }
         Some(current) => {
@@ -53,8 +62,13 @@ fn object(status: &RunStatus) -> Result<Map<String, Value>, serde_json::Error> {
 }
 
 fn changes(current: &Map<String, Value>, next: Map<String, Value>, operations: &mut Vec<PatchOperation>) {
-    for name in current.keys().filter(|name| *name != CALLBACKS && !next.contains_key(*name)) {
-        operations.push(PatchOperation::Remove(RemoveOperation { path: pointer(&["status", name]) }));
+    for name in current
+        .keys()
+        .filter(|name| *name != CALLBACKS && !next.contains_key(*name))
+    {
+        operations.push(PatchOperation::Remove(RemoveOperation {
+            path: pointer(&["status", name]),
+        }));
     }
     for (name, value) in next {
         if name == CALLBACKS || current.get(&name) == Some(&value) {
@@ -84,11 +98,17 @@ fn steps(before: &[Value], after: Vec<Value>, operations: &mut Vec<PatchOperatio
 }
 
 fn test(path: &[&str], value: Value) -> PatchOperation {
-    PatchOperation::Test(TestOperation { path: pointer(path), value })
+    PatchOperation::Test(TestOperation {
+        path: pointer(path),
+        value,
+    })
 }
 
 fn add(path: &[&str], value: Value) -> PatchOperation {
-    PatchOperation::Add(AddOperation { path: pointer(path), value })
+    PatchOperation::Add(AddOperation {
+        path: pointer(path),
+        value,
+    })
 }
 
 fn pointer(tokens: &[&str]) -> PointerBuf {
@@ -116,15 +136,22 @@ mod tests {
     #[test]
     fn the_first_write_is_whole_and_starts_the_callbacks() {
         let operations = patch(Value::Null, json!({"revision": 1, "phase": "Running"}));
-        assert_eq!(operations[0], json!({"op": "test", "path": "/metadata/uid", "value": "u"}));
-        assert_eq!(operations[1], json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"}));
+        assert_eq!(
+            operations[0],
+            json!({"op": "test", "path": "/metadata/uid", "value": "u"})
+        );
+        assert_eq!(
+            operations[1],
+            json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"})
+        );
         assert_eq!(operations[2]["path"], "/status");
         assert_eq!(operations[2]["value"]["callbacks"], json!({}));
     }
 
     #[test]
     fn a_later_write_tests_the_revision_and_says_only_what_changed() {
-        let step = |name: &str, phase: &str| json!({"name": name, "iteration": 1, "phase": phase, "attempt": 1});
+        let step =
+            |name: &str, phase: &str| json!({"name": name, "iteration": 1, "phase": phase, "attempt": 1});
         let callback = json!({"x.1": {"receivedAt": "2026-01-01T00:00:00.000000Z", "body": 1,
             "sha256": format!("sha256:{}", "0".repeat(64))}});
         let before = json!({"revision": 3, "phase": "Running", "waitingOn": "b",
@@ -132,8 +159,12 @@ mod tests {
         let after = json!({"revision": 4, "phase": "Running",
             "steps": [step("a", "Succeeded"), step("b", "Succeeded"), step("c", "Running")]});
         let operations = patch(before, after);
-        let paths: Vec<_> =
-            operations.as_array().unwrap().iter().map(|op| format!("{} {}", op["op"], op["path"]).replace('"', "")).collect();
+        let paths: Vec<_> = operations
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|op| format!("{} {}", op["op"], op["path"]).replace('"', ""))
+            .collect();
         assert_eq!(
             paths,
             [

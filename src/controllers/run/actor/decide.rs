@@ -7,7 +7,11 @@ use tokio::time::Instant;
 
 use super::{Actor, Chore, Unconfirmed, Writing, begin_write, settle::is_past};
 use crate::{
-    api::{ApprovalPhase, Run, RunStatus, names, reason::{Classified as _, ErrorClass}, run::PinnedRelease},
+    api::{
+        ApprovalPhase, Run, RunStatus, names,
+        reason::{Classified as _, ErrorClass},
+        run::PinnedRelease,
+    },
     controllers::{
         error_chain,
         releases::LoadedRelease,
@@ -16,6 +20,7 @@ use crate::{
     engine::{
         advance::advance,
         effect::{CloseApproval, Effect, HttpEffect},
+        inputs,
     },
 };
 
@@ -30,7 +35,11 @@ impl Actor {
             self.gone = true;
             return;
         }
-        if run.status.as_ref().is_some_and(|status| status.phase.is_finished()) {
+        if run
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase.is_finished())
+        {
             self.finish(&run);
             return;
         }
@@ -45,29 +54,48 @@ impl Actor {
 
     fn advance(&mut self, run: &Arc<Run>, release: &LoadedRelease) {
         let mut state = run.status.clone().unwrap_or_default();
+        let now = self.deps.context.now();
+        if state.release.is_none()
+            && let Err(message) =
+                inputs::check(&release.definition, &run.spec.inputs.clone().unwrap_or_default())
+        {
+            self.begin(run, pin::unfit(run, &message, now), Vec::new());
+            return;
+        }
         state.release.get_or_insert_with(|| PinnedRelease {
             name: release.facts.name.clone(),
             digest: release.facts.digest.clone(),
             commit: release.facts.commit.clone(),
         });
         self.newer.retain(|name, fact| {
-            gather::cached(&self.deps, run, name)
-                .is_none_or(|known| fact.status.phase.is_closed() && known.status.as_ref().map(|s| s.phase) != Some(fact.status.phase))
+            gather::cached(&self.deps, run, name).is_none_or(|known| {
+                fact.status.phase.is_closed()
+                    && known.status.as_ref().map(|s| s.phase) != Some(fact.status.phase)
+            })
         });
         let in_flight = self.in_flight.keys().cloned().collect();
-        let mut facts =
-            gather::facts(&self.deps, run, release, &self.newer, self.outcomes.clone(), in_flight);
+        let mut facts = gather::facts(
+            &self.deps,
+            run,
+            release,
+            &self.newer,
+            self.outcomes.clone(),
+            in_flight,
+        );
         // while draining, outcomes are written down and nothing new begins
         facts.run.suspend |= self.draining;
-        let now = self.deps.context.now();
         let advanced = advance(&release.plan, &state, &facts, now);
         self.wake_at = advanced.wake_at;
-        let calls = advanced.effects.iter().any(|effect| matches!(effect, Effect::Http(_)));
+        let calls = advanced
+            .effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Http(_)));
         if !calls && !advanced.state.phase.is_finished() {
             // what it went on to is not an effect, so there is nothing to measure
             self.resumed = None;
         }
-        let (at_once, acknowledged): (Vec<_>, Vec<_>) = advanced.effects.into_iter().partition(may_start_unwritten);
+        let (at_once, acknowledged): (Vec<_>, Vec<_>) =
+            advanced.effects.into_iter().partition(may_start_unwritten);
         if !self.begin(run, advanced.state, acknowledged) {
             // no state can make use of them
             self.outcomes.clear();
@@ -86,7 +114,12 @@ impl Actor {
         }
         next.revision += 1;
         let result = begin_write(&self.deps, run, &next);
-        self.writing = Some(Writing { next, result, then, began: Instant::now() });
+        self.writing = Some(Writing {
+            next,
+            result,
+            then,
+            began: Instant::now(),
+        });
         true
     }
 
@@ -114,7 +147,9 @@ impl Actor {
         self.dirty |= asked_anew || !self.outcomes.is_empty() || after.phase.is_finished();
         for told in transitions::between(before, after) {
             let (context, run) = (Arc::clone(&self.deps.context), Arc::clone(&run));
-            self.deps.tasks.spawn(async move { context.event(&*run, told.type_, told.reason, &told.note).await });
+            self.deps
+                .tasks
+                .spawn(async move { context.event(&*run, told.type_, told.reason, &told.note).await });
         }
         if after.phase.is_finished() && !before.is_some_and(|status| status.phase.is_finished()) {
             self.deps.metrics.run_finished(phase_name(after.phase));
@@ -126,14 +161,20 @@ impl Actor {
 
     /// Finds out what became of a write whose answer was lost or was a refusal.
     pub(super) fn confirm(&mut self) {
-        let Some(Unconfirmed { before, next, then }) = self.unconfirmed.take() else { return };
+        let Some(Unconfirmed { before, next, then }) = self.unconfirmed.take() else {
+            return;
+        };
         let Some(run) = self.run.clone() else { return };
         let applied = run.status.clone().is_some_and(|mut status| {
             status.callbacks.clone_from(&next.callbacks);
             status == next
         });
         if applied {
-            self.acknowledged(before.as_deref().and_then(|run| run.status.as_ref()), (*run).clone(), then);
+            self.acknowledged(
+                before.as_deref().and_then(|run| run.status.as_ref()),
+                (*run).clone(),
+                then,
+            );
         }
     }
 
@@ -163,7 +204,7 @@ impl Actor {
 
     fn call(&mut self, effect: HttpEffect) {
         let known = self.outcomes.iter().any(|outcome| outcome.key == effect.key);
-        if known || self.draining || self.in_flight.contains_key(&effect.key) {
+        if known || (self.draining && !effect.fenced) || self.in_flight.contains_key(&effect.key) {
             return;
         }
         self.observe_resumption();
@@ -194,23 +235,40 @@ impl Actor {
         self.effects.abort_all();
         self.in_flight.clear();
         self.outcomes.clear();
-        if run.labels().get(names::FINISHED).is_some_and(|value| value == "true") {
+        if run
+            .labels()
+            .get(names::FINISHED)
+            .is_some_and(|value| value == "true")
+        {
             self.done = true;
             return;
         }
         let steps = run.status.iter().flat_map(|status| &status.steps);
         let open: Vec<String> = steps
             .filter_map(|step| step.approval.clone())
-            .filter(|name| !self.newer.get(name).is_some_and(|fact| fact.status.phase.is_closed()))
+            .filter(|name| {
+                !self
+                    .newer
+                    .get(name)
+                    .is_some_and(|fact| fact.status.phase.is_closed())
+            })
             .filter(|name| gather::cached(&self.deps, run, name).is_some_and(|known| gather::is_open(&known)))
             .collect();
         for name in open {
             let message = "the run has ended".to_owned();
-            self.close(run, CloseApproval { name, phase: ApprovalPhase::Cancelled, message });
+            self.close(
+                run,
+                CloseApproval {
+                    name,
+                    phase: ApprovalPhase::Cancelled,
+                    message,
+                },
+            );
         }
         if self.chores.is_empty() {
             let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
-            self.chores.spawn(async move { Chore::Marked(perform::mark_finished(&deps.context, &run).await) });
+            self.chores
+                .spawn(async move { Chore::Marked(perform::mark_finished(&deps.context, &run).await) });
         }
     }
 
@@ -250,7 +308,9 @@ impl Actor {
 
     fn observe_resumption(&mut self) {
         if let Some((after, since)) = self.resumed.take() {
-            self.deps.metrics.resumed(after, Monotonic::now().duration_since(since.into_std()));
+            self.deps
+                .metrics
+                .resumed(after, Monotonic::now().duration_since(since.into_std()));
         }
     }
 }

@@ -13,7 +13,8 @@ pub(super) fn is_past(status: &RunStatus, key: &EffectKey) -> bool {
             step.name == key.step
                 && (step.iteration > key.iteration
                     || step.iteration == key.iteration
-                        && (step.attempt > key.attempt || step.attempt == key.attempt && step.phase != StepPhase::Running))
+                        && (step.attempt > key.attempt
+                            || step.attempt == key.attempt && step.phase != StepPhase::Running))
         })
 }
 
@@ -29,7 +30,11 @@ mod tests {
 
     #[test]
     fn an_outcome_is_kept_until_a_state_is_past_its_attempt() {
-        let key = EffectKey { step: "a".into(), iteration: 1, attempt: 2 };
+        let key = EffectKey {
+            step: "a".into(),
+            iteration: 1,
+            attempt: 2,
+        };
         assert!(!is_past(&RunStatus::default(), &key));
         assert!(!is_past(&status("Retrying", 1), &key));
         assert!(!is_past(&status("Running", 2), &key));

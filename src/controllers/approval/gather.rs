@@ -1,0 +1,50 @@
+//! What is known about an approval's decisions.
+
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{Resource, ResourceExt as _, api::ListParams};
+
+use super::ApprovalError;
+use crate::{
+    api::{Approval, Decision},
+    controllers::context::Context,
+    engine::judge::DecisionFact,
+};
+
+/// The decisions on an approval that the API server has accepted so far, read consistently whatever the watch is doing.
+pub(super) async fn fresh(
+    context: &Context,
+    approval: &Approval,
+) -> Result<Vec<Arc<Decision>>, ApprovalError> {
+    let api = context.namespaced::<Decision>(&approval.namespace().unwrap_or_default());
+    let selection = ListParams::default().fields(&format!("spec.approval={}", approval.name_any()));
+    let list = api
+        .list(&selection)
+        .await
+        .map_err(|error| ApprovalError::Api("list the decisions", error))?;
+    Ok(list.items.into_iter().map(Arc::new).collect())
+}
+
+/// The decisions as the judge wants them.
+pub(super) fn facts(decisions: &[Arc<Decision>]) -> Vec<DecisionFact> {
+    decisions
+        .iter()
+        .map(|decision| DecisionFact {
+            name: decision.name_any(),
+            uid: decision.uid().unwrap_or_default(),
+            created_at: created_at(&**decision),
+            spec: decision.spec.clone(),
+            judged: decision.status.clone(),
+        })
+        .collect()
+}
+
+/// When the API server accepted an object; every stored object has that time.
+pub(super) fn created_at(object: &impl Resource) -> Timestamp {
+    object
+        .meta()
+        .creation_timestamp
+        .as_ref()
+        .map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+}

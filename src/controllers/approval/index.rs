@@ -1,0 +1,152 @@
+//! The decisions that the watch has shown, by the approval they are on.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use kube::{ResourceExt as _, runtime::watcher::Event};
+use tokio::time::Instant;
+
+use crate::api::{Approval, Decision};
+
+/// Namespace and name of an approval.
+pub(super) type ApprovalKey = (String, String);
+
+/// A decision and when this process first saw it.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub decision: Arc<Decision>,
+    pub since: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_approval: HashMap<ApprovalKey, BTreeMap<String, Seen>>,
+    /// What a new listing has brought so far.
+    listing: Option<HashMap<ApprovalKey, BTreeMap<String, Seen>>>,
+}
+
+/// The decisions that the watch has shown.
+#[derive(Debug, Default)]
+pub(super) struct DecisionIndex(Mutex<Inner>);
+
+/// The approval a decision is on.
+pub(super) fn approval_of(decision: &Decision) -> ApprovalKey {
+    (
+        decision.namespace().unwrap_or_default(),
+        decision.spec.approval.clone(),
+    )
+}
+
+/// The key of an approval.
+pub(super) fn key_of(approval: &Approval) -> ApprovalKey {
+    (approval.namespace().unwrap_or_default(), approval.name_any())
+}
+
+impl DecisionIndex {
+    /// Takes in what the watch shows. Gives the decisions that are new or changed.
+    pub(super) fn apply(&self, event: Event<Decision>) -> Vec<Arc<Decision>> {
+        let mut inner = self.lock();
+        match event {
+            Event::Init => inner.listing = Some(HashMap::new()),
+            Event::InitApply(decision) => {
+                let seen = inner.seen(decision);
+                let listing = inner.listing.get_or_insert_default();
+                listing
+                    .entry(approval_of(&seen.decision))
+                    .or_default()
+                    .insert(seen.decision.name_any(), seen);
+            }
+            Event::InitDone => {
+                inner.by_approval = inner.listing.take().unwrap_or_default();
+                return inner
+                    .by_approval
+                    .values()
+                    .flat_map(BTreeMap::values)
+                    .map(|seen| Arc::clone(&seen.decision))
+                    .collect();
+            }
+            Event::Apply(decision) => {
+                let seen = inner.seen(decision);
+                let decision = Arc::clone(&seen.decision);
+                inner
+                    .by_approval
+                    .entry(approval_of(&decision))
+                    .or_default()
+                    .insert(decision.name_any(), seen);
+                return vec![decision];
+            }
+            Event::Delete(decision) => {
+                let key = approval_of(&decision);
+                if let Some(others) = inner.by_approval.get_mut(&key) {
+                    others.remove(&decision.name_any());
+                    if others.is_empty() {
+                        inner.by_approval.remove(&key);
+                    }
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    /// The decisions on an approval.
+    pub(super) fn on(&self, approval: &ApprovalKey) -> Vec<Seen> {
+        self.lock()
+            .by_approval
+            .get(approval)
+            .map(|seen| seen.values().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn seen(&self, mut decision: Decision) -> Seen {
+        decision.metadata.managed_fields = None;
+        let known = self
+            .by_approval
+            .get(&approval_of(&decision))
+            .and_then(|others| others.get(&decision.name_any()))
+            .filter(|known| known.decision.uid() == decision.uid());
+        let since = known.map_or_else(Instant::now, |known| known.since);
+        Seen {
+            decision: Arc::new(decision),
+            since,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn decision(name: &str, approval: &str) -> Decision {
+        let spec = json!({"approval": approval, "digest": format!("sha256:{}", "0".repeat(64)), "verdict": "Approve"});
+        let metadata = json!({"name": name, "namespace": "default", "uid": name});
+        let value = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Decision", "metadata": metadata, "spec": spec});
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_new_listing_takes_the_place_of_what_was_known_when_it_is_whole() {
+        let index = DecisionIndex::default();
+        let on = |approval: &str| -> Vec<String> {
+            let seen = index.on(&("default".into(), approval.into()));
+            seen.iter().map(|seen| seen.decision.name_any()).collect()
+        };
+        index.apply(Event::Apply(decision("one", "a")));
+        index.apply(Event::Apply(decision("two", "a")));
+        index.apply(Event::Delete(decision("two", "a")));
+        assert_eq!(on("a"), ["one"]);
+        index.apply(Event::Init);
+        index.apply(Event::InitApply(decision("three", "b")));
+        assert_eq!((on("a"), on("b")), (vec!["one".to_owned()], vec![]));
+        assert_eq!(index.apply(Event::InitDone).len(), 1);
+        assert_eq!((on("a"), on("b")), (vec![], vec!["three".to_owned()]));
+    }
+}

@@ -1,0 +1,80 @@
+//! A client that counts its writes.
+
+use http::{Method, Request};
+use kube::{Client, client::Body};
+
+use crate::telemetry::metrics::Metrics;
+
+/// The same client, with every write counted by kind.
+pub fn metered(client: Client, metrics: Metrics) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        if is_write(request.method()) {
+            metrics.api_write(kind_of(request.uri().path()));
+        }
+        let client = client.clone();
+        async move { client.send(request).await }
+    });
+    Client::new(service, namespace)
+}
+
+fn is_write(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::POST | Method::PUT | Method::PATCH | Method::DELETE
+    )
+}
+
+/// The resource a path is about, out of those the operator writes.
+fn kind_of(path: &str) -> &'static str {
+    const KINDS: [&str; 11] = [
+        "repositories",
+        "flows",
+        "releases",
+        "runs",
+        "approvals",
+        "decisions",
+        "connections",
+        "events",
+        "leases",
+        "secrets",
+        "selfsubjectaccessreviews",
+    ];
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    let resource = match parts.next() {
+        Some("api") => parts.nth(1),
+        Some("apis") => parts.nth(2),
+        _ => None,
+    };
+    let resource = match resource {
+        // /…/namespaces/<name>/<resource>
+        Some("namespaces") => parts.nth(1),
+        other => other,
+    };
+    KINDS
+        .into_iter()
+        .find(|kind| Some(*kind) == resource)
+        .unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_tells_its_kind() {
+        for (path, kind) in [
+            (
+                "/apis/signoff.dev/v1alpha1/namespaces/default/runs/r/status",
+                "runs",
+            ),
+            ("/apis/events.k8s.io/v1/namespaces/default/events", "events"),
+            ("/api/v1/namespaces/default/secrets", "secrets"),
+            ("/apis/signoff.dev/v1alpha1/runs", "runs"),
+            ("/api/v1/namespaces/default", "other"),
+            ("/apis/example.com/v1/namespaces/default/things/x", "other"),
+        ] {
+            assert_eq!(kind_of(path), kind, "{path}");
+        }
+    }
+}

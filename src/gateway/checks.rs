@@ -1,0 +1,157 @@
+//! What a wait asks of its callback: a signature, a schema, a condition.
+
+use axum::http::{HeaderMap, StatusCode};
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Map, Value};
+
+use super::{Gateway, problem::Problem, signature};
+use crate::{
+    api::{Run, StepKind, connection::SecretKeyRef, step::CallbackWait},
+    controllers::error_chain,
+    engine::{
+        callback_token::CallbackAddress,
+        expression::{Scope, Template},
+    },
+};
+
+/// The checks of one wait.
+#[derive(Debug)]
+pub(super) struct Checks {
+    wait: CallbackWait,
+    secret: Option<Vec<u8>>,
+    now: i64,
+}
+
+/// The checks that the pinned release asks for at this wait.
+pub(super) async fn of(gateway: &Gateway, run: &Run, address: &CallbackAddress) -> Result<Checks, Problem> {
+    let pinned = run.status.as_ref().and_then(|status| status.release.as_ref());
+    let Some(pinned) = pinned else {
+        return Err(nothing_waits());
+    };
+    let release = gateway.releases.load(&address.namespace, &pinned.name).await.map_err(|error| {
+        tracing::warn!(run = %address.run, error = %error_chain(&error), "the release of a callback's run could not be used");
+        Problem::unavailable()
+    })?;
+    let step = release
+        .definition
+        .steps
+        .iter()
+        .find(|step| step.name == address.step);
+    let wait = match step.map(|step| &step.kind) {
+        Some(StepKind::Wait(wait)) => wait.callback.clone(),
+        _ => None,
+    };
+    let wait = wait.ok_or_else(nothing_waits)?;
+    let secret = match &wait.hmac {
+        Some(hmac) => Some(secret(gateway, address, &hmac.secret_ref).await?),
+        None => None,
+    };
+    Ok(Checks {
+        wait,
+        secret,
+        now: gateway.context.now().as_second(),
+    })
+}
+
+fn nothing_waits() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is no callback at this address")
+}
+
+async fn secret(gateway: &Gateway, address: &CallbackAddress, at: &SecretKeyRef) -> Result<Vec<u8>, Problem> {
+    let found = gateway
+        .context
+        .namespaced::<Secret>(&address.namespace)
+        .get_opt(&at.name)
+        .await;
+    let bytes = found
+        .ok()
+        .flatten()
+        .and_then(|secret| secret.data?.remove(&at.key));
+    bytes.map(|bytes| bytes.0).ok_or_else(|| {
+        tracing::warn!(run = %address.run, secret = %at.name, "a callback cannot be checked: its secret is not there");
+        Problem::unavailable()
+    })
+}
+
+impl Checks {
+    /// The signature, if one is asked for.
+    pub(super) fn signature(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
+        match &self.secret {
+            None => Ok(()),
+            Some(secret) => signature::standard_webhooks(secret, headers, body, self.now)
+                .map_err(|why| Problem::new(StatusCode::UNAUTHORIZED, why)),
+        }
+    }
+
+    /// The schema and the condition, where they are asked for.
+    pub(super) fn payload(&self, headers: &HeaderMap, body: &Value) -> Result<(), Problem> {
+        let unfit = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
+        if let Some(schema) = &self.wait.schema {
+            let validator = jsonschema::validator_for(schema.as_value())
+                .map_err(|error| unfit(format!("the wait's schema cannot be used: {error}")))?;
+            if let Some(error) = validator.iter_errors(body).next() {
+                return Err(unfit(format!(
+                    "the body does not fit at {:?}: {error}",
+                    error.instance_path().to_string()
+                )));
+            }
+        }
+        let Some(accept) = &self.wait.accept else {
+            return Ok(());
+        };
+        match holds(accept, headers, body) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(unfit("the wait does not accept this body".to_owned())),
+            Err(message) => Err(unfit(format!(
+                "whether the wait accepts this body cannot be told: {message}"
+            ))),
+        }
+    }
+}
+
+fn holds(accept: &str, headers: &HeaderMap, body: &Value) -> Result<bool, String> {
+    let template = Template::parse(accept).map_err(|_| "it is no expression")?;
+    let expression = template.as_expression().ok_or("it is not one expression")?;
+    let headers: Map<String, Value> = headers
+        .iter()
+        .map(|(name, value)| {
+            (
+                name.to_string(),
+                Value::String(String::from_utf8_lossy(value.as_bytes()).into_owned()),
+            )
+        })
+        .collect();
+    let mut scope = Scope::default();
+    scope
+        .set("body", body.clone())
+        .set("headers", Value::Object(headers));
+    expression.holds(&scope).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn checks(wait: Value) -> Checks {
+        Checks {
+            wait: serde_json::from_value(wait).unwrap(),
+            secret: None,
+            now: 0,
+        }
+    }
+
+    #[test]
+    fn a_body_must_fit_the_schema_and_the_condition() {
+        let checks = checks(json!({
+            "schema": {"type": "object", "required": ["ok"]},
+            "accept": "${body.ok && headers['x-kind'] == 'done'}",
+        }));
+        let mut headers = HeaderMap::new();
+        headers.insert("x-kind", "done".parse().unwrap());
+        assert!(checks.payload(&headers, &json!({"ok": true})).is_ok());
+        assert!(checks.payload(&headers, &json!({"ok": false})).is_err());
+        assert!(checks.payload(&headers, &json!({})).is_err());
+        assert!(checks.payload(&HeaderMap::new(), &json!({"ok": true})).is_err());
+    }
+}

@@ -1,0 +1,91 @@
+//! `POST /v1/hooks/git/<namespace>/<repository>`: a forge tells that something was pushed.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::{Body, to_bytes},
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Response},
+};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::{Gateway, problem::Problem, signature};
+use crate::{
+    api::{Repository, names},
+    controllers::error_chain,
+};
+
+/// Largest push event, in bytes: what GitHub sends at most.
+const MAX_BODY: usize = 25 << 20;
+
+pub(super) async fn push(
+    State(gateway): State<Arc<Gateway>>,
+    Path((namespace, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let api = gateway.context.namespaced::<Repository>(&namespace);
+    let unavailable = |error: kube::Error| {
+        tracing::warn!(repository = %name, error = %error_chain(&error), "a push could not be passed on");
+        Problem::unavailable()
+    };
+    // whoever does not know the secret learns nothing about which repositories there are
+    let unknown = || {
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "there is no such webhook, or the signature is wrong",
+        )
+    };
+    let repository = api
+        .get_opt(&name)
+        .await
+        .map_err(unavailable)?
+        .ok_or_else(unknown)?;
+    let webhook = repository.spec.webhook.ok_or_else(unknown)?;
+    let body = to_bytes(body, MAX_BODY).await.map_err(|_| {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the body is too large or could not be read",
+        )
+    })?;
+    let secret = gateway
+        .context
+        .namespaced::<Secret>(&namespace)
+        .get_opt(&webhook.secret_ref.name)
+        .await;
+    let secret = secret
+        .map_err(unavailable)?
+        .and_then(|secret| secret.data?.remove(&webhook.secret_ref.key));
+    let secret = secret.ok_or_else(unknown)?.0;
+    if !is_signed(secret.trim_ascii(), &headers, &body) {
+        return Err(unknown());
+    }
+    let now = gateway.context.now().to_string();
+    let patch = json!({"metadata": {"annotations": {names::REQUESTED_AT: now}}});
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER_GATEWAY.to_owned()),
+        ..PatchParams::default()
+    };
+    api.patch_metadata(&name, &params, &Patch::Merge(&patch))
+        .await
+        .map_err(unavailable)?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"requestedAt": now}))).into_response())
+}
+
+fn is_signed(secret: &[u8], headers: &HeaderMap, body: &[u8]) -> bool {
+    if secret.is_empty() {
+        return false;
+    }
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(header) = text("x-hub-signature-256") {
+        signature::hub(secret, header, body)
+    } else if let Some(given) = headers.get("x-gitlab-token") {
+        signature::token(secret, given.as_bytes())
+    } else {
+        false
+    }
+}

@@ -1,0 +1,124 @@
+//! Writes a callback into its run's status: only the one entry, and only if it is the first.
+
+use axum::{
+    Json as JsonBody,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use json_patch::{AddOperation, Patch as Operations, PatchOperation, TestOperation, jsonptr::PointerBuf};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::{
+    Api, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+use super::{
+    Gateway,
+    callbacks::{answer_again, expired, receipt, recorded},
+    problem::Problem,
+};
+use crate::{
+    api::{Digest, Json, Run, names, run::CallbackRecord},
+    controllers::{
+        error_chain,
+        status::{is_missing, is_stale},
+    },
+    engine::callback_token::CallbackAddress,
+};
+
+/// How often a write is tried when others write callbacks of the same run at the same time.
+const ATTEMPTS: usize = 10;
+/// Largest status of a run, in bytes of JSON.
+const MAX_STATUS: usize = 512 * 1024;
+
+/// Records a callback, or answers as the one that was faster did.
+pub(super) async fn record(
+    gateway: &Gateway,
+    mut run: Run,
+    address: &CallbackAddress,
+    sha256: &Digest,
+    body: Value,
+) -> Result<Response, Problem> {
+    let api = gateway.context.namespaced::<Run>(&address.namespace);
+    let record = CallbackRecord {
+        received_at: MicroTime(gateway.context.now()),
+        sha256: sha256.clone(),
+        body: Json(body),
+    };
+    for _ in 0..ATTEMPTS {
+        fits(&run, &record)?;
+        match write(&api, &run, address, &record).await {
+            Ok(_) => {
+                tracing::info!(run = %address.run, step = %address.step, "a callback was recorded");
+                return Ok((StatusCode::ACCEPTED, JsonBody(receipt(&record))).into_response());
+            }
+            Err(error) if is_missing(&error) => {
+                return Err(Problem::new(
+                    StatusCode::GONE,
+                    "the run that this callback was for is gone",
+                ));
+            }
+            Err(error) if is_stale(&error) => {}
+            Err(error) => {
+                tracing::warn!(run = %address.run, error = %error_chain(&error), "a callback could not be recorded");
+                return Err(Problem::unavailable());
+            }
+        }
+        // somebody wrote meanwhile: perhaps the same callback, perhaps the run has ended
+        run = api
+            .get_opt(&address.run)
+            .await
+            .map_err(|_| Problem::unavailable())?
+            .ok_or_else(|| Problem::new(StatusCode::GONE, "the run that this callback was for is gone"))?;
+        if let Some(known) = recorded(&run, address) {
+            return answer_again(known, sha256);
+        }
+        expired(&run, address)?;
+    }
+    Err(Problem::unavailable())
+}
+
+/// A status never outgrows its limit, however many callbacks come.
+fn fits(run: &Run, record: &CallbackRecord) -> Result<(), Problem> {
+    if size(&run.status) + size(record) > MAX_STATUS {
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the run can hold no further callback of this size",
+        ));
+    }
+    Ok(())
+}
+
+fn size(value: &impl serde::Serialize) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX / 2, |bytes| bytes.len())
+}
+
+async fn write(
+    api: &Api<Run>,
+    run: &Run,
+    address: &CallbackAddress,
+    record: &CallbackRecord,
+) -> Result<Run, kube::Error> {
+    let callbacks = run.status.as_ref().map(|status| &status.callbacks);
+    let test = |path: &[&str], value: Value| {
+        PatchOperation::Test(TestOperation {
+            path: PointerBuf::from_tokens(path.iter().copied()),
+            value,
+        })
+    };
+    let operations = Operations(vec![
+        test(&["metadata", "uid"], json!(address.uid)),
+        test(&["status", "callbacks"], json!(callbacks)),
+        PatchOperation::Add(AddOperation {
+            path: PointerBuf::from_tokens(["status", "callbacks", &address.record_key()]),
+            value: json!(record),
+        }),
+    ]);
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER_GATEWAY.to_owned()),
+        ..PatchParams::default()
+    };
+    api.patch_status(&run.name_any(), &params, &Patch::<()>::Json(operations))
+        .await
+}

@@ -1,0 +1,192 @@
+//! The operator as a whole: all controllers and the gateway, started and ended together.
+
+mod keys;
+mod watches;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use kube::Client;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::keys::KeysError;
+use crate::{
+    controllers::{
+        approval,
+        context::{Clock, Context},
+        metered::metered,
+        releases::Releases,
+        run,
+    },
+    engine::callback_token::CallbackMinter,
+    gateway::{self, Gateway, Readiness},
+    steps::http::{HttpExecutor, HttpExecutorError, address::AddressPolicy},
+    telemetry::metrics::Metrics,
+};
+
+/// Longest time that what goes on beside the controllers, such as Events, may take to end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How the operator runs.
+#[derive(Clone, Debug)]
+pub struct OperatorOptions {
+    /// Where the gateway is reached from outside; callback addresses begin with it.
+    pub gateway_base_url: String,
+    /// Namespace of the operator itself, where it keeps its keys.
+    pub namespace: String,
+    /// Where clones of git remotes are kept.
+    pub git_cache: PathBuf,
+    /// Whether steps may call addresses of this machine.
+    pub allow_loopback: bool,
+    /// Whether Repositories may name `file://` remotes.
+    pub allow_file_remotes: bool,
+    /// Networks that steps may not call, beside those that nobody may.
+    pub deny_networks: Vec<ipnet::IpNet>,
+    /// If not empty, the only hosts that steps may call.
+    pub allow_hosts: Vec<String>,
+    /// How many effects are performed at the same time.
+    pub max_effects: usize,
+}
+
+impl OperatorOptions {
+    /// As in a cluster: nothing of this machine may be called or read.
+    pub fn new(gateway_base_url: impl Into<String>, git_cache: impl Into<PathBuf>) -> Self {
+        Self {
+            gateway_base_url: gateway_base_url.into().trim_end_matches('/').to_owned(),
+            namespace: "signoff-system".to_owned(),
+            git_cache: git_cache.into(),
+            allow_loopback: false,
+            allow_file_remotes: false,
+            deny_networks: Vec::new(),
+            allow_hosts: Vec::new(),
+            max_effects: 256,
+        }
+    }
+}
+
+/// Why the operator could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// The keys of callback addresses could not be read or made.
+    #[error("cannot set up the keys of callback addresses")]
+    Keys(#[from] KeysError),
+    /// HTTP steps could not be set up.
+    #[error("cannot set up HTTP steps")]
+    Http(#[from] HttpExecutorError),
+    /// The gateway stopped.
+    #[error("the gateway stopped")]
+    Gateway(#[source] std::io::Error),
+}
+
+/// The operator, ready to run.
+#[derive(Debug)]
+pub struct Operator {
+    context: Arc<Context>,
+    options: OperatorOptions,
+    metrics: Metrics,
+    executor: HttpExecutor,
+    callbacks: CallbackMinter,
+    releases: Arc<Releases>,
+    readiness: Readiness,
+}
+
+impl Operator {
+    /// Sets everything up, without beginning any work.
+    pub async fn start(client: Client, options: OperatorOptions) -> Result<Self, OperatorError> {
+        let metrics = Metrics::new();
+        let client = metered(client, metrics.clone());
+        let keys = keys::read_or_make(&client, &options.namespace).await?;
+        let policy = AddressPolicy {
+            allow_loopback: options.allow_loopback,
+            deny: options.deny_networks.clone(),
+            allow_hosts: options.allow_hosts.clone(),
+        };
+        let executor = HttpExecutor::new(client.clone(), policy)?;
+        let context = Arc::new(Context::new(client, Clock::system()));
+        Ok(Self {
+            callbacks: CallbackMinter {
+                base_url: options.gateway_base_url.clone(),
+                keys,
+            },
+            releases: Arc::new(Releases::new(Arc::clone(&context))),
+            readiness: Readiness::default(),
+            context,
+            options,
+            metrics,
+            executor,
+        })
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The routes of the admin address: health, readiness, metrics.
+    pub fn admin(&self) -> axum::Router {
+        gateway::admin(
+            self.context.client().clone(),
+            self.metrics.clone(),
+            self.readiness.clone(),
+        )
+    }
+
+    /// Runs the controllers, and the gateway on this listener, until `shutdown`; then lets what is under way end.
+    pub async fn run(self, gateway: TcpListener, shutdown: CancellationToken) -> Result<(), OperatorError> {
+        let tasks = TaskTracker::new();
+        let router = gateway::router(Gateway {
+            context: Arc::clone(&self.context),
+            releases: Arc::clone(&self.releases),
+            keys: self.callbacks.keys.clone(),
+        });
+        let serving = tokio::spawn(gateway::serve(gateway, router, shutdown.clone()));
+        let (waker, calls) = run::waker();
+        // watches outlive the order to stop, so that runs that end still see what they wait for
+        let watching = CancellationToken::new();
+        let _stop_watching = watching.clone().drop_guard();
+        let (flows, watch) = watches::flows(&self.context, waker.clone());
+        tokio::spawn(watching.clone().run_until_cancelled_owned(watch));
+        let (approvals, changes, watch) = watches::approvals(&self.context, waker.clone());
+        tokio::spawn(watching.run_until_cancelled_owned(watch));
+
+        let filled = async {
+            // an error says that the watch has ended, and with it the operator
+            let _ = flows.wait_until_ready().await;
+            let _ = approvals.wait_until_ready().await;
+        };
+        if shutdown.run_until_cancelled(filled).await.is_some() {
+            self.readiness.caches_filled(approvals.clone());
+            let judging = approval::Deps {
+                context: Arc::clone(&self.context),
+                approvals: approvals.clone(),
+                waker,
+                metrics: self.metrics.clone(),
+                tasks: tasks.clone(),
+            };
+            let running = run::Deps {
+                context: Arc::clone(&self.context),
+                releases: self.releases,
+                flows,
+                approvals,
+                executor: self.executor,
+                callbacks: self.callbacks,
+                metrics: self.metrics,
+                effects: Semaphore::new(self.options.max_effects),
+                writes: run::Deps::writes(),
+                tasks: tasks.clone(),
+            };
+            tokio::join!(
+                approval::run(judging, changes, shutdown.clone()),
+                run::run(Arc::new(running), calls, shutdown.clone()),
+            );
+        }
+        tasks.close();
+        if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
+            tracing::warn!("some events could not be written before the end");
+        }
+        match serving.await {
+            Ok(served) => served.map_err(OperatorError::Gateway),
+            Err(broken) => Err(OperatorError::Gateway(std::io::Error::other(broken))),
+        }
+    }
+}

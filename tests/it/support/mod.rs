@@ -1,0 +1,5 @@
+//! What integration tests stand on.
+
+pub mod faults;
+pub mod rig;
+pub mod shop;

@@ -1,0 +1,266 @@
+//! A control plane with an operator, and short words for what people do with them.
+
+use std::{net::SocketAddr, time::Duration};
+
+use k8s_openapi::api::events::v1::Event;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    runtime::wait::await_condition,
+};
+use serde_json::{Value, json};
+use signoff::{
+    api::{Approval, Decision, Flow, Release, Run, canonical},
+    local::{ControlPlane, Identity, Options},
+    operator::{Operator, OperatorOptions},
+};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for anything.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A control plane on disk.
+pub struct Rig {
+    pub plane: ControlPlane,
+    _dir: TempDir,
+}
+
+/// A running operator.
+pub struct Running {
+    pub gateway: SocketAddr,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Stops it in order.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap();
+    }
+
+    /// Stops it as a crash would: whatever was under way is dropped where it stands.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+        self.shutdown.cancel();
+    }
+}
+
+impl Rig {
+    pub async fn open() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let plane = ControlPlane::open(Options::new(dir.path())).await.unwrap();
+        Self { plane, _dir: dir }
+    }
+
+    pub fn client(&self, user: &str) -> Client {
+        self.plane.client(&Identity::Named(user.to_owned()))
+    }
+
+    pub fn operator_client(&self) -> Client {
+        self.plane.client(&Identity::Operator)
+    }
+
+    /// Starts an operator with the rights of its service account.
+    pub async fn operator(&self) -> Running {
+        self.operator_with(self.operator_client()).await.unwrap()
+    }
+
+    /// Starts an operator with this client.
+    pub async fn operator_with(&self, client: Client) -> Result<Running, signoff::operator::OperatorError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gateway = listener.local_addr().unwrap();
+        let options = OperatorOptions {
+            allow_loopback: true,
+            allow_file_remotes: true,
+            ..OperatorOptions::new(format!("http://{gateway}"), self._dir.path().join("git"))
+        };
+        let shutdown = CancellationToken::new();
+        let operator = Operator::start(client, options).await?;
+        let token = shutdown.clone();
+        let task = tokio::spawn(async move { operator.run(listener, token).await.unwrap() });
+        Ok(Running {
+            gateway,
+            shutdown,
+            task,
+        })
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client("admin"), "default")
+    }
+
+    /// A flow with these steps whose first release is live. Gives the release's name.
+    pub async fn flow(&self, name: &str, spec: Value) -> String {
+        let flow = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Flow", "metadata": {"name": name}, "spec": spec});
+        let flow: Flow = serde_json::from_value(flow).unwrap();
+        let flows = self.api::<Flow>();
+        let flow = flows.create(&PostParams::default(), &flow).await.unwrap();
+        let digest = canonical::digest(&flow.spec.definition).unwrap();
+        let release = signoff::api::names::release_name(name, &digest);
+        let spec = json!({"flow": name, "definition": flow.spec.definition, "digest": digest, "source": {"generation": 1}});
+        let object = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Release", "metadata": {"name": release}, "spec": spec});
+        let object: Release = serde_json::from_value(object).unwrap();
+        let releases = self.api::<Release>();
+        match releases.create(&PostParams::default(), &object).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => panic!("{error}"),
+        }
+        let ready = json!({"type": "Ready", "status": "True", "reason": "Verified", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        self.set_status(&releases, &release, json!({"conditions": [ready]}))
+            .await;
+        self.set_status(
+            &flows,
+            name,
+            json!({"live": release, "draft": {"release": release, "digest": digest}}),
+        )
+        .await;
+        release
+    }
+
+    async fn set_status<K>(&self, api: &Api<K>, name: &str, status: Value)
+    where
+        K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    {
+        let patch = Patch::Merge(json!({"status": status}));
+        api.patch_status(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
+    /// A run started by `dev`.
+    pub async fn start(&self, name: &str, spec: Value) -> Run {
+        let run = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": name}, "spec": spec});
+        let run: Run = serde_json::from_value(run).unwrap();
+        let api: Api<Run> = Api::namespaced(self.client("dev"), "default");
+        api.create(&PostParams::default(), &run).await.unwrap()
+    }
+
+    /// A decision by somebody on an approval, as it stands.
+    pub async fn decide(&self, user: &str, approval: &str, verdict: &str) -> Decision {
+        let digest = self.api::<Approval>().get(approval).await.unwrap().spec.digest;
+        self.decide_with(
+            user,
+            json!({"approval": approval, "digest": digest, "verdict": verdict}),
+        )
+        .await
+        .unwrap()
+    }
+
+    pub async fn decide_with(&self, user: &str, spec: Value) -> Result<Decision, kube::Error> {
+        let metadata = json!({"generateName": format!("{user}-")});
+        let decision = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Decision", "metadata": metadata, "spec": spec});
+        let decision: Decision = serde_json::from_value(decision).unwrap();
+        let api: Api<Decision> = Api::namespaced(self.client(user), "default");
+        api.create(&PostParams::default(), &decision).await
+    }
+
+    /// Waits until an object is as wanted.
+    pub async fn until<K>(&self, name: &str, wanted: impl Fn(&K) -> bool + Send) -> K
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug
+            + serde::Serialize
+            + Send
+            + 'static,
+    {
+        let api = self.api::<K>();
+        let condition = |object: Option<&K>| object.is_some_and(&wanted);
+        match tokio::time::timeout(PATIENCE, await_condition(api.clone(), name, condition)).await {
+            Ok(found) => found.unwrap().unwrap(),
+            Err(_) => {
+                let object = api.get_opt(name).await.unwrap();
+                panic!(
+                    "{name} is not as wanted: {}",
+                    serde_json::to_string_pretty(&object).unwrap()
+                );
+            }
+        }
+    }
+
+    /// Waits until a run is in a phase.
+    pub async fn phase(&self, run: &str, phase: &str) -> Run {
+        self.until::<Run>(run, |run| {
+            run.status
+                .as_ref()
+                .is_some_and(|status| status.phase.to_string() == phase)
+        })
+        .await
+    }
+
+    /// Waits until a decision was judged, and says how.
+    pub async fn judged(&self, decision: &Decision) -> (bool, String, String) {
+        let judged = self
+            .until::<Decision>(&decision.name_any(), |decision| {
+                decision
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.reason.is_some())
+            })
+            .await;
+        let status = judged.status.unwrap();
+        (
+            status.counted.unwrap(),
+            format!("{:?}", status.reason.unwrap()),
+            status.message.unwrap_or_default(),
+        )
+    }
+
+    /// Waits until there is an Event with this reason about an object.
+    pub async fn event(&self, about: &str, reason: &str) -> Event {
+        let api: Api<Event> = self.api();
+        let find = async {
+            loop {
+                let list = api.list(&ListParams::default()).await.unwrap();
+                let found = list.items.into_iter().find(|event| {
+                    event.reason.as_deref() == Some(reason)
+                        && event.regarding.as_ref().and_then(|object| object.name.as_deref()) == Some(about)
+                });
+                if let Some(event) = found {
+                    return event;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, find)
+            .await
+            .unwrap_or_else(|_| panic!("no event {reason} about {about}"))
+    }
+
+    pub async fn delete_run(&self, name: &str) {
+        self.api::<Run>()
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+
+    pub async fn patch_run(&self, name: &str, spec: Value) {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        self.api::<Run>()
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+}
+
+/// Waits until something holds that no object shows.
+pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
+}
