@@ -1,1 +1,7 @@
-fn main() {}
+//! The `signoff` binary, also usable as `kubectl-signoff`: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    signoff::cli::main(std::env::args_os().collect())
+}

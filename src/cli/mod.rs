@@ -1,1 +1,198 @@
-//! (see lib.rs for the map)
+//! The command line: one file per verb. Data goes to stdout, talk to stderr.
+
+mod answer;
+mod applying;
+mod approvals;
+mod cancel;
+mod completions;
+mod connect;
+mod crds;
+mod decide;
+#[cfg(feature = "dev")]
+mod demo;
+#[cfg(feature = "dev")]
+pub mod dev;
+mod diff;
+mod error;
+mod manifest;
+mod operator;
+mod promote;
+mod releases;
+mod run;
+mod runs;
+mod status;
+mod table;
+mod timeline;
+mod validate;
+
+use std::{ffi::OsString, process::ExitCode, time::Duration};
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use self::{
+    answer::{Answer, Format},
+    error::CliError,
+};
+use crate::{api::Span, telemetry};
+
+/// Run agent workflows from git, and stop for people.
+#[derive(Debug, Parser)]
+#[command(name = "signoff", version, disable_help_subcommand = true, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Clone, Debug, clap::Args)]
+struct Global {
+    /// How to print the answer.
+    #[arg(short, long, value_enum, global = true, default_value = "table", value_name = "FORMAT")]
+    output: Format,
+    /// Namespace; the context's own by default.
+    #[arg(short, long, global = true)]
+    namespace: Option<String>,
+    /// Context of the kubeconfig.
+    #[arg(long, global = true)]
+    context: Option<String>,
+    /// Kubeconfig file; otherwise $KUBECONFIG, then .signoff/kubeconfig of `signoff dev`, then ~/.kube/config.
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<std::path::PathBuf>,
+    /// Act as this user, if you may impersonate.
+    #[arg(long = "as", global = true, value_name = "USER")]
+    act_as: Option<String>,
+    /// Act as a member of this group; repeatable.
+    #[arg(long = "as-group", global = true, value_name = "GROUP", requires = "act_as")]
+    act_as_group: Vec<String>,
+    /// Longest wait for something to happen; passing it is not an error.
+    #[arg(long, global = true, default_value = "30s", value_name = "SPAN")]
+    timeout: Span,
+    /// Log more to stderr; repeat for still more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+impl Global {
+    fn timeout(&self) -> Duration {
+        self.timeout.duration()
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Play the whole story on this machine: git push, release, run, approval, done.
+    #[cfg(feature = "dev")]
+    Demo(demo::DemoArgs),
+    #[cfg(feature = "dev")]
+    Dev(dev::DevArgs),
+    Operator(operator::OperatorArgs),
+    Crds(crds::CrdsArgs),
+    Validate(validate::ValidateArgs),
+    Apply(applying::ApplyArgs),
+    Run(run::RunArgs),
+    Runs(runs::RunsArgs),
+    Status(status::StatusArgs),
+    Approvals(approvals::ApprovalsArgs),
+    /// Approve what an approval shows.
+    Approve(decide::DecideArgs),
+    /// Reject what an approval shows.
+    Reject(decide::DecideArgs),
+    /// Ask for changes to what an approval shows.
+    RequestChanges(decide::DecideArgs),
+    Cancel(cancel::CancelArgs),
+    Releases(releases::ReleasesArgs),
+    Promote(promote::PromoteArgs),
+    Diff(diff::DiffArgs),
+    Completions(completions::CompletionsArgs),
+    /// Print the version.
+    Version,
+}
+
+/// Parses the arguments, performs the verb, prints its answer.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let name = called_as(&arguments);
+    let json = wants_json(&arguments);
+    let matches = Cli::command().name(name).bin_name(name).try_get_matches_from(arguments);
+    let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
+        Ok(cli) => cli,
+        Err(usage) => return error::usage(&usage, json),
+    };
+    if let Err(error) = telemetry::logs::init(log_format(&cli), level(&cli)) {
+        return CliError::internal("logs", &error).report(cli.global.output);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return CliError::internal("the runtime could not start", &error).report(cli.global.output),
+    };
+    let format = cli.global.output;
+    match runtime.block_on(perform(cli)) {
+        Ok(answer) => answer.print(format),
+        Err(error) => error.report(format),
+    }
+}
+
+async fn perform(cli: Cli) -> Result<Answer, CliError> {
+    let global = cli.global;
+    match cli.verb {
+        #[cfg(feature = "dev")]
+        Verb::Demo(args) => demo::verb(args, global.output).await,
+        #[cfg(feature = "dev")]
+        Verb::Dev(args) => dev::verb(args).await,
+        Verb::Operator(args) => operator::verb(args, &global).await,
+        Verb::Crds(args) => crds::verb(&args),
+        Verb::Validate(args) => validate::verb(&args),
+        Verb::Apply(args) => applying::verb(&args, &global).await,
+        Verb::Run(args) => run::verb(args, &global).await,
+        Verb::Runs(args) => runs::verb(&args, &global).await,
+        Verb::Status(args) => status::verb(&args, &global).await,
+        Verb::Approvals(args) => approvals::verb(&args, &global).await,
+        Verb::Approve(args) => decide::verb(args, crate::api::Verdict::Approve, &global).await,
+        Verb::Reject(args) => decide::verb(args, crate::api::Verdict::Reject, &global).await,
+        Verb::RequestChanges(args) => decide::verb(args, crate::api::Verdict::RequestChanges, &global).await,
+        Verb::Cancel(args) => cancel::verb(&args, &global).await,
+        Verb::Releases(args) => releases::verb(&args, &global).await,
+        Verb::Promote(args) => promote::verb(&args, &global).await,
+        Verb::Diff(args) => diff::verb(&args, &global).await,
+        Verb::Completions(args) => Ok(completions::verb(&args, &mut Cli::command())),
+        Verb::Version => Ok(Answer::text(format!("signoff {}", env!("CARGO_PKG_VERSION")))
+            .with_data(serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }))),
+    }
+}
+
+/// `kubectl signoff …` runs `kubectl-signoff`, and its help says so.
+fn called_as(arguments: &[OsString]) -> &'static str {
+    let name = arguments.first().map(std::path::Path::new).and_then(std::path::Path::file_name);
+    if name.is_some_and(|name| name == "kubectl-signoff") { "kubectl signoff" } else { "signoff" }
+}
+
+/// Whether JSON is asked for, even if the arguments cannot be parsed.
+fn wants_json(arguments: &[OsString]) -> bool {
+    let texts: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
+    texts.windows(2).any(|pair| matches!(pair, ["-o" | "--output", "json"]))
+        || texts.iter().any(|text| matches!(*text, "-ojson" | "-o=json" | "--output=json"))
+}
+
+fn log_format(cli: &Cli) -> telemetry::logs::LogFormat {
+    match &cli.verb {
+        Verb::Operator(args) => args.log_format,
+        _ => telemetry::logs::LogFormat::Text,
+    }
+}
+
+fn level(cli: &Cli) -> &'static str {
+    let serving = match &cli.verb {
+        Verb::Operator(_) => true,
+        #[cfg(feature = "dev")]
+        Verb::Dev(_) => true,
+        _ => false,
+    };
+    match (serving, cli.global.verbose) {
+        (true, 0) => "info",
+        (false, 0) => "error",
+        (false, 1) => "info",
+        (_, 1 | 2) => "debug",
+        _ => "trace",
+    }
+}

@@ -1,0 +1,39 @@
+//! `signoff cancel`: stops a run.
+
+use kube::{
+    ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::{
+    Global,
+    answer::Answer,
+    connect::Connection,
+    error::{CliError, exit},
+};
+use crate::api::Run;
+
+/// Stop a run.
+#[derive(Debug, clap::Args)]
+pub(super) struct CancelArgs {
+    /// Name of the run.
+    run: String,
+}
+
+pub(super) async fn verb(args: &CancelArgs, global: &Global) -> Result<Answer, CliError> {
+    let connection = Connection::open(global).await?;
+    let runs = connection.api::<Run>();
+    let run = runs.get(&args.run).await.map_err(|error| CliError::api(&args.run, &error))?;
+    if let Some(status) = run.status.as_ref().filter(|status| status.phase.is_finished()) {
+        let message = format!("run {} has ended already: {}", args.run, status.phase);
+        return Err(CliError::new("AlreadyEnded", exit::CONFLICT, message));
+    }
+    let patch = json!({ "spec": { "cancel": true } });
+    let patched = runs.patch(&args.run, &PatchParams::default(), &Patch::Merge(&patch)).await;
+    let run = patched.map_err(|error| CliError::api(&args.run, &error))?;
+    Ok(Answer::text(format!("run/{} is being cancelled", run.name_any()))
+        .with_data(json!(run))
+        .with_names([format!("run/{}", run.name_any())])
+        .with_next([format!("signoff status {}", run.name_any())]))
+}

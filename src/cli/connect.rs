@@ -1,0 +1,73 @@
+//! A client as the arguments and the environment say.
+
+use std::path::{Path, PathBuf};
+
+use kube::{
+    Api, Client, Config, Resource,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+use super::{
+    Global,
+    error::{CliError, exit},
+};
+
+/// Left by `signoff dev` in the folder it was started in.
+const LOCAL_KUBECONFIG: &str = ".signoff/kubeconfig";
+
+/// A client and the namespace to work in.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) client: Client,
+    pub(super) namespace: String,
+}
+
+impl Connection {
+    /// Connects as the arguments say.
+    pub(super) async fn open(global: &Global) -> Result<Self, CliError> {
+        let mut config = config(global).await?;
+        if let Some(user) = &global.act_as {
+            config.auth_info.impersonate = Some(user.clone());
+            config.auth_info.impersonate_groups = Some(global.act_as_group.clone()).filter(|groups| !groups.is_empty());
+        }
+        let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
+        Ok(Self { client, namespace })
+    }
+
+    /// The objects of a kind in the namespace.
+    pub(super) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
+
+/// The configuration of a kubeconfig, or of the pod this runs in.
+pub(super) async fn config(global: &Global) -> Result<Config, CliError> {
+    let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
+    let unusable = |error: kube::config::KubeconfigError| {
+        CliError::new("Kubeconfig", exit::UNREACHABLE, format!("the kubeconfig cannot be used: {error}"))
+            .hint("signoff dev starts a control plane on this machine; otherwise set KUBECONFIG or give --kubeconfig")
+    };
+    let Some(path) = file(global) else {
+        if global.context.is_none()
+            && let Ok(config) = Config::incluster()
+        {
+            return Ok(config);
+        }
+        return Config::from_kubeconfig(&options).await.map_err(unusable);
+    };
+    let kubeconfig = Kubeconfig::read_from(&path).map_err(unusable)?;
+    Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)
+}
+
+fn file(global: &Global) -> Option<PathBuf> {
+    if let Some(path) = &global.kubeconfig {
+        return Some(path.clone());
+    }
+    let elsewhere = std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty());
+    let local = Path::new(LOCAL_KUBECONFIG);
+    (!elsewhere && local.exists()).then(|| local.to_owned())
+}

@@ -1,0 +1,193 @@
+//! `signoff dev`: the control plane, the operator and the gateway in one process, with state on disk.
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    operator::{Operator, OperatorError, OperatorOptions},
+    local::{ControlPlane, Identity, Options},
+};
+
+/// Longest time in which work under way may end after a shutdown was asked for.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Start Signoff on this machine: a small control plane that speaks the Kubernetes API, the operator and the gateway.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DevArgs {
+    /// Folder that holds the state; made if it is not there.
+    #[arg(long, default_value = ".signoff", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Address of the API server (TLS); port 0 picks a free one.
+    #[arg(long, default_value = "127.0.0.1:7443", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Address of the gateway, which takes callbacks and push webhooks; port 0 picks a free one.
+    #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDRESS")]
+    pub gateway: SocketAddr,
+}
+
+/// Why `signoff dev` or `signoff demo` could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DevError {
+    /// An address could not be listened on.
+    #[error("cannot listen on {address}; is another signoff running? choose another address, or port 0 for a free one")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The state could not be opened.
+    #[error("cannot open the state in {}", path.display())]
+    Open {
+        /// Where the state lies.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: crate::local::OpenError,
+    },
+    /// The kubeconfig could not be written.
+    #[error("cannot write {}", path.display())]
+    Kubeconfig {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The operator could not start.
+    #[error("the operator could not start")]
+    Operator(#[source] OperatorError),
+}
+
+/// A running `signoff dev`.
+#[derive(Debug)]
+pub struct Instance {
+    control_plane: ControlPlane,
+    api: SocketAddr,
+    gateway: SocketAddr,
+    kubeconfig: PathBuf,
+    shutdown: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Instance {
+    /// Opens or makes the state and starts everything; when this returns, clients can connect.
+    pub async fn start(args: &DevArgs) -> Result<Self, DevError> {
+        let api_listener = bind(args.listen).await?;
+        let gateway_listener = bind(args.gateway).await?;
+        let api = local_address(&api_listener, args.listen)?;
+        let gateway = local_address(&gateway_listener, args.gateway)?;
+        let open = |source| DevError::Open { path: args.data.clone(), source };
+        let control_plane = ControlPlane::open(Options::new(&args.data)).await.map_err(open)?;
+        let kubeconfig = args.data.join("kubeconfig");
+        write_private(&kubeconfig, &control_plane.kubeconfig(api))
+            .map_err(|source| DevError::Kubeconfig { path: kubeconfig.clone(), source })?;
+
+        let shutdown = CancellationToken::new();
+        let mut tasks = Vec::new();
+        let (server, token) = (control_plane.clone(), shutdown.clone());
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = server.serve(api_listener, token).await {
+                tracing::error!(%error, "the API server stopped");
+            }
+        }));
+        let options = OperatorOptions {
+            allow_loopback: true,
+            allow_file_remotes: true,
+            ..OperatorOptions::new(format!("http://{gateway}"), args.data.join("git"))
+        };
+        let operator = Operator::start(control_plane.client(Identity::Operator), options)
+            .await
+            .map_err(DevError::Operator)?;
+        let token = shutdown.clone();
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = operator.run(gateway_listener, token).await {
+                tracing::error!(%error, "the operator stopped");
+            }
+        }));
+        Ok(Self { control_plane, api, gateway, kubeconfig, shutdown, tasks })
+    }
+
+    /// A client with the rights of one of the users.
+    pub fn client(&self, user: &str) -> kube::Client {
+        self.control_plane.client(Identity::Named(user.to_owned()))
+    }
+
+    /// Where the API server listens.
+    pub fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// Where the gateway listens.
+    pub fn gateway(&self) -> SocketAddr {
+        self.gateway
+    }
+
+    /// The kubeconfig that was written.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Ends everything in order: no new decisions, work under way finished, state closed.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        for task in self.tasks {
+            if tokio::time::timeout(DRAIN, task).await.is_err() {
+                tracing::warn!("something was still running at the end of the drain time");
+            }
+        }
+        self.control_plane.shutdown().await;
+    }
+}
+
+/// Serves until Ctrl-C or SIGTERM.
+pub(super) async fn verb(args: DevArgs) -> Result<Answer, CliError> {
+    let instance = Instance::start(&args).await.map_err(|error| CliError::internal("signoff dev cannot start", &error))?;
+    let text = format!(
+        "signoff dev is up\n  \
+         API server   https://{api}  (users admin, dev, alice, bob, agent)\n  \
+         gateway      http://{gateway}\n  \
+         state        {data}\n\n\
+         Try it:\n  \
+         export KUBECONFIG={kubeconfig}\n  \
+         kubectl get flows,releases,runs,approvals\n  \
+         kubectl --context alice auth whoami\n\n\
+         Ctrl-C ends it; the state stays.",
+        api = instance.api,
+        gateway = instance.gateway,
+        data = args.data.display(),
+        kubeconfig = instance.kubeconfig.display(),
+    );
+    // nobody reading the banner is no reason to stop serving
+    let _ = writeln!(std::io::stdout(), "{text}");
+    stop_asked().await;
+    let _ = writeln!(std::io::stderr(), "stopping");
+    instance.stop().await;
+    Ok(Answer::default())
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, DevError> {
+    TcpListener::bind(address).await.map_err(|source| DevError::Listen { address, source })
+}
+
+fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, DevError> {
+    listener.local_addr().map_err(|source| DevError::Listen { address, source })
+}
+
+/// The kubeconfig holds tokens, so only its owner may read it.
+fn write_private(path: &Path, content: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let temporary = path.with_extension("new");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(temporary, path)
+}

@@ -1,0 +1,108 @@
+//! Errors as people and programs read them: one message, a code, a hint, an exit code.
+
+use std::{io::Write as _, process::ExitCode};
+
+use serde_json::{Value, json};
+
+use super::answer::Format;
+use crate::controllers::error_chain;
+
+/// Exit codes, as `docs/cli.md` lists them.
+pub(super) mod exit {
+    /// Anything that has no code of its own.
+    pub(in crate::cli) const FAILURE: u8 = 1;
+    /// The arguments make no sense.
+    pub(in crate::cli) const USAGE: u8 = 2;
+    /// What was named does not exist.
+    pub(in crate::cli) const NOT_FOUND: u8 = 3;
+    /// The API server forbids it, or a decision does not count.
+    pub(in crate::cli) const REFUSED: u8 = 4;
+    /// Something else is there, or was written meanwhile.
+    pub(in crate::cli) const CONFLICT: u8 = 5;
+    /// With `--wait`: the run ended, but did not succeed.
+    pub(in crate::cli) const RUN_ENDED_BADLY: u8 = 6;
+    /// There is no API server to talk to.
+    pub(in crate::cli) const UNREACHABLE: u8 = 7;
+    /// A manifest is not valid.
+    pub(in crate::cli) const INVALID: u8 = 8;
+}
+
+/// Why a verb failed.
+#[derive(Debug)]
+pub(super) struct CliError {
+    code: String,
+    message: String,
+    hint: Option<String>,
+    details: Value,
+    exit: u8,
+}
+
+impl CliError {
+    pub(super) fn new(code: &str, exit: u8, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), hint: None, details: Value::Null, exit }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(super) fn details(mut self, details: Value) -> Self {
+        self.details = details;
+        self
+    }
+
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::new("Usage", exit::USAGE, message)
+    }
+
+    pub(super) fn internal(what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::new("Failed", exit::FAILURE, format!("{what}: {}", error_chain(error)))
+    }
+
+    /// From what the API server, or the way to it, said.
+    pub(super) fn api(what: &str, error: &kube::Error) -> Self {
+        let kube::Error::Api(status) = error else {
+            return Self::new("Unreachable", exit::UNREACHABLE, format!("{what}: {}", error_chain(error)))
+                .hint("is the API server up, and is this the right kubeconfig and context?");
+        };
+        let exit = match status.code {
+            404 => exit::NOT_FOUND,
+            401 | 403 => exit::REFUSED,
+            409 => exit::CONFLICT,
+            400 | 422 => exit::INVALID,
+            _ => exit::FAILURE,
+        };
+        let code = if status.reason.is_empty() { "Failed" } else { &status.reason };
+        let kind_missing = status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty());
+        let error = Self::new(code, exit, status.message.clone());
+        if kind_missing { error.hint("the kinds are not installed: signoff crds | kubectl apply -f -") } else { error }
+    }
+
+    /// Tells of the error: as JSON on stdout, or as text on stderr.
+    pub(super) fn report(&self, format: Format) -> ExitCode {
+        if format == Format::Json {
+            let error = json!({ "code": self.code, "message": self.message, "details": self.details });
+            let next: Vec<&String> = self.hint.iter().collect();
+            let envelope = json!({ "ok": false, "data": null, "error": error, "next": next });
+            let _ = writeln!(std::io::stdout(), "{envelope:#}");
+        } else {
+            let mut stderr = std::io::stderr().lock();
+            let _ = writeln!(stderr, "error: {}", self.message);
+            if let Some(hint) = &self.hint {
+                let _ = writeln!(stderr, "hint: {hint}");
+            }
+        }
+        ExitCode::from(self.exit)
+    }
+}
+
+/// What clap says of the arguments: help and version are no errors.
+pub(super) fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    if error.use_stderr() && json {
+        let text = error.render().to_string();
+        return CliError::usage(text.trim_end().trim_start_matches("error: ")).report(Format::Json);
+    }
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
+}

@@ -1,0 +1,90 @@
+//! `signoff operator`: the controllers and the gateway, as they run in a cluster.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Global, answer::Answer, connect, error::CliError};
+use crate::{
+    operator::{Operator, OperatorOptions},
+    telemetry::logs::LogFormat,
+};
+
+/// Run the controllers and the gateway, as in a cluster.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct OperatorArgs {
+    /// Address of the gateway, which takes callbacks and push webhooks.
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    gateway_listen: SocketAddr,
+    /// Address for health, readiness and metrics.
+    #[arg(long, default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
+    admin_listen: SocketAddr,
+    /// Where the gateway is reached from outside; callback addresses begin with it.
+    #[arg(long, env = "SIGNOFF_GATEWAY_URL", value_name = "URL")]
+    gateway_url: String,
+    /// Namespace of the operator itself, where it keeps the keys of callback addresses.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "signoff-system", value_name = "NAMESPACE")]
+    own_namespace: String,
+    /// Folder for clones of git remotes.
+    #[arg(long, default_value = "/var/cache/signoff/git", value_name = "FOLDER")]
+    git_cache: PathBuf,
+    /// The only hosts that steps may call; repeatable. Without it all but internal addresses.
+    #[arg(long = "allow-host", value_name = "HOST")]
+    allow_hosts: Vec<String>,
+    /// Let steps call addresses of the machine the operator runs on.
+    #[arg(long)]
+    allow_loopback: bool,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub(super) log_format: LogFormat,
+}
+
+pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, CliError> {
+    let config = connect::config(global).await?;
+    let client = Client::try_from(config).map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
+    let options = OperatorOptions {
+        namespace: args.own_namespace,
+        allow_loopback: args.allow_loopback,
+        allow_hosts: args.allow_hosts,
+        ..OperatorOptions::new(args.gateway_url, args.git_cache)
+    };
+    let gateway = bind(args.gateway_listen).await?;
+    let admin = bind(args.admin_listen).await?;
+    let operator =
+        Operator::start(client, options).await.map_err(|error| CliError::internal("the operator cannot start", &error))?;
+    let shutdown = CancellationToken::new();
+    let serving = axum::serve(admin, operator.admin()).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let admin = tokio::spawn(async move { serving.await });
+    let signal = shutdown.clone();
+    tokio::spawn(async move {
+        stop_asked().await;
+        tracing::info!("stopping: no new decisions, work under way may end");
+        signal.cancel();
+    });
+    tracing::info!(gateway = %args.gateway_listen, admin = %args.admin_listen, "the operator runs");
+    let ended = operator.run(gateway, shutdown.clone()).await;
+    shutdown.cancel();
+    // the admin address only reports, so its end changes nothing
+    let _ = admin.await;
+    ended.map(|()| Answer::default()).map_err(|error| CliError::internal("the operator stopped", &error))
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, CliError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| CliError::internal(&format!("cannot listen on {address}"), &error))
+}
+
+/// Returns at Ctrl-C or SIGTERM.
+pub(super) async fn stop_asked() {
+    let interrupt = tokio::signal::ctrl_c();
+    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        let _ = interrupt.await;
+        return;
+    };
+    tokio::select! {
+        _ = interrupt => {}
+        _ = terminate.recv() => {}
+    }
+}

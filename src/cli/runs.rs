@@ -1,0 +1,47 @@
+//! `signoff runs`: the runs of a namespace.
+
+use kube::{ResourceExt as _, api::ListParams};
+use serde_json::json;
+
+use super::{Global, answer::Answer, connect::Connection, error::CliError, run::now, table::table, timeline::age};
+use crate::api::Run;
+
+/// List runs, the newest first.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunsArgs {
+    /// Only runs of this flow.
+    #[arg(long)]
+    flow: Option<String>,
+}
+
+pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, CliError> {
+    let connection = Connection::open(global).await?;
+    let selection = match &args.flow {
+        Some(flow) => ListParams::default().fields(&format!("spec.flow={flow}")),
+        None => ListParams::default(),
+    };
+    let list = connection.api::<Run>().list(&selection).await;
+    let mut runs = list.map_err(|error| CliError::api("the runs cannot be listed", &error))?.items;
+    runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp().map(|time| time.0)));
+    if runs.is_empty() {
+        return Ok(Answer::text(format!("no runs in namespace {}", connection.namespace)).with_data(json!([])));
+    }
+    let now = now();
+    let rows: Vec<Vec<String>> = runs
+        .iter()
+        .map(|run| {
+            let status = run.status.clone().unwrap_or_default();
+            vec![
+                run.name_any(),
+                run.spec.flow.clone(),
+                status.release.map(|release| release.name).unwrap_or_default(),
+                status.phase.to_string(),
+                status.waiting_on.unwrap_or_default(),
+                age(run.creation_timestamp().as_ref(), now),
+            ]
+        })
+        .collect();
+    let text = table(&["name", "flow", "release", "phase", "waiting on", "age"], &rows);
+    let names: Vec<String> = runs.iter().map(|run| format!("run/{}", run.name_any())).collect();
+    Ok(Answer::text(text).with_data(json!(runs)).with_names(names))
+}

@@ -1,0 +1,30 @@
+//! `signoff status`: one run's timeline and why it waits.
+
+use kube::ResourceExt as _;
+use serde_json::json;
+
+use super::{Global, answer::Answer, connect::Connection, error::CliError, timeline};
+use crate::api::{Run, run::StepPhase};
+
+/// Show a run: its steps, who decided, and what it waits for.
+#[derive(Debug, clap::Args)]
+pub(super) struct StatusArgs {
+    /// Name of the run.
+    run: String,
+}
+
+pub(super) async fn verb(args: &StatusArgs, global: &Global) -> Result<Answer, CliError> {
+    let connection = Connection::open(global).await?;
+    let run = connection.api::<Run>().get(&args.run).await.map_err(|error| CliError::api(&args.run, &error))?;
+    let next: Vec<String> = open_approvals(&run).into_iter().map(|approval| format!("signoff approve {approval}")).collect();
+    Ok(Answer::text(timeline::render(&run))
+        .with_data(json!(run))
+        .with_names([format!("run/{}", run.name_any())])
+        .with_next(next))
+}
+
+/// The approvals a run waits for.
+pub(super) fn open_approvals(run: &Run) -> Vec<String> {
+    let steps = run.status.iter().flat_map(|status| &status.steps);
+    steps.filter(|step| step.phase == StepPhase::Waiting).filter_map(|step| step.approval.clone()).collect()
+}
