@@ -10,6 +10,7 @@ use std::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use super::{answer::Answer, error::CliError, operator::stop_asked};
 use crate::{
     operator::{Operator, OperatorError, OperatorOptions},
     local::{ControlPlane, Identity, Options},
@@ -104,7 +105,7 @@ impl Instance {
             allow_file_remotes: true,
             ..OperatorOptions::new(format!("http://{gateway}"), args.data.join("git"))
         };
-        let operator = Operator::start(control_plane.client(Identity::Operator), options)
+        let operator = Operator::start(control_plane.client(&Identity::Operator), options)
             .await
             .map_err(DevError::Operator)?;
         let token = shutdown.clone();
@@ -118,7 +119,7 @@ impl Instance {
 
     /// A client with the rights of one of the users.
     pub fn client(&self, user: &str) -> kube::Client {
-        self.control_plane.client(Identity::Named(user.to_owned()))
+        self.control_plane.client(&Identity::Named(user.to_owned()))
     }
 
     /// Where the API server listens.

@@ -32,11 +32,6 @@ impl Checkout {
         format!("file://{}", self.bare.display())
     }
 
-    /// Where the working copy is.
-    pub(super) fn path(&self) -> &Path {
-        &self.work
-    }
-
     /// Writes a file and commits it; returns the commit.
     pub(super) async fn commit(&self, file: &str, content: &str, message: &str) -> Result<String, DemoError> {
         tokio::fs::write(self.work.join(file), content).await.map_err(DemoError::Io)?;
