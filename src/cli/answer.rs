@@ -32,7 +32,10 @@ pub(super) struct Answer {
 impl Answer {
     /// An answer for people; add the same as data.
     pub(super) fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), ..Self::default() }
+        Self {
+            text: text.into(),
+            ..Self::default()
+        }
     }
 
     pub(super) fn with_data(mut self, data: Value) -> Self {
@@ -73,10 +76,15 @@ impl Answer {
         let _ = match format {
             Format::Table => {
                 let text = self.text.trim_end();
-                if text.is_empty() { Ok(()) } else { writeln!(stdout, "{text}") }
+                if text.is_empty() {
+                    Ok(())
+                } else {
+                    writeln!(stdout, "{text}")
+                }
             }
             Format::Json => {
-                let envelope = json!({ "ok": self.exit == 0, "data": self.data, "error": null, "next": self.next });
+                let envelope =
+                    json!({ "ok": self.exit == 0, "data": self.data, "error": null, "next": self.next });
                 writeln!(stdout, "{envelope:#}")
             }
             Format::Yaml => match serde_yaml::to_string(&self.data) {

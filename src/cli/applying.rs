@@ -33,21 +33,29 @@ pub(super) async fn verb(args: &ApplyArgs, global: &Global) -> Result<Answer, Cl
     let mut manifests = Vec::new();
     for path in &args.files {
         let manifest = Manifest::read(path)?;
-        manifests.push(manifest.map_err(|finding| CliError::new("Invalid", exit::INVALID, finding.to_string()))?);
+        manifests
+            .push(manifest.map_err(|finding| CliError::new("Invalid", exit::INVALID, finding.to_string()))?);
     }
     let connection = Connection::open(global).await?;
     let mut applied = Vec::new();
     for document in manifests.iter().flat_map(|manifest| &manifest.documents) {
         applied.push(apply(&connection, &document.value, args.force, global).await?);
     }
-    let names: Vec<String> =
-        applied.iter().map(|object| format!("{}/{}", kind(object).to_lowercase(), object.name_any())).collect();
+    let names: Vec<String> = applied
+        .iter()
+        .map(|object| format!("{}/{}", kind(object).to_lowercase(), object.name_any()))
+        .collect();
     let lines: Vec<String> = names.iter().map(|name| format!("{name} applied")).collect();
-    Ok(Answer::text(lines.join("\n")).with_data(json!(applied)).with_names(names))
+    Ok(Answer::text(lines.join("\n"))
+        .with_data(json!(applied))
+        .with_names(names))
 }
 
 fn kind(object: &DynamicObject) -> &str {
-    object.types.as_ref().map_or("object", |types| types.kind.as_str())
+    object
+        .types
+        .as_ref()
+        .map_or("object", |types| types.kind.as_str())
 }
 
 async fn apply(
@@ -57,13 +65,24 @@ async fn apply(
     global: &Global,
 ) -> Result<DynamicObject, CliError> {
     let invalid = |message: String| CliError::new("Invalid", exit::INVALID, message);
-    let object: DynamicObject =
-        serde_json::from_value(manifest.clone()).map_err(|error| invalid(format!("not a manifest: {error}")))?;
+    let object: DynamicObject = serde_json::from_value(manifest.clone())
+        .map_err(|error| invalid(format!("not a manifest: {error}")))?;
     let resource = resource(kind(&object)).ok_or_else(|| {
-        invalid(format!("signoff apply knows the kinds of {GROUP}, not {}; use kubectl apply", kind(&object)))
+        invalid(format!(
+            "signoff apply knows the kinds of {GROUP}, not {}; use kubectl apply",
+            kind(&object)
+        ))
     })?;
-    let name = object.metadata.name.clone().ok_or_else(|| invalid("a manifest to apply has metadata.name".to_owned()))?;
-    let namespace = global.namespace.clone().or_else(|| object.namespace()).unwrap_or_else(|| connection.namespace.clone());
+    let name = object
+        .metadata
+        .name
+        .clone()
+        .ok_or_else(|| invalid("a manifest to apply has metadata.name".to_owned()))?;
+    let namespace = global
+        .namespace
+        .clone()
+        .or_else(|| object.namespace())
+        .unwrap_or_else(|| connection.namespace.clone());
     let api: Api<DynamicObject> = Api::namespaced_with(connection.client.clone(), &namespace, &resource);
     let params = PatchParams {
         field_manager: Some("signoff-cli".to_owned()),
@@ -71,10 +90,15 @@ async fn apply(
         field_validation: Some(ValidationDirective::Strict),
         ..PatchParams::default()
     };
-    api.patch(&name, &params, &Patch::Apply(&object)).await.map_err(|error| CliError::api(&name, &error))
+    api.patch(&name, &params, &Patch::Apply(&object))
+        .await
+        .map_err(|error| CliError::api(&name, &error))
 }
 
 fn resource(kind: &str) -> Option<ApiResource> {
     let crd = crds().into_iter().find(|crd| crd.spec.names.kind == kind)?;
-    Some(ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, kind), &crd.spec.names.plural))
+    Some(ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk(GROUP, VERSION, kind),
+        &crd.spec.names.plural,
+    ))
 }

@@ -3,7 +3,9 @@
 use kube::{ResourceExt as _, api::ListParams};
 use serde_json::json;
 
-use super::{Global, answer::Answer, connect::Connection, error::CliError, run::now, table::table, timeline::age};
+use super::{
+    Global, answer::Answer, connect::Connection, error::CliError, run::now, table::table, timeline::age,
+};
 use crate::api::Approval;
 
 /// List approvals that wait for people.
@@ -17,11 +19,22 @@ pub(super) struct ApprovalsArgs {
 pub(super) async fn verb(args: &ApprovalsArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
     let list = connection.api::<Approval>().list(&ListParams::default()).await;
-    let mut approvals = list.map_err(|error| CliError::api("the approvals cannot be listed", &error))?.items;
-    let closed = |approval: &Approval| approval.status.as_ref().is_some_and(|status| status.phase.is_closed());
+    let mut approvals = list
+        .map_err(|error| CliError::api("the approvals cannot be listed", &error))?
+        .items;
+    let closed = |approval: &Approval| {
+        approval
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase.is_closed())
+    };
     approvals.retain(|approval| args.all || !closed(approval));
     if approvals.is_empty() {
-        return Ok(Answer::text(format!("nothing waits for people in namespace {}", connection.namespace)).with_data(json!([])));
+        return Ok(Answer::text(format!(
+            "nothing waits for people in namespace {}",
+            connection.namespace
+        ))
+        .with_data(json!([])));
     }
     let now = now();
     let rows: Vec<Vec<String>> = approvals
@@ -33,12 +46,20 @@ pub(super) async fn verb(args: &ApprovalsArgs, global: &Global) -> Result<Answer
                 approval.spec.title.clone(),
                 status.phase.to_string(),
                 status.needs.unwrap_or_default(),
-                approval.spec.expires_at.as_ref().map(|time| time.0.to_string()).unwrap_or_default(),
+                approval
+                    .spec
+                    .expires_at
+                    .as_ref()
+                    .map(|time| time.0.to_string())
+                    .unwrap_or_default(),
                 age(approval.creation_timestamp().as_ref(), now),
             ]
         })
         .collect();
     let text = table(&["name", "title", "phase", "needs", "expires", "age"], &rows);
-    let names: Vec<String> = approvals.iter().map(|approval| format!("approval/{}", approval.name_any())).collect();
+    let names: Vec<String> = approvals
+        .iter()
+        .map(|approval| format!("approval/{}", approval.name_any()))
+        .collect();
     Ok(Answer::text(text).with_data(json!(approvals)).with_names(names))
 }

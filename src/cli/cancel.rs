@@ -24,13 +24,18 @@ pub(super) struct CancelArgs {
 pub(super) async fn verb(args: &CancelArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
     let runs = connection.api::<Run>();
-    let run = runs.get(&args.run).await.map_err(|error| CliError::api(&args.run, &error))?;
+    let run = runs
+        .get(&args.run)
+        .await
+        .map_err(|error| CliError::api(&args.run, &error))?;
     if let Some(status) = run.status.as_ref().filter(|status| status.phase.is_finished()) {
         let message = format!("run {} has ended already: {}", args.run, status.phase);
         return Err(CliError::new("AlreadyEnded", exit::CONFLICT, message));
     }
     let patch = json!({ "spec": { "cancel": true } });
-    let patched = runs.patch(&args.run, &PatchParams::default(), &Patch::Merge(&patch)).await;
+    let patched = runs
+        .patch(&args.run, &PatchParams::default(), &Patch::Merge(&patch))
+        .await;
     let run = patched.map_err(|error| CliError::api(&args.run, &error))?;
     Ok(Answer::text(format!("run/{} is being cancelled", run.name_any()))
         .with_data(json!(run))

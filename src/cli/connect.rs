@@ -28,10 +28,15 @@ impl Connection {
         let mut config = config(global).await?;
         if let Some(user) = &global.act_as {
             config.auth_info.impersonate = Some(user.clone());
-            config.auth_info.impersonate_groups = Some(global.act_as_group.clone()).filter(|groups| !groups.is_empty());
+            config.auth_info.impersonate_groups =
+                Some(global.act_as_group.clone()).filter(|groups| !groups.is_empty());
         }
-        let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
+        let namespace = global
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config)
+            .map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
         Ok(Self { client, namespace })
     }
 
@@ -46,7 +51,10 @@ impl Connection {
 
 /// The configuration of a kubeconfig, or of the pod this runs in.
 pub(super) async fn config(global: &Global) -> Result<Config, CliError> {
-    let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
+    let options = KubeConfigOptions {
+        context: global.context.clone(),
+        ..KubeConfigOptions::default()
+    };
     let unusable = |error: kube::config::KubeconfigError| {
         CliError::new("Kubeconfig", exit::UNREACHABLE, format!("the kubeconfig cannot be used: {error}"))
             .hint("signoff dev starts a control plane on this machine; otherwise set KUBECONFIG or give --kubeconfig")
@@ -60,7 +68,9 @@ pub(super) async fn config(global: &Global) -> Result<Config, CliError> {
         return Config::from_kubeconfig(&options).await.map_err(unusable);
     };
     let kubeconfig = Kubeconfig::read_from(&path).map_err(unusable)?;
-    Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)
+    Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(unusable)
 }
 
 fn file(global: &Global) -> Option<PathBuf> {

@@ -18,18 +18,31 @@ pub(super) struct CrdsArgs {
 pub(super) fn verb(args: &CrdsArgs) -> Result<Answer, CliError> {
     let crds = api::crds();
     let documents = crds.iter().map(document).collect::<Result<Vec<_>, _>>()?;
-    let names = crds.iter().map(|crd| format!("customresourcedefinition/{}", crd.metadata.name.clone().unwrap_or_default()));
+    let names = crds.iter().map(|crd| {
+        format!(
+            "customresourcedefinition/{}",
+            crd.metadata.name.clone().unwrap_or_default()
+        )
+    });
     let names: Vec<String> = names.collect();
     let data = serde_json::to_value(&crds).map_err(|error| CliError::internal("the definitions", &error))?;
     let Some(dir) = &args.dir else {
-        return Ok(Answer::text(documents.join("---\n")).with_data(data).with_names(names));
+        return Ok(Answer::text(documents.join("---\n"))
+            .with_data(data)
+            .with_names(names));
     };
-    std::fs::create_dir_all(dir).map_err(|error| CliError::internal(&format!("{}", dir.display()), &error))?;
+    std::fs::create_dir_all(dir)
+        .map_err(|error| CliError::internal(&format!("{}", dir.display()), &error))?;
     for (crd, document) in crds.iter().zip(documents) {
         let path = dir.join(format!("{}.yaml", crd.spec.names.plural));
-        std::fs::write(&path, document).map_err(|error| CliError::internal(&format!("{}", path.display()), &error))?;
+        std::fs::write(&path, document)
+            .map_err(|error| CliError::internal(&format!("{}", path.display()), &error))?;
     }
-    Ok(Answer::text(format!("wrote {} files to {}", crds.len(), dir.display())).with_data(data).with_names(names))
+    Ok(
+        Answer::text(format!("wrote {} files to {}", crds.len(), dir.display()))
+            .with_data(data)
+            .with_names(names),
+    )
 }
 
 fn document(crd: &CustomResourceDefinition) -> Result<String, CliError> {

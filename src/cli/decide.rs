@@ -41,9 +41,15 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
     let connection = Connection::open(global).await?;
     let found = connection.api::<Approval>().get(&args.approval).await;
     let approval = found.map_err(|error| CliError::api(&args.approval, &error))?;
-    if let Some(digest) = args.digest.as_ref().filter(|digest| **digest != approval.spec.digest) {
+    if let Some(digest) = args
+        .digest
+        .as_ref()
+        .filter(|digest| **digest != approval.spec.digest)
+    {
         let message = format!("what is shown has {}, not {digest}", approval.spec.digest);
-        return Err(CliError::new("DigestMismatch", exit::CONFLICT, message).hint("look at it again before deciding"));
+        return Err(
+            CliError::new("DigestMismatch", exit::CONFLICT, message).hint("look at it again before deciding")
+        );
     }
     show(&approval);
     if !args.yes && !confirmed(verdict)? {
@@ -51,13 +57,23 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
     }
     let decision = send(&connection, &args, &approval, verdict).await?;
     let judged = judged(&connection, &decision, global).await?;
-    answer(&args.approval, verdict, &judged, approval.spec.subject.run.as_deref())
+    answer(
+        &args.approval,
+        verdict,
+        &judged,
+        approval.spec.subject.run.as_deref(),
+    )
 }
 
 /// What is decided on, on standard error, so that standard output stays data.
 fn show(approval: &Approval) {
     let spec = &approval.spec;
-    let mut text = format!("{}\n  approval  {}\n  digest    {}\n", spec.title, approval.name_any(), spec.digest);
+    let mut text = format!(
+        "{}\n  approval  {}\n  digest    {}\n",
+        spec.title,
+        approval.name_any(),
+        spec.digest
+    );
     if let Some(by) = &spec.requested_by {
         text.push_str(&format!("  asked by  {by}\n"));
     }
@@ -77,7 +93,10 @@ fn confirmed(verdict: Verdict) -> Result<bool, CliError> {
     }
     let _ = write!(std::io::stderr(), "{verdict}? [y/N] ");
     let mut line = String::new();
-    stdin.lock().read_line(&mut line).map_err(|error| CliError::internal("the answer cannot be read", &error))?;
+    stdin
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| CliError::internal("the answer cannot be read", &error))?;
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
@@ -98,14 +117,25 @@ async fn send(
         groups: None,
         via: None,
     };
-    let metadata = ObjectMeta { generate_name: Some(format!("{}-", args.approval)), ..ObjectMeta::default() };
-    let mut decision = Decision { metadata, spec, status: None };
+    let metadata = ObjectMeta {
+        generate_name: Some(format!("{}-", args.approval)),
+        ..ObjectMeta::default()
+    };
+    let mut decision = Decision {
+        metadata,
+        spec,
+        status: None,
+    };
     let decisions: Api<Decision> = connection.api();
     match decisions.create(&PostParams::default(), &decision).await {
         Ok(decision) if decision.spec.by.is_some() => Ok(decision),
         // a server without a mutating policy asks the decider to say who they are, and checks it
-        Ok(_) => Err(CliError::new("IdentityUnverified", exit::REFUSED, "the API server does not prove who decides")
-            .hint("its admission policies are missing; install the chart")),
+        Ok(_) => Err(CliError::new(
+            "IdentityUnverified",
+            exit::REFUSED,
+            "the API server does not prove who decides",
+        )
+        .hint("its admission policies are missing; install the chart")),
         Err(kube::Error::Api(refusal)) if refusal.message.contains("spec.by") => {
             let (user, groups) = whoami(connection).await?;
             decision.spec.by = Some(user);
@@ -119,21 +149,39 @@ async fn send(
 
 async fn whoami(connection: &Connection) -> Result<(String, Vec<String>), CliError> {
     let reviews: Api<SelfSubjectReview> = Api::all(connection.client.clone());
-    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+    let review = reviews
+        .create(&PostParams::default(), &SelfSubjectReview::default())
+        .await;
     let review = review.map_err(|error| CliError::api("it is not known who you are", &error))?;
-    let user = review.status.and_then(|status| status.user_info).unwrap_or_default();
+    let user = review
+        .status
+        .and_then(|status| status.user_info)
+        .unwrap_or_default();
     Ok((user.username.unwrap_or_default(), user.groups.unwrap_or_default()))
 }
 
 fn values(pairs: &[String], approval: &Approval) -> Result<Map<String, Value>, CliError> {
-    let form = approval.spec.form.as_ref().map(|form| form.0.clone()).unwrap_or_default();
+    let form = approval
+        .spec
+        .form
+        .as_ref()
+        .map(|form| form.0.clone())
+        .unwrap_or_default();
     let mut values = Map::new();
     for pair in pairs {
-        let (key, text) =
-            pair.split_once('=').ok_or_else(|| CliError::usage(format!("--value {pair}: write KEY=VALUE")))?;
+        let (key, text) = pair
+            .split_once('=')
+            .ok_or_else(|| CliError::usage(format!("--value {pair}: write KEY=VALUE")))?;
         let string = form["properties"][key]["type"] == json!("string");
-        let parsed = if string { None } else { serde_json::from_str(text).ok() };
-        values.insert(key.to_owned(), parsed.unwrap_or_else(|| Value::String(text.to_owned())));
+        let parsed = if string {
+            None
+        } else {
+            serde_json::from_str(text).ok()
+        };
+        values.insert(
+            key.to_owned(),
+            parsed.unwrap_or_else(|| Value::String(text.to_owned())),
+        );
     }
     Ok(values)
 }
@@ -143,21 +191,40 @@ async fn judged(connection: &Connection, decision: &Decision, global: &Global) -
     let decisions: Api<Decision> = connection.api();
     let name = decision.name_any();
     let is_judged = |decision: Option<&Decision>| {
-        decision.is_none_or(|decision| decision.status.as_ref().is_some_and(|status| status.counted.is_some()))
+        decision.is_none_or(|decision| {
+            decision
+                .status
+                .as_ref()
+                .is_some_and(|status| status.counted.is_some())
+        })
     };
     let waiting = await_condition(decisions.clone(), &name, is_judged);
     // not being judged in time is told by what the decision then says
     let _ = tokio::time::timeout(global.timeout(), waiting).await;
-    decisions.get(&name).await.map_err(|error| CliError::api(&name, &error))
+    decisions
+        .get(&name)
+        .await
+        .map_err(|error| CliError::api(&name, &error))
 }
 
-fn answer(approval: &str, verdict: Verdict, decision: &Decision, run: Option<&str>) -> Result<Answer, CliError> {
+fn answer(
+    approval: &str,
+    verdict: Verdict,
+    decision: &Decision,
+    run: Option<&str>,
+) -> Result<Answer, CliError> {
     let name = decision.name_any();
     let status = decision.status.clone().unwrap_or_default();
     match status.counted {
         Some(false) => {
-            let reason = status.reason.map(|reason| format!("{reason:?}")).unwrap_or_default();
-            let message = format!("the decision does not count: {}", status.message.unwrap_or_default());
+            let reason = status
+                .reason
+                .map(|reason| format!("{reason:?}"))
+                .unwrap_or_default();
+            let message = format!(
+                "the decision does not count: {}",
+                status.message.unwrap_or_default()
+            );
             Err(CliError::new(&reason, exit::REFUSED, message).details(json!(decision)))
         }
         counted => {
@@ -167,10 +234,12 @@ fn answer(approval: &str, verdict: Verdict, decision: &Decision, run: Option<&st
                 (Verdict::Reject, _) => "rejected",
                 (Verdict::RequestChanges, _) => "changes requested",
             };
-            Ok(Answer::text(format!("approval/{approval} {said} (decision/{name})"))
-                .with_data(json!(decision))
-                .with_names([format!("decision/{name}")])
-                .with_next(run.map(|run| format!("signoff status {run}"))))
+            Ok(
+                Answer::text(format!("approval/{approval} {said} (decision/{name})"))
+                    .with_data(json!(decision))
+                    .with_names([format!("decision/{name}")])
+                    .with_next(run.map(|run| format!("signoff status {run}"))),
+            )
         }
     }
 }

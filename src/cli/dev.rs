@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{answer::Answer, error::CliError, operator::stop_asked};
 use crate::{
-    operator::{Operator, OperatorError, OperatorOptions},
     local::{ControlPlane, Identity, Options},
+    operator::{Operator, OperatorError, OperatorOptions},
 };
 
 /// Longest time in which work under way may end after a shutdown was asked for.
@@ -37,7 +37,9 @@ pub struct DevArgs {
 #[derive(Debug, thiserror::Error)]
 pub enum DevError {
     /// An address could not be listened on.
-    #[error("cannot listen on {address}; is another signoff running? choose another address, or port 0 for a free one")]
+    #[error(
+        "cannot listen on {address}; is another signoff running? choose another address, or port 0 for a free one"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -86,11 +88,18 @@ impl Instance {
         let gateway_listener = bind(args.gateway).await?;
         let api = local_address(&api_listener, args.listen)?;
         let gateway = local_address(&gateway_listener, args.gateway)?;
-        let open = |source| DevError::Open { path: args.data.clone(), source };
+        let open = |source| DevError::Open {
+            path: args.data.clone(),
+            source,
+        };
         let control_plane = ControlPlane::open(Options::new(&args.data)).await.map_err(open)?;
         let kubeconfig = args.data.join("kubeconfig");
-        write_private(&kubeconfig, &control_plane.kubeconfig(api))
-            .map_err(|source| DevError::Kubeconfig { path: kubeconfig.clone(), source })?;
+        write_private(&kubeconfig, &control_plane.kubeconfig(api)).map_err(|source| {
+            DevError::Kubeconfig {
+                path: kubeconfig.clone(),
+                source,
+            }
+        })?;
 
         let shutdown = CancellationToken::new();
         let mut tasks = Vec::new();
@@ -114,7 +123,14 @@ impl Instance {
                 tracing::error!(%error, "the operator stopped");
             }
         }));
-        Ok(Self { control_plane, api, gateway, kubeconfig, shutdown, tasks })
+        Ok(Self {
+            control_plane,
+            api,
+            gateway,
+            kubeconfig,
+            shutdown,
+            tasks,
+        })
     }
 
     /// A client with the rights of one of the users.
@@ -151,7 +167,9 @@ impl Instance {
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(super) async fn verb(args: DevArgs) -> Result<Answer, CliError> {
-    let instance = Instance::start(&args).await.map_err(|error| CliError::internal("signoff dev cannot start", &error))?;
+    let instance = Instance::start(&args)
+        .await
+        .map_err(|error| CliError::internal("signoff dev cannot start", &error))?;
     let text = format!(
         "signoff dev is up\n  \
          API server   https://{api}  (users admin, dev, alice, bob, agent)\n  \
@@ -176,18 +194,27 @@ pub(super) async fn verb(args: DevArgs) -> Result<Answer, CliError> {
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, DevError> {
-    TcpListener::bind(address).await.map_err(|source| DevError::Listen { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| DevError::Listen { address, source })
 }
 
 fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, DevError> {
-    listener.local_addr().map_err(|source| DevError::Listen { address, source })
+    listener
+        .local_addr()
+        .map_err(|source| DevError::Listen { address, source })
 }
 
 /// The kubeconfig holds tokens, so only its owner may read it.
 fn write_private(path: &Path, content: &str) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let temporary = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(temporary, path)

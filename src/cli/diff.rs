@@ -21,7 +21,11 @@ pub(super) struct DiffArgs {
 
 pub(super) async fn verb(args: &DiffArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
-    let flow = connection.api::<Flow>().get(&args.flow).await.map_err(|error| CliError::api(&args.flow, &error))?;
+    let flow = connection
+        .api::<Flow>()
+        .get(&args.flow)
+        .await
+        .map_err(|error| CliError::api(&args.flow, &error))?;
     let status = flow.status.unwrap_or_default();
     let Some(draft) = status.draft.map(|draft| draft.release) else {
         let message = format!("flow {} has no valid draft", args.flow);
@@ -31,17 +35,30 @@ pub(super) async fn verb(args: &DiffArgs, global: &Global) -> Result<Answer, Cli
     let new = definition(&releases, Some(&draft)).await?;
     let old = definition(&releases, status.live.as_deref()).await?;
     let live = status.live.clone().unwrap_or_else(|| "nothing".to_owned());
-    let unified = TextDiff::from_lines(&old, &new).unified_diff().header(&live, &draft).to_string();
+    let unified = TextDiff::from_lines(&old, &new)
+        .unified_diff()
+        .header(&live, &draft)
+        .to_string();
     let data = json!({ "live": status.live, "draft": draft, "changed": old != new, "diff": unified });
-    let text = if old == new { format!("{draft} is live; there is no difference") } else { unified };
+    let text = if old == new {
+        format!("{draft} is live; there is no difference")
+    } else {
+        unified
+    };
     let next = (old != new).then(|| format!("signoff promote {} {draft}", args.flow));
     Ok(Answer::text(text).with_data(data).with_next(next))
 }
 
 /// A release's definition as YAML; nothing is the empty text.
 async fn definition(releases: &Api<Release>, name: Option<&str>) -> Result<String, CliError> {
-    let Some(name) = name else { return Ok(String::new()) };
-    let release = releases.get(name).await.map_err(|error| CliError::api(name, &error))?;
-    let sorted = serde_json::to_value(&release.spec.definition).map_err(|error| CliError::internal(name, &error))?;
+    let Some(name) = name else {
+        return Ok(String::new());
+    };
+    let release = releases
+        .get(name)
+        .await
+        .map_err(|error| CliError::api(name, &error))?;
+    let sorted =
+        serde_json::to_value(&release.spec.definition).map_err(|error| CliError::internal(name, &error))?;
     serde_yaml::to_string(&sorted).map_err(|error| CliError::internal(name, &error))
 }

@@ -39,7 +39,13 @@ pub(super) struct CliError {
 
 impl CliError {
     pub(super) fn new(code: &str, exit: u8, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), hint: None, details: Value::Null, exit }
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            hint: None,
+            details: Value::Null,
+            exit,
+        }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -63,8 +69,12 @@ impl CliError {
     /// From what the API server, or the way to it, said.
     pub(super) fn api(what: &str, error: &kube::Error) -> Self {
         let kube::Error::Api(status) = error else {
-            return Self::new("Unreachable", exit::UNREACHABLE, format!("{what}: {}", error_chain(error)))
-                .hint("is the API server up, and is this the right kubeconfig and context?");
+            return Self::new(
+                "Unreachable",
+                exit::UNREACHABLE,
+                format!("{what}: {}", error_chain(error)),
+            )
+            .hint("is the API server up, and is this the right kubeconfig and context?");
         };
         let exit = match status.code {
             404 => exit::NOT_FOUND,
@@ -73,10 +83,22 @@ impl CliError {
             400 | 422 => exit::INVALID,
             _ => exit::FAILURE,
         };
-        let code = if status.reason.is_empty() { "Failed" } else { &status.reason };
-        let kind_missing = status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty());
+        let code = if status.reason.is_empty() {
+            "Failed"
+        } else {
+            &status.reason
+        };
+        let kind_missing = status.code == 404
+            && status
+                .details
+                .as_ref()
+                .is_none_or(|details| details.name.is_empty());
         let error = Self::new(code, exit, status.message.clone());
-        if kind_missing { error.hint("the kinds are not installed: signoff crds | kubectl apply -f -") } else { error }
+        if kind_missing {
+            error.hint("the kinds are not installed: signoff crds | kubectl apply -f -")
+        } else {
+            error
+        }
     }
 
     /// Tells of the error: as JSON on stdout, or as text on stderr.

@@ -55,7 +55,11 @@ impl Manifest {
         let name = path.display().to_string();
         let text = text(path).map_err(|error| CliError::usage(format!("{name}: {error}")))?;
         Ok(match documents(&text) {
-            Ok(documents) => Ok(Self { path: name, text, documents }),
+            Ok(documents) => Ok(Self {
+                path: name,
+                text,
+                documents,
+            }),
             Err(error) => Err(finding(&name, error.position, error.message)),
         })
     }
@@ -65,7 +69,9 @@ impl Manifest {
         let value = &document.value;
         let kind = value["kind"].as_str().unwrap_or_default();
         if value["apiVersion"].as_str() != Some(API_VERSION) {
-            let ours = value["apiVersion"].as_str().is_some_and(|version| version.starts_with(GROUP));
+            let ours = value["apiVersion"]
+                .as_str()
+                .is_some_and(|version| version.starts_with(GROUP));
             let message = match (ours, kind) {
                 (true, _) => format!("{} is not served; use {API_VERSION}", value["apiVersion"]),
                 (false, "") => "a manifest has apiVersion and kind".to_owned(),
@@ -74,7 +80,11 @@ impl Manifest {
             return vec![self.at(document, "apiVersion", message)];
         }
         let Some((_, schema)) = SCHEMAS.iter().find(|(name, _)| name == kind) else {
-            return vec![self.at(document, "kind", format!("there is no kind {kind:?} in {API_VERSION}"))];
+            return vec![self.at(
+                document,
+                "kind",
+                format!("there is no kind {kind:?} in {API_VERSION}"),
+            )];
         };
         let mut wrong = Vec::new();
         unknown_fields(value, schema, "", &mut wrong);
@@ -82,7 +92,10 @@ impl Manifest {
         if wrong.is_empty() && kind == "Flow" {
             wrong.extend(definition_errors(value));
         }
-        wrong.into_iter().map(|(field, message)| self.at(document, &field, format!("{field}: {message}"))).collect()
+        wrong
+            .into_iter()
+            .map(|(field, message)| self.at(document, &field, format!("{field}: {message}")))
+            .collect()
     }
 
     fn at(&self, document: &Document, field: &str, message: String) -> Finding {
@@ -93,19 +106,32 @@ impl Manifest {
 fn text(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     let length = if path == Path::new("-") {
-        std::io::stdin().lock().take(MAX_MANIFEST + 1).read_to_string(&mut text)?
+        std::io::stdin()
+            .lock()
+            .take(MAX_MANIFEST + 1)
+            .read_to_string(&mut text)?
     } else {
-        std::fs::File::open(path)?.take(MAX_MANIFEST + 1).read_to_string(&mut text)?
+        std::fs::File::open(path)?
+            .take(MAX_MANIFEST + 1)
+            .read_to_string(&mut text)?
     };
     if length as u64 > MAX_MANIFEST {
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it is larger than 3 MiB"));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            "it is larger than 3 MiB",
+        ));
     }
     Ok(text)
 }
 
 fn finding(path: &str, position: Option<Position>, message: String) -> Finding {
     let (line, column) = position.map(|position| (position.line, position.column)).unzip();
-    Finding { path: path.to_owned(), line, column, message }
+    Finding {
+        path: path.to_owned(),
+        line,
+        column,
+        message,
+    }
 }
 
 /// Fields that the schema does not know, as a strict API server would refuse them.
@@ -114,7 +140,11 @@ fn unknown_fields(value: &Value, schema: &Value, path: &str, found: &mut Vec<(St
         Value::Object(map) => {
             let free = schema["x-kubernetes-preserve-unknown-fields"] == Value::Bool(true);
             for (key, item) in map {
-                let field = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let field = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
                 let known = &schema["properties"][key.as_str()];
                 if path.is_empty() && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
                     continue;
@@ -138,8 +168,13 @@ fn unknown_fields(value: &Value, schema: &Value, path: &str, found: &mut Vec<(St
 }
 
 fn schema_errors(value: &Value, schema: &Value) -> Vec<(String, String)> {
-    let Ok(validator) = jsonschema::validator_for(schema) else { return vec![] };
-    validator.iter_errors(value).map(|error| (dotted(&error.instance_path().to_string()), error.to_string())).collect()
+    let Ok(validator) = jsonschema::validator_for(schema) else {
+        return vec![];
+    };
+    validator
+        .iter_errors(value)
+        .map(|error| (dotted(&error.instance_path().to_string()), error.to_string()))
+        .collect()
 }
 
 /// `/spec/steps/2/name` as `spec.steps[2].name`.
@@ -170,7 +205,9 @@ fn definition_errors(value: &Value) -> Vec<(String, String)> {
             Err(problems) => {
                 let told = |problem: crate::engine::plan::Problem| {
                     let message = match problem.offset {
-                        Some(offset) => format!("{} (at character {} of the text)", problem.message, offset + 1),
+                        Some(offset) => {
+                            format!("{} (at character {} of the text)", problem.message, offset + 1)
+                        }
                         None => problem.message,
                     };
                     (format!("spec.{}", problem.field), message)

@@ -37,7 +37,12 @@ use crate::{api::Span, telemetry};
 
 /// Run agent workflows from git, and stop for people.
 #[derive(Debug, Parser)]
-#[command(name = "signoff", version, disable_help_subcommand = true, max_term_width = 110)]
+#[command(
+    name = "signoff",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 110
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -49,7 +54,14 @@ struct Cli {
 #[derive(Clone, Debug, clap::Args)]
 struct Global {
     /// How to print the answer.
-    #[arg(short, long, value_enum, global = true, default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        global = true,
+        default_value = "table",
+        value_name = "FORMAT"
+    )]
     output: Format,
     /// Namespace; the context's own by default.
     #[arg(short, long, global = true)]
@@ -114,7 +126,10 @@ enum Verb {
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let name = called_as(&arguments);
     let json = wants_json(&arguments);
-    let matches = Cli::command().name(name).bin_name(name).try_get_matches_from(arguments);
+    let matches = Cli::command()
+        .name(name)
+        .bin_name(name)
+        .try_get_matches_from(arguments);
     let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
         Err(usage) => return error::usage(&usage, json),
@@ -124,7 +139,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return CliError::internal("the runtime could not start", &error).report(cli.global.output),
+        Err(error) => {
+            return CliError::internal("the runtime could not start", &error).report(cli.global.output);
+        }
     };
     let format = cli.global.output;
     match runtime.block_on(perform(cli)) {
@@ -163,15 +180,29 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
 
 /// `kubectl signoff …` runs `kubectl-signoff`, and its help says so.
 fn called_as(arguments: &[OsString]) -> &'static str {
-    let name = arguments.first().map(std::path::Path::new).and_then(std::path::Path::file_name);
-    if name.is_some_and(|name| name == "kubectl-signoff") { "kubectl signoff" } else { "signoff" }
+    let name = arguments
+        .first()
+        .map(std::path::Path::new)
+        .and_then(std::path::Path::file_name);
+    if name.is_some_and(|name| name == "kubectl-signoff") {
+        "kubectl signoff"
+    } else {
+        "signoff"
+    }
 }
 
 /// Whether JSON is asked for, even if the arguments cannot be parsed.
 fn wants_json(arguments: &[OsString]) -> bool {
-    let texts: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
-    texts.windows(2).any(|pair| matches!(pair, ["-o" | "--output", "json"]))
-        || texts.iter().any(|text| matches!(*text, "-ojson" | "-o=json" | "--output=json"))
+    let texts: Vec<&str> = arguments
+        .iter()
+        .filter_map(|argument| argument.to_str())
+        .collect();
+    texts
+        .windows(2)
+        .any(|pair| matches!(pair, ["-o" | "--output", "json"]))
+        || texts
+            .iter()
+            .any(|text| matches!(*text, "-ojson" | "-o=json" | "--output=json"))
 }
 
 fn log_format(cli: &Cli) -> telemetry::logs::LogFormat {

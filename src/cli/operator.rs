@@ -25,7 +25,12 @@ pub(super) struct OperatorArgs {
     #[arg(long, env = "SIGNOFF_GATEWAY_URL", value_name = "URL")]
     gateway_url: String,
     /// Namespace of the operator itself, where it keeps the keys of callback addresses.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "signoff-system", value_name = "NAMESPACE")]
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        default_value = "signoff-system",
+        value_name = "NAMESPACE"
+    )]
     own_namespace: String,
     /// Folder for clones of git remotes.
     #[arg(long, default_value = "/var/cache/signoff/git", value_name = "FOLDER")]
@@ -43,7 +48,8 @@ pub(super) struct OperatorArgs {
 
 pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, CliError> {
     let config = connect::config(global).await?;
-    let client = Client::try_from(config).map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
+    let client = Client::try_from(config)
+        .map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
     let options = OperatorOptions {
         namespace: args.own_namespace,
         allow_loopback: args.allow_loopback,
@@ -52,10 +58,12 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
     };
     let gateway = bind(args.gateway_listen).await?;
     let admin = bind(args.admin_listen).await?;
-    let operator =
-        Operator::start(client, options).await.map_err(|error| CliError::internal("the operator cannot start", &error))?;
+    let operator = Operator::start(client, options)
+        .await
+        .map_err(|error| CliError::internal("the operator cannot start", &error))?;
     let shutdown = CancellationToken::new();
-    let serving = axum::serve(admin, operator.admin()).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let serving =
+        axum::serve(admin, operator.admin()).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let admin = tokio::spawn(async move { serving.await });
     let signal = shutdown.clone();
     tokio::spawn(async move {
@@ -68,7 +76,9 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
     shutdown.cancel();
     // the admin address only reports, so its end changes nothing
     let _ = admin.await;
-    ended.map(|()| Answer::default()).map_err(|error| CliError::internal("the operator stopped", &error))
+    ended
+        .map(|()| Answer::default())
+        .map_err(|error| CliError::internal("the operator stopped", &error))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, CliError> {

@@ -28,32 +28,59 @@ pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, 
     let connection = Connection::open(global).await?;
     let flows: Api<Flow> = connection.api();
     let patch = json!({ "spec": { "live": args.release } });
-    let params = PatchParams { field_manager: Some("signoff-cli".to_owned()), ..PatchParams::default() };
+    let params = PatchParams {
+        field_manager: Some("signoff-cli".to_owned()),
+        ..PatchParams::default()
+    };
     let patched = flows.patch(&args.flow, &params, &Patch::Merge(&patch)).await;
-    let generation = patched.map_err(|error| CliError::api(&args.flow, &error))?.metadata.generation;
+    let generation = patched
+        .map_err(|error| CliError::api(&args.flow, &error))?
+        .metadata
+        .generation;
     let seen = |flow: Option<&Flow>| {
-        flow.is_none_or(|flow| flow.status.as_ref().is_some_and(|status| status.observed_generation >= generation))
+        flow.is_none_or(|flow| {
+            flow.status
+                .as_ref()
+                .is_some_and(|status| status.observed_generation >= generation)
+        })
     };
     // past the time-out the flow is told as it is
     let _ = tokio::time::timeout(global.timeout(), await_condition(flows.clone(), &args.flow, seen)).await;
-    let flow = flows.get(&args.flow).await.map_err(|error| CliError::api(&args.flow, &error))?;
+    let flow = flows
+        .get(&args.flow)
+        .await
+        .map_err(|error| CliError::api(&args.flow, &error))?;
     let status = flow.status.clone().unwrap_or_default();
     let name = format!("flow/{}", flow.name_any());
     if status.live.as_deref() == Some(args.release.as_str()) {
         let text = format!("release {} is live for {name}", args.release);
         return Ok(Answer::text(text).with_data(json!(flow)).with_names([name]));
     }
-    let promotion = status.promotion.filter(|promotion| promotion.release == args.release);
+    let promotion = status
+        .promotion
+        .filter(|promotion| promotion.release == args.release);
     match promotion {
         Some(promotion) if promotion.phase == PromotionPhase::Waiting => {
             let approval = promotion.approval.unwrap_or_default();
-            let text = format!("release {} becomes live when approval {approval} is given", args.release);
+            let text = format!(
+                "release {} becomes live when approval {approval} is given",
+                args.release
+            );
             let next = format!("signoff approve {approval}");
-            Ok(Answer::text(text).with_data(json!(flow)).with_names([name]).with_next([next]))
+            Ok(Answer::text(text)
+                .with_data(json!(flow))
+                .with_names([name])
+                .with_next([next]))
         }
         _ => {
-            let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-            let message = ready.map_or_else(|| "the flow was not looked at yet".to_owned(), |ready| ready.message.clone());
+            let ready = status
+                .conditions
+                .iter()
+                .find(|condition| condition.type_ == "Ready");
+            let message = ready.map_or_else(
+                || "the flow was not looked at yet".to_owned(),
+                |ready| ready.message.clone(),
+            );
             Err(CliError::new("NotPromoted", exit::CONFLICT, message))
         }
     }

@@ -25,7 +25,9 @@ pub(super) async fn verb(args: &ReleasesArgs, global: &Global) -> Result<Answer,
     let connection = Connection::open(global).await?;
     let selection = ListParams::default().fields(&format!("spec.flow={}", args.flow));
     let list = connection.api::<Release>().list(&selection).await;
-    let mut releases = list.map_err(|error| CliError::api("the releases cannot be listed", &error))?.items;
+    let mut releases = list
+        .map_err(|error| CliError::api("the releases cannot be listed", &error))?
+        .items;
     releases.sort_by_key(|release| std::cmp::Reverse(release.creation_timestamp().map(|time| time.0)));
     if releases.is_empty() {
         return Ok(Answer::text(format!("flow {} has no releases", args.flow)).with_data(json!([])));
@@ -37,15 +39,26 @@ pub(super) async fn verb(args: &ReleasesArgs, global: &Global) -> Result<Answer,
             let source = &release.spec.source;
             vec![
                 release.name_any(),
-                release.status.as_ref().and_then(|status| status.channel.clone()).unwrap_or_default(),
+                release
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.channel.clone())
+                    .unwrap_or_default(),
                 source.commit.as_deref().map(short).unwrap_or_default().to_owned(),
-                source.author.clone().or_else(|| source.applied_by.clone()).unwrap_or_default(),
+                source
+                    .author
+                    .clone()
+                    .or_else(|| source.applied_by.clone())
+                    .unwrap_or_default(),
                 source.message.clone().unwrap_or_default(),
                 age(release.creation_timestamp().as_ref(), now),
             ]
         })
         .collect();
     let text = table(&["name", "channel", "commit", "author", "message", "age"], &rows);
-    let names: Vec<String> = releases.iter().map(|release| format!("release/{}", release.name_any())).collect();
+    let names: Vec<String> = releases
+        .iter()
+        .map(|release| format!("release/{}", release.name_any()))
+        .collect();
     Ok(Answer::text(text).with_data(json!(releases)).with_names(names))
 }

@@ -17,11 +17,7 @@ use super::{
     error::{CliError, exit},
     timeline,
 };
-use crate::api::{
-    Flow, Release, Run, RunPhase, RunSpec,
-    json::JsonObject,
-    run::Channel,
-};
+use crate::api::{Flow, Release, Run, RunPhase, RunSpec, json::JsonObject, run::Channel};
 
 /// Start a run of a flow.
 #[derive(Debug, clap::Args)]
@@ -57,9 +53,21 @@ pub(super) async fn verb(args: RunArgs, global: &Global) -> Result<Answer, CliEr
         cancel: None,
         suspend: None,
     };
-    let metadata = ObjectMeta { generate_name: Some(format!("{}-", args.flow)), ..ObjectMeta::default() };
+    let metadata = ObjectMeta {
+        generate_name: Some(format!("{}-", args.flow)),
+        ..ObjectMeta::default()
+    };
     let runs: Api<Run> = connection.api();
-    let created = runs.create(&PostParams::default(), &Run { metadata, spec, status: None }).await;
+    let created = runs
+        .create(
+            &PostParams::default(),
+            &Run {
+                metadata,
+                spec,
+                status: None,
+            },
+        )
+        .await;
     let run = created.map_err(|error| CliError::api("the run cannot be started", &error))?;
     let name = run.name_any();
     if !args.wait {
@@ -68,15 +76,22 @@ pub(super) async fn verb(args: RunArgs, global: &Global) -> Result<Answer, CliEr
             .with_names([format!("run/{name}")])
             .with_next([format!("signoff status {name}")]));
     }
-    let settled = await_condition(runs.clone(), &name, |run: Option<&Run>| run.is_none_or(is_settled));
+    let settled = await_condition(runs.clone(), &name, |run: Option<&Run>| {
+        run.is_none_or(is_settled)
+    });
     let waited = tokio::time::timeout(global.timeout(), settled).await;
-    let run = runs.get(&name).await.map_err(|error| CliError::api(&name, &error))?;
+    let run = runs
+        .get(&name)
+        .await
+        .map_err(|error| CliError::api(&name, &error))?;
     Ok(after_wait(&run, waited.is_err(), global.timeout()))
 }
 
 /// Nothing goes on by itself any more, or not without people or the outside.
 fn is_settled(run: &Run) -> bool {
-    run.status.as_ref().is_some_and(|status| status.phase.is_finished() || status.phase == RunPhase::Waiting)
+    run.status
+        .as_ref()
+        .is_some_and(|status| status.phase.is_finished() || status.phase == RunPhase::Waiting)
 }
 
 fn after_wait(run: &Run, timed_out: bool, timeout: Duration) -> Answer {
@@ -87,31 +102,52 @@ fn after_wait(run: &Run, timed_out: bool, timeout: Duration) -> Answer {
     if timed_out {
         text.push_str(&format!("\n\nstill going on after {}s", timeout.as_secs()));
     }
-    let exit = if phase.is_finished() && phase != RunPhase::Succeeded { exit::RUN_ENDED_BADLY } else { 0 };
+    let exit = if phase.is_finished() && phase != RunPhase::Succeeded {
+        exit::RUN_ENDED_BADLY
+    } else {
+        0
+    };
     let mut data = json!(run);
     data["waiting"] = json!(!phase.is_finished());
     let next = if approvals.is_empty() && !phase.is_finished() {
         vec![format!("signoff status {name}")]
     } else {
-        approvals.iter().map(|approval| format!("signoff approve {approval}")).collect()
+        approvals
+            .iter()
+            .map(|approval| format!("signoff approve {approval}"))
+            .collect()
     };
-    Answer::text(text).with_data(data).with_names([format!("run/{name}")]).with_next(next).with_exit(exit)
+    Answer::text(text)
+        .with_data(data)
+        .with_names([format!("run/{name}")])
+        .with_next(next)
+        .with_exit(exit)
 }
 
 async fn inputs(args: &RunArgs, connection: &Connection) -> Result<Map<String, Value>, CliError> {
     let mut inputs = match &args.input_file {
         None => Map::new(),
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| CliError::usage(format!("{}: {error}", path.display())))?;
-            serde_yaml::from_str(&text)
-                .map_err(|error| CliError::usage(format!("{}: not an object of inputs: {error}", path.display())))?
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| CliError::usage(format!("{}: {error}", path.display())))?;
+            serde_yaml::from_str(&text).map_err(|error| {
+                CliError::usage(format!("{}: not an object of inputs: {error}", path.display()))
+            })?
         }
     };
-    let schema = if args.inputs.is_empty() { Value::Null } else { schema(args, connection).await };
+    let schema = if args.inputs.is_empty() {
+        Value::Null
+    } else {
+        schema(args, connection).await
+    };
     for pair in &args.inputs {
-        let (key, text) =
-            pair.split_once('=').ok_or_else(|| CliError::usage(format!("--input {pair}: write KEY=VALUE")))?;
-        inputs.insert(key.to_owned(), typed(text, schema["properties"][key]["type"].as_str()));
+        let (key, text) = pair
+            .split_once('=')
+            .ok_or_else(|| CliError::usage(format!("--input {pair}: write KEY=VALUE")))?;
+        inputs.insert(
+            key.to_owned(),
+            typed(text, schema["properties"][key]["type"].as_str()),
+        );
     }
     Ok(inputs)
 }
@@ -119,17 +155,33 @@ async fn inputs(args: &RunArgs, connection: &Connection) -> Result<Map<String, V
 /// The inputs' schema of what will run; nothing if it cannot be read, as the API has the last word anyway.
 async fn schema(args: &RunArgs, connection: &Connection) -> Value {
     let flow: Option<Flow> = connection.api::<Flow>().get_opt(&args.flow).await.ok().flatten();
-    let status = flow.as_ref().and_then(|flow| flow.status.clone()).unwrap_or_default();
+    let status = flow
+        .as_ref()
+        .and_then(|flow| flow.status.clone())
+        .unwrap_or_default();
     let draft = status.draft.map(|draft| draft.release);
-    let Some(name) = args.release.clone().or(if args.draft { draft } else { status.live }) else { return Value::Null };
+    let Some(name) = args
+        .release
+        .clone()
+        .or(if args.draft { draft } else { status.live })
+    else {
+        return Value::Null;
+    };
     let release: Option<Release> = connection.api::<Release>().get_opt(&name).await.ok().flatten();
-    release.and_then(|release| release.spec.definition.inputs).map(|inputs| inputs.0).unwrap_or_default()
+    release
+        .and_then(|release| release.spec.definition.inputs)
+        .map(|inputs| inputs.0)
+        .unwrap_or_default()
 }
 
 /// A string stays one where it is declared so; everything else is JSON if it can be.
 fn typed(text: &str, declared: Option<&str>) -> Value {
     let string = || Value::String(text.to_owned());
-    if declared == Some("string") { string() } else { serde_json::from_str(text).unwrap_or_else(|_| string()) }
+    if declared == Some("string") {
+        string()
+    } else {
+        serde_json::from_str(text).unwrap_or_else(|_| string())
+    }
 }
 
 /// The time now, for ages.

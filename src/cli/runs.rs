@@ -3,7 +3,9 @@
 use kube::{ResourceExt as _, api::ListParams};
 use serde_json::json;
 
-use super::{Global, answer::Answer, connect::Connection, error::CliError, run::now, table::table, timeline::age};
+use super::{
+    Global, answer::Answer, connect::Connection, error::CliError, run::now, table::table, timeline::age,
+};
 use crate::api::Run;
 
 /// List runs, the newest first.
@@ -21,10 +23,14 @@ pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, Cli
         None => ListParams::default(),
     };
     let list = connection.api::<Run>().list(&selection).await;
-    let mut runs = list.map_err(|error| CliError::api("the runs cannot be listed", &error))?.items;
+    let mut runs = list
+        .map_err(|error| CliError::api("the runs cannot be listed", &error))?
+        .items;
     runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp().map(|time| time.0)));
     if runs.is_empty() {
-        return Ok(Answer::text(format!("no runs in namespace {}", connection.namespace)).with_data(json!([])));
+        return Ok(
+            Answer::text(format!("no runs in namespace {}", connection.namespace)).with_data(json!([])),
+        );
     }
     let now = now();
     let rows: Vec<Vec<String>> = runs

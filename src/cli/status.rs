@@ -15,8 +15,15 @@ pub(super) struct StatusArgs {
 
 pub(super) async fn verb(args: &StatusArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
-    let run = connection.api::<Run>().get(&args.run).await.map_err(|error| CliError::api(&args.run, &error))?;
-    let next: Vec<String> = open_approvals(&run).into_iter().map(|approval| format!("signoff approve {approval}")).collect();
+    let run = connection
+        .api::<Run>()
+        .get(&args.run)
+        .await
+        .map_err(|error| CliError::api(&args.run, &error))?;
+    let next: Vec<String> = open_approvals(&run)
+        .into_iter()
+        .map(|approval| format!("signoff approve {approval}"))
+        .collect();
     Ok(Answer::text(timeline::render(&run))
         .with_data(json!(run))
         .with_names([format!("run/{}", run.name_any())])
@@ -26,5 +33,8 @@ pub(super) async fn verb(args: &StatusArgs, global: &Global) -> Result<Answer, C
 /// The approvals a run waits for.
 pub(super) fn open_approvals(run: &Run) -> Vec<String> {
     let steps = run.status.iter().flat_map(|status| &status.steps);
-    steps.filter(|step| step.phase == StepPhase::Waiting).filter_map(|step| step.approval.clone()).collect()
+    steps
+        .filter(|step| step.phase == StepPhase::Waiting)
+        .filter_map(|step| step.approval.clone())
+        .collect()
 }

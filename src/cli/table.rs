@@ -3,12 +3,19 @@
 /// Rows under upper-case headings; columns are as wide as their widest cell and three spaces apart.
 pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
         cells.chain([headings[column].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let headings: Vec<String> = headings.iter().map(|heading| heading.to_uppercase()).collect();
-    std::iter::once(&headings).chain(rows).map(|row| line(row, &widths)).collect::<Vec<_>>().join("\n")
+    std::iter::once(&headings)
+        .chain(rows)
+        .map(|row| line(row, &widths))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn line(cells: &[String], widths: &[usize]) -> String {

@@ -10,10 +10,20 @@ use crate::api::{Run, run::StepStatus};
 pub(super) fn render(run: &Run) -> String {
     let status = run.status.clone().unwrap_or_default();
     let mut lines = vec![format!("Run {}: {}", run.name_any(), status.phase)];
-    lines.push(format!("  requested by  {}", run.spec.requested_by.as_deref().unwrap_or("unknown")));
+    lines.push(format!(
+        "  requested by  {}",
+        run.spec.requested_by.as_deref().unwrap_or("unknown")
+    ));
     if let Some(release) = &status.release {
-        let commit = release.commit.as_deref().map(|commit| format!(", commit {}", short(commit))).unwrap_or_default();
-        lines.push(format!("  release       {} ({}{commit})", release.name, release.digest));
+        let commit = release
+            .commit
+            .as_deref()
+            .map(|commit| format!(", commit {}", short(commit)))
+            .unwrap_or_default();
+        lines.push(format!(
+            "  release       {} ({}{commit})",
+            release.name, release.digest
+        ));
     }
     if let Some(waiting_on) = &status.waiting_on {
         lines.push(format!("  waiting on    {waiting_on}"));
@@ -28,29 +38,55 @@ pub(super) fn render(run: &Run) -> String {
         let start = status.started_at.as_ref().map(|time| time.0);
         let rows: Vec<Vec<String>> = status.steps.iter().map(|step| row(step, start)).collect();
         lines.push(String::new());
-        lines.push(table(&["step", "outcome", "by", "began", "took", "digest"], &rows));
+        lines.push(table(
+            &["step", "outcome", "by", "began", "took", "digest"],
+            &rows,
+        ));
     }
     lines.join("\n")
 }
 
 fn row(step: &StepStatus, start: Option<Timestamp>) -> Vec<String> {
-    let name = if step.iteration > 1 { format!("{} (time {})", step.name, step.iteration) } else { step.name.clone() };
-    let attempts = if step.attempt > 1 { format!(", attempt {}", step.attempt) } else { String::new() };
-    let outcome = step.outcome.map_or_else(|| format!("{:?}", step.phase), |outcome| format!("{outcome:?}"));
-    let by = step.decision.as_ref().map(|decision| decision.by.join(", ")).unwrap_or_default();
-    let digest = step.digest.as_ref().map(|digest| format!("sha256:{}…", digest.short())).unwrap_or_default();
+    let name = if step.iteration > 1 {
+        format!("{} (time {})", step.name, step.iteration)
+    } else {
+        step.name.clone()
+    };
+    let attempts = if step.attempt > 1 {
+        format!(", attempt {}", step.attempt)
+    } else {
+        String::new()
+    };
+    let outcome = step
+        .outcome
+        .map_or_else(|| format!("{:?}", step.phase), |outcome| format!("{outcome:?}"));
+    let by = step
+        .decision
+        .as_ref()
+        .map(|decision| decision.by.join(", "))
+        .unwrap_or_default();
+    let digest = step
+        .digest
+        .as_ref()
+        .map(|digest| format!("sha256:{}…", digest.short()))
+        .unwrap_or_default();
     vec![
         name,
         format!("{outcome}{attempts}"),
         by,
         since(start, step.started_at.as_ref()),
-        since(step.started_at.as_ref().map(|time| time.0), step.finished_at.as_ref()),
+        since(
+            step.started_at.as_ref().map(|time| time.0),
+            step.finished_at.as_ref(),
+        ),
         digest,
     ]
 }
 
 fn since(from: Option<Timestamp>, to: Option<&MicroTime>) -> String {
-    let (Some(from), Some(to)) = (from, to) else { return String::new() };
+    let (Some(from), Some(to)) = (from, to) else {
+        return String::new();
+    };
     let seconds = to.0.duration_since(from).as_secs_f64();
     if seconds < 1.0 {
         format!("{:.1} ms", seconds * 1_000.0)
@@ -69,8 +105,13 @@ pub(super) fn short(commit: &str) -> &str {
 }
 
 /// How long ago, as kubectl prints ages.
-pub(super) fn age(of: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>, now: Timestamp) -> String {
-    let Some(of) = of else { return "<unknown>".to_owned() };
+pub(super) fn age(
+    of: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>,
+    now: Timestamp,
+) -> String {
+    let Some(of) = of else {
+        return "<unknown>".to_owned();
+    };
     let seconds = now.duration_since(of.0).as_secs().max(0);
     match seconds {
         0..120 => format!("{seconds}s"),

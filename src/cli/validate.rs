@@ -44,9 +44,16 @@ pub(super) fn verb(args: &ValidateArgs) -> Result<Answer, CliError> {
 
 fn name(value: &serde_json::Value) -> String {
     let kind = value["kind"].as_str().unwrap_or("unknown").to_lowercase();
-    format!("{kind}/{}", value["metadata"]["name"].as_str().unwrap_or("unnamed"))
+    format!(
+        "{kind}/{}",
+        value["metadata"]["name"].as_str().unwrap_or("unnamed")
+    )
 }
 
 fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+    if n == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{n} {what}s")
+    }
 }

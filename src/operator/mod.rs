@@ -14,12 +14,16 @@ use crate::{
     controllers::{
         approval,
         context::{Clock, Context},
+        flow,
         metered::metered,
+        release,
         releases::Releases,
+        repository::{self, RepositorySettings, sync_requests},
         run,
     },
     engine::callback_token::CallbackMinter,
     gateway::{self, Gateway, Readiness},
+    git::{Limits, Network},
     steps::http::{HttpExecutor, HttpExecutorError, address::AddressPolicy},
     telemetry::metrics::Metrics,
 };
@@ -96,12 +100,7 @@ impl Operator {
         let metrics = Metrics::new();
         let client = metered(client, metrics.clone());
         let keys = keys::read_or_make(&client, &options.namespace).await?;
-        let policy = AddressPolicy {
-            allow_loopback: options.allow_loopback,
-            deny: options.deny_networks.clone(),
-            allow_hosts: options.allow_hosts.clone(),
-        };
-        let executor = HttpExecutor::new(client.clone(), policy)?;
+        let executor = HttpExecutor::new(client.clone(), addresses(&options))?;
         let context = Arc::new(Context::new(client, Clock::system()));
         Ok(Self {
             callbacks: CallbackMinter {
@@ -175,7 +174,17 @@ impl Operator {
                 writes: run::Deps::writes(),
                 tasks: tasks.clone(),
             };
+            // push webhooks annotate the Repository, which its watch brings
+            let (_requests, requested) = sync_requests();
             tokio::join!(
+                repository::run(
+                    Arc::clone(&self.context),
+                    remotes(&self.options),
+                    requested,
+                    shutdown.clone()
+                ),
+                flow::run(Arc::clone(&self.context), shutdown.clone()),
+                release::run(Arc::clone(&self.context), shutdown.clone()),
                 approval::run(judging, changes, shutdown.clone()),
                 run::run(Arc::new(running), calls, shutdown.clone()),
             );
@@ -188,5 +197,23 @@ impl Operator {
             Ok(served) => served.map_err(OperatorError::Gateway),
             Err(broken) => Err(OperatorError::Gateway(std::io::Error::other(broken))),
         }
+    }
+}
+
+/// Where git remotes may be and how much they may ask of this process.
+fn remotes(options: &OperatorOptions) -> RepositorySettings {
+    let policy = addresses(options);
+    RepositorySettings {
+        mirrors: options.git_cache.clone(),
+        network: Network::new(move |address| policy.allows(address), options.allow_file_remotes),
+        limits: Limits::default(),
+    }
+}
+
+fn addresses(options: &OperatorOptions) -> AddressPolicy {
+    AddressPolicy {
+        allow_loopback: options.allow_loopback,
+        deny: options.deny_networks.clone(),
+        allow_hosts: options.allow_hosts.clone(),
     }
 }

@@ -20,8 +20,15 @@ pub(super) struct Checkout {
 impl Checkout {
     /// Makes both in `dir`.
     pub(super) async fn create(dir: &Path) -> Result<Self, DemoError> {
-        let checkout = Self { bare: dir.join("flows.git"), work: dir.join("flows") };
-        git(dir, ["init", "--quiet", "--bare", "--initial-branch=main", "flows.git"]).await?;
+        let checkout = Self {
+            bare: dir.join("flows.git"),
+            work: dir.join("flows"),
+        };
+        git(
+            dir,
+            ["init", "--quiet", "--bare", "--initial-branch=main", "flows.git"],
+        )
+        .await?;
         git(dir, ["clone", "--quiet", "flows.git", "flows"]).await?;
         checkout.git(["checkout", "--quiet", "-B", "main"]).await?;
         Ok(checkout)
@@ -34,7 +41,9 @@ impl Checkout {
 
     /// Writes a file and commits it; returns the commit.
     pub(super) async fn commit(&self, file: &str, content: &str, message: &str) -> Result<String, DemoError> {
-        tokio::fs::write(self.work.join(file), content).await.map_err(DemoError::Io)?;
+        tokio::fs::write(self.work.join(file), content)
+            .await
+            .map_err(DemoError::Io)?;
         self.git(["add", file]).await?;
         self.git(["commit", "--quiet", "--message", message]).await?;
         self.git(["rev-parse", "HEAD"]).await
@@ -43,7 +52,9 @@ impl Checkout {
     /// Pushes the working copy's head to a branch.
     pub(super) async fn push(&self, branch: &str) -> Result<(), DemoError> {
         let refspec = format!("HEAD:refs/heads/{branch}");
-        self.git(["push", "--quiet", "origin", refspec.as_str()]).await.map(drop)
+        self.git(["push", "--quiet", "origin", refspec.as_str()])
+            .await
+            .map(drop)
     }
 
     async fn git<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Result<String, DemoError> {
@@ -62,14 +73,23 @@ async fn git<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(dir: &Path, args: I) ->
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_TERMINAL_PROMPT", "0");
     for role in ["AUTHOR", "COMMITTER"] {
-        command.env(format!("GIT_{role}_NAME"), "Dev").env(format!("GIT_{role}_EMAIL"), "dev@example.com");
+        command
+            .env(format!("GIT_{role}_NAME"), "Dev")
+            .env(format!("GIT_{role}_EMAIL"), "dev@example.com");
     }
-    for inherited in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
+    for inherited in [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+    ] {
         command.env_remove(inherited);
     }
     let output = command.output().await.map_err(DemoError::NoGit)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
-    Err(DemoError::Git(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    Err(DemoError::Git(
+        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    ))
 }

@@ -74,7 +74,9 @@ pub(super) async fn verb(args: DemoArgs, format: Format) -> Result<Answer, CliEr
     let telling = match format {
         Format::Table => Telling::Prose,
         Format::Json => Telling::Json,
-        Format::Yaml | Format::Name => return Err(CliError::usage("the demo is told as prose, or with -o json")),
+        Format::Yaml | Format::Name => {
+            return Err(CliError::usage("the demo is told as prose, or with -o json"));
+        }
     };
     match run(args, telling).await {
         Ok(()) => Ok(Answer::default().printed()),
@@ -89,7 +91,11 @@ async fn run(args: DemoArgs, telling: Telling) -> Result<(), DemoError> {
     let dir = temporary.path.clone();
     let shutdown = CancellationToken::new();
     let ephemeral = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let dev = DevArgs { data: dir.join("state"), listen: ephemeral, gateway: ephemeral };
+    let dev = DevArgs {
+        data: dir.join("state"),
+        listen: ephemeral,
+        gateway: ephemeral,
+    };
     let mut narrator = Narrator::new(telling);
     narrator.say("signoff demo: a flow goes from git push to a person's decision to done.\n");
     let instance = Instance::start(&dev).await?;
@@ -99,7 +105,9 @@ async fn run(args: DemoArgs, telling: Telling) -> Result<(), DemoError> {
         let data = json!({ "scenes": narrator.scenes(), "timeline": played.as_ref().ok() });
         let document = match error {
             None => json!({ "ok": true, "data": data }),
-            Some(message) => json!({ "ok": false, "data": data, "error": { "code": "DemoFailed", "message": message } }),
+            Some(message) => {
+                json!({ "ok": false, "data": data, "error": { "code": "DemoFailed", "message": message } })
+            }
         };
         let _ = writeln!(std::io::stdout(), "{document:#}");
     }
@@ -118,7 +126,10 @@ async fn play(
     narrator: &mut Narrator,
     shutdown: &CancellationToken,
 ) -> Result<serde_json::Value, DemoError> {
-    Story::set_up(instance, dir, narrator, shutdown.clone()).await?.tell().await
+    Story::set_up(instance, dir, narrator, shutdown.clone())
+        .await?
+        .tell()
+        .await
 }
 
 async fn keep(instance: &Instance, narrator: &Narrator) {
@@ -147,11 +158,17 @@ impl TemporaryFolder {
             Some(path) => (path.to_owned(), false),
             None => {
                 let unique: u64 = rand::random();
-                (std::env::temp_dir().join(format!("signoff-demo-{unique:016x}")), true)
+                (
+                    std::env::temp_dir().join(format!("signoff-demo-{unique:016x}")),
+                    true,
+                )
             }
         };
         std::fs::create_dir_all(&path)?;
-        Ok(Self { path: path.canonicalize()?, remove })
+        Ok(Self {
+            path: path.canonicalize()?,
+            remove,
+        })
     }
 
     fn remove(&self) {

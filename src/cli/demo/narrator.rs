@@ -31,7 +31,10 @@ pub(super) struct Narrator {
 
 impl Narrator {
     pub(super) fn new(telling: Telling) -> Self {
-        Self { telling, scenes: Vec::new() }
+        Self {
+            telling,
+            scenes: Vec::new(),
+        }
     }
 
     /// Something happened: a short text, whose further lines are details, and the same as data.
@@ -39,7 +42,11 @@ impl Narrator {
         let text = text.into();
         let number = self.scenes.len() + 1;
         for (i, line) in text.lines().enumerate() {
-            let prefix = if i == 0 { format!("{number:>3}. ") } else { " ".repeat(5) };
+            let prefix = if i == 0 {
+                format!("{number:>3}. ")
+            } else {
+                " ".repeat(5)
+            };
             self.say(&format!("{prefix}{line}"));
         }
         self.scenes.push(Scene { name, text, details });

@@ -63,7 +63,11 @@ impl Shop {
 
     /// The calls received so far.
     pub(super) fn calls(&self) -> Vec<Call> {
-        self.ledger.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.ledger
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The first call of this path, once it has come.
@@ -80,15 +84,29 @@ impl Shop {
 
 impl Ledger {
     fn note(&self, path: &'static str, headers: &HeaderMap, body: &Value) {
-        let idempotency_key =
-            headers.get("idempotency-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let call = Call { path, at: Instant::now(), idempotency_key, body: body.clone() };
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        let idempotency_key = headers
+            .get("idempotency-key")
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        let call = Call {
+            path,
+            at: Instant::now(),
+            idempotency_key,
+            body: body.clone(),
+        };
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(call);
         self.changed.notify_waiters();
     }
 }
 
-async fn quote(State(ledger): State<Arc<Ledger>>, headers: HeaderMap, Json(body): Json<Value>) -> Json<Value> {
+async fn quote(
+    State(ledger): State<Arc<Ledger>>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Json<Value> {
     ledger.note("/refunds/quote", &headers, &body);
     Json(json!({ "order": body["order"], "amount": body["amount"], "currency": "EUR", "fee": 2 }))
 }

@@ -10,17 +10,11 @@ use kube::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    DemoError,
-    checkout::Checkout,
-    narrator::Narrator,
-    shop::Shop,
-    watching::until_named,
-};
+use super::{DemoError, checkout::Checkout, narrator::Narrator, shop::Shop, watching::until_named};
 use crate::{
     api::{
-        Approval, ApprovalPhase, Connection, ConnectionKind, Decision, DecisionSpec, Flow, Release, Repository,
-        RepositorySpec, Run, RunPhase, RunSpec, Verdict,
+        Approval, ApprovalPhase, Connection, ConnectionKind, Decision, DecisionSpec, Flow, Release,
+        Repository, RepositorySpec, Run, RunPhase, RunSpec, Verdict,
         decision::DecisionReason,
         json::JsonObject,
         names,
@@ -66,17 +60,29 @@ impl<'a> Story<'a> {
         let checkout = Checkout::create(dir).await?;
         let dev = instance.client("dev");
         let connections: Api<Connection> = Api::namespaced(dev.clone(), NAMESPACE);
-        let connection = connections.create(&PostParams::default(), &connection_to(&shop)?).await;
+        let connection = connections
+            .create(&PostParams::default(), &connection_to(&shop)?)
+            .await;
         connection.map_err(api_error("dev cannot create the Connection"))?;
         let repositories: Api<Repository> = Api::namespaced(dev, NAMESPACE);
-        let repository = repositories.create(&PostParams::default(), &repository_at(&checkout)).await;
+        let repository = repositories
+            .create(&PostParams::default(), &repository_at(&checkout))
+            .await;
         repository.map_err(api_error("dev cannot create the Repository"))?;
         narrator.scene(
             "repository",
-            format!("dev applies Connection shop and Repository flows ({})", checkout.url()),
+            format!(
+                "dev applies Connection shop and Repository flows ({})",
+                checkout.url()
+            ),
             json!({ "url": checkout.url(), "shop": shop.base_url() }),
         );
-        Ok(Self { instance, narrator, checkout, shop })
+        Ok(Self {
+            instance,
+            narrator,
+            checkout,
+            shop,
+        })
     }
 
     /// Plays every scene; the value is the run's timeline.
@@ -94,7 +100,12 @@ impl<'a> Story<'a> {
         self.ending(&run, &sent).await
     }
 
-    async fn push_draft(&mut self, manifest: &str, message: &str, before: Option<&str>) -> Result<Release, DemoError> {
+    async fn push_draft(
+        &mut self,
+        manifest: &str,
+        message: &str,
+        before: Option<&str>,
+    ) -> Result<Release, DemoError> {
         let commit = self.checkout.commit("refund.yaml", manifest, message).await?;
         self.checkout.push("main").await?;
         self.request_sync().await?;
@@ -107,13 +118,22 @@ impl<'a> Story<'a> {
         )
         .await?;
         let name = draft_of(&flow).unwrap_or_default().to_owned();
-        let release = self.api::<Release>("dev").get(&name).await.map_err(api_error("cannot read the release"))?;
+        let release = self
+            .api::<Release>("dev")
+            .get(&name)
+            .await
+            .map_err(api_error("cannot read the release"))?;
         if release.spec.source.commit.as_deref() != Some(commit.as_str()) {
-            return Err(DemoError::Unexpected(format!("release {name} is not from commit {commit}")));
+            return Err(DemoError::Unexpected(format!(
+                "release {name} is not from commit {commit}"
+            )));
         }
         self.narrator.scene(
             "draft",
-            format!("dev pushes “{message}” to main (commit {short}): draft Release {name}", short = short(&commit)),
+            format!(
+                "dev pushes “{message}” to main (commit {short}): draft Release {name}",
+                short = short(&commit)
+            ),
             json!({ "commit": commit, "release": name, "digest": release.spec.digest }),
         );
         Ok(release)
@@ -131,7 +151,11 @@ impl<'a> Story<'a> {
             describe_flow,
         )
         .await?;
-        self.narrator.scene("promote", format!("dev pushes it to live: Release {name} is live"), json!({ "live": name }));
+        self.narrator.scene(
+            "promote",
+            format!("dev pushes it to live: Release {name} is live"),
+            json!({ "live": name }),
+        );
         Ok(())
     }
 
@@ -146,8 +170,15 @@ impl<'a> Story<'a> {
             cancel: None,
             suspend: None,
         };
-        let metadata = ObjectMeta { generate_name: Some(format!("{FLOW}-")), ..ObjectMeta::default() };
-        let run = Run { metadata, spec, status: None };
+        let metadata = ObjectMeta {
+            generate_name: Some(format!("{FLOW}-")),
+            ..ObjectMeta::default()
+        };
+        let run = Run {
+            metadata,
+            spec,
+            status: None,
+        };
         let created = self.api::<Run>("dev").create(&PostParams::default(), &run).await;
         let created = created.map_err(api_error("dev cannot start the run"))?;
         let name = created.name_any();
@@ -177,9 +208,13 @@ impl<'a> Story<'a> {
     async fn wait_for_question(&mut self, run: &Run) -> Result<Approval, DemoError> {
         let name = run.name_any();
         let run = self
-            .run_until(&name, "the run to wait for an approval", |run| waiting_step(run, "review").is_some())
+            .run_until(&name, "the run to wait for an approval", |run| {
+                waiting_step(run, "review").is_some()
+            })
             .await?;
-        let approval = waiting_step(&run, "review").and_then(|step| step.approval.clone()).unwrap_or_default();
+        let approval = waiting_step(&run, "review")
+            .and_then(|step| step.approval.clone())
+            .unwrap_or_default();
         let approval = until_named(
             self.api::<Approval>("dev"),
             &approval,
@@ -213,11 +248,20 @@ impl<'a> Story<'a> {
 
     async fn second_release(&mut self, run: &Run, first: &Release) -> Result<(), DemoError> {
         let changed = second_version()?;
-        let second = self.push_draft(&changed, "Word the question better", Some(&first.name_any())).await?;
+        let second = self
+            .push_draft(&changed, "Word the question better", Some(&first.name_any()))
+            .await?;
         self.promote(&second).await?;
         let name = run.name_any();
-        let now = self.api::<Run>("dev").get(&name).await.map_err(api_error("cannot read the run"))?;
-        let pinned = now.status.and_then(|status| status.release).map(|release| release.name);
+        let now = self
+            .api::<Run>("dev")
+            .get(&name)
+            .await
+            .map_err(api_error("cannot read the run"))?;
+        let pinned = now
+            .status
+            .and_then(|status| status.release)
+            .map(|release| release.name);
         if pinned.as_deref() != Some(first.name_any().as_str()) {
             return Err(DemoError::Unexpected(format!("run {name} moved to {pinned:?}")));
         }
@@ -230,11 +274,16 @@ impl<'a> Story<'a> {
     }
 
     async fn requester_is_refused(&mut self, approval: &Approval) -> Result<(), DemoError> {
-        let sent = self.decide("dev", approval).await.map_err(api_error("dev cannot create a Decision"))?;
+        let sent = self
+            .decide("dev", approval)
+            .await
+            .map_err(api_error("dev cannot create a Decision"))?;
         let judged = self.judged(&sent.decision).await?;
         let status = judged.status.unwrap_or_default();
         if status.counted != Some(false) || status.reason != Some(DecisionReason::SelfApproval) {
-            return Err(DemoError::Unexpected(format!("dev's own approval was judged {status:?}")));
+            return Err(DemoError::Unexpected(format!(
+                "dev's own approval was judged {status:?}"
+            )));
         }
         let message = status.message.unwrap_or_default();
         self.narrator.scene(
@@ -247,10 +296,15 @@ impl<'a> Story<'a> {
 
     async fn agent_is_refused(&mut self, approval: &Approval) -> Result<(), DemoError> {
         let Err(kube::Error::Api(refusal)) = self.decide("agent", approval).await else {
-            return Err(DemoError::Unexpected("the agent's decision was not refused".to_owned()));
+            return Err(DemoError::Unexpected(
+                "the agent's decision was not refused".to_owned(),
+            ));
         };
         if refusal.code != 403 {
-            return Err(DemoError::Unexpected(format!("the agent was answered {}: {}", refusal.code, refusal.message)));
+            return Err(DemoError::Unexpected(format!(
+                "the agent was answered {}: {}",
+                refusal.code, refusal.message
+            )));
         }
         self.narrator.scene(
             "agent-refused",
@@ -261,17 +315,27 @@ impl<'a> Story<'a> {
     }
 
     async fn alice_approves(&mut self, approval: &Approval) -> Result<Sent, DemoError> {
-        let sent = self.decide("alice", approval).await.map_err(api_error("alice cannot create a Decision"))?;
+        let sent = self
+            .decide("alice", approval)
+            .await
+            .map_err(api_error("alice cannot create a Decision"))?;
         let judged = self.judged(&sent.decision).await?;
         let status = judged.status.clone().unwrap_or_default();
         if status.counted != Some(true) {
-            return Err(DemoError::Unexpected(format!("alice's approval was judged {status:?}")));
+            return Err(DemoError::Unexpected(format!(
+                "alice's approval was judged {status:?}"
+            )));
         }
         let decided = until_named(
             self.api::<Approval>("dev"),
             &approval.name_any(),
             "the approval to be approved",
-            |approval| approval.status.as_ref().is_some_and(|status| status.phase == ApprovalPhase::Approved),
+            |approval| {
+                approval
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.phase == ApprovalPhase::Approved)
+            },
             |approval| format!("{:?}", approval.status),
         )
         .await?;
@@ -283,7 +347,10 @@ impl<'a> Story<'a> {
             ),
             json!({ "decision": judged.name_any(), "by": judged.spec.by, "approval": decided.status }),
         );
-        Ok(Sent { at: sent.at, decision: judged })
+        Ok(Sent {
+            at: sent.at,
+            decision: judged,
+        })
     }
 
     async fn effect_follows(&mut self, sent: &Sent) -> Result<(), DemoError> {
@@ -304,7 +371,10 @@ impl<'a> Story<'a> {
 
     async fn call_back(&mut self, run: &Run) -> Result<(), DemoError> {
         let name = run.name_any();
-        self.run_until(&name, "the run to wait for its callback", |run| waiting_step(run, "settled").is_some()).await?;
+        self.run_until(&name, "the run to wait for its callback", |run| {
+            waiting_step(run, "settled").is_some()
+        })
+        .await?;
         let call = self.shop.call_of("/refunds").await;
         let url = call.body["callback"].as_str().unwrap_or_default().to_owned();
         let response = reqwest::Client::new()
@@ -316,11 +386,14 @@ impl<'a> Story<'a> {
         let status = response.status();
         let answer: Value = response.json().await.unwrap_or_default();
         if status.as_u16() != 202 {
-            return Err(DemoError::Unexpected(format!("the callback was answered {status}: {answer}")));
+            return Err(DemoError::Unexpected(format!(
+                "the callback was answered {status}: {answer}"
+            )));
         }
         self.narrator.scene(
             "callback",
-            "the run waits for the shop, at no cost; the shop calls back with a receipt (202 Accepted)".to_owned(),
+            "the run waits for the shop, at no cost; the shop calls back with a receipt (202 Accepted)"
+                .to_owned(),
             json!({ "status": status.as_u16(), "answer": answer }),
         );
         Ok(())
@@ -330,18 +403,29 @@ impl<'a> Story<'a> {
         let name = run.name_any();
         let ended = self
             .run_until(&name, "the run to succeed", |run| {
-                run.status.as_ref().is_some_and(|status| status.phase.is_finished())
+                run.status
+                    .as_ref()
+                    .is_some_and(|status| status.phase.is_finished())
             })
             .await?;
         let status = ended.status.clone().unwrap_or_default();
-        let payments = self.shop.calls().iter().filter(|call| call.path == "/refunds").count();
+        let payments = self
+            .shop
+            .calls()
+            .iter()
+            .filter(|call| call.path == "/refunds")
+            .count();
         if status.phase != RunPhase::Succeeded || payments != 1 {
             return Err(DemoError::Unexpected(format!(
                 "run {name} ended {} with {payments} payments: {:?}",
                 status.phase, status.error
             )));
         }
-        let output = status.output.as_ref().map(|output| output.0.clone()).unwrap_or_default();
+        let output = status
+            .output
+            .as_ref()
+            .map(|output| output.0.clone())
+            .unwrap_or_default();
         self.narrator.scene(
             "succeeded",
             format!("Run {name} Succeeded with {output}; one payment was made\n"),
@@ -370,10 +454,20 @@ impl<'a> Story<'a> {
             groups: None,
             via: None,
         };
-        let metadata = ObjectMeta { generate_name: Some(format!("{name}-")), ..ObjectMeta::default() };
-        let decision = Decision { metadata, spec, status: None };
+        let metadata = ObjectMeta {
+            generate_name: Some(format!("{name}-")),
+            ..ObjectMeta::default()
+        };
+        let decision = Decision {
+            metadata,
+            spec,
+            status: None,
+        };
         let at = Instant::now();
-        let decision = self.api::<Decision>(user).create(&PostParams::default(), &decision).await?;
+        let decision = self
+            .api::<Decision>(user)
+            .create(&PostParams::default(), &decision)
+            .await?;
         Ok(Sent { at, decision })
     }
 
@@ -382,13 +476,23 @@ impl<'a> Story<'a> {
             self.api::<Decision>("dev"),
             &decision.name_any(),
             "the decision to be judged",
-            |decision| decision.status.as_ref().is_some_and(|status| status.counted.is_some()),
+            |decision| {
+                decision
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.counted.is_some())
+            },
             |decision| format!("{:?}", decision.status),
         )
         .await
     }
 
-    async fn run_until(&self, name: &str, what: &str, passes: impl Fn(&Run) -> bool) -> Result<Run, DemoError> {
+    async fn run_until(
+        &self,
+        name: &str,
+        what: &str,
+        passes: impl Fn(&Run) -> bool,
+    ) -> Result<Run, DemoError> {
         let describe = |run: &Run| match &run.status {
             Some(status) => {
                 let waiting = status.waiting_on.as_deref().unwrap_or("nothing");
@@ -405,7 +509,9 @@ impl<'a> Story<'a> {
         let patch = json!({ "metadata": { "annotations": { names::REQUESTED_AT: now } } });
         let patch = kube::api::Patch::Merge(&patch);
         let repositories = self.api::<Repository>("dev");
-        let patched = repositories.patch("flows", &kube::api::PatchParams::default(), &patch).await;
+        let patched = repositories
+            .patch("flows", &kube::api::PatchParams::default(), &patch)
+            .await;
         patched.map(drop).map_err(api_error("dev cannot ask for a sync"))
     }
 
@@ -422,7 +528,9 @@ fn connection_to(shop: &Shop) -> Result<Connection, DemoError> {
     let mut connection: Connection =
         serde_yaml::from_str(CONNECTION).map_err(|error| DemoError::Example(error.to_string()))?;
     let ConnectionKind::Http(http) = &mut connection.spec.kind else {
-        return Err(DemoError::Example("connection.yaml is not an http Connection".to_owned()));
+        return Err(DemoError::Example(
+            "connection.yaml is not an http Connection".to_owned(),
+        ));
     };
     http.base_url = shop.base_url();
     http.auth = None;
@@ -430,7 +538,9 @@ fn connection_to(shop: &Shop) -> Result<Connection, DemoError> {
 }
 
 fn repository_at(checkout: &Checkout) -> Repository {
-    let branch = |name: &str| GitRef { name: name.to_owned() };
+    let branch = |name: &str| GitRef {
+        name: name.to_owned(),
+    };
     let spec = RepositorySpec {
         url: checkout.url(),
         connection: None,
@@ -449,7 +559,9 @@ fn repository_at(checkout: &Checkout) -> Repository {
 fn second_version() -> Result<String, DemoError> {
     let changed = MANIFEST.replace("Refund ${inputs.amount}", "Pay back ${inputs.amount}");
     if changed == MANIFEST {
-        return Err(DemoError::Example("flow.yaml does not ask “Refund ${inputs.amount} …”".to_owned()));
+        return Err(DemoError::Example(
+            "flow.yaml does not ask “Refund ${inputs.amount} …”".to_owned(),
+        ));
     }
     Ok(changed)
 }
@@ -461,13 +573,21 @@ fn draft_of(flow: &Flow) -> Option<&str> {
 fn describe_flow(flow: &Flow) -> String {
     flow.status.as_ref().map_or_else(
         || "no status".to_owned(),
-        |status| format!("draft {:?}, live {:?}, problems {:?}", status.draft, status.live, status.problems),
+        |status| {
+            format!(
+                "draft {:?}, live {:?}, problems {:?}",
+                status.draft, status.live, status.problems
+            )
+        },
     )
 }
 
 fn waiting_step<'r>(run: &'r Run, name: &str) -> Option<&'r StepStatus> {
     let steps = &run.status.as_ref()?.steps;
-    steps.iter().rev().find(|step| step.name == name && step.phase == StepPhase::Waiting)
+    steps
+        .iter()
+        .rev()
+        .find(|step| step.name == name && step.phase == StepPhase::Waiting)
 }
 
 fn short(commit: &str) -> &str {

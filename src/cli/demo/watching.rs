@@ -40,7 +40,11 @@ where
     };
     match tokio::time::timeout(CAP, search).await {
         Ok(Some(object)) => Ok(object),
-        _ => Err(DemoError::NotSeen { what: what.to_owned(), within: CAP, seen }),
+        _ => Err(DemoError::NotSeen {
+            what: what.to_owned(),
+            within: CAP,
+            seen,
+        }),
     }
 }
 

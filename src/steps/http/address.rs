@@ -84,6 +84,11 @@ impl AddressPolicy {
                 })
     }
 
+    /// Whether an address may be called, whoever's name leads to it.
+    pub fn allows(&self, address: IpAddr) -> bool {
+        self.refusal(address).is_none()
+    }
+
     fn refusal(&self, address: IpAddr) -> Option<&'static str> {
         let address = embedded_v4(address);
         let kind = match address {
