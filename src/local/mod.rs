@@ -20,7 +20,6 @@ pub mod registry;
 pub mod schema;
 mod seed;
 mod server;
-mod shim;
 pub mod status;
 pub mod store;
 pub mod table;

@@ -147,11 +147,9 @@ pub fn settle(kind: &ResourceKind, status_only: bool, old: &Value, new: &mut Val
             Some(status) => settled["status"] = status.clone(),
             None => remove(&mut settled, "status"),
         }
-        settled["metadata"]["managedFields"] = new["metadata"]["managedFields"].take();
-        if settled["metadata"]["managedFields"].is_null()
-            && let Some(meta) = settled["metadata"].as_object_mut()
-        {
-            meta.remove("managedFields");
+        let owners = new["metadata"]["managedFields"].take();
+        if !owners.is_null() {
+            settled["metadata"]["managedFields"] = owners;
         }
         *new = settled;
         return;

@@ -9,8 +9,8 @@ use super::query::WriteOptions;
 use super::update::{ATTEMPTS, same_uid};
 use super::{Call, create, objects};
 use crate::local::clock;
-use crate::local::shim::managed_fields;
-use crate::local::shim::patch::{PatchError, json_patch, merge_patch, strategic_merge_patch};
+use crate::local::managed_fields;
+use crate::local::patch::{PatchError, json_patch, merge_patch, strategic_merge_patch};
 use crate::local::status::{ApiError, cause};
 use crate::local::store::WriteError;
 
@@ -53,7 +53,7 @@ pub async fn patch(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
         let entry = call.current()?;
         let old = entry.value();
         let shown = super::events::shown(call.kind(), old.clone());
-        let mut new = objects::received(call, patched(call, format, &shown, &patch)?)?;
+        let mut new = objects::received(call, patched(format, &shown, &patch)?)?;
         let asked = new["metadata"]["resourceVersion"].as_str().unwrap_or_default();
         if !asked.is_empty() && asked != entry.revision.to_string() {
             return Err(ApiError::modified(call.kind(), call.name()));
@@ -71,25 +71,25 @@ pub async fn patch(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
     }
 }
 
-fn patched(call: &Call<'_>, format: Format, current: &Value, patch: &Value) -> Result<Value, ApiError> {
+fn patched(format: Format, current: &Value, patch: &Value) -> Result<Value, ApiError> {
     let result = match format {
         Format::Json => json_patch(current, patch),
         Format::Merge => merge_patch(current, patch),
-        Format::Strategic => strategic_merge_patch(&call.kind().kind, current, patch),
+        Format::Strategic => strategic_merge_patch(current, patch),
     };
     result.map_err(|error| failed(&error))
 }
 
 fn failed(error: &PatchError) -> ApiError {
-    if error.malformed {
-        return ApiError::bad_request(format!("error decoding patch: {}", error.message));
+    match error {
+        PatchError::Malformed(why) => ApiError::bad_request(format!("error decoding patch: {why}")),
+        PatchError::Unfit(why) => ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "Invalid",
+            "the server rejected our request due to an error in our request",
+        )
+        .with_causes(vec![cause("UnexpectedServerResponse", "", why.clone())]),
     }
-    ApiError::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "Invalid",
-        "the server rejected our request due to an error in our request",
-    )
-    .with_causes(vec![cause("UnexpectedServerResponse", "", error.message.clone())])
 }
 
 /// Server-side apply: creates the object when it is not there.

@@ -10,8 +10,8 @@ use super::{Call, meta, objects};
 use crate::local::admission::Admission;
 use crate::local::clock;
 use crate::local::core_kinds;
+use crate::local::managed_fields::{self, ApplyContext};
 use crate::local::rbac::Attributes;
-use crate::local::shim::managed_fields::{self, ApplyContext};
 use crate::local::status::{ApiError, cause};
 use crate::local::store::WriteError;
 

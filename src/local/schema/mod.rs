@@ -5,6 +5,8 @@ mod defaults;
 mod prune;
 mod wording;
 
+pub use prune::resolve;
+
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +57,17 @@ impl Schema {
             rules: OnceLock::new(),
             validator: OnceLock::new(),
         }
+    }
+
+    /// A structural schema as it stands.
+    #[cfg(test)]
+    pub fn structural(schema: Value) -> Self {
+        Self::new(Some(schema), true)
+    }
+
+    /// The schema itself.
+    pub fn root(&self) -> Option<&Value> {
+        self.schema.as_ref()
     }
 
     /// A schema that accepts anything.

@@ -94,7 +94,7 @@ impl Pruning {
 }
 
 /// Follows a reference to another definition, alone or as the only part of `allOf`.
-fn resolve(schema: &Value) -> &Value {
+pub fn resolve(schema: &Value) -> &Value {
     let mut found = schema;
     // Definitions refer to each other a few levels deep at most.
     for _ in 0..8 {

@@ -4,7 +4,7 @@ use super::{FieldError, Schema};
 use crate::local::registry::Registry;
 
 fn schema(value: Value) -> Schema {
-    Schema::new(Some(value), true)
+    Schema::structural(value)
 }
 
 fn spec(properties: Value) -> Schema {
