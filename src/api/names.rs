@@ -23,6 +23,8 @@ pub const REQUESTED_AT: &str = "signoff.dev/requestedAt";
 /// Annotation on a Flow that a Repository applied: where its draft came from, as JSON of
 /// [`super::release::ReleaseSource`].
 pub const SOURCE: &str = "signoff.dev/source";
+/// Annotation beside [`SOURCE`]: digest of the definition that it speaks of, so that an edited flow does not claim to be a commit's.
+pub const SOURCE_DIGEST: &str = "signoff.dev/source-digest";
 /// Finalizer on a Release that a run uses, and on a Run whose work has to be stopped before it goes.
 pub const FINALIZER: &str = "signoff.dev/in-use";
 /// Field manager of the controllers.

@@ -12,6 +12,8 @@ mod local_objects;
 mod local_server;
 mod local_support;
 mod local_watch;
+mod promotion;
 mod repository;
 mod runs;
 mod support;
+mod world;

@@ -106,7 +106,7 @@ fn release(flow: &Flow, name: &str, digest: &Digest) -> Release {
         flow: flow.name_any(),
         definition: flow.spec.definition.clone(),
         digest: digest.clone(),
-        source: source(flow),
+        source: source(flow, digest),
     };
     Release {
         metadata,
@@ -115,11 +115,16 @@ fn release(flow: &Flow, name: &str, digest: &Digest) -> Release {
     }
 }
 
-/// A Repository says where the content came from; otherwise whoever last applied the flow is named.
-fn source(flow: &Flow) -> ReleaseSource {
+/// A Repository says where the content came from; otherwise, and when the content was edited since, whoever last applied the flow is named.
+fn source(flow: &Flow, digest: &Digest) -> ReleaseSource {
+    let of_this = flow
+        .annotations()
+        .get(names::SOURCE_DIGEST)
+        .is_some_and(|of| of == digest.as_str());
     let from_git = flow
         .annotations()
         .get(names::SOURCE)
+        .filter(|_| of_this)
         .and_then(|source| serde_json::from_str(source).ok());
     from_git.unwrap_or_else(|| ReleaseSource {
         applied_by: last_manager(flow),

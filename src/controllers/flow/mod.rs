@@ -122,6 +122,15 @@ async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Action, FlowEr
     if flow.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
+    // an empty store is not an empty cluster: a gate or a question could be missed
+    let ready = tokio::try_join!(
+        shared.releases.wait_until_ready(),
+        shared.approvals.wait_until_ready(),
+        shared.repositories.wait_until_ready(),
+    );
+    if ready.is_err() {
+        return Ok(Action::await_change());
+    }
     let before = flow.status.clone().unwrap_or_default();
     let mut next = before.clone();
     let drafted = cut::draft(&shared, &flow, &mut next).await?;

@@ -12,8 +12,8 @@ use kube::{
 use super::{FlowError, Flows};
 use crate::{
     api::{
-        Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, canonical,
-        condition,
+        Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, Repository,
+        canonical, condition,
         flow::{Promotion, PromotionPhase, PromotionStatus},
         names,
     },
@@ -41,19 +41,20 @@ pub(super) async fn promote(
     flow: &Flow,
     status: &mut FlowStatus,
 ) -> Result<Promoted, FlowError> {
-    let Some(wanted) = flow.spec.live.clone() else {
-        return Ok(Promoted::Settled);
-    };
+    let wanted = flow.spec.live.clone();
     if let Some(under_way) = status
         .promotion
         .clone()
-        .filter(|promotion| promotion.release != wanted)
+        .filter(|promotion| Some(&promotion.release) != wanted.as_ref())
     {
         if under_way.phase == PromotionPhase::Waiting {
             withdraw(shared, flow, &under_way).await?;
         }
         status.promotion = None;
     }
+    let Some(wanted) = wanted else {
+        return Ok(Promoted::Settled);
+    };
     if status.live.as_deref() == Some(wanted.as_str()) {
         return Ok(Promoted::Settled);
     }
@@ -62,8 +63,15 @@ pub(super) async fn promote(
         Err((reason, message)) => return Ok(Promoted::Impossible(reason, message)),
     };
     let live = match status.live.as_deref() {
-        Some(name) => find(shared, flow, name).await?.ok(),
         None => None,
+        Some(name) => match find(shared, flow, name).await? {
+            Ok(live) => Some(live),
+            // its gate judges this promotion; without it nobody knows what that was
+            Err((_, message)) => {
+                let message = format!("{name} is live, but its gate is not known: {message}");
+                return Ok(Promoted::Impossible("LiveReleaseUnusable", message));
+            }
+        },
     };
     let candidate = candidate(&release, live.as_deref());
     let gates = gates(&candidate, repository_gate(shared, flow).as_ref());
@@ -103,7 +111,23 @@ async fn pass_gates(
             names::promotion_approval_name(&wanted, round),
             gate.suffix
         );
-        let approval = open(shared, flow, release, candidate, gate, &name).await?;
+        let spec = question(candidate, gate, None, deadline(gate, shared.context.now()));
+        let approval = open(shared, flow, release, &spec, &name).await?;
+        if !asks(&approval, &spec, release) {
+            let asked = PromotionStatus {
+                release: wanted,
+                approval: None,
+                phase: PromotionPhase::Waiting,
+                round: Some(round),
+            };
+            withdraw(shared, flow, &asked).await?;
+            let message = format!("{name} asks for something else; people are asked again");
+            status.promotion = Some(PromotionStatus {
+                round: Some(round + 1),
+                ..asked
+            });
+            return Ok(Promoted::Waiting(message));
+        }
         let answer = approval.status.clone().unwrap_or_default();
         match answer.phase {
             ApprovalPhase::Approved => {}
@@ -187,10 +211,41 @@ fn candidate<'a>(release: &'a Release, live: Option<&'a Release>) -> Candidate<'
     }
 }
 
+/// The gate of the Repository that a flow came from. That it did is told by the Repository as well, so that taking the label off a flow
+/// does not take it past the gate.
 fn repository_gate(shared: &Flows, flow: &Flow) -> Option<Promotion> {
-    let repository = flow.labels().get(names::REPOSITORY)?;
-    let reference = ObjectRef::new(repository).within(&flow.namespace()?);
-    shared.repositories.get(&reference)?.spec.promotion.clone()
+    let (name, namespace) = (flow.name_any(), flow.namespace());
+    let brought = |repository: &Repository| {
+        let owner = flow
+            .owner_references()
+            .iter()
+            .any(|owner| Some(&owner.uid) == repository.metadata.uid.as_ref());
+        let label = flow.labels().get(names::REPOSITORY) == repository.metadata.name.as_ref();
+        let listed = repository
+            .status
+            .as_ref()
+            .is_some_and(|status| status.flows.contains(&name));
+        repository.namespace() == namespace && (owner || label || listed)
+    };
+    let gates = shared
+        .repositories
+        .find(|repository| repository.spec.promotion.is_some() && brought(repository));
+    gates?.spec.promotion.clone()
+}
+
+/// Whether an approval is this very question and not one of the same name: from before a gate was changed, about a release that was made
+/// anew, or put there by somebody else.
+fn asks(approval: &Approval, question: &ApprovalSpec, release: &Release) -> bool {
+    let of_release = approval
+        .owner_references()
+        .iter()
+        .any(|owner| Some(&owner.uid) == release.metadata.uid.as_ref());
+    let same = ApprovalSpec {
+        // when it was asked is no part of the question
+        expires_at: question.expires_at.clone(),
+        ..approval.spec.clone()
+    };
+    of_release && same == *question
 }
 
 /// A release of this flow whose content is what its digest says.
@@ -235,21 +290,22 @@ async fn open(
     shared: &Flows,
     flow: &Flow,
     release: &Release,
-    candidate: &Candidate<'_>,
-    gate: &Gate,
+    spec: &ApprovalSpec,
     name: &str,
 ) -> Result<Arc<Approval>, FlowError> {
     let namespace = flow.namespace().unwrap_or_default();
     if let Some(approval) = shared.approvals.get(&ObjectRef::new(name).within(&namespace)) {
         return Ok(approval);
     }
-    let spec = question(candidate, gate, None, deadline(gate, shared.context.now()));
     let api = shared.context.namespaced::<Approval>(&namespace);
     let params = PostParams {
         field_manager: Some(names::FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     };
-    match api.create(&params, &approval(flow, release, name, spec)).await {
+    match api
+        .create(&params, &approval(flow, release, name, spec.clone()))
+        .await
+    {
         Ok(approval) => Ok(Arc::new(approval)),
         Err(kube::Error::Api(refusal)) if refusal.reason == "AlreadyExists" => {
             let there = api

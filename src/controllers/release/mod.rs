@@ -97,13 +97,14 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
 fn of_flow(flow: &Flow, releases: &Store<Release>) -> Vec<ObjectRef<Release>> {
     let (namespace, name) = (flow.namespace(), flow.name_any());
     let affected = |release: &Release| {
+        let channel_before = release
+            .status
+            .as_ref()
+            .and_then(|status| status.channel.as_deref());
         release.spec.flow == name
             && release.namespace() == namespace
-            && release
-                .status
-                .as_ref()
-                .and_then(|status| status.channel.as_deref())
-                != channel(flow, &release.name_any())
+            && (channel_before != channel(flow, &release.name_any())
+                || release.metadata.deletion_timestamp.is_some())
     };
     releases
         .state()
@@ -138,6 +139,10 @@ fn channel(flow: &Flow, release: &str) -> Option<&'static str> {
 }
 
 async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Action, ReleaseError> {
+    // an empty store is not an empty cluster: a live release would look as if nothing held it
+    if shared.flows.wait_until_ready().await.is_err() {
+        return Ok(Action::await_change());
+    }
     if release.metadata.deletion_timestamp.is_some() {
         let_go(&shared, &release).await?;
         return Ok(Action::await_change());
@@ -203,6 +208,14 @@ fn verify(
     Ok(problem)
 }
 
+/// Whether a flow that stays has this release live.
+fn is_live(shared: &Releases, release: &Release) -> bool {
+    let reference = ObjectRef::new(&release.spec.flow).within(&release.namespace().unwrap_or_default());
+    shared.flows.get(&reference).is_some_and(|flow| {
+        flow.metadata.deletion_timestamp.is_none() && channel(&flow, &release.name_any()) == Some("live")
+    })
+}
+
 /// Removes the finalizer of a release that is to go, once no run that goes on uses it.
 async fn let_go(shared: &Releases, release: &Release) -> Result<(), ReleaseError> {
     if !release
@@ -213,6 +226,14 @@ async fn let_go(shared: &Releases, release: &Release) -> Result<(), ReleaseError
         return Ok(());
     }
     let namespace = release.namespace().unwrap_or_default();
+    if is_live(shared, release) {
+        let note = "it stays while it is live: its gate judges the next promotion";
+        shared
+            .context
+            .event(release, EventType::Normal, "InUse", note)
+            .await;
+        return Ok(());
+    }
     let unfinished = ListParams::default().labels(&format!("{}!=true", names::FINISHED));
     let runs = shared
         .context

@@ -214,6 +214,7 @@ fn flow(
     }
     let mut annotations = file.annotations.clone();
     annotations.insert(names::SOURCE.to_owned(), said);
+    annotations.insert(names::SOURCE_DIGEST.to_owned(), file.digest.to_string());
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),
         namespace: repository.namespace(),
