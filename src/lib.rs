@@ -1,7 +1,7 @@
 //! Signoff: a Kubernetes operator that runs agent workflows from git and stops for people.
 //!
 //! This page is the map. Each room is one folder; a room may use only the rooms named beside it
-//! (`tests/architecture.rs` reads the `use` lines and holds this).
+//! (`tests/it/architecture.rs` reads the sources and holds this).
 //!
 //! | Room | What it is for | May use |
 //! |---|---|---|
@@ -11,7 +11,7 @@
 //! | [`git`] | fetch, read trees, verify | `api` |
 //! | [`controllers`] | per kind: gather, decide (engine), write, perform | `api`, `engine`, `steps`, `git`, `telemetry` |
 //! | [`gateway`] | HTTP: callbacks, sync hooks, health, metrics | `api`, `engine`, `controllers`, `telemetry` |
-//! | [`operator`] | the controllers and the gateway, started and ended together | everything but `local` and `cli` |
+//! | [`operator`] | the controllers and the gateway, started and ended together | `api`, `engine`, `steps`, `git`, `controllers`, `gateway`, `telemetry` |
 //! | [`local`] | the embedded control plane of `signoff dev` | `api` |
 //! | [`cli`] | one file per verb; output formats | everything |
 //! | [`telemetry`] | logs and metrics | nothing of ours |

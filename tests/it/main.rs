@@ -6,8 +6,14 @@
     reason = "what a test needs and does not get is its failure, in its helpers too"
 )]
 
+mod architecture;
 mod chart;
+mod cli;
 mod controlplane;
+mod crds;
+mod demo;
+mod idle;
+mod kill;
 mod local_objects;
 mod local_server;
 mod local_support;

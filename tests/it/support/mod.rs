@@ -1,5 +1,6 @@
 //! What integration tests stand on.
 
+pub mod dev;
 pub mod faults;
 pub mod rig;
 pub mod shop;

@@ -1,0 +1,24 @@
+# See it work
+demo:
+    cargo run -- demo
+
+# A control plane on this machine, to play with
+dev:
+    cargo run -- dev
+
+# Every test that needs no more than Rust, a C compiler and git
+test:
+    cargo test
+
+# Format, and be told what the lints say
+tidy:
+    cargo fmt
+    cargo clippy --all-targets
+
+# Write the CustomResourceDefinitions anew
+crds:
+    cargo run -- crds --dir crds
+
+# What has to pass before a change lands
+ci:
+    .ci/run

@@ -1,0 +1,142 @@
+//! Holds the map in `src/lib.rs`: which room may use which, and that the engine is pure.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+const CLI: &str = "cli";
+
+/// What each room may use, read from the table in `src/lib.rs`.
+fn allowed() -> BTreeMap<String, Vec<String>> {
+    let map = fs::read_to_string("src/lib.rs").unwrap();
+    let rows = map.lines().filter(|line| line.starts_with("//! | [`"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_start_matches("//! ").split('|').map(str::trim).collect();
+        let uses = cells[3]
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect();
+        (cells[1].trim_matches(['[', ']', '`']).to_owned(), uses)
+    })
+    .collect()
+}
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The rooms that a source names after `crate::`, whether in a `use` line or in the middle of code.
+fn rooms_used(text: &str, rooms: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+    let mut used = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        let names: Vec<&str> = match rest.strip_prefix('{') {
+            // the first level of a group: names that follow an opening brace or a comma at depth one
+            Some(group) => top_level_names(group),
+            None => vec![
+                rest.split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next()
+                    .unwrap_or_default(),
+            ],
+        };
+        used.extend(
+            names
+                .into_iter()
+                .filter(|name| rooms.contains_key(*name))
+                .map(str::to_owned),
+        );
+    }
+    used
+}
+
+fn top_level_names(group: &str) -> Vec<&str> {
+    let (mut depth, mut names, mut start) = (0, Vec::new(), 0);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                names.push(&group[start..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                names.push(&group[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    names
+        .into_iter()
+        .map(|name| name.trim().split("::").next().unwrap_or_default())
+        .collect()
+}
+
+#[test]
+fn every_room_uses_only_the_rooms_that_the_map_allows() {
+    let rooms = allowed();
+    assert!(
+        rooms.len() >= 10,
+        "the table in src/lib.rs could not be read: {rooms:?}"
+    );
+    let mut wrong = Vec::new();
+    for (room, uses) in rooms.iter().filter(|(room, _)| *room != CLI) {
+        let mut files = Vec::new();
+        sources(&Path::new("src").join(room), &mut files);
+        for file in files {
+            for used in rooms_used(&fs::read_to_string(&file).unwrap(), &rooms) {
+                if used != *room && !uses.contains(&used) {
+                    wrong.push(format!("{} uses {used}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "these uses are not in the table of src/lib.rs; move the code to the room it belongs to, or, if the map itself is wrong, \
+         change the table and say why:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn the_engine_reads_no_clock_and_touches_nothing() {
+    let mut files = Vec::new();
+    sources(Path::new("src/engine"), &mut files);
+    let mut wrong = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for banned in [
+            "tokio",
+            "async ",
+            "std::fs",
+            "std::env",
+            "std::net",
+            "SystemTime",
+            "Instant::now",
+            "Timestamp::now",
+            "rand::",
+            "kube::",
+        ] {
+            if text.contains(banned) {
+                wrong.push(format!("{} has {banned:?}", file.display()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "the engine is pure: what it needs to know comes in as a fact, what is to be done goes out as an effect:\n{}",
+        wrong.join("\n")
+    );
+}

@@ -1,0 +1,221 @@
+//! The command line as people and agents use it: the binary, its exit codes, its envelope.
+
+use std::{
+    io::Write as _,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::support::dev::Dev;
+
+fn signoff(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_signoff"));
+    command
+        .args(args)
+        .env("NO_COLOR", "1")
+        .env("KUBECONFIG", "/nonexistent/kubeconfig")
+        .stdin(Stdio::null());
+    command
+}
+
+fn output(args: &[&str]) -> Output {
+    signoff(args).output().unwrap()
+}
+
+fn validate(manifest: &str) -> (i32, String) {
+    let mut child = signoff(&["validate", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(manifest.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn every_example_is_valid() {
+    let files: Vec<String> = std::fs::read_dir("examples")
+        .unwrap()
+        .flat_map(|entry| std::fs::read_dir(entry.unwrap().path()).unwrap())
+        .map(|entry| entry.unwrap().path().display().to_string())
+        .filter(|path| path.ends_with(".yaml"))
+        .collect();
+    assert!(files.len() >= 4, "{files:?}");
+    let mut args = vec!["validate"];
+    args.extend(files.iter().map(String::as_str));
+    let output = output(&args);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn validate_tells_line_and_column_of_everything_that_is_wrong() {
+    let (code, told) = validate(
+        "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {name: f}\nspec:\n  steps:\n  - name: a\n    set: {x: '${steps.b.output}'}\n  \
+         - name: c\n    when: ${1 + }\n    wait: {duration: 1s}\n",
+    );
+    assert_eq!(code, 8);
+    assert!(told.contains("-:7:"), "{told}");
+    assert!(told.contains("there is no step b"), "{told}");
+    assert!(told.contains("-:9:"), "{told}");
+    let (code, told) = validate(
+        "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {name: f}\nspec:\n  stepz: []\n  steps: []\n",
+    );
+    assert_eq!(code, 8);
+    assert!(
+        told.contains("-:5:") && told.contains("spec.stepz: there is no such field"),
+        "{told}"
+    );
+    let (code, told) = validate("a: [1, 2\nb: }\n");
+    assert_eq!(code, 8);
+    assert!(told.starts_with("error: 1 problem:\n-:2:"), "{told}");
+}
+
+#[test]
+fn wrong_arguments_are_exit_code_2_and_json_where_json_is_asked_for() {
+    assert_eq!(output(&["frobnicate"]).status.code(), Some(2));
+    let asked = output(&["frobnicate", "-o", "json"]);
+    assert_eq!(asked.status.code(), Some(2));
+    let envelope: Value = serde_json::from_slice(&asked.stdout).unwrap();
+    assert_eq!(
+        (&envelope["ok"], &envelope["error"]["code"]),
+        (&Value::Bool(false), &Value::from("Usage"))
+    );
+}
+
+#[test]
+fn without_a_server_the_error_says_what_to_do() {
+    let output = output(&["runs"]);
+    assert_eq!(output.status.code(), Some(7));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.contains("signoff dev") && !told.contains("Kubeconfig("),
+        "{told}"
+    );
+}
+
+#[test]
+fn completions_and_version_are_printed() {
+    let script = String::from_utf8(output(&["completions", "bash"]).stdout).unwrap();
+    assert!(script.contains("request-changes"));
+    let version = String::from_utf8(output(&["version"]).stdout).unwrap();
+    assert_eq!(version.trim(), format!("signoff {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::new(dir.path());
+    let _child = dev.start().await;
+    let kubeconfig = dev.kubeconfig();
+    let cli = |user: &str, args: &[&str]| -> (i32, Value) {
+        let output = signoff(args)
+            .args(["-o", "json", "--context", user])
+            .env("KUBECONFIG", &kubeconfig)
+            .output()
+            .unwrap();
+        let envelope: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{args:?}: {}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code().unwrap(), envelope)
+    };
+    let manifest = dir.path().join("flow.yaml");
+    std::fs::write(
+        &manifest,
+        "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {name: ask}\nspec:\n  inputs: {type: object, properties: {who: {type: string}}}\n  \
+         steps:\n  - name: ask\n    approval: {title: 'For ${inputs.who}?', approvers: {groups: [finance]}}\n",
+    )
+    .unwrap();
+    assert_eq!(cli("dev", &["apply", "-f", manifest.to_str().unwrap()]).0, 0);
+    let release = loop {
+        let (code, envelope) = cli("dev", &["releases", "ask"]);
+        assert_eq!(code, 0);
+        if let Some(name) = envelope["data"][0]["metadata"]["name"].as_str() {
+            break name.to_owned();
+        }
+    };
+    let (code, envelope) = cli("dev", &["promote", "ask", &release]);
+    assert_eq!(
+        (code, envelope["data"]["status"]["live"].as_str()),
+        (0, Some(release.as_str())),
+        "{envelope:#}"
+    );
+    let (code, envelope) = cli("dev", &["run", "ask", "--input", "who=7", "--wait"]);
+    assert_eq!(
+        (code, &envelope["data"]["waiting"]),
+        (0, &Value::Bool(true)),
+        "{envelope:#}"
+    );
+    let run = envelope["data"]["metadata"]["name"].as_str().unwrap().to_owned();
+    assert_eq!(
+        envelope["data"]["spec"]["inputs"]["who"], "7",
+        "declared as a string"
+    );
+    let (_, envelope) = cli("alice", &["approvals"]);
+    let approval = envelope["data"][0]["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+
+    let (code, envelope) = cli("dev", &["approve", &approval]);
+    assert_eq!(
+        (code, envelope["error"]["code"].as_str()),
+        (4, Some("SelfApproval")),
+        "{envelope:#}"
+    );
+    let (code, envelope) = cli("agent", &["approve", &approval]);
+    assert_eq!(
+        (code, envelope["error"]["code"].as_str()),
+        (4, Some("Forbidden")),
+        "{envelope:#}"
+    );
+    let stale = format!("sha256:{}", "0".repeat(64));
+    let (code, _) = cli("alice", &["approve", &approval, "--digest", &stale]);
+    assert_eq!(code, 5);
+    let (code, envelope) = cli("alice", &["reject", &approval, "-m", "not today"]);
+    assert_eq!(
+        (code, &envelope["data"]["status"]["counted"]),
+        (0, &Value::Bool(true)),
+        "{envelope:#}"
+    );
+    let (code, envelope) = cli("bob", &["approve", &approval]);
+    assert_eq!(
+        (code, envelope["error"]["code"].as_str()),
+        (4, Some("AlreadyDecided")),
+        "{envelope:#}"
+    );
+    assert!(
+        envelope["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("alice rejected"),
+        "{envelope:#}"
+    );
+
+    let (code, envelope) = cli("dev", &["status", "no-such-run"]);
+    assert_eq!((code, envelope["error"]["code"].as_str()), (3, Some("NotFound")));
+    let phase = loop {
+        let (_, envelope) = cli("dev", &["status", &run]);
+        let phase = envelope["data"]["status"]["phase"].as_str().unwrap().to_owned();
+        if phase != "Waiting" {
+            break phase;
+        }
+    };
+    assert_eq!(phase, "Rejected");
+    let (code, envelope) = cli("dev", &["diff", "ask"]);
+    assert_eq!((code, &envelope["data"]["changed"]), (0, &Value::Bool(false)));
+    assert_eq!(cli("dev", &["cancel", &run]).0, 5);
+}

@@ -1,0 +1,92 @@
+//! The generated definitions: in step with the types, documented and bounded.
+
+use serde_json::Value;
+use signoff::api;
+
+fn each_schema(visit: &mut dyn FnMut(&str, &Value)) {
+    fn walk(path: &str, schema: &Value, visit: &mut dyn FnMut(&str, &Value)) {
+        visit(path, schema);
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            walk(&format!("{path}.{name}"), property, visit);
+        }
+        if schema["items"].is_object() {
+            walk(&format!("{path}[]"), &schema["items"], visit);
+        }
+        if schema["additionalProperties"].is_object() {
+            walk(&format!("{path}{{}}"), &schema["additionalProperties"], visit);
+        }
+    }
+    for crd in api::crds() {
+        let kind = crd.spec.names.kind.clone();
+        let schema = crd.spec.versions[0]
+            .schema
+            .clone()
+            .unwrap()
+            .open_api_v3_schema
+            .unwrap();
+        walk(&kind, &serde_json::to_value(&schema).unwrap(), visit);
+    }
+}
+
+#[test]
+fn the_files_in_crds_are_those_of_the_types() {
+    for crd in api::crds() {
+        let path = format!("crds/{}.yaml", crd.spec.names.plural);
+        let there = std::fs::read_to_string(&path).unwrap_or_default();
+        let generated = serde_yaml::to_string(&crd).unwrap();
+        assert!(
+            there == generated,
+            "{path} is not what the types say; mend it with: cargo run -- crds --dir crds"
+        );
+    }
+    let files = std::fs::read_dir("crds").unwrap().count();
+    assert_eq!(files, api::crds().len(), "a file in crds/ belongs to no kind");
+}
+
+#[test]
+fn every_field_is_documented_for_kubectl_explain() {
+    let mut missing = Vec::new();
+    each_schema(&mut |path, schema| {
+        let named_field = path.contains('.') && !path.ends_with("[]") && !path.ends_with("{}");
+        if named_field && schema["description"].as_str().is_none_or(str::is_empty) {
+            missing.push(path.to_owned());
+        }
+    });
+    // the status and spec of a kind are described by what is in them
+    missing.retain(|path| path.matches('.').count() > 1);
+    assert!(
+        missing.is_empty(),
+        "these fields need a doc comment: {missing:#?}"
+    );
+}
+
+#[test]
+fn every_string_and_list_has_a_bound() {
+    let mut unbounded = Vec::new();
+    each_schema(&mut |path, schema| {
+        // conditions are the upstream type, whose strings the API server bounds by size; times and enums are bounded by form
+        let exempt =
+            path.contains(".conditions[]") || schema["format"] == "date-time" || schema["enum"].is_array();
+        let bounded = match schema["type"].as_str() {
+            Some("string") => schema["maxLength"].is_number(),
+            Some("array") => schema["maxItems"].is_number(),
+            _ => true,
+        };
+        // values of string maps are bounded by the map's own bound and the size of an object
+        if !exempt && !bounded && !path.ends_with("{}") {
+            unbounded.push(path.to_owned());
+        }
+    });
+    assert!(unbounded.is_empty(), "these need a bound: {unbounded:#?}");
+}
+
+#[test]
+fn no_number_has_an_unsigned_format() {
+    each_schema(&mut |path, schema| {
+        let format = schema["format"].as_str().unwrap_or_default();
+        assert!(
+            !format.starts_with("uint"),
+            "{path} has format {format}, which Kubernetes does not know"
+        );
+    });
+}
