@@ -162,6 +162,7 @@ mod tests {
     use crate::local::accounts;
     use crate::local::registry::Registry;
 
+    #[expect(clippy::needless_pass_by_value, reason = "it reads better where it is called")]
     fn create(user: &User, kind: &str, spec: Value) -> Result<Value, String> {
         let registry = Registry::new(crate::api::crds());
         let kind = registry.by_kind(crate::api::API_VERSION, kind).unwrap();

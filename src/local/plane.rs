@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accounts::{self, Accounts};
-use super::handlers::{self, Caller};
+use super::handlers::{self, Caller, events};
 use super::openapi::Documents;
 use super::rbac::{Attributes, Authorizer, Verdict};
 use super::registry::{Registry, ResourceKind};
@@ -69,10 +69,10 @@ const RBAC: [&str; 4] = [
 ];
 
 impl Plane {
-    /// The schema of a kind; every kind that is served has one.
+    /// The schema of a kind in the form in which it is stored; every kind that is served has one.
     pub(super) fn schema(&self, kind: &ResourceKind) -> &Schema {
         static UNCHECKED: LazyLock<Schema> = LazyLock::new(Schema::unchecked);
-        self.schemas.get(&kind.qualified()).unwrap_or(&UNCHECKED)
+        self.schemas.get(&events::stored_as(kind)).unwrap_or(&UNCHECKED)
     }
 
     /// The `OpenAPI` documents, rendered when they are first asked for.

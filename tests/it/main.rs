@@ -15,6 +15,7 @@ mod demo;
 mod idle;
 mod kill;
 mod local_objects;
+mod local_rules;
 mod local_server;
 mod local_support;
 mod local_watch;

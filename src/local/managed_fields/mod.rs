@@ -156,7 +156,7 @@ pub fn apply(
     context: &ApplyContext<'_>,
 ) -> Result<Value, Vec<Conflict>> {
     let typed = Typed::new(context.schema);
-    let applied = typed.writable(applied, context.subresource);
+    let applied = typed::writable(applied, context.subresource);
     let wanted = typed.set(&applied);
     let api_version = applied["apiVersion"].as_str().unwrap_or_default().to_owned();
     let Some(live) = live else {

@@ -18,6 +18,7 @@ fn schema() -> Schema {
     )
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it reads better where it is called")]
 fn object(spec: Value) -> Value {
     json!({"apiVersion": "test.dev/v1", "kind": "K", "metadata": {"name": "n"}, "spec": spec})
 }

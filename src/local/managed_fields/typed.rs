@@ -158,19 +158,6 @@ impl<'a> Typed<'a> {
         self.root
     }
 
-    /// What an apply on a part of an object may say: on the object itself not its status, on the status
-    /// nothing else.
-    pub(super) fn writable(&self, applied: &Value, part: Option<&str>) -> Value {
-        let mut applied = applied.clone();
-        if let Some(map) = applied.as_object_mut() {
-            map.retain(|name, _| match part {
-                Some("status") => matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"),
-                _ => name != "status",
-            });
-        }
-        applied
-    }
-
     /// The fields of an object that can be owned.
     pub(super) fn set(&self, object: &Value) -> Set {
         without_unowned(set(self.root, object))
@@ -190,6 +177,19 @@ impl<'a> Typed<'a> {
         compare(self.root, live, applied, false, &mut changed, &mut removed);
         fields.intersection(&without_unowned(changed))
     }
+}
+
+/// What an apply on a part of an object may say: on the object itself not its status, on the status
+/// nothing else.
+pub(super) fn writable(applied: &Value, part: Option<&str>) -> Value {
+    let mut applied = applied.clone();
+    if let Some(map) = applied.as_object_mut() {
+        map.retain(|name, _| match part {
+            Some("status") => matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"),
+            _ => name != "status",
+        });
+    }
+    applied
 }
 
 fn without_unowned(mut set: Set) -> Set {
@@ -239,18 +239,15 @@ fn compare(place: Place<'_>, old: &Value, new: &Value, emptied: bool, changed: &
     }
     for (key, value) in &after {
         let at = inner(place, key);
-        match before.iter().find(|(k, _)| k == key) {
-            Some((_, was)) => {
-                let (mut c, mut r) = (Set::default(), Set::default());
-                compare(at, was, value, emptied, &mut c, &mut r);
-                changed.add(key.clone(), c);
-                removed.add(key.clone(), r);
-            }
-            None => {
-                let mut child = set(at, value);
-                child.member |= key.starts_with("k:");
-                changed.add(key.clone(), child);
-            }
+        if let Some((_, was)) = before.iter().find(|(k, _)| k == key) {
+            let (mut c, mut r) = (Set::default(), Set::default());
+            compare(at, was, value, emptied, &mut c, &mut r);
+            changed.add(key.clone(), c);
+            removed.add(key.clone(), r);
+        } else {
+            let mut child = set(at, value);
+            child.member |= key.starts_with("k:");
+            changed.add(key.clone(), child);
         }
     }
     for (key, was) in before

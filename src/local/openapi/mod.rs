@@ -5,6 +5,8 @@ pub mod core;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -33,11 +35,8 @@ impl Documents {
             };
             let document = document(registry, &group, &version).to_string();
             // Clients keep documents by this hash.
-            let hash: String = Sha256::digest(&document)
-                .iter()
-                .take(16)
-                .map(|byte| format!("{byte:02X}"))
-                .collect();
+            let digest: [u8; 32] = Sha256::digest(&document).into();
+            let hash = URL_SAFE_NO_PAD.encode(digest);
             let url = format!("/openapi/v3/{path}?hash={hash}");
             paths.insert(path.clone(), json!({"serverRelativeURL": url}));
             documents.insert(path, document);

@@ -31,7 +31,9 @@ pub(super) fn fill(schema: &Value, value: &mut Value) {
         }
         Value::Array(list) => {
             if let Some(items) = schema.get("items") {
-                list.iter_mut().for_each(|item| fill(items, item));
+                for item in list {
+                    fill(items, item);
+                }
             }
         }
         _ => {}

@@ -34,7 +34,7 @@ pub struct FieldError {
 /// The schema of one kind.
 pub struct Schema {
     /// The schema as in the definition, or of the core kind; none for kinds that are not checked.
-    schema: Option<Value>,
+    root: Option<Value>,
     /// Definitions of core kinds are less strict than structural schemas: see [`prune`].
     custom: bool,
     rules: OnceLock<CompiledSchema>,
@@ -50,9 +50,9 @@ impl std::fmt::Debug for Schema {
 }
 
 impl Schema {
-    fn new(schema: Option<Value>, custom: bool) -> Self {
+    fn new(root: Option<Value>, custom: bool) -> Self {
         Self {
-            schema,
+            root,
             custom,
             rules: OnceLock::new(),
             validator: OnceLock::new(),
@@ -67,7 +67,7 @@ impl Schema {
 
     /// The schema itself.
     pub fn root(&self) -> Option<&Value> {
-        self.schema.as_ref()
+        self.root.as_ref()
     }
 
     /// A schema that accepts anything.
@@ -94,7 +94,7 @@ impl Schema {
 
     /// Removes fields that the schema does not know, and says which.
     pub fn prune(&self, object: &mut Value) -> Vec<String> {
-        let Some(schema) = &self.schema else {
+        let Some(schema) = &self.root else {
             return Vec::new();
         };
         prune::prune(schema, self.custom, object)
@@ -102,7 +102,7 @@ impl Schema {
 
     /// Fills in defaults.
     pub fn default(&self, object: &mut Value) {
-        if let (Some(schema), true) = (&self.schema, self.custom) {
+        if let (Some(schema), true) = (&self.root, self.custom) {
             defaults::fill(schema, object);
         }
     }
@@ -110,7 +110,7 @@ impl Schema {
     /// What breaks the schema, or, where nothing does, its rules. `old` is the state before an update:
     /// what was wrong already and did not change is let through, and rules may compare with it.
     pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let Some(schema) = &self.schema else {
+        let Some(schema) = &self.root else {
             return Vec::new();
         };
         if let Some(validator) = self.validator(schema)

@@ -7,6 +7,7 @@ fn schema(value: Value) -> Schema {
     Schema::structural(value)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it reads better where it is called")]
 fn spec(properties: Value) -> Schema {
     schema(json!({"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}}))
 }
@@ -163,7 +164,7 @@ fn every_schema_that_is_served_can_be_used_and_accepts_an_object_of_its_kind() {
     let registry = Registry::new(crate::api::crds());
     for kind in registry.iter() {
         let schema = Schema::of(kind);
-        if let Some(value) = &schema.schema {
+        if let Some(value) = &schema.root {
             assert!(schema.validator(value).is_some(), "{}", kind.kind);
             if schema.custom {
                 let rules = kube_cel::compile_schema(value);

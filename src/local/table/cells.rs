@@ -23,7 +23,7 @@ pub(super) fn of(kind: &ResourceKind) -> &'static [(&'static str, &'static str, 
             AGE,
         ],
         ("", "ServiceAccount") => &[("Secrets", "integer", |o, _| json!(items(&o["secrets"]))), AGE],
-        ("", "Event") | ("events.k8s.io", "Event") => EVENT,
+        ("" | "events.k8s.io", "Event") => EVENT,
         ("", "Pod") => &[("Status", "string", |o, _| text(&o["status"]["phase"])), AGE],
         ("coordination.k8s.io", "Lease") => &[
             ("Holder", "string", |o, _| text(&o["spec"]["holderIdentity"])),
@@ -37,7 +37,7 @@ pub(super) fn of(kind: &ResourceKind) -> &'static [(&'static str, &'static str, 
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
             &[("Role", "string", role), AGE]
         }
-        ("rbac.authorization.k8s.io", _) | ("apiextensions.k8s.io", _) => CREATED,
+        ("rbac.authorization.k8s.io" | "apiextensions.k8s.io", _) => CREATED,
         _ => &[AGE],
     }
 }

@@ -1,0 +1,280 @@
+//! What the embedded control plane refuses, fills in and keeps apart: schemas, ownership, admission, events.
+
+use k8s_openapi::api::core::v1::{Event as CoreEvent, Secret};
+use k8s_openapi::api::events::v1::Event;
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams, ValidationDirective};
+use kube::discovery::Discovery;
+use serde_json::json;
+use signoff::api::{Decision, Run};
+use signoff::local::Identity;
+
+use crate::local_support::{Local, Widget, refusal, widget};
+
+fn applied(spec: serde_json::Value) -> Patch<serde_json::Value> {
+    let object =
+        json!({"apiVersion": "test.dev/v1", "kind": "Widget", "metadata": {"name": "a"}, "spec": spec});
+    Patch::Apply(object)
+}
+
+#[tokio::test]
+async fn apply_creates_merges_removes_and_refuses_to_take_over() {
+    let local = Local::start().await;
+    let widgets = local.widgets();
+    let git = PatchParams::apply("git");
+    widgets
+        .patch("a", &git, &applied(json!({"color": "red", "size": 7})))
+        .await
+        .unwrap();
+    let smaller = widgets
+        .patch("a", &git, &applied(json!({"color": "red"})))
+        .await
+        .unwrap();
+    assert_eq!((smaller.spec.size, smaller.metadata.generation), (0, Some(2)));
+    let again = widgets
+        .patch("a", &git, &applied(json!({"color": "red"})))
+        .await
+        .unwrap();
+    assert_eq!(
+        again.resource_version(),
+        smaller.resource_version(),
+        "nothing changed"
+    );
+    let edit = Patch::Merge(json!({"spec": {"color": "blue"}}));
+    widgets
+        .patch(
+            "a",
+            &PatchParams {
+                field_manager: Some("edit".to_owned()),
+                ..PatchParams::default()
+            },
+            &edit,
+        )
+        .await
+        .unwrap();
+    let (code, reason, message) = refusal(widgets.patch("a", &git, &applied(json!({"color": "red"}))).await);
+    assert_eq!((code, reason.as_str()), (409, "Conflict"));
+    assert_eq!(
+        message,
+        "Apply failed with 1 conflict: conflict with \"edit\" using test.dev/v1: .spec.color"
+    );
+    let forced = widgets
+        .patch("a", &git.clone().force(), &applied(json!({"color": "red"})))
+        .await
+        .unwrap();
+    assert_eq!(forced.spec.color, "red");
+}
+
+#[tokio::test]
+async fn an_object_that_breaks_its_schema_is_refused_with_every_cause() {
+    let local = Local::start().await;
+    let widgets: Api<Widget> = local.widgets();
+    widgets
+        .create(&PostParams::default(), &widget("a", "red"))
+        .await
+        .unwrap();
+    let wrong = Patch::Merge(json!({"spec": {"size": "big", "color": null}}));
+    let (code, reason, message) = refusal(widgets.patch("a", &PatchParams::default(), &wrong).await);
+    assert_eq!((code, reason.as_str()), (422, "Invalid"));
+    assert!(
+        message.starts_with("Widget.test.dev \"a\" is invalid: ["),
+        "{message}"
+    );
+    assert!(
+        message.contains("spec.size: Invalid value: \"string\": spec.size in body must be of type integer"),
+        "{message}"
+    );
+    assert!(message.contains("spec.color: Required value"), "{message}");
+}
+
+#[tokio::test]
+async fn unknown_fields_are_refused_dropped_or_warned_of_as_asked() {
+    let local = Local::start().await;
+    let widgets = local.widgets();
+    widgets
+        .create(&PostParams::default(), &widget("a", "red"))
+        .await
+        .unwrap();
+    let unknown = Patch::Merge(json!({"spec": {"colour": "red"}}));
+    let strict = PatchParams {
+        field_validation: Some(ValidationDirective::Strict),
+        ..PatchParams::default()
+    };
+    let (code, _, message) = refusal(widgets.patch("a", &strict, &unknown).await);
+    assert_eq!(code, 400);
+    assert!(
+        message.ends_with("strict decoding error: unknown field \"spec.colour\""),
+        "{message}"
+    );
+    widgets
+        .patch("a", &PatchParams::default(), &unknown)
+        .await
+        .unwrap();
+    let body = serde_json::to_vec(&json!({"spec": {"colour": "red"}})).unwrap();
+    let request = http::Request::patch("/apis/test.dev/v1/namespaces/default/widgets/a")
+        .header("content-type", "application/merge-patch+json")
+        .body(body.into())
+        .unwrap();
+    let response = local.client().send(request).await.unwrap();
+    assert_eq!(
+        response.headers()["warning"],
+        "299 - \"unknown field \\\"spec.colour\\\"\""
+    );
+}
+
+fn decision(by: Option<&str>) -> Decision {
+    let spec = json!({
+        "approval": "a", "digest": format!("sha256:{}", "0".repeat(64)), "verdict": "Approve", "by": by,
+    });
+    let mut decision = Decision::new("d", serde_json::from_value(spec).unwrap());
+    decision.metadata = ObjectMeta {
+        generate_name: Some("d-".to_owned()),
+        ..ObjectMeta::default()
+    };
+    decision
+}
+
+#[tokio::test]
+async fn who_decides_and_who_asks_is_what_the_server_saw() {
+    let local = Local::start().await;
+    let client = |name: &str| local.plane.client(&Identity::Named(name.to_owned()));
+    let made = Api::<Decision>::default_namespaced(client("alice"))
+        .create(&PostParams::default(), &decision(None))
+        .await
+        .unwrap();
+    assert_eq!(made.spec.by.as_deref(), Some("alice"));
+    assert!(
+        made.spec
+            .groups
+            .as_ref()
+            .is_some_and(|groups| groups.contains(&"finance".to_owned()))
+    );
+    let forged = Api::<Decision>::default_namespaced(client("alice"));
+    let (code, _, message) = refusal(
+        forged
+            .create(&PostParams::default(), &decision(Some("bob")))
+            .await,
+    );
+    assert_eq!(code, 403);
+    assert!(
+        message.contains("nobody can decide in another's name"),
+        "{message}"
+    );
+    let agent = Api::<Decision>::default_namespaced(client("agent"));
+    let (code, _, message) = refusal(agent.create(&PostParams::default(), &decision(None)).await);
+    assert_eq!(code, 403);
+    assert!(
+        message.contains("the verb approve on approvals.signoff.dev"),
+        "{message}"
+    );
+    let run = Run::new("r", serde_json::from_value(json!({"flow": "f"})).unwrap());
+    let run = Api::<Run>::default_namespaced(client("dev"))
+        .create(&PostParams::default(), &run)
+        .await
+        .unwrap();
+    assert_eq!(run.spec.requested_by.as_deref(), Some("dev"));
+    let change = Patch::Merge(json!({"spec": {"verdict": "Reject"}}));
+    let admin = Api::<Decision>::default_namespaced(client("admin"));
+    let (code, _, message) = refusal(
+        admin
+            .patch(&made.name_any(), &PatchParams::default(), &change)
+            .await,
+    );
+    assert_eq!(code, 422);
+    assert!(message.contains("a decision never changes"), "{message}");
+}
+
+#[tokio::test]
+async fn an_event_of_the_new_group_is_found_where_kubectl_looks() {
+    let local = Local::start().await;
+    let events: Api<Event> = Api::default_namespaced(local.client());
+    let event: Event = serde_json::from_value(json!({
+        "metadata": {"name": "e"}, "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "signoff",
+        "reportingInstance": "x", "action": "Test", "reason": "Tested", "type": "Normal", "note": "hello",
+        "regarding": {"kind": "Run", "name": "r", "namespace": "default"},
+    }))
+    .unwrap();
+    let made = events.create(&PostParams::default(), &event).await.unwrap();
+    assert_eq!(made.note.as_deref(), Some("hello"));
+    let core: Api<CoreEvent> = Api::default_namespaced(local.client());
+    let about = ListParams::default().fields("involvedObject.name=r,involvedObject.kind=Run");
+    let found = core.list(&about).await.unwrap();
+    assert_eq!(found.items[0].message.as_deref(), Some("hello"));
+    let about = ListParams::default().fields("regarding.name=r");
+    assert_eq!(
+        events.list(&about).await.unwrap().items[0]
+            .regarding
+            .as_ref()
+            .unwrap()
+            .name
+            .as_deref(),
+        Some("r")
+    );
+    let changed = Patch::Merge(
+        json!({"note": "again", "series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"}}),
+    );
+    let changed = events
+        .patch("e", &PatchParams::default(), &changed)
+        .await
+        .unwrap();
+    assert_eq!(changed.note.as_deref(), Some("again"));
+}
+
+#[tokio::test]
+async fn discovery_shows_every_kind() {
+    let local = Local::start().await;
+    let discovery = Discovery::new(local.client()).run_aggregated().await.unwrap();
+    let ours = discovery.get("signoff.dev").unwrap();
+    let kinds: Vec<_> = ours
+        .recommended_resources()
+        .into_iter()
+        .map(|(resource, _)| resource.kind)
+        .collect();
+    for kind in [
+        "Approval",
+        "Connection",
+        "Decision",
+        "Flow",
+        "Release",
+        "Repository",
+        "Run",
+    ] {
+        assert!(kinds.iter().any(|k| k == kind), "{kinds:?}");
+    }
+    assert!(
+        Discovery::new(local.client())
+            .run()
+            .await
+            .unwrap()
+            .has_group("signoff.dev")
+    );
+    let version = local.client().apiserver_version().await.unwrap();
+    assert_eq!(version.major, "1");
+}
+
+#[tokio::test]
+async fn a_strategic_merge_is_for_core_kinds_only() {
+    let local = Local::start().await;
+    let secrets: Api<Secret> = Api::default_namespaced(local.client());
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some("s".to_owned()),
+            ..ObjectMeta::default()
+        },
+        ..Secret::default()
+    };
+    secrets.create(&PostParams::default(), &secret).await.unwrap();
+    let patch = Patch::Strategic(json!({"stringData": {"k": "v"}}));
+    let patched = secrets.patch("s", &PatchParams::default(), &patch).await.unwrap();
+    assert_eq!(patched.data.unwrap()["k"].0, b"v");
+    let widgets = local.widgets();
+    widgets
+        .create(&PostParams::default(), &widget("a", "red"))
+        .await
+        .unwrap();
+    let patch = Patch::Strategic(json!({"spec": {"size": 2}}));
+    assert_eq!(
+        refusal(widgets.patch("a", &PatchParams::default(), &patch).await).0,
+        415
+    );
+}
