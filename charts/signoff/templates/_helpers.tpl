@@ -13,10 +13,10 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* Name of what belongs to this installation but lies outside any namespace: one per namespace where several
-       installations watch different namespaces. */ -}}
+{{- /* Name of what belongs to this installation but lies outside any namespace: with the release namespace in it where several
+       installations can be in one cluster. */ -}}
 {{- define "signoff.clusterName" -}}
-{{- if .Values.watchNamespaces -}}
+{{- if .Values.watchNamespace -}}
 {{- printf "%s-%s" (include "signoff.fullname" .) .Release.Namespace | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
 {{- include "signoff.fullname" . -}}
@@ -96,13 +96,10 @@ spec:
   # Audit beside Deny, so that the audit log has the refused attempts with the reason
   validationActions: [Deny, Audit]
   {{- end }}
-  {{- with .root.Values.watchNamespaces }}
+  {{- with .root.Values.watchNamespace }}
   matchResources:
     namespaceSelector:
-      matchExpressions:
-      - key: kubernetes.io/metadata.name
-        operator: In
-        values:
-        {{- toYaml . | nindent 8 }}
+      matchLabels:
+        kubernetes.io/metadata.name: {{ . }}
   {{- end }}
 {{- end -}}

@@ -151,7 +151,7 @@ fn one_namespace_without_stamping_then_upgraded_then_uninstalled() {
         .run(&["create", "namespace", "team"])
         .expect_ok();
     let values = [
-        "--set=watchNamespaces={team}",
+        "--set=watchNamespace=team",
         "--set=policies.extraOperators={system:serviceaccount:signoff-system:signoff-controller}",
     ];
     let mut unstamped = values.to_vec();

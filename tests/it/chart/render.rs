@@ -124,7 +124,7 @@ fn the_pod_has_no_right_it_does_not_need() {
 #[test]
 fn no_role_has_a_wildcard_and_every_rule_says_why() {
     let Some(helm) = helm(SUITE) else { return };
-    let rendered = Rendered::new(&helm, &["--set=watchNamespaces={team-a}"]);
+    let rendered = Rendered::new(&helm, &["--set=watchNamespace=team-a"]);
     let cluster_wide = Rendered::new(&helm, &[]);
     for role in ["Role", "ClusterRole"] {
         for object in rendered.of(role).chain(cluster_wide.of(role)) {
@@ -170,7 +170,7 @@ fn watching_some_namespaces_takes_no_right_in_the_cluster() {
     let rendered = Rendered::new(
         &helm,
         &[
-            "--set=watchNamespaces={team-a,team-b}",
+            "--set=watchNamespace=team-a",
             "--set=clusterRoles.create=false",
             STAMPING,
         ],
@@ -183,20 +183,16 @@ fn watching_some_namespaces_takes_no_right_in_the_cluster() {
         .of("Role")
         .map(|role| role["metadata"]["namespace"].as_str().unwrap())
         .collect();
-    assert_eq!(namespaces, ["signoff-system", "team-a", "team-b"]);
+    assert_eq!(namespaces, ["signoff-system", "team-a"]);
     let args = rendered.deployment()["spec"]["template"]["spec"]["containers"][0]["args"].to_string();
-    assert_says(&args, r#""--namespace=team-a","--namespace=team-b""#);
+    assert_says(&args, "\"--watch-namespace=team-a\"");
     for kind in [
         "ValidatingAdmissionPolicyBinding",
         "MutatingAdmissionPolicyBinding",
     ] {
         for binding in rendered.of(kind) {
-            let selector = &binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"][0];
-            assert_eq!(
-                selector["values"],
-                serde_json::json!(["team-a", "team-b"]),
-                "{binding}"
-            );
+            let selector = &binding["spec"]["matchResources"]["namespaceSelector"]["matchLabels"];
+            assert_eq!(selector["kubernetes.io/metadata.name"], "team-a", "{binding}");
         }
     }
 }
@@ -284,7 +280,7 @@ fn a_value_that_is_wrong_is_refused_with_its_place() {
             "policies.stamp=sometimes",
             "at '/policies/stamp': value must be one of",
         ),
-        ("watchNamespaces={Team}", "at '/watchNamespaces/0'"),
+        ("watchNamespace=Team", "at '/watchNamespace'"),
         ("policies.extraOperators={a'b}", "at '/policies/extraOperators/0'"),
         ("gateway.url=signoff.example.com", "at '/gateway/url'"),
         ("ingress.enabled=true", "ingress.host is missing"),
