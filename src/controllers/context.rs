@@ -43,6 +43,8 @@ pub struct Context {
     client: Client,
     clock: Clock,
     recorder: Recorder,
+    /// The one namespace it sees; all of them without.
+    watched: Option<String>,
 }
 
 impl fmt::Debug for Context {
@@ -59,6 +61,16 @@ impl Context {
             client,
             clock,
             recorder,
+            watched: None,
+        }
+    }
+
+    /// The same, seeing only this namespace if there is one: nothing is asked of the API server outside it.
+    #[must_use]
+    pub fn watching(self, namespace: Option<String>) -> Self {
+        Self {
+            watched: namespace,
+            ..self
         }
     }
 
@@ -72,12 +84,15 @@ impl Context {
         self.clock.now()
     }
 
-    /// All objects of a kind, whatever their namespace.
+    /// All objects of a kind in every namespace that is watched.
     pub fn all<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
-        Api::all(self.client.clone())
+        match &self.watched {
+            Some(namespace) => self.namespaced(namespace),
+            None => Api::all(self.client.clone()),
+        }
     }
 
     /// The objects of a kind in one namespace.
