@@ -13,7 +13,7 @@ fn the_server_fills_in_who_decides_and_the_groups() {
     assert_eq!(stored["spec"]["by"], "alice");
     assert_eq!(
         stored["spec"]["groups"],
-        json!(["finance", "system:authenticated"])
+        json!(["finance", "owners", "system:authenticated"])
     );
     let stored = space
         .user("bob")
@@ -21,7 +21,7 @@ fn the_server_fills_in_who_decides_and_the_groups() {
     assert_eq!(stored["spec"]["by"], "bob");
     assert_eq!(
         stored["spec"]["groups"],
-        json!(["finance", "system:authenticated"])
+        json!(["finance", "finance-leads", "owners", "system:authenticated"])
     );
 }
 
@@ -57,10 +57,10 @@ fn nobody_claims_a_group() {
     };
     let message = space
         .user("alice")
-        .refused(&decision(&json!({"groups": ["finance", "owners", "board"]})));
+        .refused(&decision(&json!({"groups": ["finance", "legal", "board"]})));
     assert_says(
         &message,
-        "spec.groups names owners, board, and you are not in that group",
+        "spec.groups names legal, board, and you are not in that group",
     );
 }
 

@@ -17,11 +17,12 @@ use process::Process;
 /// How long a condition may take to come true.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Who can call: name of the context, user name, groups. The token is the context's name.
+/// Who can call: name of the context, user name, groups; those that the embedded control plane has are the same here. The
+/// token is the context's name.
 const USERS: &[(&str, &str, &str)] = &[
     ("admin", "admin", "system:masters"),
-    ("alice", "alice", "finance"),
-    ("bob", "bob", "finance"),
+    ("alice", "alice", "finance,owners"),
+    ("bob", "bob", "finance,finance-leads,owners"),
     ("carol", "carol", "support"),
     ("dev", "dev", "developers"),
     (
