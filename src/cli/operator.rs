@@ -32,6 +32,9 @@ pub(super) struct OperatorArgs {
         value_name = "NAMESPACE"
     )]
     own_namespace: String,
+    /// The one namespace to work in, and to need any right in but its own; without it all of them.
+    #[arg(long, value_name = "NAMESPACE")]
+    watch_namespace: Option<String>,
     /// Folder for clones of git remotes.
     #[arg(long, default_value = "/var/cache/signoff/git", value_name = "FOLDER")]
     git_cache: PathBuf,
@@ -52,6 +55,7 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
         .map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
     let options = OperatorOptions {
         namespace: args.own_namespace,
+        watch_namespace: args.watch_namespace,
         allow_loopback: args.allow_loopback,
         allow_hosts: args.allow_hosts,
         ..OperatorOptions::new(args.gateway_url, args.git_cache)

@@ -38,6 +38,8 @@ pub struct OperatorOptions {
     pub gateway_base_url: String,
     /// Namespace of the operator itself, where it keeps its keys.
     pub namespace: String,
+    /// The one namespace to work in; without it in all of them.
+    pub watch_namespace: Option<String>,
     /// Where clones of git remotes are kept.
     pub git_cache: PathBuf,
     /// Whether steps may call addresses of this machine.
@@ -58,6 +60,7 @@ impl OperatorOptions {
         Self {
             gateway_base_url: gateway_base_url.into().trim_end_matches('/').to_owned(),
             namespace: "signoff-system".to_owned(),
+            watch_namespace: None,
             git_cache: git_cache.into(),
             allow_loopback: false,
             allow_file_remotes: false,
@@ -101,7 +104,8 @@ impl Operator {
         let client = metered(client, metrics.clone());
         let keys = keys::read_or_make(&client, &options.namespace).await?;
         let executor = HttpExecutor::new(client.clone(), addresses(&options))?;
-        let context = Arc::new(Context::new(client, Clock::system()));
+        let context =
+            Arc::new(Context::new(client, Clock::system()).watching(options.watch_namespace.clone()));
         Ok(Self {
             callbacks: CallbackMinter {
                 base_url: options.gateway_base_url.clone(),

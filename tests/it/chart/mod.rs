@@ -2,6 +2,7 @@
 
 mod decisions;
 mod install;
+mod operates;
 mod records;
 mod render;
 

@@ -312,3 +312,21 @@ fn the_operators_account_is_the_one_the_embedded_control_plane_knows() {
         assert_says(&policy.to_string(), &format!("'{name}'"));
     }
 }
+
+#[test]
+fn the_operator_understands_the_arguments_that_the_pod_gives_it() {
+    let Some(helm) = helm(SUITE) else { return };
+    let rendered = Rendered::new(&helm, &["--set=watchNamespace=team-a"]);
+    let args = &rendered.deployment()["spec"]["template"]["spec"]["containers"][0]["args"];
+    let args: Vec<String> = serde_json::from_value(args.clone()).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_signoff"))
+        .args(args)
+        .env("KUBECONFIG", "/nonexistent")
+        .output()
+        .unwrap();
+    // it gets as far as looking for the cluster
+    assert_says(
+        &String::from_utf8(output.stderr).unwrap(),
+        "kubeconfig cannot be used",
+    );
+}

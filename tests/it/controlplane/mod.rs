@@ -42,6 +42,7 @@ const USERS: &[(&str, &str, &str)] = &[
 #[derive(Debug)]
 pub struct ControlPlane {
     dir: PathBuf,
+    url: String,
     tools: Tools,
     processes: Vec<Process>,
 }
@@ -78,6 +79,7 @@ impl ControlPlane {
         processes.push(start_api_server(&tools, &dir, etcd, api));
         let plane = Self {
             dir,
+            url: format!("https://127.0.0.1:{api}"),
             tools,
             processes,
         };
@@ -89,6 +91,14 @@ impl ControlPlane {
             processes: plane.processes.into_iter().chain([manager]).collect(),
             ..plane
         })
+    }
+
+    /// A client with this token.
+    pub fn client(&self, token: &str) -> kube::Client {
+        let mut config = kube::Config::new(self.url.parse().unwrap());
+        config.accept_invalid_certs = true;
+        config.auth_info.token = Some(token.to_owned().into());
+        kube::Client::try_from(config).unwrap()
     }
 
     /// kubectl as this user of [`USERS`].

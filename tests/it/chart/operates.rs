@@ -1,0 +1,187 @@
+//! The operator on a real API server, with its service account's own token and no right but those of the chart.
+
+use serde_json::{Value, json};
+use signoff::operator::{Operator, OperatorOptions};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{assert_says, install};
+use crate::controlplane::{ControlPlane, Tool};
+use crate::support::shop::{Answer, Shop};
+
+const ACCOUNT: &str = "system:serviceaccount:team-signoff:signoff-controller";
+
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "signoff.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+fn field(kubectl: &Tool, what: &str, name: &str, path: &str) -> String {
+    kubectl
+        .run(&["get", what, name, "-o", &format!("jsonpath={{{path}}}")])
+        .out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_asks_and_goes_on_with_the_rights_of_the_chart_for_one_namespace() {
+    let Some(plane) = ControlPlane::start("the operator with the rights of the chart") else {
+        return;
+    };
+    team(&plane);
+    let shop = Shop::open().await;
+    shop.will_answer([Answer::Status(200, json!({"amount": 250}))]);
+    let shutdown = CancellationToken::new();
+    let operator = tokio::spawn(operator(&plane, shutdown.clone()).await);
+
+    let dev = plane.as_user("dev").within("team");
+    a_live_flow(&plane, &dev, &shop);
+    dev.create(&object(
+        "Run",
+        "refund-1",
+        &json!({"flow": "refund", "inputs": {"order": "81"}}),
+    ));
+    let admin = plane.as_user("admin").within("team");
+    plane.wait("the question", || {
+        field(&admin, "approval", "refund-1-review", ".spec.title") == "Refund 250 for order 81?"
+    });
+    assert_eq!(
+        field(&admin, "approval", "refund-1-review", ".spec.requestedBy"),
+        "dev"
+    );
+
+    let digest = field(&admin, "approval", "refund-1-review", ".spec.digest");
+    let decision = |name: &str| {
+        object(
+            "Decision",
+            name,
+            &json!({"approval": "refund-1-review", "digest": digest, "verdict": "Approve"}),
+        )
+    };
+    // the administrator has the verb but is no approver: recorded, not counted
+    admin.create(&decision("admins"));
+    plane.wait("the administrator's decision to be judged", || {
+        field(&admin, "decision", "admins", ".status.reason") == "NotAnApprover"
+    });
+    plane.as_user("alice").within("team").create(&decision("alices"));
+    plane.wait("the run to end", || {
+        field(&admin, "run", "refund-1", ".status.phase") == "Succeeded"
+    });
+    assert_eq!(field(&admin, "decision", "alices", ".status.reason"), "Counted");
+    assert_eq!(
+        field(&admin, "approval", "refund-1-review", ".status.counted[*].by"),
+        "alice"
+    );
+    assert_eq!(shop.asked("/pay").len(), 1);
+    shutdown.cancel();
+    operator.await.unwrap();
+    let refused =
+        |event: &Value| event["user"]["username"] == ACCOUNT && event["responseStatus"]["code"] == 403;
+    let refused: Vec<_> = plane.audit().into_iter().filter(refused).collect();
+    assert!(refused.is_empty(), "the chart lacks a right: {refused:#?}");
+    let events = admin
+        .run(&["get", "events", "-o", "jsonpath={.items[*].reason}"])
+        .out;
+    assert_says(&events, "Succeeded");
+}
+
+/// Installs for the namespace `team`, in which people have their roles and a Secret lies.
+fn team(plane: &ControlPlane) {
+    let admin = plane.as_user("admin");
+    for namespace in ["team", "team-signoff"] {
+        admin.run(&["create", "namespace", namespace]).expect_ok();
+    }
+    install(plane, "team-signoff", &["--set=watchNamespace=team"]);
+    let admin = admin.within("team");
+    for (role, group) in [("approver", "finance"), ("editor", "developers")] {
+        let (role, to) = (
+            format!("--clusterrole=signoff-{role}"),
+            format!("--group={group}"),
+        );
+        admin
+            .run(&["create", "rolebinding", group, &role, &to])
+            .expect_ok();
+    }
+    let secret = [
+        "create",
+        "secret",
+        "generic",
+        "shop",
+        "--from-literal=token=s3cret",
+    ];
+    admin.run(&secret).expect_ok();
+    plane.wait("the policies", || {
+        let run = object(
+            "Run",
+            "probe",
+            &json!({"flow": "refund", "requestedBy": "nobody"}),
+        );
+        let answer = admin.feed(&["create", "--dry-run=server", "-f", "-"], &run.to_string());
+        answer.err.contains("signoff-runs")
+            || answer.err.contains("nobody can request a run in another's name")
+    });
+}
+
+/// An operator that runs as in the chart's pod, but in this process.
+async fn operator(
+    plane: &ControlPlane,
+    shutdown: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let token = [
+        "create",
+        "token",
+        "signoff-controller",
+        "--namespace=team-signoff",
+    ];
+    let token = plane.as_user("admin").run(&token).expect_ok().out;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let options = OperatorOptions {
+        namespace: "team-signoff".to_owned(),
+        watch_namespace: Some("team".to_owned()),
+        allow_loopback: true,
+        ..OperatorOptions::new(format!("http://{}", listener.local_addr().unwrap()), cache.path())
+    };
+    let operator = Operator::start(plane.client(token.trim()), options)
+        .await
+        .unwrap();
+    async move {
+        operator.run(listener, shutdown).await.unwrap();
+        drop(cache);
+    }
+}
+
+/// A flow whose first release is live, as somebody with kubectl makes it.
+fn a_live_flow(plane: &ControlPlane, dev: &Tool, shop: &Shop) {
+    let auth = json!({"bearer": {"name": "shop", "key": "token"}});
+    dev.create(&object(
+        "Connection",
+        "shop",
+        &json!({"http": {"baseUrl": shop.url(""), "auth": auth}}),
+    ));
+    let post = |name: &str, path: &str| json!({"name": name, "http": {"connection": "shop", "method": "POST", "path": path, "body": {"order": "${inputs.order}"}}});
+    let spec = json!({
+        "inputs": {"type": "object", "properties": {"order": {"type": "string"}}},
+        "steps": [
+            post("propose", "/quote"),
+            {"name": "review", "approval": {
+                "title": "Refund ${steps.propose.output.amount} for order ${inputs.order}?",
+                "approvers": {"groups": ["finance"]},
+            }},
+            post("pay", "/pay"),
+        ],
+    });
+    let flow = object("Flow", "refund", &spec);
+    assert_says(
+        &dev.feed(&["apply", "-f", "-"], &flow.to_string()).expect_ok().out,
+        "created",
+    );
+    plane.wait("a release", || {
+        !field(dev, "flow", "refund", ".status.draft.release").is_empty()
+    });
+    let release = field(dev, "flow", "refund", ".status.draft.release");
+    let live = json!({"spec": {"live": release}}).to_string();
+    dev.run(&["patch", "flow", "refund", "--type=merge", "-p", &live])
+        .expect_ok();
+    plane.wait("the release to be live", || {
+        field(dev, "flow", "refund", ".status.live") == release
+    });
+}
