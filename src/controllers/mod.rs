@@ -15,16 +15,31 @@ pub mod status;
 
 /// An error with its causes, each once, as people read it.
 pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = message(error);
     let mut last = text.clone();
-    for cause in std::iter::successors(error.source(), |error| error.source()) {
-        let cause = cause.to_string();
+    for error in std::iter::successors(error.source(), |error| error.source()) {
+        let cause = message(error);
         // a transparent wrapper repeats its source
         if cause != last {
             text.push_str(": ");
             text.push_str(&cause);
         }
         last = cause;
+        // its sources say the same once more, as a dump of the whole status
+        if error
+            .downcast_ref::<kube::Error>()
+            .is_some_and(|error| matches!(error, kube::Error::Api(_)))
+        {
+            break;
+        }
     }
     text
+}
+
+/// What an API server says is meant for people; what the client makes of it is not.
+fn message(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => status.message.clone(),
+        _ => error.to_string(),
+    }
 }

@@ -39,6 +39,7 @@ impl Dev {
             .args(["--data", self.data.to_str().unwrap()])
             .args(["--listen", &self.listen.to_string()])
             .args(["--gateway", &self.gateway.to_string()])
+            .env("RUST_LOG", "error")
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .kill_on_drop(true)
