@@ -25,9 +25,10 @@ impl Clock {
         Self(Arc::new(read))
     }
 
-    /// What it reads.
+    /// What it reads, in whole microseconds: what the API stores, so that a time that was written is still itself when it is read.
     pub fn now(&self) -> Timestamp {
-        (self.0)()
+        let now = (self.0)();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 }
 

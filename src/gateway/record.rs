@@ -1,5 +1,7 @@
 //! Writes a callback into its run's status: only the one entry, and only if it is the first.
 
+use std::time::Duration;
+
 use axum::{
     Json as JsonBody,
     http::StatusCode,
@@ -27,8 +29,8 @@ use crate::{
     engine::callback_token::CallbackAddress,
 };
 
-/// How often a write is tried when others write callbacks of the same run at the same time.
-const ATTEMPTS: usize = 10;
+/// How often a write is tried when others write the same run at the same time.
+const ATTEMPTS: u64 = 30;
 /// Largest status of a run, in bytes of JSON.
 const MAX_STATUS: usize = 512 * 1024;
 
@@ -46,7 +48,7 @@ pub(super) async fn record(
         sha256: sha256.clone(),
         body: Json(body),
     };
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
         fits(&run, &record)?;
         match write(&api, &run, address, &record).await {
             Ok(_) => {
@@ -65,6 +67,8 @@ pub(super) async fn record(
                 return Err(Problem::unavailable());
             }
         }
+        // those who came at the same time should not come again at the same time
+        tokio::time::sleep(Duration::from_millis(rand::random_range(0..=2 * attempt))).await;
         // somebody wrote meanwhile: perhaps the same callback, perhaps the run has ended
         run = api
             .get_opt(&address.run)

@@ -6,7 +6,9 @@
     reason = "what a test needs and does not get is its failure, in its helpers too"
 )]
 
+mod approvals;
 mod architecture;
+mod callbacks;
 mod chart;
 mod cli;
 mod controlplane;

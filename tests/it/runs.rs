@@ -38,8 +38,8 @@ async fn a_run_calls_asks_waits_and_ends_with_its_output() {
             "body": {"callback": "${callback('settled').url}"}}},
         {"name": "settled", "wait": {"callback": {}}},
     ], "output": {"receipt": "${steps.settled.output.receipt}"}});
-    let release = rig.flow("refund", spec).await;
     let operator = rig.operator().await;
+    let release = rig.flow("refund", spec).await;
     rig.start("r1", json!({"flow": "refund", "inputs": {"order": "81"}}))
         .await;
     let run = rig.phase("r1", "Waiting").await;
@@ -78,5 +78,222 @@ async fn a_run_calls_asks_waits_and_ends_with_its_output() {
     rig.event("r1", "WaitingForApproval").await;
     rig.event("r1", "Approved").await;
     rig.event("r1", "Succeeded").await;
+    operator.stop().await;
+}
+
+fn status_of(run: &Run) -> &signoff::api::RunStatus {
+    run.status.as_ref().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_tried_again_under_the_same_key_until_one_succeeds() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    shop.will_answer([
+        Answer::Status(500, json!("busy")),
+        Answer::Status(503, json!("busy")),
+        Answer::Status(200, json!(7)),
+    ]);
+    let operator = rig.operator().await;
+    let mut call = post(&shop, "call", "/call");
+    call["retry"] = json!({"attempts": 4, "backoff": {"initial": "5ms"}});
+    rig.flow("f", json!({"inputs": inputs(), "steps": [call]})).await;
+    rig.start("r", json!({"flow": "f", "inputs": {"order": "1"}}))
+        .await;
+    let run = rig.phase("r", "Succeeded").await;
+    let asked = shop.asked("/call");
+    assert_eq!(asked.len(), 3);
+    assert!(
+        asked
+            .iter()
+            .all(|one| one.idempotency_key == asked[0].idempotency_key)
+    );
+    assert_eq!(
+        (&step(&run, "call")["attempt"], &step(&run, "call")["output"]),
+        (&json!(3), &json!(7))
+    );
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hung_server_fails_the_step_and_says_so() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    shop.will_answer([Answer::Hang]);
+    let operator = rig.operator().await;
+    let mut call = post(&shop, "call", "/slow");
+    call["timeout"] = json!("50ms");
+    rig.flow("f", json!({"inputs": inputs(), "steps": [call]})).await;
+    rig.start("r", json!({"flow": "f", "inputs": {"order": "1"}}))
+        .await;
+    let run = rig.phase("r", "Failed").await;
+    assert_eq!(step(&run, "call")["error"]["reason"], "AttemptTimedOut");
+    let event = rig.event("r", "Failed").await;
+    assert!(event.note.unwrap().contains("AttemptTimedOut"));
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_secret_is_named_in_the_runs_error() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let connection: signoff::api::Connection = serde_json::from_value(json!({
+        "apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "shop"},
+        "spec": {"http": {"baseUrl": shop.url(""), "auth": {"bearer": {"name": "shop-token", "key": "token"}}}},
+    }))
+    .unwrap();
+    rig.api()
+        .create(&kube::api::PostParams::default(), &connection)
+        .await
+        .unwrap();
+    rig.flow(
+        "f",
+        json!({"steps": [{"name": "call", "http": {"connection": "shop", "path": "/x"}}]}),
+    )
+    .await;
+    rig.start("r", json!({"flow": "f"})).await;
+    let run = rig.phase("r", "Failed").await;
+    let error = status_of(&run).error.clone().unwrap();
+    assert_eq!(error.reason.to_string(), "SecretNotFound");
+    assert!(error.message.contains("shop-token"), "{}", error.message);
+    assert!(shop.asked("/x").is_empty());
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_a_release_waits_for_one_and_says_what_is_missing() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    rig.start("r", json!({"flow": "f"})).await;
+    let reason = |run: &Run| {
+        run.status
+            .as_ref()
+            .and_then(|s| s.conditions.first())
+            .map(|c| c.reason.clone())
+    };
+    rig.until::<Run>("r", |run| reason(run).as_deref() == Some("FlowNotFound"))
+        .await;
+    rig.flow(
+        "f",
+        json!({"steps": [{"name": "call", "http": {"url": shop.url("/x")}}]}),
+    )
+    .await;
+    rig.phase("r", "Succeeded").await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_that_do_not_fit_fail_the_run_before_its_first_step() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    rig.flow(
+        "f",
+        json!({"inputs": inputs(), "steps": [post(&shop, "call", "/x")]}),
+    )
+    .await;
+    rig.start("r", json!({"flow": "f", "inputs": {"order": 5}})).await;
+    let run = rig.phase("r", "Failed").await;
+    assert_eq!(status_of(&run).conditions[0].reason, "InvalidInputs");
+    assert!(
+        status_of(&run).conditions[0].message.contains("inputs.order"),
+        "{:?}",
+        status_of(&run).conditions
+    );
+    assert!(shop.asked("/x").is_empty());
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_does_not_touch_a_running_run() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let spec = |path: &str| {
+        json!({"steps": [
+        {"name": "review", "approval": {"title": "go?"}}, {"name": "call", "http": {"url": shop.url(path)}}]})
+    };
+    let first = rig.flow("f", spec("/one")).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    let second = rig.next_release("f", spec("/two")).await;
+    assert_ne!(first, second);
+    rig.decide("alice", "r-review", "Approve").await;
+    let run = rig.phase("r", "Succeeded").await;
+    assert_eq!(status_of(&run).release.as_ref().unwrap().name, first);
+    assert_eq!((shop.asked("/one").len(), shop.asked("/two").len()), (1, 0));
+    rig.start("r2", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r2-review", |_| true).await;
+    rig.decide("alice", "r2-review", "Approve").await;
+    rig.phase("r2", "Succeeded").await;
+    assert_eq!(shop.asked("/two").len(), 1);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_run_stops_and_closes_its_question() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let steps = json!([{"name": "review", "approval": {"title": "go?"}}, {"name": "call", "http": {"url": shop.url("/x")}}]);
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    rig.patch_run("r", json!({"cancel": true})).await;
+    rig.phase("r", "Cancelled").await;
+    rig.until::<Approval>("r-review", |approval| {
+        approval
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase.to_string() == "Cancelled")
+    })
+    .await;
+    let late = rig.decide("alice", "r-review", "Approve").await;
+    assert_eq!(rig.judged(&late).await.1, "Cancelled");
+    assert!(shop.asked("/x").is_empty());
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_run_starts_no_step_until_it_is_resumed() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let steps = json!([{"name": "review", "approval": {"title": "go?"}}, {"name": "call", "http": {"url": shop.url("/x")}}]);
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    rig.patch_run("r", json!({"suspend": true})).await;
+    rig.decide("alice", "r-review", "Approve").await;
+    rig.until::<Run>("r", |run| step(run, "review")["outcome"] == "Approved")
+        .await;
+    assert!(shop.asked("/x").is_empty());
+    rig.patch_run("r", json!({"suspend": false})).await;
+    rig.phase("r", "Succeeded").await;
+    assert_eq!(shop.asked("/x").len(), 1);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_run_stops_its_work_and_takes_its_question_with_it() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let steps = json!([{"name": "review", "approval": {"title": "go?"}}, {"name": "call", "http": {"url": shop.url("/x")}}]);
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    rig.delete_run("r").await;
+    rig.until_gone::<Approval>("r-review").await;
+    assert!(shop.asked("/x").is_empty());
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_on_where_it_was_under_the_next_operator() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let steps = json!([{"name": "review", "approval": {"title": "go?"}}, {"name": "call", "http": {"url": shop.url("/x")}}]);
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    operator.kill().await;
+    rig.decide("alice", "r-review", "Approve").await;
+    let operator = rig.operator().await;
+    rig.phase("r", "Succeeded").await;
+    assert_eq!(shop.asked("/x").len(), 1);
     operator.stop().await;
 }

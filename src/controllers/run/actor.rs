@@ -73,6 +73,8 @@ pub(super) struct Rest {
 
 /// A status write and what depends on it.
 struct Writing {
+    /// The run as it was; the watch may show what is written before the answer comes.
+    before: Arc<Run>,
     next: RunStatus,
     result: BoxFuture<'static, Result<Run, kube::Error>>,
     /// What may start only when the write is acknowledged.
@@ -82,7 +84,7 @@ struct Writing {
 
 /// A write of which it is not known whether it was applied.
 struct Unconfirmed {
-    before: Option<Arc<Run>>,
+    before: Arc<Run>,
     next: RunStatus,
     then: Vec<Effect>,
 }
@@ -280,6 +282,13 @@ impl Actor {
 
     /// Takes the run as the API server has it.
     fn know(&mut self, run: Run) -> Arc<Run> {
+        if let Some(newer) = self
+            .run
+            .as_ref()
+            .filter(|known| version_of(known) > version_of(&run))
+        {
+            return Arc::clone(newer);
+        }
         self.version = self.version.max(version_of(&run));
         self.phase = run.status.as_ref().map(|status| status.phase).unwrap_or_default();
         if run.status.as_ref().is_some_and(has_awaited_callback) {
@@ -315,14 +324,7 @@ impl Actor {
         };
         self.deps.metrics.reconciled("Run", writing.began.elapsed());
         match result {
-            Ok(run) => {
-                let before = self.run.clone();
-                self.acknowledged(
-                    before.as_deref().and_then(|run| run.status.as_ref()),
-                    run,
-                    writing.then,
-                );
-            }
+            Ok(run) => self.acknowledged(&writing.before, run, writing.then),
             Err(error) if is_missing(&error) => self.gone = true,
             Err(error) => {
                 // whether or not it was applied, only the API server knows: ask it before deciding again
@@ -338,10 +340,11 @@ impl Actor {
                     self.pause("the run's status could not be written", &error);
                 }
                 self.unconfirmed = Some(Unconfirmed {
-                    before: self.run.take(),
+                    before: writing.before,
                     next: writing.next,
                     then: writing.then,
                 });
+                self.run = None;
                 self.dirty = true;
             }
         }

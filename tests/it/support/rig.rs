@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use signoff::{
-    api::{Approval, Decision, Flow, Release, Run, canonical},
+    api::{Approval, Decision, Flow, Run},
     local::{ControlPlane, Identity, Options},
     operator::{Operator, OperatorOptions},
 };
@@ -51,6 +51,10 @@ impl Running {
 
 impl Rig {
     pub async fn open() -> Self {
+        if std::env::var_os("RUST_LOG").is_some() {
+            // a second test of the same process finds it set up
+            let _ = signoff::telemetry::logs::init(signoff::telemetry::logs::LogFormat::Text, "info");
+        }
         let dir = tempfile::tempdir().unwrap();
         let plane = ControlPlane::open(Options::new(dir.path())).await.unwrap();
         Self { plane, _dir: dir }
@@ -96,44 +100,57 @@ impl Rig {
         Api::namespaced(self.client("admin"), "default")
     }
 
-    /// A flow with these steps whose first release is live. Gives the release's name.
+    /// A flow with this spec whose first release is live. Gives the release's name. An operator must be running.
     pub async fn flow(&self, name: &str, spec: Value) -> String {
         let flow = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Flow", "metadata": {"name": name}, "spec": spec});
         let flow: Flow = serde_json::from_value(flow).unwrap();
         let flows = self.api::<Flow>();
-        let flow = flows.create(&PostParams::default(), &flow).await.unwrap();
-        let digest = canonical::digest(&flow.spec.definition).unwrap();
-        let release = signoff::api::names::release_name(name, &digest);
-        let spec = json!({"flow": name, "definition": flow.spec.definition, "digest": digest, "source": {"generation": 1}});
-        let object = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Release", "metadata": {"name": release}, "spec": spec});
-        let object: Release = serde_json::from_value(object).unwrap();
-        let releases = self.api::<Release>();
-        match releases.create(&PostParams::default(), &object).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(error) => panic!("{error}"),
-        }
-        let ready = json!({"type": "Ready", "status": "True", "reason": "Verified", "message": "",
-            "lastTransitionTime": "2026-01-01T00:00:00Z"});
-        self.set_status(&releases, &release, json!({"conditions": [ready]}))
-            .await;
-        self.set_status(
-            &flows,
-            name,
-            json!({"live": release, "draft": {"release": release, "digest": digest}}),
-        )
-        .await;
+        flows.create(&PostParams::default(), &flow).await.unwrap();
+        let draft = |flow: &Flow| {
+            flow.status
+                .as_ref()?
+                .draft
+                .as_ref()
+                .map(|draft| draft.release.clone())
+        };
+        let release = draft(&self.until(name, |flow| draft(flow).is_some()).await).unwrap();
+        self.promote(name, &release).await;
         release
     }
 
-    async fn set_status<K>(&self, api: &Api<K>, name: &str, status: Value)
-    where
-        K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-    {
-        let patch = Patch::Merge(json!({"status": status}));
-        api.patch_status(name, &PatchParams::default(), &patch)
+    /// Changes a flow and promotes what comes of it. Gives the release's name.
+    pub async fn next_release(&self, name: &str, spec: Value) -> String {
+        let flows = self.api::<Flow>();
+        let draft = |flow: &Flow| {
+            flow.status
+                .as_ref()?
+                .draft
+                .as_ref()
+                .map(|draft| draft.release.clone())
+        };
+        let before = draft(&flows.get(name).await.unwrap());
+        flows
+            .patch(
+                name,
+                &PatchParams::default(),
+                &Patch::Merge(json!({"spec": spec})),
+            )
             .await
             .unwrap();
+        let release = draft(&self.until(name, |flow| draft(flow) != before).await).unwrap();
+        self.promote(name, &release).await;
+        release
+    }
+
+    async fn promote(&self, name: &str, release: &str) {
+        let patch = Patch::Merge(json!({"spec": {"live": release}}));
+        self.api::<Flow>()
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+        let live = |flow: &Flow| flow.status.as_ref().and_then(|status| status.live.clone());
+        self.until(name, |flow| live(flow).as_deref() == Some(release))
+            .await;
     }
 
     /// A run started by `dev`.
@@ -188,6 +205,21 @@ impl Rig {
         }
     }
 
+    /// Waits until an object is gone.
+    pub async fn until_gone<K>(&self, name: &str)
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug
+            + Send
+            + 'static,
+    {
+        let gone = await_condition(self.api::<K>(), name, |object: Option<&K>| object.is_none());
+        let found = tokio::time::timeout(PATIENCE, gone).await;
+        found.unwrap_or_else(|_| panic!("{name} is still there")).unwrap();
+    }
+
     /// Waits until a run is in a phase.
     pub async fn phase(&self, run: &str, phase: &str) -> Run {
         self.until::<Run>(run, |run| {
@@ -232,9 +264,17 @@ impl Rig {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, find)
-            .await
-            .unwrap_or_else(|_| panic!("no event {reason} about {about}"))
+        let found = tokio::time::timeout(PATIENCE, find).await;
+        if found.is_err() {
+            let list = api.list(&ListParams::default()).await.unwrap();
+            let all: Vec<_> = list
+                .items
+                .into_iter()
+                .map(|event| (event.regarding, event.reason, event.note))
+                .collect();
+            panic!("no event {reason} about {about} in {all:#?}");
+        }
+        found.unwrap()
     }
 
     pub async fn delete_run(&self, name: &str) {

@@ -115,6 +115,7 @@ impl Actor {
         next.revision += 1;
         let result = begin_write(&self.deps, run, &next);
         self.writing = Some(Writing {
+            before: Arc::clone(run),
             next,
             result,
             then,
@@ -137,10 +138,11 @@ impl Actor {
     }
 
     /// A state was acknowledged.
-    pub(super) fn acknowledged(&mut self, before: Option<&RunStatus>, run: Run, then: Vec<Effect>) {
+    pub(super) fn acknowledged(&mut self, before: &Run, run: Run, then: Vec<Effect>) {
         self.failures = 0;
-        self.retry_at = None;
-        let asked_anew = self.run.as_deref().is_none_or(|known| known.spec != run.spec);
+        self.dirty |= self.retry_at.take().is_some();
+        let asked_anew = before.spec != run.spec;
+        let before = before.status.as_ref();
         let run = self.know(run);
         let Some(after) = &run.status else { return };
         self.outcomes.retain(|outcome| !is_past(after, &outcome.key));
@@ -170,11 +172,7 @@ impl Actor {
             status == next
         });
         if applied {
-            self.acknowledged(
-                before.as_deref().and_then(|run| run.status.as_ref()),
-                (*run).clone(),
-                then,
-            );
+            self.acknowledged(&before, (*run).clone(), then);
         }
     }
 
