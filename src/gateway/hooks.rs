@@ -3,21 +3,14 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     body::{Body, to_bytes},
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
-    response::{IntoResponse as _, Response},
 };
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
 
 use super::{Gateway, problem::Problem, signature};
-use crate::{
-    api::{Repository, names},
-    controllers::error_chain,
-};
+use crate::{api::Repository, controllers::error_chain};
 
 /// Largest push event, in bytes: what GitHub sends at most.
 const MAX_BODY: usize = 25 << 20;
@@ -27,7 +20,7 @@ pub(super) async fn push(
     Path((namespace, name)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Problem> {
+) -> Result<StatusCode, Problem> {
     let api = gateway.context.namespaced::<Repository>(&namespace);
     let unavailable = |error: kube::Error| {
         tracing::warn!(repository = %name, error = %error_chain(&error), "a push could not be passed on");
@@ -64,16 +57,8 @@ pub(super) async fn push(
     if !is_signed(secret.trim_ascii(), &headers, &body) {
         return Err(unknown());
     }
-    let now = gateway.context.now().to_string();
-    let patch = json!({"metadata": {"annotations": {names::REQUESTED_AT: now}}});
-    let params = PatchParams {
-        field_manager: Some(names::FIELD_MANAGER_GATEWAY.to_owned()),
-        ..PatchParams::default()
-    };
-    api.patch_metadata(&name, &params, &Patch::Merge(&patch))
-        .await
-        .map_err(unavailable)?;
-    Ok((StatusCode::ACCEPTED, Json(json!({"requestedAt": now}))).into_response())
+    gateway.syncs.request(&namespace, &name);
+    Ok(StatusCode::ACCEPTED)
 }
 
 fn is_signed(secret: &[u8], headers: &HeaderMap, body: &[u8]) -> bool {

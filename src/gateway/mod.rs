@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::admin::{Readiness, admin};
 use self::problem::Problem;
 use crate::{
-    controllers::{context::Context, releases::Releases},
+    controllers::{context::Context, releases::Releases, repository::SyncRequests},
     engine::callback_token::CallbackKeys,
 };
 
@@ -42,6 +42,8 @@ pub struct Gateway {
     pub releases: Arc<Releases>,
     /// What callback addresses are signed with.
     pub keys: CallbackKeys,
+    /// Where a push is passed on to.
+    pub syncs: SyncRequests,
 }
 
 /// The routes that are open to the outside.

@@ -65,11 +65,12 @@ pub(super) fn hub(secret: &[u8], header: &str, body: &[u8]) -> bool {
     let Some(hex) = header.strip_prefix("sha256=") else {
         return false;
     };
-    let expected: String = hmac(secret, body)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
+    let expected = hmac(secret, body);
+    let given: Option<Vec<u8>> = (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok())
         .collect();
-    bool::from(hex.as_bytes().ct_eq(expected.as_bytes()))
+    given.is_some_and(|given| bool::from(given.ct_eq(&expected)))
 }
 
 /// Checks a shared token (GitLab).

@@ -40,7 +40,7 @@ pub(super) fn flows(
             match event {
                 Ok(flow) => waker.flow_changed(&flow),
                 Err(error) => {
-                    tracing::warn!(error = %error_chain(&error), "the watch of flows broke; it starts again")
+                    tracing::warn!(error = %error_chain(&error), "the watch of flows broke; it starts again");
                 }
             }
         }

@@ -172,7 +172,7 @@ async fn nobody_in_time_is_not_a_rejection_and_the_late_are_told() {
     let (rig, shop, operator) = waiting(json!({"respondWithin": "1s"})).await;
     let run = rig.phase("r", "TimedOut").await;
     assert_eq!(
-        serde_json::to_value(&run.status.unwrap().steps[0].outcome).unwrap(),
+        serde_json::to_value(run.status.unwrap().steps[0].outcome).unwrap(),
         "TimedOut"
     );
     rig.until::<Approval>("r-review", phase_is("Expired")).await;

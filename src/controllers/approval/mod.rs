@@ -98,7 +98,7 @@ pub async fn run(deps: Deps, changes: Changes, shutdown: CancellationToken) {
         .take_until(shutdown.cancelled_owned());
     applier(
         |approval, judging| Box::pin(reconcile(approval, judging)),
-        failed,
+        |approval, error, judging| failed(&approval, error, &judging),
         judging,
         approvals,
         queue,
@@ -109,7 +109,7 @@ pub async fn run(deps: Deps, changes: Changes, shutdown: CancellationToken) {
     watching.abort();
 }
 
-fn failed(approval: Arc<Approval>, error: &ApprovalError, judging: Arc<Judging>) -> Action {
+fn failed(approval: &Approval, error: &ApprovalError, judging: &Judging) -> Action {
     if let ApprovalError::Api(_, cause) = error
         && (is_stale(cause) || is_missing(cause))
     {

@@ -71,6 +71,16 @@ pub(super) struct Rest {
     pub mailbox: UnboundedReceiver<Mail>,
 }
 
+/// Whether anything is still to be done for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Going,
+    /// It has ended and is marked as such.
+    Done,
+    /// It is not there any more.
+    Gone,
+}
+
 /// A status write and what depends on it.
 struct Writing {
     /// The run as it was; the watch may show what is written before the answer comes.
@@ -92,7 +102,7 @@ struct Unconfirmed {
 enum Chore {
     Opened(String, Result<ApprovalFact, ChoreError>),
     Closed(String, Result<Option<ApprovalFact>, ChoreError>),
-    Marked(Result<Option<Run>, ChoreError>),
+    Marked(Result<Option<Box<Run>>, ChoreError>),
 }
 
 type Performed = (EffectKey, Timestamp, Result<HttpResponse, EffectError>);
@@ -106,8 +116,7 @@ pub(super) struct Actor {
     run: Option<Arc<Run>>,
     version: u64,
     phase: RunPhase,
-    gone: bool,
-    done: bool,
+    life: Life,
     draining: bool,
     /// Whether there may be something to decide.
     dirty: bool,
@@ -144,8 +153,7 @@ impl Actor {
             run: None,
             version,
             phase: RunPhase::Pending,
-            gone: false,
-            done: false,
+            life: Life::Going,
             draining: false,
             dirty: true,
             outcomes: Vec::new(),
@@ -173,7 +181,7 @@ impl Actor {
             while let Ok(mail) = self.mailbox.try_recv() {
                 self.take(mail);
             }
-            if self.gone {
+            if self.life == Life::Gone {
                 // dropping the sets stops what is under way: nobody waits for it any more
                 return self.rest();
             }
@@ -193,7 +201,7 @@ impl Actor {
     }
 
     fn may_decide(&self) -> bool {
-        self.dirty && !self.done && self.writing.is_none() && self.retry_at.is_none()
+        self.dirty && self.life == Life::Going && self.writing.is_none() && self.retry_at.is_none()
     }
 
     fn is_idle(&self) -> bool {
@@ -201,7 +209,7 @@ impl Actor {
             && self.effects.is_empty()
             && self.chores.is_empty()
             && self.retry_at.is_none()
-            && (self.done || !self.dirty)
+            && (self.life != Life::Going || !self.dirty)
     }
 
     /// Waits for the next thing to happen and takes it in.
@@ -212,7 +220,7 @@ impl Actor {
             result = async { match &mut self.writing {
                 Some(writing) => (&mut writing.result).await,
                 None => std::future::pending().await,
-            } } => self.written(result).await,
+            } } => self.written(result),
             Some(performed) = self.effects.join_next() => {
                 // an effect that was aborted has no outcome
                 if let Ok((key, at, result)) = performed {
@@ -249,7 +257,7 @@ impl Actor {
     fn take(&mut self, mail: Mail) {
         match mail {
             Mail::Changed(run) => self.changed(*run),
-            Mail::Gone => self.gone = true,
+            Mail::Gone => self.life = Life::Gone,
             Mail::Wake(resumed) => {
                 self.resumed = self.resumed.or(resumed);
                 self.dirty = true;
@@ -269,7 +277,7 @@ impl Actor {
 
     fn changed(&mut self, run: Run) {
         if run.uid().as_deref() != Some(self.uid.as_str()) {
-            self.gone = true;
+            self.life = Life::Gone;
             return;
         }
         // what was read or written since is newer than the watch; and a write in doubt is settled by reading only
@@ -313,19 +321,19 @@ impl Actor {
                 self.know(run);
                 self.confirm();
             }
-            Ok(_) => self.gone = true,
+            Ok(_) => self.life = Life::Gone,
             Err(error) => self.pause("the run could not be read", &error),
         }
     }
 
-    async fn written(&mut self, result: Result<Run, kube::Error>) {
+    fn written(&mut self, result: Result<Run, kube::Error>) {
         let Some(writing) = self.writing.take() else {
             return;
         };
         self.deps.metrics.reconciled("Run", writing.began.elapsed());
         match result {
             Ok(run) => self.acknowledged(&writing.before, run, writing.then),
-            Err(error) if is_missing(&error) => self.gone = true,
+            Err(error) if is_missing(&error) => self.life = Life::Gone,
             Err(error) => {
                 // whether or not it was applied, only the API server knows: ask it before deciding again
                 if matches!(&error, kube::Error::Api(status) if status.code == 409 || status.code == 422) {
@@ -368,7 +376,7 @@ impl Actor {
             phase: self.phase,
             wake_at: self.wake_at,
             awaits: self.awaits,
-            done: self.done || self.gone,
+            done: self.life != Life::Going,
             mailbox: self.mailbox,
         }
     }

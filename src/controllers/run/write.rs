@@ -120,7 +120,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn run(status: Value) -> Run {
+    fn run(status: &Value) -> Run {
         let metadata = json!({"name": "r", "namespace": "default", "uid": "u", "resourceVersion": "7"});
         serde_json::from_value(json!({
             "apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": metadata, "spec": {"flow": "f"}, "status": status
@@ -128,14 +128,14 @@ mod tests {
         .unwrap()
     }
 
-    fn patch(before: Value, after: Value) -> Value {
+    fn patch(before: &Value, after: Value) -> Value {
         let after: RunStatus = serde_json::from_value(after).unwrap();
         serde_json::to_value(operations(&run(before), &after).unwrap()).unwrap()
     }
 
     #[test]
     fn the_first_write_is_whole_and_starts_the_callbacks() {
-        let operations = patch(Value::Null, json!({"revision": 1, "phase": "Running"}));
+        let operations = patch(&Value::Null, json!({"revision": 1, "phase": "Running"}));
         assert_eq!(
             operations[0],
             json!({"op": "test", "path": "/metadata/uid", "value": "u"})
@@ -158,7 +158,7 @@ mod tests {
             "steps": [step("a", "Succeeded"), step("b", "Running")], "callbacks": callback});
         let after = json!({"revision": 4, "phase": "Running",
             "steps": [step("a", "Succeeded"), step("b", "Succeeded"), step("c", "Running")]});
-        let operations = patch(before, after);
+        let operations = patch(&before, after);
         let paths: Vec<_> = operations
             .as_array()
             .unwrap()

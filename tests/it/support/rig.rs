@@ -1,6 +1,6 @@
 //! A control plane with an operator, and short words for what people do with them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::api::events::v1::Event;
 use kube::{
@@ -24,12 +24,11 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A control plane on disk.
 pub struct Rig {
     pub plane: ControlPlane,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// A running operator.
 pub struct Running {
-    pub gateway: SocketAddr,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -57,7 +56,7 @@ impl Rig {
         }
         let dir = tempfile::tempdir().unwrap();
         let plane = ControlPlane::open(Options::new(dir.path())).await.unwrap();
-        Self { plane, _dir: dir }
+        Self { plane, dir }
     }
 
     pub fn client(&self, user: &str) -> Client {
@@ -80,17 +79,13 @@ impl Rig {
         let options = OperatorOptions {
             allow_loopback: true,
             allow_file_remotes: true,
-            ..OperatorOptions::new(format!("http://{gateway}"), self._dir.path().join("git"))
+            ..OperatorOptions::new(format!("http://{gateway}"), self.dir.path().join("git"))
         };
         let shutdown = CancellationToken::new();
         let operator = Operator::start(client, options).await?;
         let token = shutdown.clone();
         let task = tokio::spawn(async move { operator.run(listener, token).await.unwrap() });
-        Ok(Running {
-            gateway,
-            shutdown,
-            task,
-        })
+        Ok(Running { shutdown, task })
     }
 
     pub fn api<K>(&self) -> Api<K>

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant as Monotonic};
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
-use super::{Actor, Chore, Unconfirmed, Writing, begin_write, settle::is_past};
+use super::{Actor, Chore, Life, Unconfirmed, Writing, begin_write, settle::is_past};
 use crate::{
     api::{
         ApprovalPhase, Run, RunStatus, names,
@@ -32,7 +32,7 @@ impl Actor {
         self.awaits = None;
         self.wake_at = None;
         if run.metadata.deletion_timestamp.is_some() {
-            self.gone = true;
+            self.life = Life::Gone;
             return;
         }
         if run
@@ -238,7 +238,7 @@ impl Actor {
             .get(names::FINISHED)
             .is_some_and(|value| value == "true")
         {
-            self.done = true;
+            self.life = Life::Done;
             return;
         }
         let steps = run.status.iter().flat_map(|status| &status.steps);
@@ -265,8 +265,13 @@ impl Actor {
         }
         if self.chores.is_empty() {
             let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
-            self.chores
-                .spawn(async move { Chore::Marked(perform::mark_finished(&deps.context, &run).await) });
+            self.chores.spawn(async move {
+                Chore::Marked(
+                    perform::mark_finished(&deps.context, &run)
+                        .await
+                        .map(|run| run.map(Box::new)),
+                )
+            });
         }
     }
 
@@ -290,9 +295,9 @@ impl Actor {
                 })
             }
             Chore::Marked(result) => result.map(|marked| {
-                self.done = true;
+                self.life = Life::Done;
                 if let Some(run) = marked {
-                    self.know(run);
+                    self.know(*run);
                 }
             }),
         };

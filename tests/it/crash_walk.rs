@@ -1,0 +1,127 @@
+//! The operator is cut off from the API server at its n-th write, for every n, and another one takes over.
+//!
+//! Whatever the write was, and whether or not it was applied: the run ends as it would have, a call that must not be repeated is made
+//! at most once (or a person is asked), a repeated call carries the same key, and no decision is lost.
+
+use serde_json::json;
+use signoff::api::{Approval, Run};
+
+use crate::support::{
+    faults::{Cut, cut},
+    rig::{Rig, eventually},
+    shop::Shop,
+};
+
+/// More than a run of this flow needs; the walk ends by itself when a cut is never reached.
+const MOST_WRITES: usize = 60;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_before_any_write_loses_nothing() {
+    walk(Cut::Before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_after_any_write_loses_nothing() {
+    walk(Cut::After).await;
+}
+
+async fn walk(at: impl Fn(usize) -> Cut) {
+    for n in 1..=MOST_WRITES {
+        if !one(at(n)).await {
+            assert!(n > 5, "the walk is over after {n} writes");
+            return;
+        }
+    }
+    panic!("more than {MOST_WRITES} writes for one run");
+}
+
+/// Plays one run under a cut. Says whether the cut was reached.
+async fn one(at: Cut) -> bool {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let steps = json!([
+        {"name": "quote", "http": {"method": "POST", "url": shop.url("/quote"), "body": {"n": 1}}},
+        {"name": "review", "approval": {"title": "go?"}},
+        {"name": "pay", "delivery": "AtMostOnce", "http": {"method": "POST", "url": shop.url("/pay"),
+            "body": {"url": "${callback('settled').url}"}}},
+        {"name": "settled", "wait": {"callback": {}}},
+        {"name": "thank", "http": {"method": "POST", "url": shop.url("/thank"), "body": {}}},
+    ]);
+    rig.flow("f", json!({"steps": steps, "output": {"got": "${steps.settled.output}"}})).await;
+    operator.stop().await;
+
+    let (client, fault) = cut(rig.operator_client(), at);
+    let first = rig.operator_with(client).await.ok();
+    rig.start("r", json!({"flow": "f"})).await;
+    let story = play(&rig, &shop);
+    tokio::pin!(story);
+    let ended_first = tokio::select! {
+        biased;
+        () = &mut story => true,
+        () = fault.broken.cancelled() => false,
+    };
+    let reached = !ended_first || fault.broken.is_cancelled();
+    if let Some(first) = first {
+        first.kill().await;
+    }
+    let second = rig.operator().await;
+    if !ended_first {
+        story.await;
+    }
+    let run = rig.phase("r", "Succeeded").await;
+    rig.until::<Run>("r", |run| run.metadata.labels.as_ref().is_some_and(|l| l.contains_key("signoff.dev/finished"))).await;
+    second.stop().await;
+
+    let asked_a_person = rig.api::<Approval>().get_opt("r-pay-1-outcome-1").await.unwrap().is_some();
+    let paid = shop.asked("/pay").len();
+    assert!(paid == 1 || (paid == 0 && asked_a_person), "{at:?}: paid {paid} times, asked: {asked_a_person}");
+    for path in ["/quote", "/thank"] {
+        let asked = shop.asked(path);
+        assert!(!asked.is_empty(), "{at:?}: {path} was never called");
+        assert!(asked.iter().all(|one| one.idempotency_key == asked[0].idempotency_key), "{at:?}: {path} {asked:?}");
+    }
+    let status = run.status.unwrap();
+    assert_eq!(status.output.unwrap().0, json!({"got": {"receipt": 1}}), "{at:?}");
+    let review = status.steps.iter().find(|step| step.name == "review").unwrap();
+    assert_eq!(review.decision.as_ref().unwrap().by, ["alice"], "{at:?}");
+    reached
+}
+
+/// What people and the outside do, whichever operator is there to see it.
+async fn play(rig: &Rig, shop: &Shop) {
+    rig.until::<Approval>("r-review", |_| true).await;
+    rig.decide("alice", "r-review", "Approve").await;
+    // either the payment is asked for, or a person is asked whether it was
+    let paid = eventually("the payment was asked for", || shop.asked("/pay").len() == 1);
+    let asked = rig.until::<Approval>("r-pay-1-outcome-1", |_| true);
+    tokio::select! {
+        () = paid => {}
+        _ = asked => {}
+    }
+    let settle = async {
+        eventually("the callback's address is known", || !shop.asked("/pay").is_empty()).await;
+        callback(rig, shop).await;
+    };
+    tokio::select! {
+        () = async { tokio::join!(settle, std::future::pending::<()>()); } => {}
+        () = answer_outcome(rig, shop) => {}
+        _ = rig.phase("r", "Succeeded") => {}
+    }
+}
+
+/// Says what happened, if it is asked.
+async fn answer_outcome(rig: &Rig, shop: &Shop) {
+    let approval = rig.until_ever::<Approval>("r-pay-1-outcome-1").await;
+    let happened = !shop.asked("/pay").is_empty();
+    let spec = json!({"approval": "r-pay-1-outcome-1", "digest": approval.spec.digest, "verdict": "Approve",
+        "values": {"happened": happened, "output": "{}"}});
+    rig.decide_with("alice", spec).await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+/// Calls back until a gateway has taken it.
+async fn callback(rig: &Rig, shop: &Shop) {
+    let path = shop.asked("/pay")[0].body["url"].as_str().unwrap().to_owned();
+    let token = path.rsplit('/').next().unwrap().to_owned();
+    rig.call_back(&token, r#"{"receipt":1}"#).await;
+}
