@@ -137,10 +137,13 @@ impl Operator {
     /// Runs the controllers, and the gateway on this listener, until `shutdown`; then lets what is under way end.
     pub async fn run(self, gateway: TcpListener, shutdown: CancellationToken) -> Result<(), OperatorError> {
         let tasks = TaskTracker::new();
+        // a push webhook asks for a sync at once
+        let (syncs, requested) = sync_requests();
         let router = gateway::router(Gateway {
             context: Arc::clone(&self.context),
             releases: Arc::clone(&self.releases),
             keys: self.callbacks.keys.clone(),
+            syncs,
         });
         let serving = tokio::spawn(gateway::serve(gateway, router, shutdown.clone()));
         let (waker, calls) = run::waker();
@@ -178,8 +181,6 @@ impl Operator {
                 writes: run::Deps::writes(),
                 tasks: tasks.clone(),
             };
-            // push webhooks annotate the Repository, which its watch brings
-            let (_requests, requested) = sync_requests();
             tokio::join!(
                 repository::run(
                     Arc::clone(&self.context),

@@ -91,21 +91,14 @@ async fn one(at: Cut) -> bool {
 async fn play(rig: &Rig, shop: &Shop) {
     rig.until::<Approval>("r-review", |_| true).await;
     rig.decide("alice", "r-review", "Approve").await;
-    // either the payment is asked for, or a person is asked whether it was
-    let paid = eventually("the payment was asked for", || shop.asked("/pay").len() == 1);
-    let asked = rig.until::<Approval>("r-pay-1-outcome-1", |_| true);
-    tokio::select! {
-        () = paid => {}
-        _ = asked => {}
-    }
     let settle = async {
-        eventually("the callback's address is known", || !shop.asked("/pay").is_empty()).await;
+        let paid = async { eventually("the payment was asked for", || !shop.asked("/pay").is_empty()).await };
+        paid.await;
         callback(rig, shop).await;
     };
     tokio::select! {
-        () = async { tokio::join!(settle, std::future::pending::<()>()); } => {}
-        () = answer_outcome(rig, shop) => {}
         _ = rig.phase("r", "Succeeded") => {}
+        () = async { tokio::join!(settle, answer_outcome(rig, shop)); } => {}
     }
 }
 

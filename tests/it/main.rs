@@ -12,6 +12,7 @@ mod callbacks;
 mod chart;
 mod cli;
 mod controlplane;
+mod crash_walk;
 mod crds;
 mod demo;
 mod idle;

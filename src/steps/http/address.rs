@@ -58,11 +58,6 @@ impl AddressPolicy {
         }
     }
 
-    /// Whether an address may be called, whatever name led to it.
-    pub fn allows(&self, address: IpAddr) -> bool {
-        self.refusal(address).is_none()
-    }
-
     /// Judges one address that a host has.
     fn check_ip(&self, host: &str, address: IpAddr) -> Result<(), AddressRefused> {
         let Some(kind) = self.refusal(address) else {

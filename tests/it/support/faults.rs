@@ -25,13 +25,6 @@ pub struct Fault {
     writes: Arc<AtomicUsize>,
 }
 
-impl Fault {
-    /// How many writes were asked for so far.
-    pub fn writes(&self) -> usize {
-        self.writes.load(Ordering::SeqCst)
-    }
-}
-
 /// A client that works until the cut and never again.
 pub fn cut(client: Client, at: Cut) -> (Client, Fault) {
     let fault = Fault {

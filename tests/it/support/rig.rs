@@ -1,6 +1,6 @@
 //! A control plane with an operator, and short words for what people do with them.
 
-use std::time::Duration;
+use std::{net::SocketAddr, sync::Mutex, time::Duration};
 
 use k8s_openapi::api::events::v1::Event;
 use kube::{
@@ -24,6 +24,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A control plane on disk.
 pub struct Rig {
     pub plane: ControlPlane,
+    /// Where the gateway of the newest operator listens.
+    gateway: Mutex<Option<SocketAddr>>,
     dir: TempDir,
 }
 
@@ -56,7 +58,7 @@ impl Rig {
         }
         let dir = tempfile::tempdir().unwrap();
         let plane = ControlPlane::open(Options::new(dir.path())).await.unwrap();
-        Self { plane, dir }
+        Self { plane, gateway: Mutex::default(), dir }
     }
 
     pub fn client(&self, user: &str) -> Client {
@@ -81,6 +83,7 @@ impl Rig {
             allow_file_remotes: true,
             ..OperatorOptions::new(format!("http://{gateway}"), self.dir.path().join("git"))
         };
+        *self.gateway.lock().unwrap() = Some(gateway);
         let shutdown = CancellationToken::new();
         let operator = Operator::start(client, options).await?;
         let token = shutdown.clone();
@@ -198,6 +201,36 @@ impl Rig {
                 );
             }
         }
+    }
+
+    /// Calls back to whichever operator's gateway listens now, until one has taken it.
+    pub async fn call_back(&self, token: &str, body: &'static str) {
+        let client = reqwest::Client::new();
+        let post = async {
+            loop {
+                let gateway = *self.gateway.lock().unwrap();
+                let url = format!("http://{}/v1/callbacks/{token}", gateway.unwrap());
+                let sent = client.post(url).header("content-type", "application/json").body(body).send().await;
+                if sent.is_ok_and(|answer| answer.status().is_success()) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, post).await.expect("no gateway took the callback");
+    }
+
+    /// Waits for an object for as long as it takes.
+    pub async fn until_ever<K>(&self, name: &str) -> K
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug
+            + Send
+            + 'static,
+    {
+        await_condition(self.api::<K>(), name, |object: Option<&K>| object.is_some()).await.unwrap().unwrap()
     }
 
     /// Waits until an object is gone.
