@@ -52,12 +52,12 @@ where
 pub fn is_stale(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => {
-            // a schema violation is 422 as well, but lists its causes
-            let causes = status
-                .details
-                .as_ref()
-                .is_some_and(|details| !details.causes.is_empty());
-            status.code == 409 || (status.code == 422 && !causes)
+            // a schema violation is 422 as well, but lists its causes; so may a failed test, with this one reason
+            let violations = status.details.as_ref().is_some_and(|details| {
+                let mut causes = details.causes.iter();
+                causes.any(|cause| cause.reason != "UnexpectedServerResponse")
+            });
+            status.code == 409 || (status.code == 422 && !violations)
         }
         _ => false,
     }

@@ -47,7 +47,11 @@ async fn one(at: Cut) -> bool {
         {"name": "settled", "wait": {"callback": {}}},
         {"name": "thank", "http": {"method": "POST", "url": shop.url("/thank"), "body": {}}},
     ]);
-    rig.flow("f", json!({"steps": steps, "output": {"got": "${steps.settled.output}"}})).await;
+    rig.flow(
+        "f",
+        json!({"steps": steps, "output": {"got": "${steps.settled.output}"}}),
+    )
+    .await;
     operator.stop().await;
 
     let (client, fault) = cut(rig.operator_client(), at);
@@ -69,16 +73,35 @@ async fn one(at: Cut) -> bool {
         story.await;
     }
     let run = rig.phase("r", "Succeeded").await;
-    rig.until::<Run>("r", |run| run.metadata.labels.as_ref().is_some_and(|l| l.contains_key("signoff.dev/finished"))).await;
+    rig.until::<Run>("r", |run| {
+        run.metadata
+            .labels
+            .as_ref()
+            .is_some_and(|l| l.contains_key("signoff.dev/finished"))
+    })
+    .await;
     second.stop().await;
 
-    let asked_a_person = rig.api::<Approval>().get_opt("r-pay-1-outcome-1").await.unwrap().is_some();
+    let asked_a_person = rig
+        .api::<Approval>()
+        .get_opt("r-pay-1-outcome-1")
+        .await
+        .unwrap()
+        .is_some();
     let paid = shop.asked("/pay").len();
-    assert!(paid == 1 || (paid == 0 && asked_a_person), "{at:?}: paid {paid} times, asked: {asked_a_person}");
+    assert!(
+        paid == 1 || (paid == 0 && asked_a_person),
+        "{at:?}: paid {paid} times, asked: {asked_a_person}"
+    );
     for path in ["/quote", "/thank"] {
         let asked = shop.asked(path);
         assert!(!asked.is_empty(), "{at:?}: {path} was never called");
-        assert!(asked.iter().all(|one| one.idempotency_key == asked[0].idempotency_key), "{at:?}: {path} {asked:?}");
+        assert!(
+            asked
+                .iter()
+                .all(|one| one.idempotency_key == asked[0].idempotency_key),
+            "{at:?}: {path} {asked:?}"
+        );
     }
     let status = run.status.unwrap();
     assert_eq!(status.output.unwrap().0, json!({"got": {"receipt": 1}}), "{at:?}");

@@ -58,7 +58,11 @@ impl Rig {
         }
         let dir = tempfile::tempdir().unwrap();
         let plane = ControlPlane::open(Options::new(dir.path())).await.unwrap();
-        Self { plane, gateway: Mutex::default(), dir }
+        Self {
+            plane,
+            gateway: Mutex::default(),
+            dir,
+        }
     }
 
     pub fn client(&self, user: &str) -> Client {
@@ -210,14 +214,21 @@ impl Rig {
             loop {
                 let gateway = *self.gateway.lock().unwrap();
                 let url = format!("http://{}/v1/callbacks/{token}", gateway.unwrap());
-                let sent = client.post(url).header("content-type", "application/json").body(body).send().await;
+                let sent = client
+                    .post(url)
+                    .header("content-type", "application/json")
+                    .body(body)
+                    .send()
+                    .await;
                 if sent.is_ok_and(|answer| answer.status().is_success()) {
                     return;
                 }
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, post).await.expect("no gateway took the callback");
+        tokio::time::timeout(PATIENCE, post)
+            .await
+            .expect("no gateway took the callback");
     }
 
     /// Waits for an object for as long as it takes.
@@ -230,7 +241,10 @@ impl Rig {
             + Send
             + 'static,
     {
-        await_condition(self.api::<K>(), name, |object: Option<&K>| object.is_some()).await.unwrap().unwrap()
+        await_condition(self.api::<K>(), name, |object: Option<&K>| object.is_some())
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     /// Waits until an object is gone.
