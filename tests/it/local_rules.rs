@@ -11,6 +11,7 @@ use signoff::local::Identity;
 
 use crate::local_support::{Local, Widget, refusal, widget};
 
+#[expect(clippy::needless_pass_by_value, reason = "it reads better where it is called")]
 fn applied(spec: serde_json::Value) -> Patch<serde_json::Value> {
     let object =
         json!({"apiVersion": "test.dev/v1", "kind": "Widget", "metadata": {"name": "a"}, "spec": spec});

@@ -10,7 +10,7 @@ pub use prune::resolve;
 #[cfg(test)]
 mod tests;
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use jsonschema::{Draft, Validator};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -19,6 +19,9 @@ use serde_json::Value;
 
 use super::openapi::core;
 use super::registry::ResourceKind;
+
+/// Holds the functions that rules may call; making it takes longer than using it.
+static EVALUATOR: LazyLock<kube_cel::Validator> = LazyLock::new(kube_cel::Validator::new);
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,7 +135,7 @@ impl Schema {
             return Vec::new();
         }
         let rules = self.rules.get_or_init(|| kube_cel::compile_schema(schema));
-        match kube_cel::validate_compiled(rules, object, old) {
+        match EVALUATOR.validate_compiled(rules, object, old) {
             Ok(()) => Vec::new(),
             Err(errors) => errors
                 .into_vec()
