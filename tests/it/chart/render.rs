@@ -82,7 +82,7 @@ fn the_charts_carry_the_kinds_as_the_code_defines_them() {
         let defined = serde_json::to_value(&crd).unwrap();
         assert!(
             carried == defined,
-            "{} differs: write the kinds anew with `signoff crds` and copy them there",
+            "{} is not what the types say; mend it with: cargo run -- crds --dir charts/signoff-crds/files",
             file.display()
         );
     }
