@@ -18,6 +18,7 @@ tidy:
 # Write the CustomResourceDefinitions anew
 crds:
     cargo run -- crds --dir crds
+    cargo run -- crds --dir charts/signoff-crds/files
 
 # What has to pass before a change lands
 ci:
