@@ -16,13 +16,20 @@ pub enum ErrorClass {
     Invalid,
 }
 
-impl fmt::Display for ErrorClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl ErrorClass {
+    /// Its name, as metrics and messages have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Transient => "Transient",
             Self::Waiting => "Waiting",
             Self::Invalid => "Invalid",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ErrorClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every controller shares: the client, the clock, and a way to tell people about transitions.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 use k8s_openapi::{NamespaceResourceScope, jiff::Timestamp};
 use kube::{
@@ -9,6 +9,7 @@ use kube::{
 };
 
 use super::event;
+use crate::{api::reason::Classified, telemetry::metrics::Metrics};
 
 /// Reads the time. The default reads the system clock; a test may stand still.
 #[derive(Clone)]
@@ -46,6 +47,7 @@ pub struct Context {
     recorder: Recorder,
     /// The one namespace it sees; all of them without.
     watched: Option<String>,
+    metrics: Metrics,
 }
 
 impl fmt::Debug for Context {
@@ -63,6 +65,7 @@ impl Context {
             clock,
             recorder,
             watched: None,
+            metrics: Metrics::new(),
         }
     }
 
@@ -73,6 +76,32 @@ impl Context {
             watched: namespace,
             ..self
         }
+    }
+
+    /// The same, counting into these metrics.
+    #[must_use]
+    pub fn counting(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// Where it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Runs one reconciliation of an object of a kind, and counts it with how long it took and what class of error it ended with.
+    pub async fn counted<T, E: Classified>(
+        &self,
+        kind: &'static str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let began = Instant::now();
+        let result = work.await;
+        match &result {
+            Ok(_) => self.metrics.reconciled(kind, began.elapsed()),
+            Err(error) => self.metrics.reconcile_failed(kind, error.class().as_str()),
+        }
+        result
     }
 
     /// The client.

@@ -24,6 +24,9 @@ use super::{
     url::{RemoteUrl, UrlError},
 };
 
+/// Most files of packs that a mirror gathers, two or three a fetch.
+const MAX_PACK_FILES: usize = 400;
+
 /// A remote and how to log in there.
 #[derive(Clone, Debug)]
 pub struct Remote {
@@ -83,6 +86,9 @@ impl Mirror {
         );
         blocking(move || {
             let dir = session.dir.clone();
+            if is_worn(&dir, session.limits.fetch_bytes) {
+                remove(&dir)?;
+            }
             let repository = open_or_make(&dir)?;
             let result = session.with(|| follow(&session, &repository, refs));
             if matches!(result, Err(GitError::Git(_))) {
@@ -133,6 +139,22 @@ fn open_or_make(dir: &Path) -> Result<Repository, GitError> {
     let mut options = RepositoryInitOptions::new();
     options.bare(true).external_template(false);
     Ok(Repository::init_opts(dir, &options)?)
+}
+
+/// Whether so much has gathered that starting anew is better: each fetch leaves a pack, and what forced pushes took away stays. Nothing in
+/// a mirror is worth more than another fetch.
+fn is_worn(dir: &Path, fetch_bytes: u64) -> bool {
+    let Ok(packs) = std::fs::read_dir(dir.join("objects/pack")) else {
+        return false;
+    };
+    let sizes = packs
+        .flatten()
+        .filter_map(|file| file.metadata().ok())
+        .map(|file| file.len());
+    let (files, bytes) = sizes.fold((0, 0), |(files, bytes): (usize, u64), size| {
+        (files + 1, bytes.saturating_add(size))
+    });
+    files > MAX_PACK_FILES || bytes > fetch_bytes.saturating_mul(2)
 }
 
 fn remove(dir: &Path) -> Result<(), GitError> {

@@ -104,8 +104,10 @@ impl Operator {
         let client = metered(client, metrics.clone());
         let keys = keys::read_or_make(&client, &options.namespace).await?;
         let executor = HttpExecutor::new(client.clone(), addresses(&options))?;
-        let context =
-            Arc::new(Context::new(client, Clock::system()).watching(options.watch_namespace.clone()));
+        let context = Context::new(client, Clock::system())
+            .watching(options.watch_namespace.clone())
+            .counting(metrics.clone());
+        let context = Arc::new(context);
         Ok(Self {
             callbacks: CallbackMinter {
                 base_url: options.gateway_base_url.clone(),

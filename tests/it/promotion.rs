@@ -2,7 +2,7 @@
 
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     runtime::wait::await_condition,
 };
 use serde_json::{Value, json};
@@ -32,15 +32,14 @@ impl World {
     /// Creates the flow or replaces its definition; gives the release that is cut.
     async fn apply(&self, flow: &Flow, before: &str) -> String {
         let flows: Api<Flow> = self.api();
-        match flows.get_opt("hello").await.unwrap() {
-            None => drop(flows.create(&PostParams::default(), flow).await.unwrap()),
-            Some(_) => {
-                let mut spec = serde_json::to_value(&flow.spec).unwrap();
-                if flow.spec.definition.promotion.is_none() {
-                    spec["promotion"] = Value::Null;
-                }
-                self.patch::<Flow>("hello", json!({"spec": spec})).await;
+        if flows.get_opt("hello").await.unwrap().is_none() {
+            flows.create(&PostParams::default(), flow).await.unwrap();
+        } else {
+            let mut spec = serde_json::to_value(&flow.spec).unwrap();
+            if flow.spec.definition.promotion.is_none() {
+                spec["promotion"] = Value::Null;
             }
+            self.patch::<Flow>("hello", json!({"spec": spec})).await;
         }
         self.draft_other_than(before).await
     }
@@ -108,7 +107,7 @@ async fn without_a_gate_a_release_becomes_live_at_once() {
     assert!(
         world
             .api::<Approval>()
-            .list(&Default::default())
+            .list(&ListParams::default())
             .await
             .unwrap()
             .items
@@ -272,7 +271,7 @@ async fn a_forged_release_is_told_and_never_becomes_live() {
     let name = "hello-0000000000";
     forged.metadata = kube::api::ObjectMeta {
         name: Some(name.to_owned()),
-        ..Default::default()
+        ..kube::api::ObjectMeta::default()
     };
     forged.spec.digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
     forged.status = None;

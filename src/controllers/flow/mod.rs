@@ -24,7 +24,10 @@ use super::{
     error_chain,
     status::{is_stale, patch_status},
 };
-use crate::api::{Approval, Flow, Release, Repository};
+use crate::api::{
+    Approval, Flow, Release, Repository,
+    reason::{Classified, ErrorClass},
+};
 
 /// How many flows are worked on at the same time.
 const CONCURRENCY: u16 = 16;
@@ -38,6 +41,22 @@ pub enum FlowError {
     /// The definition has no JSON form.
     #[error("the definition has no canonical form")]
     NotCanonical(#[source] serde_json::Error),
+}
+
+impl Classified for FlowError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Api(..) => ErrorClass::Transient,
+            Self::NotCanonical(_) => ErrorClass::Invalid,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Api(..) => "APIFailed",
+            Self::NotCanonical(_) => "NotCanonical",
+        }
+    }
 }
 
 /// What the reconciler shares.
@@ -93,7 +112,10 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         backoffs: Backoffs::default(),
     });
     applier(
-        |flow, shared| Box::pin(reconcile(flow, shared)),
+        |flow, shared| {
+            let context = Arc::clone(&shared.context);
+            Box::pin(async move { context.counted("Flow", reconcile(flow, shared)).await })
+        },
         |flow: Arc<Flow>, error: &FlowError, shared: Arc<Flows>| {
             let pause = shared.backoffs.failed(ObjectRef::from_obj(&*flow));
             tracing::warn!(flow = %flow.name_any(), error = %error_chain(error), "a flow could not be brought forward; trying again");
@@ -140,7 +162,7 @@ async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Action, FlowEr
         match patch_status(&shared.context, &*flow, &next).await {
             Ok(_) => summary::tell(&shared.context, &flow, &before, &next).await,
             // the watch brings the newer flow
-            Err(error) if is_stale(&error) => {}
+            Err(error) if is_stale(&error) => shared.context.metrics().api_conflict("flows"),
             Err(error) => return Err(FlowError::Api("write the flow's status", error)),
         }
     }

@@ -23,7 +23,10 @@ use super::{
     error_chain,
     status::{Standing, is_missing, is_stale, patch_status, stand},
 };
-use crate::api::{Flow, Release, ReleaseStatus, Run, canonical, names};
+use crate::api::{
+    Flow, Release, ReleaseStatus, Run, canonical, names,
+    reason::{Classified, ErrorClass},
+};
 
 /// How many releases are worked on at the same time.
 const CONCURRENCY: u16 = 16;
@@ -37,6 +40,22 @@ pub enum ReleaseError {
     /// The definition has no JSON form.
     #[error("the definition has no canonical form")]
     NotCanonical(#[source] serde_json::Error),
+}
+
+impl Classified for ReleaseError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Api(..) => ErrorClass::Transient,
+            Self::NotCanonical(_) => ErrorClass::Invalid,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Api(..) => "APIFailed",
+            Self::NotCanonical(_) => "NotCanonical",
+        }
+    }
 }
 
 struct Releases {
@@ -78,7 +97,10 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         backoffs: Backoffs::default(),
     });
     applier(
-        |release, shared| Box::pin(reconcile(release, shared)),
+        |release, shared| {
+            let context = Arc::clone(&shared.context);
+            Box::pin(async move { context.counted("Release", reconcile(release, shared)).await })
+        },
         |release: Arc<Release>, error: &ReleaseError, shared: Arc<Releases>| {
             let pause = shared.backoffs.failed(ObjectRef::from_obj(&*release));
             tracing::warn!(release = %release.name_any(), error = %error_chain(error), "a release could not be looked after; trying again");
@@ -161,7 +183,12 @@ async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Actio
     if release.status.as_ref() != Some(&next) {
         match patch_status(&shared.context, &*release, &next).await {
             Ok(_) => {}
-            Err(error) if is_stale(&error) || is_missing(&error) => return Ok(Action::await_change()),
+            Err(error) if is_missing(&error) => return Ok(Action::await_change()),
+            // the watch brings the newer release
+            Err(error) if is_stale(&error) => {
+                shared.context.metrics().api_conflict("releases");
+                return Ok(Action::await_change());
+            }
             Err(error) => return Err(ReleaseError::Api("write the release's status", error)),
         }
         if let (Some(message), true) = (forged, before.conditions.is_empty()) {

@@ -127,7 +127,10 @@ pub async fn run(
     .map_err(Arc::new)
     .take_until(shutdown.cancelled_owned());
     applier(
-        |repository, shared| Box::pin(reconcile(repository, shared)),
+        |repository, shared| {
+            let context = Arc::clone(&shared.context);
+            Box::pin(async move { context.counted("Repository", reconcile(repository, shared)).await })
+        },
         |repository: Arc<Repository>, error: &RepositoryError, shared: Arc<Repositories>| {
             let pause = shared.backoffs.failed(ObjectRef::from_obj(&*repository));
             tracing::warn!(repository = %repository.name_any(), error = %error_chain(error), "a sync failed; trying again");
@@ -218,8 +221,12 @@ async fn write(
     }
     match patch_status(context, &**repository, &next).await {
         Ok(_) => {}
+        Err(error) if is_missing(&error) => return Ok(()),
         // the watch brings the newer object
-        Err(error) if is_stale(&error) || is_missing(&error) => return Ok(()),
+        Err(error) if is_stale(&error) => {
+            context.metrics().api_conflict("repositories");
+            return Ok(());
+        }
         Err(error) => return Err(RepositoryError::Api("write the repository's status", error)),
     }
     let ready = |status: &RepositoryStatus| {

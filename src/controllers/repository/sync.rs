@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use k8s_openapi::jiff::Timestamp;
@@ -215,10 +215,12 @@ async fn fetch(
         credentials: credentials::read(&shared.context, repository).await?,
     };
     let wanted: Vec<RefName> = std::iter::once(draft).chain(live).cloned().collect();
+    let began = Instant::now();
     let synced = shared
         .mirror(uid)
         .sync(remote, wanted, shared.shutdown.clone())
         .await?;
+    shared.context.metrics().git_synced(began.elapsed());
     let head = |name: &RefName| synced.refs.get(name).copied().flatten();
     let heads = Heads {
         draft: head(draft),

@@ -212,3 +212,27 @@ async fn a_damaged_mirror_is_made_anew() {
     assert_eq!(last.unwrap().refs[&name("main")], Some(id));
     assert_eq!(mirror.read(id, "").await.unwrap().files.len(), 1);
 }
+
+#[tokio::test]
+async fn a_mirror_in_which_much_has_gathered_starts_anew() {
+    let fixture = Fixture::new();
+    let first = fixture.commit("main", &[("a.yaml", "a: 1")], "one");
+    let mirror = fixture.mirror();
+    sync(&mirror, fixture.remote(), &["main"]).await.unwrap();
+    for number in 0..500 {
+        std::fs::write(
+            fixture
+                .root()
+                .join(format!("mirror/objects/pack/old-{number}.idx")),
+            "",
+        )
+        .unwrap();
+    }
+    let second = fixture.force("main", &[("b.yaml", "b: 1")]);
+    assert!(sync(&mirror, fixture.remote(), &["main"]).await.unwrap().fetched);
+    assert_eq!(mirror.read(second, "").await.unwrap().files.len(), 1);
+    assert_eq!(
+        mirror.read(first, "").await.unwrap_err().reason(),
+        "CommitNotFound"
+    );
+}
