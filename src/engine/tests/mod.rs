@@ -1,5 +1,8 @@
 //! Scenarios: given a flow, what happens, and what is decided then.
 
+mod properties;
+mod transcripts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
