@@ -86,9 +86,8 @@ fn failed(error: &PatchError) -> ApiError {
         PatchError::Unfit(why) => ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "Invalid",
-            "the server rejected our request due to an error in our request",
-        )
-        .with_causes(vec![cause("UnexpectedServerResponse", "", why.clone())]),
+            format!("the server rejected our request due to an error in our request: {why}"),
+        ),
     }
 }
 

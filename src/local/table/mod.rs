@@ -84,7 +84,8 @@ fn columns(kind: &ResourceKind) -> Vec<Column> {
         type_: "string".to_owned(),
         format: "name".to_owned(),
         description: "Name must be unique within a namespace.".to_owned(),
-        priority: 0,
+        // Names of events mean nothing to people.
+        priority: i32::from(kind.kind == "Event"),
         source: Source::Name,
     };
     let mut columns = vec![name];
