@@ -7,7 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use super::{answer::Answer, error::CliError};
 use crate::api;
 
-/// Print the CustomResourceDefinitions of all kinds.
+/// Print the definitions of all kinds, as YAML.
 #[derive(Debug, clap::Args)]
 pub(super) struct CrdsArgs {
     /// Write one file for each kind into this folder instead.

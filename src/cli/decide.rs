@@ -68,22 +68,17 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
 /// What is decided on, on standard error, so that standard output stays data.
 fn show(approval: &Approval) {
     let spec = &approval.spec;
-    let mut text = format!(
-        "{}\n  approval  {}\n  digest    {}\n",
-        spec.title,
-        approval.name_any(),
-        spec.digest
-    );
-    if let Some(by) = &spec.requested_by {
-        text.push_str(&format!("  asked by  {by}\n"));
-    }
+    let mut lines = vec![
+        spec.title.clone(),
+        format!("  approval  {}", approval.name_any()),
+        format!("  digest    {}", spec.digest),
+    ];
+    lines.extend(spec.requested_by.iter().map(|by| format!("  asked by  {by}")));
     for item in &spec.show {
-        text.push_str(&format!("  {}:\n", item.name));
-        for line in item.inline.lines() {
-            text.push_str(&format!("    {line}\n"));
-        }
+        lines.push(format!("  {}:", item.name));
+        lines.extend(item.inline.lines().map(|line| format!("    {line}")));
     }
-    let _ = write!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
 }
 
 fn confirmed(verdict: Verdict) -> Result<bool, CliError> {

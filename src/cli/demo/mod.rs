@@ -154,16 +154,9 @@ struct TemporaryFolder {
 
 impl TemporaryFolder {
     fn new(named: Option<&std::path::Path>) -> std::io::Result<Self> {
-        let (path, remove) = match named {
-            Some(path) => (path.to_owned(), false),
-            None => {
-                let unique: u64 = rand::random();
-                (
-                    std::env::temp_dir().join(format!("signoff-demo-{unique:016x}")),
-                    true,
-                )
-            }
-        };
+        let unique: u64 = rand::random();
+        let temporary = || std::env::temp_dir().join(format!("signoff-demo-{unique:016x}"));
+        let (path, remove) = named.map_or_else(|| (temporary(), true), |path| (path.to_owned(), false));
         std::fs::create_dir_all(&path)?;
         Ok(Self {
             path: path.canonicalize()?,

@@ -4,7 +4,7 @@ use std::{path::Path, time::Instant};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, Client, ResourceExt,
     api::{ObjectMeta, PostParams},
 };
 use serde_json::{Value, json};
@@ -220,7 +220,7 @@ impl<'a> Story<'a> {
             &approval,
             "the approval",
             |_| true,
-            |approval| approval.name_any(),
+            ResourceExt::name_any,
         )
         .await?;
         let shown: String = approval

@@ -100,7 +100,7 @@ impl Scenario {
     }
 }
 
-fn golden(name: &str, transcript: String) {
+fn golden(name: &str, transcript: &str) {
     insta::with_settings!({ snapshot_path => "../../../tests/golden/engine", prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!(name, transcript);
     });
@@ -119,7 +119,7 @@ fn refund_to_its_good_end() {
         "answer pay 200",
         "callback settled.1",
     ];
-    golden("refund", play(refund(), &json!({ "amount": 250 }), &script));
+    golden("refund", &play(refund(), &json!({ "amount": 250 }), &script));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn refund_with_an_early_callback_and_changes() {
     ];
     golden(
         "refund-changes",
-        play(refund(), &json!({ "amount": 250 }), &script),
+        &play(refund(), &json!({ "amount": 250 }), &script),
     );
 }
 
@@ -143,7 +143,7 @@ fn refund_with_an_early_callback_and_changes() {
 fn refund_rejected() {
     golden(
         "refund-rejected",
-        play(
+        &play(
             refund(),
             &json!({ "amount": 250 }),
             &["tick", "answer propose 200", "reject r-review"],
@@ -155,7 +155,7 @@ fn refund_rejected() {
 fn refund_that_nobody_decides() {
     golden(
         "refund-expired",
-        play(
+        &play(
             refund(),
             &json!({ "amount": 250 }),
             &["tick", "answer propose 200", "expire r-review"],
@@ -167,7 +167,7 @@ fn refund_that_nobody_decides() {
 fn payment_interrupted_by_a_crash() {
     golden(
         "crash-at-most-once",
-        play(
+        &play(
             refund(),
             &json!({ "amount": 50 }),
             &[
@@ -187,7 +187,7 @@ fn server_errors_then_success() {
         json!({ "steps": [{ "name": "a", "http": { "url": "http://x/" }, "retry": { "attempts": 4 } }] });
     golden(
         "retries",
-        play(
+        &play(
             flow,
             &json!({}),
             &[
@@ -220,7 +220,7 @@ fn changes_in_a_graph_supersede_what_is_open_beside() {
         "approve r-finance-2",
         "answer send 200",
     ];
-    golden("graph-changes", play(flow, &json!({}), &script));
+    golden("graph-changes", &play(flow, &json!({}), &script));
 }
 
 #[test]
@@ -229,11 +229,11 @@ fn cancelled_while_a_question_and_a_call_are_open() {
         { "name": "ask", "needs": [], "approval": { "title": "?" } },
         { "name": "call", "needs": [], "http": { "url": "http://x/" } },
     ] });
-    golden("cancel", play(flow, &json!({}), &["tick", "cancel"]));
+    golden("cancel", &play(flow, &json!({}), &["tick", "cancel"]));
 }
 
 #[test]
 fn a_wait_for_the_first_of_several() {
     let flow = json!({ "steps": [{ "name": "w", "wait": { "callback": {}, "duration": "1h", "respondWithin": "30m", "onTimeout": { "outcome": "Continue" } } }] });
-    golden("wait", play(flow, &json!({}), &["tick", "pass 1799", "pass 1"]));
+    golden("wait", &play(flow, &json!({}), &["tick", "pass 1799", "pass 1"]));
 }
