@@ -62,6 +62,7 @@ impl Answer {
     }
 
     /// The verb has printed everything itself; only the exit code is left.
+    #[cfg(feature = "dev")]
     pub(super) fn printed(mut self) -> Self {
         self.printed = true;
         self

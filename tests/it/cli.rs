@@ -48,8 +48,9 @@ fn every_example_is_valid() {
     let files: Vec<String> = std::fs::read_dir("examples")
         .unwrap()
         .flat_map(|entry| std::fs::read_dir(entry.unwrap().path()).unwrap())
-        .map(|entry| entry.unwrap().path().display().to_string())
-        .filter(|path| path.ends_with(".yaml"))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| path.display().to_string())
         .collect();
     assert!(files.len() >= 4, "{files:?}");
     let mut args = vec!["validate"];

@@ -227,7 +227,10 @@ fn load_flow(shop: &str) -> Flow {
 
 /// Counts calls by path and run, with the idempotency keys they carried.
 #[derive(Clone, Default)]
-struct Ledger(Arc<Mutex<BTreeMap<(String, String), Vec<String>>>>);
+struct Ledger(Arc<Mutex<Calls>>);
+
+/// Idempotency keys by path and run.
+type Calls = BTreeMap<(String, String), Vec<String>>;
 
 struct Shop {
     base_url: String,

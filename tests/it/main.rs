@@ -1,4 +1,5 @@
 //! Integration tests, one module per subject.
+#![allow(clippy::large_futures, reason = "a test's future is polled where it was made")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -195,16 +195,15 @@ impl Rig {
     {
         let api = self.api::<K>();
         let condition = |object: Option<&K>| object.is_some_and(&wanted);
-        match tokio::time::timeout(PATIENCE, await_condition(api.clone(), name, condition)).await {
-            Ok(found) => found.unwrap().unwrap(),
-            Err(_) => {
-                let object = api.get_opt(name).await.unwrap();
-                panic!(
-                    "{name} is not as wanted: {}",
-                    serde_json::to_string_pretty(&object).unwrap()
-                );
-            }
+        let waited = tokio::time::timeout(PATIENCE, await_condition(api.clone(), name, condition)).await;
+        if let Ok(found) = waited {
+            return found.unwrap().unwrap();
         }
+        let object = api.get_opt(name).await.unwrap();
+        panic!(
+            "{name} is not as wanted: {}",
+            serde_json::to_string_pretty(&object).unwrap()
+        );
     }
 
     /// Calls back to whichever operator's gateway listens now, until one has taken it.
