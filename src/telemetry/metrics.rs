@@ -265,7 +265,16 @@ mod tests {
 
     #[test]
     fn the_documented_metrics_are_those_that_exist() {
-        let text = Metrics::new().render().unwrap();
+        let metrics = Metrics::new();
+        // a metric with labels is shown from its first value on
+        metrics.run_phase(None, Some("Running"));
+        metrics.run_finished("Succeeded");
+        metrics.reconciled("runs", Duration::ZERO);
+        metrics.reconcile_failed("runs", "Transient");
+        metrics.api_write("runs");
+        metrics.api_conflict("runs");
+        metrics.queue_depth("runs", 0);
+        let text = metrics.render().unwrap();
         let mut registered = BTreeSet::new();
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {
