@@ -9,6 +9,7 @@
 
 mod approvals;
 mod architecture;
+mod budgets;
 mod callbacks;
 mod chart;
 mod cli;

@@ -13,6 +13,7 @@ use signoff::{
     api::{Approval, Decision, Flow, Run},
     local::{ControlPlane, Identity, Options},
     operator::{Operator, OperatorOptions},
+    telemetry::metrics::Metrics,
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -31,11 +32,24 @@ pub struct Rig {
 
 /// A running operator.
 pub struct Running {
+    metrics: Metrics,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Running {
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Stops it in order, then looks at what it counted.
+    pub async fn stop_and(self, look: impl FnOnce(&Metrics)) {
+        let metrics = self.metrics.clone();
+        self.stop().await;
+        look(&metrics);
+    }
+
     /// Stops it in order.
     pub async fn stop(self) {
         self.shutdown.cancel();
@@ -91,8 +105,9 @@ impl Rig {
         let shutdown = CancellationToken::new();
         let operator = Operator::start(client, options).await?;
         let token = shutdown.clone();
+        let metrics = operator.metrics().clone();
         let task = tokio::spawn(async move { operator.run(listener, token).await.unwrap() });
-        Ok(Running { shutdown, task })
+        Ok(Running { metrics, shutdown, task })
     }
 
     pub fn api<K>(&self) -> Api<K>

@@ -1,0 +1,63 @@
+//! What a run costs the API server.
+
+use serde_json::json;
+use signoff::api::{Approval, Run};
+
+use crate::support::{
+    rig::{Rig, eventually},
+    shop::Shop,
+};
+
+/// A metric's value as the operator counts it.
+fn metric(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+    line.map_or(0, |value| value.parse::<f64>().unwrap() as u64)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_three_steps_in_the_process_costs_three_writes_at_most() {
+    let rig = Rig::open().await;
+    let operator = rig.operator().await;
+    let steps = json!([
+        {"name": "a", "set": {"x": "${1 + 1}"}},
+        {"name": "b", "set": {"y": "${steps.a.output.x + 1}"}},
+        {"name": "c", "set": {"z": "${steps.b.output.y + 1}"}},
+    ]);
+    rig.flow("f", json!({"steps": steps, "output": {"z": "${steps.c.output.z}"}})).await;
+    let writes = || {
+        let text = operator.metrics().render().unwrap();
+        metric(&text, "signoff_api_writes_total{kind=\"runs\"}") + metric(&text, "signoff_api_writes_total{kind=\"events\"}")
+    };
+    let before = writes();
+    rig.start("r", json!({"flow": "f"})).await;
+    let run = rig.phase("r", "Succeeded").await;
+    assert_eq!(run.status.unwrap().output.unwrap().0, json!({"z": 4}));
+    rig.until::<Run>("r", |run| run.metadata.labels.as_ref().is_some_and(|l| l.contains_key("signoff.dev/finished"))).await;
+    rig.event("r", "Succeeded").await;
+    operator.stop_and(|metrics| {
+        let text = metrics.render().unwrap();
+        let runs = metric(&text, "signoff_api_writes_total{kind=\"runs\"}");
+        let events = metric(&text, "signoff_api_writes_total{kind=\"events\"}");
+        assert!(runs + events - before <= 3, "{runs} writes of runs and {events} events, {before} before");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happened_is_counted() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let steps = json!([{"name": "review", "approval": {"title": "go?"}}, {"name": "call", "http": {"url": shop.url("/x")}}]);
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    rig.decide("alice", "r-review", "Approve").await;
+    rig.phase("r", "Succeeded").await;
+    let metrics = operator.metrics().clone();
+    eventually("the run is counted as finished", || {
+        metric(&metrics.render().unwrap(), "signoff_runs_finished_total{phase=\"Succeeded\"}") == 1
+    })
+    .await;
+    assert_eq!(metric(&metrics.render().unwrap(), "signoff_decision_to_effect_seconds_count"), 1);
+    operator.stop().await;
+}
