@@ -183,17 +183,15 @@ impl Operator {
                 writes: run::Deps::writes(),
                 tasks: tasks.clone(),
             };
+            let context = || Arc::clone(&self.context);
+            let (settings, stop) = (remotes(&self.options), || shutdown.clone());
             tokio::join!(
-                repository::run(
-                    Arc::clone(&self.context),
-                    remotes(&self.options),
-                    requested,
-                    shutdown.clone()
-                ),
-                flow::run(Arc::clone(&self.context), shutdown.clone()),
-                release::run(Arc::clone(&self.context), shutdown.clone()),
-                approval::run(judging, changes, shutdown.clone()),
-                run::run(Arc::new(running), calls, shutdown.clone()),
+                ending(stop(), repository::run(context(), settings, requested, stop())),
+                ending(stop(), flow::run(context(), stop())),
+                ending(stop(), release::run(context(), stop())),
+                ending(stop(), approval::run(judging, changes, stop())),
+                // has a drain time of its own
+                run::run(Arc::new(running), calls, stop()),
             );
         }
         tasks.close();
@@ -204,6 +202,19 @@ impl Operator {
             Ok(served) => served.map_err(OperatorError::Gateway),
             Err(broken) => Err(OperatorError::Gateway(std::io::Error::other(broken))),
         }
+    }
+}
+
+/// Lets a controller end what it is at when the order to stop comes. One that was still waiting for its first listing would wait for
+/// ever, and one that is cut off is made good at the next start.
+async fn ending(shutdown: CancellationToken, controller: impl Future<Output = ()>) {
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        () = controller => {}
+        () = overdue => {}
     }
 }
 

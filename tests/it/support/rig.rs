@@ -107,7 +107,11 @@ impl Rig {
         let token = shutdown.clone();
         let metrics = operator.metrics().clone();
         let task = tokio::spawn(async move { operator.run(listener, token).await.unwrap() });
-        Ok(Running { metrics, shutdown, task })
+        Ok(Running {
+            metrics,
+            shutdown,
+            task,
+        })
     }
 
     pub fn api<K>(&self) -> Api<K>
@@ -302,6 +306,19 @@ impl Rig {
             format!("{:?}", status.reason.unwrap()),
             status.message.unwrap_or_default(),
         )
+    }
+
+    /// The Events about an object.
+    pub async fn events(&self, about: &str) -> Vec<Event> {
+        let all = self
+            .api::<Event>()
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .into_iter();
+        all.filter(|event| event.regarding.as_ref().and_then(|object| object.name.as_deref()) == Some(about))
+            .collect()
     }
 
     /// Waits until there is an Event with this reason about an object.
