@@ -13,7 +13,7 @@ fn metric(text: &str, name: &str) -> u64 {
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
-    line.map_or(0, |value| value.parse::<f64>().unwrap() as u64)
+    line.map_or(0, |value| value.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
