@@ -44,6 +44,9 @@ pub(super) struct OperatorArgs {
     /// Let steps call addresses of the machine the operator runs on.
     #[arg(long)]
     allow_loopback: bool,
+    /// Count decisions even if no admission policy proves who made them: anybody who may create decisions can then forge them.
+    #[arg(long)]
+    dangerously_count_unproven_decisions: bool,
     /// How log lines look.
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub(super) log_format: LogFormat,
@@ -58,6 +61,7 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
         watch_namespace: args.watch_namespace,
         allow_loopback: args.allow_loopback,
         allow_hosts: args.allow_hosts,
+        count_unproven_decisions: args.dangerously_count_unproven_decisions,
         ..OperatorOptions::new(args.gateway_url, args.git_cache)
     };
     let gateway = bind(args.gateway_listen).await?;

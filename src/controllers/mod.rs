@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod context;
 mod event;
 pub mod flow;
+pub mod identity;
 pub mod metered;
 pub mod release;
 pub mod releases;

@@ -15,6 +15,7 @@ use crate::{
         approval,
         context::{Clock, Context},
         flow,
+        identity::Identity,
         metered::metered,
         release,
         releases::Releases,
@@ -52,6 +53,8 @@ pub struct OperatorOptions {
     pub allow_hosts: Vec<String>,
     /// How many effects are performed at the same time.
     pub max_effects: usize,
+    /// Count decisions even if the API server does not prove who made them.
+    pub count_unproven_decisions: bool,
 }
 
 impl OperatorOptions {
@@ -67,6 +70,7 @@ impl OperatorOptions {
             deny_networks: Vec::new(),
             allow_hosts: Vec::new(),
             max_effects: 256,
+            count_unproven_decisions: false,
         }
     }
 }
@@ -95,6 +99,7 @@ pub struct Operator {
     callbacks: CallbackMinter,
     releases: Arc<Releases>,
     readiness: Readiness,
+    identity: Arc<Identity>,
 }
 
 impl Operator {
@@ -108,6 +113,8 @@ impl Operator {
             .watching(options.watch_namespace.clone())
             .counting(metrics.clone());
         let context = Arc::new(context);
+        let identity = Arc::new(Identity::new(options.count_unproven_decisions));
+        identity.prove(&context, &probe_namespace(&options)).await;
         Ok(Self {
             callbacks: CallbackMinter {
                 base_url: options.gateway_base_url.clone(),
@@ -115,6 +122,7 @@ impl Operator {
             },
             releases: Arc::new(Releases::new(Arc::clone(&context))),
             readiness: Readiness::default(),
+            identity,
             context,
             options,
             metrics,
@@ -166,6 +174,8 @@ impl Operator {
             self.readiness.caches_filled(approvals.clone());
             let judging = approval::Deps {
                 context: Arc::clone(&self.context),
+                identity: Arc::clone(&self.identity),
+                probe_namespace: probe_namespace(&self.options),
                 approvals: approvals.clone(),
                 waker,
                 metrics: self.metrics.clone(),
@@ -234,4 +244,12 @@ fn addresses(options: &OperatorOptions) -> AddressPolicy {
         deny: options.deny_networks.clone(),
         allow_hosts: options.allow_hosts.clone(),
     }
+}
+
+/// Where a forged decision may be tried: the operator has rights only in the namespace it watches, if it watches one.
+fn probe_namespace(options: &OperatorOptions) -> String {
+    options
+        .watch_namespace
+        .clone()
+        .unwrap_or_else(|| options.namespace.clone())
 }

@@ -27,6 +27,7 @@ use self::index::{DecisionIndex, approval_of, key_of};
 use super::{
     context::Context,
     error_chain,
+    identity::Identity,
     run::RunWaker,
     server_time::{ServerTimeError, server_time},
     status::{is_missing, is_stale},
@@ -62,6 +63,10 @@ pub struct Deps {
     pub context: Arc<Context>,
     /// Approvals as the watch shows them.
     pub approvals: Store<Approval>,
+    /// Whether decisions may count.
+    pub identity: Arc<Identity>,
+    /// Namespace in which a forgery may be tried.
+    pub probe_namespace: String,
     /// Lets runs go on at once.
     pub waker: RunWaker,
     /// What is counted.
@@ -86,6 +91,8 @@ pub async fn run(deps: Deps, changes: Changes, shutdown: CancellationToken) {
         decisions: DecisionIndex::default(),
     });
     let (sender, touched) = mpsc::unbounded();
+    let proving = keep_proving(Arc::clone(&judging), sender.clone(), shutdown.clone());
+    let proving = tokio::spawn(proving);
     let watching = watch_decisions(Arc::clone(&judging), sender);
     let watching = tokio::spawn(shutdown.clone().run_until_cancelled_owned(watching));
     let queue = futures::stream::select(changes, touched)
@@ -107,6 +114,31 @@ pub async fn run(deps: Deps, changes: Changes, shutdown: CancellationToken) {
     .for_each(|_| std::future::ready(()))
     .await;
     watching.abort();
+    proving.abort();
+}
+
+/// Judges everything anew when it becomes known, or is no longer known, who decides.
+async fn keep_proving(
+    judging: Arc<Judging>,
+    touched: mpsc::UnboundedSender<ObjectRef<Approval>>,
+    shutdown: CancellationToken,
+) {
+    let Deps {
+        context,
+        identity,
+        probe_namespace,
+        approvals,
+        ..
+    } = &judging.deps;
+    let judge_all = || {
+        for approval in approvals.state() {
+            // the receiver is gone only when the operator ends
+            let _ = touched.unbounded_send(ObjectRef::from_obj(&*approval));
+        }
+    };
+    identity
+        .keep_proving(context, probe_namespace, judge_all, shutdown)
+        .await;
 }
 
 fn failed(approval: &Approval, error: &ApprovalError, judging: &Judging) -> Action {
@@ -175,6 +207,7 @@ async fn reconcile(approval: Arc<Approval>, judging: Arc<Judging>) -> Result<Act
         &status,
         &facts,
         server_now,
+        judging.deps.identity.is_proven(),
     );
     let closed = judgement.status.phase.is_closed();
     if let Some(written) = write::approval(context, &approval, &judgement.status).await? {

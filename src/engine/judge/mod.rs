@@ -14,6 +14,7 @@ use crate::api::{
     approval::CountedDecision, condition, decision::DecisionReason, json::JsonObject, step::Approvers,
 };
 
+const UNPROVEN: &str = "the API server does not prove who decides: its admission policies are not in force";
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// One decision as the API server accepted it.
@@ -42,6 +43,8 @@ pub struct Judgement {
 
 /// Judges all decisions on an approval in the order the API server accepted them.
 ///
+/// Nothing counts unless the API server proves who decided (`identity_proven`).
+///
 /// `server_now` is the API server's time, given only when the decisions were read consistently after it; nothing expires without it.
 pub fn judge(
     spec: &ApprovalSpec,
@@ -49,10 +52,11 @@ pub fn judge(
     status: &ApprovalStatus,
     decisions: &[DecisionFact],
     server_now: Option<Timestamp>,
+    identity_proven: bool,
 ) -> Judgement {
     let mut ordered: Vec<&DecisionFact> = decisions.iter().collect();
     ordered.sort_by(|a, b| (a.created_at, &a.uid, &a.name).cmp(&(b.created_at, &b.uid, &b.name)));
-    let mut bench = Bench::new(spec, created_at, status);
+    let mut bench = Bench::new(spec, created_at, status, identity_proven);
     for decision in ordered {
         bench.hear(decision);
     }
@@ -63,6 +67,7 @@ struct Bench<'a> {
     spec: &'a ApprovalSpec,
     created_at: Timestamp,
     before: &'a ApprovalStatus,
+    identity_proven: bool,
     form: Option<Result<Validator, String>>,
     /// The decision of each person that stands.
     standing: BTreeMap<String, &'a DecisionFact>,
@@ -72,7 +77,12 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(spec: &'a ApprovalSpec, created_at: Timestamp, before: &'a ApprovalStatus) -> Self {
+    fn new(
+        spec: &'a ApprovalSpec,
+        created_at: Timestamp,
+        before: &'a ApprovalStatus,
+        identity_proven: bool,
+    ) -> Self {
         let form = spec
             .form
             .as_ref()
@@ -81,6 +91,7 @@ impl<'a> Bench<'a> {
             spec,
             created_at,
             before,
+            identity_proven,
             form,
             standing: BTreeMap::new(),
             closing: None,
@@ -133,6 +144,9 @@ impl<'a> Bench<'a> {
     /// Why a decision does not count, if it does not.
     fn refusal(&self, decision: &DecisionFact) -> Option<(DecisionReason, String)> {
         let spec = &decision.spec;
+        if !self.identity_proven && !self.before.phase.is_closed() {
+            return Some((DecisionReason::IdentityUnverified, UNPROVEN.to_owned()));
+        }
         let Some(by) = spec.by.as_deref() else {
             return Some((
                 DecisionReason::IdentityUnverified,
@@ -277,12 +291,17 @@ impl<'a> Bench<'a> {
         let (truth, reason) = if closed {
             (condition::Truth::True, status.phase.to_string())
         } else {
-            (condition::Truth::False, "Pending".to_owned())
+            let reason = if self.identity_proven {
+                "Pending"
+            } else {
+                "IdentityUnverified"
+            };
+            (condition::Truth::False, reason.to_owned())
         };
         let at = status.decided_at.as_ref().map_or(self.created_at, |time| time.0);
-        let message = status
-            .message
-            .clone()
+        let unproven = (!closed && !self.identity_proven).then(|| UNPROVEN.to_owned());
+        let message = unproven
+            .or_else(|| status.message.clone())
             .or_else(|| status.needs.clone())
             .unwrap_or_default();
         condition::set(

@@ -65,7 +65,7 @@ fn by(user: &str, verdict: Verdict, second: i64) -> DecisionFact {
 }
 
 fn judge_all(spec: &ApprovalSpec, decisions: &[DecisionFact]) -> Judgement {
-    judge(spec, at(0), &ApprovalStatus::default(), decisions, None)
+    judge(spec, at(0), &ApprovalStatus::default(), decisions, None, true)
 }
 
 fn reasons(judgement: &Judgement) -> Vec<(&str, DecisionReason)> {
@@ -208,7 +208,7 @@ fn a_closed_question_stays_closed_and_later_decisions_do_not_count() {
     let closed = judge_all(&question(), &first).status;
     // even one that the watch showed late and that was accepted before
     let all = [by("bob", Verdict::Reject, 3), first[0].clone()];
-    let judgement = judge(&question(), at(0), &closed, &all, None);
+    let judgement = judge(&question(), at(0), &closed, &all, None, true);
     assert_eq!(judgement.status, closed);
     assert_eq!(
         reasons(&judgement),
@@ -221,7 +221,14 @@ fn a_closed_question_stays_closed_and_later_decisions_do_not_count() {
 
 #[test]
 fn a_question_expires_only_by_the_servers_time_and_after_what_came_in_time() {
-    let nobody = judge(&question(), at(0), &ApprovalStatus::default(), &[], Some(at(999)));
+    let nobody = judge(
+        &question(),
+        at(0),
+        &ApprovalStatus::default(),
+        &[],
+        Some(at(999)),
+        true,
+    );
     assert_eq!(nobody.status.phase, ApprovalPhase::Pending);
     let over = judge(
         &question(),
@@ -229,6 +236,7 @@ fn a_question_expires_only_by_the_servers_time_and_after_what_came_in_time() {
         &ApprovalStatus::default(),
         &[],
         Some(at(1_000)),
+        true,
     );
     assert_eq!(over.status.phase, ApprovalPhase::Expired);
     let in_time = judge(
@@ -237,6 +245,7 @@ fn a_question_expires_only_by_the_servers_time_and_after_what_came_in_time() {
         &ApprovalStatus::default(),
         &[by("alice", Verdict::Approve, 999)],
         Some(at(2_000)),
+        true,
     );
     assert_eq!(in_time.status.phase, ApprovalPhase::Approved);
     let late = judge(
@@ -245,6 +254,7 @@ fn a_question_expires_only_by_the_servers_time_and_after_what_came_in_time() {
         &over.status,
         &[by("alice", Verdict::Approve, 1_001)],
         None,
+        true,
     );
     assert_eq!(reasons(&late)[0].1, DecisionReason::Expired);
 }
@@ -313,7 +323,38 @@ fn judging_again_with_the_same_decisions_changes_nothing() {
     for quorum in 1..=3 {
         spec.quorum = quorum;
         let once = judge_all(&spec, &decisions);
-        let twice = judge(&spec, at(0), &once.status, &decisions, None);
+        let twice = judge(&spec, at(0), &once.status, &decisions, None, true);
         assert_eq!(once, twice, "quorum {quorum}");
     }
+}
+
+#[test]
+fn nothing_counts_while_the_server_does_not_prove_who_decides_and_counts_once_it_does() {
+    let mut decision = by("alice", Verdict::Approve, 1);
+    let decisions = [decision.clone()];
+    let unproven = judge(
+        &question(),
+        at(0),
+        &ApprovalStatus::default(),
+        &decisions,
+        None,
+        false,
+    );
+    assert_eq!(unproven.status.phase, ApprovalPhase::Pending);
+    assert_eq!(reasons(&unproven)[0].1, DecisionReason::IdentityUnverified);
+    assert_eq!(unproven.status.conditions[0].reason, "IdentityUnverified");
+    decision.judged = Some(unproven.decisions[0].1.clone());
+    let proven = judge(
+        &question(),
+        at(0),
+        &unproven.status,
+        &[decision.clone()],
+        None,
+        true,
+    );
+    assert_eq!(proven.status.phase, ApprovalPhase::Approved);
+    // an answer given when it was proven stays
+    let later = judge(&question(), at(0), &proven.status, &[decision], None, false);
+    assert_eq!(later.status, proven.status);
+    assert_eq!(reasons(&later)[0].1, DecisionReason::Counted);
 }
