@@ -13,6 +13,7 @@ mod budgets;
 mod callbacks;
 mod chart;
 mod cli;
+mod conformance;
 mod controlplane;
 mod crash_walk;
 mod crds;

@@ -54,6 +54,23 @@ pub fn identify(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
             kind.api_version()
         )));
     }
+    if name_of_kind != kind.kind && kind.crd.is_some() {
+        // a custom resource is decoded whatever its kind, and refused as an object
+        let must = format!("Invalid value: {name_of_kind:?}: must be {}", kind.kind);
+        let name = map
+            .get("metadata")
+            .and_then(|meta| meta["name"].as_str())
+            .unwrap_or_default();
+        let sent = ResourceKind {
+            kind: name_of_kind.clone(),
+            ..(**kind).clone()
+        };
+        return Err(ApiError::invalid(
+            &sent,
+            name,
+            vec![cause("FieldValueInvalid", "kind", must)],
+        ));
+    }
     if name_of_kind != kind.kind {
         return Err(ApiError::bad_request(format!(
             "the kind in the data ({name_of_kind}) does not match the expected kind ({})",

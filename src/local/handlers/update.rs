@@ -12,6 +12,7 @@ use crate::local::clock;
 use crate::local::core_kinds;
 use crate::local::managed_fields::{self, ApplyContext};
 use crate::local::rbac::Attributes;
+use crate::local::registry::ResourceKind;
 use crate::local::status::{ApiError, cause};
 use crate::local::store::WriteError;
 
@@ -32,8 +33,13 @@ pub async fn update(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
     if asked.is_empty() && kind.crd.is_some() {
         call.current()?;
         let must = "Invalid value: 0: must be specified for an update";
+        // a real server names the resource here, not the kind
+        let named = ResourceKind {
+            kind: kind.plural.clone(),
+            ..(**kind).clone()
+        };
         return Err(ApiError::invalid(
-            kind,
+            &named,
             call.name(),
             vec![cause("FieldValueInvalid", "metadata.resourceVersion", must)],
         ));

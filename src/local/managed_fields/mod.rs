@@ -88,6 +88,10 @@ impl Entry {
         } else {
             format!(" with subresource {:?}", self.subresource)
         };
+        // a real server names the version only of those who did not apply
+        if self.operation == "Apply" {
+            return format!("conflict with {:?}{part}", self.manager);
+        }
         format!(
             "conflict with {:?}{part} using {}",
             self.manager, self.api_version
