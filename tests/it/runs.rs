@@ -1,7 +1,8 @@
 //! Runs on the embedded control plane: from the first step to the end, and through trouble.
 
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
-use signoff::api::{Approval, Run};
+use signoff::api::{Approval, Release, Run};
 
 use crate::support::{
     rig::{Rig, eventually},
@@ -223,6 +224,24 @@ async fn a_promotion_does_not_touch_a_running_run() {
     rig.decide("alice", "r2-review", "Approve").await;
     rig.phase("r2", "Succeeded").await;
     assert_eq!(shop.asked("/two").len(), 1);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_release_stays_until_the_run_that_uses_it_has_ended() {
+    let rig = Rig::open().await;
+    let operator = rig.operator().await;
+    let spec = |title: &str| json!({"steps": [{"name": "review", "approval": {"title": title}}]});
+    let first = rig.flow("f", spec("one?")).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    rig.next_release("f", spec("two?")).await;
+    let releases = rig.api::<Release>();
+    releases.delete(&first, &DeleteParams::default()).await.unwrap();
+    rig.event(&first, "InUse").await;
+    rig.decide("alice", "r-review", "Approve").await;
+    rig.phase("r", "Succeeded").await;
+    rig.until_gone::<Release>(&first).await;
     operator.stop().await;
 }
 
