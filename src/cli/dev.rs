@@ -119,7 +119,7 @@ impl Instance {
             .map_err(DevError::Operator)?;
         let token = shutdown.clone();
         tasks.push(tokio::spawn(async move {
-            if let Err(error) = operator.run(gateway_listener, token).await {
+            if let Err(error) = operator.run(Some(gateway_listener), token).await {
                 tracing::error!(%error, "the operator stopped");
             }
         }));

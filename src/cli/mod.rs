@@ -14,6 +14,7 @@ mod demo;
 pub mod dev;
 mod diff;
 mod error;
+mod gateway;
 mod manifest;
 mod operator;
 mod promote;
@@ -100,6 +101,7 @@ enum Verb {
     #[cfg(feature = "dev")]
     Dev(dev::DevArgs),
     Operator(operator::OperatorArgs),
+    Gateway(gateway::GatewayArgs),
     Crds(crds::CrdsArgs),
     Validate(validate::ValidateArgs),
     Apply(applying::ApplyArgs),
@@ -158,6 +160,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         #[cfg(feature = "dev")]
         Verb::Dev(args) => dev::verb(args).await,
         Verb::Operator(args) => operator::verb(args, &global).await,
+        Verb::Gateway(args) => gateway::verb(args, &global).await,
         Verb::Crds(args) => crds::verb(&args),
         Verb::Validate(args) => validate::verb(&args),
         Verb::Apply(args) => applying::verb(&args, &global).await,
@@ -208,13 +211,14 @@ fn wants_json(arguments: &[OsString]) -> bool {
 fn log_format(cli: &Cli) -> telemetry::logs::LogFormat {
     match &cli.verb {
         Verb::Operator(args) => args.log_format,
+        Verb::Gateway(args) => args.log_format,
         _ => telemetry::logs::LogFormat::Text,
     }
 }
 
 fn level(cli: &Cli) -> &'static str {
     let serving = match &cli.verb {
-        Verb::Operator(_) => true,
+        Verb::Operator(_) | Verb::Gateway(_) => true,
         #[cfg(feature = "dev")]
         Verb::Dev(_) => true,
         _ => false,

@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Global, answer::Answer, connect, error::CliError};
 use crate::{
-    operator::{Operator, OperatorOptions},
+    api::Span,
+    controllers::leadership::Timing,
+    operator::{Operator, OperatorOptions, Rivalry},
     telemetry::logs::LogFormat,
 };
 
@@ -18,6 +20,9 @@ pub(super) struct OperatorArgs {
     /// Address of the gateway, which takes callbacks and push webhooks.
     #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     gateway_listen: SocketAddr,
+    /// Serve no gateway: `signoff gateway` does, in processes of its own.
+    #[arg(long)]
+    without_gateway: bool,
     /// Address for health, readiness and metrics.
     #[arg(long, default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     admin_listen: SocketAddr,
@@ -35,6 +40,15 @@ pub(super) struct OperatorArgs {
     /// The one namespace to work in, and to need any right in but its own; without it all of them.
     #[arg(long, value_name = "NAMESPACE")]
     watch_namespace: Option<String>,
+    /// Campaign for no lease: there is no other operator on this API server.
+    #[arg(long)]
+    without_rivals: bool,
+    /// How long after an operator fell silent another one leads, at least 3s. One that stops in order hands over at once.
+    #[arg(long, default_value = "15s", value_name = "SPAN")]
+    lease_duration: Span,
+    /// What this process calls itself in the lease, with something random added; in a cluster the name of the pod.
+    #[arg(long, env = "POD_NAME", default_value = "operator", value_name = "NAME")]
+    name: String,
     /// Folder for clones of git remotes.
     #[arg(long, default_value = "/var/cache/signoff/git", value_name = "FOLDER")]
     git_cache: PathBuf,
@@ -56,7 +70,12 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
     let config = connect::config(global).await?;
     let client = Client::try_from(config)
         .map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
+    let rivalry = (!args.without_rivals).then(|| Rivalry {
+        identity: format!("{}_{:08x}", args.name, rand::random::<u32>()),
+        timing: Timing::of_lease(args.lease_duration.duration()),
+    });
     let options = OperatorOptions {
+        rivalry,
         namespace: args.own_namespace,
         watch_namespace: args.watch_namespace,
         allow_loopback: args.allow_loopback,
@@ -64,32 +83,46 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
         count_unproven_decisions: args.dangerously_count_unproven_decisions,
         ..OperatorOptions::new(args.gateway_url, args.git_cache)
     };
-    let gateway = bind(args.gateway_listen).await?;
+    let gateway = if args.without_gateway {
+        None
+    } else {
+        Some(bind(args.gateway_listen).await?)
+    };
     let admin = bind(args.admin_listen).await?;
     let operator = Operator::start(client, options)
         .await
         .map_err(|error| CliError::internal("the operator cannot start", &error))?;
-    let shutdown = CancellationToken::new();
-    let serving =
-        axum::serve(admin, operator.admin()).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let admin = tokio::spawn(async move { serving.await });
-    let signal = shutdown.clone();
-    tokio::spawn(async move {
-        stop_asked().await;
-        tracing::info!("stopping: no new decisions, work under way may end");
-        signal.cancel();
-    });
-    tracing::info!(gateway = %args.gateway_listen, admin = %args.admin_listen, "the operator runs");
-    let ended = operator.run(gateway, shutdown.clone()).await;
-    shutdown.cancel();
-    // the admin address only reports, so its end changes nothing
-    let _ = admin.await;
-    ended
+    let routes = operator.admin();
+    tracing::info!(admin = %args.admin_listen, "the operator runs");
+    until_stopped(admin, routes, |shutdown| operator.run(gateway, shutdown))
+        .await
         .map(|()| Answer::default())
         .map_err(|error| CliError::internal("the operator stopped", &error))
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, CliError> {
+/// Serves the admin address while something runs that ends when this process is asked to stop.
+pub(super) async fn until_stopped<F: Future>(
+    admin: TcpListener,
+    routes: axum::Router,
+    run: impl FnOnce(CancellationToken) -> F,
+) -> F::Output {
+    let (shutdown, ended) = (CancellationToken::new(), CancellationToken::new());
+    let serving = axum::serve(admin, routes).with_graceful_shutdown(ended.clone().cancelled_owned());
+    let admin = tokio::spawn(async move { serving.await });
+    let signal = shutdown.clone();
+    tokio::spawn(async move {
+        stop_asked().await;
+        tracing::info!("stopping: nothing new begins, work under way may end");
+        signal.cancel();
+    });
+    let result = run(shutdown).await;
+    ended.cancel();
+    // the admin address only reports, so its end changes nothing
+    let _ = admin.await;
+    result
+}
+
+pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, CliError> {
     let bound = TcpListener::bind(address).await;
     bound.map_err(|error| CliError::internal(&format!("cannot listen on {address}"), &error))
 }

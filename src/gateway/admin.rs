@@ -1,7 +1,7 @@
 //! For the house: health, readiness, metrics.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -19,15 +19,41 @@ use crate::{api::Approval, controllers::approval::count_pending, telemetry::metr
 /// Longest wait for the API server's answer before it counts as not reachable.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether the operator can do its work. Clones are handles on the same one.
+/// Whether a process can do its work. Clones are handles on the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<OnceLock<Store<Approval>>>);
+pub struct Readiness(Arc<Mutex<Standing>>);
+
+#[derive(Debug, Default)]
+enum Standing {
+    /// The watches have not shown everything yet.
+    #[default]
+    Starting,
+    /// It serves what needs no leader, and would lead if nobody else did.
+    Standby,
+    /// It leads and knows everything there is.
+    Leading(Store<Approval>),
+}
 
 impl Readiness {
-    /// The watches have shown everything there is.
-    pub fn caches_filled(&self, approvals: Store<Approval>) {
-        // a second operator in the same process would be another one with its own readiness
-        let _ = self.0.set(approvals);
+    /// It serves what needs no leader.
+    pub fn standby(&self) {
+        *self.lock() = Standing::Standby;
+    }
+
+    /// It leads, and the watches have shown everything there is.
+    pub fn leading(&self, approvals: Store<Approval>) {
+        *self.lock() = Standing::Leading(approvals);
+    }
+
+    fn approvals(&self) -> Option<Store<Approval>> {
+        match &*self.lock() {
+            Standing::Leading(approvals) => Some(approvals.clone()),
+            _ => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Standing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -52,7 +78,7 @@ pub fn admin(client: Client, metrics: Metrics, readiness: Readiness) -> Router {
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
-    if admin.readiness.0.get().is_none() {
+    if matches!(*admin.readiness.lock(), Standing::Starting) {
         return (
             StatusCode::SERVICE_UNAVAILABLE,
             "the watches have not shown everything yet",
@@ -66,8 +92,8 @@ async fn ready(State(admin): State<Admin>) -> Response {
 }
 
 async fn scrape(State(admin): State<Admin>) -> Response {
-    if let Some(approvals) = admin.readiness.0.get() {
-        count_pending(approvals, &admin.metrics);
+    if let Some(approvals) = admin.readiness.approvals() {
+        count_pending(&approvals, &admin.metrics);
     }
     match admin.metrics.render() {
         Ok(text) => {

@@ -57,7 +57,11 @@ pub(super) async fn push(
     if !is_signed(secret.trim_ascii(), &headers, &body) {
         return Err(unknown());
     }
-    gateway.syncs.request(&namespace, &name);
+    gateway
+        .pushes
+        .pass_on(&gateway.context, &namespace, &name)
+        .await
+        .map_err(unavailable)?;
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -5,6 +5,7 @@ mod callbacks;
 mod checks;
 mod hooks;
 mod problem;
+mod pushes;
 mod record;
 mod signature;
 
@@ -21,10 +22,13 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use self::admin::{Readiness, admin};
 use self::problem::Problem;
+pub use self::{
+    admin::{Readiness, admin},
+    pushes::{Connected, Pushes},
+};
 use crate::{
-    controllers::{context::Context, releases::Releases, repository::SyncRequests},
+    controllers::{context::Context, releases::Releases},
     engine::callback_token::CallbackKeys,
 };
 
@@ -43,7 +47,7 @@ pub struct Gateway {
     /// What callback addresses are signed with.
     pub keys: CallbackKeys,
     /// Where a push is passed on to.
-    pub syncs: SyncRequests,
+    pub pushes: Pushes,
 }
 
 /// The routes that are open to the outside.

@@ -3,7 +3,7 @@
 //! The Secret holds each key under its id and the id of the current one under `current`. To rotate, add a key, then change `current`;
 //! remove the old key when no run waits for an address made with it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
@@ -19,6 +19,8 @@ use crate::{
 const NAME: &str = "signoff-callback-keys";
 const CURRENT: &str = "current";
 const FIRST: &str = "k1";
+/// Pause between two looks for keys that another process makes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,24 @@ pub(super) async fn read_or_make(client: &Client, namespace: &str) -> Result<Cal
         },
     };
     keys(secret, namespace)
+}
+
+/// The keys, as soon as an operator has made them.
+pub(super) async fn await_made(client: &Client, namespace: &str) -> Result<CallbackKeys, KeysError> {
+    let api = Api::<Secret>::namespaced(client.clone(), namespace);
+    let mut told = false;
+    loop {
+        match api.get_opt(NAME).await {
+            Ok(Some(secret)) => return keys(secret, namespace),
+            Ok(None) if told => {}
+            Ok(None) => {
+                told = true;
+                tracing::info!(secret = NAME, namespace, "waiting for an operator to make the keys of callback addresses");
+            }
+            Err(error) => return Err(KeysError::Api("read", namespace.to_owned(), error)),
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 fn fresh() -> Secret {

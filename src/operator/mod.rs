@@ -1,36 +1,46 @@
-//! The operator as a whole: all controllers and the gateway, started and ended together.
+//! The operator as a whole: the controllers of whoever leads, and the gateway, which every process serves.
 
 mod keys;
+mod lone_gateway;
+mod term;
 mod watches;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use kube::Client;
-use tokio::{net::TcpListener, sync::Semaphore};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-pub use self::keys::KeysError;
+pub use self::{
+    keys::KeysError,
+    lone_gateway::{LoneGateway, LoneGatewayOptions},
+};
+use self::term::Term;
 use crate::{
     controllers::{
-        approval,
         context::{Clock, Context},
-        flow,
         identity::Identity,
-        metered::metered,
-        release,
+        leadership::{Election, Leadership, Timing, leadership},
+        outgoing::outgoing,
         releases::Releases,
-        repository::{self, RepositorySettings, sync_requests},
-        run,
     },
     engine::callback_token::CallbackMinter,
-    gateway::{self, Gateway, Readiness},
-    git::{Limits, Network},
+    gateway::{self, Gateway, Pushes, Readiness},
     steps::http::{HttpExecutor, HttpExecutorError, address::AddressPolicy},
     telemetry::metrics::Metrics,
 };
 
-/// Longest time that what goes on beside the controllers, such as Events, may take to end.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The Lease that rivals campaign for, in the namespace of the operator.
+pub const LEASE: &str = "signoff-leader";
+
+/// How several operators on the same API server agree on one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rivalry {
+    /// What this process calls itself in the Lease; no other process may share it.
+    pub identity: String,
+    /// How long things may take.
+    pub timing: Timing,
+}
 
 /// How the operator runs.
 #[derive(Clone, Debug)]
@@ -55,6 +65,10 @@ pub struct OperatorOptions {
     pub max_effects: usize,
     /// Count decisions even if the API server does not prove who made them.
     pub count_unproven_decisions: bool,
+    /// What time this process believes it is. Deadlines of people follow the API server's clock instead.
+    pub clock: Clock,
+    /// How several operators agree on one; without it this one has no rivals.
+    pub rivalry: Option<Rivalry>,
 }
 
 impl OperatorOptions {
@@ -71,6 +85,8 @@ impl OperatorOptions {
             allow_hosts: Vec::new(),
             max_effects: 256,
             count_unproven_decisions: false,
+            clock: Clock::system(),
+            rivalry: None,
         }
     }
 }
@@ -92,7 +108,12 @@ pub enum OperatorError {
 /// The operator, ready to run.
 #[derive(Debug)]
 pub struct Operator {
-    context: Arc<Context>,
+    /// For the gateway, which writes whether or not this process leads.
+    serving: Arc<Context>,
+    /// For the controllers, which write only while it does.
+    leading: Arc<Context>,
+    leadership: Leadership,
+    campaign: Option<Campaign>,
     options: OperatorOptions,
     metrics: Metrics,
     executor: HttpExecutor,
@@ -100,33 +121,42 @@ pub struct Operator {
     releases: Arc<Releases>,
     readiness: Readiness,
     identity: Arc<Identity>,
+    pushes: Pushes,
 }
+
+/// What is needed to become the one that leads.
+type Campaign = (Election, crate::controllers::leadership::Mandate);
 
 impl Operator {
     /// Sets everything up, without beginning any work.
     pub async fn start(client: Client, options: OperatorOptions) -> Result<Self, OperatorError> {
         let metrics = Metrics::new();
-        let client = metered(client, metrics.clone());
-        let keys = keys::read_or_make(&client, &options.namespace).await?;
-        let executor = HttpExecutor::new(client.clone(), addresses(&options))?;
-        let context = Context::new(client, Clock::system())
-            .watching(options.watch_namespace.clone())
-            .counting(metrics.clone());
-        let context = Arc::new(context);
-        let identity = Arc::new(Identity::new(options.count_unproven_decisions));
-        identity.prove(&context, &probe_namespace(&options)).await;
+        let unbound = outgoing(client.clone(), metrics.clone(), Leadership::unrivalled());
+        let keys = keys::read_or_make(&unbound, &options.namespace).await?;
+        let (leadership, campaign) = rivals(&unbound, &options);
+        let bound = outgoing(client, metrics.clone(), leadership.clone());
+        let context = |client| {
+            let context = Context::new(client, options.clock.clone());
+            let context = context.watching(options.watch_namespace.clone());
+            Arc::new(context.counting(metrics.clone()))
+        };
+        let (serving, leading) = (context(unbound), context(bound));
         Ok(Self {
+            executor: HttpExecutor::new(leading.client().clone(), addresses(&options))?,
             callbacks: CallbackMinter {
                 base_url: options.gateway_base_url.clone(),
                 keys,
             },
-            releases: Arc::new(Releases::new(Arc::clone(&context))),
+            releases: Arc::new(Releases::new(Arc::clone(&serving))),
             readiness: Readiness::default(),
-            identity,
-            context,
+            identity: Arc::new(Identity::new(options.count_unproven_decisions)),
+            pushes: Pushes::default(),
+            serving,
+            leading,
+            leadership,
+            campaign,
             options,
             metrics,
-            executor,
         })
     }
 
@@ -137,105 +167,82 @@ impl Operator {
 
     /// The routes of the admin address: health, readiness, metrics.
     pub fn admin(&self) -> axum::Router {
-        gateway::admin(
-            self.context.client().clone(),
-            self.metrics.clone(),
-            self.readiness.clone(),
-        )
+        let client = self.serving.client().clone();
+        gateway::admin(client, self.metrics.clone(), self.readiness.clone())
     }
 
-    /// Runs the controllers, and the gateway on this listener, until `shutdown`; then lets what is under way end.
-    pub async fn run(self, gateway: TcpListener, shutdown: CancellationToken) -> Result<(), OperatorError> {
-        let tasks = TaskTracker::new();
-        // a push webhook asks for a sync at once
-        let (syncs, requested) = sync_requests();
-        let router = gateway::router(Gateway {
-            context: Arc::clone(&self.context),
-            releases: Arc::clone(&self.releases),
-            keys: self.callbacks.keys.clone(),
-            syncs,
+    /// Serves the gateway on this listener, if there is one, and leads whenever it can, until `shutdown`; then lets what is under way
+    /// end, and lets another process lead.
+    pub async fn run(
+        mut self,
+        gateway: Option<TcpListener>,
+        shutdown: CancellationToken,
+    ) -> Result<(), OperatorError> {
+        let serving = gateway.map(|listener| {
+            let router = gateway::router(Gateway {
+                context: Arc::clone(&self.serving),
+                releases: Arc::clone(&self.releases),
+                keys: self.callbacks.keys.clone(),
+                pushes: self.pushes.clone(),
+            });
+            tokio::spawn(gateway::serve(listener, router, shutdown.clone()))
         });
-        let serving = tokio::spawn(gateway::serve(gateway, router, shutdown.clone()));
-        let (waker, calls) = run::waker();
-        // watches outlive the order to stop, so that runs that end still see what they wait for
-        let watching = CancellationToken::new();
-        let _stop_watching = watching.clone().drop_guard();
-        let (flows, watch) = watches::flows(&self.context, waker.clone());
-        tokio::spawn(watching.clone().run_until_cancelled_owned(watch));
-        let (approvals, changes, watch) = watches::approvals(&self.context, waker.clone());
-        tokio::spawn(watching.run_until_cancelled_owned(watch));
+        let retire = CancellationToken::new();
+        let _retire = retire.clone().drop_guard();
+        let campaign = self.campaign.take().map(|(election, mandate)| {
+            self.readiness.standby();
+            tokio::spawn(election.campaign(mandate, retire.clone()))
+        });
+        while shutdown.run_until_cancelled(self.leadership.gained()).await.is_some() {
+            self.lead(&shutdown).await;
+        }
+        retire.cancel();
+        if let Some(campaign) = campaign {
+            // it only gives back the lease, which ends by itself if that fails
+            let _ = campaign.await;
+        }
+        match serving {
+            None => Ok(()),
+            Some(serving) => match serving.await {
+                Ok(served) => served.map_err(OperatorError::Gateway),
+                Err(broken) => Err(OperatorError::Gateway(std::io::Error::other(broken))),
+            },
+        }
+    }
 
-        let filled = async {
-            // an error says that the watch has ended, and with it the operator
-            let _ = flows.wait_until_ready().await;
-            let _ = approvals.wait_until_ready().await;
-        };
-        if shutdown.run_until_cancelled(filled).await.is_some() {
-            self.readiness.caches_filled(approvals.clone());
-            let judging = approval::Deps {
-                context: Arc::clone(&self.context),
-                identity: Arc::clone(&self.identity),
-                probe_namespace: probe_namespace(&self.options),
-                approvals: approvals.clone(),
-                waker,
-                metrics: self.metrics.clone(),
-                tasks: tasks.clone(),
-            };
-            let running = run::Deps {
-                context: Arc::clone(&self.context),
-                releases: self.releases,
-                flows,
-                approvals,
-                executor: self.executor,
-                callbacks: self.callbacks,
-                metrics: self.metrics,
-                effects: Semaphore::new(self.options.max_effects),
-                writes: run::Deps::writes(),
-                tasks: tasks.clone(),
-            };
-            let context = || Arc::clone(&self.context);
-            let (settings, stop) = (remotes(&self.options), || shutdown.clone());
-            tokio::join!(
-                ending(stop(), repository::run(context(), settings, requested, stop())),
-                ending(stop(), flow::run(context(), stop())),
-                ending(stop(), release::run(context(), stop())),
-                ending(stop(), approval::run(judging, changes, stop())),
-                // has a drain time of its own
-                run::run(Arc::new(running), calls, stop()),
-            );
+    /// Leads until `shutdown`, and until what was under way then has ended; or until the lead is lost, when everything is dropped where
+    /// it stands: it is another process's to go on with.
+    async fn lead(&self, shutdown: &CancellationToken) {
+        self.metrics.leading(true);
+        let stop = shutdown.child_token();
+        let _stop_what_is_beside = stop.clone().drop_guard();
+        tokio::select! {
+            biased;
+            () = self.leadership.lost() => {
+                tracing::warn!("the lead was lost; what was under way is dropped");
+                self.readiness.standby();
+            }
+            () = Term::of(self).run(stop) => {}
         }
-        tasks.close();
-        if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
-            tracing::warn!("some events could not be written before the end");
-        }
-        match serving.await {
-            Ok(served) => served.map_err(OperatorError::Gateway),
-            Err(broken) => Err(OperatorError::Gateway(std::io::Error::other(broken))),
-        }
+        self.metrics.leading(false);
     }
 }
 
-/// Lets a controller end what it is at when the order to stop comes. One that was still waiting for its first listing would wait for
-/// ever, and one that is cut off is made good at the next start.
-async fn ending(shutdown: CancellationToken, controller: impl Future<Output = ()>) {
-    let overdue = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(LAST_WORDS).await;
+/// Who leads, and how to become it: at once where there are no rivals.
+fn rivals(client: &Client, options: &OperatorOptions) -> (Leadership, Option<Campaign>) {
+    let Some(rivalry) = &options.rivalry else {
+        return (Leadership::unrivalled(), None);
     };
-    tokio::select! {
-        () = controller => {}
-        () = overdue => {}
-    }
-}
-
-/// Where git remotes may be and how much they may ask of this process.
-fn remotes(options: &OperatorOptions) -> RepositorySettings {
-    let policy = addresses(options);
-    RepositorySettings {
-        mirrors: options.git_cache.clone(),
-        network: Network::new(move |address| policy.allows(address), options.allow_file_remotes),
-        limits: Limits::default(),
-    }
+    let (mandate, leadership) = leadership();
+    let election = Election::new(
+        client.clone(),
+        &options.namespace,
+        LEASE,
+        rivalry.identity.clone(),
+        rivalry.timing,
+        options.clock.clone(),
+    );
+    (leadership, Some((election, mandate)))
 }
 
 fn addresses(options: &OperatorOptions) -> AddressPolicy {
@@ -244,12 +251,4 @@ fn addresses(options: &OperatorOptions) -> AddressPolicy {
         deny: options.deny_networks.clone(),
         allow_hosts: options.allow_hosts.clone(),
     }
-}
-
-/// Where a forged decision may be tried: the operator has rights only in the namespace it watches, if it watches one.
-fn probe_namespace(options: &OperatorOptions) -> String {
-    options
-        .watch_namespace
-        .clone()
-        .unwrap_or_else(|| options.namespace.clone())
 }

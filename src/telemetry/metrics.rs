@@ -28,6 +28,7 @@ pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     registry: Mutex<Registry>,
+    leading: Gauge,
     runs: Family<One, Gauge>,
     runs_finished: Family<One, Counter>,
     approvals_pending: Gauge,
@@ -74,6 +75,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("signoff");
         let inner = Inner {
+            leading: Gauge::default(),
             runs: Family::default(),
             runs_finished: Family::default(),
             approvals_pending: Gauge::default(),
@@ -90,6 +92,11 @@ impl Metrics {
             git_sync: Histogram::new(exponential_buckets(0.01, 2.0, 16)),
             registry: Mutex::default(),
         };
+        registry.register(
+            "leading",
+            "1 while this process leads, 0 while another one does",
+            inner.leading.clone(),
+        );
         registry.register("runs", "Runs that have not ended, by phase", inner.runs.clone());
         registry.register(
             "runs_finished",
@@ -158,6 +165,16 @@ impl Metrics {
         );
         *inner.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
         Self(Arc::new(inner))
+    }
+
+    /// This process leads, or leads no more; then it knows nothing of runs.
+    pub fn leading(&self, leads: bool) {
+        self.0.leading.set(leads.into());
+        if !leads {
+            self.0.runs.clear();
+            self.0.queue_depth.clear();
+            self.approvals_pending(0, None);
+        }
     }
 
     /// A run came into a phase, left one, or both.

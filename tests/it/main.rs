@@ -20,6 +20,7 @@ mod crds;
 mod demo;
 mod idle;
 mod kill;
+mod leadership;
 mod local_objects;
 mod local_rules;
 mod local_server;

@@ -30,7 +30,7 @@ use self::{
     dispatch::{Dispatcher, Message},
     key::RunKey,
 };
-use super::{context::Context, error_chain, releases::Releases};
+use super::{context::Context, error_chain, leadership::Leadership, releases::Releases};
 use crate::{
     api::{Approval, Flow, Release, Run, names},
     engine::callback_token::CallbackMinter,
@@ -60,6 +60,8 @@ pub struct Deps {
     pub metrics: Metrics,
     /// Bounds the effects performed at the same time.
     pub effects: Semaphore,
+    /// Whether effects may be performed.
+    pub leadership: Leadership,
     /// Bounds the writes under way at the same time.
     pub writes: Semaphore,
     /// What goes on beside the runs and is waited for at the end, such as Events.

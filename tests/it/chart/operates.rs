@@ -151,7 +151,7 @@ async fn operator(
         .await
         .unwrap();
     async move {
-        operator.run(listener, shutdown).await.unwrap();
+        operator.run(Some(listener), shutdown).await.unwrap();
         drop(cache);
     }
 }

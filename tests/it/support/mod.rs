@@ -2,5 +2,6 @@
 
 pub mod dev;
 pub mod faults;
+pub mod real;
 pub mod rig;
 pub mod shop;

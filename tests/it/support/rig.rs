@@ -1,4 +1,7 @@
 //! A control plane with an operator, and short words for what people do with them.
+//!
+//! The control plane is the embedded one; with `SIGNOFF_TEST_SERVER=real` it is a real one, shared, with a namespace for each rig and
+//! the operator in the chart's service account.
 
 use std::{net::SocketAddr, sync::Mutex, time::Duration};
 
@@ -15,6 +18,7 @@ use signoff::{
     operator::{Operator, OperatorOptions},
     telemetry::metrics::Metrics,
 };
+use super::real;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -22,12 +26,18 @@ use tokio_util::sync::CancellationToken;
 /// Longest wait for anything.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A control plane on disk.
+/// A control plane on disk, or a namespace of a real one.
 pub struct Rig {
-    pub plane: ControlPlane,
+    server: Server,
+    namespace: String,
     /// Where the gateway of the newest operator listens.
     gateway: Mutex<Option<SocketAddr>>,
     dir: TempDir,
+}
+
+enum Server {
+    Embedded(ControlPlane),
+    Real(&'static real::Shared),
 }
 
 /// A running operator.
@@ -71,20 +81,38 @@ impl Rig {
             let _ = signoff::telemetry::logs::init(signoff::telemetry::logs::LogFormat::Text, "info");
         }
         let dir = tempfile::tempdir().unwrap();
-        let plane = ControlPlane::open(Options::new(dir.path())).await.unwrap();
+        let (server, namespace) = if real::is_wanted() {
+            let shared = tokio::task::spawn_blocking(real::shared).await.unwrap();
+            (Server::Real(shared), shared.namespace().await)
+        } else {
+            let plane = ControlPlane::open(Options::new(dir.path())).await.unwrap();
+            (Server::Embedded(plane), "default".to_owned())
+        };
         Self {
-            plane,
+            server,
+            namespace,
             gateway: Mutex::default(),
             dir,
         }
     }
 
     pub fn client(&self, user: &str) -> Client {
-        self.plane.client(&Identity::Named(user.to_owned()))
+        match &self.server {
+            Server::Embedded(plane) => plane.client(&Identity::Named(user.to_owned())),
+            Server::Real(shared) => shared.client(user),
+        }
     }
 
     pub fn operator_client(&self) -> Client {
-        self.plane.client(&Identity::Operator)
+        match &self.server {
+            Server::Embedded(plane) => plane.client(&Identity::Operator),
+            Server::Real(shared) => shared.client("operator"),
+        }
+    }
+
+    /// Where everything happens.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// Starts an operator with the rights of its service account.
@@ -94,19 +122,30 @@ impl Rig {
 
     /// Starts an operator with this client.
     pub async fn operator_with(&self, client: Client) -> Result<Running, signoff::operator::OperatorError> {
+        self.operator_as(client, |_| ()).await
+    }
+
+    /// Starts an operator with this client and other options than usual.
+    pub async fn operator_as(
+        &self,
+        client: Client,
+        choose: impl FnOnce(&mut OperatorOptions),
+    ) -> Result<Running, signoff::operator::OperatorError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gateway = listener.local_addr().unwrap();
-        let options = OperatorOptions {
+        let mut options = OperatorOptions {
+            watch_namespace: matches!(self.server, Server::Real(_)).then(|| self.namespace.clone()),
             allow_loopback: true,
             allow_file_remotes: true,
             ..OperatorOptions::new(format!("http://{gateway}"), self.dir.path().join("git"))
         };
+        choose(&mut options);
         *self.gateway.lock().unwrap() = Some(gateway);
         let shutdown = CancellationToken::new();
         let operator = Operator::start(client, options).await?;
         let token = shutdown.clone();
         let metrics = operator.metrics().clone();
-        let task = tokio::spawn(async move { operator.run(listener, token).await.unwrap() });
+        let task = tokio::spawn(async move { operator.run(Some(listener), token).await.unwrap() });
         Ok(Running {
             metrics,
             shutdown,
@@ -118,7 +157,7 @@ impl Rig {
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
-        Api::namespaced(self.client("admin"), "default")
+        Api::namespaced(self.client("admin"), &self.namespace)
     }
 
     /// A flow with this spec whose first release is live. Gives the release's name. An operator must be running.
@@ -178,7 +217,7 @@ impl Rig {
     pub async fn start(&self, name: &str, spec: Value) -> Run {
         let run = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": name}, "spec": spec});
         let run: Run = serde_json::from_value(run).unwrap();
-        let api: Api<Run> = Api::namespaced(self.client("dev"), "default");
+        let api: Api<Run> = Api::namespaced(self.client("dev"), &self.namespace);
         api.create(&PostParams::default(), &run).await.unwrap()
     }
 
@@ -197,7 +236,7 @@ impl Rig {
         let metadata = json!({"generateName": format!("{user}-")});
         let decision = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Decision", "metadata": metadata, "spec": spec});
         let decision: Decision = serde_json::from_value(decision).unwrap();
-        let api: Api<Decision> = Api::namespaced(self.client(user), "default");
+        let api: Api<Decision> = Api::namespaced(self.client(user), &self.namespace);
         api.create(&PostParams::default(), &decision).await
     }
 

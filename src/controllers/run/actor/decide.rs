@@ -211,6 +211,10 @@ impl Actor {
         let (deps, namespace) = (Arc::clone(&self.deps), self.key.namespace.clone());
         let task = self.effects.spawn(async move {
             let _permit = deps.effects.acquire().await;
+            if !deps.leadership.is_held() {
+                // it is for another process to perform; this task ends with the term
+                return std::future::pending().await;
+            }
             let _in_flight = deps.metrics.effect_started();
             let result = deps.executor.perform(&namespace, &effect).await;
             (effect.key, deps.context.now(), result)

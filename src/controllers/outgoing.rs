@@ -1,19 +1,32 @@
-//! A client that counts its writes.
+//! What goes out to the API server: writes are counted, and refused while this process does not lead.
 
 use http::{Method, Request};
 use kube::{Client, client::Body};
 
+use super::leadership::Leadership;
 use crate::telemetry::metrics::Metrics;
 
-/// The same client, with every write counted by kind.
-pub fn metered(client: Client, metrics: Metrics) -> Client {
+/// A write was held back: another process leads, and may have written since.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("this process does not lead, so it writes nothing")]
+pub struct NotLeading;
+
+/// The same client, with every write counted by kind, and held back while `leadership` is not held. Its reads go on.
+pub fn outgoing(client: Client, metrics: Metrics, leadership: Leadership) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |request: Request<Body>| {
-        if is_write(request.method()) {
+        let is_write = is_write(request.method());
+        let held_back = is_write && !leadership.is_held();
+        if is_write && !held_back {
             metrics.api_write(kind_of(request.uri().path()));
         }
         let client = client.clone();
-        async move { client.send(request).await }
+        async move {
+            if held_back {
+                return Err(kube::Error::Service(NotLeading.into()));
+            }
+            client.send(request).await
+        }
     });
     Client::new(service, namespace)
 }

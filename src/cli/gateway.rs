@@ -1,0 +1,63 @@
+//! `signoff gateway`: the gateway alone, as it faces the outside in a cluster.
+
+use std::net::SocketAddr;
+
+use kube::Client;
+
+use super::{
+    Global,
+    answer::Answer,
+    connect,
+    error::CliError,
+    operator::{bind, until_stopped},
+};
+use crate::{
+    operator::{LoneGateway, LoneGatewayOptions},
+    telemetry::logs::LogFormat,
+};
+
+/// Run the gateway alone, which takes callbacks and push webhooks; any number of them serve at the same time.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct GatewayArgs {
+    /// Address of the gateway.
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    gateway_listen: SocketAddr,
+    /// Address for health, readiness and metrics.
+    #[arg(long, default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
+    admin_listen: SocketAddr,
+    /// Namespace of the operator, where the keys of callback addresses are.
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        default_value = "signoff-system",
+        value_name = "NAMESPACE"
+    )]
+    own_namespace: String,
+    /// The one namespace to work in; without it all of them.
+    #[arg(long, value_name = "NAMESPACE")]
+    watch_namespace: Option<String>,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub(super) log_format: LogFormat,
+}
+
+pub(super) async fn verb(args: GatewayArgs, global: &Global) -> Result<Answer, CliError> {
+    let config = connect::config(global).await?;
+    let client = Client::try_from(config)
+        .map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
+    let options = LoneGatewayOptions {
+        namespace: args.own_namespace,
+        watch_namespace: args.watch_namespace,
+    };
+    let listener = bind(args.gateway_listen).await?;
+    let admin = bind(args.admin_listen).await?;
+    let gateway = LoneGateway::start(client, options)
+        .await
+        .map_err(|error| CliError::internal("the gateway cannot start", &error))?;
+    let routes = gateway.admin();
+    tracing::info!(gateway = %args.gateway_listen, admin = %args.admin_listen, "the gateway serves");
+    until_stopped(admin, routes, |shutdown| gateway.run(listener, shutdown))
+        .await
+        .map(|()| Answer::default())
+        .map_err(|error| CliError::internal("the gateway stopped", &error))
+}

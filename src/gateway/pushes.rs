@@ -1,0 +1,60 @@
+//! Where a push is passed on to: the controller of this process while it leads, else whichever process does.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use crate::{
+    api::{Repository, names},
+    controllers::{context::Context, repository::SyncRequests},
+};
+
+/// Passes pushes on. Clones are handles on the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Pushes(Arc<Mutex<Option<SyncRequests>>>);
+
+/// While it lives, pushes go to a controller of this process.
+#[derive(Debug)]
+pub struct Connected(Pushes);
+
+impl Pushes {
+    /// Lets pushes go to a controller of this process.
+    #[must_use]
+    pub fn connect(&self, to: SyncRequests) -> Connected {
+        *self.lock() = Some(to);
+        Connected(self.clone())
+    }
+
+    /// Asks for a sync of a Repository at once.
+    pub(super) async fn pass_on(
+        &self,
+        context: &Context,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), kube::Error> {
+        let connected = self.lock().clone();
+        if let Some(controller) = connected {
+            controller.request(namespace, name);
+            return Ok(());
+        }
+        // the watch of the process that leads brings it there; as people ask for a sync with kubectl
+        let now = context.now().to_string();
+        let asked = json!({"metadata": {"annotations": {names::REQUESTED_AT: now}}});
+        context
+            .namespaced::<Repository>(namespace)
+            .patch_metadata(name, &PatchParams::default(), &Patch::Merge(asked))
+            .await
+            .map(drop)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<SyncRequests>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        *self.0.lock() = None;
+    }
+}

@@ -1,0 +1,76 @@
+//! The gateway in a process of its own, which may do nothing but what the gateway does.
+
+use std::sync::Arc;
+
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{KeysError, OperatorError, keys};
+use crate::{
+    controllers::{
+        context::{Clock, Context},
+        leadership::Leadership,
+        outgoing::outgoing,
+        releases::Releases,
+    },
+    engine::callback_token::CallbackKeys,
+    gateway::{self, Gateway, Pushes, Readiness},
+    telemetry::metrics::Metrics,
+};
+
+/// How the gateway runs.
+#[derive(Clone, Debug)]
+pub struct LoneGatewayOptions {
+    /// Namespace of the operator, where the keys of callback addresses are.
+    pub namespace: String,
+    /// The one namespace to work in; without it all of them.
+    pub watch_namespace: Option<String>,
+}
+
+/// The gateway, ready to serve.
+#[derive(Debug)]
+pub struct LoneGateway {
+    context: Arc<Context>,
+    keys: CallbackKeys,
+    metrics: Metrics,
+    readiness: Readiness,
+}
+
+impl LoneGateway {
+    /// Waits until an operator has made the keys of callback addresses.
+    ///
+    /// # Errors
+    /// When the keys may not be read or cannot be used.
+    pub async fn start(client: Client, options: LoneGatewayOptions) -> Result<Self, KeysError> {
+        let metrics = Metrics::new();
+        let client = outgoing(client, metrics.clone(), Leadership::unrivalled());
+        let keys = keys::await_made(&client, &options.namespace).await?;
+        let context = Context::new(client, Clock::system()).watching(options.watch_namespace);
+        Ok(Self {
+            context: Arc::new(context.counting(metrics.clone())),
+            keys,
+            metrics,
+            readiness: Readiness::default(),
+        })
+    }
+
+    /// The routes of the admin address: health, readiness, metrics.
+    pub fn admin(&self) -> axum::Router {
+        let client = self.context.client().clone();
+        gateway::admin(client, self.metrics.clone(), self.readiness.clone())
+    }
+
+    /// Serves on this listener until `shutdown`, then lets requests under way end.
+    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), OperatorError> {
+        self.readiness.standby();
+        let router = gateway::router(Gateway {
+            releases: Arc::new(Releases::new(Arc::clone(&self.context))),
+            context: self.context,
+            keys: self.keys,
+            pushes: Pushes::default(),
+        });
+        let served = gateway::serve(listener, router, shutdown).await;
+        served.map_err(OperatorError::Gateway)
+    }
+}

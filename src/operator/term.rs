@@ -1,0 +1,154 @@
+//! One term of leading: watches, controllers, and an end in order.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Operator, OperatorOptions, addresses, watches};
+use crate::{
+    controllers::{
+        approval,
+        context::Context,
+        flow,
+        identity::Identity,
+        leadership::Leadership,
+        release,
+        releases::Releases,
+        repository::{self, RepositorySettings, sync_requests},
+        run,
+    },
+    engine::callback_token::CallbackMinter,
+    gateway::{Pushes, Readiness},
+    git::{Limits, Network},
+    steps::http::HttpExecutor,
+    telemetry::metrics::Metrics,
+};
+
+/// Longest time that what goes on beside the controllers, such as Events, may take to end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What one term of leading needs.
+pub(super) struct Term {
+    context: Arc<Context>,
+    leadership: Leadership,
+    identity: Arc<Identity>,
+    /// Where a forged decision may be tried: the operator has rights only in the namespace it watches, if it watches one.
+    probe_namespace: String,
+    executor: HttpExecutor,
+    callbacks: CallbackMinter,
+    releases: Arc<Releases>,
+    remotes: RepositorySettings,
+    max_effects: usize,
+    metrics: Metrics,
+    readiness: Readiness,
+    pushes: Pushes,
+}
+
+impl Term {
+    pub(super) fn of(operator: &Operator) -> Self {
+        let options = &operator.options;
+        Self {
+            context: Arc::clone(&operator.leading),
+            leadership: operator.leadership.clone(),
+            identity: Arc::clone(&operator.identity),
+            probe_namespace: options
+                .watch_namespace
+                .clone()
+                .unwrap_or_else(|| options.namespace.clone()),
+            executor: operator.executor.clone(),
+            callbacks: operator.callbacks.clone(),
+            releases: Arc::clone(&operator.releases),
+            remotes: remotes(options),
+            max_effects: options.max_effects,
+            metrics: operator.metrics.clone(),
+            readiness: operator.readiness.clone(),
+            pushes: operator.pushes.clone(),
+        }
+    }
+
+    /// Runs the controllers until `shutdown`, then lets what is under way end.
+    pub(super) async fn run(self, shutdown: CancellationToken) {
+        let tasks = TaskTracker::new();
+        // a push webhook asks for a sync at once
+        let (syncs, requested) = sync_requests();
+        let _connected = self.pushes.connect(syncs);
+        let (waker, calls) = run::waker();
+        // watches outlive the order to stop, so that runs that end still see what they wait for
+        let watching = CancellationToken::new();
+        let _stop_watching = watching.clone().drop_guard();
+        let (flows, watch) = watches::flows(&self.context, waker.clone());
+        tokio::spawn(watching.clone().run_until_cancelled_owned(watch));
+        let (approvals, changes, watch) = watches::approvals(&self.context, waker.clone());
+        tokio::spawn(watching.run_until_cancelled_owned(watch));
+
+        let ready = async {
+            let proven = self.identity.prove(&self.context, &self.probe_namespace);
+            // an error says that the watch has ended, and with it the term
+            let _ = tokio::join!(flows.wait_until_ready(), approvals.wait_until_ready(), proven);
+        };
+        if shutdown.run_until_cancelled(ready).await.is_none() {
+            return;
+        }
+        self.readiness.leading(approvals.clone());
+        let judging = approval::Deps {
+            context: Arc::clone(&self.context),
+            identity: self.identity,
+            probe_namespace: self.probe_namespace,
+            approvals: approvals.clone(),
+            waker,
+            metrics: self.metrics.clone(),
+            tasks: tasks.clone(),
+        };
+        let running = run::Deps {
+            context: Arc::clone(&self.context),
+            leadership: self.leadership,
+            releases: self.releases,
+            flows,
+            approvals,
+            executor: self.executor,
+            callbacks: self.callbacks,
+            metrics: self.metrics,
+            effects: Semaphore::new(self.max_effects),
+            writes: run::Deps::writes(),
+            tasks: tasks.clone(),
+        };
+        let context = || Arc::clone(&self.context);
+        let stop = || shutdown.clone();
+        tokio::join!(
+            ending(stop(), repository::run(context(), self.remotes, requested, stop())),
+            ending(stop(), flow::run(context(), stop())),
+            ending(stop(), release::run(context(), stop())),
+            ending(stop(), approval::run(judging, changes, stop())),
+            // has a drain time of its own
+            run::run(Arc::new(running), calls, stop()),
+        );
+        tasks.close();
+        if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
+            tracing::warn!("some events could not be written before the end");
+        }
+    }
+}
+
+/// Lets a controller end what it is at when the order to stop comes. One that was still waiting for its first listing would wait for
+/// ever, and one that is cut off is made good at the next start.
+async fn ending(shutdown: CancellationToken, controller: impl Future<Output = ()>) {
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        () = controller => {}
+        () = overdue => {}
+    }
+}
+
+/// Where git remotes may be and how much they may ask of this process.
+fn remotes(options: &OperatorOptions) -> RepositorySettings {
+    let policy = addresses(options);
+    RepositorySettings {
+        mirrors: options.git_cache.clone(),
+        network: Network::new(move |address| policy.allows(address), options.allow_file_remotes),
+        limits: Limits::default(),
+    }
+}

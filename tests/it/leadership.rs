@@ -1,0 +1,157 @@
+//! Several operators on one API server: one leads, another takes over, and every process serves callbacks.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use serde_json::json;
+use signoff::{
+    api::{Approval, Run},
+    controllers::leadership::Timing,
+    operator::{LEASE, Rivalry},
+};
+
+use crate::support::{
+    rig::{Rig, Running, eventually},
+    shop::Shop,
+};
+
+/// As short as a lease may be.
+fn rival(name: &str) -> Rivalry {
+    Rivalry {
+        identity: name.to_owned(),
+        timing: Timing::of_lease(Timing::SHORTEST),
+    }
+}
+
+async fn operator(rig: &Rig, name: &str) -> Running {
+    let namespace = rig.namespace().to_owned();
+    let started = rig.operator_as(rig.operator_client(), |options| {
+        options.rivalry = Some(rival(name));
+        options.namespace = namespace;
+    });
+    started.await.unwrap()
+}
+
+async fn holder(rig: &Rig) -> Option<String> {
+    let leases: Api<Lease> = rig.api();
+    leases.get_opt(LEASE).await.unwrap()?.spec?.holder_identity
+}
+
+async fn until_held_by(rig: &Rig, name: &str) {
+    rig.until::<Lease>(LEASE, |lease| {
+        let spec = lease.spec.as_ref();
+        spec.is_some_and(|spec| spec.holder_identity.as_deref() == Some(name))
+    })
+    .await;
+}
+
+fn leads(operator: &Running) -> bool {
+    let text = operator.metrics().render().unwrap();
+    text.lines().any(|line| line == "signoff_leading 1")
+}
+
+async fn waiting_flow(rig: &Rig, shop: &Shop) {
+    let steps = json!([
+        {"name": "review", "approval": {"title": "go?"}},
+        {"name": "tell", "http": {"method": "POST", "url": shop.url("/tell"),
+            "body": {"url": "${callback('settled').url}"}}},
+        {"name": "settled", "wait": {"callback": {}}},
+    ]);
+    rig.flow("f", json!({"steps": steps, "output": {"got": "${steps.settled.output}"}}))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_leads_and_hands_over_at_once_when_it_stops() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let first = operator(&rig, "first").await;
+    until_held_by(&rig, "first").await;
+    let second = operator(&rig, "second").await;
+    waiting_flow(&rig, &shop).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    assert!(leads(&first) && !leads(&second));
+
+    first.stop().await;
+    until_held_by(&rig, "second").await;
+    rig.decide("alice", "r-review", "Approve").await;
+    eventually("the step after the approval is performed", || !shop.asked("/tell").is_empty()).await;
+    assert!(leads(&second));
+    second.stop().await;
+    assert_eq!(holder(&rig).await.unwrap_or_default(), "", "the lease is given back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_leads_when_one_fell_silent() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let first = operator(&rig, "first").await;
+    until_held_by(&rig, "first").await;
+    let second = operator(&rig, "second").await;
+    waiting_flow(&rig, &shop).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    first.kill().await;
+    rig.decide("alice", "r-review", "Approve").await;
+    until_held_by(&rig, "second").await;
+    eventually("the step after the approval is performed", || !shop.asked("/tell").is_empty()).await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_does_not_lead_serves_callbacks() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let first = operator(&rig, "first").await;
+    until_held_by(&rig, "first").await;
+    // callbacks go to the gateway of the one that came last
+    let second = operator(&rig, "second").await;
+    waiting_flow(&rig, &shop).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    rig.decide("alice", "r-review", "Approve").await;
+    eventually("the address is told", || !shop.asked("/tell").is_empty()).await;
+    let url = shop.asked("/tell")[0].body["url"].as_str().unwrap().to_owned();
+    rig.call_back(url.rsplit('/').next().unwrap(), r#"{"receipt":1}"#).await;
+    let run = rig.phase("r", "Succeeded").await;
+    assert_eq!(run.status.unwrap().output.unwrap().0, json!({"got": {"receipt": 1}}));
+    assert!(leads(&first) && !leads(&second));
+    second.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_lost_the_lease_writes_nothing_until_it_leads_again() {
+    let rig = Rig::open().await;
+    let first = operator(&rig, "first").await;
+    until_held_by(&rig, "first").await;
+    rig.flow("f", json!({"steps": [{"name": "a", "set": {"x": 1}}]})).await;
+    // somebody takes the lease from it, and holds it for as long as a lease lasts
+    let leases: Api<Lease> = rig.api();
+    let mut lease = leases.get(LEASE).await.unwrap();
+    let spec = lease.spec.as_mut().unwrap();
+    spec.holder_identity = Some("somebody".to_owned());
+    spec.lease_duration_seconds = Some(5);
+    kube_replace(&leases, &mut lease).await;
+    eventually("it leads no more", || !leads(&first)).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    let run = rig.api::<Run>().get("r").await.unwrap();
+    assert_eq!(run.status, None);
+    tokio::time::timeout(Duration::from_secs(30), rig.phase("r", "Succeeded"))
+        .await
+        .expect("it leads again when nobody else does");
+    assert_eq!(holder(&rig).await.as_deref(), Some("first"));
+    first.stop().await;
+}
+
+/// Writes the lease over whatever renewals come in between.
+async fn kube_replace(leases: &Api<Lease>, lease: &mut Lease) {
+    loop {
+        match leases.replace(LEASE, &kube::api::PostParams::default(), lease).await {
+            Ok(_) => return,
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                lease.metadata.resource_version = leases.get(LEASE).await.unwrap().metadata.resource_version;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
