@@ -1,7 +1,11 @@
 //! A client as the arguments and the environment say.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use http::{HeaderValue, header::USER_AGENT};
 use kube::{
     Api, Client, Config, Resource,
     config::{KubeConfigOptions, Kubeconfig},
@@ -12,6 +16,8 @@ use super::{
     error::{CliError, exit},
 };
 
+/// Longest silence on a connection. API servers send a bookmark on every watch once a minute, so one that is silent for longer is dead.
+const SILENCE: Duration = Duration::from_secs(150);
 /// Left by `signoff dev` in the folder it was started in.
 const LOCAL_KUBECONFIG: &str = ".signoff/kubeconfig";
 
@@ -47,6 +53,18 @@ impl Connection {
     {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
+}
+
+/// The configuration of a process that serves: its requests carry its name, for the audit log, and a connection on which nothing
+/// comes any more is given up.
+pub(super) async fn serving(global: &Global, name: &str) -> Result<Config, CliError> {
+    let mut config = config(global).await?;
+    config.read_timeout = Some(SILENCE);
+    let agent = format!("signoff/{} ({name})", env!("CARGO_PKG_VERSION"));
+    let agent = HeaderValue::from_str(&agent)
+        .map_err(|error| CliError::internal(&format!("{name:?} is no name for a process"), &error))?;
+    config.headers.push((USER_AGENT, agent));
+    Ok(config)
 }
 
 /// The configuration of a kubeconfig, or of the pod this runs in.

@@ -36,13 +36,16 @@ pub(super) struct GatewayArgs {
     /// The one namespace to work in; without it all of them.
     #[arg(long, value_name = "NAMESPACE")]
     watch_namespace: Option<String>,
+    /// What this process calls itself to the API server; in a cluster the name of the pod.
+    #[arg(long, env = "POD_NAME", default_value = "gateway", value_name = "NAME")]
+    name: String,
     /// How log lines look.
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub(super) log_format: LogFormat,
 }
 
 pub(super) async fn verb(args: GatewayArgs, global: &Global) -> Result<Answer, CliError> {
-    let config = connect::config(global).await?;
+    let config = connect::serving(global, &args.name).await?;
     let client = Client::try_from(config)
         .map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
     let options = LoneGatewayOptions {

@@ -16,6 +16,10 @@ use crate::{
 
 /// Run the controllers and the gateway, as in a cluster.
 #[derive(Clone, Debug, clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own on the command line"
+)]
 pub(super) struct OperatorArgs {
     /// Address of the gateway, which takes callbacks and push webhooks.
     #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
@@ -67,11 +71,12 @@ pub(super) struct OperatorArgs {
 }
 
 pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, CliError> {
-    let config = connect::config(global).await?;
+    let identity = format!("{}_{:08x}", args.name, rand::random::<u32>());
+    let config = connect::serving(global, &identity).await?;
     let client = Client::try_from(config)
         .map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
     let rivalry = (!args.without_rivals).then(|| Rivalry {
-        identity: format!("{}_{:08x}", args.name, rand::random::<u32>()),
+        identity,
         timing: Timing::of_lease(args.lease_duration.duration()),
     });
     let options = OperatorOptions {

@@ -1,10 +1,15 @@
 //! What goes out to the API server: writes are counted, and refused while this process does not lead.
 
+use std::time::Duration;
+
 use http::{Method, Request};
 use kube::{Client, client::Body};
 
 use super::leadership::Leadership;
 use crate::telemetry::metrics::Metrics;
+
+/// Longest wait for an answer to begin. An API server gives up a request after a minute at most, and a busy one after seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A write was held back: another process leads, and may have written since.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -25,10 +30,22 @@ pub fn outgoing(client: Client, metrics: Metrics, leadership: Leadership) -> Cli
             if held_back {
                 return Err(kube::Error::Service(NotLeading.into()));
             }
-            client.send(request).await
+            if is_watch(&request) {
+                return client.send(request).await;
+            }
+            // whether a write was applied is not known then, which is for its caller to find out
+            match tokio::time::timeout(PATIENCE, client.send(request)).await {
+                Ok(answer) => answer,
+                Err(elapsed) => Err(kube::Error::Service(elapsed.into())),
+            }
         }
     });
     Client::new(service, namespace)
+}
+
+fn is_watch(request: &Request<Body>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query.split('&').any(|pair| pair == "watch=true")
 }
 
 fn is_write(method: &Method) -> bool {

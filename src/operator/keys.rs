@@ -64,7 +64,11 @@ pub(super) async fn await_made(client: &Client, namespace: &str) -> Result<Callb
             Ok(None) if told => {}
             Ok(None) => {
                 told = true;
-                tracing::info!(secret = NAME, namespace, "waiting for an operator to make the keys of callback addresses");
+                tracing::info!(
+                    secret = NAME,
+                    namespace,
+                    "waiting for an operator to make the keys of callback addresses"
+                );
             }
             Err(error) => return Err(KeysError::Api("read", namespace.to_owned(), error)),
         }

@@ -11,11 +11,11 @@ use kube::Client;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::term::Term;
 pub use self::{
     keys::KeysError,
     lone_gateway::{LoneGateway, LoneGatewayOptions},
 };
-use self::term::Term;
 use crate::{
     controllers::{
         context::{Clock, Context},
@@ -193,7 +193,11 @@ impl Operator {
             self.readiness.standby();
             tokio::spawn(election.campaign(mandate, retire.clone()))
         });
-        while shutdown.run_until_cancelled(self.leadership.gained()).await.is_some() {
+        while shutdown
+            .run_until_cancelled(self.leadership.gained())
+            .await
+            .is_some()
+        {
             self.lead(&shutdown).await;
         }
         retire.cancel();

@@ -116,7 +116,10 @@ impl Term {
         let context = || Arc::clone(&self.context);
         let stop = || shutdown.clone();
         tokio::join!(
-            ending(stop(), repository::run(context(), self.remotes, requested, stop())),
+            ending(
+                stop(),
+                repository::run(context(), self.remotes, requested, stop())
+            ),
             ending(stop(), flow::run(context(), stop())),
             ending(stop(), release::run(context(), stop())),
             ending(stop(), approval::run(judging, changes, stop())),

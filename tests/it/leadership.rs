@@ -58,8 +58,11 @@ async fn waiting_flow(rig: &Rig, shop: &Shop) {
             "body": {"url": "${callback('settled').url}"}}},
         {"name": "settled", "wait": {"callback": {}}},
     ]);
-    rig.flow("f", json!({"steps": steps, "output": {"got": "${steps.settled.output}"}}))
-        .await;
+    rig.flow(
+        "f",
+        json!({"steps": steps, "output": {"got": "${steps.settled.output}"}}),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,10 +79,17 @@ async fn one_leads_and_hands_over_at_once_when_it_stops() {
     first.stop().await;
     until_held_by(&rig, "second").await;
     rig.decide("alice", "r-review", "Approve").await;
-    eventually("the step after the approval is performed", || !shop.asked("/tell").is_empty()).await;
+    eventually("the step after the approval is performed", || {
+        !shop.asked("/tell").is_empty()
+    })
+    .await;
     assert!(leads(&second));
     second.stop().await;
-    assert_eq!(holder(&rig).await.unwrap_or_default(), "", "the lease is given back");
+    assert_eq!(
+        holder(&rig).await.unwrap_or_default(),
+        "",
+        "the lease is given back"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +104,10 @@ async fn another_leads_when_one_fell_silent() {
     first.kill().await;
     rig.decide("alice", "r-review", "Approve").await;
     until_held_by(&rig, "second").await;
-    eventually("the step after the approval is performed", || !shop.asked("/tell").is_empty()).await;
+    eventually("the step after the approval is performed", || {
+        !shop.asked("/tell").is_empty()
+    })
+    .await;
     second.stop().await;
 }
 
@@ -111,9 +124,13 @@ async fn a_process_that_does_not_lead_serves_callbacks() {
     rig.decide("alice", "r-review", "Approve").await;
     eventually("the address is told", || !shop.asked("/tell").is_empty()).await;
     let url = shop.asked("/tell")[0].body["url"].as_str().unwrap().to_owned();
-    rig.call_back(url.rsplit('/').next().unwrap(), r#"{"receipt":1}"#).await;
+    rig.call_back(url.rsplit('/').next().unwrap(), r#"{"receipt":1}"#)
+        .await;
     let run = rig.phase("r", "Succeeded").await;
-    assert_eq!(run.status.unwrap().output.unwrap().0, json!({"got": {"receipt": 1}}));
+    assert_eq!(
+        run.status.unwrap().output.unwrap().0,
+        json!({"got": {"receipt": 1}})
+    );
     assert!(leads(&first) && !leads(&second));
     second.stop().await;
     first.stop().await;
@@ -124,7 +141,8 @@ async fn one_that_lost_the_lease_writes_nothing_until_it_leads_again() {
     let rig = Rig::open().await;
     let first = operator(&rig, "first").await;
     until_held_by(&rig, "first").await;
-    rig.flow("f", json!({"steps": [{"name": "a", "set": {"x": 1}}]})).await;
+    rig.flow("f", json!({"steps": [{"name": "a", "set": {"x": 1}}]}))
+        .await;
     // somebody takes the lease from it, and holds it for as long as a lease lasts
     let leases: Api<Lease> = rig.api();
     let mut lease = leases.get(LEASE).await.unwrap();
@@ -146,7 +164,10 @@ async fn one_that_lost_the_lease_writes_nothing_until_it_leads_again() {
 /// Writes the lease over whatever renewals come in between.
 async fn kube_replace(leases: &Api<Lease>, lease: &mut Lease) {
     loop {
-        match leases.replace(LEASE, &kube::api::PostParams::default(), lease).await {
+        match leases
+            .replace(LEASE, &kube::api::PostParams::default(), lease)
+            .await
+        {
             Ok(_) => return,
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 lease.metadata.resource_version = leases.get(LEASE).await.unwrap().metadata.resource_version;

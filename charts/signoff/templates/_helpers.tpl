@@ -27,6 +27,14 @@
 {{- default "signoff-controller" .Values.serviceAccount.name -}}
 {{- end -}}
 
+{{- define "signoff.gatewayServiceAccount" -}}
+{{- default "signoff-gateway" .Values.serviceAccount.gatewayName -}}
+{{- end -}}
+
+{{- define "signoff.gateway" -}}
+{{- printf "system:serviceaccount:%s:%s" .Release.Namespace (include "signoff.gatewayServiceAccount" .) -}}
+{{- end -}}
+
 {{- define "signoff.operator" -}}
 {{- printf "system:serviceaccount:%s:%s" .Release.Namespace (include "signoff.serviceAccount" .) -}}
 {{- end -}}

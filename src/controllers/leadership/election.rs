@@ -65,13 +65,23 @@ pub struct Election {
 impl std::fmt::Debug for Election {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("Election");
-        shown.field("name", &self.name).field("identity", &self.identity).finish_non_exhaustive()
+        shown
+            .field("name", &self.name)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
 impl Election {
     /// A campaign of `identity`, which no other process may share, for the Lease `name`.
-    pub fn new(client: Client, namespace: &str, name: &str, identity: String, timing: Timing, clock: Clock) -> Self {
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: String,
+        timing: Timing,
+        clock: Clock,
+    ) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
             name: name.to_owned(),
@@ -106,10 +116,16 @@ impl Election {
                 Ok(Err(error)) => {
                     tracing::warn!(lease = %self.name, error = %error_chain(&error), "the lease could not be read or written; trying again");
                 }
-                Err(_) => tracing::warn!(lease = %self.name, "the API server does not answer about the lease; trying again"),
+                Err(_) => {
+                    tracing::warn!(lease = %self.name, "the API server does not answer about the lease; trying again");
+                }
             }
             let pause = pause.saturating_sub(began.elapsed());
-            if retire.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            if retire
+                .run_until_cancelled(tokio::time::sleep(pause))
+                .await
+                .is_none()
+            {
                 break;
             }
         }
@@ -133,7 +149,7 @@ impl Election {
         let Some(read) = self.api.get_opt(&self.name).await? else {
             let lease = lease::first(&self.name, &self.identity, self.timing.lease, self.clock.now());
             let made = refused_as_none(self.api.create(&PostParams::default(), &lease).await)?;
-            return Ok(self.took(known, made));
+            return Ok(took(known, made));
         };
         let now = Instant::now();
         let seen = Observed::update(known.take(), read, now);
@@ -143,16 +159,12 @@ impl Election {
         if claim == Claim::Respect {
             return Ok(false);
         }
-        let replaced = self.api.replace(&self.name, &PostParams::default(), &wanted).await;
+        let replaced = self
+            .api
+            .replace(&self.name, &PostParams::default(), &wanted)
+            .await;
         let replaced = refused_as_none(replaced)?;
-        Ok(self.took(known, replaced))
-    }
-
-    /// Takes in what was acknowledged; nothing when somebody was faster.
-    fn took(&self, known: &mut Option<Observed>, lease: Option<Lease>) -> bool {
-        let Some(lease) = lease else { return false };
-        *known = Some(Observed::update(None, lease, Instant::now()));
-        true
+        Ok(took(known, replaced))
     }
 
     async fn release(&self, known: Option<Observed>) {
@@ -165,10 +177,19 @@ impl Election {
         match tokio::time::timeout(ANSWER, replaced).await {
             Ok(Ok(_)) => tracing::info!(lease = %self.name, "the lease is given back"),
             // it ends by itself
-            Ok(Err(error)) => tracing::warn!(lease = %self.name, error = %error_chain(&error), "the lease could not be given back"),
+            Ok(Err(error)) => {
+                tracing::warn!(lease = %self.name, error = %error_chain(&error), "the lease could not be given back");
+            }
             Err(_) => tracing::warn!(lease = %self.name, "the lease could not be given back in time"),
         }
     }
+}
+
+/// Takes in what was acknowledged; nothing when somebody was faster.
+fn took(known: &mut Option<Observed>, lease: Option<Lease>) -> bool {
+    let Some(lease) = lease else { return false };
+    *known = Some(Observed::update(None, lease, Instant::now()));
+    true
 }
 
 /// Somebody else was faster: nothing, which is no error.

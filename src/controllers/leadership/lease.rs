@@ -152,7 +152,10 @@ mod tests {
         let seen = Observed::update(None, read("a", "1"), Instant::now());
         let transitions = |lease: Lease| lease.spec.unwrap().lease_transitions;
         let lasting = Duration::from_secs(15);
-        assert_eq!(transitions(seen.held_by("a", lasting, Timestamp::UNIX_EPOCH)), Some(0));
+        assert_eq!(
+            transitions(seen.held_by("a", lasting, Timestamp::UNIX_EPOCH)),
+            Some(0)
+        );
         let taken = seen.held_by("b", lasting, Timestamp::UNIX_EPOCH);
         assert_eq!(taken.metadata.resource_version.as_deref(), Some("1"));
         assert_eq!(transitions(taken), Some(1));

@@ -105,7 +105,8 @@ impl Mandate {
     }
 
     fn end(&self) {
-        self.0.send_if_modified(|term| std::mem::replace(term, Term::Over) != Term::Over);
+        self.0
+            .send_if_modified(|term| std::mem::replace(term, Term::Over) != Term::Over);
     }
 }
 

@@ -1,15 +1,22 @@
 //! The operator on a real API server, with its service account's own token and no right but those of the chart.
 
 use serde_json::{Value, json};
-use signoff::operator::{Operator, OperatorOptions};
+use signoff::controllers::leadership::Timing;
+use signoff::operator::{LoneGateway, LoneGatewayOptions, Operator, OperatorOptions, Rivalry};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{assert_says, install};
 use crate::controlplane::{ControlPlane, Tool};
-use crate::support::shop::{Answer, Shop};
+use crate::support::{
+    rig::eventually,
+    shop::{Answer, Shop},
+};
 
-const ACCOUNT: &str = "system:serviceaccount:team-signoff:signoff-controller";
+const ACCOUNTS: [&str; 2] = [
+    "system:serviceaccount:team-signoff:signoff-controller",
+    "system:serviceaccount:team-signoff:signoff-gateway",
+];
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "signoff.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
@@ -30,7 +37,10 @@ async fn a_run_asks_and_goes_on_with_the_rights_of_the_chart_for_one_namespace()
     let shop = Shop::open().await;
     shop.will_answer([Answer::Status(200, json!({"amount": 250}))]);
     let shutdown = CancellationToken::new();
-    let operator = tokio::spawn(operator(&plane, shutdown.clone()).await);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let operator = tokio::spawn(operator(&plane, url.clone(), shutdown.clone()).await);
+    let gateway = tokio::spawn(gateway(&plane, listener, shutdown.clone()).await);
 
     let dev = plane.as_user("dev").within("team");
     a_live_flow(&plane, &dev, &shop);
@@ -62,9 +72,22 @@ async fn a_run_asks_and_goes_on_with_the_rights_of_the_chart_for_one_namespace()
         field(&admin, "decision", "admins", ".status.reason") == "NotAnApprover"
     });
     plane.as_user("alice").within("team").create(&decision("alices"));
+    eventually("the payment is asked for", || !shop.asked("/pay").is_empty()).await;
+    let callback = shop.asked("/pay")[0].body["callback"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let posted = reqwest::Client::new().post(callback).body(r#"{"receipt":1}"#);
+    let posted = posted
+        .header("content-type", "application/json")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(posted.status(), 202);
     plane.wait("the run to end", || {
         field(&admin, "run", "refund-1", ".status.phase") == "Succeeded"
     });
+    a_push_is_passed_on(&plane, &url).await;
     assert_eq!(field(&admin, "decision", "alices", ".status.reason"), "Counted");
     assert_eq!(
         field(&admin, "approval", "refund-1-review", ".status.counted[*].by"),
@@ -73,8 +96,13 @@ async fn a_run_asks_and_goes_on_with_the_rights_of_the_chart_for_one_namespace()
     assert_eq!(shop.asked("/pay").len(), 1);
     shutdown.cancel();
     operator.await.unwrap();
-    let refused =
-        |event: &Value| event["user"]["username"] == ACCOUNT && event["responseStatus"]["code"] == 403;
+    gateway.await.unwrap();
+    let ours = |event: &Value| {
+        ACCOUNTS
+            .iter()
+            .any(|account| event["user"]["username"] == *account)
+    };
+    let refused = |event: &Value| ours(event) && event["responseStatus"]["code"] == 403;
     // the operator tries a forgery, to prove that the policies are in force
     let is_probe = |event: &Value| {
         event["requestURI"]
@@ -127,33 +155,84 @@ fn team(plane: &ControlPlane) {
     });
 }
 
-/// An operator that runs as in the chart's pod, but in this process.
+/// Somebody pushes, the forge says so, and whoever leads learns of it through the annotation.
+async fn a_push_is_passed_on(plane: &ControlPlane, gateway: &str) {
+    let admin = plane.as_user("admin").within("team");
+    let secret = [
+        "create",
+        "secret",
+        "generic",
+        "forge",
+        "--from-literal=hook=shared",
+    ];
+    admin.run(&secret).expect_ok();
+    admin.create(&object(
+        "Repository",
+        "flows",
+        &json!({"url": "https://forge.example.com/flows.git", "interval": "24h", "suspend": true, "draft": {"ref": "main"},
+            "webhook": {"secretRef": {"name": "forge", "key": "hook"}}}),
+    ));
+    let hook = reqwest::Client::new().post(format!("{gateway}/v1/hooks/git/team/flows"));
+    let pushed = hook
+        .header("x-gitlab-token", "shared")
+        .body("{}")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(pushed.status(), 202);
+    let annotation = ".metadata.annotations.signoff\\.dev/requestedAt";
+    assert!(!field(&admin, "repository", "flows", annotation).is_empty());
+}
+
+fn token(plane: &ControlPlane, account: &str) -> String {
+    let token = ["create", "token", account, "--namespace=team-signoff"];
+    plane
+        .as_user("admin")
+        .run(&token)
+        .expect_ok()
+        .out
+        .trim()
+        .to_owned()
+}
+
+/// The controllers as in the chart's pod, but in this process.
 async fn operator(
     plane: &ControlPlane,
+    gateway: String,
     shutdown: CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let token = [
-        "create",
-        "token",
-        "signoff-controller",
-        "--namespace=team-signoff",
-    ];
-    let token = plane.as_user("admin").run(&token).expect_ok().out;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let cache = tempfile::tempdir().unwrap();
     let options = OperatorOptions {
         namespace: "team-signoff".to_owned(),
         watch_namespace: Some("team".to_owned()),
         allow_loopback: true,
-        ..OperatorOptions::new(format!("http://{}", listener.local_addr().unwrap()), cache.path())
+        rivalry: Some(Rivalry {
+            identity: "the-only-one".to_owned(),
+            timing: Timing::default(),
+        }),
+        ..OperatorOptions::new(gateway, cache.path())
     };
-    let operator = Operator::start(plane.client(token.trim()), options)
-        .await
-        .unwrap();
+    let client = plane.client(&token(plane, "signoff-controller"));
+    let operator = Operator::start(client, options).await.unwrap();
     async move {
-        operator.run(Some(listener), shutdown).await.unwrap();
+        operator.run(None, shutdown).await.unwrap();
         drop(cache);
     }
+}
+
+/// The gateway as in the chart's other pod, but in this process.
+async fn gateway(
+    plane: &ControlPlane,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let options = LoneGatewayOptions {
+        namespace: "team-signoff".to_owned(),
+        watch_namespace: Some("team".to_owned()),
+    };
+    let client = plane.client(&token(plane, "signoff-gateway"));
+    let gateway = LoneGateway::start(client, options).await.unwrap();
+    async move { gateway.run(listener, shutdown).await.unwrap() }
 }
 
 /// A flow whose first release is live, as somebody with kubectl makes it.
@@ -164,7 +243,10 @@ fn a_live_flow(plane: &ControlPlane, dev: &Tool, shop: &Shop) {
         "shop",
         &json!({"http": {"baseUrl": shop.url(""), "auth": auth}}),
     ));
-    let post = |name: &str, path: &str| json!({"name": name, "http": {"connection": "shop", "method": "POST", "path": path, "body": {"order": "${inputs.order}"}}});
+    let post = |name: &str, path: &str| {
+        json!({"name": name, "http": {"connection": "shop", "method": "POST", "path": path,
+            "body": {"order": "${inputs.order}", "callback": "${callback('settled').url}"}}})
+    };
     let spec = json!({
         "inputs": {"type": "object", "properties": {"order": {"type": "string"}}},
         "steps": [
@@ -174,6 +256,7 @@ fn a_live_flow(plane: &ControlPlane, dev: &Tool, shop: &Shop) {
                 "approvers": {"groups": ["finance"]},
             }},
             post("pay", "/pay"),
+            {"name": "settled", "wait": {"callback": {}}},
         ],
     });
     let flow = object("Flow", "refund", &spec);

@@ -1,8 +1,9 @@
 //! What the operator writes down is evidence: nobody else makes it up, changes it or deletes it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Space, approval, assert_says, decision, name, run};
+use super::{DIGEST, Space, approval, assert_says, decision, name, run};
+use crate::controlplane::Tool;
 
 #[test]
 fn a_decision_is_neither_edited_nor_deleted_not_even_by_a_cluster_administrator() {
@@ -202,4 +203,66 @@ fn what_was_decided_goes_with_the_run_and_with_the_namespace() {
     space.plane.wait("the namespace to go", || {
         !admin.run(&["get", "namespace", "collected"]).ok
     });
+}
+
+#[test]
+fn the_gateways_account_writes_callbacks_and_requests_for_a_sync_and_nothing_else() {
+    let Some(space) = Space::new("gateways") else {
+        return;
+    };
+    let (admin, operator, gateway) = (space.user("admin"), space.user("operator"), space.user("gateway"));
+    let mut object = run(&json!({}));
+    object["metadata"] = json!({"name": "r"});
+    space.user("dev").create(&object);
+    let spec = json!({"url": "https://forge.example.com/flows.git", "draft": {"ref": "main"}});
+    admin.create(&json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Repository", "metadata": {"name": "flows"}, "spec": spec}));
+    let status = |user: &Tool, patch: &Value| {
+        let patch = patch.to_string();
+        user.run(&[
+            "patch",
+            "run",
+            "r",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &patch,
+        ])
+    };
+    status(&operator, &json!({"status": {"revision": 1, "phase": "Waiting"}})).expect_ok();
+    let callback = json!({"receivedAt": "2026-01-01T00:00:00.000000Z", "sha256": DIGEST, "body": {"a": 1}});
+    status(
+        &gateway,
+        &json!({"status": {"callbacks": {"settled.1": callback}}}),
+    )
+    .expect_ok();
+    for patch in [
+        json!({"status": {"phase": "Succeeded"}}),
+        json!({"status": {"revision": 2}}),
+        json!({"status": {"output": {"forged": true}}}),
+        json!({"status": {"callbacks": {"other.1": callback}, "waitingOn": "nobody"}}),
+    ] {
+        let message = status(&gateway, &patch).expect_refused();
+        assert_says(&message, "the gateway writes only the callbacks of a run");
+    }
+    let repository = |patch: &Value| {
+        let patch = patch.to_string();
+        gateway.run(&["patch", "repository", "flows", "--type=merge", "-p", &patch])
+    };
+    repository(&json!({"metadata": {"annotations": {"signoff.dev/requestedAt": "now"}}})).expect_ok();
+    let message =
+        repository(&json!({"spec": {"url": "https://elsewhere.example.com/x.git"}})).expect_refused();
+    assert_says(
+        &message,
+        "the gateway writes only the annotations of a repository",
+    );
+    for (verb, what) in [
+        ("list", "runs.signoff.dev"),
+        ("create", "decisions.signoff.dev"),
+        ("create", "runs.signoff.dev"),
+        ("patch", "runs.signoff.dev"),
+        ("list", "secrets"),
+        ("get", "leases.coordination.k8s.io"),
+    ] {
+        assert!(!gateway.run(&["auth", "can-i", verb, what]).ok, "{verb} {what}");
+    }
 }

@@ -33,8 +33,16 @@ impl Rendered {
         self.0.iter().filter(move |object| object["kind"] == kind)
     }
 
-    fn deployment(&self) -> &Value {
-        self.of("Deployment").next().unwrap()
+    /// The pod of a component.
+    fn pod(&self, component: &str) -> &Value {
+        let name = format!("signoff-{component}");
+        let mut deployments = self.of("Deployment");
+        let deployment = deployments.find(|object| super::name(object) == name).unwrap();
+        &deployment["spec"]["template"]["spec"]
+    }
+
+    fn args(&self, component: &str) -> Vec<String> {
+        serde_json::from_value(self.pod(component)["containers"][0]["args"].clone()).unwrap()
     }
 }
 
@@ -50,9 +58,9 @@ fn the_charts_are_without_a_fault() {
     helm.run(&["lint", "--strict", "charts/signoff", "charts/signoff-crds"])
         .expect_ok();
     let all = [
-        "--set=replicas=2,ingress.enabled=true,ingress.host=a.example.com,ingress.tlsSecret=tls,certificate.enabled=true",
+        "--set=ingress.enabled=true,ingress.host=a.example.com,ingress.tlsSecret=tls,certificate.enabled=true",
         "--set=certificate.issuerRef.name=ca,httpRoute.enabled=true,httpRoute.parentRefs[0].name=gw,serviceMonitor.enabled=true",
-        "--set=prometheusRule.enabled=true",
+        "--set=prometheusRule.enabled=true,dashboard.enabled=true",
     ];
     let rendered = Rendered::new(&helm, &all);
     for kind in [
@@ -61,12 +69,13 @@ fn the_charts_are_without_a_fault() {
         "Certificate",
         "ServiceMonitor",
         "PrometheusRule",
-        "PodDisruptionBudget",
+        "ConfigMap",
     ] {
         assert_eq!(rendered.of(kind).count(), 1, "{kind}");
     }
-    let by_default = Rendered::new(&helm, &[]);
-    assert_eq!(by_default.of("PodDisruptionBudget").count(), 0);
+    let budgets = |values: &[&str]| Rendered::new(&helm, values).of("PodDisruptionBudget").count();
+    assert_eq!(budgets(&[]), 2);
+    assert_eq!(budgets(&["--set=controller.replicas=1"]), 1);
 }
 
 #[test]
@@ -109,16 +118,66 @@ fn uninstalling_keeps_the_kinds_unless_told_otherwise() {
 fn the_pod_has_no_right_it_does_not_need() {
     let Some(helm) = helm(SUITE) else { return };
     let rendered = Rendered::new(&helm, &[]);
-    let pod = &rendered.deployment()["spec"]["template"]["spec"];
-    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-    for container in pod["containers"].as_array().unwrap() {
-        let context = &container["securityContext"];
-        assert_eq!(context["allowPrivilegeEscalation"], false);
-        assert_eq!(context["readOnlyRootFilesystem"], true);
-        assert_eq!(context["capabilities"]["drop"], serde_json::json!(["ALL"]));
+    for component in ["controller", "gateway"] {
+        let pod = rendered.pod(component);
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        assert_eq!(pod["serviceAccountName"], format!("signoff-{component}"));
+        for container in pod["containers"].as_array().unwrap() {
+            let context = &container["securityContext"];
+            assert_eq!(context["allowPrivilegeEscalation"], false);
+            assert_eq!(context["readOnlyRootFilesystem"], true);
+            assert_eq!(context["capabilities"]["drop"], serde_json::json!(["ALL"]));
+        }
     }
-    assert_eq!(rendered.deployment()["spec"]["strategy"]["type"], "Recreate");
+}
+
+#[test]
+fn the_policy_of_the_gateway_names_every_field_of_a_run_but_the_callbacks() {
+    let Some(helm) = helm(SUITE) else { return };
+    let rendered = Rendered::new(&helm, &[]);
+    let mut policies = rendered.of("ValidatingAdmissionPolicy");
+    let policy = policies
+        .find(|policy| super::name(policy) == "signoff-gateway")
+        .unwrap();
+    let text = policy["spec"]["validations"].to_string();
+    let crds = signoff::api::crds();
+    let runs = crds.iter().find(|crd| crd.spec.names.plural == "runs").unwrap();
+    let schema = serde_json::to_value(&runs.spec.versions[0].schema).unwrap();
+    let fields = &schema["openAPIV3Schema"]["properties"]["status"]["properties"];
+    for field in fields.as_object().unwrap().keys() {
+        let compared = text.contains(&format!("object.?status.?{field} == oldObject.?status.?{field}"));
+        assert_eq!(compared, field != "callbacks", "{field}");
+    }
+}
+
+#[test]
+fn the_dashboard_shows_only_metrics_that_exist() {
+    let Some(helm) = helm(SUITE) else { return };
+    let rendered = Rendered::new(&helm, &["--set=dashboard.enabled=true"]);
+    let map = rendered.of("ConfigMap").next().unwrap();
+    assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+    let dashboard: Value = serde_json::from_str(map["data"]["signoff.json"].as_str().unwrap()).unwrap();
+    let documented = include_str!("../../../docs/metrics.md");
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let mut seen = 0;
+    for target in targets {
+        let expression = target["expr"].as_str().unwrap();
+        for name in expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
+            if name.starts_with("signoff_") {
+                let name = name.trim_end_matches("_bucket");
+                assert!(
+                    documented.contains(&format!("| `{name}`")),
+                    "{name} in {expression}"
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 10, "{seen} metrics shown");
 }
 
 #[test]
@@ -131,7 +190,7 @@ fn no_role_has_a_wildcard_and_every_rule_says_why() {
             assert!(!object["rules"].to_string().contains("\"*\""), "{object}");
         }
     }
-    for file in ["operator.yaml", "people.yaml"] {
+    for file in ["operator.yaml", "gateway.yaml", "people.yaml"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("charts/signoff/templates/rbac")
             .join(file);
@@ -183,9 +242,17 @@ fn watching_some_namespaces_takes_no_right_in_the_cluster() {
         .of("Role")
         .map(|role| role["metadata"]["namespace"].as_str().unwrap())
         .collect();
-    assert_eq!(namespaces, ["signoff-system", "team-a"]);
-    let args = rendered.deployment()["spec"]["template"]["spec"]["containers"][0]["args"].to_string();
-    assert_says(&args, "\"--watch-namespace=team-a\"");
+    assert_eq!(
+        namespaces,
+        ["signoff-system", "team-a", "signoff-system", "team-a"]
+    );
+    for component in ["controller", "gateway"] {
+        assert!(
+            rendered
+                .args(component)
+                .contains(&"--watch-namespace=team-a".to_owned())
+        );
+    }
     for kind in [
         "ValidatingAdmissionPolicyBinding",
         "MutatingAdmissionPolicyBinding",
@@ -205,7 +272,12 @@ fn every_policy_is_bound_and_fails_closed() {
         (
             "ValidatingAdmissionPolicy",
             "ValidatingAdmissionPolicyBinding",
-            vec!["signoff-decisions", "signoff-records", "signoff-runs"],
+            vec![
+                "signoff-decisions",
+                "signoff-gateway",
+                "signoff-records",
+                "signoff-runs",
+            ],
         ),
         (
             "MutatingAdmissionPolicy",
@@ -254,7 +326,7 @@ fn the_author_is_filled_in_where_the_server_can() {
 fn callbacks_go_where_the_route_is() {
     let Some(helm) = helm(SUITE) else { return };
     for (values, expected) in [
-        ("replicas=1", "http://signoff.signoff-system.svc:80"),
+        ("controller.replicas=1", "http://signoff.signoff-system.svc:80"),
         ("gateway.url=https://a.example.com/", "https://a.example.com"),
         (
             "ingress.enabled=true,ingress.host=b.example.com",
@@ -266,8 +338,8 @@ fn callbacks_go_where_the_route_is() {
         ),
     ] {
         let rendered = Rendered::new(&helm, &["--set", values]);
-        let args = rendered.deployment()["spec"]["template"]["spec"]["containers"][0]["args"].to_string();
-        assert_says(&args, &format!("\"--gateway-url={expected}\""));
+        let expected = format!("--gateway-url={expected}");
+        assert!(rendered.args("controller").contains(&expected), "{expected}");
     }
 }
 
@@ -301,7 +373,10 @@ fn a_value_that_is_wrong_is_refused_with_its_place() {
 fn the_operators_account_is_the_one_the_embedded_control_plane_knows() {
     let Some(helm) = helm(SUITE) else { return };
     let rendered = Rendered::new(&helm, &[]);
-    let account = rendered.of("ServiceAccount").next().unwrap();
+    let mut accounts = rendered.of("ServiceAccount");
+    let account = accounts
+        .find(|account| account["metadata"]["labels"]["app.kubernetes.io/component"] == "controller")
+        .unwrap();
     let name = format!(
         "system:serviceaccount:{}:{}",
         account["metadata"]["namespace"].as_str().unwrap(),
@@ -309,7 +384,9 @@ fn the_operators_account_is_the_one_the_embedded_control_plane_knows() {
     );
     assert_eq!(name, "system:serviceaccount:signoff-system:signoff-controller");
     for policy in rendered.of("ValidatingAdmissionPolicy") {
-        assert_says(&policy.to_string(), &format!("'{name}'"));
+        if super::name(policy) != "signoff-gateway" {
+            assert_says(&policy.to_string(), &format!("'{name}'"));
+        }
     }
 }
 
@@ -317,16 +394,16 @@ fn the_operators_account_is_the_one_the_embedded_control_plane_knows() {
 fn the_operator_understands_the_arguments_that_the_pod_gives_it() {
     let Some(helm) = helm(SUITE) else { return };
     let rendered = Rendered::new(&helm, &["--set=watchNamespace=team-a"]);
-    let args = &rendered.deployment()["spec"]["template"]["spec"]["containers"][0]["args"];
-    let args: Vec<String> = serde_json::from_value(args.clone()).unwrap();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_signoff"))
-        .args(args)
-        .env("KUBECONFIG", "/nonexistent")
-        .output()
-        .unwrap();
-    // it gets as far as looking for the cluster
-    assert_says(
-        &String::from_utf8(output.stderr).unwrap(),
-        "kubeconfig cannot be used",
-    );
+    for component in ["controller", "gateway"] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_signoff"))
+            .args(rendered.args(component))
+            .env("KUBECONFIG", "/nonexistent")
+            .output()
+            .unwrap();
+        // it gets as far as looking for the cluster
+        assert_says(
+            &String::from_utf8(output.stderr).unwrap(),
+            "kubeconfig cannot be used",
+        );
+    }
 }

@@ -31,6 +31,11 @@ const USERS: &[(&str, &str, &str)] = &[
         "system:serviceaccounts,system:serviceaccounts:signoff-system",
     ),
     (
+        "gateway",
+        "system:serviceaccount:signoff-system:signoff-gateway",
+        "system:serviceaccounts,system:serviceaccounts:signoff-system",
+    ),
+    (
         "agent",
         "system:serviceaccount:default:agent",
         "system:serviceaccounts,system:serviceaccounts:default",

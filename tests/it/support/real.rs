@@ -71,7 +71,13 @@ pub fn prepare(plane: &ControlPlane) {
     for args in [
         ["upgrade", "--install", "signoff-crds", "charts/signoff-crds"].as_slice(),
         &[
-            "upgrade", "--install", "signoff", "charts/signoff", "--create-namespace", "-n", "signoff-system",
+            "upgrade",
+            "--install",
+            "signoff",
+            "charts/signoff",
+            "--create-namespace",
+            "-n",
+            "signoff-system",
         ],
     ] {
         plane.helm().run(args).expect_ok();
@@ -92,7 +98,9 @@ pub fn prepare(plane: &ControlPlane) {
         ("alice", "create", "decisions.signoff.dev"),
         ("operator", "create", "approvals.signoff.dev"),
     ] {
-        plane.wait("the roles", || plane.as_user(user).run(&["auth", "can-i", verb, what]).ok);
+        plane.wait("the roles", || {
+            plane.as_user(user).run(&["auth", "can-i", verb, what]).ok
+        });
     }
     // a policy is in force a moment after it is there
     let forged = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": "probe"},

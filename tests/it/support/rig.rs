@@ -5,6 +5,7 @@
 
 use std::{net::SocketAddr, sync::Mutex, time::Duration};
 
+use super::real;
 use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api, Client, ResourceExt as _,
@@ -18,7 +19,6 @@ use signoff::{
     operator::{Operator, OperatorOptions},
     telemetry::metrics::Metrics,
 };
-use super::real;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
