@@ -8,7 +8,7 @@ use kube::{
     runtime::events::{EventType, Recorder},
 };
 
-use super::event;
+use super::{event, server_time::Skew};
 use crate::{api::reason::Classified, telemetry::metrics::Metrics};
 
 /// Reads the time. The default reads the system clock; a test may stand still.
@@ -24,6 +24,15 @@ impl Clock {
     /// A clock that reads the time from a function.
     pub fn from_fn(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
+    }
+
+    /// This clock, corrected to the API server's.
+    #[must_use]
+    pub fn corrected_by(self, skew: Skew) -> Self {
+        Self::from_fn(move || {
+            let now = self.now();
+            now.checked_add(skew.correction()).unwrap_or(now)
+        })
     }
 
     /// What it reads, in whole microseconds: what the API stores, so that a time that was written is still itself when it is read.
@@ -109,7 +118,8 @@ impl Context {
         &self.client
     }
 
-    /// The time now, by this process's clock. Deadlines of people follow the API server's clock instead.
+    /// The time now, as near to the API server's as the answers that passed by have shown it. Whether a deadline has passed is asked of the
+    /// server itself.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }

@@ -12,7 +12,7 @@ pub mod release;
 pub mod releases;
 pub mod repository;
 pub mod run;
-mod server_time;
+pub mod server_time;
 pub mod status;
 
 /// An error with its causes, each once, as people read it.
@@ -21,8 +21,8 @@ pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last = text.clone();
     for error in std::iter::successors(error.source(), |error| error.source()) {
         let cause = message(error);
-        // a transparent wrapper repeats its source
-        if cause != last {
+        // a wrapper repeats its source, whole or at its end
+        if !last.ends_with(&cause) {
             text.push_str(": ");
             text.push_str(&cause);
         }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use kube::{Client, client::Body};
 
-use super::leadership::Leadership;
+use super::{context::Clock, leadership::Leadership, server_time::Skew};
 use crate::telemetry::metrics::Metrics;
 
 /// Longest wait for an answer to begin. An API server gives up a request after a minute at most, and a busy one after seconds.
@@ -16,31 +16,48 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[error("this process does not lead, so it writes nothing")]
 pub struct NotLeading;
 
-/// The same client, with every write counted by kind, and held back while `leadership` is not held. Its reads go on.
-pub fn outgoing(client: Client, metrics: Metrics, leadership: Leadership) -> Client {
-    let namespace = client.default_namespace().to_owned();
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let is_write = is_write(request.method());
-        let held_back = is_write && !leadership.is_held();
-        if is_write && !held_back {
-            metrics.api_write(kind_of(request.uri().path()));
-        }
-        let client = client.clone();
-        async move {
-            if held_back {
+/// What watches over the requests of a client.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Counts the writes by kind.
+    pub metrics: Metrics,
+    /// Writes are held back while it is not held; reads go on.
+    pub leadership: Leadership,
+    /// This process's own clock.
+    pub clock: Clock,
+    /// Learns how far that is from the API server's.
+    pub skew: Skew,
+}
+
+impl Outgoing {
+    /// The same client, watched over.
+    pub fn through(self, client: Client) -> Client {
+        let namespace = client.default_namespace().to_owned();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (client, this) = (client.clone(), self.clone());
+            async move { this.send(&client, request).await }
+        });
+        Client::new(service, namespace)
+    }
+
+    async fn send(&self, client: &Client, request: Request<Body>) -> Result<Response<Body>, kube::Error> {
+        if is_write(request.method()) {
+            if !self.leadership.is_held() {
                 return Err(kube::Error::Service(NotLeading.into()));
             }
-            if is_watch(&request) {
-                return client.send(request).await;
-            }
-            // whether a write was applied is not known then, which is for its caller to find out
-            match tokio::time::timeout(PATIENCE, client.send(request)).await {
-                Ok(answer) => answer,
-                Err(elapsed) => Err(kube::Error::Service(elapsed.into())),
-            }
+            self.metrics.api_write(kind_of(request.uri().path()));
         }
-    });
-    Client::new(service, namespace)
+        if is_watch(&request) {
+            return client.send(request).await;
+        }
+        let sent = self.clock.now();
+        // whether a write was applied is not known when time is over, which is for its caller to find out
+        let answer = tokio::time::timeout(PATIENCE, client.send(request))
+            .await
+            .map_err(|elapsed| kube::Error::Service(elapsed.into()))??;
+        self.skew.observe(sent, self.clock.now(), answer.headers());
+        Ok(answer)
+    }
 }
 
 fn is_watch(request: &Request<Body>) -> bool {

@@ -1,6 +1,6 @@
 //! Status writes that a stale writer cannot make, and the conditions every kind has.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use json_patch::{AddOperation, Patch as Operations, PatchOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
@@ -47,8 +47,12 @@ where
         .await
 }
 
+/// Pause before an object whose write met a newer one is looked at again. The watch brings that sooner, if there is one: an API server also
+/// says so of what it keeps beside the object, such as a quota.
+pub const AFTER_CONFLICT: Duration = Duration::from_secs(1);
+
 /// Whether a write was refused because the object had changed: a failed `test` (422) or a conflict (409).
-/// The watch will bring the newer object, so there is nothing to report.
+/// There is nothing to report; the object is looked at again.
 pub fn is_stale(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => {

@@ -11,8 +11,9 @@ use crate::{
     controllers::{
         context::{Clock, Context},
         leadership::Leadership,
-        outgoing::outgoing,
+        outgoing::Outgoing,
         releases::Releases,
+        server_time::Skew,
     },
     engine::callback_token::CallbackKeys,
     gateway::{self, Gateway, Pushes, Readiness},
@@ -44,9 +45,16 @@ impl LoneGateway {
     /// When the keys may not be read or cannot be used.
     pub async fn start(client: Client, options: LoneGatewayOptions) -> Result<Self, KeysError> {
         let metrics = Metrics::new();
-        let client = outgoing(client, metrics.clone(), Leadership::unrivalled());
+        let (clock, skew) = (Clock::system(), Skew::default());
+        let outgoing = Outgoing {
+            metrics: metrics.clone(),
+            leadership: Leadership::unrivalled(),
+            clock: clock.clone(),
+            skew: skew.clone(),
+        };
+        let client = outgoing.through(client);
         let keys = keys::await_made(&client, &options.namespace).await?;
-        let context = Context::new(client, Clock::system()).watching(options.watch_namespace);
+        let context = Context::new(client, clock.corrected_by(skew)).watching(options.watch_namespace);
         Ok(Self {
             context: Arc::new(context.counting(metrics.clone())),
             keys,

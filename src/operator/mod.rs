@@ -21,8 +21,9 @@ use crate::{
         context::{Clock, Context},
         identity::Identity,
         leadership::{Election, Leadership, Timing, leadership},
-        outgoing::outgoing,
+        outgoing::Outgoing,
         releases::Releases,
+        server_time::Skew,
     },
     engine::callback_token::CallbackMinter,
     gateway::{self, Gateway, Pushes, Readiness},
@@ -131,12 +132,20 @@ impl Operator {
     /// Sets everything up, without beginning any work.
     pub async fn start(client: Client, options: OperatorOptions) -> Result<Self, OperatorError> {
         let metrics = Metrics::new();
-        let unbound = outgoing(client.clone(), metrics.clone(), Leadership::unrivalled());
+        let skew = Skew::default();
+        let outgoing = |leadership: Leadership| Outgoing {
+            metrics: metrics.clone(),
+            leadership,
+            clock: options.clock.clone(),
+            skew: skew.clone(),
+        };
+        let unbound = outgoing(Leadership::unrivalled()).through(client.clone());
         let keys = keys::read_or_make(&unbound, &options.namespace).await?;
         let (leadership, campaign) = rivals(&unbound, &options);
-        let bound = outgoing(client, metrics.clone(), leadership.clone());
+        let bound = outgoing(leadership.clone()).through(client);
+        let clock = options.clock.clone().corrected_by(skew);
         let context = |client| {
-            let context = Context::new(client, options.clock.clone());
+            let context = Context::new(client, clock.clone());
             let context = context.watching(options.watch_namespace.clone());
             Arc::new(context.counting(metrics.clone()))
         };

@@ -27,7 +27,7 @@ pub enum LogsError {
 
 /// Starts logging. `RUST_LOG` is stronger than `level`, which is a level such as `info` for Signoff's own lines or a whole filter.
 pub fn init(format: LogFormat, level: &str) -> Result<(), LogsError> {
-    let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| filter_of(level));
+    let wanted = filter_of(&std::env::var("RUST_LOG").unwrap_or_else(|_| level.to_owned()));
     let filter = EnvFilter::try_new(&wanted).map_err(|source| LogsError::Filter(wanted, source))?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(std::io::stderr);
@@ -41,12 +41,13 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), LogsError> {
     .map_err(LogsError::Again)
 }
 
-/// A bare level speaks of Signoff; the libraries below it stay at warnings.
+/// A bare level speaks of Signoff; the libraries below it stay at warnings, and the client for the API server is silent: what it reports as
+/// errors is reported by whoever asked, with what follows from it.
 fn filter_of(level: &str) -> String {
     if level.contains(['=', ',']) {
         level.to_owned()
     } else {
-        format!("warn,signoff={level}")
+        format!("warn,kube_client::client::builder=off,kube_client::client=error,signoff={level}")
     }
 }
 
@@ -56,7 +57,10 @@ mod tests {
 
     #[test]
     fn a_bare_level_is_for_our_own_lines() {
-        assert_eq!(filter_of("debug"), "warn,signoff=debug");
+        assert_eq!(
+            filter_of("debug"),
+            "warn,kube_client::client::builder=off,kube_client::client=error,signoff=debug"
+        );
         assert_eq!(filter_of("signoff=trace,kube=info"), "signoff=trace,kube=info");
     }
 }

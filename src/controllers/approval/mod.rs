@@ -30,7 +30,7 @@ use super::{
     identity::Identity,
     run::RunWaker,
     server_time::{ServerTimeError, server_time},
-    status::{is_missing, is_stale},
+    status::{AFTER_CONFLICT, is_missing, is_stale},
 };
 use crate::{
     api::{Approval, Decision},
@@ -145,9 +145,8 @@ fn failed(approval: &Approval, error: &ApprovalError, judging: &Judging) -> Acti
     if let ApprovalError::Api(_, cause) = error
         && (is_stale(cause) || is_missing(cause))
     {
-        // the watch will show what it has become, and with that it is judged again
         judging.deps.metrics.api_conflict("approvals");
-        return Action::await_change();
+        return Action::requeue(AFTER_CONFLICT);
     }
     judging.deps.metrics.reconcile_failed("Approval", "Transient");
     tracing::warn!(approval = %approval.name_any(), error = %error_chain(error), "an approval could not be judged; trying again");

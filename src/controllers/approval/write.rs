@@ -9,7 +9,7 @@ use crate::{
     api::{Approval, ApprovalPhase, ApprovalStatus, Decision, DecisionStatus, decision::DecisionReason},
     controllers::{
         context::Context,
-        status::{is_missing, is_stale, patch_status},
+        status::{is_missing, patch_status},
     },
 };
 
@@ -69,8 +69,7 @@ pub(super) async fn one_decision(
     }
     match patch_status(context, decision, next).await {
         Ok(_) => {}
-        // gone, or written by somebody who knew more; the watch will show it
-        Err(error) if is_missing(&error) || is_stale(&error) => return Ok(()),
+        Err(error) if is_missing(&error) => return Ok(()),
         Err(error) => return Err(ApprovalError::Api("write the decision's status", error)),
     }
     let refused = next.counted == Some(false) && next.reason != Some(DecisionReason::Replaced);

@@ -22,7 +22,7 @@ use super::{
     backoff::Backoffs,
     context::Context,
     error_chain,
-    status::{is_stale, patch_status},
+    status::{AFTER_CONFLICT, is_stale, patch_status},
 };
 use crate::api::{
     Approval, Flow, Release, Repository,
@@ -161,8 +161,10 @@ async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Action, FlowEr
     if flow.status.as_ref() != Some(&next) {
         match patch_status(&shared.context, &*flow, &next).await {
             Ok(_) => summary::tell(&shared.context, &flow, &before, &next).await,
-            // the watch brings the newer flow
-            Err(error) if is_stale(&error) => shared.context.metrics().api_conflict("flows"),
+            Err(error) if is_stale(&error) => {
+                shared.context.metrics().api_conflict("flows");
+                return Ok(Action::requeue(AFTER_CONFLICT));
+            }
             Err(error) => return Err(FlowError::Api("write the flow's status", error)),
         }
     }

@@ -17,7 +17,7 @@ use crate::{
         flow::{Promotion, PromotionPhase, PromotionStatus},
         names,
     },
-    controllers::status::{is_missing, is_stale, patch_status},
+    controllers::status::{is_missing, patch_status},
     engine::promotion::{Candidate, Gate, gates, question},
 };
 
@@ -388,7 +388,7 @@ async fn withdraw(shared: &Flows, flow: &Flow, promotion: &PromotionStatus) -> R
         );
         match patch_status(&shared.context, &*approval, &next).await {
             Ok(_) => {}
-            Err(error) if is_stale(&error) || is_missing(&error) => {}
+            Err(error) if is_missing(&error) => {}
             Err(error) => return Err(FlowError::Api("close the approval", error)),
         }
     }

@@ -95,12 +95,14 @@ impl Election {
     pub async fn campaign(self, mandate: Mandate, retire: CancellationToken) {
         let mut known = None;
         let mut leads = false;
+        let mut failing = false;
         loop {
             // the term counts from before the request, so that it ends here before it can end for others
             let began = Instant::now();
             let mut pause = self.timing.look_every;
             match tokio::time::timeout(ANSWER, self.attempt(&mut known)).await {
                 Ok(Ok(held)) => {
+                    failing = false;
                     if held != leads {
                         self.tell(held, known.as_ref());
                     }
@@ -113,11 +115,14 @@ impl Election {
                     }
                 }
                 // what is held stays held until its own end
-                Ok(Err(error)) => {
-                    tracing::warn!(lease = %self.name, error = %error_chain(&error), "the lease could not be read or written; trying again");
-                }
-                Err(_) => {
-                    tracing::warn!(lease = %self.name, "the API server does not answer about the lease; trying again");
+                failed => {
+                    if !std::mem::replace(&mut failing, true) {
+                        let why = match failed {
+                            Ok(Err(error)) => error_chain(&error),
+                            _ => "the API server does not answer".to_owned(),
+                        };
+                        tracing::warn!(lease = %self.name, error = %why, "the lease cannot be read or written; trying again until it can");
+                    }
                 }
             }
             let pause = pause.saturating_sub(began.elapsed());

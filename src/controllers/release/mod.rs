@@ -21,7 +21,7 @@ use super::{
     backoff::Backoffs,
     context::Context,
     error_chain,
-    status::{Standing, is_missing, is_stale, patch_status, stand},
+    status::{AFTER_CONFLICT, Standing, is_missing, is_stale, patch_status, stand},
 };
 use crate::api::{
     Flow, Release, ReleaseStatus, Run, canonical, names,
@@ -184,10 +184,9 @@ async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Actio
         match patch_status(&shared.context, &*release, &next).await {
             Ok(_) => {}
             Err(error) if is_missing(&error) => return Ok(Action::await_change()),
-            // the watch brings the newer release
             Err(error) if is_stale(&error) => {
                 shared.context.metrics().api_conflict("releases");
-                return Ok(Action::await_change());
+                return Ok(Action::requeue(AFTER_CONFLICT));
             }
             Err(error) => return Err(ReleaseError::Api("write the release's status", error)),
         }
@@ -294,7 +293,7 @@ async fn let_go(shared: &Releases, release: &Release) -> Result<(), ReleaseError
         .await
     {
         Ok(_) => Ok(()),
-        Err(error) if is_stale(&error) || is_missing(&error) => Ok(()),
+        Err(error) if is_missing(&error) => Ok(()),
         Err(error) => Err(ReleaseError::Api("remove the finalizer", error)),
     }
 }

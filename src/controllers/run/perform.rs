@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use kube::{
-    Resource as _, ResourceExt as _,
+    Api, Resource as _, ResourceExt as _,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
@@ -159,8 +159,14 @@ pub(super) async fn mark_finished(context: &Context, run: &Run) -> Result<Option
     };
     match api.patch(&run.name_any(), &params, &Patch::Merge(&patch)).await {
         Ok(marked) => Ok(Some(marked)),
-        // gone, or another one of the same name
-        Err(error) if is_missing(&error) || is_stale(&error) => Ok(None),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) if is_stale(&error) && is_another(&api, run).await => Ok(None),
         Err(error) => Err(ChoreError::Api("mark the run as finished".into(), error)),
     }
+}
+
+/// Whether the name is another run's by now.
+async fn is_another(api: &Api<Run>, run: &Run) -> bool {
+    let found = api.get_opt(&run.name_any()).await;
+    found.is_ok_and(|found| found.is_none_or(|found| found.metadata.uid != run.metadata.uid))
 }

@@ -49,8 +49,13 @@ pub struct ControlPlane {
     dir: PathBuf,
     url: String,
     tools: Tools,
+    etcd: u16,
+    api: u16,
     processes: Vec<Process>,
 }
+
+/// Its place among the processes.
+const API_SERVER: usize = 1;
 
 #[derive(Debug)]
 struct Tools {
@@ -86,6 +91,8 @@ impl ControlPlane {
             dir,
             url: format!("https://127.0.0.1:{api}"),
             tools,
+            etcd,
+            api,
             processes,
         };
         plane.wait("the API server", || {
@@ -96,6 +103,26 @@ impl ControlPlane {
             processes: plane.processes.into_iter().chain([manager]).collect(),
             ..plane
         })
+    }
+
+    /// Sends a signal to one of its servers, such as `STOP` and `CONT` to `etcd`.
+    pub fn signal(&self, component: &str, signal: &str) {
+        Process::signal(component, &self.dir, signal);
+    }
+
+    /// Ends the API server as a crash does.
+    pub fn kill_api_server(&mut self) {
+        self.signal("kube-apiserver", "KILL");
+        drop(self.processes.remove(API_SERVER));
+    }
+
+    /// Starts it again, on the same state and the same port, and waits until it is ready.
+    pub fn start_api_server_again(&mut self) {
+        let again = start_api_server(&self.tools, &self.dir, self.etcd, self.api);
+        self.processes.insert(API_SERVER, again);
+        self.wait("the API server to be back", || {
+            self.as_user("admin").run(&["get", "--raw", "/readyz"]).ok
+        });
     }
 
     /// A client with this token.

@@ -9,13 +9,20 @@ use std::process::{Child, Command, Stdio};
 pub struct Process(Child);
 
 impl Process {
-    /// Starts it with its output in `<component>.log` of the folder, which goes when the program has ended.
+    /// Starts it with its output in `<component>.log` of the folder and its number in `<component>.pid`. The folder goes when its last
+    /// program has ended.
     pub fn start(program: &Path, component: &str, args: &[String], folder: &Path) -> Self {
-        let log = File::create(folder.join(format!("{component}.log"))).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join(format!("{component}.log")))
+            .unwrap();
+        let pid = folder.join(format!("{component}.pid"));
         // the shell reads its input until this process is gone, and then ends the program
         let child = Command::new("sh")
-            .args(["-c", r#""$0" "$@" </dev/null & program=$!; cat >/dev/null; kill -9 $program; wait; sleep 1; rm -rf "$FOLDER""#])
+            .args(["-c", r#""$0" "$@" </dev/null & echo $! >"$PID"; cat >/dev/null; kill -9 $!; wait; rm -f "$PID"; sleep 1; ls "$FOLDER"/*.pid >/dev/null 2>&1 || rm -rf "$FOLDER""#])
             .env("FOLDER", folder)
+            .env("PID", &pid)
             .arg(program)
             .args(args)
             .stdin(Stdio::piped())
@@ -24,6 +31,18 @@ impl Process {
             .spawn()
             .unwrap();
         Self(child)
+    }
+
+    /// Sends a signal to the program.
+    pub fn signal(component: &str, folder: &Path, signal: &str) {
+        let pid = std::fs::read_to_string(folder.join(format!("{component}.pid"))).unwrap();
+        let sent = Command::new("kill")
+            .args([&format!("-{signal}"), pid.trim()])
+            .status();
+        assert!(
+            sent.unwrap().success(),
+            "{component} is not there to get {signal}"
+        );
     }
 }
 

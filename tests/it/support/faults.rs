@@ -5,6 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
 use tokio_util::sync::CancellationToken;
 
@@ -69,4 +73,92 @@ pub fn cut(client: Client, at: Cut) -> (Client, Fault) {
         }
     });
     (Client::new(service, namespace), fault)
+}
+
+/// What goes wrong again and again, between a client and an API server that are both well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nuisance {
+    /// Every other watch is answered with 410: what it wants to go on from is gone.
+    WatchesExpire,
+    /// Every watch ends after its first bytes.
+    WatchesBreak,
+    /// Two of three status writes are refused with 409.
+    Conflicts,
+    /// Every third write is applied, but its answer is lost.
+    AnswersAreLost,
+}
+
+/// A client that suffers from it.
+pub fn plagued(client: Client, by: Nuisance) -> (Client, Arc<AtomicUsize>) {
+    let namespace = client.default_namespace().to_owned();
+    let suffered = Arc::<AtomicUsize>::default();
+    let (count, seen) = (Arc::clone(&suffered), Arc::<AtomicUsize>::default());
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let (client, count, seen) = (client.clone(), Arc::clone(&count), Arc::clone(&seen));
+        async move {
+            let is_watch = request
+                .uri()
+                .query()
+                .is_some_and(|query| query.contains("watch=true"));
+            let is_status = request.uri().path().ends_with("/status");
+            let is_write = matches!(request.method().as_str(), "POST" | "PUT" | "PATCH" | "DELETE");
+            let number = match by {
+                Nuisance::WatchesExpire | Nuisance::WatchesBreak if is_watch => {
+                    seen.fetch_add(1, Ordering::SeqCst)
+                }
+                Nuisance::Conflicts if is_status && is_write => seen.fetch_add(1, Ordering::SeqCst),
+                Nuisance::AnswersAreLost if is_write => seen.fetch_add(1, Ordering::SeqCst),
+                _ => return Ok(client.send(request).await?.map(whole)),
+            };
+            match by {
+                Nuisance::WatchesExpire if number % 2 == 1 => {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    Ok(refusal(410, "Expired", "too old resource version"))
+                }
+                Nuisance::WatchesBreak => {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    Ok(client.send(request).await?.map(first_part))
+                }
+                Nuisance::Conflicts if number % 3 != 0 => {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    Ok(refusal(409, "Conflict", "the object has been modified"))
+                }
+                Nuisance::AnswersAreLost if number % 3 == 2 => {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    client.send(request).await?;
+                    let lost = std::io::Error::new(std::io::ErrorKind::BrokenPipe, "the answer is lost");
+                    Err(kube::Error::Service(lost.into()))
+                }
+                _ => Ok(client.send(request).await?.map(whole)),
+            }
+        }
+    });
+    (Client::new(service, namespace), suffered)
+}
+
+/// A body of any origin.
+type Whole = UnsyncBoxBody<Bytes, tower::BoxError>;
+
+fn refusal(code: u16, reason: &str, message: &str) -> http::Response<Whole> {
+    let status = serde_json::json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code,
+        "reason": reason, "message": message});
+    let body = Full::new(Bytes::from(status.to_string()));
+    http::Response::builder()
+        .status(code)
+        .header("content-type", "application/json")
+        .body(body.map_err(|never| match never {}).boxed_unsync())
+        .unwrap()
+}
+
+fn whole(body: Body) -> Whole {
+    body.map_err(Into::into).boxed_unsync()
+}
+
+/// The first part of a body that comes; then it is cut off.
+fn first_part(body: Body) -> Whole {
+    let parts = body
+        .into_data_stream()
+        .take(1)
+        .map(|part| part.map(Frame::data).map_err(Into::into));
+    StreamBody::new(parts).boxed_unsync()
 }

@@ -1,0 +1,169 @@
+//! Operators as processes on a real API server, while things break around them.
+//!
+//! Whatever breaks: every run ends as it would have, a call that must not be repeated is made at most once, every decision is judged once,
+//! and, as the audit log has it, no write of a process is accepted once another one leads.
+
+mod audit;
+mod processes;
+mod story;
+
+use std::time::Duration;
+
+use crate::controlplane::ControlPlane;
+use crate::support::real;
+use processes::Operator;
+use story::Story;
+
+/// How long a lease lasts here, which is as short as may be.
+const LEASE: Duration = Duration::from_secs(3);
+
+fn cluster(suite: &str) -> Option<ControlPlane> {
+    let plane = ControlPlane::start(suite)?;
+    real::prepare(&plane);
+    Some(plane)
+}
+
+/// Starts in a thread that may block.
+async fn start(suite: &'static str) -> Option<ControlPlane> {
+    tokio::task::spawn_blocking(|| cluster(suite)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_that_are_killed_and_upgraded_in_the_midst_of_work_lose_nothing() {
+    let Some(plane) = start("killed leaders").await else {
+        return;
+    };
+    let mut operators = vec![
+        Operator::start(&plane, "first"),
+        Operator::start(&plane, "second"),
+    ];
+    let story = Story::begin(&plane, &operators, 12).await;
+    for (number, end) in ["KILL", "TERM", "KILL", "TERM"].into_iter().enumerate() {
+        story.until_payments(2 * (number + 1)).await;
+        let leader = story.leader(&operators).await;
+        // another one comes before this one goes, as in a rolling upgrade
+        operators.push(Operator::start(&plane, &format!("later-{number}")));
+        story.gateways(&operators);
+        operators.remove(leader).end(end);
+        story.gateways(&operators);
+    }
+    story.end().await;
+    drop(operators);
+    audit::nobody_writes_after_another_leads(&plane);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_paused_past_its_lease_writes_nothing_when_it_wakes() {
+    let Some(plane) = start("a paused leader").await else {
+        return;
+    };
+    let operators = [
+        Operator::start(&plane, "first"),
+        Operator::start(&plane, "second"),
+    ];
+    let story = Story::begin(&plane, &operators, 8).await;
+    for round in 1..=2 {
+        story.until_payments(2 * round).await;
+        let leader = story.leader(&operators).await;
+        operators[leader].signal("STOP");
+        story.gateways(&operators[1 - leader..=1 - leader]);
+        // the other one leads, and goes on with what the first one was at
+        story.until_led_by(&operators[1 - leader]).await;
+        story.until_payments(2 * round + 1).await;
+        operators[leader].signal("CONT");
+        story.gateways(&operators);
+    }
+    story.end().await;
+    audit::nobody_writes_after_another_leads(&plane);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_both_believe_they_lead_do_nothing_twice() {
+    let Some(plane) = start("two leaders").await else {
+        return;
+    };
+    let operators = [
+        Operator::start_with(&plane, "first", &["--without-rivals"]),
+        Operator::start_with(&plane, "second", &["--without-rivals"]),
+    ];
+    Story::begin(&plane, &operators, 8).await.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_is_away_for_longer_than_a_lease_costs_time_only() {
+    let Some(mut plane) = start("an API server that is away").await else {
+        return;
+    };
+    let operators = [
+        Operator::start(&plane, "first"),
+        Operator::start(&plane, "second"),
+    ];
+    let story = Story::begin(&plane, &operators, 8).await;
+    story.until_payments(3).await;
+    plane.kill_api_server();
+    story.a_callback_is_told_to_come_again().await;
+    tokio::time::sleep(3 * LEASE).await;
+    let plane = tokio::task::spawn_blocking(move || {
+        plane.start_api_server_again();
+        plane
+    });
+    let plane = plane.await.unwrap();
+    story.end().await;
+    audit::nobody_writes_after_another_leads(&plane);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_and_an_api_server_that_stall_cost_time_only() {
+    let Some(plane) = start("a store that stalls").await else {
+        return;
+    };
+    let operators = [
+        Operator::start(&plane, "first"),
+        Operator::start(&plane, "second"),
+    ];
+    let story = Story::begin(&plane, &operators, 8).await;
+    for (component, pause) in [
+        ("etcd", 1),
+        ("kube-apiserver", 1),
+        ("etcd", 4),
+        ("kube-apiserver", 5),
+    ] {
+        story.until_payments(1).await;
+        plane.signal(component, "STOP");
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        plane.signal(component, "CONT");
+    }
+    story.end().await;
+    audit::nobody_writes_after_another_leads(&plane);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kinds_that_are_installed_after_the_operator_are_taken_up() {
+    let installed = || {
+        let plane = ControlPlane::start("kinds that come later")?;
+        let args = [
+            "upgrade",
+            "--install",
+            "signoff",
+            "charts/signoff",
+            "--create-namespace",
+            "-n",
+            "signoff-system",
+        ];
+        plane.helm().run(&args).expect_ok();
+        let can = ["auth", "can-i", "create", "secrets", "-n", "signoff-system"];
+        plane.wait("the operator's rights", || plane.as_user("operator").run(&can).ok);
+        Some(plane)
+    };
+    let Some(plane) = tokio::task::spawn_blocking(installed).await.unwrap() else {
+        return;
+    };
+    let operators = [Operator::start(&plane, "first")];
+    operators[0].until_it_answers().await;
+    let plane = tokio::task::spawn_blocking(move || {
+        real::prepare(&plane);
+        plane
+    });
+    let plane = plane.await.unwrap();
+    Story::begin(&plane, &operators, 2).await.end().await;
+}

@@ -1,0 +1,109 @@
+//! What goes wrong every day between an operator and an API server, and clocks that disagree: it costs time, nothing else.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use signoff::{
+    api::{Approval, Run},
+    controllers::context::Clock,
+};
+
+use crate::support::{
+    faults::{Nuisance, plagued},
+    rig::{Rig, eventually},
+    shop::Shop,
+};
+
+async fn flow(rig: &Rig, shop: &Shop) {
+    let call = |name: &str| {
+        json!({"name": name, "http": {"method": "POST", "url": shop.url(&format!("/{name}")),
+            "body": {"url": "${callback('settled').url}"}}})
+    };
+    let mut pay = call("pay");
+    pay["delivery"] = json!("AtMostOnce");
+    let steps = json!([call("quote"), {"name": "review", "approval": {"title": "go?"}}, pay,
+        {"name": "settled", "wait": {"callback": {}}}, call("thank")]);
+    rig.flow("f", json!({"steps": steps})).await;
+}
+
+/// One run from its start to its end while it goes on.
+async fn a_run_ends_in_spite_of(nuisance: Nuisance) {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let (client, suffered) = plagued(rig.operator_client(), nuisance);
+    let operator = rig.operator_with(client).await.unwrap();
+    flow(&rig, &shop).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    let decision = rig.decide("alice", "r-review", "Approve").await;
+    eventually("the payment is asked for", || !shop.asked("/pay").is_empty()).await;
+    let url = shop.asked("/pay")[0].body["url"].as_str().unwrap().to_owned();
+    rig.call_back(url.rsplit('/').next().unwrap(), "{}").await;
+    rig.phase("r", "Succeeded").await;
+    rig.until::<Run>("r", |run| {
+        let labels = run.metadata.labels.as_ref();
+        labels.is_some_and(|labels| labels.contains_key("signoff.dev/finished"))
+    })
+    .await;
+    assert_eq!(shop.asked("/pay").len(), 1, "{nuisance:?}");
+    assert!(rig.judged(&decision).await.0, "{nuisance:?}");
+    assert!(suffered.load(Ordering::SeqCst) > 2, "{nuisance:?} never happened");
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_that_expire_are_listed_anew() {
+    a_run_ends_in_spite_of(Nuisance::WatchesExpire).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_that_break_are_taken_up_where_they_were() {
+    a_run_ends_in_spite_of(Nuisance::WatchesBreak).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conflicts_one_after_another_are_read_and_tried_again() {
+    a_run_ends_in_spite_of(Nuisance::Conflicts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_lost_are_looked_up() {
+    a_run_ends_in_spite_of(Nuisance::AnswersAreLost).await;
+}
+
+/// An operator whose clock is an hour off neither ends a question early nor leaves one open.
+async fn a_deadline_is_kept_by_a_clock_that_is_off_by(hours: i64) {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let clock = Clock::from_fn(move || Timestamp::now() + SignedDuration::from_hours(hours));
+    let started = rig.operator_as(rig.operator_client(), |options| options.clock = clock);
+    let operator = started.await.unwrap();
+    flow(&rig, &shop).await;
+    let ask = |within: &str| json!({"steps": [{"name": "review", "approval": {"title": "go?", "respondWithin": within}}]});
+    rig.flow("long", ask("10m")).await;
+    rig.flow("short", ask("2s")).await;
+    rig.start("late", json!({"flow": "short"})).await;
+    rig.start("early", json!({"flow": "long"})).await;
+    let late = rig.phase("late", "TimedOut").await;
+    let asked = rig.api::<Approval>().get("late-review").await.unwrap();
+    let ended = Timestamp::now();
+    let created = asked.metadata.creation_timestamp.unwrap().0;
+    assert!(
+        ended.duration_since(created) >= SignedDuration::from_secs(1),
+        "{late:?}"
+    );
+    rig.decide("alice", "early-review", "Approve").await;
+    tokio::time::timeout(Duration::from_secs(30), rig.phase("early", "Succeeded"))
+        .await
+        .unwrap();
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_ahead_ends_no_question_early() {
+    a_deadline_is_kept_by_a_clock_that_is_off_by(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_behind_leaves_no_question_open() {
+    a_deadline_is_kept_by_a_clock_that_is_off_by(-1).await;
+}
