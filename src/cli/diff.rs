@@ -1,7 +1,9 @@
-//! `signoff diff`: what would change if the draft became live.
+//! `signoff diff`: what would change if the draft, another release or a file became live.
 
-use kube::Api;
-use serde_json::json;
+use std::path::{Path, PathBuf};
+
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
 use similar::TextDiff;
 
 use super::{
@@ -9,56 +11,185 @@ use super::{
     answer::Answer,
     connect::Connection,
     error::{CliError, exit},
+    manifest::{Finding, Manifest},
 };
-use crate::api::{Flow, Release};
+use crate::{
+    api::{Definition, Flow, FlowSpec, Release},
+    engine::difference::difference,
+};
 
-/// Show how the draft of a flow differs from what is live.
+/// Longest Markdown printed, in bytes: what fits into a comment on any forge.
+const MARKDOWN: usize = 60_000;
+
+/// Show what would change if the draft became live: steps, expressions, and who may approve what.
 #[derive(Debug, clap::Args)]
 pub(super) struct DiffArgs {
-    /// Name of the flow.
-    flow: String,
+    /// Name of the flow; with -f only needed to pick one of several in the file.
+    #[arg(required_unless_present = "file")]
+    flow: Option<String>,
+    /// Compare with this release instead of what is live.
+    #[arg(long, value_name = "RELEASE")]
+    against: Option<String>,
+    /// Show this release instead of the draft.
+    #[arg(long, value_name = "RELEASE", conflicts_with = "file")]
+    release: Option<String>,
+    /// Show the flow in this manifest instead of the draft; - reads standard input.
+    #[arg(short, long = "filename", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Show the lines that differ instead.
+    #[arg(long)]
+    unified: bool,
+    /// Show it as Markdown, for a comment on a pull request.
+    #[arg(long, conflicts_with = "unified")]
+    markdown: bool,
+}
+
+/// One side of the comparison: a definition and what it is called.
+struct Side {
+    name: String,
+    definition: Definition,
 }
 
 pub(super) async fn verb(args: &DiffArgs, global: &Global) -> Result<Answer, CliError> {
+    let file = args
+        .file
+        .as_deref()
+        .map(|path| from_file(path, args.flow.as_deref()));
+    let file = file.transpose()?;
+    let name = match (&file, &args.flow) {
+        (Some((name, _)), _) | (None, Some(name)) => name.clone(),
+        (None, None) => return Err(CliError::usage("name a flow, or give a file with -f")),
+    };
     let connection = Connection::open(global).await?;
     let flow = connection
         .api::<Flow>()
-        .get(&args.flow)
+        .get_opt(&name)
         .await
-        .map_err(|error| CliError::api(&args.flow, &error))?;
-    let status = flow.status.unwrap_or_default();
-    let Some(draft) = status.draft.map(|draft| draft.release) else {
-        let message = format!("flow {} has no valid draft", args.flow);
-        return Err(CliError::new("NoDraft", exit::NOT_FOUND, message));
-    };
+        .map_err(|error| CliError::api(&name, &error))?;
+    let missing = flow.is_none();
+    let status = flow.and_then(|flow| flow.status).unwrap_or_default();
     let releases = connection.api::<Release>();
-    let new = definition(&releases, Some(&draft)).await?;
-    let old = definition(&releases, status.live.as_deref()).await?;
-    let live = status.live.clone().unwrap_or_else(|| "nothing".to_owned());
-    let unified = TextDiff::from_lines(&old, &new)
-        .unified_diff()
-        .header(&live, &draft)
-        .to_string();
-    let data = json!({ "live": status.live, "draft": draft, "changed": old != new, "diff": unified });
-    let text = if old == new {
-        format!("{draft} is live; there is no difference")
-    } else {
-        unified
+    let (new, next) = match (file, &args.release, status.draft) {
+        (Some((_, side)), _, _) => {
+            let next = format!("signoff apply -f {}", side.name);
+            (side, next)
+        }
+        (None, ..) if missing => {
+            let message = format!("there is no flow {name}");
+            return Err(CliError::new("NotFound", exit::NOT_FOUND, message));
+        }
+        (None, Some(release), _) => {
+            let next = format!("signoff promote {name} {release}");
+            (from_release(&releases, release, &name).await?, next)
+        }
+        (None, None, Some(draft)) => {
+            let next = format!("signoff promote {name} {}", draft.release);
+            (from_release(&releases, &draft.release, &name).await?, next)
+        }
+        (None, None, None) => {
+            let message = format!("flow {name} has no valid draft");
+            return Err(CliError::new("NoDraft", exit::NOT_FOUND, message));
+        }
     };
-    let next = (old != new).then(|| format!("signoff promote {} {draft}", args.flow));
-    Ok(Answer::text(text).with_data(data).with_next(next))
+    let old = match args.against.as_ref().or(status.live.as_ref()) {
+        Some(release) => Some(from_release(&releases, release, &name).await?),
+        None => None,
+    };
+    let answer = compare(&name, old.as_ref(), &new, args)?;
+    let worth_it = args.against.is_none() && old.is_none_or(|old| old.definition != new.definition);
+    Ok(answer.with_next(worth_it.then_some(next)))
 }
 
-/// A release's definition as YAML; nothing is the empty text.
-async fn definition(releases: &Api<Release>, name: Option<&str>) -> Result<String, CliError> {
-    let Some(name) = name else {
-        return Ok(String::new());
+fn compare(flow: &str, old: Option<&Side>, new: &Side, args: &DiffArgs) -> Result<Answer, CliError> {
+    let difference = difference(old.map(|old| &old.definition), &new.definition);
+    let changed = !difference.is_empty();
+    let before = old.map(|old| old.name.as_str());
+    let mut data = json!({
+        "flow": flow,
+        "from": before,
+        "to": new.name,
+        "changed": changed,
+        "loosensControl": difference.loosens_control(),
+        "difference": difference,
+    });
+    let heading = format!("{flow}: {} → {}", before.unwrap_or("nothing"), new.name);
+    let text = if args.unified {
+        let lines = unified(old, new)?;
+        data["unified"] = Value::from(lines.as_str());
+        lines
+    } else if args.markdown {
+        difference.to_markdown(MARKDOWN)
+    } else if changed {
+        format!("{heading}\n{}", difference.to_text())
+    } else {
+        format!("{heading}\nthere is no difference")
     };
+    Ok(Answer::text(text).with_data(data))
+}
+
+/// The lines of YAML that differ.
+fn unified(old: Option<&Side>, new: &Side) -> Result<String, CliError> {
+    let before = old.map(yaml).transpose()?.unwrap_or_default();
+    let name = old.map_or("nothing", |old| old.name.as_str());
+    Ok(TextDiff::from_lines(&before, &yaml(new)?)
+        .unified_diff()
+        .header(name, &new.name)
+        .to_string())
+}
+
+fn yaml(side: &Side) -> Result<String, CliError> {
+    let sorted =
+        serde_json::to_value(&side.definition).map_err(|error| CliError::internal(&side.name, &error))?;
+    serde_yaml::to_string(&sorted).map_err(|error| CliError::internal(&side.name, &error))
+}
+
+async fn from_release(releases: &Api<Release>, name: &str, flow: &str) -> Result<Side, CliError> {
     let release = releases
         .get(name)
         .await
         .map_err(|error| CliError::api(name, &error))?;
-    let sorted =
-        serde_json::to_value(&release.spec.definition).map_err(|error| CliError::internal(name, &error))?;
-    serde_yaml::to_string(&sorted).map_err(|error| CliError::internal(name, &error))
+    if release.spec.flow != flow {
+        let message = format!("release {name} is of flow {}, not of {flow}", release.spec.flow);
+        return Err(CliError::new("NotFound", exit::NOT_FOUND, message));
+    }
+    Ok(Side {
+        name: release.name_any(),
+        definition: release.spec.definition,
+    })
+}
+
+/// The flow in a manifest, which has to be fine: its name and its definition.
+fn from_file(path: &Path, wanted: Option<&str>) -> Result<(String, Side), CliError> {
+    let manifest = Manifest::read(path)?.map_err(|finding| invalid(&[finding]))?;
+    let flows: Vec<_> = manifest
+        .documents
+        .iter()
+        .filter(|document| document.value["kind"] == "Flow")
+        .filter(|document| wanted.is_none_or(|name| document.value["metadata"]["name"] == name))
+        .collect();
+    let [document] = flows[..] else {
+        let message = match (flows.len(), wanted) {
+            (0, None) => format!("{}: there is no flow in it", manifest.path),
+            (0, Some(name)) => format!("{}: there is no flow {name} in it", manifest.path),
+            (n, _) => format!("{}: there are {n} flows in it; name one", manifest.path),
+        };
+        return Err(CliError::usage(message));
+    };
+    let findings = manifest.check(document);
+    if !findings.is_empty() {
+        return Err(invalid(&findings));
+    }
+    let name = document.value["metadata"]["name"].as_str().unwrap_or_default();
+    let spec: FlowSpec = serde_json::from_value(document.value["spec"].clone())
+        .map_err(|error| CliError::new("Invalid", exit::INVALID, format!("{}: {error}", manifest.path)))?;
+    let side = Side {
+        name: manifest.path,
+        definition: spec.definition,
+    };
+    Ok((name.to_owned(), side))
+}
+
+fn invalid(findings: &[Finding]) -> CliError {
+    let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    CliError::new("Invalid", exit::INVALID, lines.join("\n")).details(json!({ "problems": findings }))
 }

@@ -6,6 +6,7 @@
 
 pub mod advance;
 pub mod callback_token;
+pub mod difference;
 pub mod effect;
 pub mod expression;
 pub mod facts;

@@ -218,5 +218,105 @@ async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
     assert_eq!(phase, "Rejected");
     let (code, envelope) = cli("dev", &["diff", "ask"]);
     assert_eq!((code, &envelope["data"]["changed"]), (0, &Value::Bool(false)));
+    let plain = |args: &[&str]| {
+        let output = signoff(args)
+            .args(["--context", "dev"])
+            .env("KUBECONFIG", &kubeconfig)
+            .output()
+            .unwrap();
+        let told = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), told)
+    };
+    shows_differences(dir.path(), &manifest, &release, cli, plain);
     assert_eq!(cli("dev", &["cancel", &run]).0, 5);
+}
+
+/// `signoff diff`: of a file, of the draft, of two releases; as text, Markdown, lines and data.
+fn shows_differences(
+    dir: &std::path::Path,
+    manifest: &std::path::Path,
+    live: &str,
+    cli: impl Fn(&str, &[&str]) -> (i32, Value),
+    plain: impl Fn(&[&str]) -> (i32, String),
+) {
+    let text = std::fs::read_to_string(manifest).unwrap();
+    let loosened = dir.join("loosened.yaml");
+    std::fs::write(&loosened, text.replace("[finance]", "[finance, everybody]")).unwrap();
+    let file = loosened.to_str().unwrap();
+
+    let (code, envelope) = cli("dev", &["diff", "-f", manifest.to_str().unwrap()]);
+    assert_eq!(
+        (code, &envelope["data"]["changed"]),
+        (0, &Value::Bool(false)),
+        "{envelope:#}"
+    );
+    let (code, envelope) = cli("dev", &["diff", "-f", file]);
+    let data = &envelope["data"];
+    assert_eq!(
+        (code, &data["from"], &data["to"]),
+        (0, &Value::from(live), &Value::from(file)),
+        "{envelope:#}"
+    );
+    assert_eq!(data["loosensControl"], true);
+    assert_eq!(data["difference"]["loosenings"][0]["kind"], "ApproversWidened");
+    let fields = &data["difference"]["steps"][0]["fields"][0];
+    assert_eq!(fields["field"], "approval.approvers.groups");
+    assert_eq!(fields["after"], serde_json::json!(["finance", "everybody"]));
+
+    assert_eq!(cli("dev", &["apply", "-f", file]).0, 0);
+    let draft = loop {
+        let (_, envelope) = cli("dev", &["diff", "ask"]);
+        let draft = envelope["data"]["to"].as_str().unwrap().to_owned();
+        if draft != live {
+            assert_eq!(envelope["next"][0], format!("signoff promote ask {draft}"));
+            break draft;
+        }
+    };
+    let (code, told) = plain(&["diff", "ask"]);
+    assert_eq!(code, 0);
+    assert!(told.contains(&format!("ask: {live} → {draft}")), "{told}");
+    assert!(
+        told.contains("approvers  group finance → groups finance, everybody"),
+        "{told}"
+    );
+    let (_, told) = plain(&["diff", "ask", "--markdown"]);
+    assert!(
+        told.contains("#### Loosens control\n\n- step `ask`: more people may approve: "),
+        "{told}"
+    );
+    let (_, told) = plain(&["diff", "ask", "--unified"]);
+    assert!(
+        told.contains(&format!("--- {live}\n+++ {draft}\n")) && told.contains("\n+      - everybody"),
+        "{told}"
+    );
+
+    let (_, envelope) = cli("dev", &["diff", "ask", "--against", &draft, "--release", live]);
+    let data = &envelope["data"];
+    assert_eq!(
+        (&data["changed"], &data["loosensControl"]),
+        (&Value::Bool(true), &Value::Bool(false)),
+        "{envelope:#}"
+    );
+    let (_, envelope) = cli("dev", &["diff", "-f", file, "--against", &draft]);
+    assert_eq!(envelope["data"]["changed"], false, "{envelope:#}");
+
+    assert_eq!(cli("dev", &["diff"]).0, 2);
+    assert_eq!(cli("dev", &["diff", "another", "-f", file]).0, 2);
+    assert_eq!(cli("dev", &["diff", "ask", "--against", "ask-0000000000"]).0, 3);
+    assert_eq!(cli("dev", &["diff", "no-such-flow"]).0, 3);
+    let first = dir.join("first.yaml");
+    std::fs::write(&first, text.replace("name: ask}\nspec", "name: first}\nspec")).unwrap();
+    let (code, envelope) = cli("dev", &["diff", "-f", first.to_str().unwrap()]);
+    assert_eq!(
+        (code, &envelope["data"]["difference"]["first"]),
+        (0, &Value::Bool(true)),
+        "{envelope:#}"
+    );
+    std::fs::write(&first, text.replace("title:", "tittle:")).unwrap();
+    let (code, envelope) = cli("dev", &["diff", "-f", first.to_str().unwrap()]);
+    assert_eq!(code, 8);
+    assert_eq!(
+        envelope["error"]["details"]["problems"][0]["line"], 8,
+        "{envelope:#}"
+    );
 }

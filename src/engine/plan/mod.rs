@@ -9,9 +9,14 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::expression::{Expression, JsonTemplate, Template};
 use crate::api::{
-    Definition,
+    Definition, Step,
     step::{ApprovalStep, ApprovalTimeoutOutcome, HttpMethod},
 };
+
+/// For each step the steps that come before it, by index. A reference that leads nowhere is left out; in a circle all come before all.
+pub(super) fn ancestors(steps: &[Step]) -> Vec<BTreeSet<usize>> {
+    graph::Graph::of(steps, &mut vec![]).ancestors
+}
 
 /// Something that is wrong with a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,218 @@
+//! Which changes loosen control, one at a time, and that the way back does not.
+
+use serde_json::{Value, json};
+
+use super::{
+    super::{LooseningKind, Subject, difference},
+    definition,
+};
+
+fn kinds(old: &Value, new: &Value) -> Vec<LooseningKind> {
+    let difference = difference(Some(&definition(old.clone())), &definition(new.clone()));
+    assert!(!difference.is_empty());
+    difference
+        .loosenings
+        .iter()
+        .map(|loosening| loosening.kind)
+        .collect()
+}
+
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the callers read better with the value in place"
+)]
+fn asking(approval: Value) -> Value {
+    let mut step = json!({ "name": "ask", "approval": { "title": "?" } });
+    step["approval"]
+        .as_object_mut()
+        .unwrap()
+        .extend(approval.as_object().unwrap().clone());
+    json!({ "steps": [step] })
+}
+
+#[track_caller]
+fn loosens(old: &Value, new: &Value, kind: LooseningKind) {
+    assert_eq!(kinds(old, new), [kind], "{old} → {new}");
+    assert_eq!(kinds(new, old), [], "{new} → {old}");
+}
+
+#[test]
+fn a_lower_quorum() {
+    loosens(
+        &asking(json!({ "quorum": 2 })),
+        &asking(json!({})),
+        LooseningKind::QuorumLowered,
+    );
+}
+
+#[test]
+fn a_wider_list_of_approvers() {
+    let few = asking(json!({ "approvers": { "groups": ["finance"] } }));
+    for many in [
+        json!({ "approvers": { "groups": ["finance", "support"] } }),
+        json!({ "approvers": { "groups": ["finance"], "users": ["bob"] } }),
+        json!({ "approvers": { "groups": ["finance"], "serviceAccounts": ["a:b"] } }),
+        json!({}),
+    ] {
+        loosens(&few, &asking(many), LooseningKind::ApproversWidened);
+    }
+}
+
+#[test]
+fn a_service_account_where_everybody_could_approve() {
+    let all = asking(json!({}));
+    let account = asking(json!({ "approvers": { "users": ["bob"], "serviceAccounts": ["a:b"] } }));
+    assert_eq!(kinds(&all, &account), [LooseningKind::ApproversWidened]);
+}
+
+#[test]
+fn self_approval() {
+    loosens(
+        &asking(json!({})),
+        &asking(json!({ "selfApproval": true })),
+        LooseningKind::SelfApprovalAllowed,
+    );
+}
+
+#[test]
+fn going_on_without_an_answer_or_sooner() {
+    let reject = asking(json!({ "respondWithin": "4h", "onTimeout": { "outcome": "Reject" } }));
+    let go_on =
+        |within: &str| asking(json!({ "respondWithin": within, "onTimeout": { "outcome": "Continue" } }));
+    loosens(&reject, &go_on("4h"), LooseningKind::ContinuesUnanswered);
+    loosens(&go_on("4h"), &go_on("1h"), LooseningKind::ContinuesUnanswered);
+}
+
+#[test]
+fn an_escalation_that_lets_somebody_in_or_lets_them_in_earlier() {
+    let with = |after: &str, group: &str| {
+        asking(json!({
+            "approvers": { "groups": ["finance"] },
+            "escalate": [{ "after": after, "to": { "groups": [group] } }],
+        }))
+    };
+    let none = asking(json!({ "approvers": { "groups": ["finance"] } }));
+    loosens(&none, &with("4h", "leads"), LooseningKind::EscalationWidened);
+    loosens(
+        &with("4h", "leads"),
+        &with("1h", "leads"),
+        LooseningKind::EscalationWidened,
+    );
+    assert_eq!(kinds(&none, &with("4h", "finance")), [], "they could already");
+}
+
+#[test]
+fn another_condition_of_an_approval() {
+    let when = |when: Option<&str>| json!({ "steps": [{ "name": "ask", "when": when, "approval": { "title": "?" } }] });
+    loosens(
+        &when(None),
+        &when(Some("${1 > 2}")),
+        LooseningKind::ConditionChanged,
+    );
+    assert_eq!(
+        kinds(&when(Some("${1 > 2}")), &when(Some("${1 > 3}"))),
+        [LooseningKind::ConditionChanged]
+    );
+}
+
+#[test]
+fn a_gate_that_is_gone() {
+    let step = json!({ "name": "x", "set": { "a": 1 } });
+    let gated = json!({ "steps": [step, { "name": "ask", "approval": { "title": "?" } }] });
+    loosens(&gated, &json!({ "steps": [step] }), LooseningKind::GateRemoved);
+    let replaced = json!({ "steps": [step, { "name": "ask", "set": { "a": 1 } }] });
+    loosens(&gated, &replaced, LooseningKind::GateRemoved);
+    let promotion = json!({ "steps": [step], "promotion": { "approval": {} } });
+    loosens(
+        &promotion,
+        &json!({ "steps": [step] }),
+        LooseningKind::GateRemoved,
+    );
+}
+
+#[test]
+fn a_looser_promotion_gate() {
+    let gate = |quorum: i64| json!({ "steps": [{ "name": "x", "set": {} }], "promotion": { "approval": { "quorum": quorum } } });
+    loosens(&gate(2), &gate(1), LooseningKind::QuorumLowered);
+}
+
+#[test]
+fn a_shown_item_that_is_gone() {
+    let show = |names: &[&str]| {
+        let items: Vec<Value> = names
+            .iter()
+            .map(|name| json!({ "name": name, "value": 1 }))
+            .collect();
+        asking(json!({ "show": items }))
+    };
+    loosens(&show(&["a", "b"]), &show(&["b"]), LooseningKind::ShowsLess);
+}
+
+#[test]
+fn an_effect_that_may_be_repeated() {
+    let with = |delivery: &str| json!({ "steps": [{ "name": "pay", "delivery": delivery, "http": { "url": "http://x/" } }] });
+    loosens(
+        &with("AtMostOnce"),
+        &with("AtLeastOnce"),
+        LooseningKind::RepeatsAllowed,
+    );
+}
+
+#[test]
+fn a_callback_that_is_checked_less() {
+    let with = |callback: Value| json!({ "steps": [{ "name": "w", "wait": { "callback": callback } }] });
+    let checked =
+        json!({ "accept": "${true}", "schema": {}, "hmac": { "secretRef": { "name": "a", "key": "b" } } });
+    loosens(
+        &with(checked),
+        &with(json!({})),
+        LooseningKind::CallbackCheckRemoved,
+    );
+}
+
+#[test]
+fn a_wait_that_goes_on_without_an_answer() {
+    let with = |outcome: &str| json!({ "steps": [{ "name": "w", "wait": { "callback": {}, "respondWithin": "1h", "onTimeout": { "outcome": outcome } } }] });
+    loosens(
+        &with("Fail"),
+        &with("Continue"),
+        LooseningKind::ContinuesUnanswered,
+    );
+}
+
+#[test]
+fn a_wait_that_does_without_its_callback() {
+    let with = |wait: Value| json!({ "steps": [{ "name": "w", "wait": wait }] });
+    let callback = with(json!({ "callback": {} }));
+    let either = with(json!({ "callback": {}, "duration": "1h" }));
+    loosens(&callback, &either, LooseningKind::ContinuesUnanswered);
+    let sooner = with(json!({ "callback": {}, "duration": "1m" }));
+    loosens(&either, &sooner, LooseningKind::ContinuesUnanswered);
+    let none = with(json!({ "duration": "1h" }));
+    loosens(&either, &none, LooseningKind::CallbackCheckRemoved);
+}
+
+#[test]
+fn a_step_that_slips_past_an_approval_without_being_touched_itself() {
+    let ask = json!({ "name": "ask", "approval": { "title": "?" } });
+    let pay = json!({ "name": "pay", "http": { "url": "http://x/" } });
+    let end = json!({ "name": "end", "set": {} });
+    let guarded = json!({ "steps": [ask, pay, end] });
+    loosens(
+        &guarded,
+        &json!({ "steps": [pay, ask, end] }),
+        LooseningKind::NoLongerGuarded,
+    );
+    let mut graph = guarded.clone();
+    graph["steps"][2]["needs"] = json!(["ask"]);
+    let difference = difference(Some(&definition(guarded)), &definition(graph));
+    assert_eq!(difference.loosenings.len(), 1, "{:?}", difference.loosenings);
+    assert_eq!(difference.loosenings[0].kind, LooseningKind::NoLongerGuarded);
+    assert_eq!(difference.loosenings[0].subject, Subject::Step("pay".to_owned()));
+}
+
+#[test]
+fn nothing_is_loosened_by_the_first_release() {
+    let first = difference(None, &definition(asking(json!({ "selfApproval": true }))));
+    assert!(first.first && !first.loosens_control() && !first.is_empty());
+}
