@@ -121,7 +121,8 @@ impl Difference {
     }
 }
 
-/// Compares two definitions; `None` is what is there before the first promotion.
+/// Compares two definitions; `None` is what is there before the first promotion. The time is quadratic in the number of steps and
+/// references are followed by recursion, so give it only definitions that have a [`Plan`](crate::engine::plan::Plan).
 pub fn difference(old: Option<&Definition>, new: &Definition) -> Difference {
     let before = old.map(Parts::of);
     let before = before.as_ref();

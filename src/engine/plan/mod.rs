@@ -13,6 +13,9 @@ use crate::api::{
     step::{ApprovalStep, ApprovalTimeoutOutcome, HttpMethod},
 };
 
+/// Most steps of a flow, as its schema says.
+const MAX_STEPS: usize = 200;
+
 /// For each step the steps that come before it, by index. A reference that leads nowhere is left out; in a circle all come before all.
 pub(super) fn ancestors(steps: &[Step]) -> Vec<BTreeSet<usize>> {
     graph::Graph::of(steps, &mut vec![]).ancestors
@@ -116,10 +119,42 @@ impl Plan {
     /// # Errors
     /// Everything that is wrong with it, not only the first.
     pub fn compile(definition: &Definition) -> Result<Self, Vec<Problem>> {
+        // a file from git has met no API server yet, and circles are looked for by recursion
+        if definition.steps.len() > MAX_STEPS {
+            return Err(vec![Problem {
+                field: "steps".to_owned(),
+                offset: None,
+                message: format!(
+                    "there are {} steps, at most {MAX_STEPS} may be",
+                    definition.steps.len()
+                ),
+            }]);
+        }
         compile::compile(definition)
     }
 
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {
         self.steps.iter().position(|step| step.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_chain_of_very_many_steps_is_refused_before_it_is_followed() {
+        let chain = |length: usize| {
+            let step =
+                |n: usize| json!({ "name": format!("s{n}"), "needs": [format!("s{}", n + 1)], "set": {} });
+            let mut steps: Vec<_> = (1..length).map(step).collect();
+            steps.push(json!({ "name": format!("s{length}"), "set": {} }));
+            serde_json::from_value::<Definition>(json!({ "steps": steps })).unwrap()
+        };
+        assert!(Plan::compile(&chain(MAX_STEPS)).is_ok());
+        let problems = Plan::compile(&chain(100_000)).unwrap_err();
+        assert_eq!(problems[0].field, "steps");
+        assert_eq!(problems[0].message, "there are 100000 steps, at most 200 may be");
     }
 }
