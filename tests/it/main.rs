@@ -19,6 +19,7 @@ mod crash_walk;
 mod crds;
 mod demo;
 mod faults;
+mod forge;
 mod idle;
 mod kill;
 mod leadership;

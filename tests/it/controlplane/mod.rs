@@ -5,7 +5,7 @@
 //! suites that need it say so and do not run; with `SIGNOFF_REQUIRE_CONTROLPLANE` set they fail instead.
 
 mod kubectl;
-mod process;
+pub mod process;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -244,7 +244,8 @@ fn find(variable: &str, name: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("no {name}; get it with tests/controlplane/tools.sh or set {variable}"))
 }
 
-fn free_port() -> u16 {
+/// A port of the loopback address that nobody listens on now.
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

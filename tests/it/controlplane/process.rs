@@ -1,6 +1,7 @@
 //! A child that ends with the test process, even with one that is killed.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -12,6 +13,17 @@ impl Process {
     /// Starts it with its output in `<component>.log` of the folder and its number in `<component>.pid`. The folder goes when its last
     /// program has ended.
     pub fn start(program: &Path, component: &str, args: &[String], folder: &Path) -> Self {
+        Self::start_as(None, program, component, args, folder)
+    }
+
+    /// The same as the user with this number, who has to own the folder. Only root may choose one.
+    pub fn start_as(
+        user: Option<u32>,
+        program: &Path,
+        component: &str,
+        args: &[String],
+        folder: &Path,
+    ) -> Self {
         let log = File::options()
             .create(true)
             .append(true)
@@ -19,7 +31,11 @@ impl Process {
             .unwrap();
         let pid = folder.join(format!("{component}.pid"));
         // the shell reads its input until this process is gone, and then ends the program
-        let child = Command::new("sh")
+        let mut shell = Command::new("sh");
+        if let Some(user) = user {
+            shell.uid(user).gid(user);
+        }
+        let child = shell
             .args(["-c", r#""$0" "$@" </dev/null & echo $! >"$PID"; cat >/dev/null; kill -9 $!; wait; rm -f "$PID"; sleep 1; ls "$FOLDER"/*.pid >/dev/null 2>&1 || rm -rf "$FOLDER""#])
             .env("FOLDER", folder)
             .env("PID", &pid)

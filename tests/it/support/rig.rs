@@ -110,6 +110,11 @@ impl Rig {
         }
     }
 
+    /// Where the gateway of the newest operator listens.
+    pub fn gateway(&self) -> SocketAddr {
+        self.gateway.lock().unwrap().expect("an operator was started")
+    }
+
     /// Where everything happens.
     pub fn namespace(&self) -> &str {
         &self.namespace
