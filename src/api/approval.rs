@@ -187,6 +187,16 @@ pub enum ApprovalPhase {
 }
 
 impl ApprovalPhase {
+    /// The phases in which a question is closed.
+    pub const CLOSED: [Self; 6] = [
+        Self::Approved,
+        Self::Rejected,
+        Self::ChangesRequested,
+        Self::Expired,
+        Self::Cancelled,
+        Self::Superseded,
+    ];
+
     /// Whether the question is closed.
     pub fn is_closed(self) -> bool {
         self != Self::Pending

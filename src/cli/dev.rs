@@ -31,6 +31,9 @@ pub struct DevArgs {
     /// Address of the gateway, which takes callbacks and push webhooks; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDRESS")]
     pub gateway: SocketAddr,
+    /// Address for health, readiness and metrics; without it they are not served.
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<SocketAddr>,
 }
 
 /// Why `signoff dev` or `signoff demo` could not start.
@@ -117,6 +120,12 @@ impl Instance {
         let operator = Operator::start(control_plane.client(&Identity::Operator), options)
             .await
             .map_err(DevError::Operator)?;
+        if let Some(address) = args.admin {
+            let (listener, routes, token) = (bind(address).await?, operator.admin(), shutdown.clone());
+            let serving = axum::serve(listener, routes).with_graceful_shutdown(token.cancelled_owned());
+            // it only reports, so its end changes nothing
+            tasks.push(tokio::spawn(async move { drop(serving.await) }));
+        }
         let token = shutdown.clone();
         tasks.push(tokio::spawn(async move {
             if let Err(error) = operator.run(Some(gateway_listener), token).await {

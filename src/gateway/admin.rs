@@ -12,9 +12,9 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use kube::{Client, runtime::reflector::Store};
+use kube::Client;
 
-use crate::{api::Approval, controllers::approval::count_pending, telemetry::metrics::Metrics};
+use crate::{controllers::approval::OpenApprovals, telemetry::metrics::Metrics};
 
 /// Longest wait for the API server's answer before it counts as not reachable.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ enum Standing {
     /// It serves what needs no leader, and would lead if nobody else did.
     Standby,
     /// It leads and knows everything there is.
-    Leading(Store<Approval>),
+    Leading(OpenApprovals),
 }
 
 impl Readiness {
@@ -41,11 +41,11 @@ impl Readiness {
     }
 
     /// It leads, and the watches have shown everything there is.
-    pub fn leading(&self, approvals: Store<Approval>) {
+    pub fn leading(&self, approvals: OpenApprovals) {
         *self.lock() = Standing::Leading(approvals);
     }
 
-    fn approvals(&self) -> Option<Store<Approval>> {
+    fn approvals(&self) -> Option<OpenApprovals> {
         match &*self.lock() {
             Standing::Leading(approvals) => Some(approvals.clone()),
             _ => None,
@@ -93,7 +93,7 @@ async fn ready(State(admin): State<Admin>) -> Response {
 
 async fn scrape(State(admin): State<Admin>) -> Response {
     if let Some(approvals) = admin.readiness.approvals() {
-        count_pending(&approvals, &admin.metrics);
+        approvals.count(&admin.metrics);
     }
     match admin.metrics.render() {
         Ok(text) => {

@@ -79,23 +79,23 @@ impl Term {
         let _stop_watching = watching.clone().drop_guard();
         let (flows, watch) = watches::flows(&self.context, waker.clone());
         tokio::spawn(watching.clone().run_until_cancelled_owned(watch));
-        let (approvals, changes, watch) = watches::approvals(&self.context, waker.clone());
+        let (open, touch, touched, watch) = approval::watch_open(&self.context, waker.clone());
         tokio::spawn(watching.run_until_cancelled_owned(watch));
 
         let ready = async {
             let proven = self.identity.prove(&self.context, &self.probe_namespace);
             // an error says that the watch has ended, and with it the term
-            let _ = tokio::join!(flows.wait_until_ready(), approvals.wait_until_ready(), proven);
+            let _ = tokio::join!(flows.wait_until_ready(), open.are_known(), proven);
         };
         if shutdown.run_until_cancelled(ready).await.is_none() {
             return;
         }
-        self.readiness.leading(approvals.clone());
+        self.readiness.leading(open.clone());
         let judging = approval::Deps {
             context: Arc::clone(&self.context),
             identity: self.identity,
             probe_namespace: self.probe_namespace,
-            approvals: approvals.clone(),
+            open: open.clone(),
             waker,
             metrics: self.metrics.clone(),
             tasks: tasks.clone(),
@@ -105,7 +105,7 @@ impl Term {
             leadership: self.leadership,
             releases: self.releases,
             flows,
-            approvals,
+            open,
             executor: self.executor,
             callbacks: self.callbacks,
             metrics: self.metrics,
@@ -122,7 +122,7 @@ impl Term {
             ),
             ending(stop(), flow::run(context(), stop())),
             ending(stop(), release::run(context(), stop())),
-            ending(stop(), approval::run(judging, changes, stop())),
+            ending(stop(), approval::run(judging, touch, touched, stop())),
             // has a drain time of its own
             run::run(Arc::new(running), calls, stop()),
         );

@@ -7,7 +7,7 @@ use kube::{Resource, ResourceExt as _, api::ListParams};
 
 use super::ApprovalError;
 use crate::{
-    api::{Approval, Decision},
+    api::{Approval, Decision, Run},
     controllers::context::Context,
     engine::judge::DecisionFact,
 };
@@ -24,6 +24,13 @@ pub(super) async fn fresh(
         .await
         .map_err(|error| ApprovalError::Api("list the decisions", error))?;
     Ok(list.items.into_iter().map(Arc::new).collect())
+}
+
+/// The run that a question was put for, if it is about to go on. One that cannot be read now is read by whoever drives it.
+pub(super) async fn run(context: &Context, approval: &Approval, goes_on: bool) -> Option<Run> {
+    let name = approval.spec.subject.run.as_deref().filter(|_| goes_on)?;
+    let api = context.namespaced::<Run>(&approval.namespace().unwrap_or_default());
+    api.get_opt(name).await.ok().flatten()
 }
 
 /// The decisions as the judge wants them.

@@ -1,4 +1,4 @@
-//! The decisions that the watch has shown, by the approval they are on.
+//! The decisions that the watch has shown and that still matter, by the approval they are on.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,17 +7,24 @@ use std::{
 
 use kube::{ResourceExt as _, runtime::watcher::Event};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::api::{Approval, Decision};
-
-/// Namespace and name of an approval.
-pub(super) type ApprovalKey = (String, String);
+use super::key::ApprovalKey;
+use crate::api::Decision;
 
 /// A decision and when this process first saw it.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub decision: Arc<Decision>,
     pub since: Instant,
+}
+
+impl Seen {
+    /// Whether it was told what became of it.
+    pub(super) fn is_settled(&self) -> bool {
+        let status = self.decision.status.as_ref();
+        status.is_some_and(|status| status.reason.is_some())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -29,19 +36,10 @@ struct Inner {
 
 /// The decisions that the watch has shown.
 #[derive(Debug, Default)]
-pub(super) struct DecisionIndex(Mutex<Inner>);
-
-/// The approval a decision is on.
-pub(super) fn approval_of(decision: &Decision) -> ApprovalKey {
-    (
-        decision.namespace().unwrap_or_default(),
-        decision.spec.approval.clone(),
-    )
-}
-
-/// The key of an approval.
-pub(super) fn key_of(approval: &Approval) -> ApprovalKey {
-    (approval.namespace().unwrap_or_default(), approval.name_any())
+pub(super) struct DecisionIndex {
+    inner: Mutex<Inner>,
+    /// Cancelled when the first listing is whole.
+    filled: CancellationToken,
 }
 
 impl DecisionIndex {
@@ -54,12 +52,13 @@ impl DecisionIndex {
                 let seen = inner.seen(decision);
                 let listing = inner.listing.get_or_insert_default();
                 listing
-                    .entry(approval_of(&seen.decision))
+                    .entry(ApprovalKey::decided_by(&seen.decision))
                     .or_default()
                     .insert(seen.decision.name_any(), seen);
             }
             Event::InitDone => {
                 inner.by_approval = inner.listing.take().unwrap_or_default();
+                self.filled.cancel();
                 return inner
                     .by_approval
                     .values()
@@ -72,13 +71,13 @@ impl DecisionIndex {
                 let decision = Arc::clone(&seen.decision);
                 inner
                     .by_approval
-                    .entry(approval_of(&decision))
+                    .entry(ApprovalKey::decided_by(&decision))
                     .or_default()
                     .insert(decision.name_any(), seen);
                 return vec![decision];
             }
             Event::Delete(decision) => {
-                let key = approval_of(&decision);
+                let key = ApprovalKey::decided_by(&decision);
                 if let Some(others) = inner.by_approval.get_mut(&key) {
                     others.remove(&decision.name_any());
                     if others.is_empty() {
@@ -99,8 +98,18 @@ impl DecisionIndex {
             .unwrap_or_default()
     }
 
+    /// Returns when the watch has shown all there are.
+    pub(super) async fn are_known(&self) {
+        self.filled.cancelled().await;
+    }
+
+    /// Forgets the decisions on an approval that is closed and told to them all.
+    pub(super) fn forget(&self, approval: &ApprovalKey) {
+        self.lock().by_approval.remove(approval);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,7 +118,7 @@ impl Inner {
         decision.metadata.managed_fields = None;
         let known = self
             .by_approval
-            .get(&approval_of(&decision))
+            .get(&ApprovalKey::decided_by(&decision))
             .and_then(|others| others.get(&decision.name_any()))
             .filter(|known| known.decision.uid() == decision.uid());
         let since = known.map_or_else(Instant::now, |known| known.since);
@@ -136,7 +145,7 @@ mod tests {
     fn a_new_listing_takes_the_place_of_what_was_known_when_it_is_whole() {
         let index = DecisionIndex::default();
         let on = |approval: &str| -> Vec<String> {
-            let seen = index.on(&("default".into(), approval.into()));
+            let seen = index.on(&ApprovalKey::new("default", approval));
             seen.iter().map(|seen| seen.decision.name_any()).collect()
         };
         index.apply(Event::Apply(decision("one", "a")));

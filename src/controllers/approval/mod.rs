@@ -4,26 +4,25 @@
 
 mod gather;
 mod index;
+mod key;
+mod open;
 mod orphans;
+mod queue;
 mod write;
 
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, channel::mpsc};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::{
-    ResourceExt as _,
-    runtime::{
-        WatchStreamExt as _,
-        controller::{Action, Config, ReconcileReason, ReconcileRequest, applier},
-        reflector::{ObjectRef, Store},
-        watcher,
-    },
-};
+use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::index::{DecisionIndex, approval_of, key_of};
+use self::index::DecisionIndex;
+pub use self::{
+    key::ApprovalKey,
+    open::{OpenApprovals, Touched, watch_open},
+};
 use super::{
     context::Context,
     error_chain,
@@ -39,7 +38,7 @@ use crate::{
 };
 
 /// How many approvals are judged at the same time.
-const CONCURRENCY: u16 = 32;
+const CONCURRENCY: usize = 32;
 /// Pause after a failed write or read before the approval is judged again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Shortest pause before the server's clock, which is read in whole seconds, is asked again.
@@ -61,8 +60,8 @@ pub enum ApprovalError {
 pub struct Deps {
     /// Client, clock, events.
     pub context: Arc<Context>,
-    /// Approvals as the watch shows them.
-    pub approvals: Store<Approval>,
+    /// The questions that are open, as the watch shows them.
+    pub open: OpenApprovals,
     /// Whether decisions may count.
     pub identity: Arc<Identity>,
     /// Namespace in which a forgery may be tried.
@@ -80,38 +79,35 @@ struct Judging {
     decisions: DecisionIndex,
 }
 
-/// Approvals to be looked at, as their watch shows them.
-pub type Changes = mpsc::UnboundedReceiver<ObjectRef<Approval>>;
-
-/// Judges approvals until `shutdown`. The store must be filled before.
-pub async fn run(deps: Deps, changes: Changes, shutdown: CancellationToken) {
-    let approvals = deps.approvals.clone();
+/// Judges approvals until `shutdown`, as `touched` brings them; `touch` is its other end.
+pub async fn run(
+    deps: Deps,
+    touch: mpsc::UnboundedSender<Touched>,
+    touched: mpsc::UnboundedReceiver<Touched>,
+    shutdown: CancellationToken,
+) {
     let judging = Arc::new(Judging {
         deps,
         decisions: DecisionIndex::default(),
     });
-    let (sender, touched) = mpsc::unbounded();
-    let proving = keep_proving(Arc::clone(&judging), sender.clone(), shutdown.clone());
+    let proving = keep_proving(Arc::clone(&judging), touch.clone(), shutdown.clone());
     let proving = tokio::spawn(proving);
-    let watching = watch_decisions(Arc::clone(&judging), sender);
+    let watching = watch_decisions(Arc::clone(&judging), touch);
     let watching = tokio::spawn(shutdown.clone().run_until_cancelled_owned(watching));
-    let queue = futures::stream::select(changes, touched)
-        .map(|reference| {
-            Ok::<_, std::convert::Infallible>(ReconcileRequest {
-                obj_ref: reference,
-                reason: ReconcileReason::Unknown,
-            })
-        })
-        .take_until(shutdown.cancelled_owned());
-    applier(
-        |approval, judging| Box::pin(reconcile(approval, judging)),
-        |approval, error, judging| failed(&approval, error, &judging),
-        judging,
-        approvals,
-        queue,
-        Config::default().concurrency(CONCURRENCY),
-    )
-    .for_each(|_| std::future::ready(()))
+    // an answer that was half given is not to be taken back for want of the decisions it rests on
+    let known = shutdown.run_until_cancelled(judging.decisions.are_known()).await;
+    if known.is_none() {
+        return;
+    }
+    queue::run(touched, CONCURRENCY, shutdown, |key, shown| {
+        let judging = Arc::clone(&judging);
+        async move {
+            match reconcile(&key, shown, &judging).await {
+                Ok(again) => again,
+                Err(error) => Some(failed(&key, &error, &judging)),
+            }
+        }
+    })
     .await;
     watching.abort();
     proving.abort();
@@ -120,20 +116,20 @@ pub async fn run(deps: Deps, changes: Changes, shutdown: CancellationToken) {
 /// Judges everything anew when it becomes known, or is no longer known, who decides.
 async fn keep_proving(
     judging: Arc<Judging>,
-    touched: mpsc::UnboundedSender<ObjectRef<Approval>>,
+    touch: mpsc::UnboundedSender<Touched>,
     shutdown: CancellationToken,
 ) {
     let Deps {
         context,
         identity,
         probe_namespace,
-        approvals,
+        open,
         ..
     } = &judging.deps;
     let judge_all = || {
-        for approval in approvals.state() {
+        for key in open.keys() {
             // the receiver is gone only when the operator ends
-            let _ = touched.unbounded_send(ObjectRef::from_obj(&*approval));
+            let _ = touch.unbounded_send(Touched::Named(key));
         }
     };
     identity
@@ -141,19 +137,19 @@ async fn keep_proving(
         .await;
 }
 
-fn failed(approval: &Approval, error: &ApprovalError, judging: &Judging) -> Action {
+fn failed(key: &ApprovalKey, error: &ApprovalError, judging: &Judging) -> Duration {
     if let ApprovalError::Api(_, cause) = error
         && (is_stale(cause) || is_missing(cause))
     {
         judging.deps.metrics.api_conflict("approvals");
-        return Action::requeue(AFTER_CONFLICT);
+        return AFTER_CONFLICT;
     }
     judging.deps.metrics.reconcile_failed("Approval", "Transient");
-    tracing::warn!(approval = %approval.name_any(), error = %error_chain(error), "an approval could not be judged; trying again");
-    Action::requeue(RETRY)
+    tracing::warn!(approval = %key, error = %error_chain(error), "an approval could not be judged; trying again");
+    RETRY
 }
 
-async fn watch_decisions(judging: Arc<Judging>, touched: mpsc::UnboundedSender<ObjectRef<Approval>>) {
+async fn watch_decisions(judging: Arc<Judging>, touch: mpsc::UnboundedSender<Touched>) {
     let context = &judging.deps.context;
     let mut events = watcher(context.all::<Decision>(), watcher::Config::default())
         .default_backoff()
@@ -167,25 +163,54 @@ async fn watch_decisions(judging: Arc<Judging>, touched: mpsc::UnboundedSender<O
             }
         };
         for decision in judging.decisions.apply(event) {
-            let (namespace, name) = approval_of(&decision);
-            let reference = ObjectRef::new(&name).within(&namespace);
-            if judging.deps.approvals.get(&reference).is_none() {
-                judging
-                    .deps
-                    .tasks
-                    .spawn(orphans::settle(judging.deps.clone(), decision));
-            } else if touched.unbounded_send(reference).is_err() {
+            let key = ApprovalKey::decided_by(&decision);
+            let settled = decision
+                .status
+                .as_ref()
+                .is_some_and(|status| status.reason.is_some());
+            if settled && judging.deps.open.keeps(&key) {
+                // the echo of our own word
+                continue;
+            }
+            if touch.unbounded_send(Touched::Named(key)).is_err() {
                 return;
             }
         }
     }
 }
 
-async fn reconcile(approval: Arc<Approval>, judging: Arc<Judging>) -> Result<Action, ApprovalError> {
+/// Judges an approval. Gives when to look at it again.
+async fn reconcile(
+    key: &ApprovalKey,
+    shown: Option<Box<Approval>>,
+    judging: &Judging,
+) -> Result<queue::Again, ApprovalError> {
     let began = Instant::now();
     let context = &judging.deps.context;
+    let seen = judging.decisions.on(key);
+    let approval = match shown {
+        Some(approval) => *approval,
+        None if seen.iter().all(|seen| seen.is_settled()) && !judging.deps.open.keeps(key) => {
+            // a listing brings them all once more
+            judging.decisions.forget(key);
+            return Ok(None);
+        }
+        None => {
+            let read = context
+                .namespaced::<Approval>(key.namespace())
+                .get_opt(key.name())
+                .await;
+            match read.map_err(|error| ApprovalError::Api("read the approval", error))? {
+                Some(approval) => approval,
+                None => {
+                    orphans::settle(context, &seen).await?;
+                    judging.decisions.forget(key);
+                    return Ok(None);
+                }
+            }
+        }
+    };
     let deadline = approval.spec.expires_at.as_ref().map(|time| time.0);
-    let seen = judging.decisions.on(&key_of(&approval));
     let open = !approval
         .status
         .as_ref()
@@ -202,17 +227,20 @@ async fn reconcile(approval: Arc<Approval>, judging: Arc<Judging>) -> Result<Act
     let facts = gather::facts(&decisions);
     let judgement = judge(
         &approval.spec,
-        gather::created_at(&*approval),
+        gather::created_at(&approval),
         &status,
         &facts,
         server_now,
         judging.deps.identity.is_proven(),
     );
     let closed = judgement.status.phase.is_closed();
-    if let Some(written) = write::approval(context, &approval, &judgement.status).await? {
+    // a run that is about to go on is read while the answer is written
+    let writing = write::approval(context, &approval, &judgement.status);
+    let (written, run) = tokio::join!(writing, gather::run(context, &approval, closed && open));
+    if let Some(written) = written? {
         if closed {
             let since = seen.iter().map(|seen| seen.since).max();
-            judging.deps.waker.judged(&written, since);
+            judging.deps.waker.judged(&written, run, since);
             let (context, status) = (Arc::clone(context), judgement.status);
             judging
                 .deps
@@ -223,10 +251,14 @@ async fn reconcile(approval: Arc<Approval>, judging: Arc<Judging>) -> Result<Act
     }
     write::decisions(context, &decisions, judgement.decisions).await?;
     Ok(match deadline {
-        Some(deadline) if !closed => {
-            Action::requeue(until(deadline, server_now.unwrap_or_else(|| context.now())))
+        _ if closed => {
+            if !open {
+                judging.decisions.forget(key);
+            }
+            None
         }
-        _ => Action::await_change(),
+        Some(deadline) => Some(until(deadline, server_now.unwrap_or_else(|| context.now()))),
+        None => None,
     })
 }
 
@@ -234,24 +266,4 @@ async fn reconcile(approval: Arc<Approval>, judging: Arc<Judging>) -> Result<Act
 fn until(deadline: Timestamp, now: Timestamp) -> Duration {
     let left = deadline.duration_since(now).max(SignedDuration::ZERO);
     left.unsigned_abs().max(CLOCK_PAUSE)
-}
-
-/// Counts the approvals that are pending.
-pub fn count_pending(approvals: &Store<Approval>, metrics: &Metrics) {
-    let pending: Vec<Timestamp> = approvals
-        .state()
-        .iter()
-        .filter(|approval| {
-            !approval
-                .status
-                .as_ref()
-                .is_some_and(|status| status.phase.is_closed())
-        })
-        .map(|approval| gather::created_at(&**approval))
-        .collect();
-    let oldest = pending
-        .iter()
-        .min()
-        .map(|oldest| oldest.as_duration().as_secs_f64());
-    metrics.approvals_pending(pending.len(), oldest);
 }

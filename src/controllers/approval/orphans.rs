@@ -1,48 +1,24 @@
 //! Decisions on an approval that does not exist.
 
-use std::sync::Arc;
-
-use kube::ResourceExt as _;
-
-use super::{Deps, write};
+use super::{ApprovalError, index::Seen, write};
 use crate::{
-    api::{Approval, Decision, DecisionStatus, decision::DecisionReason},
-    controllers::error_chain,
+    api::{DecisionStatus, decision::DecisionReason},
+    controllers::context::Context,
 };
 
-/// Tells the decider of an approval that is not there. One that the watch has not shown yet is judged when it does.
-pub(super) async fn settle(deps: Deps, decision: Arc<Decision>) {
-    let namespace = decision.namespace().unwrap_or_default();
-    match deps
-        .context
-        .namespaced::<Approval>(&namespace)
-        .get_metadata_opt(&decision.spec.approval)
-        .await
-    {
-        Ok(Some(_)) => return,
-        Ok(None) => {}
-        Err(error) => {
-            tracing::warn!(decision = %decision.name_any(), error = %error_chain(&error), "an approval could not be looked up");
-            return;
-        }
+/// Tells the deciders of an approval that is not there.
+pub(super) async fn settle(context: &Context, decisions: &[Seen]) -> Result<(), ApprovalError> {
+    // one that was judged while the approval was there keeps what it was told
+    for seen in decisions.iter().filter(|seen| !seen.is_settled()) {
+        let status = DecisionStatus {
+            counted: Some(false),
+            reason: Some(DecisionReason::ApprovalNotFound),
+            message: Some(format!(
+                "there is no approval {:?} in this namespace",
+                seen.decision.spec.approval
+            )),
+        };
+        write::one_decision(context, &seen.decision, &status).await?;
     }
-    if decision
-        .status
-        .as_ref()
-        .is_some_and(|status| status.reason.is_some())
-    {
-        // it was judged while the approval was there
-        return;
-    }
-    let status = DecisionStatus {
-        counted: Some(false),
-        reason: Some(DecisionReason::ApprovalNotFound),
-        message: Some(format!(
-            "there is no approval {:?} in this namespace",
-            decision.spec.approval
-        )),
-    };
-    if let Err(error) = write::one_decision(&deps.context, &decision, &status).await {
-        tracing::warn!(decision = %decision.name_any(), error = %error_chain(&error), "a decision could not be answered");
-    }
+    Ok(())
 }

@@ -25,7 +25,7 @@ use super::{
     status::{AFTER_CONFLICT, is_stale, patch_status},
 };
 use crate::api::{
-    Approval, Flow, Release, Repository,
+    Approval, Flow, Release, Repository, names,
     reason::{Classified, ErrorClass},
 };
 
@@ -83,7 +83,9 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         .default_backoff()
         .reflect(release_writer)
         .touched_objects();
-    let approval_events = watcher(context.all::<Approval>(), everything())
+    // those of runs are many, and none of them is about a promotion
+    let of_promotions = everything().labels(&format!("!{}", names::RUN));
+    let approval_events = watcher(context.all::<Approval>(), of_promotions)
         .default_backoff()
         .reflect(approval_writer)
         .touched_objects();

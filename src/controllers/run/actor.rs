@@ -40,6 +40,18 @@ use crate::{
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
+/// An Approval that was judged in this process.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// Its name.
+    pub approval: String,
+    pub fact: ApprovalFact,
+    /// The run as it was read meanwhile.
+    pub run: Option<Run>,
+    /// When the deciding Decision was seen.
+    pub since: Option<Instant>,
+}
+
 /// What a run is told.
 #[derive(Debug)]
 pub(super) enum Mail {
@@ -50,7 +62,7 @@ pub(super) enum Mail {
     /// Something it may be waiting for has changed.
     Wake(Option<(Resumption, Instant)>),
     /// An Approval of it was judged; the watch will show the same.
-    Judged(String, Box<ApprovalFact>, Option<Instant>),
+    Judged(Box<Judged>),
     /// Start nothing more; write down what comes of what is under way.
     Drain,
 }
@@ -262,14 +274,23 @@ impl Actor {
                 self.resumed = self.resumed.or(resumed);
                 self.dirty = true;
             }
-            Mail::Judged(name, fact, since) => {
+            Mail::Judged(judged) => {
+                let Judged {
+                    approval,
+                    fact,
+                    run,
+                    since,
+                } = *judged;
                 if fact.status.phase.is_closed()
                     && let Some(since) = since
                 {
                     self.resumed.get_or_insert((Resumption::Decision, since));
                 }
-                self.newer.insert(name, *fact);
+                self.newer.insert(approval, fact);
                 self.dirty = true;
+                if let Some(run) = run {
+                    self.changed(run);
+                }
             }
             Mail::Drain => self.draining = true,
         }

@@ -13,7 +13,6 @@ use kube::ResourceExt as _;
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
     task::JoinSet,
-    time::Instant,
 };
 use tokio_util::{
     sync::CancellationToken,
@@ -22,13 +21,10 @@ use tokio_util::{
 
 use super::{
     Deps,
-    actor::{Actor, Mail, Rest, phase_name, version_of},
+    actor::{Actor, Judged, Mail, Rest, phase_name, version_of},
     key::RunKey,
 };
-use crate::{
-    api::{Run, RunPhase},
-    engine::facts::ApprovalFact,
-};
+use crate::api::{Run, RunPhase};
 
 /// Longest time that effects under way may take to end after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -53,7 +49,7 @@ pub(super) enum Message {
     /// An Approval of a run, by its name, was closed or is gone.
     ApprovalChanged(RunKey, String),
     /// An Approval of a run was judged in this process.
-    Judged(RunKey, String, Box<ApprovalFact>, Option<Instant>),
+    Judged(RunKey, Box<Judged>),
     /// A run rests.
     Rested(RunKey, Box<Rest>),
     /// The task of a run broke.
@@ -70,7 +66,7 @@ struct Entry {
     wake_at: Option<Timestamp>,
     awaits: Option<RunKey>,
     /// The Approval it was last told of directly; the watch showing the same is no news.
-    judged: Option<String>,
+    judged: Option<Box<str>>,
     /// How many changes of flows had been told of when its task started.
     started_at: u64,
 }
@@ -173,16 +169,16 @@ impl Dispatcher {
                 let known = self
                     .entries
                     .get(&key)
-                    .is_some_and(|entry| entry.judged.as_ref() == Some(&name));
+                    .is_some_and(|entry| entry.judged.as_deref() == Some(&*name));
                 if !known {
                     self.tell(&key, Mail::Wake(None));
                 }
             }
-            Message::Judged(key, name, fact, since) => {
+            Message::Judged(key, judged) => {
                 if let Some(entry) = self.entries.get_mut(&key) {
-                    entry.judged = Some(name.clone());
+                    entry.judged = Some(judged.approval.clone().into());
                 }
-                self.tell(&key, Mail::Judged(name, fact, since));
+                self.tell(&key, Mail::Judged(judged));
             }
             Message::Rested(key, rest) => self.rested(&key, *rest),
             Message::Broken(key, uid) => {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
+use kube::ResourceExt as _;
 
 use super::Deps;
 use crate::{
-    api::{Approval, Run, RunStatus},
-    controllers::releases::LoadedRelease,
+    api::{Approval, ApprovalStatus, Run, run::StepPhase},
+    controllers::{approval::ApprovalKey, releases::LoadedRelease},
     engine::{
         effect::EffectKey,
         facts::{ApprovalFact, EffectOutcome, Facts, RunFacts},
@@ -27,7 +27,7 @@ pub(super) fn facts(
     deps: &Deps,
     run: &Run,
     release: &LoadedRelease,
-    newer: &BTreeMap<String, ApprovalFact>,
+    approvals: BTreeMap<String, ApprovalFact>,
     outcomes: Vec<EffectOutcome>,
     in_flight: BTreeSet<EffectKey>,
 ) -> Facts {
@@ -43,50 +43,54 @@ pub(super) fn facts(
             suspend: run.spec.suspend.unwrap_or_default(),
         },
         release: release.facts.clone(),
-        approvals: approvals(deps, run, newer),
+        approvals,
         outcomes,
         in_flight,
         callbacks: deps.callbacks.clone(),
     }
 }
 
-/// The Approvals of a run: those its status names, as the watch shows them or as they are known more recently.
-fn approvals(
+/// The Approvals that a run waits for. What is known to be closed stays so; what the watch shows as open is; the others are read.
+pub(super) async fn approvals(
     deps: &Deps,
     run: &Run,
     newer: &BTreeMap<String, ApprovalFact>,
-) -> BTreeMap<String, ApprovalFact> {
+) -> Result<BTreeMap<String, ApprovalFact>, kube::Error> {
     let mut found = BTreeMap::new();
-    for name in names(run.status.as_ref()) {
-        if let Some(approval) = cached(deps, run, name) {
-            found.insert(name.to_owned(), approval_fact(&approval));
-        }
+    let steps = run.status.iter().flat_map(|status| &status.steps);
+    for step in steps.filter(|step| step.phase == StepPhase::Waiting) {
+        let Some(name) = step.approval.as_deref() else {
+            continue;
+        };
+        let fact = match (newer.get(name), &step.digest) {
+            (Some(known), _) if known.status.phase.is_closed() => Some(known.clone()),
+            (_, Some(digest)) if is_open(deps, run, name) => Some(ApprovalFact {
+                digest: digest.clone(),
+                status: ApprovalStatus::default(),
+            }),
+            _ => read(deps, run, name).await?.or_else(|| newer.get(name).cloned()),
+        };
+        found.extend(fact.map(|fact| (name.to_owned(), fact)));
     }
-    for (name, fact) in newer {
-        match found.get(name) {
-            // a closed question stays closed, so whichever knows of that is the newer one
-            Some(known) if known.status.phase.is_closed() => {}
-            _ => {
-                found.insert(name.clone(), fact.clone());
-            }
-        }
-    }
-    found
+    Ok(found)
 }
 
-fn names(status: Option<&RunStatus>) -> impl Iterator<Item = &str> {
-    status
-        .into_iter()
-        .flat_map(|status| &status.steps)
-        .filter_map(|step| step.approval.as_deref())
+/// Whether the watch shows this question of this run as open.
+pub(super) fn is_open(deps: &Deps, run: &Run, name: &str) -> bool {
+    let key = ApprovalKey::new(run.metadata.namespace.as_deref().unwrap_or_default(), name);
+    deps.open
+        .is_open(&key, run.metadata.uid.as_deref().unwrap_or_default())
 }
 
-/// The Approval of that name as the watch shows it, if it belongs to this run and not to an earlier one of the same name.
-pub(super) fn cached(deps: &Deps, run: &Run, name: &str) -> Option<std::sync::Arc<Approval>> {
-    let reference = ObjectRef::<Approval>::new(name).within(&run.namespace().unwrap_or_default());
-    deps.approvals
-        .get(&reference)
+/// The Approval of that name, if it belongs to this run and not to an earlier one of the same name.
+async fn read(deps: &Deps, run: &Run, name: &str) -> Result<Option<ApprovalFact>, kube::Error> {
+    let api = deps
+        .context
+        .namespaced::<Approval>(run.metadata.namespace.as_deref().unwrap_or_default());
+    let approval = api.get_opt(name).await?;
+    Ok(approval
         .filter(|approval| belongs_to(approval, run))
+        .map(|approval| approval_fact(&approval)))
 }
 
 /// Whether an Approval was opened by this very run.
@@ -95,12 +99,4 @@ pub(super) fn belongs_to(approval: &Approval, run: &Run) -> bool {
         .owner_references()
         .iter()
         .any(|owner| owner.kind == "Run" && Some(&owner.uid) == run.metadata.uid.as_ref())
-}
-
-/// Whether a question is still open.
-pub(super) fn is_open(approval: &Approval) -> bool {
-    !approval
-        .status
-        .as_ref()
-        .is_some_and(|status| status.phase.is_closed())
 }

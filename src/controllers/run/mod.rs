@@ -27,10 +27,17 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
+    actor::Judged,
     dispatch::{Dispatcher, Message},
     key::RunKey,
 };
-use super::{context::Context, error_chain, leadership::Leadership, releases::Releases};
+use super::{
+    approval::{ApprovalKey, OpenApprovals},
+    context::Context,
+    error_chain,
+    leadership::Leadership,
+    releases::Releases,
+};
 use crate::{
     api::{Approval, Flow, Release, Run, names},
     engine::callback_token::CallbackMinter,
@@ -50,8 +57,8 @@ pub struct Deps {
     pub releases: Arc<Releases>,
     /// Flows as the watch shows them, for their live and draft releases.
     pub flows: Store<Flow>,
-    /// Approvals as the watch shows them.
-    pub approvals: Store<Approval>,
+    /// The questions that are open, as the watch shows them.
+    pub open: OpenApprovals,
     /// Performs HTTP steps.
     pub executor: HttpExecutor,
     /// Makes callback addresses.
@@ -90,20 +97,26 @@ pub fn waker() -> (RunWaker, RunCalls) {
 }
 
 impl RunWaker {
-    /// The watch shows an Approval. Runs care for those that are closed or gone.
-    pub fn approval_changed(&self, approval: &Approval, gone: bool) {
-        if (gone || !gather::is_open(approval))
-            && let Some(run) = run_of(approval)
-        {
-            self.send(Message::ApprovalChanged(run, approval.name_any()));
+    /// A question is closed or gone, and it is not known which.
+    pub fn approval_is_over(&self, approval: &ApprovalKey, run: Option<&str>) {
+        if let Some(run) = run {
+            let run = RunKey::new(approval.namespace(), run);
+            self.send(Message::ApprovalChanged(run, approval.name().to_owned()));
         }
     }
 
-    /// An Approval was judged, and the API server has acknowledged it. `since` is when the deciding Decision was seen.
-    pub fn judged(&self, approval: &Approval, since: Option<Instant>) {
-        if let Some(run) = run_of(approval) {
-            let fact = Box::new(gather::approval_fact(approval));
-            self.send(Message::Judged(run, approval.name_any(), fact, since));
+    /// An Approval was judged, and the API server has acknowledged it. `run` is the run it was put for, if that was read meanwhile; `since`
+    /// is when the deciding Decision was seen.
+    pub fn judged(&self, approval: &Approval, run: Option<Run>, since: Option<Instant>) {
+        if let Some(name) = &approval.spec.subject.run {
+            let key = RunKey::new(approval.namespace().unwrap_or_default(), name);
+            let judged = Judged {
+                approval: approval.name_any(),
+                fact: gather::approval_fact(approval),
+                run: run.map(slim),
+                since,
+            };
+            self.send(Message::Judged(key, Box::new(judged)));
         }
     }
 
@@ -116,13 +129,6 @@ impl RunWaker {
         // nobody listens at the end of the process
         let _ = self.0.send(message);
     }
-}
-
-fn run_of(approval: &Approval) -> Option<RunKey> {
-    Some(RunKey::new(
-        approval.namespace()?,
-        approval.spec.subject.run.clone()?,
-    ))
 }
 
 /// Drives all runs until `shutdown`. The stores must be filled before.

@@ -76,6 +76,16 @@ enum Plane {
 impl ControlPlane {
     /// Starts one, or says on the terminal why `suite` does not run.
     pub fn start(suite: &str) -> Option<Self> {
+        Self::start_with(suite, &["--unsafe-no-fsync"])
+    }
+
+    /// The same, with a store that keeps what it has acknowledged even when the power fails.
+    #[allow(dead_code, reason = "for the benchmark, which has this file too")]
+    pub fn start_durable(suite: &str) -> Option<Self> {
+        Self::start_with(suite, &[])
+    }
+
+    fn start_with(suite: &str, etcd_options: &[&str]) -> Option<Self> {
         let tools = match Tools::find() {
             Ok(tools) => tools,
             Err(missing) => return not_run(suite, &missing),
@@ -85,7 +95,7 @@ impl ControlPlane {
         let (etcd, peer, api) = (free_port(), free_port(), free_port());
         write_users(&dir, api);
         write_key(&dir);
-        let mut processes = vec![start_etcd(&tools, &dir, etcd, peer)];
+        let mut processes = vec![start_etcd(&tools, &dir, etcd, peer, etcd_options)];
         processes.push(start_api_server(&tools, &dir, etcd, api));
         let plane = Self {
             dir,
@@ -284,20 +294,20 @@ fn write_key(dir: &Path) {
     std::fs::write(dir.join("accounts.pub"), key.public_key_pem()).unwrap();
 }
 
-fn start_etcd(tools: &Tools, dir: &Path, client: u16, peer: u16) -> Process {
+fn start_etcd(tools: &Tools, dir: &Path, client: u16, peer: u16, options: &[&str]) -> Process {
     let (client, peer) = (
         format!("http://127.0.0.1:{client}"),
         format!("http://127.0.0.1:{peer}"),
     );
-    let args = [
+    let mut args = vec![
         format!("--data-dir={}", dir.join("etcd").display()),
         format!("--listen-client-urls={client}"),
         format!("--advertise-client-urls={client}"),
         format!("--listen-peer-urls={peer}"),
         format!("--initial-advertise-peer-urls={peer}"),
         format!("--initial-cluster=default={peer}"),
-        "--unsafe-no-fsync".to_owned(),
     ];
+    args.extend(options.iter().map(ToString::to_string));
     tools.start("etcd", dir, &args)
 }
 

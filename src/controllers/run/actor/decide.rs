@@ -1,6 +1,6 @@
 //! One decision of a run and what follows from it.
 
-use std::{sync::Arc, time::Instant as Monotonic};
+use std::{collections::BTreeMap, sync::Arc, time::Instant as Monotonic};
 
 use kube::ResourceExt as _;
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ use crate::{
     engine::{
         advance::advance,
         effect::{CloseApproval, Effect, HttpEffect},
+        facts::ApprovalFact,
         inputs,
     },
 };
@@ -47,12 +48,29 @@ impl Actor {
             return;
         }
         match pin::release(&self.deps, &run).await {
-            Ok(release) => self.advance(&run, &release),
+            Ok(release) => {
+                // what the watch shows by now need not be remembered
+                self.newer.retain(|name, fact| {
+                    fact.status.phase.is_closed() || !gather::is_open(&self.deps, &run, name)
+                });
+                match gather::approvals(&self.deps, &run, &self.newer).await {
+                    Ok(approvals) => self.advance(&run, &release, approvals),
+                    Err(error) => {
+                        self.dirty = true;
+                        self.pause("an approval of the run could not be read", &error);
+                    }
+                }
+            }
             Err(why) => self.hold(&run, &why),
         }
     }
 
-    fn advance(&mut self, run: &Arc<Run>, release: &LoadedRelease) {
+    fn advance(
+        &mut self,
+        run: &Arc<Run>,
+        release: &LoadedRelease,
+        approvals: BTreeMap<String, ApprovalFact>,
+    ) {
         let mut state = run.status.clone().unwrap_or_default();
         let now = self.deps.context.now();
         if state.release.is_none()
@@ -67,21 +85,9 @@ impl Actor {
             digest: release.facts.digest.clone(),
             commit: release.facts.commit.clone(),
         });
-        self.newer.retain(|name, fact| {
-            gather::cached(&self.deps, run, name).is_none_or(|known| {
-                fact.status.phase.is_closed()
-                    && known.status.as_ref().map(|s| s.phase) != Some(fact.status.phase)
-            })
-        });
         let in_flight = self.in_flight.keys().cloned().collect();
-        let mut facts = gather::facts(
-            &self.deps,
-            run,
-            release,
-            &self.newer,
-            self.outcomes.clone(),
-            in_flight,
-        );
+        let outcomes = self.outcomes.clone();
+        let mut facts = gather::facts(&self.deps, run, release, approvals, outcomes, in_flight);
         // while draining, outcomes are written down and nothing new begins
         facts.run.suspend |= self.draining;
         let advanced = advance(&release.plan, &state, &facts, now);
@@ -254,7 +260,7 @@ impl Actor {
                     .get(name)
                     .is_some_and(|fact| fact.status.phase.is_closed())
             })
-            .filter(|name| gather::cached(&self.deps, run, name).is_some_and(|known| gather::is_open(&known)))
+            .filter(|name| gather::is_open(&self.deps, run, name))
             .collect();
         for name in open {
             let message = "the run has ended".to_owned();

@@ -1,0 +1,84 @@
+//! What Signoff costs and how fast it is, beside what the same API server does without it. `docs/benchmarks.md` says how to read it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    reason = "a benchmark that cannot go on has nothing to say; its table is its output"
+)]
+
+#[path = "../../tests/it/controlplane/mod.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod controlplane;
+#[path = "../../tests/it/support/real.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod real;
+
+mod latency;
+mod load;
+mod raw;
+mod server;
+mod table;
+mod target;
+mod throughput;
+mod waiting;
+
+use clap::Parser as _;
+use server::{Server, ServerKind};
+use table::Table;
+use target::Target;
+
+/// Measure Signoff on an API server, beside that server alone.
+#[derive(Debug, clap::Parser)]
+struct Args {
+    /// Which API server: the embedded one of `signoff dev`, one built by tests/controlplane, or the cluster of $KUBECONFIG.
+    #[arg(long, value_enum, default_value = "embedded")]
+    server: ServerKind,
+    /// Runs of three in-process steps.
+    #[arg(long, default_value_t = 2_000)]
+    runs: usize,
+    /// Decisions, and callbacks, whose latency is measured.
+    #[arg(long, default_value_t = 200)]
+    decisions: usize,
+    /// Runs that wait meanwhile, in the second part.
+    #[arg(long, default_value_t = 10_000)]
+    waiting: usize,
+    /// How many clients create runs at the same time.
+    #[arg(long, default_value_t = 32)]
+    clients: usize,
+    /// Seconds of quiet in which writes are counted.
+    #[arg(long, default_value_t = 60)]
+    quiet: u64,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let args = Args::parse();
+    // there is none before, so this cannot fail
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let server = Server::start(args.server);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(measure(&args, server));
+}
+
+async fn measure(args: &Args, mut server: Server) {
+    let target = Target::prepare(&server).await;
+    let mut table = Table::begin(&server);
+    server.operator.start().await;
+    eprintln!("throughput: {} runs", args.runs);
+    throughput::measure(&mut table, &server, &target, args.runs, args.clients).await;
+    eprintln!("latency, idle: {} decisions and callbacks", args.decisions);
+    latency::measure(&mut table, &target, args.decisions, "idle").await;
+    if args.waiting > 0 {
+        eprintln!("waiting: {} runs", args.waiting);
+        waiting::measure(&mut table, &mut server, &target, args).await;
+    }
+    table.print();
+}

@@ -1,0 +1,196 @@
+//! The API server under measurement and the operator on it, as a process of its own.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tempfile::TempDir;
+
+use crate::{controlplane::ControlPlane, real};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ServerKind {
+    Embedded,
+    Real,
+    Kubeconfig,
+}
+
+/// The API server and the operator.
+pub struct Server {
+    pub kind: ServerKind,
+    pub operator: Operator,
+    config: Config,
+    _plane: Option<ControlPlane>,
+}
+
+impl Server {
+    /// Starts the API server, but not the operator: on the embedded one they are one process, so that starts.
+    pub fn start(kind: ServerKind) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (kubeconfig, context, plane) = match kind {
+            ServerKind::Embedded => (folder.path().join("state/kubeconfig"), Some("admin"), None),
+            ServerKind::Real => {
+                let plane = ControlPlane::start_durable("the benchmark").expect("a control plane");
+                real::prepare(&plane);
+                (plane.kubeconfig(), Some("admin"), Some(plane))
+            }
+            ServerKind::Kubeconfig => {
+                let path = std::env::var_os("KUBECONFIG").expect("KUBECONFIG names the cluster");
+                (PathBuf::from(path), None, None)
+            }
+        };
+        let mut operator = Operator::new(kind, kubeconfig.clone(), folder);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        if kind == ServerKind::Embedded {
+            runtime.block_on(operator.start());
+        }
+        let config = runtime.block_on(async {
+            let options = KubeConfigOptions {
+                context: context.map(str::to_owned),
+                ..KubeConfigOptions::default()
+            };
+            let kubeconfig = Kubeconfig::read_from(&kubeconfig).unwrap();
+            Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .unwrap()
+        });
+        Self {
+            kind,
+            operator,
+            config,
+            _plane: plane,
+        }
+    }
+
+    /// A client with connections of its own.
+    pub fn client(&self) -> Client {
+        Client::try_from(self.config.clone()).unwrap()
+    }
+}
+
+/// The operator's process.
+pub struct Operator {
+    kind: ServerKind,
+    kubeconfig: PathBuf,
+    folder: TempDir,
+    listen: [SocketAddr; 3],
+    child: Option<Child>,
+}
+
+impl Operator {
+    fn new(kind: ServerKind, kubeconfig: PathBuf, folder: TempDir) -> Self {
+        let listen = [(); 3].map(|()| free_address());
+        Self {
+            kind,
+            kubeconfig,
+            folder,
+            listen,
+            child: None,
+        }
+    }
+
+    /// Starts it, unless it runs, and waits until it leads.
+    pub async fn start(&mut self) {
+        if self.child.is_none() {
+            self.spawn();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while !self
+            .metrics()
+            .await
+            .is_some_and(|text| text.contains("signoff_leading 1"))
+        {
+            assert!(Instant::now() < deadline, "the operator does not come up");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Starts the process and waits for nothing.
+    pub fn spawn(&mut self) {
+        let [gateway, admin, api] = self.listen;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_signoff"));
+        if self.kind == ServerKind::Embedded {
+            command
+                .arg("dev")
+                .arg(format!("--data={}", self.folder.path().join("state").display()))
+                .arg(format!("--listen={api}"))
+                .arg(format!("--gateway={gateway}"))
+                .arg(format!("--admin={admin}"));
+        } else {
+            command
+                .env("KUBECONFIG", &self.kubeconfig)
+                .args(["operator", "--allow-loopback", "--lease-duration=3s"])
+                .arg(format!(
+                    "--git-cache={}",
+                    self.folder.path().join("git").display()
+                ))
+                .arg(format!("--gateway-listen={gateway}"))
+                .arg(format!("--gateway-url=http://{gateway}"))
+                .arg(format!("--admin-listen={admin}"));
+            if self.kind == ServerKind::Real {
+                command.arg("--context=operator");
+            }
+        }
+        command.env("RUST_LOG", "error").stdout(Stdio::null());
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Ends it as a crash does.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    async fn metrics(&self) -> Option<String> {
+        let url = format!("http://{}/metrics", self.listen[1]);
+        reqwest::get(url).await.ok()?.text().await.ok()
+    }
+
+    /// The sum of a counter over all its labels but those of leases, which are renewed all the time.
+    pub async fn count(&self, name: &str) -> f64 {
+        let text = self.metrics().await.expect("the operator's metrics");
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with(name) && !line.contains("\"leases\""));
+        lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Memory of the process that is its own, in bytes.
+    pub fn memory(&self) -> f64 {
+        let pid = self.child.as_ref().unwrap().id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap() * 1024.0
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}

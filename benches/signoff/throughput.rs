@@ -1,0 +1,81 @@
+//! Runs of three steps in the process, from the first creation to the last end.
+
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use kube::{Api, api::PostParams, runtime::watcher};
+use serde_json::json;
+use signoff::api::Run;
+
+use crate::{load::at_once, raw, server::Server, table::Table, target::Target};
+
+pub async fn measure(table: &mut Table, server: &Server, target: &Target, runs: usize, clients: usize) {
+    let steps = json!([
+        {"name": "a", "set": {"x": "${1 + 1}"}},
+        {"name": "b", "set": {"y": "${steps.a.output.x + 1}"}},
+        {"name": "c", "set": {"z": "${steps.b.output.y + 1}"}},
+    ]);
+    target
+        .flow(
+            "three",
+            json!({"steps": steps, "output": {"z": "${steps.c.output.z}"}}),
+        )
+        .await;
+    let pool: Vec<Api<Run>> = (0..clients)
+        .map(|_| Api::namespaced(server.client(), &target.namespace))
+        .collect();
+    let warm = runs / 10;
+    round(target, &pool, "warm", warm).await;
+    let before = server.operator.count("signoff_api_writes_total").await;
+    let conflicts = server.operator.count("signoff_api_conflicts_total").await;
+    let took = round(target, &pool, "run", runs).await;
+    let writes = (server.operator.count("signoff_api_writes_total").await - before) / runs as f64;
+    let conflicts =
+        (server.operator.count("signoff_api_conflicts_total").await - conflicts) / (writes * runs as f64);
+    let patches = writes.round() as usize;
+    let raw = raw::writes(server, target, runs, patches, clients).await;
+    let rate = |took: std::time::Duration| runs as f64 / took.as_secs_f64();
+    let beside = format!("{:.0} (create and {patches} patches of 1 kB)", rate(raw));
+    table.row(
+        "runs of 3 in-process steps, per second",
+        &format!("{:.0}", rate(took)),
+        &beside,
+    );
+    table.row(
+        "API writes of the operator for one such run",
+        &format!("{writes:.2}"),
+        "",
+    );
+    table.row(
+        "writes refused as conflicts",
+        &format!("{:.2} %", 100.0 * conflicts),
+        "",
+    );
+}
+
+/// Creates the runs and waits until all have ended and are marked so; gives how long that took.
+async fn round(target: &Target, pool: &[Api<Run>], name: &str, runs: usize) -> std::time::Duration {
+    let ended = watcher::Config::default().labels("signoff.dev/finished=true");
+    let mut events = watcher(target.api::<Run>(), ended).boxed();
+    while !matches!(events.next().await, Some(Ok(watcher::Event::InitDone))) {}
+    let began = Instant::now();
+    let creating = at_once(runs, pool.len(), async |number| {
+        let run = target.run(&format!("{name}-{number}"), "three");
+        pool[number % pool.len()]
+            .create(&PostParams::default(), &run)
+            .await
+            .unwrap();
+    });
+    let ending = async {
+        let mut left = runs;
+        while left > 0 {
+            if let Some(Ok(watcher::Event::Apply(run))) = events.next().await
+                && run.metadata.name.is_some_and(|it| it.starts_with(name))
+            {
+                left -= 1;
+            }
+        }
+    };
+    tokio::join!(creating, ending);
+    began.elapsed()
+}

@@ -1,0 +1,134 @@
+//! What runs that wait cost, and how soon one of them goes on after a restart.
+
+use std::time::{Duration, Instant};
+
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+};
+use signoff::api::Run;
+
+use crate::{
+    Args, latency,
+    load::at_once,
+    server::{Server, ServerKind},
+    table::Table,
+    target::Target,
+};
+
+pub async fn measure(table: &mut Table, server: &mut Server, target: &Target, args: &Args) {
+    let pool: Vec<Api<Run>> = (0..args.clients)
+        .map(|_| Api::namespaced(server.client(), &target.namespace))
+        .collect();
+    let before = settled_memory(server).await;
+    at_once(args.waiting, args.clients, async |number| {
+        let run = target.run(&format!("waits-{number}"), "asking");
+        pool[number % pool.len()]
+            .create(&PostParams::default(), &run)
+            .await
+            .unwrap();
+    })
+    .await;
+    all_wait(target, args.waiting).await;
+    let after = settled_memory(server).await;
+    let each = (after - before) / args.waiting as f64;
+    let whose = if server.kind == ServerKind::Embedded {
+        "process, its store included"
+    } else {
+        "operator"
+    };
+    let what = format!("memory of the {whose}, per waiting run");
+    table.row(&what, &format!("{:.2} kB", each / 1_000.0), "");
+    let total = format!(
+        "{:.0} MB, of which {:.0} MB without them",
+        after / 1e6,
+        before / 1e6
+    );
+    table.row(&format!("memory with {} waiting", args.waiting), &total, "");
+
+    let writes = server.operator.count("signoff_api_writes_total").await;
+    tokio::time::sleep(Duration::from_secs(args.quiet)).await;
+    let writes = server.operator.count("signoff_api_writes_total").await - writes;
+    let what = format!(
+        "API writes in {} s while {} wait, renewals of the lease aside",
+        args.quiet, args.waiting
+    );
+    table.row(&what, &format!("{writes:.0}"), "");
+    latency::measure(
+        table,
+        target,
+        args.decisions,
+        &format!("{} waiting", args.waiting),
+    )
+    .await;
+
+    let took = restart(server, target).await;
+    let fresh = settled_memory(server).await;
+    let aside = if server.kind == ServerKind::Embedded {
+        ""
+    } else {
+        ", its lease of 3 s included"
+    };
+    let what = format!("restart with {} waiting → first resume{aside}", args.waiting);
+    table.row(&what, &format!("{:.2} s", took.as_secs_f64()), "");
+    table.row("memory after the restart", &format!("{:.0} MB", fresh / 1e6), "");
+}
+
+async fn all_wait(target: &Target, count: usize) {
+    let runs: Api<Run> = target.api();
+    let waiting = ListParams::default().fields("status.phase=Waiting").limit(1);
+    let deadline = Instant::now() + Duration::from_secs(1_800);
+    loop {
+        let page = runs.list(&waiting).await.unwrap();
+        let left = page.metadata.remaining_item_count.unwrap_or_default();
+        // a count with a selector is not given by every server
+        let found = page.items.len() + usize::try_from(left).unwrap_or_default();
+        let found = if left == 0 { counted(&runs).await } else { found };
+        if found >= count {
+            return;
+        }
+        assert!(Instant::now() < deadline, "only {found} wait");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn counted(runs: &Api<Run>) -> usize {
+    let waiting = ListParams::default().fields("status.phase=Waiting");
+    runs.list_metadata(&waiting).await.unwrap().items.len()
+}
+
+/// Memory once nothing has changed it for a while.
+async fn settled_memory(server: &Server) -> f64 {
+    let mut last = server.operator.memory();
+    loop {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let now = server.operator.memory();
+        if (now - last).abs() < 500_000.0 {
+            return now;
+        }
+        last = now;
+    }
+}
+
+/// Kills the operator while a run waits, and gives how long a new one takes until that run has gone on.
+async fn restart(server: &mut Server, target: &Target) -> Duration {
+    let question = target.question("waits-0").await;
+    let called = target.calls.expect("waits-0");
+    server.operator.kill();
+    let began = Instant::now();
+    if server.kind == ServerKind::Embedded {
+        // there is no API server to decide at meanwhile
+        server.operator.spawn();
+        let decided = async {
+            while target.client.apiserver_version().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            target.approve(&question).await
+        };
+        decided.await;
+    } else {
+        target.approve(&question).await;
+        server.operator.spawn();
+    }
+    called.await.unwrap().0.duration_since(began)
+}

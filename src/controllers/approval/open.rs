@@ -1,0 +1,180 @@
+//! The questions that are open, as the watch shows them: a name and two numbers for each. The whole approval is read when it is judged.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::{StreamExt as _, channel::mpsc};
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    ResourceExt as _,
+    runtime::{WatchStreamExt as _, watcher},
+};
+use tokio::sync::watch;
+
+use super::{gather::created_at, key::ApprovalKey};
+use crate::{
+    api::{Approval, ApprovalPhase},
+    controllers::{context::Context, error_chain, run::RunWaker},
+    telemetry::metrics::Metrics,
+};
+
+/// An approval that has come or changed, or the name of one that has to be judged for another reason.
+#[derive(Debug)]
+pub enum Touched {
+    /// As the watch has just shown it.
+    Shown(Box<Approval>),
+    /// To be read.
+    Named(ApprovalKey),
+}
+
+/// What is kept of an open question.
+#[derive(Clone, Debug)]
+struct Open {
+    /// When it was put, in seconds of Unix time.
+    created: i64,
+    /// Stands for the object it belongs to.
+    owner: u64,
+    /// The run it was put for, if it was.
+    run: Option<Box<str>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    open: HashMap<ApprovalKey, Open>,
+    /// What a new listing has brought so far.
+    listing: Option<HashMap<ApprovalKey, Open>>,
+}
+
+/// The questions that are open. Clones are handles on the same.
+#[derive(Clone, Debug)]
+pub struct OpenApprovals(Arc<Mutex<Inner>>, watch::Receiver<bool>);
+
+impl OpenApprovals {
+    /// Returns when the watch has shown all there are.
+    pub async fn are_known(&self) {
+        let mut filled = self.1.clone();
+        // an error says that the watch has ended, and with it everything else
+        let _ = filled.wait_for(|filled| *filled).await;
+    }
+
+    /// Whether this question is open, and put by this very owner.
+    pub fn is_open(&self, key: &ApprovalKey, owner: &str) -> bool {
+        self.lock()
+            .open
+            .get(key)
+            .is_some_and(|open| open.owner == stands_for(owner))
+    }
+
+    /// Whether a question of that name is open.
+    pub(super) fn keeps(&self, key: &ApprovalKey) -> bool {
+        self.lock().open.contains_key(key)
+    }
+
+    /// All that are open.
+    pub fn keys(&self) -> Vec<ApprovalKey> {
+        self.lock().open.keys().cloned().collect()
+    }
+
+    /// Tells how many are pending and how long the oldest has been.
+    pub fn count(&self, metrics: &Metrics) {
+        let inner = self.lock();
+        let oldest = inner.open.values().map(|open| open.created).min();
+        let oldest = oldest.map(|created| Timestamp::from_second(created).unwrap_or_default());
+        metrics.approvals_pending(
+            inner.open.len(),
+            oldest.map(|oldest| oldest.as_duration().as_secs_f64()),
+        );
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, key: ApprovalKey, approval: &Approval) {
+        let owner = approval.owner_references().first();
+        let open = Open {
+            created: created_at(approval).as_second(),
+            owner: stands_for(owner.map(|owner| owner.uid.as_str()).unwrap_or_default()),
+            run: approval.spec.subject.run.as_deref().map(Into::into),
+        };
+        let mut inner = self.lock();
+        match &mut inner.listing {
+            Some(listing) => listing.insert(key, open),
+            None => inner.open.insert(key, open),
+        };
+    }
+}
+
+fn stands_for(uid: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    uid.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The open questions, what happens to them, and the watch that has to be driven for it.
+pub fn watch_open(
+    context: &Context,
+    waker: RunWaker,
+) -> (
+    OpenApprovals,
+    mpsc::UnboundedSender<Touched>,
+    mpsc::UnboundedReceiver<Touched>,
+    impl Future<Output = ()> + Send + 'static,
+) {
+    let (filled, is_filled) = watch::channel(false);
+    let open = OpenApprovals(Arc::default(), is_filled);
+    let (sender, touched) = mpsc::unbounded();
+    // one that is closed leaves the watch
+    let not_closed = ApprovalPhase::CLOSED
+        .map(|phase| format!("status.phase!={phase}"))
+        .join(",");
+    let events = watcher(
+        context.all::<Approval>(),
+        watcher::Config::default().fields(&not_closed),
+    )
+    .default_backoff();
+    let (known, to) = (open.clone(), sender.clone());
+    let watching = async move {
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Init) => known.lock().listing = Some(HashMap::new()),
+                Ok(watcher::Event::InitApply(approval) | watcher::Event::Apply(approval)) => {
+                    known.put(ApprovalKey::of(&approval), &approval);
+                    if to.unbounded_send(Touched::Shown(Box::new(approval))).is_err() {
+                        return;
+                    }
+                }
+                Ok(watcher::Event::InitDone) => {
+                    for (key, open) in relisted(&known) {
+                        waker.approval_is_over(&key, open.run.as_deref());
+                    }
+                    filled.send_replace(true);
+                }
+                Ok(watcher::Event::Delete(approval)) => {
+                    let key = ApprovalKey::of(&approval);
+                    known.lock().open.remove(&key);
+                    waker.approval_is_over(&key, approval.spec.subject.run.as_deref());
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error_chain(&error), "the watch of approvals broke; it starts again");
+                }
+            }
+        }
+    };
+    (open, sender, touched, watching)
+}
+
+/// Takes the new listing for what is known. Gives what is no longer open.
+fn relisted(known: &OpenApprovals) -> Vec<(ApprovalKey, Open)> {
+    let mut inner = known.lock();
+    let listing = inner.listing.take().unwrap_or_default();
+    let before = std::mem::replace(&mut inner.open, listing);
+    before
+        .into_iter()
+        .filter(|(key, _)| !inner.open.contains_key(key))
+        .collect()
+}
