@@ -144,7 +144,8 @@ impl Operator {
                 command.arg("--context=operator");
             }
         }
-        command.env("RUST_LOG", "error").stdout(Stdio::null());
+        let log = std::env::var("SIGNOFF_BENCH_LOG").unwrap_or_else(|_| "error".to_owned());
+        command.env("RUST_LOG", log).stdout(Stdio::null());
         self.child = Some(command.spawn().unwrap());
     }
 

@@ -2,14 +2,14 @@
 
 use std::{fmt, sync::Arc, time::Instant};
 
-use k8s_openapi::{NamespaceResourceScope, jiff::Timestamp};
-use kube::{
-    Api, Client, Resource,
-    runtime::events::{EventType, Recorder},
-};
+use k8s_openapi::{NamespaceResourceScope, api::events::v1::Event, jiff::Timestamp};
+use kube::{Api, Client, Resource, api::PostParams, runtime::events::EventType};
 
 use super::{event, server_time::Skew};
-use crate::{api::reason::Classified, telemetry::metrics::Metrics};
+use crate::{
+    api::{names, reason::Classified},
+    telemetry::metrics::Metrics,
+};
 
 /// Reads the time. The default reads the system clock; a test may stand still.
 #[derive(Clone)]
@@ -53,7 +53,8 @@ impl fmt::Debug for Clock {
 pub struct Context {
     client: Client,
     clock: Clock,
-    recorder: Recorder,
+    /// What this process calls itself in Events.
+    instance: Arc<str>,
     /// The one namespace it sees; all of them without.
     watched: Option<String>,
     metrics: Metrics,
@@ -68,11 +69,11 @@ impl fmt::Debug for Context {
 impl Context {
     /// A context over a client, with the time from `clock`.
     pub fn new(client: Client, clock: Clock) -> Self {
-        let recorder = Recorder::new(client.clone(), event::reporter());
+        let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| names::FIELD_MANAGER.to_owned());
         Self {
             client,
             clock,
-            recorder,
+            instance: instance.into(),
             watched: None,
             metrics: Metrics::new(),
         }
@@ -148,8 +149,11 @@ impl Context {
     where
         K: Resource<DynamicType = ()>,
     {
-        let event = event::event(type_, reason, note);
-        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+        let about = object.object_ref(&());
+        let events: Api<Event> = self.namespaced(about.namespace.as_deref().unwrap_or("default"));
+        let now = (self.clock.0)();
+        let event = event::event(about, &self.instance, type_, reason, note, now);
+        if let Err(error) = events.create(&PostParams::default(), &event).await {
             tracing::warn!(reason, error = %super::error_chain(&error), "an event could not be written");
         }
     }

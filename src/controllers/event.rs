@@ -1,6 +1,13 @@
 //! Events as the API takes them: who reports, and how long a note may be.
+//!
+//! Each tells of a transition, so none is told twice and nothing has to be remembered of those before it.
 
-use kube::runtime::events::{Event, EventType, Reporter};
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::Timestamp,
+};
+use kube::{api::ObjectMeta, runtime::events::EventType};
 
 use crate::api::names;
 
@@ -9,22 +16,38 @@ const MAX_NOTE: usize = 1_024;
 /// Longest reason the API server accepts, in bytes.
 const MAX_REASON: usize = 128;
 
-/// Who reports.
-pub(super) fn reporter() -> Reporter {
-    Reporter {
-        controller: names::FIELD_MANAGER.to_owned(),
-        instance: std::env::var("HOSTNAME").ok(),
-    }
-}
-
-/// An event whose texts fit.
-pub(super) fn event(type_: EventType, reason: &str, note: &str) -> Event {
+/// An event about an object whose texts fit, from the process `instance`.
+pub(super) fn event(
+    about: ObjectReference,
+    instance: &str,
+    type_: EventType,
+    reason: &str,
+    note: &str,
+    now: Timestamp,
+) -> Event {
+    let name = about.name.as_deref().unwrap_or(names::FIELD_MANAGER);
     Event {
-        type_,
-        reason: cut(reason, MAX_REASON).to_owned(),
+        // as kubectl's own: unique by the time, and sorted by it
+        metadata: ObjectMeta {
+            name: Some(format!("{name}.{:x}", now.as_nanosecond())),
+            namespace: about.namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        type_: Some(
+            match type_ {
+                EventType::Normal => "Normal",
+                EventType::Warning => "Warning",
+            }
+            .to_owned(),
+        ),
+        reason: Some(cut(reason, MAX_REASON).to_owned()),
         note: Some(cut(note, MAX_NOTE).to_owned()),
-        action: "Reconcile".to_owned(),
-        secondary: None,
+        action: Some("Reconcile".to_owned()),
+        event_time: Some(MicroTime(now)),
+        regarding: Some(about),
+        reporting_controller: Some(names::FIELD_MANAGER.to_owned()),
+        reporting_instance: Some(instance.to_owned()),
+        ..Event::default()
     }
 }
 
@@ -39,7 +62,16 @@ mod tests {
 
     #[test]
     fn a_long_note_is_cut_at_a_character() {
-        let event = event(EventType::Normal, "Synced", &"é".repeat(1_000));
+        let about = ObjectReference::default();
+        let note = "é".repeat(1_000);
+        let event = event(
+            about,
+            "me",
+            EventType::Normal,
+            "Synced",
+            &note,
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(event.note.unwrap().len(), MAX_NOTE);
         assert_eq!(cut("aé", 2), "a");
         assert_eq!(cut("a", 2), "a");
