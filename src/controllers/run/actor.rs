@@ -19,7 +19,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use tokio::{
-    sync::mpsc::UnboundedReceiver,
+    sync::{OwnedSemaphorePermit, mpsc::UnboundedReceiver},
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
@@ -55,8 +55,8 @@ pub(super) struct Judged {
 /// What a run is told.
 #[derive(Debug)]
 pub(super) enum Mail {
-    /// The watch shows it like this.
-    Changed(Box<Run>),
+    /// The watch shows it like this. In a listing it has a turn, which ends with its first decision.
+    Changed(Box<Run>, Option<OwnedSemaphorePermit>),
     /// It is gone.
     Gone,
     /// Something it may be waiting for has changed.
@@ -147,6 +147,8 @@ pub(super) struct Actor {
     wake_at: Option<Timestamp>,
     awaits: Option<RunKey>,
     resumed: Option<(Resumption, Instant)>,
+    /// Held until the first decision.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Actor {
@@ -181,6 +183,7 @@ impl Actor {
             wake_at: None,
             awaits: None,
             resumed: None,
+            turn: None,
         }
     }
 
@@ -202,6 +205,7 @@ impl Actor {
                     self.read().await;
                 } else {
                     self.decide().await;
+                    self.turn = None;
                 }
                 continue;
             }
@@ -268,7 +272,10 @@ impl Actor {
 
     fn take(&mut self, mail: Mail) {
         match mail {
-            Mail::Changed(run) => self.changed(*run),
+            Mail::Changed(run, turn) => {
+                self.turn = turn.or(self.turn.take());
+                self.changed(*run);
+            }
             Mail::Gone => self.life = Life::Gone,
             Mail::Wake(resumed) => {
                 self.resumed = self.resumed.or(resumed);

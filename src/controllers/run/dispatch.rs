@@ -11,7 +11,10 @@ use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use tokio::{
-    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    sync::{
+        OwnedSemaphorePermit,
+        mpsc::{self, UnboundedReceiver, UnboundedSender},
+    },
     task::JoinSet,
 };
 use tokio_util::{
@@ -40,8 +43,8 @@ pub(super) enum Message {
     Relisting,
     /// The watch has listed all runs.
     Relisted,
-    /// The watch shows a run.
-    Seen(Box<Run>),
+    /// The watch shows a run. In a listing it has a turn, which ends with its first decision.
+    Seen(Box<Run>, Option<OwnedSemaphorePermit>),
     /// The watch shows a run no more: it is gone, or it is marked as finished.
     Unseen(Box<Run>),
     /// A flow, or a release of it, has changed.
@@ -147,7 +150,7 @@ impl Dispatcher {
                     self.remove(&key);
                 }
             }
-            Message::Seen(run) => self.seen(*run),
+            Message::Seen(run, turn) => self.seen(*run, turn),
             Message::Unseen(run) => {
                 let key = RunKey::of(&*run);
                 if self
@@ -193,7 +196,7 @@ impl Dispatcher {
         self.deps.metrics.queue_depth("Run", self.moving.len());
     }
 
-    fn seen(&mut self, run: Run) {
+    fn seen(&mut self, run: Run, turn: Option<OwnedSemaphorePermit>) {
         let key = RunKey::of(&run);
         if let Some(unseen) = &mut self.unseen {
             unseen.remove(&key);
@@ -222,7 +225,7 @@ impl Dispatcher {
             MapEntry::Occupied(entry) if entry.get().version >= version_of(&run) => return,
             MapEntry::Occupied(_) => {}
         }
-        self.tell(&key, Mail::Changed(Box::new(run)));
+        self.tell(&key, Mail::Changed(Box::new(run), turn));
     }
 
     fn remove(&mut self, key: &RunKey) {

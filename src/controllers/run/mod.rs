@@ -48,6 +48,9 @@ use crate::{
 /// How many status writes of runs are under way at the same time.
 const WRITES: usize = 64;
 
+/// How many listed runs are looked at for the first time at the same time.
+const INTAKE: usize = 256;
+
 /// What runs need to go on.
 #[derive(Debug)]
 pub struct Deps {
@@ -147,6 +150,7 @@ pub async fn run(deps: Arc<Deps>, calls: RunCalls, shutdown: CancellationToken) 
 }
 
 async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
+    let intake = Arc::new(Semaphore::new(INTAKE));
     let unfinished = watcher::Config::default().labels(&format!("{}!=true", names::FINISHED));
     let mut events = watcher(deps.context.all::<Run>(), unfinished)
         .default_backoff()
@@ -155,9 +159,12 @@ async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
         let message = match event {
             Ok(watcher::Event::Init) => Message::Relisting,
             Ok(watcher::Event::InitDone) => Message::Relisted,
-            Ok(watcher::Event::InitApply(run) | watcher::Event::Apply(run)) => {
-                Message::Seen(Box::new(slim(run)))
+            Ok(watcher::Event::InitApply(run)) => {
+                // a listing of many is taken in as fast as it is worked through, and not all at once
+                let turn = Arc::clone(&intake).acquire_owned().await.ok();
+                Message::Seen(Box::new(slim(run)), turn)
             }
+            Ok(watcher::Event::Apply(run)) => Message::Seen(Box::new(slim(run)), None),
             Ok(watcher::Event::Delete(run)) => Message::Unseen(Box::new(run)),
             Err(error) => {
                 tracing::warn!(error = %error_chain(&error), "the watch of runs broke; it starts again");
