@@ -33,11 +33,14 @@ pub struct Target {
 
 /// Tells when a run's step called.
 #[derive(Clone, Debug, Default)]
-pub struct Calls(Arc<Mutex<HashMap<String, oneshot::Sender<(Instant, Value)>>>>);
+pub struct Calls(Arc<Mutex<HashMap<String, oneshot::Sender<Call>>>>);
+
+/// When a step called, and what it said.
+pub type Call = (Instant, Value);
 
 impl Calls {
     /// Resolves with the time at which this run's step calls, and with what it says.
-    pub fn expect(&self, run: &str) -> oneshot::Receiver<(Instant, Value)> {
+    pub fn expect(&self, run: &str) -> oneshot::Receiver<Call> {
         let (sender, receiver) = oneshot::channel();
         self.0.lock().unwrap().insert(run.to_owned(), sender);
         receiver

@@ -190,7 +190,7 @@ async fn reconcile(
     let seen = judging.decisions.on(key);
     let approval = match shown {
         Some(approval) => *approval,
-        None if seen.iter().all(|seen| seen.is_settled()) && !judging.deps.open.keeps(key) => {
+        None if seen.iter().all(index::Seen::is_settled) && !judging.deps.open.keeps(key) => {
             // a listing brings them all once more
             judging.decisions.forget(key);
             return Ok(None);
@@ -200,14 +200,13 @@ async fn reconcile(
                 .namespaced::<Approval>(key.namespace())
                 .get_opt(key.name())
                 .await;
-            match read.map_err(|error| ApprovalError::Api("read the approval", error))? {
-                Some(approval) => approval,
-                None => {
-                    orphans::settle(context, &seen).await?;
-                    judging.decisions.forget(key);
-                    return Ok(None);
-                }
-            }
+            let read = read.map_err(|error| ApprovalError::Api("read the approval", error))?;
+            let Some(approval) = read else {
+                orphans::settle(context, &seen).await?;
+                judging.decisions.forget(key);
+                return Ok(None);
+            };
+            approval
         }
     };
     let deadline = approval.spec.expires_at.as_ref().map(|time| time.0);

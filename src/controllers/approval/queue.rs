@@ -77,13 +77,9 @@ pub(super) async fn run<F>(
 
 impl Queue {
     fn touch(&mut self, key: ApprovalKey, shown: Option<Box<Approval>>) {
-        match self.shown.get_mut(&key) {
-            // what the watch shows later is newer; a mere name is a reason to read it
-            Some(known) => *known = shown,
-            None => {
-                self.waiting.push_back(key.clone());
-                self.shown.insert(key, shown);
-            }
+        // what the watch shows later is newer; a mere name is a reason to read it
+        if self.shown.insert(key.clone(), shown).is_none() {
+            self.waiting.push_back(key);
         }
     }
 
