@@ -10,6 +10,10 @@ dev:
 test:
     cargo test
 
+# Everything that needs a control plane, on the oldest supported Kubernetes (needs Go and Python)
+test-oldest:
+    tests/controlplane/oldest.sh
+
 # Format, and be told what the lints say
 tidy:
     cargo fmt

@@ -6,8 +6,10 @@ use std::{
 };
 
 use http::{HeaderValue, header::USER_AGENT};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Config, Resource,
+    api::PostParams,
     config::{KubeConfigOptions, Kubeconfig},
 };
 
@@ -52,6 +54,20 @@ impl Connection {
         K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
     {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The user name and the groups that the API server knows the caller by, to be written down where it does not do so itself.
+    pub(super) async fn whoami(&self) -> Result<(String, Vec<String>), CliError> {
+        let reviews: Api<SelfSubjectReview> = Api::all(self.client.clone());
+        let review = reviews
+            .create(&PostParams::default(), &SelfSubjectReview::default())
+            .await;
+        let review = review.map_err(|error| CliError::api("it is not known who you are", &error))?;
+        let user = review
+            .status
+            .and_then(|status| status.user_info)
+            .unwrap_or_default();
+        Ok((user.username.unwrap_or_default(), user.groups.unwrap_or_default()))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, ResourceExt as _,
     api::{ObjectMeta, PostParams},
@@ -132,7 +131,7 @@ async fn send(
         )
         .hint("its admission policies are missing; install the chart")),
         Err(kube::Error::Api(refusal)) if refusal.message.contains("spec.by") => {
-            let (user, groups) = whoami(connection).await?;
+            let (user, groups) = connection.whoami().await?;
             decision.spec.by = Some(user);
             decision.spec.groups = Some(groups);
             let sent = decisions.create(&PostParams::default(), &decision).await;
@@ -140,19 +139,6 @@ async fn send(
         }
         Err(error) => Err(CliError::api("the decision was not taken", &error)),
     }
-}
-
-async fn whoami(connection: &Connection) -> Result<(String, Vec<String>), CliError> {
-    let reviews: Api<SelfSubjectReview> = Api::all(connection.client.clone());
-    let review = reviews
-        .create(&PostParams::default(), &SelfSubjectReview::default())
-        .await;
-    let review = review.map_err(|error| CliError::api("it is not known who you are", &error))?;
-    let user = review
-        .status
-        .and_then(|status| status.user_info)
-        .unwrap_or_default();
-    Ok((user.username.unwrap_or_default(), user.groups.unwrap_or_default()))
 }
 
 fn values(pairs: &[String], approval: &Approval) -> Result<Map<String, Value>, CliError> {

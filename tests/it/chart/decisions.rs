@@ -1,28 +1,68 @@
 //! Who decides is who asks: the policies on Decisions and on the requester of a Run.
 
-use serde_json::json;
+use std::process::Command;
+
+use serde_json::{Value, json};
 
 use super::{Space, assert_says, decision, run};
 
 #[test]
-fn the_server_fills_in_who_decides_and_the_groups() {
-    let Some(space) = Space::new("stamped") else {
+fn a_decision_without_a_name_is_given_it_or_the_decider_is_told_what_to_write() {
+    let Some(space) = Space::new("unnamed") else {
         return;
     };
-    let stored = space.user("alice").create(&decision(&json!({})));
-    assert_eq!(stored["spec"]["by"], "alice");
+    let groups = json!(["finance", "finance-leads", "owners", "system:authenticated"]);
+    for fields in [json!({}), json!({"by": null, "groups": null})] {
+        let args = ["create", "-f", "-", "-o", "json"];
+        let answer = space.user("bob").feed(&args, &decision(&fields).to_string());
+        if space.plane.stamps() {
+            let stored: Value = serde_json::from_str(&answer.expect_ok().out).unwrap();
+            assert_eq!(stored["spec"]["by"], "bob");
+            assert_eq!(stored["spec"]["groups"], groups);
+        } else {
+            let message = answer.expect_refused();
+            assert_says(
+                &message,
+                "spec.by is missing, and this API server does not fill it in (that takes Kubernetes 1.36): add `by: bob` and `groups: [finance, \
+                 finance-leads, owners, system:authenticated]` under spec, or use `signoff approve refund-1-review`, which does",
+            );
+            assert!(!message.contains("no such key"), "{message}");
+        }
+    }
+    let written = decision(&json!({"by": "bob", "groups": groups}));
+    assert_eq!(space.user("bob").create(&written)["spec"]["groups"], groups);
+}
+
+#[test]
+fn the_command_line_tool_says_who_decides_and_who_requests_where_the_server_does_not() {
+    let Some(space) = Space::new("typed-less") else {
+        return;
+    };
+    let signoff = |user: &str, args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_signoff"))
+            .env("KUBECONFIG", space.plane.kubeconfig())
+            .args(args)
+            .args(["--namespace=typed-less", "--timeout=1s", "--context", user])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    signoff("alice", &["approve", "refund-1-review", "--yes"]);
+    signoff("dev", &["run", "refund"]);
+    let first = |what: &str, path: &str| {
+        let path = format!("jsonpath={{.items[0].spec.{path}}}");
+        space
+            .user("admin")
+            .run(&["get", what, "-o", &path])
+            .expect_ok()
+            .out
+    };
+    assert_eq!(first("decisions", "by"), "alice");
     assert_eq!(
-        stored["spec"]["groups"],
-        json!(["finance", "owners", "system:authenticated"])
+        first("decisions", "groups"),
+        r#"["finance","owners","system:authenticated"]"#
     );
-    let stored = space
-        .user("bob")
-        .create(&decision(&json!({"by": null, "groups": null})));
-    assert_eq!(stored["spec"]["by"], "bob");
-    assert_eq!(
-        stored["spec"]["groups"],
-        json!(["finance", "finance-leads", "owners", "system:authenticated"])
-    );
+    assert_eq!(first("runs", "requestedBy"), "dev");
 }
 
 #[test]
@@ -124,9 +164,10 @@ fn deciding_takes_the_verb_approve_on_that_approval() {
     let expected = "\"carol\" may not decide approval \"refund-1-review\": it takes the verb approve on approvals.signoff.dev in namespace \"verb\", \
                     which the ClusterRole signoff-approver gives";
     space.plane.wait("carol's right to create decisions", || {
-        let answer = space
-            .user("carol")
-            .feed(&["create", "-f", "-"], &decision(&json!({})).to_string());
+        let answer = space.user("carol").feed(
+            &["create", "-f", "-"],
+            &decision(&json!({"by": "carol"})).to_string(),
+        );
         answer.expect_refused().contains(expected)
     });
     // and the verb on one approval is no right to another
@@ -186,6 +227,18 @@ fn an_agent_is_refused_and_with_the_right_is_recorded_as_the_service_account_it_
 }
 
 #[test]
+fn nobody_says_when_they_decided() {
+    let Some(space) = Space::new("backdated") else {
+        return;
+    };
+    let mut backdated = decision(&json!({}));
+    backdated["metadata"]["creationTimestamp"] = json!("2020-01-01T00:00:00Z");
+    let stored = space.user("alice").create(&backdated);
+    let time = stored["metadata"]["creationTimestamp"].as_str().unwrap();
+    assert!(time > "2026", "{time}");
+}
+
+#[test]
 fn a_decision_cannot_be_made_to_vanish_with_a_false_owner() {
     let Some(space) = Space::new("false-owner") else {
         return;
@@ -206,41 +259,29 @@ fn server_side_apply_of_a_decision_asks_for_patch_and_otherwise_stamps_too() {
     };
     let mut applied = decision(&json!({}));
     applied["metadata"] = json!({"name": "applied"});
+    let alice = space.user("alice");
     let args = ["apply", "--server-side", "-f", "-", "-o", "json"];
-    let message = space
-        .user("alice")
-        .feed(&args, &applied.to_string())
-        .expect_refused();
+    let message = alice.feed(&args, &alice.signed(&applied)).expect_refused();
     assert_says(&message, "User \"alice\" cannot patch resource \"decisions\"");
     // client-side apply creates, and a second time changes nothing
     let args = ["apply", "-f", "-"];
     for expected in ["created", "unchanged"] {
-        assert_says(
-            &space
-                .user("alice")
-                .feed(&args, &applied.to_string())
-                .expect_ok()
-                .out,
-            expected,
-        );
+        let answer = alice.feed(&args, &alice.signed(&applied));
+        assert_says(&answer.expect_ok().out, expected);
     }
     let mut applied = decision(&json!({"by": "bob"}));
     applied["metadata"] = json!({"name": "applied-by-admin"});
+    let admin = space.user("admin");
     let args = ["apply", "--server-side", "-f", "-", "-o", "jsonpath={.spec.by}"];
-    let message = space
-        .user("admin")
-        .feed(&args, &applied.to_string())
-        .expect_refused();
+    let message = admin.feed(&args, &applied.to_string()).expect_refused();
     assert_says(&message, "nobody can decide in another's name");
     applied["spec"].as_object_mut().unwrap().remove("by");
-    assert_eq!(
-        space
-            .user("admin")
-            .feed(&args, &applied.to_string())
-            .expect_ok()
-            .out,
-        "admin"
-    );
+    let answer = admin.feed(&args, &admin.signed(&applied));
+    assert_eq!(answer.expect_ok().out, "admin");
+    // what was applied is no more changed by applying than by anything else
+    applied["spec"]["verdict"] = json!("Reject");
+    let message = admin.feed(&args, &admin.signed(&applied)).expect_refused();
+    assert_says(&message, "a decision never changes; create another one");
 }
 
 #[test]
@@ -318,20 +359,38 @@ fn impersonation_passes_for_the_other_but_the_audit_log_has_both_names() {
     let Some(space) = Space::new("impersonated") else {
         return;
     };
-    let args = [
-        "create",
-        "-f",
-        "-",
-        "-o",
-        "jsonpath={.spec.by}",
-        "--as=alice",
-        "--as-group=finance",
-    ];
-    let stored = space
-        .user("admin")
-        .feed(&args, &decision(&json!({})).to_string())
-        .expect_ok();
-    assert_eq!(stored.out, "alice");
+    let send = |user: &str, fields: &Value| {
+        let user = format!("--as={user}");
+        let args = [
+            "create",
+            "-f",
+            "-",
+            "-o",
+            "jsonpath={.spec.by}",
+            &user,
+            "--as-group=finance",
+        ];
+        space.user("admin").feed(&args, &decision(fields).to_string())
+    };
+    let honest = if space.plane.stamps() {
+        json!({})
+    } else {
+        json!({"by": "alice"})
+    };
+    assert_eq!(send("alice", &honest).expect_ok().out, "alice");
+    // whoever is put on is all there is: neither the name nor the groups beneath count
+    for (fields, expected) in [
+        (
+            json!({"by": "admin"}),
+            "spec.by says \"admin\", but you are \"alice\"",
+        ),
+        (
+            json!({"by": "alice", "groups": ["owners"]}),
+            "spec.groups names owners, and you are not in that group",
+        ),
+    ] {
+        assert_says(&send("alice", &fields).expect_refused(), expected);
+    }
     let message = space
         .user("alice")
         .feed(&["get", "decisions", "--as=bob"], "")

@@ -52,18 +52,25 @@ fn a_question_is_neither_made_up_nor_lowered_nor_deleted() {
         &admin.refused(&fake),
         "an approval is created only by the operator: to be asked, start a run of a flow",
     );
-    let lower = [
-        "patch",
-        "approval",
-        "refund-1-review",
-        "--type=merge",
-        "-p",
+    for lower in [
         r#"{"spec": {"quorum": 1}}"#,
-    ];
-    assert_says(
-        &admin.run(&lower).expect_refused(),
-        "an approval's question never changes",
-    );
+        r#"{"spec": {"selfApproval": true}}"#,
+        r#"{"spec": {"approvers": {"users": ["admin"]}}}"#,
+        r#"{"spec": {"expiresAt": "2099-01-01T00:00:00Z"}}"#,
+    ] {
+        let lower = [
+            "patch",
+            "approval",
+            "refund-1-review",
+            "--type=merge",
+            "-p",
+            lower,
+        ];
+        assert_says(
+            &admin.run(&lower).expect_refused(),
+            "an approval's question never changes",
+        );
+    }
     assert_says(
         &admin
             .run(&["delete", "approval", "refund-1-review"])
@@ -73,7 +80,7 @@ fn a_question_is_neither_made_up_nor_lowered_nor_deleted() {
 }
 
 #[test]
-fn a_release_is_not_made_up_and_an_unused_one_can_be_deleted() {
+fn a_release_is_not_made_up_nor_its_gate_lowered_and_an_unused_one_can_be_deleted() {
     let Some(space) = Space::new("released") else {
         return;
     };
@@ -83,7 +90,10 @@ fn a_release_is_not_made_up_and_an_unused_one_can_be_deleted() {
         "metadata": {"name": "refund-0000000000"},
         "spec": {
             "flow": "refund",
-            "definition": {"steps": [{"name": "a", "set": {"a": 1}}]},
+            "definition": {
+                "steps": [{"name": "a", "set": {"a": 1}}],
+                "promotion": {"approval": {"approvers": {"groups": ["owners"]}, "quorum": 2}},
+            },
             "digest": super::DIGEST,
             "source": {"appliedBy": "admin", "generation": 1},
         },
@@ -94,6 +104,21 @@ fn a_release_is_not_made_up_and_an_unused_one_can_be_deleted() {
         "a release is created only by the operator: apply a Flow, and it cuts the release",
     );
     space.user("operator").create(&release);
+    for lower in [
+        r#"{"spec": {"definition": {"promotion": null}}}"#,
+        r#"{"spec": {"definition": {"promotion": {"approval": {"quorum": 1}}}}}"#,
+    ] {
+        let lower = [
+            "patch",
+            "release",
+            "refund-0000000000",
+            "--type=merge",
+            "-p",
+            lower,
+        ];
+        let message = admin.run(&lower).expect_refused();
+        assert_says(&message, "a release never changes");
+    }
     let finalizer = [
         "patch",
         "release",
@@ -125,6 +150,47 @@ fn a_release_is_not_made_up_and_an_unused_one_can_be_deleted() {
     space.user("operator").run(&freed).expect_ok();
     space.plane.wait("the release to go", || {
         !admin.run(&["get", "release", "refund-0000000000"]).ok
+    });
+}
+
+#[test]
+fn attempts_on_what_is_written_down_are_in_the_audit_log() {
+    let Some(space) = Space::new("attempted") else {
+        return;
+    };
+    let stored = space.user("alice").create(&decision(&json!({})));
+    let admin = space.user("admin");
+    let (decision, asked) = (name(&stored), "refund-1-review");
+    let patch = |what: &[&str], patch: &str| {
+        let args = [&["patch", "--type=merge", "-p", patch], what].concat();
+        admin.run(&args).expect_refused();
+    };
+    admin.run(&["delete", "decision", decision]).expect_refused();
+    admin.run(&["delete", "approval", asked]).expect_refused();
+    patch(&["decision", decision], r#"{"metadata": {"labels": {"a": "b"}}}"#);
+    patch(
+        &["approval", asked, "--subresource=status"],
+        r#"{"status": {"phase": "Approved"}}"#,
+    );
+    // what the kind's own rules refuse does not come as far as the policies
+    patch(&["approval", asked], r#"{"spec": {"quorum": 1}}"#);
+    let expected = [
+        format!("DELETE decisions attempted/{decision} by admin"),
+        format!("DELETE approvals attempted/{asked} by admin"),
+        format!("UPDATE decisions attempted/{decision} by admin"),
+        format!("UPDATE approvals/status attempted/{asked} by admin"),
+    ];
+    space.plane.wait("the attempts in the audit log", || {
+        let refused = space.audit("admin", 403);
+        let annotated = |attempt: &String| {
+            refused.iter().any(|event| {
+                let annotations = &event["annotations"];
+                let why = &annotations["validation.policy.admission.k8s.io/validation_failure"];
+                annotations["signoff-records/attempt"] == **attempt && why.is_string()
+            })
+        };
+        let lowered = |event: &Value| event["verb"] == "patch" && event["objectRef"]["name"] == asked;
+        expected.iter().all(annotated) && space.audit("admin", 422).iter().any(lowered)
     });
 }
 
@@ -175,6 +241,12 @@ fn what_was_decided_goes_with_the_run_and_with_the_namespace() {
     let Some(space) = Space::new("collected") else {
         return;
     };
+    if !space
+        .plane
+        .can_test("the chart: that decisions go with what they belong to")
+    {
+        return;
+    }
     let started = space.user("dev").create(&run(&json!({})));
     let mut asked = approval();
     asked["metadata"] = json!({

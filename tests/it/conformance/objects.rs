@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::hold;
 use super::kind::object;
+use super::{hold, hold_with_manager};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_are_made_read_replaced_and_deleted() {
@@ -101,7 +101,7 @@ async fn a_finalizer_holds_a_deleted_object_until_it_is_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dependents_go_with_their_owner_or_are_let_go() {
-    hold("owners", async |s| {
+    hold_with_manager("owners", async |s| {
         for policy in ["Background", "Foreground", "Orphan"] {
             let owner_name = policy.to_lowercase();
             let owner = s.post(&s.path(""), &object(&owner_name, &json!({"color": "red"}))).await;

@@ -5,12 +5,17 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
+use super::users::Signature;
+
 /// A command line tool with the arguments it always gets.
 #[derive(Debug, Clone)]
 pub struct Tool {
     program: PathBuf,
     kubeconfig: PathBuf,
     args: Vec<OsString>,
+    signature: Option<Signature>,
 }
 
 /// What came of a call.
@@ -25,11 +30,18 @@ pub struct Answer {
 }
 
 impl Tool {
-    pub(super) fn new(program: &Path, kubeconfig: &Path, args: &[&str]) -> Self {
+    /// With `signature` it signs what it creates, as the user has to where the server does not say who it was.
+    pub(super) fn new(
+        program: &Path,
+        kubeconfig: &Path,
+        args: &[&str],
+        signature: Option<Signature>,
+    ) -> Self {
         Self {
             program: program.to_owned(),
             kubeconfig: kubeconfig.to_owned(),
             args: args.iter().map(OsString::from).collect(),
+            signature,
         }
     }
 
@@ -66,17 +78,26 @@ impl Tool {
         }
     }
 
-    /// Creates the object and returns it as the server stored it, or fails.
-    pub fn create(&self, object: &serde_json::Value) -> serde_json::Value {
+    /// The object as this user has to write it: signed, where the server does not say who it was.
+    pub fn signed(&self, object: &Value) -> String {
+        let mut object = object.clone();
+        if let Some(signature) = &self.signature {
+            signature.put(&mut object);
+        }
+        object.to_string()
+    }
+
+    /// Creates the object, signed, and returns it as the server stored it, or fails.
+    pub fn create(&self, object: &Value) -> Value {
         let answer = self
-            .feed(&["create", "-f", "-", "-o", "json"], &object.to_string())
+            .feed(&["create", "-f", "-", "-o", "json"], &self.signed(object))
             .expect_ok();
         serde_json::from_str(&answer.out).unwrap()
     }
 
-    /// Tries to create the object and returns the message of the refusal, or fails.
-    pub fn refused(&self, object: &serde_json::Value) -> String {
-        self.feed(&["create", "-f", "-"], &object.to_string())
+    /// Tries to create the object, signed, and returns the message of the refusal, or fails.
+    pub fn refused(&self, object: &Value) -> String {
+        self.feed(&["create", "-f", "-"], &self.signed(object))
             .expect_refused()
     }
 }

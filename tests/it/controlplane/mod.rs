@@ -1,47 +1,28 @@
 //! A real Kubernetes control plane for tests: etcd, kube-apiserver and kube-controller-manager on free ports, with RBAC,
 //! an audit log and a token user per role.
 //!
-//! `tests/controlplane/build.sh` builds it, `tests/controlplane/tools.sh` gets kubectl and helm. Where one of them is missing the
-//! suites that need it say so and do not run; with `SIGNOFF_REQUIRE_CONTROLPLANE` set they fail instead.
+//! `tests/controlplane/build.sh` builds it, `tests/controlplane/tools.sh` gets kubectl and helm; both take `oldest`, and
+//! `SIGNOFF_CONTROLPLANE=oldest` uses what they then give. `KUBEBUILDER_ASSETS` names a folder with other programs. Where one of them is
+//! missing the suites that need it say so and do not run; with `SIGNOFF_REQUIRE_CONTROLPLANE` set they fail instead.
 
 mod kubectl;
 pub mod process;
+mod tools;
+mod users;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use kubectl::Answer;
 pub use kubectl::Tool;
 use process::Process;
+use serde_json::Value;
+pub use tools::helm;
+use tools::{Tools, not_run};
+pub use users::Signature;
 
 /// How long a condition may take to come true.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Who can call: name of the context, user name, groups; those that the embedded control plane has are the same here. The
-/// token is the context's name.
-const USERS: &[(&str, &str, &str)] = &[
-    ("admin", "admin", "system:masters"),
-    ("alice", "alice", "finance,owners"),
-    ("bob", "bob", "finance,finance-leads,owners"),
-    ("carol", "carol", "support"),
-    ("dev", "dev", "developers"),
-    (
-        "operator",
-        "system:serviceaccount:signoff-system:signoff-controller",
-        "system:serviceaccounts,system:serviceaccounts:signoff-system",
-    ),
-    (
-        "gateway",
-        "system:serviceaccount:signoff-system:signoff-gateway",
-        "system:serviceaccounts,system:serviceaccounts:signoff-system",
-    ),
-    (
-        "agent",
-        "system:serviceaccount:default:agent",
-        "system:serviceaccounts,system:serviceaccounts:default",
-    ),
-    ("manager", "system:kube-controller-manager", ""),
-];
 
 /// A running control plane; it ends with the test process, however that ends.
 #[derive(Debug)]
@@ -52,26 +33,11 @@ pub struct ControlPlane {
     etcd: u16,
     api: u16,
     processes: Vec<Process>,
+    stamps: bool,
 }
 
 /// Its place among the processes.
 const API_SERVER: usize = 1;
-
-#[derive(Debug)]
-struct Tools {
-    kubectl: PathBuf,
-    helm: PathBuf,
-    plane: Plane,
-}
-
-/// Where the servers' programs are.
-#[derive(Debug)]
-enum Plane {
-    /// One program for all, as `tests/controlplane` builds it.
-    One(PathBuf),
-    /// A folder with a program for each.
-    Folder(PathBuf),
-}
 
 impl ControlPlane {
     /// Starts one, or says on the terminal why `suite` does not run.
@@ -93,8 +59,9 @@ impl ControlPlane {
         // the processes remove it: a static one is never dropped
         let dir = tempfile::tempdir().unwrap().keep();
         let (etcd, peer, api) = (free_port(), free_port(), free_port());
-        write_users(&dir, api);
+        users::write(&dir, api);
         write_key(&dir);
+        write_audit_policy(&dir);
         let mut processes = vec![start_etcd(&tools, &dir, etcd, peer, etcd_options)];
         processes.push(start_api_server(&tools, &dir, etcd, api));
         let plane = Self {
@@ -104,15 +71,51 @@ impl ControlPlane {
             etcd,
             api,
             processes,
+            stamps: false,
         };
-        plane.wait("the API server", || {
-            plane.as_user("admin").run(&["get", "--raw", "/readyz"]).ok
-        });
-        let manager = start_manager(&plane.tools, &plane.dir);
+        plane.wait("the API server", || plane.raw("/readyz").ok);
+        let group = plane.raw("/apis/admissionregistration.k8s.io/v1").expect_ok();
+        let manager = plane
+            .tools
+            .has_manager()
+            .then(|| start_manager(&plane.tools, &plane.dir));
         Some(Self {
-            processes: plane.processes.into_iter().chain([manager]).collect(),
+            processes: plane.processes.into_iter().chain(manager).collect(),
+            stamps: group.out.contains("\"mutatingadmissionpolicies\""),
             ..plane
         })
+    }
+
+    fn raw(&self, path: &str) -> Answer {
+        self.as_user("admin").run(&["get", "--raw", path])
+    }
+
+    /// Whether it fills in who decides and who requests, as the chart's mutating policies say.
+    pub fn stamps(&self) -> bool {
+        self.stamps
+    }
+
+    /// Whether there is somebody who collects garbage, empties namespaces, runs jobs and puts aggregated roles together.
+    pub fn has_manager(&self) -> bool {
+        self.tools.has_manager()
+    }
+
+    /// Whether `what` can be tested, which takes the manager; says so where it cannot, as [`Self::start`] does.
+    pub fn can_test(&self, what: &str) -> bool {
+        let missing = "it takes kube-controller-manager, which KUBEBUILDER_ASSETS does not have";
+        self.has_manager() || not_run(what, missing).unwrap_or(false)
+    }
+
+    /// Puts under a decision or a run who sends it, as a careful person does where the server does not fill it in.
+    pub fn sign(&self, user: &str, object: &mut Value) {
+        if let Some(signature) = self.signature(user) {
+            signature.put(object);
+        }
+    }
+
+    /// What this user puts under what they send; `None` where the server says who it was.
+    pub fn signature(&self, user: &str) -> Option<Signature> {
+        Signature::of(user).filter(|_| !self.stamps())
     }
 
     /// Sends a signal to one of its servers, such as `STOP` and `CONT` to `etcd`.
@@ -130,9 +133,7 @@ impl ControlPlane {
     pub fn start_api_server_again(&mut self) {
         let again = start_api_server(&self.tools, &self.dir, self.etcd, self.api);
         self.processes.insert(API_SERVER, again);
-        self.wait("the API server to be back", || {
-            self.as_user("admin").run(&["get", "--raw", "/readyz"]).ok
-        });
+        self.wait("the API server to be back", || self.raw("/readyz").ok);
     }
 
     /// A client with this token.
@@ -143,14 +144,25 @@ impl ControlPlane {
         kube::Client::try_from(config).unwrap()
     }
 
-    /// kubectl as this user of [`USERS`].
+    /// kubectl as this user of [`users`].
     pub fn as_user(&self, user: &str) -> Tool {
-        Tool::new(&self.tools.kubectl, &self.kubeconfig(), &["--context", user])
+        let args = ["--context", user];
+        Tool::new(
+            &self.tools.kubectl,
+            &self.kubeconfig(),
+            &args,
+            self.signature(user),
+        )
     }
 
     /// helm as the administrator.
     pub fn helm(&self) -> Tool {
-        Tool::new(&self.tools.helm, &self.kubeconfig(), &["--kube-context", "admin"])
+        Tool::new(
+            &self.tools.helm,
+            &self.kubeconfig(),
+            &["--kube-context", "admin"],
+            None,
+        )
     }
 
     /// A kubeconfig with a context per user.
@@ -193,68 +205,6 @@ impl ControlPlane {
     }
 }
 
-/// helm alone, for what needs no server; `None` as in [`ControlPlane::start`].
-pub fn helm(suite: &str) -> Option<Tool> {
-    match find("HELM", "helm") {
-        Ok(helm) => Some(Tool::new(&helm, Path::new("/dev/null"), &[])),
-        Err(missing) => not_run(suite, &missing),
-    }
-}
-
-fn not_run<T>(suite: &str, missing: &str) -> Option<T> {
-    assert!(
-        std::env::var_os("SIGNOFF_REQUIRE_CONTROLPLANE").is_none(),
-        "{suite}: {missing}"
-    );
-    // written past the test runner, which keeps what a passing test prints to itself
-    let _ = writeln!(std::io::stderr(), "\nNOT RUN: {suite}: {missing}");
-    None
-}
-
-impl Tools {
-    fn find() -> Result<Self, String> {
-        let plane = match std::env::var_os("KUBEBUILDER_ASSETS") {
-            Some(folder) if Path::new(&folder).join("kube-controller-manager").exists() => {
-                Plane::Folder(folder.into())
-            }
-            // it puts the aggregated roles together and collects garbage
-            Some(_) => return Err("no kube-controller-manager in KUBEBUILDER_ASSETS".to_owned()),
-            None => Plane::One(
-                built("controlplane").ok_or("no control plane; build it with tests/controlplane/build.sh")?,
-            ),
-        };
-        Ok(Self {
-            kubectl: find("KUBECTL", "kubectl")?,
-            helm: find("HELM", "helm")?,
-            plane,
-        })
-    }
-
-    fn start(&self, component: &str, dir: &Path, args: &[String]) -> Process {
-        let (program, first) = match &self.plane {
-            Plane::One(program) => (program.clone(), Some(component.to_owned())),
-            Plane::Folder(folder) => (folder.join(component), None),
-        };
-        let args: Vec<_> = first.into_iter().chain(args.iter().cloned()).collect();
-        Process::start(&program, component, &args, dir)
-    }
-}
-
-fn built(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("target/controlplane")
-        .join(name);
-    path.exists().then_some(path)
-}
-
-fn find(variable: &str, name: &str) -> Result<PathBuf, String> {
-    std::env::var_os(variable)
-        .map(PathBuf::from)
-        .or_else(|| built(name))
-        .ok_or_else(|| format!("no {name}; get it with tests/controlplane/tools.sh or set {variable}"))
-}
-
-/// A port of the loopback address that nobody listens on now.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -263,35 +213,17 @@ pub fn free_port() -> u16 {
         .port()
 }
 
-fn write_users(dir: &Path, port: u16) {
-    let tokens: Vec<_> = USERS
-        .iter()
-        .map(|(context, user, groups)| format!("{context},{user},{context}-uid,\"{groups}\"\n"))
-        .collect();
-    std::fs::write(dir.join("tokens.csv"), tokens.concat()).unwrap();
-    let kubeconfig = |current: &str| {
-        serde_json::json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {"server": format!("https://127.0.0.1:{port}"), "insecure-skip-tls-verify": true}}],
-            "users": USERS.iter().map(|u| serde_json::json!({"name": u.0, "user": {"token": u.0}})).collect::<Vec<_>>(),
-            "contexts": USERS.iter().map(|u| serde_json::json!({"name": u.0, "context": {"cluster": "c", "user": u.0}})).collect::<Vec<_>>(),
-            "current-context": current,
-        })
-        .to_string()
-    };
-    std::fs::write(dir.join("kubeconfig"), kubeconfig("admin")).unwrap();
-    std::fs::write(dir.join("manager.kubeconfig"), kubeconfig("manager")).unwrap();
-    // what is asked and answered stays out of the log; annotations are in it at every level
-    let audit = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n";
-    std::fs::write(dir.join("audit.yaml"), audit).unwrap();
-}
-
 /// The key that signs service account tokens.
 fn write_key(dir: &Path) {
     let key = rcgen::KeyPair::generate().unwrap();
     std::fs::write(dir.join("accounts.key"), key.serialize_pem()).unwrap();
     std::fs::write(dir.join("accounts.pub"), key.public_key_pem()).unwrap();
+}
+
+fn write_audit_policy(dir: &Path) {
+    // what is asked and answered stays out of the log; annotations are in it at every level
+    let audit = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n";
+    std::fs::write(dir.join("audit.yaml"), audit).unwrap();
 }
 
 fn start_etcd(tools: &Tools, dir: &Path, client: u16, peer: u16, options: &[&str]) -> Process {

@@ -17,7 +17,10 @@ use signoff::api::{Approval, Decision, Flow, Run, RunPhase};
 use tokio::task::JoinHandle;
 
 use super::processes::Operator;
-use crate::{controlplane::ControlPlane, support::shop::Shop};
+use crate::{
+    controlplane::{ControlPlane, Signature},
+    support::shop::Shop,
+};
 
 /// Longest wait for anything; far above what it takes even on a busy machine.
 const CAP: Duration = Duration::from_secs(180);
@@ -41,8 +44,9 @@ impl Story {
         make_live(&dev, &shop).await;
         let all: Api<Run> = Api::default_namespaced(dev.clone());
         for number in 0..runs {
-            let run = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": format!("r-{number}")},
+            let mut run = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": format!("r-{number}")},
                 "spec": {"flow": "f", "inputs": {"run": format!("r-{number}")}}});
+            plane.sign("dev", &mut run);
             all.create(&PostParams::default(), &serde_json::from_value(run).unwrap())
                 .await
                 .unwrap();
@@ -50,7 +54,8 @@ impl Story {
         let gateways = Arc::new(Mutex::new(
             operators.iter().map(|operator| operator.gateway).collect(),
         ));
-        let around = tokio::spawn(everybody(alice, shop.clone(), Arc::clone(&gateways)));
+        let signature = plane.signature("alice");
+        let around = tokio::spawn(everybody(alice, signature, shop.clone(), Arc::clone(&gateways)));
         Self {
             dev,
             admin,
@@ -239,11 +244,16 @@ async fn make_live(dev: &Client, shop: &Shop) {
 }
 
 /// Alice answers what is asked, and the shop calls back when it was paid; both until it was taken.
-async fn everybody(alice: Client, shop: Shop, gateways: Arc<Mutex<Vec<SocketAddr>>>) {
+async fn everybody(
+    alice: Client,
+    signature: Option<Signature>,
+    shop: Shop,
+    gateways: Arc<Mutex<Vec<SocketAddr>>>,
+) {
     let mut decided = BTreeSet::new();
     let mut settled = BTreeSet::new();
     loop {
-        decide(&alice, &shop, &mut decided).await;
+        decide(&alice, signature.as_ref(), &shop, &mut decided).await;
         for paid in shop.asked("/pay") {
             let url = paid.body["url"].as_str().unwrap().to_owned();
             if settled.contains(&url) {
@@ -297,7 +307,7 @@ async fn unpaid(alice: &Client, shop: &Shop) -> Vec<String> {
         .collect()
 }
 
-async fn decide(alice: &Client, shop: &Shop, decided: &mut BTreeSet<String>) {
+async fn decide(alice: &Client, signature: Option<&Signature>, shop: &Shop, decided: &mut BTreeSet<String>) {
     let approvals: Api<Approval> = Api::default_namespaced(alice.clone());
     let decisions: Api<Decision> = Api::default_namespaced(alice.clone());
     let Ok(list) = approvals.list(&ListParams::default()).await else {
@@ -318,7 +328,10 @@ async fn decide(alice: &Client, shop: &Shop, decided: &mut BTreeSet<String>) {
             spec["values"] = json!({"happened": happened, "output": "{}"});
         }
         // a name of its own, so that one whose answer was lost is not made twice
-        let decision = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Decision", "metadata": {"name": name}, "spec": spec});
+        let mut decision = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Decision", "metadata": {"name": name}, "spec": spec});
+        if let Some(signature) = signature {
+            signature.put(&mut decision);
+        }
         let decision: Decision = serde_json::from_value(decision).unwrap();
         match decisions.create(&PostParams::default(), &decision).await {
             Ok(_) => drop(decided.insert(name)),

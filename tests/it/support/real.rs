@@ -10,7 +10,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, api::PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::controlplane::ControlPlane;
 
@@ -54,6 +54,11 @@ pub fn shared() -> &'static Shared {
 impl Shared {
     pub fn client(&self, user: &str) -> Client {
         self.plane.client(user)
+    }
+
+    /// Puts under a decision or a run who sends it, where the server does not.
+    pub fn sign(&self, user: &str, object: &mut Value) {
+        self.plane.sign(user, object);
     }
 
     /// A namespace of one's own, ready to be used.
@@ -111,6 +116,7 @@ pub fn prepare(plane: &ControlPlane) {
         let forged = admin.feed(&dry_run, &forged.to_string());
         let honest = admin.feed(&dry_run, &honest.to_string());
         std::thread::sleep(Duration::from_millis(50));
-        !forged.ok && honest.out.contains("\"requestedBy\"")
+        forged.err.contains("nobody can request a run in another's name")
+            && (!plane.stamps() || honest.out.contains("\"requestedBy\""))
     });
 }

@@ -115,6 +115,12 @@ impl Rig {
         self.gateway.lock().unwrap().expect("an operator was started")
     }
 
+    fn sign(&self, user: &str, object: &mut Value) {
+        if let Server::Real(shared) = &self.server {
+            shared.sign(user, object);
+        }
+    }
+
     /// Where everything happens.
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -220,7 +226,8 @@ impl Rig {
 
     /// A run started by `dev`.
     pub async fn start(&self, name: &str, spec: Value) -> Run {
-        let run = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": name}, "spec": spec});
+        let mut run = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": name}, "spec": spec});
+        self.sign("dev", &mut run);
         let run: Run = serde_json::from_value(run).unwrap();
         let api: Api<Run> = Api::namespaced(self.client("dev"), &self.namespace);
         api.create(&PostParams::default(), &run).await.unwrap()
@@ -239,7 +246,8 @@ impl Rig {
 
     pub async fn decide_with(&self, user: &str, spec: Value) -> Result<Decision, kube::Error> {
         let metadata = json!({"generateName": format!("{user}-")});
-        let decision = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Decision", "metadata": metadata, "spec": spec});
+        let mut decision = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Decision", "metadata": metadata, "spec": spec});
+        self.sign(user, &mut decision);
         let decision: Decision = serde_json::from_value(decision).unwrap();
         let api: Api<Decision> = Api::namespaced(self.client(user), &self.namespace);
         api.create(&PostParams::default(), &decision).await

@@ -1,0 +1,12 @@
+#!/bin/bash
+# Every test that uses a real control plane, on the oldest supported Kubernetes: first those that always do, then each scenario.
+set -euo pipefail
+cd "$(dirname "$0")"
+bash tools.sh oldest
+bash build.sh oldest
+cd ../..
+export SIGNOFF_CONTROLPLANE=oldest SIGNOFF_REQUIRE_CONTROLPLANE=1
+unset KUBEBUILDER_ASSETS KUBECTL HELM
+cargo test --locked --test it -- chart:: conformance:: faults::
+SIGNOFF_TEST_SERVER=real cargo test --locked --test it -- \
+  approvals:: budgets:: callbacks:: crash_walk:: nuisances:: runs::
