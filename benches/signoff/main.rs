@@ -12,7 +12,7 @@
 )]
 
 #[path = "../../tests/it/controlplane/mod.rs"]
-#[allow(dead_code, reason = "the tests use more of it")]
+#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
 mod controlplane;
 #[path = "../../tests/it/support/real.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
