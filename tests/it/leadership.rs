@@ -143,17 +143,20 @@ async fn one_that_lost_the_lease_writes_nothing_until_it_leads_again() {
     until_held_by(&rig, "first").await;
     rig.flow("f", json!({"steps": [{"name": "a", "set": {"x": 1}}]}))
         .await;
-    // somebody takes the lease from it, and holds it for as long as a lease lasts
+    // somebody takes the lease from it
     let leases: Api<Lease> = rig.api();
     let mut lease = leases.get(LEASE).await.unwrap();
     let spec = lease.spec.as_mut().unwrap();
     spec.holder_identity = Some("somebody".to_owned());
-    spec.lease_duration_seconds = Some(5);
+    spec.lease_duration_seconds = Some(3_600);
     kube_replace(&leases, &mut lease).await;
     eventually("it leads no more", || !leads(&first)).await;
     rig.start("r", json!({"flow": "f"})).await;
     let run = rig.api::<Run>().get("r").await.unwrap();
     assert_eq!(run.status, None);
+    // and gives it back
+    lease.spec.as_mut().unwrap().holder_identity = None;
+    kube_replace(&leases, &mut lease).await;
     tokio::time::timeout(Duration::from_secs(30), rig.phase("r", "Succeeded"))
         .await
         .expect("it leads again when nobody else does");
