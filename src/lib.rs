@@ -9,7 +9,8 @@
 //! | [`engine`] | decisions: pure and synchronous, no I/O, clock, randomness | `api` |
 //! | [`steps`] | effects: one executor per step kind that touches the world | `api`, `engine` (effect types) |
 //! | [`git`] | fetch, read trees, verify | `api` |
-//! | [`controllers`] | per kind: gather, decide (engine), write, perform | `api`, `engine`, `steps`, `git`, `telemetry` |
+//! | [`forge`] | GitHub, GitLab, Gitea: pull requests, reviews, commit statuses | `api`, `git` (commit ids, where connections may go) |
+//! | [`controllers`] | per kind: gather, decide (engine), write, perform | `api`, `engine`, `steps`, `git`, `forge`, `telemetry` |
 //! | [`gateway`] | HTTP: callbacks, sync hooks, health, metrics | `api`, `engine`, `controllers`, `telemetry` |
 //! | [`operator`] | the controllers and the gateway, started and ended together | `api`, `engine`, `steps`, `git`, `controllers`, `gateway`, `telemetry` |
 //! | [`local`] | the embedded control plane of `signoff dev` | `api` |
@@ -20,6 +21,7 @@ pub mod api;
 pub mod cli;
 pub mod controllers;
 pub mod engine;
+pub mod forge;
 pub mod gateway;
 pub mod git;
 #[cfg(feature = "dev")]

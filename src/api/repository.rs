@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Span, connection::SecretKeyRef, flow::Promotion};
@@ -62,6 +63,9 @@ pub struct RepositorySpec {
     /// The push webhook of the forge. Without it only the interval and the annotation `signoff.dev/requestedAt` start a sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<PushWebhook>,
+    /// The forge that serves this repository: where commit statuses are posted and pull requests opened. Without it git alone is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forge: Option<ForgeSpec>,
     /// Stop syncing. What was applied stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -75,6 +79,33 @@ pub struct GitRef {
     #[serde(rename = "ref")]
     #[schemars(length(min = 1, max = 255))]
     pub name: String,
+}
+
+/// The forge that serves a repository, and how to call its API.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForgeSpec {
+    /// What kind of forge it is.
+    pub kind: ForgeKind,
+    /// Name of an `http` Connection in this namespace: its `baseUrl` is that of the forge's API (`https://api.github.com`,
+    /// `https://gitlab.com/api/v4`, `https://gitea.example.com/api/v1`), its `bearer` the access token.
+    #[schemars(length(min = 1, max = 253))]
+    pub connection: String,
+    /// The project on the forge, such as `acme/flows`. Defaults to the path of `url` without `.git`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 512))]
+    pub project: Option<String>,
+}
+
+/// A kind of forge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ForgeKind {
+    /// GitHub, also GitHub Enterprise.
+    GitHub,
+    /// GitLab.
+    GitLab,
+    /// Gitea or Forgejo.
+    Gitea,
 }
 
 /// How a forge proves that a push webhook is its own.

@@ -550,6 +550,7 @@ fn repository_at(checkout: &Checkout) -> Repository {
         path: None,
         promotion: None,
         webhook: None,
+        forge: None,
         suspend: None,
     };
     Repository::new("flows", spec)

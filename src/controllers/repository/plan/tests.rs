@@ -21,6 +21,7 @@ fn repository(live: bool) -> Repository {
             path: None,
             promotion: None,
             webhook: None,
+            forge: None,
             suspend: None,
         },
     );

@@ -1,0 +1,72 @@
+//! Forges: GitHub, GitLab and Gitea (and its fork Forgejo) behind one trait.
+//!
+//! What a forge says of people is what it says at that moment through its API, over a connection we opened: who merged, who closed, who
+//! reviewed. Nothing here believes a commit's author line or the body of a webhook.
+
+mod error;
+mod types;
+
+use async_trait::async_trait;
+
+pub use self::{
+    error::ForgeError,
+    types::{
+        Account, AccountKind, Act, Comment, CommentId, CommitState, CommitStatus, Login, NewPullRequest,
+        Opinion, ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
+    },
+};
+use crate::git::CommitId;
+
+/// One project on a forge, seen with one account's token.
+///
+/// Every method is one question or one change; a change that was made before is made again without harm, because whoever calls may have
+/// died between the change and its record.
+///
+/// # Errors
+/// Any [`ForgeError`], for each of them; [`ForgeError::NotFound`] where the thing named does not exist or this account may not see it.
+#[async_trait]
+pub trait Forge: Send + Sync + std::fmt::Debug {
+    /// The account whose token is used.
+    async fn own_account(&self) -> Result<Account, ForgeError>;
+
+    /// An account, with its verified e-mail address where it is public, and the teams or groups of the project's owner that it is in.
+    async fn account(&self, login: &Login) -> Result<Account, ForgeError>;
+
+    /// A pull request as it is now; when it is closed, with who did that.
+    async fn pull_request(&self, number: PullRequestNumber) -> Result<PullRequest, ForgeError>;
+
+    /// The pull requests from this branch of this project (not of a fork), whatever their state, the newest first.
+    async fn pull_requests_from(&self, branch: &str) -> Result<Vec<PullRequest>, ForgeError>;
+
+    /// The open pull requests into this branch, at most 100, the most recently changed first.
+    async fn open_pull_requests_into(&self, branch: &str) -> Result<Vec<PullRequest>, ForgeError>;
+
+    /// Opens a pull request. Where one is open from that branch into that base already, its title and body are set and it is returned.
+    async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError>;
+
+    /// Closes a pull request without merging it. One that is closed stays as it is.
+    async fn close_pull_request(&self, number: PullRequestNumber) -> Result<(), ForgeError>;
+
+    /// The submitted reviews, the oldest first; those that were dismissed are left out.
+    async fn reviews(&self, number: PullRequestNumber) -> Result<Vec<Review>, ForgeError>;
+
+    /// The comments of a pull request, without those on lines, the oldest first.
+    async fn comments(&self, number: PullRequestNumber) -> Result<Vec<Comment>, ForgeError>;
+
+    /// Adds a comment.
+    async fn add_comment(&self, number: PullRequestNumber, body: &str) -> Result<CommentId, ForgeError>;
+
+    /// Replaces the text of one of our comments.
+    async fn edit_comment(
+        &self,
+        number: PullRequestNumber,
+        comment: CommentId,
+        body: &str,
+    ) -> Result<(), ForgeError>;
+
+    /// Sets the status of a commit for one context; the newest stands.
+    async fn set_commit_status(&self, commit: CommitId, status: &CommitStatus) -> Result<(), ForgeError>;
+
+    /// Deletes a branch. One that does not exist is as good.
+    async fn delete_branch(&self, branch: &str) -> Result<(), ForgeError>;
+}

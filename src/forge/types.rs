@@ -1,0 +1,230 @@
+//! What forges tell, in one vocabulary: a pull request is GitLab's merge request, a review its approval or request for changes.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::git::CommitId;
+
+/// A login name, as the forge spells it. Forges compare them without regard to case; so does this.
+#[derive(Clone, Debug, Eq)]
+pub struct Login(String);
+
+impl Login {
+    /// A login.
+    pub fn new(login: impl Into<String>) -> Self {
+        Self(login.into())
+    }
+
+    /// As the forge spells it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for Login {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl fmt::Display for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Path of a project on its forge: `owner/name`, on GitLab with sub-groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectPath(String);
+
+impl ProjectPath {
+    /// Reads a path of two or more segments, each of letters, digits, `.`, `_` and `-` and neither `.` nor `..`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let segments: Vec<&str> = text.split('/').collect();
+        let fits = |segment: &&str| {
+            !matches!(*segment, "" | "." | "..")
+                && segment
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        };
+        (segments.len() >= 2 && text.len() <= 512 && segments.iter().all(fits)).then(|| Self(text.to_owned()))
+    }
+
+    /// `owner/name`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// All but the last segment: the owner, or GitLab's groups.
+    pub fn owner(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(owner, _)| owner)
+    }
+}
+
+/// An account on a forge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its login name.
+    pub login: Login,
+    /// The forge's number for it, which outlives a change of the login.
+    pub id: u64,
+    /// Whether a person is behind it, as far as the forge says.
+    pub kind: AccountKind,
+    /// Its e-mail address, if the forge has verified and shows it.
+    pub email: Option<String>,
+    /// The teams (GitHub, Gitea: `owner/team`) or groups (GitLab: full path) of the project's owner that it is in. Empty
+    /// when the token may not ask.
+    pub groups: Vec<String>,
+}
+
+/// Whether a person is behind an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountKind {
+    /// An account as people have it.
+    User,
+    /// An app, a bot, a project's or group's access token.
+    Bot,
+}
+
+/// Number of a pull request in its project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PullRequestNumber(pub u64);
+
+impl fmt::Display for PullRequestNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A pull request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullRequest {
+    /// Its number.
+    pub number: PullRequestNumber,
+    /// Its page, for people.
+    pub url: String,
+    /// Its title.
+    pub title: String,
+    /// Its description.
+    pub body: String,
+    /// The branch it comes from, without `refs/heads/`.
+    pub head: String,
+    /// The commit at the head of that branch, when the forge last looked.
+    pub head_commit: Option<CommitId>,
+    /// Whether the branch lies in the project itself, and not in a fork.
+    pub same_project: bool,
+    /// The branch it goes into.
+    pub base: String,
+    /// Who opened it.
+    pub author: Login,
+    /// How it stands.
+    pub state: PullRequestState,
+}
+
+/// How a pull request stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PullRequestState {
+    /// Open.
+    Open,
+    /// Merged.
+    Merged {
+        /// Who, and when.
+        act: Act,
+        /// The commit that the base got by it: a merge commit, a squashed one, or the last of those rebased. Not every forge tells.
+        commit: Option<CommitId>,
+    },
+    /// Closed without being merged.
+    Closed(Act),
+}
+
+/// Who did something and when, as the forge's API says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Act {
+    /// Who; none where the forge does not say, as for accounts that no longer exist.
+    pub by: Option<Login>,
+    /// When.
+    pub at: Option<Timestamp>,
+}
+
+/// What a pull request is opened with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPullRequest {
+    /// The branch it comes from, which exists.
+    pub head: String,
+    /// The branch it goes into.
+    pub base: String,
+    /// Its title, at most 255 characters.
+    pub title: String,
+    /// Its description, Markdown, at most 60 000 characters.
+    pub body: String,
+    /// Who is asked to review it. One that the forge does not know or does not let review is left out with a warning in the log.
+    pub reviewers: Vec<Login>,
+}
+
+/// A review.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Review {
+    /// The forge's id for it, unique in the pull request and the same for as long as the review stands.
+    pub id: String,
+    /// Who.
+    pub by: Login,
+    /// What they think.
+    pub opinion: Opinion,
+    /// What they wrote.
+    pub body: String,
+    /// The commit they looked at, where the forge says.
+    pub commit: Option<CommitId>,
+    /// When.
+    pub at: Option<Timestamp>,
+}
+
+/// What a reviewer thinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opinion {
+    /// Good.
+    Approved,
+    /// Not like this.
+    ChangesRequested,
+    /// Neither.
+    Commented,
+}
+
+/// The forge's id of a comment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CommentId(pub u64);
+
+/// A comment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comment {
+    /// Its id.
+    pub id: CommentId,
+    /// Who wrote it.
+    pub by: Login,
+    /// What.
+    pub body: String,
+}
+
+/// What people see beside a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitStatus {
+    /// What it is about, such as `signoff/flows`.
+    pub context: String,
+    /// How that stands.
+    pub state: CommitState,
+    /// One line, cut at 140 characters, which is what GitHub takes.
+    pub description: String,
+    /// A page that says more.
+    pub target: Option<String>,
+}
+
+/// How what a status is about stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitState {
+    /// Not known yet.
+    Pending,
+    /// Good.
+    Success,
+    /// Bad.
+    Failure,
+}
