@@ -4,14 +4,19 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::api::names;
+
 use super::rbac::Attributes;
 use super::registry::ResourceKind;
 use super::status::ApiError;
 use super::users::{OPERATOR, User};
 
-/// A new object on its way into the store.
+/// Annotations of a flow from which a release has where it came from.
+const PROVENANCE: [&str; 2] = [names::SOURCE, names::SOURCE_DIGEST];
+
+/// A new or changed object on its way into the store.
 pub struct Admission<'a> {
-    /// Who creates it.
+    /// Who writes it.
     pub user: &'a User,
     /// Its kind.
     pub kind: &'a ResourceKind,
@@ -52,9 +57,19 @@ impl Admission<'_> {
                 self.stamp(object, "requestedBy", || json!(self.user.name));
                 ("signoff-runs", self.run(object))
             }
+            "Flow" => ("signoff-flows", self.flow(None, object)),
             _ => return Ok(()),
         };
         verdict.map_err(|refusal| self.refuse(policy, object, refusal))
+    }
+
+    /// Refuses a change that claims what only the operator may say.
+    pub fn change(&self, old: &Value, new: &Value) -> Result<(), ApiError> {
+        if self.kind.group != crate::api::GROUP || self.kind.kind != "Flow" {
+            return Ok(());
+        }
+        self.flow(Some(old), new)
+            .map_err(|refusal| self.refuse("signoff-flows", new, refusal))
     }
 
     fn is_operator(&self) -> bool {
@@ -137,6 +152,22 @@ impl Admission<'_> {
         }
         forbidden(format!(
             "spec.requestedBy says \"{asked}\", but you are \"{user}\": nobody can request a run in another's name; leave spec.requestedBy out or write your own"
+        ))
+    }
+
+    fn flow(&self, old: Option<&Value>, new: &Value) -> Result<(), Refusal> {
+        let claims = |key: &str| {
+            let had = old.map(|old| &old["metadata"]["annotations"][key]);
+            let has = &new["metadata"]["annotations"][key];
+            !has.is_null() && had != Some(has)
+        };
+        let claimed: Vec<&str> = PROVENANCE.into_iter().filter(|key| claims(key)).collect();
+        if self.is_operator() || claimed.is_empty() {
+            return Ok(());
+        }
+        forbidden(format!(
+            "where a flow came from is written only by the operator: leave the annotation {} out",
+            claimed.join(", ")
         ))
     }
 

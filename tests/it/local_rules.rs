@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::discovery::Discovery;
 use serde_json::json;
-use signoff::api::{Decision, Run};
+use signoff::api::{Decision, Flow, Run};
 use signoff::local::Identity;
 
 use crate::local_support::{Local, Widget, refusal, widget};
@@ -183,6 +183,50 @@ async fn who_decides_and_who_asks_is_what_the_server_saw() {
     );
     assert_eq!(code, 422);
     assert!(message.contains("a decision never changes"), "{message}");
+}
+
+#[tokio::test]
+async fn a_flow_does_not_make_up_where_it_came_from() {
+    let local = Local::start().await;
+    let admin: Api<Flow> = Api::default_namespaced(local.client());
+    let operator: Api<Flow> = Api::default_namespaced(local.plane.client(&Identity::Operator));
+    let claim = r#"{"repository":"flows","commit":"1111111111111111111111111111111111111111"}"#;
+    let flow = |annotations: serde_json::Value| -> Flow {
+        let flow = json!({
+            "metadata": {"name": "refund", "annotations": annotations},
+            "spec": {"steps": [{"name": "a", "set": {"a": 1}}]},
+        });
+        serde_json::from_value(flow).unwrap()
+    };
+    let forged = flow(json!({"signoff.dev/source": claim}));
+    let (code, _, message) = refusal(admin.create(&PostParams::default(), &forged).await);
+    assert_eq!(code, 403);
+    assert!(
+        message.contains("where a flow came from is written only by the operator: leave the annotation signoff.dev/source out"),
+        "{message}"
+    );
+    operator.create(&PostParams::default(), &forged).await.unwrap();
+    let patch = async |annotations: serde_json::Value| {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+        admin.patch("refund", &PatchParams::default(), &patch).await
+    };
+    let (code, ..) = refusal(patch(json!({"signoff.dev/source": claim.replace('1', "2")})).await);
+    assert_eq!(code, 403);
+    let applied = Patch::Apply(json!({
+        "apiVersion": "signoff.dev/v1alpha1",
+        "kind": "Flow",
+        "metadata": {"name": "refund", "annotations": {"signoff.dev/source-digest": "sha256:1"}},
+    }));
+    let (code, ..) = refusal(
+        admin
+            .patch("refund", &PatchParams::apply("dev").force(), &applied)
+            .await,
+    );
+    assert_eq!(code, 403);
+    patch(json!({"example.com/ticket": "81"})).await.unwrap();
+    patch(json!({"signoff.dev/source": null})).await.unwrap();
+    let (code, ..) = refusal(patch(json!({"signoff.dev/source": claim})).await);
+    assert_eq!(code, 403);
 }
 
 #[tokio::test]

@@ -115,16 +115,17 @@ impl Call<'_> {
         new: &mut Value,
         tracked: Tracked,
     ) -> Result<(), ApiError> {
-        if old.is_none() {
-            let may = |asked: &Attributes| self.plane.allows(&self.user, asked);
-            let (user, kind, namespace) = (&self.user, &**self.kind(), self.namespace());
-            Admission {
-                user,
-                kind,
-                namespace,
-                may: &may,
-            }
-            .create(new)?;
+        let may = |asked: &Attributes| self.plane.allows(&self.user, asked);
+        let (user, kind, namespace) = (&self.user, &**self.kind(), self.namespace());
+        let admission = Admission {
+            user,
+            kind,
+            namespace,
+            may: &may,
+        };
+        match old {
+            None => admission.create(new)?,
+            Some(old) => admission.change(old, new)?,
         }
         if tracked == Tracked::No {
             managed_fields::track_update(old, new, &self.ownership(options, &clock::now()));

@@ -130,7 +130,12 @@ fn the_administrator_of_a_namespace_cannot_make_an_approver() {
 #[test]
 fn the_policies_have_no_type_error() {
     let Some(space) = Space::new("typed") else { return };
-    for policy in ["signoff-decisions", "signoff-runs", "signoff-records"] {
+    for policy in [
+        "signoff-decisions",
+        "signoff-runs",
+        "signoff-records",
+        "signoff-flows",
+    ] {
         let path = "jsonpath={.status.observedGeneration}:{.status.typeChecking.expressionWarnings}";
         let status = || {
             space

@@ -195,6 +195,52 @@ fn attempts_on_what_is_written_down_are_in_the_audit_log() {
 }
 
 #[test]
+fn a_flow_does_not_make_up_where_it_came_from() {
+    let Some(space) = Space::new("claimed") else {
+        return;
+    };
+    let (admin, operator) = (space.user("admin"), space.user("operator"));
+    let claim = r#"{"repository":"flows","commit":"1111111111111111111111111111111111111111"}"#;
+    let flow = |name: &str, annotations: Value| {
+        json!({
+            "apiVersion": "signoff.dev/v1alpha1",
+            "kind": "Flow",
+            "metadata": {"name": name, "annotations": annotations},
+            "spec": {"steps": [{"name": "a", "set": {"a": 1}}]},
+        })
+    };
+    // a policy that was just installed takes effect a moment later
+    space.plane.wait("the policy", || {
+        let forged = flow("probe", json!({"signoff.dev/source": claim})).to_string();
+        !admin.feed(&["create", "--dry-run=server", "-f", "-"], &forged).ok
+    });
+    assert_says(
+        &admin.refused(&flow("refund", json!({"signoff.dev/source": claim}))),
+        "where a flow came from is written only by the operator: leave the annotation signoff.dev/source out",
+    );
+    operator.create(&flow(
+        "refund",
+        json!({"signoff.dev/source": claim, "signoff.dev/source-digest": super::DIGEST}),
+    ));
+    let patch = |annotations: Value| {
+        let patch = json!({"metadata": {"annotations": annotations}}).to_string();
+        admin.run(&["patch", "flow", "refund", "--type=merge", "-p", &patch])
+    };
+    let forged =
+        json!({"signoff.dev/source": claim.replace('1', "2"), "signoff.dev/source-digest": "sha256:1"});
+    assert_says(
+        &patch(forged).expect_refused(),
+        "leave the annotation signoff.dev/source, signoff.dev/source-digest out",
+    );
+    patch(json!({"example.com/ticket": "81"})).expect_ok();
+    patch(json!({"signoff.dev/source": null})).expect_ok();
+    assert_says(
+        &patch(json!({"signoff.dev/source": claim})).expect_refused(),
+        "where a flow came from is written only by the operator",
+    );
+}
+
+#[test]
 fn a_status_is_written_by_the_operator_only() {
     let Some(space) = Space::new("status") else { return };
     let stored = space.user("alice").create(&decision(&json!({})));

@@ -274,6 +274,7 @@ fn every_policy_is_bound_and_fails_closed() {
             "ValidatingAdmissionPolicyBinding",
             vec![
                 "signoff-decisions",
+                "signoff-flows",
                 "signoff-gateway",
                 "signoff-records",
                 "signoff-runs",
