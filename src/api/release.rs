@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, flow::Definition};
@@ -26,6 +27,12 @@ use super::{Digest, flow::Definition};
     printcolumn(name = "Channel", type_ = "string", json_path = ".status.channel"),
     printcolumn(name = "Digest", type_ = "string", json_path = ".spec.digest", priority = 1),
     printcolumn(name = "Author", type_ = "string", json_path = ".spec.source.author", priority = 1),
+    printcolumn(
+        name = "Verified",
+        type_ = "string",
+        json_path = ".spec.source.verified.key",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -69,6 +76,9 @@ pub struct ReleaseSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub message: Option<String>,
+    /// Whose signature the commit or its tag carried, when the Repository has `verify`. Absent, nobody vouched for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
     /// Field manager that last applied the flow, when it did not come from git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -76,6 +86,29 @@ pub struct ReleaseSource {
     /// Generation of the flow, when it did not come from git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
+}
+
+/// A good signature by a key that the Repository accepted at that time.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verified {
+    /// Name of the key in the Repository's `spec.verify.keys`.
+    #[schemars(length(min = 1, max = 63))]
+    pub key: String,
+    /// Fingerprint of the key that signed: `SHA256:…` of an SSH key, hexadecimal digits of an OpenPGP key or subkey.
+    #[schemars(length(min = 1, max = 128))]
+    pub fingerprint: String,
+    /// What carried the signature.
+    pub object: SignedObject,
+}
+
+/// What carries a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SignedObject {
+    /// The commit.
+    Commit,
+    /// An annotated tag that points at the commit.
+    Tag,
 }
 
 /// How a release stands.

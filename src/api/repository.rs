@@ -60,6 +60,10 @@ pub struct RepositorySpec {
     /// A gate every promotion of this repository's flows must pass, beside the flow's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
+    /// Whose signatures are accepted. Where it is set, a ref whose newest commit or tag has no good signature is taken as if it had not been
+    /// pushed: nothing of it is applied, cut or promoted, and the conditions say why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
     /// The push webhook of the forge. Without it only the interval and the annotation `signoff.dev/requestedAt` start a sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<PushWebhook>,
@@ -106,6 +110,55 @@ pub enum ForgeKind {
     GitLab,
     /// Gitea or Forgejo.
     Gitea,
+}
+
+/// Whose signatures are accepted, and what has to be signed.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.keys.all(k, self.keys.exists_one(o, o.name == k.name))").message("the names of the keys differ"))]
+pub struct Verify {
+    /// What has to be signed. Defaults to `Head`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<VerifyMode>,
+    /// The keys whose signatures are accepted; any one of them is enough.
+    #[schemars(length(min = 1, max = 64))]
+    pub keys: Vec<VerifyKey>,
+}
+
+/// What has to be signed. `Head`, the default: the commit that a ref points at; the commits before it are vouched for by it. `Tag`: where the
+/// ref is a tag, the annotated tag itself, whose name must be the ref's, while its commit need not be signed; where it is a branch, its commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum VerifyMode {
+    /// The commit that a ref points at.
+    #[default]
+    Head,
+    /// The annotated tag where a ref is one, else the commit.
+    Tag,
+}
+
+/// A key whose signatures are accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifyKey {
+    /// What a release calls the key that vouches for it, such as a person's name.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// The public key; exactly one of the forms.
+    #[serde(flatten)]
+    pub key: PublicKeySource,
+}
+
+/// A public key or where it lies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PublicKeySource {
+    /// An SSH public key as a line of `id_ed25519.pub` has it: Ed25519, ECDSA, or RSA of at least 2048 bits. Signatures are those that git makes
+    /// with `gpg.format=ssh`.
+    Ssh(#[schemars(length(min = 1, max = 8192))] String),
+    /// An OpenPGP certificate as `gpg --armor --export` writes it, with its subkeys, expiry and revocations.
+    Openpgp(#[schemars(length(min = 1, max = 65536))] String),
+    /// A key of a Secret in this namespace that holds OpenPGP certificates, or SSH public keys, one on each line.
+    SecretRef(SecretKeyRef),
 }
 
 /// How a forge proves that a push webhook is its own.

@@ -22,6 +22,7 @@ use super::{
     session::{ADDRESS, Session},
     tree::{self, Tree},
     url::{RemoteUrl, UrlError},
+    verify::{self, SignatureError, Signed, SignedBy},
 };
 
 /// Most files of packs that a mirror gathers, two or three a fetch.
@@ -108,6 +109,20 @@ impl Mirror {
     pub async fn read(&self, commit: CommitId, folder: &str) -> Result<Tree, GitError> {
         let (dir, limits, folder) = (self.dir.clone(), self.limits, folder.to_owned());
         blocking(move || tree::read(&Repository::open_bare(&dir)?, commit, &folder, &limits)).await
+    }
+
+    /// The signature by which a ref, as it was last seen, vouches for a commit.
+    ///
+    /// # Errors
+    /// When the mirror has no such commit. That there is no signature is not an error of the mirror but the inner one.
+    pub async fn signed(
+        &self,
+        name: &RefName,
+        commit: CommitId,
+        by: SignedBy,
+    ) -> Result<Result<Signed, SignatureError>, GitError> {
+        let (dir, name) = (self.dir.clone(), name.clone());
+        blocking(move || verify::read(&Repository::open_bare(&dir)?, &name, commit, by)).await
     }
 
     /// Removes the mirror from the disk.

@@ -1,4 +1,4 @@
-//! Git without a checkout: fetch into a bare mirror, read manifests from a commit's tree.
+//! Git without a checkout: fetch into a bare mirror, read manifests from a commit's tree, verify signatures.
 //!
 //! libgit2 is built without its own TLS and ssh. http(s) runs over the same TLS stack as everything else and ssh over a
 //! pure Rust implementation, both as transports of our own. libgit2 blocks, so all of it runs on blocking threads; a deadline and
@@ -18,6 +18,7 @@ mod session;
 mod ssh;
 mod tree;
 mod url;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -31,3 +32,4 @@ pub use network::Network;
 pub use refs::{RefName, RefNameError};
 pub use tree::{Problem, SourceFile, Tree};
 pub use url::{RemoteUrl, UrlError};
+pub use verify::{KeyError, SignatureError, Signed, SignedBy, TrustedKeys};

@@ -17,6 +17,11 @@ impl RefName {
         &self.0
     }
 
+    /// The tag's name, if it is a tag.
+    pub(super) fn tag(&self) -> Option<&str> {
+        self.0.strip_prefix("refs/tags/")
+    }
+
     /// Where the mirror keeps what this ref of the remote was last seen at.
     pub(super) fn mirrored(&self) -> String {
         format!("refs/mirror/{}", self.0.trim_start_matches("refs/"))

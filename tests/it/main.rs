@@ -32,5 +32,6 @@ mod nuisances;
 mod promotion;
 mod repository;
 mod runs;
+mod signatures;
 mod support;
 mod world;

@@ -4,6 +4,7 @@ use std::{fmt::Debug, sync::Arc};
 
 use git2::{Repository as Git, Signature, build::TreeUpdateBuilder};
 use kube::{Api, api::PostParams, runtime::wait::await_condition};
+use russh::keys::ssh_key::{HashAlg, LineEnding, PrivateKey};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use signoff::{
@@ -114,6 +115,36 @@ impl World {
             .commit(Some(&name), &who, &who, "a change", &tree, &parents)
             .unwrap()
             .to_string()
+    }
+
+    /// Like [`World::push`], with a commit that this key signs.
+    pub fn push_signed(&self, branch: &str, files: &[(&str, Option<&str>)], key: &PrivateKey) -> String {
+        let name = format!("refs/heads/{branch}");
+        let before = self.git.refname_to_id(&name).ok();
+        let commit = self
+            .git
+            .find_commit(self.push(branch, files).parse().unwrap())
+            .unwrap();
+        let parents: Vec<_> = commit.parents().collect();
+        let unsigned = self
+            .git
+            .commit_create_buffer(
+                &commit.author(),
+                &commit.committer(),
+                "a signed change",
+                &commit.tree().unwrap(),
+                &parents.iter().collect::<Vec<_>>(),
+            )
+            .unwrap();
+        assert_eq!(parents.first().map(git2::Commit::id), before);
+        let signature = key.sign("git", HashAlg::Sha512, &unsigned).unwrap();
+        let signature = signature.to_pem(LineEnding::LF).unwrap();
+        let signed = self
+            .git
+            .commit_signed(unsigned.as_str().unwrap(), &signature, None)
+            .unwrap();
+        self.git.reference(&name, signed, true, "sign").unwrap();
+        signed.to_string()
     }
 
     /// Points a branch where another is.

@@ -549,6 +549,7 @@ fn repository_at(checkout: &Checkout) -> Repository {
         live: Some(branch("live")),
         path: None,
         promotion: None,
+        verify: None,
         webhook: None,
         forge: None,
         suspend: None,

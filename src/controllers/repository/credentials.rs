@@ -38,7 +38,8 @@ pub(super) async fn read(context: &Context, repository: &Repository) -> Result<C
     })
 }
 
-async fn read_key(
+/// Reads one key of a Secret as text.
+pub(super) async fn read_key(
     context: &Context,
     namespace: &str,
     reference: &SecretKeyRef,

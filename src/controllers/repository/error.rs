@@ -2,7 +2,7 @@
 
 use crate::{
     api::reason::{Classified, ErrorClass},
-    git::{GitError, RefNameError, UrlError},
+    git::{CommitId, GitError, KeyError, RefName, RefNameError, SignatureError, UrlError},
 };
 
 /// Why a Repository is not in step with its remote.
@@ -23,6 +23,12 @@ pub enum RepositoryError {
     /// The remote has no such ref.
     #[error("the remote has no {0}")]
     NoRef(String),
+    /// A key in `spec.verify` cannot be used.
+    #[error(transparent)]
+    VerifyKey(#[from] KeyError),
+    /// Nobody who is trusted signed what was pushed.
+    #[error(transparent)]
+    Unsigned(#[from] Unsigned),
     /// A release has the name of another one's content.
     #[error("a release {0:?} with other content exists")]
     Collision(String),
@@ -50,14 +56,29 @@ pub enum RepositoryError {
     },
 }
 
+/// What a ref points at is not signed as `spec.verify` wants it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nothing of {git_ref} at {} is applied", .commit.short())]
+pub struct Unsigned {
+    /// The ref.
+    pub git_ref: RefName,
+    /// Where the remote has it.
+    pub commit: CommitId,
+    /// What is wrong.
+    #[source]
+    pub why: SignatureError,
+}
+
 impl Classified for RepositoryError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Api(..) => ErrorClass::Transient,
             Self::Git(error) => error.class(),
+            Self::Unsigned(Unsigned { why, .. }) => why.class(),
             Self::NoRef(_) | Self::NoConnection(_) | Self::NoSecret { .. } => ErrorClass::Waiting,
             Self::Url(_)
             | Self::Ref(_)
+            | Self::VerifyKey(_)
             | Self::Collision(_)
             | Self::WrongConnection(_)
             | Self::NotText { .. } => ErrorClass::Invalid,
@@ -68,6 +89,8 @@ impl Classified for RepositoryError {
         match self {
             Self::Api(..) => "APIFailed",
             Self::Git(error) => error.reason(),
+            Self::VerifyKey(_) => "InvalidVerifyKey",
+            Self::Unsigned(Unsigned { why, .. }) => why.reason(),
             Self::Url(_) => "InvalidURL",
             Self::Ref(_) => "InvalidRef",
             Self::NoRef(_) => "RefNotFound",

@@ -8,6 +8,7 @@ mod plan;
 mod requests;
 mod summary;
 mod sync;
+mod trust;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,7 +26,7 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    error::RepositoryError,
+    error::{RepositoryError, Unsigned},
     requests::{SyncQueue, SyncRequests, sync_requests},
 };
 use self::{requests::Asked, sync::Memories};

@@ -6,8 +6,13 @@ use kube::{Resource as _, ResourceExt as _, api::ObjectMeta};
 
 use super::files::{Defined, FileFlow};
 use crate::{
-    api::{Digest, Flow, Release, Repository, flow::Definition, names, release::ReleaseSource},
-    git::{CommitInfo, Problem},
+    api::{
+        Digest, Flow, Release, Repository,
+        flow::Definition,
+        names,
+        release::{ReleaseSource, Verified},
+    },
+    git::Problem,
 };
 
 /// Longest value a label may have.
@@ -19,6 +24,8 @@ pub(super) struct Channel<'a> {
     /// The ref's full name.
     pub(super) name: &'a str,
     pub(super) defined: &'a Defined,
+    /// Who vouches for the commit.
+    pub(super) verified: Option<&'a Verified>,
 }
 
 /// What the live ref says.
@@ -139,12 +146,7 @@ fn bring(
                     flow: name.to_owned(),
                     digest: file.digest.clone(),
                     definition: file.spec.definition.clone(),
-                    source: source(
-                        repository,
-                        channel.name,
-                        &channel.defined.commit,
-                        &file.place.path,
-                    ),
+                    source: source(repository, channel, &file.place.path),
                 });
                 (Some(release), cut)
             }
@@ -183,7 +185,7 @@ fn bring(
     }
 }
 
-/// The flow as it is applied. While its content stays, it keeps saying which commit brought it.
+/// The flow as it is applied. While its content stays, it keeps saying which commit brought it, until somebody vouches for one.
 fn flow(
     repository: &Repository,
     channel: Channel<'_>,
@@ -196,15 +198,13 @@ fn flow(
     let known = same
         .and_then(|flow| flow.annotations().get(names::SOURCE))
         .filter(|text| {
-            read_source(text).is_some_and(|known| known.path.as_deref() == Some(&file.place.path))
+            read_source(text).is_some_and(|known| {
+                let vouched = known.verified.is_some() || channel.verified.is_none();
+                vouched && known.path.as_deref() == Some(&file.place.path)
+            })
         });
     let said = known.cloned().unwrap_or_else(|| {
-        let source = source(
-            repository,
-            channel.name,
-            &channel.defined.commit,
-            &file.place.path,
-        );
+        let source = source(repository, channel, &file.place.path);
         serde_json::to_string(&source).unwrap_or_default()
     });
     let mut labels = file.labels.clone();
@@ -234,14 +234,16 @@ fn flow(
     }
 }
 
-fn source(repository: &Repository, git_ref: &str, commit: &CommitInfo, path: &str) -> ReleaseSource {
+fn source(repository: &Repository, channel: Channel<'_>, path: &str) -> ReleaseSource {
+    let commit = &channel.defined.commit;
     ReleaseSource {
         repository: Some(repository.name_any()),
-        git_ref: Some(git_ref.to_owned()),
+        git_ref: Some(channel.name.to_owned()),
         commit: Some(commit.id.to_string()),
         path: Some(path.to_owned()),
         author: Some(commit.author.clone()),
         message: Some(commit.message.clone()),
+        verified: channel.verified.cloned(),
         ..ReleaseSource::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::error::RepositoryError;
+use super::error::{RepositoryError, Unsigned};
 use crate::{
     api::{
         Repository, RepositoryStatus,
@@ -25,23 +25,40 @@ const MAX_FLOWS: usize = 2_000;
 #[derive(Debug)]
 pub(super) struct Outcome<'a> {
     pub(super) draft: CommitId,
-    pub(super) live: Option<CommitId>,
-    /// Name of a live ref that the remote does not have (yet).
-    pub(super) no_live: Option<&'a str>,
+    pub(super) live: LiveAt<'a>,
+    /// Refs that are not used where they are now.
+    pub(super) refused: Vec<&'a Unsigned>,
     pub(super) flows: Vec<String>,
     pub(super) problems: Vec<Problem>,
+}
+
+/// What is used of the live ref.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LiveAt<'a> {
+    /// The Repository has none.
+    Unmanaged,
+    /// The remote does not have the ref of this name (yet).
+    Missing(&'a str),
+    /// Nothing, for lack of a signature.
+    Withheld,
+    /// This commit.
+    Commit(CommitId),
 }
 
 /// The status after a sync.
 pub(super) fn synced(repository: &Repository, outcome: Outcome<'_>, now: Timestamp) -> RepositoryStatus {
     let mut status = repository.status.clone().unwrap_or_default();
-    let lost_live = outcome.no_live.filter(|_| status.live.is_some());
+    let no_live = match outcome.live {
+        LiveAt::Missing(name) => Some(name),
+        LiveAt::Unmanaged | LiveAt::Withheld | LiveAt::Commit(_) => None,
+    };
+    let lost_live = no_live.filter(|_| status.live.is_some());
     let (flows, problems) = (outcome.flows.len(), outcome.problems.len());
     status.draft = Some(commit(outcome.draft));
-    if let Some(live) = outcome.live {
-        status.live = Some(commit(live));
-    } else if outcome.no_live.is_none() {
-        status.live = None;
+    match outcome.live {
+        LiveAt::Commit(live) => status.live = Some(commit(live)),
+        LiveAt::Unmanaged => status.live = None,
+        LiveAt::Missing(_) | LiveAt::Withheld => {}
     }
     status.flows = outcome.flows.into_iter().take(MAX_FLOWS).collect();
     let first = outcome.problems.first().map(told);
@@ -51,8 +68,12 @@ pub(super) fn synced(repository: &Repository, outcome: Outcome<'_>, now: Timesta
         .take(MAX_PROBLEMS)
         .map(file_problem)
         .collect();
-    let (standing, reason, message) = match (first, lost_live) {
-        (Some(first), _) => {
+    let (standing, reason, message) = match (outcome.refused.first(), first, lost_live) {
+        (Some(refused), ..) => {
+            let all: Vec<String> = outcome.refused.iter().map(|it| error_chain(*it)).collect();
+            (Standing::Stalled, refused.why.reason(), all.join("; "))
+        }
+        (None, Some(first), _) => {
             let more = if problems > 1 {
                 format!(" (and {} more in status.problems)", problems - 1)
             } else {
@@ -60,14 +81,13 @@ pub(super) fn synced(repository: &Repository, outcome: Outcome<'_>, now: Timesta
             };
             (Standing::Stalled, "FilesInvalid", format!("{first}{more}"))
         }
-        (None, Some(live)) => (
+        (None, None, Some(live)) => (
             Standing::Reconciling,
             "RefNotFound",
             format!("the remote has no {live} any more; what is live stays"),
         ),
-        (None, None) => {
-            let live = outcome
-                .no_live
+        (None, None, None) => {
+            let live = no_live
                 .map(|live| format!("; there is no {live} yet"))
                 .unwrap_or_default();
             (

@@ -19,7 +19,8 @@ use super::{
     files::{self, Defined},
     interval,
     plan::{self, Channel, Cluster, Live},
-    summary::{self, Outcome},
+    summary::{self, LiveAt, Outcome},
+    trust::{self, Followed, Head},
 };
 use crate::{
     api::{Repository, RepositoryStatus, names},
@@ -43,10 +44,17 @@ struct Memory {
 }
 
 /// Where the refs are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Heads {
-    draft: Option<CommitId>,
-    live: Option<CommitId>,
+    draft: Followed,
+    live: Followed,
+}
+
+impl Heads {
+    fn use_commit(&self, commit: CommitId) -> bool {
+        let used = |followed: &Followed| followed.head.as_ref().is_some_and(|head| head.commit == commit);
+        used(&self.draft) || used(&self.live)
+    }
 }
 
 /// What a sync came to.
@@ -138,22 +146,29 @@ pub(super) async fn sync(
         }
         return Err(error);
     }
-    let Some(heads) = shared.memories.lock().get(&uid).map(|memory| memory.heads) else {
+    let heads = shared
+        .memories
+        .lock()
+        .get(&uid)
+        .map(|memory| memory.heads.clone());
+    let Some(Heads { draft, live }) = heads else {
         return Err(RepositoryError::NoRef(draft_name.to_string()));
     };
-    let Some(draft) = heads.draft else {
-        return Err(RepositoryError::NoRef(draft_name.to_string()));
+    let Some(draft_head) = draft.head else {
+        let no_ref = || RepositoryError::NoRef(draft_name.to_string());
+        return Err(draft.refused.map_or_else(no_ref, RepositoryError::Unsigned));
     };
-    let draft_read = read(shared, repository, &uid, draft).await?;
-    let live_read = match heads.live {
-        Some(live) => Some(read(shared, repository, &uid, live).await?),
+    let draft_read = read(shared, repository, &uid, draft_head.commit).await?;
+    let live_read = match &live.head {
+        Some(live) => Some(read(shared, repository, &uid, live.commit).await?),
         None => None,
     };
+    let of_live = live_name.as_ref().zip(live_read.as_ref()).zip(live.head.as_ref());
     let todo = plan(
         shared,
         repository,
-        (&draft_name, &draft_read),
-        live_name.as_ref().zip(live_read.as_ref()),
+        channel(&draft_name, &draft_read, &draft_head),
+        of_live.map(|((name, defined), head)| channel(name, defined, head)),
     );
     let (flows, planned) = (todo.flows.iter().cloned().collect(), todo.problems.clone());
     let of_both: Vec<&Arc<Defined>> = std::iter::once(&draft_read).chain(&live_read).collect();
@@ -180,12 +195,14 @@ pub(super) async fn sync(
             .filter(|problem| !draft_read.problems.contains(problem)),
     );
     let outcome = Outcome {
-        draft,
-        live: heads.live,
-        no_live: live_name
-            .as_ref()
-            .filter(|_| heads.live.is_none())
-            .map(RefName::as_str),
+        draft: draft_head.commit,
+        live: match (&live_name, &live.head) {
+            (None, _) => LiveAt::Unmanaged,
+            (Some(_), Some(head)) => LiveAt::Commit(head.commit),
+            (Some(_), None) if live.refused.is_some() => LiveAt::Withheld,
+            (Some(name), None) => LiveAt::Missing(name.as_str()),
+        },
+        refused: draft.refused.iter().chain(&live.refused).collect(),
         flows,
         problems: all,
     };
@@ -214,24 +231,30 @@ async fn fetch(
         url: repository.spec.url.parse()?,
         credentials: credentials::read(&shared.context, repository).await?,
     };
+    let trust = trust::read(&shared.context, repository).await?;
     let wanted: Vec<RefName> = std::iter::once(draft).chain(live).cloned().collect();
     let began = Instant::now();
-    let synced = shared
-        .mirror(uid)
-        .sync(remote, wanted, shared.shutdown.clone())
-        .await?;
+    let mirror = shared.mirror(uid);
+    let synced = mirror.sync(remote, wanted, shared.shutdown.clone()).await?;
     shared.context.metrics().git_synced(began.elapsed());
-    let head = |name: &RefName| synced.refs.get(name).copied().flatten();
+    let used = repository.status.as_ref();
+    let follow = async |name: &RefName, before| {
+        let at = synced.refs.get(name).copied().flatten();
+        trust::follow(&mirror, trust.as_ref(), name, at, before, shared.context.now()).await
+    };
     let heads = Heads {
-        draft: head(draft),
-        live: live.and_then(head),
+        draft: follow(draft, used.and_then(|used| used.draft.as_ref())).await?,
+        live: match live {
+            Some(live) => follow(live, used.and_then(|used| used.live.as_ref())).await?,
+            None => Followed::default(),
+        },
     };
     let mut memories = shared.memories.lock();
     let before = memories
         .remove(uid)
         .filter(|memory| memory.generation == repository.metadata.generation);
     let mut read = before.map(|memory| memory.read).unwrap_or_default();
-    read.retain(|commit, _| Some(*commit) == heads.draft || Some(*commit) == heads.live);
+    read.retain(|commit, _| heads.use_commit(*commit));
     let memory = Memory {
         generation: repository.metadata.generation,
         asked_at: shared.context.now(),
@@ -267,11 +290,19 @@ async fn read(
     Ok(defined)
 }
 
+fn channel<'a>(name: &'a RefName, defined: &'a Defined, head: &'a Head) -> Channel<'a> {
+    Channel {
+        name: name.as_str(),
+        defined,
+        verified: head.verified.as_ref(),
+    }
+}
+
 fn plan(
     shared: &Repositories,
     repository: &Repository,
-    draft: (&RefName, &Arc<Defined>),
-    live: Option<(&RefName, &Arc<Defined>)>,
+    draft: Channel<'_>,
+    live: Option<Channel<'_>>,
 ) -> plan::Todo {
     let namespace = repository.namespace().unwrap_or_default();
     let flows = shared.flows.state();
@@ -293,18 +324,7 @@ fn plan(
     let live = match (&repository.spec.live, live) {
         (None, _) => Live::Unmanaged,
         (Some(_), None) => Live::Unknown,
-        (Some(_), Some((name, defined))) => Live::Read(Channel {
-            name: name.as_str(),
-            defined,
-        }),
+        (Some(_), Some(channel)) => Live::Read(channel),
     };
-    plan::plan(
-        repository,
-        Channel {
-            name: draft.0.as_str(),
-            defined: draft.1,
-        },
-        live,
-        &cluster,
-    )
+    plan::plan(repository, draft, live, &cluster)
 }

@@ -20,6 +20,7 @@ fn repository(live: bool) -> Repository {
             live: live.then(|| GitRef { name: "live".into() }),
             path: None,
             promotion: None,
+            verify: None,
             webhook: None,
             forge: None,
             suspend: None,
@@ -35,7 +36,11 @@ fn defined(files: &[(&str, &str)]) -> Defined {
 }
 
 fn channel<'a>(name: &'a str, defined: &'a Defined) -> Channel<'a> {
-    Channel { name, defined }
+    Channel {
+        name,
+        defined,
+        verified: None,
+    }
 }
 
 fn plan_on(

@@ -1,0 +1,120 @@
+//! Whether what a ref points at may be used: with `spec.verify`, only what somebody who is trusted signed.
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use super::{RepositoryError, Unsigned, credentials};
+use crate::{
+    api::{
+        Repository,
+        release::Verified,
+        repository::{PublicKeySource, SyncedCommit, VerifyMode},
+    },
+    controllers::context::Context,
+    git::{CommitId, GitError, Mirror, RefName, SignedBy, TrustedKeys},
+};
+
+/// Whose signatures are accepted, and of what.
+#[derive(Debug)]
+pub(super) struct Trust {
+    keys: TrustedKeys,
+    by: SignedBy,
+}
+
+/// A commit that may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) commit: CommitId,
+    /// Who vouches for it, if anybody has to.
+    pub(super) verified: Option<Verified>,
+}
+
+/// What came of looking at a ref.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Followed {
+    /// What may be used: where the ref is, or else where it last was while that was signed well.
+    pub(super) head: Option<Head>,
+    /// Why it is not where the ref is now.
+    pub(super) refused: Option<Unsigned>,
+}
+
+/// Reads the keys of `spec.verify`; nothing if everybody is trusted who may push.
+pub(super) async fn read(
+    context: &Context,
+    repository: &Repository,
+) -> Result<Option<Trust>, RepositoryError> {
+    let Some(verify) = &repository.spec.verify else {
+        return Ok(None);
+    };
+    let namespace = repository.namespace().unwrap_or_default();
+    let mut keys = TrustedKeys::default();
+    for entry in &verify.keys {
+        match &entry.key {
+            PublicKeySource::Ssh(text) => keys.add_ssh(&entry.name, text)?,
+            PublicKeySource::Openpgp(text) => keys.add_openpgp(&entry.name, text)?,
+            PublicKeySource::SecretRef(reference) => {
+                let text = credentials::read_key(context, &namespace, reference).await?;
+                keys.add(&entry.name, &text)?;
+            }
+        }
+    }
+    let by = match verify.mode.unwrap_or_default() {
+        VerifyMode::Head => SignedBy::Commit,
+        VerifyMode::Tag => SignedBy::Tag,
+    };
+    Ok(Some(Trust { keys, by }))
+}
+
+/// Looks at where a ref is; `before` is where it was when it was last used.
+pub(super) async fn follow(
+    mirror: &Mirror,
+    trust: Option<&Trust>,
+    name: &RefName,
+    at: Option<CommitId>,
+    before: Option<&SyncedCommit>,
+    now: Timestamp,
+) -> Result<Followed, GitError> {
+    let Some(commit) = at else {
+        return Ok(Followed::default());
+    };
+    let Some(trust) = trust else {
+        let head = Some(Head {
+            commit,
+            verified: None,
+        });
+        return Ok(Followed { head, refused: None });
+    };
+    let vouched = async |commit| {
+        let signed = mirror.signed(name, commit, trust.by).await?;
+        Ok::<_, GitError>(signed.and_then(|signed| trust.keys.verify(&signed, now)))
+    };
+    let why = match vouched(commit).await? {
+        Ok(verified) => {
+            let head = Some(Head {
+                commit,
+                verified: Some(verified),
+            });
+            return Ok(Followed { head, refused: None });
+        }
+        Err(why) => why,
+    };
+    let refused = Some(Unsigned {
+        git_ref: name.clone(),
+        commit,
+        why,
+    });
+    // the keys may be others by now, and what was used before there were any was not signed
+    let head = match before.and_then(|before| CommitId::parse(&before.commit)) {
+        Some(commit) => match vouched(commit).await {
+            Ok(Ok(verified)) => Some(Head {
+                commit,
+                verified: Some(verified),
+            }),
+            // the mirror may be newer than that commit
+            Ok(Err(_)) | Err(GitError::NoCommit(_)) => None,
+            Err(error) => return Err(error),
+        },
+        None => None,
+    };
+    Ok(Followed { head, refused })
+}

@@ -1,0 +1,13 @@
+object 1c25960ba146d8cf75663d289fc4fcba418fa1f4
+type commit
+tag v1
+tagger Dev <dev@example.com> 1795458633 +0000
+
+One
+-----BEGIN PGP SIGNATURE-----
+
+iHUEABYIAB0WIQSJP3bggP/N6Acagl7qz2Lk0wNJ+QUCawSGSQAKCRDqz2Lk0wNJ
++SimAQCQ0YQdTtQ4Jr67LyvRVN+u7yfBs031eow0Fhwn467yxgEA9YsHi7uVTJke
+3SKyx76kyYJBNTdWSUxjN+GedJz0vQ0=
+=/PNI
+-----END PGP SIGNATURE-----
