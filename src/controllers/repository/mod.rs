@@ -130,7 +130,8 @@ pub async fn run(
     applier(
         |repository, shared| {
             let context = Arc::clone(&shared.context);
-            Box::pin(async move { context.counted("Repository", reconcile(repository, shared)).await })
+            let reconciling = Box::pin(reconcile(repository, shared));
+            Box::pin(async move { context.counted("Repository", reconciling).await })
         },
         |repository: Arc<Repository>, error: &RepositoryError, shared: Arc<Repositories>| {
             let pause = shared.backoffs.failed(ObjectRef::from_obj(&*repository));
