@@ -2,11 +2,12 @@
 
 use pgp::{
     composed::{
-        ArmorOptions, DetachedSignature, KeyType, SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey,
-        SubkeyParamsBuilder, SubpacketConfig,
+        ArmorOptions, Deserializable as _, DetachedSignature, KeyType, SecretKeyParamsBuilder,
+        SignedPublicKey, SignedSecretKey, SubkeyParamsBuilder, SubpacketConfig,
     },
     crypto::hash::HashAlgorithm,
     packet::{KeyFlags, RevocationCode, Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData},
+    ser::Serialize as _,
     types::{Duration, Fingerprint, KeyDetails, Password, SigningKey, Tag, Timestamp},
 };
 
@@ -207,6 +208,17 @@ fn sign(key: &impl SigningKey, made: i64, lasts: Option<i64>, hash: HashAlgorith
         .unwrap()
         .to_armored_string(ArmorOptions::default())
         .unwrap()
+}
+
+/// The signature with another hash named in it: the library does not make unsafe ones.
+fn relabelled(armoured: &str, hash: HashAlgorithm) -> String {
+    let (signature, _) = DetachedSignature::from_string(armoured).unwrap();
+    let mut bytes = signature.to_bytes().unwrap();
+    // packet header of two bytes, then version, type, public key algorithm and hash (RFC 9580, section 5.2.3)
+    assert_eq!((bytes[2], bytes[5]), (4, u8::from(HashAlgorithm::Sha256)));
+    bytes[5] = hash.into();
+    let signature = DetachedSignature::from_bytes(bytes.as_slice()).unwrap();
+    signature.to_armored_string(ArmorOptions::default()).unwrap()
 }
 
 #[test]
@@ -444,6 +456,10 @@ fn a_signature_with_an_unsafe_hash_or_for_another_use_is_refused() {
     let armoured = DetachedSignature::new(certification).to_armored_string(ArmorOptions::default());
     let why = refused(&holder.trusted(), &armoured.unwrap());
     assert!(why.contains("it is not a signature of a document"), "{why}");
-    let why = refused(&holder.trusted(), &sign(key, NOW, None, HashAlgorithm::Sha224));
+    let weak = relabelled(
+        &sign(key, NOW, None, HashAlgorithm::Sha256),
+        HashAlgorithm::Sha224,
+    );
+    let why = refused(&holder.trusted(), &weak);
     assert!(why.contains("a hash that is not safe any more"), "{why}");
 }
