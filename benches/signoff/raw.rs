@@ -9,9 +9,16 @@ use kube::{
     runtime::watcher,
 };
 use serde_json::json;
-use signoff::api::Run;
+use signoff::api::Connection;
 
 use crate::{latency::Latencies, load::at_once, server::Server, target::Target};
+
+/// An object of one of our kinds that nothing watches.
+fn connection(name: &str) -> Connection {
+    let object = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": name},
+        "spec": {"http": {"baseUrl": "http://127.0.0.1"}}});
+    serde_json::from_value(object).unwrap()
+}
 
 /// The same writes as runs need: a create and so many patches of about a kilobyte. Nothing reacts to them.
 pub async fn writes(
@@ -21,19 +28,17 @@ pub async fn writes(
     patches: usize,
     clients: usize,
 ) -> Duration {
-    let pool: Vec<Api<Run>> = (0..clients)
+    let pool: Vec<Api<Connection>> = (0..clients)
         .map(|_| Api::namespaced(server.client(), &target.raw))
         .collect();
     let filler = "x".repeat(900);
     at_once(runs, clients, async |number| {
         let api = &pool[number % clients];
-        let mut run = target.run(&format!("raw-{number}"), "none");
-        let finished = ("signoff.dev/finished".to_owned(), "true".to_owned());
-        run.metadata.labels = Some([finished].into());
-        api.create(&PostParams::default(), &run).await.unwrap();
+        let object = connection(&format!("raw-{number}"));
+        api.create(&PostParams::default(), &object).await.unwrap();
         for patch in 0..patches {
             let patch = json!({"metadata": {"annotations": {"bench": format!("{patch}-{filler}")}}});
-            let name = run.metadata.name.as_ref().unwrap();
+            let name = object.metadata.name.as_ref().unwrap();
             api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
                 .await
                 .unwrap();
@@ -44,20 +49,15 @@ pub async fn writes(
 
 /// From a write being accepted to a watch showing it, and the time one patch takes.
 pub async fn watch(target: &Target, count: usize) -> (Latencies, Latencies) {
-    let api: Api<Run> = Api::namespaced(target.client.clone(), &target.raw);
+    let api: Api<Connection> = Api::namespaced(target.client.clone(), &target.raw);
     let mut events = watcher(api.clone(), watcher::Config::default().labels("bench=watch")).boxed();
     let (mut seen, mut patched) = (Vec::new(), Vec::new());
     while !matches!(events.next().await, Some(Ok(watcher::Event::InitDone))) {}
     for number in 0..count {
-        let mut run = target.run(&format!("watch-{number}"), "none");
-        let labels = [("signoff.dev/finished", "true"), ("bench", "watch")];
-        run.metadata.labels = Some(
-            labels
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-        );
+        let mut object = connection(&format!("watch-{number}"));
+        object.metadata.labels = Some([("bench".to_owned(), "watch".to_owned())].into());
         let creating = async {
-            api.create(&PostParams::default(), &run).await.unwrap();
+            api.create(&PostParams::default(), &object).await.unwrap();
             Instant::now()
         };
         let watching = async {
@@ -69,7 +69,7 @@ pub async fn watch(target: &Target, count: usize) -> (Latencies, Latencies) {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {"bench": "x"}}}));
         let began = Instant::now();
         api.patch(
-            run.metadata.name.as_ref().unwrap(),
+            object.metadata.name.as_ref().unwrap(),
             &PatchParams::default(),
             &patch,
         )

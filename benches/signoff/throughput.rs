@@ -53,9 +53,9 @@ pub async fn measure(table: &mut Table, server: &Server, target: &Target, runs: 
     );
 }
 
-/// Creates the runs and waits until all have ended and are marked so; gives how long that took.
+/// Creates the runs and waits until all have succeeded; gives how long that took.
 async fn round(target: &Target, pool: &[Api<Run>], name: &str, runs: usize) -> std::time::Duration {
-    let ended = watcher::Config::default().labels("signoff.dev/finished=true");
+    let ended = watcher::Config::default().fields("status.phase=Succeeded");
     let mut events = watcher(target.api::<Run>(), ended).boxed();
     while !matches!(events.next().await, Some(Ok(watcher::Event::InitDone))) {}
     let began = Instant::now();

@@ -16,8 +16,6 @@ pub const RUN: &str = "signoff.dev/run";
 pub const STEP: &str = "signoff.dev/step";
 /// Label: the Repository that applied a flow.
 pub const REPOSITORY: &str = "signoff.dev/repository";
-/// Label on a run that has ended (`"true"`), so that watches of running work can leave it out.
-pub const FINISHED: &str = "signoff.dev/finished";
 /// Annotation on a Repository: a change of its value asks for a sync at once.
 pub const REQUESTED_AT: &str = "signoff.dev/requestedAt";
 /// Annotation on a Flow that a Repository applied: where its draft came from, as JSON of

@@ -169,12 +169,25 @@ pub enum RunPhase {
 }
 
 impl RunPhase {
+    /// The phases in which a run has ended.
+    pub const FINISHED: [Self; 5] = [
+        Self::Succeeded,
+        Self::Failed,
+        Self::Rejected,
+        Self::TimedOut,
+        Self::Cancelled,
+    ];
+
     /// Whether the run has ended.
     pub fn is_finished(self) -> bool {
-        matches!(
-            self,
-            Self::Succeeded | Self::Failed | Self::Rejected | Self::TimedOut | Self::Cancelled
-        )
+        Self::FINISHED.contains(&self)
+    }
+
+    /// The field selector of runs that have not ended.
+    pub fn unfinished() -> String {
+        Self::FINISHED
+            .map(|phase| format!("status.phase!={phase}"))
+            .join(",")
     }
 }
 

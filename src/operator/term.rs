@@ -100,6 +100,7 @@ impl Term {
             metrics: self.metrics.clone(),
             tasks: tasks.clone(),
         };
+        let (endings, ended) = release::run_endings();
         let running = run::Deps {
             context: Arc::clone(&self.context),
             leadership: self.leadership,
@@ -111,7 +112,8 @@ impl Term {
             metrics: self.metrics,
             effects: Semaphore::new(self.max_effects),
             writes: run::Deps::writes(),
-            tasks: tasks.clone(),
+            intake: run::Deps::intake(),
+            endings,
         };
         let context = || Arc::clone(&self.context);
         let stop = || shutdown.clone();
@@ -121,7 +123,7 @@ impl Term {
                 repository::run(context(), self.remotes, requested, stop())
             ),
             ending(stop(), flow::run(context(), stop())),
-            ending(stop(), release::run(context(), stop())),
+            ending(stop(), release::run(context(), ended, stop())),
             ending(stop(), approval::run(judging, touch, touched, stop())),
             // has a drain time of its own
             run::run(Arc::new(running), calls, stop()),

@@ -1,8 +1,11 @@
 //! Runs on the embedded control plane: from the first step to the end, and through trouble.
 
-use kube::api::DeleteParams;
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::{Value, json};
-use signoff::api::{Approval, Release, Run};
+use signoff::api::{Approval, ApprovalPhase, Release, Run};
 
 use crate::support::{
     rig::{Rig, eventually},
@@ -69,13 +72,6 @@ async fn a_run_calls_asks_waits_and_ends_with_its_output() {
     let status = run.status.unwrap();
     assert_eq!(status.output.unwrap().0, json!({"receipt": "R-1"}));
     assert_eq!(status.billable_steps, 2);
-    rig.until::<Run>("r1", |run| {
-        run.metadata
-            .labels
-            .as_ref()
-            .is_some_and(|labels| labels["signoff.dev/finished"] == "true")
-    })
-    .await;
     rig.event("r1", "WaitingForApproval").await;
     rig.event("r1", "Approved").await;
     rig.event("r1", "Succeeded").await;
@@ -314,5 +310,41 @@ async fn a_run_goes_on_where_it_was_under_the_next_operator() {
     let operator = rig.operator().await;
     rig.phase("r", "Succeeded").await;
     assert_eq!(shop.asked("/x").len(), 1);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_left_open_by_a_run_that_has_ended_is_closed_at_the_next_start() {
+    let rig = Rig::open().await;
+    let operator = rig.operator().await;
+    let steps = json!([{"name": "review", "approval": {"title": "go?"}}]);
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("ended", json!({"flow": "f"})).await;
+    rig.start("waits", json!({"flow": "f"})).await;
+    for run in ["ended", "waits"] {
+        rig.phase(run, "Waiting").await;
+        rig.until::<Approval>(&format!("{run}-review"), |_| true).await;
+    }
+    operator.stop().await;
+    // as an operator leaves it that was killed between the end of the run and closing its question
+    let ended = Patch::Merge(json!({"status": {"phase": "Cancelled"}}));
+    Api::<Run>::namespaced(rig.operator_client(), rig.namespace())
+        .patch_status("ended", &PatchParams::default(), &ended)
+        .await
+        .unwrap();
+    let operator = rig.operator().await;
+    let closed = rig
+        .until::<Approval>("ended-review", |approval| {
+            approval
+                .status
+                .as_ref()
+                .is_some_and(|status| status.phase.is_closed())
+        })
+        .await;
+    let status = closed.status.unwrap();
+    assert_eq!(status.phase, ApprovalPhase::Cancelled);
+    assert_eq!(status.message.as_deref(), Some("the run has ended"));
+    rig.decide("alice", "waits-review", "Approve").await;
+    rig.phase("waits", "Succeeded").await;
     operator.stop().await;
 }

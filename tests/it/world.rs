@@ -63,7 +63,9 @@ impl World {
             shutdown.clone(),
         ));
         tokio::spawn(flow::run(context.clone(), shutdown.clone()));
-        tokio::spawn(release::run(context, shutdown.clone()));
+        // no run ends here
+        let (_, ended) = release::run_endings();
+        tokio::spawn(release::run(context, ended, shutdown.clone()));
         Self {
             local,
             remote,

@@ -234,12 +234,20 @@ async fn reconcile(
     );
     let closed = judgement.status.phase.is_closed();
     // a run that is about to go on is read while the answer is written
+    let subject = approval.spec.subject.run.as_deref();
+    let answering = (closed && open).then(|| {
+        let deps = &judging.deps;
+        deps.open.answering(key, subject, &deps.waker)
+    });
     let writing = write::approval(context, &approval, &judgement.status);
     let (written, run) = tokio::join!(writing, gather::run(context, &approval, closed && open));
     if let Some(written) = written? {
         if closed {
             let since = seen.iter().map(|seen| seen.since).max();
             judging.deps.waker.judged(&written, run, since);
+            if let Some(answering) = answering {
+                answering.told();
+            }
             let (context, status) = (Arc::clone(context), judgement.status);
             judging
                 .deps

@@ -45,6 +45,33 @@ struct Inner {
     open: HashMap<ApprovalKey, Open>,
     /// What a new listing has brought so far.
     listing: Option<HashMap<ApprovalKey, Open>>,
+    /// Those that are being answered here, and whether the watch has shown them closed meanwhile.
+    answering: HashMap<ApprovalKey, bool>,
+}
+
+/// While it lives, the watch tells nobody that this question is closed: whoever writes the answer does, and knows more.
+#[derive(Debug)]
+pub(super) struct Answering<'a> {
+    open: &'a OpenApprovals,
+    waker: &'a RunWaker,
+    key: &'a ApprovalKey,
+    run: Option<&'a str>,
+}
+
+impl Answering<'_> {
+    /// The answer was told by whoever wrote it.
+    pub(super) fn told(self) {
+        self.open.lock().answering.insert(self.key.clone(), false);
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        let shown_closed = self.open.lock().answering.remove(self.key);
+        if shown_closed == Some(true) {
+            self.waker.approval_is_over(self.key, self.run);
+        }
+    }
 }
 
 /// The questions that are open. Clones are handles on the same.
@@ -72,9 +99,44 @@ impl OpenApprovals {
         self.lock().open.contains_key(key)
     }
 
+    /// A question is about to be answered here.
+    pub(super) fn answering<'a>(
+        &'a self,
+        key: &'a ApprovalKey,
+        run: Option<&'a str>,
+        waker: &'a RunWaker,
+    ) -> Answering<'a> {
+        self.lock().answering.insert(key.clone(), false);
+        Answering {
+            open: self,
+            waker,
+            key,
+            run,
+        }
+    }
+
     /// All that are open.
     pub fn keys(&self) -> Vec<ApprovalKey> {
         self.lock().open.keys().cloned().collect()
+    }
+
+    /// Those that were put for runs, each with the run's name.
+    pub fn of_runs(&self) -> Vec<(ApprovalKey, String)> {
+        let inner = self.lock();
+        let open = inner.open.iter();
+        open.filter_map(|(key, open)| Some((key.clone(), open.run.as_deref()?.to_owned())))
+            .collect()
+    }
+
+    /// A question has left the watch. Whether somebody else will tell.
+    fn is_over(&self, key: &ApprovalKey) -> bool {
+        let mut inner = self.lock();
+        inner.open.remove(key);
+        inner
+            .answering
+            .get_mut(key)
+            .map(|shown_closed| *shown_closed = true)
+            .is_some()
     }
 
     /// Tells how many are pending and how long the oldest has been.
@@ -156,8 +218,9 @@ pub fn watch_open(
                 }
                 Ok(watcher::Event::Delete(approval)) => {
                     let key = ApprovalKey::of(&approval);
-                    known.lock().open.remove(&key);
-                    waker.approval_is_over(&key, approval.spec.subject.run.as_deref());
+                    if !known.is_over(&key) {
+                        waker.approval_is_over(&key, approval.spec.subject.run.as_deref());
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(error = %error_chain(&error), "the watch of approvals broke; it starts again");

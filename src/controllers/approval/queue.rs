@@ -15,6 +15,9 @@ use tokio_util::{
 use super::{key::ApprovalKey, open::Touched};
 use crate::api::Approval;
 
+/// How many that wait are kept as they were shown; the others are read again.
+const KEPT: usize = 1_024;
+
 /// When an approval is looked at again; nothing when only a change is a reason.
 pub(super) type Again = Option<Duration>;
 
@@ -77,6 +80,7 @@ pub(super) async fn run<F>(
 
 impl Queue {
     fn touch(&mut self, key: ApprovalKey, shown: Option<Box<Approval>>) {
+        let shown = shown.filter(|_| self.waiting.len() < KEPT);
         // what the watch shows later is newer; a mere name is a reason to read it
         if self.shown.insert(key.clone(), shown).is_none() {
             self.waiting.push_back(key);

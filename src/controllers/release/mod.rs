@@ -8,13 +8,14 @@ use kube::{
     api::{ListParams, Patch, PatchParams},
     runtime::{
         WatchStreamExt as _,
-        controller::{Action, Config, applier, trigger_self, trigger_with},
+        controller::{Action, Config, ReconcileRequest, applier, trigger_self, trigger_with},
         events::EventType,
         reflector::{self, ObjectRef, Store},
         watcher,
     },
 };
 use serde_json::json;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -24,7 +25,7 @@ use super::{
     status::{AFTER_CONFLICT, Standing, is_missing, is_stale, patch_status, stand},
 };
 use crate::api::{
-    Flow, Release, ReleaseStatus, Run, canonical, names,
+    Flow, Release, ReleaseStatus, Run, RunPhase, canonical, names,
     reason::{Classified, ErrorClass},
 };
 
@@ -64,8 +65,30 @@ struct Releases {
     backoffs: Backoffs<ObjectRef<Release>>,
 }
 
+/// Tells of runs that have ended or are gone. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RunEndings(mpsc::UnboundedSender<String>);
+
+/// Where [`RunEndings`] arrive.
+#[derive(Debug)]
+pub struct EndedRuns(mpsc::UnboundedReceiver<String>);
+
+/// Both ends.
+pub fn run_endings() -> (RunEndings, EndedRuns) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (RunEndings(sender), EndedRuns(receiver))
+}
+
+impl RunEndings {
+    /// A run of this namespace has ended or is gone.
+    pub fn tell(&self, namespace: &str) {
+        // nobody listens at the end of the process
+        let _ = self.0.send(namespace.to_owned());
+    }
+}
+
 /// Looks after releases until `shutdown`.
-pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
+pub async fn run(context: Arc<Context>, ended: EndedRuns, shutdown: CancellationToken) {
     let (releases, release_writer) = reflector::store::<Release>();
     let (flows, flow_writer) = reflector::store::<Flow>();
     let release_events = watcher(context.all::<Release>(), watcher::Config::default())
@@ -76,18 +99,16 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         .default_backoff()
         .reflect(flow_writer)
         .touched_objects();
-    // a run that has ended or is gone may have been the last that held a release
-    let run_events = watcher(
-        context.all::<Run>(),
-        watcher::Config::default().labels(&format!("{}!=true", names::FINISHED)),
-    )
-    .default_backoff()
-    .touched_objects();
     let (of_flows, held) = (releases.clone(), releases.clone());
+    // a run that has ended or is gone may have been the last that held a release
+    let ended = stream::unfold(ended.0, |mut ended| async move {
+        ended.recv().await.map(|namespace| (namespace, ended))
+    });
+    let let_go = ended.flat_map(move |namespace| stream::iter(leaving(&namespace, &held)));
     let queue = stream::select_all([
         trigger_self(release_events, ()).boxed(),
         trigger_with(flow_events, move |flow: Flow| of_flow(&flow, &of_flows)).boxed(),
-        trigger_with(run_events, move |run: Run| used_by(&run, &held)).boxed(),
+        let_go.map(|release| Ok(ReconcileRequest::from(release))).boxed(),
     ])
     .map_err(Arc::new)
     .take_until(shutdown.cancelled_owned());
@@ -137,15 +158,16 @@ fn of_flow(flow: &Flow, releases: &Store<Release>) -> Vec<ObjectRef<Release>> {
 }
 
 /// A release that is to go and that the run holds or held.
-fn used_by(run: &Run, releases: &Store<Release>) -> Option<ObjectRef<Release>> {
-    let pinned = run.status.as_ref()?.release.as_ref()?;
-    let reference = ObjectRef::new(&pinned.name).within(&run.namespace()?);
+/// The releases of a namespace that are to go.
+fn leaving(namespace: &str, releases: &Store<Release>) -> Vec<ObjectRef<Release>> {
     releases
-        .get(&reference)?
-        .metadata
-        .deletion_timestamp
-        .is_some()
-        .then_some(reference)
+        .state()
+        .iter()
+        .filter(|release| {
+            release.metadata.deletion_timestamp.is_some() && release.namespace().as_deref() == Some(namespace)
+        })
+        .map(|release| ObjectRef::from_obj(&**release))
+        .collect()
 }
 
 fn channel(flow: &Flow, release: &str) -> Option<&'static str> {
@@ -260,7 +282,7 @@ async fn let_go(shared: &Releases, release: &Release) -> Result<(), ReleaseError
             .await;
         return Ok(());
     }
-    let unfinished = ListParams::default().labels(&format!("{}!=true", names::FINISHED));
+    let unfinished = ListParams::default().fields(&RunPhase::unfinished());
     let runs = shared
         .context
         .namespaced::<Run>(&namespace)

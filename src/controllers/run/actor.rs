@@ -55,10 +55,12 @@ pub(super) struct Judged {
 /// What a run is told.
 #[derive(Debug)]
 pub(super) enum Mail {
-    /// The watch shows it like this. In a listing it has a turn, which ends with its first decision.
+    /// The watch shows it like this. A new one has a turn, which ends when it has nothing to write.
     Changed(Box<Run>, Option<OwnedSemaphorePermit>),
-    /// It is gone.
-    Gone,
+    /// It is new and has a turn, and is to be read.
+    Read(OwnedSemaphorePermit),
+    /// The watch shows it no more: it is gone, or it has ended.
+    Unseen,
     /// Something it may be waiting for has changed.
     Wake(Option<(Resumption, Instant)>),
     /// An Approval of it was judged; the watch will show the same.
@@ -87,7 +89,7 @@ pub(super) struct Rest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Going,
-    /// It has ended and is marked as such.
+    /// It has ended, and what was open for it is closed.
     Done,
     /// It is not there any more.
     Gone,
@@ -114,7 +116,8 @@ struct Unconfirmed {
 enum Chore {
     Opened(String, Result<ApprovalFact, ChoreError>),
     Closed(String, Result<Option<ApprovalFact>, ChoreError>),
-    Marked(Result<Option<Box<Run>>, ChoreError>),
+    /// People were told of a transition.
+    Told,
 }
 
 type Performed = (EffectKey, Timestamp, Result<HttpResponse, EffectError>);
@@ -147,7 +150,9 @@ pub(super) struct Actor {
     wake_at: Option<Timestamp>,
     awaits: Option<RunKey>,
     resumed: Option<(Resumption, Instant)>,
-    /// Held until the first decision.
+    /// Whether the watch shows it no more.
+    unseen: bool,
+    /// Held until there is nothing to write for the first time.
     turn: Option<OwnedSemaphorePermit>,
 }
 
@@ -183,6 +188,7 @@ impl Actor {
             wake_at: None,
             awaits: None,
             resumed: None,
+            unseen: false,
             turn: None,
         }
     }
@@ -196,7 +202,7 @@ impl Actor {
             while let Ok(mail) = self.mailbox.try_recv() {
                 self.take(mail);
             }
-            if self.life == Life::Gone {
+            if self.life == Life::Gone || self.is_lost() {
                 // dropping the sets stops what is under way: nobody waits for it any more
                 return self.rest();
             }
@@ -205,12 +211,14 @@ impl Actor {
                     self.read().await;
                 } else {
                     self.decide().await;
-                    self.turn = None;
                 }
                 continue;
             }
             if self.is_idle() {
                 return self.rest();
+            }
+            if self.writing.is_none() && self.chores.is_empty() {
+                self.turn = None;
             }
             self.wait().await;
         }
@@ -218,6 +226,11 @@ impl Actor {
 
     fn may_decide(&self) -> bool {
         self.dirty && self.life == Life::Going && self.writing.is_none() && self.retry_at.is_none()
+    }
+
+    /// Whether it left the watch without having ended, as far as the last answer says.
+    fn is_lost(&self) -> bool {
+        self.unseen && self.writing.is_none() && self.run.is_some() && !self.phase.is_finished()
     }
 
     fn is_idle(&self) -> bool {
@@ -232,7 +245,8 @@ impl Actor {
     async fn wait(&mut self) {
         let timer = self.retry_at.or_else(|| self.own_timer());
         tokio::select! {
-            mail = self.mailbox.recv() => self.take(mail.unwrap_or(Mail::Gone)),
+            // nothing more is told of a run that the watch shows no more
+            mail = self.mailbox.recv(), if !self.unseen => self.take(mail.unwrap_or(Mail::Unseen)),
             result = async { match &mut self.writing {
                 Some(writing) => (&mut writing.result).await,
                 None => std::future::pending().await,
@@ -276,7 +290,8 @@ impl Actor {
                 self.turn = turn.or(self.turn.take());
                 self.changed(*run);
             }
-            Mail::Gone => self.life = Life::Gone,
+            Mail::Read(turn) => self.turn = Some(turn),
+            Mail::Unseen => self.unseen = true,
             Mail::Wake(resumed) => {
                 self.resumed = self.resumed.or(resumed);
                 self.dirty = true;

@@ -26,6 +26,7 @@ use super::{
     Deps,
     actor::{Actor, Judged, Mail, Rest, phase_name, version_of},
     key::RunKey,
+    sweep,
 };
 use crate::api::{Run, RunPhase};
 
@@ -33,6 +34,8 @@ use crate::api::{Run, RunPhase};
 const DRAIN: Duration = Duration::from_secs(15);
 /// Longest single wait of a timer; a later time is waited for in parts.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3_600);
+/// How many new runs that wait for a turn are kept as they were shown; the others are read again.
+const KEPT: usize = 1_024;
 /// Pause before a run whose task broke is looked at again.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
 
@@ -43,9 +46,9 @@ pub(super) enum Message {
     Relisting,
     /// The watch has listed all runs.
     Relisted,
-    /// The watch shows a run. In a listing it has a turn, which ends with its first decision.
+    /// The watch shows a run. In a listing it has a turn, which ends when it has nothing to write.
     Seen(Box<Run>, Option<OwnedSemaphorePermit>),
-    /// The watch shows a run no more: it is gone, or it is marked as finished.
+    /// The watch shows a run no more: it is gone, or it has ended.
     Unseen(Box<Run>),
     /// A flow, or a release of it, has changed.
     FlowChanged(RunKey),
@@ -59,8 +62,17 @@ pub(super) enum Message {
     Broken(RunKey, String),
 }
 
+/// A new run for which there was no turn.
+enum Unstarted {
+    /// As the watch has shown it.
+    Shown(Box<Run>),
+    /// To be read; so many wait that no more of them are kept.
+    Named,
+}
+
 struct Entry {
     uid: String,
+    unstarted: Option<Unstarted>,
     version: u64,
     phase: RunPhase,
     /// Reaches the run's task while it moves.
@@ -88,6 +100,8 @@ pub(super) struct Dispatcher {
     /// Runs not yet seen since the watch began to list anew.
     unseen: Option<HashSet<RunKey>>,
     timers: DelayQueue<RunKey>,
+    /// New runs that wait for a turn, in the order in which they came.
+    line: VecDeque<RunKey>,
     moving: JoinSet<()>,
     draining: bool,
 }
@@ -108,6 +122,7 @@ impl Dispatcher {
             changes: 0,
             unseen: None,
             timers: DelayQueue::new(),
+            line: VecDeque::new(),
             moving: JoinSet::new(),
             draining: false,
         }
@@ -121,6 +136,7 @@ impl Dispatcher {
                 () = shutdown.cancelled() => break,
                 Some(message) = self.messages.recv() => self.handle(message),
                 Some(expired) = self.timers.next() => self.expired(expired.into_inner()),
+                Ok(turn) = Arc::clone(&self.deps.intake).acquire_owned(), if !self.line.is_empty() => self.next_in_line(turn),
                 Some(_) = self.moving.join_next() => {}
             }
         }
@@ -149,6 +165,7 @@ impl Dispatcher {
                 for key in self.unseen.take().unwrap_or_default() {
                     self.remove(&key);
                 }
+                self.sweep();
             }
             Message::Seen(run, turn) => self.seen(*run, turn),
             Message::Unseen(run) => {
@@ -210,6 +227,7 @@ impl Dispatcher {
                 let phase = run.status.as_ref().map(|status| status.phase).unwrap_or_default();
                 vacant.insert(Entry {
                     uid,
+                    unstarted: None,
                     version: 0,
                     phase,
                     mailbox: None,
@@ -220,6 +238,11 @@ impl Dispatcher {
                     started_at: 0,
                 });
                 self.deps.metrics.run_phase(None, Some(phase_name(phase)));
+                let turn = turn.or_else(|| Arc::clone(&self.deps.intake).try_acquire_owned().ok());
+                return match turn {
+                    Some(turn) => self.tell(&key, Mail::Changed(Box::new(run), Some(turn))),
+                    None => self.line_up(key, run),
+                };
             }
             // the echo of our own write
             MapEntry::Occupied(entry) if entry.get().version >= version_of(&run) => return,
@@ -228,14 +251,55 @@ impl Dispatcher {
         self.tell(&key, Mail::Changed(Box::new(run), turn));
     }
 
+    /// Lets a new run wait for a turn, so that a burst of them is not all in memory.
+    fn line_up(&mut self, key: RunKey, run: Run) {
+        let unstarted = if self.line.len() < KEPT {
+            Unstarted::Shown(Box::new(run))
+        } else {
+            Unstarted::Named
+        };
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.unstarted = Some(unstarted);
+            self.line.push_back(key);
+        }
+    }
+
+    fn next_in_line(&mut self, turn: OwnedSemaphorePermit) {
+        let Some(key) = self.line.pop_front() else { return };
+        // one that is gone, or was started by something else that happened, has none
+        let unstarted = self
+            .entries
+            .get_mut(&key)
+            .and_then(|entry| entry.unstarted.take());
+        match unstarted {
+            Some(Unstarted::Shown(run)) => self.tell(&key, Mail::Changed(run, Some(turn))),
+            Some(Unstarted::Named) => self.tell(&key, Mail::Read(turn)),
+            None => {}
+        }
+    }
+
+    /// Closes the questions of runs that had ended before this process could do it.
+    fn sweep(&mut self) {
+        let left = self.deps.open.of_runs().into_iter().filter(|(approval, run)| {
+            !self
+                .entries
+                .contains_key(&RunKey::new(approval.namespace(), run.clone()))
+        });
+        for (approval, run) in left {
+            let deps = Arc::clone(&self.deps);
+            self.moving.spawn(sweep::close_if_ended(deps, approval, run));
+        }
+    }
+
     fn remove(&mut self, key: &RunKey) {
         let Some(entry) = self.entries.remove(key) else {
             return;
         };
+        self.deps.endings.tell(&key.namespace);
         self.deps.metrics.run_phase(Some(phase_name(entry.phase)), None);
         self.forget_waits(key, entry.timer, entry.awaits.as_ref());
         if let Some(mailbox) = entry.mailbox {
-            let _ = mailbox.send(Mail::Gone);
+            let _ = mailbox.send(Mail::Unseen);
         }
     }
 
@@ -273,6 +337,8 @@ impl Dispatcher {
         };
         let (sender, mailbox) = mpsc::unbounded_channel();
         entry.mailbox = Some(sender);
+        // something else happened that makes it start at once; it is read if that does not bring it
+        entry.unstarted = None;
         entry.started_at = self.changes;
         let (timer, awaits) = (entry.timer.take(), entry.awaits.take());
         let (uid, version) = (entry.uid.clone(), entry.version);

@@ -10,6 +10,7 @@ mod gather;
 mod key;
 mod perform;
 mod pin;
+mod sweep;
 mod transitions;
 mod write;
 
@@ -24,7 +25,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
     time::Instant,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use self::{
     actor::Judged,
@@ -36,10 +37,11 @@ use super::{
     context::Context,
     error_chain,
     leadership::Leadership,
+    release::RunEndings,
     releases::Releases,
 };
 use crate::{
-    api::{Approval, Flow, Release, Run, names},
+    api::{Approval, Flow, Release, Run, RunPhase},
     engine::callback_token::CallbackMinter,
     steps::http::HttpExecutor,
     telemetry::metrics::Metrics,
@@ -48,7 +50,7 @@ use crate::{
 /// How many status writes of runs are under way at the same time.
 const WRITES: usize = 64;
 
-/// How many listed runs are looked at for the first time at the same time.
+/// How many runs are looked at for the first time at the same time.
 const INTAKE: usize = 256;
 
 /// What runs need to go on.
@@ -74,14 +76,21 @@ pub struct Deps {
     pub leadership: Leadership,
     /// Bounds the writes under way at the same time.
     pub writes: Semaphore,
-    /// What goes on beside the runs and is waited for at the end, such as Events.
-    pub tasks: TaskTracker,
+    /// Bounds the runs that are looked at for the first time at the same time.
+    pub intake: Arc<Semaphore>,
+    /// Who wants to know when a run has ended.
+    pub endings: RunEndings,
 }
 
 impl Deps {
     /// As many writes at a time as is good for the API server.
     pub fn writes() -> Semaphore {
         Semaphore::new(WRITES)
+    }
+
+    /// As many new runs at a time as keep the writes busy.
+    pub fn intake() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(INTAKE))
     }
 }
 
@@ -150,8 +159,8 @@ pub async fn run(deps: Arc<Deps>, calls: RunCalls, shutdown: CancellationToken) 
 }
 
 async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
-    let intake = Arc::new(Semaphore::new(INTAKE));
-    let unfinished = watcher::Config::default().labels(&format!("{}!=true", names::FINISHED));
+    // one that has ended leaves the watch
+    let unfinished = watcher::Config::default().fields(&RunPhase::unfinished());
     let mut events = watcher(deps.context.all::<Run>(), unfinished)
         .default_backoff()
         .boxed();
@@ -161,7 +170,7 @@ async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
             Ok(watcher::Event::InitDone) => Message::Relisted,
             Ok(watcher::Event::InitApply(run)) => {
                 // a listing of many is taken in as fast as it is worked through, and not all at once
-                let turn = Arc::clone(&intake).acquire_owned().await.ok();
+                let turn = Arc::clone(&deps.intake).acquire_owned().await.ok();
                 Message::Seen(Box::new(slim(run)), turn)
             }
             Ok(watcher::Event::Apply(run)) => Message::Seen(Box::new(slim(run)), None),

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use kube::{
-    Api, Resource as _, ResourceExt as _,
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    Resource as _, ResourceExt as _,
+    api::{ObjectMeta, PostParams},
 };
-use serde_json::json;
 
 use super::gather::{approval_fact, belongs_to};
 use crate::{
@@ -136,37 +135,4 @@ pub(super) async fn close(
             Err(error) => return Err(failed(error)),
         }
     }
-}
-
-/// Marks a finished run, so that watches of running work leave it out. The labels that say where it belongs come in the same write.
-pub(super) async fn mark_finished(context: &Context, run: &Run) -> Result<Option<Run>, ChoreError> {
-    let release = run
-        .status
-        .as_ref()
-        .and_then(|status| status.release.as_ref())
-        .map(|release| release.name.clone());
-    let labels = json!({
-        names::FINISHED: "true",
-        names::MANAGED_BY: names::MANAGED_BY_VALUE,
-        names::FLOW: run.spec.flow,
-        names::RELEASE: release,
-    });
-    let patch = json!({"metadata": {"uid": run.metadata.uid, "labels": labels}});
-    let api = context.namespaced::<Run>(&run.namespace().unwrap_or_default());
-    let params = PatchParams {
-        field_manager: Some(names::FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    match api.patch(&run.name_any(), &params, &Patch::Merge(&patch)).await {
-        Ok(marked) => Ok(Some(marked)),
-        Err(error) if is_missing(&error) => Ok(None),
-        Err(error) if is_stale(&error) && is_another(&api, run).await => Ok(None),
-        Err(error) => Err(ChoreError::Api("mark the run as finished".into(), error)),
-    }
-}
-
-/// Whether the name is another run's by now.
-async fn is_another(api: &Api<Run>, run: &Run) -> bool {
-    let found = api.get_opt(&run.name_any()).await;
-    found.is_ok_and(|found| found.is_none_or(|found| found.metadata.uid != run.metadata.uid))
 }

@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant as Monotonic};
 
-use kube::ResourceExt as _;
 use tokio::time::Instant;
 
 use super::{Actor, Chore, Life, Unconfirmed, Writing, begin_write, settle::is_past};
 use crate::{
     api::{
-        ApprovalPhase, Run, RunStatus, names,
+        ApprovalPhase, Run, RunStatus,
         reason::{Classified as _, ErrorClass},
         run::PinnedRelease,
     },
@@ -155,9 +154,10 @@ impl Actor {
         self.dirty |= asked_anew || !self.outcomes.is_empty() || after.phase.is_finished();
         for told in transitions::between(before, after) {
             let (context, run) = (Arc::clone(&self.deps.context), Arc::clone(&run));
-            self.deps
-                .tasks
-                .spawn(async move { context.event(&*run, told.type_, told.reason, &told.note).await });
+            self.chores.spawn(async move {
+                context.event(&*run, told.type_, told.reason, &told.note).await;
+                Chore::Told
+            });
         }
         if after.phase.is_finished() && !before.is_some_and(|status| status.phase.is_finished()) {
             self.deps.metrics.run_finished(phase_name(after.phase));
@@ -238,29 +238,18 @@ impl Actor {
         }
     }
 
-    /// The run has ended: stops what is under way, closes what is open, then marks it, so that a crash in between is made good.
+    /// The run has ended: stops what is under way and closes what is open. A crash in between is made good by a sweep at the next start.
     fn finish(&mut self, run: &Arc<Run>) {
         self.effects.abort_all();
         self.in_flight.clear();
         self.outcomes.clear();
-        if run
-            .labels()
-            .get(names::FINISHED)
-            .is_some_and(|value| value == "true")
-        {
-            self.life = Life::Done;
-            return;
-        }
         let steps = run.status.iter().flat_map(|status| &status.steps);
         let open: Vec<String> = steps
             .filter_map(|step| step.approval.clone())
-            .filter(|name| {
-                !self
-                    .newer
-                    .get(name)
-                    .is_some_and(|fact| fact.status.phase.is_closed())
+            .filter(|name| match self.newer.get(name) {
+                Some(fact) => !fact.status.phase.is_closed(),
+                None => gather::is_open(&self.deps, run, name),
             })
-            .filter(|name| gather::is_open(&self.deps, run, name))
             .collect();
         for name in open {
             let message = "the run has ended".to_owned();
@@ -273,15 +262,8 @@ impl Actor {
                 },
             );
         }
-        if self.chores.is_empty() {
-            let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
-            self.chores.spawn(async move {
-                Chore::Marked(
-                    perform::mark_finished(&deps.context, &run)
-                        .await
-                        .map(|run| run.map(Box::new)),
-                )
-            });
+        if self.busy_approvals.is_empty() {
+            self.life = Life::Done;
         }
     }
 
@@ -304,19 +286,14 @@ impl Actor {
                     }
                 })
             }
-            Chore::Marked(result) => result.map(|marked| {
-                self.life = Life::Done;
-                if let Some(run) = marked {
-                    self.know(*run);
-                }
-            }),
+            Chore::Told => return,
         };
         if let Err(error) = failed {
             self.deps.metrics.reconcile_failed("Run", "Transient");
             tracing::warn!(run = %self.key, error = %error_chain(&error), "something a run needs could not be done; trying again");
             self.retry_later();
         }
-        self.dirty |= finished && self.chores.is_empty();
+        self.dirty |= finished && self.busy_approvals.is_empty();
     }
 
     fn observe_resumption(&mut self) {
