@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod context;
 mod event;
 pub mod flow;
+pub mod forges;
 pub mod identity;
 pub mod leadership;
 pub mod outgoing;

@@ -4,9 +4,14 @@
 //! reviewed. Nothing here believes a commit's author line or the body of a webhook.
 
 mod error;
+mod gitea;
+mod http;
 mod types;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use url::Url;
 
 pub use self::{
     error::ForgeError,
@@ -15,7 +20,30 @@ pub use self::{
         Opinion, ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
     },
 };
-use crate::git::CommitId;
+use crate::{
+    api::repository::ForgeKind,
+    git::{CommitId, Network, Secret},
+};
+
+/// A client for one project of a forge whose API is at `api`, with an access token.
+///
+/// # Errors
+/// [`ForgeError::AddressRefused`] where the address is one that may not be called.
+pub fn connect(
+    kind: ForgeKind,
+    api: Url,
+    token: &Secret,
+    project: ProjectPath,
+    network: &Network,
+) -> Result<Arc<dyn Forge>, ForgeError> {
+    let http = http::Http::new(api, token, network)?;
+    Ok(match kind {
+        ForgeKind::Gitea => Arc::new(gitea::Gitea::new(http, project)),
+        ForgeKind::GitHub | ForgeKind::GitLab => {
+            return Err(http.unreadable("connect", "not known yet".to_owned()));
+        }
+    })
+}
 
 /// One project on a forge, seen with one account's token.
 ///

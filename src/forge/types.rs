@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use k8s_openapi::jiff::Timestamp;
 
 use crate::git::CommitId;
 
@@ -118,6 +118,8 @@ pub struct PullRequest {
     pub base: String,
     /// Who opened it.
     pub author: Login,
+    /// When anything about it last changed: a commit, a comment, a review.
+    pub updated_at: Option<Timestamp>,
     /// How it stands.
     pub state: PullRequestState,
 }
@@ -227,4 +229,13 @@ pub enum CommitState {
     Success,
     /// Bad.
     Failure,
+}
+
+/// The longest beginning of at most this many characters, with an ellipsis where something is left out.
+pub(super) fn shortened(text: &str, characters: usize) -> String {
+    if text.chars().count() <= characters {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(characters.saturating_sub(1)).collect();
+    format!("{kept}…")
 }

@@ -58,7 +58,7 @@ impl Network {
     }
 
     /// Refuses a host that is written as an address and may not be called; a client does not resolve those.
-    pub(super) fn check_literal(&self, url: &url::Url) -> Result<(), GitError> {
+    pub(crate) fn check_literal(&self, url: &url::Url) -> Result<(), GitError> {
         let address = match url.host() {
             Some(url::Host::Ipv4(address)) => IpAddr::V4(address),
             Some(url::Host::Ipv6(address)) => IpAddr::V6(address),

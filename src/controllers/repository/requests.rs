@@ -7,15 +7,19 @@ use std::{
 
 use futures::{Stream, stream};
 use kube::runtime::reflector::ObjectRef;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 use crate::api::Repository;
+
+/// Most requests that one who listens may be behind; one further behind learns that it missed some.
+const LISTENING: usize = 256;
 
 /// Asks for a sync of a Repository at once. Cheap to clone; many requests before a sync begins are one.
 #[derive(Clone, Debug)]
 pub struct SyncRequests {
     asked: Arc<Mutex<HashSet<ObjectRef<Repository>>>>,
     queue: mpsc::UnboundedSender<ObjectRef<Repository>>,
+    listening: broadcast::Sender<ObjectRef<Repository>>,
 }
 
 /// The other end of [`SyncRequests`], for the controller.
@@ -38,6 +42,7 @@ pub fn sync_requests() -> (SyncRequests, SyncQueue) {
         SyncRequests {
             asked: Arc::clone(&asked),
             queue: sender,
+            listening: broadcast::Sender::new(LISTENING),
         },
         SyncQueue {
             asked,
@@ -50,10 +55,17 @@ impl SyncRequests {
     /// Asks for a sync. A Repository that does not exist is ignored.
     pub fn request(&self, namespace: &str, name: &str) {
         let repository = ObjectRef::new(name).within(namespace);
+        // nobody may listen
+        let _ = self.listening.send(repository.clone());
         if lock(&self.asked).insert(repository.clone()) {
             // without a controller there is nobody to sync, and nothing to tell
             let _ = self.queue.send(repository);
         }
+    }
+
+    /// Hears of every request too: a forge that tells of a push tells the same way of what became of pull requests.
+    pub fn listen(&self) -> broadcast::Receiver<ObjectRef<Repository>> {
+        self.listening.subscribe()
     }
 }
 

@@ -1,0 +1,167 @@
+//! The forge of a Repository: its Connection and token are read at the moment of use, so that a rotated one is taken up.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use kube::ResourceExt as _;
+use url::Url;
+
+use super::{context::Context, status::is_missing};
+use crate::{
+    api::{
+        Connection, ConnectionKind, Repository,
+        connection::{HttpAuth, SecretKeyRef},
+        reason::{Classified, ErrorClass},
+    },
+    forge::{self, Forge, ForgeError, ProjectPath},
+    git::{Network, RemoteUrl, Secret},
+};
+
+/// Why the forge of a Repository cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgeSettingsError {
+    /// The API server refused or did not answer.
+    #[error("cannot {0}")]
+    Api(&'static str, #[source] kube::Error),
+    /// The Connection does not exist.
+    #[error("there is no connection {0:?} in this namespace")]
+    NoConnection(String),
+    /// The Connection is of another kind, or does not authenticate with a bearer token.
+    #[error("the connection {0:?} is not an http connection with a bearer token")]
+    WrongConnection(String),
+    /// The Secret or its key does not exist, or is no text.
+    #[error("there is no text at the key {key:?} of a secret {name:?} in this namespace")]
+    NoToken {
+        /// Name of the Secret.
+        name: String,
+        /// Its key.
+        key: String,
+    },
+    /// The address of the API is none.
+    #[error("the base url of the connection {0:?} is not one")]
+    InvalidAddress(String),
+    /// The project is not given and does not follow from the Repository's url.
+    #[error("{0:?} does not name a project: set spec.forge.project to owner/name")]
+    NoProject(String),
+    /// The forge refuses.
+    #[error(transparent)]
+    Forge(#[from] ForgeError),
+}
+
+impl Classified for ForgeSettingsError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Api(..) => ErrorClass::Transient,
+            Self::Forge(error) => error.class(),
+            Self::NoConnection(_)
+            | Self::WrongConnection(_)
+            | Self::NoToken { .. }
+            | Self::InvalidAddress(_)
+            | Self::NoProject(_) => ErrorClass::Invalid,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Api(..) => "APIFailed",
+            Self::NoConnection(_) | Self::WrongConnection(_) => "ConnectionNotFound",
+            Self::NoToken { .. } => "SecretNotFound",
+            Self::InvalidAddress(_) => "InvalidAddress",
+            Self::NoProject(_) => "InvalidProject",
+            Self::Forge(error) => error.reason(),
+        }
+    }
+}
+
+/// A client for the forge of a Repository; none where it names no forge.
+pub async fn of_repository(
+    context: &Context,
+    network: &Network,
+    repository: &Repository,
+) -> Result<Option<Arc<dyn Forge>>, ForgeSettingsError> {
+    let Some(spec) = &repository.spec.forge else {
+        return Ok(None);
+    };
+    let namespace = repository.namespace().unwrap_or_default();
+    let name = &spec.connection;
+    let connection = match context.namespaced::<Connection>(&namespace).get(name).await {
+        Ok(connection) => connection,
+        Err(error) if is_missing(&error) => return Err(ForgeSettingsError::NoConnection(name.clone())),
+        Err(error) => return Err(ForgeSettingsError::Api("read the Connection", error)),
+    };
+    let ConnectionKind::Http(http) = connection.spec.kind else {
+        return Err(ForgeSettingsError::WrongConnection(name.clone()));
+    };
+    let Some(HttpAuth::Bearer(token)) = http.auth else {
+        return Err(ForgeSettingsError::WrongConnection(name.clone()));
+    };
+    let api = Url::parse(&http.base_url)
+        .ok()
+        .filter(Url::has_host)
+        .ok_or_else(|| ForgeSettingsError::InvalidAddress(name.clone()))?;
+    let project = match &spec.project {
+        Some(project) => ProjectPath::parse(project),
+        None => project_of(&repository.spec.url),
+    };
+    let named = spec.project.as_ref().unwrap_or(&repository.spec.url);
+    let project = project.ok_or_else(|| ForgeSettingsError::NoProject(named.clone()))?;
+    let token = read_token(context, &namespace, &token).await?;
+    Ok(Some(forge::connect(spec.kind, api, &token, project, network)?))
+}
+
+async fn read_token(
+    context: &Context,
+    namespace: &str,
+    reference: &SecretKeyRef,
+) -> Result<Secret, ForgeSettingsError> {
+    let missing = || ForgeSettingsError::NoToken {
+        name: reference.name.clone(),
+        key: reference.key.clone(),
+    };
+    let secrets = context.namespaced::<KubeSecret>(namespace);
+    let secret = match secrets.get(&reference.name).await {
+        Ok(secret) => secret,
+        Err(error) if is_missing(&error) => return Err(missing()),
+        Err(error) => return Err(ForgeSettingsError::Api("read the Secret", error)),
+    };
+    let bytes = secret.data.unwrap_or_default().remove(&reference.key);
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes.0).ok());
+    text.map(|text| Secret::new(text.trim())).ok_or_else(missing)
+}
+
+/// The project that the address of a git remote names: its path without `.git`.
+fn project_of(url: &str) -> Option<ProjectPath> {
+    let path = match url.parse::<RemoteUrl>().ok()? {
+        RemoteUrl::Http(url) => url.path().to_owned(),
+        RemoteUrl::Ssh(ssh) => ssh.path,
+        RemoteUrl::File(_) => return None,
+    };
+    let path = path.trim_matches('/');
+    ProjectPath::parse(path.strip_suffix(".git").unwrap_or(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_project_is_the_path_of_the_remote() {
+        for (url, project) in [
+            ("https://forge.example.com/acme/flows.git", Some("acme/flows")),
+            (
+                "https://gitlab.example.com/acme/team/flows",
+                Some("acme/team/flows"),
+            ),
+            ("git@forge.example.com:acme/flows.git", Some("acme/flows")),
+            (
+                "ssh://git@forge.example.com:2222/acme/flows.git",
+                Some("acme/flows"),
+            ),
+            ("https://forge.example.com/flows.git", None),
+            ("file:///srv/acme/flows.git", None),
+        ] {
+            let found = project_of(url);
+            assert_eq!(found.as_ref().map(ProjectPath::as_str), project, "{url}");
+        }
+    }
+}

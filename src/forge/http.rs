@@ -1,0 +1,287 @@
+//! Requests to a forge's API, and its refusals as errors.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures::StreamExt as _;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use k8s_openapi::jiff::fmt::rfc2822;
+use reqwest::{Client, Response, redirect};
+use serde::{Serialize, de::DeserializeOwned};
+use url::Url;
+
+use super::error::ForgeError;
+use crate::git::{Network, Secret};
+
+/// Longest time for one request, from the connection to the last byte of the answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer that is read.
+const MAX_ANSWER: usize = 8 << 20;
+/// Longest text of the forge in an error.
+const MAX_MESSAGE: usize = 300;
+/// Longest time that a forge is left alone because it asked for that.
+const LONGEST_REST: Duration = Duration::from_hours(1);
+/// How long it is left alone when it does not say.
+const REST: Duration = Duration::from_mins(1);
+/// Entries on a page.
+const PAGE: usize = 50;
+/// Most pages that are read of one list.
+const MAX_PAGES: usize = 20;
+
+/// A client for one API and token.
+pub(super) struct Http {
+    client: Client,
+    base: Url,
+    host: String,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http")
+            .field("base", &self.base.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(super) struct Call<'a> {
+    method: Method,
+    segments: Vec<&'a str>,
+    query: Vec<(&'a str, String)>,
+    body: Option<serde_json::Value>,
+    doing: &'static str,
+}
+
+impl<'a> Call<'a> {
+    /// A request for `path`, whose segments are separated by `/` and must need no escaping. `doing` completes "when asked to …".
+    pub(super) fn new(method: Method, path: &'a str, doing: &'static str) -> Self {
+        Self {
+            method,
+            segments: path.split('/').collect(),
+            query: Vec::new(),
+            body: None,
+            doing,
+        }
+    }
+
+    /// A further segment of the path, of any characters.
+    pub(super) fn segment(mut self, segment: &'a str) -> Self {
+        self.segments.push(segment);
+        self
+    }
+
+    pub(super) fn query(mut self, name: &'a str, value: impl fmt::Display) -> Self {
+        self.query.push((name, value.to_string()));
+        self
+    }
+
+    pub(super) fn body(mut self, body: impl Serialize) -> Self {
+        // what is sent has string keys only, so it has a JSON form
+        self.body = serde_json::to_value(body).ok();
+        self
+    }
+}
+
+impl Http {
+    /// A client for the API at `base`.
+    pub(super) fn new(base: Url, token: &Secret, network: &Network) -> Result<Self, ForgeError> {
+        let host = base.host_str().unwrap_or_default().to_owned();
+        let refused = || ForgeError::AddressRefused { host: host.clone() };
+        network.check_literal(&base).map_err(|_| refused())?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let bearer = HeaderValue::from_str(&format!("Bearer {}", token.reveal().trim()));
+        let mut bearer = bearer.map_err(|_| ForgeError::Forbidden {
+            host: host.clone(),
+            doing: "log in",
+            message: "the token has characters that a header cannot carry".to_owned(),
+        })?;
+        bearer.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, bearer);
+        // several parts of the program may be first; the provider is the same
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .user_agent(concat!("signoff/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            // an API has no reason to send us elsewhere with our token
+            .redirect(redirect::Policy::none())
+            .dns_resolver(Arc::new(network.clone()))
+            .timeout(TIMEOUT)
+            .build();
+        let client = client.map_err(|source| ForgeError::Unreachable {
+            host: host.clone(),
+            source,
+        })?;
+        Ok(Self { client, base, host })
+    }
+
+    /// The answer of a request, read.
+    pub(super) async fn json<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, ForgeError> {
+        let doing = call.doing;
+        let answer = self.send(call).await?;
+        self.parse(&self.read(answer).await?, doing)
+    }
+
+    /// A request of whose answer only the success is of interest.
+    pub(super) async fn done(&self, call: Call<'_>) -> Result<(), ForgeError> {
+        self.send(call).await.map(drop)
+    }
+
+    /// All entries of a list, page by page. `limit` is what the forge calls the size of a page.
+    pub(super) async fn all<T: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        limit: &'static str,
+    ) -> Result<Vec<T>, ForgeError> {
+        let mut all = Vec::new();
+        for page in 1..=MAX_PAGES {
+            let call = call.clone().query("page", page).query(limit, PAGE);
+            let found: Vec<T> = self.json(call).await?;
+            let last = found.len() < PAGE;
+            all.extend(found);
+            if last {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    async fn send(&self, call: Call<'_>) -> Result<Response, ForgeError> {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(&call.segments);
+        }
+        let mut request = self.client.request(call.method, url).query(&call.query);
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.map_err(|source| self.unreachable(source))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        Err(self.refusal(answer, call.doing).await)
+    }
+
+    /// An error status as an error.
+    async fn refusal(&self, answer: Response, doing: &'static str) -> ForgeError {
+        let (status, host) = (answer.status(), self.host.clone());
+        if let Some(retry_after) = rest(status, answer.headers(), SystemTime::now()) {
+            return ForgeError::RateLimited { host, retry_after };
+        }
+        let message = message(&self.read(answer).await.unwrap_or_default());
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                ForgeError::Forbidden { host, doing, message }
+            }
+            StatusCode::NOT_FOUND | StatusCode::GONE => ForgeError::NotFound { host, doing, message },
+            status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+                ForgeError::Failed {
+                    host,
+                    doing,
+                    status: status.as_u16(),
+                }
+            }
+            status => ForgeError::Rejected {
+                host,
+                doing,
+                status: status.as_u16(),
+                message,
+            },
+        }
+    }
+
+    async fn read(&self, answer: Response) -> Result<Vec<u8>, ForgeError> {
+        let mut read = Vec::new();
+        let mut body = answer.bytes_stream();
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|source| self.unreachable(source))?;
+            if read.len() + piece.len() > MAX_ANSWER {
+                return Err(
+                    self.unreadable("read its answer", format!("it is larger than {MAX_ANSWER} bytes"))
+                );
+            }
+            read.extend_from_slice(&piece);
+        }
+        Ok(read)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, text: &[u8], doing: &'static str) -> Result<T, ForgeError> {
+        serde_json::from_slice(text).map_err(|error| self.unreadable(doing, error.to_string()))
+    }
+
+    pub(super) fn unreadable(&self, doing: &'static str, message: String) -> ForgeError {
+        ForgeError::Unreadable {
+            host: self.host.clone(),
+            doing,
+            message,
+        }
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> ForgeError {
+        ForgeError::Unreachable {
+            host: self.host.clone(),
+            source: source.without_url(),
+        }
+    }
+}
+
+/// How long the forge wants to be left alone, if that is why it refused: `Retry-After` (RFC 9110, section 10.2.3), or GitHub's
+/// `x-ratelimit-reset` when nothing remains.
+fn rest(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
+    let asked = number("retry-after").map(Duration::from_secs).or_else(|| {
+        let at = rfc2822::parse(text("retry-after")?).ok()?;
+        Some(
+            SystemTime::from(at.timestamp())
+                .duration_since(now)
+                .unwrap_or_default(),
+        )
+    });
+    let spent = ["x-ratelimit-remaining", "ratelimit-remaining"]
+        .iter()
+        .any(|name| number(name) == Some(0));
+    let reset = || {
+        let at = number("x-ratelimit-reset").or_else(|| number("ratelimit-reset"))?;
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
+        Some(at.duration_since(now).unwrap_or_default())
+    };
+    let limited = match status {
+        StatusCode::TOO_MANY_REQUESTS => true,
+        StatusCode::FORBIDDEN => asked.is_some() || spent,
+        StatusCode::SERVICE_UNAVAILABLE => asked.is_some(),
+        _ => false,
+    };
+    limited.then(|| {
+        let rest = asked.or_else(|| spent.then(reset).flatten()).unwrap_or(REST);
+        rest.clamp(Duration::from_secs(1), LONGEST_REST)
+    })
+}
+
+/// What a forge says of its refusal: the `message` or `error` of its JSON, else the beginning of the text.
+fn message(body: &[u8]) -> String {
+    let said = serde_json::from_slice::<serde_json::Value>(body)
+        .ok()
+        .and_then(|json| {
+            let field = ["message", "error_description", "error"]
+                .iter()
+                .find_map(|name| json.get(name).filter(|said| !said.is_null()));
+            field.map(|said| said.as_str().map_or_else(|| said.to_string(), str::to_owned))
+        });
+    let said = said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    let said: String = said
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_MESSAGE)
+        .collect();
+    if said.trim().is_empty() {
+        "it gives no reason".to_owned()
+    } else {
+        said.trim().to_owned()
+    }
+}
