@@ -39,10 +39,7 @@ pub async fn flow(target: &Target) -> &'static str {
         {"name": "wait", "wait": {"callback": {}}},
         call("called", &format!("{service}/${{inputs.run}}")),
     ]);
-    let inputs = json!({"type": "object", "properties": {"run": {"type": "string"}}});
-    target
-        .flow("asking", json!({"inputs": inputs, "steps": steps}))
-        .await;
+    target.flow("asking", json!({"steps": steps})).await;
     "asking"
 }
 

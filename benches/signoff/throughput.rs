@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures::StreamExt as _;
 use kube::{Api, api::PostParams, runtime::watcher};
 use serde_json::json;
-use signoff::api::Run;
+use signoff::api::{Run, RunPhase};
 
 use crate::{load::at_once, raw, server::Server, table::Table, target::Target};
 
@@ -55,7 +55,7 @@ pub async fn measure(table: &mut Table, server: &Server, target: &Target, runs: 
 
 /// Creates the runs and waits until all have succeeded; gives how long that took.
 async fn round(target: &Target, pool: &[Api<Run>], name: &str, runs: usize) -> std::time::Duration {
-    let ended = watcher::Config::default().fields("status.phase=Succeeded");
+    let ended = watcher::Config::default().fields("status.phase!=Pending,status.phase!=Running");
     let mut events = watcher(target.api::<Run>(), ended).boxed();
     while !matches!(events.next().await, Some(Ok(watcher::Event::InitDone))) {}
     let began = Instant::now();
@@ -70,8 +70,14 @@ async fn round(target: &Target, pool: &[Api<Run>], name: &str, runs: usize) -> s
         let mut left = runs;
         while left > 0 {
             if let Some(Ok(watcher::Event::Apply(run))) = events.next().await
-                && run.metadata.name.is_some_and(|it| it.starts_with(name))
+                && run.metadata.name.as_ref().is_some_and(|it| it.starts_with(name))
+                && run
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.phase.is_finished())
             {
+                // a run that fails is no measure of one that works
+                assert_eq!(run.status.map(|status| status.phase), Some(RunPhase::Succeeded));
                 left -= 1;
             }
         }

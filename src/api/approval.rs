@@ -78,6 +78,22 @@ pub struct ApprovalSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub escalate: Vec<Escalation>,
+    /// Name of the Repository that the flow comes from, if it comes from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub repository: Option<String>,
+    /// How the question is put on the forge of that Repository. Without it, as the Repository says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_via: Option<AskVia>,
+}
+
+/// How a question is put where the flow lies, beside the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AskVia {
+    /// As a pull request: merging it approves, closing it rejects, a review that requests changes requests changes.
+    PullRequest,
+    /// Not at all.
+    None,
 }
 
 /// What an approval is about: a step of a run, or a release.
@@ -160,10 +176,26 @@ pub struct ApprovalStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
+    /// The pull request that puts the question on the forge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<ProposedPullRequest>,
     /// Decided: True once the question is closed, whatever the answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub conditions: Vec<Condition>,
+}
+
+/// A pull request that puts a question.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProposedPullRequest {
+    /// Its number.
+    pub number: i64,
+    /// Its page.
+    #[schemars(length(max = 2048))]
+    pub url: String,
+    /// Whether it still has to be closed when the question is.
+    pub open: bool,
 }
 
 /// How a question stands.

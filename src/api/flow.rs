@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Digest, Json, Span, Step,
+    approval::AskVia,
     step::{Approvers, Escalation},
 };
 
@@ -103,6 +104,9 @@ pub struct PromotionApproval {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     pub escalate: Option<Vec<Escalation>>,
+    /// How the question is put on the forge of the Repository that the flow comes from. Defaults to the Repository's `decisions.propose`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_via: Option<AskVia>,
 }
 
 /// What a Flow has come to.

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Span, connection::SecretKeyRef, flow::Promotion};
+use super::{Span, approval::AskVia, connection::SecretKeyRef, flow::Promotion};
 
 /// A git remote that holds flows: its draft and live refs and where the flows lie in it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,12 @@ pub struct RepositorySpec {
     /// The forge that serves this repository: where commit statuses are posted and pull requests opened. Without it git alone is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forge: Option<ForgeSpec>,
+    /// How questions about this repository's flows are put on its forge, and answered there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decisions: Option<Decisions>,
+    /// Which user of the cluster an account of the forge is. An account that is not found here decides nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identities: Option<Identities>,
     /// Stop syncing. What was applied stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -159,6 +165,57 @@ pub enum PublicKeySource {
     Openpgp(#[schemars(length(min = 1, max = 65536))] String),
     /// A key of a Secret in this namespace that holds OpenPGP certificates, or SSH public keys, one on each line.
     SecretRef(SecretKeyRef),
+}
+
+/// How questions are put on the forge. It needs `forge` and `identities`.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decisions {
+    /// How a question is put unless its approval says otherwise (`askVia`).
+    pub propose: AskVia,
+    /// The branch that pull requests go into. Defaults to the draft's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub into: Option<String>,
+    /// Folder in the repository for the files that hold the questions. Flows are not read from it. Defaults to `decisions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub path: Option<String>,
+    /// Login names of those who are asked to review.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 256)))]
+    pub reviewers: Vec<String>,
+}
+
+/// Which user of the cluster an account of the forge is. The table is looked at first.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identities {
+    /// Accounts and their users.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub users: Vec<MappedIdentity>,
+    /// For other accounts, a CEL expression over `login`, `email` (verified by the forge, or null) and `groups` (`owner/team`) that gives the user's
+    /// name, or an object with `user` and `groups`, or null for an account that is nobody here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub expression: Option<String>,
+}
+
+/// An account of the forge and the user of the cluster that it is.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MappedIdentity {
+    /// Login name on the forge, in upper or lower case.
+    #[schemars(length(min = 1, max = 256))]
+    pub login: String,
+    /// Name of the user in the cluster; `system:serviceaccount:<namespace>:<name>` for an agent's account, which then decides nothing.
+    #[schemars(length(min = 1, max = 256))]
+    pub user: String,
+    /// Groups of the user in the cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 256)))]
+    pub groups: Vec<String>,
 }
 
 /// How a forge proves that a push webhook is its own.

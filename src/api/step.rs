@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Json, Span, connection::SecretKeyRef};
+use super::{Json, Span, approval::AskVia, connection::SecretKeyRef};
 
 /// One step of a flow: a name, what every step may say, and exactly one kind.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -265,6 +265,9 @@ pub struct ApprovalStep {
     /// What "request changes" does. Without it the answer is not offered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
+    /// How the question is put on the forge of the Repository that the flow comes from. Defaults to the Repository's `decisions.propose`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_via: Option<AskVia>,
 }
 
 /// One thing shown to the deciders.

@@ -163,6 +163,7 @@ fn check(release: &Release) -> Result<LoadedRelease, ReleaseUnusable> {
             digest: release.spec.digest.clone(),
             commit: release.spec.source.commit.clone(),
             author: release.spec.source.author.clone(),
+            repository: release.spec.source.repository.clone(),
         },
         definition: release.spec.definition.clone(),
         plan,

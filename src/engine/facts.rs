@@ -64,6 +64,9 @@ pub struct ReleaseFacts {
     pub commit: Option<String>,
     /// Who wrote it.
     pub author: Option<String>,
+    /// The Repository it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
 }
 
 /// What is known about one Approval.

@@ -12,8 +12,10 @@ pub mod expression;
 pub mod facts;
 pub mod inputs;
 pub mod judge;
+mod markdown;
 pub mod plan;
 pub mod promotion;
+pub mod question;
 mod turn;
 
 #[cfg(test)]

@@ -103,6 +103,8 @@ pub fn question(
         verdicts: vec![Verdict::Approve, Verdict::Reject],
         expires_at: Some(Time(deadline)),
         escalate: approval.escalate.clone().unwrap_or_default(),
+        repository: candidate.source.repository.clone(),
+        ask_via: approval.ask_via,
     }
 }
 

@@ -552,6 +552,8 @@ fn repository_at(checkout: &Checkout) -> Repository {
         verify: None,
         webhook: None,
         forge: None,
+        decisions: None,
+        identities: None,
         suspend: None,
     };
     Repository::new("flows", spec)

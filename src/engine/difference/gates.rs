@@ -102,6 +102,7 @@ fn terms_of_step(step: &Step) -> Option<Terms> {
         on_timeout,
         escalate,
         changes,
+        ask_via: _, // where it is asked changes nothing about who may decide
     } = &**approval;
     let outcome = on_timeout.as_ref().map(|timeout| timeout.outcome);
     Some(Terms {
@@ -124,6 +125,7 @@ fn terms_of_promotion(promotion: &Promotion) -> Terms {
         self_approval,
         respond_within,
         escalate,
+        ask_via: _,
     } = approval;
     Terms {
         when: None,
@@ -146,6 +148,7 @@ pub(super) fn promotion_fields(promotion: &Promotion) -> Vec<Field> {
         self_approval,
         respond_within,
         escalate,
+        ask_via,
     } = approval;
     vec![
         Field::new("promotion.approval.approvers", approvers.as_ref())
@@ -161,5 +164,6 @@ pub(super) fn promotion_fields(promotion: &Promotion) -> Vec<Field> {
             .default("7d")
             .control(),
         Field::new("promotion.approval.escalate", escalate.as_ref()).control(),
+        Field::new("promotion.approval.askVia", ask_via.as_ref()).default("as the repository says"),
     ]
 }

@@ -5,6 +5,7 @@
 //! line; and there are no tables, whose cells end at a `|` even in a code span.
 
 use super::report::{Item, Mark, Pair, Piece, Report, Row};
+use crate::engine::markdown::code;
 
 /// Rows shown of one item, so that one long step does not hide the others.
 const MAX_ROWS: usize = 25;
@@ -100,36 +101,5 @@ fn value(piece: &Piece) -> String {
     match piece {
         Piece::Ours(text) => format!("*{text}*"),
         Piece::Theirs(text) => code(text),
-    }
-}
-
-/// A code span. A hidden comment would do nothing inside it, but programs that look for one of their own do not parse Markdown.
-fn code(text: &str) -> String {
-    let text = text.replace("<!--", r"\u{3c}!--");
-    if text.is_empty() {
-        // two backticks would be no empty span but the beginning of a longer one
-        return r#"`""`"#.to_owned();
-    }
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    let fence = "`".repeat(longest + 1);
-    let space = if text.starts_with('`') || text.ends_with('`') {
-        " "
-    } else {
-        ""
-    };
-    format!("{fence}{space}{text}{space}{fence}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_code_span_cannot_be_left() {
-        assert_eq!(code(""), r#"`""`"#);
-        assert_eq!(code("a"), "`a`");
-        assert_eq!(code("a`b"), "``a`b``");
-        assert_eq!(code("``"), "``` `` ```");
-        assert_eq!(code("x<!-- mine -->"), r"`x\u{3c}!-- mine -->`");
     }
 }

@@ -296,6 +296,7 @@ fn approval(step: &ApprovalStep) -> Vec<Field> {
         on_timeout,
         escalate,
         changes,
+        ask_via,
     } = step;
     let outcome = on_timeout.as_ref().map(|ApprovalTimeout { outcome }| outcome);
     vec![
@@ -321,6 +322,7 @@ fn approval(step: &ApprovalStep) -> Vec<Field> {
         Field::new("approval.changes", changes.as_ref())
             .default("cannot be requested")
             .control(),
+        Field::new("approval.askVia", ask_via.as_ref()).default("as the repository says"),
     ]
 }
 

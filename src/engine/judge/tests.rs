@@ -42,6 +42,8 @@ fn question() -> ApprovalSpec {
         verdicts: vec![Verdict::Approve, Verdict::Reject],
         expires_at: Some(Time(at(1_000))),
         escalate: vec![],
+        repository: None,
+        ask_via: None,
     }
 }
 

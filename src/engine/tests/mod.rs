@@ -54,6 +54,7 @@ impl Scenario {
                 digest: Digest::of(b"1"),
                 commit: None,
                 author: None,
+                repository: None,
             },
             approvals: BTreeMap::new(),
             outcomes: vec![],

@@ -207,6 +207,8 @@ impl Turn<'_> {
             verdicts,
             expires_at: status.deadline.as_ref().map(|deadline| Time(deadline.0)),
             escalate: step.escalate.clone().unwrap_or_default(),
+            repository: self.facts.release.repository.clone(),
+            ask_via: step.ask_via,
         })
     }
 }

@@ -151,6 +151,8 @@ impl Turn<'_> {
             verdicts: vec![Verdict::Approve, Verdict::Reject],
             expires_at: None,
             escalate: vec![],
+            repository: self.facts.release.repository.clone(),
+            ask_via: None,
         }
     }
 }

@@ -23,6 +23,8 @@ fn repository(live: bool) -> Repository {
             verify: None,
             webhook: None,
             forge: None,
+            decisions: None,
+            identities: None,
             suspend: None,
         },
     );

@@ -1,0 +1,201 @@
+//! The file that holds a question on its branch: what it is bound to, and the values that may be filled in.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::api::{ApprovalSpec, Digest, json::JsonObject};
+
+/// Largest file that is read, in bytes.
+const MAX_FILE: usize = 256 * 1024;
+
+/// What the file says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuestionFile {
+    /// Name of the Approval.
+    pub approval: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Digest of what was shown.
+    pub digest: Digest,
+    /// Counts the pull requests that put this question, from 1.
+    pub attempt: u32,
+    /// What the form asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<JsonObject>,
+}
+
+/// Why a file does not answer a question.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FileProblem {
+    /// It is not there.
+    #[error("the file with the question is not there any more")]
+    Missing,
+    /// It is too large.
+    #[error("the file with the question is larger than {MAX_FILE} bytes")]
+    TooLarge,
+    /// It cannot be read.
+    #[error("the file with the question cannot be read: {0}")]
+    Unreadable(String),
+    /// It is about something else.
+    #[error("the {0} in the file was changed: it is not that of the question")]
+    Altered(&'static str),
+}
+
+impl QuestionFile {
+    /// The text of the file, with what its reader needs to know.
+    pub fn render(&self, spec: &ApprovalSpec) -> String {
+        let mut text = String::from(
+            "# A question. Merging the pull request that adds this file approves, closing it rejects.\n\
+             # Change nothing but the values: an answer to another question does not count.\n",
+        );
+        // fails for no text: each is a scalar on one line
+        let scalar = |value: &str| serde_json::to_string(value).unwrap_or_default();
+        let _ = writeln!(text, "approval: {}", scalar(&self.approval));
+        let _ = writeln!(text, "namespace: {}", scalar(&self.namespace));
+        let _ = writeln!(text, "digest: {}", scalar(&self.digest.to_string()));
+        let _ = writeln!(text, "attempt: {}", self.attempt);
+        if let Some(form) = &spec.form {
+            text.push_str("# What you may fill in:\n");
+            for line in fields(&form.0) {
+                let _ = writeln!(text, "#   {line}");
+            }
+            text.push_str("values: {}\n");
+        }
+        text
+    }
+
+    /// Reads a file and checks that it is about this question, whatever else was changed.
+    pub fn read(content: Option<&[u8]>, expected: &Self) -> Result<Self, FileProblem> {
+        let content = content.ok_or(FileProblem::Missing)?;
+        if content.len() > MAX_FILE {
+            return Err(FileProblem::TooLarge);
+        }
+        let unreadable = |why: String| FileProblem::Unreadable(why.chars().take(300).collect());
+        let text = std::str::from_utf8(content).map_err(|_| unreadable("it is not UTF-8".to_owned()))?;
+        let read: Self = serde_yaml::from_str(text).map_err(|error| unreadable(error.to_string()))?;
+        let same = [
+            ("approval", read.approval == expected.approval),
+            ("namespace", read.namespace == expected.namespace),
+            ("digest", read.digest == expected.digest),
+        ];
+        match same.into_iter().find(|(_, same)| !same) {
+            Some((field, _)) => Err(FileProblem::Altered(field)),
+            None => Ok(read),
+        }
+    }
+}
+
+/// The properties of a form, a line each.
+fn fields(form: &Value) -> Vec<String> {
+    let required: Vec<&str> = form["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let properties = form["properties"].as_object().into_iter().flatten();
+    properties
+        .map(|(name, schema)| {
+            let kind = schema["type"].as_str().unwrap_or("any");
+            let needed = if required.contains(&name.as_str()) {
+                ", required"
+            } else {
+                ""
+            };
+            let about = schema["description"].as_str().unwrap_or_default();
+            let line = format!("{name} ({kind}{needed}): {about}");
+            // a text of the flow must not begin a line of its own
+            line.chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .take(500)
+                .collect()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn file() -> QuestionFile {
+        QuestionFile {
+            approval: "r-review".into(),
+            namespace: "shop".into(),
+            digest: Digest::of(b"shown"),
+            attempt: 1,
+            values: None,
+        }
+    }
+
+    fn spec(form: Value) -> ApprovalSpec {
+        serde_json::from_value(json!({
+            "subject": {"run": "r", "step": "review", "iteration": 1}, "purpose": "Step",
+            "digest": Digest::of(b"shown"), "title": "go?", "quorum": 1, "selfApproval": false,
+            "verdicts": ["Approve", "Reject"], "form": form,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let text = file().render(&spec(json!(null)));
+        assert_eq!(
+            QuestionFile::read(Some(text.as_bytes()), &file()).unwrap(),
+            file()
+        );
+    }
+
+    #[test]
+    fn the_form_stands_in_comments_that_its_texts_cannot_leave() {
+        let about = "whether\ndigest: sha256:0";
+        let form = json!({"required": ["happened"], "properties": {"happened": {"type": "boolean", "description": about}}});
+        let text = file().render(&spec(form));
+        assert!(
+            text.contains("#   happened (boolean, required): whether digest: sha256:0\n"),
+            "{text}"
+        );
+        let read = QuestionFile::read(Some(text.as_bytes()), &file()).unwrap();
+        assert_eq!(read.values.map(|values| values.to_value()), Some(json!({})));
+        let filled = text.replace("values: {}", "values: {happened: true}");
+        let read = QuestionFile::read(Some(filled.as_bytes()), &file()).unwrap();
+        assert_eq!(
+            read.values.map(|values| values.to_value()),
+            Some(json!({"happened": true}))
+        );
+    }
+
+    #[test]
+    fn a_file_about_something_else_is_no_answer() {
+        let text = file().render(&spec(json!(null)));
+        let other = Digest::of(b"other").to_string();
+        for (from, to, why) in [
+            (file().digest.to_string(), other, FileProblem::Altered("digest")),
+            (
+                "r-review".into(),
+                "r-pay".into(),
+                FileProblem::Altered("approval"),
+            ),
+            ("shop".into(), "bank".into(), FileProblem::Altered("namespace")),
+        ] {
+            let altered = text.replace(&from, &to);
+            assert_eq!(QuestionFile::read(Some(altered.as_bytes()), &file()), Err(why));
+        }
+        assert_eq!(QuestionFile::read(None, &file()), Err(FileProblem::Missing));
+        for bad in ["", "approval: [", "verdict: Approve", "\u{0}"] {
+            let read = QuestionFile::read(Some(bad.as_bytes()), &file());
+            assert!(
+                matches!(read, Err(FileProblem::Unreadable(_))),
+                "{bad:?}: {read:?}"
+            );
+        }
+        let large = vec![b'#'; MAX_FILE + 1];
+        assert_eq!(
+            QuestionFile::read(Some(&large), &file()),
+            Err(FileProblem::TooLarge)
+        );
+    }
+}

@@ -1,0 +1,231 @@
+//! Title and description of a pull request that puts a question.
+
+use std::fmt::Write as _;
+
+use crate::{
+    api::{ApprovalSpec, Digest, Verdict, approval::ShownItem, step::Approvers},
+    engine::markdown::{block, code},
+};
+
+/// Longest title, in characters, which is what forges take.
+const MAX_TITLE: usize = 200;
+/// Longest description, in bytes.
+const MAX_BODY: usize = 58_000;
+/// Kept free for the count of what is left out, in bytes.
+const TAIL: usize = 400;
+
+/// The title.
+pub fn title(spec: &ApprovalSpec) -> String {
+    let question: String = spec
+        .title
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_TITLE)
+        .collect();
+    format!("Sign off: {question}")
+}
+
+/// The description: the question and its digest, what is shown, who may decide until when, and what each act means.
+pub fn body(spec: &ApprovalSpec, namespace: &str, name: &str) -> String {
+    let mut text = format!("{}\n\n", one_line(&spec.title));
+    let mut fact = |label: &str, value: String| {
+        // a String takes all that is written to it
+        let _ = writeln!(text, "- {label}: {value}");
+    };
+    let subject = &spec.subject;
+    if let (Some(run), Some(step)) = (&subject.run, &subject.step) {
+        let round = subject.iteration.filter(|round| *round > 1);
+        let round = round.map(|round| format!(", time {round}")).unwrap_or_default();
+        fact(
+            "about",
+            format!("step {} of run {}{round}", one_line(step), one_line(run)),
+        );
+    }
+    if let Some(release) = &subject.release {
+        fact("about", format!("release {}", one_line(release)));
+    }
+    fact("approval", one_line(&format!("{namespace}/{name}")));
+    fact("digest of what is shown", code(&spec.digest.to_string()));
+    if let Some(by) = &spec.requested_by {
+        fact("asked for by", one_line(by));
+    }
+    if let Some(author) = &spec.author {
+        fact("written by", one_line(author));
+    }
+    fact("who may decide", who(spec));
+    if let Some(deadline) = &spec.expires_at {
+        fact("until", code(&deadline.0.to_string()));
+    }
+    text.push_str("\n#### What each act means\n\n");
+    for line in acts(spec) {
+        let _ = writeln!(text, "- {line}");
+    }
+    shown(&mut text, spec, namespace, name);
+    text
+}
+
+fn acts(spec: &ApprovalSpec) -> Vec<String> {
+    let mut acts = Vec::new();
+    if spec.quorum > 1 {
+        acts.push(format!(
+            "**{} people** must approve: each approving review counts for one, and so does the merge. Merge last.",
+            spec.quorum
+        ));
+    } else {
+        acts.push("**Merge** to approve.".to_owned());
+    }
+    if spec.verdicts.contains(&Verdict::Reject) {
+        acts.push("**Close** without merging to reject.".to_owned());
+    }
+    if spec.verdicts.contains(&Verdict::RequestChanges) {
+        acts.push(
+            "**Request changes** in a review to have it done differently; the review's text says how."
+                .to_owned(),
+        );
+    }
+    if spec.form.is_some() {
+        acts.push(
+            "Fill in `values` in the file on this branch before that, if the question asks for them."
+                .to_owned(),
+        );
+    }
+    acts
+}
+
+fn who(spec: &ApprovalSpec) -> String {
+    let verb = "whoever has the verb `approve` on it in the cluster";
+    let mut who = match &spec.approvers {
+        None => verb.to_owned(),
+        Some(approvers) => format!("{}, of {verb}", list(approvers)),
+    };
+    for step in &spec.escalate {
+        let _ = write!(
+            who,
+            "; after {} also {}",
+            code(&step.after.to_string()),
+            list(&step.to)
+        );
+    }
+    if !spec.self_approval {
+        who.push_str("; not who asked for it or wrote it");
+    }
+    who
+}
+
+fn list(approvers: &Approvers) -> String {
+    let users = approvers.users.iter().map(|user| one_line(user));
+    let groups = approvers
+        .groups
+        .iter()
+        .map(|group| format!("the group {}", one_line(group)));
+    let accounts = approvers.service_accounts.iter();
+    let accounts = accounts.map(|account| format!("the service account {}", one_line(account)));
+    let all: Vec<String> = users.chain(groups).chain(accounts).collect();
+    if all.is_empty() {
+        "nobody".to_owned()
+    } else {
+        all.join(", ")
+    }
+}
+
+fn shown(text: &mut String, spec: &ApprovalSpec, namespace: &str, name: &str) {
+    let mut left_out = Vec::new();
+    for item in &spec.show {
+        let section = format!(
+            "\n#### {}\n\n{}",
+            one_line(&item.name),
+            block(colour(item), &item.inline)
+        );
+        if text.len() + section.len() + TAIL <= MAX_BODY {
+            text.push_str(&section);
+        } else {
+            left_out.push(format!(
+                "{} ({} bytes, {})",
+                one_line(&item.name),
+                item.inline.len(),
+                code(&Digest::of(item.inline.as_bytes()).to_string())
+            ));
+        }
+    }
+    if !left_out.is_empty() {
+        let all = left_out.join(", ");
+        let command = code(&format!("kubectl get approval {name} -n {namespace} -o yaml"));
+        let all: String = all.chars().take(TAIL).collect();
+        let _ = writeln!(text, "\nToo large to show here, see {command}: {all}");
+    }
+}
+
+/// What colours an item as what it is.
+fn colour(item: &ShownItem) -> &'static str {
+    match item.media_type.as_str() {
+        "application/json" => "json",
+        "text/x-diff" | "text/x-patch" => "diff",
+        "application/yaml" => "yaml",
+        // a patch of git says so in its first line
+        _ if item.inline.starts_with("diff --git ") || item.inline.starts_with("--- ") => "diff",
+        _ => "",
+    }
+}
+
+fn one_line(text: &str) -> String {
+    let text: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    code(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn spec(more: Value) -> ApprovalSpec {
+        let mut spec = json!({
+            "subject": {"run": "r", "step": "review", "iteration": 2}, "purpose": "Step",
+            "digest": format!("sha256:{}", "0".repeat(64)), "title": "Refund 250 for `81`?", "quorum": 1, "selfApproval": false,
+            "requestedBy": "dev@example.com", "verdicts": ["Approve", "Reject", "RequestChanges"],
+            "approvers": {"groups": ["finance"]}, "expiresAt": "2026-11-23T10:00:00Z",
+            "show": [{"name": "quote", "mediaType": "application/json", "inline": "{\n  \"amount\": 250\n}"},
+                {"name": "patch", "mediaType": "text/plain", "inline": "--- a\n+++ b\n-```\n+x\n"}],
+        });
+        for (key, value) in more.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn a_question_reads_like_this() {
+        insta::assert_snapshot!(body(&spec(json!({})), "shop", "r-review-2"));
+    }
+
+    #[test]
+    fn a_quorum_is_explained() {
+        let text = body(&spec(json!({"quorum": 3})), "shop", "r-review");
+        assert!(text.contains("**3 people** must approve"), "{text}");
+    }
+
+    #[test]
+    fn nothing_of_a_flow_becomes_markdown_of_ours() {
+        let hostile = "x\n# Approved\n<!-- signoff --> @everybody";
+        let text = body(
+            &spec(json!({"title": hostile, "requestedBy": hostile})),
+            "shop",
+            "r",
+        );
+        assert!(!text.lines().any(|line| line.starts_with("# ")), "{text}");
+        assert!(!text.contains("<!--"), "{text}");
+        assert!(!title(&spec(json!({"title": hostile}))).contains('\n'));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_with_its_size_and_digest() {
+        let large = "x".repeat(60_000);
+        let show = json!([{"name": "large", "mediaType": "text/plain", "inline": large}, {"name": "small", "mediaType": "text/plain", "inline": "s"}]);
+        let text = body(&spec(json!({"show": show})), "shop", "r");
+        assert!(text.len() <= MAX_BODY, "{}", text.len());
+        assert!(text.contains("`large` (60000 bytes, `sha256:"), "{text}");
+        assert!(text.contains("#### `small`"), "{text}");
+    }
+}
