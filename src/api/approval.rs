@@ -194,8 +194,6 @@ pub struct ProposedPullRequest {
     /// Its page.
     #[schemars(length(max = 2048))]
     pub url: String,
-    /// Whether it still has to be closed when the question is.
-    pub open: bool,
 }
 
 /// How a question stands.

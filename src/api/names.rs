@@ -14,7 +14,7 @@ pub const RELEASE: &str = "signoff.dev/release";
 pub const RUN: &str = "signoff.dev/run";
 /// Label: the step an object belongs to.
 pub const STEP: &str = "signoff.dev/step";
-/// Label: the Repository that applied a flow.
+/// Label: the Repository that applied a flow, or that the flow came from which a question is about.
 pub const REPOSITORY: &str = "signoff.dev/repository";
 /// Annotation on a Repository: a change of its value asks for a sync at once.
 pub const REQUESTED_AT: &str = "signoff.dev/requestedAt";

@@ -187,6 +187,13 @@ pub struct Decisions {
     pub reviewers: Vec<String>,
 }
 
+impl Decisions {
+    /// The folder for the files that hold the questions, without slashes at its ends.
+    pub fn folder(&self) -> &str {
+        self.path.as_deref().unwrap_or("decisions").trim_matches('/')
+    }
+}
+
 /// Which user of the cluster an account of the forge is. The table is looked at first.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

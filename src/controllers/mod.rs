@@ -9,6 +9,7 @@ pub mod forges;
 pub mod identity;
 pub mod leadership;
 pub mod outgoing;
+pub mod proposal;
 pub mod release;
 pub mod releases;
 pub mod repository;

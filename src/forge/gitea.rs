@@ -3,13 +3,14 @@
 mod answers;
 
 use async_trait::async_trait;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::Method;
 use serde_json::json;
 
-use self::answers::{Event, Posted, Pull, PullReview, Team, User};
+use self::answers::{Entry, Event, Posted, Pull, PullReview, Team, User};
 use super::{
-    Account, Act, Comment, CommentId, CommitState, CommitStatus, Forge, ForgeError, Login, NewPullRequest,
-    ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
+    Account, Act, Comment, CommentId, CommitState, CommitStatus, Forge, ForgeError, Login, NewFile,
+    NewPullRequest, ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
     http::{Call, Http},
     types::shortened,
 };
@@ -135,7 +136,12 @@ impl Forge for Gitea {
         let pulls: Vec<Pull> = self.http.all(call, LIMIT).await?;
         let mut found = Vec::new();
         for pull in pulls.into_iter().filter(|pull| pull.comes_from(branch)) {
-            found.push(self.completed(pull).await?);
+            let pull = pull.read();
+            // who merged is told of a single one only
+            found.push(match pull.state {
+                PullRequestState::Open => pull,
+                _ => self.pull_request(pull.number).await?,
+            });
         }
         found.sort_by_key(|pull| std::cmp::Reverse(pull.number));
         Ok(found)
@@ -223,6 +229,43 @@ impl Forge for Gitea {
         self.http
             .done(Call::new(Method::POST, &path, "set a commit status").body(body))
             .await
+    }
+
+    async fn propose_file(&self, new: &NewFile) -> Result<(), ForgeError> {
+        let branch = self.path("/branches");
+        let existing = Call::new(Method::GET, &branch, "look for a branch").segment(&new.branch);
+        match self.http.done(existing).await {
+            Ok(()) => return Ok(()),
+            Err(ForgeError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let path = self.path("/contents");
+        // the file may be there from an answered question of the same name: then it is replaced
+        let mut body = json!({"branch": new.base, "new_branch": new.branch, "message": new.message,
+            "content": BASE64_STANDARD.encode(&new.content)});
+        let call = |method| Call::new(method, &path, "commit a file to a new branch").segments(&new.path);
+        let there = call(Method::GET).query("ref", &new.base);
+        let method = match self.http.json::<Entry>(there).await {
+            Ok(entry) => {
+                body["sha"] = json!(entry.sha);
+                Method::PUT
+            }
+            Err(ForgeError::NotFound { .. }) => Method::POST,
+            Err(error) => return Err(error),
+        };
+        self.http.done(call(method).body(body)).await
+    }
+
+    async fn file(&self, commit: CommitId, path: &str) -> Result<Option<Vec<u8>>, ForgeError> {
+        let raw = self.path("/raw");
+        let call = Call::new(Method::GET, &raw, "read a file of a commit")
+            .segments(path)
+            .query("ref", commit);
+        match self.http.bytes(call).await {
+            Ok(content) => Ok(Some(content)),
+            Err(ForgeError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn delete_branch(&self, branch: &str) -> Result<(), ForgeError> {

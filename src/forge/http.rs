@@ -74,6 +74,13 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Further segments of the path, separated by `/`, of any characters.
+    pub(super) fn segments(mut self, path: &'a str) -> Self {
+        self.segments
+            .extend(path.split('/').filter(|segment| !segment.is_empty()));
+        self
+    }
+
     pub(super) fn query(mut self, name: &'a str, value: impl fmt::Display) -> Self {
         self.query.push((name, value.to_string()));
         self
@@ -124,6 +131,12 @@ impl Http {
         let doing = call.doing;
         let answer = self.send(call).await?;
         self.parse(&self.read(answer).await?, doing)
+    }
+
+    /// The answer of a request as it is.
+    pub(super) async fn bytes(&self, call: Call<'_>) -> Result<Vec<u8>, ForgeError> {
+        let answer = self.send(call).await?;
+        self.read(answer).await
     }
 
     /// A request of whose answer only the success is of interest.

@@ -16,8 +16,8 @@ use url::Url;
 pub use self::{
     error::ForgeError,
     types::{
-        Account, AccountKind, Act, Comment, CommentId, CommitState, CommitStatus, Login, NewPullRequest,
-        Opinion, ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
+        Account, AccountKind, Act, Comment, CommentId, CommitState, CommitStatus, Login, NewFile,
+        NewPullRequest, Opinion, ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
     },
 };
 use crate::{
@@ -94,6 +94,12 @@ pub trait Forge: Send + Sync + std::fmt::Debug {
 
     /// Sets the status of a commit for one context; the newest stands.
     async fn set_commit_status(&self, commit: CommitId, status: &CommitStatus) -> Result<(), ForgeError>;
+
+    /// Commits one file to a new branch, on top of another. Where the branch exists it stays as it is.
+    async fn propose_file(&self, new: &NewFile) -> Result<(), ForgeError>;
+
+    /// The content of a file in a commit; none where there is none.
+    async fn file(&self, commit: CommitId, path: &str) -> Result<Option<Vec<u8>>, ForgeError>;
 
     /// Deletes a branch. One that does not exist is as good.
     async fn delete_branch(&self, branch: &str) -> Result<(), ForgeError>;

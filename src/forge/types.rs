@@ -164,6 +164,21 @@ pub struct NewPullRequest {
     pub reviewers: Vec<Login>,
 }
 
+/// A file that is committed to a branch of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewFile {
+    /// The new branch.
+    pub branch: String,
+    /// The branch it begins at.
+    pub base: String,
+    /// Path of the file, without a leading slash.
+    pub path: String,
+    /// Its content.
+    pub content: String,
+    /// Message of the commit.
+    pub message: String,
+}
+
 /// A review.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Review {

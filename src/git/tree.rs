@@ -21,6 +21,18 @@ pub struct Tree {
     pub complete: bool,
 }
 
+impl Tree {
+    /// Leaves out what lies in a folder of the repository.
+    pub fn leave_out(&mut self, folder: &str) {
+        let inside = |path: &str| {
+            path.strip_prefix(folder)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        self.files.retain(|file| !inside(&file.path));
+        self.problems.retain(|problem| !inside(&problem.path));
+    }
+}
+
 /// One manifest file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {

@@ -13,7 +13,7 @@ use crate::{
         flow,
         identity::Identity,
         leadership::Leadership,
-        release,
+        proposal, release,
         releases::Releases,
         repository::{self, RepositorySettings, sync_requests},
         run,
@@ -72,6 +72,7 @@ impl Term {
         let tasks = TaskTracker::new();
         // a push webhook asks for a sync at once
         let (syncs, requested) = sync_requests();
+        let hooks = syncs.listen();
         let _connected = self.pushes.connect(syncs);
         let (waker, calls) = run::waker();
         // watches outlive the order to stop, so that runs that end still see what they wait for
@@ -115,6 +116,7 @@ impl Term {
             intake: run::Deps::intake(),
             endings,
         };
+        let network = self.remotes.network.clone();
         let context = || Arc::clone(&self.context);
         let stop = || shutdown.clone();
         tokio::join!(
@@ -122,6 +124,7 @@ impl Term {
                 stop(),
                 repository::run(context(), self.remotes, requested, stop())
             ),
+            ending(stop(), proposal::run(context(), network, hooks, stop())),
             ending(stop(), flow::run(context(), stop())),
             ending(stop(), release::run(context(), ended, stop())),
             ending(stop(), approval::run(judging, touch, touched, stop())),

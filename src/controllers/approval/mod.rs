@@ -7,7 +7,7 @@ mod index;
 mod key;
 mod open;
 mod orphans;
-mod queue;
+pub(in crate::controllers) mod queue;
 mod write;
 
 use std::{sync::Arc, time::Duration};

@@ -19,7 +19,7 @@ use crate::api::Approval;
 const KEPT: usize = 1_024;
 
 /// When an approval is looked at again; nothing when only a change is a reason.
-pub(super) type Again = Option<Duration>;
+pub(in crate::controllers) type Again = Option<Duration>;
 
 /// What waits to be worked on.
 #[derive(Default)]
@@ -34,7 +34,7 @@ struct Queue {
 }
 
 /// Works on whatever is touched until `shutdown`, then lets what is under way end.
-pub(super) async fn run<F>(
+pub(in crate::controllers) async fn run<F>(
     touched: impl Stream<Item = Touched>,
     concurrency: usize,
     shutdown: CancellationToken,

@@ -324,11 +324,13 @@ fn approval(flow: &Flow, release: &Release, name: &str, spec: ApprovalSpec) -> A
         (names::FLOW, flow.name_any()),
         (names::RELEASE, release.name_any()),
     ];
+    let repository = spec.repository.clone().map(|name| (names::REPOSITORY, name));
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),
         labels: Some(
             labels
                 .into_iter()
+                .chain(repository)
                 .map(|(key, value)| (key.to_owned(), value))
                 .collect(),
         ),

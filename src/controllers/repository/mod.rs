@@ -47,7 +47,7 @@ use crate::{
 /// How many repositories are synced at the same time.
 const CONCURRENCY: u16 = 8;
 /// How often a remote is asked when nobody tells of changes and the Repository does not say.
-const INTERVAL: Duration = Duration::from_mins(1);
+pub(super) const INTERVAL: Duration = Duration::from_mins(1);
 /// Shortest interval.
 const SHORTEST: Duration = Duration::from_secs(1);
 

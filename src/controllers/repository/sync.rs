@@ -282,7 +282,11 @@ async fn read(
         return Ok(known);
     }
     let folder = repository.spec.path.as_deref().unwrap_or_default();
-    let tree = shared.mirror(uid).read(commit, folder).await?;
+    let mut tree = shared.mirror(uid).read(commit, folder).await?;
+    if let Some(decisions) = &repository.spec.decisions {
+        // questions that were answered lie there, and are no flows
+        tree.leave_out(decisions.folder());
+    }
     let defined = Arc::new(files::read(tree, &repository.namespace().unwrap_or_default()));
     if let Some(memory) = shared.memories.lock().get_mut(uid) {
         memory.read.insert(commit, Arc::clone(&defined));

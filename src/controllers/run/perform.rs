@@ -86,6 +86,7 @@ fn labels(run: &Run, wanted: &OpenApproval) -> BTreeMap<String, String> {
         (names::RELEASE, release),
         (names::RUN, Some(run.name_any())),
         (names::STEP, wanted.spec.subject.step.clone()),
+        (names::REPOSITORY, wanted.spec.repository.clone()),
     ]
     .into_iter()
     .filter_map(|(label, value)| Some((label.to_owned(), value?)))

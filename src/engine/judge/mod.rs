@@ -265,6 +265,7 @@ impl<'a> Bench<'a> {
                 .map(|decision| counted_decision(decision))
                 .collect(),
             conditions: self.before.conditions.clone(),
+            pull_request: self.before.pull_request.clone(),
             ..ApprovalStatus::default()
         };
         status

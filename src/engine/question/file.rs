@@ -131,7 +131,7 @@ mod tests {
         }
     }
 
-    fn spec(form: Value) -> ApprovalSpec {
+    fn spec(form: &Value) -> ApprovalSpec {
         serde_json::from_value(json!({
             "subject": {"run": "r", "step": "review", "iteration": 1}, "purpose": "Step",
             "digest": Digest::of(b"shown"), "title": "go?", "quorum": 1, "selfApproval": false,
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let text = file().render(&spec(json!(null)));
+        let text = file().render(&spec(&json!(null)));
         assert_eq!(
             QuestionFile::read(Some(text.as_bytes()), &file()).unwrap(),
             file()
@@ -153,7 +153,7 @@ mod tests {
     fn the_form_stands_in_comments_that_its_texts_cannot_leave() {
         let about = "whether\ndigest: sha256:0";
         let form = json!({"required": ["happened"], "properties": {"happened": {"type": "boolean", "description": about}}});
-        let text = file().render(&spec(form));
+        let text = file().render(&spec(&form));
         assert!(
             text.contains("#   happened (boolean, required): whether digest: sha256:0\n"),
             "{text}"
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_file_about_something_else_is_no_answer() {
-        let text = file().render(&spec(json!(null)));
+        let text = file().render(&spec(&json!(null)));
         let other = Digest::of(b"other").to_string();
         for (from, to, why) in [
             (file().digest.to_string(), other, FileProblem::Altered("digest")),

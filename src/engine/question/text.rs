@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn spec(more: Value) -> ApprovalSpec {
+    fn spec(more: &Value) -> ApprovalSpec {
         let mut spec = json!({
             "subject": {"run": "r", "step": "review", "iteration": 2}, "purpose": "Step",
             "digest": format!("sha256:{}", "0".repeat(64)), "title": "Refund 250 for `81`?", "quorum": 1, "selfApproval": false,
@@ -197,12 +197,12 @@ mod tests {
 
     #[test]
     fn a_question_reads_like_this() {
-        insta::assert_snapshot!(body(&spec(json!({})), "shop", "r-review-2"));
+        insta::assert_snapshot!(body(&spec(&json!({})), "shop", "r-review-2"));
     }
 
     #[test]
     fn a_quorum_is_explained() {
-        let text = body(&spec(json!({"quorum": 3})), "shop", "r-review");
+        let text = body(&spec(&json!({"quorum": 3})), "shop", "r-review");
         assert!(text.contains("**3 people** must approve"), "{text}");
     }
 
@@ -210,20 +210,20 @@ mod tests {
     fn nothing_of_a_flow_becomes_markdown_of_ours() {
         let hostile = "x\n# Approved\n<!-- signoff --> @everybody";
         let text = body(
-            &spec(json!({"title": hostile, "requestedBy": hostile})),
+            &spec(&json!({"title": hostile, "requestedBy": hostile})),
             "shop",
             "r",
         );
         assert!(!text.lines().any(|line| line.starts_with("# ")), "{text}");
         assert!(!text.contains("<!--"), "{text}");
-        assert!(!title(&spec(json!({"title": hostile}))).contains('\n'));
+        assert!(!title(&spec(&json!({"title": hostile}))).contains('\n'));
     }
 
     #[test]
     fn what_does_not_fit_is_named_with_its_size_and_digest() {
         let large = "x".repeat(60_000);
         let show = json!([{"name": "large", "mediaType": "text/plain", "inline": large}, {"name": "small", "mediaType": "text/plain", "inline": "s"}]);
-        let text = body(&spec(json!({"show": show})), "shop", "r");
+        let text = body(&spec(&json!({"show": show})), "shop", "r");
         assert!(text.len() <= MAX_BODY, "{}", text.len());
         assert!(text.contains("`large` (60000 bytes, `sha256:"), "{text}");
         assert!(text.contains("#### `small`"), "{text}");

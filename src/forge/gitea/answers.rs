@@ -162,6 +162,11 @@ impl PullReview {
 }
 
 #[derive(Debug, Deserialize)]
+pub(super) struct Entry {
+    pub(super) sha: String,
+}
+
+#[derive(Debug, Deserialize)]
 pub(super) struct Posted {
     pub(super) id: u64,
     user: Option<User>,

@@ -5,6 +5,7 @@
 
 mod account;
 mod checkout;
+mod decisions;
 mod fixture;
 mod people;
 mod pulls;

@@ -1,0 +1,342 @@
+//! Puts open questions on forges as pull requests, and makes decisions of what people do there.
+//!
+//! What the forge's API says at that moment is believed, and nothing else: a webhook is only a reason to ask, and a commit's author is
+//! never looked at. A decision made here is judged like any other.
+
+mod claim;
+mod person;
+mod plan;
+mod poll;
+mod settle;
+mod texts;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt as _, channel::mpsc};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::{
+    ResourceExt as _,
+    runtime::{
+        WatchStreamExt as _,
+        events::EventType,
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    approval::{ApprovalKey, Touched, queue},
+    backoff::Backoffs,
+    context::Context,
+    error_chain,
+    forges::ForgeSettingsError,
+};
+use crate::{
+    api::{
+        Approval, ApprovalPhase, Repository, names,
+        reason::{Classified, ErrorClass},
+    },
+    forge::{CommitState, ForgeError},
+    git::{CommitId, Network},
+};
+
+/// How many questions are worked on at the same time.
+const CONCURRENCY: usize = 8;
+/// How long a pull request must have been as it is before its time of change is believed.
+const SETTLED: SignedDuration = SignedDuration::from_secs(30);
+/// Pause before what only a user can mend is tried again.
+const AFTER_INVALID: Duration = Duration::from_mins(5);
+
+/// Why a question could not be put or settled on its forge now; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposalError {
+    /// The API server refused or did not answer.
+    #[error("cannot {0}")]
+    Api(&'static str, #[source] kube::Error),
+    /// The forge is not set up.
+    #[error(transparent)]
+    Settings(#[from] ForgeSettingsError),
+    /// The forge refuses.
+    #[error(transparent)]
+    Forge(#[from] ForgeError),
+}
+
+impl ProposalError {
+    /// How long the forge wants to be left alone.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Forge(error) | Self::Settings(ForgeSettingsError::Forge(error)) => error.retry_after(),
+            Self::Api(..) | Self::Settings(_) => None,
+        }
+    }
+}
+
+impl Classified for ProposalError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Api(..) => ErrorClass::Transient,
+            Self::Settings(error) => error.class(),
+            Self::Forge(error) => error.class(),
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Api(..) => "APIFailed",
+            Self::Settings(error) => error.reason(),
+            Self::Forge(error) => error.reason(),
+        }
+    }
+}
+
+/// A commit status as it was last shown.
+type Shown = (CommitId, CommitState, String);
+
+/// What is known of a question between two looks at it.
+#[derive(Debug, Default)]
+struct Known {
+    /// Name of the Repository on whose forge it is put.
+    home: String,
+    /// The last look at it; nothing before the first.
+    look: Option<Look>,
+    shown: Option<Shown>,
+    /// What its people were last told is wrong.
+    warned: Option<String>,
+}
+
+/// A look at the pull request of a question.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    /// When it began.
+    at: Timestamp,
+    /// When the pull request had last changed, by the forge's clock.
+    updated_at: Option<Timestamp>,
+}
+
+impl Look {
+    /// Whether a pull request may have changed since: it says so, or it had changed so short before that its clock, of whole seconds and
+    /// perhaps off, cannot tell.
+    fn may_be_outdated_by(self, updated_at: Option<Timestamp>) -> bool {
+        let Some(updated_at) = updated_at else { return true };
+        self.updated_at != Some(updated_at) || self.at.duration_since(updated_at) < SETTLED
+    }
+}
+
+/// What questions need to be put and settled on forges.
+struct Asking {
+    context: Arc<Context>,
+    network: Network,
+    repositories: Store<Repository>,
+    known: Mutex<HashMap<ApprovalKey, Known>>,
+    backoffs: Backoffs<ApprovalKey>,
+}
+
+impl Asking {
+    /// The Repository on whose forge a question is put.
+    fn home(&self, key: &ApprovalKey, approval: Option<&Approval>) -> Option<String> {
+        let named = approval.and_then(|approval| approval.spec.repository.clone());
+        named.or_else(|| self.lock().get(key).map(|known| known.home.clone()))
+    }
+
+    /// A question was worked on, with its pull request as it was then.
+    fn looked(&self, key: &ApprovalKey, look: Look, open: bool) {
+        let mut known = self.lock();
+        if open {
+            if let Some(known) = known.get_mut(key) {
+                known.look = Some(look);
+            }
+        } else {
+            known.remove(key);
+        }
+    }
+
+    fn shows(&self, key: &ApprovalKey, shown: &Shown) -> bool {
+        self.lock()
+            .get(key)
+            .is_some_and(|known| known.shown.as_ref() == Some(shown))
+    }
+
+    fn shown(&self, key: &ApprovalKey, shown: Shown) {
+        if let Some(known) = self.lock().get_mut(key) {
+            known.shown = Some(shown);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ApprovalKey, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts and settles questions until `shutdown`. `hooks` tells of Repositories whose forge has news.
+pub async fn run(
+    context: Arc<Context>,
+    network: Network,
+    hooks: broadcast::Receiver<ObjectRef<Repository>>,
+    shutdown: CancellationToken,
+) {
+    let (repositories, writer) = reflector::store::<Repository>();
+    let asking = Arc::new(Asking {
+        context,
+        network,
+        repositories,
+        known: Mutex::default(),
+        backoffs: Backoffs::default(),
+    });
+    let (touch, touched) = mpsc::unbounded();
+    let repositories = watch_repositories(Arc::clone(&asking), writer, touch.clone());
+    let questions = watch_questions(Arc::clone(&asking), touch.clone());
+    let polling = poll::run(Arc::clone(&asking), hooks, touch);
+    let beside = async move { tokio::join!(repositories, questions, polling) };
+    let beside = tokio::spawn(shutdown.clone().run_until_cancelled_owned(beside));
+    let ready = asking.repositories.wait_until_ready();
+    if shutdown.run_until_cancelled(ready).await.is_none() {
+        return;
+    }
+    queue::run(touched, CONCURRENCY, shutdown, |key, _| {
+        let asking = Arc::clone(&asking);
+        async move {
+            let worked = asking
+                .context
+                .counted("Proposal", settle::settle(&asking, &key))
+                .await;
+            match worked {
+                Ok(again) => {
+                    asking.backoffs.succeeded(&key);
+                    again
+                }
+                Err(error) => Some(failed(&asking, &key, &error).await),
+            }
+        }
+    })
+    .await;
+    beside.abort();
+}
+
+/// Says once what is wrong. Gives the pause before the next try.
+async fn failed(asking: &Asking, key: &ApprovalKey, error: &ProposalError) -> Duration {
+    let message = error_chain(error);
+    tracing::warn!(approval = %key, error = %message, "a question could not be put or settled on its forge; trying again");
+    let news = asking.lock().get_mut(key).is_some_and(|known| {
+        let told = known.warned.replace(message.clone());
+        told.as_ref() != Some(&message)
+    });
+    if news && error.class() != ErrorClass::Transient {
+        let approvals = asking.context.namespaced::<Approval>(key.namespace());
+        if let Ok(approval) = approvals.get(key.name()).await {
+            let note = format!("the question cannot be put on the forge: {message}");
+            asking
+                .context
+                .event(&approval, EventType::Warning, error.reason(), &note)
+                .await;
+        }
+    }
+    match error.class() {
+        ErrorClass::Invalid => AFTER_INVALID,
+        _ => error
+            .retry_after()
+            .unwrap_or_else(|| asking.backoffs.failed(key.clone())),
+    }
+}
+
+/// A Repository that has changed may put its questions otherwise.
+async fn watch_repositories(
+    asking: Arc<Asking>,
+    writer: reflector::store::Writer<Repository>,
+    touch: mpsc::UnboundedSender<Touched>,
+) {
+    let repositories = watcher(asking.context.all::<Repository>(), watcher::Config::default());
+    let mut changed = repositories
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects()
+        .boxed();
+    let mut generations: HashMap<ObjectRef<Repository>, Option<i64>> = HashMap::new();
+    while let Some(event) = changed.next().await {
+        let Ok(repository) = event else { continue };
+        let generation = repository.metadata.generation;
+        if generations.insert(ObjectRef::from_obj(&repository), generation) == Some(generation) {
+            continue;
+        }
+        for key in asking.at(
+            &repository.namespace().unwrap_or_default(),
+            &repository.name_any(),
+        ) {
+            // the receiver is gone only when the operator ends
+            let _ = touch.unbounded_send(Touched::Named(key));
+        }
+    }
+}
+
+impl Asking {
+    /// The open questions of a Repository.
+    fn at(&self, namespace: &str, repository: &str) -> Vec<ApprovalKey> {
+        let known = self.lock();
+        let at = known
+            .iter()
+            .filter(|(key, known)| key.namespace() == namespace && known.home == repository);
+        at.map(|(key, _)| key.clone()).collect()
+    }
+}
+
+/// Only questions about flows of a Repository are watched, and only while they are open.
+async fn watch_questions(asking: Arc<Asking>, touch: mpsc::UnboundedSender<Touched>) {
+    let open = ApprovalPhase::CLOSED
+        .map(|phase| format!("status.phase!={phase}"))
+        .join(",");
+    let of_repositories = watcher::Config::default().fields(&open).labels(names::REPOSITORY);
+    let mut events = watcher(asking.context.all::<Approval>(), of_repositories)
+        .default_backoff()
+        .boxed();
+    while let Some(event) = events.next().await {
+        let approval = match event {
+            Ok(watcher::Event::Apply(approval) | watcher::Event::InitApply(approval)) => {
+                let key = ApprovalKey::of(&approval);
+                let home = approval.spec.repository.clone().unwrap_or_default();
+                asking.lock().entry(key).or_default().home = home;
+                approval
+            }
+            Ok(watcher::Event::Delete(approval)) => approval,
+            Ok(watcher::Event::Init | watcher::Event::InitDone) => continue,
+            Err(error) => {
+                tracing::warn!(error = %error_chain(&error), "the watch of questions broke; it starts again");
+                continue;
+            }
+        };
+        if touch
+            .unbounded_send(Touched::Named(ApprovalKey::of(&approval)))
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_in_the_second_of_the_look_is_not_missed() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let look = |at_second, updated| Look {
+            at: at(at_second),
+            updated_at: Some(at(updated)),
+        };
+        assert!(look(1_000, 900).may_be_outdated_by(Some(at(901))), "it changed");
+        assert!(
+            look(1_000, 999).may_be_outdated_by(Some(at(999))),
+            "it may have changed in that second"
+        );
+        assert!(!look(1_000, 900).may_be_outdated_by(Some(at(900))));
+        assert!(
+            look(1_000, 900).may_be_outdated_by(None),
+            "the forge does not say"
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! Which user of the cluster an account of the forge is, and whether that user may approve.
+
+use k8s_openapi::api::authorization::v1::{
+    LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec,
+};
+use kube::api::{ObjectMeta, PostParams};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    api::{GROUP, repository::Identities},
+    controllers::context::Context,
+    engine::expression::{EvaluationError, Expression, Scope},
+    forge::{Account, AccountKind, Login},
+};
+
+/// A group that every user of a cluster is in, and that bindings may name.
+const AUTHENTICATED: &str = "system:authenticated";
+
+/// A user of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Person {
+    pub user: String,
+    #[serde(default)]
+    pub groups: Vec<String>,
+}
+
+/// Why an account decides nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NobodyReason {
+    /// A program's.
+    #[error("it is an account of a program, and programs decide nothing")]
+    Program,
+    /// Nobody said who it is.
+    #[error("`spec.identities` of the Repository does not say which user of the cluster it is")]
+    Unmapped,
+    /// The expression fails, or gives something else than a user.
+    #[error(
+        "`spec.identities.expression` of the Repository does not tell which user of the cluster it is: {0}"
+    )]
+    Expression(String),
+}
+
+/// The user that an account is. The table goes before the expression.
+pub(super) fn person(identities: Option<&Identities>, account: &Account) -> Result<Person, NobodyReason> {
+    if account.kind == AccountKind::Bot {
+        return Err(NobodyReason::Program);
+    }
+    let identities = identities.ok_or(NobodyReason::Unmapped)?;
+    let listed = identities
+        .users
+        .iter()
+        .find(|known| Login::new(&known.login) == account.login);
+    if let Some(known) = listed {
+        return Ok(Person {
+            user: known.user.clone(),
+            groups: known.groups.clone(),
+        });
+    }
+    let expression = identities.expression.as_deref().ok_or(NobodyReason::Unmapped)?;
+    let fails = |why: String| NobodyReason::Expression(why);
+    match evaluate(expression, account).map_err(|error| fails(error.to_string()))? {
+        Value::Null => Err(NobodyReason::Unmapped),
+        Value::String(user) if !user.is_empty() => Ok(Person {
+            user,
+            groups: Vec::new(),
+        }),
+        other => match serde_json::from_value::<Person>(other) {
+            Ok(person) if !person.user.is_empty() => Ok(person),
+            Ok(_) => Err(NobodyReason::Unmapped),
+            Err(error) => Err(fails(format!(
+                "it gives neither a name nor an object of user and groups: {error}"
+            ))),
+        },
+    }
+}
+
+fn evaluate(expression: &str, account: &Account) -> Result<Value, EvaluationError> {
+    let parsed = Expression::parse(expression).map_err(|problem| EvaluationError {
+        message: problem.message,
+        expression: expression.to_owned(),
+    })?;
+    let mut scope = Scope::default();
+    scope
+        .set("login", json!(account.login.as_str()))
+        .set("email", json!(account.email))
+        .set("groups", json!(account.groups));
+    parsed.evaluate(&scope)
+}
+
+/// Whether a user has the verb `approve` on an approval. What the API server does not allow is refused.
+pub(super) async fn may_approve(
+    context: &Context,
+    namespace: &str,
+    approval: &str,
+    person: &Person,
+) -> Result<bool, kube::Error> {
+    let mut groups = person.groups.clone();
+    groups.push(AUTHENTICATED.to_owned());
+    let attributes = ResourceAttributes {
+        group: Some(GROUP.to_owned()),
+        resource: Some("approvals".to_owned()),
+        verb: Some("approve".to_owned()),
+        name: Some(approval.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let review = LocalSubjectAccessReview {
+        metadata: ObjectMeta {
+            namespace: Some(namespace.to_owned()),
+            ..ObjectMeta::default()
+        },
+        spec: SubjectAccessReviewSpec {
+            user: Some(person.user.clone()),
+            groups: Some(groups),
+            resource_attributes: Some(attributes),
+            ..SubjectAccessReviewSpec::default()
+        },
+        status: None,
+    };
+    let reviews = context.namespaced::<LocalSubjectAccessReview>(namespace);
+    let answer = reviews.create(&PostParams::default(), &review).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(login: &str) -> Account {
+        Account {
+            login: Login::new(login),
+            id: 7,
+            kind: AccountKind::User,
+            email: Some(format!("{login}@example.com")),
+            groups: vec!["acme/finance".into()],
+        }
+    }
+
+    fn identities(value: Value) -> Identities {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn user(identities: &Identities, account: &Account) -> Result<Person, String> {
+        person(Some(identities), account).map_err(|why| why.to_string())
+    }
+
+    fn alice(groups: &[&str]) -> Person {
+        Person {
+            user: "alice@example.com".into(),
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn the_table_names_a_user_whatever_the_case_of_the_login() {
+        let table = identities(
+            json!({"users": [{"login": "Alice", "user": "alice@example.com", "groups": ["finance"]}]}),
+        );
+        assert_eq!(user(&table, &account("alice")).unwrap(), alice(&["finance"]));
+        assert!(
+            user(&table, &account("mallory"))
+                .unwrap_err()
+                .contains("does not say")
+        );
+        assert!(person(None, &account("alice")).is_err());
+    }
+
+    #[test]
+    fn an_expression_names_those_whom_the_table_does_not() {
+        let mapped =
+            |expression: &str| user(&identities(json!({"expression": expression})), &account("alice"));
+        assert_eq!(mapped("email").unwrap(), alice(&[]));
+        let whole = "{'user': email, 'groups': groups.map(g, g.split('/')[1])}";
+        assert_eq!(mapped(whole).unwrap(), alice(&["finance"]));
+        assert_eq!(
+            mapped("'acme/finance' in groups ? email : null").unwrap(),
+            alice(&[])
+        );
+        for nobody in ["null", "''", "{'user': ''}"] {
+            assert!(mapped(nobody).is_err(), "{nobody}");
+        }
+        for wrong in ["7", "{'name': 'x'}", "login +", "nothing.there"] {
+            let why = mapped(wrong).unwrap_err();
+            assert!(why.contains("spec.identities.expression"), "{wrong}: {why}");
+        }
+    }
+
+    #[test]
+    fn an_account_of_a_program_is_nobody() {
+        let table = identities(json!({"users": [{"login": "bot", "user": "alice@example.com"}]}));
+        let bot = Account {
+            kind: AccountKind::Bot,
+            ..account("bot")
+        };
+        assert!(user(&table, &bot).unwrap_err().contains("program"));
+    }
+}

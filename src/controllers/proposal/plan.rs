@@ -1,0 +1,252 @@
+//! What is to be done about a question on the forge: decided from what is known, without asking anybody.
+
+use super::claim::Claim;
+use crate::{
+    api::{ApprovalStatus, Verdict},
+    forge::{CommitState, PullRequest, PullRequestNumber, PullRequestState},
+    git::CommitId,
+};
+
+/// Most pull requests that put one question: an answer that does not count has it put once more.
+pub(super) const MAX_ATTEMPTS: usize = 10;
+
+/// How a claim stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing was made of it.
+    New,
+    /// It is a Decision that is not judged yet.
+    Judging,
+    /// It is a Decision that counts, or counted until the same person decided anew.
+    Counted,
+    /// It is a Decision that does not count.
+    Refused(String),
+    /// Whoever made it was told that it does not count.
+    Answered,
+}
+
+/// A pull request that puts the question, and what was done on it.
+#[derive(Clone, Debug)]
+pub(super) struct Put {
+    pub request: PullRequest,
+    pub claims: Vec<(Claim, Standing)>,
+}
+
+/// One thing to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Find out who made a claim, and make a Decision of it or say why not.
+    Consider(PullRequestNumber, Claim),
+    /// Say that a claim does not count.
+    Answer(PullRequestNumber, Claim, String),
+    /// Put the question with a pull request, the n-th.
+    Propose(usize),
+    /// Show how far the quorum is.
+    ShowQuorum(CommitId, CommitState, String),
+    /// Close a pull request, because the question is closed.
+    Close(PullRequestNumber),
+    /// Delete the branch.
+    DeleteBranch,
+}
+
+/// What is to be done about a question that is open.
+pub(super) fn while_open(status: &ApprovalStatus, quorum: i64, puts: &[Put]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut settled = true;
+    for put in puts {
+        for (claim, standing) in &put.claims {
+            let number = put.request.number;
+            match standing {
+                Standing::New => {
+                    settled = false;
+                    steps.push(Step::Consider(number, claim.clone()));
+                }
+                Standing::Judging => settled = false,
+                Standing::Refused(why) => steps.push(Step::Answer(number, claim.clone(), why.clone())),
+                Standing::Counted | Standing::Answered => {}
+            }
+        }
+    }
+    let open = puts
+        .iter()
+        .find(|put| put.request.state == PullRequestState::Open);
+    match open {
+        Some(put) => steps.extend(quorum_of(status, quorum, put.request.head_commit)),
+        // what was done on the last one may have been the answer
+        None if !settled => {}
+        None if puts.len() < MAX_ATTEMPTS => {
+            if !puts.is_empty() {
+                steps.push(Step::DeleteBranch);
+            }
+            steps.push(Step::Propose(puts.len() + 1));
+        }
+        None => {}
+    }
+    steps
+}
+
+/// What is to be done about a question that is closed or gone.
+pub(super) fn when_closed(puts: &[Put]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for put in puts {
+        let number = put.request.number;
+        for (claim, standing) in &put.claims {
+            match standing {
+                Standing::New => {
+                    let late = "the question was closed before".to_owned();
+                    steps.push(Step::Answer(number, claim.clone(), late));
+                }
+                Standing::Refused(why) => steps.push(Step::Answer(number, claim.clone(), why.clone())),
+                Standing::Judging | Standing::Counted | Standing::Answered => {}
+            }
+        }
+        if put.request.state == PullRequestState::Open {
+            steps.push(Step::Close(number));
+        }
+    }
+    if !puts.is_empty() {
+        steps.push(Step::DeleteBranch);
+    }
+    steps
+}
+
+/// The merge is one of those that must approve, so it may come when no more than it is missing.
+fn quorum_of(status: &ApprovalStatus, quorum: i64, head: Option<CommitId>) -> Option<Step> {
+    let head = head?;
+    let counted = status.counted.iter();
+    let approved = counted.filter(|vote| vote.verdict == Verdict::Approve).count();
+    let approved = i64::try_from(approved).unwrap_or(i64::MAX);
+    let (state, text) = if quorum == 1 {
+        (CommitState::Success, "merging approves".to_owned())
+    } else if approved + 1 >= quorum {
+        (
+            CommitState::Success,
+            format!("{approved} of {quorum} approved; merging is the last"),
+        )
+    } else {
+        (
+            CommitState::Pending,
+            format!("{approved} of {quorum} approved; more reviews are needed"),
+        )
+    };
+    Some(Step::ShowQuorum(head, state, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forge::{Act, Login};
+    use serde_json::json;
+
+    fn put(number: u64, state: PullRequestState, claims: &[(&str, Standing)]) -> Put {
+        let claim = |id: &str| Claim {
+            id: id.to_owned(),
+            by: Login::new("alice"),
+            act: "merge",
+            verdict: Verdict::Approve,
+            comment: None,
+            commit: None,
+        };
+        Put {
+            request: PullRequest {
+                number: PullRequestNumber(number),
+                url: String::new(),
+                title: String::new(),
+                body: String::new(),
+                head: "signoff/ns/a".into(),
+                head_commit: CommitId::parse(&"a".repeat(40)),
+                same_project: true,
+                base: "main".into(),
+                author: Login::new("signoff-bot"),
+                updated_at: None,
+                state,
+            },
+            claims: claims
+                .iter()
+                .map(|(id, standing)| (claim(id), standing.clone()))
+                .collect(),
+        }
+    }
+
+    fn merged() -> PullRequestState {
+        let act = Act {
+            by: Some(Login::new("alice")),
+            at: None,
+        };
+        PullRequestState::Merged { act, commit: None }
+    }
+
+    /// The steps in short.
+    fn told(steps: &[Step]) -> Vec<String> {
+        let short = |step: &Step| match step {
+            Step::Consider(number, claim) => format!("consider {number} {}", claim.id),
+            Step::Answer(number, claim, why) => format!("answer {number} {}: {why}", claim.id),
+            Step::Propose(attempt) => format!("propose {attempt}"),
+            Step::ShowQuorum(_, state, text) => format!("{state:?}: {text}"),
+            Step::Close(number) => format!("close {number}"),
+            Step::DeleteBranch => "delete the branch".to_owned(),
+        };
+        steps.iter().map(short).collect()
+    }
+
+    fn status(approved_by: &[&str]) -> ApprovalStatus {
+        let vote = |by: &&str| json!({"decision": by, "by": by, "verdict": "Approve", "at": "2026-11-23T10:00:00.000000Z"});
+        let counted: Vec<_> = approved_by.iter().map(vote).collect();
+        serde_json::from_value(json!({"phase": "Pending", "counted": counted})).unwrap()
+    }
+
+    #[test]
+    fn a_question_is_put_once() {
+        assert_eq!(told(&while_open(&status(&[]), 1, &[])), ["propose 1"]);
+        let open = [put(1, PullRequestState::Open, &[])];
+        assert_eq!(
+            told(&while_open(&status(&[]), 1, &open)),
+            ["Success: merging approves"]
+        );
+    }
+
+    #[test]
+    fn a_merge_is_considered_and_waited_for_until_it_is_judged() {
+        for (standing, steps) in [
+            (Standing::New, vec!["consider 1 merged"]),
+            (Standing::Judging, vec![]),
+        ] {
+            let puts = [put(1, merged(), &[("merged", standing)])];
+            assert_eq!(told(&while_open(&status(&[]), 1, &puts)), steps);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_does_not_count_is_answered_and_the_question_is_put_again() {
+        let puts = [put(1, merged(), &[("merged", Standing::Refused("no".into()))])];
+        let steps = ["answer 1 merged: no", "delete the branch", "propose 2"];
+        assert_eq!(told(&while_open(&status(&[]), 1, &puts)), steps);
+        let puts = [put(1, merged(), &[("merged", Standing::Answered)])];
+        assert_eq!(told(&while_open(&status(&[]), 1, &puts)), steps[1..]);
+        let many: Vec<Put> = (0..10)
+            .map(|number| put(number, merged(), &[("merged", Standing::Answered)]))
+            .collect();
+        assert_eq!(told(&while_open(&status(&[]), 1, &many)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_merge_may_come_when_no_more_than_it_is_missing() {
+        let puts = [put(1, PullRequestState::Open, &[("review-1", Standing::Counted)])];
+        let waits = "Pending: 1 of 3 approved; more reviews are needed";
+        assert_eq!(told(&while_open(&status(&["bob"]), 3, &puts)), [waits]);
+        let may = "Success: 2 of 3 approved; merging is the last";
+        assert_eq!(told(&while_open(&status(&["bob", "carol"]), 3, &puts)), [may]);
+    }
+
+    #[test]
+    fn a_question_closed_elsewhere_closes_its_pull_request_and_answers_who_came_late() {
+        let open = [put(1, PullRequestState::Open, &[])];
+        assert_eq!(told(&when_closed(&open)), ["close 1", "delete the branch"]);
+        let late = [put(1, merged(), &[("merged", Standing::New)])];
+        let answer = "answer 1 merged: the question was closed before";
+        assert_eq!(told(&when_closed(&late)), [answer, "delete the branch"]);
+        let counted = [put(1, merged(), &[("merged", Standing::Counted)])];
+        assert_eq!(told(&when_closed(&counted)), ["delete the branch"]);
+        assert_eq!(told(&when_closed(&[])), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,420 @@
+//! One question: reads what the forge and the API server say of it, and does what follows.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use kube::{
+    ResourceExt as _,
+    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
+    runtime::reflector::ObjectRef,
+};
+use serde_json::json;
+
+use super::{
+    Asking, Look, ProposalError,
+    claim::{Claim, claims},
+    person::{may_approve, person},
+    plan::{Put, Standing, Step, when_closed, while_open},
+    texts,
+};
+use crate::{
+    api::{
+        Approval, Decision, DecisionSpec, Digest, Repository, Verdict,
+        approval::AskVia,
+        decision::{DecisionReason, Via, ViaChannel},
+        json::JsonObject,
+        names,
+        repository::Decisions,
+    },
+    controllers::{approval::ApprovalKey, forges, status::is_missing},
+    engine::question::{self, QuestionFile},
+    forge::{Account, CommitStatus, Forge, Login, NewFile, NewPullRequest, PullRequestNumber},
+};
+
+/// Pause before a decision that was just made is looked at again.
+const UNTIL_JUDGED: Duration = Duration::from_millis(300);
+/// What the forge calls the status that shows the quorum.
+const QUORUM: &str = "signoff/quorum";
+
+/// A question on its forge.
+struct Table<'a> {
+    asking: &'a Asking,
+    key: &'a ApprovalKey,
+    repository: Arc<Repository>,
+    decisions: Decisions,
+    forge: Arc<dyn Forge>,
+    own: Login,
+    /// None where it is gone.
+    approval: Option<Approval>,
+}
+
+/// Works on one question. Gives when to look again.
+pub(super) async fn settle(asking: &Asking, key: &ApprovalKey) -> Result<Option<Duration>, ProposalError> {
+    let read = asking.context.namespaced::<Approval>(key.namespace());
+    let approval = read.get_opt(key.name()).await;
+    let approval = approval.map_err(|error| ProposalError::Api("read the approval", error))?;
+    let Some(home) = asking.home(key, approval.as_ref()) else {
+        return Ok(None);
+    };
+    let Some(repository) = asking
+        .repositories
+        .get(&ObjectRef::new(&home).within(key.namespace()))
+    else {
+        return Ok(None);
+    };
+    let Some(decisions) = repository.spec.decisions.clone() else {
+        return Ok(None);
+    };
+    if repository.spec.suspend == Some(true) {
+        return Ok(None);
+    }
+    let forge = forges::of_repository(&asking.context, &asking.network, &repository).await?;
+    let Some(forge) = forge else {
+        return Ok(None);
+    };
+    let own = forge.own_account().await?.login;
+    let table = Table {
+        asking,
+        key,
+        repository,
+        decisions,
+        forge,
+        own,
+        approval,
+    };
+    table.work().await
+}
+
+impl Table<'_> {
+    async fn work(&self) -> Result<Option<Duration>, ProposalError> {
+        let at = self.asking.context.now();
+        let open = self.approval.as_ref().filter(|approval| is_open(approval));
+        let puts = self.puts().await?;
+        let wanted = match open {
+            None => false,
+            Some(approval) => approval.spec.ask_via.unwrap_or(self.decisions.propose) == AskVia::PullRequest,
+        };
+        let steps = match open {
+            Some(approval) if wanted => {
+                let status = approval.status.clone().unwrap_or_default();
+                while_open(&status, approval.spec.quorum, &puts)
+            }
+            // no longer put this way, or not open
+            _ => when_closed(&puts),
+        };
+        let mut again = puts
+            .iter()
+            .flat_map(|put| &put.claims)
+            .any(|(_, standing)| *standing == Standing::Judging);
+        for step in steps {
+            again |= self.take(step).await?;
+        }
+        let updated_at = puts.first().and_then(|put| put.request.updated_at);
+        self.asking
+            .looked(self.key, Look { at, updated_at }, open.is_some());
+        Ok(again.then_some(UNTIL_JUDGED))
+    }
+
+    fn branch(&self) -> String {
+        format!("signoff/{}/{}", self.key.namespace(), self.key.name())
+    }
+
+    fn path(&self) -> String {
+        let folder = self.decisions.folder();
+        format!("{folder}/{}/{}.yaml", self.key.namespace(), self.key.name())
+    }
+
+    fn question(&self, approval: &Approval, attempt: usize) -> QuestionFile {
+        QuestionFile {
+            approval: self.key.name().to_owned(),
+            namespace: self.key.namespace().to_owned(),
+            digest: approval.spec.digest.clone(),
+            attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+            values: None,
+        }
+    }
+
+    /// The pull requests that put this question, the newest first, and how what was done on them stands.
+    async fn puts(&self) -> Result<Vec<Put>, ProposalError> {
+        let quorum = self.approval.as_ref().map_or(1, |approval| approval.spec.quorum);
+        let made = self.made().await?;
+        let mut puts = Vec::new();
+        for request in self.forge.pull_requests_from(&self.branch()).await? {
+            // somebody else's pull request from our branch puts no question of ours
+            if !request.same_project || request.author != self.own {
+                continue;
+            }
+            let reviews = self.forge.reviews(request.number).await?;
+            let found = claims(&request, &reviews, quorum, &self.own);
+            let answered = if found.is_empty() {
+                Vec::new()
+            } else {
+                self.answered(request.number).await?
+            };
+            let claims = found.into_iter().map(|claim| {
+                let name = self.decision_name(request.number, &claim);
+                let standing = standing(made.get(&name), answered.contains(&claim.id));
+                (claim, standing)
+            });
+            puts.push(Put {
+                claims: claims.collect(),
+                request,
+            });
+        }
+        Ok(puts)
+    }
+
+    /// The decisions on the question, by name.
+    async fn made(&self) -> Result<BTreeMap<String, Decision>, ProposalError> {
+        let of_question = ListParams::default().fields(&format!("spec.approval={}", self.key.name()));
+        let decisions = self.asking.context.namespaced::<Decision>(self.key.namespace());
+        let list = decisions.list(&of_question).await;
+        let list = list.map_err(|error| ProposalError::Api("list the decisions", error))?;
+        Ok(list
+            .into_iter()
+            .map(|decision| (decision.name_any(), decision))
+            .collect())
+    }
+
+    /// The claims that were answered with a comment of ours.
+    async fn answered(&self, number: PullRequestNumber) -> Result<Vec<String>, ProposalError> {
+        let comments = self.forge.comments(number).await?;
+        let ours = comments.iter().filter(|comment| comment.by == self.own);
+        Ok(ours.filter_map(|comment| texts::answers(&comment.body)).collect())
+    }
+
+    /// The same for the same act, however often it is looked at.
+    fn decision_name(&self, number: PullRequestNumber, claim: &Claim) -> String {
+        let project = self.repository.uid().unwrap_or_default();
+        let act = Digest::of(format!("{project}/{number}/{}/{}", claim.id, claim.by).as_bytes());
+        let begin: String = self.key.name().chars().take(200).collect();
+        format!("{begin}-pr{number}-{}", act.short())
+    }
+
+    /// Takes one step. Whether a decision was made that will be judged.
+    async fn take(&self, step: Step) -> Result<bool, ProposalError> {
+        match step {
+            Step::Consider(number, claim) => return self.consider(number, &claim).await,
+            Step::Answer(number, claim, why) => self.answer(number, &claim, &why).await?,
+            Step::Propose(attempt) => self.propose(attempt).await?,
+            Step::ShowQuorum(commit, state, text) => {
+                let shown = (commit, state, text.clone());
+                if self.asking.shows(self.key, &shown) {
+                    return Ok(false);
+                }
+                let status = CommitStatus {
+                    context: QUORUM.to_owned(),
+                    state,
+                    description: text,
+                    target: None,
+                };
+                self.forge.set_commit_status(commit, &status).await?;
+                self.asking.shown(self.key, shown);
+            }
+            Step::Close(number) => {
+                let text = texts::closed(self.approval.as_ref());
+                // closed first: should this process die in between, the closing is not made twice
+                self.forge.close_pull_request(number).await?;
+                self.forge.add_comment(number, &text).await?;
+                tracing::info!(approval = %self.key, pull_request = %number, "the pull request of a question was closed");
+            }
+            Step::DeleteBranch => self.forge.delete_branch(&self.branch()).await?,
+        }
+        Ok(false)
+    }
+
+    async fn propose(&self, attempt: usize) -> Result<(), ProposalError> {
+        let Some(approval) = &self.approval else {
+            return Ok(());
+        };
+        let base = base(&self.repository, &self.decisions);
+        let title = question::title(&approval.spec);
+        let file = NewFile {
+            branch: self.branch(),
+            base: base.clone(),
+            path: self.path(),
+            content: self.question(approval, attempt).render(&approval.spec),
+            message: title.clone(),
+        };
+        self.forge.propose_file(&file).await?;
+        let new = NewPullRequest {
+            head: self.branch(),
+            base,
+            title,
+            body: question::body(&approval.spec, self.key.namespace(), self.key.name()),
+            reviewers: self.decisions.reviewers.iter().map(Login::new).collect(),
+        };
+        let opened = self.forge.open_pull_request(&new).await?;
+        tracing::info!(approval = %self.key, url = %opened.url, "a question was put as a pull request");
+        let told = json!({"status": {"pullRequest": {"number": opened.number.0, "url": opened.url}}});
+        let params = PatchParams {
+            field_manager: Some(names::FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let approvals = self.asking.context.namespaced::<Approval>(self.key.namespace());
+        match approvals
+            .patch_status(self.key.name(), &params, &Patch::Merge(told))
+            .await
+        {
+            Err(error) if !is_missing(&error) => {
+                Err(ProposalError::Api("write the approval's status", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a decision of a claim, or answers why not.
+    async fn consider(&self, number: PullRequestNumber, claim: &Claim) -> Result<bool, ProposalError> {
+        let Some(approval) = &self.approval else {
+            return Ok(false);
+        };
+        let account = self.forge.account(&claim.by).await?;
+        let person = match person(self.repository.spec.identities.as_ref(), &account) {
+            Ok(person) => person,
+            Err(why) => {
+                self.answer(number, claim, &why.to_string()).await?;
+                return Ok(false);
+            }
+        };
+        let (namespace, name) = (self.key.namespace(), self.key.name());
+        let may = may_approve(&self.asking.context, namespace, name, &person).await;
+        if !may.map_err(|error| ProposalError::Api("ask who may approve", error))? {
+            let why = format!(
+                "the user {:?} of the cluster has no right to `approve` it in namespace {namespace:?}",
+                person.user
+            );
+            self.answer(number, claim, &why).await?;
+            return Ok(false);
+        }
+        let values = match self.values(approval, claim).await? {
+            Ok(values) => values,
+            Err(why) => {
+                self.answer(number, claim, &why).await?;
+                return Ok(false);
+            }
+        };
+        let evidence = self.evidence(number, claim, &account, values.as_ref());
+        let spec = DecisionSpec {
+            approval: name.to_owned(),
+            digest: approval.spec.digest.clone(),
+            verdict: claim.verdict,
+            comment: claim
+                .comment
+                .as_deref()
+                .map(|text| text.chars().take(4_000).collect()),
+            values,
+            by: Some(person.user),
+            groups: Some(person.groups),
+            via: Some(Via {
+                channel: ViaChannel::Git,
+                evidence,
+            }),
+        };
+        self.create(number, claim, spec).await
+    }
+
+    async fn create(
+        &self,
+        number: PullRequestNumber,
+        claim: &Claim,
+        spec: DecisionSpec,
+    ) -> Result<bool, ProposalError> {
+        let mut decision = Decision::new(&self.decision_name(number, claim), spec);
+        decision.metadata = ObjectMeta {
+            labels: Some([(names::MANAGED_BY.to_owned(), names::MANAGED_BY_VALUE.to_owned())].into()),
+            ..decision.metadata
+        };
+        let params = PostParams {
+            field_manager: Some(names::FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let decisions = self.asking.context.namespaced::<Decision>(self.key.namespace());
+        match decisions.create(&params, &decision).await {
+            Ok(_) => {
+                tracing::info!(approval = %self.key, by = %claim.by, act = claim.act, "somebody decided on the forge");
+                Ok(true)
+            }
+            // made before, and its record was not seen yet
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(true),
+            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
+                self.answer(number, claim, &status.message).await?;
+                Ok(false)
+            }
+            Err(error) => Err(ProposalError::Api("create the decision", error)),
+        }
+    }
+
+    /// The values that the file of an approval holds, or why it is no answer. A rejection says nothing but that.
+    async fn values(
+        &self,
+        approval: &Approval,
+        claim: &Claim,
+    ) -> Result<Result<Option<JsonObject>, String>, ProposalError> {
+        let (Verdict::Approve, Some(commit)) = (claim.verdict, claim.commit) else {
+            return Ok(Ok(None));
+        };
+        let content = self.forge.file(commit, &self.path()).await?;
+        let read = QuestionFile::read(content.as_deref(), &self.question(approval, 1));
+        let filled = |file: QuestionFile| file.values.filter(|values| values.to_value() != json!({}));
+        Ok(read.map(filled).map_err(|why| why.to_string()))
+    }
+
+    fn evidence(
+        &self,
+        number: PullRequestNumber,
+        claim: &Claim,
+        account: &Account,
+        values: Option<&JsonObject>,
+    ) -> BTreeMap<String, String> {
+        let values =
+            values.map(|values| crate::api::canonical::digest_of_value(&values.to_value()).to_string());
+        [
+            ("repository", Some(self.repository.name_any())),
+            ("url", Some(self.repository.spec.url.clone())),
+            ("pullRequest", Some(number.to_string())),
+            ("act", Some(claim.id.clone())),
+            ("login", Some(account.login.to_string())),
+            ("accountId", Some(account.id.to_string())),
+            ("commit", claim.commit.map(|commit| commit.to_string())),
+            ("valuesDigest", values),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+    }
+
+    async fn answer(&self, number: PullRequestNumber, claim: &Claim, why: &str) -> Result<(), ProposalError> {
+        let text = texts::answer(claim, why);
+        self.forge.add_comment(number, &text).await?;
+        tracing::info!(approval = %self.key, by = %claim.by, act = claim.act, why, "what somebody did on the forge does not count");
+        Ok(())
+    }
+}
+
+/// The branch that pull requests with questions go into.
+pub(super) fn base(repository: &Repository, decisions: &Decisions) -> String {
+    let draft = &repository.spec.draft.name;
+    let branch = decisions.into.as_ref().unwrap_or(draft);
+    branch.strip_prefix("refs/heads/").unwrap_or(branch).to_owned()
+}
+
+fn is_open(approval: &Approval) -> bool {
+    let phase = approval.status.as_ref().map(|status| status.phase);
+    !phase.unwrap_or_default().is_closed() && approval.metadata.deletion_timestamp.is_none()
+}
+
+fn standing(decision: Option<&Decision>, answered: bool) -> Standing {
+    let judged = decision.map(|decision| {
+        decision
+            .status
+            .as_ref()
+            .and_then(|status| Some((status.reason?, status)))
+    });
+    match judged {
+        None if answered => Standing::Answered,
+        None => Standing::New,
+        Some(None) => Standing::Judging,
+        Some(Some((DecisionReason::Counted | DecisionReason::Replaced, _))) => Standing::Counted,
+        Some(Some(_)) if answered => Standing::Answered,
+        Some(Some((_, status))) => Standing::Refused(status.message.clone().unwrap_or_default()),
+    }
+}
