@@ -56,7 +56,7 @@ fn everything() -> Value {
                         { "after": "3h", "to": { "users": ["x"], "groups": ["y"], "serviceAccounts": ["n:z"] } },
                         { "after": "4h", "to": { "users": ["x"] } },
                     ],
-                    "changes": { "backTo": "one", "max": 2 },
+                    "changes": { "backTo": "one", "max": 2 }, "askVia": "PullRequest",
                 },
             },
             {
@@ -69,7 +69,7 @@ fn everything() -> Value {
             "approval": {
                 "approvers": { "users": ["p"], "groups": ["q"], "serviceAccounts": ["n:p"] },
                 "quorum": 2, "selfApproval": false, "respondWithin": "3d",
-                "escalate": [{ "after": "1d", "to": { "users": ["r"], "groups": ["t"], "serviceAccounts": ["n:r"] } }],
+                "escalate": [{ "after": "1d", "to": { "users": ["r"], "groups": ["t"], "serviceAccounts": ["n:r"] } }], "askVia": "PullRequest",
             },
         },
     })
@@ -157,7 +157,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Other values that may stand in the place of one.
 fn others(value: &Value) -> Vec<Value> {
-    const WORDS: [&str; 8] = [
+    const WORDS: [&str; 9] = [
         "17h",
         "GET",
         "POST",
@@ -166,6 +166,7 @@ fn others(value: &Value) -> Vec<Value> {
         "Reject",
         "Fail",
         "Continue",
+        "None",
     ];
     match value {
         Value::String(text) => std::iter::once(format!("{text}-other"))
