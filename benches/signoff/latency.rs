@@ -6,7 +6,7 @@ use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
 use signoff::api::Run;
 
-use crate::{raw, table::Table, target::Target};
+use crate::{raw, server::Server, table::Table, target::Target};
 
 /// Times in ascending order.
 pub struct Latencies(Vec<Duration>);
@@ -43,7 +43,7 @@ pub async fn flow(target: &Target) -> &'static str {
     "asking"
 }
 
-pub async fn measure(table: &mut Table, target: &Target, count: usize, when: &str) {
+pub async fn measure(table: &mut Table, server: &Server, target: &Target, count: usize, when: &str) {
     if when == "idle" {
         flow(target).await;
     }
@@ -56,11 +56,14 @@ pub async fn measure(table: &mut Table, target: &Target, count: usize, when: &st
             .await
             .unwrap();
         let question = target.question(&name).await;
+        // what is still written about the question is not to be in the way of the answer
+        server.operator.rests(Duration::from_millis(50)).await;
         let called = target.calls.expect(&name);
         let accepted = target.approve(&question).await;
         let (started, body) = called.await.unwrap();
         decisions.push(started.saturating_duration_since(accepted));
         until_waiting(&runs, &name).await;
+        server.operator.rests(Duration::from_millis(50)).await;
         let called = target.calls.expect(&name);
         let accepted = call_back(&http, &body).await;
         callbacks.push(called.await.unwrap().0.saturating_duration_since(accepted));

@@ -77,7 +77,7 @@ async fn measure(args: &Args, mut server: Server) {
     eprintln!("throughput: {} runs", args.runs);
     throughput::measure(&mut table, &server, &target, args.runs, args.clients).await;
     eprintln!("latency, idle: {} decisions and callbacks", args.decisions);
-    latency::measure(&mut table, &target, args.decisions, "idle").await;
+    latency::measure(&mut table, &server, &target, args.decisions, "idle").await;
     if args.waiting > 0 {
         eprintln!("waiting: {} runs", args.waiting);
         waiting::measure(&mut table, &mut server, &target, args).await;

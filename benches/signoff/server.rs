@@ -172,6 +172,19 @@ impl Operator {
             .sum()
     }
 
+    /// Returns once it has written nothing for this long.
+    pub async fn rests(&self, pause: Duration) {
+        let mut last = self.count("signoff_api_writes_total").await;
+        loop {
+            tokio::time::sleep(pause).await;
+            let now = self.count("signoff_api_writes_total").await;
+            if now.to_bits() == last.to_bits() {
+                return;
+            }
+            last = now;
+        }
+    }
+
     /// Memory of the process that is its own, in bytes.
     pub fn memory(&self) -> f64 {
         let pid = self.child.as_ref().unwrap().id();

@@ -46,6 +46,8 @@ pub async fn measure(table: &mut Table, server: &mut Server, target: &Target, ar
     );
     table.row(&format!("memory with {} waiting", args.waiting), &total, "");
 
+    // the last Events of those that came are no writes of those that wait
+    server.operator.rests(Duration::from_secs(2)).await;
     let writes = server.operator.count("signoff_api_writes_total").await;
     tokio::time::sleep(Duration::from_secs(args.quiet)).await;
     let writes = server.operator.count("signoff_api_writes_total").await - writes;
@@ -56,6 +58,7 @@ pub async fn measure(table: &mut Table, server: &mut Server, target: &Target, ar
     table.row(&what, &format!("{writes:.0}"), "");
     latency::measure(
         table,
+        server,
         target,
         args.decisions,
         &format!("{} waiting", args.waiting),

@@ -235,6 +235,14 @@ impl Http {
         }
     }
 
+    pub(super) fn missing(&self, doing: &'static str) -> ForgeError {
+        ForgeError::NotFound {
+            host: self.host.clone(),
+            doing,
+            message: "there is none of that name".to_owned(),
+        }
+    }
+
     fn unreachable(&self, source: reqwest::Error) -> ForgeError {
         ForgeError::Unreachable {
             host: self.host.clone(),

@@ -5,8 +5,13 @@
 
 mod error;
 mod gitea;
+mod github;
+mod gitlab;
 mod http;
 mod types;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -39,9 +44,8 @@ pub fn connect(
     let http = http::Http::new(api, token, network)?;
     Ok(match kind {
         ForgeKind::Gitea => Arc::new(gitea::Gitea::new(http, project)),
-        ForgeKind::GitHub | ForgeKind::GitLab => {
-            return Err(http.unreadable("connect", "not known yet".to_owned()));
-        }
+        ForgeKind::GitHub => Arc::new(github::GitHub::new(http, project)),
+        ForgeKind::GitLab => Arc::new(gitlab::GitLab::new(http, project)),
     })
 }
 

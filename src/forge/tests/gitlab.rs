@@ -1,0 +1,244 @@
+//! GitLab as its documentation has it: <https://docs.gitlab.com/api/merge_requests/>.
+
+use serde_json::{Value, json};
+
+use super::{commit, with};
+use crate::{
+    api::repository::ForgeKind::GitLab,
+    forge::{
+        AccountKind, Act, CommitState, CommitStatus, Login, NewFile, NewPullRequest, Opinion,
+        PullRequestNumber, PullRequestState,
+    },
+};
+
+const PROJECT: &str = "/projects/acme%2Fflows";
+
+fn user(id: u64, username: &str) -> Value {
+    json!({"id": id, "username": username, "state": "active"})
+}
+
+fn request(iid: u64, more: &Value) -> Value {
+    let mut request = json!({"id": 1, "iid": iid, "web_url": "https://gitlab.com/acme/flows/-/merge_requests/41", "title": "t",
+        "description": "", "author": user(1, "signoff"), "state": "opened", "source_branch": "signoff/ns/a", "target_branch": "main",
+        "source_project_id": 7, "target_project_id": 7, "sha": "a".repeat(40), "merge_commit_sha": null, "squash_commit_sha": null,
+        "merge_user": null, "merged_at": null, "closed_by": null, "closed_at": null, "updated_at": "2026-11-23T10:00:00.123Z"});
+    for (key, value) in more.as_object().unwrap() {
+        request[key] = value.clone();
+    }
+    request
+}
+
+fn line(method: &str, rest: &str) -> String {
+    format!("{method} {PROJECT}/{rest}")
+}
+
+#[tokio::test]
+async fn a_merge_request_tells_who_merged_or_closed_it() {
+    let at = |time: &str| Some(time.parse().unwrap());
+    let merged = json!({"state": "merged", "merge_user": user(2, "alice"), "merged_at": "2026-11-23T10:01:00.000Z", "squash_commit_sha": "c".repeat(40)});
+    let one = line("GET", "merge_requests/41");
+    let (_, forge) = with(GitLab, &[(one.as_str(), 200, request(41, &merged))]).await;
+    let act = Act {
+        by: Some(Login::new("alice")),
+        at: at("2026-11-23T10:01:00Z"),
+    };
+    let read = forge.pull_request(PullRequestNumber(41)).await.unwrap();
+    assert_eq!(
+        read.state,
+        PullRequestState::Merged {
+            act,
+            commit: Some(commit("c"))
+        }
+    );
+
+    let closed =
+        json!({"state": "closed", "closed_by": user(3, "bob"), "closed_at": "2026-11-23T10:02:00.000Z"});
+    let (_, forge) = with(GitLab, &[(one.as_str(), 200, request(41, &closed))]).await;
+    let act = Act {
+        by: Some(Login::new("bob")),
+        at: at("2026-11-23T10:02:00Z"),
+    };
+    assert_eq!(
+        forge.pull_request(PullRequestNumber(41)).await.unwrap().state,
+        PullRequestState::Closed(act)
+    );
+
+    let fork = request(41, &json!({"source_project_id": 8}));
+    let list = line("GET", "merge_requests");
+    let (contract, forge) = with(GitLab, &[(list.as_str(), 200, json!([fork]))]).await;
+    assert!(!forge.pull_requests_from("signoff/ns/a").await.unwrap()[0].same_project);
+    assert!(
+        contract.lines()[0].contains("state=all&source_branch=signoff%2Fns%2Fa"),
+        "{:?}",
+        contract.lines()
+    );
+}
+
+#[tokio::test]
+async fn approvals_and_requested_changes_are_its_reviews() {
+    let note = |id: u64, author: u64, system: bool, body: &str| json!({"id": id, "author": user(author, "x"), "system": system, "body": body, "created_at": "2026-11-23T10:00:00.000Z"});
+    let (one, approvals) = (
+        line("GET", "merge_requests/41"),
+        line("GET", "merge_requests/41/approvals"),
+    );
+    let (reviewers, notes) = (
+        line("GET", "merge_requests/41/reviewers"),
+        line("GET", "merge_requests/41/notes"),
+    );
+    let (_, forge) = with(GitLab, &[
+        (one.as_str(), 200, request(41, &json!({}))),
+        (approvals.as_str(), 200, json!({"approved": true, "approved_by": [{"user": user(2, "alice")}]})),
+        (reviewers.as_str(), 200, json!([{"user": user(3, "bob"), "state": "requested_changes"}, {"user": user(2, "alice"), "state": "approved"}])),
+        (notes.as_str(), 200, json!([note(1, 3, false, "first"), note(2, 3, false, "half, please"), note(3, 3, true, "requested changes"), note(4, 2, false, "fine")])),
+    ]).await;
+    let reviews = forge.reviews(PullRequestNumber(41)).await.unwrap();
+    let told: Vec<_> = reviews
+        .iter()
+        .map(|review| (review.by.as_str(), review.opinion, review.body.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("alice", Opinion::Approved, ""),
+            ("bob", Opinion::ChangesRequested, "half, please")
+        ]
+    );
+    assert!(reviews.iter().all(|review| review.commit == Some(commit("a"))));
+    let comments = forge.comments(PullRequestNumber(41)).await.unwrap();
+    assert_eq!(comments.len(), 3, "what GitLab writes itself is no comment");
+}
+
+#[tokio::test]
+async fn a_merge_request_is_opened_changed_and_closed() {
+    let (list, one, new) = (
+        line("GET", "merge_requests"),
+        line("GET", "merge_requests/41"),
+        line("POST", "merge_requests"),
+    );
+    let put = line("PUT", "merge_requests/41");
+    let wanted = NewPullRequest {
+        head: "signoff/ns/a".into(),
+        base: "main".into(),
+        title: "Sign off: go?".into(),
+        body: "text".into(),
+        reviewers: vec![Login::new("Alice"), Login::new("nobody")],
+    };
+    let (contract, forge) = with(
+        GitLab,
+        &[
+            (list.as_str(), 200, json!([])),
+            ("GET /users", 200, json!([user(2, "alice")])),
+            (new.as_str(), 201, request(41, &json!({}))),
+        ],
+    )
+    .await;
+    forge.open_pull_request(&wanted).await.unwrap();
+    let sent = contract.body("POST");
+    assert_eq!(
+        (
+            &sent["source_branch"],
+            &sent["target_branch"],
+            &sent["reviewer_ids"]
+        ),
+        (&json!("signoff/ns/a"), &json!("main"), &json!([2]))
+    );
+
+    let answers = [
+        (list.as_str(), 200, json!([request(41, &json!({}))])),
+        (one.as_str(), 200, request(41, &json!({}))),
+        (put.as_str(), 200, request(41, &json!({}))),
+    ];
+    let (contract, forge) = with(GitLab, &answers).await;
+    forge.open_pull_request(&wanted).await.unwrap();
+    assert_eq!(
+        contract.body("PUT"),
+        json!({"title": "Sign off: go?", "description": "text"})
+    );
+    let (contract, forge) = with(GitLab, &answers).await;
+    forge.close_pull_request(PullRequestNumber(41)).await.unwrap();
+    assert_eq!(contract.body("PUT"), json!({"state_event": "close"}));
+}
+
+#[tokio::test]
+async fn an_account_is_looked_up_by_its_name_and_is_in_the_group_or_not() {
+    let whole = json!({"id": 2, "username": "alice", "state": "active", "bot": false, "public_email": "alice@example.com"});
+    let (_, forge) = with(
+        GitLab,
+        &[
+            ("GET /users", 200, json!([user(2, "alice")])),
+            ("GET /users/2", 200, whole),
+            (
+                "GET /groups/acme/members/all/2",
+                200,
+                json!({"id": 2, "username": "alice", "state": "active", "access_level": 40}),
+            ),
+        ],
+    )
+    .await;
+    let account = forge.account(&Login::new("Alice")).await.unwrap();
+    assert_eq!(account.groups, ["acme"]);
+    assert_eq!(
+        (account.kind, account.email.as_deref()),
+        (AccountKind::User, Some("alice@example.com"))
+    );
+    assert!(
+        forge.account(&Login::new("ali")).await.is_err(),
+        "a search is no match"
+    );
+    let bot = json!({"id": 3, "username": "project_7_bot", "bot": true, "public_email": ""});
+    let (_, forge) = with(GitLab, &[("GET /user", 200, bot)]).await;
+    assert_eq!(forge.own_account().await.unwrap().kind, AccountKind::Bot);
+}
+
+#[tokio::test]
+async fn files_branches_and_statuses_are_commits_deletions_and_pipelines() {
+    let commits = line("POST", "repository/commits");
+    let raw = line("GET", "repository/files/decisions%2Fns%2Fa.yaml/raw");
+    let status = line("POST", &format!("statuses/{}", "a".repeat(40)));
+    let delete = line("DELETE", "repository/branches/signoff%2Fns%2Fa");
+    let (contract, forge) = with(
+        GitLab,
+        &[
+            (commits.as_str(), 201, json!({})),
+            (raw.as_str(), 200, json!({"x": 1})),
+            (
+                status.as_str(),
+                400,
+                json!({"message": "Cannot transition status via :enqueue from :pending"}),
+            ),
+            (delete.as_str(), 204, json!(null)),
+        ],
+    )
+    .await;
+    let new = NewFile {
+        branch: "signoff/ns/a".into(),
+        base: "main".into(),
+        path: "decisions/ns/a.yaml".into(),
+        content: "x".into(),
+        message: "m".into(),
+    };
+    forge.propose_file(&new).await.unwrap();
+    let sent = contract.body("POST");
+    assert_eq!(
+        (&sent["branch"], &sent["start_branch"]),
+        (&json!("signoff/ns/a"), &json!("main"))
+    );
+    assert_eq!(
+        sent["actions"],
+        json!([{"action": "create", "file_path": "decisions/ns/a.yaml", "content": "x"}])
+    );
+    assert_eq!(
+        forge.file(commit("a"), "decisions/ns/a.yaml").await.unwrap(),
+        Some(br#"{"x":1}"#.to_vec())
+    );
+    assert_eq!(forge.file(commit("a"), "nothing").await.unwrap(), None);
+    forge.delete_branch("signoff/ns/a").await.unwrap();
+    forge.delete_branch("gone").await.unwrap();
+    let shown = CommitStatus {
+        context: "signoff/quorum".into(),
+        state: CommitState::Pending,
+        description: "d".into(),
+        target: None,
+    };
+    forge.set_commit_status(commit("a"), &shown).await.unwrap();
+}
