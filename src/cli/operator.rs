@@ -99,10 +99,12 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
         .map_err(|error| CliError::internal("the operator cannot start", &error))?;
     let routes = operator.admin();
     tracing::info!(admin = %args.admin_listen, "the operator runs");
-    until_stopped(admin, routes, |shutdown| operator.run(gateway, shutdown))
-        .await
-        .map(|()| Answer::default())
-        .map_err(|error| CliError::internal("the operator stopped", &error))
+    until_stopped(admin, routes, |shutdown| {
+        Box::pin(operator.run(gateway, shutdown))
+    })
+    .await
+    .map(|()| Answer::default())
+    .map_err(|error| CliError::internal("the operator stopped", &error))
 }
 
 /// Serves the admin address while something runs that ends when this process is asked to stop.

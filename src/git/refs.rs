@@ -17,6 +17,11 @@ impl RefName {
         &self.0
     }
 
+    /// The head of a pull request where forges keep it: `refs/<folder>/<number>/head`. The folder is one word.
+    pub(crate) fn numbered(folder: &'static str, number: u64) -> Self {
+        Self(format!("refs/{folder}/{number}/head"))
+    }
+
     /// The tag's name, if it is a tag.
     pub(super) fn tag(&self) -> Option<&str> {
         self.0.strip_prefix("refs/tags/")

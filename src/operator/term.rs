@@ -10,7 +10,7 @@ use crate::{
     controllers::{
         approval,
         context::Context,
-        flow,
+        feedback, flow,
         identity::Identity,
         leadership::Leadership,
         proposal, release,
@@ -72,7 +72,7 @@ impl Term {
         let tasks = TaskTracker::new();
         // a push webhook asks for a sync at once
         let (syncs, requested) = sync_requests();
-        let hooks = syncs.listen();
+        let (hooks, more_hooks) = (syncs.listen(), syncs.listen());
         let _connected = self.pushes.connect(syncs);
         let (waker, calls) = run::waker();
         // watches outlive the order to stop, so that runs that end still see what they wait for
@@ -122,9 +122,13 @@ impl Term {
         tokio::join!(
             ending(
                 stop(),
-                repository::run(context(), self.remotes, requested, stop())
+                repository::run(context(), self.remotes.clone(), requested, stop())
             ),
             ending(stop(), proposal::run(context(), network, hooks, stop())),
+            ending(
+                stop(),
+                feedback::run(context(), self.remotes.clone(), more_hooks, stop())
+            ),
             ending(stop(), flow::run(context(), stop())),
             ending(stop(), release::run(context(), ended, stop())),
             ending(stop(), approval::run(judging, touch, touched, stop())),

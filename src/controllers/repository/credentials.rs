@@ -11,7 +11,10 @@ use crate::{
 };
 
 /// Reads the credentials; a Repository without a Connection has none.
-pub(super) async fn read(context: &Context, repository: &Repository) -> Result<Credentials, RepositoryError> {
+pub(in crate::controllers) async fn read(
+    context: &Context,
+    repository: &Repository,
+) -> Result<Credentials, RepositoryError> {
     let Some(name) = &repository.spec.connection else {
         return Ok(Credentials::default());
     };

@@ -16,11 +16,11 @@ const MAX_MESSAGE: usize = 1_024;
 
 /// What a commit defines.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Defined {
+pub(in crate::controllers) struct Defined {
     pub(super) commit: CommitInfo,
     /// The flows, by name.
-    pub(super) flows: BTreeMap<String, FileFlow>,
-    pub(super) problems: Vec<Problem>,
+    pub(in crate::controllers) flows: BTreeMap<String, FileFlow>,
+    pub(in crate::controllers) problems: Vec<Problem>,
     /// Files whose flows are not known.
     unread: BTreeSet<String>,
     complete: bool,
@@ -28,8 +28,8 @@ pub(super) struct Defined {
 
 /// One flow as a file defines it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct FileFlow {
-    pub(super) spec: FlowSpec,
+pub(in crate::controllers) struct FileFlow {
+    pub(in crate::controllers) spec: FlowSpec,
     pub(super) digest: Digest,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) annotations: BTreeMap<String, String>,
@@ -88,7 +88,7 @@ impl Defined {
 }
 
 /// Reads the flows of a commit. Manifests of other kinds are not ours to judge.
-pub(super) fn read(tree: Tree, namespace: &str) -> Defined {
+pub(in crate::controllers) fn read(tree: Tree, namespace: &str) -> Defined {
     let mut defined = Defined {
         commit: tree.commit,
         flows: BTreeMap::new(),

@@ -1,12 +1,12 @@
 //! The Repository controller: follows a git remote and makes the flows in the cluster those in git.
 
 mod apply;
-mod credentials;
+pub(super) mod credentials;
 mod error;
-mod files;
+pub(super) mod files;
 mod plan;
 mod requests;
-mod summary;
+pub(super) mod summary;
 mod sync;
 mod trust;
 
@@ -147,7 +147,7 @@ pub async fn run(
     .await;
 }
 
-fn owner_of(flow: &Flow) -> Option<ObjectRef<Repository>> {
+pub(super) fn owner_of(flow: &Flow) -> Option<ObjectRef<Repository>> {
     let owner = flow
         .owner_references()
         .iter()
@@ -155,7 +155,7 @@ fn owner_of(flow: &Flow) -> Option<ObjectRef<Repository>> {
     Some(ObjectRef::new(&owner.name).within(&flow.namespace()?))
 }
 
-fn interval(repository: &Repository) -> Duration {
+pub(super) fn interval(repository: &Repository) -> Duration {
     repository
         .spec
         .interval

@@ -152,7 +152,7 @@ fn commit(id: CommitId) -> SyncedCommit {
 }
 
 /// A problem as one line: `path:line:column: message`.
-pub(super) fn told(problem: &Problem) -> String {
+pub(in crate::controllers) fn told(problem: &Problem) -> String {
     match (problem.line, problem.column) {
         (Some(line), Some(column)) => format!("{}:{line}:{column}: {}", problem.path, problem.message),
         (Some(line), None) => format!("{}:{line}: {}", problem.path, problem.message),

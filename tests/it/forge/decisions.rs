@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use reqwest::Method;
 use serde_json::json;
-use signoff::api::{Approval, Connection, Decision, Run};
+use signoff::api::{Approval, Decision, Run};
 
-use super::{Account, Pull, Stage};
+use super::{Account, Pull, Stage, flaky::Flaky};
 use crate::controlplane::PATIENCE;
 
 const SUITE: &str = "decisions by pull request on a real forge";
@@ -82,17 +82,7 @@ impl Parlour {
     async fn follow(&self, api: &str) {
         let stage = &self.stage;
         stage.connect_with_token(&self.bot.login, &self.bot.token).await;
-        stage.secret("api", json!({"token": self.bot.token})).await;
-        let token = json!({"name": "api", "key": "token"});
-        let connection = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "api"},
-            "spec": {"http": {"baseUrl": format!("{api}/api/v1"), "auth": {"bearer": token}}}});
-        let apply = PatchParams::apply("test").force();
-        stage
-            .rig
-            .api::<Connection>()
-            .patch("api", &apply, &Patch::Apply(connection))
-            .await
-            .unwrap();
+        stage.connect_to_api(api, &self.bot.token).await;
         let agent = "system:serviceaccount:default:agent";
         let users = json!([
             {"login": self.alice.login, "user": "alice"},
@@ -469,4 +459,26 @@ async fn a_question_that_asks_for_no_pull_request_gets_none_and_a_wrong_token_is
             .await
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn a_forge_that_is_down_or_wants_to_be_left_alone_loses_no_answer() {
+    let Some(parlour) = Parlour::open("").await else {
+        return;
+    };
+    let flaky = Flaky::open(&parlour.stage.forge.url()).await;
+    parlour.follow(&flaky.url()).await;
+    let pull = parlour.ask("r").await;
+    for status in [500, 429] {
+        flaky.answer(status);
+        parlour
+            .until("a refused call", async || (flaky.refused() > 0).then_some(()))
+            .await;
+    }
+    parlour.alice.merge(&pull).await;
+    let run = format!("{:?}", parlour.decisions("r-review").await);
+    assert_eq!(run, "[]", "nobody could know");
+    flaky.answer(0);
+    parlour.stage.rig.phase("r", "Succeeded").await;
+    assert_eq!(parlour.decisions("r-review").await.len(), 1);
 }

@@ -6,7 +6,9 @@
 mod account;
 mod checkout;
 mod decisions;
+mod feedback;
 mod fixture;
+mod flaky;
 mod people;
 mod pulls;
 mod relay;
