@@ -1,5 +1,6 @@
 //! Approvals on the embedded control plane: who counts, who does not, and who is told.
 
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use signoff::api::{Approval, Decision, Digest};
 
@@ -225,5 +226,47 @@ async fn a_request_for_changes_goes_back_and_asks_anew() {
     );
     rig.decide("alice", "r-review-2", "Approve").await;
     rig.phase("r", "Succeeded").await;
+    operator.stop().await;
+}
+
+/// Runs whose questions end soon, and deciders that answer around the end of each. Whatever the interleaving: what the server accepted before
+/// the deadline counts, what it accepted later does not, and nothing is both expired and decided.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_races_its_deadline_counts_exactly_when_the_server_accepted_it_in_time() {
+    const RACES: i64 = 24;
+    let rig = Rig::open().await;
+    let operator = rig.operator().await;
+    let approval = json!({"title": "go?", "respondWithin": "3s", "onTimeout": {"outcome": "Continue"}});
+    rig.flow("f", json!({"steps": [{"name": "review", "approval": approval}]}))
+        .await;
+    let races = (0..RACES).map(|number| {
+        let rig = &rig;
+        async move {
+            let run = format!("r{number}");
+            rig.start(&run, json!({"flow": "f"})).await;
+            let name = format!("{run}-review");
+            let question = rig.until::<Approval>(&name, |_| true).await;
+            let deadline = question.spec.expires_at.as_ref().unwrap().0;
+            // from 0.6 s before the deadline to 0.6 s after it
+            let aim = SignedDuration::from_millis(number * 1_200 / (RACES - 1) - 600);
+            let left = (deadline + aim).duration_since(Timestamp::now());
+            tokio::time::sleep(left.max(SignedDuration::ZERO).unsigned_abs()).await;
+            let decision = rig.decide("alice", &name, "Approve").await;
+            let (counted, reason, _) = rig.judged(&decision).await;
+            let accepted = decision.metadata.creation_timestamp.as_ref().unwrap().0;
+            assert_eq!(
+                counted,
+                accepted < deadline,
+                "{name}: {accepted} {deadline} {reason}"
+            );
+            let phase = if counted { "Approved" } else { "Expired" };
+            assert_eq!(reason, if counted { "Counted" } else { "Expired" }, "{name}");
+            rig.until::<Approval>(&name, phase_is(phase)).await;
+            let run = rig.phase(&run, "Succeeded").await;
+            let outcome = format!("{:?}", run.status.unwrap().steps[0].outcome.unwrap());
+            assert_eq!(outcome, if counted { "Approved" } else { "TimedOut" }, "{name}");
+        }
+    });
+    futures::future::join_all(races).await;
     operator.stop().await;
 }
