@@ -16,6 +16,8 @@ use crate::{
 
 /// A group that every user of a cluster is in, and that bindings may name.
 const AUTHENTICATED: &str = "system:authenticated";
+/// Begins the names that Kubernetes keeps for itself.
+const RESERVED: &str = "system:";
 
 /// A user of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -42,11 +44,21 @@ pub(super) enum NobodyReason {
     Expression(String),
 }
 
-/// The user that an account is. The table goes before the expression.
+/// The user that an account is. The table goes before the expression. Service accounts and other names that Kubernetes keeps for itself decide
+/// nothing here, and its groups are not lent to anybody.
 pub(super) fn person(identities: Option<&Identities>, account: &Account) -> Result<Person, NobodyReason> {
     if account.kind == AccountKind::Bot {
         return Err(NobodyReason::Program);
     }
+    let mut person = mapped(identities, account)?;
+    if person.user.starts_with(RESERVED) {
+        return Err(NobodyReason::Program);
+    }
+    person.groups.retain(|group| !group.starts_with(RESERVED));
+    Ok(person)
+}
+
+fn mapped(identities: Option<&Identities>, account: &Account) -> Result<Person, NobodyReason> {
     let identities = identities.ok_or(NobodyReason::Unmapped)?;
     let listed = identities
         .users
@@ -185,6 +197,16 @@ mod tests {
             let why = mapped(wrong).unwrap_err();
             assert!(why.contains("spec.identities.expression"), "{wrong}: {why}");
         }
+    }
+
+    #[test]
+    fn names_that_kubernetes_keeps_for_itself_are_not_lent() {
+        let table = identities(json!({"users": [
+            {"login": "agent", "user": "system:serviceaccount:shop:agent"},
+            {"login": "alice", "user": "alice@example.com", "groups": ["system:masters", "finance"]},
+        ]}));
+        assert!(user(&table, &account("agent")).unwrap_err().contains("program"));
+        assert_eq!(user(&table, &account("alice")).unwrap(), alice(&["finance"]));
     }
 
     #[test]

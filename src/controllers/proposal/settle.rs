@@ -27,7 +27,9 @@ use crate::{
     },
     controllers::{approval::ApprovalKey, forges, status::is_missing},
     engine::question::{self, QuestionFile},
-    forge::{Account, CommitStatus, Forge, Login, NewFile, NewPullRequest, PullRequestNumber},
+    forge::{
+        Account, CommitStatus, Forge, Login, NewFile, NewPullRequest, PullRequestNumber, PullRequestState,
+    },
 };
 
 /// Pause before a decision that was just made is looked at again.
@@ -106,7 +108,10 @@ impl Table<'_> {
             .flat_map(|put| &put.claims)
             .any(|(_, standing)| *standing == Standing::Judging);
         for step in steps {
-            again |= self.take(step).await?;
+            again |= self.take(step, &puts).await?;
+        }
+        if let (true, Some(approval)) = (wanted, open) {
+            self.restore(approval, &puts).await?;
         }
         let updated_at = puts.first().and_then(|put| put.request.updated_at);
         self.asking
@@ -191,9 +196,15 @@ impl Table<'_> {
     }
 
     /// Takes one step. Whether a decision was made that will be judged.
-    async fn take(&self, step: Step) -> Result<bool, ProposalError> {
+    async fn take(&self, step: Step, puts: &[Put]) -> Result<bool, ProposalError> {
         match step {
-            Step::Consider(number, claim) => return self.consider(number, &claim).await,
+            Step::Consider(number, claim) => {
+                let put = puts.iter().find(|put| put.request.number == number);
+                return match put {
+                    Some(put) => self.consider(put, &claim).await,
+                    None => Ok(false),
+                };
+            }
             Step::Answer(number, claim, why) => self.answer(number, &claim, &why).await?,
             Step::Propose(attempt) => self.propose(attempt).await?,
             Step::ShowQuorum(commit, state, text) => {
@@ -226,24 +237,15 @@ impl Table<'_> {
         let Some(approval) = &self.approval else {
             return Ok(());
         };
-        let base = base(&self.repository, &self.decisions);
-        let title = question::title(&approval.spec);
         let file = NewFile {
             branch: self.branch(),
-            base: base.clone(),
+            base: base(&self.repository, &self.decisions),
             path: self.path(),
             content: self.question(approval, attempt).render(&approval.spec),
-            message: title.clone(),
+            message: question::title(&approval.spec),
         };
         self.forge.propose_file(&file).await?;
-        let new = NewPullRequest {
-            head: self.branch(),
-            base,
-            title,
-            body: question::body(&approval.spec, self.key.namespace(), self.key.name()),
-            reviewers: self.decisions.reviewers.iter().map(Login::new).collect(),
-        };
-        let opened = self.forge.open_pull_request(&new).await?;
+        let opened = self.forge.open_pull_request(&self.request(approval)).await?;
         tracing::info!(approval = %self.key, url = %opened.url, "a question was put as a pull request");
         let told = json!({"status": {"pullRequest": {"number": opened.number.0, "url": opened.url}}});
         let params = PatchParams {
@@ -262,11 +264,47 @@ impl Table<'_> {
         }
     }
 
+    /// The pull request as it has to be.
+    fn request(&self, approval: &Approval) -> NewPullRequest {
+        NewPullRequest {
+            head: self.branch(),
+            base: base(&self.repository, &self.decisions),
+            title: question::title(&approval.spec),
+            body: question::body(&approval.spec, self.key.namespace(), self.key.name()),
+            reviewers: self.decisions.reviewers.iter().map(Login::new).collect(),
+        }
+    }
+
+    /// Whether a pull request shows the question and nothing else: whoever may write to the repository may edit its text.
+    fn shows(&self, approval: &Approval, put: &Put) -> bool {
+        let wanted = self.request(approval);
+        let same = |one: &str, other: &str| plain(one) == plain(other);
+        same(&put.request.title, &wanted.title) && same(&put.request.body, &wanted.body)
+    }
+
+    /// Puts the text of an open pull request back that somebody edited.
+    async fn restore(&self, approval: &Approval, puts: &[Put]) -> Result<(), ProposalError> {
+        let open = puts
+            .iter()
+            .find(|put| put.request.state == PullRequestState::Open);
+        if open.is_some_and(|put| !self.shows(approval, put)) {
+            self.forge.open_pull_request(&self.request(approval)).await?;
+            tracing::warn!(approval = %self.key, "the text of a question's pull request was edited and is put back");
+        }
+        Ok(())
+    }
+
     /// Makes a decision of a claim, or answers why not.
-    async fn consider(&self, number: PullRequestNumber, claim: &Claim) -> Result<bool, ProposalError> {
+    async fn consider(&self, put: &Put, claim: &Claim) -> Result<bool, ProposalError> {
         let Some(approval) = &self.approval else {
             return Ok(false);
         };
+        let number = put.request.number;
+        if claim.verdict == Verdict::Approve && !self.shows(approval, put) {
+            let why = "somebody edited the title or the description, so it is not known what was approved";
+            self.answer(number, claim, why).await?;
+            return Ok(false);
+        }
         let account = self.forge.account(&claim.by).await?;
         let person = match person(self.repository.spec.identities.as_ref(), &account) {
             Ok(person) => person,
@@ -388,6 +426,11 @@ impl Table<'_> {
         tracing::info!(approval = %self.key, by = %claim.by, act = claim.act, why, "what somebody did on the forge does not count");
         Ok(())
     }
+}
+
+/// A text without what forges change when they store it: the ends of lines, and space at its ends.
+fn plain(text: &str) -> String {
+    text.replace("\r\n", "\n").trim().to_owned()
 }
 
 /// The branch that pull requests with questions go into.

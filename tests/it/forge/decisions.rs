@@ -274,7 +274,7 @@ async fn a_merge_by_somebody_who_may_not_is_answered_and_the_question_is_put_aga
     let cases = [
         (&parlour.mallory, "does not say which user of the cluster it is"),
         (&parlour.dev, "does not count as an approval"),
-        (&parlour.agent, "has no right to `approve` it"),
+        (&parlour.agent, "programs decide nothing"),
     ];
     for (attempt, (who, why)) in cases.into_iter().enumerate() {
         who.merge(&pull).await;
@@ -481,4 +481,32 @@ async fn a_forge_that_is_down_or_wants_to_be_left_alone_loses_no_answer() {
     flaky.answer(0);
     parlour.stage.rig.phase("r", "Succeeded").await;
     assert_eq!(parlour.decisions("r-review").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_pull_request_whose_text_somebody_edited_approves_nothing_and_is_put_right() {
+    let Some(parlour) = Parlour::open("").await else {
+        return;
+    };
+    let flaky = Flaky::open(&parlour.stage.forge.url()).await;
+    parlour.follow(&flaky.url()).await;
+    let pull = parlour.ask("r").await;
+    let path = parlour.stage.repo.path(&format!("/pulls/{}", pull.number));
+    let harmless = json!({"body": "Refund 1, as always"});
+    let edited = async || parlour.stage.owner.pull(&pull).await["body"] == harmless["body"];
+    parlour.mallory.call(Method::PATCH, &path, harmless.clone()).await;
+    parlour
+        .until("the text as it was", async || (!edited().await).then_some(()))
+        .await;
+
+    flaky.answer(500);
+    parlour.mallory.call(Method::PATCH, &path, harmless.clone()).await;
+    parlour.alice.merge(&pull).await;
+    flaky.answer(0);
+    parlour
+        .told(&pull, "somebody edited the title or the description")
+        .await;
+    let again = parlour.put("r-review", 2).await;
+    parlour.alice.merge(&again).await;
+    parlour.stage.rig.phase("r", "Succeeded").await;
 }
