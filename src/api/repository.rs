@@ -97,10 +97,11 @@ pub struct GitRef {
 pub struct ForgeSpec {
     /// What kind of forge it is.
     pub kind: ForgeKind,
-    /// Name of an `http` Connection in this namespace: its `baseUrl` is that of the forge's API (`https://api.github.com`,
-    /// `https://gitlab.com/api/v4`, `https://gitea.example.com/api/v1`), its `bearer` the access token.
-    #[schemars(length(min = 1, max = 253))]
-    pub connection: String,
+    /// Address of the forge's API: `https://api.github.com`, `https://gitlab.com/api/v4`, `https://gitea.example.com/api/v1`.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
+    pub url: String,
+    /// Where the access token lies, in a Secret of this namespace.
+    pub token: SecretKeyRef,
     /// The project on the forge, such as `acme/flows`. Defaults to the path of `url` without `.git`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 512))]

@@ -1,4 +1,4 @@
-//! The forge of a Repository: its Connection and token are read at the moment of use, so that a rotated one is taken up.
+//! The forge of a Repository: its token is read at the moment of use, so that a rotated one is taken up.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use url::Url;
 use super::{context::Context, status::is_missing};
 use crate::{
     api::{
-        Connection, ConnectionKind, Repository,
-        connection::{HttpAuth, SecretKeyRef},
+        Repository,
+        connection::SecretKeyRef,
         reason::{Classified, ErrorClass},
     },
     forge::{self, Forge, ForgeError, ProjectPath},
@@ -23,12 +23,6 @@ pub enum ForgeSettingsError {
     /// The API server refused or did not answer.
     #[error("cannot {0}")]
     Api(&'static str, #[source] kube::Error),
-    /// The Connection does not exist.
-    #[error("there is no connection {0:?} in this namespace")]
-    NoConnection(String),
-    /// The Connection is of another kind, or does not authenticate with a bearer token.
-    #[error("the connection {0:?} is not an http connection with a bearer token")]
-    WrongConnection(String),
     /// The Secret or its key does not exist, or is no text.
     #[error("there is no text at the key {key:?} of a secret {name:?} in this namespace")]
     NoToken {
@@ -38,7 +32,7 @@ pub enum ForgeSettingsError {
         key: String,
     },
     /// The address of the API is none.
-    #[error("the base url of the connection {0:?} is not one")]
+    #[error("{0:?} is not the address of a forge's API")]
     InvalidAddress(String),
     /// The project is not given and does not follow from the Repository's url.
     #[error("{0:?} does not name a project: set spec.forge.project to owner/name")]
@@ -53,18 +47,13 @@ impl Classified for ForgeSettingsError {
         match self {
             Self::Api(..) => ErrorClass::Transient,
             Self::Forge(error) => error.class(),
-            Self::NoConnection(_)
-            | Self::WrongConnection(_)
-            | Self::NoToken { .. }
-            | Self::InvalidAddress(_)
-            | Self::NoProject(_) => ErrorClass::Invalid,
+            Self::NoToken { .. } | Self::InvalidAddress(_) | Self::NoProject(_) => ErrorClass::Invalid,
         }
     }
 
     fn reason(&self) -> &'static str {
         match self {
             Self::Api(..) => "APIFailed",
-            Self::NoConnection(_) | Self::WrongConnection(_) => "ConnectionNotFound",
             Self::NoToken { .. } => "SecretNotFound",
             Self::InvalidAddress(_) => "InvalidAddress",
             Self::NoProject(_) => "InvalidProject",
@@ -83,29 +72,17 @@ pub async fn of_repository(
         return Ok(None);
     };
     let namespace = repository.namespace().unwrap_or_default();
-    let name = &spec.connection;
-    let connection = match context.namespaced::<Connection>(&namespace).get(name).await {
-        Ok(connection) => connection,
-        Err(error) if is_missing(&error) => return Err(ForgeSettingsError::NoConnection(name.clone())),
-        Err(error) => return Err(ForgeSettingsError::Api("read the Connection", error)),
-    };
-    let ConnectionKind::Http(http) = connection.spec.kind else {
-        return Err(ForgeSettingsError::WrongConnection(name.clone()));
-    };
-    let Some(HttpAuth::Bearer(token)) = http.auth else {
-        return Err(ForgeSettingsError::WrongConnection(name.clone()));
-    };
-    let api = Url::parse(&http.base_url)
+    let api = Url::parse(&spec.url)
         .ok()
         .filter(Url::has_host)
-        .ok_or_else(|| ForgeSettingsError::InvalidAddress(name.clone()))?;
+        .ok_or_else(|| ForgeSettingsError::InvalidAddress(spec.url.clone()))?;
     let project = match &spec.project {
         Some(project) => ProjectPath::parse(project),
         None => project_of(&repository.spec.url),
     };
     let named = spec.project.as_ref().unwrap_or(&repository.spec.url);
     let project = project.ok_or_else(|| ForgeSettingsError::NoProject(named.clone()))?;
-    let token = read_token(context, &namespace, &token).await?;
+    let token = read_token(context, &namespace, &spec.token).await?;
     Ok(Some(forge::connect(spec.kind, api, &token, project, network)?))
 }
 

@@ -58,6 +58,7 @@ impl Admission<'_> {
                 ("signoff-runs", self.run(object))
             }
             "Flow" => ("signoff-flows", self.flow(None, object)),
+            "Repository" => ("signoff-repositories", self.repository(None, object)),
             _ => return Ok(()),
         };
         verdict.map_err(|refusal| self.refuse(policy, object, refusal))
@@ -65,11 +66,15 @@ impl Admission<'_> {
 
     /// Refuses a change that claims what only the operator may say.
     pub fn change(&self, old: &Value, new: &Value) -> Result<(), ApiError> {
-        if self.kind.group != crate::api::GROUP || self.kind.kind != "Flow" {
+        if self.kind.group != crate::api::GROUP {
             return Ok(());
         }
-        self.flow(Some(old), new)
-            .map_err(|refusal| self.refuse("signoff-flows", new, refusal))
+        let (policy, verdict) = match self.kind.kind.as_str() {
+            "Flow" => ("signoff-flows", self.flow(Some(old), new)),
+            "Repository" => ("signoff-repositories", self.repository(Some(old), new)),
+            _ => return Ok(()),
+        };
+        verdict.map_err(|refusal| self.refuse(policy, new, refusal))
     }
 
     fn is_operator(&self) -> bool {
@@ -168,6 +173,30 @@ impl Admission<'_> {
         forbidden(format!(
             "where a flow came from is written only by the operator: leave the annotation {} out",
             claimed.join(", ")
+        ))
+    }
+
+    /// Who says which forge is asked, and who its people are, says who decides.
+    fn repository(&self, old: Option<&Value>, new: &Value) -> Result<(), Refusal> {
+        let changed =
+            |field: &&str| old.map_or(&Value::Null, |old| &old["spec"][field]) != &new["spec"][field];
+        if !["forge", "identities", "decisions"].iter().any(changed) {
+            return Ok(());
+        }
+        let identify = Attributes {
+            verb: "identify".to_owned(),
+            group: crate::api::GROUP.to_owned(),
+            resource: "repositories".to_owned(),
+            namespace: self.namespace.to_owned(),
+            name: new["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+            ..Attributes::default()
+        };
+        if (self.may)(&identify) {
+            return Ok(());
+        }
+        forbidden(format!(
+            "spec.forge, spec.identities and spec.decisions say who decides: \"{}\" lacks the verb identify on repositories.signoff.dev in namespace \"{}\"",
+            self.user.name, self.namespace
         ))
     }
 

@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::discovery::Discovery;
 use serde_json::json;
-use signoff::api::{Decision, Flow, Run};
+use signoff::api::{Decision, Flow, Repository, Run};
 use signoff::local::Identity;
 
 use crate::local_support::{Local, Widget, refusal, widget};
@@ -322,4 +322,30 @@ async fn a_strategic_merge_is_for_core_kinds_only() {
         refusal(widgets.patch("a", &PatchParams::default(), &patch).await).0,
         415
     );
+}
+
+#[tokio::test]
+async fn who_edits_repositories_does_not_say_who_decides() {
+    let local = Local::start().await;
+    let admin: Api<Repository> = Api::default_namespaced(local.client());
+    let dev: Api<Repository> = Api::default_namespaced(local.plane.client(&Identity::Named("dev".into())));
+    let spec = json!({"url": "https://forge.example.com/acme/flows.git", "draft": {"ref": "main"}});
+    let plain: Repository =
+        serde_json::from_value(json!({"metadata": {"name": "flows"}, "spec": spec})).unwrap();
+    dev.create(&PostParams::default(), &plain).await.unwrap();
+    let mapped =
+        Patch::Merge(json!({"spec": {"identities": {"users": [{"login": "dev", "user": "alice"}]}}}));
+    let (code, _, message) = refusal(dev.patch("flows", &PatchParams::default(), &mapped).await);
+    assert_eq!(code, 403);
+    assert!(message.contains("\"dev\" lacks the verb identify"), "{message}");
+    admin
+        .patch("flows", &PatchParams::default(), &mapped)
+        .await
+        .unwrap();
+    let other = Patch::Merge(json!({"spec": {"interval": "5m"}}));
+    dev.patch("flows", &PatchParams::default(), &other).await.unwrap();
+    let mut claims = plain;
+    claims.metadata.name = Some("mine".into());
+    claims.spec.identities = Some(serde_json::from_value(json!({"expression": "'alice'"})).unwrap());
+    assert_eq!(refusal(dev.create(&PostParams::default(), &claims).await).0, 403);
 }

@@ -135,6 +135,7 @@ fn the_policies_have_no_type_error() {
         "signoff-runs",
         "signoff-records",
         "signoff-flows",
+        "signoff-repositories",
     ] {
         let path = "jsonpath={.status.observedGeneration}:{.status.typeChecking.expressionWarnings}";
         let status = || {

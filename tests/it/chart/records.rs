@@ -384,3 +384,43 @@ fn the_gateways_account_writes_callbacks_and_requests_for_a_sync_and_nothing_els
         assert!(!gateway.run(&["auth", "can-i", verb, what]).ok, "{verb} {what}");
     }
 }
+
+#[test]
+fn who_edits_repositories_does_not_say_who_decides() {
+    let Some(space) = Space::new("identified") else {
+        return;
+    };
+    let (admin, dev) = (space.user("admin"), space.user("dev"));
+    let repository = |name: &str, more: Value| {
+        let mut repository = json!({
+            "apiVersion": "signoff.dev/v1alpha1",
+            "kind": "Repository",
+            "metadata": {"name": name},
+            "spec": {"url": "https://forge.example.com/acme/flows.git", "draft": {"ref": "main"}},
+        });
+        for (key, value) in more.as_object().unwrap() {
+            repository["spec"][key] = value.clone();
+        }
+        repository
+    };
+    let mapped = json!({"identities": {"users": [{"login": "dev", "user": "alice"}]}});
+    let why = "say who decides: \"dev\" lacks the verb identify on repositories.signoff.dev";
+    // a policy that was just installed takes effect a moment later
+    space.plane.wait("the policy", || {
+        let claims = repository("probe", mapped.clone()).to_string();
+        !dev.feed(&["create", "--dry-run=server", "-f", "-"], &claims).ok
+    });
+    assert_says(&dev.refused(&repository("flows", mapped.clone())), why);
+    dev.create(&repository("flows", json!({})));
+    let patch = |who: &Tool, spec: &Value| {
+        let patch = json!({"spec": spec}).to_string();
+        who.run(&["patch", "repository", "flows", "--type=merge", "-p", &patch])
+    };
+    let forge = json!({"forge": {"kind": "Gitea", "url": "https://mine.example.com/api/v1", "token": {"name": "t", "key": "k"}}});
+    for claim in [&mapped, &forge, &json!({"decisions": {"propose": "PullRequest"}})] {
+        assert_says(&patch(&dev, claim).expect_refused(), why);
+        patch(&admin, claim).expect_ok();
+    }
+    patch(&dev, &json!({"interval": "5m"})).expect_ok();
+    assert_says(&patch(&dev, &json!({"identities": null})).expect_refused(), why);
+}

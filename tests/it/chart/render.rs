@@ -277,6 +277,7 @@ fn every_policy_is_bound_and_fails_closed() {
                 "signoff-flows",
                 "signoff-gateway",
                 "signoff-records",
+                "signoff-repositories",
                 "signoff-runs",
             ],
         ),
@@ -385,7 +386,8 @@ fn the_operators_account_is_the_one_the_embedded_control_plane_knows() {
     );
     assert_eq!(name, "system:serviceaccount:signoff-system:signoff-controller");
     for policy in rendered.of("ValidatingAdmissionPolicy") {
-        if super::name(policy) != "signoff-gateway" {
+        // neither makes an exception for the controllers
+        if !["signoff-gateway", "signoff-repositories"].contains(&super::name(policy)) {
             assert_says(&policy.to_string(), &format!("'{name}'"));
         }
     }

@@ -82,7 +82,7 @@ impl Parlour {
     async fn follow(&self, api: &str) {
         let stage = &self.stage;
         stage.connect_with_token(&self.bot.login, &self.bot.token).await;
-        stage.connect_to_api(api, &self.bot.token).await;
+        let forge = stage.api(api, &self.bot.token).await;
         let agent = "system:serviceaccount:default:agent";
         let users = json!([
             {"login": self.alice.login, "user": "alice"},
@@ -91,7 +91,7 @@ impl Parlour {
             {"login": self.agent.login, "user": agent},
         ]);
         let more = json!({"interval": "1s", "identities": {"users": users}, "decisions": {"propose": "PullRequest"},
-            "forge": {"kind": "Gitea", "connection": "api"}});
+            "forge": forge});
         stage.follow(&stage.forge.http_url(&stage.repo), more).await;
     }
 

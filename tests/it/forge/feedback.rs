@@ -20,12 +20,16 @@ impl Told {
         let bot = stage.forge.user("signoff").await;
         stage.owner.add_collaborator(&stage.repo, &bot, "write").await;
         stage.connect_with_token(&bot.login, &bot.token).await;
-        stage.connect_to_api(&stage.forge.url(), &bot.token).await;
         Some(Self { stage, bot })
     }
 
     async fn follow(&self) {
-        let more = json!({"interval": "1s", "forge": {"kind": "Gitea", "connection": "api"}});
+        self.follow_with(&self.bot.token).await;
+    }
+
+    async fn follow_with(&self, token: &str) {
+        let forge = self.stage.api(&self.stage.forge.url(), token).await;
+        let more = json!({"interval": "1s", "forge": forge});
         self.stage
             .follow(&self.stage.forge.http_url(&self.stage.repo), more)
             .await;
@@ -147,9 +151,8 @@ spec:
 async fn a_token_that_is_refused_is_told_on_the_repository_and_holds_nothing_back() {
     let Some(told) = Told::open().await else { return };
     let stage = &told.stage;
-    stage.connect_to_api(&stage.forge.url(), "wrong").await;
     let commit = stage.work.push("main", &[("hello.yaml", Some(FLOW))]).await;
-    told.follow().await;
+    told.follow_with("wrong").await;
     stage.draft_of(&commit).await;
     stage.rig.event("flows", "ForgeForbidden").await;
 }

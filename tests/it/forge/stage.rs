@@ -79,13 +79,10 @@ impl Stage {
         self.apply::<Connection>("forge", connection).await;
     }
 
-    /// Puts the Connection `api` there, for the forge's API at this address with this token, in the Secret `api`.
-    pub async fn connect_to_api(&self, forge: &str, token: &str) {
+    /// What a Repository says of the forge whose API is at this address, with this token in the Secret `api`.
+    pub async fn api(&self, forge: &str, token: &str) -> Value {
         self.secret("api", json!({"token": token})).await;
-        let bearer = json!({"name": "api", "key": "token"});
-        let connection = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "api"},
-            "spec": {"http": {"baseUrl": format!("{forge}/api/v1"), "auth": {"bearer": bearer}}}});
-        self.apply::<Connection>("api", connection).await;
+        json!({"kind": "Gitea", "url": format!("{forge}/api/v1"), "token": {"name": "api", "key": "token"}})
     }
 
     /// Puts the Repository `flows` there, which follows `main` and `live` of this address through the Connection `forge` and looks by
