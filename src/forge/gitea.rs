@@ -7,7 +7,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::Method;
 use serde_json::json;
 
-use self::answers::{Entry, Event, Posted, Pull, PullReview, Team, User};
+use self::answers::{Entry, Event, Posted, Pull, PullReview, Settings, Team, User};
 use super::{
     Account, Act, Comment, CommentId, CommitState, CommitStatus, Forge, ForgeError, Login, NewFile,
     NewPullRequest, ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
@@ -78,10 +78,11 @@ impl Gitea {
     /// Who closed a pull request: the pull request itself does not say, its timeline does.
     async fn closed(&self, number: PullRequestNumber) -> Result<Act, ForgeError> {
         let path = self.path(&format!("/issues/{number}/timeline"));
-        let events: Vec<Event> = self.list(&path, "read what happened to a pull request").await?;
+        let call = Call::new(Method::GET, &path, "read what happened to a pull request");
+        let events: Vec<Event> = self.http.thinned(call, LIMIT).await?;
         let closed = events.into_iter().rfind(|event| event.kind == "close");
         Ok(closed.map_or(Act { by: None, at: None }, |event| Act {
-            by: event.user.map(|user| Login::new(user.login)),
+            by: event.user.and_then(User::known),
             at: event.created_at,
         }))
     }
@@ -92,7 +93,22 @@ impl Gitea {
         if closed {
             pull.state = PullRequestState::Closed(self.closed(pull.number).await?);
         }
+        if let PullRequestState::Merged { act, .. } = &mut pull.state
+            && self.guesses_merges().await?
+        {
+            tracing::warn!(project = self.project.as_str(), number = %pull.number,
+                "the project detects merges made by hand, and then says of somebody who only pushed that they merged: nobody is believed");
+            act.by = None;
+        }
         Ok(pull)
+    }
+
+    /// Whether the project takes a pull request for merged whose commits turn up in the base, and names the last who pushed there.
+    async fn guesses_merges(&self) -> Result<bool, ForgeError> {
+        let settings: Settings = self
+            .get(&self.path(""), "read the settings of the project")
+            .await?;
+        Ok(settings.autodetect_manual_merge)
     }
 
     async fn ask_to_review(&self, number: PullRequestNumber, reviewers: &[Login]) {

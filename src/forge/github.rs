@@ -137,7 +137,7 @@ impl Forge for GitHub {
         for pull in pulls
             .into_iter()
             .map(Pull::read)
-            .filter(|pull| pull.head == branch)
+            .filter(|pull| pull.head == branch && pull.same_project)
         {
             // who merged is told of a single one only
             found.push(match pull.state {
@@ -259,7 +259,7 @@ impl Forge for GitHub {
         match self.http.json::<Content>(call).await {
             Ok(content) => match content.decoded() {
                 Ok(bytes) => Ok(bytes),
-                Err(why) => Err(self.http.unreadable(doing, why)),
+                Err(why) => Err(self.http.unreadable(doing, &why)),
             },
             Err(ForgeError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -271,7 +271,8 @@ impl Forge for GitHub {
         let call = Call::new(Method::DELETE, &path, "delete a branch").segments(branch);
         match self.http.done(call).await {
             // a ref that does not exist is answered with 422
-            Err(ForgeError::NotFound { .. } | ForgeError::Rejected { status: 422, .. }) => Ok(()),
+            Err(ForgeError::NotFound { .. }) => Ok(()),
+            Err(ForgeError::Rejected { message, .. }) if message.contains("does not exist") => Ok(()),
             result => result,
         }
     }

@@ -4,9 +4,10 @@ mod answers;
 
 use async_trait::async_trait;
 use http::Method;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
-use self::answers::{Approvals, Member, MergeRequest, Note, Reviewer, User};
+use self::answers::{Approvals, Member, MergeRequest, Note, Reviewer, User, Version};
 use super::{
     Account, Comment, CommentId, CommitState, CommitStatus, Forge, ForgeError, Login, NewFile,
     NewPullRequest, Opinion, ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
@@ -109,7 +110,8 @@ impl Forge for GitLab {
             .query("state", "all")
             .query("source_branch", branch);
         let requests: Vec<MergeRequest> = self.http.all(call, LIMIT).await?;
-        let mut found: Vec<PullRequest> = requests.into_iter().map(MergeRequest::read).collect();
+        let requests = requests.into_iter().map(MergeRequest::read);
+        let mut found: Vec<PullRequest> = requests.filter(|pull| pull.same_project).collect();
         found.sort_by_key(|pull| std::cmp::Reverse(pull.number));
         Ok(found)
     }
@@ -165,22 +167,22 @@ impl Forge for GitLab {
     }
 
     /// GitLab keeps no list of reviews: who approves, and who wants changes, is a state of the merge request. The text of those who want changes is
-    /// their newest note. What they looked at is its newest commit: GitLab takes approvals back when another one comes, where the project
-    /// is set so.
+    /// their newest note. What somebody approved is the newest version that was there at that moment: an approval outlives a push
+    /// where the project is set so.
     async fn reviews(&self, number: PullRequestNumber) -> Result<Vec<Review>, ForgeError> {
         let rest = format!("merge_requests/{number}/approvals");
         let approvals: Approvals = self.get(&rest, "list who approves a merge request").await?;
-        let head = self.pull_request(number).await?.head_commit;
-        let at_head = head.map(|commit| commit.to_string()).unwrap_or_default();
+        let rest = format!("merge_requests/{number}/versions");
+        let versions: Vec<Version> = self.get(&rest, "list the versions of a merge request").await?;
         let mut reviews: Vec<Review> = approvals
             .approved_by
             .into_iter()
             .map(|approval| Review {
-                id: format!("approval-{}-{at_head}", approval.user.id),
+                id: format!("approval-{}-{}", approval.user.id, moment(approval.approved_at)),
                 by: Login::new(approval.user.username),
                 opinion: Opinion::Approved,
                 body: String::new(),
-                commit: head,
+                commit: approval.approved_at.and_then(|at| seen(&versions, at)),
                 at: approval.approved_at,
             })
             .collect();
@@ -196,11 +198,11 @@ impl Forge for GitLab {
                 let of_them = |note: &&Note| !note.system && note.author.id == reviewer.user.id;
                 let note = notes.iter().rfind(of_them);
                 Review {
-                    id: format!("changes-{}-{at_head}", reviewer.user.id),
+                    id: format!("changes-{}-{}", reviewer.user.id, note.map_or(0, |note| note.id)),
                     by: Login::new(reviewer.user.username.clone()),
                     opinion: Opinion::ChangesRequested,
                     body: note.map(|note| note.body.clone()).unwrap_or_default(),
-                    commit: head,
+                    commit: None,
                     at: note.and_then(|note| note.created_at),
                 }
             }));
@@ -310,4 +312,15 @@ impl Forge for GitLab {
             result => result,
         }
     }
+}
+
+/// The commit of the newest version that was there at a moment.
+fn seen(versions: &[Version], at: Timestamp) -> Option<CommitId> {
+    let there = versions.iter().filter(|version| version.created_at <= at);
+    let newest = there.max_by_key(|version| version.created_at)?;
+    CommitId::parse(&newest.head_commit_sha)
+}
+
+fn moment(at: Option<Timestamp>) -> String {
+    at.map(|at| at.as_millisecond().to_string()).unwrap_or_default()
 }

@@ -153,7 +153,8 @@ impl Http {
         let mut all = Vec::new();
         for page in 1..=MAX_PAGES {
             let call = call.clone().query("page", page).query(limit, PAGE);
-            let found: Vec<T> = self.json(call).await?;
+            // a page after the last may be null
+            let found: Vec<T> = self.json::<Option<_>>(call).await?.unwrap_or_default();
             let last = found.len() < PAGE;
             all.extend(found);
             if last {
@@ -161,6 +162,25 @@ impl Http {
             }
         }
         Ok(all)
+    }
+
+    /// All entries of a list whose pages are thinned out after they are cut, so that only an empty one is the last. One that goes on for too
+    /// long is an error: what is missing may be what matters.
+    pub(super) async fn thinned<T: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        limit: &'static str,
+    ) -> Result<Vec<T>, ForgeError> {
+        let (mut all, doing) = (Vec::new(), call.doing);
+        for page in 1..=MAX_PAGES {
+            let call = call.clone().query("page", page).query(limit, PAGE);
+            let found: Vec<T> = self.json::<Option<_>>(call).await?.unwrap_or_default();
+            if found.is_empty() {
+                return Ok(all);
+            }
+            all.extend(found);
+        }
+        Err(self.unreadable(doing, &format!("there are more than {MAX_PAGES} pages")))
     }
 
     async fn send(&self, call: Call<'_>) -> Result<Response, ForgeError> {
@@ -188,6 +208,11 @@ impl Http {
         }
         let message = message(&self.read(answer).await.unwrap_or_default());
         match status {
+            // GitHub's second limit does not always come with a header
+            StatusCode::FORBIDDEN if message.contains("secondary rate limit") => ForgeError::RateLimited {
+                host,
+                retry_after: REST,
+            },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 ForgeError::Forbidden { host, doing, message }
             }
@@ -214,9 +239,10 @@ impl Http {
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(|source| self.unreachable(source))?;
             if read.len() + piece.len() > MAX_ANSWER {
-                return Err(
-                    self.unreadable("read its answer", format!("it is larger than {MAX_ANSWER} bytes"))
-                );
+                return Err(self.unreadable(
+                    "read its answer",
+                    &format!("it is larger than {MAX_ANSWER} bytes"),
+                ));
             }
             read.extend_from_slice(&piece);
         }
@@ -224,10 +250,11 @@ impl Http {
     }
 
     fn parse<T: DeserializeOwned>(&self, text: &[u8], doing: &'static str) -> Result<T, ForgeError> {
-        serde_json::from_slice(text).map_err(|error| self.unreadable(doing, error.to_string()))
+        serde_json::from_slice(text).map_err(|error| self.unreadable(doing, &error.to_string()))
     }
 
-    pub(super) fn unreadable(&self, doing: &'static str, message: String) -> ForgeError {
+    pub(super) fn unreadable(&self, doing: &'static str, message: &str) -> ForgeError {
+        let message = message.chars().take(MAX_MESSAGE).collect();
         ForgeError::Unreadable {
             host: self.host.clone(),
             doing,

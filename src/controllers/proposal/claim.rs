@@ -27,14 +27,14 @@ pub(super) struct Claim {
 pub(super) fn claims(pull: &PullRequest, reviews: &[Review], quorum: i64, own: &Login) -> Vec<Claim> {
     let mut claims: Vec<Claim> = reviews
         .iter()
-        .filter_map(|review| of_review(review, quorum, pull.head_commit))
+        .filter_map(|review| of_review(review, quorum))
         .collect();
     claims.extend(of_end(pull));
     claims.retain(|claim| claim.by != *own);
     claims
 }
 
-fn of_review(review: &Review, quorum: i64, head: Option<CommitId>) -> Option<Claim> {
+fn of_review(review: &Review, quorum: i64) -> Option<Claim> {
     let (verdict, act) = match review.opinion {
         // where one person is enough, that person merges
         Opinion::Approved if quorum > 1 => (Verdict::Approve, "approving review"),
@@ -47,7 +47,7 @@ fn of_review(review: &Review, quorum: i64, head: Option<CommitId>) -> Option<Cla
         act,
         verdict,
         comment: Some(review.body.trim().to_owned()).filter(|text| !text.is_empty()),
-        commit: review.commit.or(head),
+        commit: review.commit,
     })
 }
 

@@ -387,8 +387,11 @@ impl Table<'_> {
         approval: &Approval,
         claim: &Claim,
     ) -> Result<Result<Option<JsonObject>, String>, ProposalError> {
-        let (Verdict::Approve, Some(commit)) = (claim.verdict, claim.commit) else {
+        if claim.verdict != Verdict::Approve {
             return Ok(Ok(None));
+        }
+        let Some(commit) = claim.commit else {
+            return Ok(Err("the forge does not say which commit was looked at".to_owned()));
         };
         let content = self.forge.file(commit, &self.path()).await?;
         let read = QuestionFile::read(content.as_deref(), &self.question(approval, 1));

@@ -11,29 +11,41 @@ use crate::git::CommitId;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct User {
-    id: u64,
-    pub(super) login: String,
+    /// Below one for accounts that are no longer there and for Gitea's own.
+    id: i64,
+    login: String,
     #[serde(default)]
     email: String,
 }
 
 impl User {
+    /// Its login, if it is an account that is there.
+    pub(super) fn known(self) -> Option<Login> {
+        (self.id > 0).then(|| Login::new(self.login))
+    }
+
     pub(super) fn account(self, groups: Vec<String>) -> Account {
         // where the address is hidden, an invented one stands in its place
         let email = Some(self.email).filter(|email| email.contains('@') && !email.contains("@noreply."));
         Account {
             login: Login::new(self.login),
-            id: self.id,
-            // its API does not tell bots from people; its own Actions user has no number above zero
-            kind: if self.id == 0 {
-                AccountKind::Bot
-            } else {
+            id: u64::try_from(self.id).unwrap_or_default(),
+            // its API does not tell bots from people
+            kind: if self.id > 0 {
                 AccountKind::User
+            } else {
+                AccountKind::Bot
             },
             email,
             groups,
         }
     }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Settings {
+    #[serde(default)]
+    pub(super) autodetect_manual_merge: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,11 +109,10 @@ impl Pull {
 
     /// Without who closed it, which it does not tell.
     pub(super) fn read(self) -> PullRequest {
-        let login = |user: Option<User>| user.map(|user| Login::new(user.login));
         let state = if self.merged {
             PullRequestState::Merged {
                 act: Act {
-                    by: login(self.merged_by),
+                    by: self.merged_by.and_then(User::known),
                     at: self.merged_at,
                 },
                 commit: self.merge_commit_sha.as_deref().and_then(CommitId::parse),
@@ -152,7 +163,7 @@ impl PullReview {
         };
         Some(Review {
             id: self.id.to_string(),
-            by: Login::new(self.user?.login),
+            by: self.user?.known()?,
             opinion,
             body: self.body,
             commit: self.commit_id.as_deref().and_then(CommitId::parse),

@@ -102,6 +102,12 @@ impl MergeRequest {
 }
 
 #[derive(Debug, Deserialize)]
+pub(super) struct Version {
+    pub(super) head_commit_sha: String,
+    pub(super) created_at: Timestamp,
+}
+
+#[derive(Debug, Deserialize)]
 pub(super) struct Approvals {
     #[serde(default)]
     pub(super) approved_by: Vec<Approval>,

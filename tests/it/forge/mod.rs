@@ -5,6 +5,7 @@
 
 mod account;
 mod checkout;
+mod client;
 mod decisions;
 mod feedback;
 mod fixture;
@@ -16,6 +17,7 @@ mod remotes;
 mod repos;
 mod server;
 mod stage;
+mod traps;
 mod webhooks;
 
 use std::{
