@@ -8,6 +8,7 @@ mod problem;
 mod pushes;
 mod record;
 mod signature;
+mod unread;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -64,6 +65,7 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address") })
         .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn(unread::read_away))
         .with_state(Arc::new(gateway))
 }
 
