@@ -163,6 +163,10 @@ pub struct PromotionStatus {
     /// Counts the promotions asked of this release, from 1; part of the approval's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<i64>,
+    /// The release that was live before, where it was cut later than this one: this promotion was a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub rolled_back_from: Option<String>,
 }
 
 /// How a promotion stands.

@@ -23,6 +23,9 @@ pub const REQUESTED_AT: &str = "signoff.dev/requestedAt";
 pub const SOURCE: &str = "signoff.dev/source";
 /// Annotation beside [`SOURCE`]: digest of the definition that it speaks of, so that an edited flow does not claim to be a commit's.
 pub const SOURCE_DIGEST: &str = "signoff.dev/source-digest";
+/// Annotation on a Flow that a Repository applied: commit of the live ref that named what `spec.live` wants. Only for people to read; it
+/// proves nothing.
+pub const LIVE_COMMIT: &str = "signoff.dev/live-commit";
 /// Finalizer on a Release that a run uses, and on a Run whose work has to be stopped before it goes.
 pub const FINALIZER: &str = "signoff.dev/in-use";
 /// Field manager of the controllers.

@@ -259,7 +259,7 @@ pub struct RepositoryStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub problems: Vec<FileProblem>,
-    /// Ready, Reconciling, Stalled.
+    /// Ready, Reconciling, Stalled; with a forge also `ForgeReady`, which says whether it can be told what came of commits and pull requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub conditions: Vec<Condition>,
@@ -293,4 +293,8 @@ pub struct FileProblem {
     /// What is wrong.
     #[schemars(length(max = 1024))]
     pub message: String,
+    /// The refs where it is so, by full name: the draft's, the live one, or both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2), inner(length(max = 255)))]
+    pub refs: Vec<String>,
 }

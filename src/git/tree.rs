@@ -43,7 +43,7 @@ pub struct SourceFile {
 }
 
 /// Something wrong with a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// Path in the repository.
     pub path: String,

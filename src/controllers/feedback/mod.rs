@@ -2,135 +2,72 @@
 //!
 //! Nothing here changes what is applied or live; a forge that cannot be told is told later.
 
+mod comment;
+mod error;
+mod line;
+mod memory;
 mod pull;
+mod standing;
 mod status;
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     ResourceExt as _,
+    api::ListParams,
+    core::PartialObjectMeta,
     runtime::{
         WatchStreamExt as _,
         controller::{Action, Config, ReconcileRequest, applier, trigger_self, trigger_with},
-        events::EventType,
         reflector::{self, ObjectRef, Store},
-        watcher,
+        watcher::{self, Event, watcher},
     },
 };
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
+pub use self::error::FeedbackError;
+use self::{
+    memory::{Commits, Memories, Memory, Situation},
+    pull::Look,
+    standing::Standing,
+};
 use super::{
     backoff::Backoffs,
     context::Context,
-    error_chain,
-    forges::{self, ForgeSettingsError},
-    repository::{self, RepositoryError, RepositorySettings},
+    error_chain, forges,
+    repository::{self, RepositorySettings},
+    status::AFTER_CONFLICT,
 };
 use crate::{
     api::{
-        Flow, Repository,
-        reason::{Classified, ErrorClass},
+        Flow, Repository, names,
+        reason::{Classified as _, ErrorClass},
     },
-    forge::{CommitStatus, ForgeError},
-    git::{CommitId, GitError},
+    forge::{CommitStatus, Forge, ForgeError, PullRequest},
+    git::CommitId,
 };
 
 /// How many repositories are told of at the same time.
 const CONCURRENCY: u16 = 4;
-/// Pause before what only a user can mend is tried again.
-const AFTER_INVALID: Duration = Duration::from_mins(5);
-
-/// Why something could not be said on a forge now; it is tried again.
-#[derive(Debug, thiserror::Error)]
-pub enum FeedbackError {
-    /// The API server refused or did not answer.
-    #[error("cannot {0}")]
-    Api(&'static str, #[source] kube::Error),
-    /// The forge is not set up.
-    #[error(transparent)]
-    Settings(#[from] ForgeSettingsError),
-    /// The forge refuses.
-    #[error(transparent)]
-    Forge(#[from] ForgeError),
-    /// The credentials for git cannot be had.
-    #[error(transparent)]
-    Credentials(#[from] RepositoryError),
-    /// The head of a pull request cannot be read.
-    #[error("the head of a pull request cannot be read")]
-    Git(#[from] GitError),
-}
-
-impl FeedbackError {
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Forge(error) | Self::Settings(ForgeSettingsError::Forge(error)) => error.retry_after(),
-            _ => None,
-        }
-    }
-}
-
-impl Classified for FeedbackError {
-    fn class(&self) -> ErrorClass {
-        match self {
-            Self::Api(..) => ErrorClass::Transient,
-            Self::Settings(error) => error.class(),
-            Self::Forge(error) => error.class(),
-            Self::Credentials(error) => error.class(),
-            Self::Git(error) => error.class(),
-        }
-    }
-
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::Api(..) => "APIFailed",
-            Self::Settings(error) => error.reason(),
-            Self::Forge(error) => error.reason(),
-            Self::Credentials(error) => error.reason(),
-            Self::Git(error) => error.reason(),
-        }
-    }
-}
-
-/// What was last said about something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Known {
-    /// Beside a commit.
-    Status(CommitId, CommitStatus),
-    /// On a pull request at this head, while these releases were live.
-    Pull(CommitId, Vec<String>),
-    /// What people of the cluster were told is wrong.
-    Warned(String),
-}
+/// Longest name that is the value of a label.
+const MAX_LABEL: usize = 63;
 
 struct Feedback {
     context: Arc<Context>,
     settings: RepositorySettings,
     flows: Store<Flow>,
-    /// By the uid of the Repository, and what it is about.
-    said: Mutex<HashMap<(String, String), Known>>,
+    memories: Memories,
+    /// Repositories whose forge has told of news since they were last looked at.
+    hooked: Mutex<HashSet<ObjectRef<Repository>>>,
     backoffs: Backoffs<ObjectRef<Repository>>,
-}
-
-impl Feedback {
-    fn knows(&self, repository: &Repository, about: &str, as_it_is: &Known) -> bool {
-        let key = (repository.uid().unwrap_or_default(), about.to_owned());
-        self.lock().get(&key) == Some(as_it_is)
-    }
-
-    fn know(&self, repository: &Repository, about: String, as_it_is: Known) {
-        let key = (repository.uid().unwrap_or_default(), about);
-        self.lock().insert(key, as_it_is);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), Known>> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    shutdown: CancellationToken,
 }
 
 /// Tells forges of commits and pull requests until `shutdown`. `hooks` tells of Repositories whose forge has news.
@@ -142,23 +79,34 @@ pub async fn run(
 ) {
     let (repositories, repository_writer) = reflector::store::<Repository>();
     let (flows, flow_writer) = reflector::store::<Flow>();
+    let shared = Arc::new(Feedback {
+        context: Arc::clone(&context),
+        settings,
+        flows,
+        memories: Memories::default(),
+        hooked: Mutex::default(),
+        backoffs: Backoffs::default(),
+        shutdown: shutdown.clone(),
+    });
+    let forgetting = Arc::clone(&shared);
     let repository_events = watcher(context.all::<Repository>(), watcher::Config::default())
         .default_backoff()
+        .inspect_ok(move |event| {
+            if let Event::Delete(repository) = event {
+                forgetting.backoffs.succeeded(&ObjectRef::from_obj(repository));
+                let (shared, uid) = (Arc::clone(&forgetting), repository.uid().unwrap_or_default());
+                tokio::spawn(async move { shared.forget(&uid).await });
+            }
+        })
         .reflect(repository_writer)
-        .touched_objects();
+        .applied_objects();
     let flow_events = watcher(context.all::<Flow>(), watcher::Config::default())
         .default_backoff()
         .reflect(flow_writer)
         .touched_objects();
-    let hooked = stream::unfold(hooks, |mut hooks| async move {
-        loop {
-            match hooks.recv().await {
-                Ok(repository) => return Some((repository, hooks)),
-                // those that were missed are looked at at their interval
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
-            }
-        }
+    let hearing = Arc::clone(&shared);
+    let hooked = heard(hooks).inspect(move |repository| {
+        hearing.hooked().insert(repository.clone());
     });
     let queue = stream::select_all([
         trigger_self(repository_events, ()).boxed(),
@@ -169,13 +117,6 @@ pub async fn run(
     ])
     .map_err(Arc::new)
     .take_until(shutdown.cancelled_owned());
-    let shared = Arc::new(Feedback {
-        context,
-        settings,
-        flows,
-        said: Mutex::default(),
-        backoffs: Backoffs::default(),
-    });
     applier(
         |repository, shared| {
             let context = Arc::clone(&shared.context);
@@ -184,12 +125,7 @@ pub async fn run(
         },
         |repository: Arc<Repository>, error: &FeedbackError, shared: Arc<Feedback>| {
             tracing::warn!(repository = %repository.name_any(), error = %error_chain(error), "a forge could not be told; trying again");
-            Action::requeue(match error.class() {
-                ErrorClass::Invalid => AFTER_INVALID,
-                _ => error
-                    .retry_after()
-                    .unwrap_or_else(|| shared.backoffs.failed(ObjectRef::from_obj(&*repository))),
-            })
+            Action::requeue(shared.pause(&repository, error))
         },
         shared,
         repositories,
@@ -200,71 +136,222 @@ pub async fn run(
     .await;
 }
 
-async fn tell(repository: Arc<Repository>, shared: Arc<Feedback>) -> Result<Action, FeedbackError> {
-    let spec = &repository.spec;
-    if spec.forge.is_none() || spec.suspend == Some(true) || repository.metadata.deletion_timestamp.is_some()
-    {
-        return Ok(Action::await_change());
-    }
-    if shared.flows.wait_until_ready().await.is_err() {
-        return Ok(Action::await_change());
-    }
-    match tell_all(&shared, &repository).await {
-        Ok(()) => {
-            shared.backoffs.succeeded(&ObjectRef::from_obj(&*repository));
-            Ok(Action::requeue(repository::interval(&repository)))
+/// The Repositories that a forge tells of.
+fn heard(
+    hooks: broadcast::Receiver<ObjectRef<Repository>>,
+) -> impl Stream<Item = ObjectRef<Repository>> + Send {
+    stream::unfold(hooks, |mut hooks| async move {
+        loop {
+            match hooks.recv().await {
+                Ok(repository) => return Some((repository, hooks)),
+                // those that were missed are looked at at their interval
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
         }
-        Err(error) => {
-            warn(&shared, &repository, &error).await;
-            Err(error)
-        }
-    }
+    })
 }
 
+async fn tell(repository: Arc<Repository>, shared: Arc<Feedback>) -> Result<Action, FeedbackError> {
+    let spec = &repository.spec;
+    if repository.metadata.deletion_timestamp.is_some() || repository.status.is_none() {
+        return Ok(Action::await_change());
+    }
+    if spec.forge.is_none() {
+        shared.stands(&repository, Standing::None).await?;
+        return Ok(Action::await_change());
+    }
+    if spec.suspend == Some(true) || shared.flows.wait_until_ready().await.is_err() {
+        return Ok(Action::await_change());
+    }
+    let (uid, now) = (repository.uid().unwrap_or_default(), shared.context.now());
+    let rests = shared.memories.of(&uid, |memory| memory.rests(&repository, now));
+    if let Some(until) = rests {
+        let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+        return Ok(Action::requeue(left));
+    }
+    if !shared.has_caught_up(&repository).await? {
+        return Ok(Action::requeue(AFTER_CONFLICT));
+    }
+    let told = tell_all(&shared, &repository).await;
+    let standing = told.as_ref().err().map_or(Standing::Told, Standing::Failed);
+    let written = shared.stands(&repository, standing).await;
+    told.and(written)?;
+    shared.memories.of(&uid, Memory::rested);
+    shared.backoffs.succeeded(&ObjectRef::from_obj(&*repository));
+    Ok(Action::requeue(repository::interval(&repository)))
+}
+
+/// What the forge refuses of one thing does not hold back the others; a forge that is down or wants to be left alone does.
 async fn tell_all(shared: &Feedback, repository: &Repository) -> Result<(), FeedbackError> {
     let forge = forges::of_repository(&shared.context, &shared.settings.network, repository).await?;
     let Some(forge) = forge else { return Ok(()) };
-    let ours = ObjectRef::from_obj(repository);
-    let state = shared.flows.state();
-    let mut flows: Vec<&Flow> = state
-        .iter()
-        .map(|flow| &**flow)
-        .filter(|flow| repository::owner_of(flow).as_ref() == Some(&ours))
-        .collect();
-    flows.sort_by_key(|flow| flow.name_any());
-    for (commit, status) in status::of_repository(repository, &flows) {
-        let (about, said) = (status.context.clone(), Known::Status(commit, status.clone()));
-        if !shared.knows(repository, &about, &said) {
-            forge.set_commit_status(commit, &status).await?;
-            shared.know(repository, about, said);
-        }
-    }
-    let Some(live) = &repository.spec.live else {
-        return Ok(());
-    };
-    let branch = live.name.strip_prefix("refs/heads/").unwrap_or(&live.name);
+    let flows = shared.flows_of(repository);
+    let flows: Vec<&Flow> = flows.iter().map(|flow| &**flow).collect();
     let mut failure = None;
-    for pull in forge.open_pull_requests_into(branch).await? {
-        // one that puts a question of ours changes no flow
-        let asks = pull.same_project && pull.head.starts_with("signoff/");
-        if !asks && let Err(error) = pull::look(shared, repository, &flows, &*forge, &pull).await {
-            // one that cannot be read is not in the way of the others
-            failure.get_or_insert(error);
-        }
+    for (commit, status) in status::of_repository(repository, &flows) {
+        let posted = shared.post(repository, &*forge, commit, status).await;
+        refused(posted.map_err(FeedbackError::from), &mut failure)?;
     }
+    let looked = look_at_pulls(shared, repository, &flows, &*forge).await;
+    refused(looked, &mut failure)?;
     failure.map_or(Ok(()), Err)
 }
 
-/// Says once what only a user can mend.
-async fn warn(shared: &Feedback, repository: &Repository, error: &FeedbackError) {
-    let (about, said) = ("warned", Known::Warned(error_chain(error)));
-    if error.class() != ErrorClass::Invalid || shared.knows(repository, about, &said) {
-        return;
+/// Looks at the open pull requests if it is time to list them.
+async fn look_at_pulls(
+    shared: &Feedback,
+    repository: &Repository,
+    flows: &[&Flow],
+    forge: &dyn Forge,
+) -> Result<(), FeedbackError> {
+    let Some(target) = pull::target(repository) else {
+        return Ok(());
+    };
+    let uid = repository.uid().unwrap_or_default();
+    if shared.hooked().remove(&ObjectRef::from_obj(repository)) {
+        shared.memories.of(&uid, Memory::list_again);
     }
-    let note = format!("the forge cannot be told: {}", error_chain(error));
-    let context = &shared.context;
-    context
-        .event(repository, EventType::Warning, error.reason(), &note)
-        .await;
-    shared.know(repository, about.to_owned(), said);
+    let (situation, commits) = (Situation::of(repository, flows), Commits::of(repository));
+    let began = shared.context.now();
+    let after = began
+        .checked_sub(repository::interval(repository))
+        .unwrap_or(Timestamp::MIN);
+    let is_due = |memory: &mut Memory| memory.is_due(&situation, &commits, after);
+    if !shared.memories.of(&uid, is_due) {
+        return Ok(());
+    }
+    let pulls = forge.open_pull_requests_into(target.branch()).await?;
+    let look = Look {
+        feedback: shared,
+        repository,
+        flows,
+        forge,
+        target,
+        situation: situation.clone(),
+    };
+    let mut failure = None;
+    // one that puts a question of ours changes no flow
+    let asks = |pull: &&PullRequest| pull.same_project && pull.head.starts_with("signoff/");
+    for pull in pulls.iter().filter(|pull| !asks(pull)) {
+        refused(look.at(pull).await, &mut failure)?;
+    }
+    let heads = pulls.iter().filter_map(|pull| pull.head_commit);
+    let used: Vec<CommitId> = heads.chain(commits.draft).chain(commits.live).collect();
+    let numbers: Vec<_> = pulls.iter().map(|pull| pull.number).collect();
+    shared.memories.of(&uid, |memory| {
+        memory.keep(&used, &numbers);
+        if failure.is_none() {
+            memory.listed(began, situation, commits);
+        }
+    });
+    failure.map_or(Ok(()), Err)
+}
+
+/// Keeps the first of what was refused for good, and lets the rest go on; gives back what stands in the way of everything.
+fn refused(
+    result: Result<(), FeedbackError>,
+    first: &mut Option<FeedbackError>,
+) -> Result<(), FeedbackError> {
+    match result {
+        Err(error) if error.class() == ErrorClass::Invalid => {
+            first.get_or_insert(error);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+impl Feedback {
+    fn hooked(&self) -> MutexGuard<'_, HashSet<ObjectRef<Repository>>> {
+        self.hooked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets a Repository that is gone, and its mirror.
+    async fn forget(&self, uid: &str) {
+        self.memories.forget(uid);
+        if let Err(error) = self.mirror(uid).remove().await {
+            tracing::warn!(%error, "the mirror of a deleted repository's pull requests could not be removed");
+        }
+    }
+
+    /// How long the forge is left alone after a failure.
+    fn pause(&self, repository: &Repository, error: &FeedbackError) -> Duration {
+        let pause = match error.class() {
+            // looking again is all that can be done; a user acts on the forge as well as here
+            ErrorClass::Invalid => repository::interval(repository),
+            ErrorClass::Transient | ErrorClass::Waiting => error
+                .retry_after()
+                .unwrap_or_else(|| self.backoffs.failed(ObjectRef::from_obj(repository))),
+        };
+        let until = self.context.now().checked_add(pause);
+        if let (Ok(until), Some(uid)) = (until, repository.uid()) {
+            self.memories
+                .of(&uid, |memory| memory.rest(until, repository, error));
+        }
+        pause
+    }
+
+    /// The flows of a Repository, by name.
+    fn flows_of(&self, repository: &Repository) -> Vec<Arc<Flow>> {
+        let ours = ObjectRef::from_obj(repository);
+        let mut flows = self.flows.state();
+        flows.retain(|flow| repository::owner_of(&**flow).as_ref() == Some(&ours));
+        flows.sort_by_key(|flow| flow.name_any());
+        flows
+    }
+
+    /// Whether the flows known here are at least as new as the commits that the Repository says it was read at: they come by a watch of
+    /// their own, and without this a new commit would for a moment be told to have cut nothing.
+    async fn has_caught_up(&self, repository: &Repository) -> Result<bool, FeedbackError> {
+        let (uid, commits) = (repository.uid().unwrap_or_default(), Commits::of(repository));
+        let is_known = |memory: &mut Memory| memory.caught_up.as_ref() == Some(&commits);
+        if self.memories.of(&uid, is_known) {
+            return Ok(true);
+        }
+        let (name, namespace) = (repository.name_any(), repository.namespace().unwrap_or_default());
+        let params = if name.len() <= MAX_LABEL {
+            ListParams::default().labels(&format!("{}={name}", names::REPOSITORY))
+        } else {
+            ListParams::default()
+        };
+        let flows = self.context.namespaced::<Flow>(&namespace);
+        let listed = flows.list_metadata(&params).await;
+        let listed = listed.map_err(|error| FeedbackError::Api("list the flows", error))?;
+        let ours = ObjectRef::from_obj(repository);
+        let is_here = |flow: &PartialObjectMeta<Flow>| {
+            let known = self
+                .flows
+                .get(&ObjectRef::new(&flow.name_any()).within(&namespace));
+            known.is_some_and(|known| {
+                known.uid() == flow.uid() && known.metadata.generation >= flow.metadata.generation
+            })
+        };
+        let caught_up = listed
+            .items
+            .iter()
+            .filter(|flow| repository::owner_of(*flow).as_ref() == Some(&ours))
+            .all(is_here);
+        if caught_up {
+            self.memories.of(&uid, |memory| memory.caught_up = Some(commits));
+        }
+        Ok(caught_up)
+    }
+
+    /// Says something beside a commit, unless that stands there.
+    async fn post(
+        &self,
+        repository: &Repository,
+        forge: &dyn Forge,
+        commit: CommitId,
+        status: CommitStatus,
+    ) -> Result<(), ForgeError> {
+        let uid = repository.uid().unwrap_or_default();
+        if self.memories.of(&uid, |memory| memory.says(commit, &status)) {
+            return Ok(());
+        }
+        forge.set_commit_status(commit, &status).await?;
+        self.memories.of(&uid, |memory| memory.said(commit, status));
+        Ok(())
+    }
 }

@@ -1,166 +1,246 @@
-//! What a pull request would make live, as a comment and a commit status.
+//! Looks at a pull request: fetches its head, compares it with what is live, and says so in one comment and a commit status.
+
+use std::collections::BTreeMap;
 
 use kube::ResourceExt as _;
-use tokio_util::sync::CancellationToken;
 
-use super::{Feedback, FeedbackError, Known, status};
+use super::{
+    Feedback, FeedbackError,
+    comment::{self, Changed, Comment, Proposed, Target},
+    memory::{Commits, Looked, Situation},
+    status,
+};
 use crate::{
-    api::{Flow, Release, Repository, flow::Definition, repository::ForgeKind},
+    api::{
+        Flow, Release, Repository,
+        flow::Definition,
+        names,
+        repository::{ForgeKind, GitRef},
+    },
     controllers::{
-        repository::{credentials, files, summary},
+        error_chain,
+        repository::{
+            credentials,
+            files::{self, Defined},
+        },
         status::is_missing,
     },
-    engine::difference::difference,
-    forge::{CommitState, Forge, Login, PullRequest},
-    git::{CommitId, Mirror, RefName, Remote},
+    forge::{Forge, ForgeError, PullRequest, PullRequestNumber},
+    git::{CommitId, GitError, Mirror, RefName, Remote, Tree},
 };
 
-/// Begins the comment, so that it is found again.
-const MARK: &str = "<!-- signoff:difference -->";
-/// Longest comment, in bytes.
-const MAX_COMMENT: usize = 60_000;
-
-/// Looks at a pull request into the live branch, unless it was looked at as it is.
-pub(super) async fn look(
-    feedback: &Feedback,
-    repository: &Repository,
-    flows: &[&Flow],
-    forge: &dyn Forge,
-    pull: &PullRequest,
-) -> Result<(), FeedbackError> {
-    let Some(head) = pull.head_commit else {
-        return Ok(());
-    };
-    let live: Vec<String> = flows
-        .iter()
-        .filter_map(|flow| flow.status.as_ref()?.live.clone())
-        .collect();
-    let as_it_is = Known::Pull(head, live);
-    let about = format!("pull-{}", pull.number);
-    if feedback.knows(repository, &about, &as_it_is) {
-        return Ok(());
-    }
-    let (text, state, description) = read(feedback, repository, flows, pull, head).await?;
-    let own = forge.own_account().await?.login;
-    say(forge, &own, pull, &text).await?;
-    let shown = status::shown(status::FLOWS, state, description);
-    forge.set_commit_status(head, &shown).await?;
-    feedback.know(repository, about, as_it_is);
-    Ok(())
+/// What pull requests of a Repository are compared with, and the forge they are on.
+pub(super) struct Look<'a> {
+    pub(super) feedback: &'a Feedback,
+    pub(super) repository: &'a Repository,
+    pub(super) flows: &'a [&'a Flow],
+    pub(super) forge: &'a dyn Forge,
+    pub(super) target: Target,
+    pub(super) situation: Situation,
 }
 
-/// Writes the comment, or changes the one that is there.
-async fn say(forge: &dyn Forge, own: &Login, pull: &PullRequest, text: &str) -> Result<(), FeedbackError> {
-    let body = format!("{MARK}\n{text}");
-    let comments = forge.comments(pull.number).await?;
+/// Where pull requests are looked at: into the branch that is live; where that is a tag, or people promote, into the draft's branch.
+pub(super) fn target(repository: &Repository) -> Option<Target> {
+    fn branch(name: &GitRef) -> Option<String> {
+        let is_short = !name.name.starts_with("refs/");
+        let branch = name.name.strip_prefix("refs/heads/");
+        branch.or(is_short.then_some(&*name.name)).map(str::to_owned)
+    }
+    let spec = &repository.spec;
+    match spec.live.as_ref().and_then(branch) {
+        Some(live) => Some(Target::Live(live)),
+        None => branch(&spec.draft).map(Target::Draft),
+    }
+}
+
+impl Look<'_> {
+    /// Looks at a pull request, unless it was looked at as it is.
+    pub(super) async fn at(&self, pull: &PullRequest) -> Result<(), FeedbackError> {
+        let Some(head) = pull.head_commit else {
+            return Ok(());
+        };
+        let (memories, uid) = (&self.feedback.memories, self.uid());
+        let seen = |head| Looked {
+            head,
+            situation: self.situation.clone(),
+        };
+        if memories.of(&uid, |memory| memory.has_looked(pull.number, &seen(head))) {
+            return Ok(());
+        }
+        let (head, comment) = match self.fetch(pull, head).await {
+            Ok(Some((head, tree))) => (head, self.compare(pull, tree).await?),
+            // the forge is not so far yet
+            Ok(None) => return Ok(()),
+            Err(FeedbackError::Git { source, .. }) if is_its_own(&source) => {
+                (head, comment::of_unreadable(&error_chain(&source)))
+            }
+            Err(error) => return Err(error),
+        };
+        say(self.forge, &mark(self.repository), pull.number, &comment).await?;
+        // of the draft's commit it is said what was cut
+        if Commits::of(self.repository).draft != Some(head) {
+            let shown = status::shown(status::FLOWS, comment.state, comment.description);
+            self.feedback
+                .post(self.repository, self.forge, head, shown)
+                .await?;
+        }
+        memories.of(&uid, |memory| memory.looked(pull.number, seen(head)));
+        Ok(())
+    }
+
+    fn uid(&self) -> String {
+        self.repository.uid().unwrap_or_default()
+    }
+
+    /// What the head of a pull request holds, and which commit that is by now.
+    async fn fetch(
+        &self,
+        pull: &PullRequest,
+        head: CommitId,
+    ) -> Result<Option<(CommitId, Tree)>, FeedbackError> {
+        let (feedback, repository) = (self.feedback, self.repository);
+        let failed = |source| FeedbackError::Git {
+            number: pull.number.0,
+            source,
+        };
+        let mirror = feedback.mirror(&self.uid());
+        let folder = repository.spec.path.as_deref().unwrap_or_default();
+        // it is there from before, when something else was live
+        if let Ok(tree) = mirror.read(head, folder).await {
+            return Ok(Some((head, tree)));
+        }
+        let remote = Remote {
+            url: repository
+                .spec
+                .url
+                .parse()
+                .map_err(|error| failed(GitError::Url(error)))?,
+            credentials: credentials::read(&feedback.context, repository).await?,
+        };
+        let wanted = vec![head_of(repository, pull)];
+        let synced = mirror.sync(remote, wanted, feedback.shutdown.clone()).await;
+        let commit = synced.map_err(failed)?.refs.into_values().flatten().next();
+        match commit {
+            None => Ok(None),
+            Some(commit) => {
+                let tree = mirror.read(commit, folder).await.map_err(failed)?;
+                Ok(Some((commit, tree)))
+            }
+        }
+    }
+
+    /// What is to be said of it.
+    async fn compare(&self, pull: &PullRequest, mut tree: Tree) -> Result<Comment, FeedbackError> {
+        if let Some(decisions) = &self.repository.spec.decisions {
+            tree.leave_out(decisions.folder());
+        }
+        let failed = |source| FeedbackError::Git {
+            number: pull.number.0,
+            source,
+        };
+        let namespace = self.repository.namespace().unwrap_or_default();
+        let defined = aside(move || files::read(tree, &namespace))
+            .await
+            .map_err(failed)?;
+        let proposed = self.proposed(defined).await?;
+        let target = self.target.clone();
+        aside(move || comment::of_head(&target, &proposed))
+            .await
+            .map_err(failed)
+    }
+
+    /// What a head would change, with the definitions that are live now.
+    async fn proposed(&self, defined: Defined) -> Result<Proposed, FeedbackError> {
+        let live = |flow: &Flow| flow.status.as_ref().and_then(|status| status.live.clone());
+        let gone = self.flows.iter().filter(|flow| {
+            let path = status::source(flow).and_then(|source| source.path);
+            let matters = live(flow).is_some() || flow.spec.live.is_some();
+            matters && !defined.flows.contains_key(&flow.name_any()) && defined.knows(path.as_deref())
+        });
+        let mut proposed = Proposed {
+            gone: gone.map(|flow| flow.name_any()).collect(),
+            changed: Vec::new(),
+            problems: defined.problems,
+        };
+        let releases: BTreeMap<String, String> = self
+            .flows
+            .iter()
+            .filter_map(|flow| Some((flow.name_any(), live(flow)?)))
+            .collect();
+        // what cannot run does not become live
+        for (flow, wanted) in defined.flows.into_iter().filter(|(_, flow)| flow.valid) {
+            let release = releases.get(&flow);
+            if release == Some(&names::release_name(&flow, &wanted.digest)) {
+                continue;
+            }
+            let live = match release {
+                Some(release) => self.definition(release).await?,
+                None => None,
+            };
+            proposed.changed.push(Changed {
+                flow,
+                live,
+                proposed: wanted.spec.definition,
+            });
+        }
+        Ok(proposed)
+    }
+
+    /// The definition of a release, if it is there.
+    async fn definition(&self, release: &str) -> Result<Option<Definition>, FeedbackError> {
+        let namespace = self.repository.namespace().unwrap_or_default();
+        let releases = self.feedback.context.namespaced::<Release>(&namespace);
+        match releases.get(release).await {
+            Ok(release) => Ok(Some(release.spec.definition)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(FeedbackError::Api("read the live release", error)),
+        }
+    }
+}
+
+/// Whether it is the pull request's own fault that its head cannot be read, and reading it again is of no use.
+fn is_its_own(error: &GitError) -> bool {
+    matches!(
+        error,
+        GitError::TooLarge { .. } | GitError::NoFolder(_) | GitError::NoCommit(_)
+    )
+}
+
+/// Whoever may open a pull request writes what is worked on here, so other work does not wait for it.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, GitError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| GitError::Cancelled)
+}
+
+/// Begins the comment, so that it is found again; several Repositories may be of one project.
+fn mark(repository: &Repository) -> String {
+    let namespace = repository.namespace().unwrap_or_default();
+    format!(
+        "<!-- signoff:difference {namespace}/{} -->",
+        repository.name_any()
+    )
+}
+
+/// Writes the comment, or changes the one that is there. That nothing changes is only worth a change.
+async fn say(
+    forge: &dyn Forge,
+    mark: &str,
+    number: PullRequestNumber,
+    comment: &Comment,
+) -> Result<(), ForgeError> {
+    let body = format!("{mark}\n{}", comment.text);
+    let own = forge.own_account().await?.login;
+    let comments = forge.comments(number).await?;
     let ours = comments
         .iter()
-        .find(|comment| comment.by == *own && comment.body.starts_with(MARK));
+        .find(|comment| comment.by == own && comment.body.starts_with(mark));
     match ours {
-        Some(comment) if comment.body == body => {}
-        Some(comment) => forge.edit_comment(pull.number, comment.id, &body).await?,
-        None => {
-            forge.add_comment(pull.number, &body).await?;
-        }
-    }
-    Ok(())
-}
-
-/// What the head of a pull request says: the comment, and what is said beside the commit.
-async fn read(
-    feedback: &Feedback,
-    repository: &Repository,
-    flows: &[&Flow],
-    pull: &PullRequest,
-    head: CommitId,
-) -> Result<(String, CommitState, String), FeedbackError> {
-    let mirror = feedback.mirror(repository);
-    let remote = Remote {
-        url: repository.spec.url.parse().map_err(crate::git::GitError::Url)?,
-        credentials: credentials::read(&feedback.context, repository).await?,
-    };
-    let synced = mirror
-        .sync(remote, vec![head_of(repository, pull)], CancellationToken::new())
-        .await?;
-    let commit = synced.refs.into_values().flatten().next().unwrap_or(head);
-    let folder = repository.spec.path.as_deref().unwrap_or_default();
-    let mut tree = mirror.read(commit, folder).await?;
-    if let Some(decisions) = &repository.spec.decisions {
-        tree.leave_out(decisions.folder());
-    }
-    let defined = files::read(tree, &repository.namespace().unwrap_or_default());
-    if let Some(first) = defined.problems.first() {
-        let lines: Vec<String> = defined.problems.iter().take(50).map(in_code).collect();
-        let text = format!(
-            "**This cannot go live: there are errors**\n\n{}\n",
-            lines.join("\n")
-        );
-        let more = defined.problems.len() - 1;
-        return Ok((
-            text,
-            CommitState::Failure,
-            status::and_more(summary::told(first), more),
-        ));
-    }
-    let mut sections = Vec::new();
-    for (name, wanted) in &defined.flows {
-        let now = live_definition(feedback, repository, flows, name).await?;
-        let found = difference(now.as_ref(), &wanted.spec.definition);
-        if !found.is_empty() {
-            let limit = MAX_COMMENT / defined.flows.len().max(1);
-            sections.push(format!("### `{name}`\n\n{}", found.to_markdown(limit)));
-        }
-    }
-    let gone: Vec<String> = flows
-        .iter()
-        .map(|flow| flow.name_any())
-        .filter(|name| !defined.flows.contains_key(name))
-        .collect();
-    for name in &gone {
-        sections.push(format!(
-            "### `{name}`\n\nis not there any more; what is live stays\n"
-        ));
-    }
-    if sections.is_empty() {
-        let text = "Nothing that is live changes.".to_owned();
-        return Ok((text.clone(), CommitState::Success, text));
-    }
-    let changes = sections.len();
-    let text: String = sections.join("\n").chars().take(MAX_COMMENT).collect();
-    let what = if changes == 1 { "flow" } else { "flows" };
-    Ok((text, CommitState::Success, format!("changes {changes} {what}")))
-}
-
-fn in_code(problem: &crate::git::Problem) -> String {
-    // nothing of a file may become Markdown of ours
-    let told: String = summary::told(problem)
-        .chars()
-        .map(|c| if c.is_control() || c == '`' { ' ' } else { c })
-        .collect();
-    format!("- `{told}`")
-}
-
-/// What is live of a flow now.
-async fn live_definition(
-    feedback: &Feedback,
-    repository: &Repository,
-    flows: &[&Flow],
-    name: &str,
-) -> Result<Option<Definition>, FeedbackError> {
-    let flow = flows.iter().find(|flow| flow.name_any() == name);
-    let Some(live) = flow.and_then(|flow| flow.status.as_ref()?.live.clone()) else {
-        return Ok(None);
-    };
-    let namespace = repository.namespace().unwrap_or_default();
-    match feedback
-        .context
-        .namespaced::<Release>(&namespace)
-        .get(&live)
-        .await
-    {
-        Ok(release) => Ok(Some(release.spec.definition)),
-        Err(error) if is_missing(&error) => Ok(None),
-        Err(error) => Err(FeedbackError::Api("read the live release", error)),
+        // forges trim what they are given
+        Some(there) if there.body.trim_end() == body.trim_end() => Ok(()),
+        Some(there) => forge.edit_comment(number, there.id, &body).await,
+        None if comment.is_news => forge.add_comment(number, &body).await.map(drop),
+        None => Ok(()),
     }
 }
 
@@ -168,20 +248,22 @@ async fn live_definition(
 fn head_of(repository: &Repository, pull: &PullRequest) -> RefName {
     let folder = match repository.spec.forge.as_ref().map(|forge| forge.kind) {
         Some(ForgeKind::GitLab) => "merge-requests",
-        _ => "pull",
+        Some(ForgeKind::GitHub | ForgeKind::Gitea) | None => "pull",
     };
     RefName::numbered(folder, pull.number.0)
 }
 
 impl Feedback {
     /// A mirror of its own: syncs of one must not overlap, and what a fork holds does not mix with what is applied.
-    fn mirror(&self, repository: &Repository) -> Mirror {
-        let folder = format!("{}-pulls", repository.uid().unwrap_or_default());
+    pub(super) fn mirror(&self, uid: &str) -> Mirror {
         let settings = &self.settings;
         Mirror::new(
-            settings.mirrors.join(folder),
+            settings.mirrors.join(format!("{uid}-pulls")),
             settings.network.clone(),
             settings.limits,
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

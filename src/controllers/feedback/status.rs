@@ -2,16 +2,20 @@
 
 use kube::ResourceExt as _;
 
+use super::{
+    line::{LONGEST, first_of, listed},
+    memory::Commits,
+};
 use crate::{
     api::{
-        Flow, Repository, RepositoryStatus,
-        flow::{DefinitionProblem, PromotionPhase},
+        Flow, Repository, RepositoryStatus, condition,
+        flow::PromotionPhase,
         names,
         release::ReleaseSource,
-        repository::FileProblem,
+        repository::{FileProblem, GitRef},
     },
     forge::{CommitState, CommitStatus},
-    git::CommitId,
+    git::{CommitId, RefName},
 };
 
 /// What the forge calls the status that tells of releases, or of errors.
@@ -24,24 +28,19 @@ pub(super) fn of_repository(repository: &Repository, flows: &[&Flow]) -> Vec<(Co
     let Some(status) = &repository.status else {
         return Vec::new();
     };
-    let mut said = Vec::new();
-    if let Some(draft) = status
-        .draft
-        .as_ref()
-        .and_then(|draft| CommitId::parse(&draft.commit))
-    {
-        let (state, description) = of_draft(draft, status, flows);
-        said.push((draft, shown(FLOWS, state, description)));
-    }
-    if let Some(live) = status
-        .live
-        .as_ref()
-        .and_then(|live| CommitId::parse(&live.commit))
-    {
-        let (state, description) = of_live(flows);
-        said.push((live, shown(LIVE, state, description)));
-    }
-    said
+    let commits = Commits::of(repository);
+    let draft = commits.draft.map(|commit| {
+        let problems = problems_at(status, &repository.spec.draft);
+        let (state, description) = of_draft(commit, &problems, flows);
+        (commit, shown(FLOWS, state, description))
+    });
+    let live = commits.live.zip(repository.spec.live.as_ref());
+    let live = live.map(|(commit, name)| {
+        let problems = problems_at(status, name);
+        let (state, description) = of_live(commit, &problems, flows);
+        (commit, shown(LIVE, state, description))
+    });
+    draft.into_iter().chain(live).collect()
 }
 
 pub(super) fn shown(context: &str, state: CommitState, description: String) -> CommitStatus {
@@ -53,21 +52,35 @@ pub(super) fn shown(context: &str, state: CommitState, description: String) -> C
     }
 }
 
-fn of_draft(commit: CommitId, status: &RepositoryStatus, flows: &[&Flow]) -> (CommitState, String) {
-    if let Some(first) = status.problems.first() {
-        let more = status.problems.len() - 1;
-        return (CommitState::Failure, and_more(of_file(first), more));
+/// The problems that a ref has.
+fn problems_at<'a>(status: &'a RepositoryStatus, name: &GitRef) -> Vec<&'a FileProblem> {
+    let name = name.name.parse::<RefName>().ok();
+    let at = |problem: &&FileProblem| {
+        let known = |known: &String| name.as_ref().is_some_and(|name| name.as_str() == known);
+        // what an older version wrote does not say where
+        problem.refs.is_empty() || problem.refs.iter().any(known)
+    };
+    status.problems.iter().filter(at).collect()
+}
+
+fn of_draft(commit: CommitId, problems: &[&FileProblem], flows: &[&Flow]) -> (CommitState, String) {
+    let mut errors: Vec<String> = problems.iter().map(|problem| of_file(problem)).collect();
+    if errors.is_empty() {
+        errors = flows.iter().filter_map(|flow| broken(flow)).collect();
     }
-    let broken: Vec<(&Flow, &DefinitionProblem)> = flows
+    if let Some(first) = errors.first() {
+        return (CommitState::Failure, first_of(first, errors.len() - 1));
+    }
+    let waiting: Vec<String> = flows
         .iter()
-        .filter_map(|flow| Some((*flow, flow.status.as_ref()?.problems.first()?)))
+        .filter(|flow| !is_cut(flow))
+        .map(|flow| flow.name_any())
         .collect();
-    if let Some((flow, problem)) = broken.first() {
-        let first = format!("{}: {}", flow.name_any(), problem.message);
-        return (CommitState::Failure, and_more(first, broken.len() - 1));
-    }
-    if !flows.iter().all(|flow| is_cut(flow)) {
-        return (CommitState::Pending, "cutting releases".to_owned());
+    if !waiting.is_empty() {
+        return (
+            CommitState::Pending,
+            listed("cutting releases of", &waiting, LONGEST),
+        );
     }
     let cut: Vec<&str> = flows
         .iter()
@@ -78,52 +91,120 @@ fn of_draft(commit: CommitId, status: &RepositoryStatus, flows: &[&Flow]) -> (Co
     let text = match (cut.is_empty(), unchanged) {
         (true, 0) => "no flows".to_owned(),
         (true, unchanged) => format!("nothing cut; {unchanged} unchanged"),
-        (false, 0) => format!("cut {}", cut.join(", ")),
-        (false, unchanged) => format!("cut {}; {unchanged} unchanged", cut.join(", ")),
+        (false, 0) => listed("cut", &cut, LONGEST),
+        (false, unchanged) => with_tail("cut", &cut, &format!("; {unchanged} unchanged")),
     };
     (CommitState::Success, text)
 }
 
-fn of_live(flows: &[&Flow]) -> (CommitState, String) {
-    let (mut refused, mut waiting, mut behind, mut live) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for flow in flows {
-        let Some(wanted) = flow.spec.live.as_deref() else {
-            continue;
-        };
+/// How the wishes of a live ref stand.
+#[derive(Default)]
+struct Wishes<'a> {
+    refused: Vec<String>,
+    waiting: Vec<String>,
+    behind: Vec<&'a str>,
+    /// What the commit made live again in place of something newer.
+    back: Vec<String>,
+    /// What the commit made live.
+    live: Vec<&'a str>,
+    /// How many were live before the commit.
+    unchanged: usize,
+}
+
+impl<'a> Wishes<'a> {
+    fn of(commit: CommitId, flows: &[&'a Flow]) -> Self {
+        let commit = commit.to_string();
+        let mut wishes = Self::default();
+        for flow in flows {
+            if let Some(wanted) = flow.spec.live.as_deref() {
+                let by_it = flow.annotations().get(names::LIVE_COMMIT) == Some(&commit);
+                wishes.add(flow, wanted, by_it);
+            }
+        }
+        wishes
+    }
+
+    fn add(&mut self, flow: &'a Flow, wanted: &'a str, by_this_commit: bool) {
         let status = flow.status.as_ref();
+        let promotion = status
+            .and_then(|status| status.promotion.as_ref())
+            .filter(|promotion| promotion.release == wanted);
         if status.and_then(|status| status.live.as_deref()) == Some(wanted) {
-            live.push(wanted);
-            continue;
+            let back = promotion.is_some_and(|promotion| promotion.rolled_back_from.is_some());
+            match (by_this_commit, back) {
+                (false, _) => self.unchanged += 1,
+                (true, false) => self.live.push(wanted),
+                (true, true) => self.back.push(format!("{} to {wanted}", flow.name_any())),
+            }
+            return;
         }
-        let asked = status.and_then(|status| status.promotion.as_ref());
-        match asked.filter(|promotion| promotion.release == wanted) {
-            Some(promotion) => match promotion.phase {
-                PromotionPhase::Waiting => {
-                    let approval = promotion.approval.as_deref().unwrap_or("approval");
-                    waiting.push(format!("{wanted} waits for {approval}"));
-                }
-                PromotionPhase::Rejected => refused.push(format!("{wanted} was rejected")),
-                PromotionPhase::TimedOut => refused.push(format!("nobody approved {wanted} in time")),
-                PromotionPhase::Promoted => behind.push(wanted),
-            },
-            None => behind.push(wanted),
+        match promotion.map(|promotion| (promotion.phase, promotion.approval.as_deref())) {
+            Some((PromotionPhase::Waiting, approval)) => {
+                let approval = approval.unwrap_or("approval");
+                self.waiting.push(format!("{wanted} waits for {approval}"));
+            }
+            Some((PromotionPhase::Rejected, _)) => self.refused.push(format!("{wanted} was rejected")),
+            Some((PromotionPhase::TimedOut, _)) => {
+                self.refused.push(format!("nobody approved {wanted} in time"));
+            }
+            Some((PromotionPhase::Promoted, _)) | None => self.behind.push(wanted),
         }
     }
-    let told = |list: Vec<String>| {
-        let more = list.len().saturating_sub(1);
-        list.into_iter().next().map(|first| and_more(first, more))
+}
+
+fn of_live(commit: CommitId, problems: &[&FileProblem], flows: &[&Flow]) -> (CommitState, String) {
+    if let Some(first) = problems.first() {
+        return (
+            CommitState::Failure,
+            first_of(&of_file(first), problems.len() - 1),
+        );
+    }
+    let wishes = Wishes::of(commit, flows);
+    let told = |list: &[String]| list.first().map(|first| first_of(first, list.len() - 1));
+    if let Some(text) = told(&wishes.refused) {
+        return (CommitState::Failure, text);
+    }
+    if let Some(text) = told(&wishes.waiting) {
+        return (CommitState::Pending, text);
+    }
+    if !wishes.behind.is_empty() {
+        return (CommitState::Pending, listed("promoting", &wishes.behind, LONGEST));
+    }
+    let unchanged = match wishes.unchanged {
+        0 => String::new(),
+        count => format!("; {count} unchanged"),
     };
-    if let Some(text) = told(refused) {
-        (CommitState::Failure, text)
-    } else if let Some(text) = told(waiting) {
-        (CommitState::Pending, text)
-    } else if !behind.is_empty() {
-        (CommitState::Pending, format!("promoting {}", behind.join(", ")))
-    } else if live.is_empty() {
-        (CommitState::Success, "nothing is live".to_owned())
-    } else {
-        (CommitState::Success, format!("live: {}", live.join(", ")))
+    let text = match (wishes.back.is_empty(), wishes.live.is_empty()) {
+        (true, true) if wishes.unchanged == 0 => "nothing is live".to_owned(),
+        (true, true) => format!("nothing new is live{unchanged}"),
+        (true, false) => with_tail("live:", &wishes.live, &unchanged),
+        (false, true) => with_tail("rolled back", &wishes.back, &unchanged),
+        (false, false) => {
+            // the rollback matters more than what else came with it
+            let live = listed("; live:", &wishes.live, LONGEST / 3);
+            with_tail("rolled back", &wishes.back, &format!("{live}{unchanged}"))
+        }
+    };
+    (CommitState::Success, text)
+}
+
+/// A list and what follows it, which is there in any case.
+fn with_tail<T: AsRef<str>>(lead: &str, items: &[T], tail: &str) -> String {
+    let room = LONGEST.saturating_sub(tail.chars().count());
+    listed(lead, items, room) + tail
+}
+
+/// Why no release can be cut of a flow that was read.
+fn broken(flow: &Flow) -> Option<String> {
+    let status = flow.status.as_ref()?;
+    let path = source(flow).and_then(|source| source.path);
+    let place = path.unwrap_or_else(|| flow.name_any());
+    if let Some(problem) = status.problems.first() {
+        return Some(format!("{place}: {}: {}", problem.field, problem.message));
     }
+    let stalled = condition::get(&status.conditions, condition::STALLED)?;
+    let collides = stalled.reason == "ReleaseCollision";
+    collides.then(|| format!("{place}: {}", stalled.message))
 }
 
 /// Whether the newest content of a flow is a release.
@@ -133,7 +214,8 @@ fn is_cut(flow: &Flow) -> bool {
     })
 }
 
-fn source(flow: &Flow) -> Option<ReleaseSource> {
+/// Where the content of a flow came from.
+pub(super) fn source(flow: &Flow) -> Option<ReleaseSource> {
     serde_json::from_str(flow.annotations().get(names::SOURCE)?).ok()
 }
 
@@ -147,116 +229,5 @@ fn of_file(problem: &FileProblem) -> String {
     format!("{at}: {}", problem.message)
 }
 
-/// The first of several, with the count of the others where a forge cuts it last.
-pub(super) fn and_more(first: String, more: usize) -> String {
-    if more == 0 {
-        return first;
-    }
-    let first: String = first.chars().take(120).collect();
-    format!("{first} (+{more} more)")
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn commit(digit: &str) -> String {
-        digit.repeat(40)
-    }
-
-    fn repository(problems: &Value) -> Repository {
-        let at = |digit: &str| json!({"commit": commit(digit), "short": &commit(digit)[..10]});
-        serde_json::from_value(json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Repository", "metadata": {"name": "flows"},
-            "spec": {"url": "https://forge.example.com/a/b", "draft": {"ref": "main"}, "live": {"ref": "live"}},
-            "status": {"draft": at("a"), "live": at("b"), "problems": problems}}))
-        .unwrap()
-    }
-
-    fn flow(name: &str, from: &str, spec_live: Option<&str>, status: &Value) -> Flow {
-        let source = json!({"commit": commit(from)}).to_string();
-        serde_json::from_value(json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Flow",
-            "metadata": {"name": name, "generation": 2, "annotations": {"signoff.dev/source": source}},
-            "spec": {"steps": [], "live": spec_live}, "status": status}))
-        .unwrap()
-    }
-
-    fn draft(release: &str) -> Value {
-        json!({"observedGeneration": 2, "draft": {"release": release, "digest": format!("sha256:{}", "0".repeat(64))}})
-    }
-
-    fn told(repository: &Repository, flows: &[Flow]) -> Vec<String> {
-        let flows: Vec<&Flow> = flows.iter().collect();
-        of_repository(repository, &flows)
-            .into_iter()
-            .map(|(commit, said)| {
-                format!(
-                    "{} {} {:?}: {}",
-                    &commit.to_string()[..1],
-                    said.context,
-                    said.state,
-                    said.description
-                )
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_commit_says_what_was_cut_of_it() {
-        let flows = [
-            flow("f", "a", None, &draft("f-1")),
-            flow("g", "9", None, &draft("g-1")),
-        ];
-        assert_eq!(
-            told(&repository(&json!([])), &flows)[0],
-            "a signoff/flows Success: cut f-1; 1 unchanged"
-        );
-        assert_eq!(
-            told(&repository(&json!([])), &flows[1..])[0],
-            "a signoff/flows Success: nothing cut; 1 unchanged"
-        );
-        let mut behind = draft("f-1");
-        behind["observedGeneration"] = json!(1);
-        let flows = [flow("f", "a", None, &behind)];
-        assert_eq!(
-            told(&repository(&json!([])), &flows)[0],
-            "a signoff/flows Pending: cutting releases"
-        );
-    }
-
-    #[test]
-    fn a_commit_says_what_is_wrong_and_where() {
-        let problem =
-            |path: &str| json!({"path": path, "line": 3, "column": 7, "message": "unknown field `stepz`"});
-        let problems = json!([problem("a.yaml"), problem("b.yaml"), problem("c.yaml")]);
-        let told_of = told(&repository(&problems), &[flow("f", "a", None, &draft("f-1"))]);
-        assert_eq!(
-            told_of[0],
-            "a signoff/flows Failure: a.yaml:3:7: unknown field `stepz` (+2 more)"
-        );
-    }
-
-    #[test]
-    fn a_commit_of_the_live_ref_says_what_is_live_what_waits_and_what_was_refused() {
-        let live =
-            |status: Value| told(&repository(&json!([])), &[flow("f", "a", Some("f-2"), &status)])[1].clone();
-        assert_eq!(live(json!({"live": "f-2"})), "b signoff/live Success: live: f-2");
-        assert_eq!(
-            live(json!({"live": "f-1"})),
-            "b signoff/live Pending: promoting f-2"
-        );
-        let promotion = |phase: &str| json!({"live": "f-1", "promotion": {"release": "f-2", "approval": "f-2-promotion", "phase": phase}});
-        assert_eq!(
-            live(promotion("Waiting")),
-            "b signoff/live Pending: f-2 waits for f-2-promotion"
-        );
-        assert_eq!(
-            live(promotion("Rejected")),
-            "b signoff/live Failure: f-2 was rejected"
-        );
-        assert_eq!(
-            live(promotion("TimedOut")),
-            "b signoff/live Failure: nobody approved f-2 in time"
-        );
-    }
-}
+mod tests;

@@ -76,16 +76,24 @@ pub(super) async fn promote(
     let candidate = candidate(&release, live.as_deref());
     let gates = gates(&candidate, repository_gate(shared, flow).as_ref());
     if gates.is_empty() {
-        return Ok(settle(status, wanted, None));
+        return Ok(settle(status, &release, live.as_deref(), None));
     }
-    pass_gates(shared, flow, status, &release, &candidate, &gates).await
+    pass_gates(
+        shared,
+        flow,
+        status,
+        (&release, live.as_deref()),
+        &candidate,
+        &gates,
+    )
+    .await
 }
 
 async fn pass_gates(
     shared: &Flows,
     flow: &Flow,
     status: &mut FlowStatus,
-    release: &Arc<Release>,
+    (release, live): (&Arc<Release>, Option<&Release>),
     candidate: &Candidate<'_>,
     gates: &[Gate],
 ) -> Result<Promoted, FlowError> {
@@ -119,6 +127,7 @@ async fn pass_gates(
                 approval: None,
                 phase: PromotionPhase::Waiting,
                 round: Some(round),
+                rolled_back_from: None,
             };
             withdraw(shared, flow, &asked).await?;
             let message = format!("{name} asks for something else; people are asked again");
@@ -143,13 +152,14 @@ async fn pass_gates(
                     approval: Some(name),
                     phase: ended,
                     round: Some(round),
+                    rolled_back_from: None,
                 });
                 return Ok(Promoted::Refused(ended, answer.message.unwrap_or_default()));
             }
         }
     }
     Ok(match waiting {
-        None => settle(status, wanted, Some(round)),
+        None => settle(status, release, live, Some(round)),
         Some(name) => {
             let message = format!("waiting for approval {name} before {wanted} becomes live");
             status.promotion = Some(PromotionStatus {
@@ -157,21 +167,36 @@ async fn pass_gates(
                 approval: Some(name),
                 phase: PromotionPhase::Waiting,
                 round: Some(round),
+                rolled_back_from: None,
             });
             Promoted::Waiting(message)
         }
     })
 }
 
-fn settle(status: &mut FlowStatus, wanted: String, round: Option<i64>) -> Promoted {
+fn settle(
+    status: &mut FlowStatus,
+    release: &Release,
+    live: Option<&Release>,
+    round: Option<i64>,
+) -> Promoted {
     status.promotion = Some(PromotionStatus {
-        release: wanted.clone(),
+        release: release.name_any(),
         approval: None,
         phase: PromotionPhase::Promoted,
         round,
+        rolled_back_from: live
+            .filter(|live| is_later(live, release))
+            .map(kube::ResourceExt::name_any),
     });
-    status.live = Some(wanted);
+    status.live = Some(release.name_any());
     Promoted::Settled
+}
+
+/// Whether a release was cut later than another. Those of the same second are not told apart.
+fn is_later(release: &Release, than: &Release) -> bool {
+    let cut = |release: &Release| release.metadata.creation_timestamp.as_ref().map(|at| at.0);
+    cut(than).is_some_and(|than| cut(release).is_some_and(|at| at > than))
 }
 
 /// One more than the promotions of this release that people were asked about before.

@@ -93,14 +93,15 @@ pub(super) async fn tell(context: &Context, flow: &Flow, before: &FlowStatus, no
     if before.live != now.live
         && let Some(live) = &now.live
     {
-        context
-            .event(
-                flow,
-                EventType::Normal,
-                "Promoted",
-                &format!("release {live} is live"),
-            )
-            .await;
+        let promotion = now.promotion.as_ref();
+        let (reason, note) = match promotion.and_then(|promotion| promotion.rolled_back_from.as_ref()) {
+            Some(from) => (
+                "RolledBack",
+                format!("release {live} is live again instead of {from}"),
+            ),
+            None => ("Promoted", format!("release {live} is live")),
+        };
+        context.event(flow, EventType::Normal, reason, &note).await;
     }
     if before.problems != now.problems && !now.problems.is_empty() {
         context

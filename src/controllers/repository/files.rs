@@ -30,11 +30,11 @@ pub(in crate::controllers) struct Defined {
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::controllers) struct FileFlow {
     pub(in crate::controllers) spec: FlowSpec,
-    pub(super) digest: Digest,
+    pub(in crate::controllers) digest: Digest,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) annotations: BTreeMap<String, String>,
     /// Whether its definition can run.
-    pub(super) valid: bool,
+    pub(in crate::controllers) valid: bool,
     pub(super) place: Place,
 }
 
@@ -81,8 +81,13 @@ impl Place {
 }
 
 impl Defined {
+    /// Whether a flow is defined in this file.
+    pub(super) fn has_file(&self, path: &str) -> bool {
+        self.flows.values().any(|flow| flow.place.path == path)
+    }
+
     /// Whether it can be told that a flow which was read from a file earlier is gone now.
-    pub(super) fn knows(&self, path: Option<&str>) -> bool {
+    pub(in crate::controllers) fn knows(&self, path: Option<&str>) -> bool {
         self.complete && path.is_none_or(|path| !self.unread.contains(path))
     }
 }
@@ -279,4 +284,4 @@ fn is_empty(value: &Value) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::controllers) mod tests;

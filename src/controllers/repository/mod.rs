@@ -147,7 +147,8 @@ pub async fn run(
     .await;
 }
 
-pub(super) fn owner_of(flow: &Flow) -> Option<ObjectRef<Repository>> {
+/// The Repository that a flow belongs to.
+pub(super) fn owner_of(flow: &impl kube::ResourceExt) -> Option<ObjectRef<Repository>> {
     let owner = flow
         .owner_references()
         .iter()

@@ -129,6 +129,10 @@ fn bring(
     todo: &mut Todo,
 ) {
     let is_live = current.and_then(|flow| flow.spec.live.clone());
+    let live_commit = match live {
+        Live::Read(channel) => Some(channel.defined.commit.id.to_string()),
+        Live::Unmanaged | Live::Unknown => None,
+    };
     let (wanted_live, cut) = match live {
         Live::Unmanaged => (None, None),
         Live::Unknown => (is_live.clone(), None),
@@ -168,15 +172,21 @@ fn bring(
     else {
         return;
     };
-    let wanted = flow(repository, channel, name, file, wanted_live, current);
+    let flow = |wanted_live: Option<String>| {
+        let mut flow = flow(repository, channel, name, file, current);
+        if repository.spec.live.is_some() {
+            name_live(&mut flow, wanted_live, current, live_commit.as_deref());
+        }
+        flow
+    };
+    let wanted = flow(wanted_live);
     match cut {
         None => todo
             .actions
             .extend(differs(current, &wanted).then(|| Action::Apply(Box::new(wanted)))),
         Some(cut) => {
             // the release belongs to the flow, so the flow comes first, with what is live now
-            let mut before = wanted.clone();
-            before.spec.live = is_live;
+            let before = flow(is_live);
             todo.actions
                 .extend(differs(current, &before).then(|| Action::Apply(Box::new(before))));
             todo.actions.push(Action::Cut(Box::new(cut)));
@@ -191,7 +201,6 @@ fn flow(
     channel: Channel<'_>,
     name: &str,
     file: &FileFlow,
-    live: Option<String>,
     current: Option<&Flow>,
 ) -> Flow {
     let same = current.filter(|flow| flow.spec.definition == file.spec.definition);
@@ -223,15 +232,24 @@ fn flow(
         owner_references: repository.controller_owner_ref(&()).map(|owner| vec![owner]),
         ..ObjectMeta::default()
     };
-    let mut spec = file.spec.clone();
-    if repository.spec.live.is_some() {
-        spec.live = live;
-    }
     Flow {
         metadata,
-        spec,
+        spec: file.spec.clone(),
         status: None,
     }
+}
+
+/// Lets a flow want a release live. While that stays, it keeps saying which commit of the live ref brought it.
+fn name_live(flow: &mut Flow, live: Option<String>, current: Option<&Flow>, commit: Option<&str>) {
+    let said = match current {
+        Some(current) if current.spec.live == live => current.annotations().get(names::LIVE_COMMIT).cloned(),
+        _ => commit.map(str::to_owned),
+    };
+    flow.annotations_mut().remove(names::LIVE_COMMIT);
+    if let Some(said) = said.filter(|_| live.is_some()) {
+        flow.annotations_mut().insert(names::LIVE_COMMIT.to_owned(), said);
+    }
+    flow.spec.live = live;
 }
 
 fn source(repository: &Repository, channel: Channel<'_>, path: &str) -> ReleaseSource {

@@ -1,8 +1,13 @@
 //! Pure: what a Repository's status says of a sync.
 
+use std::collections::HashMap;
+
 use k8s_openapi::jiff::Timestamp;
 
-use super::error::{RepositoryError, Unsigned};
+use super::{
+    error::{RepositoryError, Unsigned},
+    files::Defined,
+};
 use crate::{
     api::{
         Repository, RepositoryStatus,
@@ -13,7 +18,7 @@ use crate::{
         error_chain,
         status::{Standing, stand},
     },
-    git::{CommitId, Problem},
+    git::{CommitId, Problem, RefName},
 };
 
 /// Most problems listed.
@@ -29,7 +34,47 @@ pub(super) struct Outcome<'a> {
     /// Refs that are not used where they are now.
     pub(super) refused: Vec<&'a Unsigned>,
     pub(super) flows: Vec<String>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<Found>,
+}
+
+/// A problem and the refs where it is so.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Found {
+    problem: Problem,
+    refs: Vec<String>,
+}
+
+/// The problems of what was read of each ref, the draft's first, and those that came up when it was applied. What is the same on both
+/// refs is bad once.
+pub(super) fn by_ref(read: &[(&RefName, &Defined)], later: impl Iterator<Item = Problem>) -> Vec<Found> {
+    let mut all: Vec<Found> = Vec::new();
+    let mut places: HashMap<Problem, usize> = HashMap::new();
+    let mut add = |problem: Problem, names: &[&RefName]| {
+        let at = *places.entry(problem).or_insert_with_key(|problem| {
+            all.push(Found {
+                problem: problem.clone(),
+                refs: vec![],
+            });
+            all.len() - 1
+        });
+        for name in names {
+            let refs = &mut all[at].refs;
+            if !refs.iter().any(|known| known == name.as_str()) {
+                refs.push(name.as_str().to_owned());
+            }
+        }
+    };
+    for (name, defined) in read {
+        for problem in &defined.problems {
+            add(problem.clone(), &[name]);
+        }
+    }
+    for problem in later {
+        let there = read.iter().filter(|(_, defined)| defined.has_file(&problem.path));
+        let names: Vec<&RefName> = there.map(|(name, _)| *name).collect();
+        add(problem, &names);
+    }
+    all
 }
 
 /// What is used of the live ref.
@@ -61,7 +106,7 @@ pub(super) fn synced(repository: &Repository, outcome: Outcome<'_>, now: Timesta
         LiveAt::Missing(_) | LiveAt::Withheld => {}
     }
     status.flows = outcome.flows.into_iter().take(MAX_FLOWS).collect();
-    let first = outcome.problems.first().map(told);
+    let first = outcome.problems.first().map(|found| told(&found.problem));
     status.problems = outcome
         .problems
         .iter()
@@ -160,12 +205,48 @@ pub(in crate::controllers) fn told(problem: &Problem) -> String {
     }
 }
 
-fn file_problem(problem: &Problem) -> FileProblem {
+fn file_problem(found: &Found) -> FileProblem {
+    let problem = &found.problem;
     let number = |at: Option<usize>| at.and_then(|at| i64::try_from(at).ok());
     FileProblem {
+        refs: found.refs.clone(),
         path: problem.path.chars().take(1_024).collect(),
         line: number(problem.line),
         column: number(problem.column),
         message: problem.message.chars().take(1_024).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::files::{
+            self,
+            tests::{GOOD, tree},
+        },
+        *,
+    };
+
+    #[test]
+    fn a_problem_says_at_which_refs_it_is() {
+        let (draft, live): (RefName, RefName) = ("main".parse().unwrap(), "live".parse().unwrap());
+        let read = |files: &[(&str, &str)]| files::read(tree(files), "default");
+        let (broken, other) = (("both.yaml", "a: ["), ("live.yaml", "b: ["));
+        let (of_draft, of_live) = (read(&[broken, ("good.yaml", GOOD)]), read(&[broken, other]));
+        let refused = Problem::of_file("good.yaml", "refused");
+        let all = by_ref(&[(&draft, &of_draft), (&live, &of_live)], [refused].into_iter());
+        let told: Vec<_> = all
+            .iter()
+            .map(|found| (found.problem.path.as_str(), found.refs.join(" ")))
+            .collect();
+        let (draft, live) = (draft.as_str(), live.as_str());
+        assert_eq!(
+            told,
+            [
+                ("both.yaml", format!("{draft} {live}")),
+                ("live.yaml", live.to_owned()),
+                ("good.yaml", draft.to_owned())
+            ]
+        );
     }
 }

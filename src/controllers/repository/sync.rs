@@ -185,15 +185,11 @@ pub(super) async fn sync(
             .event(&**repository, EventType::Normal, "FlowDeleted", &note)
             .await;
     }
-    let mut all = draft_read.problems.clone();
-    let of_live = live_read.iter().flat_map(|read| read.problems.clone());
-    // a file that is the same on both refs is bad once
-    all.extend(
-        of_live
-            .chain(planned)
-            .chain(problems)
-            .filter(|problem| !draft_read.problems.contains(problem)),
-    );
+    let of_live = live_name.as_ref().zip(live_read.as_deref());
+    let read: Vec<(&RefName, &Defined)> = std::iter::once((&draft_name, &*draft_read))
+        .chain(of_live)
+        .collect();
+    let all = summary::by_ref(&read, planned.into_iter().chain(problems));
     let outcome = Outcome {
         draft: draft_head.commit,
         live: match (&live_name, &live.head) {

@@ -121,6 +121,11 @@ impl Difference {
     }
 }
 
+/// Words of others for a comment of ours: in a code span, on one line, with what is invisible escaped.
+pub fn quoted(words: &str) -> String {
+    crate::engine::markdown::code(&shown::line(words))
+}
+
 /// Compares two definitions; `None` is what is there before the first promotion. The time is quadratic in the number of steps and
 /// references are followed by recursion, so give it only definitions that have a [`Plan`](crate::engine::plan::Plan).
 pub fn difference(old: Option<&Definition>, new: &Definition) -> Difference {

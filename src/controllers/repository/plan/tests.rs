@@ -151,6 +151,31 @@ fn the_live_ref_names_the_release_that_is_wanted_live() {
 }
 
 #[test]
+fn a_flow_says_which_commit_of_the_live_ref_named_what_is_wanted_live() {
+    let (repository, draft) = (repository(true), defined(&[("a.yaml", GOOD)]));
+    let said = |flow: &Flow| flow.annotations().get(names::LIVE_COMMIT).cloned();
+    let first = applied(&plan_on(&repository, &draft, Some(&draft), &[], &[]));
+    assert_eq!(said(&first), Some("1".repeat(40)));
+
+    let mut later = draft.clone();
+    later.commit.id = crate::git::CommitId::parse(&"2".repeat(40)).unwrap();
+    let flows = std::slice::from_ref(&first);
+    assert!(
+        plan_on(&repository, &draft, Some(&later), flows, &[])
+            .actions
+            .is_empty(),
+        "a commit that changes nothing of the flow is not the one"
+    );
+
+    let mut changed = defined(&[("a.yaml", &GOOD.replace("x: 1", "x: 2"))]);
+    changed.commit = later.commit;
+    let next = applied(&plan_on(&repository, &changed, Some(&changed), flows, &[]));
+    assert_eq!(said(&next), Some("2".repeat(40)));
+    let gone = applied(&plan_on(&repository, &changed, Some(&defined(&[])), flows, &[]));
+    assert_eq!((gone.spec.live.as_deref(), said(&gone)), (None, None));
+}
+
+#[test]
 fn content_that_only_the_live_ref_has_is_cut_from_there() {
     let repository = repository(true);
     let old = GOOD.replace("x: 1", "x: 0");
