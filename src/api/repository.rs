@@ -49,11 +49,12 @@ pub struct RepositorySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Span>,
     /// Where drafts come from: a push here updates flows and cuts releases.
-    pub draft: GitRef,
-    /// What is live: a push or a merged pull request here promotes. Without it, promote with `spec.live` of a Flow.
+    pub draft: DraftSource,
+    /// What is live: a branch, the tag of the highest version, or a folder. A push, a merged pull request or a new tag there promotes. Without it,
+    /// promote with `spec.live` of a Flow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub live: Option<GitRef>,
-    /// Folder in the repository that is read, with its sub-folders. Defaults to the whole repository.
+    pub live: Option<LiveSource>,
+    /// Folder in the repository that is read, with its sub-folders, unless `draft` or `live` names another. Defaults to the whole repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub path: Option<String>,
@@ -81,14 +82,85 @@ pub struct RepositorySpec {
     pub suspend: Option<bool>,
 }
 
-/// A ref of a git remote.
+/// Where drafts come from.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct GitRef {
+pub struct DraftSource {
     /// Branch name such as `main`, or a full ref such as `refs/tags/v1`.
     #[serde(rename = "ref")]
     #[schemars(length(min = 1, max = 255))]
     pub name: String,
+    /// Folder that holds the drafts. Defaults to the `path` of the Repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub path: Option<String>,
+}
+
+/// What is live.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveSource {
+    /// Which ref of the remote it is; exactly one of the forms.
+    #[serde(flatten)]
+    pub at: LiveRef,
+    /// Folder that holds what is live, where the ref is the draft's too. Defaults to the `path` of the Repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub path: Option<String>,
+}
+
+/// Which ref of the remote is live.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LiveRef {
+    /// Branch name such as `live`, or a full ref such as `refs/tags/v1`.
+    #[serde(rename = "ref")]
+    Name(#[schemars(length(min = 1, max = 255))] String),
+    /// Pattern for tags of versions, such as `v*`, with at most one `*`: the one with the highest semantic version is live. What comes before the
+    /// version is passed over; pre-releases count only where the pattern has a `-` within the version, as `v2.0.0-*` has.
+    Tag(#[schemars(length(min = 1, max = 255))] String),
+}
+
+impl RepositorySpec {
+    /// Follows two branches of a remote, read anonymously; everything else is as it is by default.
+    pub fn following(url: impl Into<String>, draft: &str, live: &str) -> Self {
+        Self {
+            url: url.into(),
+            connection: None,
+            interval: None,
+            draft: DraftSource {
+                name: draft.to_owned(),
+                path: None,
+            },
+            live: Some(LiveSource {
+                at: LiveRef::Name(live.to_owned()),
+                path: None,
+            }),
+            path: None,
+            promotion: None,
+            verify: None,
+            webhook: None,
+            forge: None,
+            decisions: None,
+            identities: None,
+            suspend: None,
+        }
+    }
+
+    /// Folder that holds the drafts; empty for the whole repository.
+    pub fn draft_folder(&self) -> &str {
+        self.folder(self.draft.path.as_ref())
+    }
+
+    /// Folder that holds what is live; empty for the whole repository.
+    pub fn live_folder(&self) -> &str {
+        self.folder(self.live.as_ref().and_then(|live| live.path.as_ref()))
+    }
+
+    fn folder<'a>(&'a self, own: Option<&'a String>) -> &'a str {
+        own.or(self.path.as_ref())
+            .map_or("", |path| path.trim_matches('/'))
+    }
 }
 
 /// The forge that serves a repository, and how to call its API.
@@ -275,6 +347,10 @@ pub struct SyncedCommit {
     /// Its first ten digits.
     #[schemars(length(max = 10))]
     pub short: String,
+    /// The ref that it was found at, by full name.
+    #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub git_ref: Option<String>,
 }
 
 /// One file that could not be used.
@@ -293,8 +369,17 @@ pub struct FileProblem {
     /// What is wrong.
     #[schemars(length(max = 1024))]
     pub message: String,
-    /// The refs where it is so, by full name: the draft's, the live one, or both.
+    /// Whether it is so in the draft, in what is live, or in both.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 2), inner(length(max = 255)))]
-    pub refs: Vec<String>,
+    #[schemars(length(max = 2))]
+    pub channels: Vec<Channel>,
+}
+
+/// What a commit is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Channel {
+    /// Its flows become drafts.
+    Draft,
+    /// Its flows become live.
+    Live,
 }

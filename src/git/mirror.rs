@@ -18,7 +18,7 @@ use super::{
     error::GitError,
     limits::Limits,
     network::Network,
-    refs::RefName,
+    refs::{RefAt, RefName, RefSelector},
     session::{ADDRESS, Session},
     tree::{self, Tree},
     url::{RemoteUrl, UrlError},
@@ -40,8 +40,8 @@ pub struct Remote {
 /// What a sync found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Synced {
-    /// The commit each ref points at; none where the remote has no such ref.
-    pub refs: BTreeMap<RefName, Option<CommitId>>,
+    /// Where each ref is; none where the remote has no such ref.
+    pub refs: BTreeMap<RefSelector, Option<RefAt>>,
     /// Whether anything had to be fetched.
     pub fetched: bool,
 }
@@ -64,14 +64,14 @@ impl Mirror {
         }
     }
 
-    /// Asks the remote where the refs are, and fetches what the mirror does not have. Forced pushes and deleted refs are as good as any.
+    /// Asks the remote where the refs are, and fetches what the mirror does not have, without its history. Forced pushes and deleted refs are as good as any.
     ///
     /// # Errors
     /// Any [`GitError`]; the mirror stays usable, and is made anew by the next sync if it was damaged.
     pub async fn sync(
         &self,
         remote: Remote,
-        refs: Vec<RefName>,
+        refs: Vec<RefSelector>,
         cancel: CancellationToken,
     ) -> Result<Synced, GitError> {
         if matches!(remote.url, RemoteUrl::File(_)) && !self.network.allows_file() {
@@ -179,7 +179,11 @@ fn remove(dir: &Path) -> Result<(), GitError> {
     }
 }
 
-fn follow(session: &Arc<Session>, repository: &Repository, refs: Vec<RefName>) -> Result<Synced, GitError> {
+fn follow(
+    session: &Arc<Session>,
+    repository: &Repository,
+    refs: Vec<RefSelector>,
+) -> Result<Synced, GitError> {
     let address = match &session.url {
         file @ RemoteUrl::File(_) => file.to_string(),
         RemoteUrl::Http(_) | RemoteUrl::Ssh(_) => ADDRESS.to_owned(),
@@ -201,57 +205,83 @@ fn follow(session: &Arc<Session>, repository: &Repository, refs: Vec<RefName>) -
         .iter()
         .map(|head| (head.name().to_owned(), head.oid()))
         .collect();
-    let found: Vec<(RefName, Option<Oid>)> = refs
+    let found: Vec<(RefSelector, Option<(RefName, Oid)>)> = refs
         .into_iter()
-        .map(|name| (name.clone(), heads.get(name.as_str()).copied()))
+        .map(|wanted| {
+            let name = wanted.select(heads.keys().map(String::as_str));
+            let at = name.and_then(|name| heads.get(name.as_str()).map(|oid| (name.clone(), *oid)));
+            (wanted, at)
+        })
         .collect();
+    let present = || found.iter().filter_map(|(_, at)| at.as_ref());
 
     let odb = repository.odb()?;
-    let missing: Vec<String> = found
-        .iter()
-        .filter(|(_, oid)| oid.is_some_and(|oid| !odb.exists(oid)))
+    let missing: Vec<String> = present()
+        .filter(|(_, oid)| !odb.exists(*oid))
         .map(|(name, _)| format!("+{name}:{}", name.mirrored()))
         .collect();
     if !missing.is_empty() {
-        let mut callbacks = RemoteCallbacks::new();
-        callbacks.transfer_progress(|progress| {
-            let checked = session.check_received(progress.received_bytes() as u64);
-            checked.map_err(|error| session.fail(error)).is_ok()
-        });
-        let mut options = FetchOptions::new();
-        options
-            .remote_callbacks(callbacks)
-            .download_tags(AutotagOption::None)
-            .update_fetchhead(false);
-        connection.remote().download(&missing, Some(&mut options))?;
+        // only what the refs hold is read, never what was before; libgit2 reads a local repository whole
+        let depth = i32::from(!matches!(session.url, RemoteUrl::File(_)));
+        match download(session, connection.remote(), &missing, depth) {
+            Err(error) if depth > 0 && lacks_shallow(&error) => {
+                download(session, connection.remote(), &missing, 0)?;
+            }
+            result => result?,
+        }
     }
     drop(connection);
-    keep(repository, &found)?;
+    keep(repository, &present().collect::<Vec<_>>())?;
+    let located = |(name, oid)| -> Result<RefAt, GitError> {
+        let commit = peel(repository, oid)?;
+        Ok(RefAt { name, commit })
+    };
     let commits = found
         .into_iter()
-        .map(|(name, oid)| Ok((name, oid.map(|oid| peel(repository, oid)).transpose()?)));
+        .map(|(wanted, at)| Ok((wanted, at.map(located).transpose()?)));
     Ok(Synced {
         refs: commits.collect::<Result<_, GitError>>()?,
         fetched: !missing.is_empty(),
     })
 }
 
+/// Fetches refs with so many commits of their history; 0 is all of it.
+fn download(
+    session: &Session,
+    remote: &mut git2::Remote<'_>,
+    refs: &[String],
+    depth: i32,
+) -> Result<(), git2::Error> {
+    let mut callbacks = RemoteCallbacks::new();
+    callbacks.transfer_progress(|progress| {
+        let checked = session.check_received(progress.received_bytes() as u64);
+        checked.map_err(|error| session.fail(error)).is_ok()
+    });
+    let mut options = FetchOptions::new();
+    options
+        .remote_callbacks(callbacks)
+        .download_tags(AutotagOption::None)
+        .update_fetchhead(false)
+        .depth(depth);
+    remote.download(refs, Some(&mut options))
+}
+
+/// Whether the server does not know of shallow fetches; libgit2 says so before it asks for anything, and in words only.
+fn lacks_shallow(error: &git2::Error) -> bool {
+    error.message().contains("doesn't support shallow")
+}
+
 /// Points the mirror's refs at what was found, so that the next fetch can tell the remote what is here.
-fn keep(repository: &Repository, found: &[(RefName, Option<Oid>)]) -> Result<(), GitError> {
+fn keep(repository: &Repository, found: &[&(RefName, Oid)]) -> Result<(), GitError> {
     for reference in repository.references_glob("refs/mirror/*")? {
         let mut reference = reference?;
         let name = reference.name().unwrap_or_default().to_owned();
-        if !found
-            .iter()
-            .any(|(wanted, oid)| oid.is_some() && wanted.mirrored() == name)
-        {
+        if !found.iter().any(|(wanted, _)| wanted.mirrored() == name) {
             reference.delete()?;
         }
     }
     for (name, oid) in found {
-        if let Some(oid) = oid {
-            repository.reference(&name.mirrored(), *oid, true, "sync")?;
-        }
+        repository.reference(&name.mirrored(), *oid, true, "sync")?;
     }
     Ok(())
 }

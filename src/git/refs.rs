@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::{commit::CommitId, tags::TagPattern};
+
 /// A full ref name such as `refs/heads/main`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefName(String);
@@ -10,6 +12,43 @@ pub struct RefName(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a ref; write a branch name such as main, or a full ref such as refs/tags/v1")]
 pub struct RefNameError(String);
+
+/// Which ref of a remote is meant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefSelector {
+    /// The one of this name.
+    Name(RefName),
+    /// The tag with the highest version.
+    HighestTag(TagPattern),
+}
+
+impl RefSelector {
+    /// The ref that is meant, of those that a remote has.
+    pub(super) fn select<'a>(&self, mut refs: impl Iterator<Item = &'a str>) -> Option<RefName> {
+        match self {
+            Self::Name(name) => refs.any(|one| one == name.as_str()).then(|| name.clone()),
+            Self::HighestTag(pattern) => pattern.highest(refs),
+        }
+    }
+}
+
+impl fmt::Display for RefSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::HighestTag(pattern) => write!(f, "tag {pattern}"),
+        }
+    }
+}
+
+/// Where a ref is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefAt {
+    /// Which ref it is.
+    pub name: RefName,
+    /// The commit it is or, as an annotated tag, points at.
+    pub commit: CommitId,
+}
 
 impl RefName {
     /// The full name.

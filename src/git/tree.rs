@@ -13,6 +13,8 @@ use super::{
 pub struct Tree {
     /// The commit.
     pub commit: CommitInfo,
+    /// The folder that was read, without slashes at its ends; empty for the whole tree.
+    pub folder: String,
     /// Every readable `*.yaml`, `*.yml` and `*.json`, by path.
     pub files: Vec<SourceFile>,
     /// What could not be read.
@@ -110,6 +112,7 @@ pub(super) fn read(
     walk.folder(&root, &prefix, 0)?;
     Ok(Tree {
         commit: CommitInfo::read(&commit),
+        folder: prefix.trim_end_matches('/').to_owned(),
         files: walk.files,
         problems: walk.problems,
         complete: walk.complete,

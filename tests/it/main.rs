@@ -23,6 +23,7 @@ mod forge;
 mod idle;
 mod kill;
 mod leadership;
+mod live;
 mod local_objects;
 mod local_rules;
 mod local_server;

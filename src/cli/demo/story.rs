@@ -18,7 +18,6 @@ use crate::{
         decision::DecisionReason,
         json::JsonObject,
         names,
-        repository::GitRef,
         run::{StepPhase, StepStatus},
     },
     cli::dev::Instance,
@@ -538,25 +537,7 @@ fn connection_to(shop: &Shop) -> Result<Connection, DemoError> {
 }
 
 fn repository_at(checkout: &Checkout) -> Repository {
-    let branch = |name: &str| GitRef {
-        name: name.to_owned(),
-    };
-    let spec = RepositorySpec {
-        url: checkout.url(),
-        connection: None,
-        interval: None,
-        draft: branch("main"),
-        live: Some(branch("live")),
-        path: None,
-        promotion: None,
-        verify: None,
-        webhook: None,
-        forge: None,
-        decisions: None,
-        identities: None,
-        suspend: None,
-    };
-    Repository::new("flows", spec)
+    Repository::new("flows", RepositorySpec::following(checkout.url(), "main", "live"))
 }
 
 /// The example with another question, so that it is another release.

@@ -21,9 +21,9 @@ pub enum FeedbackError {
     /// The forge refuses.
     #[error(transparent)]
     Forge(#[from] ForgeError),
-    /// The credentials for git cannot be had.
+    /// The settings or the credentials for git cannot be used.
     #[error(transparent)]
-    Credentials(#[from] RepositoryError),
+    Repository(#[from] RepositoryError),
     /// The head of a pull request cannot be fetched.
     #[error("the head of pull request {number} cannot be fetched")]
     Git {
@@ -40,7 +40,7 @@ impl FeedbackError {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Forge(error) | Self::Settings(ForgeSettingsError::Forge(error)) => error.retry_after(),
-            Self::Api(..) | Self::Settings(_) | Self::Credentials(_) | Self::Git { .. } => None,
+            Self::Api(..) | Self::Settings(_) | Self::Repository(_) | Self::Git { .. } => None,
         }
     }
 }
@@ -51,7 +51,7 @@ impl Classified for FeedbackError {
             Self::Api(..) => ErrorClass::Transient,
             Self::Settings(error) => error.class(),
             Self::Forge(error) => error.class(),
-            Self::Credentials(error) => error.class(),
+            Self::Repository(error) => error.class(),
             Self::Git { source, .. } => source.class(),
         }
     }
@@ -61,7 +61,7 @@ impl Classified for FeedbackError {
             Self::Api(..) => "APIFailed",
             Self::Settings(error) => error.reason(),
             Self::Forge(error) => error.reason(),
-            Self::Credentials(error) => error.reason(),
+            Self::Repository(error) => error.reason(),
             Self::Git { source, .. } => source.reason(),
         }
     }

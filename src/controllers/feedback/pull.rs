@@ -15,18 +15,19 @@ use crate::{
         Flow, Release, Repository,
         flow::Definition,
         names,
-        repository::{ForgeKind, GitRef},
+        repository::{ForgeKind, LiveRef},
     },
     controllers::{
         error_chain,
         repository::{
             credentials,
             files::{self, Defined},
+            sources::{Source, Sources},
         },
         status::is_missing,
     },
     forge::{Forge, ForgeError, PullRequest, PullRequestNumber},
-    git::{CommitId, GitError, Mirror, RefName, Remote, Tree},
+    git::{CommitId, GitError, Mirror, RefAt, RefName, RefSelector, Remote, Tree},
 };
 
 /// What pull requests of a Repository are compared with, and the forge they are on.
@@ -41,15 +42,19 @@ pub(super) struct Look<'a> {
 
 /// Where pull requests are looked at: into the branch that is live; where that is a tag, or people promote, into the draft's branch.
 pub(super) fn target(repository: &Repository) -> Option<Target> {
-    fn branch(name: &GitRef) -> Option<String> {
-        let is_short = !name.name.starts_with("refs/");
-        let branch = name.name.strip_prefix("refs/heads/");
-        branch.or(is_short.then_some(&*name.name)).map(str::to_owned)
+    fn branch(name: &str) -> Option<String> {
+        let is_short = !name.starts_with("refs/");
+        let branch = name.strip_prefix("refs/heads/");
+        branch.or(is_short.then_some(name)).map(str::to_owned)
     }
     let spec = &repository.spec;
-    match spec.live.as_ref().and_then(branch) {
+    let live = spec.live.as_ref().and_then(|live| match &live.at {
+        LiveRef::Name(name) => branch(name),
+        LiveRef::Tag(_) => None,
+    });
+    match live {
         Some(live) => Some(Target::Live(live)),
-        None => branch(&spec.draft).map(Target::Draft),
+        None => branch(&spec.draft.name).map(Target::Draft),
     }
 }
 
@@ -68,7 +73,7 @@ impl Look<'_> {
             return Ok(());
         }
         let (head, comment) = match self.fetch(pull, head).await {
-            Ok(Some((head, tree))) => (head, self.compare(pull, tree).await?),
+            Ok(Some((head, trees))) => (head, self.compare(pull, trees).await?),
             // the forge is not so far yet
             Ok(None) => return Ok(()),
             Err(FeedbackError::Git { source, .. }) if is_its_own(&source) => {
@@ -88,6 +93,21 @@ impl Look<'_> {
         Ok(())
     }
 
+    /// What is read of a head.
+    fn folders(&self) -> Result<Folders, FeedbackError> {
+        let Sources { draft, live } = Sources::of(&self.repository.spec)?;
+        Ok(match live.filter(|_| matches!(self.target, Target::Live(_))) {
+            None => Folders {
+                compared: draft,
+                beside: None,
+            },
+            Some(live) => Folders {
+                beside: Some(draft).filter(|draft| draft.at == live.at && draft.folder != live.folder),
+                compared: live,
+            },
+        })
+    }
+
     fn uid(&self) -> String {
         self.repository.uid().unwrap_or_default()
     }
@@ -97,17 +117,17 @@ impl Look<'_> {
         &self,
         pull: &PullRequest,
         head: CommitId,
-    ) -> Result<Option<(CommitId, Tree)>, FeedbackError> {
+    ) -> Result<Option<(CommitId, Trees)>, FeedbackError> {
         let (feedback, repository) = (self.feedback, self.repository);
         let failed = |source| FeedbackError::Git {
             number: pull.number.0,
             source,
         };
         let mirror = feedback.mirror(&self.uid());
-        let folder = repository.spec.path.as_deref().unwrap_or_default();
+        let folders = self.folders()?;
         // it is there from before, when something else was live
-        if let Ok(tree) = mirror.read(head, folder).await {
-            return Ok(Some((head, tree)));
+        if let Ok(trees) = folders.read(&mirror, head).await {
+            return Ok(Some((head, trees)));
         }
         let remote = Remote {
             url: repository
@@ -117,31 +137,34 @@ impl Look<'_> {
                 .map_err(|error| failed(GitError::Url(error)))?,
             credentials: credentials::read(&feedback.context, repository).await?,
         };
-        let wanted = vec![head_of(repository, pull)];
+        let wanted = vec![RefSelector::Name(head_of(repository, pull))];
         let synced = mirror.sync(remote, wanted, feedback.shutdown.clone()).await;
         let commit = synced.map_err(failed)?.refs.into_values().flatten().next();
         match commit {
             None => Ok(None),
-            Some(commit) => {
-                let tree = mirror.read(commit, folder).await.map_err(failed)?;
-                Ok(Some((commit, tree)))
+            Some(RefAt { commit, .. }) => {
+                let trees = folders.read(&mirror, commit).await.map_err(failed)?;
+                Ok(Some((commit, trees)))
             }
         }
     }
 
     /// What is to be said of it.
-    async fn compare(&self, pull: &PullRequest, mut tree: Tree) -> Result<Comment, FeedbackError> {
-        if let Some(decisions) = &self.repository.spec.decisions {
-            tree.leave_out(decisions.folder());
-        }
+    async fn compare(&self, pull: &PullRequest, trees: Trees) -> Result<Comment, FeedbackError> {
         let failed = |source| FeedbackError::Git {
             number: pull.number.0,
             source,
         };
         let namespace = self.repository.namespace().unwrap_or_default();
-        let defined = aside(move || files::read(tree, &namespace))
-            .await
-            .map_err(failed)?;
+        let read = move || {
+            let mut defined = files::read(trees.compared, &namespace);
+            let beside = trees.beside.map(|tree| files::read(tree, &namespace));
+            defined
+                .problems
+                .extend(beside.into_iter().flat_map(|beside| beside.problems));
+            defined
+        };
+        let defined = aside(read).await.map_err(failed)?;
         let proposed = self.proposed(defined).await?;
         let target = self.target.clone();
         aside(move || comment::of_head(&target, &proposed))
@@ -195,6 +218,38 @@ impl Look<'_> {
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(FeedbackError::Api("read the live release", error)),
         }
+    }
+}
+
+/// The folders of a head that are read.
+struct Folders {
+    compared: Source,
+    /// The draft's, where it is on the same branch.
+    beside: Option<Source>,
+}
+
+/// What they hold.
+struct Trees {
+    compared: Tree,
+    beside: Option<Tree>,
+}
+
+impl Folders {
+    async fn read(&self, mirror: &Mirror, commit: CommitId) -> Result<Trees, GitError> {
+        let mut compared = mirror.read(commit, &self.compared.folder).await?;
+        self.compared.trim(&mut compared);
+        let beside = match &self.beside {
+            None => None,
+            Some(source) => match mirror.read(commit, &source.folder).await {
+                Ok(mut tree) => {
+                    source.trim(&mut tree);
+                    Some(tree)
+                }
+                Err(GitError::NoFolder(_)) => None,
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(Trees { compared, beside })
     }
 }
 

@@ -12,10 +12,10 @@ use crate::{
         flow::PromotionPhase,
         names,
         release::ReleaseSource,
-        repository::{FileProblem, GitRef},
+        repository::{Channel, FileProblem},
     },
     forge::{CommitState, CommitStatus},
-    git::{CommitId, RefName},
+    git::CommitId,
 };
 
 /// What the forge calls the status that tells of releases, or of errors.
@@ -30,13 +30,13 @@ pub(super) fn of_repository(repository: &Repository, flows: &[&Flow]) -> Vec<(Co
     };
     let commits = Commits::of(repository);
     let draft = commits.draft.map(|commit| {
-        let problems = problems_at(status, &repository.spec.draft);
+        let problems = problems_in(status, Channel::Draft);
         let (state, description) = of_draft(commit, &problems, flows);
         (commit, shown(FLOWS, state, description))
     });
-    let live = commits.live.zip(repository.spec.live.as_ref());
-    let live = live.map(|(commit, name)| {
-        let problems = problems_at(status, name);
+    let live = commits.live.filter(|_| repository.spec.live.is_some());
+    let live = live.map(|commit| {
+        let problems = problems_in(status, Channel::Live);
         let (state, description) = of_live(commit, &problems, flows);
         (commit, shown(LIVE, state, description))
     });
@@ -52,14 +52,10 @@ pub(super) fn shown(context: &str, state: CommitState, description: String) -> C
     }
 }
 
-/// The problems that a ref has.
-fn problems_at<'a>(status: &'a RepositoryStatus, name: &GitRef) -> Vec<&'a FileProblem> {
-    let name = name.name.parse::<RefName>().ok();
-    let at = |problem: &&FileProblem| {
-        let known = |known: &String| name.as_ref().is_some_and(|name| name.as_str() == known);
-        // what an older version wrote does not say where
-        problem.refs.is_empty() || problem.refs.iter().any(known)
-    };
+/// The problems that the draft has, or what is live.
+fn problems_in(status: &RepositoryStatus, channel: Channel) -> Vec<&FileProblem> {
+    // what an older version wrote does not say where
+    let at = |problem: &&FileProblem| problem.channels.is_empty() || problem.channels.contains(&channel);
     status.problems.iter().filter(at).collect()
 }
 

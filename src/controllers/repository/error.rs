@@ -2,7 +2,7 @@
 
 use crate::{
     api::reason::{Classified, ErrorClass},
-    git::{CommitId, GitError, KeyError, RefName, RefNameError, SignatureError, UrlError},
+    git::{CommitId, GitError, KeyError, RefName, RefNameError, SignatureError, TagPatternError, UrlError},
 };
 
 /// Why a Repository is not in step with its remote.
@@ -20,6 +20,9 @@ pub enum RepositoryError {
     /// A ref cannot be read.
     #[error(transparent)]
     Ref(#[from] RefNameError),
+    /// A pattern for tags cannot be read.
+    #[error(transparent)]
+    Tag(#[from] TagPatternError),
     /// The remote has no such ref.
     #[error("the remote has no {0}")]
     NoRef(String),
@@ -78,6 +81,7 @@ impl Classified for RepositoryError {
             Self::NoRef(_) | Self::NoConnection(_) | Self::NoSecret { .. } => ErrorClass::Waiting,
             Self::Url(_)
             | Self::Ref(_)
+            | Self::Tag(_)
             | Self::VerifyKey(_)
             | Self::Collision(_)
             | Self::WrongConnection(_)
@@ -92,7 +96,7 @@ impl Classified for RepositoryError {
             Self::VerifyKey(_) => "InvalidVerifyKey",
             Self::Unsigned(Unsigned { why, .. }) => why.reason(),
             Self::Url(_) => "InvalidURL",
-            Self::Ref(_) => "InvalidRef",
+            Self::Ref(_) | Self::Tag(_) => "InvalidRef",
             Self::NoRef(_) => "RefNotFound",
             Self::Collision(_) => "ReleaseCollision",
             Self::NoConnection(_) => "ConnectionNotFound",

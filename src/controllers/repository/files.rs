@@ -18,6 +18,8 @@ const MAX_MESSAGE: usize = 1_024;
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::controllers) struct Defined {
     pub(super) commit: CommitInfo,
+    /// The folder that was read; empty for the whole repository.
+    folder: String,
     /// The flows, by name.
     pub(in crate::controllers) flows: BTreeMap<String, FileFlow>,
     pub(in crate::controllers) problems: Vec<Problem>,
@@ -48,7 +50,7 @@ pub(super) struct Place {
 
 impl Place {
     /// A problem with a field of this flow.
-    fn problem(&self, field: &str, message: &str) -> Problem {
+    pub(super) fn problem(&self, field: &str, message: &str) -> Problem {
         let at = manifest::locate(&self.text, self.document, field);
         let message = if field.is_empty() {
             message.to_owned()
@@ -88,7 +90,21 @@ impl Defined {
 
     /// Whether it can be told that a flow which was read from a file earlier is gone now.
     pub(in crate::controllers) fn knows(&self, path: Option<&str>) -> bool {
-        self.complete && path.is_none_or(|path| !self.unread.contains(path))
+        let Some(path) = path else { return self.complete };
+        let rest = path.strip_prefix(self.folder.as_str());
+        let is_inside = self.folder.is_empty() || rest.is_some_and(|rest| rest.starts_with('/'));
+        // from another folder it may have come here by any name
+        let is_read = if is_inside {
+            !self.unread.contains(path)
+        } else {
+            self.unread.is_empty()
+        };
+        self.complete && is_read
+    }
+
+    /// Whether every flow is known, so that one which is not there is gone, by whatever name its file went.
+    pub(in crate::controllers) fn knows_all(&self) -> bool {
+        self.complete && self.unread.is_empty()
     }
 }
 
@@ -96,6 +112,7 @@ impl Defined {
 pub(in crate::controllers) fn read(tree: Tree, namespace: &str) -> Defined {
     let mut defined = Defined {
         commit: tree.commit,
+        folder: tree.folder,
         flows: BTreeMap::new(),
         unread: tree.problems.iter().map(|problem| problem.path.clone()).collect(),
         problems: tree.problems,

@@ -6,6 +6,7 @@ mod error;
 pub(super) mod files;
 mod plan;
 mod requests;
+pub(super) mod sources;
 pub(super) mod summary;
 mod sync;
 mod trust;

@@ -64,6 +64,8 @@ pub(super) struct Cut {
 pub(super) struct Todo {
     pub(super) actions: Vec<Action>,
     pub(super) problems: Vec<Problem>,
+    /// Flows of which somebody wants another release live than git does.
+    pub(super) conflicts: Vec<Problem>,
     /// The flows that are in git.
     pub(super) flows: BTreeSet<String>,
 }
@@ -133,14 +135,20 @@ fn bring(
         Live::Read(channel) => Some(channel.defined.commit.id.to_string()),
         Live::Unmanaged | Live::Unknown => None,
     };
+    // what somebody else set is not taken over while git does not say the same
+    let by_hand = is_live.is_some() && !current.is_some_and(sets_live);
+    let kept = is_live.clone().filter(|_| !by_hand);
     let (wanted_live, cut) = match live {
         Live::Unmanaged => (None, None),
-        Live::Unknown => (is_live.clone(), None),
+        Live::Unknown => (kept.clone(), None),
         Live::Read(channel) => match channel.defined.flows.get(name) {
             // what cannot run does not become live, whatever the branch says
-            Some(file) if !file.valid => (is_live.clone(), None),
+            Some(file) if !file.valid => (kept.clone(), None),
             Some(file) => {
                 let release = names::release_name(name, &file.digest);
+                if by_hand && is_live.as_ref() != Some(&release) {
+                    todo.conflicts.extend(conflict(current, channel, file, &release));
+                }
                 let drafted = draft
                     .defined
                     .flows
@@ -154,10 +162,12 @@ fn bring(
                 });
                 (Some(release), cut)
             }
-            None if channel.defined.knows(current.and_then(source_path).as_deref()) => (None, None),
-            None => (is_live.clone(), None),
+            // its file may have another name there than in the draft
+            None if channel.defined.knows_all() => (None, None),
+            None => (kept.clone(), None),
         },
     };
+    let wanted_live = wanted_live.filter(|release| !by_hand || is_live.as_ref() == Some(release));
     let from_live = match live {
         Live::Read(channel) => channel.defined.flows.get(name).map(|file| (channel, file)),
         Live::Unmanaged | Live::Unknown => None,
@@ -176,6 +186,8 @@ fn bring(
         let mut flow = flow(repository, channel, name, file, current);
         if repository.spec.live.is_some() {
             name_live(&mut flow, wanted_live, current, live_commit.as_deref());
+        } else if by_hand && flow.spec.live != is_live {
+            flow.spec.live = None;
         }
         flow
     };
@@ -186,7 +198,7 @@ fn bring(
             .extend(differs(current, &wanted).then(|| Action::Apply(Box::new(wanted)))),
         Some(cut) => {
             // the release belongs to the flow, so the flow comes first, with what is live now
-            let before = flow(is_live);
+            let before = flow(kept);
             todo.actions
                 .extend(differs(current, &before).then(|| Action::Apply(Box::new(before))));
             todo.actions.push(Action::Cut(Box::new(cut)));
@@ -273,7 +285,7 @@ fn differs(current: Option<&Flow>, wanted: &Flow) -> bool {
         some.iter().all(|(key, value)| all.get(key) == Some(value))
     };
     current.spec.definition != wanted.spec.definition
-        || (wanted.spec.live.is_some() && current.spec.live != wanted.spec.live)
+        || (wanted.spec.live.is_some() && (current.spec.live != wanted.spec.live || !sets_live(current)))
         || (wanted.spec.live.is_none() && current.spec.live.is_some() && sets_live(current))
         || !contains(current.labels(), wanted.labels())
         || !contains(current.annotations(), wanted.annotations())
@@ -283,14 +295,33 @@ fn differs(current: Option<&Flow>, wanted: &Flow) -> bool {
             .any(|owner| wanted.owner_references().contains(owner))
 }
 
+/// Tells who wants what live, and how it ends.
+fn conflict(current: Option<&Flow>, channel: Channel<'_>, file: &FileFlow, release: &str) -> Option<Problem> {
+    let current = current?;
+    let set = current.spec.live.as_deref()?;
+    let by = managers_of_live(current).collect::<Vec<_>>().join(" and ");
+    let by = if by.is_empty() { "somebody" } else { &by };
+    let name = current.name_any();
+    let message = format!(
+        "{by} set spec.live of flow {name} to {set}, but {} has {release}: neither undoes the other; push there what is to be live, or \
+         remove spec.live from the flow to let git have its way",
+        channel.name
+    );
+    Some(file.place.problem("metadata.name", &message))
+}
+
 /// Whether it was a sync that set `spec.live`; applying without it would then unset it.
 fn sets_live(flow: &Flow) -> bool {
-    flow.metadata.managed_fields.iter().flatten().any(|entry| {
-        entry.manager.as_deref() == Some(names::FIELD_MANAGER_REPOSITORY)
-            && entry
-                .fields_v1
-                .as_ref()
-                .is_some_and(|fields| fields.0["f:spec"].get("f:live").is_some())
+    managers_of_live(flow).any(|manager| manager == names::FIELD_MANAGER_REPOSITORY)
+}
+
+/// Who set `spec.live`, as the API server recorded it.
+fn managers_of_live(flow: &Flow) -> impl Iterator<Item = &str> {
+    let entries = flow.metadata.managed_fields.iter().flatten();
+    entries.filter_map(|entry| {
+        let fields = &entry.fields_v1.as_ref()?.0;
+        fields["f:spec"].get("f:live")?;
+        entry.manager.as_deref()
     })
 }
 
@@ -314,12 +345,11 @@ fn other_owner(repository: &Repository, flow: &Flow) -> Option<String> {
 /// Whether git is known not to have a flow any more.
 fn is_gone(draft: Channel<'_>, live: Live<'_>, flow: &Flow) -> bool {
     let path = source_path(flow);
-    let known_by = |channel: Channel<'_>| channel.defined.knows(path.as_deref());
-    known_by(draft)
+    draft.defined.knows(path.as_deref())
         && match live {
             Live::Unmanaged => true,
             Live::Unknown => false,
-            Live::Read(channel) => known_by(channel),
+            Live::Read(channel) => channel.defined.knows_all(),
         }
 }
 

@@ -7,18 +7,19 @@ use k8s_openapi::jiff::Timestamp;
 use super::{
     error::{RepositoryError, Unsigned},
     files::Defined,
+    trust::Head,
 };
 use crate::{
     api::{
         Repository, RepositoryStatus,
         reason::{Classified as _, ErrorClass},
-        repository::{FileProblem, SyncedCommit},
+        repository::{Channel, FileProblem, SyncedCommit},
     },
     controllers::{
         error_chain,
         status::{Standing, stand},
     },
-    git::{CommitId, Problem, RefName},
+    git::Problem,
 };
 
 /// Most problems listed.
@@ -29,79 +30,87 @@ const MAX_FLOWS: usize = 2_000;
 /// What a sync came to.
 #[derive(Debug)]
 pub(super) struct Outcome<'a> {
-    pub(super) draft: CommitId,
+    pub(super) draft: &'a Head,
     pub(super) live: LiveAt<'a>,
     /// Refs that are not used where they are now.
     pub(super) refused: Vec<&'a Unsigned>,
     pub(super) flows: Vec<String>,
     pub(super) problems: Vec<Found>,
+    /// How many of the problems are that somebody else wants another release live.
+    pub(super) conflicts: usize,
 }
 
-/// A problem and the refs where it is so.
+/// A problem and where it is so.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Found {
     problem: Problem,
-    refs: Vec<String>,
+    channels: Vec<Channel>,
 }
 
-/// The problems of what was read of each ref, the draft's first, and those that came up when it was applied. What is the same on both
-/// refs is bad once.
-pub(super) fn by_ref(read: &[(&RefName, &Defined)], later: impl Iterator<Item = Problem>) -> Vec<Found> {
+/// The problems of what was read, the draft's first, and those that came up when it was applied. What is the same in both is bad once.
+pub(super) fn by_channel(
+    read: &[(Channel, &Defined)],
+    later: impl Iterator<Item = Problem>,
+    conflicts: &[Problem],
+) -> Vec<Found> {
     let mut all: Vec<Found> = Vec::new();
     let mut places: HashMap<Problem, usize> = HashMap::new();
-    let mut add = |problem: Problem, names: &[&RefName]| {
+    let mut add = |problem: Problem, channels: &[Channel]| {
         let at = *places.entry(problem).or_insert_with_key(|problem| {
             all.push(Found {
                 problem: problem.clone(),
-                refs: vec![],
+                channels: vec![],
             });
             all.len() - 1
         });
-        for name in names {
-            let refs = &mut all[at].refs;
-            if !refs.iter().any(|known| known == name.as_str()) {
-                refs.push(name.as_str().to_owned());
+        for channel in channels {
+            let known = &mut all[at].channels;
+            if !known.contains(channel) {
+                known.push(*channel);
             }
         }
     };
-    for (name, defined) in read {
+    for (channel, defined) in read {
         for problem in &defined.problems {
-            add(problem.clone(), &[name]);
+            add(problem.clone(), &[*channel]);
         }
     }
     for problem in later {
         let there = read.iter().filter(|(_, defined)| defined.has_file(&problem.path));
-        let names: Vec<&RefName> = there.map(|(name, _)| *name).collect();
-        add(problem, &names);
+        let channels: Vec<Channel> = there.map(|(channel, _)| *channel).collect();
+        add(problem, &channels);
+    }
+    for problem in conflicts {
+        add(problem.clone(), &[Channel::Live]);
     }
     all
 }
 
 /// What is used of the live ref.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum LiveAt<'a> {
     /// The Repository has none.
     Unmanaged,
-    /// The remote does not have the ref of this name (yet).
-    Missing(&'a str),
+    /// The remote does not have it (yet), as this names it.
+    Missing(String),
     /// Nothing, for lack of a signature.
     Withheld,
     /// This commit.
-    Commit(CommitId),
+    Head(&'a Head),
 }
 
 /// The status after a sync.
 pub(super) fn synced(repository: &Repository, outcome: Outcome<'_>, now: Timestamp) -> RepositoryStatus {
     let mut status = repository.status.clone().unwrap_or_default();
-    let no_live = match outcome.live {
-        LiveAt::Missing(name) => Some(name),
-        LiveAt::Unmanaged | LiveAt::Withheld | LiveAt::Commit(_) => None,
+    let no_live = match &outcome.live {
+        LiveAt::Missing(name) => Some(name.as_str()),
+        LiveAt::Unmanaged | LiveAt::Withheld | LiveAt::Head(_) => None,
     };
     let lost_live = no_live.filter(|_| status.live.is_some());
     let (flows, problems) = (outcome.flows.len(), outcome.problems.len());
     status.draft = Some(commit(outcome.draft));
-    match outcome.live {
-        LiveAt::Commit(live) => status.live = Some(commit(live)),
+    match &outcome.live {
+        LiveAt::Head(live) => status.live = Some(commit(live)),
         LiveAt::Unmanaged => status.live = None,
         LiveAt::Missing(_) | LiveAt::Withheld => {}
     }
@@ -124,7 +133,12 @@ pub(super) fn synced(repository: &Repository, outcome: Outcome<'_>, now: Timesta
             } else {
                 String::new()
             };
-            (Standing::Stalled, "FilesInvalid", format!("{first}{more}"))
+            let reason = if problems > outcome.conflicts {
+                "FilesInvalid"
+            } else {
+                "LiveConflict"
+            };
+            (Standing::Stalled, reason, format!("{first}{more}"))
         }
         (None, None, Some(live)) => (
             Standing::Reconciling,
@@ -138,7 +152,7 @@ pub(super) fn synced(repository: &Repository, outcome: Outcome<'_>, now: Timesta
             (
                 Standing::Ready,
                 "Synced",
-                format!("{flows} flows at {}{live}", outcome.draft.short()),
+                format!("{flows} flows at {}{live}", outcome.draft.commit.short()),
             )
         }
     };
@@ -189,10 +203,11 @@ fn finish(
     status
 }
 
-fn commit(id: CommitId) -> SyncedCommit {
+fn commit(head: &Head) -> SyncedCommit {
     SyncedCommit {
-        commit: id.to_string(),
-        short: id.short(),
+        commit: head.commit.to_string(),
+        short: head.commit.short(),
+        git_ref: Some(head.name.to_string()),
     }
 }
 
@@ -209,7 +224,7 @@ fn file_problem(found: &Found) -> FileProblem {
     let problem = &found.problem;
     let number = |at: Option<usize>| at.and_then(|at| i64::try_from(at).ok());
     FileProblem {
-        refs: found.refs.clone(),
+        channels: found.channels.clone(),
         path: problem.path.chars().take(1_024).collect(),
         line: number(problem.line),
         column: number(problem.column),
@@ -228,24 +243,26 @@ mod tests {
     };
 
     #[test]
-    fn a_problem_says_at_which_refs_it_is() {
-        let (draft, live): (RefName, RefName) = ("main".parse().unwrap(), "live".parse().unwrap());
+    fn a_problem_says_whether_it_is_in_the_draft_or_live() {
         let read = |files: &[(&str, &str)]| files::read(tree(files), "default");
         let (broken, other) = (("both.yaml", "a: ["), ("live.yaml", "b: ["));
         let (of_draft, of_live) = (read(&[broken, ("good.yaml", GOOD)]), read(&[broken, other]));
         let refused = Problem::of_file("good.yaml", "refused");
-        let all = by_ref(&[(&draft, &of_draft), (&live, &of_live)], [refused].into_iter());
+        let all = by_channel(
+            &[(Channel::Draft, &of_draft), (Channel::Live, &of_live)],
+            [refused].into_iter(),
+            &[],
+        );
         let told: Vec<_> = all
             .iter()
-            .map(|found| (found.problem.path.as_str(), found.refs.join(" ")))
+            .map(|found| (found.problem.path.as_str(), found.channels.as_slice()))
             .collect();
-        let (draft, live) = (draft.as_str(), live.as_str());
         assert_eq!(
             told,
             [
-                ("both.yaml", format!("{draft} {live}")),
-                ("live.yaml", live.to_owned()),
-                ("good.yaml", draft.to_owned())
+                ("both.yaml", &[Channel::Draft, Channel::Live][..]),
+                ("live.yaml", &[Channel::Live]),
+                ("good.yaml", &[Channel::Draft])
             ]
         );
     }

@@ -18,13 +18,14 @@ use super::{
     credentials,
     files::{self, Defined},
     interval,
-    plan::{self, Channel, Cluster, Live},
+    plan::{self, Cluster, Live},
+    sources::{Source, Sources},
     summary::{self, LiveAt, Outcome},
     trust::{self, Followed, Head},
 };
 use crate::{
-    api::{Repository, RepositoryStatus, names},
-    git::{CommitId, GitError, Mirror, RefName, Remote},
+    api::{Repository, RepositoryStatus, names, repository::Channel},
+    git::{CommitId, GitError, Mirror, RefAt, RefSelector, Remote},
 };
 
 /// What this process remembers of each Repository, by uid. Losing it costs one look at the remote.
@@ -40,8 +41,11 @@ struct Memory {
     request: Option<String>,
     heads: Heads,
     /// What was read at those heads.
-    read: HashMap<CommitId, Arc<Defined>>,
+    read: HashMap<ReadAt, Arc<Defined>>,
 }
+
+/// A commit and a folder of it.
+type ReadAt = (CommitId, String);
 
 /// Where the refs are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,15 +134,9 @@ pub(super) async fn sync(
 ) -> Result<Done, RepositoryError> {
     let uid = repository.uid().unwrap_or_default();
     let asked = shared.asked.take(&ObjectRef::from_obj(&**repository));
-    let draft_name: RefName = repository.spec.draft.name.parse()?;
-    let live_name: Option<RefName> = repository
-        .spec
-        .live
-        .as_ref()
-        .map(|live| live.name.parse())
-        .transpose()?;
+    let sources = Sources::of(&repository.spec)?;
     if shared.is_due(repository, asked)
-        && let Err(error) = fetch(shared, repository, &uid, &draft_name, live_name.as_ref()).await
+        && let Err(error) = fetch(shared, repository, &uid, &sources).await
     {
         // a request that failed stays one
         if let Some(memory) = shared.memories.lock().get_mut(&uid) {
@@ -151,27 +149,35 @@ pub(super) async fn sync(
         .lock()
         .get(&uid)
         .map(|memory| memory.heads.clone());
-    let Some(Heads { draft, live }) = heads else {
-        return Err(RepositoryError::NoRef(draft_name.to_string()));
-    };
+    let no_ref = || RepositoryError::NoRef(sources.draft.at.to_string());
+    let Heads { draft, live } = heads.ok_or_else(no_ref)?;
     let Some(draft_head) = draft.head else {
-        let no_ref = || RepositoryError::NoRef(draft_name.to_string());
         return Err(draft.refused.map_or_else(no_ref, RepositoryError::Unsigned));
     };
-    let draft_read = read(shared, repository, &uid, draft_head.commit).await?;
-    let live_read = match &live.head {
-        Some(live) => Some(read(shared, repository, &uid, live.commit).await?),
+    let draft_read = read(shared, repository, &uid, draft_head.commit, &sources.draft).await?;
+    let live_read = match live.head.as_ref().zip(sources.live.as_ref()) {
+        Some((head, source)) => match read(shared, repository, &uid, head.commit, source).await {
+            Ok(read) => Some((head, read)),
+            // a folder that is not there is as good as a ref that is not
+            Err(GitError::NoFolder(_)) => None,
+            Err(error) => return Err(error.into()),
+        },
         None => None,
     };
-    let of_live = live_name.as_ref().zip(live_read.as_ref()).zip(live.head.as_ref());
     let todo = plan(
         shared,
         repository,
-        channel(&draft_name, &draft_read, &draft_head),
-        of_live.map(|((name, defined), head)| channel(name, defined, head)),
+        channel(&draft_head, &draft_read),
+        live_read.as_ref().map(|(head, read)| channel(head, read)),
     );
-    let (flows, planned) = (todo.flows.iter().cloned().collect(), todo.problems.clone());
-    let of_both: Vec<&Arc<Defined>> = std::iter::once(&draft_read).chain(&live_read).collect();
+    let (flows, planned, conflicts) = (
+        todo.flows.iter().cloned().collect(),
+        todo.problems.clone(),
+        todo.conflicts.clone(),
+    );
+    let of_both: Vec<&Arc<Defined>> = std::iter::once(&draft_read)
+        .chain(live_read.as_ref().map(|(_, read)| read))
+        .collect();
     let namespace = repository.namespace().unwrap_or_default();
     let Applied {
         problems,
@@ -185,22 +191,23 @@ pub(super) async fn sync(
             .event(&**repository, EventType::Normal, "FlowDeleted", &note)
             .await;
     }
-    let of_live = live_name.as_ref().zip(live_read.as_deref());
-    let read: Vec<(&RefName, &Defined)> = std::iter::once((&draft_name, &*draft_read))
+    let of_live = live_read.as_ref().map(|(_, read)| (Channel::Live, &**read));
+    let read: Vec<(Channel, &Defined)> = std::iter::once((Channel::Draft, &*draft_read))
         .chain(of_live)
         .collect();
-    let all = summary::by_ref(&read, planned.into_iter().chain(problems));
+    let all = summary::by_channel(&read, planned.into_iter().chain(problems), &conflicts);
     let outcome = Outcome {
-        draft: draft_head.commit,
-        live: match (&live_name, &live.head) {
+        draft: &draft_head,
+        live: match (&sources.live, &live_read) {
             (None, _) => LiveAt::Unmanaged,
-            (Some(_), Some(head)) => LiveAt::Commit(head.commit),
+            (Some(_), Some((head, _))) => LiveAt::Head(head),
             (Some(_), None) if live.refused.is_some() => LiveAt::Withheld,
-            (Some(name), None) => LiveAt::Missing(name.as_str()),
+            (Some(source), None) => LiveAt::Missing(source.missing(live.head.is_some())),
         },
         refused: draft.refused.iter().chain(&live.refused).collect(),
         flows,
         problems: all,
+        conflicts: conflicts.len(),
     };
     let now = shared.context.now();
     let mut status = summary::synced(repository, outcome, now);
@@ -220,28 +227,28 @@ async fn fetch(
     shared: &Repositories,
     repository: &Repository,
     uid: &str,
-    draft: &RefName,
-    live: Option<&RefName>,
+    sources: &Sources,
 ) -> Result<(), RepositoryError> {
     let remote = Remote {
         url: repository.spec.url.parse()?,
         credentials: credentials::read(&shared.context, repository).await?,
     };
     let trust = trust::read(&shared.context, repository).await?;
-    let wanted: Vec<RefName> = std::iter::once(draft).chain(live).cloned().collect();
     let began = Instant::now();
     let mirror = shared.mirror(uid);
-    let synced = mirror.sync(remote, wanted, shared.shutdown.clone()).await?;
+    let synced = mirror
+        .sync(remote, sources.selectors(), shared.shutdown.clone())
+        .await?;
     shared.context.metrics().git_synced(began.elapsed());
     let used = repository.status.as_ref();
-    let follow = async |name: &RefName, before| {
-        let at = synced.refs.get(name).copied().flatten();
-        trust::follow(&mirror, trust.as_ref(), name, at, before, shared.context.now()).await
+    let follow = async |wanted: &RefSelector, before| {
+        let at: Option<&RefAt> = synced.refs.get(wanted).and_then(Option::as_ref);
+        trust::follow(&mirror, trust.as_ref(), at, before, shared.context.now()).await
     };
     let heads = Heads {
-        draft: follow(draft, used.and_then(|used| used.draft.as_ref())).await?,
-        live: match live {
-            Some(live) => follow(live, used.and_then(|used| used.live.as_ref())).await?,
+        draft: follow(&sources.draft.at, used.and_then(|used| used.draft.as_ref())).await?,
+        live: match &sources.live {
+            Some(live) => follow(&live.at, used.and_then(|used| used.live.as_ref())).await?,
             None => Followed::default(),
         },
     };
@@ -250,7 +257,7 @@ async fn fetch(
         .remove(uid)
         .filter(|memory| memory.generation == repository.metadata.generation);
     let mut read = before.map(|memory| memory.read).unwrap_or_default();
-    read.retain(|commit, _| heads.use_commit(*commit));
+    read.retain(|(commit, _), _| heads.use_commit(*commit));
     let memory = Memory {
         generation: repository.metadata.generation,
         asked_at: shared.context.now(),
@@ -262,37 +269,35 @@ async fn fetch(
     Ok(())
 }
 
-/// What a commit defines, read once.
+/// What a folder of a commit defines, read once.
 async fn read(
     shared: &Repositories,
     repository: &Repository,
     uid: &str,
     commit: CommitId,
+    source: &Source,
 ) -> Result<Arc<Defined>, GitError> {
+    let at = (commit, source.folder.clone());
     let known = shared
         .memories
         .lock()
         .get(uid)
-        .and_then(|memory| memory.read.get(&commit).cloned());
+        .and_then(|memory| memory.read.get(&at).cloned());
     if let Some(known) = known {
         return Ok(known);
     }
-    let folder = repository.spec.path.as_deref().unwrap_or_default();
-    let mut tree = shared.mirror(uid).read(commit, folder).await?;
-    if let Some(decisions) = &repository.spec.decisions {
-        // questions that were answered lie there, and are no flows
-        tree.leave_out(decisions.folder());
-    }
+    let mut tree = shared.mirror(uid).read(commit, &source.folder).await?;
+    source.trim(&mut tree);
     let defined = Arc::new(files::read(tree, &repository.namespace().unwrap_or_default()));
     if let Some(memory) = shared.memories.lock().get_mut(uid) {
-        memory.read.insert(commit, Arc::clone(&defined));
+        memory.read.insert(at, Arc::clone(&defined));
     }
     Ok(defined)
 }
 
-fn channel<'a>(name: &'a RefName, defined: &'a Defined, head: &'a Head) -> Channel<'a> {
-    Channel {
-        name: name.as_str(),
+fn channel<'a>(head: &'a Head, defined: &'a Defined) -> plan::Channel<'a> {
+    plan::Channel {
+        name: head.name.as_str(),
         defined,
         verified: head.verified.as_ref(),
     }
@@ -301,8 +306,8 @@ fn channel<'a>(name: &'a RefName, defined: &'a Defined, head: &'a Head) -> Chann
 fn plan(
     shared: &Repositories,
     repository: &Repository,
-    draft: Channel<'_>,
-    live: Option<Channel<'_>>,
+    draft: plan::Channel<'_>,
+    live: Option<plan::Channel<'_>>,
 ) -> plan::Todo {
     let namespace = repository.namespace().unwrap_or_default();
     let flows = shared.flows.state();

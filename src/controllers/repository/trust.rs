@@ -11,7 +11,7 @@ use crate::{
         repository::{PublicKeySource, SyncedCommit, VerifyMode},
     },
     controllers::context::Context,
-    git::{CommitId, GitError, Mirror, RefName, SignedBy, TrustedKeys},
+    git::{CommitId, GitError, Mirror, RefAt, RefName, SignedBy, TrustedKeys},
 };
 
 /// Whose signatures are accepted, and of what.
@@ -24,6 +24,8 @@ pub(super) struct Trust {
 /// A commit that may be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
+    /// The ref that it was found at.
+    pub(super) name: RefName,
     pub(super) commit: CommitId,
     /// Who vouches for it, if anybody has to.
     pub(super) verified: Option<Verified>,
@@ -69,47 +71,45 @@ pub(super) async fn read(
 pub(super) async fn follow(
     mirror: &Mirror,
     trust: Option<&Trust>,
-    name: &RefName,
-    at: Option<CommitId>,
+    at: Option<&RefAt>,
     before: Option<&SyncedCommit>,
     now: Timestamp,
 ) -> Result<Followed, GitError> {
-    let Some(commit) = at else {
+    let Some(RefAt { name, commit }) = at else {
         return Ok(Followed::default());
     };
-    let Some(trust) = trust else {
-        let head = Some(Head {
+    let head = |commit, verified| {
+        let name = name.clone();
+        Some(Head {
+            name,
             commit,
-            verified: None,
-        });
+            verified,
+        })
+    };
+    let Some(trust) = trust else {
+        let head = head(*commit, None);
         return Ok(Followed { head, refused: None });
     };
     let vouched = async |commit| {
         let signed = mirror.signed(name, commit, trust.by).await?;
         Ok::<_, GitError>(signed.and_then(|signed| trust.keys.verify(&signed, now)))
     };
-    let why = match vouched(commit).await? {
+    let why = match vouched(*commit).await? {
         Ok(verified) => {
-            let head = Some(Head {
-                commit,
-                verified: Some(verified),
-            });
+            let head = head(*commit, Some(verified));
             return Ok(Followed { head, refused: None });
         }
         Err(why) => why,
     };
     let refused = Some(Unsigned {
         git_ref: name.clone(),
-        commit,
+        commit: *commit,
         why,
     });
     // the keys may be others by now, and what was used before there were any was not signed
     let head = match before.and_then(|before| CommitId::parse(&before.commit)) {
         Some(commit) => match vouched(commit).await {
-            Ok(Ok(verified)) => Some(Head {
-                commit,
-                verified: Some(verified),
-            }),
+            Ok(Ok(verified)) => head(commit, Some(verified)),
             // the mirror may be newer than that commit
             Ok(Err(_)) | Err(GitError::NoCommit(_)) => None,
             Err(error) => return Err(error),

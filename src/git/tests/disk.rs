@@ -1,9 +1,11 @@
 //! What a mirror follows and what it reads, on local repositories.
 
-use super::fixture::{Fixture, name, remote, sync};
+use tokio_util::sync::CancellationToken;
+
+use super::fixture::{Fixture, at, remote, sync};
 use crate::{
     api::reason::{Classified as _, ErrorClass},
-    git::{CommitId, GitError, Limits, Mirror, Network},
+    git::{CommitId, GitError, Limits, Mirror, Network, RefSelector},
 };
 
 #[tokio::test]
@@ -12,10 +14,7 @@ async fn fetches_once_and_then_only_what_moved() {
     let first = fixture.commit("main", &[("a.yaml", "a: 1")], "one");
     let mirror = fixture.mirror();
     let synced = sync(&mirror, fixture.remote(), &["main", "live"]).await.unwrap();
-    assert_eq!(
-        (synced.refs[&name("main")], synced.refs[&name("live")]),
-        (Some(first), None)
-    );
+    assert_eq!((at(&synced, "main"), at(&synced, "live")), (Some(first), None));
     assert!(synced.fetched);
 
     let again = sync(&mirror, fixture.remote(), &["main", "live"]).await.unwrap();
@@ -23,7 +22,7 @@ async fn fetches_once_and_then_only_what_moved() {
 
     let second = fixture.commit("main", &[("b.yaml", "b: 1")], "two");
     let moved = sync(&mirror, fixture.remote(), &["main"]).await.unwrap();
-    assert_eq!((moved.refs[&name("main")], moved.fetched), (Some(second), true));
+    assert_eq!((at(&moved, "main"), moved.fetched), (Some(second), true));
     assert_eq!(mirror.read(second, "").await.unwrap().files.len(), 2);
     assert_eq!(mirror.read(first, "").await.unwrap().files.len(), 1);
 }
@@ -37,7 +36,7 @@ async fn follows_forced_pushes_deleted_branches_and_annotated_tags() {
 
     let forced = fixture.force("main", &[("other.yaml", "b: 1")]);
     let synced = sync(&mirror, fixture.remote(), &["main"]).await.unwrap();
-    assert_eq!(synced.refs[&name("main")], Some(forced));
+    assert_eq!(at(&synced, "main"), Some(forced));
     assert_eq!(mirror.read(forced, "").await.unwrap().files[0].path, "other.yaml");
 
     let who = git2::Signature::now("a", "b").unwrap();
@@ -47,7 +46,7 @@ async fn follows_forced_pushes_deleted_branches_and_annotated_tags() {
         .tag("v1", &object, &who, "annotated", false)
         .unwrap();
     let tagged = sync(&mirror, fixture.remote(), &["refs/tags/v1"]).await.unwrap();
-    assert_eq!(tagged.refs[&name("refs/tags/v1")], Some(forced));
+    assert_eq!(at(&tagged, "refs/tags/v1"), Some(forced));
 
     fixture
         .repository
@@ -56,7 +55,36 @@ async fn follows_forced_pushes_deleted_branches_and_annotated_tags() {
         .delete()
         .unwrap();
     let gone = sync(&mirror, fixture.remote(), &["main"]).await.unwrap();
-    assert_eq!(gone.refs[&name("main")], None);
+    assert_eq!(at(&gone, "main"), None);
+}
+
+#[tokio::test]
+async fn the_tag_of_the_highest_version_is_followed_up_and_down() {
+    let fixture = Fixture::new();
+    let first = fixture.commit("main", &[("a.yaml", "a: 1")], "one");
+    let second = fixture.commit("main", &[("a.yaml", "a: 2")], "two");
+    let light = |tag: &str, commit: CommitId| {
+        let object = fixture.repository.find_object(commit.0, None).unwrap();
+        fixture.repository.tag_lightweight(tag, &object, true).unwrap();
+    };
+    let mirror = fixture.mirror();
+    let versions = || vec![RefSelector::HighestTag("v*".parse().unwrap())];
+    let highest = async || {
+        let synced = mirror
+            .sync(fixture.remote(), versions(), CancellationToken::new())
+            .await
+            .unwrap();
+        let found = synced.refs.into_values().next().unwrap();
+        found.map(|at| (at.name.to_string(), at.commit))
+    };
+    assert_eq!(highest().await, None);
+    light("v1.9.0", first);
+    assert_eq!(highest().await, Some(("refs/tags/v1.9.0".to_owned(), first)));
+    light("v1.10.0", second);
+    light("nightly", first);
+    assert_eq!(highest().await, Some(("refs/tags/v1.10.0".to_owned(), second)));
+    fixture.repository.tag_delete("v1.10.0").unwrap();
+    assert_eq!(highest().await, Some(("refs/tags/v1.9.0".to_owned(), first)));
 }
 
 #[tokio::test]
@@ -209,7 +237,7 @@ async fn a_damaged_mirror_is_made_anew() {
     if last.is_err() {
         last = sync(&mirror, fixture.remote(), &["main"]).await;
     }
-    assert_eq!(last.unwrap().refs[&name("main")], Some(id));
+    assert_eq!(at(&last.unwrap(), "main"), Some(id));
     assert_eq!(mirror.read(id, "").await.unwrap().files.len(), 1);
 }
 

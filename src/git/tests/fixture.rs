@@ -6,7 +6,9 @@ use git2::{Repository, Signature, build::TreeUpdateBuilder};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::git::{CommitId, Credentials, GitError, Limits, Mirror, Network, RefName, Remote, Synced};
+use crate::git::{
+    CommitId, Credentials, GitError, Limits, Mirror, Network, RefName, RefSelector, Remote, Synced,
+};
 
 /// A bare repository with a mirror's directory beside it.
 pub(super) struct Fixture {
@@ -102,7 +104,16 @@ pub(super) fn name(text: &str) -> RefName {
     text.parse().unwrap()
 }
 
+pub(super) fn named(text: &str) -> RefSelector {
+    RefSelector::Name(name(text))
+}
+
+/// Where a sync found a ref.
+pub(super) fn at(synced: &Synced, text: &str) -> Option<CommitId> {
+    synced.refs[&named(text)].as_ref().map(|at| at.commit)
+}
+
 pub(super) async fn sync(mirror: &Mirror, remote: Remote, refs: &[&str]) -> Result<Synced, GitError> {
-    let refs = refs.iter().map(|text| name(text)).collect();
+    let refs = refs.iter().map(|text| named(text)).collect();
     mirror.sync(remote, refs, CancellationToken::new()).await
 }

@@ -18,13 +18,13 @@ use axum::{
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, process::Command};
 use tokio_util::sync::CancellationToken;
 
-use super::fixture::{Fixture, name, remote, sync};
+use super::fixture::{Fixture, at, named, remote, sync};
 use crate::{
     api::{
         Digest,
         reason::{Classified as _, ErrorClass},
     },
-    git::{Credentials, GitError, Limits, Mirror, Network, Remote, Secret},
+    git::{CommitId, Credentials, GitError, Limits, Mirror, Network, Remote, Secret},
 };
 
 /// Each request with its `Authorization`.
@@ -35,11 +35,13 @@ type Seen = Arc<Mutex<Vec<(String, Option<String>)>>>;
 struct Backend {
     root: PathBuf,
     authorization: Option<&'static str>,
+    /// Whether the server says that it knows of shallow fetches.
+    shallow: bool,
     seen: Seen,
 }
 
 async fn backend(
-    State(backend): State<Backend>,
+    State(bridge): State<Backend>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -48,17 +50,17 @@ async fn backend(
     let given = headers
         .get(header::AUTHORIZATION)
         .map(|value| value.to_str().unwrap().to_owned());
-    backend
+    bridge
         .seen
         .lock()
         .unwrap()
         .push((format!("{method} {}", uri.path()), given.clone()));
-    if backend.authorization.is_some() && given.as_deref() != backend.authorization {
+    if bridge.authorization.is_some() && given.as_deref() != bridge.authorization {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let mut child = Command::new("git")
         .arg("http-backend")
-        .env("GIT_PROJECT_ROOT", &backend.root)
+        .env("GIT_PROJECT_ROOT", &bridge.root)
         .env("GIT_HTTP_EXPORT_ALL", "1")
         .env("REQUEST_METHOD", method.as_str())
         .env("PATH_INFO", uri.path())
@@ -90,7 +92,12 @@ async fn backend(
             _ => response.header(name, value),
         };
     }
-    response.body(Body::from(output[split + 4..].to_vec())).unwrap()
+    let mut body = output[split + 4..].to_vec();
+    if !bridge.shallow && method == Method::GET {
+        let word = body.windows(9).position(|window| window == b" shallow ").unwrap();
+        body[word + 1..word + 8].copy_from_slice(b"unknown");
+    }
+    response.body(Body::from(body)).unwrap()
 }
 
 async fn serve(router: Router) -> SocketAddr {
@@ -101,9 +108,18 @@ async fn serve(router: Router) -> SocketAddr {
 }
 
 async fn git_server(fixture: &Fixture, authorization: Option<&'static str>) -> (SocketAddr, Backend) {
+    git_server_that(fixture, authorization, true).await
+}
+
+async fn git_server_that(
+    fixture: &Fixture,
+    authorization: Option<&'static str>,
+    shallow: bool,
+) -> (SocketAddr, Backend) {
     let bridge = Backend {
         root: fixture.root().to_owned(),
         authorization,
+        shallow,
         seen: Arc::default(),
     };
     (
@@ -137,7 +153,7 @@ async fn fetches_over_http_with_a_password_and_then_only_what_moved() {
     let synced = sync(&mirror, with_password(&url, "s3cret"), &["main"])
         .await
         .unwrap();
-    assert_eq!((synced.refs[&name("main")], synced.fetched), (Some(first), true));
+    assert_eq!((at(&synced, "main"), synced.fetched), (Some(first), true));
 
     for round in 0..20 {
         fixture.commit("main", &[("b.yaml", &format!("b: {round}"))], "more");
@@ -146,7 +162,7 @@ async fn fetches_over_http_with_a_password_and_then_only_what_moved() {
     let synced = sync(&mirror, with_password(&url, "s3cret"), &["main"])
         .await
         .unwrap();
-    assert_eq!(synced.refs[&name("main")], Some(last));
+    assert_eq!(at(&synced, "main"), Some(last));
     assert_eq!(mirror.read(last, "").await.unwrap().files.len(), 3);
 
     bridge.seen.lock().unwrap().clear();
@@ -162,6 +178,55 @@ async fn fetches_over_http_with_a_password_and_then_only_what_moved() {
         .map(|(request, _)| request.clone())
         .collect();
     assert_eq!(asked, ["GET /origin.git/info/refs"]);
+}
+
+/// How many commits a mirror holds.
+fn history(fixture: &Fixture, from: CommitId) -> usize {
+    let mirror = git2::Repository::open_bare(fixture.root().join("mirror")).unwrap();
+    let mut walk = mirror.revwalk().unwrap();
+    walk.push(from.0).unwrap();
+    walk.count()
+}
+
+#[tokio::test]
+async fn no_more_than_the_newest_commit_is_fetched_unless_the_server_knows_no_better() {
+    for (shallow, fetched) in [(true, 1), (false, 31)] {
+        let fixture = Fixture::new();
+        for round in 0..30 {
+            fixture.commit("main", &[("a.yaml", &format!("a: {round}"))], "history");
+        }
+        let head = fixture.commit("main", &[("b.yaml", "b: 1")], "head");
+        let (address, _) = git_server_that(&fixture, None, shallow).await;
+        let url = format!("http://{address}/origin.git");
+        let mirror = fixture.mirror();
+        let synced = sync(&mirror, remote(&url), &["main"]).await.unwrap();
+        assert_eq!(at(&synced, "main"), Some(head));
+        assert_eq!(history(&fixture, head), fetched, "shallow: {shallow}");
+
+        // and then what is new, also when it is old, or has another past
+        fixture.commit("main", &[("c.yaml", "c: 1")], "more");
+        let last = fixture.commit("main", &[("c.yaml", "c: 2")], "last");
+        let synced = sync(&mirror, remote(&url), &["main"]).await.unwrap();
+        assert_eq!((at(&synced, "main"), synced.fetched), (Some(last), true));
+        assert_eq!(mirror.read(last, "").await.unwrap().files.len(), 3);
+        let older = fixture
+            .repository
+            .find_commit(head.0)
+            .unwrap()
+            .parent_id(0)
+            .unwrap();
+        fixture
+            .repository
+            .reference("refs/heads/main", older, true, "reset")
+            .unwrap();
+        let synced = sync(&mirror, remote(&url), &["main"]).await.unwrap();
+        assert_eq!(at(&synced, "main"), Some(CommitId(older)));
+        assert_eq!(mirror.read(CommitId(older), "").await.unwrap().files.len(), 1);
+        let forced = fixture.force("main", &[("d.yaml", "d: 1")]);
+        let synced = sync(&mirror, remote(&url), &["main"]).await.unwrap();
+        assert_eq!(at(&synced, "main"), Some(forced));
+        assert_eq!(mirror.read(forced, "").await.unwrap().files.len(), 1);
+    }
 }
 
 #[tokio::test]
@@ -202,9 +267,10 @@ async fn a_redirect_to_another_host_is_followed_without_the_credentials() {
     let synced = sync(&fixture.mirror(), with_password(&url, "s3cret"), &["main"])
         .await
         .unwrap();
-    assert_eq!(synced.refs[&name("main")], Some(id));
+    assert_eq!(at(&synced, "main"), Some(id));
     let seen = bridge.seen.lock().unwrap().clone();
-    assert_eq!(seen.len(), 2);
+    // the refs, how far back, and the pack
+    assert_eq!(seen.len(), 3);
     assert!(
         seen.iter().all(|(_, authorization)| authorization.is_none()),
         "{seen:?}"
@@ -271,7 +337,7 @@ async fn a_server_that_hangs_is_cut_and_a_cancelled_sync_ends() {
 
     let cancel = CancellationToken::new();
     let mirror = fixture.mirror();
-    let syncing = mirror.sync(remote(&url), vec![name("main")], cancel.clone());
+    let syncing = mirror.sync(remote(&url), vec![named("main")], cancel.clone());
     let cancelling = async {
         // the connection is there, so the sync has begun
         let held = silent.accept().await.unwrap();

@@ -9,7 +9,7 @@ use russh::{
 };
 use tokio::{net::TcpListener, process::Command};
 
-use super::fixture::{Fixture, name, sync};
+use super::fixture::{Fixture, at, sync};
 use crate::{
     api::reason::{Classified as _, ErrorClass},
     git::{Credentials, Remote, Secret},
@@ -144,11 +144,11 @@ async fn fetches_over_ssh_with_a_key_from_memory_and_then_only_what_moved() {
     let remote = server.remote(fixture.path().to_str().unwrap());
     let mirror = fixture.mirror();
     let synced = sync(&mirror, remote.clone(), &["main"]).await.unwrap();
-    assert_eq!((synced.refs[&name("main")], synced.fetched), (Some(first), true));
+    assert_eq!((at(&synced, "main"), synced.fetched), (Some(first), true));
     assert!(!sync(&mirror, remote.clone(), &["main"]).await.unwrap().fetched);
     let second = fixture.commit("main", &[("b.yaml", "b: 1")], "two");
     assert_eq!(
-        sync(&mirror, remote, &["main"]).await.unwrap().refs[&name("main")],
+        at(&sync(&mirror, remote, &["main"]).await.unwrap(), "main"),
         Some(second)
     );
     assert_eq!(mirror.read(second, "").await.unwrap().files.len(), 2);

@@ -84,8 +84,8 @@ fn a_commit_says_what_was_cut_of_it() {
 
 #[test]
 fn a_commit_says_what_is_wrong_and_where_and_only_what_is_wrong_at_its_ref() {
-    let problem = |path: &str, refs: &[&str]| json!({"path": path, "line": 3, "column": 7, "message": "unknown field `stepz`", "refs": refs});
-    let (main, live) = ("refs/heads/main", "refs/heads/live");
+    let problem = |path: &str, channels: &[&str]| json!({"path": path, "line": 3, "column": 7, "message": "unknown field `stepz`", "channels": channels});
+    let (main, live) = ("Draft", "Live");
     let problems = json!([
         problem("a.yaml", &[main, live]),
         problem("b.yaml", &[main]),

@@ -19,6 +19,7 @@ pub(crate) fn tree(files: &[(&str, &str)]) -> Tree {
             message: "Add".into(),
             seconds: 0,
         },
+        folder: String::new(),
         files: files
             .iter()
             .map(|(path, text)| SourceFile {

@@ -1,4 +1,5 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde_json::json;
 
 use super::{
     super::files::{
@@ -7,27 +8,12 @@ use super::{
     },
     *,
 };
-use crate::api::{RepositorySpec, repository::GitRef};
+use crate::api::RepositorySpec;
 
 fn repository(live: bool) -> Repository {
-    let mut repository = Repository::new(
-        "flows",
-        RepositorySpec {
-            url: "https://example.com/flows".into(),
-            connection: None,
-            interval: None,
-            draft: GitRef { name: "main".into() },
-            live: live.then(|| GitRef { name: "live".into() }),
-            path: None,
-            promotion: None,
-            verify: None,
-            webhook: None,
-            forge: None,
-            decisions: None,
-            identities: None,
-            suspend: None,
-        },
-    );
+    let mut spec = RepositorySpec::following("https://example.com/flows", "main", "live");
+    spec.live.take_if(|_| !live);
+    let mut repository = Repository::new("flows", spec);
     repository.metadata.namespace = Some("default".into());
     repository.metadata.uid = Some("uid-1".into());
     repository
@@ -84,7 +70,17 @@ fn applied(todo: &Todo) -> Flow {
         Action::Apply(flow) => Some((**flow).clone()),
         _ => None,
     });
-    flows.next_back().unwrap()
+    let mut flow = flows.next_back().unwrap();
+    if flow.spec.live.is_some() {
+        live_set_by(&mut flow, names::FIELD_MANAGER_REPOSITORY);
+    }
+    flow
+}
+
+/// The record that the API server keeps of who set `spec.live`.
+fn live_set_by(flow: &mut Flow, manager: &str) {
+    let entry = json!({"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {"f:live": {}}}});
+    flow.metadata.managed_fields = Some(vec![serde_json::from_value(entry).unwrap()]);
 }
 
 fn release_of(text: &str) -> String {
@@ -256,6 +252,75 @@ fn a_flow_that_left_the_draft_stays_while_it_is_live() {
         told(&plan_on(&repository, &empty, Some(&empty), &[flow], &[&release])),
         ["delete good"]
     );
+}
+
+#[test]
+fn what_people_set_live_is_neither_undone_nor_taken_over_but_told_until_it_is_the_same() {
+    let repository = repository(true);
+    let (draft, other) = (defined(&[("a.yaml", GOOD)]), GOOD.replace("x: 1", "x: 2"));
+    let mut flow = applied(&plan_on(&repository, &draft, Some(&draft), &[], &[]));
+    let (wanted, by_hand) = (release_of(GOOD), release_of(&other));
+    flow.spec.live = Some(by_hand.clone());
+    live_set_by(&mut flow, "kubectl-patch");
+
+    let todo = plan_on(
+        &repository,
+        &draft,
+        Some(&draft),
+        std::slice::from_ref(&flow),
+        &[&wanted],
+    );
+    let told_of = &todo.conflicts[0].message;
+    for said in ["kubectl-patch set spec.live of flow good", &wanted, &by_hand] {
+        assert!(told_of.contains(said), "{said}: {told_of}");
+    }
+    for action in &todo.actions {
+        assert!(
+            matches!(action, Action::Apply(flow) if flow.spec.live.is_none()),
+            "{action:?}"
+        );
+    }
+    // not even when git cannot say what is live, or brings something new
+    for live in [None, Some(&defined(&[("a.yaml", "a: [")]))] {
+        let changed = defined(&[("a.yaml", &GOOD.replace("x: 1", "x: 3"))]);
+        let todo = plan_on(&repository, &changed, live, std::slice::from_ref(&flow), &[]);
+        assert_eq!(told(&todo), ["apply good live=-"]);
+        assert!(todo.conflicts.is_empty());
+    }
+    // git says the same: from now on it is git's again
+    let same = defined(&[("a.yaml", &other)]);
+    let todo = plan_on(
+        &repository,
+        &same,
+        Some(&same),
+        std::slice::from_ref(&flow),
+        &[&by_hand],
+    );
+    assert_eq!(told(&todo), [format!("apply good live={by_hand}")]);
+    assert!(todo.conflicts.is_empty());
+    // and so it is when they remove what they set
+    flow.spec.live = None;
+    flow.metadata.managed_fields = None;
+    let todo = plan_on(&repository, &draft, Some(&draft), &[flow], &[&wanted]);
+    assert_eq!(applied(&todo).spec.live, Some(wanted));
+}
+
+#[test]
+fn a_broken_file_of_another_name_on_the_live_ref_takes_nothing_away() {
+    let repository = repository(true);
+    let draft = defined(&[("a.yaml", GOOD)]);
+    let flow = applied(&plan_on(&repository, &draft, Some(&draft), &[], &[]));
+    let renamed = defined(&[("before-it-was-renamed.yaml", "a: [")]);
+    let todo = plan_on(
+        &repository,
+        &draft,
+        Some(&renamed),
+        std::slice::from_ref(&flow),
+        &[],
+    );
+    assert!(todo.actions.is_empty(), "{todo:?}");
+    let gone = plan_on(&repository, &defined(&[]), Some(&renamed), &[flow], &[]);
+    assert!(gone.actions.is_empty(), "{gone:?}");
 }
 
 #[test]
