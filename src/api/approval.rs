@@ -92,6 +92,8 @@ pub struct ApprovalSpec {
 pub enum AskVia {
     /// As a pull request: merging it approves, closing it rejects, a review that requests changes requests changes.
     PullRequest,
+    /// As a branch with a file, where there is no forge to ask: who merges it with a signed commit, decides.
+    Branch,
     /// Not at all.
     None,
 }

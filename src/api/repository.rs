@@ -240,13 +240,13 @@ pub enum PublicKeySource {
     SecretRef(SecretKeyRef),
 }
 
-/// How questions are put on the forge. It needs `forge` and `identities`.
+/// How questions are put. Pull requests need `forge`, branches need `verify`, and both need `identities`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decisions {
     /// How a question is put unless its approval says otherwise (`askVia`).
     pub propose: AskVia,
-    /// The branch that pull requests go into. Defaults to the draft's.
+    /// The branch that pull requests go into, or where signed merges are looked for. Defaults to the draft's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub into: Option<String>,
@@ -275,6 +275,10 @@ pub struct Identities {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub users: Vec<MappedIdentity>,
+    /// Keys of `verify`, by their names there, and their users: who a signature is, where questions are put as branches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub keys: Vec<MappedKey>,
     /// For other accounts, a CEL expression over `login`, `email` (verified by the forge, or null) and `groups` (`owner/team`) that gives the user's
     /// name, or an object with `user` and `groups`, or null for an account that is nobody here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -290,6 +294,22 @@ pub struct MappedIdentity {
     #[schemars(length(min = 1, max = 256))]
     pub login: String,
     /// Name of the user in the cluster; `system:serviceaccount:<namespace>:<name>` for an agent's account, which then decides nothing.
+    #[schemars(length(min = 1, max = 256))]
+    pub user: String,
+    /// Groups of the user in the cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 256)))]
+    pub groups: Vec<String>,
+}
+
+/// A key whose signatures are accepted and the user of the cluster that holds it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MappedKey {
+    /// Name of the key in `verify.keys`.
+    #[schemars(length(min = 1, max = 63))]
+    pub key: String,
+    /// Name of the user in the cluster; a service account decides nothing.
     #[schemars(length(min = 1, max = 256))]
     pub user: String,
     /// Groups of the user in the cluster.

@@ -22,6 +22,14 @@ pub enum GitError {
         #[source]
         source: Source,
     },
+    /// The remote did not take what was pushed.
+    #[error("{host} refused the push: {message}")]
+    PushRefused {
+        /// Host of the remote.
+        host: String,
+        /// What the remote said.
+        message: String,
+    },
     /// The host has only addresses that may not be called.
     #[error("the address of {host} is one that may not be called")]
     AddressRefused {
@@ -119,6 +127,7 @@ impl Classified for GitError {
             | Self::InvalidCredentials(_)
             | Self::HostKeyUnknown { .. }
             | Self::NotFound { .. }
+            | Self::PushRefused { .. }
             | Self::TooLarge { .. }
             | Self::NoCommit(_)
             | Self::NoFolder(_) => ErrorClass::Invalid,
@@ -136,6 +145,7 @@ impl Classified for GitError {
             Self::InvalidCredentials(_) => "InvalidCredentials",
             Self::HostKeyUnknown { .. } => "HostKeyUnknown",
             Self::NotFound { .. } => "RepositoryNotFound",
+            Self::PushRefused { .. } => "PushRefused",
             Self::TooLarge { .. } => "RepositoryTooLarge",
             Self::TimedOut { .. } => "RemoteTimedOut",
             Self::Cancelled => "Cancelled",

@@ -9,7 +9,7 @@ use bytes::{Buf as _, Bytes};
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 use http::{
     StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, HeaderValue},
+    header::{ACCEPT, CONTENT_TYPE},
 };
 use reqwest::{Client, RequestBuilder, Response, redirect};
 use url::Url;
@@ -18,7 +18,9 @@ use super::{credentials::Credentials, error::GitError, session::Session};
 
 /// Most redirects followed when a remote is first asked.
 const REDIRECTS: usize = 5;
-const SERVICE: &str = "git-upload-pack";
+/// The programs that answer, by the names that the protocol gives them.
+const FETCH: &str = "git-upload-pack";
+const PUSH: &str = "git-receive-pack";
 const DISCOVERY: &str = "/info/refs";
 
 /// The http(s) transport of one session.
@@ -86,11 +88,10 @@ fn redirects(session: &Arc<Session>) -> redirect::Policy {
 impl SmartSubtransport for HttpTransport {
     fn action(&self, _url: &str, action: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
         let request = match action {
-            Service::UploadPackLs => Request::Discover,
-            Service::UploadPack => Request::Upload,
-            Service::ReceivePackLs | Service::ReceivePack => {
-                return Err(git2::Error::from_str("this transport only fetches"));
-            }
+            Service::UploadPackLs => Request::Discover(FETCH),
+            Service::UploadPack => Request::Talk(FETCH),
+            Service::ReceivePackLs => Request::Discover(PUSH),
+            Service::ReceivePack => Request::Talk(PUSH),
         };
         Ok(Box::new(HttpStream {
             shared: Arc::clone(&self.shared),
@@ -107,8 +108,8 @@ impl SmartSubtransport for HttpTransport {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Request {
-    Discover,
-    Upload,
+    Discover(&'static str),
+    Talk(&'static str),
 }
 
 /// One request and its answer: what is written is the request's body, which is sent when the first byte is read.
@@ -147,8 +148,8 @@ impl HttpStream {
         let shared = &self.shared;
         if self.answer.is_none() {
             let response = match self.request {
-                Request::Discover => shared.discover()?,
-                Request::Upload => shared.upload(std::mem::take(&mut self.sent))?,
+                Request::Discover(service) => shared.discover(service)?,
+                Request::Talk(service) => shared.talk(service, std::mem::take(&mut self.sent))?,
             };
             self.answer = Some(Answer {
                 response,
@@ -177,10 +178,10 @@ impl HttpStream {
 }
 
 impl Shared {
-    fn discover(&self) -> Result<Response, GitError> {
+    fn discover(&self, service: &str) -> Result<Response, GitError> {
         let mut url = self.configured.clone();
         url.set_path(&format!("{}{DISCOVERY}", url.path()));
-        url.set_query(Some(&format!("service={SERVICE}")));
+        url.set_query(Some(&format!("service={service}")));
         let request = self.authenticated(self.client.get(url.clone()), &url);
         let response = self.send(request)?;
         let mut base = response.url().clone();
@@ -190,24 +191,21 @@ impl Shared {
         base.set_query(None);
         base.set_path(&path);
         *self.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
-        self.expect(response, "application/x-git-upload-pack-advertisement")
+        self.expect(response, &format!("application/x-{service}-advertisement"))
     }
 
-    fn upload(&self, body: Vec<u8>) -> Result<Response, GitError> {
+    fn talk(&self, service: &str, body: Vec<u8>) -> Result<Response, GitError> {
         let mut url = self.base.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        url.set_path(&format!("{}/{SERVICE}", url.path()));
-        let result = "application/x-git-upload-pack-result";
+        url.set_path(&format!("{}/{service}", url.path()));
+        let result = format!("application/x-{service}-result");
         let request = self
             .client
             .post(url.clone())
-            .header(
-                CONTENT_TYPE,
-                HeaderValue::from_static("application/x-git-upload-pack-request"),
-            )
-            .header(ACCEPT, HeaderValue::from_static(result))
+            .header(CONTENT_TYPE, format!("application/x-{service}-request"))
+            .header(ACCEPT, &result)
             .body(body);
         let response = self.send(self.authenticated(request, &url))?;
-        self.expect(response, result)
+        self.expect(response, &result)
     }
 
     /// Adds credentials, but only for the origin they are meant for.

@@ -19,7 +19,7 @@ use super::{
     limits::Limits,
     network::Network,
     refs::{RefAt, RefName, RefSelector},
-    session::{ADDRESS, Session},
+    session::Session,
     tree::{self, Tree},
     url::{RemoteUrl, UrlError},
     verify::{self, SignatureError, Signed, SignedBy},
@@ -52,6 +52,8 @@ pub struct Mirror {
     dir: PathBuf,
     network: Network,
     limits: Limits,
+    /// Whether what was before is fetched too.
+    history: bool,
 }
 
 impl Mirror {
@@ -61,10 +63,20 @@ impl Mirror {
             dir: dir.into(),
             network,
             limits,
+            history: false,
         }
     }
 
-    /// Asks the remote where the refs are, and fetches what the mirror does not have, without its history. Forced pushes and deleted refs are as good as any.
+    /// The same with the history of its refs, which [`Mirror::changes`] needs.
+    #[must_use]
+    pub fn with_history(self) -> Self {
+        Self {
+            history: true,
+            ..self
+        }
+    }
+
+    /// Asks the remote where the refs are, and fetches what the mirror does not have, as a rule without its history. Forced pushes and deleted refs are as good as any.
     ///
     /// # Errors
     /// Any [`GitError`]; the mirror stays usable, and is made anew by the next sync if it was damaged.
@@ -74,6 +86,20 @@ impl Mirror {
         refs: Vec<RefSelector>,
         cancel: CancellationToken,
     ) -> Result<Synced, GitError> {
+        let depth = i32::from(!self.history);
+        self.converse(remote, cancel, move |session, repository| {
+            follow(session, repository, refs, depth)
+        })
+        .await
+    }
+
+    /// Talks with the remote, on a thread for it.
+    pub(super) async fn converse<T: Send + 'static>(
+        &self,
+        remote: Remote,
+        cancel: CancellationToken,
+        talk: impl FnOnce(&Arc<Session>, &Repository) -> Result<T, GitError> + Send + 'static,
+    ) -> Result<T, GitError> {
         if matches!(remote.url, RemoteUrl::File(_)) && !self.network.allows_file() {
             return Err(UrlError::FileRefused.into());
         }
@@ -91,7 +117,7 @@ impl Mirror {
                 remove(&dir)?;
             }
             let repository = open_or_make(&dir)?;
-            let result = session.with(|| follow(&session, &repository, refs));
+            let result = session.with(|| talk(&session, &repository));
             if matches!(result, Err(GitError::Git(_))) {
                 drop(repository);
                 // perhaps it is the mirror that is damaged; it holds nothing that cannot be fetched again
@@ -102,13 +128,23 @@ impl Mirror {
         .await
     }
 
+    /// Reads what is on disk, on a thread for it.
+    pub(super) async fn look<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Repository, &Limits) -> Result<T, GitError> + Send + 'static,
+    ) -> Result<T, GitError> {
+        let (dir, limits) = (self.dir.clone(), self.limits);
+        blocking(move || work(&Repository::open_bare(&dir)?, &limits)).await
+    }
+
     /// Reads the manifests below a folder of a commit; an empty folder name is the whole tree.
     ///
     /// # Errors
     /// When the mirror has no such commit or the commit no such folder. Bad files are not errors but [`Tree::problems`].
     pub async fn read(&self, commit: CommitId, folder: &str) -> Result<Tree, GitError> {
-        let (dir, limits, folder) = (self.dir.clone(), self.limits, folder.to_owned());
-        blocking(move || tree::read(&Repository::open_bare(&dir)?, commit, &folder, &limits)).await
+        let folder = folder.to_owned();
+        self.look(move |repository, limits| tree::read(repository, commit, &folder, limits))
+            .await
     }
 
     /// The signature by which a ref, as it was last seen, vouches for a commit.
@@ -121,8 +157,9 @@ impl Mirror {
         commit: CommitId,
         by: SignedBy,
     ) -> Result<Result<Signed, SignatureError>, GitError> {
-        let (dir, name) = (self.dir.clone(), name.clone());
-        blocking(move || verify::read(&Repository::open_bare(&dir)?, &name, commit, by)).await
+        let name = name.clone();
+        self.look(move |repository, _| verify::read(repository, &name, commit, by))
+            .await
     }
 
     /// Removes the mirror from the disk.
@@ -183,23 +220,12 @@ fn follow(
     session: &Arc<Session>,
     repository: &Repository,
     refs: Vec<RefSelector>,
+    depth: i32,
 ) -> Result<Synced, GitError> {
-    let address = match &session.url {
-        file @ RemoteUrl::File(_) => file.to_string(),
-        RemoteUrl::Http(_) | RemoteUrl::Ssh(_) => ADDRESS.to_owned(),
-    };
-    let mut remote = repository.remote_anonymous(&address)?;
-    let mut connection =
-        remote
-            .connect_auth(Direction::Fetch, None, None)
-            .map_err(|error| match session.url {
-                // libgit2 opens a local repository here, and only that can fail
-                RemoteUrl::File(_) => GitError::NotFound {
-                    host: session.url.host().to_owned(),
-                    message: error.message().to_owned(),
-                },
-                RemoteUrl::Http(_) | RemoteUrl::Ssh(_) => error.into(),
-            })?;
+    let mut remote = repository.remote_anonymous(&session.address())?;
+    let mut connection = remote
+        .connect_auth(Direction::Fetch, None, None)
+        .map_err(|error| session.not_connected(error))?;
     let heads: BTreeMap<String, Oid> = connection
         .list()?
         .iter()
@@ -222,7 +248,11 @@ fn follow(
         .collect();
     if !missing.is_empty() {
         // only what the refs hold is read, never what was before; libgit2 reads a local repository whole
-        let depth = i32::from(!matches!(session.url, RemoteUrl::File(_)));
+        let depth = if matches!(session.url, RemoteUrl::File(_)) {
+            0
+        } else {
+            depth
+        };
         match download(session, connection.remote(), &missing, depth) {
             Err(error) if depth > 0 && lacks_shallow(&error) => {
                 download(session, connection.remote(), &missing, 0)?;

@@ -4,6 +4,7 @@
 //! pure Rust implementation, both as transports of our own. libgit2 blocks, so all of it runs on blocking threads; a deadline and
 //! a cancellation cut every wait on the network.
 
+mod change;
 mod commit;
 mod credentials;
 mod error;
@@ -13,6 +14,7 @@ mod limits;
 pub mod manifest;
 mod mirror;
 mod network;
+mod push;
 mod refs;
 mod session;
 mod ssh;
@@ -24,12 +26,14 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use change::Change;
 pub use commit::{CommitId, CommitInfo};
 pub use credentials::{Credentials, Secret};
 pub use error::GitError;
 pub use limits::Limits;
 pub use mirror::{Mirror, Remote, Synced};
 pub use network::Network;
+pub use push::ProposedFile;
 pub use refs::{RefAt, RefName, RefNameError, RefSelector};
 pub use tags::{TagPattern, TagPatternError};
 pub use tree::{Problem, SourceFile, Tree};

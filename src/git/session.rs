@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Address that libgit2 is given for every remote that we talk to ourselves; the session knows the real one.
-pub(super) const ADDRESS: &str = "signoff://session";
+const ADDRESS: &str = "signoff://session";
 const SCHEME: &str = "signoff";
 
 /// One conversation with a remote.
@@ -78,6 +78,26 @@ impl Session {
         let result = call();
         CURRENT.set(None);
         result.map_err(|error| self.take_failure().unwrap_or(error))
+    }
+
+    /// The address that libgit2 is given.
+    pub(super) fn address(&self) -> String {
+        match &self.url {
+            file @ RemoteUrl::File(_) => file.to_string(),
+            RemoteUrl::Http(_) | RemoteUrl::Ssh(_) => ADDRESS.to_owned(),
+        }
+    }
+
+    /// What it means that libgit2 could not connect.
+    pub(super) fn not_connected(&self, error: git2::Error) -> GitError {
+        match self.url {
+            // libgit2 opens a local repository here, and only that can fail
+            RemoteUrl::File(_) => GitError::NotFound {
+                host: self.url.host().to_owned(),
+                message: error.message().to_owned(),
+            },
+            RemoteUrl::Http(_) | RemoteUrl::Ssh(_) => error.into(),
+        }
     }
 
     /// Waits on the network from a blocking thread, but not beyond the deadline, a stall or a cancellation.

@@ -40,12 +40,14 @@ impl SshTransport {
         Self { session, url }
     }
 
-    fn open(&self) -> Result<SshStream, GitError> {
+    fn open(&self, program: &str) -> Result<SshStream, GitError> {
         let credentials = &self.session.credentials;
         let key = private_key(credentials)?;
         let lines = credentials.known_hosts.as_deref().unwrap_or_default();
         let known = known_hosts::keys_of(lines, &self.url.host, self.url.port, &self.session.dir)?;
-        let (connection, read, write) = self.session.wait(connect(&self.session, &self.url, key, known))?;
+        let (connection, read, write) =
+            self.session
+                .wait(connect(&self.session, &self.url, program, key, known))?;
         Ok(SshStream {
             session: Arc::clone(&self.session),
             host: self.url.host.clone(),
@@ -61,15 +63,12 @@ impl SshTransport {
 
 impl SmartSubtransport for SshTransport {
     fn action(&self, _url: &str, action: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
-        match action {
-            Service::UploadPackLs | Service::UploadPack => {
-                let stream = self.open().map_err(|error| self.session.fail_git(error))?;
-                Ok(Box::new(stream))
-            }
-            Service::ReceivePackLs | Service::ReceivePack => {
-                Err(git2::Error::from_str("this transport only fetches"))
-            }
-        }
+        let program = match action {
+            Service::UploadPackLs | Service::UploadPack => "git-upload-pack",
+            Service::ReceivePackLs | Service::ReceivePack => "git-receive-pack",
+        };
+        let stream = self.open(program).map_err(|error| self.session.fail_git(error))?;
+        Ok(Box::new(stream))
     }
 
     fn close(&self) -> Result<(), git2::Error> {
@@ -96,6 +95,7 @@ type Opened = (Handle<HostCheck>, ChannelReadHalf, ChannelWriteHalf<Msg>);
 async fn connect(
     session: &Session,
     url: &SshUrl,
+    program: &str,
     key: PrivateKey,
     known: Vec<PublicKey>,
 ) -> Result<Opened, GitError> {
@@ -137,7 +137,7 @@ async fn connect(
         .channel_open_session()
         .await
         .map_err(|e| unreachable(Box::new(e)))?;
-    let command = format!("git-upload-pack '{}'", url.path.replace('\'', r"'\''"));
+    let command = format!("{program} '{}'", url.path.replace('\'', r"'\''"));
     channel
         .exec(true, command)
         .await

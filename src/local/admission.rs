@@ -176,11 +176,11 @@ impl Admission<'_> {
         ))
     }
 
-    /// Who says which forge is asked, and who its people are, says who decides.
+    /// Who says which forge is asked, whose signatures count, and who people are, says who decides.
     fn repository(&self, old: Option<&Value>, new: &Value) -> Result<(), Refusal> {
         let changed =
             |field: &&str| old.map_or(&Value::Null, |old| &old["spec"][field]) != &new["spec"][field];
-        if !["forge", "identities", "decisions"].iter().any(changed) {
+        if !["forge", "identities", "decisions", "verify"].iter().any(changed) {
             return Ok(());
         }
         let identify = Attributes {
@@ -195,7 +195,7 @@ impl Admission<'_> {
             return Ok(());
         }
         forbidden(format!(
-            "spec.forge, spec.identities and spec.decisions say who decides: \"{}\" lacks the verb identify on repositories.signoff.dev in namespace \"{}\"",
+            "spec.forge, spec.identities, spec.decisions and spec.verify say who decides: \"{}\" lacks the verb identify on repositories.signoff.dev in namespace \"{}\"",
             self.user.name, self.namespace
         ))
     }

@@ -116,7 +116,6 @@ impl Term {
             intake: run::Deps::intake(),
             endings,
         };
-        let network = self.remotes.network.clone();
         let context = || Arc::clone(&self.context);
         let stop = || shutdown.clone();
         tokio::join!(
@@ -124,7 +123,10 @@ impl Term {
                 stop(),
                 repository::run(context(), self.remotes.clone(), requested, stop())
             ),
-            ending(stop(), proposal::run(context(), network, hooks, stop())),
+            ending(
+                stop(),
+                proposal::run(context(), self.remotes.clone(), hooks, stop())
+            ),
             ending(
                 stop(),
                 feedback::run(context(), self.remotes.clone(), more_hooks, stop())

@@ -34,5 +34,6 @@ mod promotion;
 mod repository;
 mod runs;
 mod signatures;
+mod signed_merges;
 mod support;
 mod world;

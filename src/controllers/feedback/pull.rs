@@ -27,7 +27,7 @@ use crate::{
         status::is_missing,
     },
     forge::{Forge, ForgeError, PullRequest, PullRequestNumber},
-    git::{CommitId, GitError, Mirror, RefAt, RefName, RefSelector, Remote, Tree},
+    git::{CommitId, GitError, Mirror, RefAt, RefName, RefSelector, Tree},
 };
 
 /// What pull requests of a Repository are compared with, and the forge they are on.
@@ -129,14 +129,7 @@ impl Look<'_> {
         if let Ok(trees) = folders.read(&mirror, head).await {
             return Ok(Some((head, trees)));
         }
-        let remote = Remote {
-            url: repository
-                .spec
-                .url
-                .parse()
-                .map_err(|error| failed(GitError::Url(error)))?,
-            credentials: credentials::read(&feedback.context, repository).await?,
-        };
+        let remote = credentials::remote(&feedback.context, repository).await?;
         let wanted = vec![RefSelector::Name(head_of(repository, pull))];
         let synced = mirror.sync(remote, wanted, feedback.shutdown.clone()).await;
         let commit = synced.map_err(failed)?.refs.into_values().flatten().next();

@@ -3,7 +3,9 @@
 //! What the forge's API says at that moment is believed, and nothing else: a webhook is only a reason to ask, and a commit's author is
 //! never looked at. A decision made here is judged like any other.
 
+mod branch;
 mod claim;
+mod decision;
 mod person;
 mod plan;
 mod poll;
@@ -11,7 +13,7 @@ mod settle;
 mod texts;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -36,6 +38,7 @@ use super::{
     context::Context,
     error_chain,
     forges::ForgeSettingsError,
+    repository::{RepositoryError, RepositorySettings},
 };
 use crate::{
     api::{
@@ -43,7 +46,7 @@ use crate::{
         reason::{Classified, ErrorClass},
     },
     forge::{CommitState, ForgeError},
-    git::{CommitId, Network},
+    git::{CommitId, GitError, Mirror},
 };
 
 /// How many questions are worked on at the same time.
@@ -65,6 +68,15 @@ pub enum ProposalError {
     /// The forge refuses.
     #[error(transparent)]
     Forge(#[from] ForgeError),
+    /// The remote or the mirror failed.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The settings, the credentials or the keys for git cannot be used.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The branch that answers are looked for on is not there.
+    #[error("the remote has no {0}, where signed merges would be")]
+    NoBranch(String),
 }
 
 impl ProposalError {
@@ -72,7 +84,9 @@ impl ProposalError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Forge(error) | Self::Settings(ForgeSettingsError::Forge(error)) => error.retry_after(),
-            Self::Api(..) | Self::Settings(_) => None,
+            Self::Api(..) | Self::Settings(_) | Self::Git(_) | Self::Repository(_) | Self::NoBranch(_) => {
+                None
+            }
         }
     }
 }
@@ -83,6 +97,9 @@ impl Classified for ProposalError {
             Self::Api(..) => ErrorClass::Transient,
             Self::Settings(error) => error.class(),
             Self::Forge(error) => error.class(),
+            Self::Git(error) => error.class(),
+            Self::Repository(error) => error.class(),
+            Self::NoBranch(_) => ErrorClass::Waiting,
         }
     }
 
@@ -91,6 +108,9 @@ impl Classified for ProposalError {
             Self::Api(..) => "APIFailed",
             Self::Settings(error) => error.reason(),
             Self::Forge(error) => error.reason(),
+            Self::Git(error) => error.reason(),
+            Self::Repository(error) => error.reason(),
+            Self::NoBranch(_) => "RefNotFound",
         }
     }
 }
@@ -108,6 +128,10 @@ struct Known {
     shown: Option<Shown>,
     /// What its people were last told is wrong.
     warned: Option<String>,
+    /// Whether it was put as a branch.
+    put: bool,
+    /// Commits that were told to decide nothing, with the Repository as it was.
+    refused: HashSet<(CommitId, Option<i64>)>,
 }
 
 /// A look at the pull request of a question.
@@ -131,10 +155,12 @@ impl Look {
 /// What questions need to be put and settled on forges.
 struct Asking {
     context: Arc<Context>,
-    network: Network,
+    settings: RepositorySettings,
     repositories: Store<Repository>,
     known: Mutex<HashMap<ApprovalKey, Known>>,
+    heads: branch::Heads,
     backoffs: Backoffs<ApprovalKey>,
+    shutdown: CancellationToken,
 }
 
 impl Asking {
@@ -145,15 +171,44 @@ impl Asking {
     }
 
     /// A question was worked on, with its pull request as it was then.
-    fn looked(&self, key: &ApprovalKey, look: Look, open: bool) {
-        let mut known = self.lock();
-        if open {
-            if let Some(known) = known.get_mut(key) {
-                known.look = Some(look);
-            }
-        } else {
-            known.remove(key);
+    fn looked(&self, key: &ApprovalKey, look: Look) {
+        if let Some(known) = self.lock().get_mut(key) {
+            known.look = Some(look);
         }
+    }
+
+    /// Whether a question was put as a branch.
+    fn has_put(&self, key: &ApprovalKey) -> bool {
+        self.lock().get(key).is_some_and(|known| known.put)
+    }
+
+    fn put(&self, key: &ApprovalKey) {
+        self.lock().entry(key.clone()).or_default().put = true;
+    }
+
+    fn taken_back(&self, key: &ApprovalKey) {
+        if let Some(known) = self.lock().get_mut(key) {
+            known.put = false;
+        }
+    }
+
+    fn has_refused(&self, key: &ApprovalKey, commit: (CommitId, Option<i64>)) -> bool {
+        self.lock()
+            .get(key)
+            .is_some_and(|known| known.refused.contains(&commit))
+    }
+
+    fn refused(&self, key: &ApprovalKey, commit: (CommitId, Option<i64>)) {
+        if let Some(known) = self.lock().get_mut(key) {
+            known.refused.insert(commit);
+        }
+    }
+
+    /// A mirror of its own, with the history that tells who signed what.
+    fn mirror(&self, uid: &str) -> Mirror {
+        let settings = &self.settings;
+        let dir = settings.mirrors.join(format!("{uid}-questions"));
+        Mirror::new(dir, settings.network.clone(), settings.limits).with_history()
     }
 
     fn shows(&self, key: &ApprovalKey, shown: &Shown) -> bool {
@@ -176,17 +231,19 @@ impl Asking {
 /// Puts and settles questions until `shutdown`. `hooks` tells of Repositories whose forge has news.
 pub async fn run(
     context: Arc<Context>,
-    network: Network,
+    settings: RepositorySettings,
     hooks: broadcast::Receiver<ObjectRef<Repository>>,
     shutdown: CancellationToken,
 ) {
     let (repositories, writer) = reflector::store::<Repository>();
     let asking = Arc::new(Asking {
         context,
-        network,
+        settings,
         repositories,
         known: Mutex::default(),
+        heads: branch::Heads::default(),
         backoffs: Backoffs::default(),
+        shutdown: shutdown.clone(),
     });
     let (touch, touched) = mpsc::unbounded();
     let repositories = watch_repositories(Arc::clone(&asking), writer, touch.clone());
@@ -259,8 +316,14 @@ async fn watch_repositories(
     let mut generations: HashMap<ObjectRef<Repository>, Option<i64>> = HashMap::new();
     while let Some(event) = changed.next().await {
         let Ok(repository) = event else { continue };
+        let name = ObjectRef::from_obj(&repository);
+        if asking.repositories.get(&name).is_none() {
+            generations.remove(&name);
+            asking.forget(&repository.uid().unwrap_or_default()).await;
+            continue;
+        }
         let generation = repository.metadata.generation;
-        if generations.insert(ObjectRef::from_obj(&repository), generation) == Some(generation) {
+        if generations.insert(name, generation) == Some(generation) {
             continue;
         }
         for key in asking.at(
@@ -274,6 +337,31 @@ async fn watch_repositories(
 }
 
 impl Asking {
+    /// Forgets a Repository that is gone, and its mirror.
+    async fn forget(&self, uid: &str) {
+        self.heads.forget(uid);
+        if let Err(error) = self.mirror(uid).remove().await {
+            tracing::warn!(%error, "the mirror of a deleted repository's questions could not be removed");
+        }
+    }
+
+    /// Whether a question may be put at all. One whose Repository is not known yet is looked at.
+    fn may_put(&self, approval: &Approval) -> bool {
+        let home = approval.spec.repository.as_ref().map(|home| {
+            let namespace = approval.namespace().unwrap_or_default();
+            self.repositories.get(&ObjectRef::new(home).within(&namespace))
+        });
+        home.flatten()
+            .is_none_or(|repository| repository.spec.decisions.is_some())
+    }
+
+    /// The questions of a Repository that are put as branches.
+    fn put_at(&self, namespace: &str, repository: &str) -> Vec<ApprovalKey> {
+        let mut at = self.at(namespace, repository);
+        at.retain(|key| self.has_put(key));
+        at
+    }
+
     /// The open questions of a Repository.
     fn at(&self, namespace: &str, repository: &str) -> Vec<ApprovalKey> {
         let known = self.lock();
@@ -299,9 +387,18 @@ async fn watch_questions(asking: Arc<Asking>, touch: mpsc::UnboundedSender<Touch
                 let key = ApprovalKey::of(&approval);
                 let home = approval.spec.repository.clone().unwrap_or_default();
                 asking.lock().entry(key).or_default().home = home;
+                if !asking.may_put(&approval) {
+                    continue;
+                }
                 approval
             }
-            Ok(watcher::Event::Delete(approval)) => approval,
+            Ok(watcher::Event::Delete(approval)) => {
+                if !asking.may_put(&approval) {
+                    asking.lock().remove(&ApprovalKey::of(&approval));
+                    continue;
+                }
+                approval
+            }
             Ok(watcher::Event::Init | watcher::Event::InitDone) => continue,
             Err(error) => {
                 tracing::warn!(error = %error_chain(&error), "the watch of questions broke; it starts again");

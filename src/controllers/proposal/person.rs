@@ -50,7 +50,24 @@ pub(super) fn person(identities: Option<&Identities>, account: &Account) -> Resu
     if account.kind == AccountKind::Bot {
         return Err(NobodyReason::Program);
     }
-    let mut person = mapped(identities, account)?;
+    lent(mapped(identities, account)?)
+}
+
+/// The user that holds a key, by the key's name.
+pub(super) fn holder(identities: Option<&Identities>, key: &str) -> Result<Person, NobodyReason> {
+    let keys = identities.map(|identities| identities.keys.as_slice());
+    let mut keys = keys.unwrap_or_default().iter();
+    let known = keys
+        .find(|known| known.key == key)
+        .ok_or(NobodyReason::Unmapped)?;
+    lent(Person {
+        user: known.user.clone(),
+        groups: known.groups.clone(),
+    })
+}
+
+/// Without what Kubernetes keeps for itself.
+fn lent(mut person: Person) -> Result<Person, NobodyReason> {
     if person.user.starts_with(RESERVED) {
         return Err(NobodyReason::Program);
     }
@@ -207,6 +224,19 @@ mod tests {
         ]}));
         assert!(user(&table, &account("agent")).unwrap_err().contains("program"));
         assert_eq!(user(&table, &account("alice")).unwrap(), alice(&["finance"]));
+    }
+
+    #[test]
+    fn a_key_is_who_holds_it_and_a_programs_is_nobodys() {
+        let keys = identities(json!({"keys": [
+            {"key": "alice", "user": "alice@example.com", "groups": ["finance", "system:masters"]},
+            {"key": "bot", "user": "system:serviceaccount:shop:agent"},
+        ]}));
+        let of = |key: &str| holder(Some(&keys), key).map_err(|why| why.to_string());
+        assert_eq!(of("alice").unwrap(), alice(&["finance"]));
+        assert!(of("bot").unwrap_err().contains("program"));
+        assert!(of("mallory").unwrap_err().contains("does not say"));
+        assert!(holder(None, "alice").is_err());
     }
 
     #[test]

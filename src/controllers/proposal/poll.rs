@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use super::{Asking, ProposalError, settle::base};
+use super::{Asking, ProposalError, branch::Board, settle::base};
 use crate::{
     api::{Repository, Span},
     controllers::{
@@ -115,25 +115,30 @@ impl Rounds {
 
 fn puts_questions(repository: &Repository) -> bool {
     let spec = &repository.spec;
-    spec.forge.is_some() && spec.decisions.is_some() && spec.suspend != Some(true)
+    spec.decisions.is_some() && spec.suspend != Some(true)
 }
 
 /// Touches the questions of a Repository that have news.
 async fn ask(
     asking: &Asking,
-    repository: &Repository,
+    repository: &Arc<Repository>,
     touch: &mpsc::UnboundedSender<Touched>,
 ) -> Result<(), ProposalError> {
-    let (Some(forge), Some(decisions)) = (
-        forges::of_repository(&asking.context, &asking.network, repository).await?,
-        &repository.spec.decisions,
-    ) else {
+    let Some(decisions) = &repository.spec.decisions else {
         return Ok(());
     };
+    let (namespace, name) = (repository.namespace().unwrap_or_default(), repository.name_any());
+    let puts = asking.put_at(&namespace, &name);
+    if !puts.is_empty() && Board::new(asking, repository, decisions)?.look().await? {
+        for key in puts {
+            let _ = touch.unbounded_send(Touched::Named(key));
+        }
+    }
+    let forge = forges::of_repository(&asking.context, &asking.settings.network, repository).await?;
+    let Some(forge) = forge else { return Ok(()) };
     let listed = forge
         .open_pull_requests_into(&base(repository, decisions))
         .await?;
-    let (namespace, name) = (repository.namespace().unwrap_or_default(), repository.name_any());
     for key in news(asking, &namespace, &name, &listed) {
         // the receiver is gone only when the operator ends
         let _ = touch.unbounded_send(Touched::Named(key));

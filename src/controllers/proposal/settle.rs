@@ -4,36 +4,38 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kube::{
     ResourceExt as _,
-    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams},
     runtime::reflector::ObjectRef,
 };
 use serde_json::json;
 
 use super::{
     Asking, Look, ProposalError,
+    branch::Board,
     claim::{Claim, claims},
+    decision::{self, Made, standing},
     person::{may_approve, person},
     plan::{Put, Standing, Step, when_closed, while_open},
     texts,
 };
 use crate::{
     api::{
-        Approval, Decision, DecisionSpec, Digest, Repository, Verdict,
+        Approval, DecisionSpec, Digest, Repository, Verdict,
         approval::AskVia,
-        decision::{DecisionReason, Via, ViaChannel},
+        decision::{Via, ViaChannel},
         json::JsonObject,
         names,
         repository::Decisions,
     },
     controllers::{approval::ApprovalKey, forges, status::is_missing},
-    engine::question::{self, QuestionFile},
+    engine::question::{self, PutAs, QuestionFile},
     forge::{
         Account, CommitStatus, Forge, Login, NewFile, NewPullRequest, PullRequestNumber, PullRequestState,
     },
 };
 
 /// Pause before a decision that was just made is looked at again.
-const UNTIL_JUDGED: Duration = Duration::from_millis(300);
+pub(super) const UNTIL_JUDGED: Duration = Duration::from_millis(300);
 /// What the forge calls the status that shows the quorum.
 const QUORUM: &str = "signoff/quorum";
 
@@ -47,6 +49,7 @@ struct Table<'a> {
     own: Login,
     /// None where it is gone.
     approval: Option<Approval>,
+    via: AskVia,
 }
 
 /// Works on one question. Gives when to look again.
@@ -54,24 +57,40 @@ pub(super) async fn settle(asking: &Asking, key: &ApprovalKey) -> Result<Option<
     let read = asking.context.namespaced::<Approval>(key.namespace());
     let approval = read.get_opt(key.name()).await;
     let approval = approval.map_err(|error| ProposalError::Api("read the approval", error))?;
-    let Some(home) = asking.home(key, approval.as_ref()) else {
-        return Ok(None);
-    };
-    let Some(repository) = asking
-        .repositories
-        .get(&ObjectRef::new(&home).within(key.namespace()))
-    else {
+    let again = at_home(asking, key, approval.clone()).await?;
+    if !approval.as_ref().is_some_and(is_open) {
+        asking.lock().remove(key);
+    }
+    Ok(again)
+}
+
+async fn at_home(
+    asking: &Asking,
+    key: &ApprovalKey,
+    approval: Option<Approval>,
+) -> Result<Option<Duration>, ProposalError> {
+    let home = asking.home(key, approval.as_ref());
+    let repository = home.and_then(|home| {
+        let name = ObjectRef::new(&home).within(key.namespace());
+        asking.repositories.get(&name)
+    });
+    let Some(repository) = repository.filter(|it| it.spec.suspend != Some(true)) else {
         return Ok(None);
     };
     let Some(decisions) = repository.spec.decisions.clone() else {
         return Ok(None);
     };
-    if repository.spec.suspend == Some(true) {
-        return Ok(None);
+    let asked_via = approval.as_ref().and_then(|approval| approval.spec.ask_via);
+    let via = asked_via.unwrap_or(decisions.propose);
+    let mut again = None;
+    if via == AskVia::Branch || asking.has_put(key) {
+        let board = Board::new(asking, &repository, &decisions)?;
+        // each is large, and few are ever both
+        again = Box::pin(board.settle(key, approval.as_ref(), via == AskVia::Branch)).await?;
     }
-    let forge = forges::of_repository(&asking.context, &asking.network, &repository).await?;
+    let forge = forges::of_repository(&asking.context, &asking.settings.network, &repository).await?;
     let Some(forge) = forge else {
-        return Ok(None);
+        return Ok(again);
     };
     let own = forge.own_account().await?.login;
     let table = Table {
@@ -82,8 +101,9 @@ pub(super) async fn settle(asking: &Asking, key: &ApprovalKey) -> Result<Option<
         forge,
         own,
         approval,
+        via,
     };
-    table.work().await
+    Ok(Box::pin(table.work()).await?.or(again))
 }
 
 impl Table<'_> {
@@ -91,10 +111,7 @@ impl Table<'_> {
         let at = self.asking.context.now();
         let open = self.approval.as_ref().filter(|approval| is_open(approval));
         let puts = self.puts().await?;
-        let wanted = match open {
-            None => false,
-            Some(approval) => approval.spec.ask_via.unwrap_or(self.decisions.propose) == AskVia::PullRequest,
-        };
+        let wanted = open.is_some() && self.via == AskVia::PullRequest;
         let steps = match open {
             Some(approval) if wanted => {
                 let status = approval.status.clone().unwrap_or_default();
@@ -114,8 +131,7 @@ impl Table<'_> {
             self.restore(approval, &puts).await?;
         }
         let updated_at = puts.first().and_then(|put| put.request.updated_at);
-        self.asking
-            .looked(self.key, Look { at, updated_at }, open.is_some());
+        self.asking.looked(self.key, Look { at, updated_at });
         Ok(again.then_some(UNTIL_JUDGED))
     }
 
@@ -135,13 +151,15 @@ impl Table<'_> {
             digest: approval.spec.digest.clone(),
             attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
             values: None,
+            verdict: None,
+            comment: None,
         }
     }
 
     /// The pull requests that put this question, the newest first, and how what was done on them stands.
     async fn puts(&self) -> Result<Vec<Put>, ProposalError> {
         let quorum = self.approval.as_ref().map_or(1, |approval| approval.spec.quorum);
-        let made = self.made().await?;
+        let made = decision::made(&self.asking.context, self.key).await?;
         let mut puts = Vec::new();
         for request in self.forge.pull_requests_from(&self.branch()).await? {
             // somebody else's pull request from our branch puts no question of ours
@@ -166,18 +184,6 @@ impl Table<'_> {
             });
         }
         Ok(puts)
-    }
-
-    /// The decisions on the question, by name.
-    async fn made(&self) -> Result<BTreeMap<String, Decision>, ProposalError> {
-        let of_question = ListParams::default().fields(&format!("spec.approval={}", self.key.name()));
-        let decisions = self.asking.context.namespaced::<Decision>(self.key.namespace());
-        let list = decisions.list(&of_question).await;
-        let list = list.map_err(|error| ProposalError::Api("list the decisions", error))?;
-        Ok(list
-            .into_iter()
-            .map(|decision| (decision.name_any(), decision))
-            .collect())
     }
 
     /// The claims that were answered with a comment of ours.
@@ -241,7 +247,9 @@ impl Table<'_> {
             branch: self.branch(),
             base: base(&self.repository, &self.decisions),
             path: self.path(),
-            content: self.question(approval, attempt).render(&approval.spec),
+            content: self
+                .question(approval, attempt)
+                .render(&approval.spec, PutAs::PullRequest),
             message: question::title(&approval.spec),
         };
         self.forge.propose_file(&file).await?;
@@ -270,7 +278,12 @@ impl Table<'_> {
             head: self.branch(),
             base: base(&self.repository, &self.decisions),
             title: question::title(&approval.spec),
-            body: question::body(&approval.spec, self.key.namespace(), self.key.name()),
+            body: question::body(
+                &approval.spec,
+                self.key.namespace(),
+                self.key.name(),
+                PutAs::PullRequest,
+            ),
             reviewers: self.decisions.reviewers.iter().map(Login::new).collect(),
         }
     }
@@ -356,28 +369,16 @@ impl Table<'_> {
         claim: &Claim,
         spec: DecisionSpec,
     ) -> Result<bool, ProposalError> {
-        let mut decision = Decision::new(&self.decision_name(number, claim), spec);
-        decision.metadata = ObjectMeta {
-            labels: Some([(names::MANAGED_BY.to_owned(), names::MANAGED_BY_VALUE.to_owned())].into()),
-            ..decision.metadata
-        };
-        let params = PostParams {
-            field_manager: Some(names::FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let decisions = self.asking.context.namespaced::<Decision>(self.key.namespace());
-        match decisions.create(&params, &decision).await {
-            Ok(_) => {
+        let name = self.decision_name(number, claim);
+        match decision::make(&self.asking.context, self.key, &name, spec).await? {
+            Made::Yes => {
                 tracing::info!(approval = %self.key, by = %claim.by, act = claim.act, "somebody decided on the forge");
                 Ok(true)
             }
-            // made before, and its record was not seen yet
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(true),
-            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
-                self.answer(number, claim, &status.message).await?;
+            Made::Refused(why) => {
+                self.answer(number, claim, &why).await?;
                 Ok(false)
             }
-            Err(error) => Err(ProposalError::Api("create the decision", error)),
         }
     }
 
@@ -395,8 +396,14 @@ impl Table<'_> {
         };
         let content = self.forge.file(commit, &self.path()).await?;
         let read = QuestionFile::read(content.as_deref(), &self.question(approval, 1));
-        let filled = |file: QuestionFile| file.values.filter(|values| values.to_value() != json!({}));
-        Ok(read.map(filled).map_err(|why| why.to_string()))
+        Ok(read.map_err(|why| why.to_string()).and_then(|file| {
+            match file.verdict.filter(|verdict| *verdict != Verdict::Approve) {
+                Some(verdict) => Err(format!(
+                    "the file says {verdict}, but merging a pull request approves"
+                )),
+                None => Ok(file.values.filter(|values| values.to_value() != json!({}))),
+            }
+        }))
     }
 
     fn evidence(
@@ -443,24 +450,7 @@ pub(super) fn base(repository: &Repository, decisions: &Decisions) -> String {
     branch.strip_prefix("refs/heads/").unwrap_or(branch).to_owned()
 }
 
-fn is_open(approval: &Approval) -> bool {
+pub(super) fn is_open(approval: &Approval) -> bool {
     let phase = approval.status.as_ref().map(|status| status.phase);
     !phase.unwrap_or_default().is_closed() && approval.metadata.deletion_timestamp.is_none()
-}
-
-fn standing(decision: Option<&Decision>, answered: bool) -> Standing {
-    let judged = decision.map(|decision| {
-        decision
-            .status
-            .as_ref()
-            .and_then(|status| Some((status.reason?, status)))
-    });
-    match judged {
-        None if answered => Standing::Answered,
-        None => Standing::New,
-        Some(None) => Standing::Judging,
-        Some(Some((DecisionReason::Counted | DecisionReason::Replaced, _))) => Standing::Counted,
-        Some(Some(_)) if answered => Standing::Answered,
-        Some(Some((_, status))) => Standing::Refused(status.message.clone().unwrap_or_default()),
-    }
 }

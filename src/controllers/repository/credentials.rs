@@ -7,14 +7,22 @@ use super::RepositoryError;
 use crate::{
     api::{Connection, ConnectionKind, Repository, connection::SecretKeyRef},
     controllers::{context::Context, status::is_missing},
-    git::{Credentials, Secret},
+    git::{Credentials, Remote, Secret},
 };
 
-/// Reads the credentials; a Repository without a Connection has none.
-pub(in crate::controllers) async fn read(
+/// The remote of a Repository, with what is needed to log in there.
+pub(in crate::controllers) async fn remote(
     context: &Context,
     repository: &Repository,
-) -> Result<Credentials, RepositoryError> {
+) -> Result<Remote, RepositoryError> {
+    Ok(Remote {
+        url: repository.spec.url.parse()?,
+        credentials: read(context, repository).await?,
+    })
+}
+
+/// Reads the credentials; a Repository without a Connection has none.
+async fn read(context: &Context, repository: &Repository) -> Result<Credentials, RepositoryError> {
     let Some(name) = &repository.spec.connection else {
         return Ok(Credentials::default());
     };

@@ -9,7 +9,7 @@ mod requests;
 pub(super) mod sources;
 pub(super) mod summary;
 mod sync;
-mod trust;
+pub(super) mod trust;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     api::{Repository, RepositoryStatus, names, repository::Channel},
-    git::{CommitId, GitError, Mirror, RefAt, RefSelector, Remote},
+    git::{CommitId, GitError, Mirror, RefAt, RefSelector},
 };
 
 /// What this process remembers of each Repository, by uid. Losing it costs one look at the remote.
@@ -229,10 +229,7 @@ async fn fetch(
     uid: &str,
     sources: &Sources,
 ) -> Result<(), RepositoryError> {
-    let remote = Remote {
-        url: repository.spec.url.parse()?,
-        credentials: credentials::read(&shared.context, repository).await?,
-    };
+    let remote = credentials::remote(&shared.context, repository).await?;
     let trust = trust::read(&shared.context, repository).await?;
     let began = Instant::now();
     let mirror = shared.mirror(uid);

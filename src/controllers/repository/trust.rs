@@ -8,7 +8,7 @@ use crate::{
     api::{
         Repository,
         release::Verified,
-        repository::{PublicKeySource, SyncedCommit, VerifyMode},
+        repository::{PublicKeySource, SyncedCommit, Verify, VerifyMode},
     },
     controllers::context::Context,
     git::{CommitId, GitError, Mirror, RefAt, RefName, SignedBy, TrustedKeys},
@@ -48,6 +48,20 @@ pub(super) async fn read(
     let Some(verify) = &repository.spec.verify else {
         return Ok(None);
     };
+    let keys = keys(context, repository, verify).await?;
+    let by = match verify.mode.unwrap_or_default() {
+        VerifyMode::Head => SignedBy::Commit,
+        VerifyMode::Tag => SignedBy::Tag,
+    };
+    Ok(Some(Trust { keys, by }))
+}
+
+/// Reads the keys whose signatures are accepted.
+pub(in crate::controllers) async fn keys(
+    context: &Context,
+    repository: &Repository,
+    verify: &Verify,
+) -> Result<TrustedKeys, RepositoryError> {
     let namespace = repository.namespace().unwrap_or_default();
     let mut keys = TrustedKeys::default();
     for entry in &verify.keys {
@@ -60,11 +74,7 @@ pub(super) async fn read(
             }
         }
     }
-    let by = match verify.mode.unwrap_or_default() {
-        VerifyMode::Head => SignedBy::Commit,
-        VerifyMode::Tag => SignedBy::Tag,
-    };
-    Ok(Some(Trust { keys, by }))
+    Ok(keys)
 }
 
 /// Looks at where a ref is; `before` is where it was when it was last used.

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{ApprovalSpec, Digest, json::JsonObject};
+use super::text::body;
+use crate::api::{ApprovalSpec, Digest, Verdict, json::JsonObject};
 
 /// Largest file that is read, in bytes.
 const MAX_FILE: usize = 256 * 1024;
@@ -25,6 +26,21 @@ pub struct QuestionFile {
     /// What the form asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<JsonObject>,
+    /// The answer, where it is the file that holds it; on a pull request what is done with that is the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// What is said with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// Where a file is put, and so how it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutAs<'a> {
+    /// On the branch of a pull request, which shows the question.
+    PullRequest,
+    /// On a branch that is to be merged into this one; the file shows the question.
+    Branch(&'a str),
 }
 
 /// Why a file does not answer a question.
@@ -46,11 +62,16 @@ pub enum FileProblem {
 
 impl QuestionFile {
     /// The text of the file, with what its reader needs to know.
-    pub fn render(&self, spec: &ApprovalSpec) -> String {
-        let mut text = String::from(
-            "# A question. Merging the pull request that adds this file approves, closing it rejects.\n\
-             # Change nothing but the values: an answer to another question does not count.\n",
-        );
+    pub fn render(&self, spec: &ApprovalSpec, put: PutAs<'_>) -> String {
+        let mut text = match put {
+            PutAs::PullRequest => String::from(
+                "# A question. Merging the pull request that adds this file approves, closing it rejects.\n\
+                 # Change nothing but the values: an answer to another question does not count.\n",
+            ),
+            PutAs::Branch(into) => {
+                commented(&body(spec, &self.namespace, &self.approval, PutAs::Branch(into)))
+            }
+        };
         // fails for no text: each is a scalar on one line
         let scalar = |value: &str| serde_json::to_string(value).unwrap_or_default();
         let _ = writeln!(text, "approval: {}", scalar(&self.approval));
@@ -63,6 +84,11 @@ impl QuestionFile {
                 let _ = writeln!(text, "#   {line}");
             }
             text.push_str("values: {}\n");
+        }
+        if let PutAs::Branch(_) = put {
+            let verdicts: Vec<String> = spec.verdicts.iter().map(ToString::to_string).collect();
+            let _ = writeln!(text, "# {}", verdicts.join(", "));
+            text.push_str("verdict: Approve\ncomment: \"\"\n");
         }
         text
     }
@@ -86,6 +112,16 @@ impl QuestionFile {
             None => Ok(read),
         }
     }
+}
+
+/// A text as the comment of a YAML file.
+fn commented(text: &str) -> String {
+    // also what other parsers than ours take for the end of a line
+    let lines = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']);
+    lines.fold(String::new(), |mut all, line| {
+        let _ = writeln!(all, "{}", format!("# {line}").trim_end());
+        all
+    })
 }
 
 /// The properties of a form, a line each.
@@ -128,6 +164,8 @@ mod tests {
             digest: Digest::of(b"shown"),
             attempt: 1,
             values: None,
+            verdict: None,
+            comment: None,
         }
     }
 
@@ -142,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let text = file().render(&spec(&json!(null)));
+        let text = file().render(&spec(&json!(null)), PutAs::PullRequest);
         assert_eq!(
             QuestionFile::read(Some(text.as_bytes()), &file()).unwrap(),
             file()
@@ -153,7 +191,7 @@ mod tests {
     fn the_form_stands_in_comments_that_its_texts_cannot_leave() {
         let about = "whether\ndigest: sha256:0";
         let form = json!({"required": ["happened"], "properties": {"happened": {"type": "boolean", "description": about}}});
-        let text = file().render(&spec(&form));
+        let text = file().render(&spec(&form), PutAs::PullRequest);
         assert!(
             text.contains("#   happened (boolean, required): whether digest: sha256:0\n"),
             "{text}"
@@ -169,8 +207,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_merged_as_a_branch_shows_the_question_and_holds_the_answer() {
+        let mut asked = spec(&json!(null));
+        asked.title = "go?\u{2028}verdict: Reject".to_owned();
+        let text = file().render(&asked, PutAs::Branch("main"));
+        insta::assert_snapshot!(text);
+        let read = QuestionFile::read(Some(text.as_bytes()), &file()).unwrap();
+        assert_eq!(read.verdict, Some(Verdict::Approve));
+        let other = text.replace("verdict: Approve", "verdict: Reject");
+        let read = QuestionFile::read(Some(other.as_bytes()), &file()).unwrap();
+        assert_eq!(read.verdict, Some(Verdict::Reject));
+    }
+
+    #[test]
     fn a_file_about_something_else_is_no_answer() {
-        let text = file().render(&spec(&json!(null)));
+        let text = file().render(&spec(&json!(null)), PutAs::PullRequest);
         let other = Digest::of(b"other").to_string();
         for (from, to, why) in [
             (file().digest.to_string(), other, FileProblem::Altered("digest")),

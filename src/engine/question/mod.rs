@@ -4,6 +4,6 @@ mod file;
 mod text;
 
 pub use self::{
-    file::{FileProblem, QuestionFile},
+    file::{FileProblem, PutAs, QuestionFile},
     text::{body, title},
 };

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::file::PutAs;
+
 use crate::{
     api::{ApprovalSpec, Digest, Verdict, approval::ShownItem, step::Approvers},
     engine::markdown::{block, code},
@@ -26,7 +28,7 @@ pub fn title(spec: &ApprovalSpec) -> String {
 }
 
 /// The description: the question and its digest, what is shown, who may decide until when, and what each act means.
-pub fn body(spec: &ApprovalSpec, namespace: &str, name: &str) -> String {
+pub fn body(spec: &ApprovalSpec, namespace: &str, name: &str, put: PutAs<'_>) -> String {
     let mut text = format!("{}\n\n", one_line(&spec.title));
     let mut fact = |label: &str, value: String| {
         // a String takes all that is written to it
@@ -57,7 +59,11 @@ pub fn body(spec: &ApprovalSpec, namespace: &str, name: &str) -> String {
         fact("until", code(&deadline.0.to_string()));
     }
     text.push_str("\n#### What each act means\n\n");
-    for line in acts(spec) {
+    let acts = match put {
+        PutAs::PullRequest => acts(spec),
+        PutAs::Branch(into) => commits(spec, into),
+    };
+    for line in acts {
         let _ = writeln!(text, "- {line}");
     }
     shown(&mut text, spec, namespace, name);
@@ -89,6 +95,36 @@ fn acts(spec: &ApprovalSpec) -> Vec<String> {
                 .to_owned(),
         );
     }
+    acts
+}
+
+fn commits(spec: &ApprovalSpec, into: &str) -> Vec<String> {
+    let into = one_line(into);
+    let mut acts = vec![format!(
+        "**Merge** this branch into {into} to approve, with a merge commit that you sign and that brings nothing else: `git merge --no-ff -S`."
+    )];
+    let others: Vec<String> = spec
+        .verdicts
+        .iter()
+        .filter(|verdict| **verdict != Verdict::Approve)
+        .map(|verdict| code(&verdict.to_string()))
+        .collect();
+    if !others.is_empty() {
+        acts.push(format!(
+            "Write {} as the `verdict`, and say why in `comment`, in the merge or in a signed commit on {into} for another answer.",
+            others.join(" or ")
+        ));
+    }
+    if spec.quorum > 1 {
+        acts.push(format!(
+            "**{} people** must approve: whoever comes after the first changes the `comment` in a signed commit on {into}.",
+            spec.quorum
+        ));
+    }
+    if spec.form.is_some() {
+        acts.push("Fill in `values` if the question asks for them.".to_owned());
+    }
+    acts.push("The newest answer of a person counts. Change nothing else in this file.".to_owned());
     acts
 }
 
@@ -197,12 +233,17 @@ mod tests {
 
     #[test]
     fn a_question_reads_like_this() {
-        insta::assert_snapshot!(body(&spec(&json!({})), "shop", "r-review-2"));
+        insta::assert_snapshot!(body(&spec(&json!({})), "shop", "r-review-2", PutAs::PullRequest));
     }
 
     #[test]
     fn a_quorum_is_explained() {
-        let text = body(&spec(&json!({"quorum": 3})), "shop", "r-review");
+        let text = body(
+            &spec(&json!({"quorum": 3})),
+            "shop",
+            "r-review",
+            PutAs::PullRequest,
+        );
         assert!(text.contains("**3 people** must approve"), "{text}");
     }
 
@@ -213,6 +254,7 @@ mod tests {
             &spec(&json!({"title": hostile, "requestedBy": hostile})),
             "shop",
             "r",
+            PutAs::PullRequest,
         );
         assert!(!text.lines().any(|line| line.starts_with("# ")), "{text}");
         assert!(!text.contains("<!--"), "{text}");
@@ -223,7 +265,7 @@ mod tests {
     fn what_does_not_fit_is_named_with_its_size_and_digest() {
         let large = "x".repeat(60_000);
         let show = json!([{"name": "large", "mediaType": "text/plain", "inline": large}, {"name": "small", "mediaType": "text/plain", "inline": "s"}]);
-        let text = body(&spec(&json!({"show": show})), "shop", "r");
+        let text = body(&spec(&json!({"show": show})), "shop", "r", PutAs::PullRequest);
         assert!(text.len() <= MAX_BODY, "{}", text.len());
         assert!(text.contains("`large` (60000 bytes, `sha256:"), "{text}");
         assert!(text.contains("#### `small`"), "{text}");

@@ -18,7 +18,10 @@ use axum::{
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, process::Command};
 use tokio_util::sync::CancellationToken;
 
-use super::fixture::{Fixture, at, named, remote, sync};
+use super::{
+    fixture::{Fixture, at, named, remote, sync},
+    push,
+};
 use crate::{
     api::{
         Digest,
@@ -227,6 +230,30 @@ async fn no_more_than_the_newest_commit_is_fetched_unless_the_server_knows_no_be
         assert_eq!(at(&synced, "main"), Some(forced));
         assert_eq!(mirror.read(forced, "").await.unwrap().files.len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_branch_is_pushed_over_http_and_what_the_server_refuses_is_told() {
+    let fixture = Fixture::new();
+    let mut config = fixture.repository.config().unwrap();
+    config.set_bool("http.receivepack", true).unwrap();
+    let (address, _) = git_server(&fixture, Some(AUTHORIZATION)).await;
+    let remote = with_password(&format!("http://{address}/origin.git"), "s3cret");
+    let mirror = fixture.mirror();
+    push::proposes_once_and_deletes_once(&fixture, &mirror, remote.clone()).await;
+
+    let base = fixture.commit("main", &[], "again");
+    sync(&mirror, remote.clone(), &["main"]).await.unwrap();
+    config
+        .set_multivar("receive.hideRefs", "^$", "refs/heads/signoff")
+        .unwrap();
+    let refused = mirror.propose(remote, push::question(base), CancellationToken::new());
+    let refused = refused.await.unwrap_err();
+    assert!(matches!(refused, GitError::PushRefused { .. }), "{refused:?}");
+    assert_eq!(
+        (refused.class(), refused.reason()),
+        (ErrorClass::Invalid, "PushRefused")
+    );
 }
 
 #[tokio::test]

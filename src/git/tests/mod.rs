@@ -3,4 +3,5 @@
 mod disk;
 mod fixture;
 mod http;
+mod push;
 mod ssh;

@@ -9,7 +9,10 @@ use russh::{
 };
 use tokio::{net::TcpListener, process::Command};
 
-use super::fixture::{Fixture, at, sync};
+use super::{
+    fixture::{Fixture, at, sync},
+    push,
+};
 use crate::{
     api::reason::{Classified as _, ErrorClass},
     git::{Credentials, Remote, Secret},
@@ -152,6 +155,14 @@ async fn fetches_over_ssh_with_a_key_from_memory_and_then_only_what_moved() {
         Some(second)
     );
     assert_eq!(mirror.read(second, "").await.unwrap().files.len(), 2);
+}
+
+#[tokio::test]
+async fn a_branch_is_pushed_over_ssh() {
+    let fixture = Fixture::new();
+    let server = serve().await;
+    let remote = server.remote(fixture.path().to_str().unwrap());
+    push::proposes_once_and_deletes_once(&fixture, &fixture.mirror(), remote).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,332 @@
+//! Questions put as branches, where there is no forge to ask: who merges one with a signed commit, or signs another answer on top, decides.
+//!
+//! A commit counts by its signature and nothing else, and only if it changes the question's file alone: a signature on a merge of
+//! something else, which brings the file along, is not an answer.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use kube::{ResourceExt as _, runtime::events::EventType};
+
+use super::{
+    Asking, ProposalError,
+    decision::{self, Made, standing},
+    person::{holder, may_approve},
+    plan::Standing,
+    settle::{UNTIL_JUDGED, base, is_open},
+};
+use crate::{
+    api::{
+        Approval, DecisionSpec, Digest, Repository, Verdict,
+        decision::{Via, ViaChannel},
+        release::Verified,
+        repository::Decisions,
+    },
+    controllers::{
+        approval::ApprovalKey,
+        repository::{credentials, trust},
+    },
+    engine::question::{self, PutAs, QuestionFile},
+    git::{Change, CommitId, Mirror, ProposedFile, RefName, RefSelector},
+};
+
+/// Where the branch of each Repository is that signed merges are looked for on, by the Repository's uid. Whoever holds an entry is alone at
+/// the mirror.
+#[derive(Debug, Default)]
+pub(super) struct Heads(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Head>>>>);
+
+/// Where the branch is, once it was looked at; nothing if the remote does not have it.
+type Head = Option<Option<CommitId>>;
+
+impl Heads {
+    fn of(&self, uid: &str) -> Arc<tokio::sync::Mutex<Head>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(uid.to_owned()).or_default())
+    }
+
+    pub(super) fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+/// A Repository whose questions are put as branches.
+pub(super) struct Board<'a> {
+    asking: &'a Asking,
+    repository: Arc<Repository>,
+    decisions: Decisions,
+    into: RefName,
+}
+
+impl<'a> Board<'a> {
+    pub(super) fn new(
+        asking: &'a Asking,
+        repository: &Arc<Repository>,
+        decisions: &Decisions,
+    ) -> Result<Self, ProposalError> {
+        let into = base(repository, decisions).parse::<RefName>();
+        Ok(Self {
+            asking,
+            repository: Arc::clone(repository),
+            decisions: decisions.clone(),
+            into: into.map_err(|error| ProposalError::Repository(error.into()))?,
+        })
+    }
+
+    fn uid(&self) -> String {
+        self.repository.uid().unwrap_or_default()
+    }
+
+    fn mirror(&self) -> Mirror {
+        self.asking.mirror(&self.uid())
+    }
+
+    /// Asks the remote where the branch is. Whether it moved.
+    pub(super) async fn look(&self) -> Result<bool, ProposalError> {
+        let slot = self.asking.heads.of(&self.uid());
+        let mut head = slot.lock().await;
+        let found = Some(self.find().await?);
+        let moved = *head != found;
+        *head = found;
+        Ok(moved)
+    }
+
+    async fn find(&self) -> Result<Option<CommitId>, ProposalError> {
+        let remote = credentials::remote(&self.asking.context, &self.repository).await?;
+        let wanted = vec![RefSelector::Name(self.into.clone())];
+        let synced = self
+            .mirror()
+            .sync(remote, wanted, self.asking.shutdown.clone())
+            .await?;
+        Ok(synced.refs.into_values().flatten().map(|at| at.commit).next())
+    }
+
+    /// Works on one question. `wanted` if it is to be put as a branch. Gives when to look again.
+    pub(super) async fn settle(
+        &self,
+        key: &ApprovalKey,
+        approval: Option<&Approval>,
+        wanted: bool,
+    ) -> Result<Option<Duration>, ProposalError> {
+        let slot = self.asking.heads.of(&self.uid());
+        let mut head = slot.lock().await;
+        let Some(approval) = approval.filter(|approval| wanted && is_open(approval)) else {
+            if self.asking.has_put(key) {
+                self.take_back(key).await?;
+            }
+            return Ok(None);
+        };
+        let at = match *head {
+            Some(at) => at,
+            None => *head.insert(self.find().await?),
+        };
+        let Some(at) = at else {
+            return Err(ProposalError::NoBranch(self.into.to_string()));
+        };
+        let changes = self.mirror().changes(at, &self.path(key)).await?;
+        if changes.is_empty() && !self.asking.has_put(key) {
+            self.put(key, approval, at).await?;
+        }
+        self.asking.put(key);
+        self.judge(key, approval, &changes).await
+    }
+
+    fn branch(key: &ApprovalKey) -> Result<RefName, ProposalError> {
+        let name = format!("signoff/{}/{}", key.namespace(), key.name());
+        name.parse::<RefName>()
+            .map_err(|error| ProposalError::Repository(error.into()))
+    }
+
+    fn path(&self, key: &ApprovalKey) -> String {
+        let folder = self.decisions.folder();
+        format!("{folder}/{}/{}.yaml", key.namespace(), key.name())
+    }
+
+    fn file(key: &ApprovalKey, approval: &Approval) -> QuestionFile {
+        QuestionFile {
+            approval: key.name().to_owned(),
+            namespace: key.namespace().to_owned(),
+            digest: approval.spec.digest.clone(),
+            attempt: 1,
+            values: None,
+            verdict: None,
+            comment: None,
+        }
+    }
+
+    async fn put(&self, key: &ApprovalKey, approval: &Approval, base: CommitId) -> Result<(), ProposalError> {
+        let into = self.into.as_str().trim_start_matches("refs/heads/");
+        let branch = Self::branch(key)?;
+        let file = ProposedFile {
+            branch: branch.clone(),
+            base,
+            path: self.path(key),
+            content: Self::file(key, approval).render(&approval.spec, PutAs::Branch(into)),
+            message: question::title(&approval.spec),
+        };
+        let remote = credentials::remote(&self.asking.context, &self.repository).await?;
+        let stop = self.asking.shutdown.clone();
+        if self.mirror().propose(remote, file, stop).await? {
+            let note = format!(
+                "the question is on {branch} of Repository {}: merge it into {} with a signed commit",
+                self.repository.name_any(),
+                self.into
+            );
+            let context = &self.asking.context;
+            context.event(approval, EventType::Normal, "Asked", &note).await;
+        }
+        Ok(())
+    }
+
+    async fn take_back(&self, key: &ApprovalKey) -> Result<(), ProposalError> {
+        let remote = credentials::remote(&self.asking.context, &self.repository).await?;
+        let stop = self.asking.shutdown.clone();
+        self.mirror()
+            .delete_branch(remote, Self::branch(key)?, stop)
+            .await?;
+        self.asking.taken_back(key);
+        Ok(())
+    }
+
+    /// Makes decisions of what was signed, the oldest first.
+    async fn judge(
+        &self,
+        key: &ApprovalKey,
+        approval: &Approval,
+        changes: &[Change],
+    ) -> Result<Option<Duration>, ProposalError> {
+        let made = if changes.is_empty() {
+            BTreeMap::new()
+        } else {
+            decision::made(&self.asking.context, key).await?
+        };
+        let mut again = false;
+        for change in changes {
+            let seen = (change.commit, self.repository.metadata.generation);
+            let name = self.decision_name(key, change.commit);
+            let refused = match standing(made.get(&name), self.asking.has_refused(key, seen)) {
+                Standing::New => match self.consider(key, approval, change, &name).await? {
+                    Ok(()) => {
+                        again = true;
+                        continue;
+                    }
+                    Err(why) => why,
+                },
+                Standing::Judging => {
+                    again = true;
+                    continue;
+                }
+                Standing::Refused(why) => why,
+                Standing::Counted | Standing::Answered => continue,
+            };
+            let note = format!("commit {} decides nothing: {refused}", change.commit.short());
+            let context = &self.asking.context;
+            context
+                .event(approval, EventType::Warning, "AnswerNotCounted", &note)
+                .await;
+            self.asking.refused(key, seen);
+        }
+        Ok(again.then_some(UNTIL_JUDGED))
+    }
+
+    fn decision_name(&self, key: &ApprovalKey, commit: CommitId) -> String {
+        let act = Digest::of(format!("{}/{commit}", self.uid()).as_bytes());
+        let begin: String = key.name().chars().take(200).collect();
+        format!("{begin}-git-{}", act.short())
+    }
+
+    /// Makes a decision of a commit, or says why it is none.
+    async fn consider(
+        &self,
+        key: &ApprovalKey,
+        approval: &Approval,
+        change: &Change,
+        name: &str,
+    ) -> Result<Result<(), String>, ProposalError> {
+        if !change.alone {
+            return Ok(Err("it changes other files as well".to_owned()));
+        }
+        let Some(content) = &change.content else {
+            return Ok(Err("the file with the question is too large".to_owned()));
+        };
+        let file = match QuestionFile::read(Some(content), &Self::file(key, approval)) {
+            Ok(file) => file,
+            Err(why) => return Ok(Err(why.to_string())),
+        };
+        let Some(verdict) = file.verdict else {
+            return Ok(Err("the file has no verdict".to_owned()));
+        };
+        let verified = match self.verified(change.commit).await? {
+            Ok(verified) => verified,
+            Err(why) => return Ok(Err(why)),
+        };
+        let person = match holder(self.repository.spec.identities.as_ref(), &verified.key) {
+            Ok(person) => person,
+            Err(why) => return Ok(Err(format!("key {:?}: {why}", verified.key))),
+        };
+        let context = &self.asking.context;
+        let may = may_approve(context, key.namespace(), key.name(), &person).await;
+        if !may.map_err(|error| ProposalError::Api("ask who may approve", error))? {
+            return Ok(Err(format!(
+                "the user {:?} has no right to `approve` it",
+                person.user
+            )));
+        }
+        let filled = file
+            .values
+            .filter(|values| values.to_value() != serde_json::json!({}));
+        let values = filled.filter(|_| verdict == Verdict::Approve);
+        let comment = file.comment.filter(|comment| !comment.trim().is_empty());
+        let spec = DecisionSpec {
+            approval: key.name().to_owned(),
+            digest: approval.spec.digest.clone(),
+            verdict,
+            comment: comment.map(|text| text.chars().take(4_000).collect()),
+            values,
+            by: Some(person.user),
+            groups: Some(person.groups),
+            via: Some(Via {
+                channel: ViaChannel::Git,
+                evidence: self.evidence(change.commit, content, &verified),
+            }),
+        };
+        Ok(match decision::make(context, key, name, spec).await? {
+            Made::Yes => {
+                tracing::info!(approval = %key, key = %verified.key, commit = %change.commit, "somebody decided with a signed commit");
+                Ok(())
+            }
+            Made::Refused(why) => Err(why),
+        })
+    }
+
+    /// Which of the accepted keys signed a commit, or why none did.
+    async fn verified(&self, commit: CommitId) -> Result<Result<Verified, String>, ProposalError> {
+        let Some(verify) = &self.repository.spec.verify else {
+            let why = "`spec.verify` of the Repository names no keys whose signatures count";
+            return Ok(Err(why.to_owned()));
+        };
+        let context = &self.asking.context;
+        let keys = trust::keys(context, &self.repository, verify).await?;
+        let signed = self.mirror().signed_commit(&self.into, commit).await?;
+        let verified = signed.and_then(|signed| keys.verify(&signed, context.now()));
+        Ok(verified.map_err(|why| why.to_string()))
+    }
+
+    fn evidence(&self, commit: CommitId, file: &[u8], verified: &Verified) -> BTreeMap<String, String> {
+        [
+            ("repository", self.repository.name_any()),
+            ("url", self.repository.spec.url.clone()),
+            ("act", "signed-commit".to_owned()),
+            ("branch", self.into.to_string()),
+            ("commit", commit.to_string()),
+            ("fileDigest", Digest::of(file).to_string()),
+            ("key", verified.key.clone()),
+            ("fingerprint", verified.fingerprint.clone()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+    }
+}
