@@ -15,6 +15,7 @@ pub mod dev;
 mod diff;
 mod error;
 mod gateway;
+mod git_init;
 mod manifest;
 mod operator;
 mod promote;
@@ -119,6 +120,7 @@ enum Verb {
     Releases(releases::ReleasesArgs),
     Promote(promote::PromoteArgs),
     Diff(diff::DiffArgs),
+    Git(git_init::GitArgs),
     Completions(completions::CompletionsArgs),
     /// Print the version.
     Version,
@@ -175,6 +177,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Releases(args) => releases::verb(&args, &global).await,
         Verb::Promote(args) => promote::verb(&args, &global).await,
         Verb::Diff(args) => diff::verb(&args, &global).await,
+        Verb::Git(args) => git_init::verb(&args, &global),
         Verb::Completions(args) => Ok(completions::verb(&args, &mut Cli::command())),
         Verb::Version => Ok(Answer::text(format!("signoff {}", env!("CARGO_PKG_VERSION")))
             .with_data(serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }))),

@@ -35,5 +35,6 @@ mod repository;
 mod runs;
 mod signatures;
 mod signed_merges;
+mod starter;
 mod support;
 mod world;

@@ -1,0 +1,244 @@
+//! `signoff git init`: a repository to begin with: a flow, the manifest of the Repository, a check for the forge's CI.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{
+    Global,
+    answer::Answer,
+    error::{CliError, exit},
+};
+use crate::git::RemoteUrl;
+
+/// Work on the git side of flows.
+#[derive(Debug, clap::Args)]
+pub(super) struct GitArgs {
+    #[command(subcommand)]
+    verb: GitVerb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum GitVerb {
+    Init(InitArgs),
+}
+
+/// Write a repository to begin with: a flow, the Repository's manifest, a check for the forge's CI.
+#[derive(Debug, clap::Args)]
+struct InitArgs {
+    /// Folder to write into.
+    #[arg(default_value = ".", value_name = "FOLDER")]
+    folder: PathBuf,
+    /// Address of the git remote; the folder's own `origin` by default.
+    #[arg(long)]
+    url: Option<String>,
+    /// The forge that serves it; known by itself for github.com and gitlab.com.
+    #[arg(long, value_enum)]
+    forge: Option<Kind>,
+    /// Name of the Repository in the cluster.
+    #[arg(long, default_value = "flows", value_parser = name)]
+    name: String,
+    /// Write over files that are there.
+    #[arg(long)]
+    force: bool,
+}
+
+/// A kind of forge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    #[value(name = "github")]
+    GitHub,
+    #[value(name = "gitlab")]
+    GitLab,
+    Gitea,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_name = (1..=50).contains(&text.len())
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err("a name is at most 50 lower-case letters, digits and dashes".to_owned())
+    }
+}
+
+pub(super) fn verb(args: &GitArgs, global: &Global) -> Result<Answer, CliError> {
+    let GitVerb::Init(args) = &args.verb;
+    let starter = Starter::new(args, global)?;
+    let files = starter.files();
+    let taken: Vec<&str> = files
+        .iter()
+        .map(|(path, _)| *path)
+        .filter(|path| args.folder.join(path).exists())
+        .collect();
+    if !taken.is_empty() && !args.force {
+        let message = format!("{} is there already", taken.join(", "));
+        return Err(CliError::new("AlreadyExists", exit::CONFLICT, message)
+            .hint("--force writes over it")
+            .details(json!({ "files": taken })));
+    }
+    for (path, text) in &files {
+        write(&args.folder.join(path), text)
+            .map_err(|error| CliError::internal(&format!("cannot write {path}"), &error))?;
+    }
+    let paths: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
+    let next = starter.setup();
+    let text = format!("wrote {}\n\nNext:\n  {}", paths.join(", "), next.join("\n  "));
+    Ok(Answer::text(text)
+        .with_data(json!({ "files": paths }))
+        .with_next(next))
+}
+
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(path, text)
+}
+
+/// What the files are filled in with.
+struct Starter {
+    url: RemoteUrl,
+    forge: Option<Kind>,
+    name: String,
+    namespace: Option<String>,
+}
+
+impl Starter {
+    fn new(args: &InitArgs, global: &Global) -> Result<Self, CliError> {
+        let address = match &args.url {
+            Some(url) => url.clone(),
+            None => origin(&args.folder).ok_or_else(|| {
+                CliError::new("NoURL", exit::USAGE, "which git remote is it for?")
+                    .hint("name it with --url, or add it: git remote add origin …")
+            })?,
+        };
+        let url: RemoteUrl = address.parse().map_err(|error: crate::git::UrlError| {
+            CliError::new("InvalidURL", exit::USAGE, error.to_string())
+        })?;
+        let known = match url.host() {
+            "github.com" => Some(Kind::GitHub),
+            "gitlab.com" => Some(Kind::GitLab),
+            _ => None,
+        };
+        Ok(Self {
+            forge: args.forge.or(known),
+            url,
+            name: args.name.clone(),
+            namespace: global.namespace.clone(),
+        })
+    }
+
+    /// Path and text of every file.
+    fn files(&self) -> Vec<(&'static str, String)> {
+        let check = self.forge.map(|kind| match kind {
+            Kind::GitHub => (
+                ".github/workflows/flows.yaml",
+                include_str!("starter/github.yaml"),
+            ),
+            Kind::GitLab => (".gitlab-ci.yml", include_str!("starter/gitlab.yaml")),
+            Kind::Gitea => (".gitea/workflows/flows.yaml", include_str!("starter/gitea.yaml")),
+        });
+        let filled = [
+            ("flows/hello.yaml", include_str!("starter/flow.yaml")),
+            ("signoff/repository.yaml", include_str!("starter/repository.yaml")),
+            ("README.md", include_str!("starter/README.md")),
+        ];
+        let filled = filled.map(|(path, text)| (path, self.fill(text)));
+        let check = check.map(|(path, text)| (path, text.to_owned()));
+        filled.into_iter().chain(check).collect()
+    }
+
+    fn fill(&self, text: &str) -> String {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let forge = self.forge.map(|_| include_str!("starter/forge.yaml"));
+        let login = self
+            .login()
+            .map(|login| include_str!("starter/connection.yaml").replace("@LOGIN@\n", &login));
+        let connection = login.as_ref().map(|_| "  connection: @NAME@-git\n");
+        let mut text = text
+            .replace("@CONNECTION@", connection.unwrap_or_default())
+            .replace("@FORGE@", forge.unwrap_or_default())
+            .replace("@LOGIN@\n", &login.unwrap_or_default())
+            .replace("@SETUP@", &self.setup().join("\n"))
+            .replace("@IN@", &self.within("-n "))
+            .replace("@ANSWER@", self.answer())
+            .replace("@NAME@", &self.name)
+            .replace("@URL@", &quoted(&self.url.to_string()));
+        if let Some(kind) = self.forge {
+            let (kind, api) = self.api(kind);
+            text = text.replace("@KIND@", kind).replace("@API@", &quoted(&api));
+        }
+        text.lines()
+            .fold(String::new(), |all, line| all + line.trim_end() + "\n")
+    }
+
+    /// How to log in, unless nobody has to.
+    fn login(&self) -> Option<String> {
+        let secret = |key: &str| format!("{{name: @NAME@-git, key: {key}}}");
+        match &self.url {
+            RemoteUrl::File(_) => None,
+            RemoteUrl::Http(_) => Some(format!(
+                "    username: signoff\n    password: {}\n",
+                secret("password")
+            )),
+            RemoteUrl::Ssh(_) => Some(format!(
+                "    privateKey: {}\n    knownHosts: {}\n",
+                secret("privateKey"),
+                secret("knownHosts")
+            )),
+        }
+    }
+
+    /// The kind as the Repository names it, and the address of its API.
+    fn api(&self, kind: Kind) -> (&'static str, String) {
+        let host = self.url.host();
+        match kind {
+            Kind::GitHub if host == "github.com" => ("GitHub", "https://api.github.com".to_owned()),
+            Kind::GitHub => ("GitHub", format!("https://{host}/api/v3")),
+            Kind::GitLab => ("GitLab", format!("https://{host}/api/v4")),
+            Kind::Gitea => ("Gitea", format!("https://{host}/api/v1")),
+        }
+    }
+
+    fn within(&self, flag: &str) -> String {
+        let namespace = self.namespace.as_ref();
+        namespace.map_or_else(String::new, |namespace| format!("{flag}{namespace}"))
+    }
+
+    /// The commands that set it up.
+    fn setup(&self) -> Vec<String> {
+        let (within, name) = (self.within(" -n "), &self.name);
+        let secret = format!("kubectl{within} create secret generic {name}");
+        let git = match &self.url {
+            RemoteUrl::File(_) => None,
+            RemoteUrl::Http(_) => Some(format!("{secret}-git --from-literal=password=\"$TOKEN\"")),
+            RemoteUrl::Ssh(_) => Some(format!(
+                "{secret}-git --from-file=privateKey=id_ed25519 --from-file=knownHosts=known_hosts"
+            )),
+        };
+        let forge = self.forge.map(|_| {
+            format!("{secret}-forge --from-literal=token=\"$TOKEN\" --from-literal=webhook=\"$(openssl rand -hex 32)\"")
+        });
+        let apply = format!("kubectl{within} apply -f signoff/repository.yaml");
+        git.into_iter().chain(forge).chain([apply]).collect()
+    }
+
+    fn answer(&self) -> &'static str {
+        if self.forge.is_some() {
+            "A run stops at `review`. The question is a pull request here: merge it to approve, close it to reject."
+        } else {
+            "A run stops at `review`: `signoff approvals` shows the question, `signoff approve` answers it."
+        }
+    }
+}
+
+fn origin(folder: &Path) -> Option<String> {
+    let repository = git2::Repository::discover(folder).ok()?;
+    let origin = repository.find_remote("origin").ok()?;
+    origin.url().ok().map(str::to_owned)
+}
