@@ -54,7 +54,8 @@ pub(super) async fn push(
         .map_err(unavailable)?
         .and_then(|secret| secret.data?.remove(&webhook.secret_ref.key));
     let secret = secret.ok_or_else(unknown)?.0;
-    if !is_signed(secret.trim_ascii(), &headers, &body) {
+    let now = gateway.context.now().as_second();
+    if !is_signed(secret.trim_ascii(), &headers, &body, now) {
         return Err(unknown());
     }
     gateway
@@ -65,16 +66,20 @@ pub(super) async fn push(
     Ok(StatusCode::ACCEPTED)
 }
 
-fn is_signed(secret: &[u8], headers: &HeaderMap, body: &[u8]) -> bool {
+/// Whether whoever sent this knows the secret, in one of the ways that forges have: GitHub and Gitea sign the body, GitLab does so by the
+/// Standard Webhooks specification where a signing token is set, and else shows the secret.
+fn is_signed(secret: &[u8], headers: &HeaderMap, body: &[u8], now: i64) -> bool {
     if secret.is_empty() {
         return false;
     }
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(header) = text("x-hub-signature-256") {
         signature::hub(secret, header, body)
-    } else if let Some(given) = headers.get("x-gitlab-token") {
-        signature::token(secret, given.as_bytes())
     } else {
-        false
+        // a project may have both, of which one is ours
+        let signs = headers.contains_key("webhook-signature")
+            && signature::standard_webhooks(secret, headers, body, now).is_ok();
+        let shows = headers.get("x-gitlab-token");
+        signs || shows.is_some_and(|given| signature::token(secret, given.as_bytes()))
     }
 }

@@ -37,4 +37,5 @@ mod signatures;
 mod signed_merges;
 mod starter;
 mod support;
+mod webhooks;
 mod world;
