@@ -79,6 +79,23 @@ pub enum GitError {
         /// Most bytes that a fetch may receive.
         limit: u64,
     },
+    /// The remote lists more refs than it may.
+    #[error("the remote lists its refs in more than {limit} bytes")]
+    TooManyRefs {
+        /// Most bytes that the list may have.
+        limit: u64,
+    },
+    /// An object is too large to be loaded.
+    #[error("{object} is larger than {limit} bytes")]
+    ObjectTooLarge {
+        /// Which one.
+        object: String,
+        /// Most bytes that it may have.
+        limit: usize,
+    },
+    /// The remote left out what a commit needs.
+    #[error("the remote did not send {0}")]
+    Missing(String),
     /// It took too long, or the remote sent nothing for too long.
     #[error("the git remote took longer than {seconds} s")]
     TimedOut {
@@ -94,6 +111,14 @@ pub enum GitError {
     /// The folder to read is not in the commit, or is no folder.
     #[error("there is no folder {0:?} in the commit")]
     NoFolder(String),
+    /// The folder to read is something else.
+    #[error("{path:?} is {what} in the commit, not a folder")]
+    NotAFolder {
+        /// Its path, or that of a folder around it.
+        path: String,
+        /// What it is.
+        what: &'static str,
+    },
     /// libgit2 refused: the remote's data or the mirror is damaged, or the disk failed.
     #[error("git failed")]
     Git(#[from] git2::Error),
@@ -108,6 +133,7 @@ impl Classified for GitError {
             Self::Unreachable { .. }
             | Self::TimedOut { .. }
             | Self::Cancelled
+            | Self::Missing(_)
             | Self::Git(_)
             | Self::Directory(_) => ErrorClass::Transient,
             Self::Status { status, .. } if *status == 429 || *status >= 500 => ErrorClass::Transient,
@@ -120,7 +146,10 @@ impl Classified for GitError {
             | Self::HostKeyUnknown { .. }
             | Self::NotFound { .. }
             | Self::TooLarge { .. }
+            | Self::TooManyRefs { .. }
+            | Self::ObjectTooLarge { .. }
             | Self::NoCommit(_)
+            | Self::NotAFolder { .. }
             | Self::NoFolder(_) => ErrorClass::Invalid,
         }
     }
@@ -137,10 +166,13 @@ impl Classified for GitError {
             Self::HostKeyUnknown { .. } => "HostKeyUnknown",
             Self::NotFound { .. } => "RepositoryNotFound",
             Self::TooLarge { .. } => "RepositoryTooLarge",
+            Self::TooManyRefs { .. } => "TooManyRefs",
+            Self::ObjectTooLarge { .. } => "ObjectTooLarge",
+            Self::Missing(_) => "ObjectMissing",
             Self::TimedOut { .. } => "RemoteTimedOut",
             Self::Cancelled => "Cancelled",
             Self::NoCommit(_) => "CommitNotFound",
-            Self::NoFolder(_) => "PathNotFound",
+            Self::NoFolder(_) | Self::NotAFolder { .. } => "PathNotFound",
             Self::Git(_) => "GitFailed",
             Self::Directory(_) => "MirrorFailed",
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use git2::{
-    AutotagOption, Direction, ErrorCode, FetchOptions, ObjectType, Oid, RemoteCallbacks, Repository,
+    AutotagOption, Direction, ErrorCode, FetchOptions, Oid, RemoteCallbacks, Repository,
     RepositoryInitOptions,
 };
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use super::{
     error::GitError,
     limits::Limits,
     network::Network,
+    object,
     refs::RefName,
     session::{ADDRESS, Session},
     tree::{self, Tree},
@@ -92,7 +93,7 @@ impl Mirror {
             }
             let repository = open_or_make(&dir)?;
             let result = session.with(|| follow(&session, &repository, refs));
-            if matches!(result, Err(GitError::Git(_))) {
+            if matches!(result, Err(GitError::Git(_) | GitError::Missing(_))) {
                 drop(repository);
                 // perhaps it is the mirror that is damaged; it holds nothing that cannot be fetched again
                 remove(&dir)?;
@@ -108,7 +109,15 @@ impl Mirror {
     /// When the mirror has no such commit or the commit no such folder. Bad files are not errors but [`Tree::problems`].
     pub async fn read(&self, commit: CommitId, folder: &str) -> Result<Tree, GitError> {
         let (dir, limits, folder) = (self.dir.clone(), self.limits, folder.to_owned());
-        blocking(move || tree::read(&Repository::open_bare(&dir)?, commit, &folder, &limits)).await
+        blocking(move || {
+            let tree = tree::read(&Repository::open_bare(&dir)?, commit, &folder, &limits);
+            if matches!(tree, Err(GitError::Git(_) | GitError::Missing(_))) {
+                // what is missing or damaged here is not missed by the next fetch unless all of it is made anew
+                remove(&dir)?;
+            }
+            tree
+        })
+        .await
     }
 
     /// The signature by which a ref, as it was last seen, vouches for a commit.
@@ -229,7 +238,7 @@ fn follow(session: &Arc<Session>, repository: &Repository, refs: Vec<RefName>) -
     keep(repository, &found)?;
     let commits = found
         .into_iter()
-        .map(|(name, oid)| Ok((name, oid.map(|oid| peel(repository, oid)).transpose()?)));
+        .map(|(name, oid)| Ok((name, oid.map(|oid| peel(session, repository, oid)).transpose()?)));
     Ok(Synced {
         refs: commits.collect::<Result<_, GitError>>()?,
         fetched: !missing.is_empty(),
@@ -257,10 +266,8 @@ fn keep(repository: &Repository, found: &[(RefName, Option<Oid>)]) -> Result<(),
 }
 
 /// The commit that a ref's object is or, as an annotated tag, points at.
-fn peel(repository: &Repository, oid: Oid) -> Result<CommitId, GitError> {
-    let object = repository.find_object(oid, None)?;
-    let commit = object
-        .peel(ObjectType::Commit)
-        .map_err(|_| GitError::NoCommit(oid.to_string()))?;
-    Ok(CommitId(commit.id()))
+fn peel(session: &Session, repository: &Repository, oid: Oid) -> Result<CommitId, GitError> {
+    Ok(CommitId(
+        object::commit_of(repository, oid, &session.limits)?.id(),
+    ))
 }

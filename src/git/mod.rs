@@ -13,6 +13,7 @@ mod limits;
 pub mod manifest;
 mod mirror;
 mod network;
+mod object;
 mod refs;
 mod session;
 mod ssh;

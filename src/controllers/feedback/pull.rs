@@ -202,7 +202,11 @@ impl Look<'_> {
 fn is_its_own(error: &GitError) -> bool {
     matches!(
         error,
-        GitError::TooLarge { .. } | GitError::NoFolder(_) | GitError::NoCommit(_)
+        GitError::TooLarge { .. }
+            | GitError::ObjectTooLarge { .. }
+            | GitError::NoFolder(_)
+            | GitError::NotAFolder { .. }
+            | GitError::NoCommit(_)
     )
 }
 

@@ -283,7 +283,10 @@ async fn read(
         // questions that were answered lie there, and are no flows
         tree.leave_out(decisions.folder());
     }
-    let defined = Arc::new(files::read(tree, &repository.namespace().unwrap_or_default()));
+    let namespace = repository.namespace().unwrap_or_default();
+    // a large repository may take long, and others have work to do on this thread
+    let defined = tokio::task::spawn_blocking(move || Arc::new(files::read(tree, &namespace)));
+    let defined = defined.await.map_err(|_| GitError::Cancelled)?;
     if let Some(memory) = shared.memories.lock().get_mut(uid) {
         memory.read.insert(commit, Arc::clone(&defined));
     }

@@ -2,5 +2,6 @@
 
 mod disk;
 mod fixture;
+mod hostile;
 mod http;
 mod ssh;
