@@ -1,5 +1,7 @@
 //! What can go wrong with a git remote or a mirror of it.
 
+use std::time::Duration;
+
 use crate::api::reason::{Classified, ErrorClass};
 
 use super::url::UrlError;
@@ -35,6 +37,14 @@ pub enum GitError {
         host: String,
         /// The status.
         status: u16,
+    },
+    /// The remote wants to be left alone.
+    #[error("the git remote {host} asks to be left alone for {} s", .retry_after.as_secs())]
+    RateLimited {
+        /// Host of the remote.
+        host: String,
+        /// For how long; at most an hour.
+        retry_after: Duration,
     },
     /// What answered does not speak git.
     #[error("{host} does not answer as a git remote does: {message}")]
@@ -85,6 +95,12 @@ pub enum GitError {
         /// Most bytes that the list may have.
         limit: u64,
     },
+    /// A fetch has more objects than it may.
+    #[error("the remote sent more than {limit} objects")]
+    TooManyObjects {
+        /// Most objects that it may have.
+        limit: usize,
+    },
     /// An object is too large to be loaded.
     #[error("{object} is larger than {limit} bytes")]
     ObjectTooLarge {
@@ -127,6 +143,16 @@ pub enum GitError {
     Directory(#[source] std::io::Error),
 }
 
+impl GitError {
+    /// How long the remote wants to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+}
+
 impl Classified for GitError {
     fn class(&self) -> ErrorClass {
         match self {
@@ -136,6 +162,7 @@ impl Classified for GitError {
             | Self::Missing(_)
             | Self::Git(_)
             | Self::Directory(_) => ErrorClass::Transient,
+            Self::RateLimited { .. } => ErrorClass::Waiting,
             Self::Status { status, .. } if *status == 429 || *status >= 500 => ErrorClass::Transient,
             Self::Status { .. }
             | Self::Url(_)
@@ -147,6 +174,7 @@ impl Classified for GitError {
             | Self::NotFound { .. }
             | Self::TooLarge { .. }
             | Self::TooManyRefs { .. }
+            | Self::TooManyObjects { .. }
             | Self::ObjectTooLarge { .. }
             | Self::NoCommit(_)
             | Self::NotAFolder { .. }
@@ -160,6 +188,7 @@ impl Classified for GitError {
             Self::Unreachable { .. } => "RemoteUnreachable",
             Self::AddressRefused { .. } => "AddressRefused",
             Self::Status { .. } => "UnexpectedStatus",
+            Self::RateLimited { .. } => "RemoteRateLimited",
             Self::Protocol { .. } => "NotAGitRemote",
             Self::AuthenticationFailed { .. } => "AuthenticationFailed",
             Self::InvalidCredentials(_) => "InvalidCredentials",
@@ -167,6 +196,7 @@ impl Classified for GitError {
             Self::NotFound { .. } => "RepositoryNotFound",
             Self::TooLarge { .. } => "RepositoryTooLarge",
             Self::TooManyRefs { .. } => "TooManyRefs",
+            Self::TooManyObjects { .. } => "RepositoryTooLarge",
             Self::ObjectTooLarge { .. } => "ObjectTooLarge",
             Self::Missing(_) => "ObjectMissing",
             Self::TimedOut { .. } => "RemoteTimedOut",

@@ -18,7 +18,7 @@ use super::{
     error::GitError,
     limits::Limits,
     network::Network,
-    object,
+    object, packs,
     refs::RefName,
     session::{ADDRESS, Session},
     tree::{self, Tree},
@@ -148,9 +148,13 @@ impl Mirror {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
 ) -> Result<T, GitError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or(Err(GitError::Cancelled))
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => Err(GitError::Git(git2::Error::from_str(
+            "this repository makes libgit2 fail",
+        ))),
+        Err(_) => Err(GitError::Cancelled),
+    }
 }
 
 fn open_or_make(dir: &Path) -> Result<Repository, GitError> {
@@ -232,7 +236,8 @@ fn follow(session: &Arc<Session>, repository: &Repository, refs: Vec<RefName>) -
             .remote_callbacks(callbacks)
             .download_tags(AutotagOption::None)
             .update_fetchhead(false);
-        connection.remote().download(&missing, Some(&mut options))?;
+        let fetched = connection.remote().download(&missing, Some(&mut options));
+        fetched.map_err(packs::named)?;
     }
     drop(connection);
     keep(repository, &found)?;

@@ -102,6 +102,11 @@ pub(super) fn name(text: &str) -> RefName {
     text.parse().unwrap()
 }
 
+/// Where a ref is.
+pub(super) fn at(synced: &Synced, text: &str) -> Option<CommitId> {
+    synced.refs[&name(text)]
+}
+
 pub(super) async fn sync(mirror: &Mirror, remote: Remote, refs: &[&str]) -> Result<Synced, GitError> {
     let refs = refs.iter().map(|text| name(text)).collect();
     mirror.sync(remote, refs, CancellationToken::new()).await

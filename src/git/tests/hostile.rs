@@ -280,18 +280,3 @@ async fn tags_of_tags_without_end_are_not_followed() {
         .unwrap_err();
     assert_eq!(error.reason(), "CommitNotFound");
 }
-
-#[tokio::test]
-async fn what_the_remote_left_out_is_told_by_its_path_and_fetched_anew() {
-    let fixture = Fixture::new();
-    let nowhere = Oid::from_str(&"1".repeat(40)).unwrap();
-    let commit = fixture.commit_tree(fixture.tree(&[(FOLDER, b"flows", nowhere)]));
-    let mirror = fixture.mirror();
-    // a local remote is not asked for what is below, so what is missing there is missing here
-    let synced = sync(&mirror, fixture.remote(), &["main"]).await;
-    let error = match synced {
-        Ok(_) => mirror.read(commit, "").await.unwrap_err(),
-        Err(error) => error,
-    };
-    assert_eq!(error.class(), ErrorClass::Transient, "{error:?}");
-}

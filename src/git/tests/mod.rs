@@ -4,4 +4,5 @@ mod disk;
 mod fixture;
 mod hostile;
 mod http;
+mod remotes;
 mod ssh;
