@@ -128,7 +128,7 @@ impl Instance {
         }
         let token = shutdown.clone();
         tasks.push(tokio::spawn(async move {
-            if let Err(error) = operator.run(Some(gateway_listener), token).await {
+            if let Err(error) = Box::pin(operator.run(Some(gateway_listener), token)).await {
                 tracing::error!(%error, "the operator stopped");
             }
         }));

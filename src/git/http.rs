@@ -167,21 +167,18 @@ impl HttpStream {
             let chunk = shared
                 .session
                 .wait(async { answer.response.chunk().await.map_err(|e| shared.broken(e)) })?;
-            match chunk {
-                Some(chunk) => {
-                    shared.session.count(chunk.len())?;
-                    answer.rest = match &mut self.listing {
-                        Some(listing) => listing.pass(&chunk)?,
-                        None => chunk,
-                    };
+            let Some(chunk) = chunk else {
+                answer.rest = self.listing.as_mut().map(Listing::rest).unwrap_or_default();
+                if answer.rest.is_empty() {
+                    return Ok(0);
                 }
-                None => {
-                    answer.rest = self.listing.as_mut().map(Listing::rest).unwrap_or_default();
-                    if answer.rest.is_empty() {
-                        return Ok(0);
-                    }
-                }
-            }
+                break;
+            };
+            shared.session.count(chunk.len())?;
+            answer.rest = match &mut self.listing {
+                Some(listing) => listing.pass(&chunk)?,
+                None => chunk,
+            };
         }
         let count = answer.rest.len().min(buffer.len());
         answer.rest.copy_to_slice(&mut buffer[..count]);

@@ -288,7 +288,7 @@ spec:
 
     #[test]
     fn directives_that_make_reading_slow_are_refused() {
-        let tags: String = (0..1_000).map(|number| format!("%TAG !{number}! x\n")).collect();
+        let tags = "%TAG !a! x\n".repeat(1_000);
         let error = documents(&format!("{tags}---\na: 1\n")).unwrap_err();
         assert!(error.message.contains("directives"), "{error:?}");
         assert_eq!(error.position.map(|at| at.line), Some(33));

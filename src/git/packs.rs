@@ -1,7 +1,5 @@
 //! What a pack may ask of libgit2, which keeps a list of its objects in memory and there applies differences to them.
 
-use std::ffi::c_int;
-
 use super::error::GitError;
 
 /// Most objects of a pack.
@@ -11,21 +9,18 @@ const OBJECT_BYTES: usize = 256 << 20;
 
 /// Sets the limits. They are the whole process's, and this is called once, before the first fetch.
 pub(super) fn limit() {
-    set(libgit2_sys::GIT_OPT_SET_PACK_MAX_OBJECTS as c_int, OBJECTS);
-    set(
-        libgit2_sys::GIT_OPT_SET_PACK_MAX_OBJECT_SIZE as c_int,
-        OBJECT_BYTES,
-    );
+    set(libgit2_sys::GIT_OPT_SET_PACK_MAX_OBJECTS, OBJECTS);
+    set(libgit2_sys::GIT_OPT_SET_PACK_MAX_OBJECT_SIZE, OBJECT_BYTES);
 }
 
-fn set(option: c_int, value: usize) {
+fn set(option: libgit2_sys::git_libgit2_opt_t, value: usize) {
     #[allow(
         unsafe_code,
         reason = "both options take one size_t, and nothing is fetched while they are set"
     )]
     // these options cannot fail; were they unknown, everything else would be as before
     unsafe {
-        libgit2_sys::git_libgit2_opts(option, value);
+        libgit2_sys::git_libgit2_opts(option.cast_signed(), value);
     }
 }
 

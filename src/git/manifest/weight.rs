@@ -16,8 +16,8 @@ const DIRECTIVES: usize = 32;
 
 /// Refuses a text that would cost much more than its length.
 pub(super) fn check(text: &str) -> Result<(), SyntaxError> {
-    let directives = text.lines().enumerate().filter(|(_, line)| line.starts_with('%'));
-    if let Some((line, _)) = directives.skip(DIRECTIVES).next() {
+    let mut directives = text.lines().enumerate().filter(|(_, line)| line.starts_with('%'));
+    if let Some((line, _)) = directives.nth(DIRECTIVES) {
         return Err(SyntaxError {
             position: Some(Position {
                 line: line + 1,
