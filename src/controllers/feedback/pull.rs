@@ -203,6 +203,7 @@ fn is_its_own(error: &GitError) -> bool {
     matches!(
         error,
         GitError::TooLarge { .. }
+            | GitError::TooManyObjects { .. }
             | GitError::ObjectTooLarge { .. }
             | GitError::NoFolder(_)
             | GitError::NotAFolder { .. }

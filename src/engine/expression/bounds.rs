@@ -8,10 +8,10 @@ use super::{ExpressionProblem, children};
 
 /// Deepest tree: brackets, chained operators and selected fields all count.
 const MAX_DEPTH: usize = 200;
-/// Most conditionals. Beyond its own bound on recursion, the parser tries them in ways that double with each.
+/// Most conditionals.
 const MAX_CONDITIONALS: usize = 32;
-/// Most brackets within one another.
-const MAX_BRACKETS: usize = 64;
+/// Most brackets within one another: with the conditionals, fewer than the parser's own bound, beyond which it may not end.
+const MAX_BRACKETS: usize = 56;
 /// Stack on which the parser reaches its bound, which is 96 brackets, with room to spare.
 const STACK: usize = 64 << 20;
 /// Brackets that the stack of any thread has room for.
@@ -38,15 +38,17 @@ pub(super) fn parse(source: &str) -> Result<IdedExpr, ExpressionProblem> {
     stacker::grow(STACK, || bounded(source))
 }
 
-/// Most brackets that are open at once. Those in texts count too, and close nothing there: telling them apart is the parser's work.
+/// Most brackets that are open at once; or all of them, where it takes the parser to tell which of them a text or a comment closes.
 fn nesting(source: &str) -> usize {
+    let mut marks = ["\\", "'''", "\"\"\"", "//"].iter();
+    let is_plain = marks.all(|mark| !source.contains(mark));
     let (mut open, mut most, mut quote) = (0_usize, 0, None);
     for c in source.chars() {
         match (c, quote) {
             ('"' | '\'', None) => quote = Some(c),
             (_, Some(quoted)) if c == quoted => quote = None,
             ('(' | '[' | '{', _) => open += 1,
-            (')' | ']' | '}', None) => open = open.saturating_sub(1),
+            (')' | ']' | '}', None) if is_plain => open = open.saturating_sub(1),
             _ => {}
         }
         most = most.max(open);
@@ -141,9 +143,18 @@ mod tests {
         let chain = |count: usize| format!("{}0", "true?1:".repeat(count));
         assert_eq!(parsed(chain(32)), Ok(()));
         assert!(parsed(chain(33)).unwrap_err().contains("question marks"));
-        for open in ["(true?", "[true?1:", "{true?1:2:"] {
-            let text = format!("{}{}{}", "(".repeat(80), open.repeat(30), "1");
-            assert!(parsed(text).is_err());
+        let within = |count: usize| format!("{}0{}", "(true?1:".repeat(count), ")".repeat(count));
+        assert_eq!(parsed(within(32)), Ok(()));
+        let most = format!("{}{}{}", "(".repeat(56), chain(32), ")".repeat(56));
+        assert_eq!(parsed(most), Ok(()));
+    }
+
+    #[test]
+    fn brackets_in_texts_and_comments_hide_no_others() {
+        for hiding in [r#""\"))))))""#, "'''it's))))))'''", "1//))))))\n"] {
+            let error = parsed(format!("({hiding}+").repeat(100)).unwrap_err();
+            assert!(error.contains("nested too deeply"), "{hiding}: {error}");
         }
+        assert_eq!(parsed(format!("[{}1]", "(')'),".repeat(300))), Ok(()));
     }
 }
