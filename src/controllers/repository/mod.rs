@@ -69,7 +69,7 @@ pub struct RepositorySettings {
 struct Repositories {
     context: Arc<Context>,
     settings: RepositorySettings,
-    repositories: Store<Repository>,
+    known: Store<Repository>,
     flows: Store<Flow>,
     releases: Store<Release>,
     memories: Memories,
@@ -98,7 +98,7 @@ pub async fn run(
     let shared = Arc::new(Repositories {
         context: Arc::clone(&context),
         settings,
-        repositories: repositories.clone(),
+        known: repositories.clone(),
         flows: flows.clone(),
         releases: releases.clone(),
         memories: Memories::default(),
@@ -214,7 +214,7 @@ async fn reconcile(
     } else {
         shared.others.acquire().await
     };
-    let current = shared.repositories.get(&ObjectRef::from_obj(&*repository));
+    let current = shared.known.get(&ObjectRef::from_obj(&*repository));
     if current.map(|current| current.resource_version()) != Some(repository.resource_version()) {
         // it was changed or deleted while it waited for room, and comes again as it is now
         return Ok(Action::requeue(Duration::ZERO));

@@ -143,14 +143,14 @@ mod tests {
 
     use super::*;
 
-    fn repository(more: serde_json::Value) -> Repository {
+    fn repository(more: &serde_json::Value) -> Repository {
         let mut repository = json!({
             "apiVersion": "signoff.dev/v1alpha1",
             "kind": "Repository",
             "metadata": {"name": "flows", "uid": "u", "generation": 1},
             "spec": {"url": "https://example.com/a.git", "interval": "1h", "draft": {"ref": "main"}},
         });
-        json_patch::merge(&mut repository, &more);
+        json_patch::merge(&mut repository, more);
         serde_json::from_value(repository).unwrap()
     }
 
@@ -194,15 +194,15 @@ mod tests {
     #[test]
     fn a_remote_is_left_alone_until_somebody_asks_or_the_settings_are_others() {
         let rests = Rests::default();
-        let before = repository(json!({}));
+        let before = repository(&json!({}));
         assert_eq!(rests.left(&before, false, at(0)), None);
         assert_eq!(rests.failed(&before, &refused(), at(100)).as_secs(), 5);
         assert!(rests.has_failed(&before));
         assert_eq!(rests.left(&before, false, at(101)), Some(Duration::from_secs(4)));
         assert_eq!(rests.left(&before, true, at(101)), None);
-        let asked = repository(json!({"metadata": {"annotations": {"signoff.dev/requestedAt": "now"}}}));
+        let asked = repository(&json!({"metadata": {"annotations": {"signoff.dev/requestedAt": "now"}}}));
         assert_eq!(rests.left(&asked, false, at(101)), None);
-        let edited = repository(json!({"metadata": {"generation": 2}}));
+        let edited = repository(&json!({"metadata": {"generation": 2}}));
         assert_eq!(rests.left(&edited, false, at(101)), None);
         assert_eq!(rests.left(&before, false, at(105)), None);
         assert_eq!(rests.left(&before, false, at(99)), None, "the clock was set back");
@@ -215,12 +215,12 @@ mod tests {
     #[test]
     fn a_remote_that_asked_to_be_left_alone_is_whoever_asks() {
         let rests = Rests::default();
-        let before = repository(json!({}));
+        let before = repository(&json!({}));
         rests.failed(&before, &limited(30), at(100));
-        let edited = repository(json!({"metadata": {"generation": 2}}));
+        let edited = repository(&json!({"metadata": {"generation": 2}}));
         assert_eq!(rests.left(&edited, true, at(129)), Some(Duration::from_secs(1)));
         let other =
-            repository(json!({"metadata": {"generation": 2}, "spec": {"url": "https://example.org/b.git"}}));
+            repository(&json!({"metadata": {"generation": 2}, "spec": {"url": "https://example.org/b.git"}}));
         assert_eq!(rests.left(&other, false, at(129)), None);
         assert_eq!(rests.left(&before, false, at(130)), None);
     }
