@@ -9,7 +9,7 @@
 //! | [`engine`] | decisions: pure and synchronous, no I/O, clock, randomness | `api` |
 //! | [`steps`] | effects: one executor per step kind that touches the world | `api`, `engine` (effect types) |
 //! | [`git`] | fetch, read trees, verify | `api` |
-//! | [`forge`] | GitHub, GitLab, Gitea: pull requests, reviews, commit statuses | `api`, `git` (commit ids, where connections may go) |
+//! | [`forge`] | GitHub, GitLab, Gitea: pull requests, reviews, commit statuses | `api`, `git` (commit ids, where connections may go and when not) |
 //! | [`controllers`] | per kind: gather, decide (engine), write, perform | `api`, `engine`, `steps`, `git`, `forge`, `telemetry` |
 //! | [`gateway`] | HTTP: callbacks, sync hooks, health, metrics | `api`, `engine`, `controllers`, `telemetry` |
 //! | [`operator`] | the controllers and the gateway, started and ended together | `api`, `engine`, `steps`, `git`, `controllers`, `gateway`, `telemetry` |

@@ -22,6 +22,7 @@ mod latency;
 mod load;
 mod raw;
 mod server;
+mod sync;
 mod table;
 mod target;
 mod throughput;
@@ -47,6 +48,12 @@ struct Args {
     /// Runs that wait meanwhile, in the second part.
     #[arg(long, default_value_t = 10_000)]
     waiting: usize,
+    /// Flows in one git repository.
+    #[arg(long, default_value_t = 1_000)]
+    flows: usize,
+    /// Pushes that a webhook tells of.
+    #[arg(long, default_value_t = 100)]
+    pushes: usize,
     /// How many clients create runs at the same time.
     #[arg(long, default_value_t = 32)]
     clients: usize,
@@ -78,6 +85,10 @@ async fn measure(args: &Args, mut server: Server) {
     throughput::measure(&mut table, &server, &target, args.runs, args.clients).await;
     eprintln!("latency, idle: {} decisions and callbacks", args.decisions);
     latency::measure(&mut table, &server, &target, args.decisions, "idle").await;
+    if args.flows > 0 && matches!(server.kind, ServerKind::Embedded) {
+        eprintln!("git: {} flows, {} pushes", args.flows, args.pushes);
+        sync::measure(&mut table, &server, &target, args.flows, args.pushes).await;
+    }
     if args.waiting > 0 {
         eprintln!("waiting: {} runs", args.waiting);
         waiting::measure(&mut table, &mut server, &target, args).await;

@@ -149,6 +149,11 @@ impl Operator {
         self.child = Some(command.spawn().unwrap());
     }
 
+    /// Address of its gateway.
+    pub fn gateway(&self) -> String {
+        format!("http://{}", self.listen[0])
+    }
+
     /// Ends it as a crash does.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");

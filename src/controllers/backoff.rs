@@ -10,7 +10,7 @@ use std::{
 /// First pause after a failure.
 const FIRST: Duration = Duration::from_millis(500);
 /// Longest pause.
-const LONGEST: Duration = Duration::from_mins(2);
+pub(super) const LONGEST: Duration = Duration::from_mins(2);
 
 /// How often each object has failed in a row.
 #[derive(Debug)]

@@ -8,13 +8,12 @@ use std::{
 
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use k8s_openapi::jiff::fmt::rfc2822;
 use reqwest::{Client, Response, redirect};
 use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 
 use super::error::ForgeError;
-use crate::git::{Network, Secret};
+use crate::git::{Network, REST, Secret, rest};
 
 /// Longest time for one request, from the connection to the last byte of the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,10 +21,6 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_ANSWER: usize = 8 << 20;
 /// Longest text of the forge in an error.
 const MAX_MESSAGE: usize = 300;
-/// Longest time that a forge is left alone because it asked for that.
-const LONGEST_REST: Duration = Duration::from_hours(1);
-/// How long it is left alone when it does not say.
-const REST: Duration = Duration::from_mins(1);
 /// Entries on a page.
 const PAGE: usize = 50;
 /// Most pages that are read of one list.
@@ -276,39 +271,6 @@ impl Http {
             source: source.without_url(),
         }
     }
-}
-
-/// How long the forge wants to be left alone, if that is why it refused: `Retry-After` (RFC 9110, section 10.2.3), or GitHub's
-/// `x-ratelimit-reset` when nothing remains.
-fn rest(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok();
-    let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
-    let asked = number("retry-after").map(Duration::from_secs).or_else(|| {
-        let at = rfc2822::parse(text("retry-after")?).ok()?;
-        Some(
-            SystemTime::from(at.timestamp())
-                .duration_since(now)
-                .unwrap_or_default(),
-        )
-    });
-    let spent = ["x-ratelimit-remaining", "ratelimit-remaining"]
-        .iter()
-        .any(|name| number(name) == Some(0));
-    let reset = || {
-        let at = number("x-ratelimit-reset").or_else(|| number("ratelimit-reset"))?;
-        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
-        Some(at.duration_since(now).unwrap_or_default())
-    };
-    let limited = match status {
-        StatusCode::TOO_MANY_REQUESTS => true,
-        StatusCode::FORBIDDEN => asked.is_some() || spent,
-        StatusCode::SERVICE_UNAVAILABLE => asked.is_some(),
-        _ => false,
-    };
-    limited.then(|| {
-        let rest = asked.or_else(|| spent.then(reset).flatten()).unwrap_or(REST);
-        rest.clamp(Duration::from_secs(1), LONGEST_REST)
-    })
 }
 
 /// What a forge says of its refusal: the `message` or `error` of its JSON, else the beginning of the text.

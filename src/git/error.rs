@@ -1,5 +1,7 @@
 //! What can go wrong with a git remote or a mirror of it.
 
+use std::time::Duration;
+
 use crate::api::reason::{Classified, ErrorClass};
 
 use super::url::UrlError;
@@ -44,6 +46,14 @@ pub enum GitError {
         /// The status.
         status: u16,
     },
+    /// The remote wants to be left alone.
+    #[error("the git remote {host} asks to be left alone for {} s", .retry_after.as_secs())]
+    RateLimited {
+        /// Host of the remote.
+        host: String,
+        /// For how long; at most an hour.
+        retry_after: Duration,
+    },
     /// What answered does not speak git.
     #[error("{host} does not answer as a git remote does: {message}")]
     Protocol {
@@ -87,6 +97,29 @@ pub enum GitError {
         /// Most bytes that a fetch may receive.
         limit: u64,
     },
+    /// The remote lists more refs than it may.
+    #[error("the remote lists its refs in more than {limit} bytes")]
+    TooManyRefs {
+        /// Most bytes that the list may have.
+        limit: u64,
+    },
+    /// A fetch has more objects than it may.
+    #[error("the remote sent more than {limit} objects")]
+    TooManyObjects {
+        /// Most objects that it may have.
+        limit: usize,
+    },
+    /// An object is too large to be loaded.
+    #[error("{object} is larger than {limit} bytes")]
+    ObjectTooLarge {
+        /// Which one.
+        object: String,
+        /// Most bytes that it may have.
+        limit: usize,
+    },
+    /// The remote left out what a commit needs.
+    #[error("the remote did not send {0}")]
+    Missing(String),
     /// It took too long, or the remote sent nothing for too long.
     #[error("the git remote took longer than {seconds} s")]
     TimedOut {
@@ -102,6 +135,14 @@ pub enum GitError {
     /// The folder to read is not in the commit, or is no folder.
     #[error("there is no folder {0:?} in the commit")]
     NoFolder(String),
+    /// The folder to read is something else.
+    #[error("{path:?} is {what} in the commit, not a folder")]
+    NotAFolder {
+        /// Its path, or that of a folder around it.
+        path: String,
+        /// What it is.
+        what: &'static str,
+    },
     /// libgit2 refused: the remote's data or the mirror is damaged, or the disk failed.
     #[error("git failed")]
     Git(#[from] git2::Error),
@@ -110,14 +151,26 @@ pub enum GitError {
     Directory(#[source] std::io::Error),
 }
 
+impl GitError {
+    /// How long the remote wants to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+}
+
 impl Classified for GitError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Unreachable { .. }
             | Self::TimedOut { .. }
             | Self::Cancelled
+            | Self::Missing(_)
             | Self::Git(_)
             | Self::Directory(_) => ErrorClass::Transient,
+            Self::RateLimited { .. } => ErrorClass::Waiting,
             Self::Status { status, .. } if *status == 429 || *status >= 500 => ErrorClass::Transient,
             Self::Status { .. }
             | Self::Url(_)
@@ -129,7 +182,11 @@ impl Classified for GitError {
             | Self::NotFound { .. }
             | Self::PushRefused { .. }
             | Self::TooLarge { .. }
+            | Self::TooManyRefs { .. }
+            | Self::TooManyObjects { .. }
+            | Self::ObjectTooLarge { .. }
             | Self::NoCommit(_)
+            | Self::NotAFolder { .. }
             | Self::NoFolder(_) => ErrorClass::Invalid,
         }
     }
@@ -140,6 +197,7 @@ impl Classified for GitError {
             Self::Unreachable { .. } => "RemoteUnreachable",
             Self::AddressRefused { .. } => "AddressRefused",
             Self::Status { .. } => "UnexpectedStatus",
+            Self::RateLimited { .. } => "RemoteRateLimited",
             Self::Protocol { .. } => "NotAGitRemote",
             Self::AuthenticationFailed { .. } => "AuthenticationFailed",
             Self::InvalidCredentials(_) => "InvalidCredentials",
@@ -147,10 +205,14 @@ impl Classified for GitError {
             Self::NotFound { .. } => "RepositoryNotFound",
             Self::PushRefused { .. } => "PushRefused",
             Self::TooLarge { .. } => "RepositoryTooLarge",
+            Self::TooManyRefs { .. } => "TooManyRefs",
+            Self::TooManyObjects { .. } => "RepositoryTooLarge",
+            Self::ObjectTooLarge { .. } => "ObjectTooLarge",
+            Self::Missing(_) => "ObjectMissing",
             Self::TimedOut { .. } => "RemoteTimedOut",
             Self::Cancelled => "Cancelled",
             Self::NoCommit(_) => "CommitNotFound",
-            Self::NoFolder(_) => "PathNotFound",
+            Self::NoFolder(_) | Self::NotAFolder { .. } => "PathNotFound",
             Self::Git(_) => "GitFailed",
             Self::Directory(_) => "MirrorFailed",
         }

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read, Write},
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use bytes::{Buf as _, Bytes};
@@ -14,7 +15,7 @@ use http::{
 use reqwest::{Client, RequestBuilder, Response, redirect};
 use url::Url;
 
-use super::{credentials::Credentials, error::GitError, session::Session};
+use super::{credentials::Credentials, error::GitError, listing::Listing, rest::rest, session::Session};
 
 /// Most redirects followed when a remote is first asked.
 const REDIRECTS: usize = 5;
@@ -97,6 +98,8 @@ impl SmartSubtransport for HttpTransport {
             shared: Arc::clone(&self.shared),
             request,
             sent: Vec::new(),
+            listing: matches!(request, Request::Discover(_))
+                .then(|| Listing::new(self.shared.session.limits.refs_bytes)),
             answer: None,
         }))
     }
@@ -117,6 +120,8 @@ struct HttpStream {
     shared: Arc<Shared>,
     request: Request,
     sent: Vec<u8>,
+    /// There if the answer is the list of refs.
+    listing: Option<Listing>,
     answer: Option<Answer>,
 }
 
@@ -163,13 +168,18 @@ impl HttpStream {
             let chunk = shared
                 .session
                 .wait(async { answer.response.chunk().await.map_err(|e| shared.broken(e)) })?;
-            match chunk {
-                Some(chunk) => {
-                    shared.session.count(chunk.len())?;
-                    answer.rest = chunk;
+            let Some(chunk) = chunk else {
+                answer.rest = self.listing.as_mut().map(Listing::rest).unwrap_or_default();
+                if answer.rest.is_empty() {
+                    return Ok(0);
                 }
-                None => return Ok(0),
-            }
+                break;
+            };
+            shared.session.count(chunk.len())?;
+            answer.rest = match &mut self.listing {
+                Some(listing) => listing.pass(&chunk)?,
+                None => chunk,
+            };
         }
         let count = answer.rest.len().min(buffer.len());
         answer.rest.copy_to_slice(&mut buffer[..count]);
@@ -227,6 +237,9 @@ impl Shared {
             .session
             .wait(async { request.send().await.map_err(|error| self.broken(error)) })?;
         let host = host(&self.configured);
+        if let Some(retry_after) = rest(response.status(), response.headers(), SystemTime::now()) {
+            return Err(GitError::RateLimited { host, retry_after });
+        }
         match response.status() {
             status if status.is_success() => Ok(response),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(GitError::AuthenticationFailed {

@@ -11,6 +11,10 @@ pub struct Limits {
     pub stall: Duration,
     /// Most bytes received in one sync.
     pub fetch_bytes: u64,
+    /// Most bytes that a remote may list its refs in.
+    pub refs_bytes: u64,
+    /// Largest commit, tag or list of a folder that is loaded, in bytes.
+    pub object_bytes: usize,
     /// Most manifests read from one commit.
     pub files: usize,
     /// Largest manifest, in bytes.
@@ -21,6 +25,8 @@ pub struct Limits {
     pub depth: usize,
     /// Most entries of folders looked at in one commit.
     pub entries: usize,
+    /// Most problems with files told of one commit.
+    pub problems: usize,
 }
 
 impl Default for Limits {
@@ -29,11 +35,14 @@ impl Default for Limits {
             deadline: Duration::from_mins(2),
             stall: Duration::from_secs(30),
             fetch_bytes: 512 << 20,
+            refs_bytes: 32 << 20,
+            object_bytes: 32 << 20,
             files: 2_000,
             file_bytes: 1 << 20,
             total_bytes: 64 << 20,
             depth: 32,
             entries: 200_000,
+            problems: 1_000,
         }
     }
 }

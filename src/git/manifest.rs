@@ -1,5 +1,7 @@
 //! Manifest text: its documents, and the line and column of any field in it.
 
+mod weight;
+
 use std::fmt;
 
 use serde::{
@@ -37,8 +39,9 @@ pub struct SyntaxError {
 /// The documents of a YAML or JSON text, without the empty ones.
 ///
 /// # Errors
-/// When any of them is not YAML, has a key twice, or has no form as JSON.
+/// When any of them is not YAML, has a key twice, has no form as JSON, or is much larger than its text once its aliases are followed.
 pub fn documents(text: &str) -> Result<Vec<Document>, SyntaxError> {
+    weight::check(text)?;
     let mut documents = vec![];
     for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
         let mut value = serde_yaml::Value::deserialize(document).map_err(|error| SyntaxError::of(&error))?;
@@ -266,11 +269,28 @@ spec:
 
     #[test]
     fn a_document_that_multiplies_itself_is_refused() {
+        let wide = format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(5_000), "*a,".repeat(5_000));
+        let error = documents(&wide).unwrap_err();
+        assert!(error.message.contains("aliases"), "{error:?}");
+        assert!(error.message.starts_with("b["), "{error:?}");
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a,".repeat(5_000));
+        assert!(documents(&long).unwrap_err().message.contains("aliases"));
+        let merged = format!("a: &a {{k1: v}}\nb:\n{}", "- {<<: *a}\n".repeat(1_000));
+        assert_eq!(documents(&merged).unwrap()[0].value["b"][999]["k1"], "v");
+
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {
             let previous = vec![format!("*a{}", level - 1); 10].join(", ");
             writeln!(text, "a{level}: &a{level} [{previous}]").unwrap();
         }
         assert!(documents(&text).is_err());
+    }
+
+    #[test]
+    fn directives_that_make_reading_slow_are_refused() {
+        let tags = "%TAG !a! x\n".repeat(1_000);
+        let error = documents(&format!("{tags}---\na: 1\n")).unwrap_err();
+        assert!(error.message.contains("directives"), "{error:?}");
+        assert_eq!(error.position.map(|at| at.line), Some(33));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use git2::{
-    AutotagOption, Direction, ErrorCode, FetchOptions, ObjectType, Oid, RemoteCallbacks, Repository,
+    AutotagOption, Direction, ErrorCode, FetchOptions, Oid, RemoteCallbacks, Repository,
     RepositoryInitOptions,
 };
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use super::{
     error::GitError,
     limits::Limits,
     network::Network,
+    object, packs,
     refs::{RefAt, RefName, RefSelector},
     session::Session,
     tree::{self, Tree},
@@ -118,7 +119,7 @@ impl Mirror {
             }
             let repository = open_or_make(&dir)?;
             let result = session.with(|| talk(&session, &repository));
-            if matches!(result, Err(GitError::Git(_))) {
+            if matches!(result, Err(GitError::Git(_) | GitError::Missing(_))) {
                 drop(repository);
                 // perhaps it is the mirror that is damaged; it holds nothing that cannot be fetched again
                 remove(&dir)?;
@@ -142,9 +143,16 @@ impl Mirror {
     /// # Errors
     /// When the mirror has no such commit or the commit no such folder. Bad files are not errors but [`Tree::problems`].
     pub async fn read(&self, commit: CommitId, folder: &str) -> Result<Tree, GitError> {
-        let folder = folder.to_owned();
-        self.look(move |repository, limits| tree::read(repository, commit, &folder, limits))
-            .await
+        let (dir, folder) = (self.dir.clone(), folder.to_owned());
+        self.look(move |repository, limits| {
+            let tree = tree::read(repository, commit, &folder, limits);
+            if matches!(tree, Err(GitError::Git(_) | GitError::Missing(_))) {
+                // what is missing or damaged here is not missed by the next fetch unless all of it is made anew
+                remove(&dir)?;
+            }
+            tree
+        })
+        .await
     }
 
     /// The signature by which a ref, as it was last seen, vouches for a commit.
@@ -176,9 +184,13 @@ impl Mirror {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
 ) -> Result<T, GitError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or(Err(GitError::Cancelled))
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => Err(GitError::Git(git2::Error::from_str(
+            "this repository makes libgit2 fail",
+        ))),
+        Err(_) => Err(GitError::Cancelled),
+    }
 }
 
 fn open_or_make(dir: &Path) -> Result<Repository, GitError> {
@@ -253,17 +265,18 @@ fn follow(
         } else {
             depth
         };
-        match download(session, connection.remote(), &missing, depth) {
+        let fetched = match download(session, connection.remote(), &missing, depth) {
             Err(error) if depth > 0 && lacks_shallow(&error) => {
-                download(session, connection.remote(), &missing, 0)?;
+                download(session, connection.remote(), &missing, 0)
             }
-            result => result?,
-        }
+            result => result,
+        };
+        fetched.map_err(packs::named)?;
     }
     drop(connection);
     keep(repository, &present().collect::<Vec<_>>())?;
     let located = |(name, oid)| -> Result<RefAt, GitError> {
-        let commit = peel(repository, oid)?;
+        let commit = peel(session, repository, oid)?;
         Ok(RefAt { name, commit })
     };
     let commits = found
@@ -317,10 +330,8 @@ fn keep(repository: &Repository, found: &[&(RefName, Oid)]) -> Result<(), GitErr
 }
 
 /// The commit that a ref's object is or, as an annotated tag, points at.
-fn peel(repository: &Repository, oid: Oid) -> Result<CommitId, GitError> {
-    let object = repository.find_object(oid, None)?;
-    let commit = object
-        .peel(ObjectType::Commit)
-        .map_err(|_| GitError::NoCommit(oid.to_string()))?;
-    Ok(CommitId(commit.id()))
+fn peel(session: &Session, repository: &Repository, oid: Oid) -> Result<CommitId, GitError> {
+    Ok(CommitId(
+        object::commit_of(repository, oid, &session.limits)?.id(),
+    ))
 }

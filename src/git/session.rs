@@ -16,7 +16,7 @@ use tokio::{runtime::Handle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    credentials::Credentials, error::GitError, http::HttpTransport, limits::Limits, network::Network,
+    credentials::Credentials, error::GitError, http::HttpTransport, limits::Limits, network::Network, packs,
     ssh::SshTransport, url::RemoteUrl,
 };
 
@@ -179,6 +179,7 @@ fn register() -> Result<(), GitError> {
             reason = "libgit2's list of transports is written here only, and once: OnceLock serialises it"
         )]
         let result = unsafe { git2::transport::register(SCHEME, transport) };
+        packs::limit();
         result.map_err(|error| error.message().to_owned())
     });
     registered

@@ -22,6 +22,7 @@ use super::{
     credentials::Credentials,
     error::{GitError, Source},
     known_hosts,
+    listing::Listing,
     session::Session,
     url::SshUrl,
 };
@@ -54,6 +55,7 @@ impl SshTransport {
             _connection: connection,
             read,
             write,
+            listing: Some(Listing::new(self.session.limits.refs_bytes)),
             rest: Bytes::new(),
             stderr: Vec::new(),
             received: false,
@@ -219,6 +221,8 @@ struct SshStream {
     _connection: Handle<HostCheck>,
     read: ChannelReadHalf,
     write: ChannelWriteHalf<Msg>,
+    /// There until the first request is sent: what comes before is the list of refs.
+    listing: Option<Listing>,
     rest: Bytes,
     stderr: Vec<u8>,
     received: bool,
@@ -226,6 +230,7 @@ struct SshStream {
 
 impl Write for SshStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.listing = None;
         let sent = self.session.wait(async {
             let data = Bytes::copy_from_slice(bytes);
             self.write
@@ -257,7 +262,10 @@ impl SshStream {
                 Some(ChannelMsg::Data { data }) => {
                     session.count(data.len())?;
                     self.received = true;
-                    self.rest = data;
+                    self.rest = match &mut self.listing {
+                        Some(listing) => listing.pass(&data)?,
+                        None => data,
+                    };
                 }
                 Some(ChannelMsg::ExtendedData { data, .. }) => {
                     session.count(data.len())?;

@@ -1,11 +1,16 @@
 //! Reads manifests from a commit's tree, within bounds.
 
-use git2::{ErrorCode, ObjectType, Repository};
+mod names;
+
+use std::collections::HashSet;
+
+use git2::{ObjectType, Oid, Repository};
 
 use super::{
     commit::{CommitId, CommitInfo},
     error::GitError,
     limits::Limits,
+    object,
 };
 
 /// The manifests of a commit.
@@ -78,38 +83,22 @@ pub(super) fn read(
     folder: &str,
     limits: &Limits,
 ) -> Result<Tree, GitError> {
-    let commit = repository.find_commit(id.0).map_err(|error| match error.code() {
-        ErrorCode::NotFound => GitError::NoCommit(id.to_string()),
-        _ => error.into(),
-    })?;
-    let folder = folder
-        .trim_matches('/')
-        .trim_start_matches("./")
-        .trim_end_matches("/.");
-    let mut root = commit.tree()?;
-    if !matches!(folder, "" | ".") {
-        let no_folder = |_| GitError::NoFolder(folder.to_owned());
-        let entry = root.get_path(std::path::Path::new(folder)).map_err(no_folder)?;
-        root = entry
-            .to_object(repository)
-            .and_then(|object| object.peel_to_tree())
-            .map_err(no_folder)?;
-    }
-    let prefix = if matches!(folder, "" | ".") {
-        String::new()
-    } else {
-        format!("{folder}/")
+    let commit = match object::commit_of(repository, id.0, limits) {
+        Err(GitError::Missing(_)) => return Err(GitError::NoCommit(id.to_string())),
+        commit => commit?,
     };
+    let (root, prefix) = find(repository, commit.tree_id(), folder, limits)?;
     let mut walk = Walk {
         repository,
         limits,
         files: vec![],
         problems: vec![],
         complete: true,
+        left_out: HashSet::new(),
         bytes: 0,
         entries: 0,
     };
-    walk.folder(&root, &prefix, 0)?;
+    walk.folder(root, &prefix, 0)?;
     Ok(Tree {
         commit: CommitInfo::read(&commit),
         folder: prefix.trim_end_matches('/').to_owned(),
@@ -119,110 +108,205 @@ pub(super) fn read(
     })
 }
 
+/// The folder to read, and how its paths begin.
+fn find(
+    repository: &Repository,
+    root: Oid,
+    folder: &str,
+    limits: &Limits,
+) -> Result<(Oid, String), GitError> {
+    let (mut at, mut prefix) = (root, String::new());
+    for part in folder.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        let path = format!("{prefix}{part}");
+        let tree = load(repository, at, limits)?.map_err(|size| GitError::ObjectTooLarge {
+            object: format!("the list of the folder {prefix:?} with {size} bytes"),
+            limit: limits.object_bytes,
+        })?;
+        let entry = tree
+            .get_name_bytes(part.as_bytes())
+            .filter(|_| names::refused(part.as_bytes()).is_none())
+            .ok_or_else(|| GitError::NoFolder(path.clone()))?;
+        let what = match (entry.kind(), entry.filemode()) {
+            (_, SUBMODULE) | (Some(ObjectType::Commit), _) => "a submodule",
+            (_, SYMLINK) => "a symbolic link",
+            (Some(ObjectType::Tree), _) => {
+                at = entry.id();
+                prefix = format!("{path}/");
+                continue;
+            }
+            _ => "a file",
+        };
+        return Err(GitError::NotAFolder { path, what });
+    }
+    Ok((at, prefix))
+}
+
+/// Loads the list of a folder, unless it is too large: then its size.
+fn load<'a>(
+    repository: &'a Repository,
+    id: Oid,
+    limits: &Limits,
+) -> Result<Result<git2::Tree<'a>, usize>, GitError> {
+    let (_, size) = object::header(repository, id)?;
+    if size > limits.object_bytes {
+        return Ok(Err(size));
+    }
+    Ok(Ok(repository.find_tree(id)?))
+}
+
 struct Walk<'a> {
     repository: &'a Repository,
     limits: &'a Limits,
     files: Vec<SourceFile>,
     problems: Vec<Problem>,
     complete: bool,
+    /// The reasons for which something was left out, as they were told.
+    left_out: HashSet<String>,
     bytes: usize,
     entries: usize,
 }
 
 impl Walk<'_> {
-    fn folder(&mut self, tree: &git2::Tree<'_>, prefix: &str, depth: usize) -> Result<(), GitError> {
-        if depth > self.limits.depth {
-            self.incomplete(
+    fn folder(&mut self, id: Oid, prefix: &str, depth: usize) -> Result<(), GitError> {
+        let limits = self.limits;
+        if depth > limits.depth {
+            let depth = limits.depth;
+            self.left_out(
                 prefix,
-                &format!(
-                    "folders are nested deeper than {}; this one is not read",
-                    self.limits.depth
-                ),
+                format!("folders are nested deeper than {depth}; this one is not read"),
             );
             return Ok(());
         }
-        for entry in tree {
-            self.entries += 1;
-            if self.entries > self.limits.entries {
-                self.incomplete(
+        let tree = match load(self.repository, id, limits).map_err(|error| sent(error, prefix))? {
+            Ok(tree) => tree,
+            Err(size) => {
+                let most = limits.object_bytes;
+                self.left_out(
                     prefix,
-                    &format!(
-                        "there are more than {} entries; the rest is not read",
-                        self.limits.entries
-                    ),
+                    format!("the folder's list has {size} bytes; at most {most} are read"),
                 );
                 return Ok(());
             }
-            let path = format!("{prefix}{}", String::from_utf8_lossy(entry.name_bytes()));
-            match (entry.kind(), entry.filemode()) {
-                (_, SUBMODULE) | (Some(ObjectType::Commit), _) => {
-                    self.problem(&path, "submodules are not followed");
-                }
-                (Some(ObjectType::Tree), _) => {
-                    let tree = self.repository.find_tree(entry.id())?;
-                    self.folder(&tree, &format!("{path}/"), depth + 1)?;
-                }
-                (Some(ObjectType::Blob), mode) if is_manifest(&path) => {
-                    if mode == SYMLINK {
-                        self.problem(&path, "symbolic links are not followed");
-                    } else {
-                        self.file(path, entry.id())?;
-                    }
-                }
-                _ => {}
+        };
+        let mut names = HashSet::new();
+        for entry in &tree {
+            self.entries += 1;
+            if self.entries > limits.entries {
+                let entries = limits.entries;
+                self.left_out(
+                    prefix,
+                    format!("there are more than {entries} entries; the rest is not read"),
+                );
+                return Ok(());
+            }
+            let name = entry.name_bytes();
+            let path = format!("{prefix}{}", names::shown(name));
+            let is_folder = entry.kind() == Some(ObjectType::Tree);
+            let is_submodule = entry.filemode() == SUBMODULE || entry.kind() == Some(ObjectType::Commit);
+            if !is_folder && !is_submodule && !is_manifest(&path) {
+                continue;
+            }
+            if let Some(why) = names::refused(name) {
+                // what is in it may have been read by another name before
+                self.complete = false;
+                self.problem(&path, why);
+            } else if !names.insert(name.to_owned()) {
+                self.problem(&path, "its folder has another entry of this name; it is not read");
+            } else if is_submodule {
+                self.problem(&path, "submodules are not followed");
+            } else if is_folder {
+                self.folder(entry.id(), &format!("{path}/"), depth + 1)?;
+            } else if entry.filemode() == SYMLINK {
+                self.problem(&path, "symbolic links are not followed");
+            } else {
+                self.file(path, entry.id())?;
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, path: String, id: git2::Oid) -> Result<(), GitError> {
-        let (size, _) = self.repository.odb()?.read_header(id)?;
+    fn file(&mut self, path: String, id: Oid) -> Result<(), GitError> {
+        let (kind, size) = object::header(self.repository, id).map_err(|error| sent(error, &path))?;
         let limits = self.limits;
-        if size > limits.file_bytes {
+        if kind != ObjectType::Blob {
+            self.problem(&path, "its folder says that it is a file, and it is not");
+        } else if size > limits.file_bytes {
+            let most = limits.file_bytes;
             self.problem(
                 &path,
-                &format!(
-                    "the file has {size} bytes; a manifest may have {}",
-                    limits.file_bytes
-                ),
+                &format!("the file has {size} bytes; a manifest may have {most}"),
             );
         } else if self.files.len() >= limits.files {
-            self.incomplete(
+            let most = limits.files;
+            self.left_out(
                 &path,
-                &format!(
-                    "there are more than {} manifests; this one is not read",
-                    limits.files
-                ),
+                format!("there are more than {most} manifests; this one is not read"),
             );
         } else if self.bytes + size > limits.total_bytes {
-            self.incomplete(
+            let most = limits.total_bytes;
+            self.left_out(
                 &path,
-                &format!(
-                    "the manifests have more than {} bytes; this one is not read",
-                    limits.total_bytes
-                ),
+                format!("the manifests have more than {most} bytes; this one is not read"),
             );
         } else {
             self.bytes += size;
             match String::from_utf8(self.repository.find_blob(id)?.content().to_vec()) {
                 Ok(text) => self.files.push(SourceFile { path, text }),
-                Err(_) => self.problem(&path, "the file is not UTF-8 text"),
+                Err(error) => {
+                    let good = error.utf8_error().valid_up_to();
+                    let (line, column) = end_of(&String::from_utf8_lossy(&error.as_bytes()[..good]));
+                    self.tell(Problem {
+                        line: Some(line),
+                        column: Some(column),
+                        ..Problem::of_file(path, "the file is not UTF-8 text")
+                    });
+                }
             }
         }
         Ok(())
     }
 
     fn problem(&mut self, path: &str, message: &str) {
-        self.problems.push(Problem::of_file(path, message));
+        self.tell(Problem::of_file(path, message));
+    }
+
+    fn tell(&mut self, problem: Problem) {
+        let most = self.limits.problems;
+        if self.problems.len() < most {
+            self.problems.push(problem);
+        } else {
+            self.left_out(
+                &problem.path,
+                format!("there are more than {most} problems; this one and later ones are not told"),
+            );
+        }
     }
 
     /// Something was left out for its size. One such message a reason is enough to act on.
-    fn incomplete(&mut self, path: &str, message: &str) {
+    fn left_out(&mut self, path: &str, message: String) {
         self.complete = false;
-        if self.problems.iter().all(|problem| problem.message != message) {
-            self.problem(path, message);
+        if !self.left_out.contains(&message) {
+            self.problems.push(Problem::of_file(path, message.as_str()));
+            self.left_out.insert(message);
         }
     }
+}
+
+/// Tells what is missing by its path.
+fn sent(error: GitError, path: &str) -> GitError {
+    match error {
+        GitError::Missing(id) if !path.is_empty() => GitError::Missing(format!("{path} ({id})")),
+        other => other,
+    }
+}
+
+/// Line and column after a text.
+fn end_of(text: &str) -> (usize, usize) {
+    let (before, last) = text
+        .rsplit_once('\n')
+        .map_or((None, text), |(before, last)| (Some(before), last));
+    let line = before.map_or(1, |before| before.matches('\n').count() + 2);
+    (line, last.chars().count() + 1)
 }
 
 fn is_manifest(path: &str) -> bool {

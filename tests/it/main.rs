@@ -20,6 +20,7 @@ mod crds;
 mod demo;
 mod faults;
 mod forge;
+mod hostile;
 mod idle;
 mod kill;
 mod leadership;

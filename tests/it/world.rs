@@ -42,6 +42,10 @@ spec:
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_with(Limits::default()).await
+    }
+
+    pub async fn start_with(limits: Limits) -> Self {
         let local = Local::start().await;
         let remote = tempfile::tempdir().unwrap();
         let git = Git::init_bare(remote.path().join("flows.git")).unwrap();
@@ -53,7 +57,7 @@ impl World {
         let settings = RepositorySettings {
             mirrors: local.dir.path().join("mirrors"),
             network: Network::new(|_| true, true),
-            limits: Limits::default(),
+            limits,
         };
         let shutdown = CancellationToken::new();
         tokio::spawn(repository::run(

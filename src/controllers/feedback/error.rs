@@ -40,7 +40,8 @@ impl FeedbackError {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Forge(error) | Self::Settings(ForgeSettingsError::Forge(error)) => error.retry_after(),
-            Self::Api(..) | Self::Settings(_) | Self::Repository(_) | Self::Git { .. } => None,
+            Self::Git { source, .. } => source.retry_after(),
+            Self::Api(..) | Self::Settings(_) | Self::Repository(_) => None,
         }
     }
 }

@@ -250,7 +250,12 @@ impl Folders {
 fn is_its_own(error: &GitError) -> bool {
     matches!(
         error,
-        GitError::TooLarge { .. } | GitError::NoFolder(_) | GitError::NoCommit(_)
+        GitError::TooLarge { .. }
+            | GitError::TooManyObjects { .. }
+            | GitError::ObjectTooLarge { .. }
+            | GitError::NoFolder(_)
+            | GitError::NotAFolder { .. }
+            | GitError::NoCommit(_)
     )
 }
 

@@ -84,9 +84,8 @@ impl ProposalError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Forge(error) | Self::Settings(ForgeSettingsError::Forge(error)) => error.retry_after(),
-            Self::Api(..) | Self::Settings(_) | Self::Git(_) | Self::Repository(_) | Self::NoBranch(_) => {
-                None
-            }
+            Self::Git(error) => error.retry_after(),
+            Self::Api(..) | Self::Settings(_) | Self::Repository(_) | Self::NoBranch(_) => None,
         }
     }
 }

@@ -13,6 +13,10 @@ use crate::{
 
 /// Longest message of a problem, in characters, as the status takes it.
 const MAX_MESSAGE: usize = 1_024;
+/// Most problems told of one file: finding the place of each is reading the file once more.
+const MAX_PROBLEMS: usize = 20;
+/// Most flows that one commit may define.
+const MAX_FLOWS: usize = 2_000;
 
 /// What a commit defines.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +81,7 @@ impl Place {
         }
         causes
             .iter()
+            .take(MAX_PROBLEMS)
             .map(|cause| self.problem(&cause.field, &cause.message))
             .collect()
     }
@@ -133,7 +138,14 @@ pub(in crate::controllers) fn read(tree: Tree, namespace: &str) -> Defined {
             }
         };
         let text: std::sync::Arc<str> = file.text.into();
+        let before = defined.problems.len();
         for document in documents {
+            if defined.problems.len() - before >= MAX_PROBLEMS {
+                let message = "the rest of this file is not read: so much is wrong with it already";
+                defined.problems.push(Problem::of_file(&file.path, message));
+                defined.unread.insert(file.path.clone());
+                break;
+            }
             if is_flow(&document.value) {
                 let place = Place {
                     path: file.path.clone(),
@@ -163,6 +175,16 @@ fn add(defined: &mut Defined, place: &Place, value: Value, namespace: &str) {
                 Some(first) => {
                     let message = format!("a flow named {name:?} is defined in {} already", first.place.path);
                     defined.problems.push(place.problem("metadata.name", &message));
+                }
+                None if defined.flows.len() >= MAX_FLOWS => {
+                    // one such message is enough to act on
+                    if defined.complete {
+                        let message = format!(
+                            "there are more than {MAX_FLOWS} flows; this one and later ones are not applied"
+                        );
+                        defined.problems.push(place.problem("metadata.name", &message));
+                    }
+                    defined.complete = false;
                 }
                 None => {
                     defined.flows.insert(name, flow);
@@ -211,6 +233,7 @@ fn flow(place: &Place, mut value: Value, namespace: &str) -> Result<Read, Vec<Pr
     if !unknown.is_empty() {
         return Err(unknown
             .iter()
+            .take(MAX_PROBLEMS)
             .map(|field| place.problem(field, "there is no such field"))
             .collect());
     }
@@ -220,6 +243,7 @@ fn flow(place: &Place, mut value: Value, namespace: &str) -> Result<Read, Vec<Pr
         .err()
         .into_iter()
         .flatten()
+        .take(MAX_PROBLEMS)
         .map(|problem| place.problem(&format!("spec.{}", problem.field), &problem.message))
         .collect();
     let valid = problems.is_empty();

@@ -6,6 +6,7 @@ mod error;
 pub(super) mod files;
 mod plan;
 mod requests;
+mod rest;
 pub(super) mod sources;
 pub(super) mod summary;
 mod sync;
@@ -24,13 +25,14 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
     error::{RepositoryError, Unsigned},
     requests::{SyncQueue, SyncRequests, sync_requests},
 };
-use self::{requests::Asked, sync::Memories};
+use self::{requests::Asked, rest::Rests, sync::Memories};
 use super::{
     backoff::Backoffs,
     context::Context,
@@ -45,8 +47,9 @@ use crate::{
     git::{Limits, Network},
 };
 
-/// How many repositories are synced at the same time.
-const CONCURRENCY: u16 = 8;
+/// How many repositories are synced at the same time, of those whose remotes answer and of the others: a remote that hangs or sends
+/// without end keeps nobody waiting but its like.
+const CONCURRENCY: usize = 8;
 /// How often a remote is asked when nobody tells of changes and the Repository does not say.
 pub(super) const INTERVAL: Duration = Duration::from_mins(1);
 /// Shortest interval.
@@ -67,11 +70,18 @@ pub struct RepositorySettings {
 struct Repositories {
     context: Arc<Context>,
     settings: RepositorySettings,
+    known: Store<Repository>,
     flows: Store<Flow>,
     releases: Store<Release>,
     memories: Memories,
     asked: Asked,
+    /// Failures to apply what was read.
     backoffs: Backoffs<ObjectRef<Repository>>,
+    /// Failures to read it.
+    rests: Rests,
+    /// Room for the repositories whose remotes answered when they were last asked, and for the others.
+    known_good: Semaphore,
+    others: Semaphore,
     shutdown: CancellationToken,
 }
 
@@ -89,11 +99,15 @@ pub async fn run(
     let shared = Arc::new(Repositories {
         context: Arc::clone(&context),
         settings,
+        known: repositories.clone(),
         flows: flows.clone(),
         releases: releases.clone(),
         memories: Memories::default(),
         asked,
         backoffs: Backoffs::default(),
+        rests: Rests::default(),
+        known_good: Semaphore::new(CONCURRENCY),
+        others: Semaphore::new(CONCURRENCY),
         shutdown: shutdown.clone(),
     });
     let forgetting = Arc::clone(&shared);
@@ -135,14 +149,16 @@ pub async fn run(
             Box::pin(async move { context.counted("Repository", reconciling).await })
         },
         |repository: Arc<Repository>, error: &RepositoryError, shared: Arc<Repositories>| {
-            let pause = shared.backoffs.failed(ObjectRef::from_obj(&*repository));
+            let rest = shared.rests.left(&repository, false, shared.context.now());
+            let pause = rest.unwrap_or_else(|| shared.backoffs.failed(ObjectRef::from_obj(&*repository)));
             tracing::warn!(repository = %repository.name_any(), error = %error_chain(error), "a sync failed; trying again");
             Action::requeue(pause)
         },
         shared,
         repositories,
         queue,
-        Config::default().concurrency(CONCURRENCY),
+        // bounded by the room there is for syncs
+        Config::default(),
     )
     .for_each(|_| std::future::ready(()))
     .await;
@@ -190,8 +206,25 @@ async fn reconcile(
         .await?;
         return Ok(Action::await_change());
     }
-    match sync::sync(&shared, &repository).await {
+    let asked = shared.asked.has(&ObjectRef::from_obj(&*repository));
+    if let Some(left) = shared.rests.left(&repository, asked, context.now()) {
+        return Ok(Action::requeue(left));
+    }
+    let room = if shared.is_known_good(&repository) {
+        shared.known_good.acquire().await
+    } else {
+        shared.others.acquire().await
+    };
+    let current = shared.known.get(&ObjectRef::from_obj(&*repository));
+    if current.map(|current| current.resource_version()) != Some(repository.resource_version()) {
+        // it was changed or deleted while it waited for room, and comes again as it is now
+        return Ok(Action::requeue(Duration::ZERO));
+    }
+    let synced = sync::sync(&shared, &repository).await;
+    drop(room);
+    match synced {
         Ok(sync::Done { status, failure }) => {
+            shared.rests.over(&repository.uid().unwrap_or_default());
             write(context, &repository, status).await?;
             if let Some(error) = failure {
                 return Err(error);
@@ -203,11 +236,11 @@ async fn reconcile(
         Err(error) => {
             let mut status = summary::failed(&repository, &error, context.now());
             status.last_handled_request = sync::request_of(&repository);
+            let pause = shared.rests.failed(&repository, &error, context.now());
             write(context, &repository, status).await?;
             match error.class() {
                 ErrorClass::Transient => Err(error),
-                // looking again is all that can be done; a user acts on the remote as well as here
-                ErrorClass::Waiting | ErrorClass::Invalid => Ok(Action::requeue(interval(&repository))),
+                ErrorClass::Waiting | ErrorClass::Invalid => Ok(Action::requeue(pause)),
             }
         }
     }

@@ -79,6 +79,11 @@ impl SyncQueue {
 }
 
 impl Asked {
+    /// Whether a sync was asked for that has not begun.
+    pub(super) fn has(&self, repository: &ObjectRef<Repository>) -> bool {
+        lock(&self.0).contains(repository)
+    }
+
     /// Whether a sync was asked for since this was last asked.
     pub(super) fn take(&self, repository: &ObjectRef<Repository>) -> bool {
         lock(&self.0).remove(repository)

@@ -111,11 +111,25 @@ impl Repositories {
         asked || news || self.until_due(repository).is_zero()
     }
 
+    /// Whether the remote answered when it was last asked.
+    pub(super) fn is_known_good(&self, repository: &Repository) -> bool {
+        let uid = repository.uid().unwrap_or_default();
+        !self.rests.has_failed(repository) && self.memories.lock().contains_key(&uid)
+    }
+
     /// Forgets a Repository that is gone, and its mirror.
     pub(super) async fn forget(&self, uid: &str) {
         self.memories.lock().remove(uid);
+        self.rests.over(uid);
         if let Err(error) = self.mirror(uid).remove().await {
             tracing::warn!(%error, "the mirror of a deleted repository could not be removed");
+        }
+    }
+
+    /// Makes the remote be asked at the next look: a request that failed stays one, and what the mirror lacks is fetched.
+    fn ask_again(&self, uid: &str) {
+        if let Some(memory) = self.memories.lock().get_mut(uid) {
+            memory.asked_at = Timestamp::UNIX_EPOCH;
         }
     }
 
@@ -138,10 +152,7 @@ pub(super) async fn sync(
     if shared.is_due(repository, asked)
         && let Err(error) = fetch(shared, repository, &uid, &sources).await
     {
-        // a request that failed stays one
-        if let Some(memory) = shared.memories.lock().get_mut(&uid) {
-            memory.asked_at = Timestamp::UNIX_EPOCH;
-        }
+        shared.ask_again(&uid);
         return Err(error);
     }
     let heads = shared
@@ -283,9 +294,13 @@ async fn read(
     if let Some(known) = known {
         return Ok(known);
     }
-    let mut tree = shared.mirror(uid).read(commit, &source.folder).await?;
+    let tree = shared.mirror(uid).read(commit, &source.folder).await;
+    let mut tree = tree.inspect_err(|_| shared.ask_again(uid))?;
     source.trim(&mut tree);
-    let defined = Arc::new(files::read(tree, &repository.namespace().unwrap_or_default()));
+    let namespace = repository.namespace().unwrap_or_default();
+    // a large repository may take long, and others have work to do on this thread
+    let defined = tokio::task::spawn_blocking(move || Arc::new(files::read(tree, &namespace)));
+    let defined = defined.await.map_err(|_| GitError::Cancelled)?;
     if let Some(memory) = shared.memories.lock().get_mut(uid) {
         memory.read.insert(at, Arc::clone(&defined));
     }

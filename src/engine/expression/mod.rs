@@ -3,6 +3,7 @@
 //! An expression is parsed once, when a release is checked, and evaluated against a [`Scope`] of JSON values. It can read only what is in
 //! the scope; it has no clock, no randomness and no I/O.
 
+mod bounds;
 mod convert;
 mod template;
 
@@ -13,7 +14,6 @@ use kube_cel::{
     cel::{
         Context, ExecutionError,
         common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue},
-        parser::Parser,
     },
 };
 use serde_json::Value;
@@ -79,15 +79,7 @@ impl Expression {
         if source.trim().is_empty() {
             return Err(problem("an expression is missing between ${ and }".to_owned()));
         }
-        let mut tree = Parser::default()
-            .parse(source)
-            .map_err(|errors| match errors.errors.first() {
-                Some(error) => ExpressionProblem {
-                    offset: offset_of(source, error.pos),
-                    message: format!("syntax error: {}", error.msg),
-                },
-                None => problem("syntax error".to_owned()),
-            })?;
+        let mut tree = bounds::parse(source)?;
         rewrite_callbacks(&mut tree.expr).map_err(problem)?;
         if comprehension_depth(&tree.expr) > MAX_COMPREHENSION_DEPTH {
             return Err(problem(format!(
@@ -167,14 +159,6 @@ fn readable(error: &ExecutionError) -> String {
         .next()
         .map(|first| first.to_lowercase().chain(chars).collect())
         .unwrap_or_default()
-}
-
-/// The parser counts lines and columns from 1; a string is mostly one line.
-fn offset_of(source: &str, (line, column): (isize, isize)) -> usize {
-    let line = usize::try_from(line).unwrap_or(1).max(1);
-    let column = usize::try_from(column).unwrap_or(1).max(1);
-    let before: usize = source.split_inclusive('\n').take(line - 1).map(str::len).sum();
-    (before + column - 1).min(source.len())
 }
 
 /// `callback('x')` becomes a look-up, so that evaluation needs no function of its own.

@@ -2,6 +2,8 @@
 
 mod disk;
 mod fixture;
+mod hostile;
 mod http;
 mod push;
+mod remotes;
 mod ssh;

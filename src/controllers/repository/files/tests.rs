@@ -151,3 +151,76 @@ fn what_the_api_server_refuses_is_told_by_field() {
     assert_eq!((problems[0].line, problems[0].column), (Some(7), Some(5)));
     assert_eq!(problems[0].message, "spec.steps[0].set: too long");
 }
+
+#[test]
+fn a_file_full_of_mistakes_is_told_in_part_and_holds_back_no_other_file() {
+    let nameless = "---\napiVersion: signoff.dev/v1alpha1\nkind: Flow\n".repeat(20_000);
+    let files = [("bad.yaml", nameless.as_str()), ("good.yaml", GOOD)];
+    let defined = read(tree(&files), "default");
+    assert_eq!(defined.problems.len(), 21);
+    assert!(defined.problems[20].message.contains("the rest of this file"));
+    assert!(defined.flows.contains_key("good") && !defined.knows(Some("bad.yaml")));
+
+    let fields: Vec<String> = (0..20_000).map(|number| format!("  k{number}: 1\n")).collect();
+    let fields = fields.concat();
+    assert_eq!(problems(&[("f.yaml", &format!("{GOOD}{fields}"))]).len(), 20);
+}
+
+#[test]
+fn more_flows_than_a_repository_may_define_are_told_once_and_nothing_counts_as_gone() {
+    let flows: Vec<String> = (0..2_002)
+        .map(|number| format!("---\n{}", GOOD.replace("good", &format!("flow-{number}"))))
+        .collect();
+    let many = flows.concat();
+    let defined = read(tree(&[("many.yaml", &many), ("z.yaml", GOOD)]), "default");
+    assert_eq!(defined.flows.len(), 2_000);
+    assert_eq!(defined.problems.len(), 1, "{:?}", defined.problems);
+    let problem = &defined.problems[0];
+    assert!(
+        problem.message.contains("more than 2000 flows") && problem.line.is_some(),
+        "{problem:?}"
+    );
+    assert!(!defined.knows(None) && !defined.knows(Some("elsewhere.yaml")));
+}
+
+#[test]
+fn aliases_that_make_far_too_much_of_a_file_are_told_by_their_place() {
+    let bomb = format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(5_000), "*a,".repeat(5_000));
+    let files = [("bomb.yaml", bomb.as_str()), ("good.yaml", GOOD)];
+    let told = problems(&files);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("bomb.yaml:1:")
+            && told[0].contains(" b[")
+            && told[0].ends_with("the aliases make far too much of this text"),
+        "{told:?}"
+    );
+    assert!(read(tree(&files), "default").flows.contains_key("good"));
+}
+
+#[test]
+fn files_whose_names_differ_in_case_only_are_both_read_and_told_apart() {
+    let defined = read(tree(&[("Flow.yaml", GOOD), ("flow.yaml", GOOD)]), "default");
+    assert_eq!(defined.flows["good"].place.path, "Flow.yaml");
+    assert_eq!(
+        (
+            defined.problems[0].path.as_str(),
+            defined.problems[0].message.as_str()
+        ),
+        (
+            "flow.yaml",
+            "metadata.name: a flow named \"good\" is defined in Flow.yaml already"
+        )
+    );
+}
+
+#[test]
+fn an_expression_that_is_nested_too_deeply_is_told_by_its_place() {
+    let deep = format!("{}1{}", "(".repeat(1_000), ")".repeat(1_000));
+    let told = problems(&[("f.yaml", &GOOD.replace("x: 1", &format!("x: '${{{deep}}}'")))]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("f.yaml:7:11 ") && told[0].contains("nested too deeply"),
+        "{told:?}"
+    );
+}
