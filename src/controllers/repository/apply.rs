@@ -1,7 +1,8 @@
 //! Performs what the plan says: applies and deletes flows, cuts releases. One flow that is refused does not hold back another.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
+use futures::{StreamExt as _, stream};
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions},
@@ -24,6 +25,9 @@ use crate::{
     git::Problem,
 };
 
+/// How many flows are written at the same time.
+const CONCURRENCY: usize = 16;
+
 /// What came of it.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
@@ -36,21 +40,47 @@ pub(super) struct Applied {
 }
 
 pub(super) async fn apply(context: &Context, namespace: &str, todo: Todo, read: &[&Arc<Defined>]) -> Applied {
-    let mut applied = Applied::default();
-    // when an earlier action for a flow came to nothing, the later ones have no ground to stand on
-    let mut stuck: HashSet<String> = HashSet::new();
-    for action in todo.actions {
+    let flows = by_flow(todo.actions).into_iter();
+    let applying = flows.map(|(name, actions)| apply_flow(context, namespace, name, actions, read));
+    let all: Vec<Applied> = stream::iter(applying).buffered(CONCURRENCY).collect().await;
+    all.into_iter().fold(Applied::default(), |mut sum, one| {
+        sum.problems.extend(one.problems);
+        sum.deleted.extend(one.deleted);
+        sum.failure = sum.failure.or(one.failure);
+        sum
+    })
+}
+
+/// The actions of each flow, which the plan has one after the other.
+fn by_flow(actions: Vec<Action>) -> Vec<(String, Vec<Action>)> {
+    let mut flows: Vec<(String, Vec<Action>)> = Vec::new();
+    for action in actions {
         let name = match &action {
             Action::Apply(flow) => flow.name_any(),
             Action::Cut(cut) => cut.flow.clone(),
             Action::Delete { name, .. } => name.clone(),
         };
-        if stuck.contains(&name) {
-            continue;
+        match flows.last_mut() {
+            Some((last, actions)) if *last == name => actions.push(action),
+            _ => flows.push((name, vec![action])),
         }
+    }
+    flows
+}
+
+/// Does what is to be done for one flow. When an action comes to nothing, the later ones have no ground to stand on.
+async fn apply_flow(
+    context: &Context,
+    namespace: &str,
+    name: String,
+    actions: Vec<Action>,
+    read: &[&Arc<Defined>],
+) -> Applied {
+    let mut applied = Applied::default();
+    for action in actions {
         let deletes = matches!(action, Action::Delete { .. });
         match perform(context, namespace, action).await {
-            Ok(()) if deletes => applied.deleted.push(name),
+            Ok(()) if deletes => applied.deleted.push(name.clone()),
             Ok(()) => {}
             Err(RepositoryError::Api(_, kube::Error::Api(status))) if is_refusal(&status) => {
                 let place = read
@@ -60,11 +90,11 @@ pub(super) async fn apply(context: &Context, namespace: &str, todo: Todo, read: 
                 applied
                     .problems
                     .extend(place.map(|place| place.refused(&status)).unwrap_or_default());
-                stuck.insert(name);
+                break;
             }
             Err(error) => {
-                applied.failure.get_or_insert(error);
-                stuck.insert(name);
+                applied.failure = Some(error);
+                break;
             }
         }
     }
