@@ -157,6 +157,15 @@ impl Parlour {
         self.stage.rig.api::<Decision>().list(&of).await.unwrap().items
     }
 
+    /// A file of a branch.
+    async fn text(&self, branch: &str, file: &str) -> String {
+        let path = self.stage.repo.path(&format!("/contents/{file}"));
+        let branch = branch.replace('/', "%2F");
+        let there = self.stage.owner.get(&format!("{path}?ref={branch}")).await;
+        let text = BASE64_STANDARD.decode(there["content"].as_str().unwrap());
+        String::from_utf8(text.unwrap()).unwrap()
+    }
+
     /// Changes the file of a question on its branch.
     async fn edit(&self, who: &Account, approval: &str, change: impl Fn(&str) -> String) {
         let repo = &self.stage.repo;
@@ -263,6 +272,43 @@ async fn closing_rejects_and_a_review_sends_it_back_with_its_text() {
     parlour.stage.rig.phase("r", "Rejected").await;
     let decision = parlour.decisions("r-review-2").await.remove(0);
     assert_eq!(decision.spec.by.as_deref(), Some("bob"));
+}
+
+#[tokio::test]
+async fn a_merge_of_an_old_branch_after_the_question_was_put_anew_decides_neither() {
+    let Some(parlour) = Parlour::open("").await else {
+        return;
+    };
+    let first = parlour.ask("r").await;
+    let (branch, file) = (parlour.branch("r-review"), parlour.file("r-review"));
+    let old = parlour.text(&branch, &file).await;
+    parlour.bob.review(&first, "REQUEST_CHANGES", "half of it").await;
+    let second = parlour.put("r-review-2", 1).await;
+    parlour.branch_is_gone("r-review").await;
+
+    // somebody who may approve has kept the branch, puts it back, and merges it
+    let repo = &parlour.stage.repo;
+    let other = "late";
+    parlour.stage.work.point(other, "main").await;
+    parlour.stage.work.push(other, &[(&file, Some(&old))]).await;
+    parlour.stage.work.point(&branch, other).await;
+    let late = parlour
+        .alice
+        .open_pull(repo, &branch, "main", "Sign off: late")
+        .await;
+    parlour.alice.merge(&late).await;
+    // and the file of the newer question is made of the old one, past any pull request
+    let newer = parlour.file("r-review-2");
+    parlour.stage.work.push("main", &[(&newer, Some(&old))]).await;
+
+    parlour.bob.close(&second).await;
+    parlour.stage.rig.phase("r", "Rejected").await;
+    let by = |decisions: Vec<Decision>| -> Vec<Option<String>> {
+        decisions.into_iter().map(|decision| decision.spec.by).collect()
+    };
+    let bob = || vec![Some("bob".to_owned())];
+    assert_eq!(by(parlour.decisions("r-review").await), bob());
+    assert_eq!(by(parlour.decisions("r-review-2").await), bob());
 }
 
 #[tokio::test]
