@@ -334,6 +334,21 @@ async fn a_merge_by_somebody_who_may_not_is_answered_and_the_question_is_put_aga
 }
 
 #[tokio::test]
+async fn a_merge_by_the_operators_own_account_decides_nothing_and_the_question_is_put_again() {
+    let Some(parlour) = Parlour::open("").await else {
+        return;
+    };
+    let first = parlour.ask("r").await;
+    parlour.bot.merge(&first).await;
+    let second = parlour.put("r-review", 2).await;
+    assert!(parlour.is_open("r-review").await);
+    parlour.alice.merge(&second).await;
+    parlour.stage.rig.phase("r", "Succeeded").await;
+    let [decision] = parlour.decisions("r-review").await.try_into().unwrap();
+    assert_eq!(decision.spec.by.as_deref(), Some("alice"));
+}
+
+#[tokio::test]
 async fn who_asked_for_the_run_cannot_merge_it_through() {
     let Some(parlour) = Parlour::open("").await else {
         return;
