@@ -5,7 +5,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use signoff::api::{Approval, ApprovalPhase, Release, Run};
+use signoff::api::{Approval, ApprovalPhase, Flow, Release, Run};
 
 use crate::support::{
     rig::{Rig, eventually},
@@ -238,6 +238,29 @@ async fn a_deleted_release_stays_until_the_run_that_uses_it_has_ended() {
     rig.decide("alice", "r-review", "Approve").await;
     rig.phase("r", "Succeeded").await;
     rig.until_gone::<Release>(&first).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_that_is_deleted_lets_its_runs_end() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let steps = json!([{"name": "review", "approval": {"title": "go?"}}, {"name": "call", "http": {"url": shop.url("/x")}}]);
+    let release = rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    let flows = rig.api::<Flow>();
+    flows.delete("f", &DeleteParams::default()).await.unwrap();
+    rig.until_gone::<Flow>("f").await;
+    rig.until::<Release>(&release, |release| release.metadata.deletion_timestamp.is_some())
+        .await;
+    operator.stop().await;
+
+    let operator = rig.operator().await;
+    rig.decide("alice", "r-review", "Approve").await;
+    rig.phase("r", "Succeeded").await;
+    assert_eq!(shop.asked("/x").len(), 1);
+    rig.until_gone::<Release>(&release).await;
     operator.stop().await;
 }
 

@@ -22,8 +22,6 @@ spec:
     approval:
       title: \"Refund ${inputs.amount}?\"
 ";
-const FILE: &str = "decisions/default/r-review.yaml";
-const BRANCH: &str = "refs/heads/signoff/default/r-review";
 
 /// A remote, people with keys, and a run that waits for an answer.
 struct Study {
@@ -67,7 +65,10 @@ impl Study {
             .start("r", json!({"flow": "refund", "inputs": {"amount": 250}}))
             .await;
         study.rig.until::<Approval>("r-review", |_| true).await;
-        eventually("the question is put", || study.git.find_reference(BRANCH).is_ok()).await;
+        eventually("the question is put", || {
+            study.git.find_reference(&study.branch()).is_ok()
+        })
+        .await;
         (study, operator)
     }
 
@@ -98,6 +99,14 @@ impl Study {
             .create(&PostParams::default(), &repository)
             .await
             .unwrap();
+    }
+
+    fn branch(&self) -> String {
+        format!("refs/heads/signoff/{}/r-review", self.rig.namespace())
+    }
+
+    fn file(&self) -> String {
+        format!("decisions/{}/r-review.yaml", self.rig.namespace())
     }
 
     fn head(&self, branch: &str) -> Option<git2::Commit<'_>> {
@@ -154,8 +163,13 @@ impl Study {
 
     /// The text of the question's file on its branch, and the branch's commit.
     fn asked(&self) -> (String, Oid) {
-        let commit = self.git.find_reference(BRANCH).unwrap().peel_to_commit().unwrap();
-        let entry = commit.tree().unwrap().get_path(FILE.as_ref()).unwrap();
+        let commit = self
+            .git
+            .find_reference(&self.branch())
+            .unwrap()
+            .peel_to_commit()
+            .unwrap();
+        let entry = commit.tree().unwrap().get_path(self.file().as_ref()).unwrap();
         let blob = self.git.find_blob(entry.id()).unwrap();
         (String::from_utf8(blob.content().to_vec()).unwrap(), commit.id())
     }
@@ -169,7 +183,8 @@ impl Study {
     ) -> Oid {
         let (text, asked) = self.asked();
         let text = edit(text);
-        let files: Vec<(&str, &str)> = std::iter::once((FILE, text.as_str()))
+        let file = self.file();
+        let files: Vec<(&str, &str)> = std::iter::once((file.as_str(), text.as_str()))
             .chain(more.iter().copied())
             .collect();
         self.commit("main", Some(asked), &files, key)
@@ -227,7 +242,10 @@ async fn a_signed_merge_of_the_branch_approves_as_who_holds_the_key() {
     ] {
         assert_eq!(via.evidence.get(name), Some(&value), "{name}");
     }
-    eventually("the branch goes", || study.git.find_reference(BRANCH).is_err()).await;
+    eventually("the branch goes", || {
+        study.git.find_reference(&study.branch()).is_err()
+    })
+    .await;
     operator.stop().await;
 }
 
@@ -242,32 +260,43 @@ async fn what_is_not_signed_by_somebody_who_may_or_signs_something_else_decides_
         .unwrap();
     study.refused(asked, "not signed").await;
 
-    let unsigned = study.commit("main", None, &[(FILE, &study.answer("unsigned"))], None);
+    let unsigned = study.commit("main", None, &[(&study.file(), &study.answer("unsigned"))], None);
     study.refused(unsigned, "not signed").await;
     let stranger = study.commit(
         "main",
         None,
-        &[(FILE, &study.answer("stranger"))],
+        &[(&study.file(), &study.answer("stranger"))],
         Some(&study.mallory),
     );
     study.refused(stranger, "not among").await;
-    let along = [(FILE, &*study.answer("along")), ("other.txt", "x")];
+    let (file, text) = (study.file(), study.answer("along"));
+    let along = [(file.as_str(), text.as_str()), ("other.txt", "x")];
     let along = study.commit("main", None, &along, Some(&study.alice));
     study.refused(along, "changes other files").await;
     let altered = study
         .answer("altered")
         .replace("digest: \"sha256:", "digest: \"sha256:0");
-    let altered = study.commit("main", None, &[(FILE, &altered)], Some(&study.alice));
+    let altered = study.commit("main", None, &[(&study.file(), &altered)], Some(&study.alice));
     study.refused(altered, "cannot be read").await;
     // a signature on top vouches for the branch, but answers nothing
     study.commit("main", None, &[("notes.txt", "x")], Some(&study.alice));
     // who asked for the run has a key, and no say
-    let own = study.commit("main", None, &[(FILE, &study.answer("my own"))], Some(&study.dev));
+    let own = study.commit(
+        "main",
+        None,
+        &[(&study.file(), &study.answer("my own"))],
+        Some(&study.dev),
+    );
     study.refused(own, "").await;
     let run = study.rig.api::<Run>().get("r").await.unwrap();
     assert_eq!(run.status.unwrap().phase.to_string(), "Waiting");
 
-    study.commit("main", None, &[(FILE, &study.answer("yes"))], Some(&study.bob));
+    study.commit(
+        "main",
+        None,
+        &[(&study.file(), &study.answer("yes"))],
+        Some(&study.bob),
+    );
     study.rig.phase("r", "Succeeded").await;
     operator.stop().await;
 }
@@ -302,7 +331,12 @@ async fn a_quorum_is_reached_by_signed_commits_and_an_operator_that_was_away_fin
     study.rig.until("r-review", counted).await;
     operator.stop().await;
 
-    study.commit("main", None, &[(FILE, &study.answer("me too"))], Some(&study.bob));
+    study.commit(
+        "main",
+        None,
+        &[(&study.file(), &study.answer("me too"))],
+        Some(&study.bob),
+    );
     let operator = study.rig.operator().await;
     study.rig.phase("r", "Succeeded").await;
     let by: Vec<_> = study
