@@ -205,12 +205,23 @@ impl ControlPlane {
     }
 }
 
+/// A port that nobody listens on and nobody is given before it is used: it is below those that the system hands out by itself, to other tests'
+/// listeners and to every connection, and no other in this process gets it.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    // processes that start one after the other do not begin at the same
+    let begin = std::process::id().wrapping_mul(101);
+    loop {
+        let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        assert!(next < COUNT, "no port is free");
+        let port = FIRST + begin.wrapping_add(next) % COUNT;
+        let port = u16::try_from(port).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The key that signs service account tokens.

@@ -42,11 +42,7 @@ impl Server {
         let user = is_root().then_some(NOBODY);
         // that user may not be able to reach the folder it was built in
         link(built, &dir.join("forge"), user);
-        let http = free_port();
-        // a port that is free may be given twice
-        let ssh = std::iter::repeat_with(free_port)
-            .find(|port| *port != http)
-            .unwrap();
+        let (http, ssh) = (free_port(), free_port());
         let (private, host_key) = super::ssh_key();
         let settings = settings(&dir, http, ssh);
         for (name, content) in [("app.ini", &settings), ("host.key", &private)] {
