@@ -209,6 +209,16 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     }
 
+    /// Adds the token with which a list can go on.
+    #[must_use]
+    pub fn with_continue(mut self, token: String) -> Self {
+        self.0.metadata = Some(kube::core::ListMeta {
+            continue_: Some(token),
+            ..Default::default()
+        });
+        self
+    }
+
     /// The same with another message.
     #[must_use]
     pub fn with_message(mut self, message: String) -> Self {

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use std::convert::Infallible;
 
+use super::decode::{self, Decoded};
 use super::protobuf;
 use crate::local::clock;
 use crate::local::status::ApiError;
@@ -56,11 +57,14 @@ pub fn media_type(headers: &HeaderMap) -> String {
 }
 
 /// Parses an object sent as JSON or YAML.
-pub fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, ApiError> {
+pub fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Decoded, ApiError> {
     match media_type(headers).as_str() {
         "application/json" | "" | "*/*" => json(bytes),
         "application/yaml" | "text/yaml" => yaml(bytes),
-        protobuf::MEDIA_TYPE => protobuf::decode(bytes),
+        protobuf::MEDIA_TYPE => protobuf::decode(bytes).map(|value| Decoded {
+            value,
+            ..Decoded::default()
+        }),
         _ => Err(ApiError::unsupported_media_type(&[
             "application/json",
             "application/yaml",
@@ -69,15 +73,20 @@ pub fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, ApiError> {
 }
 
 /// Parses JSON.
-pub fn json(bytes: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| ApiError::bad_request(format!("the object provided is unrecognized: {e}")))
+pub fn json(bytes: &[u8]) -> Result<Decoded, ApiError> {
+    let mut text = serde_json::Deserializer::from_slice(bytes);
+    decode::decode(&mut text)
+        .and_then(|decoded| text.end().map(|()| decoded))
+        .map_err(|e| unrecognized(&e))
 }
 
 /// Parses YAML (of which JSON is a part).
-pub fn yaml(bytes: &[u8]) -> Result<Value, ApiError> {
-    serde_yaml::from_slice(bytes)
-        .map_err(|e| ApiError::bad_request(format!("the object provided is unrecognized: {e}")))
+pub fn yaml(bytes: &[u8]) -> Result<Decoded, ApiError> {
+    decode::decode(serde_yaml::Deserializer::from_slice(bytes)).map_err(|e| unrecognized(&e))
+}
+
+fn unrecognized(error: &dyn std::fmt::Display) -> ApiError {
+    ApiError::bad_request(format!("the object provided is unrecognized: {error}"))
 }
 
 /// A body that is whole.

@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::body::{self, Body};
+use super::decode::Decoded;
 use super::objects::{Saved, Tracked};
 use super::query::WriteOptions;
 use super::{Call, objects};
@@ -25,7 +26,8 @@ const ATTEMPTS: usize = 8;
 pub async fn create(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
     let options = call.query.write_options(call.user_agent())?;
     let mut warnings = Vec::new();
-    let mut object = objects::received(call, body::parse(&call.headers, &call.body)?)?;
+    let Decoded { value, twice } = body::parse(&call.headers, &call.body)?;
+    let mut object = objects::received(call, value)?;
     if !object["metadata"]["resourceVersion"]
         .as_str()
         .unwrap_or_default()
@@ -35,7 +37,7 @@ pub async fn create(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
             "resourceVersion should not be set on objects to be created",
         ));
     }
-    objects::prune(call, &options, &mut object, &mut warnings)?;
+    objects::decoded(call, &options, &mut object, &twice, &mut warnings)?;
     let saved = insert(call, &options, object, Tracked::No).await?;
     Ok(call.saved(StatusCode::CREATED, saved, &warnings))
 }

@@ -78,7 +78,7 @@ fn options(call: &Call<'_>) -> Result<DeleteOptions, ApiError> {
     let body = if call.body.is_empty() {
         Value::Null
     } else {
-        body::parse(&call.headers, &call.body)?
+        body::parse(&call.headers, &call.body)?.value
     };
     call.query.delete_options(&body)
 }

@@ -3,6 +3,7 @@
 mod authorize;
 pub mod body;
 mod create;
+mod decode;
 mod delete;
 mod documents;
 pub mod events;

@@ -105,22 +105,27 @@ pub fn identify(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Drops fields the schema does not know, and refuses or warns as the request says.
-pub fn prune(
+/// Drops fields the schema does not know; what a strict caller wants to know of them, and of those sent `twice`.
+pub fn prune(call: &Call<'_>, object: &mut Value, twice: &[String]) -> Vec<String> {
+    let unknown = call.plane.schema(call.kind()).prune(object);
+    let twice = twice.iter().map(|path| format!("duplicate field \"{path}\""));
+    let unknown = unknown.iter().map(|path| format!("unknown field \"{path}\""));
+    twice.chain(unknown).collect()
+}
+
+/// Drops fields the schema does not know, and refuses or warns as the request says, also of those sent `twice`.
+pub fn decoded(
     call: &Call<'_>,
     options: &WriteOptions,
     object: &mut Value,
+    twice: &[String],
     warnings: &mut Vec<String>,
 ) -> Result<(), ApiError> {
     let kind = call.kind();
-    let unknown = call.plane.schema(kind).prune(object);
-    if unknown.is_empty() {
+    let list = prune(call, object, twice);
+    if list.is_empty() {
         return Ok(());
     }
-    let list: Vec<String> = unknown
-        .iter()
-        .map(|path| format!("unknown field \"{path}\""))
-        .collect();
     match options.validation {
         FieldValidation::Ignore => {}
         FieldValidation::Warn => warnings.extend(list),

@@ -4,8 +4,9 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::body::{self, Body};
+use super::decode::Decoded;
 use super::objects::Tracked;
-use super::query::WriteOptions;
+use super::query::{FieldValidation, WriteOptions};
 use super::update::{ATTEMPTS, same_uid};
 use super::{Call, create, objects};
 use crate::local::clock;
@@ -46,7 +47,12 @@ pub async fn patch(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
         );
         return Err(ApiError::invalid_options("PatchOptions", vec![forbidden]));
     }
-    let patch = body::json(&call.body)?;
+    let Decoded { value: patch, twice } = body::json(&call.body)?;
+    let of = if format == Format::Json { "json patch " } else { "" };
+    let twice_told: Vec<String> = twice
+        .iter()
+        .map(|path| format!("{of}duplicate field \"{path}\""))
+        .collect();
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -60,7 +66,13 @@ pub async fn patch(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
         }
         same_uid(call, &new, &entry.uid)?;
         let mut warnings = Vec::new();
-        objects::prune(call, &options, &mut new, &mut warnings)?;
+        let odd = objects::prune(call, &mut new, &[]);
+        let odd: Vec<String> = twice_told.iter().cloned().chain(odd).collect();
+        match options.validation {
+            FieldValidation::Strict if !odd.is_empty() => return Err(strict(&patch, &odd)),
+            FieldValidation::Warn => warnings.extend(odd),
+            _ => {}
+        }
         call.admit_change(&options, &old, &mut new, Tracked::No)?;
         let key = call.key(call.name());
         match objects::replace(call.plane, key, &entry, &old, new, options.dry_run).await {
@@ -69,6 +81,20 @@ pub async fn patch(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
             Err(error) => return Err(objects::refused(call.kind(), call.name(), &error)),
         }
     }
+}
+
+/// 422: a strict caller's patch has fields twice, or makes fields that are unknown.
+fn strict(patch: &Value, odd: &[String]) -> ApiError {
+    let message = format!(
+        "Invalid value: {patch}: strict decoding error: {}",
+        odd.join(", ")
+    );
+    let error = ApiError::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "Invalid",
+        format!(" \"\" is invalid: patch: {message}"),
+    );
+    error.with_causes(vec![cause("FieldValueInvalid", "patch", message)])
 }
 
 fn patched(format: Format, current: &Value, patch: &Value) -> Result<Value, ApiError> {
@@ -99,12 +125,22 @@ async fn apply(call: &Call<'_>, options: &WriteOptions) -> Result<Response<Body>
         let causes = vec![cause("FieldValueRequired", "fieldManager", required)];
         return Err(ApiError::invalid_options("PatchOptions", causes));
     }
-    let mut applied = objects::received(call, body::yaml(&call.body)?)?;
+    let Decoded { value, twice } = body::yaml(&call.body)?;
+    let mut applied = objects::received(call, value)?;
     if !applied["metadata"]["managedFields"].is_null() {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     let mut warnings = Vec::new();
-    objects::prune(call, options, &mut applied, &mut warnings)?;
+    objects::decoded(call, options, &mut applied, &twice, &mut warnings)?;
+    // merging cannot tell which of two items is meant
+    let duplicates = call.plane.schema(kind).duplicates(&applied);
+    if !duplicates.is_empty() {
+        let causes = duplicates
+            .into_iter()
+            .map(|error| cause(&error.reason, error.field, error.message))
+            .collect();
+        return Err(ApiError::invalid(kind, call.name(), causes));
+    }
     let mut attempts = 0;
     loop {
         attempts += 1;

@@ -33,15 +33,22 @@ pub fn get(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
 /// Where the next page of a list starts.
 #[derive(Debug)]
 struct Continue {
-    revision: u64,
+    /// As of which revision; none to go on as of now, which the answer to an expired token offers.
+    revision: Option<u64>,
     namespace: String,
     name: String,
 }
 
+/// In a token, that it goes on as of now.
+const NOW: i64 = -1;
+
 impl Continue {
     fn encode(&self) -> String {
+        let revision = self
+            .revision
+            .map_or_else(|| json!(NOW), |revision| json!(revision));
         let token = json!({
-            "v": "meta.k8s.io/v1", "rv": self.revision, "start": format!("{}/{}", self.namespace, self.name),
+            "v": "meta.k8s.io/v1", "rv": revision, "start": format!("{}/{}", self.namespace, self.name),
         });
         URL_SAFE_NO_PAD.encode(token.to_string())
     }
@@ -54,7 +61,10 @@ impl Continue {
             .as_str()
             .and_then(|s| s.split_once('/'))
             .ok_or_else(bad)?;
-        let revision = token["rv"].as_u64().ok_or_else(bad)?;
+        let revision = match token["rv"].as_i64().ok_or_else(bad)? {
+            NOW => None,
+            revision => Some(u64::try_from(revision).map_err(|_| bad())?),
+        };
         Ok(Self {
             revision,
             namespace: namespace.to_owned(),
@@ -84,7 +94,7 @@ pub fn list(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
         items.truncate(limit);
         if let Some(last) = items.last() {
             let token = Continue {
-                revision: page.revision,
+                revision: Some(page.revision),
                 namespace: last.namespace.clone(),
                 name: last.name.clone(),
             };
@@ -123,8 +133,8 @@ fn read(
     if let Some(resume) = resume {
         let after = Some((resume.namespace.as_str(), resume.name.as_str()));
         let page = store
-            .list(&resource, namespace, Some(resume.revision), after)
-            .map_err(continue_expired)?;
+            .list(&resource, namespace, resume.revision, after)
+            .map_err(|_| continue_expired(resume))?;
         return Ok((page, filter));
     }
     let current = store.revision();
@@ -155,11 +165,20 @@ fn too_old(expired: Expired) -> ApiError {
     ))
 }
 
-fn continue_expired(_: Expired) -> ApiError {
+fn continue_expired(resume: &Continue) -> ApiError {
+    let now = Continue {
+        revision: None,
+        namespace: resume.namespace.clone(),
+        name: resume.name.clone(),
+    };
     ApiError::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new \
-         list without the continue parameter.",
+         list without the continue parameter, or use the continue token in this response to retrieve the \
+         remainder of the results. Continuing with the provided token results in an inconsistent list - objects \
+         that were created, modified, or deleted between the time the first chunk was returned and now may show \
+         up in the list.",
     )
+    .with_continue(now.encode())
 }
 
 /// A list from stored bytes: nothing is parsed.

@@ -11,7 +11,7 @@ use crate::local::users::User;
 
 /// Answers a review.
 pub fn answer(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
-    let mut review = body::parse(&call.headers, &call.body)?;
+    let mut review = body::parse(&call.headers, &call.body)?.value;
     objects::identify(call, &mut review)?;
     let status = match call.kind().kind.as_str() {
         "SelfSubjectReview" => json!({"userInfo": info(&call.user)}),

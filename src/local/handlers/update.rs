@@ -4,6 +4,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::body::{self, Body};
+use super::decode::Decoded;
 use super::objects::Tracked;
 use super::query::WriteOptions;
 use super::{Call, meta, objects};
@@ -24,8 +25,9 @@ pub async fn update(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
     let kind = call.kind();
     let options = call.query.write_options(call.user_agent())?;
     let mut warnings = Vec::new();
-    let mut sent = objects::received(call, body::parse(&call.headers, &call.body)?)?;
-    objects::prune(call, &options, &mut sent, &mut warnings)?;
+    let Decoded { value, twice } = body::parse(&call.headers, &call.body)?;
+    let mut sent = objects::received(call, value)?;
+    objects::decoded(call, &options, &mut sent, &twice, &mut warnings)?;
     let asked = sent["metadata"]["resourceVersion"]
         .as_str()
         .unwrap_or_default()

@@ -2,6 +2,7 @@
 
 mod convert;
 mod defaults;
+mod duplicates;
 mod prune;
 mod wording;
 
@@ -116,10 +117,14 @@ impl Schema {
         let Some(schema) = &self.root else {
             return Vec::new();
         };
+        let mut errors = self.duplicates(object);
+        if !errors.is_empty() && old.is_some_and(|old| !self.duplicates(old).is_empty()) {
+            errors.clear();
+        }
         if let Some(validator) = self.validator(schema)
             && !validator.is_valid(object)
         {
-            let errors: Vec<_> = validator
+            let broken: Vec<_> = validator
                 .iter_errors(object)
                 .filter(|error| {
                     let at = error.instance_path().as_str();
@@ -127,21 +132,32 @@ impl Schema {
                 })
                 .map(|error| wording::field_error(&error))
                 .collect();
-            if !errors.is_empty() {
+            if !broken.is_empty() {
+                errors.extend(broken);
                 return errors;
             }
         }
         if !self.custom {
-            return Vec::new();
+            return errors;
         }
         let rules = self.rules.get_or_init(|| kube_cel::compile_schema(schema));
         match EVALUATOR.validate_compiled(rules, object, old) {
-            Ok(()) => Vec::new(),
-            Err(errors) => errors
-                .into_vec()
-                .iter()
-                .map(|error| wording::rule_error(error, object))
-                .collect(),
+            Ok(()) => {}
+            Err(broken) => errors.extend(
+                broken
+                    .into_vec()
+                    .iter()
+                    .map(|error| wording::rule_error(error, object)),
+            ),
+        }
+        errors
+    }
+
+    /// Items that are there twice in lists whose items have to differ.
+    pub fn duplicates(&self, object: &Value) -> Vec<FieldError> {
+        match &self.root {
+            Some(schema) if self.custom => duplicates::find(schema, object),
+            _ => Vec::new(),
         }
     }
 

@@ -155,5 +155,9 @@ fn refusal(status: &Value) -> Value {
         .collect();
     causes.sort_by_key(Value::to_string);
     causes.dedup();
-    json!({"code": status["code"], "reason": status["reason"], "causes": causes})
+    let mut refusal = json!({"code": status["code"], "reason": status["reason"], "causes": causes});
+    if status["metadata"]["continue"].is_string() {
+        refusal["continue"] = json!("a token");
+    }
+    refusal
 }

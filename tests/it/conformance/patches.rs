@@ -112,7 +112,7 @@ async fn an_apply_that_is_none_is_refused() {
         s.apply(&s.path("b?fieldManager=git"), &applied(&json!({"color": "red"})))
             .await;
         let twice = s.path("t?fieldManager=git");
-        s.differs("items twice in a list of type `map` or `set` are not refused")
+        s.differs("an apply with items twice in a list of type `map` or `set` is 422 `Invalid`")
             .apply(
                 &twice,
                 &object(

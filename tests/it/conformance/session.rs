@@ -28,15 +28,15 @@ pub struct Session {
 impl Session {
     /// Makes the namespace and the kind where they are missing.
     pub async fn open(name: &str, client: &dyn Fn(&str) -> Client) -> Self {
-        let users = ["admin", "alice", "agent"];
-        let session = Self {
-            clients: users.map(|user| (user, client(user))).into(),
+        let mut session = Self {
+            clients: Vec::new(),
             user: "admin",
             namespace: format!("conformance-{}", name.replace('_', "-")),
             mask: Mask::default(),
             differs: None,
             transcript: Vec::new(),
         };
+        session.connect(client);
         let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": session.namespace}});
         let (code, _, answer) = session
             .send(Method::POST, "/api/v1/namespaces", JSON, JSON, made.to_string())
@@ -47,6 +47,18 @@ impl Session {
             session.serve(&definition).await;
         }
         session
+    }
+
+    /// From here on with these clients.
+    pub fn connect(&mut self, client: &dyn Fn(&str) -> Client) {
+        self.clients = ["admin", "alice", "agent"]
+            .map(|user| (user, client(user)))
+            .into();
+    }
+
+    /// Lets go of the server, until [`Self::connect`].
+    pub fn let_go(&mut self) {
+        self.clients.clear();
     }
 
     async fn serve(&self, definition: &kind::Definition) {
@@ -60,6 +72,11 @@ impl Session {
         if !served {
             kind::establish(self.client(), definition).await;
         }
+    }
+
+    /// Where its objects are.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     fn client(&self) -> Client {
@@ -173,6 +190,21 @@ impl Session {
     /// GET.
     pub async fn get(&mut self, path: &str) -> Value {
         self.call(Method::GET, path, JSON, JSON, String::new()).await
+    }
+
+    /// GET in this form, of which only a part is written down: what the server has besides is its own affair.
+    pub async fn part(&mut self, path: &str, accept: &str, name: &str, part: impl Fn(Value) -> Value) {
+        let (code, warnings, answer) = self.send(Method::GET, path, JSON, accept, String::new()).await;
+        let what = format!("{}: GET {path} {accept}: {name}", self.user);
+        self.note(&what, code, &warnings, part(answer));
+    }
+
+    /// Waits until a document of `OpenAPI` has this schema: a real server makes them some time after the definition.
+    pub async fn published(&self, path: &str, schema: &str) {
+        self.until(path, |_, document| {
+            document["components"]["schemas"][schema].is_object()
+        })
+        .await;
     }
 
     /// GET, asking for a table.

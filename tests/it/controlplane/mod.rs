@@ -10,15 +10,16 @@ pub mod process;
 mod tools;
 mod users;
 
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kubectl::Answer;
 pub use kubectl::Tool;
 use process::Process;
-use serde_json::Value;
-pub use tools::helm;
-use tools::{Tools, not_run};
+use serde_json::{Value, json};
+use tools::Tools;
+pub use tools::{helm, kubectl, not_run};
 pub use users::Signature;
 
 /// How long a condition may take to come true.
@@ -121,6 +122,32 @@ impl ControlPlane {
     /// Sends a signal to one of its servers, such as `STOP` and `CONT` to `etcd`.
     pub fn signal(&self, component: &str, signal: &str) {
         Process::signal(component, &self.dir, signal);
+    }
+
+    /// Makes its store forget what was before now.
+    #[allow(dead_code, reason = "the benchmark has this file too")]
+    pub fn compact(&self) {
+        let post = |path: &str, body: &Value| -> Value {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.etcd)).unwrap();
+            let body = body.to_string();
+            let length = body.len();
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\nContent-Length: {length}"
+            );
+            write!(stream, "{head}\r\n\r\n{body}").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.contains(" 200 "), "{answer}");
+            // it may come in chunks
+            let (from, to) = (answer.find('{').unwrap(), answer.rfind('}').unwrap());
+            serde_json::from_str(&answer[from..=to]).unwrap()
+        };
+        let any = json!({"key": "AA==", "range_end": "AA==", "count_only": true});
+        let revision = post("/v3/kv/range", &any)["header"]["revision"].clone();
+        post(
+            "/v3/kv/compaction",
+            &json!({"revision": revision, "physical": true}),
+        );
     }
 
     /// Ends the API server as a crash does.

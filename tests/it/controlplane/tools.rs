@@ -74,8 +74,17 @@ pub fn helm(suite: &str) -> Option<Tool> {
     }
 }
 
+/// kubectl alone with this kubeconfig, for another server than a real one; `None` as in [`super::ControlPlane::start`].
+#[allow(dead_code, reason = "the benchmark has this file too")]
+pub fn kubectl(suite: &str, kubeconfig: &Path) -> Option<Tool> {
+    match find("KUBECTL", "kubectl") {
+        Ok(kubectl) => Some(Tool::new(&kubectl, kubeconfig, &["--context", "admin"], None)),
+        Err(missing) => not_run(suite, &missing),
+    }
+}
+
 /// Says on the terminal that something is not tested, or fails where everything must be.
-pub(super) fn not_run<T>(what: &str, missing: &str) -> Option<T> {
+pub fn not_run<T>(what: &str, missing: &str) -> Option<T> {
     assert!(
         std::env::var_os("SIGNOFF_REQUIRE_CONTROLPLANE").is_none(),
         "{what}: {missing}"
