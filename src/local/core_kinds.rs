@@ -13,10 +13,12 @@ pub fn create(kind: &ResourceKind, object: &mut Value) {
     }
     match kind.kind.as_str() {
         "Namespace" => {
-            let name = object["metadata"]["name"].clone();
-            object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
-            object["spec"] = json!({"finalizers": ["kubernetes"]});
-            object["status"] = json!({"phase": "Active"});
+            named(object);
+            // the server's own, see `created`
+            if let Some(map) = object.as_object_mut() {
+                map.remove("spec");
+                map.remove("status");
+            }
         }
         "Secret" => {
             secret(object);
@@ -28,13 +30,30 @@ pub fn create(kind: &ResourceKind, object: &mut Value) {
     }
 }
 
+/// Completes a new object with what is the server's own, and nobody's who sent it.
+pub fn created(kind: &ResourceKind, object: &mut Value) {
+    if kind.group.is_empty() && kind.kind == "Namespace" {
+        object["spec"] = json!({"finalizers": ["kubernetes"]});
+        object["status"] = json!({"phase": "Active"});
+    }
+}
+
+/// A namespace can be selected by its name.
+fn named(namespace: &mut Value) {
+    let name = namespace["metadata"]["name"].clone();
+    namespace["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+}
+
 /// Prepares a changed object of a core kind.
 pub fn update(kind: &ResourceKind, old: &Value, object: &mut Value) {
     if !kind.group.is_empty() {
         return;
     }
     match kind.kind.as_str() {
-        "Namespace" => object["spec"] = old["spec"].clone(),
+        "Namespace" => {
+            named(object);
+            object["spec"] = old["spec"].clone();
+        }
         "Secret" => {
             secret(object);
             if object["type"].is_null() {

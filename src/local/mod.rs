@@ -5,6 +5,7 @@ mod accounts;
 pub mod admission;
 mod clock;
 mod core_kinds;
+mod core_rules;
 pub mod discovery;
 mod files;
 mod handlers;

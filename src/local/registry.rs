@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition,
 };
@@ -18,6 +20,19 @@ pub const ALL_VERBS: &[&str] = &[
     "update",
     "watch",
 ];
+/// The same for the kinds of definitions, in the order in which a real server lists them.
+pub const CUSTOM_VERBS: &[&str] = &[
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
+    "update",
+    "watch",
+];
+/// Verbs of namespaces, which are deleted one by one.
+pub const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
 /// Verbs of a resource that can only be read.
 pub const READ_VERBS: &[&str] = &["get", "list", "watch"];
 /// Verbs of a review: posted, answered, not stored.
@@ -109,6 +124,15 @@ impl ResourceKind {
         }
     }
 
+    /// The schema of a definition's kind; none for core kinds.
+    pub fn custom_schema(&self) -> Option<Value> {
+        let crd = self.crd.as_ref()?;
+        let version = crd.spec.versions.iter().find(|v| v.name == self.version)?;
+        let mut schema = serde_json::to_value(version.schema.as_ref()?.open_api_v3_schema.as_ref()?).ok()?;
+        whole_numbers(&mut schema);
+        Some(schema)
+    }
+
     /// The resource a definition describes: its storage version.
     pub fn from_crd(crd: CustomResourceDefinition) -> Option<Self> {
         let version = crd.spec.versions.iter().find(|v| v.storage && v.served)?;
@@ -137,9 +161,24 @@ impl ResourceKind {
                 .map(|field| field.json_path.clone())
                 .collect(),
             printer_columns: version.additional_printer_columns.clone().unwrap_or_default(),
-            verbs: ALL_VERBS,
+            verbs: CUSTOM_VERBS,
             crd: Some(Arc::new(crd)),
         })
+    }
+}
+
+/// Bounds are decimals in the type of a definition; those that are whole are written as such.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        Value::Array(list) => list.iter_mut().for_each(whole_numbers),
+        Value::Number(number) => {
+            let text = number.to_string();
+            if let Some(whole) = text.strip_suffix(".0").and_then(|text| text.parse::<i64>().ok()) {
+                *value = Value::from(whole);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -201,6 +240,7 @@ const CORE: &[Row] = &[
         short: &["ns"],
         status: true,
         fields: &[".status.phase"],
+        verbs: NAMESPACE_VERBS,
         ..row("", "Namespace", "namespaces", false)
     },
     Row {

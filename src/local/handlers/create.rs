@@ -75,6 +75,7 @@ pub async fn insert(
         if attempts == 1 {
             core_kinds::create(kind, &mut object);
             call.admit(options, None, &mut object, tracked)?;
+            core_kinds::created(kind, &mut object);
         }
         let key = call.key(&name);
         if options.dry_run {
@@ -152,6 +153,7 @@ pub async fn bootstrap(plane: &Arc<Plane>, mut object: Value, renewed: bool) -> 
         None => {
             meta::create(&mut object, counts_generations(kind));
             core_kinds::create(kind, &mut object);
+            core_kinds::created(kind, &mut object);
             Expect::Absent
         }
         Some(entry) => {

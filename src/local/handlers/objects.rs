@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::query::{FieldValidation, WriteOptions};
 use super::{Call, events, meta};
+use crate::local::core_rules;
 use crate::local::plane::Plane;
 use crate::local::registry::ResourceKind;
 use crate::local::status::{ApiError, cause};
@@ -123,6 +124,19 @@ pub fn decoded(
 ) -> Result<(), ApiError> {
     let kind = call.kind();
     let list = prune(call, object, twice);
+    if kind.crd.is_none() {
+        // of another type than its field, or not in its form: a core kind cannot be decoded
+        let errors = call.plane.schema(kind).validate(object, None);
+        let broken = errors
+            .first()
+            .map(|error| format!("{}: {}", error.field, error.message));
+        if let Some(why) = broken.or_else(|| core_rules::undecodable(kind, object)) {
+            return Err(ApiError::bad_request(format!(
+                "{} in version \"{}\" cannot be handled as a {}: {why}",
+                kind.kind, kind.version, kind.kind
+            )));
+        }
+    }
     if list.is_empty() {
         return Ok(());
     }
@@ -150,6 +164,7 @@ pub fn validate(
     old: Option<&Value>,
 ) -> Result<(), ApiError> {
     let mut causes = meta::validate(object, old);
+    causes.extend(core_rules::check(kind, object, old));
     for error in plane.schema(kind).validate(object, old) {
         causes.push(cause(&error.reason, error.field, error.message));
     }

@@ -89,7 +89,17 @@ fn access(call: &Call<'_>, user: &User, review: &Value) -> Result<Value, ApiErro
         return Err(ApiError::invalid(
             call.kind(),
             "",
-            vec![cause("FieldValueInvalid", "spec.resourceAttributes", which)],
+            vec![cause("FieldValueInvalid", "spec", which)],
+        ));
+    }
+    let elsewhere = text(&resource["namespace"]);
+    if call.kind().namespaced && path.is_null() && elsewhere != call.namespace() {
+        let must = format!("Invalid value: {elsewhere:?}: must match metadata.namespace");
+        let field = "spec.resourceAttributes.namespace";
+        return Err(ApiError::invalid(
+            call.kind(),
+            "",
+            vec![cause("FieldValueInvalid", field, must)],
         ));
     }
     let asked = if path.is_null() {

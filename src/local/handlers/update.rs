@@ -98,6 +98,8 @@ impl Call<'_> {
         tracked: Tracked,
     ) -> Result<(), ApiError> {
         let kind = self.kind();
+        // before they are compared: what is only left out is no change
+        self.plane.schema(kind).default(new);
         objects::settle(kind, self.is_status(), old, new);
         if !self.is_status() {
             core_kinds::update(kind, old, new);

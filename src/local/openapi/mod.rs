@@ -99,11 +99,16 @@ fn component(kind: &ResourceKind) -> String {
 
 /// The schema of a definition, with the fields every object has.
 fn custom(kind: &ResourceKind) -> Value {
-    let definition = kind.crd.as_ref().and_then(|crd| {
-        let version = crd.spec.versions.iter().find(|v| v.name == kind.version)?;
-        serde_json::to_value(version.schema.as_ref()?.open_api_v3_schema.as_ref()?).ok()
-    });
-    let mut schema = definition.unwrap_or_else(|| json!({"type": "object"}));
+    let mut schema = kind.custom_schema().unwrap_or_else(|| json!({"type": "object"}));
+    spell_out(&mut schema);
+    if !kind.selectable_fields.is_empty() {
+        let paths = kind
+            .selectable_fields
+            .iter()
+            .map(|path| path.trim_start_matches('.'));
+        let fields: Vec<Value> = paths.map(|path| json!({"fieldPath": path})).collect();
+        schema["x-kubernetes-selectable-fields"] = json!(fields);
+    }
     let fields = [
         (
             "apiVersion",
@@ -126,6 +131,23 @@ fn custom(kind: &ResourceKind) -> Value {
     }
     schema["x-kubernetes-group-version-kind"] = json!([gvk(kind)]);
     schema
+}
+
+/// Says in plain `OpenAPI` what the extension for numbers or text says.
+fn spell_out(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if map.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
+                map.insert(
+                    "anyOf".to_owned(),
+                    json!([{"type": "integer"}, {"type": "string"}]),
+                );
+            }
+            map.values_mut().for_each(spell_out);
+        }
+        Value::Array(list) => list.iter_mut().for_each(spell_out),
+        _ => {}
+    }
 }
 
 /// Adds every schema that others refer to.
@@ -187,7 +209,7 @@ fn add_paths(kind: &ResourceKind, paths: &mut Map<String, Value>) {
                     "responses": {"200": {"description": "OK"}},
                 });
                 if matches!(*method, "post" | "put" | "patch") {
-                    operation["parameters"] = write_parameters();
+                    operation["parameters"] = write_parameters(*method == "patch");
                 }
                 item.insert((*method).to_owned(), operation);
             }
@@ -205,6 +227,10 @@ fn add_paths(kind: &ResourceKind, paths: &mut Map<String, Value>) {
         ("post", "create", "post"),
         ("delete", "deletecollection", "deletecollection"),
     ]);
+    if kind.namespaced && kind.allows("list") {
+        let everywhere = operations(&[("get", "list", "list")]);
+        paths.insert(format!("{base}/{}", kind.plural), everywhere);
+    }
     if kind.status_subresource {
         let status = operations(&[
             ("get", "get", "get"),
@@ -219,21 +245,27 @@ fn add_paths(kind: &ResourceKind, paths: &mut Map<String, Value>) {
     paths.insert(collection, all);
 }
 
-fn write_parameters() -> Value {
+fn write_parameters(patch: bool) -> Value {
     let parameter = |name: &str, description: &str| {
         json!({
             "name": name, "in": "query", "description": description,
             "schema": {"type": "string", "uniqueItems": true},
         })
     };
-    json!([
+    let mut parameters = vec![
         parameter("dryRun", "All: everything is done but the write."),
         parameter("fieldManager", "The name of who writes, for field ownership."),
         parameter(
             "fieldValidation",
-            "What is done about unknown fields: Ignore, Warn or Strict."
+            "What is done about unknown fields: Ignore, Warn or Strict.",
         ),
-    ])
+    ];
+    if patch {
+        let mut force = parameter("force", "Whether an apply takes over fields of other managers.");
+        force["schema"]["type"] = json!("boolean");
+        parameters.push(force);
+    }
+    json!(parameters)
 }
 
 #[cfg(test)]

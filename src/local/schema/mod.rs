@@ -14,7 +14,6 @@ mod tests;
 use std::sync::{LazyLock, OnceLock};
 
 use jsonschema::{Draft, Validator};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube_cel::CompiledSchema;
 use serde_json::Value;
 
@@ -82,18 +81,9 @@ impl Schema {
     /// The schema of a resource.
     pub fn of(kind: &ResourceKind) -> Self {
         match &kind.crd {
-            Some(definition) => Self::from_crd(definition),
+            Some(_) => Self::new(kind.custom_schema(), true),
             None => Self::new(core::schema(kind).map(|(_, schema)| schema), false),
         }
-    }
-
-    /// The schema of a definition's stored version.
-    pub fn from_crd(definition: &CustomResourceDefinition) -> Self {
-        let version = definition.spec.versions.iter().find(|version| version.storage);
-        let schema = version
-            .and_then(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref())
-            .and_then(|schema| serde_json::to_value(schema).ok());
-        Self::new(schema, true)
     }
 
     /// Removes fields that the schema does not know, and says which.

@@ -12,14 +12,14 @@ pub(super) fn of(kind: &ResourceKind) -> &'static [(&'static str, &'static str, 
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Namespace") => &[("Status", "string", |o, _| text(&o["status"]["phase"])), AGE],
         ("", "ConfigMap") => &[
-            ("Data", "integer", |o, _| {
+            ("Data", "string", |o, _| {
                 json!(count(&o["data"]) + count(&o["binaryData"]))
             }),
             AGE,
         ],
         ("", "Secret") => &[
             ("Type", "string", |o, _| text(&o["type"])),
-            ("Data", "integer", |o, _| json!(count(&o["data"]))),
+            ("Data", "string", |o, _| json!(count(&o["data"]))),
             AGE,
         ],
         ("", "ServiceAccount") => &[("Secrets", "integer", |o, _| json!(items(&o["secrets"]))), AGE],

@@ -4,8 +4,11 @@
 //! to it where there is no real one. All supported versions of the real one answer alike: the newest and the oldest are both held to these
 //! files. `SIGNOFF_UPDATE_CONFORMANCE=1` with a real one at hand writes them anew.
 
+mod core;
+mod documents;
 mod expired;
 mod kind;
+mod kubectl;
 mod mask;
 mod objects;
 mod patches;
