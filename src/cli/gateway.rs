@@ -33,9 +33,9 @@ pub(super) struct GatewayArgs {
         value_name = "NAMESPACE"
     )]
     own_namespace: String,
-    /// The one namespace to work in; without it all of them.
-    #[arg(long, value_name = "NAMESPACE")]
-    watch_namespace: Option<String>,
+    /// Namespaces to work in; repeatable. Without it all of them.
+    #[arg(long = "watch-namespace", value_name = "NAMESPACE", value_delimiter = ',')]
+    watch_namespaces: Vec<String>,
     /// What this process calls itself to the API server; in a cluster the name of the pod.
     #[arg(long, env = "POD_NAME", default_value = "gateway", value_name = "NAME")]
     name: String,
@@ -50,7 +50,7 @@ pub(super) async fn verb(args: GatewayArgs, global: &Global) -> Result<Answer, C
         .map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
     let options = LoneGatewayOptions {
         namespace: args.own_namespace,
-        watch_namespace: args.watch_namespace,
+        watch_namespaces: args.watch_namespaces.into_iter().collect(),
     };
     let listener = bind(args.gateway_listen).await?;
     let admin = bind(args.admin_listen).await?;

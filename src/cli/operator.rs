@@ -41,9 +41,9 @@ pub(super) struct OperatorArgs {
         value_name = "NAMESPACE"
     )]
     own_namespace: String,
-    /// The one namespace to work in, and to need any right in but its own; without it all of them.
-    #[arg(long, value_name = "NAMESPACE")]
-    watch_namespace: Option<String>,
+    /// Namespaces to work in, and to need any right in beside its own; repeatable. Without it all of them.
+    #[arg(long = "watch-namespace", value_name = "NAMESPACE", value_delimiter = ',')]
+    watch_namespaces: Vec<String>,
     /// Campaign for no lease: there is no other operator on this API server.
     #[arg(long)]
     without_rivals: bool,
@@ -62,6 +62,9 @@ pub(super) struct OperatorArgs {
     /// Let steps call addresses of the machine the operator runs on.
     #[arg(long)]
     allow_loopback: bool,
+    /// The admission policy that proves who decides, and the name of its binding: watched, so that a change of it is known at once.
+    #[arg(long, value_name = "NAME")]
+    policy: Option<String>,
     /// Count decisions even if no admission policy proves who made them: anybody who may create decisions can then forge them.
     #[arg(long)]
     dangerously_count_unproven_decisions: bool,
@@ -82,9 +85,10 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
     let options = OperatorOptions {
         rivalry,
         namespace: args.own_namespace,
-        watch_namespace: args.watch_namespace,
+        watch_namespaces: args.watch_namespaces.into_iter().collect(),
         allow_loopback: args.allow_loopback,
         allow_hosts: args.allow_hosts,
+        policy: args.policy,
         count_unproven_decisions: args.dangerously_count_unproven_decisions,
         ..OperatorOptions::new(args.gateway_url, args.git_cache)
     };

@@ -41,7 +41,7 @@ impl Outgoing {
     }
 
     async fn send(&self, client: &Client, request: Request<Body>) -> Result<Response<Body>, kube::Error> {
-        if is_write(request.method()) {
+        if is_write(&request) {
             if !self.leadership.is_held() {
                 return Err(kube::Error::Service(NotLeading.into()));
             }
@@ -65,11 +65,13 @@ fn is_watch(request: &Request<Body>) -> bool {
     query.split('&').any(|pair| pair == "watch=true")
 }
 
-fn is_write(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::POST | Method::PUT | Method::PATCH | Method::DELETE
-    )
+/// Whether it changes anything; a dry run does not.
+fn is_write(request: &Request<Body>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    let dry = query.split('&').any(|pair| pair == "dryRun=All");
+    let method = request.method();
+    let may = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(method);
+    may && !dry
 }
 
 /// The resource a path is about, out of those the operator writes.

@@ -31,7 +31,26 @@ enum Standing {
     /// It serves what needs no leader, and would lead if nobody else did.
     Standby,
     /// It leads and knows everything there is.
-    Leading(OpenApprovals),
+    Leading(Vec<OpenApprovals>),
+}
+
+/// One of several that know a part each of what there is. Clones are handles on the same.
+#[derive(Clone, Debug)]
+pub struct Knowing {
+    readiness: Readiness,
+    known: Arc<Mutex<Vec<OpenApprovals>>>,
+    all: usize,
+}
+
+impl Knowing {
+    /// The watches of one have shown everything there is for it.
+    pub fn knows(&self, approvals: OpenApprovals) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.push(approvals);
+        if known.len() == self.all {
+            *self.readiness.lock() = Standing::Leading(known.clone());
+        }
+    }
 }
 
 impl Readiness {
@@ -40,15 +59,19 @@ impl Readiness {
         *self.lock() = Standing::Standby;
     }
 
-    /// It leads, and the watches have shown everything there is.
-    pub fn leading(&self, approvals: OpenApprovals) {
-        *self.lock() = Standing::Leading(approvals);
+    /// It leads; so many have to know what there is before it is ready.
+    pub fn once_all_know(self, all: usize) -> Knowing {
+        Knowing {
+            readiness: self,
+            known: Arc::default(),
+            all,
+        }
     }
 
-    fn approvals(&self) -> Option<OpenApprovals> {
+    fn approvals(&self) -> Vec<OpenApprovals> {
         match &*self.lock() {
-            Standing::Leading(approvals) => Some(approvals.clone()),
-            _ => None,
+            Standing::Leading(approvals) => approvals.clone(),
+            _ => Vec::new(),
         }
     }
 
@@ -92,8 +115,9 @@ async fn ready(State(admin): State<Admin>) -> Response {
 }
 
 async fn scrape(State(admin): State<Admin>) -> Response {
-    if let Some(approvals) = admin.readiness.approvals() {
-        approvals.count(&admin.metrics);
+    let open = admin.readiness.approvals();
+    if !open.is_empty() {
+        OpenApprovals::count(&open, &admin.metrics);
     }
     match admin.metrics.render() {
         Ok(text) => {

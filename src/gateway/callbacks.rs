@@ -32,6 +32,7 @@ pub(super) async fn receive(
     let address = gateway
         .keys
         .verify(&token)
+        .filter(|address| gateway.is_for(&address.namespace))
         .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no callback at this address"))?;
     let bytes = read(&headers, body).await?;
     let run = find(&gateway, &address).await?;

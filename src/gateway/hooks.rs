@@ -33,6 +33,9 @@ pub(super) async fn push(
             "there is no such webhook, or the signature is wrong",
         )
     };
+    if !gateway.is_for(&namespace) {
+        return Err(unknown());
+    }
     let repository = api
         .get_opt(&name)
         .await

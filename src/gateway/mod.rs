@@ -10,7 +10,7 @@ mod record;
 mod signature;
 mod unread;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::problem::Problem;
 pub use self::{
-    admin::{Readiness, admin},
+    admin::{Knowing, Readiness, admin},
     pushes::{Connected, Pushes},
 };
 use crate::{
@@ -47,8 +47,16 @@ pub struct Gateway {
     pub releases: Arc<Releases>,
     /// What callback addresses are signed with.
     pub keys: CallbackKeys,
+    /// The namespaces it is for; none are all of them.
+    pub namespaces: BTreeSet<String>,
     /// Where a push is passed on to.
     pub pushes: Pushes,
+}
+
+impl Gateway {
+    fn is_for(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.contains(namespace)
+    }
 }
 
 /// The routes that are open to the outside.

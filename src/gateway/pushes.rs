@@ -1,6 +1,9 @@
 //! Where a push is passed on to: the controller of this process while it leads, else whichever process does.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -12,18 +15,27 @@ use crate::{
 
 /// Passes pushes on. Clones are handles on the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Pushes(Arc<Mutex<Option<SyncRequests>>>);
+pub struct Pushes(Arc<Mutex<HashMap<Scope, SyncRequests>>>);
+
+/// The one namespace that a controller is in; without it all of them.
+type Scope = Option<String>;
 
 /// While it lives, pushes go to a controller of this process.
 #[derive(Debug)]
-pub struct Connected(Pushes);
+pub struct Connected(Pushes, Scope);
 
 impl Pushes {
-    /// Lets pushes go to a controller of this process.
+    /// Lets pushes go to a controller of this process, which is in one namespace or in all.
     #[must_use]
-    pub fn connect(&self, to: SyncRequests) -> Connected {
-        *self.lock() = Some(to);
-        Connected(self.clone())
+    pub fn connect(&self, scope: Scope, to: SyncRequests) -> Connected {
+        self.lock().insert(scope.clone(), to);
+        Connected(self.clone(), scope)
+    }
+
+    fn controller(&self, namespace: &str) -> Option<SyncRequests> {
+        let connected = self.lock();
+        let in_it = connected.get(&Some(namespace.to_owned()));
+        in_it.or_else(|| connected.get(&None)).cloned()
     }
 
     /// Asks for a sync of a Repository at once.
@@ -33,8 +45,7 @@ impl Pushes {
         namespace: &str,
         name: &str,
     ) -> Result<(), kube::Error> {
-        let connected = self.lock().clone();
-        if let Some(controller) = connected {
+        if let Some(controller) = self.controller(namespace) {
             controller.request(namespace, name);
             return Ok(());
         }
@@ -48,13 +59,13 @@ impl Pushes {
             .map(drop)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<SyncRequests>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Scope, SyncRequests>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        *self.0.lock() = None;
+        self.0.lock().remove(&self.1);
     }
 }

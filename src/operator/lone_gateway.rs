@@ -1,6 +1,6 @@
 //! The gateway in a process of its own, which may do nothing but what the gateway does.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use kube::Client;
 use tokio::net::TcpListener;
@@ -25,8 +25,8 @@ use crate::{
 pub struct LoneGatewayOptions {
     /// Namespace of the operator, where the keys of callback addresses are.
     pub namespace: String,
-    /// The one namespace to work in; without it all of them.
-    pub watch_namespace: Option<String>,
+    /// The namespaces to work in; none are all of them.
+    pub watch_namespaces: BTreeSet<String>,
 }
 
 /// The gateway, ready to serve.
@@ -34,6 +34,7 @@ pub struct LoneGatewayOptions {
 pub struct LoneGateway {
     context: Arc<Context>,
     keys: CallbackKeys,
+    namespaces: BTreeSet<String>,
     metrics: Metrics,
     readiness: Readiness,
 }
@@ -54,10 +55,11 @@ impl LoneGateway {
         };
         let client = outgoing.through(client);
         let keys = keys::await_made(&client, &options.namespace).await?;
-        let context = Context::new(client, clock.corrected_by(skew)).watching(options.watch_namespace);
+        let context = Context::new(client, clock.corrected_by(skew));
         Ok(Self {
             context: Arc::new(context.counting(metrics.clone())),
             keys,
+            namespaces: options.watch_namespaces,
             metrics,
             readiness: Readiness::default(),
         })
@@ -76,6 +78,7 @@ impl LoneGateway {
             releases: Arc::new(Releases::new(Arc::clone(&self.context))),
             context: self.context,
             keys: self.keys,
+            namespaces: self.namespaces,
             pushes: Pushes::default(),
         });
         let served = gateway::serve(listener, router, shutdown).await;

@@ -5,7 +5,7 @@ mod lone_gateway;
 mod term;
 mod watches;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use kube::Client;
 use tokio::net::TcpListener;
@@ -19,10 +19,10 @@ pub use self::{
 use crate::{
     controllers::{
         context::{Clock, Context},
-        identity::Identity,
         leadership::{Election, Leadership, Timing, leadership},
         outgoing::Outgoing,
         releases::Releases,
+        run::Bounds,
         server_time::Skew,
     },
     engine::callback_token::CallbackMinter,
@@ -50,8 +50,8 @@ pub struct OperatorOptions {
     pub gateway_base_url: String,
     /// Namespace of the operator itself, where it keeps its keys.
     pub namespace: String,
-    /// The one namespace to work in; without it in all of them.
-    pub watch_namespace: Option<String>,
+    /// The namespaces to work in; none are all of them.
+    pub watch_namespaces: BTreeSet<String>,
     /// Where clones of git remotes are kept.
     pub git_cache: PathBuf,
     /// Whether steps may call addresses of this machine.
@@ -64,6 +64,8 @@ pub struct OperatorOptions {
     pub allow_hosts: Vec<String>,
     /// How many effects are performed at the same time.
     pub max_effects: usize,
+    /// Name of the ValidatingAdmissionPolicy, and of its binding, that proves who decides, where it may be watched.
+    pub policy: Option<String>,
     /// Count decisions even if the API server does not prove who made them.
     pub count_unproven_decisions: bool,
     /// What time this process believes it is. Deadlines of people follow the API server's clock instead.
@@ -78,13 +80,14 @@ impl OperatorOptions {
         Self {
             gateway_base_url: gateway_base_url.into().trim_end_matches('/').to_owned(),
             namespace: "signoff-system".to_owned(),
-            watch_namespace: None,
+            watch_namespaces: BTreeSet::new(),
             git_cache: git_cache.into(),
             allow_loopback: false,
             allow_file_remotes: false,
             deny_networks: Vec::new(),
             allow_hosts: Vec::new(),
             max_effects: 256,
+            policy: None,
             count_unproven_decisions: false,
             clock: Clock::system(),
             rivalry: None,
@@ -121,7 +124,6 @@ pub struct Operator {
     callbacks: CallbackMinter,
     releases: Arc<Releases>,
     readiness: Readiness,
-    identity: Arc<Identity>,
     pushes: Pushes,
 }
 
@@ -146,7 +148,6 @@ impl Operator {
         let clock = options.clock.clone().corrected_by(skew);
         let context = |client| {
             let context = Context::new(client, clock.clone());
-            let context = context.watching(options.watch_namespace.clone());
             Arc::new(context.counting(metrics.clone()))
         };
         let (serving, leading) = (context(unbound), context(bound));
@@ -158,7 +159,6 @@ impl Operator {
             },
             releases: Arc::new(Releases::new(Arc::clone(&serving))),
             readiness: Readiness::default(),
-            identity: Arc::new(Identity::new(options.count_unproven_decisions)),
             pushes: Pushes::default(),
             serving,
             leading,
@@ -192,6 +192,7 @@ impl Operator {
                 context: Arc::clone(&self.serving),
                 releases: Arc::clone(&self.releases),
                 keys: self.callbacks.keys.clone(),
+                namespaces: self.options.watch_namespaces.clone(),
                 pushes: self.pushes.clone(),
             });
             tokio::spawn(gateway::serve(listener, router, shutdown.clone()))
@@ -235,9 +236,24 @@ impl Operator {
                 tracing::warn!("the lead was lost; what was under way is dropped");
                 self.readiness.standby();
             }
-            () = Term::of(self).run(stop) => {}
+            () = self.terms(stop) => {}
         }
         self.metrics.leading(false);
+    }
+
+    /// A term in each of the namespaces that are watched, or one in all of them. They share nothing but what bounds their work.
+    async fn terms(&self, shutdown: CancellationToken) {
+        let scopes: Vec<Option<String>> = if self.options.watch_namespaces.is_empty() {
+            vec![None]
+        } else {
+            self.options.watch_namespaces.iter().cloned().map(Some).collect()
+        };
+        let bounds = Bounds::new(self.options.max_effects);
+        let readiness = self.readiness.clone().once_all_know(scopes.len());
+        let terms = scopes.into_iter().map(|scope| {
+            Term::of(self, scope, bounds.clone()).run(readiness.clone(), shutdown.clone())
+        });
+        futures::future::join_all(terms).await;
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Operator, OperatorOptions, addresses, watches};
@@ -16,10 +15,10 @@ use crate::{
         proposal, release,
         releases::Releases,
         repository::{self, RepositorySettings, sync_requests},
-        run,
+        run::{self, Bounds},
     },
     engine::callback_token::CallbackMinter,
-    gateway::{Pushes, Readiness},
+    gateway::{Knowing, Pushes},
     git::{Limits, Network},
     steps::http::HttpExecutor,
     telemetry::metrics::Metrics,
@@ -30,6 +29,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What one term of leading needs.
 pub(super) struct Term {
+    /// The one namespace it is in; without it all of them.
+    scope: Option<String>,
     context: Arc<Context>,
     leadership: Leadership,
     identity: Arc<Identity>,
@@ -39,41 +40,41 @@ pub(super) struct Term {
     callbacks: CallbackMinter,
     releases: Arc<Releases>,
     remotes: RepositorySettings,
-    max_effects: usize,
+    bounds: Bounds,
     metrics: Metrics,
-    readiness: Readiness,
     pushes: Pushes,
 }
 
 impl Term {
-    pub(super) fn of(operator: &Operator) -> Self {
+    /// A term in one namespace, or in all.
+    pub(super) fn of(operator: &Operator, scope: Option<String>, bounds: Bounds) -> Self {
         let options = &operator.options;
         Self {
-            context: Arc::clone(&operator.leading),
+            probe_namespace: scope.clone().unwrap_or_else(|| options.namespace.clone()),
+            context: Arc::new((*operator.leading).clone().watching(scope.clone())),
+            scope,
             leadership: operator.leadership.clone(),
-            identity: Arc::clone(&operator.identity),
-            probe_namespace: options
-                .watch_namespace
-                .clone()
-                .unwrap_or_else(|| options.namespace.clone()),
+            identity: Arc::new(Identity::new(
+                options.count_unproven_decisions,
+                options.policy.clone(),
+            )),
             executor: operator.executor.clone(),
             callbacks: operator.callbacks.clone(),
             releases: Arc::clone(&operator.releases),
             remotes: remotes(options),
-            max_effects: options.max_effects,
+            bounds,
             metrics: operator.metrics.clone(),
-            readiness: operator.readiness.clone(),
             pushes: operator.pushes.clone(),
         }
     }
 
     /// Runs the controllers until `shutdown`, then lets what is under way end.
-    pub(super) async fn run(self, shutdown: CancellationToken) {
+    pub(super) async fn run(self, readiness: Knowing, shutdown: CancellationToken) {
         let tasks = TaskTracker::new();
         // a push webhook asks for a sync at once
         let (syncs, requested) = sync_requests();
         let (hooks, more_hooks) = (syncs.listen(), syncs.listen());
-        let _connected = self.pushes.connect(syncs);
+        let _connected = self.pushes.connect(self.scope, syncs);
         let (waker, calls) = run::waker();
         // watches outlive the order to stop, so that runs that end still see what they wait for
         let watching = CancellationToken::new();
@@ -91,7 +92,7 @@ impl Term {
         if shutdown.run_until_cancelled(ready).await.is_none() {
             return;
         }
-        self.readiness.leading(open.clone());
+        readiness.knows(open.clone());
         let judging = approval::Deps {
             context: Arc::clone(&self.context),
             identity: self.identity,
@@ -111,9 +112,7 @@ impl Term {
             executor: self.executor,
             callbacks: self.callbacks,
             metrics: self.metrics,
-            effects: Semaphore::new(self.max_effects),
-            writes: run::Deps::writes(),
-            intake: run::Deps::intake(),
+            bounds: self.bounds,
             endings,
         };
         let context = || Arc::clone(&self.context);

@@ -235,12 +235,13 @@ impl Metrics {
         self.0.api_conflicts.get_or_create(&[("kind", kind)]).inc();
     }
 
-    /// How many objects of a kind are being worked on or wait for it.
-    pub fn queue_depth(&self, kind: &'static str, depth: usize) {
+    /// One of perhaps several that work on objects of a kind has so many in hand now, and had so many before.
+    pub fn queue_changed(&self, kind: &'static str, before: usize, now: usize) {
+        let count = |depth| i64::try_from(depth).unwrap_or(i64::MAX);
         self.0
             .queue_depth
             .get_or_create(&[("kind", kind)])
-            .set(i64::try_from(depth).unwrap_or(i64::MAX));
+            .inc_by(count(now) - count(before));
     }
 
     /// An effect began; it counts as in flight until the guard is dropped.
@@ -290,7 +291,7 @@ mod tests {
         metrics.reconcile_failed("runs", "Transient");
         metrics.api_write("runs");
         metrics.api_conflict("runs");
-        metrics.queue_depth("runs", 0);
+        metrics.queue_changed("runs", 0, 0);
         let text = metrics.render().unwrap();
         let mut registered = BTreeSet::new();
         for line in text.lines() {

@@ -16,7 +16,7 @@
 {{- /* Name of what belongs to this installation but lies outside any namespace: with the release namespace in it where several
        installations can be in one cluster. */ -}}
 {{- define "signoff.clusterName" -}}
-{{- if .Values.watchNamespace -}}
+{{- if .Values.watchNamespaces -}}
 {{- printf "%s-%s" (include "signoff.fullname" .) .Release.Namespace | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
 {{- include "signoff.fullname" . -}}
@@ -104,10 +104,12 @@ spec:
   # Audit beside Deny, so that the audit log has the refused attempts with the reason
   validationActions: [Deny, Audit]
   {{- end }}
-  {{- with .root.Values.watchNamespace }}
+  {{- with .root.Values.watchNamespaces }}
   matchResources:
     namespaceSelector:
-      matchLabels:
-        kubernetes.io/metadata.name: {{ . }}
+      matchExpressions:
+      - key: kubernetes.io/metadata.name
+        operator: In
+        values: {{ toJson . }}
   {{- end }}
 {{- end -}}

@@ -48,7 +48,7 @@ pub(super) fn facts(decisions: &[Arc<Decision>]) -> Vec<DecisionFact> {
 }
 
 /// When the API server accepted an object; every stored object has that time.
-pub(super) fn created_at(object: &impl Resource) -> Timestamp {
+pub(in crate::controllers) fn created_at(object: &impl Resource) -> Timestamp {
     object
         .meta()
         .creation_timestamp

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::index::DecisionIndex;
+pub(in crate::controllers) use self::gather::created_at;
 pub use self::{
     key::ApprovalKey,
     open::{OpenApprovals, Touched, watch_open},
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::{
     api::{Approval, Decision},
-    engine::judge::judge,
+    engine::judge::{Proof, judge},
     telemetry::metrics::Metrics,
 };
 
@@ -41,6 +42,8 @@ use crate::{
 const CONCURRENCY: usize = 32;
 /// Pause after a failed write or read before the approval is judged again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Pause before an overdue approval is looked at again while it is not known whether it is proven who decides.
+const WHILE_UNKNOWN: Duration = Duration::from_secs(15);
 /// Shortest pause before the server's clock, which is read in whole seconds, is asked again.
 const CLOCK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -224,13 +227,14 @@ async fn reconcile(
     };
     let status = approval.status.clone().unwrap_or_default();
     let facts = gather::facts(&decisions);
+    let proof = judging.deps.identity.proof();
     let judgement = judge(
         &approval.spec,
         gather::created_at(&approval),
         &status,
         &facts,
         server_now,
-        judging.deps.identity.is_proven(),
+        proof,
     );
     let closed = judgement.status.phase.is_closed();
     // a run that is about to go on is read while the answer is written
@@ -264,6 +268,8 @@ async fn reconcile(
             }
             None
         }
+        // whoever proves it has everything judged anew
+        Some(_) if proof == Proof::Unknown => Some(WHILE_UNKNOWN),
         Some(deadline) => Some(until(deadline, server_now.unwrap_or_else(|| context.now()))),
         None => None,
     })

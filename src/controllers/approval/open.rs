@@ -139,15 +139,17 @@ impl OpenApprovals {
             .is_some()
     }
 
-    /// Tells how many are pending and how long the oldest has been.
-    pub fn count(&self, metrics: &Metrics) {
-        let inner = self.lock();
-        let oldest = inner.open.values().map(|open| open.created).min();
+    /// Tells how many are pending in all of these and how long the oldest has been.
+    pub fn count(all: &[Self], metrics: &Metrics) {
+        let pending = all.iter().map(|open| open.lock().open.len()).sum();
+        let oldest = all.iter().filter_map(Self::oldest).min();
         let oldest = oldest.map(|created| Timestamp::from_second(created).unwrap_or_default());
-        metrics.approvals_pending(
-            inner.open.len(),
-            oldest.map(|oldest| oldest.as_duration().as_secs_f64()),
-        );
+        metrics.approvals_pending(pending, oldest.map(|oldest| oldest.as_duration().as_secs_f64()));
+    }
+
+    /// When the oldest was put, in seconds of Unix time.
+    fn oldest(&self) -> Option<i64> {
+        self.lock().open.values().map(|open| open.created).min()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -457,7 +457,7 @@ fn begin_write(
     let (deps, run, next) = (Arc::clone(deps), Arc::clone(run), next.clone());
     // a task of its own, so that it goes on while the run waits for other things
     let task = tokio::spawn(async move {
-        let _permit = deps.writes.acquire().await;
+        let _permit = deps.bounds.writes.acquire().await;
         write::status(&deps.context, &run, &next).await
     });
     Box::pin(async move {

@@ -103,6 +103,8 @@ pub(super) struct Dispatcher {
     /// New runs that wait for a turn, in the order in which they came.
     line: VecDeque<RunKey>,
     moving: JoinSet<()>,
+    /// How many that were when it was last told.
+    told_depth: usize,
     draining: bool,
 }
 
@@ -124,6 +126,7 @@ impl Dispatcher {
             timers: DelayQueue::new(),
             line: VecDeque::new(),
             moving: JoinSet::new(),
+            told_depth: 0,
             draining: false,
         }
     }
@@ -136,7 +139,7 @@ impl Dispatcher {
                 () = shutdown.cancelled() => break,
                 Some(message) = self.messages.recv() => self.handle(message),
                 Some(expired) = self.timers.next() => self.expired(expired.into_inner()),
-                Ok(turn) = Arc::clone(&self.deps.intake).acquire_owned(), if !self.line.is_empty() => self.next_in_line(turn),
+                Ok(turn) = Arc::clone(&self.deps.bounds.intake).acquire_owned(), if !self.line.is_empty() => self.next_in_line(turn),
                 Some(_) = self.moving.join_next() => {}
             }
         }
@@ -210,7 +213,8 @@ impl Dispatcher {
                 }
             }
         }
-        self.deps.metrics.queue_depth("Run", self.moving.len());
+        self.deps.metrics.queue_changed("Run", self.told_depth, self.moving.len());
+        self.told_depth = self.moving.len();
     }
 
     fn seen(&mut self, run: Run, turn: Option<OwnedSemaphorePermit>) {
@@ -238,7 +242,7 @@ impl Dispatcher {
                     started_at: 0,
                 });
                 self.deps.metrics.run_phase(None, Some(phase_name(phase)));
-                let turn = turn.or_else(|| Arc::clone(&self.deps.intake).try_acquire_owned().ok());
+                let turn = turn.or_else(|| Arc::clone(&self.deps.bounds.intake).try_acquire_owned().ok());
                 return match turn {
                     Some(turn) => self.tell(&key, Mail::Changed(Box::new(run), Some(turn))),
                     None => self.line_up(key, run),

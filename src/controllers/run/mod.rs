@@ -70,27 +70,32 @@ pub struct Deps {
     pub callbacks: CallbackMinter,
     /// What is counted.
     pub metrics: Metrics,
-    /// Bounds the effects performed at the same time.
-    pub effects: Semaphore,
+    /// How much may be under way at the same time.
+    pub bounds: Bounds,
     /// Whether effects may be performed.
     pub leadership: Leadership,
-    /// Bounds the writes under way at the same time.
-    pub writes: Semaphore,
-    /// Bounds the runs that are looked at for the first time at the same time.
-    pub intake: Arc<Semaphore>,
     /// Who wants to know when a run has ended.
     pub endings: RunEndings,
 }
 
-impl Deps {
-    /// As many writes at a time as is good for the API server.
-    pub fn writes() -> Semaphore {
-        Semaphore::new(WRITES)
-    }
+/// How much may be under way at the same time, whatever namespaces it is for. Clones are handles on the same.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    effects: Arc<Semaphore>,
+    /// As many writes as are good for the API server.
+    writes: Arc<Semaphore>,
+    /// As many runs looked at for the first time as keep the writes busy.
+    intake: Arc<Semaphore>,
+}
 
-    /// As many new runs at a time as keep the writes busy.
-    pub fn intake() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(INTAKE))
+impl Bounds {
+    /// With at most so many effects performed at the same time.
+    pub fn new(effects: usize) -> Self {
+        Self {
+            effects: Arc::new(Semaphore::new(effects)),
+            writes: Arc::new(Semaphore::new(WRITES)),
+            intake: Arc::new(Semaphore::new(INTAKE)),
+        }
     }
 }
 
@@ -170,7 +175,7 @@ async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
             Ok(watcher::Event::InitDone) => Message::Relisted,
             Ok(watcher::Event::InitApply(run)) => {
                 // a listing of many is taken in as fast as it is worked through, and not all at once
-                let turn = Arc::clone(&deps.intake).acquire_owned().await.ok();
+                let turn = Arc::clone(&deps.bounds.intake).acquire_owned().await.ok();
                 Message::Seen(Box::new(slim(run)), turn)
             }
             Ok(watcher::Event::Apply(run)) => Message::Seen(Box::new(slim(run)), None),

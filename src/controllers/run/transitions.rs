@@ -31,13 +31,18 @@ fn warning(reason: &'static str, note: String) -> Transition {
     }
 }
 
-/// What happened between two states. A run that ends in its first write is told of once.
+/// What happened between two states. A run that fails in its first write is told of once; of one that succeeds in it there is nothing to
+/// tell that the write itself does not say.
 pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Transition> {
     let mut told = Vec::new();
     let was_finished = before.is_some_and(|status| status.phase.is_finished());
     let finished = after.phase.is_finished() && !was_finished;
+    let was_pinned = before.is_some_and(|status| status.release.is_some());
+    if finished && !was_pinned && after.phase == RunPhase::Succeeded {
+        return told;
+    }
     if let Some(release) = &after.release
-        && before.and_then(|status| status.release.as_ref()).is_none()
+        && !was_pinned
         && !finished
     {
         told.push(normal(
@@ -130,10 +135,19 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_ends_at_once_is_told_of_once() {
-        let after = status(json!({"phase": "Succeeded", "release": release()}));
-        assert_eq!(reasons(None, &after), ["Succeeded"]);
+    fn a_run_that_fails_at_once_is_told_of_once() {
+        let after = status(json!({"phase": "Failed", "release": release()}));
+        assert_eq!(reasons(None, &after), ["Failed"]);
         assert_eq!(reasons(Some(&after), &after), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_run_that_succeeds_is_told_of_if_it_was_seen_before() {
+        let running = status(json!({"phase": "Running", "release": release()}));
+        let after = status(json!({"phase": "Succeeded", "release": release()}));
+        assert_eq!(reasons(None, &after), Vec::<&str>::new());
+        assert_eq!(reasons(Some(&RunStatus::default()), &after), Vec::<&str>::new());
+        assert_eq!(reasons(Some(&running), &after), ["Succeeded"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::api::{
     approval::CountedDecision, condition, decision::DecisionReason, json::JsonObject, step::Approvers,
 };
 
-const UNPROVEN: &str = "the API server does not prove who decides: its admission policies are not in force";
+const UNPROVEN: &str = "the API server does not prove who decides: its admission policies are not known to be in force";
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// One decision as the API server accepted it.
@@ -32,6 +32,20 @@ pub struct DecisionFact {
     pub judged: Option<DecisionStatus>,
 }
 
+/// Whether the API server proves who decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It could not be asked yet: nothing is judged.
+    Unknown,
+    /// It does not: what is decided now never counts.
+    Refuted,
+    /// It does. What was decided up to `since`, where that is known, nobody has proven.
+    Proven {
+        /// When the admission policies came that prove it.
+        since: Option<Timestamp>,
+    },
+}
+
 /// What the decisions come to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
@@ -43,7 +57,7 @@ pub struct Judgement {
 
 /// Judges all decisions on an approval in the order the API server accepted them.
 ///
-/// Nothing counts unless the API server proves who decided (`identity_proven`).
+/// Nothing counts unless the API server proved who decided.
 ///
 /// `server_now` is the API server's time, given only when the decisions were read consistently after it; nothing expires without it.
 pub fn judge(
@@ -52,11 +66,11 @@ pub fn judge(
     status: &ApprovalStatus,
     decisions: &[DecisionFact],
     server_now: Option<Timestamp>,
-    identity_proven: bool,
+    proof: Proof,
 ) -> Judgement {
     let mut ordered: Vec<&DecisionFact> = decisions.iter().collect();
     ordered.sort_by(|a, b| (a.created_at, &a.uid, &a.name).cmp(&(b.created_at, &b.uid, &b.name)));
-    let mut bench = Bench::new(spec, created_at, status, identity_proven);
+    let mut bench = Bench::new(spec, created_at, status, proof);
     for decision in ordered {
         bench.hear(decision);
     }
@@ -67,7 +81,7 @@ struct Bench<'a> {
     spec: &'a ApprovalSpec,
     created_at: Timestamp,
     before: &'a ApprovalStatus,
-    identity_proven: bool,
+    proof: Proof,
     form: Option<Result<Validator, String>>,
     /// The decision of each person that stands.
     standing: BTreeMap<String, &'a DecisionFact>,
@@ -81,7 +95,7 @@ impl<'a> Bench<'a> {
         spec: &'a ApprovalSpec,
         created_at: Timestamp,
         before: &'a ApprovalStatus,
-        identity_proven: bool,
+        proof: Proof,
     ) -> Self {
         let form = spec
             .form
@@ -91,7 +105,7 @@ impl<'a> Bench<'a> {
             spec,
             created_at,
             before,
-            identity_proven,
+            proof,
             form,
             standing: BTreeMap::new(),
             closing: None,
@@ -104,11 +118,42 @@ impl<'a> Bench<'a> {
             self.judged.push((decision.name.clone(), status.clone()));
             return;
         }
+        if self.is_left_alone(decision) {
+            let judged = decision.judged.clone();
+            self.judged
+                .extend(judged.map(|status| (decision.name.clone(), status)));
+            return;
+        }
         match self.refusal(decision) {
             Some((reason, message)) => self
                 .judged
                 .push((decision.name.clone(), refused(reason, &message))),
             None => self.count(decision),
+        }
+    }
+
+    /// Whether nothing is said of a decision now: it is not known whether it is proven, or it was proven when it was and is no longer.
+    fn is_left_alone(&self, decision: &DecisionFact) -> bool {
+        let counted = decision
+            .judged
+            .as_ref()
+            .is_some_and(|status| status.counted == Some(true));
+        !self.before.phase.is_closed()
+            && match self.proof {
+                Proof::Unknown => true,
+                Proof::Refuted => counted,
+                Proof::Proven { .. } => false,
+            }
+    }
+
+    /// Why nobody has proven whose decision it is, if so.
+    fn unproven(&self, decision: &DecisionFact) -> Option<String> {
+        match self.proof {
+            _ if self.before.phase.is_closed() => None,
+            Proof::Unknown | Proof::Refuted => Some(format!("{UNPROVEN}; once they are, decide again")),
+            Proof::Proven { since } => since.filter(|since| decision.created_at <= *since).map(|since| {
+                format!("it is older than the admission policies that prove who decides, which came at {since}: decide again")
+            }),
         }
     }
 
@@ -144,8 +189,8 @@ impl<'a> Bench<'a> {
     /// Why a decision does not count, if it does not.
     fn refusal(&self, decision: &DecisionFact) -> Option<(DecisionReason, String)> {
         let spec = &decision.spec;
-        if !self.identity_proven && !self.before.phase.is_closed() {
-            return Some((DecisionReason::IdentityUnverified, UNPROVEN.to_owned()));
+        if let Some(message) = self.unproven(decision) {
+            return Some((DecisionReason::IdentityUnverified, message));
         }
         let Some(by) = spec.by.as_deref() else {
             return Some((
@@ -255,9 +300,11 @@ impl<'a> Bench<'a> {
                 decisions: self.judged,
             };
         }
-        let expired = server_now
-            .zip(self.spec.expires_at.as_ref())
-            .is_some_and(|(now, deadline)| now >= deadline.0);
+        // what was decided in time may turn out to be proven
+        let expired = self.proof != Proof::Unknown
+            && server_now
+                .zip(self.spec.expires_at.as_ref())
+                .is_some_and(|(now, deadline)| now >= deadline.0);
         let mut status = ApprovalStatus {
             counted: self
                 .standing
@@ -289,10 +336,11 @@ impl<'a> Bench<'a> {
             status.needs = Some(self.needs(server_now));
         }
         let closed = status.phase.is_closed();
+        let is_proven = matches!(self.proof, Proof::Proven { .. });
         let (truth, reason) = if closed {
             (condition::Truth::True, status.phase.to_string())
         } else {
-            let reason = if self.identity_proven {
+            let reason = if is_proven {
                 "Pending"
             } else {
                 "IdentityUnverified"
@@ -300,7 +348,7 @@ impl<'a> Bench<'a> {
             (condition::Truth::False, reason.to_owned())
         };
         let at = status.decided_at.as_ref().map_or(self.created_at, |time| time.0);
-        let unproven = (!closed && !self.identity_proven).then(|| UNPROVEN.to_owned());
+        let unproven = (!closed && !is_proven).then(|| UNPROVEN.to_owned());
         let message = unproven
             .or_else(|| status.message.clone())
             .or_else(|| status.needs.clone())
@@ -351,13 +399,9 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// A refusal is final but for `Replaced`, which is worked out anew, and identity, which may be proven later.
+/// A refusal is final but for `Replaced`, which is worked out anew. What nobody has proven does not become proven later.
 fn is_final_refusal(status: &DecisionStatus) -> bool {
-    status.counted == Some(false)
-        && !matches!(
-            status.reason,
-            None | Some(DecisionReason::Replaced | DecisionReason::IdentityUnverified)
-        )
+    status.counted == Some(false) && !matches!(status.reason, None | Some(DecisionReason::Replaced))
 }
 
 fn counted() -> DecisionStatus {

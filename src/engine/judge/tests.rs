@@ -10,6 +10,8 @@ use crate::api::{
     step::Escalation,
 };
 
+const PROVEN: Proof = Proof::Proven { since: None };
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
@@ -67,7 +69,7 @@ fn by(user: &str, verdict: Verdict, second: i64) -> DecisionFact {
 }
 
 fn judge_all(spec: &ApprovalSpec, decisions: &[DecisionFact]) -> Judgement {
-    judge(spec, at(0), &ApprovalStatus::default(), decisions, None, true)
+    judge(spec, at(0), &ApprovalStatus::default(), decisions, None, PROVEN)
 }
 
 fn reasons(judgement: &Judgement) -> Vec<(&str, DecisionReason)> {
@@ -210,7 +212,7 @@ fn a_closed_question_stays_closed_and_later_decisions_do_not_count() {
     let closed = judge_all(&question(), &first).status;
     // even one that the watch showed late and that was accepted before
     let all = [by("bob", Verdict::Reject, 3), first[0].clone()];
-    let judgement = judge(&question(), at(0), &closed, &all, None, true);
+    let judgement = judge(&question(), at(0), &closed, &all, None, PROVEN);
     assert_eq!(judgement.status, closed);
     assert_eq!(
         reasons(&judgement),
@@ -229,7 +231,7 @@ fn a_question_expires_only_by_the_servers_time_and_after_what_came_in_time() {
         &ApprovalStatus::default(),
         &[],
         Some(at(999)),
-        true,
+        PROVEN,
     );
     assert_eq!(nobody.status.phase, ApprovalPhase::Pending);
     let over = judge(
@@ -238,7 +240,7 @@ fn a_question_expires_only_by_the_servers_time_and_after_what_came_in_time() {
         &ApprovalStatus::default(),
         &[],
         Some(at(1_000)),
-        true,
+        PROVEN,
     );
     assert_eq!(over.status.phase, ApprovalPhase::Expired);
     let in_time = judge(
@@ -247,7 +249,7 @@ fn a_question_expires_only_by_the_servers_time_and_after_what_came_in_time() {
         &ApprovalStatus::default(),
         &[by("alice", Verdict::Approve, 999)],
         Some(at(2_000)),
-        true,
+        PROVEN,
     );
     assert_eq!(in_time.status.phase, ApprovalPhase::Approved);
     let late = judge(
@@ -256,7 +258,7 @@ fn a_question_expires_only_by_the_servers_time_and_after_what_came_in_time() {
         &over.status,
         &[by("alice", Verdict::Approve, 1_001)],
         None,
-        true,
+        PROVEN,
     );
     assert_eq!(reasons(&late)[0].1, DecisionReason::Expired);
 }
@@ -325,38 +327,101 @@ fn judging_again_with_the_same_decisions_changes_nothing() {
     for quorum in 1..=3 {
         spec.quorum = quorum;
         let once = judge_all(&spec, &decisions);
-        let twice = judge(&spec, at(0), &once.status, &decisions, None, true);
+        let twice = judge(&spec, at(0), &once.status, &decisions, None, PROVEN);
         assert_eq!(once, twice, "quorum {quorum}");
     }
 }
 
-#[test]
-fn nothing_counts_while_the_server_does_not_prove_who_decides_and_counts_once_it_does() {
-    let mut decision = by("alice", Verdict::Approve, 1);
+/// As [`judge_all`], with this known of who proves, before anything was written.
+fn judge_with(proof: Proof, decision: &DecisionFact, server_now: Option<Timestamp>) -> Judgement {
     let decisions = [decision.clone()];
-    let unproven = judge(
+    judge(
         &question(),
         at(0),
         &ApprovalStatus::default(),
         &decisions,
-        None,
-        false,
-    );
+        server_now,
+        proof,
+    )
+}
+
+#[test]
+fn what_is_decided_while_the_server_does_not_prove_who_decides_never_counts() {
+    let mut decision = by("alice", Verdict::Approve, 1);
+    let unproven = judge_with(Proof::Refuted, &decision, None);
     assert_eq!(unproven.status.phase, ApprovalPhase::Pending);
     assert_eq!(reasons(&unproven)[0].1, DecisionReason::IdentityUnverified);
     assert_eq!(unproven.status.conditions[0].reason, "IdentityUnverified");
     decision.judged = Some(unproven.decisions[0].1.clone());
-    let proven = judge(
-        &question(),
-        at(0),
-        &unproven.status,
-        &[decision.clone()],
-        None,
-        true,
+    let proven = judge_with(PROVEN, &decision, None);
+    assert_eq!(proven.status.phase, ApprovalPhase::Pending);
+    assert_eq!(proven.status.conditions[0].reason, "Pending");
+    assert_eq!(reasons(&proven)[0].1, DecisionReason::IdentityUnverified);
+    let again = [decision, by("alice", Verdict::Approve, 2)];
+    assert_eq!(judge_all(&question(), &again).status.phase, ApprovalPhase::Approved);
+}
+
+#[test]
+fn an_answer_given_while_it_was_proven_stays() {
+    let decision = by("alice", Verdict::Approve, 1);
+    let answered = judge_with(PROVEN, &decision, None).status;
+    let decisions = [decision];
+    for proof in [
+        Proof::Unknown,
+        Proof::Refuted,
+        Proof::Proven { since: Some(at(9)) },
+    ] {
+        let later = judge(&question(), at(0), &answered, &decisions, None, proof);
+        assert_eq!(later.status, answered);
+        assert_eq!(reasons(&later)[0].1, DecisionReason::Counted);
+    }
+}
+
+#[test]
+fn a_vote_that_counted_waits_while_it_is_not_proven_who_decides() {
+    let spec = ApprovalSpec {
+        quorum: 2,
+        ..question()
+    };
+    let mut first = by("alice", Verdict::Approve, 1);
+    first.judged = Some(judge_all(&spec, &[first.clone()]).decisions[0].1.clone());
+    let both = [first, by("bob", Verdict::Approve, 2)];
+    let open = ApprovalStatus::default();
+    let unproven = judge(&spec, at(0), &open, &both, None, Proof::Refuted);
+    assert_eq!(unproven.status.phase, ApprovalPhase::Pending);
+    assert_eq!(
+        reasons(&unproven),
+        [
+            ("alice-1", DecisionReason::Counted),
+            ("bob-2", DecisionReason::IdentityUnverified)
+        ]
     );
+    assert!(unproven.status.counted.is_empty());
+    let unknown = judge(&spec, at(0), &open, &both, None, Proof::Unknown);
+    assert_eq!(reasons(&unknown), [("alice-1", DecisionReason::Counted)]);
+}
+
+#[test]
+fn a_decision_that_is_not_younger_than_the_policies_proves_nothing() {
+    let decision = by("alice", Verdict::Approve, 5);
+    for (since, counts) in [(4, true), (5, false), (6, false)] {
+        let proof = Proof::Proven {
+            since: Some(at(since)),
+        };
+        let judgement = judge_with(proof, &decision, None);
+        let approved = judgement.status.phase == ApprovalPhase::Approved;
+        assert_eq!(approved, counts, "policies since {since}");
+    }
+}
+
+#[test]
+fn nothing_expires_while_it_is_not_known_whether_it_is_proven_who_decides() {
+    let decision = by("alice", Verdict::Approve, 5);
+    let unknown = judge_with(Proof::Unknown, &decision, Some(at(2_000)));
+    assert_eq!(unknown.status.phase, ApprovalPhase::Pending);
+    assert!(unknown.decisions.is_empty());
+    let proven = judge_with(PROVEN, &decision, Some(at(2_000)));
     assert_eq!(proven.status.phase, ApprovalPhase::Approved);
-    // an answer given when it was proven stays
-    let later = judge(&question(), at(0), &proven.status, &[decision], None, false);
-    assert_eq!(later.status, proven.status);
-    assert_eq!(reasons(&later)[0].1, DecisionReason::Counted);
+    let refuted = judge_with(Proof::Refuted, &decision, Some(at(2_000)));
+    assert_eq!(refuted.status.phase, ApprovalPhase::Expired);
 }

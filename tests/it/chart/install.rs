@@ -169,7 +169,7 @@ fn one_namespace_without_stamping_then_upgraded_then_uninstalled() {
         .run(&["create", "namespace", "team"])
         .expect_ok();
     let values = [
-        "--set=watchNamespace=team",
+        "--set=watchNamespaces={team}",
         "--set=policies.extraOperators={system:serviceaccount:signoff-system:signoff-controller}",
     ];
     let mut unstamped = values.to_vec();

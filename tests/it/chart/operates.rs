@@ -29,7 +29,7 @@ fn field(kubectl: &Tool, what: &str, name: &str, path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_asks_and_goes_on_with_the_rights_of_the_chart_for_one_namespace() {
+async fn a_run_asks_and_goes_on_with_the_rights_of_the_chart_for_some_namespaces() {
     let Some(plane) = ControlPlane::start("the operator with the rights of the chart") else {
         return;
     };
@@ -88,6 +88,7 @@ async fn a_run_asks_and_goes_on_with_the_rights_of_the_chart_for_one_namespace()
         field(&admin, "run", "refund-1", ".status.phase") == "Succeeded"
     });
     a_push_is_passed_on(&plane, &url).await;
+    a_run_of_the_other_team_ends(&plane);
     assert_eq!(field(&admin, "decision", "alices", ".status.reason"), "Counted");
     assert_eq!(
         field(&admin, "approval", "refund-1-review", ".status.counted[*].by"),
@@ -118,13 +119,13 @@ async fn a_run_asks_and_goes_on_with_the_rights_of_the_chart_for_one_namespace()
     assert_says(&events, "Succeeded");
 }
 
-/// Installs for the namespace `team`, in which people have their roles and a Secret lies.
+/// Installs for the namespaces `team`, in which people have their roles and a Secret lies, and `other-team`.
 fn team(plane: &ControlPlane) {
     let admin = plane.as_user("admin");
-    for namespace in ["team", "team-signoff"] {
+    for namespace in ["team", "other-team", "team-signoff"] {
         admin.run(&["create", "namespace", namespace]).expect_ok();
     }
-    install(plane, "team-signoff", &["--set=watchNamespace=team"]);
+    install(plane, "team-signoff", &["--set=watchNamespaces={team,other-team}"]);
     let admin = admin.within("team");
     for (role, group) in [("approver", "finance"), ("editor", "developers")] {
         let (role, to) = (
@@ -152,6 +153,21 @@ fn team(plane: &ControlPlane) {
         let answer = admin.feed(&["create", "--dry-run=server", "-f", "-"], &run.to_string());
         answer.err.contains("signoff-runs")
             || answer.err.contains("nobody can request a run in another's name")
+    });
+}
+
+/// The second namespace is worked in too, by the same process.
+fn a_run_of_the_other_team_ends(plane: &ControlPlane) {
+    let admin = plane.as_user("admin").within("other-team");
+    let spec = json!({"steps": [{"name": "one", "set": {"x": 1}}]});
+    admin.create(&object("Flow", "quick", &spec));
+    plane.wait("a release of the other team", || {
+        !field(&admin, "flow", "quick", ".status.draft.release").is_empty()
+    });
+    let release = field(&admin, "flow", "quick", ".status.draft.release");
+    admin.create(&object("Run", "quick-1", &json!({"flow": "quick", "release": release})));
+    plane.wait("the run of the other team to end", || {
+        field(&admin, "run", "quick-1", ".status.phase") == "Succeeded"
     });
 }
 
@@ -204,7 +220,7 @@ async fn operator(
     let cache = tempfile::tempdir().unwrap();
     let options = OperatorOptions {
         namespace: "team-signoff".to_owned(),
-        watch_namespace: Some("team".to_owned()),
+        watch_namespaces: ["team".to_owned(), "other-team".to_owned()].into(),
         allow_loopback: true,
         rivalry: Some(Rivalry {
             identity: "the-only-one".to_owned(),
@@ -228,7 +244,7 @@ async fn gateway(
 ) -> impl Future<Output = ()> + Send + use<> {
     let options = LoneGatewayOptions {
         namespace: "team-signoff".to_owned(),
-        watch_namespace: Some("team".to_owned()),
+        watch_namespaces: ["team".to_owned(), "other-team".to_owned()].into(),
     };
     let client = plane.client(&token(plane, "signoff-gateway"));
     let gateway = LoneGateway::start(client, options).await.unwrap();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::assert_says;
 use crate::controlplane::{Tool, helm};
@@ -183,7 +183,7 @@ fn the_dashboard_shows_only_metrics_that_exist() {
 #[test]
 fn no_role_has_a_wildcard_and_every_rule_says_why() {
     let Some(helm) = helm(SUITE) else { return };
-    let rendered = Rendered::new(&helm, &["--set=watchNamespace=team-a"]);
+    let rendered = Rendered::new(&helm, &["--set=watchNamespaces={team-a,team-b}"]);
     let cluster_wide = Rendered::new(&helm, &[]);
     for role in ["Role", "ClusterRole"] {
         for object in rendered.of(role).chain(cluster_wide.of(role)) {
@@ -229,7 +229,7 @@ fn watching_some_namespaces_takes_no_right_in_the_cluster() {
     let rendered = Rendered::new(
         &helm,
         &[
-            "--set=watchNamespace=team-a",
+            "--set=watchNamespaces={team-a,team-b}",
             "--set=clusterRoles.create=false",
             STAMPING,
         ],
@@ -244,13 +244,20 @@ fn watching_some_namespaces_takes_no_right_in_the_cluster() {
         .collect();
     assert_eq!(
         namespaces,
-        ["signoff-system", "team-a", "signoff-system", "team-a"]
+        [
+            "signoff-system",
+            "team-a",
+            "team-b",
+            "signoff-system",
+            "team-a",
+            "team-b"
+        ]
     );
     for component in ["controller", "gateway"] {
         assert!(
             rendered
                 .args(component)
-                .contains(&"--watch-namespace=team-a".to_owned())
+                .contains(&"--watch-namespace=team-a,team-b".to_owned())
         );
     }
     for kind in [
@@ -258,9 +265,20 @@ fn watching_some_namespaces_takes_no_right_in_the_cluster() {
         "MutatingAdmissionPolicyBinding",
     ] {
         for binding in rendered.of(kind) {
-            let selector = &binding["spec"]["matchResources"]["namespaceSelector"]["matchLabels"];
-            assert_eq!(selector["kubernetes.io/metadata.name"], "team-a", "{binding}");
+            let selector = &binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"];
+            let ours = json!([{"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["team-a", "team-b"]}]);
+            assert_eq!(*selector, ours, "{binding}");
         }
+    }
+}
+
+#[test]
+fn the_guide_names_every_policy_that_an_administrator_applies_for_others() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = std::fs::read_to_string(root.join("docs/install.md")).unwrap();
+    for file in std::fs::read_dir(root.join("charts/signoff/templates/policies")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        assert_says(&guide, &format!("-s templates/policies/{name}"));
     }
 }
 
@@ -354,7 +372,7 @@ fn a_value_that_is_wrong_is_refused_with_its_place() {
             "policies.stamp=sometimes",
             "at '/policies/stamp': value must be one of",
         ),
-        ("watchNamespace=Team", "at '/watchNamespace'"),
+        ("watchNamespaces={Team}", "at '/watchNamespaces/0'"),
         ("policies.extraOperators={a'b}", "at '/policies/extraOperators/0'"),
         ("gateway.url=signoff.example.com", "at '/gateway/url'"),
         ("ingress.enabled=true", "ingress.host is missing"),
@@ -396,7 +414,7 @@ fn the_operators_account_is_the_one_the_embedded_control_plane_knows() {
 #[test]
 fn the_operator_understands_the_arguments_that_the_pod_gives_it() {
     let Some(helm) = helm(SUITE) else { return };
-    let rendered = Rendered::new(&helm, &["--set=watchNamespace=team-a"]);
+    let rendered = Rendered::new(&helm, &["--set=watchNamespaces={team-a,team-b}"]);
     for component in ["controller", "gateway"] {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_signoff"))
             .args(rendered.args(component))

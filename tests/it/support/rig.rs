@@ -145,7 +145,10 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gateway = listener.local_addr().unwrap();
         let mut options = OperatorOptions {
-            watch_namespace: matches!(self.server, Server::Real(_)).then(|| self.namespace.clone()),
+            watch_namespaces: matches!(self.server, Server::Real(_))
+                .then(|| self.namespace.clone())
+                .into_iter()
+                .collect(),
             allow_loopback: true,
             allow_file_remotes: true,
             ..OperatorOptions::new(format!("http://{gateway}"), self.dir.path().join("git"))

@@ -216,7 +216,7 @@ impl Actor {
         tracing::debug!(run = %self.key, step = %key.step, attempt = key.attempt, "a call begins");
         let (deps, namespace) = (Arc::clone(&self.deps), self.key.namespace.clone());
         let task = self.effects.spawn(async move {
-            let _permit = deps.effects.acquire().await;
+            let _permit = deps.bounds.effects.acquire().await;
             if !deps.leadership.is_held() {
                 // it is for another process to perform; this task ends with the term
                 return std::future::pending().await;

@@ -1,0 +1,221 @@
+//! Whether the API server proves who decides: its admission policies must refuse a forged decision.
+//!
+//! A dry run of a forgery is sent at the start, when the policies change, and again from time to time. Until it is refused, nothing counts.
+
+mod policies;
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+use kube::api::{ObjectMeta, PostParams};
+use tokio_util::sync::CancellationToken;
+
+use self::policies::Ages;
+use super::{context::Context, error_chain};
+use crate::{
+    api::{Decision, DecisionSpec, Digest, Verdict, names},
+    engine::judge::Proof,
+};
+
+/// Pause before asking again while the API server could not be asked.
+const WHILE_UNKNOWN: Duration = Duration::from_secs(1);
+/// Pause before asking again while it does not prove who decides.
+const WHILE_REFUTED: Duration = Duration::from_secs(15);
+/// Pause before asking again while it does. A dry run writes nothing.
+const WHILE_PROVEN: Duration = Duration::from_secs(60);
+/// Pauses after a change of the policies, which each API server takes in when it sees it.
+const AFTER_CHANGE: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(10),
+];
+/// Which field the policy's refusal names.
+const REFUSED_FIELD: &str = "spec.via";
+
+/// Whether the API server proves who decides.
+#[derive(Debug)]
+pub struct Identity {
+    /// Whether a forgery was refused; nothing while it is not known.
+    proven: Mutex<Option<bool>>,
+    waived: bool,
+    /// Name of the policy, and of its binding, that the proof rests on; without it they are not watched.
+    policy: Option<String>,
+    ages: Ages,
+}
+
+/// What a forgery was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// A policy refused it.
+    Refused,
+    /// It would have been taken.
+    Taken,
+    /// Neither is known.
+    Unclear,
+}
+
+impl Identity {
+    /// Not known yet. With `waived` decisions count all the same, as the option's name on the command line warns. `policy` is the name of the
+    /// ValidatingAdmissionPolicy, and of its binding, to watch.
+    pub fn new(waived: bool, policy: Option<String>) -> Self {
+        Self {
+            proven: Mutex::new(None),
+            waived,
+            policy,
+            ages: Ages::default(),
+        }
+    }
+
+    /// What decisions are judged by.
+    pub fn proof(&self) -> Proof {
+        match *self.lock() {
+            _ if self.waived => Proof::Proven { since: None },
+            None => Proof::Unknown,
+            Some(false) => Proof::Refuted,
+            Some(true) => Proof::Proven {
+                since: self.ages.youngest(),
+            },
+        }
+    }
+
+    /// Asks once.
+    pub async fn prove(&self, context: &Context, namespace: &str) {
+        let now = match forge(context, namespace).await {
+            Answer::Refused => true,
+            Answer::Taken => false,
+            // a server that cannot answer now has not changed its policies
+            Answer::Unclear => return,
+        };
+        let before = self.lock().replace(now);
+        if before == Some(now) {
+            return;
+        }
+        if now {
+            tracing::info!(namespace, "the API server proves who decides");
+        } else {
+            tracing::error!(
+                namespace,
+                "the API server does not prove who decides: its admission policies are missing or not in force; \
+                 install those of the chart"
+            );
+        }
+    }
+
+    /// Asks again from time to time, and when the policies change, until `shutdown`; `changed` is called when decisions are to be judged by
+    /// something else than before.
+    pub async fn keep_proving(
+        &self,
+        context: &Context,
+        namespace: &str,
+        changed: impl Fn(),
+        shutdown: CancellationToken,
+    ) {
+        let policy = self.policy.as_deref();
+        let watched = policy.map(|name| policies::changes(context.client(), name, &self.ages));
+        let mut changes = std::pin::pin!(futures::stream::iter(watched).flatten());
+        let mut settling = [].iter();
+        let mut before = self.proof();
+        loop {
+            let pause = settling.next().copied().unwrap_or(match before {
+                Proof::Unknown => WHILE_UNKNOWN,
+                Proof::Refuted => WHILE_REFUTED,
+                Proof::Proven { .. } => WHILE_PROVEN,
+            });
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(()) = changes.next() => settling = AFTER_CHANGE.iter(),
+                () = tokio::time::sleep(pause) => {}
+            }
+            self.prove(context, namespace).await;
+            let now = self.proof();
+            if now != before {
+                before = now;
+                changed();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<bool>> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tries to decide in somebody's name without saying how the decision came in, which the policies refuse even to the operator.
+async fn forge(context: &Context, namespace: &str) -> Answer {
+    let spec = DecisionSpec {
+        approval: "signoff-forgery-probe".to_owned(),
+        digest: Digest::of(b"signoff forgery probe"),
+        verdict: Verdict::Reject,
+        comment: None,
+        values: None,
+        by: Some("signoff:forgery-probe".to_owned()),
+        groups: None,
+        via: None,
+    };
+    let metadata = ObjectMeta {
+        generate_name: Some("signoff-forgery-probe-".to_owned()),
+        ..ObjectMeta::default()
+    };
+    let params = PostParams {
+        dry_run: true,
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+    };
+    let sent = context
+        .namespaced::<Decision>(namespace)
+        .create(
+            &params,
+            &Decision {
+                metadata,
+                spec,
+                status: None,
+            },
+        )
+        .await;
+    if let Err(error) = &sent {
+        tracing::debug!(error = %error_chain(error), "a forged decision was answered");
+    }
+    answer(sent.as_ref().err())
+}
+
+fn answer(error: Option<&kube::Error>) -> Answer {
+    match error {
+        None => Answer::Taken,
+        Some(kube::Error::Api(status)) if status.code == 403 && status.message.contains(REFUSED_FIELD) => {
+            Answer::Refused
+        }
+        Some(_) => Answer::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(code: u16, message: &str) -> kube::Error {
+        kube::Error::Api(Box::new(kube::core::Status {
+            code,
+            message: message.to_owned(),
+            ..kube::core::Status::default()
+        }))
+    }
+
+    #[test]
+    fn only_the_policys_own_refusal_is_a_proof() {
+        assert_eq!(answer(None), Answer::Taken);
+        let policy = refusal(
+            403,
+            "denied request: spec.by must name that person and spec.via how the decision came in",
+        );
+        assert_eq!(answer(Some(&policy)), Answer::Refused);
+        let rbac = refusal(
+            403,
+            "decisions.signoff.dev is forbidden: User \"x\" cannot create resource",
+        );
+        assert_eq!(answer(Some(&rbac)), Answer::Unclear);
+        assert_eq!(answer(Some(&refusal(500, "spec.via"))), Answer::Unclear);
+    }
+}
