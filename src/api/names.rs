@@ -16,6 +16,8 @@ pub const RUN: &str = "signoff.dev/run";
 pub const STEP: &str = "signoff.dev/step";
 /// Label: the Repository that applied a flow, or that the flow came from which a question is about.
 pub const REPOSITORY: &str = "signoff.dev/repository";
+/// Label on the admission policies of an installation, and their bindings; its value is what their names begin with.
+pub const POLICIES: &str = "signoff.dev/policies";
 /// Annotation on a Repository: a change of its value asks for a sync at once.
 pub const REQUESTED_AT: &str = "signoff.dev/requestedAt";
 /// Annotation on a Flow that a Repository applied: where its draft came from, as JSON of

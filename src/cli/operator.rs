@@ -62,9 +62,9 @@ pub(super) struct OperatorArgs {
     /// Let steps call addresses of the machine the operator runs on.
     #[arg(long)]
     allow_loopback: bool,
-    /// The admission policy that proves who decides, and the name of its binding: watched, so that a change of it is known at once.
+    /// What the names of the chart's admission policies begin with: they are watched, so that it is known at once when one is changed or gone.
     #[arg(long, value_name = "NAME")]
-    policy: Option<String>,
+    policies: Option<String>,
     /// Count decisions even if no admission policy proves who made them: anybody who may create decisions can then forge them.
     #[arg(long)]
     dangerously_count_unproven_decisions: bool,
@@ -88,7 +88,7 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
         watch_namespaces: args.watch_namespaces.into_iter().collect(),
         allow_loopback: args.allow_loopback,
         allow_hosts: args.allow_hosts,
-        policy: args.policy,
+        policies: args.policies,
         count_unproven_decisions: args.dangerously_count_unproven_decisions,
         ..OperatorOptions::new(args.gateway_url, args.git_cache)
     };

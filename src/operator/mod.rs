@@ -64,8 +64,8 @@ pub struct OperatorOptions {
     pub allow_hosts: Vec<String>,
     /// How many effects are performed at the same time.
     pub max_effects: usize,
-    /// Name of the ValidatingAdmissionPolicy, and of its binding, that proves who decides, where it may be watched.
-    pub policy: Option<String>,
+    /// What the names of the admission policies begin with, where they may be watched.
+    pub policies: Option<String>,
     /// Count decisions even if the API server does not prove who made them.
     pub count_unproven_decisions: bool,
     /// What time this process believes it is. Deadlines of people follow the API server's clock instead.
@@ -87,7 +87,7 @@ impl OperatorOptions {
             deny_networks: Vec::new(),
             allow_hosts: Vec::new(),
             max_effects: 256,
-            policy: None,
+            policies: None,
             count_unproven_decisions: false,
             clock: Clock::system(),
             rivalry: None,
@@ -250,9 +250,9 @@ impl Operator {
         };
         let bounds = Bounds::new(self.options.max_effects);
         let readiness = self.readiness.clone().once_all_know(scopes.len());
-        let terms = scopes.into_iter().map(|scope| {
-            Term::of(self, scope, bounds.clone()).run(readiness.clone(), shutdown.clone())
-        });
+        let terms = scopes
+            .into_iter()
+            .map(|scope| Term::of(self, scope, bounds.clone()).run(readiness.clone(), shutdown.clone()));
         futures::future::join_all(terms).await;
     }
 }

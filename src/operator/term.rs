@@ -56,7 +56,7 @@ impl Term {
             leadership: operator.leadership.clone(),
             identity: Arc::new(Identity::new(
                 options.count_unproven_decisions,
-                options.policy.clone(),
+                options.policies.clone(),
             )),
             executor: operator.executor.clone(),
             callbacks: operator.callbacks.clone(),

@@ -89,6 +89,12 @@ true
 {{- end -}}
 {{- end -}}
 
+{{- /* The operator watches by the last one that all policies are there. */ -}}
+{{- define "signoff.policies.labels" -}}
+{{ include "signoff.labels" . }}
+signoff.dev/policies: {{ include "signoff.clusterName" . }}
+{{- end -}}
+
 {{- /* The binding of a policy; the argument is a dict of root, kind and suffix. */ -}}
 {{- define "signoff.policies.binding" -}}
 {{- $name := printf "%s-%s" (include "signoff.clusterName" .root) .suffix -}}
@@ -97,7 +103,7 @@ kind: {{ .kind }}Binding
 metadata:
   name: {{ $name }}
   labels:
-    {{- include "signoff.labels" .root | nindent 4 }}
+    {{- include "signoff.policies.labels" .root | nindent 4 }}
 spec:
   policyName: {{ $name }}
   {{- if eq .kind "ValidatingAdmissionPolicy" }}

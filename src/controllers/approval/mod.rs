@@ -18,8 +18,8 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::index::DecisionIndex;
 pub(in crate::controllers) use self::gather::created_at;
+use self::index::DecisionIndex;
 pub use self::{
     key::ApprovalKey,
     open::{OpenApprovals, Touched, watch_open},

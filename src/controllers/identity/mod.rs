@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream};
 use kube::api::{ObjectMeta, PostParams};
 use tokio_util::sync::CancellationToken;
 
-use self::policies::Ages;
+use self::policies::{Policies, Standing};
 use super::{context::Context, error_chain};
 use crate::{
     api::{Decision, DecisionSpec, Digest, Verdict, names},
@@ -42,9 +42,8 @@ pub struct Identity {
     /// Whether a forgery was refused; nothing while it is not known.
     proven: Mutex<Option<bool>>,
     waived: bool,
-    /// Name of the policy, and of its binding, that the proof rests on; without it they are not watched.
-    policy: Option<String>,
-    ages: Ages,
+    /// The policies that the proof rests on, where they are watched.
+    policies: Option<Policies>,
 }
 
 /// What a forgery was answered.
@@ -59,14 +58,13 @@ enum Answer {
 }
 
 impl Identity {
-    /// Not known yet. With `waived` decisions count all the same, as the option's name on the command line warns. `policy` is the name of the
-    /// ValidatingAdmissionPolicy, and of its binding, to watch.
-    pub fn new(waived: bool, policy: Option<String>) -> Self {
+    /// Not known yet. With `waived` decisions count all the same, as the option's name on the command line warns. `installation` is what the names of
+    /// the policies begin with, if they are to be watched.
+    pub fn new(waived: bool, installation: Option<String>) -> Self {
         Self {
             proven: Mutex::new(None),
             waived,
-            policy,
-            ages: Ages::default(),
+            policies: installation.map(Policies::of),
         }
     }
 
@@ -76,8 +74,15 @@ impl Identity {
             _ if self.waived => Proof::Proven { since: None },
             None => Proof::Unknown,
             Some(false) => Proof::Refuted,
-            Some(true) => Proof::Proven {
-                since: self.ages.youngest(),
+            Some(true) => match self
+                .policies
+                .as_ref()
+                .map_or(Standing::Unseen, Policies::standing)
+            {
+                Standing::Unknown => Proof::Unknown,
+                Standing::Unseen => Proof::Proven { since: None },
+                Standing::Missing(_) => Proof::Refuted,
+                Standing::Since(since) => Proof::Proven { since: Some(since) },
             },
         }
     }
@@ -114,9 +119,11 @@ impl Identity {
         changed: impl Fn(),
         shutdown: CancellationToken,
     ) {
-        let policy = self.policy.as_deref();
-        let watched = policy.map(|name| policies::changes(context.client(), name, &self.ages));
-        let mut changes = std::pin::pin!(futures::stream::iter(watched).flatten());
+        let watched = self
+            .policies
+            .as_ref()
+            .map(|policies| policies.changes(context.client()));
+        let mut changes = std::pin::pin!(stream::iter(watched).flatten());
         let mut settling = [].iter();
         let mut before = self.proof();
         loop {
@@ -133,9 +140,17 @@ impl Identity {
             self.prove(context, namespace).await;
             let now = self.proof();
             if now != before {
+                self.tell_what_is_missing();
                 before = now;
                 changed();
             }
+        }
+    }
+
+    fn tell_what_is_missing(&self) {
+        if let Some(Standing::Missing(missing)) = self.policies.as_ref().map(Policies::standing) {
+            let missing = missing.join(", ");
+            tracing::error!(%missing, "admission policies are missing, so nothing that is decided counts; install those of the chart");
         }
     }
 

@@ -213,7 +213,9 @@ impl Dispatcher {
                 }
             }
         }
-        self.deps.metrics.queue_changed("Run", self.told_depth, self.moving.len());
+        self.deps
+            .metrics
+            .queue_changed("Run", self.told_depth, self.moving.len());
         self.told_depth = self.moving.len();
     }
 

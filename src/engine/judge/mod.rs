@@ -14,7 +14,8 @@ use crate::api::{
     approval::CountedDecision, condition, decision::DecisionReason, json::JsonObject, step::Approvers,
 };
 
-const UNPROVEN: &str = "the API server does not prove who decides: its admission policies are not known to be in force";
+const UNPROVEN: &str =
+    "the API server does not prove who decides: its admission policies are not known to be in force";
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// One decision as the API server accepted it.
@@ -91,12 +92,7 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(
-        spec: &'a ApprovalSpec,
-        created_at: Timestamp,
-        before: &'a ApprovalStatus,
-        proof: Proof,
-    ) -> Self {
+    fn new(spec: &'a ApprovalSpec, created_at: Timestamp, before: &'a ApprovalStatus, proof: Proof) -> Self {
         let form = spec
             .form
             .as_ref()

@@ -358,7 +358,10 @@ fn what_is_decided_while_the_server_does_not_prove_who_decides_never_counts() {
     assert_eq!(proven.status.conditions[0].reason, "Pending");
     assert_eq!(reasons(&proven)[0].1, DecisionReason::IdentityUnverified);
     let again = [decision, by("alice", Verdict::Approve, 2)];
-    assert_eq!(judge_all(&question(), &again).status.phase, ApprovalPhase::Approved);
+    assert_eq!(
+        judge_all(&question(), &again).status.phase,
+        ApprovalPhase::Approved
+    );
 }
 
 #[test]

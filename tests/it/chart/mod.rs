@@ -3,6 +3,7 @@
 mod decisions;
 mod install;
 mod operates;
+mod proof;
 mod records;
 mod render;
 

@@ -125,7 +125,11 @@ fn team(plane: &ControlPlane) {
     for namespace in ["team", "other-team", "team-signoff"] {
         admin.run(&["create", "namespace", namespace]).expect_ok();
     }
-    install(plane, "team-signoff", &["--set=watchNamespaces={team,other-team}"]);
+    install(
+        plane,
+        "team-signoff",
+        &["--set=watchNamespaces={team,other-team}"],
+    );
     let admin = admin.within("team");
     for (role, group) in [("approver", "finance"), ("editor", "developers")] {
         let (role, to) = (
@@ -165,7 +169,11 @@ fn a_run_of_the_other_team_ends(plane: &ControlPlane) {
         !field(&admin, "flow", "quick", ".status.draft.release").is_empty()
     });
     let release = field(&admin, "flow", "quick", ".status.draft.release");
-    admin.create(&object("Run", "quick-1", &json!({"flow": "quick", "release": release})));
+    admin.create(&object(
+        "Run",
+        "quick-1",
+        &json!({"flow": "quick", "release": release}),
+    ));
     plane.wait("the run of the other team to end", || {
         field(&admin, "run", "quick-1", ".status.phase") == "Succeeded"
     });

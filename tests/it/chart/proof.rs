@@ -1,0 +1,182 @@
+//! Decisions count only while every policy is in force that proves who decides.
+
+use kube::Client;
+use serde_json::{Value, json};
+use signoff::operator::{Operator, OperatorOptions};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{install, name};
+use crate::controlplane::{ControlPlane, Tool};
+
+/// Said aloud, since Helm otherwise keeps what an earlier installation said.
+const POLICIES: &[&str] = &["--set=policies.enabled=true"];
+
+/// The operator as the chart starts it: it watches the policies of the installation `signoff`.
+async fn operator(client: Client) -> DropGuard {
+    let cache = tempfile::tempdir().unwrap();
+    let options = OperatorOptions {
+        policies: Some("signoff".to_owned()),
+        ..OperatorOptions::new("http://127.0.0.1:1", cache.path())
+    };
+    let operator = Operator::start(client, options).await.unwrap();
+    let shutdown = CancellationToken::new();
+    let token = shutdown.clone();
+    tokio::spawn(async move {
+        let _cache = cache;
+        operator.run(None, token).await.unwrap();
+    });
+    shutdown.drop_guard()
+}
+
+/// What an administrator and people do about one question that takes two.
+struct Stage<'a> {
+    plane: &'a ControlPlane,
+    admin: Tool,
+}
+
+impl Stage<'_> {
+    fn field(&self, what: &str, name: &str, path: &str) -> String {
+        let path = format!("jsonpath={{{path}}}");
+        self.admin.run(&["get", what, name, "-o", &path]).out
+    }
+
+    fn install(&self, values: &[&str]) {
+        install(self.plane, "signoff-system", values);
+    }
+
+    /// Waits until the question says whether decisions would count.
+    fn stands(&self, reason: &str) {
+        self.plane.wait(&format!("the question to be {reason}"), || {
+            let path = ".status.conditions[?(@.type==\"Decided\")].reason";
+            self.field("approval", "r-review", path) == reason
+        });
+    }
+
+    /// What a decision on the question is, said by this person or in this person's name.
+    fn decision(&self, by: &str) -> Value {
+        let digest = self.field("approval", "r-review", ".spec.digest");
+        let spec = json!({"approval": "r-review", "digest": digest, "verdict": "Approve", "by": by, "groups": ["finance"]});
+        json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Decision", "metadata": {"generateName": "d-"}, "spec": spec})
+    }
+
+    /// Somebody decides; gives what becomes of it.
+    fn decides(&self, by: &str) -> (String, String) {
+        let created = self
+            .plane
+            .as_user(by)
+            .within("default")
+            .create(&self.decision(by));
+        (name(&created).to_owned(), self.judged(name(&created)))
+    }
+
+    /// Decides until it is after the policies came, as the refusal says.
+    fn decides_again(&self, by: &str) {
+        self.plane.wait(&format!("a decision of {by} to count"), || {
+            self.decides(by).1 == "Counted"
+        });
+    }
+
+    /// An administrator decides in somebody's name, which works while the policy is missing.
+    fn forges(&self, by: &str) -> String {
+        let mut forged = String::new();
+        let forgery = self.decision(by).to_string();
+        let created = std::cell::RefCell::new(&mut forged);
+        self.plane.wait("a forgery to be taken", || {
+            let answer = self.admin.feed(&["create", "-f", "-", "-o", "name"], &forgery);
+            **created.borrow_mut() = answer
+                .out
+                .trim()
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            answer.ok
+        });
+        forged
+    }
+
+    fn judged(&self, decision: &str) -> String {
+        self.plane.wait("the decision to be judged", || {
+            !self.field("decision", decision, ".status.reason").is_empty()
+        });
+        self.field("decision", decision, ".status.reason")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_decided_while_a_policy_is_missing_never_counts() {
+    let Some(plane) = ControlPlane::start("proof of who decides by admission policies") else {
+        return;
+    };
+    let stage = Stage {
+        plane: &plane,
+        admin: plane.as_user("admin").within("default"),
+    };
+    stage.install(&["--set=policies.enabled=false"]);
+    let _running = operator(plane.client("operator")).await;
+    ask(&stage);
+    stage.stands("IdentityUnverified");
+    let forged = stage.forges("alice");
+    assert_eq!(stage.judged(&forged), "IdentityUnverified");
+
+    // once they are there, those who are asked decide, and what came before stays as it is
+    stage.install(POLICIES);
+    stage.stands("Pending");
+    assert_eq!(stage.judged(&forged), "IdentityUnverified");
+    stage.decides_again("alice");
+    assert_eq!(
+        stage.field("approval", "r-review", ".status.counted[*].by"),
+        "alice"
+    );
+
+    // the quiet way to forge: take the binding away for a moment
+    let gone = ["delete", "validatingadmissionpolicybinding", "signoff-decisions"];
+    stage.admin.run(&gone).expect_ok();
+    stage.stands("IdentityUnverified");
+    let forged = stage.forges("bob");
+    assert_eq!(stage.judged(&forged), "IdentityUnverified");
+    stage.install(POLICIES);
+    stage.stands("Pending");
+    assert_eq!(stage.judged(&forged), "IdentityUnverified");
+    assert_eq!(stage.field("approval", "r-review", ".status.phase"), "Pending");
+
+    // one that the forgery does not try is missed as well
+    stage
+        .admin
+        .run(&["delete", "validatingadmissionpolicy", "signoff-runs"])
+        .expect_ok();
+    stage.stands("IdentityUnverified");
+    stage.install(POLICIES);
+    stage.stands("Pending");
+    for person in ["alice", "bob"] {
+        stage.decides_again(person);
+    }
+    plane.wait("the answer", || {
+        stage.field("approval", "r-review", ".status.phase") == "Approved"
+    });
+}
+
+/// Lets `dev` start a run that asks two of the group `finance`.
+fn ask(stage: &Stage<'_>) {
+    for (role, group) in [("signoff-approver", "finance"), ("signoff-editor", "developers")] {
+        let (role, to) = (format!("--clusterrole={role}"), format!("--group={group}"));
+        let bind = ["create", "rolebinding", group, &role, &to];
+        stage.admin.run(&bind).expect_ok();
+    }
+    let review = json!({"title": "May it?", "approvers": {"groups": ["finance"]}, "quorum": 2});
+    let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "signoff.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let steps = json!({"steps": [{"name": "review", "approval": review}]});
+    stage.admin.create(&object("Flow", "f", steps));
+    stage.plane.wait("a release", || {
+        !stage.field("flow", "f", ".status.draft.release").is_empty()
+    });
+    let run = json!({"flow": "f", "channel": "draft", "requestedBy": "dev"});
+    stage
+        .plane
+        .as_user("dev")
+        .within("default")
+        .create(&object("Run", "r", run));
+    stage.plane.wait("the question", || {
+        !stage.field("approval", "r-review", ".spec.digest").is_empty()
+    });
+}
