@@ -1,6 +1,11 @@
 # syntax=docker/dockerfile:1
 # The operator's image: one binary, no shell, no root. Built without the embedded control plane (`--no-default-features`).
-FROM rust:1.95-bookworm AS build
+# docs/install.md says how to build the same image twice.
+# a digest after the tag pins them
+ARG RUST=rust:1.95-bookworm
+ARG BASE=gcr.io/distroless/cc-debian12:nonroot
+
+FROM ${RUST} AS build
 # the image's own toolchain is the pinned one: rustup need not fetch another
 ENV RUSTUP_TOOLCHAIN=1.95.0 CARGO_INCREMENTAL=0
 WORKDIR /src
@@ -14,7 +19,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
  && cp target/release/signoff /signoff
 
 # C library, certificates and time zones; user 65532
-FROM gcr.io/distroless/cc-debian12:nonroot
+FROM ${BASE}
 COPY --from=build /signoff /usr/local/bin/signoff
 USER 65532:65532
 EXPOSE 8080 8081

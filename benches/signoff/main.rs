@@ -39,6 +39,13 @@ struct Args {
     /// Which API server: the embedded one of `signoff dev`, one built by tests/controlplane, or the cluster of $KUBECONFIG.
     #[arg(long, value_enum, default_value = "embedded")]
     server: ServerKind,
+    /// Context of the operator's account, with `--server kubeconfig`; the current context is whoever starts runs and decides.
+    #[arg(long, required_if_eq("server", "kubeconfig"))]
+    operator_context: Option<String>,
+    /// Let the etcd of `--server real` not wait for its disk, to see what is left when that is not the bound. What it acknowledges is then
+    /// not safe from a power cut.
+    #[arg(long)]
+    volatile: bool,
     /// Runs of three in-process steps.
     #[arg(long, default_value_t = 2_000)]
     runs: usize,
@@ -69,7 +76,7 @@ fn main() {
     let args = Args::parse();
     // there is none before, so this cannot fail
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let server = Server::start(args.server);
+    let server = Server::start(args.server, args.volatile, args.operator_context.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -11,11 +11,13 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{controlplane::ControlPlane, real};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+const OPERATOR: &str = "system:serviceaccount:signoff-system:signoff-controller";
 
 /// Which API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -30,17 +32,23 @@ pub struct Server {
     pub kind: ServerKind,
     pub operator: Operator,
     config: Config,
-    _plane: Option<ControlPlane>,
+    plane: Option<ControlPlane>,
 }
 
 impl Server {
     /// Starts the API server, but not the operator: on the embedded one they are one process, so that starts.
-    pub fn start(kind: ServerKind) -> Self {
+    pub fn start(kind: ServerKind, volatile: bool, operator_context: Option<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (kubeconfig, context, plane) = match kind {
             ServerKind::Embedded => (folder.path().join("state/kubeconfig"), Some("admin"), None),
             ServerKind::Real => {
-                let plane = ControlPlane::start_durable("the benchmark").expect("a control plane");
+                let what = "the benchmark";
+                let plane = if volatile {
+                    ControlPlane::start(what)
+                } else {
+                    ControlPlane::start_durable(what)
+                };
+                let plane = plane.expect("a control plane");
                 real::prepare(&plane);
                 (plane.kubeconfig(), Some("admin"), Some(plane))
             }
@@ -49,7 +57,8 @@ impl Server {
                 (PathBuf::from(path), None, None)
             }
         };
-        let mut operator = Operator::new(kind, kubeconfig.clone(), folder);
+        let account = operator_context.or_else(|| (kind == ServerKind::Real).then(|| "operator".to_owned()));
+        let mut operator = Operator::new(kind, kubeconfig.clone(), account, folder);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -71,7 +80,24 @@ impl Server {
             kind,
             operator,
             config,
-            _plane: plane,
+            plane,
+        }
+    }
+
+    /// How many writes the operator has sent so far, renewals of its lease aside: by the API server's audit log where it keeps one, else by
+    /// the operator's own counter.
+    pub async fn writes(&self) -> f64 {
+        match &self.plane {
+            Some(plane) => audited_writes(plane) as f64,
+            None => self.operator.count("signoff_api_writes_total").await,
+        }
+    }
+
+    /// Who says so.
+    pub fn witness(&self) -> &'static str {
+        match &self.plane {
+            Some(_) => "by the audit log",
+            None => "by its own counter",
         }
     }
 
@@ -85,17 +111,20 @@ impl Server {
 pub struct Operator {
     kind: ServerKind,
     kubeconfig: PathBuf,
+    /// Context of its account, where it is not the one that the kubeconfig says.
+    account: Option<String>,
     folder: TempDir,
     listen: [SocketAddr; 3],
     child: Option<Child>,
 }
 
 impl Operator {
-    fn new(kind: ServerKind, kubeconfig: PathBuf, folder: TempDir) -> Self {
+    fn new(kind: ServerKind, kubeconfig: PathBuf, account: Option<String>, folder: TempDir) -> Self {
         let listen = [(); 3].map(|()| free_address());
         Self {
             kind,
             kubeconfig,
+            account,
             folder,
             listen,
             child: None,
@@ -140,8 +169,8 @@ impl Operator {
                 .arg(format!("--gateway-listen={gateway}"))
                 .arg(format!("--gateway-url=http://{gateway}"))
                 .arg(format!("--admin-listen={admin}"));
-            if self.kind == ServerKind::Real {
-                command.arg("--context=operator");
+            if let Some(account) = &self.account {
+                command.arg(format!("--context={account}"));
             }
         }
         let log = std::env::var("SIGNOFF_BENCH_LOG").unwrap_or_else(|_| "error".to_owned());
@@ -208,6 +237,19 @@ impl Drop for Operator {
             self.kill();
         }
     }
+}
+
+/// What the audit log has of accepted writes by the operator's account.
+fn audited_writes(plane: &ControlPlane) -> usize {
+    let is_write = |event: &Value| {
+        let verb = event["verb"].as_str().unwrap_or_default();
+        let uri = event["requestURI"].as_str().unwrap_or_default();
+        event["user"]["username"] == OPERATOR
+            && ["create", "update", "patch", "delete"].contains(&verb)
+            && event["objectRef"]["resource"] != "leases"
+            && !uri.contains("dryRun=")
+    };
+    plane.audit().iter().filter(|event| is_write(event)).count()
 }
 
 fn free_address() -> SocketAddr {

@@ -9,6 +9,7 @@ pub mod flow;
 pub mod forges;
 pub mod identity;
 pub mod leadership;
+pub mod object_key;
 pub mod outgoing;
 pub mod proposal;
 pub mod release;

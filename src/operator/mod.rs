@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use kube::Client;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::term::Term;
 pub use self::{
@@ -28,7 +28,7 @@ use crate::{
     engine::callback_token::CallbackMinter,
     gateway::{self, Gateway, Pushes, Readiness},
     steps::http::{HttpExecutor, HttpExecutorError, address::AddressPolicy},
-    telemetry::metrics::Metrics,
+    telemetry::{memory, metrics::Metrics},
 };
 
 /// The Lease that rivals campaign for, in the namespace of the operator.
@@ -197,6 +197,7 @@ impl Operator {
             });
             tokio::spawn(gateway::serve(listener, router, shutdown.clone()))
         });
+        let _giving_back = AbortOnDropHandle::new(tokio::spawn(memory::keep_giving_back()));
         let retire = CancellationToken::new();
         let _retire = retire.clone().drop_guard();
         let campaign = self.campaign.take().map(|(election, mandate)| {

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use compact_str::CompactString;
 use futures::{StreamExt as _, channel::mpsc};
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use super::{gather::created_at, key::ApprovalKey};
 use crate::{
     api::{Approval, ApprovalPhase},
-    controllers::{context::Context, error_chain, run::RunWaker},
+    controllers::{context::Context, error_chain, object_key::UidMark, run::RunWaker},
     telemetry::metrics::Metrics,
 };
 
@@ -34,10 +35,10 @@ pub enum Touched {
 struct Open {
     /// When it was put, in seconds of Unix time.
     created: i64,
-    /// Stands for the object it belongs to.
-    owner: u64,
+    /// The object it belongs to.
+    owner: UidMark,
     /// The run it was put for, if it was.
-    run: Option<Box<str>>,
+    run: Option<CompactString>,
 }
 
 #[derive(Debug, Default)]
@@ -91,7 +92,7 @@ impl OpenApprovals {
         self.lock()
             .open
             .get(key)
-            .is_some_and(|open| open.owner == stands_for(owner))
+            .is_some_and(|open| open.owner == UidMark::of(owner))
     }
 
     /// Whether a question of that name is open.
@@ -160,7 +161,7 @@ impl OpenApprovals {
         let owner = approval.owner_references().first();
         let open = Open {
             created: created_at(approval).as_second(),
-            owner: stands_for(owner.map(|owner| owner.uid.as_str()).unwrap_or_default()),
+            owner: UidMark::of(owner.map(|owner| owner.uid.as_str()).unwrap_or_default()),
             run: approval.spec.subject.run.as_deref().map(Into::into),
         };
         let mut inner = self.lock();
@@ -169,13 +170,6 @@ impl OpenApprovals {
             None => inner.open.insert(key, open),
         };
     }
-}
-
-fn stands_for(uid: &str) -> u64 {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut hasher = DefaultHasher::new();
-    uid.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// The open questions, what happens to them, and the watch that has to be driven for it.

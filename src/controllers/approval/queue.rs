@@ -16,7 +16,7 @@ use super::{key::ApprovalKey, open::Touched};
 use crate::api::Approval;
 
 /// How many that wait are kept as they were shown; the others are read again.
-const KEPT: usize = 1_024;
+const KEPT: usize = 256;
 
 /// When an approval is looked at again; nothing when only a change is a reason.
 pub(in crate::controllers) type Again = Option<Duration>;

@@ -24,10 +24,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Deps, key::RunKey, perform::ChoreError, write};
+use super::{Deps, FlowKey, RunKey, perform::ChoreError, write};
 use crate::{
     api::{Run, RunPhase, RunStatus, run::StepPhase},
-    controllers::{error_chain, status::is_missing},
+    controllers::{error_chain, object_key::UidMark, status::is_missing},
     engine::{
         callback_token::record_key,
         effect::{Effect, EffectKey},
@@ -72,14 +72,14 @@ pub(super) enum Mail {
 /// What is left of a run that rests.
 #[derive(Debug)]
 pub(super) struct Rest {
-    pub uid: String,
+    pub uid: UidMark,
     /// Newest resource version known; nothing up to it is news.
     pub version: u64,
     pub phase: RunPhase,
     /// When it goes on by itself.
     pub wake_at: Option<Timestamp>,
     /// The flow whose change it waits for, when it has no release to go on with.
-    pub awaits: Option<RunKey>,
+    pub awaits: Option<FlowKey>,
     /// Whether nothing will ever be done for it again.
     pub done: bool,
     pub mailbox: UnboundedReceiver<Mail>,
@@ -125,7 +125,7 @@ type Performed = (EffectKey, Timestamp, Result<HttpResponse, EffectError>);
 pub(super) struct Actor {
     deps: Arc<Deps>,
     key: RunKey,
-    uid: String,
+    uid: UidMark,
     mailbox: UnboundedReceiver<Mail>,
     /// The run as last acknowledged by the API server; nothing when it must be read first.
     run: Option<Arc<Run>>,
@@ -148,7 +148,7 @@ pub(super) struct Actor {
     failures: u32,
     retry_at: Option<Instant>,
     wake_at: Option<Timestamp>,
-    awaits: Option<RunKey>,
+    awaits: Option<FlowKey>,
     resumed: Option<(Resumption, Instant)>,
     /// Whether the watch shows it no more.
     unseen: bool,
@@ -160,7 +160,7 @@ impl Actor {
     pub(super) fn new(
         deps: Arc<Deps>,
         key: RunKey,
-        uid: String,
+        uid: UidMark,
         version: u64,
         mailbox: UnboundedReceiver<Mail>,
     ) -> Self {
@@ -319,7 +319,7 @@ impl Actor {
     }
 
     fn changed(&mut self, run: Run) {
-        if run.uid().as_deref() != Some(self.uid.as_str()) {
+        if UidMark::of_object(&run) != self.uid {
             self.life = Life::Gone;
             return;
         }
@@ -356,11 +356,11 @@ impl Actor {
         match self
             .deps
             .context
-            .namespaced::<Run>(&self.key.namespace)
-            .get_opt(&self.key.name)
+            .namespaced::<Run>(self.key.namespace())
+            .get_opt(self.key.name())
             .await
         {
-            Ok(Some(run)) if run.uid().as_deref() == Some(self.uid.as_str()) => {
+            Ok(Some(run)) if UidMark::of_object(&run) == self.uid => {
                 self.know(run);
                 self.confirm();
             }

@@ -9,7 +9,6 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt as _;
 use tokio::{
     sync::{
         OwnedSemaphorePermit,
@@ -23,12 +22,14 @@ use tokio_util::{
 };
 
 use super::{
-    Deps,
+    Deps, FlowKey, RunKey,
     actor::{Actor, Judged, Mail, Rest, phase_name, version_of},
-    key::RunKey,
     sweep,
 };
-use crate::api::{Run, RunPhase};
+use crate::{
+    api::{Run, RunPhase},
+    controllers::object_key::UidMark,
+};
 
 /// Longest time that effects under way may take to end after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -51,7 +52,7 @@ pub(super) enum Message {
     /// The watch shows a run no more: it is gone, or it has ended.
     Unseen(Box<Run>),
     /// A flow, or a release of it, has changed.
-    FlowChanged(RunKey),
+    FlowChanged(FlowKey),
     /// An Approval of a run, by its name, was closed or is gone.
     ApprovalChanged(RunKey, String),
     /// An Approval of a run was judged in this process.
@@ -59,7 +60,7 @@ pub(super) enum Message {
     /// A run rests.
     Rested(RunKey, Box<Rest>),
     /// The task of a run broke.
-    Broken(RunKey, String),
+    Broken(RunKey, UidMark),
 }
 
 /// A new run for which there was no turn.
@@ -71,7 +72,7 @@ enum Unstarted {
 }
 
 struct Entry {
-    uid: String,
+    uid: UidMark,
     unstarted: Option<Unstarted>,
     version: u64,
     phase: RunPhase,
@@ -79,7 +80,7 @@ struct Entry {
     mailbox: Option<UnboundedSender<Mail>>,
     timer: Option<delay_queue::Key>,
     wake_at: Option<Timestamp>,
-    awaits: Option<RunKey>,
+    awaits: Option<Box<FlowKey>>,
     /// The Approval it was last told of directly; the watch showing the same is no news.
     judged: Option<Box<str>>,
     /// How many changes of flows had been told of when its task started.
@@ -93,9 +94,9 @@ pub(super) struct Dispatcher {
     report: UnboundedSender<Message>,
     entries: HashMap<RunKey, Entry>,
     /// Runs without a release, by the flow they wait for.
-    awaiting: HashMap<RunKey, HashSet<RunKey>>,
+    awaiting: HashMap<FlowKey, HashSet<RunKey>>,
     /// The last change told of each flow, counted over all flows.
-    changed: HashMap<RunKey, u64>,
+    changed: HashMap<FlowKey, u64>,
     changes: u64,
     /// Runs not yet seen since the watch began to list anew.
     unseen: Option<HashSet<RunKey>>,
@@ -176,7 +177,7 @@ impl Dispatcher {
                 if self
                     .entries
                     .get(&key)
-                    .is_some_and(|entry| Some(&entry.uid) == run.metadata.uid.as_ref())
+                    .is_some_and(|entry| entry.uid == UidMark::of_object(&*run))
                 {
                     self.remove(&key);
                 }
@@ -224,7 +225,7 @@ impl Dispatcher {
         if let Some(unseen) = &mut self.unseen {
             unseen.remove(&key);
         }
-        let uid = run.uid().unwrap_or_default();
+        let uid = UidMark::of_object(&run);
         if self.entries.get(&key).is_some_and(|entry| entry.uid != uid) {
             self.remove(&key);
         }
@@ -286,11 +287,10 @@ impl Dispatcher {
 
     /// Closes the questions of runs that had ended before this process could do it.
     fn sweep(&mut self) {
-        let left = self.deps.open.of_runs().into_iter().filter(|(approval, run)| {
-            !self
-                .entries
-                .contains_key(&RunKey::new(approval.namespace(), run.clone()))
-        });
+        let left =
+            self.deps.open.of_runs().into_iter().filter(|(approval, run)| {
+                !self.entries.contains_key(&RunKey::new(approval.namespace(), run))
+            });
         for (approval, run) in left {
             let deps = Arc::clone(&self.deps);
             self.moving.spawn(sweep::close_if_ended(deps, approval, run));
@@ -301,15 +301,15 @@ impl Dispatcher {
         let Some(entry) = self.entries.remove(key) else {
             return;
         };
-        self.deps.endings.tell(&key.namespace);
+        self.deps.endings.tell(key.namespace());
         self.deps.metrics.run_phase(Some(phase_name(entry.phase)), None);
-        self.forget_waits(key, entry.timer, entry.awaits.as_ref());
+        self.forget_waits(key, entry.timer, entry.awaits.as_deref());
         if let Some(mailbox) = entry.mailbox {
             let _ = mailbox.send(Mail::Unseen);
         }
     }
 
-    fn forget_waits(&mut self, key: &RunKey, timer: Option<delay_queue::Key>, awaits: Option<&RunKey>) {
+    fn forget_waits(&mut self, key: &RunKey, timer: Option<delay_queue::Key>, awaits: Option<&FlowKey>) {
         if let Some(timer) = timer {
             self.timers.try_remove(&timer);
         }
@@ -347,9 +347,9 @@ impl Dispatcher {
         entry.unstarted = None;
         entry.started_at = self.changes;
         let (timer, awaits) = (entry.timer.take(), entry.awaits.take());
-        let (uid, version) = (entry.uid.clone(), entry.version);
-        self.forget_waits(key, timer, awaits.as_ref());
-        let actor = Actor::new(Arc::clone(&self.deps), key.clone(), uid.clone(), version, mailbox);
+        let (uid, version) = (entry.uid, entry.version);
+        self.forget_waits(key, timer, awaits.as_deref());
+        let actor = Actor::new(Arc::clone(&self.deps), key.clone(), uid, version, mailbox);
         let (report, key) = (self.report.clone(), key.clone());
         self.moving.spawn(async move {
             let message = match AssertUnwindSafe(actor.run(first)).catch_unwind().await {
@@ -397,7 +397,7 @@ impl Dispatcher {
         }
         if let Some(flow) = rest.awaits {
             self.awaiting.entry(flow.clone()).or_default().insert(key.clone());
-            entry.awaits = Some(flow);
+            entry.awaits = Some(Box::new(flow));
         }
     }
 

@@ -7,7 +7,6 @@
 mod actor;
 mod dispatch;
 mod gather;
-mod key;
 mod perform;
 mod pin;
 mod sweep;
@@ -30,13 +29,13 @@ use tokio_util::sync::CancellationToken;
 use self::{
     actor::Judged,
     dispatch::{Dispatcher, Message},
-    key::RunKey,
 };
 use super::{
     approval::{ApprovalKey, OpenApprovals},
     context::Context,
     error_chain,
     leadership::Leadership,
+    object_key::ObjectKey,
     release::RunEndings,
     releases::Releases,
 };
@@ -47,11 +46,14 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// How many status writes of runs are under way at the same time.
-const WRITES: usize = 64;
+/// How many status writes of runs are under way at the same time: enough to keep an API server busy. Each is a connection of its own.
+const WRITES: usize = 32;
 
 /// How many runs are looked at for the first time at the same time.
-const INTAKE: usize = 256;
+const INTAKE: usize = 96;
+
+type RunKey = ObjectKey<Run>;
+type FlowKey = ObjectKey<Flow>;
 
 /// What runs need to go on.
 #[derive(Debug)]
@@ -126,7 +128,7 @@ impl RunWaker {
     /// is when the deciding Decision was seen.
     pub fn judged(&self, approval: &Approval, run: Option<Run>, since: Option<Instant>) {
         if let Some(name) = &approval.spec.subject.run {
-            let key = RunKey::new(approval.namespace().unwrap_or_default(), name);
+            let key = RunKey::new(approval.metadata.namespace.as_deref().unwrap_or_default(), name);
             let judged = Judged {
                 approval: approval.name_any(),
                 fact: gather::approval_fact(approval),
@@ -139,7 +141,7 @@ impl RunWaker {
 
     /// A flow has changed as the watch shows it.
     pub fn flow_changed(&self, flow: &Flow) {
-        self.send(Message::FlowChanged(RunKey::of(flow)));
+        self.send(Message::FlowChanged(FlowKey::of(flow)));
     }
 
     fn send(&self, message: Message) {
@@ -202,7 +204,10 @@ async fn watch_releases(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
     let mut touched = releases.default_backoff().touched_objects().boxed();
     while let Some(event) = touched.next().await {
         if let Ok(release) = event {
-            let flow = RunKey::new(release.namespace().unwrap_or_default(), release.spec.flow.clone());
+            let flow = FlowKey::new(
+                release.metadata.namespace.as_deref().unwrap_or_default(),
+                &release.spec.flow,
+            );
             if to.send(Message::FlowChanged(flow)).is_err() {
                 return;
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 
-use super::{Deps, key::RunKey};
+use super::{Deps, FlowKey};
 use crate::{
     api::{
         Flow, Run, RunPhase, RunStatus,
@@ -187,6 +187,9 @@ fn cancelled(mut status: RunStatus, generation: Option<i64>, now: Timestamp) -> 
 }
 
 /// What has to change for a run to be looked at again: a flow, or a release of it.
-pub(super) fn awaited(run: &Run) -> RunKey {
-    RunKey::new(run.namespace().unwrap_or_default(), run.spec.flow.clone())
+pub(super) fn awaited(run: &Run) -> FlowKey {
+    FlowKey::new(
+        run.metadata.namespace.as_deref().unwrap_or_default(),
+        &run.spec.flow,
+    )
 }

@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Map, Value};
 
-use super::key::RunKey;
+use super::RunKey;
 use crate::{
     api::{Run, RunStatus, names},
     controllers::context::Context,
@@ -29,8 +29,8 @@ pub(super) async fn status(context: &Context, run: &Run, next: &RunStatus) -> Re
         ..PatchParams::default()
     };
     context
-        .namespaced::<Run>(&key.namespace)
-        .patch_status(&key.name, &params, &Patch::<()>::Json(operations))
+        .namespaced::<Run>(key.namespace())
+        .patch_status(key.name(), &params, &Patch::<()>::Json(operations))
         .await
 }
 

@@ -214,7 +214,7 @@ impl Actor {
         self.observe_resumption();
         let key = effect.key.clone();
         tracing::debug!(run = %self.key, step = %key.step, attempt = key.attempt, "a call begins");
-        let (deps, namespace) = (Arc::clone(&self.deps), self.key.namespace.clone());
+        let (deps, namespace) = (Arc::clone(&self.deps), self.key.namespace().to_owned());
         let task = self.effects.spawn(async move {
             let _permit = deps.bounds.effects.acquire().await;
             if !deps.leadership.is_held() {
