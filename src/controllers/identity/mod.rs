@@ -13,7 +13,7 @@ use futures::{StreamExt as _, stream};
 use kube::api::{ObjectMeta, PostParams};
 use tokio_util::sync::CancellationToken;
 
-use self::policies::{Policies, Standing};
+use self::policies::{Installation, Standing};
 use super::{context::Context, error_chain};
 use crate::{
     api::{Decision, DecisionSpec, Digest, Verdict, names},
@@ -43,7 +43,7 @@ pub struct Identity {
     proven: Mutex<Option<bool>>,
     waived: bool,
     /// The policies that the proof rests on, where they are watched.
-    policies: Option<Policies>,
+    installation: Option<Installation>,
 }
 
 /// What a forgery was answered.
@@ -64,7 +64,7 @@ impl Identity {
         Self {
             proven: Mutex::new(None),
             waived,
-            policies: installation.map(Policies::of),
+            installation: installation.map(Installation::of),
         }
     }
 
@@ -75,9 +75,9 @@ impl Identity {
             None => Proof::Unknown,
             Some(false) => Proof::Refuted,
             Some(true) => match self
-                .policies
+                .installation
                 .as_ref()
-                .map_or(Standing::Unseen, Policies::standing)
+                .map_or(Standing::Unseen, Installation::standing)
             {
                 Standing::Unknown => Proof::Unknown,
                 Standing::Unseen => Proof::Proven { since: None },
@@ -120,9 +120,9 @@ impl Identity {
         shutdown: CancellationToken,
     ) {
         let watched = self
-            .policies
+            .installation
             .as_ref()
-            .map(|policies| policies.changes(context.client()));
+            .map(|installation| installation.changes(context.client()));
         let mut changes = std::pin::pin!(stream::iter(watched).flatten());
         let mut settling = [].iter();
         let mut before = self.proof();
@@ -148,7 +148,7 @@ impl Identity {
     }
 
     fn tell_what_is_missing(&self) {
-        if let Some(Standing::Missing(missing)) = self.policies.as_ref().map(Policies::standing) {
+        if let Some(Standing::Missing(missing)) = self.installation.as_ref().map(Installation::standing) {
             let missing = missing.join(", ");
             tracing::error!(%missing, "admission policies are missing, so nothing that is decided counts; install those of the chart");
         }

@@ -57,17 +57,17 @@ enum Shown {
 
 /// The policies and bindings of one installation. Clones are handles on the same.
 #[derive(Clone, Debug)]
-pub(super) struct Policies {
+pub(super) struct Installation {
     /// Value of the label on all of them; their names begin with it.
-    installation: String,
+    name: String,
     policies: Arc<Mutex<Shown>>,
     bindings: Arc<Mutex<Shown>>,
 }
 
-impl Policies {
-    pub(super) fn of(installation: String) -> Self {
+impl Installation {
+    pub(super) fn of(name: String) -> Self {
         Self {
-            installation,
+            name,
             policies: Arc::default(),
             bindings: Arc::default(),
         }
@@ -97,15 +97,12 @@ impl Policies {
     }
 
     fn names(&self) -> impl Iterator<Item = String> {
-        SUBJECTS
-            .iter()
-            .map(|subject| format!("{}-{subject}", self.installation))
+        SUBJECTS.iter().map(|subject| format!("{}-{subject}", self.name))
     }
 
     /// Tells each time a policy or binding may have changed.
     pub(super) fn changes(&self, client: &Client) -> impl Stream<Item = ()> + Send + use<> {
-        let labelled =
-            watcher::Config::default().labels(&format!("{}={}", names::POLICIES, self.installation));
+        let labelled = watcher::Config::default().labels(&format!("{}={}", names::POLICIES, self.name));
         stream::select(
             follow::<ValidatingAdmissionPolicy>(client, labelled.clone(), Arc::clone(&self.policies)),
             follow::<ValidatingAdmissionPolicyBinding>(client, labelled, Arc::clone(&self.bindings)),
@@ -227,9 +224,9 @@ mod tests {
 
     #[test]
     fn the_youngest_of_all_says_since_when_and_one_that_is_missing_is_named() {
-        let policies = Policies::of("signoff".to_owned());
-        assert_eq!(policies.standing(), Standing::Unknown);
-        for shown in [&policies.policies, &policies.bindings] {
+        let installation = Installation::of("signoff".to_owned());
+        assert_eq!(installation.standing(), Standing::Unknown);
+        for shown in [&installation.policies, &installation.bindings] {
             show(shown, Event::InitDone);
             for (second, subject) in SUBJECTS.iter().enumerate() {
                 show(
@@ -239,18 +236,18 @@ mod tests {
             }
         }
         assert_eq!(
-            policies.standing(),
+            installation.standing(),
             Standing::Since(Timestamp::from_second(5).unwrap())
         );
-        assert!(show(&policies.bindings, Event::Delete(policy("flows", 0))));
+        assert!(show(&installation.bindings, Event::Delete(policy("flows", 0))));
         let missing = Standing::Missing(vec!["binding signoff-flows".to_owned()]);
-        assert_eq!(policies.standing(), missing);
-        show(&policies.bindings, Event::Apply(policy("flows", 9)));
+        assert_eq!(installation.standing(), missing);
+        show(&installation.bindings, Event::Apply(policy("flows", 9)));
         assert_eq!(
-            policies.standing(),
+            installation.standing(),
             Standing::Since(Timestamp::from_second(9).unwrap())
         );
-        *lock(&policies.policies) = Shown::Forbidden;
-        assert_eq!(policies.standing(), Standing::Unseen);
+        *lock(&installation.policies) = Shown::Forbidden;
+        assert_eq!(installation.standing(), Standing::Unseen);
     }
 }
