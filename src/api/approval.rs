@@ -50,6 +50,10 @@ pub struct ApprovalSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub author: Option<String>,
+    /// Users who are proven to have written the release: whoever changed the flow, or whose key signed its commit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 256)))]
+    pub written_by: Vec<String>,
     /// The question.
     #[schemars(length(min = 1, max = 2048))]
     pub title: String,
@@ -66,7 +70,7 @@ pub struct ApprovalSpec {
     /// How many people must approve.
     #[schemars(range(min = 1, max = 50))]
     pub quorum: i64,
-    /// Whether the requester and the author may decide.
+    /// Whether the requester and those who wrote it may decide.
     pub self_approval: bool,
     /// The verdicts on offer.
     #[schemars(length(min = 1, max = 3))]

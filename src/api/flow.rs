@@ -94,7 +94,7 @@ pub struct PromotionApproval {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 50))]
     pub quorum: Option<i64>,
-    /// Whether the author of the release may approve it. Defaults to false.
+    /// Whether who asked for the promotion, and who wrote the release, may approve it. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_approval: Option<bool>,
     /// How long people have; after that the promotion is not made. Defaults to 7d.
@@ -123,6 +123,10 @@ pub struct FlowStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub live: Option<String>,
+    /// Whether another release becomes live only through a gate: that of the live release, or of the Repository. Who deletes the flow then, and the
+    /// gate with it, takes the verb `delete` on releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gated: Option<bool>,
     /// The promotion under way or last refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<PromotionStatus>,

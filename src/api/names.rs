@@ -28,6 +28,10 @@ pub const SOURCE_DIGEST: &str = "signoff.dev/source-digest";
 /// Annotation on a Flow that a Repository applied: commit of the live ref that named what `spec.live` wants. Only for people to read; it
 /// proves nothing.
 pub const LIVE_COMMIT: &str = "signoff.dev/live-commit";
+/// Annotation on a Flow: the user who last changed anything in its spec but `live`. The API server keeps it; nobody writes another's name.
+pub const CHANGED_BY: &str = "signoff.dev/changed-by";
+/// Annotation on a Flow: the user who last changed `spec.live`, kept in the same way.
+pub const PROMOTED_BY: &str = "signoff.dev/promoted-by";
 /// Finalizer on a Release that a run uses, and on a Run whose work has to be stopped before it goes.
 pub const FINALIZER: &str = "signoff.dev/in-use";
 /// Field manager of the controllers.

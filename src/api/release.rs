@@ -79,13 +79,24 @@ pub struct ReleaseSource {
     /// Whose signature the commit or its tag carried, when the Repository has `verify`. Absent, nobody vouched for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verified>,
-    /// Field manager that last applied the flow, when it did not come from git.
+    /// User who last changed the flow, when it did not come from git, as the API server recorded it in the annotation `signoff.dev/changed-by`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub changed_by: Option<String>,
+    /// Field manager that last applied the flow, when it did not come from git; a name that the caller chooses, not a user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub applied_by: Option<String>,
     /// Generation of the flow, when it did not come from git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
+}
+
+impl ReleaseSource {
+    /// Who wrote it: as the commit says, or as the API server recorded of a flow that did not come from git.
+    pub fn written_by(&self) -> Option<&String> {
+        self.author.as_ref().or(self.changed_by.as_ref())
+    }
 }
 
 /// A good signature by a key that the Repository accepted at that time.

@@ -236,7 +236,8 @@ pub enum PublicKeySource {
     Ssh(#[schemars(length(min = 1, max = 8192))] String),
     /// An OpenPGP certificate as `gpg --armor --export` writes it, with its subkeys, expiry and revocations.
     Openpgp(#[schemars(length(min = 1, max = 65536))] String),
-    /// A key of a Secret in this namespace that holds OpenPGP certificates, or SSH public keys, one on each line.
+    /// A key of a Secret in this namespace that holds OpenPGP certificates, or SSH public keys, one on each line. Whoever may write that Secret says
+    /// whose signatures are accepted.
     SecretRef(SecretKeyRef),
 }
 
@@ -347,6 +348,10 @@ pub struct RepositoryStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2000), inner(length(max = 253)))]
     pub flows: Vec<String>,
+    /// Whether one of its flows is gated (`status.gated` there). Who deletes the Repository then, and its flows with it, takes the verb `delete`
+    /// on releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gated: Option<bool>,
     /// Files that could not be used, each with the place and the reason; the first 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]

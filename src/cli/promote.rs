@@ -13,7 +13,7 @@ use super::{
     connect::Connection,
     error::{CliError, exit},
 };
-use crate::api::{Flow, flow::PromotionPhase};
+use crate::api::{Flow, flow::PromotionPhase, names};
 
 /// Make a release of a flow live; a gate may ask people first.
 #[derive(Debug, clap::Args)]
@@ -27,16 +27,7 @@ pub(super) struct PromoteArgs {
 pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
     let flows: Api<Flow> = connection.api();
-    let patch = json!({ "spec": { "live": args.release } });
-    let params = PatchParams {
-        field_manager: Some("signoff-cli".to_owned()),
-        ..PatchParams::default()
-    };
-    let patched = flows.patch(&args.flow, &params, &Patch::Merge(&patch)).await;
-    let generation = patched
-        .map_err(|error| CliError::api(&args.flow, &error))?
-        .metadata
-        .generation;
+    let generation = ask(&connection, args).await?.metadata.generation;
     let seen = |flow: Option<&Flow>| {
         flow.is_none_or(|flow| {
             flow.status
@@ -84,4 +75,24 @@ pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, 
             Err(CliError::new("NotPromoted", exit::CONFLICT, message))
         }
     }
+}
+
+/// Wishes the release live, and says who does: not every server writes it down by itself, but each that has the policies checks it.
+async fn ask(connection: &Connection, args: &PromoteArgs) -> Result<Flow, CliError> {
+    let flows: Api<Flow> = connection.api();
+    let params = PatchParams {
+        field_manager: Some("signoff-cli".to_owned()),
+        ..PatchParams::default()
+    };
+    let wish = json!({ "spec": { "live": args.release } });
+    let mut signed = wish.clone();
+    signed["metadata"]["annotations"][names::PROMOTED_BY] = json!(connection.whoami().await?.0);
+    let mut patched = flows.patch(&args.flow, &params, &Patch::Merge(&signed)).await;
+    // somebody else wished it before, and that stays
+    if let Err(kube::Error::Api(refusal)) = &patched
+        && refusal.message.contains(names::PROMOTED_BY)
+    {
+        patched = flows.patch(&args.flow, &params, &Patch::Merge(&wish)).await;
+    }
+    patched.map_err(|error| CliError::api(&args.flow, &error))
 }

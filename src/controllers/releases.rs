@@ -162,7 +162,7 @@ fn check(release: &Release) -> Result<LoadedRelease, ReleaseUnusable> {
             flow: release.spec.flow.clone(),
             digest: release.spec.digest.clone(),
             commit: release.spec.source.commit.clone(),
-            author: release.spec.source.author.clone(),
+            author: release.spec.source.written_by().cloned(),
             repository: release.spec.source.repository.clone(),
         },
         definition: release.spec.definition.clone(),

@@ -40,6 +40,15 @@ pub struct Candidate<'a> {
     pub live: Option<(&'a str, &'a Digest, &'a Definition)>,
 }
 
+/// Who had a hand in a promotion, as far as the API server or a signature proves it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Involved {
+    /// Who asked for it.
+    pub requested_by: Option<String>,
+    /// Who wrote the release.
+    pub written_by: Vec<String>,
+}
+
 /// The gates of a promotion; none means that it is made at once.
 pub fn gates(candidate: &Candidate<'_>, repository: Option<&Promotion>) -> Vec<Gate> {
     let judge = candidate
@@ -60,7 +69,7 @@ pub fn gates(candidate: &Candidate<'_>, repository: Option<&Promotion>) -> Vec<G
 pub fn question(
     candidate: &Candidate<'_>,
     gate: &Gate,
-    requested_by: Option<&str>,
+    involved: &Involved,
     deadline: Timestamp,
 ) -> ApprovalSpec {
     let title = match candidate.live {
@@ -92,8 +101,9 @@ pub fn question(
         },
         purpose: ApprovalPurpose::Promotion,
         digest,
-        requested_by: requested_by.map(str::to_owned),
-        author: candidate.source.author.clone(),
+        requested_by: involved.requested_by.clone(),
+        author: candidate.source.written_by().cloned(),
+        written_by: involved.written_by.clone(),
         title,
         show,
         form: None,

@@ -12,6 +12,7 @@ use super::users::{AUTHENTICATED, MASTERS};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 const READ: &[&str] = &["get", "list", "watch"];
+const CHANGE: &[&str] = &["create", "update", "patch"];
 const WRITE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
 
 /// Writes what is missing. Definitions are also brought up to date.
@@ -83,7 +84,7 @@ fn role(name: &str, rules: &[Value]) -> Value {
 
 fn roles() -> Vec<Value> {
     const OURS: &[&str] = &["signoff.dev"];
-    const EDITED: &[&str] = &["flows", "runs", "repositories", "connections"];
+    const EDITED: &[&str] = &["flows", "repositories", "connections"];
     const OWNED: &[&str] = &[
         "repositories",
         "flows",
@@ -160,7 +161,8 @@ fn roles() -> Vec<Value> {
             "signoff-editor",
             &[
                 rule(OURS, EDITED, &[READ, WRITE]),
-                rule(OURS, &["releases"], &[READ, &["delete"]]),
+                // approvals go with their run, and a gate with its release
+                rule(OURS, &["runs"], &[READ, CHANGE]),
                 rule(&[""], &["secrets", "configmaps"], &[READ, WRITE]),
             ],
         ),

@@ -2,11 +2,14 @@
 
 use k8s_openapi::api::core::v1::{Event as CoreEvent, Secret};
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::ResourceExt as _;
-use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams, ValidationDirective};
+use kube::api::{
+    Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, ValidationDirective,
+};
 use kube::discovery::Discovery;
 use serde_json::json;
-use signoff::api::{Decision, Flow, Repository, Run};
+use signoff::api::{Connection, Decision, Flow, Repository, Run, names};
 use signoff::local::Identity;
 
 use crate::local_support::{Local, Widget, refusal, widget};
@@ -349,4 +352,154 @@ async fn who_edits_repositories_does_not_say_who_decides() {
     claims.metadata.name = Some("mine".into());
     claims.spec.identities = Some(serde_json::from_value(json!({"expression": "'alice'"})).unwrap());
     assert_eq!(refusal(dev.create(&PostParams::default(), &claims).await).0, 403);
+}
+
+#[tokio::test]
+async fn the_gate_of_a_repository_is_lowered_only_by_who_says_who_decides() {
+    let local = Local::start().await;
+    let admin: Api<Repository> = Api::default_namespaced(local.client());
+    let dev: Api<Repository> = Api::default_namespaced(local.plane.client(&Identity::Named("dev".into())));
+    let spec = json!({"url": "https://forge.example.com/acme/flows.git", "draft": {"ref": "main"},
+        "promotion": {"approval": {"quorum": 2}}});
+    let gated: Repository =
+        serde_json::from_value(json!({"metadata": {"name": "flows"}, "spec": spec})).unwrap();
+    assert_eq!(refusal(dev.create(&PostParams::default(), &gated).await).0, 403);
+    admin.create(&PostParams::default(), &gated).await.unwrap();
+    let why = "say who decides: \"dev\" lacks the verb identify";
+    let patch = async |patch: serde_json::Value| {
+        dev.patch("flows", &PatchParams::default(), &Patch::Merge(patch))
+            .await
+    };
+    for spec in [
+        json!({"promotion": null}),
+        json!({"url": "https://mine.example.com/f.git"}),
+        json!({"connection": "mine"}),
+    ] {
+        let (code, _, message) = refusal(patch(json!({"spec": spec})).await);
+        assert!(code == 403 && message.contains(why), "{message}");
+    }
+    patch(json!({"spec": {"interval": "5m"}})).await.unwrap();
+    let (_, _, message) = refusal(dev.delete("flows", &DeleteParams::default()).await);
+    assert!(message.contains(why), "{message}");
+    let all = dev
+        .delete_collection(&DeleteParams::default(), &ListParams::default())
+        .await;
+    assert!(all.is_err_and(|error| error.to_string().contains(why)));
+    let mut plain = gated;
+    plain.metadata.name = Some("plain".into());
+    plain.spec.promotion = None;
+    dev.create(&PostParams::default(), &plain).await.unwrap();
+    dev.delete("plain", &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_flow_that_is_live_behind_a_gate_is_not_deleted_and_made_anew_without_it() {
+    let local = Local::start().await;
+    let admin: Api<Flow> = Api::default_namespaced(local.client());
+    let dev: Api<Flow> = Api::default_namespaced(local.plane.client(&Identity::Named("dev".into())));
+    let flow: Flow = serde_json::from_value(
+        json!({"metadata": {"name": "refund"}, "spec": {"steps": [{"name": "a", "set": {"a": 1}}]}}),
+    )
+    .unwrap();
+    dev.create(&PostParams::default(), &flow).await.unwrap();
+    let gated = Patch::Merge(json!({"status": {"live": "refund-0000000000", "gated": true}}));
+    admin
+        .patch_status("refund", &PatchParams::default(), &gated)
+        .await
+        .unwrap();
+    let (code, _, message) = refusal(dev.delete("refund", &DeleteParams::default()).await);
+    assert_eq!(code, 403);
+    assert!(
+        message.contains("flow \"refund\" has a release live behind a gate, which would be gone with it: \"dev\" lacks the verb delete on"),
+        "{message}"
+    );
+    let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "1"}]);
+    let owned = Patch::Merge(json!({"metadata": {"ownerReferences": owner}}));
+    let (_, _, message) = refusal(dev.patch("refund", &PatchParams::default(), &owned).await);
+    assert!(message.contains("a flow goes with its owners"), "{message}");
+    admin.delete("refund", &DeleteParams::default()).await.unwrap();
+    dev.create(&PostParams::default(), &flow).await.unwrap();
+    dev.delete("refund", &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_flow_says_who_last_changed_it_and_who_promotes_it_whatever_is_sent() {
+    let local = Local::start().await;
+    let flows = |user: &str| -> Api<Flow> {
+        Api::default_namespaced(local.plane.client(&Identity::Named(user.to_owned())))
+    };
+    let flow: Flow = serde_json::from_value(
+        json!({"metadata": {"name": "refund"}, "spec": {"steps": [{"name": "a", "set": {"a": 1}}]}}),
+    )
+    .unwrap();
+    flows("dev").create(&PostParams::default(), &flow).await.unwrap();
+    let operator: Api<Flow> = Api::default_namespaced(local.plane.client(&Identity::Operator));
+    let said = async |api: Api<Flow>, patch: serde_json::Value| {
+        let patched = api
+            .patch("refund", &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        let annotations = patched.unwrap().annotations().clone();
+        [names::CHANGED_BY, names::PROMOTED_BY].map(|key| annotations.get(key).cloned().unwrap_or_default())
+    };
+    let claim = json!({"metadata": {"annotations": {"signoff.dev/changed-by": "alice", "signoff.dev/promoted-by": "alice"}}});
+    assert_eq!(said(flows("dev"), claim).await, ["dev", ""]);
+    assert_eq!(
+        said(flows("alice"), json!({"spec": {"live": "refund-1"}})).await,
+        ["dev", "alice"]
+    );
+    assert_eq!(
+        said(flows("bob"), json!({"spec": {"description": "his"}})).await,
+        ["bob", "alice"]
+    );
+    assert_eq!(
+        said(flows("dev"), json!({"metadata": {"annotations": null}})).await,
+        ["bob", "alice"]
+    );
+    let brought = json!({"spec": {"description": null, "live": null}});
+    assert_eq!(said(operator, brought).await, ["", ""]);
+}
+
+#[tokio::test]
+async fn who_may_not_read_a_secret_does_not_have_it_sent() {
+    let local = Local::start().await;
+    let roles: Api<ClusterRole> = Api::all(local.client());
+    // what an editor of a cluster has without further roles
+    let kept =
+        Patch::Merge(json!({"rules": [{"apiGroups": ["signoff.dev"], "resources": ["*"], "verbs": ["*"]}]}));
+    roles
+        .patch("signoff-editor", &PatchParams::default(), &kept)
+        .await
+        .unwrap();
+    let dev: Api<Connection> = Api::default_namespaced(local.plane.client(&Identity::Named("dev".into())));
+    let admin: Api<Connection> = Api::default_namespaced(local.client());
+    let connection: Connection = serde_json::from_value(json!({
+        "metadata": {"name": "c"},
+        "spec": {"http": {"baseUrl": "https://shop.example.com", "auth": {"bearer": {"name": "shop", "key": "token"}}}},
+    }))
+    .unwrap();
+    let (code, _, message) = refusal(dev.create(&PostParams::default(), &connection).await);
+    assert_eq!(code, 403);
+    assert!(
+        message.contains("a Connection sends the Secrets that it names: \"dev\" may not get all of them (shop) in namespace \"default\""),
+        "{message}"
+    );
+    admin.create(&PostParams::default(), &connection).await.unwrap();
+    let turned = Patch::Merge(json!({"spec": {"http": {"baseUrl": "https://mine.example.com"}}}));
+    assert_eq!(
+        refusal(dev.patch("c", &PatchParams::default(), &turned).await).0,
+        403
+    );
+    let labelled = Patch::Merge(json!({"metadata": {"labels": {"a": "b"}}}));
+    dev.patch("c", &PatchParams::default(), &labelled).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_editor_starts_runs_and_does_not_delete_them() {
+    let local = Local::start().await;
+    let dev: Api<Run> = Api::default_namespaced(local.plane.client(&Identity::Named("dev".into())));
+    let run = Run::new("r", serde_json::from_value(json!({"flow": "f"})).unwrap());
+    dev.create(&PostParams::default(), &run).await.unwrap();
+    let (code, _, message) = refusal(dev.delete("r", &DeleteParams::default()).await);
+    assert_eq!(code, 403);
+    assert!(message.contains("cannot delete resource \"runs\""), "{message}");
 }

@@ -31,6 +31,7 @@ mod local_server;
 mod local_support;
 mod local_watch;
 mod nuisances;
+mod own_work;
 mod promotion;
 mod repository;
 mod runs;

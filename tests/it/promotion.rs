@@ -234,6 +234,61 @@ async fn the_gate_of_the_repository_holds_even_without_its_label() {
 }
 
 #[tokio::test]
+async fn taking_a_flow_out_of_git_and_bringing_it_back_does_not_take_its_gate_away() {
+    let world = World::start().await;
+    let gated = format!("{FLOW}  promotion:\n    approval: {{quorum: 2}}\n");
+    world.push("main", &[("hello.yaml", Some(&gated))]);
+    world.create_repository(json!({})).await;
+    let first = world.draft_other_than("").await;
+    world.wish_live(Some(&first)).await;
+    let name = names::promotion_approval_name(&first, 1);
+    world.until_asked(&name).await;
+    world.answer(&name, "Approved").await;
+    world.until_live(&first).await;
+    world
+        .until::<Repository>("flows", |it| {
+            it.status.clone().unwrap_or_default().gated == Some(true)
+        })
+        .await;
+
+    world.push("main", &[("hello.yaml", None)]);
+    world.sync();
+    let message = world.ready("FilesInvalid").await;
+    assert!(
+        message.contains("flow hello is no longer in git, but it is live behind a gate"),
+        "{message}"
+    );
+    let kept = world.api::<Flow>().get("hello").await.unwrap();
+    assert_eq!(kept.status.unwrap().live.as_deref(), Some(first.as_str()));
+
+    world.push("main", &[("hello.yaml", Some(&FLOW.replace("x: 1", "x: 2")))]);
+    world.sync();
+    let second = world.draft_other_than(&first).await;
+    world.wish_live(Some(&second)).await;
+    let name = names::promotion_approval_name(&second, 1);
+    assert_eq!(world.until_asked(&name).await.spec.quorum, 2);
+}
+
+#[tokio::test]
+async fn a_flow_says_whether_the_gate_of_its_repository_holds_it() {
+    let world = World::start().await;
+    world.push("main", &[("hello.yaml", Some(FLOW))]);
+    world.create_repository(json!({})).await;
+    let first = world.draft_other_than("").await;
+    world.wish_live(Some(&first)).await;
+    world.until_live(&first).await;
+    let gated = |flow: &Flow| flow.status.as_ref().and_then(|status| status.gated);
+    assert_eq!(gated(&world.api::<Flow>().get("hello").await.unwrap()), None);
+    for gate in [json!({"approval": {"quorum": 3}}), Value::Null] {
+        world
+            .patch::<Repository>("flows", json!({"spec": {"promotion": gate}}))
+            .await;
+        let wanted = (!gate.is_null()).then_some(true);
+        world.until::<Flow>("hello", |flow| gated(flow) == wanted).await;
+    }
+}
+
+#[tokio::test]
 async fn a_release_that_is_live_is_held_until_another_is() {
     let world = World::start().await;
     let first = world.live_without_gate().await;

@@ -8,7 +8,7 @@ use kube::{
 use russh::keys::ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
 use serde_json::{Value, json};
 use signoff::api::{
-    Flow, Release, Repository, names,
+    Approval, Flow, Release, Repository, names,
     release::{SignedObject, Verified},
 };
 
@@ -283,4 +283,34 @@ async fn keys_are_named_apart_and_each_has_one_form() {
             .to_string();
         assert!(refused.contains(why), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn whose_key_vouches_for_a_release_is_who_wrote_it_where_keys_have_users() {
+    let world = World::start().await;
+    let laptop = key();
+    world.push_signed("main", &[("hello.yaml", Some(FLOW))], &laptop);
+    world
+        .create_repository(json!({
+            "verify": trusting(&[("laptop", &laptop)]),
+            "identities": {"keys": [{"key": "laptop", "user": "bob"}]},
+            "promotion": {"approval": {"quorum": 1}},
+        }))
+        .await;
+    let release = world.draft_other_than("").await;
+    world.ready("Synced").await;
+    let wish = Patch::Merge(json!({"spec": {"live": release}}));
+    let flows = world.api::<Flow>();
+    flows
+        .patch("hello", &PatchParams::default(), &wish)
+        .await
+        .unwrap();
+    let name = format!("{}-repository", names::promotion_approval_name(&release, 1));
+    let question = world.until::<Approval>(&name, |_| true).await.spec;
+    assert_eq!(question.written_by, ["bob"]);
+    assert_eq!(question.requested_by.as_deref(), Some("admin"));
+    assert!(
+        question.author.is_some(),
+        "the claim of the commit stays beside it"
+    );
 }

@@ -14,10 +14,15 @@
 {{- end -}}
 
 {{- /* Name of what belongs to this installation but lies outside any namespace: with the release namespace in it where several
-       installations can be in one cluster. */ -}}
+       installations can be in one cluster. One that is too long ends in a hash of the whole, so that no two are cut to the same. */ -}}
 {{- define "signoff.clusterName" -}}
 {{- if .Values.watchNamespaces -}}
-{{- printf "%s-%s" (include "signoff.fullname" .) .Release.Namespace | trunc 52 | trimSuffix "-" -}}
+{{- $name := printf "%s-%s" (include "signoff.fullname" .) .Release.Namespace -}}
+{{- if gt (len $name) 52 -}}
+{{- printf "%s-%s" ($name | trunc 43 | trimSuffix "-") (sha256sum $name | trunc 8) -}}
+{{- else -}}
+{{- $name -}}
+{{- end -}}
 {{- else -}}
 {{- include "signoff.fullname" . -}}
 {{- end -}}
@@ -78,6 +83,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- define "signoff.policies.controllers" -}}
 [{{ range $i, $name := .Values.policies.controllers }}{{ if $i }}, {{ end }}'{{ $name }}'{{ end }}]
+{{- end -}}
+
+{{- /* CEL: whether a request makes or changes what a release would fix of a flow, which is its spec without live. A test holds the list to
+       the kind's fields. */ -}}
+{{- define "signoff.policies.definitionChanged" -}}
+oldObject == null
+{{- range list "description" "inputs" "steps" "output" "promotion" }} || object.spec.?{{ . }} != oldObject.spec.?{{ . }}{{ end }}
+{{- end -}}
+{{- /* CEL: whether a request sets or changes the release that a flow wants live. */ -}}
+{{- define "signoff.policies.liveChanged" -}}
+oldObject == null ? has(object.spec.live) : object.spec.?live != oldObject.spec.?live
 {{- end -}}
 
 {{- /* Whether the API server can stamp the author. */ -}}

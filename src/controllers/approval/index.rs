@@ -25,6 +25,16 @@ impl Seen {
         let status = self.decision.status.as_ref();
         status.is_some_and(|status| status.reason.is_some())
     }
+
+    /// Whether nothing is left to do for it while its approval is closed: it was told, and goes with the approval.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_settled() && is_tied(&self.decision)
+    }
+}
+
+/// Whether it goes with the approval it is on.
+pub(super) fn is_tied(decision: &Decision) -> bool {
+    !decision.owner_references().is_empty()
 }
 
 #[derive(Debug, Default)]

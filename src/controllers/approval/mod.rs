@@ -14,7 +14,10 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, channel::mpsc};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::{
+    WatchStreamExt as _,
+    watcher::{self, Event, watcher},
+};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -193,7 +196,7 @@ async fn reconcile(
     let seen = judging.decisions.on(key);
     let approval = match shown {
         Some(approval) => *approval,
-        None if seen.iter().all(index::Seen::is_settled) && !judging.deps.open.keeps(key) => {
+        None if seen.iter().all(index::Seen::is_done) && !judging.deps.open.keeps(key) => {
             // a listing brings them all once more
             judging.decisions.forget(key);
             return Ok(None);
@@ -261,6 +264,11 @@ async fn reconcile(
         judging.deps.metrics.reconciled("Approval", began.elapsed());
     }
     write::decisions(context, &decisions, judgement.decisions).await?;
+    for decision in decisions.iter().filter(|decision| !index::is_tied(decision)) {
+        if let Some(tied) = write::tie(context, decision, &approval).await? {
+            judging.decisions.apply(Event::Apply(tied));
+        }
+    }
     Ok(match deadline {
         _ if closed => {
             if !open {

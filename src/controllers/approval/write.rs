@@ -2,11 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kube::{ResourceExt as _, runtime::events::EventType};
+use kube::{
+    Resource as _, ResourceExt as _,
+    api::{Patch, PatchParams},
+    runtime::events::EventType,
+};
+use serde_json::json;
 
 use super::ApprovalError;
 use crate::{
-    api::{Approval, ApprovalPhase, ApprovalStatus, Decision, DecisionStatus, decision::DecisionReason},
+    api::{
+        Approval, ApprovalPhase, ApprovalStatus, Decision, DecisionStatus, decision::DecisionReason, names,
+    },
     controllers::{
         context::Context,
         status::{is_missing, patch_status},
@@ -56,6 +63,27 @@ pub(super) async fn decisions(
         }
     }
     Ok(())
+}
+
+/// Makes a decision go with the approval it is on, when that is deleted: nobody else may delete it, and nobody would. Gives it as it is then.
+pub(super) async fn tie(
+    context: &Context,
+    decision: &Decision,
+    approval: &Approval,
+) -> Result<Option<Decision>, ApprovalError> {
+    // the uid keeps the patch from another decision of that name
+    let metadata = json!({ "uid": decision.uid(), "ownerReferences": [approval.owner_ref(&())] });
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let api = context.namespaced::<Decision>(&decision.namespace().unwrap_or_default());
+    let patch = Patch::Merge(json!({ "metadata": metadata }));
+    match api.patch(&decision.name_any(), &params, &patch).await {
+        Ok(tied) => Ok(Some(tied)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(ApprovalError::Api("tie a decision to its approval", error)),
+    }
 }
 
 /// Writes what became of a decision, and tells people if it does not count.

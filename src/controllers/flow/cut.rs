@@ -115,7 +115,7 @@ fn release(flow: &Flow, name: &str, digest: &Digest) -> Release {
     }
 }
 
-/// A Repository says where the content came from; otherwise, and when the content was edited since, whoever last applied the flow is named.
+/// A Repository says where the content came from; otherwise, and when the content was edited since, whoever last changed the flow is named.
 fn source(flow: &Flow, digest: &Digest) -> ReleaseSource {
     let of_this = flow
         .annotations()
@@ -127,10 +127,17 @@ fn source(flow: &Flow, digest: &Digest) -> ReleaseSource {
         .filter(|_| of_this)
         .and_then(|source| serde_json::from_str(source).ok());
     from_git.unwrap_or_else(|| ReleaseSource {
+        changed_by: recorded(flow, names::CHANGED_BY),
         applied_by: last_manager(flow),
         generation: flow.metadata.generation,
         ..ReleaseSource::default()
     })
+}
+
+/// The user whom the API server recorded in an annotation. An empty one names nobody.
+pub(super) fn recorded(flow: &Flow, annotation: &str) -> Option<String> {
+    let user = flow.annotations().get(annotation)?;
+    (!user.is_empty()).then(|| user.clone())
 }
 
 fn last_manager(flow: &Flow) -> Option<String> {

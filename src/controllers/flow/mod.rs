@@ -93,7 +93,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         .default_backoff()
         .reflect(repository_writer)
         .touched_objects();
-    let release_owners = releases.clone();
+    let (release_owners, gated) = (releases.clone(), flows.clone());
     let queue = stream::select_all([
         trigger_self(flow_events, ()).boxed(),
         trigger_with(release_events, |release: Release| flow_of(&release)).boxed(),
@@ -101,8 +101,11 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
             flow_of_promotion(&approval, &release_owners)
         })
         .boxed(),
-        // only its store is of interest: a changed gate counts from the next promotion on
-        trigger_with(repository_events, |_: Repository| None::<ObjectRef<Flow>>).boxed(),
+        // a changed gate counts from the next promotion on, and its flows say at once whether there is one
+        trigger_with(repository_events, move |repository: Repository| {
+            gated_otherwise(&repository, &gated)
+        })
+        .boxed(),
     ])
     .map_err(Arc::new)
     .take_until(shutdown.cancelled_owned());
@@ -142,6 +145,19 @@ fn flow_of_promotion(approval: &Approval, releases: &Store<Release>) -> Option<O
     flow_of(&release)
 }
 
+/// The flows of a Repository that do not say yet whether it has a gate.
+fn gated_otherwise(repository: &Repository, flows: &Store<Flow>) -> Vec<ObjectRef<Flow>> {
+    let otherwise = |flow: &Flow| {
+        let status = flow.status.as_ref();
+        status.is_some_and(|status| {
+            status.live.is_some() && status.gated.unwrap_or_default() != repository.spec.promotion.is_some()
+        }) && promote::brought(repository, flow)
+    };
+    let flows = flows.state();
+    let flows = flows.iter().filter(|flow| otherwise(flow));
+    flows.map(|flow| ObjectRef::from_obj(&**flow)).collect()
+}
+
 async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Action, FlowError> {
     if flow.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
@@ -159,6 +175,7 @@ async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Action, FlowEr
     let mut next = before.clone();
     let drafted = cut::draft(&shared, &flow, &mut next).await?;
     let promoted = promote::promote(&shared, &flow, &mut next).await?;
+    next.gated = promote::gated(&shared, &flow, &next).await?;
     summary::summarise(&shared.context, &flow, &drafted, &promoted, &mut next);
     if flow.status.as_ref() != Some(&next) {
         match patch_status(&shared.context, &*flow, &next).await {

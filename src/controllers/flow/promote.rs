@@ -9,7 +9,7 @@ use kube::{
     runtime::reflector::ObjectRef,
 };
 
-use super::{FlowError, Flows};
+use super::{FlowError, Flows, cut::recorded};
 use crate::{
     api::{
         Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, Repository,
@@ -18,7 +18,7 @@ use crate::{
         names,
     },
     controllers::status::{is_missing, patch_status},
-    engine::promotion::{Candidate, Gate, gates, question},
+    engine::promotion::{Candidate, Gate, Involved, gates, question},
 };
 
 /// How long people have to decide on a promotion, unless the gate says otherwise.
@@ -112,6 +112,7 @@ async fn pass_gates(
         Some(round) => round,
         None => next_round(shared, flow, &wanted),
     };
+    let involved = involved(shared, flow, status, release);
     let mut waiting = None;
     for gate in gates {
         let name = format!(
@@ -119,7 +120,7 @@ async fn pass_gates(
             names::promotion_approval_name(&wanted, round),
             gate.suffix
         );
-        let spec = question(candidate, gate, None, deadline(gate, shared.context.now()));
+        let spec = question(candidate, gate, &involved, deadline(gate, shared.context.now()));
         let approval = open(shared, flow, release, &spec, &name).await?;
         if !asks(&approval, &spec, release) {
             let asked = PromotionStatus {
@@ -236,30 +237,71 @@ fn candidate<'a>(release: &'a Release, live: Option<&'a Release>) -> Candidate<'
     }
 }
 
-/// The gate of the Repository that a flow came from. That it did is told by the Repository as well, so that taking the label off a flow
-/// does not take it past the gate.
+/// Who asked for the promotion and who wrote what is promoted, beside what the release's source says. They are not the ones to approve it.
+fn involved(shared: &Flows, flow: &Flow, status: &FlowStatus, release: &Release) -> Involved {
+    let name = release.name_any();
+    let is_draft = status.draft.as_ref().is_some_and(|draft| draft.release == name);
+    let from_git = release.spec.source.repository.is_some();
+    // the same content may have been cut before, when somebody else wrote it
+    let changed_by = recorded(flow, names::CHANGED_BY).filter(|_| is_draft && !from_git);
+    Involved {
+        requested_by: recorded(flow, names::PROMOTED_BY),
+        written_by: changed_by.into_iter().chain(signer(shared, release)).collect(),
+    }
+}
+
+/// The user whose key vouches for a release, as the Repository that it came from maps keys to users.
+fn signer(shared: &Flows, release: &Release) -> Option<String> {
+    let source = &release.spec.source;
+    let (verified, name) = (source.verified.as_ref()?, source.repository.as_ref()?);
+    let reference = ObjectRef::new(name).within(&release.namespace()?);
+    let repository = shared.repositories.get(&reference)?;
+    let keys = &repository.spec.identities.as_ref()?.keys;
+    keys.iter()
+        .find(|mapped| mapped.key == verified.key)
+        .map(|mapped| mapped.user.clone())
+}
+
+/// The gate of the Repository that a flow came from.
 fn repository_gate(shared: &Flows, flow: &Flow) -> Option<Promotion> {
-    let (name, namespace) = (flow.name_any(), flow.namespace());
-    let brought = |repository: &Repository| {
-        let owner = flow
-            .owner_references()
-            .iter()
-            .any(|owner| Some(&owner.uid) == repository.metadata.uid.as_ref());
-        let label = flow.labels().get(names::REPOSITORY) == repository.metadata.name.as_ref();
-        let listed = repository
-            .status
-            .as_ref()
-            .is_some_and(|status| status.flows.contains(&name));
-        repository.namespace() == namespace && (owner || label || listed)
-    };
     let gates = shared
         .repositories
-        .find(|repository| repository.spec.promotion.is_some() && brought(repository));
+        .find(|repository| repository.spec.promotion.is_some() && brought(repository, flow));
     gates?.spec.promotion.clone()
 }
 
+/// Whether a flow came from this Repository. The Repository tells it as well, so that taking the label off a flow does not take it past the gate.
+pub(super) fn brought(repository: &Repository, flow: &Flow) -> bool {
+    let owner = flow
+        .owner_references()
+        .iter()
+        .any(|owner| Some(&owner.uid) == repository.metadata.uid.as_ref());
+    let label = flow.labels().get(names::REPOSITORY) == repository.metadata.name.as_ref();
+    let listed = repository
+        .status
+        .as_ref()
+        .is_some_and(|status| status.flows.contains(&flow.name_any()));
+    repository.namespace() == flow.namespace() && (owner || label || listed)
+}
+
+/// Whether another release becomes live only through a gate. What was said before stands while the release that is live cannot be read.
+pub(super) async fn gated(
+    shared: &Flows,
+    flow: &Flow,
+    status: &FlowStatus,
+) -> Result<Option<bool>, FlowError> {
+    let Some(live) = status.live.as_deref() else {
+        return Ok(None);
+    };
+    let gated = match find(shared, flow, live).await? {
+        Ok(live) => live.spec.definition.promotion.is_some() || repository_gate(shared, flow).is_some(),
+        Err(_) => return Ok(status.gated),
+    };
+    Ok(gated.then_some(true))
+}
+
 /// Whether an approval is this very question and not one of the same name: from before a gate was changed, about a release that was made
-/// anew, or put there by somebody else.
+/// anew, or put there by somebody else. One that keeps more people from deciding asks it too.
 fn asks(approval: &Approval, question: &ApprovalSpec, release: &Release) -> bool {
     let of_release = approval
         .owner_references()
@@ -268,9 +310,11 @@ fn asks(approval: &Approval, question: &ApprovalSpec, release: &Release) -> bool
     let same = ApprovalSpec {
         // when it was asked is no part of the question
         expires_at: question.expires_at.clone(),
+        written_by: question.written_by.clone(),
         ..approval.spec.clone()
     };
-    of_release && same == *question
+    let mut wrote = question.written_by.iter();
+    of_release && same == *question && wrote.all(|user| approval.spec.written_by.contains(user))
 }
 
 /// A release of this flow whose content is what its digest says.

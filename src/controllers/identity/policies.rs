@@ -27,7 +27,15 @@ use crate::{
 };
 
 /// What an installation's policies are about; each is named for the installation and this.
-const SUBJECTS: [&str; 6] = ["decisions", "flows", "gateway", "records", "repositories", "runs"];
+const SUBJECTS: [&str; 7] = [
+    "connections",
+    "decisions",
+    "flows",
+    "gateway",
+    "records",
+    "repositories",
+    "runs",
+];
 
 /// Pause before a watch that was forbidden is tried again.
 const WHILE_FORBIDDEN: Duration = Duration::from_secs(600);

@@ -118,10 +118,11 @@ async fn perform(context: &Context, namespace: &str, action: Action) -> Result<(
             set_right(&flows, &flow, &applied).await
         }
         Action::Cut(cut) => cut_release(context, namespace, *cut).await,
-        Action::Delete { name, uid } => {
+        Action::Delete { name, uid, version } => {
+            // it may have become live meanwhile, behind a gate
             let same = Preconditions {
                 uid: Some(uid),
-                resource_version: None,
+                resource_version: Some(version),
             };
             let params = DeleteParams {
                 preconditions: Some(same),

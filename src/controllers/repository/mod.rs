@@ -197,6 +197,13 @@ async fn reconcile(
         return Ok(Action::await_change());
     }
     let context = &shared.context;
+    let gated = gated(&shared, &repository);
+    let before = repository.status.clone().unwrap_or_default();
+    if before.gated != gated {
+        write(context, &repository, RepositoryStatus { gated, ..before }).await?;
+        // the watch brings the Repository as it is then
+        return Ok(Action::await_change());
+    }
     if repository.spec.suspend.unwrap_or_default() {
         write(
             context,
@@ -244,6 +251,12 @@ async fn reconcile(
             }
         }
     }
+}
+
+/// Whether one of its flows is live behind a gate.
+fn gated(shared: &Repositories, repository: &Repository) -> Option<bool> {
+    let gated = |flow: &Arc<Flow>| plan::is_gated(flow) && plan::is_owned(repository, flow);
+    shared.flows.state().iter().any(gated).then_some(true)
 }
 
 /// Writes the status if it is news, and tells people of transitions.

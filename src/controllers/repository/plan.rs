@@ -46,8 +46,12 @@ pub(super) enum Action {
     Apply(Box<Flow>),
     /// Make sure that the release of the live content is there, once the flow is.
     Cut(Box<Cut>),
-    /// Delete a flow that git has no more.
-    Delete { name: String, uid: String },
+    /// Delete a flow that git has no more, if it is still as it was seen.
+    Delete {
+        name: String,
+        uid: String,
+        version: String,
+    },
 }
 
 /// A release to be cut from the live ref, whose content the draft ref does not have.
@@ -66,7 +70,7 @@ pub(super) struct Todo {
     pub(super) problems: Vec<Problem>,
     /// Flows of which somebody wants another release live than git does.
     pub(super) conflicts: Vec<Problem>,
-    /// The flows that are in git.
+    /// The flows that are in git, and those that are not any more and stay.
     pub(super) flows: BTreeSet<String>,
 }
 
@@ -110,14 +114,58 @@ pub(super) fn plan(
         bring(repository, draft, live, cluster, name, current, &mut todo);
     }
     for (name, flow) in &cluster.flows {
-        if is_owned(repository, flow) && !todo.flows.contains(name) && is_gone(draft, live, flow) {
-            todo.actions.push(Action::Delete {
-                name: name.clone(),
-                uid: flow.uid().unwrap_or_default(),
-            });
+        if !todo.flows.contains(name) {
+            leave(repository, draft, live, name, flow, &mut todo);
         }
     }
     todo
+}
+
+/// What becomes of a flow that is not read from git: it goes if it has left git, unless the gate of its live release would go with it. That
+/// one stays, for else a flow could be rid of its gate by one push that removes its file and another that brings it back.
+fn leave(
+    repository: &Repository,
+    draft: Channel<'_>,
+    live: Live<'_>,
+    name: &str,
+    flow: &Flow,
+    todo: &mut Todo,
+) {
+    let is_gone = is_gone(draft, live, flow);
+    if !is_gated(flow) {
+        if is_gone && is_owned(repository, flow) {
+            todo.actions.push(Action::Delete {
+                name: name.to_owned(),
+                uid: flow.uid().unwrap_or_default(),
+                version: flow.resource_version().unwrap_or_default(),
+            });
+        }
+        return;
+    }
+    let listed = repository
+        .status
+        .as_ref()
+        .is_some_and(|status| status.flows.iter().any(|flow| flow == name));
+    if other_owner(repository, flow).is_some() || !(listed || is_owned(repository, flow)) {
+        return;
+    }
+    // the Repository's gate goes on to hold for what the Repository names
+    todo.flows.insert(name.to_owned());
+    if is_gone {
+        let message = format!(
+            "flow {name} is no longer in git, but it is live behind a gate: it stays until somebody who may delete releases deletes it"
+        );
+        let path = source_path(flow).unwrap_or_default();
+        todo.problems.push(Problem::of_file(path, message));
+    }
+}
+
+/// Whether a flow's live release can be replaced only through a gate.
+pub(super) fn is_gated(flow: &Flow) -> bool {
+    flow.status
+        .as_ref()
+        .and_then(|status| status.gated)
+        .unwrap_or_default()
 }
 
 /// Makes one flow what git says.
@@ -325,7 +373,7 @@ fn managers_of_live(flow: &Flow) -> impl Iterator<Item = &str> {
     })
 }
 
-fn is_owned(repository: &Repository, flow: &Flow) -> bool {
+pub(super) fn is_owned(repository: &Repository, flow: &Flow) -> bool {
     let uid = repository.uid();
     flow.owner_references()
         .iter()

@@ -258,9 +258,10 @@ impl<'a> Bench<'a> {
         if self.spec.requested_by.as_deref() == Some(by) {
             return Some(format!("{by} asked for it, and may not decide on it as well"));
         }
-        let author = self.spec.author.as_deref()?;
-        (author == by || author.ends_with(&format!("<{by}>")))
-            .then(|| format!("{by} wrote it, and may not decide on it as well"))
+        let claimed = |author: &str| author == by || author.ends_with(&format!("<{by}>"));
+        let wrote = self.spec.author.as_deref().is_some_and(claimed)
+            || self.spec.written_by.iter().any(|one| one == by);
+        wrote.then(|| format!("{by} wrote it, and may not decide on it as well"))
     }
 
     fn invalid_values(&self, values: Option<&JsonObject>) -> Option<String> {

@@ -35,6 +35,7 @@ fn question() -> ApprovalSpec {
         digest: Digest::of(b"shown"),
         requested_by: Some("dev".into()),
         author: Some("Eve <eve>".into()),
+        written_by: vec![],
         title: "May it?".into(),
         show: vec![],
         form: None,

@@ -198,6 +198,7 @@ impl Turn<'_> {
             digest,
             requested_by: self.facts.run.requested_by.clone(),
             author: self.facts.release.author.clone(),
+            written_by: vec![],
             title,
             show,
             form: step.form.clone(),

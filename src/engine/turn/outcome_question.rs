@@ -141,6 +141,7 @@ impl Turn<'_> {
             digest: digest(&subject, &title, &show, Some(&form)),
             requested_by: self.facts.run.requested_by.clone(),
             author: self.facts.release.author.clone(),
+            written_by: vec![],
             title,
             show,
             form: Some(Json(form)),

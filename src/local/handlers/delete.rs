@@ -32,7 +32,11 @@ pub enum Outcome {
 pub async fn one(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
     let options = options(call)?;
     let kind = call.kind();
-    let outcome = remove(call.plane, kind, call.key(call.name()), &options).await?;
+    let key = call.key(call.name());
+    let outcome = remove_if(call.plane, kind, key, &options, |object| {
+        call.admit_deletion(object)
+    })
+    .await?;
     Ok(match outcome {
         Outcome::Gone(last) => {
             let uid = last["metadata"]["uid"].as_str().unwrap_or_default();
@@ -60,7 +64,10 @@ pub async fn collection(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
             namespace: entry.namespace.clone(),
             name: entry.name.clone(),
         };
-        match remove(call.plane, kind, key, &options).await {
+        let outcome = remove_if(call.plane, kind, key, &options, |object| {
+            call.admit_deletion(object)
+        });
+        match outcome.await {
             Ok(Outcome::Gone(object) | Outcome::Waiting(object)) => removed.push(events::shown(kind, object)),
             // Somebody else was faster.
             Err(error) if error.code() == StatusCode::NOT_FOUND => {}
@@ -90,6 +97,17 @@ pub async fn remove(
     key: Key,
     options: &DeleteOptions,
 ) -> Result<Outcome, ApiError> {
+    remove_if(plane, kind, key, options, |_| Ok(())).await
+}
+
+/// The same, unless the object as it then is may not be deleted.
+async fn remove_if(
+    plane: &Arc<Plane>,
+    kind: &ResourceKind,
+    key: Key,
+    options: &DeleteOptions,
+    admit: impl Fn(&Value) -> Result<(), ApiError>,
+) -> Result<Outcome, ApiError> {
     loop {
         let entry = plane
             .store
@@ -97,6 +115,7 @@ pub async fn remove(
             .ok_or_else(|| ApiError::not_found(kind, &key.name))?;
         preconditions(kind, &entry, options)?;
         let mut object = entry.value();
+        admit(&object)?;
         add_finalizer(&mut object, options.propagation);
         let namespace = kind.group.is_empty() && kind.kind == "Namespace";
         if meta::finalizers(&object).is_empty() && !namespace {

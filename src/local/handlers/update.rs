@@ -111,7 +111,7 @@ impl Call<'_> {
         self.admit(options, Some(old), new, tracked)
     }
 
-    /// Ownership, admission rules and validation: the last steps before an object is stored.
+    /// Ownership, admission rules and validation: the last steps before an object is stored. What the rules fill in, nobody owns.
     pub(super) fn admit(
         &self,
         options: &WriteOptions,
@@ -119,22 +119,29 @@ impl Call<'_> {
         new: &mut Value,
         tracked: Tracked,
     ) -> Result<(), ApiError> {
-        let may = |asked: &Attributes| self.plane.allows(&self.user, asked);
-        let (user, kind, namespace) = (&self.user, &**self.kind(), self.namespace());
-        let admission = Admission {
-            user,
-            kind,
-            namespace,
-            may: &may,
-        };
-        match old {
-            None => admission.create(new)?,
-            Some(old) => admission.change(old, new)?,
-        }
         if tracked == Tracked::No {
             managed_fields::track_update(old, new, &self.ownership(options, &clock::now()));
         }
+        self.with_rules(|rules| match old {
+            None => rules.create(new),
+            Some(old) => rules.change(old, new),
+        })?;
         objects::validate(self.plane, self.kind(), new, old)
+    }
+
+    /// Refuses a deletion that the rules forbid.
+    pub(super) fn admit_deletion(&self, object: &Value) -> Result<(), ApiError> {
+        self.with_rules(|rules| rules.delete(object))
+    }
+
+    fn with_rules(&self, apply: impl FnOnce(&Admission<'_>) -> Result<(), ApiError>) -> Result<(), ApiError> {
+        let may = |asked: &Attributes| self.plane.allows(&self.user, asked);
+        apply(&Admission {
+            user: &self.user,
+            kind: self.kind(),
+            namespace: self.namespace(),
+            may: &may,
+        })
     }
 
     /// Who writes what, for field ownership.

@@ -130,13 +130,23 @@ fn the_operator_decides_only_for_somebody_else_and_says_how() {
     for forgery in [
         json!({}),
         json!({"by": "bob"}),
-        json!({"via": {"channel": "git"}}),
-        json!({"by": itself, "via": {"channel": "git"}}),
+        json!({"via": {"channel": "git", "evidence": {"commit": "3f9a1c"}}}),
+        json!({"by": itself, "via": {"channel": "git", "evidence": {"commit": "3f9a1c"}}}),
     ] {
         let message = operator.refused(&decision(&forgery));
         assert_says(
             &message,
             "the operator decides only for somebody else: spec.by must name that person and spec.via how",
+        );
+    }
+    for unproven in [
+        json!({"channel": "git"}),
+        json!({"channel": "git", "evidence": {}}),
+    ] {
+        let message = operator.refused(&decision(&json!({"by": "bob", "via": unproven})));
+        assert_says(
+            &message,
+            "the operator says what proves a decision: spec.via.evidence is empty",
         );
     }
 }

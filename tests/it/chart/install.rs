@@ -35,6 +35,10 @@ fn people_have_the_rights_of_their_role_and_no_more() {
         ("carol", "create", "runs", false),
         ("carol", "create", "decisions", false),
         ("dev", "create", "runs", true),
+        // with a run its approvals would go
+        ("dev", "delete", "runs", false),
+        ("dev", "deletecollection", "runs", false),
+        ("dev", "identify", "repositories", false),
         ("dev", "patch", "flows", true),
         ("dev", "create", "decisions", false),
         ("dev", "approve", "approvals", false),
@@ -75,7 +79,7 @@ fn the_operator_neither_lists_secrets_nor_deletes_evidence_nor_approves() {
         ("create", "secrets"),
         ("delete", "approvals.signoff.dev"),
         ("delete", "decisions.signoff.dev"),
-        ("patch", "decisions.signoff.dev"),
+        ("patch", "approvals.signoff.dev"),
         ("approve", "approvals.signoff.dev"),
         ("impersonate", "users"),
         ("create", "pods"),
@@ -136,6 +140,8 @@ fn the_policies_have_no_type_error() {
         "signoff-records",
         "signoff-flows",
         "signoff-repositories",
+        "signoff-connections",
+        "signoff-gateway",
     ] {
         let path = "jsonpath={.status.observedGeneration}:{.status.typeChecking.expressionWarnings}";
         let status = || {
@@ -221,6 +227,44 @@ fn one_namespace_without_stamping_then_upgraded_then_uninstalled() {
     );
     // and a later installation takes the kinds over
     install(&plane, "team-signoff", &values);
+}
+
+#[test]
+fn an_installation_for_the_whole_cluster_leaves_nothing_but_the_kinds_and_their_objects() {
+    let Some(plane) = ControlPlane::start("uninstalling from the whole cluster") else {
+        return;
+    };
+    install(&plane, "signoff-system", &[]);
+    let (admin, helm) = (plane.as_user("admin"), plane.helm());
+    let kinds =
+        "validatingadmissionpolicies,validatingadmissionpolicybindings,clusterroles,clusterrolebindings";
+    let kinds = if plane.stamps() {
+        format!("{kinds},mutatingadmissionpolicies,mutatingadmissionpolicybindings")
+    } else {
+        kinds.to_owned()
+    };
+    let ours = || {
+        let all = admin.run(&["get", &kinds, "-o", "name"]).expect_ok().out;
+        all.lines().filter(|name| name.contains("signoff")).count()
+    };
+    assert!(ours() > 20, "{} installed", ours());
+    plane.wait("a flow", || {
+        let spec = json!({"steps": [{"name": "one", "set": {"x": 1}}]});
+        let flow = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Flow", "metadata": {"name": "kept"}, "spec": spec});
+        admin.feed(&["create", "-f", "-"], &flow.to_string()).ok
+    });
+    helm.run(&["uninstall", "signoff", "--namespace=signoff-system", "--wait"])
+        .expect_ok();
+    assert_eq!(ours(), 0);
+    let here = admin.clone().within("signoff-system");
+    let left = here.run(&[
+        "get",
+        "deployments,services,serviceaccounts,networkpolicies,roles,rolebindings",
+        "-o",
+        "name",
+    ]);
+    assert!(!left.out.contains("signoff"), "{}", left.out);
+    admin.run(&["get", "flow", "kept"]).expect_ok();
 }
 
 fn the_operator_has_rights_only_in(plane: &ControlPlane, namespace: &str) {

@@ -1,8 +1,10 @@
 //! The charts: what they render, and what their policies and roles mean on a real API server.
 
 mod decisions;
+mod gates;
 mod install;
 mod operates;
+mod pods;
 mod proof;
 mod records;
 mod render;
@@ -18,6 +20,9 @@ const DIGEST: &str = "sha256:000000000000000000000000000000000000000000000000000
 /// One control plane with the charts installed, for all tests that only need a namespace of it.
 static SHARED: LazyLock<Option<ControlPlane>> = LazyLock::new(|| {
     let plane = ControlPlane::start("charts on a real API server")?;
+    // where pods with more rights than they need are refused
+    let restricted = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    plane.as_user("admin").create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "signoff-system", "labels": restricted}}));
     install(&plane, "signoff-system", &[]);
     Some(plane)
 });

@@ -148,6 +148,27 @@ fn team(plane: &ControlPlane) {
         "--from-literal=token=s3cret",
     ];
     admin.run(&secret).expect_ok();
+    // of the rights of an editor, what the chart's role does not give: a Connection sends what its author may read
+    for args in [
+        [
+            "create",
+            "role",
+            "shop",
+            "--verb=get",
+            "--resource=secrets",
+            "--resource-name=shop",
+        ]
+        .as_slice(),
+        &[
+            "create",
+            "rolebinding",
+            "shop",
+            "--role=shop",
+            "--group=developers",
+        ],
+    ] {
+        admin.run(args).expect_ok();
+    }
     plane.wait("the policies", || {
         let run = object(
             "Run",

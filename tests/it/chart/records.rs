@@ -303,18 +303,33 @@ fn what_was_decided_goes_with_the_run_and_with_the_namespace() {
         }],
     });
     space.user("operator").create(&asked);
-    space
+    let decided = space
         .user("alice")
         .create(&decision(&json!({"approval": "owned-review"})));
-    space
-        .user("dev")
-        .run(&["delete", "run", name(&started)])
-        .expect_ok();
+    // the operator ties a decision to the approval that it judged it on
+    let asked = space.user("admin").run(&[
+        "get",
+        "approval",
+        "owned-review",
+        "-o",
+        "jsonpath={.metadata.uid}",
+    ]);
+    let owner = json!([{"apiVersion": "signoff.dev/v1alpha1", "kind": "Approval", "name": "owned-review", "uid": asked.expect_ok().out}]);
+    let tie = json!({"metadata": {"ownerReferences": owner}}).to_string();
+    let tie = ["patch", "decision", name(&decided), "--type=merge", "-p", &tie];
+    space.user("operator").run(&tie).expect_ok();
+    let delete = ["delete", "run", name(&started)];
+    let message = space.user("dev").run(&delete).expect_refused();
+    assert_says(&message, "User \"dev\" cannot delete resource \"runs\"");
     let admin = space.user("admin");
-    space.plane.wait("the approval to be collected", || {
-        !admin.run(&["get", "approval", "owned-review"]).ok
-    });
-    // the namespace takes the decisions that are left with it
+    admin.run(&delete).expect_ok();
+    space
+        .plane
+        .wait("the approval to be collected, and what was decided on it", || {
+            !admin.run(&["get", "approval", "owned-review"]).ok
+                && !admin.run(&["get", "decision", name(&decided)]).ok
+        });
+    // the namespace takes what is left with it
     admin
         .run(&["delete", "namespace", "collected", "--wait=false"])
         .expect_ok();
@@ -362,17 +377,32 @@ fn the_gateways_account_writes_callbacks_and_requests_for_a_sync_and_nothing_els
         let message = status(&gateway, &patch).expect_refused();
         assert_says(&message, "the gateway writes only the callbacks of a run");
     }
+    status(&gateway, &json!({"status": {"callbacks": {"other.1": callback}}})).expect_ok();
+    for patch in [
+        json!({"status": {"callbacks": {"settled.1": {"body": {"a": 2}}}}}),
+        json!({"status": {"callbacks": {"settled.1": null}}}),
+        json!({"status": {"callbacks": null}}),
+    ] {
+        assert_says(
+            &status(&gateway, &patch).expect_refused(),
+            "the gateway adds callbacks; one that is recorded neither changes nor goes",
+        );
+    }
     let repository = |patch: &Value| {
         let patch = patch.to_string();
         gateway.run(&["patch", "repository", "flows", "--type=merge", "-p", &patch])
     };
     repository(&json!({"metadata": {"annotations": {"signoff.dev/requestedAt": "now"}}})).expect_ok();
-    let message =
-        repository(&json!({"spec": {"url": "https://elsewhere.example.com/x.git"}})).expect_refused();
-    assert_says(
-        &message,
-        "the gateway writes only the annotations of a repository",
-    );
+    for patch in [
+        json!({"spec": {"url": "https://elsewhere.example.com/x.git"}}),
+        json!({"metadata": {"annotations": {"example.com/ticket": "81"}}}),
+        json!({"metadata": {"labels": {"a": "b"}}}),
+    ] {
+        assert_says(
+            &repository(&patch).expect_refused(),
+            "the gateway writes only the annotation signoff.dev/requestedAt of a repository",
+        );
+    }
     for (verb, what) in [
         ("list", "runs.signoff.dev"),
         ("create", "decisions.signoff.dev"),

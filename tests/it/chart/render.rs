@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::assert_says;
 use crate::controlplane::{Tool, helm};
 
-const SUITE: &str = "what the charts render";
+pub(super) const SUITE: &str = "what the charts render";
 const STAMPING: &str = "--api-versions=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
 
-struct Rendered(Vec<Value>);
+pub(super) struct Rendered(Vec<Value>);
 
 impl Rendered {
-    fn new(helm: &Tool, values: &[&str]) -> Self {
+    pub(super) fn new(helm: &Tool, values: &[&str]) -> Self {
         let mut args = vec![
             "template",
             "signoff",
@@ -29,12 +29,12 @@ impl Rendered {
         Self(documents.filter(|document| !document.is_null()).collect())
     }
 
-    fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    pub(super) fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
         self.0.iter().filter(move |object| object["kind"] == kind)
     }
 
     /// The pod of a component.
-    fn pod(&self, component: &str) -> &Value {
+    pub(super) fn pod(&self, component: &str) -> &Value {
         let name = format!("signoff-{component}");
         let mut deployments = self.of("Deployment");
         let deployment = deployments.find(|object| super::name(object) == name).unwrap();
@@ -46,7 +46,7 @@ impl Rendered {
     }
 }
 
-fn names<'a>(objects: impl Iterator<Item = &'a Value>) -> Vec<&'a str> {
+pub(super) fn names<'a>(objects: impl Iterator<Item = &'a Value>) -> Vec<&'a str> {
     let mut names: Vec<_> = objects.map(super::name).collect();
     names.sort_unstable();
     names
@@ -148,6 +148,66 @@ fn the_policy_of_the_gateway_names_every_field_of_a_run_but_the_callbacks() {
     for field in fields.as_object().unwrap().keys() {
         let compared = text.contains(&format!("object.?status.?{field} == oldObject.?status.?{field}"));
         assert_eq!(compared, field != "callbacks", "{field}");
+    }
+}
+
+#[test]
+fn the_policy_of_flows_compares_every_field_that_a_release_fixes() {
+    let Some(helm) = helm(SUITE) else { return };
+    let rendered = Rendered::new(&helm, &[STAMPING]);
+    let crds = signoff::api::crds();
+    let flows = crds.iter().find(|crd| crd.spec.names.plural == "flows").unwrap();
+    let schema = serde_json::to_value(&flows.spec.versions[0].schema).unwrap();
+    let fields = &schema["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    for kind in ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"] {
+        let mut policies = rendered.of(kind);
+        let policy = policies
+            .find(|policy| super::name(policy) == "signoff-flows")
+            .unwrap();
+        let variables = policy["spec"]["variables"].to_string();
+        for field in fields.as_object().unwrap().keys() {
+            assert_says(
+                &variables,
+                &format!("object.spec.?{field} != oldObject.spec.?{field}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn the_policy_of_connections_knows_every_place_that_names_a_secret() {
+    fn places(schema: &Value, path: &str, found: &mut Vec<String>) {
+        let fields = schema["properties"].as_object();
+        if fields.is_some_and(|fields| {
+            fields.len() == 2 && fields.contains_key("name") && fields.contains_key("key")
+        }) {
+            found.push(format!("{path}.?name"));
+        }
+        for (name, field) in fields.into_iter().flatten() {
+            places(field, &format!("{path}.?{name}"), found);
+        }
+    }
+    let Some(helm) = helm(SUITE) else { return };
+    let rendered = Rendered::new(&helm, &[]);
+    let mut policies = rendered.of("ValidatingAdmissionPolicy");
+    let policy = policies
+        .find(|policy| super::name(policy) == "signoff-connections")
+        .unwrap();
+    let crds = signoff::api::crds();
+    let connections = crds
+        .iter()
+        .find(|crd| crd.spec.names.plural == "connections")
+        .unwrap();
+    let schema = serde_json::to_value(&connections.spec.versions[0].schema).unwrap();
+    let mut found = Vec::new();
+    places(
+        &schema["openAPIV3Schema"]["properties"]["spec"],
+        "?object.spec",
+        &mut found,
+    );
+    assert_eq!(found.len(), 6, "{found:?}");
+    for place in found {
+        assert_says(&policy["spec"]["variables"].to_string(), &place);
     }
 }
 
@@ -291,6 +351,7 @@ fn every_policy_is_bound_and_fails_closed() {
             "ValidatingAdmissionPolicy",
             "ValidatingAdmissionPolicyBinding",
             vec![
+                "signoff-connections",
                 "signoff-decisions",
                 "signoff-flows",
                 "signoff-gateway",
@@ -302,7 +363,7 @@ fn every_policy_is_bound_and_fails_closed() {
         (
             "MutatingAdmissionPolicy",
             "MutatingAdmissionPolicyBinding",
-            vec!["signoff-decisions", "signoff-runs"],
+            vec!["signoff-decisions", "signoff-flows", "signoff-runs"],
         ),
     ] {
         assert_eq!(names(rendered.of(kind)), expected);
@@ -327,8 +388,8 @@ fn the_author_is_filled_in_where_the_server_can() {
     let Some(helm) = helm(SUITE) else { return };
     for (values, expected) in [
         (vec![], 0),
-        (vec![STAMPING], 2),
-        (vec!["--set=policies.stamp=always"], 2),
+        (vec![STAMPING], 3),
+        (vec!["--set=policies.stamp=always"], 3),
         (vec![STAMPING, "--set=policies.stamp=never"], 0),
         (vec![STAMPING, "--set=policies.enabled=false"], 0),
     ] {
@@ -404,8 +465,9 @@ fn the_operators_account_is_the_one_the_embedded_control_plane_knows() {
     );
     assert_eq!(name, "system:serviceaccount:signoff-system:signoff-controller");
     for policy in rendered.of("ValidatingAdmissionPolicy") {
-        // neither makes an exception for the controllers
-        if !["signoff-gateway", "signoff-repositories"].contains(&super::name(policy)) {
+        // these make no exception for the controllers
+        if !["signoff-connections", "signoff-gateway", "signoff-repositories"].contains(&super::name(policy))
+        {
             assert_says(&policy.to_string(), &format!("'{name}'"));
         }
     }

@@ -168,7 +168,12 @@ async fn rules_in_cel_are_kept_on_creation_and_change() {
 }
 
 fn ours(kind: &str, spec: &Value) -> Value {
-    json!({"apiVersion": "signoff.dev/v1alpha1", "kind": kind, "metadata": {"name": "a"}, "spec": spec})
+    let mut metadata = json!({"name": "a"});
+    if kind == "Flow" {
+        // what only one of the servers would fill in
+        metadata["annotations"] = json!({"signoff.dev/changed-by": "admin"});
+    }
+    json!({"apiVersion": "signoff.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kubectl::Answer;
+pub use kubectl::Answer;
 pub use kubectl::Tool;
 use process::Process;
 use serde_json::{Value, json};

@@ -61,6 +61,16 @@ impl Shared {
         self.plane.sign(user, object);
     }
 
+    /// Whether the server writes down who asks and who changes what.
+    pub fn stamps(&self) -> bool {
+        self.plane.stamps()
+    }
+
+    /// Whether somebody deletes what has lost its owner; says so where nobody does.
+    pub fn collects(&self) -> bool {
+        self.plane.can_test("that what has lost its owner goes")
+    }
+
     /// A namespace of one's own, ready to be used.
     pub async fn namespace(&self) -> String {
         let name = format!("rig-{}", self.namespaces.fetch_add(1, Ordering::Relaxed));

@@ -121,6 +121,22 @@ impl Rig {
         }
     }
 
+    /// Whether the server writes down who asks and who changes what.
+    pub fn stamps(&self) -> bool {
+        match &self.server {
+            Server::Embedded(_) => true,
+            Server::Real(shared) => shared.stamps(),
+        }
+    }
+
+    /// Whether somebody deletes what has lost its owner; says so where nobody does.
+    pub fn collects(&self) -> bool {
+        match &self.server {
+            Server::Embedded(_) => true,
+            Server::Real(shared) => shared.collects(),
+        }
+    }
+
     /// Where everything happens.
     pub fn namespace(&self) -> &str {
         &self.namespace

@@ -231,6 +231,39 @@ fn a_flow_that_left_git_is_deleted_but_not_one_whose_file_is_broken() {
 }
 
 #[test]
+fn a_flow_that_left_git_stays_while_it_is_live_behind_a_gate() {
+    let (mut repository, draft) = (repository(false), defined(&[("a.yaml", GOOD)]));
+    let mut flow = applied(&plan_on(&repository, &draft, None, &[], &[]));
+    flow.status = Some(crate::api::FlowStatus {
+        gated: Some(true),
+        ..crate::api::FlowStatus::default()
+    });
+    let empty = defined(&[]);
+    let kept = plan_on(&repository, &empty, None, std::slice::from_ref(&flow), &[]);
+    assert!(kept.actions.is_empty() && kept.flows.contains("good"), "{kept:?}");
+    assert_eq!(kept.problems.len(), 1);
+    assert!(
+        kept.problems[0].message.contains("live behind a gate"),
+        "{:?}",
+        kept.problems
+    );
+    // nor is the Repository's gate shaken off by taking away what says where the flow is from
+    flow.metadata.owner_references = None;
+    flow.metadata.labels = None;
+    let flows = std::slice::from_ref(&flow);
+    assert!(plan_on(&repository, &empty, None, flows, &[]).flows.is_empty());
+    repository.status = Some(crate::api::RepositoryStatus {
+        flows: vec!["good".to_owned()],
+        ..crate::api::RepositoryStatus::default()
+    });
+    assert!(
+        plan_on(&repository, &empty, None, flows, &[])
+            .flows
+            .contains("good")
+    );
+}
+
+#[test]
 fn a_flow_that_left_the_draft_stays_while_it_is_live() {
     let repository = repository(true);
     let draft = defined(&[("a.yaml", GOOD)]);

@@ -1,20 +1,19 @@
 //! Admission rules: who decided and who asked are stamped and checked by the server, never claimed. The
 //! rules and their words are those of the admission policies in the chart.
 
+mod connection;
+mod flow;
+mod repository;
+
 use http::StatusCode;
 use serde_json::{Value, json};
-
-use crate::api::names;
 
 use super::rbac::Attributes;
 use super::registry::ResourceKind;
 use super::status::ApiError;
 use super::users::{OPERATOR, User};
 
-/// Annotations of a flow from which a release has where it came from.
-const PROVENANCE: [&str; 2] = [names::SOURCE, names::SOURCE_DIGEST];
-
-/// A new or changed object on its way into the store.
+/// A new, changed or deleted object on its way into the store or out of it.
 pub struct Admission<'a> {
     /// Who writes it.
     pub user: &'a User,
@@ -57,28 +56,61 @@ impl Admission<'_> {
                 self.stamp(object, "requestedBy", || json!(self.user.name));
                 ("signoff-runs", self.run(object))
             }
-            "Flow" => ("signoff-flows", self.flow(None, object)),
+            "Flow" => {
+                self.stamp_flow(None, object);
+                ("signoff-flows", self.flow(None, object))
+            }
             "Repository" => ("signoff-repositories", self.repository(None, object)),
+            "Connection" => ("signoff-connections", self.connection(None, object)),
             _ => return Ok(()),
         };
         verdict.map_err(|refusal| self.refuse(policy, object, refusal))
     }
 
-    /// Refuses a change that claims what only the operator may say.
-    pub fn change(&self, old: &Value, new: &Value) -> Result<(), ApiError> {
+    /// Fills in who changes a flow, then refuses what the caller may not say.
+    pub fn change(&self, old: &Value, new: &mut Value) -> Result<(), ApiError> {
         if self.kind.group != crate::api::GROUP {
             return Ok(());
         }
         let (policy, verdict) = match self.kind.kind.as_str() {
-            "Flow" => ("signoff-flows", self.flow(Some(old), new)),
+            "Flow" => {
+                self.stamp_flow(Some(old), new);
+                ("signoff-flows", self.flow(Some(old), new))
+            }
             "Repository" => ("signoff-repositories", self.repository(Some(old), new)),
+            "Connection" => ("signoff-connections", self.connection(Some(old), new)),
             _ => return Ok(()),
         };
         verdict.map_err(|refusal| self.refuse(policy, new, refusal))
     }
 
+    /// Refuses a deletion by which a gate would be gone.
+    pub fn delete(&self, object: &Value) -> Result<(), ApiError> {
+        if self.kind.group != crate::api::GROUP {
+            return Ok(());
+        }
+        let (policy, verdict) = match self.kind.kind.as_str() {
+            "Flow" => ("signoff-flows", self.without_flow(object)),
+            "Repository" => ("signoff-repositories", self.without_repository(object)),
+            _ => return Ok(()),
+        };
+        verdict.map_err(|refusal| self.refuse(policy, object, refusal))
+    }
+
     fn is_operator(&self) -> bool {
         self.user.name == OPERATOR
+    }
+
+    /// Whether the caller may do something to an object of ours here; to any of its kind where the name is empty.
+    fn may(&self, verb: &str, resource: &str, name: &str) -> bool {
+        (self.may)(&Attributes {
+            verb: verb.to_owned(),
+            group: crate::api::GROUP.to_owned(),
+            resource: resource.to_owned(),
+            namespace: self.namespace.to_owned(),
+            name: name.to_owned(),
+            ..Attributes::default()
+        })
     }
 
     fn stamp(&self, object: &mut Value, field: &str, value: impl Fn() -> Value) {
@@ -95,6 +127,10 @@ impl Admission<'_> {
                 return forbidden(
                     "the operator decides only for somebody else: spec.by must name that person and spec.via how the decision came in",
                 );
+            }
+            let evidence = spec["via"]["evidence"].as_object();
+            if evidence.is_none_or(serde_json::Map::is_empty) {
+                return forbidden("the operator says what proves a decision: spec.via.evidence is empty");
             }
             return Ok(());
         }
@@ -119,15 +155,7 @@ impl Admission<'_> {
             ));
         }
         let approval = spec["approval"].as_str().unwrap_or_default();
-        let approve = Attributes {
-            verb: "approve".to_owned(),
-            group: crate::api::GROUP.to_owned(),
-            resource: "approvals".to_owned(),
-            namespace: self.namespace.to_owned(),
-            name: approval.to_owned(),
-            ..Attributes::default()
-        };
-        if !(self.may)(&approve) {
+        if !self.may("approve", "approvals", approval) {
             return forbidden(format!(
                 "\"{user}\" may not decide approval \"{approval}\": it takes the verb approve on approvals.signoff.dev in namespace \"{}\", which the ClusterRole signoff-approver gives",
                 self.namespace
@@ -160,56 +188,38 @@ impl Admission<'_> {
         ))
     }
 
-    fn flow(&self, old: Option<&Value>, new: &Value) -> Result<(), Refusal> {
-        let claims = |key: &str| {
-            let had = old.map(|old| &old["metadata"]["annotations"][key]);
-            let has = &new["metadata"]["annotations"][key];
-            !has.is_null() && had != Some(has)
-        };
-        let claimed: Vec<&str> = PROVENANCE.into_iter().filter(|key| claims(key)).collect();
-        if self.is_operator() || claimed.is_empty() {
-            return Ok(());
-        }
-        forbidden(format!(
-            "where a flow came from is written only by the operator: leave the annotation {} out",
-            claimed.join(", ")
-        ))
-    }
-
-    /// Who says which forge is asked, whose signatures count, and who people are, says who decides.
-    fn repository(&self, old: Option<&Value>, new: &Value) -> Result<(), Refusal> {
-        let changed =
-            |field: &&str| old.map_or(&Value::Null, |old| &old["spec"][field]) != &new["spec"][field];
-        if !["forge", "identities", "decisions", "verify"].iter().any(changed) {
-            return Ok(());
-        }
-        let identify = Attributes {
-            verb: "identify".to_owned(),
-            group: crate::api::GROUP.to_owned(),
-            resource: "repositories".to_owned(),
-            namespace: self.namespace.to_owned(),
-            name: new["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
-            ..Attributes::default()
-        };
-        if (self.may)(&identify) {
-            return Ok(());
-        }
-        forbidden(format!(
-            "spec.forge, spec.identities, spec.decisions and spec.verify say who decides: \"{}\" lacks the verb identify on repositories.signoff.dev in namespace \"{}\"",
-            self.user.name, self.namespace
-        ))
+    fn lacks(&self, what: &str) -> String {
+        let (user, namespace) = (&self.user.name, self.namespace);
+        format!("\"{user}\" lacks the verb {what} in namespace \"{namespace}\"")
     }
 
     fn refuse(&self, policy: &str, object: &Value, refusal: Refusal) -> ApiError {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let (code, reason, why) = match refusal {
             Refusal::Forbidden(why) => (StatusCode::FORBIDDEN, "Forbidden", why),
             Refusal::Invalid(why) => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid", why),
         };
         let why =
             format!("ValidatingAdmissionPolicy '{policy}' with binding '{policy}' denied request: {why}");
-        ApiError::forbidden(self.kind, name, &why).with_code(code, reason)
+        ApiError::forbidden(self.kind, name(object), &why).with_code(code, reason)
     }
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+/// Whether an object has owners that it did not have: the server deletes it when they are gone.
+fn has_new_owners(old: Option<&Value>, new: &Value) -> bool {
+    let owners = |object: &Value| -> Vec<Value> {
+        let owners = object["metadata"]["ownerReferences"].as_array();
+        owners
+            .into_iter()
+            .flatten()
+            .map(|owner| owner["uid"].clone())
+            .collect()
+    };
+    let known = old.map(owners).unwrap_or_default();
+    owners(new).iter().any(|owner| !known.contains(owner))
 }
 
 fn forbidden(why: impl Into<String>) -> Result<(), Refusal> {
@@ -291,7 +301,7 @@ mod tests {
     #[test]
     fn the_operator_decides_only_for_somebody_else_and_says_how() {
         let operator = accounts::operator();
-        let via = json!({"channel": "git"});
+        let via = json!({"channel": "git", "evidence": {"commit": "3f9a1c"}});
         assert!(
             create(
                 &operator,
@@ -301,6 +311,8 @@ mod tests {
             .is_ok()
         );
         assert!(create(&operator, "Decision", json!({"approval": "a", "by": "bob"})).is_err());
+        let unproven = json!({"approval": "a", "by": "bob", "via": {"channel": "git"}});
+        assert!(create(&operator, "Decision", unproven).is_err());
         assert!(
             create(
                 &operator,

@@ -1,0 +1,220 @@
+//! The pods, what they may reach, and what is said of them: notes, alerts, names.
+
+use serde_json::{Value, json};
+
+use super::{
+    Space, assert_says, name,
+    render::{Rendered, SUITE, names},
+};
+use crate::controlplane::helm;
+
+#[test]
+fn the_pods_are_admitted_where_only_restricted_ones_are() {
+    let Some(space) = Space::new("restricted") else {
+        return;
+    };
+    let admin = space.plane.as_user("admin").within("signoff-system");
+    let try_out = |pod: &Value| admin.feed(&["create", "--dry-run=server", "-f", "-"], &pod.to_string());
+    for component in ["controller", "gateway"] {
+        let deployment = format!("signoff-{component}");
+        let answer = admin
+            .run(&["get", "deployment", &deployment, "-o", "json"])
+            .expect_ok();
+        let deployment: Value = serde_json::from_str(&answer.out).unwrap();
+        let mut pod = deployment["spec"]["template"].clone();
+        pod["apiVersion"] = json!("v1");
+        pod["kind"] = json!("Pod");
+        pod["metadata"]["name"] = json!(component);
+        try_out(&pod).expect_ok();
+        pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
+        assert_says(&try_out(&pod).expect_refused(), "violates PodSecurity");
+    }
+}
+
+#[test]
+fn pods_are_spread_probed_and_given_time_to_end() {
+    let Some(helm) = helm(SUITE) else { return };
+    let rendered = Rendered::new(&helm, &[]);
+    for component in ["controller", "gateway"] {
+        let pod = rendered.pod(component);
+        let spread = pod["topologySpreadConstraints"].as_array().unwrap();
+        let keys: Vec<_> = spread
+            .iter()
+            .map(|one| one["topologyKey"].as_str().unwrap())
+            .collect();
+        assert_eq!(keys, ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]);
+        for constraint in spread {
+            let selected = &constraint["labelSelector"]["matchLabels"];
+            assert_eq!(selected["app.kubernetes.io/component"], component);
+        }
+        let container = &pod["containers"][0];
+        for (probe, path) in [
+            ("startupProbe", "/healthz"),
+            ("livenessProbe", "/healthz"),
+            ("readinessProbe", "/readyz"),
+        ] {
+            assert_eq!(
+                container[probe]["httpGet"],
+                json!({"path": path, "port": "admin"}),
+                "{probe}"
+            );
+        }
+    }
+    let waits = |values: &[&str]| {
+        let rendered = Rendered::new(&helm, values);
+        rendered.pod("gateway")["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].clone()
+    };
+    assert_eq!(waits(&[]), 5);
+    assert_eq!(
+        waits(&["--set=terminationGracePeriodSeconds=4"]),
+        2,
+        "it leaves time to end"
+    );
+    assert_eq!(waits(&["--set=gateway.preStopSeconds=0"]), Value::Null);
+    assert_eq!(
+        rendered.pod("controller")["containers"][0]["lifecycle"],
+        Value::Null
+    );
+    let alone = Rendered::new(&helm, &["--set=gateway.replicas=1"]);
+    assert_eq!(alone.pod("gateway")["topologySpreadConstraints"], Value::Null);
+}
+
+#[test]
+fn the_gateway_reaches_names_and_the_api_server_and_nothing_else() {
+    let Some(helm) = helm(SUITE) else { return };
+    let egress = |values: &[&str], component: &str| {
+        let rendered = Rendered::new(&helm, values);
+        let wanted = format!("signoff-{component}");
+        let mut policies = rendered.of("NetworkPolicy");
+        let policy = policies.find(|policy| name(policy) == wanted).unwrap();
+        assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+        policy["spec"]["egress"].clone()
+    };
+    let tcp = |port: i64| json!({"port": port, "protocol": "TCP"});
+    let dns = [json!({"port": 53, "protocol": "UDP"}), tcp(53)];
+    let with = |ports: [i64; 2]| json!([{"ports": [dns[0], dns[1], tcp(ports[0]), tcp(ports[1])]}]);
+    assert_eq!(egress(&[], "gateway"), with([443, 6443]));
+    let elsewhere = "--set=networkPolicy.apiServerPorts={443,8443}";
+    assert_eq!(egress(&[elsewhere], "gateway"), with([443, 8443]));
+    assert_eq!(
+        egress(&[], "controller"),
+        json!([{}]),
+        "flows call what they name"
+    );
+    let narrow = [
+        "--set=networkPolicy.egress[0].to[0].ipBlock.cidr=10.0.0.0/8",
+        elsewhere,
+    ];
+    let narrow = egress(&narrow, "controller");
+    assert_eq!(narrow[0], with([443, 8443])[0]);
+    assert_eq!(narrow[1]["to"][0]["ipBlock"]["cidr"], "10.0.0.0/8");
+    let none = Rendered::new(&helm, &["--set=networkPolicy.enabled=false"]);
+    assert_eq!(none.of("NetworkPolicy").count(), 0);
+}
+
+#[test]
+fn the_gateway_reads_secrets_by_a_role_of_its_own_that_can_be_left_unbound() {
+    let Some(helm) = helm(SUITE) else { return };
+    let readers = |values: &[&str], kind: &str| -> Vec<String> {
+        let rendered = Rendered::new(&helm, values);
+        let of_secrets = rendered.of(kind).filter(|object| {
+            let role = object["roleRef"]["name"].as_str().unwrap_or_default();
+            role.ends_with("-secrets")
+        });
+        of_secrets
+            .map(|binding| binding["subjects"][0]["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        readers(&[], "ClusterRoleBinding"),
+        ["signoff-gateway", "signoff-controller"]
+    );
+    assert_eq!(
+        readers(&["--set=rbac.gatewaySecrets=false"], "ClusterRoleBinding"),
+        ["signoff-controller"]
+    );
+    assert_eq!(
+        readers(&["--set=rbac.secrets=false"], "ClusterRoleBinding"),
+        ["signoff-gateway"]
+    );
+    let rendered = Rendered::new(&helm, &["--set=rbac.gatewaySecrets=false,rbac.secrets=false"]);
+    let roles = names(rendered.of("ClusterRole"));
+    assert!(
+        roles.contains(&"signoff-secrets") && roles.contains(&"signoff-gateway-secrets"),
+        "{roles:?}"
+    );
+    let team = |value: &str| {
+        let rendered = Rendered::new(&helm, &["--set=watchNamespaces={team}", value]);
+        let mut roles = rendered.of("Role");
+        let role = roles
+            .find(|role| name(role) == "signoff-signoff-system-gateway")
+            .unwrap();
+        role["rules"].to_string().contains("secrets")
+    };
+    assert!(team("--set=rbac.gatewaySecrets=true") && !team("--set=rbac.gatewaySecrets=false"));
+}
+
+#[test]
+fn alerts_are_on_metrics_that_exist() {
+    let Some(helm) = helm(SUITE) else { return };
+    let rendered = Rendered::new(&helm, &["--set=prometheusRule.enabled=true"]);
+    let rules = rendered.of("PrometheusRule").next().unwrap()["spec"]["groups"][0]["rules"].clone();
+    let documented = include_str!("../../../docs/metrics.md");
+    let mut seen = 0;
+    for rule in rules.as_array().unwrap() {
+        let expression = rule["expr"].as_str().unwrap();
+        // what is within the quotes of a label is no metric
+        let bare = expression.split('"').step_by(2).collect::<Vec<_>>().join(" ");
+        for metric in bare.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
+            if metric.starts_with("signoff_") {
+                let metric = metric.trim_end_matches("_bucket");
+                assert!(
+                    documented.contains(&format!("| `{metric}`")),
+                    "{metric} in {expression}"
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 5, "{seen} metrics");
+}
+
+#[test]
+fn long_names_of_namespaces_are_not_cut_to_the_same() {
+    let Some(helm) = helm(SUITE) else { return };
+    let policies = |namespace: &str| {
+        let namespace = format!("--namespace={namespace}");
+        let rendered = Rendered::new(&helm, &["--set=watchNamespaces={team}", &namespace]);
+        let policies = names(rendered.of("ValidatingAdmissionPolicy"));
+        policies[0].to_owned()
+    };
+    let long = "a-team-whose-name-is-as-long-as-it-may-be-in-the-cluster";
+    assert_ne!(policies(&format!("{long}-one")), policies(&format!("{long}-two")));
+    assert_eq!(policies("short"), "signoff-short-connections");
+}
+
+#[test]
+fn the_notes_say_how_it_is_installed_and_what_comes_next() {
+    let Some(space) = Space::new("noted") else { return };
+    let notes = space
+        .plane
+        .helm()
+        .run(&["get", "notes", "signoff", "--namespace=signoff-system"])
+        .expect_ok()
+        .out;
+    for expected in [
+        "is installed in signoff-system; it watches every namespace.",
+        "kubectl -n signoff-system rollout status deployment/signoff-controller deployment/signoff-gateway",
+        "kubectl -n NAMESPACE create rolebinding approvers --clusterrole=signoff-approver --group=GROUP",
+        "Callbacks come to http://signoff.signoff-system.svc:80, without TLS.",
+    ] {
+        assert_says(&notes, expected);
+    }
+    let proven = if space.plane.stamps() {
+        "Who decides is proven and filled in by the API server."
+    } else {
+        "Who decides is proven by the API server. It cannot fill in the name"
+    };
+    assert_says(&notes, proven);
+    assert!(!notes.contains("The kinds are missing"), "{notes}");
+}

@@ -1,0 +1,158 @@
+//! Nobody promotes their own work alone: who asked for a promotion and who wrote what is promoted do not approve it.
+
+use kube::{
+    Api, ResourceExt as _,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use signoff::api::{Approval, Decision, Flow, Release, Run, names};
+
+use crate::support::{
+    rig::{Rig, Running},
+    shop::Shop,
+};
+
+/// A flow `f` with a gate, as this user makes it. Gives the name of its release.
+async fn gated_flow(rig: &Rig, user: &str) -> String {
+    let spec = json!({"steps": [{"name": "one", "set": {"x": 1}}], "promotion": {"approval": {"quorum": 1}}});
+    let flow = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Flow", "metadata": {"name": "f"}, "spec": spec});
+    let flow: Flow = serde_json::from_value(flow).unwrap();
+    flows(rig, user)
+        .create(&PostParams::default(), &flow)
+        .await
+        .unwrap();
+    let draft = |flow: &Flow| Some(flow.status.as_ref()?.draft.as_ref()?.release.clone());
+    draft(&rig.until("f", |flow| draft(flow).is_some()).await).unwrap()
+}
+
+fn flows(rig: &Rig, user: &str) -> Api<Flow> {
+    Api::namespaced(rig.client(user), rig.namespace())
+}
+
+async fn patch(rig: &Rig, user: &str, patch: Value) -> Flow {
+    let patch = Patch::Merge(patch);
+    let patched = flows(rig, user).patch("f", &PatchParams::default(), &patch).await;
+    patched.unwrap()
+}
+
+/// The question that is put when this user wishes the release live.
+async fn wished_by(rig: &Rig, user: &str, release: &str) -> Approval {
+    patch(rig, user, json!({"spec": {"live": release}})).await;
+    rig.until::<Approval>(&names::promotion_approval_name(release, 1), |_| true)
+        .await
+}
+
+async fn until_live(rig: &Rig, release: &str) -> Flow {
+    let live = |flow: &Flow| flow.status.as_ref().and_then(|status| status.live.clone());
+    rig.until("f", |flow| live(flow).as_deref() == Some(release))
+        .await
+}
+
+async fn start() -> (Rig, Running) {
+    let rig = Rig::open().await;
+    let operator = rig.operator().await;
+    (rig, operator)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_a_promotion_does_not_approve_it_and_somebody_else_does() {
+    let (rig, operator) = start().await;
+    if !rig.stamps() {
+        return;
+    }
+    let release = gated_flow(&rig, "admin").await;
+    let question = wished_by(&rig, "alice", &release).await;
+    assert_eq!(question.spec.requested_by.as_deref(), Some("alice"));
+    let own = rig.decide("alice", &question.name_any(), "Approve").await;
+    let (counts, reason, message) = rig.judged(&own).await;
+    assert_eq!((counts, reason.as_str()), (false, "SelfApproval"), "{message}");
+    let other = rig.decide("bob", &question.name_any(), "Approve").await;
+    assert!(rig.judged(&other).await.0);
+    let flow = until_live(&rig, &release).await;
+    assert_eq!(flow.status.unwrap().gated, Some(true));
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wrote_the_release_does_not_approve_its_promotion_whoever_asks_for_it() {
+    let (rig, operator) = start().await;
+    if !rig.stamps() {
+        return;
+    }
+    let release = gated_flow(&rig, "admin").await;
+    let described = json!({"spec": {"description": "better"}});
+    let changed = patch(&rig, "bob", described).await;
+    assert_eq!(changed.annotations()[names::CHANGED_BY], "bob");
+    let draft = |flow: &Flow| flow.status.clone().unwrap_or_default().draft.unwrap().release;
+    let next = draft(&rig.until("f", |flow| draft(flow) != release).await);
+    let source = rig.api::<Release>().get(&next).await.unwrap().spec.source;
+    assert_eq!(source.changed_by.as_deref(), Some("bob"));
+    let question = wished_by(&rig, "alice", &next).await;
+    let (author, written_by) = (question.spec.author.as_deref(), &question.spec.written_by);
+    assert_eq!(
+        (author, written_by.as_slice()),
+        (Some("bob"), &["bob".to_owned()][..])
+    );
+    let own = rig.decide("bob", &question.name_any(), "Approve").await;
+    assert_eq!(rig.judged(&own).await.1, "SelfApproval");
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_content_made_again_is_the_work_of_who_made_it_again() {
+    let (rig, operator) = start().await;
+    if !rig.stamps() {
+        return;
+    }
+    let first = gated_flow(&rig, "admin").await;
+    let draft = |flow: &Flow| flow.status.clone().unwrap_or_default().draft.unwrap().release;
+    patch(&rig, "admin", json!({"spec": {"description": "other"}})).await;
+    rig.until("f", |flow| draft(flow) != first).await;
+    patch(&rig, "bob", json!({"spec": {"description": null}})).await;
+    rig.until("f", |flow| draft(flow) == first).await;
+    let question = wished_by(&rig, "alice", &first).await;
+    assert_eq!(
+        question.spec.author.as_deref(),
+        Some("admin"),
+        "who made it first"
+    );
+    assert_eq!(question.spec.written_by, ["bob"]);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_decided_goes_with_the_run_it_was_decided_in() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    if !rig.collects() {
+        return;
+    }
+    let operator = rig.operator().await;
+    let steps = json!([{"name": "review", "approval": {"title": "go?"}}, {"name": "call", "http": {"url": shop.url("/x")}}]);
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    let counted = rig.decide("alice", "r-review", "Approve").await;
+    assert!(rig.judged(&counted).await.0);
+    let run: Run = rig.phase("r", "Succeeded").await;
+    let late = rig.decide("bob", "r-review", "Reject").await;
+    assert_eq!(rig.judged(&late).await.1, "AlreadyDecided");
+    let stray = json!({"approval": "nowhere", "digest": counted.spec.digest, "verdict": "Approve"});
+    let stray = rig.decide_with("alice", stray).await.unwrap();
+    assert_eq!(rig.judged(&stray).await.1, "ApprovalNotFound");
+    for decision in [&counted, &late] {
+        let tied = |decision: &Decision| {
+            let owners = decision.owner_references();
+            owners
+                .iter()
+                .any(|owner| owner.kind == "Approval" && owner.name == "r-review")
+        };
+        rig.until::<Decision>(&decision.name_any(), tied).await;
+    }
+    rig.delete_run(&run.name_any()).await;
+    rig.until_gone::<Approval>("r-review").await;
+    for decision in [&counted, &late] {
+        rig.until_gone::<Decision>(&decision.name_any()).await;
+    }
+    rig.until::<Decision>(&stray.name_any(), |_| true).await;
+    operator.stop().await;
+}
