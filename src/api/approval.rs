@@ -185,7 +185,7 @@ pub struct ApprovalStatus {
     /// The pull request that puts the question on the forge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<ProposedPullRequest>,
-    /// Decided: True once the question is closed, whatever the answer.
+    /// Decided: True once the question is closed, whatever the answer. Asked: False where it cannot be put on the forge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub conditions: Vec<Condition>,

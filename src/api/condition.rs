@@ -13,6 +13,8 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 /// A run ended well (`True`), ended otherwise (`False`), or goes on (`Unknown`).
 pub const SUCCEEDED: &str = "Succeeded";
+/// A question is put where it is to be put; only said of one that could not be.
+pub const ASKED: &str = "Asked";
 
 /// Longest message stored in a condition; a longer one is cut at a character boundary.
 pub const MAX_MESSAGE: usize = 1_024;

@@ -1,7 +1,48 @@
 //! Text of others in Markdown of ours: nothing in it may become a heading, a link, a mention or a hidden comment.
 
+/// Text on one line: whatever would end it, turn it round or not be seen is a space.
+pub(crate) fn one_line(text: &str) -> String {
+    let unseen = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars().map(|c| if unseen(c) { ' ' } else { c }).collect()
+}
+
+/// Text on one line for where there is no Markdown, but forges look for words to act upon all the same: titles, and the messages of commits
+/// made of them. What would close, mention or name something of theirs is broken by a space.
+pub(crate) fn unlinked(text: &str) -> String {
+    let all: Vec<char> = one_line(text).chars().collect();
+    let is_part = |at: Option<usize>| at.and_then(|at| all.get(at)).is_some_and(|c| c.is_alphanumeric());
+    let mut unlinked = String::new();
+    for (at, c) in all.iter().copied().enumerate() {
+        unlinked.push(c);
+        let (before, next) = (at.checked_sub(1), at + 1);
+        let breaks = match c {
+            '#' | '!' => is_part(Some(next)),
+            // an address has something before it
+            '@' => is_part(Some(next)) && !is_part(before),
+            // GH-7 is the same as #7
+            '-' => {
+                at >= 2
+                    && all[at - 2..at]
+                        .iter()
+                        .collect::<String>()
+                        .eq_ignore_ascii_case("gh")
+                    && is_part(Some(next))
+            }
+            ':' => all.get(next) == Some(&'/'),
+            _ => false,
+        };
+        if breaks {
+            unlinked.push(' ');
+        }
+    }
+    unlinked
+}
+
 /// Text on one line as a code span. A hidden comment would do nothing inside it, but programs that look for one of their own do not parse Markdown.
-pub(in crate::engine) fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let text = text.replace("<!--", r"\u{3c}!--");
     if text.is_empty() {
         // two backticks would be no empty span but the beginning of a longer one
@@ -34,6 +75,21 @@ mod tests {
     fn a_block_cannot_be_left() {
         assert_eq!(block("json", "{}"), "```json\n{}\n```\n");
         assert_eq!(block("", "```\n# x\n"), "````\n```\n# x\n````\n");
+    }
+
+    #[test]
+    fn what_forges_act_upon_is_broken_in_plain_text() {
+        for (text, broken) in [
+            ("Refund 250 for order 81?", "Refund 250 for order 81?"),
+            ("closes #57, acme/flows#57!", "closes # 57, acme/flows# 57!"),
+            ("fixes GH-57 and gh-58", "fixes GH- 57 and gh- 58"),
+            ("@alice !57", "@ alice ! 57"),
+            ("ask dev@example.com", "ask dev@example.com"),
+            ("see https://forge/1", "see https: //forge/1"),
+            ("a\n/close\u{202e}b", "a /close b"),
+        ] {
+            assert_eq!(unlinked(text), broken);
+        }
     }
 
     #[test]

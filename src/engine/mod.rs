@@ -12,7 +12,7 @@ pub mod expression;
 pub mod facts;
 pub mod inputs;
 pub mod judge;
-mod markdown;
+pub(crate) mod markdown;
 pub mod plan;
 pub mod promotion;
 pub mod question;

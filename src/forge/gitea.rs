@@ -12,7 +12,7 @@ use super::{
     Account, Act, Comment, CommentId, CommitState, CommitStatus, Forge, ForgeError, Login, NewFile,
     NewPullRequest, ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
     http::{Call, Http},
-    types::shortened,
+    types::{closing, shortened},
 };
 use crate::git::CommitId;
 
@@ -80,11 +80,8 @@ impl Gitea {
         let path = self.path(&format!("/issues/{number}/timeline"));
         let call = Call::new(Method::GET, &path, "read what happened to a pull request");
         let events: Vec<Event> = self.http.thinned(call, LIMIT).await?;
-        let closed = events.into_iter().rfind(|event| event.kind == "close");
-        Ok(closed.map_or(Act { by: None, at: None }, |event| Act {
-            by: event.user.and_then(User::known),
-            at: event.created_at,
-        }))
+        let events: Vec<_> = events.into_iter().filter_map(Event::read).collect();
+        Ok(closing(&events))
     }
 
     async fn completed(&self, pull: Pull) -> Result<PullRequest, ForgeError> {
@@ -143,6 +140,22 @@ impl Forge for Gitea {
             .await
     }
 
+    async fn changed_files(&self, number: PullRequestNumber) -> Result<Option<u64>, ForgeError> {
+        let path = self.path(&format!("/pulls/{number}"));
+        let pull: Pull = self.get(&path, "read a pull request").await?;
+        Ok(pull.changed_files)
+    }
+
+    /// Unless it guesses, and then nobody is believed to have merged, Gitea takes for merged only what was merged by itself.
+    async fn is_merge_of(
+        &self,
+        _pull: &PullRequest,
+        _commit: CommitId,
+        _parents: &[CommitId],
+    ) -> Result<Option<bool>, ForgeError> {
+        Ok(Some(true))
+    }
+
     async fn pull_requests_from(&self, branch: &str) -> Result<Vec<PullRequest>, ForgeError> {
         let path = self.path("/pulls");
         let call = Call::new(Method::GET, &path, "list the pull requests")
@@ -175,11 +188,12 @@ impl Forge for Gitea {
     }
 
     async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
-        let same = |pull: &PullRequest| pull.state == PullRequestState::Open && pull.base == new.base;
+        let own = self.own_account().await?.login;
+        let same = |pull: &PullRequest| pull.state == PullRequestState::Open && pull.author == own;
         let open = self.pull_requests_from(&new.head).await?.into_iter().find(same);
-        let text = json!({"title": new.title, "body": new.body});
+        let text = json!({"title": new.title, "body": new.body, "base": new.base});
         if let Some(open) = open {
-            if open.title == new.title && open.body == new.body {
+            if open.title == new.title && open.body == new.body && open.base == new.base {
                 return Ok(open);
             }
             let path = self.path(&format!("/pulls/{}", open.number));
@@ -251,7 +265,7 @@ impl Forge for Gitea {
         let branch = self.path("/branches");
         let existing = Call::new(Method::GET, &branch, "look for a branch").segment(&new.branch);
         match self.http.done(existing).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => self.delete_branch(&new.branch).await?,
             Err(ForgeError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }

@@ -7,12 +7,12 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::Method;
 use serde_json::json;
 
-use self::answers::{Branch, Content, Entry, Issue, Posted, Pull, PullReview, Team, User};
+use self::answers::{Branch, Content, Entry, Event, Posted, Pull, PullReview, Team, User};
 use super::{
-    Account, Act, Comment, CommentId, CommitState, CommitStatus, Forge, ForgeError, Login, NewFile,
+    Account, Comment, CommentId, CommitState, CommitStatus, Forge, ForgeError, Login, NewFile,
     NewPullRequest, ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
-    http::{Call, Http},
-    types::shortened,
+    http::{Call, Http, MAX_ENTRIES},
+    types::{closing, is_only_merged, shortened},
 };
 use crate::git::CommitId;
 
@@ -81,18 +81,34 @@ impl GitHub {
         Ok(member_of)
     }
 
-    /// Who closed it: the pull request itself does not say, the issue that it is does.
+    /// Who closed it: the pull request itself does not say, its events do. One that the message of a commit closed was closed by nobody: whoever
+    /// wrote that message, another may have pushed or merged it.
     async fn completed(&self, pull: Pull) -> Result<PullRequest, ForgeError> {
         let mut pull = pull.read();
         if matches!(pull.state, PullRequestState::Closed(_)) {
-            let path = self.path(&format!("/issues/{}", pull.number));
-            let issue: Issue = self.get(&path, "read who closed a pull request").await?;
-            pull.state = PullRequestState::Closed(Act {
-                by: issue.closed_by.map(|user| Login::new(user.login)),
-                at: issue.closed_at,
-            });
+            let path = self.path(&format!("/issues/{}/events", pull.number));
+            let events: Vec<Event> = self.list(&path, "read who closed a pull request").await?;
+            // the oldest come first, so of too many the last one is not among them
+            let told = events.len() < MAX_ENTRIES;
+            let events: Vec<_> = events
+                .into_iter()
+                .filter(|_| told)
+                .filter_map(Event::read)
+                .collect();
+            pull.state = PullRequestState::Closed(closing(&events));
         }
         Ok(pull)
+    }
+
+    /// The pull requests that a commit belongs to. Of one on the default branch, those that brought it there.
+    async fn pull_requests_of(&self, commit: CommitId) -> Result<Vec<PullRequest>, ForgeError> {
+        let path = self.path(&format!("/commits/{commit}/pulls"));
+        let pulls: Result<Vec<Pull>, _> = self.list(&path, "list the pull requests of a commit").await;
+        match pulls {
+            Ok(pulls) => Ok(pulls.into_iter().map(Pull::read).collect()),
+            Err(ForgeError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn ask_to_review(&self, number: PullRequestNumber, reviewers: &[Login]) {
@@ -125,6 +141,35 @@ impl Forge for GitHub {
         let path = self.path(&format!("/pulls/{number}"));
         let pull = self.get(&path, "read a pull request").await?;
         self.completed(pull).await
+    }
+
+    async fn changed_files(&self, number: PullRequestNumber) -> Result<Option<u64>, ForgeError> {
+        let path = self.path(&format!("/pulls/{number}"));
+        let pull: Pull = self.get(&path, "read a pull request").await?;
+        Ok(pull.changed_files)
+    }
+
+    async fn is_merge_of(
+        &self,
+        pull: &PullRequest,
+        commit: CommitId,
+        parents: &[CommitId],
+    ) -> Result<Option<bool>, ForgeError> {
+        let head = pull.head_commit;
+        let by_itself = match parents {
+            // squashed or rebased, which always makes a new commit here: the head itself gets there by a push only
+            [_] => head != Some(commit),
+            [_, merged] => head == Some(*merged),
+            _ => false,
+        };
+        if !by_itself {
+            return Ok(Some(false));
+        }
+        let mut named = self.pull_requests_of(commit).await?;
+        if let Some(head) = head {
+            named.extend(self.pull_requests_of(head).await?);
+        }
+        Ok(is_only_merged(pull, &named))
     }
 
     async fn pull_requests_from(&self, branch: &str) -> Result<Vec<PullRequest>, ForgeError> {
@@ -161,14 +206,15 @@ impl Forge for GitHub {
     }
 
     async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
-        let same = |pull: &PullRequest| pull.state == PullRequestState::Open && pull.base == new.base;
+        let own = self.own_account().await?.login;
+        let same = |pull: &PullRequest| pull.state == PullRequestState::Open && pull.author == own;
         let open = self.pull_requests_from(&new.head).await?.into_iter().find(same);
         if let Some(open) = open {
-            if open.title == new.title && open.body == new.body {
+            if open.title == new.title && open.body == new.body && open.base == new.base {
                 return Ok(open);
             }
             let path = self.path(&format!("/pulls/{}", open.number));
-            let text = json!({"title": new.title, "body": new.body});
+            let text = json!({"title": new.title, "body": new.body, "base": new.base});
             let call = Call::new(Method::PATCH, &path, "change a pull request").body(text);
             return Ok(self.http.json::<Pull>(call).await?.read());
         }
@@ -237,7 +283,7 @@ impl Forge for GitHub {
         let doing = "read where a branch is";
         let branch = Call::new(Method::GET, &base, doing).segments(&new.branch);
         match self.http.done(branch).await {
-            Ok(()) => return self.add_file(new).await,
+            Ok(()) => self.delete_branch(&new.branch).await?,
             Err(ForgeError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -279,7 +325,7 @@ impl Forge for GitHub {
 }
 
 impl GitHub {
-    /// Commits the file to its branch, unless an earlier attempt did. Branch and file are two calls here.
+    /// Commits the file to its branch. Branch and file are two calls here.
     async fn add_file(&self, new: &NewFile) -> Result<(), ForgeError> {
         let path = self.path("/contents");
         let call = |method| Call::new(method, &path, "commit a file to a branch").segments(&new.path);
@@ -289,7 +335,6 @@ impl GitHub {
             .json::<Entry>(call(Method::GET).query("ref", &new.branch))
             .await
         {
-            Ok(entry) if entry.sha == blob_id(new.content.as_bytes()) => return Ok(()),
             // left there by an answered question of the same name
             Ok(entry) => body["sha"] = json!(entry.sha),
             Err(ForgeError::NotFound { .. }) => {}
@@ -297,11 +342,4 @@ impl GitHub {
         }
         self.http.done(call(Method::PUT).body(body)).await
     }
-}
-
-/// The id that git gives to this content.
-fn blob_id(content: &[u8]) -> String {
-    git2::Oid::hash_object(git2::ObjectType::Blob, content)
-        .map(|id| id.to_string())
-        .unwrap_or_default()
 }

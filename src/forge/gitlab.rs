@@ -7,12 +7,12 @@ use http::Method;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
-use self::answers::{Approvals, Member, MergeRequest, Note, Reviewer, User, Version};
+use self::answers::{Approvals, Member, MergeRequest, Note, Reviewer, Settings, User, Version};
 use super::{
     Account, Comment, CommentId, CommitState, CommitStatus, Forge, ForgeError, Login, NewFile,
     NewPullRequest, Opinion, ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
     http::{Call, Http},
-    types::shortened,
+    types::{is_only_merged, shortened},
 };
 use crate::git::CommitId;
 
@@ -72,6 +72,23 @@ impl GitLab {
         }
     }
 
+    /// The merge requests that a commit belongs to.
+    async fn merge_requests_of(&self, commit: CommitId) -> Result<Vec<PullRequest>, ForgeError> {
+        let rest = format!("repository/commits/{commit}/merge_requests");
+        let call = self.call(Method::GET, &rest, "list the merge requests of a commit");
+        match self.http.all::<MergeRequest>(call, LIMIT).await {
+            Ok(requests) => Ok(requests.into_iter().map(MergeRequest::read).collect()),
+            Err(ForgeError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the project merges by moving the branch along.
+    async fn moves_along(&self) -> Result<bool, ForgeError> {
+        let settings: Settings = self.get("", "read the settings of the project").await?;
+        Ok(settings.merge_method == "ff")
+    }
+
     async fn notes(&self, number: PullRequestNumber) -> Result<Vec<Note>, ForgeError> {
         let rest = format!("merge_requests/{number}/notes");
         let call = self
@@ -104,6 +121,37 @@ impl Forge for GitLab {
         Ok(request.read())
     }
 
+    async fn changed_files(&self, number: PullRequestNumber) -> Result<Option<u64>, ForgeError> {
+        let rest = format!("merge_requests/{number}");
+        let request: MergeRequest = self.get(&rest, "read a merge request").await?;
+        Ok(request.changed_files())
+    }
+
+    async fn is_merge_of(
+        &self,
+        pull: &PullRequest,
+        commit: CommitId,
+        parents: &[CommitId],
+    ) -> Result<Option<bool>, ForgeError> {
+        let rest = format!("merge_requests/{}", pull.number);
+        let request: MergeRequest = self.get(&rest, "read a merge request").await?;
+        let by_itself = match parents {
+            [_, merged] => request.ends_with(*merged),
+            [_] if request.is_squashed_as(commit) => true,
+            // where a project merges otherwise, the head itself gets there by a push only
+            [_] => request.ends_with(commit) && self.moves_along().await?,
+            _ => false,
+        };
+        if !by_itself {
+            return Ok(Some(false));
+        }
+        let mut named = self.merge_requests_of(commit).await?;
+        if let Some(head) = pull.head_commit {
+            named.extend(self.merge_requests_of(head).await?);
+        }
+        Ok(is_only_merged(pull, &named))
+    }
+
     async fn pull_requests_from(&self, branch: &str) -> Result<Vec<PullRequest>, ForgeError> {
         let call = self
             .call(Method::GET, "merge_requests", "list the merge requests")
@@ -128,14 +176,15 @@ impl Forge for GitLab {
     }
 
     async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
-        let same = |pull: &PullRequest| pull.state == PullRequestState::Open && pull.base == new.base;
+        let own = self.own_account().await?.login;
+        let same = |pull: &PullRequest| pull.state == PullRequestState::Open && pull.author == own;
         let open = self.pull_requests_from(&new.head).await?.into_iter().find(same);
         if let Some(open) = open {
-            if open.title == new.title && open.body == new.body {
+            if open.title == new.title && open.body == new.body && open.base == new.base {
                 return Ok(open);
             }
             let rest = format!("merge_requests/{}", open.number);
-            let text = json!({"title": new.title, "description": new.body});
+            let text = json!({"title": new.title, "description": new.body, "target_branch": new.base});
             let call = self.call(Method::PUT, &rest, "change a merge request").body(text);
             return Ok(self.http.json::<MergeRequest>(call).await?.read());
         }
@@ -264,7 +313,7 @@ impl Forge for GitLab {
             .call(Method::GET, "repository/branches", "look for a branch")
             .segment(&new.branch);
         match self.http.done(existing).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => self.delete_branch(&new.branch).await?,
             Err(ForgeError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }

@@ -25,6 +25,8 @@ const MAX_MESSAGE: usize = 300;
 const PAGE: usize = 50;
 /// Most pages that are read of one list.
 const MAX_PAGES: usize = 20;
+/// Most entries of a list that [`Http::all`] reads: where there are so many, there may be more.
+pub(super) const MAX_ENTRIES: usize = PAGE * MAX_PAGES;
 
 /// A client for one API and token.
 pub(super) struct Http {

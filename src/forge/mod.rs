@@ -67,13 +67,26 @@ pub trait Forge: Send + Sync + std::fmt::Debug {
     /// A pull request as it is now; when it is closed, with who did that.
     async fn pull_request(&self, number: PullRequestNumber) -> Result<PullRequest, ForgeError>;
 
+    /// How many files a pull request changes; none where the forge does not know yet.
+    async fn changed_files(&self, number: PullRequestNumber) -> Result<Option<u64>, ForgeError>;
+
+    /// Whether a commit with these parents is the merge of this pull request itself. Forges take a pull request for merged as soon as its commits
+    /// are in the base, and then name whoever brought them there, be it with another pull request or a push. Nothing where the forge
+    /// does not know yet.
+    async fn is_merge_of(
+        &self,
+        pull: &PullRequest,
+        commit: CommitId,
+        parents: &[CommitId],
+    ) -> Result<Option<bool>, ForgeError>;
+
     /// The pull requests from this branch of this project (not of a fork), whatever their state, the newest first.
     async fn pull_requests_from(&self, branch: &str) -> Result<Vec<PullRequest>, ForgeError>;
 
     /// The open pull requests into this branch, at most 100, the most recently changed first.
     async fn open_pull_requests_into(&self, branch: &str) -> Result<Vec<PullRequest>, ForgeError>;
 
-    /// Opens a pull request. Where one is open from that branch into that base already, its title and body are set and it is returned.
+    /// Opens a pull request. Where this account has one open from that branch already, its title, body and base are set and it is returned.
     async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError>;
 
     /// Closes a pull request without merging it. One that is closed stays as it is.
@@ -99,7 +112,8 @@ pub trait Forge: Send + Sync + std::fmt::Debug {
     /// Sets the status of a commit for one context; the newest stands.
     async fn set_commit_status(&self, commit: CommitId, status: &CommitStatus) -> Result<(), ForgeError>;
 
-    /// Commits one file to a new branch, on top of another. Where the branch exists it stays as it is.
+    /// Commits one file to a new branch, on top of another. A branch of this name that is there already is made anew, whoever made it: what else
+    /// is on it would be merged with the file.
     async fn propose_file(&self, new: &NewFile) -> Result<(), ForgeError>;
 
     /// The content of a file in a commit; none where there is none.

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::git::CommitId;
+
+/// How far apart two things may be that a forge did at once; it counts seconds.
+const TOGETHER: SignedDuration = SignedDuration::from_secs(1);
 
 /// A login name, as the forge spells it. Forges compare them without regard to case; so does this.
 #[derive(Clone, Debug, Eq)]
@@ -220,6 +223,8 @@ pub struct Comment {
     pub by: Login,
     /// What.
     pub body: String,
+    /// Whether it was changed after it was written, by whomever, as far as the forge says.
+    pub edited: bool,
 }
 
 /// What people see beside a commit.
@@ -244,6 +249,49 @@ pub enum CommitState {
     Success,
     /// Bad.
     Failure,
+}
+
+/// What happened to a pull request, of what tells who closed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Happened {
+    /// It was closed.
+    Closed,
+    /// Its branch was deleted.
+    BranchDeleted,
+}
+
+/// Who closed a pull request last. One that was closed because its branch went was closed by nobody: forges offer to delete the branch of whatever
+/// is merged, which may be that of another pull request from the same branch.
+pub(super) fn closing(events: &[(Happened, Act)]) -> Act {
+    let is = |wanted: Happened| move |(what, act): &(Happened, Act)| (*what == wanted).then(|| act.clone());
+    let Some(closed) = events.iter().rev().find_map(is(Happened::Closed)) else {
+        return Act { by: None, at: None };
+    };
+    let went_with_it = |act: Act| {
+        let apart = closed
+            .at
+            .zip(act.at)
+            .map(|(one, other)| one.duration_since(other).abs());
+        act.by == closed.by && apart.is_none_or(|apart| apart <= TOGETHER)
+    };
+    if events
+        .iter()
+        .filter_map(is(Happened::BranchDeleted))
+        .any(went_with_it)
+    {
+        return Act { by: None, ..closed };
+    }
+    closed
+}
+
+/// Whether a pull request is the only one among those merged that a forge names for a commit; nothing where it names none.
+pub(super) fn is_only_merged(pull: &PullRequest, named: &[PullRequest]) -> Option<bool> {
+    let mut merged = named
+        .iter()
+        .filter(|named| matches!(named.state, PullRequestState::Merged { .. }))
+        .peekable();
+    merged.peek()?;
+    Some(merged.all(|named| named.number == pull.number))
 }
 
 /// The longest beginning of at most this many characters, with an ellipsis where something is left out.

@@ -25,6 +25,8 @@ pub struct Change {
     pub content: Option<Vec<u8>>,
     /// Whether that commit changed this file and nothing else, compared with the branch before it.
     pub alone: bool,
+    /// The parents of that commit; the first is the branch before it.
+    pub parents: Vec<CommitId>,
 }
 
 impl Mirror {
@@ -83,6 +85,7 @@ fn changes(
                 commit: CommitId(commit.id()),
                 content: content(repository, blob, limits)?,
                 alone: is_only_change(repository, tree_before.as_ref(), &tree)?,
+                parents: commit.parent_ids().map(CommitId).collect(),
             });
         }
         match before {

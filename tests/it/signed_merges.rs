@@ -277,7 +277,11 @@ async fn what_is_not_signed_by_somebody_who_may_or_signs_something_else_decides_
         .answer("altered")
         .replace("digest: \"sha256:", "digest: \"sha256:0");
     let altered = study.commit("main", None, &[(&study.file(), &altered)], Some(&study.alice));
-    study.refused(altered, "cannot be read").await;
+    study.refused(altered, "was changed in line").await;
+    // the right question and digest, under another text
+    let harmless = study.answer("harmless").replace("Refund 250?", "Refund 2?");
+    let harmless = study.commit("main", None, &[(&study.file(), &harmless)], Some(&study.alice));
+    study.refused(harmless, "was changed in line 1:").await;
     // a signature on top vouches for the branch, but answers nothing
     study.commit("main", None, &[("notes.txt", "x")], Some(&study.alice));
     // who asked for the run has a key, and no say
@@ -346,6 +350,25 @@ async fn a_quorum_is_reached_by_signed_commits_and_an_operator_that_was_away_fin
         .map(|one| one.spec.by)
         .collect();
     assert_eq!(by.len(), 2, "{alice}: {by:?}");
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_shows_another_text_when_the_operator_comes_is_made_anew() {
+    let (study, operator) = Study::open("").await;
+    operator.stop().await;
+    let (asked, _) = study.asked();
+    let branch = study.branch();
+    let branch = branch.strip_prefix("refs/heads/").unwrap();
+    let harmless = asked.replace("Refund 250?", "Refund 2?");
+    study.commit(branch, None, &[(&study.file(), &harmless)], None);
+    let operator = study.rig.operator().await;
+    eventually("the question is as it was", || {
+        study.git.find_reference(&study.branch()).is_ok() && study.asked().0 == asked
+    })
+    .await;
+    study.merge(|text| text, &[], Some(&study.alice));
+    study.rig.phase("r", "Succeeded").await;
     operator.stop().await;
 }
 

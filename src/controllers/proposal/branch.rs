@@ -29,7 +29,7 @@ use crate::{
         approval::ApprovalKey,
         repository::{credentials, trust},
     },
-    engine::question::{self, PutAs, QuestionFile},
+    engine::question::{PutAs, Question},
     git::{Change, CommitId, Mirror, ProposedFile, RefName, RefSelector},
 };
 
@@ -126,7 +126,12 @@ impl<'a> Board<'a> {
             return Err(ProposalError::NoBranch(self.into.to_string()));
         };
         let changes = self.mirror().changes(at, &self.path(key)).await?;
-        if changes.is_empty() && !self.asking.has_put(key) {
+        // a file that is there already may be anybody's
+        let question = self.question(key, approval);
+        let is_there = changes
+            .iter()
+            .any(|change| question.answer(change.content.as_deref()).is_ok());
+        if !is_there && !self.asking.has_put(key) {
             self.put(key, approval, at).await?;
         }
         self.asking.put(key);
@@ -144,30 +149,47 @@ impl<'a> Board<'a> {
         format!("{folder}/{}/{}.yaml", key.namespace(), key.name())
     }
 
-    fn file(key: &ApprovalKey, approval: &Approval) -> QuestionFile {
-        QuestionFile {
-            approval: key.name().to_owned(),
-            namespace: key.namespace().to_owned(),
-            digest: approval.spec.digest.clone(),
-            attempt: 1,
-            values: None,
-            verdict: None,
-            comment: None,
+    fn question<'q>(&'q self, key: &'q ApprovalKey, approval: &'q Approval) -> Question<'q> {
+        Question {
+            spec: &approval.spec,
+            namespace: key.namespace(),
+            name: key.name(),
+            uid: approval.metadata.uid.as_deref().unwrap_or_default(),
+            put: PutAs::Branch(self.into.as_str().trim_start_matches("refs/heads/")),
         }
     }
 
+    /// The change of a file that a commit of the branch made, asked of the remote afresh; none where the commit is not on the branch itself, or left
+    /// the file alone. What other branches brought along is theirs.
+    pub(super) async fn landed(&self, commit: CommitId, path: &str) -> Result<Option<Change>, ProposalError> {
+        let slot = self.asking.heads.of(&self.uid());
+        // what is known of the branch stays as it was, so that it is news for those who wait for it
+        let _alone = slot.lock().await;
+        let Some(at) = self.find().await? else {
+            return Ok(None);
+        };
+        let changes = self.mirror().changes(at, path).await?;
+        Ok(changes.into_iter().find(|change| change.commit == commit))
+    }
+
     async fn put(&self, key: &ApprovalKey, approval: &Approval, base: CommitId) -> Result<(), ProposalError> {
-        let into = self.into.as_str().trim_start_matches("refs/heads/");
         let branch = Self::branch(key)?;
+        let question = self.question(key, approval);
         let file = ProposedFile {
             branch: branch.clone(),
             base,
             path: self.path(key),
-            content: Self::file(key, approval).render(&approval.spec, PutAs::Branch(into)),
-            message: question::title(&approval.spec),
+            content: question.file(1),
+            message: question.message(),
         };
         let remote = credentials::remote(&self.asking.context, &self.repository).await?;
         let stop = self.asking.shutdown.clone();
+        if self.is_another(&branch, &question, &file.path).await? {
+            tracing::warn!(approval = %key, %branch, "a branch that does not put its question is made anew");
+            self.mirror()
+                .delete_branch(remote.clone(), branch.clone(), stop.clone())
+                .await?;
+        }
         if self.mirror().propose(remote, file, stop).await? {
             let note = format!(
                 "the question is on {branch} of Repository {}: merge it into {} with a signed commit",
@@ -178,6 +200,26 @@ impl<'a> Board<'a> {
             context.event(approval, EventType::Normal, "Asked", &note).await;
         }
         Ok(())
+    }
+
+    /// Whether the remote has the branch with something else on it than the question: somebody may have been there first.
+    async fn is_another(
+        &self,
+        branch: &RefName,
+        question: &Question<'_>,
+        path: &str,
+    ) -> Result<bool, ProposalError> {
+        let remote = credentials::remote(&self.asking.context, &self.repository).await?;
+        let wanted = [&self.into, branch].map(|name| RefSelector::Name(name.clone()));
+        let stop = self.asking.shutdown.clone();
+        let mut synced = self.mirror().sync(remote, wanted.to_vec(), stop).await?;
+        let there = synced.refs.remove(&RefSelector::Name(branch.clone()));
+        let Some(there) = there.flatten() else {
+            return Ok(false);
+        };
+        let changes = self.mirror().changes(there.commit, path).await?;
+        let newest = changes.last().and_then(|change| change.content.as_deref());
+        Ok(question.answer(newest).is_err())
     }
 
     async fn take_back(&self, key: &ApprovalKey) -> Result<(), ProposalError> {
@@ -251,7 +293,7 @@ impl<'a> Board<'a> {
         let Some(content) = &change.content else {
             return Ok(Err("the file with the question is too large".to_owned()));
         };
-        let file = match QuestionFile::read(Some(content), &Self::file(key, approval)) {
+        let file = match self.question(key, approval).answer(Some(content)) {
             Ok(file) => file,
             Err(why) => return Ok(Err(why.to_string())),
         };

@@ -1,10 +1,15 @@
 //! What was done on a pull request that may be somebody's verdict.
 
+use k8s_openapi::jiff::Timestamp;
+
 use crate::{
     api::Verdict,
     forge::{Login, Opinion, PullRequest, PullRequestState, Review},
     git::CommitId,
 };
+
+/// Names the merge among all that was done on a pull request.
+const MERGED: &str = "merged";
 
 /// Something that somebody did, as the forge's API tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +26,15 @@ pub(super) struct Claim {
     pub comment: Option<String>,
     /// The commit whose file the verdict is about.
     pub commit: Option<CommitId>,
+    /// When it was done, by the forge's clock.
+    pub at: Option<Timestamp>,
+}
+
+impl Claim {
+    /// Whether it is that somebody merged.
+    pub(super) fn is_merge(&self) -> bool {
+        self.id == MERGED
+    }
 }
 
 /// The claims on a pull request, in the order in which they were made. What our own account did is none, and neither is what nobody did.
@@ -48,25 +62,27 @@ fn of_review(review: &Review, quorum: i64) -> Option<Claim> {
         verdict,
         comment: Some(review.body.trim().to_owned()).filter(|text| !text.is_empty()),
         commit: review.commit,
+        at: review.at,
     })
 }
 
 fn of_end(pull: &PullRequest) -> Option<Claim> {
-    let (id, by, act, verdict, commit) = match &pull.state {
+    let (id, done, act, verdict, commit) = match &pull.state {
         PullRequestState::Open => return None,
         PullRequestState::Merged { act, commit } => {
             let commit = commit.or(pull.head_commit);
-            ("merged", act.by.clone()?, "merge", Verdict::Approve, commit)
+            (MERGED, act, "merge", Verdict::Approve, commit)
         }
-        PullRequestState::Closed(act) => ("closed", act.by.clone()?, "closing", Verdict::Reject, None),
+        PullRequestState::Closed(act) => ("closed", act, "closing", Verdict::Reject, None),
     };
     Some(Claim {
         id: id.to_owned(),
-        by,
+        by: done.by.clone()?,
         act,
         verdict,
         comment: None,
         commit,
+        at: done.at,
     })
 }
 

@@ -3,6 +3,7 @@
 //! What the forge's API says at that moment is believed, and nothing else: a webhook is only a reason to ask, and a commit's author is
 //! never looked at. A decision made here is judged like any other.
 
+mod binding;
 mod branch;
 mod claim;
 mod decision;
@@ -10,6 +11,7 @@ mod person;
 mod plan;
 mod poll;
 mod settle;
+mod tell;
 mod texts;
 
 use std::{
@@ -24,7 +26,6 @@ use kube::{
     ResourceExt as _,
     runtime::{
         WatchStreamExt as _,
-        events::EventType,
         reflector::{self, ObjectRef, Store},
         watcher,
     },
@@ -45,7 +46,7 @@ use crate::{
         Approval, ApprovalPhase, Repository, names,
         reason::{Classified, ErrorClass},
     },
-    forge::{CommitState, ForgeError},
+    forge::{CommitState, ForgeError, PullRequestNumber},
     git::{CommitId, GitError, Mirror},
 };
 
@@ -77,6 +78,15 @@ pub enum ProposalError {
     /// The branch that answers are looked for on is not there.
     #[error("the remote has no {0}, where signed merges would be")]
     NoBranch(String),
+    /// Questions are put as pull requests, and it is not said where.
+    #[error("questions are to be put as pull requests, but `spec.forge` of the Repository names no forge")]
+    NoForge,
+    /// Every pull request that put it was used up.
+    #[error(
+        "it was put {} times and no answer counted: decide it in another way",
+        plan::MAX_ATTEMPTS
+    )]
+    GivenUp,
 }
 
 impl ProposalError {
@@ -85,7 +95,12 @@ impl ProposalError {
         match self {
             Self::Forge(error) | Self::Settings(ForgeSettingsError::Forge(error)) => error.retry_after(),
             Self::Git(error) => error.retry_after(),
-            Self::Api(..) | Self::Settings(_) | Self::Repository(_) | Self::NoBranch(_) => None,
+            Self::Api(..)
+            | Self::Settings(_)
+            | Self::Repository(_)
+            | Self::NoBranch(_)
+            | Self::NoForge
+            | Self::GivenUp => None,
         }
     }
 }
@@ -99,6 +114,7 @@ impl Classified for ProposalError {
             Self::Git(error) => error.class(),
             Self::Repository(error) => error.class(),
             Self::NoBranch(_) => ErrorClass::Waiting,
+            Self::NoForge | Self::GivenUp => ErrorClass::Invalid,
         }
     }
 
@@ -110,6 +126,8 @@ impl Classified for ProposalError {
             Self::Git(error) => error.reason(),
             Self::Repository(error) => error.reason(),
             Self::NoBranch(_) => "RefNotFound",
+            Self::NoForge => "ForgeMissing",
+            Self::GivenUp => "AnswerNotCounted",
         }
     }
 }
@@ -131,6 +149,10 @@ struct Known {
     put: bool,
     /// Commits that were told to decide nothing, with the Repository as it was.
     refused: HashSet<(CommitId, Option<i64>)>,
+    /// The head of its pull request that was found to bring the question and nothing else.
+    sound: Option<CommitId>,
+    /// What was answered or warned of on its pull requests since this process began.
+    told: HashSet<(PullRequestNumber, String)>,
 }
 
 /// A look at the pull request of a question.
@@ -200,6 +222,33 @@ impl Asking {
     fn refused(&self, key: &ApprovalKey, commit: (CommitId, Option<i64>)) {
         if let Some(known) = self.lock().get_mut(key) {
             known.refused.insert(commit);
+        }
+    }
+
+    fn is_sound(&self, key: &ApprovalKey, head: CommitId) -> bool {
+        self.lock()
+            .get(key)
+            .is_some_and(|known| known.sound == Some(head))
+    }
+
+    fn sound(&self, key: &ApprovalKey, head: CommitId) {
+        if let Some(known) = self.lock().get_mut(key) {
+            known.sound = Some(head);
+        }
+    }
+
+    /// What was told on a pull request, however its comments were edited since.
+    fn told(&self, key: &ApprovalKey, number: PullRequestNumber) -> Vec<String> {
+        let known = self.lock();
+        let told = known.get(key).into_iter().flat_map(|known| &known.told);
+        told.filter(|(on, _)| *on == number)
+            .map(|(_, what)| what.clone())
+            .collect()
+    }
+
+    fn tell(&self, key: &ApprovalKey, number: PullRequestNumber, what: String) {
+        if let Some(known) = self.lock().get_mut(key) {
+            known.told.insert((number, what));
         }
     }
 
@@ -282,15 +331,8 @@ async fn failed(asking: &Asking, key: &ApprovalKey, error: &ProposalError) -> Du
         let told = known.warned.replace(message.clone());
         told.as_ref() != Some(&message)
     });
-    if news && error.class() != ErrorClass::Transient {
-        let approvals = asking.context.namespaced::<Approval>(key.namespace());
-        if let Ok(approval) = approvals.get(key.name()).await {
-            let note = format!("the question cannot be put on the forge: {message}");
-            asking
-                .context
-                .event(&approval, EventType::Warning, error.reason(), &note)
-                .await;
-        }
+    if error.class() != ErrorClass::Transient {
+        tell::cannot_be_put(&asking.context, key, error.reason(), &message, news).await;
     }
     match error.class() {
         ErrorClass::Invalid => AFTER_INVALID,

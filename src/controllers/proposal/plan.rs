@@ -30,6 +30,19 @@ pub(super) enum Standing {
 pub(super) struct Put {
     pub request: PullRequest,
     pub claims: Vec<(Claim, Standing)>,
+    /// What is wrong with its branch, while it is open.
+    pub flaw: Option<Flaw>,
+}
+
+/// Why merging a pull request would not approve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Flaw {
+    /// The commit that has it.
+    pub head: CommitId,
+    /// What it is.
+    pub why: String,
+    /// Whether people were told of it.
+    pub told: bool,
 }
 
 /// One thing to do, in order.
@@ -41,6 +54,10 @@ pub(super) enum Step {
     Answer(PullRequestNumber, Claim, String),
     /// Put the question with a pull request, the n-th.
     Propose(usize),
+    /// Say that merging would not approve.
+    Warn(PullRequestNumber, CommitId, String),
+    /// Say that the question is not put once more.
+    GiveUp,
     /// Show how far the quorum is.
     ShowQuorum(CommitId, CommitState, String),
     /// Close a pull request, because the question is closed.
@@ -62,6 +79,8 @@ pub(super) fn while_open(status: &ApprovalStatus, quorum: i64, puts: &[Put]) -> 
                     steps.push(Step::Consider(number, claim.clone()));
                 }
                 Standing::Judging => settled = false,
+                // one that closes the question, which was still open when it was read
+                Standing::Counted if quorum == 1 || claim.verdict != Verdict::Approve => settled = false,
                 Standing::Refused(why) => steps.push(Step::Answer(number, claim.clone(), why.clone())),
                 Standing::Counted | Standing::Answered => {}
             }
@@ -71,6 +90,17 @@ pub(super) fn while_open(status: &ApprovalStatus, quorum: i64, puts: &[Put]) -> 
         .iter()
         .find(|put| put.request.state == PullRequestState::Open);
     match open {
+        Some(Put {
+            request,
+            flaw: Some(flaw),
+            ..
+        }) => {
+            if !flaw.told {
+                steps.push(Step::Warn(request.number, flaw.head, flaw.why.clone()));
+            }
+            let text = format!("do not merge: {}", flaw.why);
+            steps.push(Step::ShowQuorum(flaw.head, CommitState::Failure, text));
+        }
         Some(put) => steps.extend(quorum_of(status, quorum, put.request.head_commit)),
         // what was done on the last one may have been the answer
         None if !settled => {}
@@ -80,7 +110,7 @@ pub(super) fn while_open(status: &ApprovalStatus, quorum: i64, puts: &[Put]) -> 
             }
             steps.push(Step::Propose(puts.len() + 1));
         }
-        None => {}
+        None => steps.push(Step::GiveUp),
     }
     steps
 }
@@ -146,6 +176,7 @@ mod tests {
             verdict: Verdict::Approve,
             comment: None,
             commit: None,
+            at: None,
         };
         Put {
             request: PullRequest {
@@ -165,6 +196,7 @@ mod tests {
                 .iter()
                 .map(|(id, standing)| (claim(id), standing.clone()))
                 .collect(),
+            flaw: None,
         }
     }
 
@@ -182,6 +214,8 @@ mod tests {
             Step::Consider(number, claim) => format!("consider {number} {}", claim.id),
             Step::Answer(number, claim, why) => format!("answer {number} {}: {why}", claim.id),
             Step::Propose(attempt) => format!("propose {attempt}"),
+            Step::Warn(number, _, why) => format!("warn on {number}: {why}"),
+            Step::GiveUp => "give up".to_owned(),
             Step::ShowQuorum(_, state, text) => format!("{state:?}: {text}"),
             Step::Close(number) => format!("close {number}"),
             Step::DeleteBranch => "delete the branch".to_owned(),
@@ -210,10 +244,18 @@ mod tests {
         for (standing, steps) in [
             (Standing::New, vec!["consider 1 merged"]),
             (Standing::Judging, vec![]),
+            (Standing::Counted, vec![]),
         ] {
             let puts = [put(1, merged(), &[("merged", standing)])];
             assert_eq!(told(&while_open(&status(&[]), 1, &puts)), steps);
         }
+    }
+
+    #[test]
+    fn a_merge_that_counts_for_one_of_several_is_not_the_last_and_the_question_is_put_again() {
+        let puts = [put(1, merged(), &[("merged", Standing::Counted)])];
+        let steps = ["delete the branch", "propose 2"];
+        assert_eq!(told(&while_open(&status(&["alice"]), 2, &puts)), steps);
     }
 
     #[test]
@@ -226,7 +268,25 @@ mod tests {
         let many: Vec<Put> = (0..10)
             .map(|number| put(number, merged(), &[("merged", Standing::Answered)]))
             .collect();
-        assert_eq!(told(&while_open(&status(&[]), 1, &many)), Vec::<String>::new());
+        assert_eq!(told(&while_open(&status(&[]), 1, &many)), ["give up"]);
+    }
+
+    #[test]
+    fn nobody_is_told_to_merge_a_branch_that_would_not_approve() {
+        let mut open = [put(1, PullRequestState::Open, &[])];
+        let flaw = |told| Flaw {
+            head: CommitId::parse(&"a".repeat(40)).unwrap(),
+            why: "it brings more".to_owned(),
+            told,
+        };
+        open[0].flaw = Some(flaw(false));
+        let steps = [
+            "warn on 1: it brings more",
+            "Failure: do not merge: it brings more",
+        ];
+        assert_eq!(told(&while_open(&status(&[]), 1, &open)), steps);
+        open[0].flaw = Some(flaw(true));
+        assert_eq!(told(&while_open(&status(&[]), 1, &open)), steps[1..]);
     }
 
     #[test]

@@ -11,12 +11,13 @@ use serde_json::json;
 
 use super::{
     Asking, Look, ProposalError,
+    binding::Looked,
     branch::Board,
     claim::{Claim, claims},
     decision::{self, Made, standing},
     person::{may_approve, person},
     plan::{Put, Standing, Step, when_closed, while_open},
-    texts,
+    tell, texts,
 };
 use crate::{
     api::{
@@ -28,9 +29,9 @@ use crate::{
         repository::Decisions,
     },
     controllers::{approval::ApprovalKey, forges, status::is_missing},
-    engine::question::{self, PutAs, QuestionFile},
     forge::{
-        Account, CommitStatus, Forge, Login, NewFile, NewPullRequest, PullRequestNumber, PullRequestState,
+        Account, CommitStatus, Forge, Login, NewFile, NewPullRequest, PullRequest, PullRequestNumber,
+        PullRequestState,
     },
 };
 
@@ -40,15 +41,15 @@ pub(super) const UNTIL_JUDGED: Duration = Duration::from_millis(300);
 const QUORUM: &str = "signoff/quorum";
 
 /// A question on its forge.
-struct Table<'a> {
-    asking: &'a Asking,
-    key: &'a ApprovalKey,
-    repository: Arc<Repository>,
-    decisions: Decisions,
-    forge: Arc<dyn Forge>,
-    own: Login,
+pub(super) struct Table<'a> {
+    pub asking: &'a Asking,
+    pub key: &'a ApprovalKey,
+    pub repository: Arc<Repository>,
+    pub decisions: Decisions,
+    pub forge: Arc<dyn Forge>,
+    pub own: Login,
     /// None where it is gone.
-    approval: Option<Approval>,
+    pub approval: Option<Approval>,
     via: AskVia,
 }
 
@@ -58,6 +59,9 @@ pub(super) async fn settle(asking: &Asking, key: &ApprovalKey) -> Result<Option<
     let approval = read.get_opt(key.name()).await;
     let approval = approval.map_err(|error| ProposalError::Api("read the approval", error))?;
     let again = at_home(asking, key, approval.clone()).await?;
+    if let Some(open) = approval.as_ref().filter(|approval| is_open(approval)) {
+        tell::is_put(&asking.context, open).await;
+    }
     if !approval.as_ref().is_some_and(is_open) {
         asking.lock().remove(key);
     }
@@ -90,7 +94,12 @@ async fn at_home(
     }
     let forge = forges::of_repository(&asking.context, &asking.settings.network, &repository).await?;
     let Some(forge) = forge else {
-        return Ok(again);
+        let unheard = via == AskVia::PullRequest && approval.as_ref().is_some_and(is_open);
+        return if unheard {
+            Err(ProposalError::NoForge)
+        } else {
+            Ok(again)
+        };
     };
     let own = forge.own_account().await?.login;
     let table = Table {
@@ -110,7 +119,7 @@ impl Table<'_> {
     async fn work(&self) -> Result<Option<Duration>, ProposalError> {
         let at = self.asking.context.now();
         let open = self.approval.as_ref().filter(|approval| is_open(approval));
-        let puts = self.puts().await?;
+        let (puts, strays) = self.puts().await?;
         let wanted = open.is_some() && self.via == AskVia::PullRequest;
         let steps = match open {
             Some(approval) if wanted => {
@@ -124,6 +133,9 @@ impl Table<'_> {
             .iter()
             .flat_map(|put| &put.claims)
             .any(|(_, standing)| *standing == Standing::Judging);
+        for stray in &strays {
+            self.clear(stray, wanted).await?;
+        }
         for step in steps {
             again |= self.take(step, &puts).await?;
         }
@@ -139,31 +151,25 @@ impl Table<'_> {
         format!("signoff/{}/{}", self.key.namespace(), self.key.name())
     }
 
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         let folder = self.decisions.folder();
         format!("{folder}/{}/{}.yaml", self.key.namespace(), self.key.name())
     }
 
-    fn question(&self, approval: &Approval, attempt: usize) -> QuestionFile {
-        QuestionFile {
-            approval: self.key.name().to_owned(),
-            namespace: self.key.namespace().to_owned(),
-            digest: approval.spec.digest.clone(),
-            attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
-            values: None,
-            verdict: None,
-            comment: None,
-        }
-    }
-
-    /// The pull requests that put this question, the newest first, and how what was done on them stands.
-    async fn puts(&self) -> Result<Vec<Put>, ProposalError> {
+    /// The pull requests that put this question, the newest first, and how what was done on them stands; and the open ones from its branch that
+    /// put none or another.
+    async fn puts(&self) -> Result<(Vec<Put>, Vec<PullRequest>), ProposalError> {
         let quorum = self.approval.as_ref().map_or(1, |approval| approval.spec.quorum);
         let made = decision::made(&self.asking.context, self.key).await?;
-        let mut puts = Vec::new();
+        let (mut puts, mut strays) = (Vec::new(), Vec::new());
         for request in self.forge.pull_requests_from(&self.branch()).await? {
-            // somebody else's pull request from our branch puts no question of ours
-            if !request.same_project || request.author != self.own {
+            if !request.same_project {
+                continue;
+            }
+            if !self.is_ours(&request) {
+                if request.state == PullRequestState::Open {
+                    strays.push(request);
+                }
                 continue;
             }
             let reviews = self.forge.reviews(request.number).await?;
@@ -178,19 +184,52 @@ impl Table<'_> {
                 let standing = standing(made.get(&name), answered.contains(&claim.id));
                 (claim, standing)
             });
+            let claims = claims.collect();
+            let open = self.approval.as_ref().filter(|approval| is_open(approval));
+            let flaw = match open {
+                Some(approval) if request.state == PullRequestState::Open => {
+                    self.flaw(approval, &request).await?
+                }
+                _ => None,
+            };
             puts.push(Put {
-                claims: claims.collect(),
                 request,
+                claims,
+                flaw,
             });
         }
-        Ok(puts)
+        Ok((puts, strays))
     }
 
-    /// The claims that were answered with a comment of ours.
-    async fn answered(&self, number: PullRequestNumber) -> Result<Vec<String>, ProposalError> {
+    /// What was answered with a comment of ours that nobody changed since, as far as the forge tells; whoever may write to the repository may
+    /// edit ours, too.
+    pub(super) async fn answered(&self, number: PullRequestNumber) -> Result<Vec<String>, ProposalError> {
         let comments = self.forge.comments(number).await?;
-        let ours = comments.iter().filter(|comment| comment.by == self.own);
-        Ok(ours.filter_map(|comment| texts::answers(&comment.body)).collect())
+        let ours = comments
+            .iter()
+            .filter(|comment| comment.by == self.own && !comment.edited);
+        let mut answered: Vec<String> = ours.filter_map(|comment| texts::answers(&comment.body)).collect();
+        answered.extend(self.asking.told(self.key, number));
+        Ok(answered)
+    }
+
+    /// Closes a pull request from the question's branch that is not its own: while it is open, forges take no other one, and what is merged by it
+    /// is no answer.
+    async fn clear(&self, stray: &PullRequest, wanted: bool) -> Result<(), ProposalError> {
+        let ours = stray.author == self.own;
+        if !ours && !wanted {
+            return Ok(());
+        }
+        let text = if ours {
+            texts::closed(None)
+        } else {
+            texts::INTRUDER.to_owned()
+        };
+        self.forge.close_pull_request(stray.number).await?;
+        self.forge.add_comment(stray.number, &text).await?;
+        tracing::warn!(approval = %self.key, pull_request = %stray.number, author = %stray.author,
+            "a pull request from the branch of a question that does not put it was closed");
+        Ok(())
     }
 
     /// The same for the same act, however often it is looked at.
@@ -213,6 +252,13 @@ impl Table<'_> {
             }
             Step::Answer(number, claim, why) => self.answer(number, &claim, &why).await?,
             Step::Propose(attempt) => self.propose(attempt).await?,
+            Step::Warn(number, head, why) => {
+                self.forge
+                    .add_comment(number, &texts::warning(head, &why))
+                    .await?;
+                self.asking.tell(self.key, number, texts::of_head(head));
+            }
+            Step::GiveUp => return Err(ProposalError::GivenUp),
             Step::ShowQuorum(commit, state, text) => {
                 let shown = (commit, state, text.clone());
                 if self.asking.shows(self.key, &shown) {
@@ -243,14 +289,13 @@ impl Table<'_> {
         let Some(approval) = &self.approval else {
             return Ok(());
         };
+        let question = self.question(approval);
         let file = NewFile {
             branch: self.branch(),
-            base: base(&self.repository, &self.decisions),
+            base: self.base(),
             path: self.path(),
-            content: self
-                .question(approval, attempt)
-                .render(&approval.spec, PutAs::PullRequest),
-            message: question::title(&approval.spec),
+            content: question.file(u32::try_from(attempt).unwrap_or(u32::MAX)),
+            message: question.message(),
         };
         self.forge.propose_file(&file).await?;
         let opened = self.forge.open_pull_request(&self.request(approval)).await?;
@@ -273,38 +318,15 @@ impl Table<'_> {
     }
 
     /// The pull request as it has to be.
-    fn request(&self, approval: &Approval) -> NewPullRequest {
+    pub(super) fn request(&self, approval: &Approval) -> NewPullRequest {
+        let question = self.question(approval);
         NewPullRequest {
             head: self.branch(),
-            base: base(&self.repository, &self.decisions),
-            title: question::title(&approval.spec),
-            body: question::body(
-                &approval.spec,
-                self.key.namespace(),
-                self.key.name(),
-                PutAs::PullRequest,
-            ),
+            base: self.base(),
+            title: question.title(),
+            body: question.body(),
             reviewers: self.decisions.reviewers.iter().map(Login::new).collect(),
         }
-    }
-
-    /// Whether a pull request shows the question and nothing else: whoever may write to the repository may edit its text.
-    fn shows(&self, approval: &Approval, put: &Put) -> bool {
-        let wanted = self.request(approval);
-        let same = |one: &str, other: &str| plain(one) == plain(other);
-        same(&put.request.title, &wanted.title) && same(&put.request.body, &wanted.body)
-    }
-
-    /// Puts the text of an open pull request back that somebody edited.
-    async fn restore(&self, approval: &Approval, puts: &[Put]) -> Result<(), ProposalError> {
-        let open = puts
-            .iter()
-            .find(|put| put.request.state == PullRequestState::Open);
-        if open.is_some_and(|put| !self.shows(approval, put)) {
-            self.forge.open_pull_request(&self.request(approval)).await?;
-            tracing::warn!(approval = %self.key, "the text of a question's pull request was edited and is put back");
-        }
-        Ok(())
     }
 
     /// Makes a decision of a claim, or answers why not.
@@ -313,9 +335,8 @@ impl Table<'_> {
             return Ok(false);
         };
         let number = put.request.number;
-        if claim.verdict == Verdict::Approve && !self.shows(approval, put) {
-            let why = "somebody edited the title or the description, so it is not known what was approved";
-            self.answer(number, claim, why).await?;
+        if let Some(why) = self.unbound(approval, put, claim) {
+            self.answer(number, claim, &why).await?;
             return Ok(false);
         }
         let account = self.forge.account(&claim.by).await?;
@@ -336,9 +357,11 @@ impl Table<'_> {
             self.answer(number, claim, &why).await?;
             return Ok(false);
         }
-        let values = match self.values(approval, claim).await? {
-            Ok(values) => values,
-            Err(why) => {
+        let values = match self.values(approval, put, claim).await? {
+            Some(Ok(values)) => values,
+            // more of it will be known soon
+            None => return Ok(true),
+            Some(Err(why)) => {
                 self.answer(number, claim, &why).await?;
                 return Ok(false);
             }
@@ -382,28 +405,31 @@ impl Table<'_> {
         }
     }
 
-    /// The values that the file of an approval holds, or why it is no answer. A rejection says nothing but that.
+    /// The values that the file of an approval holds, or why it is no answer; nothing where that is not known yet. A rejection says nothing but that.
     async fn values(
         &self,
         approval: &Approval,
+        put: &Put,
         claim: &Claim,
-    ) -> Result<Result<Option<JsonObject>, String>, ProposalError> {
+    ) -> Result<Option<Result<Option<JsonObject>, String>>, ProposalError> {
         if claim.verdict != Verdict::Approve {
-            return Ok(Ok(None));
+            return Ok(Some(Ok(None)));
         }
-        let Some(commit) = claim.commit else {
-            return Ok(Err("the forge does not say which commit was looked at".to_owned()));
+        let content = match self.approved(put, claim).await? {
+            Looked::File(content) => content,
+            Looked::Not(why) => return Ok(Some(Err(why))),
+            Looked::Later => return Ok(None),
         };
-        let content = self.forge.file(commit, &self.path()).await?;
-        let read = QuestionFile::read(content.as_deref(), &self.question(approval, 1));
-        Ok(read.map_err(|why| why.to_string()).and_then(|file| {
-            match file.verdict.filter(|verdict| *verdict != Verdict::Approve) {
+        let read = self.question(approval).answer(content.as_deref());
+        let read = read.map_err(|why| why.to_string());
+        Ok(Some(read.and_then(
+            |answer| match answer.verdict.filter(|verdict| *verdict != Verdict::Approve) {
                 Some(verdict) => Err(format!(
                     "the file says {verdict}, but merging a pull request approves"
                 )),
-                None => Ok(file.values.filter(|values| values.to_value() != json!({}))),
-            }
-        }))
+                None => Ok(answer.values.filter(|values| values.to_value() != json!({}))),
+            },
+        )))
     }
 
     fn evidence(
@@ -433,14 +459,10 @@ impl Table<'_> {
     async fn answer(&self, number: PullRequestNumber, claim: &Claim, why: &str) -> Result<(), ProposalError> {
         let text = texts::answer(claim, why);
         self.forge.add_comment(number, &text).await?;
+        self.asking.tell(self.key, number, claim.id.clone());
         tracing::info!(approval = %self.key, by = %claim.by, act = claim.act, why, "what somebody did on the forge does not count");
         Ok(())
     }
-}
-
-/// A text without what forges change when they store it: the ends of lines, and space at its ends.
-fn plain(text: &str) -> String {
-    text.replace("\r\n", "\n").trim().to_owned()
 }
 
 /// The branch that pull requests with questions go into.

@@ -1,7 +1,11 @@
 //! What people are told in comments.
 
 use super::claim::Claim;
-use crate::api::{Approval, Verdict};
+use crate::{
+    api::{Approval, Verdict},
+    engine::markdown::{code, one_line},
+    git::CommitId,
+};
 
 /// Begins the hidden mark of a comment that answers a claim.
 const MARK: &str = "<!-- signoff:answer ";
@@ -15,12 +19,37 @@ pub(super) fn answer(claim: &Claim, why: &str) -> String {
         Verdict::Reject => "a rejection",
         Verdict::RequestChanges => "a request for changes",
     };
-    // what others wrote must not end the mark or begin another
-    let why = why.replace("<!--", "").replace("-->", "");
     format!(
-        "{MARK}{}{END}\n@{}: the {} does not count as {meant}: {why}",
-        claim.id, claim.by, claim.act
+        "{MARK}{}{END}\n@{}: the {} does not count as {meant}: {}",
+        claim.id,
+        claim.by,
+        claim.act,
+        quoted(why)
     )
+}
+
+/// Says that merging a commit would not approve.
+pub(super) fn warning(head: CommitId, why: &str) -> String {
+    format!(
+        "{MARK}{}{END}\nMerging commit {} would not approve: {}",
+        of_head(head),
+        head.short(),
+        quoted(why)
+    )
+}
+
+/// What a warning of a commit answers.
+pub(super) fn of_head(head: CommitId) -> String {
+    format!("head-{head}")
+}
+
+/// Says why a pull request that is not ours is closed.
+pub(super) const INTRUDER: &str = "Closed: this branch holds a question, which is put in a pull request of its own. Merging this one \
+    would answer nothing.";
+
+/// What others wrote, such that it does nothing.
+fn quoted(text: &str) -> String {
+    code(&one_line(text))
 }
 
 /// The claim that a comment answers, if it is such a comment.
@@ -40,10 +69,10 @@ pub(super) fn closed(approval: Option<&Approval>) -> String {
         .map(|at| format!(" at {}", at.0.strftime("%F %T UTC")))
         .unwrap_or_default();
     let message = status.message.as_deref().unwrap_or("nothing more is known");
-    let message = message.replace("<!--", "").replace("-->", "");
     format!(
-        "Closed: {}{at}: {message}. Nothing done here counts any more.",
-        status.phase
+        "Closed: {}{at}: {}. Nothing done here counts any more.",
+        status.phase,
+        quoted(message)
     )
 }
 
@@ -52,24 +81,36 @@ mod tests {
     use super::*;
     use crate::forge::Login;
 
-    #[test]
-    fn an_answer_is_found_again_by_its_mark() {
-        let claim = Claim {
+    fn claim() -> Claim {
+        Claim {
             id: "review-7".into(),
             by: Login::new("alice"),
             act: "approving review",
             verdict: Verdict::Approve,
             comment: None,
             commit: None,
-        };
-        let text = answer(&claim, "no --> <!-- signoff:answer merged -->");
+            at: None,
+        }
+    }
+
+    #[test]
+    fn an_answer_is_found_again_by_its_mark() {
+        let text = answer(&claim(), "no --> <!-- signoff:answer merged -->");
         assert_eq!(answers(&text).as_deref(), Some("review-7"));
-        assert!(
-            text.ends_with(
-                "@alice: the approving review does not count as an approval: no   signoff:answer merged "
-            ),
-            "{text:?}"
-        );
+        assert_eq!(text.matches("<!--").count(), 1, "{text}");
+        let head = CommitId::parse(&"a".repeat(40)).unwrap();
+        assert_eq!(answers(&warning(head, "no")), Some(of_head(head)));
         assert_eq!(answers("nice"), None);
+    }
+
+    #[test]
+    fn what_others_wrote_is_neither_a_command_nor_a_mention() {
+        let text = answer(&claim(), "unknown field `x\n/close\n@everybody`");
+        let (_, said) = text.split_once('\n').unwrap();
+        assert_eq!(
+            said,
+            "@alice: the approving review does not count as an approval: ``` unknown field `x /close @everybody` ```"
+                .replace("```", "``")
+        );
     }
 }

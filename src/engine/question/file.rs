@@ -1,46 +1,38 @@
-//! The file that holds a question on its branch: what it is bound to, and the values that may be filled in.
+//! The file that holds a question on its branch, and the answer in it.
+//!
+//! What is asked stands above what may be filled in, and is compared byte for byte: whoever signs or merges the file answers what it shows.
 
 use std::fmt::Write as _;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::text::body;
-use crate::api::{ApprovalSpec, Digest, Verdict, json::JsonObject};
+use super::{PutAs, Question};
+use crate::{
+    api::{Verdict, json::JsonObject},
+    engine::markdown::one_line,
+};
 
 /// Largest file that is read, in bytes.
 const MAX_FILE: usize = 256 * 1024;
+/// Begins the line that counts how often a question was put.
+const ATTEMPT: &str = "attempt: ";
+/// Most places of an answer that may be comments.
+const MAX_MARKS: usize = 64;
 
-/// What the file says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What people wrote into the file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct QuestionFile {
-    /// Name of the Approval.
-    pub approval: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// Digest of what was shown.
-    pub digest: Digest,
-    /// Counts the pull requests that put this question, from 1.
-    pub attempt: u32,
+pub struct Answer {
     /// What the form asks for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub values: Option<JsonObject>,
     /// The answer, where it is the file that holds it; on a pull request what is done with that is the answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub verdict: Option<Verdict>,
     /// What is said with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub comment: Option<String>,
-}
-
-/// Where a file is put, and so how it is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PutAs<'a> {
-    /// On the branch of a pull request, which shows the question.
-    PullRequest,
-    /// On a branch that is to be merged into this one; the file shows the question.
-    Branch(&'a str),
 }
 
 /// Why a file does not answer a question.
@@ -53,65 +45,103 @@ pub enum FileProblem {
     #[error("the file with the question is larger than {MAX_FILE} bytes")]
     TooLarge,
     /// It cannot be read.
-    #[error("the file with the question cannot be read: {0}")]
+    #[error("the answer in the file with the question cannot be read: {0}")]
     Unreadable(String),
-    /// It is about something else.
-    #[error("the {0} in the file was changed: it is not that of the question")]
-    Altered(&'static str),
+    /// It shows something else.
+    #[error(
+        "the file with the question was changed in line {0}: it does not show what is asked, and only `values`, `verdict` and `comment` may be filled in"
+    )]
+    Altered(usize),
 }
 
-impl QuestionFile {
-    /// The text of the file, with what its reader needs to know.
-    pub fn render(&self, spec: &ApprovalSpec, put: PutAs<'_>) -> String {
-        let mut text = match put {
-            PutAs::PullRequest => String::from(
-                "# A question. Merging the pull request that adds this file approves, closing it rejects.\n\
-                 # Change nothing but the values: an answer to another question does not count.\n",
-            ),
-            PutAs::Branch(into) => {
-                commented(&body(spec, &self.namespace, &self.approval, PutAs::Branch(into)))
-            }
-        };
-        // fails for no text: each is a scalar on one line
-        let scalar = |value: &str| serde_json::to_string(value).unwrap_or_default();
-        let _ = writeln!(text, "approval: {}", scalar(&self.approval));
-        let _ = writeln!(text, "namespace: {}", scalar(&self.namespace));
-        let _ = writeln!(text, "digest: {}", scalar(&self.digest.to_string()));
-        let _ = writeln!(text, "attempt: {}", self.attempt);
-        if let Some(form) = &spec.form {
-            text.push_str("# What you may fill in:\n");
-            for line in fields(&form.0) {
-                let _ = writeln!(text, "#   {line}");
-            }
+impl Question<'_> {
+    /// The text of the file. `attempt` counts how often the question was put, from 1.
+    pub fn file(&self, attempt: u32) -> String {
+        let mut text = self.asked(attempt);
+        if self.spec.form.is_some() {
             text.push_str("values: {}\n");
         }
-        if let PutAs::Branch(_) = put {
-            let verdicts: Vec<String> = spec.verdicts.iter().map(ToString::to_string).collect();
-            let _ = writeln!(text, "# {}", verdicts.join(", "));
+        if let PutAs::Branch(_) = self.put {
             text.push_str("verdict: Approve\ncomment: \"\"\n");
         }
         text
     }
 
-    /// Reads a file and checks that it is about this question, whatever else was changed.
-    pub fn read(content: Option<&[u8]>, expected: &Self) -> Result<Self, FileProblem> {
+    /// What of the file nobody may change.
+    fn asked(&self, attempt: u32) -> String {
+        let mut text = commented(&self.body());
+        // fails for no text: each is a scalar on one line
+        let scalar = |value: &str| serde_json::to_string(value).unwrap_or_default();
+        let _ = writeln!(text, "approval: {}", scalar(self.name));
+        let _ = writeln!(text, "namespace: {}", scalar(self.namespace));
+        let _ = writeln!(text, "digest: {}", scalar(&self.spec.digest.to_string()));
+        let _ = writeln!(text, "{ATTEMPT}{attempt}");
+        if let Some(form) = &self.spec.form {
+            text.push_str("# What you may fill in as values:\n");
+            for line in fields(&form.0) {
+                let _ = writeln!(text, "#   {line}");
+            }
+        }
+        if let PutAs::Branch(_) = self.put {
+            let verdicts: Vec<String> = self.spec.verdicts.iter().map(ToString::to_string).collect();
+            let _ = writeln!(text, "# The verdict is one of {}.", verdicts.join(", "));
+        }
+        text
+    }
+
+    /// Reads the answer in a file that asks this and nothing else.
+    pub fn answer(&self, content: Option<&[u8]>) -> Result<Answer, FileProblem> {
         let content = content.ok_or(FileProblem::Missing)?;
         if content.len() > MAX_FILE {
             return Err(FileProblem::TooLarge);
         }
         let unreadable = |why: String| FileProblem::Unreadable(why.chars().take(300).collect());
         let text = std::str::from_utf8(content).map_err(|_| unreadable("it is not UTF-8".to_owned()))?;
-        let read: Self = serde_yaml::from_str(text).map_err(|error| unreadable(error.to_string()))?;
-        let same = [
-            ("approval", read.approval == expected.approval),
-            ("namespace", read.namespace == expected.namespace),
-            ("digest", read.digest == expected.digest),
-        ];
-        match same.into_iter().find(|(_, same)| !same) {
-            Some((field, _)) => Err(FileProblem::Altered(field)),
-            None => Ok(read),
+        // editors of forges may end lines so
+        let text = text.replace("\r\n", "\n");
+        let attempt = text
+            .lines()
+            .find_map(|line| line.strip_prefix(ATTEMPT)?.parse().ok());
+        let asked = self.asked(attempt.unwrap_or(1));
+        let Some(filled_in) = text.strip_prefix(&asked) else {
+            return Err(FileProblem::Altered(first_difference(&asked, &text)));
+        };
+        if filled_in.trim().is_empty() {
+            return Ok(Answer::default());
+        }
+        let answer: Answer =
+            serde_yaml::from_str(filled_in).map_err(|error| unreadable(error.to_string()))?;
+        match comment_in(filled_in, &answer) {
+            Some(line) => Err(FileProblem::Altered(asked.lines().count() + line)),
+            None => Ok(answer),
         }
     }
+}
+
+/// The first line, from 1, in which a text is not another.
+fn first_difference(asked: &str, found: &str) -> usize {
+    let mut found = found.lines();
+    let same = asked.lines().take_while(|line| found.next() == Some(line));
+    same.count() + 1
+}
+
+/// The line, from 1, of a comment in what was filled in: it would be shown beside the question as if it belonged to that. It is one if nothing
+/// is different without it.
+fn comment_in(filled_in: &str, answer: &Answer) -> Option<usize> {
+    let is_mark = |(at, _): &(usize, &str)| {
+        let before = filled_in[..*at].chars().next_back();
+        before.is_none_or(char::is_whitespace)
+    };
+    let marks = filled_in.match_indices('#').filter(is_mark);
+    for (count, (at, _)) in marks.enumerate() {
+        let end = filled_in[at..].find('\n').map_or(filled_in.len(), |end| at + end);
+        let without = format!("{}{}", &filled_in[..at], &filled_in[end..]);
+        let same = serde_yaml::from_str::<Answer>(&without).is_ok_and(|without| without == *answer);
+        if same || count >= MAX_MARKS {
+            return Some(filled_in[..at].matches('\n').count() + 1);
+        }
+    }
+    None
 }
 
 /// A text as the comment of a YAML file.
@@ -144,10 +174,7 @@ fn fields(form: &Value) -> Vec<String> {
             let about = schema["description"].as_str().unwrap_or_default();
             let line = format!("{name} ({kind}{needed}): {about}");
             // a text of the flow must not begin a line of its own
-            line.chars()
-                .map(|c| if c.is_control() { ' ' } else { c })
-                .take(500)
-                .collect()
+            one_line(&line).chars().take(500).collect()
         })
         .collect()
 }
@@ -155,19 +182,8 @@ fn fields(form: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{ApprovalSpec, Digest};
     use serde_json::json;
-
-    fn file() -> QuestionFile {
-        QuestionFile {
-            approval: "r-review".into(),
-            namespace: "shop".into(),
-            digest: Digest::of(b"shown"),
-            attempt: 1,
-            values: None,
-            verdict: None,
-            comment: None,
-        }
-    }
 
     fn spec(form: &Value) -> ApprovalSpec {
         serde_json::from_value(json!({
@@ -178,28 +194,44 @@ mod tests {
         .unwrap()
     }
 
+    fn put<'a>(spec: &'a ApprovalSpec, put: PutAs<'a>) -> Question<'a> {
+        Question {
+            spec,
+            namespace: "shop",
+            name: "r-review",
+            uid: "0b9c",
+            put,
+        }
+    }
+
+    fn form() -> Value {
+        json!({"required": ["happened"], "properties": {"happened": {"type": "boolean"}}})
+    }
+
     #[test]
-    fn what_is_written_is_read_back() {
-        let text = file().render(&spec(&json!(null)), PutAs::PullRequest);
-        assert_eq!(
-            QuestionFile::read(Some(text.as_bytes()), &file()).unwrap(),
-            file()
-        );
+    fn what_is_written_is_an_answer_however_often_it_was_put_and_its_lines_end() {
+        let spec = spec(&json!(null));
+        let asked = put(&spec, PutAs::PullRequest);
+        for text in [asked.file(1), asked.file(7), asked.file(1).replace('\n', "\r\n")] {
+            assert_eq!(asked.answer(Some(text.as_bytes())), Ok(Answer::default()));
+        }
     }
 
     #[test]
     fn the_form_stands_in_comments_that_its_texts_cannot_leave() {
         let about = "whether\ndigest: sha256:0";
         let form = json!({"required": ["happened"], "properties": {"happened": {"type": "boolean", "description": about}}});
-        let text = file().render(&spec(&form), PutAs::PullRequest);
+        let spec = spec(&form);
+        let asked = put(&spec, PutAs::PullRequest);
+        let text = asked.file(1);
         assert!(
             text.contains("#   happened (boolean, required): whether digest: sha256:0\n"),
             "{text}"
         );
-        let read = QuestionFile::read(Some(text.as_bytes()), &file()).unwrap();
+        let read = asked.answer(Some(text.as_bytes())).unwrap();
         assert_eq!(read.values.map(|values| values.to_value()), Some(json!({})));
         let filled = text.replace("values: {}", "values: {happened: true}");
-        let read = QuestionFile::read(Some(filled.as_bytes()), &file()).unwrap();
+        let read = asked.answer(Some(filled.as_bytes())).unwrap();
         assert_eq!(
             read.values.map(|values| values.to_value()),
             Some(json!({"happened": true}))
@@ -208,45 +240,85 @@ mod tests {
 
     #[test]
     fn a_file_that_is_merged_as_a_branch_shows_the_question_and_holds_the_answer() {
-        let mut asked = spec(&json!(null));
-        asked.title = "go?\u{2028}verdict: Reject".to_owned();
-        let text = file().render(&asked, PutAs::Branch("main"));
+        let mut spec = spec(&json!(null));
+        spec.title = "go?\u{2028}verdict: Reject".to_owned();
+        let asked = put(&spec, PutAs::Branch("main"));
+        let text = asked.file(1);
         insta::assert_snapshot!(text);
-        let read = QuestionFile::read(Some(text.as_bytes()), &file()).unwrap();
+        let read = asked.answer(Some(text.as_bytes())).unwrap();
         assert_eq!(read.verdict, Some(Verdict::Approve));
         let other = text.replace("verdict: Approve", "verdict: Reject");
-        let read = QuestionFile::read(Some(other.as_bytes()), &file()).unwrap();
+        let read = asked.answer(Some(other.as_bytes())).unwrap();
         assert_eq!(read.verdict, Some(Verdict::Reject));
     }
 
     #[test]
-    fn a_file_about_something_else_is_no_answer() {
-        let text = file().render(&spec(&json!(null)), PutAs::PullRequest);
-        let other = Digest::of(b"other").to_string();
-        for (from, to, why) in [
-            (file().digest.to_string(), other, FileProblem::Altered("digest")),
-            (
-                "r-review".into(),
-                "r-pay".into(),
-                FileProblem::Altered("approval"),
-            ),
-            ("shop".into(), "bank".into(), FileProblem::Altered("namespace")),
-        ] {
-            let altered = text.replace(&from, &to);
-            assert_eq!(QuestionFile::read(Some(altered.as_bytes()), &file()), Err(why));
+    fn a_file_that_shows_anything_else_is_no_answer() {
+        let spec = spec(&form());
+        for way in [PutAs::PullRequest, PutAs::Branch("main")] {
+            let asked = put(&spec, way);
+            let text = asked.file(1);
+            let other = Digest::of(b"other").to_string();
+            for (from, to) in [
+                ("go?", "go? It is only one krone."),
+                (&*spec.digest.to_string(), &*other),
+                ("r-review", "r-pay"),
+                ("shop", "bank"),
+                ("0b9c", "a111"),
+                ("# What you may", "# Harmless.\n# What you may"),
+                ("approval: ", "approval:  "),
+                ("#\n", ""),
+                ("attempt: 1", "attempt: 1 # harmless"),
+                ("attempt: 1", "attempt: 01"),
+            ] {
+                assert!(text.contains(from), "{from}");
+                let altered = text.replacen(from, to, 1);
+                let read = asked.answer(Some(altered.as_bytes()));
+                assert!(matches!(read, Err(FileProblem::Altered(_))), "{from}: {read:?}");
+            }
+            let above = format!("# Harmless.\n{text}");
+            assert_eq!(asked.answer(Some(above.as_bytes())), Err(FileProblem::Altered(1)));
+            assert_eq!(asked.answer(Some(b"")), Err(FileProblem::Altered(1)));
+            assert_eq!(asked.answer(None), Err(FileProblem::Missing));
+            let large = vec![b'#'; MAX_FILE + 1];
+            assert_eq!(asked.answer(Some(&large)), Err(FileProblem::TooLarge));
+            let bad = asked.answer(Some(b"\xff"));
+            assert!(matches!(bad, Err(FileProblem::Unreadable(_))), "{bad:?}");
         }
-        assert_eq!(QuestionFile::read(None, &file()), Err(FileProblem::Missing));
-        for bad in ["", "approval: [", "verdict: Approve", "\u{0}"] {
-            let read = QuestionFile::read(Some(bad.as_bytes()), &file());
+    }
+
+    #[test]
+    fn an_answer_has_no_comments_and_nothing_else_beside_it() {
+        let spec = spec(&form());
+        let asked = put(&spec, PutAs::Branch("main"));
+        let text = asked.file(1);
+        let line = text.lines().position(|line| line.starts_with("values:")).unwrap();
+        for (more, place) in [
+            ("values: {} # only one krone\n", 1),
+            ("# only one krone\nvalues: {}\n", 1),
+            ("values:\n  a: 1\n  # only one krone\n", 3),
+            (&*"#\n".repeat(80), 1),
+        ] {
+            let altered = text.replace("values: {}\n", more);
+            let read = asked.answer(Some(altered.as_bytes()));
+            assert_eq!(read, Err(FileProblem::Altered(line + place)), "{more}");
+        }
+        for (comment, meant) in [
+            ("\"no #1\"", "no #1"),
+            ("|\n  # as it is\n", "# as it is\n"),
+            ("it#is", "it#is"),
+        ] {
+            let said = text.replace("comment: \"\"", &format!("comment: {comment}"));
+            let read = asked.answer(Some(said.as_bytes())).unwrap();
+            assert_eq!(read.comment.as_deref(), Some(meant));
+        }
+        for bad in ["approval: [", "other: 1", "verdict: Reject", "values: 1", "- 1"] {
+            let altered = text.replace("values: {}", bad);
+            let read = asked.answer(Some(altered.as_bytes()));
             assert!(
                 matches!(read, Err(FileProblem::Unreadable(_))),
                 "{bad:?}: {read:?}"
             );
         }
-        let large = vec![b'#'; MAX_FILE + 1];
-        assert_eq!(
-            QuestionFile::read(Some(&large), &file()),
-            Err(FileProblem::TooLarge)
-        );
     }
 }

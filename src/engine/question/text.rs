@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::file::PutAs;
-
+use super::{PutAs, Question};
 use crate::{
     api::{ApprovalSpec, Digest, Verdict, approval::ShownItem, step::Approvers},
-    engine::markdown::{block, code},
+    engine::markdown::{self, block, code, unlinked},
 };
 
 /// Longest title, in characters, which is what forges take.
@@ -16,58 +15,76 @@ const MAX_BODY: usize = 58_000;
 /// Kept free for the count of what is left out, in bytes.
 const TAIL: usize = 400;
 
-/// The title.
-pub fn title(spec: &ApprovalSpec) -> String {
-    let question: String = spec
-        .title
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_TITLE)
-        .collect();
-    format!("Sign off: {question}")
-}
+/// Begins the line that says which question it is.
+const MARK: &str = "- approval: ";
 
-/// The description: the question and its digest, what is shown, who may decide until when, and what each act means.
-pub fn body(spec: &ApprovalSpec, namespace: &str, name: &str, put: PutAs<'_>) -> String {
-    let mut text = format!("{}\n\n", one_line(&spec.title));
-    let mut fact = |label: &str, value: String| {
-        // a String takes all that is written to it
-        let _ = writeln!(text, "- {label}: {value}");
-    };
-    let subject = &spec.subject;
-    if let (Some(run), Some(step)) = (&subject.run, &subject.step) {
-        let round = subject.iteration.filter(|round| *round > 1);
-        let round = round.map(|round| format!(", time {round}")).unwrap_or_default();
-        fact(
-            "about",
-            format!("step {} of run {}{round}", one_line(step), one_line(run)),
-        );
+impl Question<'_> {
+    /// The title of its pull request.
+    pub fn title(&self) -> String {
+        let question: String = unlinked(&self.spec.title).chars().take(MAX_TITLE).collect();
+        format!("Sign off: {question}")
     }
-    if let Some(release) = &subject.release {
-        fact("about", format!("release {}", one_line(release)));
+
+    /// The message of the commit that puts it. Nothing of a flow or a run is in it: forges close and mention what a message names.
+    pub fn message(&self) -> String {
+        format!("Put the question {}/{}", self.namespace, self.name)
     }
-    fact("approval", one_line(&format!("{namespace}/{name}")));
-    fact("digest of what is shown", code(&spec.digest.to_string()));
-    if let Some(by) = &spec.requested_by {
-        fact("asked for by", one_line(by));
+
+    /// The description: the question and its digest, what is shown, who may decide until when, and what each act means.
+    pub fn body(&self) -> String {
+        let spec = self.spec;
+        let mut text = format!("{}\n\n", one_line(&spec.title));
+        let mut fact = |label: &str, value: String| {
+            // a String takes all that is written to it
+            let _ = writeln!(text, "- {label}: {value}");
+        };
+        let subject = &spec.subject;
+        if let (Some(run), Some(step)) = (&subject.run, &subject.step) {
+            let round = subject.iteration.filter(|round| *round > 1);
+            let round = round.map(|round| format!(", time {round}")).unwrap_or_default();
+            fact(
+                "about",
+                format!("step {} of run {}{round}", one_line(step), one_line(run)),
+            );
+        }
+        if let Some(release) = &subject.release {
+            fact("about", format!("release {}", one_line(release)));
+        }
+        fact("digest of what is shown", code(&spec.digest.to_string()));
+        if let Some(by) = &spec.requested_by {
+            fact("asked for by", one_line(by));
+        }
+        if let Some(author) = &spec.author {
+            fact("written by", one_line(author));
+        }
+        fact("who may decide", who(spec));
+        if let Some(deadline) = &spec.expires_at {
+            fact("until", code(&deadline.0.to_string()));
+        }
+        let _ = writeln!(text, "{}", self.mark());
+        text.push_str("\n#### What each act means\n\n");
+        let acts = match self.put {
+            PutAs::PullRequest => acts(spec),
+            PutAs::Branch(into) => commits(spec, into),
+        };
+        for line in acts {
+            let _ = writeln!(text, "- {line}");
+        }
+        shown(&mut text, spec, self.namespace, self.name);
+        text
     }
-    if let Some(author) = &spec.author {
-        fact("written by", one_line(author));
+
+    /// The line that says which question it is: of those that had one name after the other, too.
+    fn mark(&self) -> String {
+        let name = one_line(&format!("{}/{}", self.namespace, self.name));
+        format!("{MARK}{name} ({})", code(self.uid))
     }
-    fact("who may decide", who(spec));
-    if let Some(deadline) = &spec.expires_at {
-        fact("until", code(&deadline.0.to_string()));
+
+    /// Whether a description is that of another question, as one of the same name had it before.
+    pub fn is_not_of(&self, body: &str) -> bool {
+        let mut marks = body.lines().filter(|line| line.starts_with(MARK));
+        marks.next().is_some_and(|mark| mark.trim_end() != self.mark())
     }
-    text.push_str("\n#### What each act means\n\n");
-    let acts = match put {
-        PutAs::PullRequest => acts(spec),
-        PutAs::Branch(into) => commits(spec, into),
-    };
-    for line in acts {
-        let _ = writeln!(text, "- {line}");
-    }
-    shown(&mut text, spec, namespace, name);
-    text
 }
 
 fn acts(spec: &ApprovalSpec) -> Vec<String> {
@@ -95,6 +112,7 @@ fn acts(spec: &ApprovalSpec) -> Vec<String> {
                 .to_owned(),
         );
     }
+    acts.push("Change nothing else on this branch: a merge that brings more does not count.".to_owned());
     acts
 }
 
@@ -204,11 +222,7 @@ fn colour(item: &ShownItem) -> &'static str {
 }
 
 fn one_line(text: &str) -> String {
-    let text: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    code(&text)
+    code(&markdown::one_line(text))
 }
 
 #[cfg(test)]
@@ -231,41 +245,60 @@ mod tests {
         serde_json::from_value(spec).unwrap()
     }
 
+    fn put<'a>(spec: &'a ApprovalSpec, name: &'a str) -> Question<'a> {
+        Question {
+            spec,
+            namespace: "shop",
+            name,
+            uid: "0b9c",
+            put: PutAs::PullRequest,
+        }
+    }
+
     #[test]
     fn a_question_reads_like_this() {
-        insta::assert_snapshot!(body(&spec(&json!({})), "shop", "r-review-2", PutAs::PullRequest));
+        insta::assert_snapshot!(put(&spec(&json!({})), "r-review-2").body());
+    }
+
+    #[test]
+    fn a_description_says_of_which_question_it_is_even_of_those_of_one_name() {
+        let spec = spec(&json!({}));
+        let ours = put(&spec, "r-review");
+        let before = Question { uid: "a111", ..ours };
+        assert!(!ours.is_not_of(&ours.body().replace('\n', "\r\n")));
+        assert!(ours.is_not_of(&before.body()));
+        assert!(!ours.is_not_of("Refund 1, as always"), "nobody can tell");
+    }
+
+    #[test]
+    fn neither_the_title_nor_the_message_closes_or_mentions_anything() {
+        let spec = spec(&json!({"title": "Closes #57 @alice\nFixes GH-58"}));
+        let asked = put(&spec, "r-review");
+        assert_eq!(asked.title(), "Sign off: Closes # 57 @ alice Fixes GH- 58");
+        assert_eq!(asked.message(), "Put the question shop/r-review");
     }
 
     #[test]
     fn a_quorum_is_explained() {
-        let text = body(
-            &spec(&json!({"quorum": 3})),
-            "shop",
-            "r-review",
-            PutAs::PullRequest,
-        );
+        let text = put(&spec(&json!({"quorum": 3})), "r-review").body();
         assert!(text.contains("**3 people** must approve"), "{text}");
     }
 
     #[test]
     fn nothing_of_a_flow_becomes_markdown_of_ours() {
         let hostile = "x\n# Approved\n<!-- signoff --> @everybody";
-        let text = body(
-            &spec(&json!({"title": hostile, "requestedBy": hostile})),
-            "shop",
-            "r",
-            PutAs::PullRequest,
-        );
+        let spec = spec(&json!({"title": hostile, "requestedBy": hostile}));
+        let text = put(&spec, "r").body();
         assert!(!text.lines().any(|line| line.starts_with("# ")), "{text}");
         assert!(!text.contains("<!--"), "{text}");
-        assert!(!title(&spec(&json!({"title": hostile}))).contains('\n'));
+        assert!(!put(&spec, "r").title().contains('\n'));
     }
 
     #[test]
     fn what_does_not_fit_is_named_with_its_size_and_digest() {
         let large = "x".repeat(60_000);
         let show = json!([{"name": "large", "mediaType": "text/plain", "inline": large}, {"name": "small", "mediaType": "text/plain", "inline": "s"}]);
-        let text = body(&spec(&json!({"show": show})), "shop", "r", PutAs::PullRequest);
+        let text = put(&spec(&json!({"show": show})), "r").body();
         assert!(text.len() <= MAX_BODY, "{}", text.len());
         assert!(text.contains("`large` (60000 bytes, `sha256:"), "{text}");
         assert!(text.contains("#### `small`"), "{text}");

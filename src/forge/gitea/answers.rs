@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::super::{
     Account, AccountKind, Act, Comment, CommentId, Login, Opinion, PullRequest, PullRequestNumber,
-    PullRequestState, Review,
+    PullRequestState, Review, types::Happened,
 };
 use crate::git::CommitId;
 
@@ -57,9 +57,24 @@ pub(super) struct Team {
 #[derive(Debug, Deserialize)]
 pub(super) struct Event {
     #[serde(rename = "type")]
-    pub(super) kind: String,
-    pub(super) user: Option<User>,
-    pub(super) created_at: Option<Timestamp>,
+    kind: String,
+    user: Option<User>,
+    created_at: Option<Timestamp>,
+}
+
+impl Event {
+    pub(super) fn read(self) -> Option<(Happened, Act)> {
+        let happened = match self.kind.as_str() {
+            "close" => Happened::Closed,
+            "delete_branch" => Happened::BranchDeleted,
+            _ => return None,
+        };
+        let act = Act {
+            by: self.user.and_then(User::known),
+            at: self.created_at,
+        };
+        Some((happened, act))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,6 +111,7 @@ pub(super) struct Pull {
     merged_by: Option<User>,
     merged_at: Option<Timestamp>,
     merge_commit_sha: Option<String>,
+    pub(super) changed_files: Option<u64>,
     updated_at: Option<Timestamp>,
     head: Branch,
     base: Branch,
@@ -183,6 +199,8 @@ pub(super) struct Posted {
     user: Option<User>,
     #[serde(default)]
     body: String,
+    created_at: Option<Timestamp>,
+    updated_at: Option<Timestamp>,
 }
 
 impl Posted {
@@ -191,6 +209,7 @@ impl Posted {
             id: CommentId(self.id),
             by: Login::new(self.user.map(|user| user.login).unwrap_or_default()),
             body: self.body,
+            edited: self.created_at != self.updated_at,
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::super::{
     Account, AccountKind, Act, Comment, CommentId, Login, Opinion, PullRequest, PullRequestNumber,
-    PullRequestState, Review,
+    PullRequestState, Review, types::Happened,
 };
 use crate::git::CommitId;
 
@@ -42,9 +42,29 @@ pub(super) struct Team {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Issue {
-    pub(super) closed_by: Option<User>,
-    pub(super) closed_at: Option<Timestamp>,
+pub(super) struct Event {
+    #[serde(rename = "event")]
+    what: String,
+    actor: Option<User>,
+    /// The commit whose message did it.
+    commit_id: Option<String>,
+    created_at: Option<Timestamp>,
+}
+
+impl Event {
+    pub(super) fn read(self) -> Option<(Happened, Act)> {
+        let happened = match self.what.as_str() {
+            "closed" => Happened::Closed,
+            "head_ref_deleted" => Happened::BranchDeleted,
+            _ => return None,
+        };
+        let actor = self.actor.filter(|_| self.commit_id.is_none());
+        let act = Act {
+            by: actor.map(|user| Login::new(user.login)),
+            at: self.created_at,
+        };
+        Some((happened, act))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,6 +92,8 @@ pub(super) struct Pull {
     merged_at: Option<Timestamp>,
     merged_by: Option<User>,
     merge_commit_sha: Option<String>,
+    /// Told of a single one only.
+    pub(super) changed_files: Option<u64>,
     updated_at: Option<Timestamp>,
     head: End,
     base: End,
@@ -146,6 +168,8 @@ pub(super) struct Posted {
     pub(super) id: u64,
     user: Option<User>,
     body: Option<String>,
+    created_at: Option<Timestamp>,
+    updated_at: Option<Timestamp>,
 }
 
 impl Posted {
@@ -154,6 +178,7 @@ impl Posted {
             id: CommentId(self.id),
             by: Login::new(self.user.map(|user| user.login).unwrap_or_default()),
             body: self.body.unwrap_or_default(),
+            edited: self.created_at != self.updated_at,
         }
     }
 }

@@ -60,9 +60,26 @@ pub(super) struct MergeRequest {
     closed_by: Option<User>,
     closed_at: Option<Timestamp>,
     updated_at: Option<Timestamp>,
+    /// A number, or one with a `+` where there are too many to count. Told of a single one only.
+    changes_count: Option<String>,
 }
 
 impl MergeRequest {
+    /// How many files it changes; more than it can be where GitLab does not count.
+    pub(super) fn changed_files(&self) -> Option<u64> {
+        let count = self.changes_count.as_ref()?;
+        Some(count.parse().unwrap_or(u64::MAX))
+    }
+
+    /// Whether a commit is the last of it: its head, or what it was squashed to.
+    pub(super) fn ends_with(&self, commit: CommitId) -> bool {
+        self.sha.as_deref().and_then(CommitId::parse) == Some(commit) || self.is_squashed_as(commit)
+    }
+
+    pub(super) fn is_squashed_as(&self, commit: CommitId) -> bool {
+        self.squash_commit_sha.as_deref().and_then(CommitId::parse) == Some(commit)
+    }
+
     pub(super) fn read(self) -> PullRequest {
         let login = |user: Option<User>| user.map(|user| Login::new(user.username));
         let state = match self.state.as_str() {
@@ -102,6 +119,13 @@ impl MergeRequest {
 }
 
 #[derive(Debug, Deserialize)]
+pub(super) struct Settings {
+    /// `merge`, `rebase_merge` or `ff`.
+    #[serde(default)]
+    pub(super) merge_method: String,
+}
+
+#[derive(Debug, Deserialize)]
 pub(super) struct Version {
     pub(super) head_commit_sha: String,
     pub(super) created_at: Timestamp,
@@ -133,6 +157,7 @@ pub(super) struct Note {
     #[serde(default)]
     pub(super) system: bool,
     pub(super) created_at: Option<Timestamp>,
+    updated_at: Option<Timestamp>,
 }
 
 impl Note {
@@ -141,6 +166,7 @@ impl Note {
             id: CommentId(self.id),
             by: Login::new(self.author.username),
             body: self.body,
+            edited: self.created_at != self.updated_at,
         }
     }
 }

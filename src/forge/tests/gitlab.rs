@@ -79,7 +79,10 @@ async fn a_merge_request_tells_who_merged_or_closed_it() {
 
 #[tokio::test]
 async fn approvals_and_requested_changes_are_its_reviews() {
-    let note = |id: u64, author: u64, system: bool, body: &str| json!({"id": id, "author": user(author, "x"), "system": system, "body": body, "created_at": "2026-11-23T10:00:00.000Z"});
+    let note = |id: u64, author: u64, system: bool, body: &str| {
+        json!({"id": id, "author": user(author, "x"), "system": system, "body": body, "created_at": "2026-11-23T10:00:00.000Z",
+        "updated_at": if id == 4 { "2026-11-23T10:09:00.000Z" } else { "2026-11-23T10:00:00.000Z" }})
+    };
     let (one, approvals) = (
         line("GET", "merge_requests/41"),
         line("GET", "merge_requests/41/approvals"),
@@ -117,6 +120,102 @@ async fn approvals_and_requested_changes_are_its_reviews() {
     );
     let comments = forge.comments(PullRequestNumber(41)).await.unwrap();
     assert_eq!(comments.len(), 3, "what GitLab writes itself is no comment");
+    let edited: Vec<bool> = comments.iter().map(|comment| comment.edited).collect();
+    assert_eq!(edited, [false, false, true]);
+}
+
+/// What GitLab is asked to tell whether a commit is the merge of merge request 41.
+struct Merged<'a> {
+    /// More of the merge request.
+    request: Value,
+    method: &'a str,
+    /// The merge requests that it names for the head.
+    of_head: Value,
+}
+
+impl Merged<'_> {
+    async fn is_merge(&self, of: &str, parents: &[&str]) -> Option<bool> {
+        let one = line("GET", "merge_requests/41");
+        let named = |digit: &str| {
+            line(
+                "GET",
+                &format!("repository/commits/{}/merge_requests", digit.repeat(40)),
+            )
+        };
+        let (of_head, of_commit) = (named("a"), named("c"));
+        let project = format!("GET {PROJECT}");
+        let answers = [
+            (one.as_str(), 200, request(41, &self.request)),
+            (of_commit.as_str(), 200, json!([])),
+            (of_head.as_str(), 200, self.of_head.clone()),
+            (
+                project.as_str(),
+                200,
+                json!({"id": 7, "merge_method": self.method}),
+            ),
+        ];
+        let (_, forge) = with(GitLab, &answers).await;
+        let pull = forge.pull_request(PullRequestNumber(41)).await.unwrap();
+        let parents: Vec<_> = parents.iter().map(|digit| commit(digit)).collect();
+        forge.is_merge_of(&pull, commit(of), &parents).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_merge_is_that_of_a_merge_request_only_if_it_was_merged_by_itself() {
+    let merged = |iid: u64| request(iid, &json!({"state": "merged"}));
+    let with = |request: Value, method: &'static str, of_head: Value| Merged {
+        request,
+        method,
+        of_head,
+    };
+    let ours = json!([merged(41), request(57, &json!({}))]);
+    let by_commit = with(
+        json!({"state": "merged", "merge_commit_sha": "c".repeat(40)}),
+        "merge",
+        ours.clone(),
+    );
+    assert_eq!(by_commit.is_merge("c", &["b", "a"]).await, Some(true));
+    assert_eq!(by_commit.is_merge("c", &["b", "d"]).await, Some(false));
+    // the head got there by a push, as this project makes merge commits
+    assert_eq!(by_commit.is_merge("a", &["b"]).await, Some(false));
+    let both = json!([merged(41), merged(57)]);
+    let along = with(json!({"state": "merged"}), "merge", both.clone());
+    assert_eq!(along.is_merge("c", &["b", "a"]).await, Some(false));
+
+    let squashed = with(
+        json!({"state": "merged", "squash_commit_sha": "c".repeat(40)}),
+        "merge",
+        ours.clone(),
+    );
+    assert_eq!(squashed.is_merge("c", &["b"]).await, Some(true));
+    assert_eq!(
+        squashed.is_merge("d", &["b", "c"]).await,
+        Some(true),
+        "squashed, then merged"
+    );
+
+    let moved = with(json!({"state": "merged"}), "ff", ours);
+    assert_eq!(moved.is_merge("a", &["b"]).await, Some(true));
+    assert_eq!(moved.is_merge("d", &["b"]).await, Some(false));
+    let along = with(json!({"state": "merged"}), "ff", both);
+    assert_eq!(along.is_merge("a", &["b"]).await, Some(false));
+    let silent = with(json!({"state": "merged"}), "ff", json!([]));
+    assert_eq!(silent.is_merge("a", &["b"]).await, None);
+}
+
+#[tokio::test]
+async fn how_many_files_it_changes_is_a_text_that_may_say_more_than_it_counts() {
+    let one = line("GET", "merge_requests/41");
+    for (count, files) in [
+        (json!("2"), Some(2)),
+        (json!("1000+"), Some(u64::MAX)),
+        (json!(null), None),
+    ] {
+        let answer = request(41, &json!({"changes_count": count}));
+        let (_, forge) = with(GitLab, &[(one.as_str(), 200, answer)]).await;
+        assert_eq!(forge.changed_files(PullRequestNumber(41)).await.unwrap(), files);
+    }
 }
 
 #[tokio::test]
@@ -137,7 +236,13 @@ async fn a_merge_request_is_opened_changed_and_closed() {
     let (contract, forge) = with(
         GitLab,
         &[
-            (list.as_str(), 200, json!([])),
+            ("GET /user", 200, user(1, "signoff")),
+            // somebody else's from the same branch is not written to
+            (
+                list.as_str(),
+                200,
+                json!([request(40, &json!({"author": user(5, "mallory")}))]),
+            ),
             ("GET /users", 200, json!([user(2, "alice")])),
             (new.as_str(), 201, request(41, &json!({}))),
         ],
@@ -155,7 +260,12 @@ async fn a_merge_request_is_opened_changed_and_closed() {
     );
 
     let answers = [
-        (list.as_str(), 200, json!([request(41, &json!({}))])),
+        ("GET /user", 200, user(1, "signoff")),
+        (
+            list.as_str(),
+            200,
+            json!([request(41, &json!({"target_branch": "live"}))]),
+        ),
         (one.as_str(), 200, request(41, &json!({}))),
         (put.as_str(), 200, request(41, &json!({}))),
     ];
@@ -163,7 +273,7 @@ async fn a_merge_request_is_opened_changed_and_closed() {
     forge.open_pull_request(&wanted).await.unwrap();
     assert_eq!(
         contract.body("PUT"),
-        json!({"title": "Sign off: go?", "description": "text"})
+        json!({"title": "Sign off: go?", "description": "text", "target_branch": "main"})
     );
     let (contract, forge) = with(GitLab, &answers).await;
     forge.close_pull_request(PullRequestNumber(41)).await.unwrap();
@@ -237,6 +347,13 @@ async fn files_branches_and_statuses_are_commits_deletions_and_pipelines() {
     assert_eq!(
         sent["actions"],
         json!([{"action": "create", "file_path": "decisions/ns/a.yaml", "content": "x"}])
+    );
+    let branch = line("GET", "repository/branches/signoff%2Fns%2Fa");
+    contract.answer(&branch, 200, &[], b"{}".to_vec());
+    forge.propose_file(&new).await.unwrap();
+    assert!(
+        contract.lines().contains(&delete),
+        "one that is there is made anew"
     );
     assert_eq!(
         forge.file(commit("a"), "decisions/ns/a.yaml").await.unwrap(),

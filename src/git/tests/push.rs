@@ -101,6 +101,7 @@ async fn the_merge_is_what_changed_a_file_whatever_came_after_and_whoever_wrote_
         commit: merged,
         content: Some(b"x: 1".to_vec()),
         alone: true,
+        parents: vec![into, asked],
     };
     assert_eq!(found(&fixture, &mirror).await, [change]);
 

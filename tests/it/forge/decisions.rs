@@ -14,20 +14,20 @@ use crate::controlplane::PATIENCE;
 const SUITE: &str = "decisions by pull request on a real forge";
 
 /// Everybody of the story: who they are on the forge, and who in the cluster.
-struct Parlour {
-    stage: Stage,
+pub struct Parlour {
+    pub stage: Stage,
     /// The operator's own account.
-    bot: Account,
-    alice: Account,
-    bob: Account,
-    dev: Account,
-    agent: Account,
+    pub bot: Account,
+    pub alice: Account,
+    pub bob: Account,
+    pub dev: Account,
+    pub agent: Account,
     /// Nobody in the cluster.
-    mallory: Account,
+    pub mallory: Account,
 }
 
 /// A flow with one question; `more` goes into the approval.
-fn flow(more: &str) -> String {
+pub fn flow(more: &str) -> String {
     format!(
         "apiVersion: signoff.dev/v1alpha1
 kind: Flow
@@ -48,7 +48,7 @@ spec:
 
 impl Parlour {
     /// A Repository whose questions are put as pull requests, and a run that has asked one.
-    async fn open(more: &str) -> Option<Self> {
+    pub async fn open(more: &str) -> Option<Self> {
         let stage = Stage::open(SUITE).await?;
         let mut people = Vec::new();
         for name in ["signoff", "alice", "bob", "dev", "agent", "mallory"] {
@@ -79,7 +79,7 @@ impl Parlour {
     }
 
     /// Puts the Repository there, with the forge's API at this address.
-    async fn follow(&self, api: &str) {
+    pub async fn follow(&self, api: &str) {
         let stage = &self.stage;
         stage.connect_with_token(&self.bot.login, &self.bot.token).await;
         let forge = stage.api(api, &self.bot.token).await;
@@ -96,14 +96,14 @@ impl Parlour {
     }
 
     /// Starts a run that asks, and gives the pull request that puts its question.
-    async fn ask(&self, run: &str) -> Pull {
+    pub async fn ask(&self, run: &str) -> Pull {
         let spec = json!({"flow": "refund", "inputs": {"amount": 250}});
         self.stage.rig.start(run, spec).await;
         self.put(&format!("{run}-review"), 1).await
     }
 
     /// Waits for the n-th pull request that puts a question.
-    async fn put(&self, approval: &str, count: usize) -> Pull {
+    pub async fn put(&self, approval: &str, count: usize) -> Pull {
         let branch = self.branch(approval);
         let found = self.until("a pull request", async || {
             let mut all = Vec::new();
@@ -120,16 +120,16 @@ impl Parlour {
         found.await
     }
 
-    fn branch(&self, approval: &str) -> String {
+    pub fn branch(&self, approval: &str) -> String {
         format!("signoff/{}/{approval}", self.stage.rig.namespace())
     }
 
-    fn file(&self, approval: &str) -> String {
+    pub fn file(&self, approval: &str) -> String {
         format!("decisions/{}/{approval}.yaml", self.stage.rig.namespace())
     }
 
     /// Looks until there is something, which must not take for ever.
-    async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    pub async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
         let looking = async {
             loop {
                 if let Some(found) = look().await {
@@ -143,7 +143,7 @@ impl Parlour {
     }
 
     /// Waits until our account has said this on a pull request.
-    async fn told(&self, pull: &Pull, what: &str) -> String {
+    pub async fn told(&self, pull: &Pull, what: &str) -> String {
         self.until(what, async || {
             let comments = self.stage.owner.comments(pull).await;
             let ours = comments.into_iter().filter(|(by, _)| *by == self.bot.login);
@@ -152,13 +152,13 @@ impl Parlour {
         .await
     }
 
-    async fn decisions(&self, approval: &str) -> Vec<Decision> {
+    pub async fn decisions(&self, approval: &str) -> Vec<Decision> {
         let of = ListParams::default().fields(&format!("spec.approval={approval}"));
         self.stage.rig.api::<Decision>().list(&of).await.unwrap().items
     }
 
     /// A file of a branch.
-    async fn text(&self, branch: &str, file: &str) -> String {
+    pub async fn text(&self, branch: &str, file: &str) -> String {
         let path = self.stage.repo.path(&format!("/contents/{file}"));
         let branch = branch.replace('/', "%2F");
         let there = self.stage.owner.get(&format!("{path}?ref={branch}")).await;
@@ -167,7 +167,7 @@ impl Parlour {
     }
 
     /// Changes the file of a question on its branch.
-    async fn edit(&self, who: &Account, approval: &str, change: impl Fn(&str) -> String) {
+    pub async fn edit(&self, who: &Account, approval: &str, change: impl Fn(&str) -> String) {
         let repo = &self.stage.repo;
         let (branch, file) = (self.branch(approval), self.file(approval));
         let path = repo.path(&format!("/contents/{file}"));
@@ -182,12 +182,12 @@ impl Parlour {
         who.call(Method::PUT, &path, change).await;
     }
 
-    async fn is_open(&self, approval: &str) -> bool {
+    pub async fn is_open(&self, approval: &str) -> bool {
         let approval = self.stage.rig.api::<Approval>().get(approval).await.unwrap();
         !approval.status.is_some_and(|status| status.phase.is_closed())
     }
 
-    async fn branch_is_gone(&self, approval: &str) {
+    pub async fn branch_is_gone(&self, approval: &str) {
         let branch = self.branch(approval);
         self.until("end of the branch", async || {
             self.stage
@@ -403,7 +403,7 @@ async fn an_edited_digest_is_no_answer_and_edited_values_are_the_answers() {
         .await;
     parlour.alice.merge(&pull).await;
     parlour
-        .told(&pull, "the file with the question cannot be read")
+        .told(&pull, "the file with the question was changed in line")
         .await;
 
     let pull = parlour.put("r-review", 2).await;

@@ -4,6 +4,7 @@
 //! set they fail instead. All tests of a process share one, so names come from a counter.
 
 mod account;
+mod bindings;
 mod checkout;
 mod client;
 mod decisions;
@@ -31,6 +32,7 @@ use std::{
 
 pub use account::Account;
 pub use checkout::Checkout;
+pub use decisions::Parlour;
 pub use pulls::Pull;
 pub use relay::Relay;
 pub use repos::Repo;

@@ -65,9 +65,14 @@ impl Account {
 
     /// Merges it, once the forge knows whether it can be.
     pub async fn try_merge(&self, pull: &Pull) -> Result<(), Refusal> {
+        self.try_merge_by(pull, "merge").await
+    }
+
+    /// Merges it in one of the forge's ways: `merge`, `squash`, `rebase`, `rebase-merge` or `fast-forward-only`.
+    pub async fn try_merge_by(&self, pull: &Pull, way: &str) -> Result<(), Refusal> {
         let merging = async {
             loop {
-                let merge = json!({"do": "merge"});
+                let merge = json!({"do": way});
                 let merged = self.try_call(Method::POST, &pull.path("/merge"), merge).await;
                 match merged {
                     // it looks for conflicts in the background

@@ -65,7 +65,8 @@ impl Fake {
         let mut comments = lock(&self.comments);
         let id = CommentId(comments.len() as u64);
         let (by, body) = (Login::new(by), body.to_owned());
-        comments.push((number, Posted { id, by, body }));
+        let edited = false;
+        comments.push((number, Posted { id, by, body, edited }));
         id
     }
 }
@@ -111,6 +112,17 @@ impl Forge for Fake {
         Ok(())
     }
 
+    async fn changed_files(&self, _: PullRequestNumber) -> Result<Option<u64>, ForgeError> {
+        unreachable!()
+    }
+    async fn is_merge_of(
+        &self,
+        _: &PullRequest,
+        _: CommitId,
+        _: &[CommitId],
+    ) -> Result<Option<bool>, ForgeError> {
+        unreachable!()
+    }
     async fn account(&self, _: &Login) -> Result<Account, ForgeError> {
         unreachable!()
     }
