@@ -84,6 +84,8 @@ async fn a_merge_of_an_old_branch_after_the_question_was_put_anew_decides_neithe
     let Some(parlour) = Parlour::open("").await else {
         return;
     };
+    let flaky = Flaky::open(&parlour.stage.forge.url()).await;
+    parlour.follow(&flaky.url()).await;
     let first = parlour.ask("r").await;
     let (branch, file) = (parlour.branch("r-review"), parlour.file("r-review"));
     let old = parlour.text(&branch, &file).await;
@@ -91,7 +93,8 @@ async fn a_merge_of_an_old_branch_after_the_question_was_put_anew_decides_neithe
     let second = parlour.put("r-review-2", 1).await;
     parlour.branch_is_gone("r-review").await;
 
-    // somebody who may approve has kept the branch, puts it back, and merges it
+    // somebody who may approve has kept the branch, puts it back, and merges it before the operator takes it away again
+    flaky.answer_to(Method::DELETE, 500);
     let repo = &parlour.stage.repo;
     let other = "late";
     parlour.stage.work.point(other, "main").await;
@@ -102,6 +105,7 @@ async fn a_merge_of_an_old_branch_after_the_question_was_put_anew_decides_neithe
         .open_pull(repo, &branch, "main", "Sign off: late")
         .await;
     parlour.alice.merge(&late).await;
+    flaky.answer(0);
     // and the file of the newer question is made of the old one, past any pull request
     let newer = parlour.file("r-review-2");
     parlour.stage.work.push("main", &[(&newer, Some(&old))]).await;
