@@ -196,12 +196,22 @@ impl Starter {
 
     /// The kind as the Repository names it, and the address of its API.
     fn api(&self, kind: Kind) -> (&'static str, String) {
-        let host = self.url.host();
+        let site = self.site();
         match kind {
-            Kind::GitHub if host == "github.com" => ("GitHub", "https://api.github.com".to_owned()),
-            Kind::GitHub => ("GitHub", format!("https://{host}/api/v3")),
-            Kind::GitLab => ("GitLab", format!("https://{host}/api/v4")),
-            Kind::Gitea => ("Gitea", format!("https://{host}/api/v1")),
+            Kind::GitHub if self.url.host() == "github.com" => {
+                ("GitHub", "https://api.github.com".to_owned())
+            }
+            Kind::GitHub => ("GitHub", format!("{site}/api/v3")),
+            Kind::GitLab => ("GitLab", format!("{site}/api/v4")),
+            Kind::Gitea => ("Gitea", format!("{site}/api/v1")),
+        }
+    }
+
+    /// Where the forge's pages are: where git is, if that is reached over http as well.
+    fn site(&self) -> String {
+        match &self.url {
+            RemoteUrl::Http(url) => url.origin().ascii_serialization(),
+            RemoteUrl::Ssh(_) | RemoteUrl::File(_) => format!("https://{}", self.url.host()),
         }
     }
 

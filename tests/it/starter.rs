@@ -76,6 +76,12 @@ async fn what_is_written_is_valid_and_applies_for_every_forge_and_kind_of_addres
             ".github/workflows/flows.yaml",
             "https://git.example.com/api/v3",
         ),
+        (
+            "http://git.example.com:3000/acme/flows.git",
+            Some("gitea"),
+            ".gitea/workflows/flows.yaml",
+            "http://git.example.com:3000/api/v1",
+        ),
     ]
     .into_iter()
     .enumerate()

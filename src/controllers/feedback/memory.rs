@@ -85,19 +85,20 @@ pub(super) struct Looked {
 }
 
 /// A pause after a failure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Rest {
     until: Timestamp,
     of: Cause,
 }
 
 /// What a pause is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Cause {
     /// The forge is unwell or wants to be left alone, and is, whatever changes here.
     Forge,
-    /// The settings of this generation of the Repository do not do; others are tried at once.
-    Settings(Option<i64>),
+    /// The settings of this generation of the Repository do not do, with what was pushed so far: others are tried at once, and so is a push, as the
+    /// first one to an empty project.
+    Settings(Option<i64>, Commits),
 }
 
 impl Memories {
@@ -158,7 +159,7 @@ impl Memory {
     /// Leaves the forge alone until then.
     pub(super) fn rest(&mut self, until: Timestamp, repository: &Repository, error: &FeedbackError) {
         let of = match error.class() {
-            ErrorClass::Invalid => Cause::Settings(repository.metadata.generation),
+            ErrorClass::Invalid => Cause::Settings(repository.metadata.generation, Commits::of(repository)),
             ErrorClass::Transient | ErrorClass::Waiting => Cause::Forge,
         };
         self.rest = Some(Rest { until, of });
@@ -166,10 +167,12 @@ impl Memory {
 
     /// Until when the forge is left alone, if it is.
     pub(super) fn rests(&self, repository: &Repository, now: Timestamp) -> Option<Timestamp> {
-        let rest = self.rest?;
-        let concerned = match rest.of {
+        let rest = self.rest.as_ref()?;
+        let concerned = match &rest.of {
             Cause::Forge => true,
-            Cause::Settings(generation) => generation == repository.metadata.generation,
+            Cause::Settings(generation, commits) => {
+                *generation == repository.metadata.generation && *commits == Commits::of(repository)
+            }
         };
         (concerned && rest.until > now).then_some(rest.until)
     }
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn other_settings_are_tried_at_once_but_a_forge_that_wants_rest_has_it() {
+    fn other_settings_and_a_push_are_tried_at_once_but_a_forge_that_wants_rest_has_it() {
         let host = || "forge.example.com".to_owned();
         let limited = ForgeError::RateLimited {
             host: host(),
@@ -218,6 +221,10 @@ mod tests {
         memory.rest(at(60), &repository(1), &refused.into());
         assert_eq!(memory.rests(&repository(1), at(59)), Some(at(60)));
         assert_eq!(memory.rests(&repository(2), at(59)), None);
+        let mut pushed = repository(1);
+        let draft = json!({"draft": {"commit": "1".repeat(40), "short": "1111111111"}});
+        pushed.status = serde_json::from_value(draft).unwrap();
+        assert_eq!(memory.rests(&pushed, at(59)), None);
     }
 
     #[test]

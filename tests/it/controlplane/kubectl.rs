@@ -51,6 +51,12 @@ impl Tool {
         self
     }
 
+    /// The program itself.
+    #[allow(dead_code, reason = "the benchmark has this file too")]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Runs it.
     pub fn run(&self, args: &[&str]) -> Answer {
         self.feed(args, "")

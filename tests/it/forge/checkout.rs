@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use russh::keys::ssh_key::{HashAlg, LineEnding, PrivateKey};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -12,6 +13,7 @@ use super::{Account, Repo};
 pub struct Checkout {
     dir: TempDir,
     author: (String, String),
+    signer: Option<PrivateKey>,
 }
 
 impl Account {
@@ -20,6 +22,7 @@ impl Account {
         let checkout = Checkout {
             dir: tempfile::tempdir().unwrap(),
             author: (self.login.clone(), self.email.clone()),
+            signer: None,
         };
         let address = self
             .forge()
@@ -41,6 +44,11 @@ impl Checkout {
     /// Lets the next commits claim to be by somebody.
     pub fn claim(&mut self, name: &str, email: &str) {
         self.author = (name.to_owned(), email.to_owned());
+    }
+
+    /// Lets the next commits be signed with this key, as `git commit -S` does.
+    pub fn sign_with(&mut self, key: &PrivateKey) {
+        self.signer = Some(key.clone());
     }
 
     /// Commits files on top of a branch as the forge has it, or on top of nothing, and pushes. No content deletes a file. Gives the
@@ -89,7 +97,28 @@ impl Checkout {
         }
         self.git(&["add", "--all"]).await;
         self.git(&["commit", "--quiet", "--message", "a change"]).await;
+        if let Some(key) = &self.signer {
+            let signed = self.signed_head(key);
+            self.git(&["reset", "--quiet", "--hard", &signed]).await;
+        }
         self.git(&["rev-parse", "HEAD"]).await
+    }
+
+    /// The commit that is checked out once more, signed.
+    fn signed_head(&self, key: &PrivateKey) -> String {
+        let git = git2::Repository::open(self.path()).unwrap();
+        let head = git.head().unwrap().peel_to_commit().unwrap();
+        let (parents, tree) = (head.parents().collect::<Vec<_>>(), head.tree().unwrap());
+        let parents: Vec<_> = parents.iter().collect();
+        let (author, committer) = (head.author(), head.committer());
+        let message = head.message().unwrap();
+        let text = git
+            .commit_create_buffer(&author, &committer, message, &tree, &parents)
+            .unwrap();
+        let text = text.as_str().unwrap();
+        let signature = key.sign("git", HashAlg::Sha512, text.as_bytes()).unwrap();
+        let signature = signature.to_pem(LineEnding::LF).unwrap();
+        git.commit_signed(text, &signature, None).unwrap().to_string()
     }
 
     /// Points a branch of the forge at another or at a commit, by force.

@@ -29,7 +29,7 @@ pub struct Desk {
 impl Desk {
     pub async fn open() -> Option<Self> {
         let forge = Forge::shared(SUITE).await?;
-        let (owner, bot) = (forge.user("owner").await, forge.user("bot").await);
+        let (owner, bot) = (forge.user("owner").await, forge.operator().await);
         let repo = owner.create_repository("flows").await;
         owner.add_collaborator(&repo, &bot, "write").await;
         let work = owner.checkout(&repo).await;

@@ -1,205 +1,10 @@
 //! Questions put as pull requests, and answered there by people of the forge.
 
-use std::time::Duration;
-
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use kube::api::ListParams;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::json;
-use signoff::api::{Approval, Decision, Run};
+use signoff::api::{Approval, Decision, Digest, Run};
 
-use super::{Account, Pull, Stage, flaky::Flaky};
-use crate::controlplane::PATIENCE;
-
-const SUITE: &str = "decisions by pull request on a real forge";
-
-/// Everybody of the story: who they are on the forge, and who in the cluster.
-pub struct Parlour {
-    pub stage: Stage,
-    /// The operator's own account.
-    pub bot: Account,
-    pub alice: Account,
-    pub bob: Account,
-    pub dev: Account,
-    pub agent: Account,
-    /// Nobody in the cluster.
-    pub mallory: Account,
-}
-
-/// A flow with one question; `more` goes into the approval.
-pub fn flow(more: &str) -> String {
-    format!(
-        "apiVersion: signoff.dev/v1alpha1
-kind: Flow
-metadata: {{name: refund}}
-spec:
-  inputs: {{type: object, properties: {{amount: {{type: number}}}}}}
-  steps:
-  - name: quote
-    set: {{amount: \"${{inputs.amount}}\", note: \"${{steps.review.decision.comment}}\"}}
-  - name: review
-    approval:
-      title: \"Refund ${{inputs.amount}}?\"
-      show: [{{name: quote, value: \"${{steps.quote.output}}\"}}]
-      changes: {{backTo: quote, max: 3}}
-{more}"
-    )
-}
-
-impl Parlour {
-    /// A Repository whose questions are put as pull requests, and a run that has asked one.
-    pub async fn open(more: &str) -> Option<Self> {
-        let stage = Stage::open(SUITE).await?;
-        let mut people = Vec::new();
-        for name in ["signoff", "alice", "bob", "dev", "agent", "mallory"] {
-            let account = stage.forge.user(name).await;
-            stage.owner.add_collaborator(&stage.repo, &account, "write").await;
-            people.push(account);
-        }
-        let [bot, alice, bob, dev, agent, mallory] = people.try_into().unwrap();
-        let parlour = Self {
-            stage,
-            bot,
-            alice,
-            bob,
-            dev,
-            agent,
-            mallory,
-        };
-        parlour.follow(&parlour.stage.forge.url()).await;
-        let commit = parlour
-            .stage
-            .work
-            .push("main", &[("refund.yaml", Some(&flow(more)))])
-            .await;
-        parlour.stage.work.point("live", "main").await;
-        parlour.stage.sync().await;
-        parlour.stage.until_read(&commit).await;
-        Some(parlour)
-    }
-
-    /// Puts the Repository there, with the forge's API at this address.
-    pub async fn follow(&self, api: &str) {
-        let stage = &self.stage;
-        stage.connect_with_token(&self.bot.login, &self.bot.token).await;
-        let forge = stage.api(api, &self.bot.token).await;
-        let agent = "system:serviceaccount:default:agent";
-        let users = json!([
-            {"login": self.alice.login, "user": "alice"},
-            {"login": self.bob.login, "user": "bob"},
-            {"login": self.dev.login, "user": "dev"},
-            {"login": self.agent.login, "user": agent},
-        ]);
-        let more = json!({"interval": "1s", "identities": {"users": users}, "decisions": {"propose": "PullRequest"},
-            "forge": forge});
-        stage.follow(&stage.forge.http_url(&stage.repo), more).await;
-    }
-
-    /// Starts a run that asks, and gives the pull request that puts its question.
-    pub async fn ask(&self, run: &str) -> Pull {
-        let spec = json!({"flow": "refund", "inputs": {"amount": 250}});
-        self.stage.rig.start(run, spec).await;
-        self.put(&format!("{run}-review"), 1).await
-    }
-
-    /// Waits for the n-th pull request that puts a question.
-    pub async fn put(&self, approval: &str, count: usize) -> Pull {
-        let branch = self.branch(approval);
-        let found = self.until("a pull request", async || {
-            let mut all = Vec::new();
-            for pull in self.stage.owner.pulls(&self.stage.repo, "all").await {
-                let said = self.stage.owner.pull(&pull).await;
-                let of_branch = [&said["head"]["ref"], &said["head"]["label"]];
-                if of_branch.iter().any(|name| **name == json!(branch)) {
-                    all.push(pull);
-                }
-            }
-            all.sort_by_key(|pull| pull.number);
-            (all.len() >= count).then(|| all.remove(count - 1))
-        });
-        found.await
-    }
-
-    pub fn branch(&self, approval: &str) -> String {
-        format!("signoff/{}/{approval}", self.stage.rig.namespace())
-    }
-
-    pub fn file(&self, approval: &str) -> String {
-        format!("decisions/{}/{approval}.yaml", self.stage.rig.namespace())
-    }
-
-    /// Looks until there is something, which must not take for ever.
-    pub async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
-        let looking = async {
-            loop {
-                if let Some(found) = look().await {
-                    return found;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        let found = tokio::time::timeout(PATIENCE, looking).await;
-        found.unwrap_or_else(|_| panic!("there is no {what}"))
-    }
-
-    /// Waits until our account has said this on a pull request.
-    pub async fn told(&self, pull: &Pull, what: &str) -> String {
-        self.until(what, async || {
-            let comments = self.stage.owner.comments(pull).await;
-            let ours = comments.into_iter().filter(|(by, _)| *by == self.bot.login);
-            ours.map(|(_, text)| text).find(|text| text.contains(what))
-        })
-        .await
-    }
-
-    pub async fn decisions(&self, approval: &str) -> Vec<Decision> {
-        let of = ListParams::default().fields(&format!("spec.approval={approval}"));
-        self.stage.rig.api::<Decision>().list(&of).await.unwrap().items
-    }
-
-    /// A file of a branch.
-    pub async fn text(&self, branch: &str, file: &str) -> String {
-        let path = self.stage.repo.path(&format!("/contents/{file}"));
-        let branch = branch.replace('/', "%2F");
-        let there = self.stage.owner.get(&format!("{path}?ref={branch}")).await;
-        let text = BASE64_STANDARD.decode(there["content"].as_str().unwrap());
-        String::from_utf8(text.unwrap()).unwrap()
-    }
-
-    /// Changes the file of a question on its branch.
-    pub async fn edit(&self, who: &Account, approval: &str, change: impl Fn(&str) -> String) {
-        let repo = &self.stage.repo;
-        let (branch, file) = (self.branch(approval), self.file(approval));
-        let path = repo.path(&format!("/contents/{file}"));
-        let there = who
-            .get(&format!("{path}?ref={}", branch.replace('/', "%2F")))
-            .await;
-        let text = BASE64_STANDARD
-            .decode(there["content"].as_str().unwrap())
-            .unwrap();
-        let text = change(std::str::from_utf8(&text).unwrap());
-        let change = json!({"branch": branch, "sha": there["sha"], "content": BASE64_STANDARD.encode(text)});
-        who.call(Method::PUT, &path, change).await;
-    }
-
-    pub async fn is_open(&self, approval: &str) -> bool {
-        let approval = self.stage.rig.api::<Approval>().get(approval).await.unwrap();
-        !approval.status.is_some_and(|status| status.phase.is_closed())
-    }
-
-    pub async fn branch_is_gone(&self, approval: &str) {
-        let branch = self.branch(approval);
-        self.until("end of the branch", async || {
-            self.stage
-                .owner
-                .head(&self.stage.repo, &branch)
-                .await
-                .is_none()
-                .then_some(())
-        })
-        .await;
-    }
-}
+use super::{Parlour, flaky::Flaky, parlour::flow};
 
 #[tokio::test]
 async fn merging_approves_as_the_user_that_the_forge_says_merged() {
@@ -279,6 +84,8 @@ async fn a_merge_of_an_old_branch_after_the_question_was_put_anew_decides_neithe
     let Some(parlour) = Parlour::open("").await else {
         return;
     };
+    let flaky = Flaky::open(&parlour.stage.forge.url()).await;
+    parlour.follow(&flaky.url()).await;
     let first = parlour.ask("r").await;
     let (branch, file) = (parlour.branch("r-review"), parlour.file("r-review"));
     let old = parlour.text(&branch, &file).await;
@@ -286,7 +93,8 @@ async fn a_merge_of_an_old_branch_after_the_question_was_put_anew_decides_neithe
     let second = parlour.put("r-review-2", 1).await;
     parlour.branch_is_gone("r-review").await;
 
-    // somebody who may approve has kept the branch, puts it back, and merges it
+    // somebody who may approve has kept the branch, puts it back, and merges it before the operator takes it away again
+    flaky.answer_to(Method::DELETE, 500);
     let repo = &parlour.stage.repo;
     let other = "late";
     parlour.stage.work.point(other, "main").await;
@@ -297,6 +105,7 @@ async fn a_merge_of_an_old_branch_after_the_question_was_put_anew_decides_neithe
         .open_pull(repo, &branch, "main", "Sign off: late")
         .await;
     parlour.alice.merge(&late).await;
+    flaky.answer(0);
     // and the file of the newer question is made of the old one, past any pull request
     let newer = parlour.file("r-review-2");
     parlour.stage.work.push("main", &[(&newer, Some(&old))]).await;
@@ -362,49 +171,28 @@ async fn who_asked_for_the_run_cannot_merge_it_through() {
 }
 
 #[tokio::test]
-async fn a_commit_that_claims_to_be_somebodys_merge_decides_nothing() {
-    let Some(parlour) = Parlour::open("").await else {
-        return;
-    };
-    let pull = parlour.ask("r").await;
-    let mut work = parlour.mallory.checkout(&parlour.stage.repo).await;
-    work.claim("alice", &parlour.alice.email);
-    work.git(&["fetch", "origin"]).await;
-    work.git(&["checkout", "-B", "main", "origin/main"]).await;
-    let branch = format!("origin/{}", parlour.branch("r-review"));
-    work.git(&["merge", "--no-ff", "-m", "Merge pull request", &branch])
-        .await;
-    work.git(&["push", "origin", "main"]).await;
-    parlour.stage.sync().await;
-    // asked of the forge since then, as the next question shows
-    parlour.ask("later").await;
-    assert!(parlour.is_open("r-review").await);
-    let state = parlour.stage.owner.pull(&pull).await["state"].clone();
-    let decided: Vec<_> = parlour.decisions("r-review").await;
-    assert!(
-        decided
-            .iter()
-            .all(|decision| decision.spec.by.as_deref() != Some("alice")),
-        "{state}: {decided:?}"
-    );
-}
-
-#[tokio::test]
 async fn an_edited_digest_is_no_answer_and_edited_values_are_the_answers() {
     let form = "      form: {type: object, required: [amount], properties: {amount: {type: number}}}\n";
     let Some(parlour) = Parlour::open(form).await else {
         return;
     };
     let pull = parlour.ask("r").await;
+    let asked = parlour.stage.rig.api::<Approval>().get("r-review").await.unwrap();
+    let (digest, other) = (
+        asked.spec.digest.to_string(),
+        Digest::of(b"something else").to_string(),
+    );
     parlour
         .edit(&parlour.alice, "r-review", |text| {
-            text.replace("sha256:", "sha256:0000")
+            assert!(text.contains(&digest), "{text}");
+            text.replace(&digest, &other)
         })
         .await;
     parlour.alice.merge(&pull).await;
     parlour
         .told(&pull, "the file with the question was changed in line")
         .await;
+    assert!(parlour.decisions("r-review").await.is_empty());
 
     let pull = parlour.put("r-review", 2).await;
     parlour.alice.merge(&pull).await;
@@ -435,7 +223,10 @@ async fn what_is_decided_elsewhere_closes_the_pull_request_and_says_by_whom() {
     let pull = parlour.ask("r").await;
     parlour.stage.rig.decide("alice", "r-review", "Approve").await;
     let closed = parlour.told(&pull, "Closed: Approved").await;
-    assert!(closed.contains("alice"), "{closed}");
+    let approval = parlour.stage.rig.api::<Approval>().get("r-review").await.unwrap();
+    let at = approval.status.unwrap().decided_at.unwrap().0;
+    let at = at.strftime("%F %T UTC").to_string();
+    assert!(closed.contains("alice") && closed.contains(&at), "{closed}");
     assert_eq!(parlour.stage.owner.pull(&pull).await["state"], "closed");
     parlour.branch_is_gone("r-review").await;
     assert_eq!(
@@ -446,10 +237,13 @@ async fn what_is_decided_elsewhere_closes_the_pull_request_and_says_by_whom() {
 }
 
 #[tokio::test]
-async fn a_quorum_is_reached_by_reviews_and_the_merge_and_its_status_says_how_far_it_is() {
+async fn a_quorum_is_reached_by_reviews_and_the_merge_which_the_forge_refuses_where_its_status_is_required() {
     let Some(parlour) = Parlour::open("      quorum: 2\n").await else {
         return;
     };
+    let rule = json!({"enable_push": true, "enable_status_check": true, "status_check_contexts": ["signoff/quorum"]});
+    let stage = &parlour.stage;
+    stage.owner.protect(&stage.repo, "main", rule).await;
     let pull = parlour.ask("r").await;
     let head = parlour.stage.owner.pull(&pull).await["head"]["sha"]
         .as_str()
@@ -467,6 +261,9 @@ async fn a_quorum_is_reached_by_reviews_and_the_merge_and_its_status_says_how_fa
             .await;
     };
     status("pending: 0 of 2 approved").await;
+    let refusal = parlour.alice.try_merge(&pull).await.unwrap_err();
+    assert_eq!(refusal.status, StatusCode::METHOD_NOT_ALLOWED, "{refusal:?}");
+    assert!(refusal.message.contains("status checks"), "{refusal:?}");
     parlour.bob.review(&pull, "APPROVED", "").await;
     status("success: 1 of 2 approved").await;
     assert!(parlour.is_open("r-review").await);

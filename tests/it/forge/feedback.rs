@@ -19,7 +19,7 @@ struct Told {
 impl Told {
     async fn open() -> Option<Self> {
         let stage = Stage::open(SUITE).await?;
-        let bot = stage.forge.user("signoff").await;
+        let bot = stage.forge.operator().await;
         stage.owner.add_collaborator(&stage.repo, &bot, "write").await;
         stage.connect_with_token(&bot.login, &bot.token).await;
         Some(Self { stage, bot })

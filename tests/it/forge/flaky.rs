@@ -3,8 +3,8 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicU16, AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
@@ -12,8 +12,17 @@ use axum::{
     Router,
     body::{Body, to_bytes},
     extract::{Request, State},
-    http::Response,
+    http::{Method, Response},
 };
+
+/// What is not passed on.
+#[derive(Debug, Default)]
+struct Mood {
+    /// The answer to it, or zero where everything is passed on.
+    status: u16,
+    /// Whether it is only calls by this method.
+    only: Option<Method>,
+}
 
 /// A proxy before the forge. Clones are handles on the same one.
 #[derive(Clone, Debug)]
@@ -21,8 +30,7 @@ pub struct Flaky {
     address: SocketAddr,
     forge: String,
     client: reqwest::Client,
-    /// What everything is answered, or zero for what the forge answers.
-    status: Arc<AtomicU16>,
+    mood: Arc<Mutex<Mood>>,
     refused: Arc<AtomicUsize>,
 }
 
@@ -34,7 +42,7 @@ impl Flaky {
             address: listener.local_addr().unwrap(),
             forge: forge.to_owned(),
             client: reqwest::Client::new(),
-            status: Arc::default(),
+            mood: Arc::default(),
             refused: Arc::default(),
         };
         let router = Router::new().fallback(pass_on).with_state(flaky.clone());
@@ -48,8 +56,27 @@ impl Flaky {
 
     /// From now on everything is answered with this status; zero lets everything pass.
     pub fn answer(&self, status: u16) {
+        self.take(Mood { status, only: None });
+    }
+
+    /// From now on calls by this method are answered with this status, and everything else passes. By `PATCH` pull requests are closed, but
+    /// not opened.
+    pub fn answer_to(&self, method: Method, status: u16) {
+        let only = Some(method);
+        self.take(Mood { status, only });
+    }
+
+    fn take(&self, mood: Mood) {
+        let mut now = self.mood.lock().unwrap();
         self.refused.store(0, Ordering::SeqCst);
-        self.status.store(status, Ordering::SeqCst);
+        *now = mood;
+    }
+
+    /// What a call by this method is answered, unless it is passed on.
+    fn refusal(&self, method: &Method) -> Option<u16> {
+        let mood = self.mood.lock().unwrap();
+        let concerned = mood.only.as_ref().is_none_or(|only| only == method);
+        (concerned && mood.status != 0).then_some(mood.status)
     }
 
     /// How many calls were refused since.
@@ -59,8 +86,7 @@ impl Flaky {
 }
 
 async fn pass_on(State(flaky): State<Flaky>, request: Request) -> Response<Body> {
-    let status = flaky.status.load(Ordering::SeqCst);
-    if status != 0 {
+    if let Some(status) = flaky.refusal(request.method()) {
         flaky.refused.fetch_add(1, Ordering::SeqCst);
         let answer = Response::builder().status(status).header("retry-after", "1");
         return answer.body(Body::empty()).unwrap();

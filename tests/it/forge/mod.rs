@@ -8,17 +8,26 @@ mod bindings;
 mod checkout;
 mod client;
 mod decisions;
+mod endings;
 mod feedback;
 mod fixture;
 mod flaky;
+mod line;
+mod outages;
+mod parlour;
 mod people;
 mod pulls;
+mod refusals;
 mod relay;
 mod remotes;
+mod replays;
 mod repos;
+mod scopes;
 mod server;
 mod stage;
 mod traps;
+mod walk;
+mod ways;
 mod webhooks;
 
 use std::{
@@ -28,17 +37,20 @@ use std::{
         LazyLock,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 pub use account::Account;
 pub use checkout::Checkout;
-pub use decisions::Parlour;
+pub use parlour::Parlour;
 pub use pulls::Pull;
 pub use relay::Relay;
 pub use repos::Repo;
 pub use stage::Stage;
 
 use server::Server;
+
+use crate::controlplane::PATIENCE;
 
 static SHARED: LazyLock<Option<Forge>> = LazyLock::new(|| Forge::start("a forge"));
 
@@ -121,6 +133,20 @@ pub fn ssh_key() -> (String, String) {
         key.to_openssh(LineEnding::LF).unwrap().to_string(),
         key.public_key().to_openssh().unwrap(),
     )
+}
+
+/// Looks until there is something, which must not take for ever.
+pub async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, looking).await;
+    found.unwrap_or_else(|_| panic!("there is no {what}"))
 }
 
 /// The folder that `tests/forge/build.sh` fills.

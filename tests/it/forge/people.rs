@@ -5,7 +5,24 @@ use serde_json::json;
 
 use super::{Account, Forge};
 
+/// What the documentation says that the operator's token may do.
+pub fn documented_scopes() -> Vec<&'static str> {
+    let walk = include_str!("../../../docs/git.md");
+    let row = walk
+        .lines()
+        .find(|line| line.starts_with("| Gitea, Forgejo | Settings"));
+    // each stands between two backticks
+    row.unwrap().split('`').skip(1).step_by(2).collect()
+}
+
 impl Forge {
+    /// The operator's own account, with a token that may do what the documentation says and nothing else.
+    pub async fn operator(&self) -> Account {
+        let person = self.user("signoff").await;
+        let (_, token) = self.token(&person.login, &documented_scopes()).await;
+        person.with_token(&token)
+    }
+
     /// A new user whose login begins with this, with a verified e-mail at example.com and a token that may do whatever they may.
     pub async fn user(&self, prefix: &str) -> Account {
         let login = self.name(prefix);

@@ -97,6 +97,25 @@ impl Stage {
         self.apply::<Repository>("flows", repository).await;
     }
 
+    /// Puts another Repository there, as `flows` is but for what `more` has.
+    pub async fn also_follow(&self, name: &str, more: Value) {
+        let flows = self.rig.api::<Repository>().get("flows").await.unwrap();
+        let mut spec = serde_json::to_value(flows.spec).unwrap();
+        for (key, value) in more.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        spec.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        let repository = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Repository", "metadata": {"name": name}, "spec": spec});
+        self.apply::<Repository>(name, repository).await;
+    }
+
+    /// Waits until a flow has a release; gives its name.
+    pub async fn cut(&self, flow: &str) -> String {
+        let draft = |flow: &Flow| Some(flow.status.as_ref()?.draft.as_ref()?.release.clone());
+        let flow = self.rig.until::<Flow>(flow, |flow| draft(flow).is_some()).await;
+        draft(&flow).unwrap()
+    }
+
     async fn apply<K>(&self, name: &str, object: Value)
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>

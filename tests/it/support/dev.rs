@@ -69,6 +69,11 @@ impl Dev {
         self.data.join("kubeconfig")
     }
 
+    /// Where its gateway listens.
+    pub(crate) fn gateway(&self) -> SocketAddr {
+        self.gateway
+    }
+
     async fn try_client(&self, user: &str) -> Option<Client> {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).ok()?;
         let options = KubeConfigOptions {
