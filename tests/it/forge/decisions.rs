@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use reqwest::Method;
 use serde_json::json;
-use signoff::api::{Approval, Decision, Run};
+use signoff::api::{Approval, Decision, Repository, Run};
 
-use super::{Account, Pull, Stage, flaky::Flaky};
+use super::{Account, Pull, Relay, Stage, flaky::Flaky};
 use crate::controlplane::PATIENCE;
 
 const SUITE: &str = "decisions by pull request on a real forge";
@@ -570,4 +570,30 @@ async fn a_pull_request_whose_text_somebody_edited_approves_nothing_and_is_put_r
     let again = parlour.put("r-review", 2).await;
     parlour.alice.merge(&again).await;
     parlour.stage.rig.phase("r", "Succeeded").await;
+}
+
+#[tokio::test]
+async fn a_merge_that_the_forge_tells_of_decides_long_before_the_interval() {
+    let Some(parlour) = Parlour::open("").await else {
+        return;
+    };
+    let stage = &parlour.stage;
+    stage.secret("webhook", json!({"hmac": "s3cret"})).await;
+    let pull = parlour.ask("r").await;
+    let webhook = json!({"secretRef": {"name": "webhook", "key": "hmac"}});
+    let rarely = Patch::Merge(json!({"spec": {"interval": "24h", "webhook": webhook}}));
+    let api = stage.rig.api::<Repository>();
+    api.patch("flows", &PatchParams::default(), &rarely)
+        .await
+        .unwrap();
+    stage.sync().await;
+    let relay = Relay::open(stage.rig.gateway()).await;
+    let url = relay.url(stage.rig.namespace(), "flows");
+    let events = ["pull_request"];
+    stage
+        .owner
+        .add_webhook(&stage.repo, &url, "s3cret", &events)
+        .await;
+    parlour.alice.merge(&pull).await;
+    stage.rig.phase("r", "Succeeded").await;
 }
