@@ -34,6 +34,7 @@ mod nuisances;
 mod promotion;
 mod repository;
 mod runs;
+mod scenarios;
 mod signatures;
 mod signed_merges;
 mod starter;
