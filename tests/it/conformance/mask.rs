@@ -154,11 +154,11 @@ fn forget_the_servers_own(map: &mut Map<String, Value>) {
     }
 }
 
-/// Such as `5s` and `2m10s`.
+/// Such as `5s`, `2m10s` and `6y328d`.
 pub fn is_age(word: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_digit())
-        && word.ends_with(['s', 'm', 'h', 'd'])
-        && word.bytes().all(|b| b.is_ascii_digit() || b"smhd".contains(&b))
+        && word.ends_with(['s', 'm', 'h', 'd', 'y'])
+        && word.bytes().all(|b| b.is_ascii_digit() || b"smhdy".contains(&b))
 }
 
 /// What of a refusal programs and people go by: its code, reason, and the field of each cause. The wording may differ.
