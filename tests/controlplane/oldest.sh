@@ -4,9 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 bash tools.sh oldest
 bash build.sh oldest
-cd ../..
 export SIGNOFF_CONTROLPLANE=oldest SIGNOFF_REQUIRE_CONTROLPLANE=1
 unset KUBEBUILDER_ASSETS KUBECTL HELM
 cargo test --locked --test it -- chart:: conformance:: faults::
-SIGNOFF_TEST_SERVER=real cargo test --locked --test it -- \
-  approvals:: budgets:: callbacks:: crash_walk:: nuisances:: runs::
+./scenarios.sh

@@ -2,12 +2,18 @@
 
 use std::{
     io::Write as _,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
 use serde_json::Value;
+use tokio::process::Child;
 
-use crate::support::dev::Dev;
+use crate::support::{
+    dev::Dev,
+    real,
+    rig::{Rig, Running},
+};
 
 fn signoff(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_signoff"));
@@ -117,18 +123,50 @@ fn completions_and_version_are_printed() {
     assert_eq!(version.trim(), format!("signoff {}", env!("CARGO_PKG_VERSION")));
 }
 
+/// Where the command line is used: with `signoff dev`, or on a real API server with an operator.
+struct Desk {
+    kubeconfig: PathBuf,
+    namespace: String,
+    _dev: Option<Child>,
+    _operator: Option<(Running, Rig)>,
+}
+
+impl Desk {
+    async fn open(dir: &Path) -> Self {
+        if !real::is_wanted() {
+            let dev = Dev::new(dir);
+            return Self {
+                _dev: Some(dev.start().await),
+                kubeconfig: dev.kubeconfig(),
+                namespace: "default".to_owned(),
+                _operator: None,
+            };
+        }
+        let rig = Rig::open().await;
+        Self {
+            kubeconfig: rig.server.kubeconfig().unwrap(),
+            namespace: rig.namespace().to_owned(),
+            _dev: None,
+            _operator: Some((rig.operator().await, rig)),
+        }
+    }
+
+    /// The command as this user gives it.
+    fn signoff(&self, user: &str, args: &[&str]) -> Command {
+        let mut command = signoff(args);
+        command
+            .args(["--context", user, "--namespace", &self.namespace])
+            .env("KUBECONFIG", &self.kubeconfig);
+        command
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
     let dir = tempfile::tempdir().unwrap();
-    let dev = Dev::new(dir.path());
-    let _child = dev.start().await;
-    let kubeconfig = dev.kubeconfig();
+    let desk = Desk::open(dir.path()).await;
     let cli = |user: &str, args: &[&str]| -> (i32, Value) {
-        let output = signoff(args)
-            .args(["-o", "json", "--context", user])
-            .env("KUBECONFIG", &kubeconfig)
-            .output()
-            .unwrap();
+        let output = desk.signoff(user, args).args(["-o", "json"]).output().unwrap();
         let envelope: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|_| panic!("{args:?}: {}", String::from_utf8_lossy(&output.stderr)));
         (output.status.code().unwrap(), envelope)
@@ -219,11 +257,7 @@ async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
     let (code, envelope) = cli("dev", &["diff", "ask"]);
     assert_eq!((code, &envelope["data"]["changed"]), (0, &Value::Bool(false)));
     let plain = |args: &[&str]| {
-        let output = signoff(args)
-            .args(["--context", "dev"])
-            .env("KUBECONFIG", &kubeconfig)
-            .output()
-            .unwrap();
+        let output = desk.signoff("dev", args).output().unwrap();
         let told = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
         (output.status.code().unwrap(), told)
     };

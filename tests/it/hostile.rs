@@ -26,7 +26,7 @@ use signoff::{
 use tokio::net::TcpListener;
 
 use crate::{
-    local_support::PATIENCE,
+    support::rig::PATIENCE,
     world::{FLOW, World},
 };
 

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::{
+    api::coordination::v1::Lease,
+    jiff::{SignedDuration, Timestamp},
+};
 use kube::Api;
 use serde_json::json;
 use signoff::{
     api::{Approval, Run},
-    controllers::leadership::Timing,
+    controllers::{context::Clock, leadership::Timing},
     operator::{LEASE, Rivalry},
 };
 
@@ -25,12 +28,25 @@ fn rival(name: &str) -> Rivalry {
 }
 
 async fn operator(rig: &Rig, name: &str) -> Running {
+    operator_by(rig, name, Clock::system()).await
+}
+
+/// The same, by another clock than this machine's.
+async fn operator_by(rig: &Rig, name: &str, clock: Clock) -> Running {
     let namespace = rig.namespace().to_owned();
     let started = rig.operator_as(rig.operator_client(), |options| {
         options.rivalry = Some(rival(name));
         options.namespace = namespace;
+        options.clock = clock;
     });
     started.await.unwrap()
+}
+
+/// Where operators campaign for a lease of this rig's own.
+async fn open() -> Rig {
+    let rig = Rig::open().await;
+    rig.server.house_operator().await;
+    rig
 }
 
 async fn holder(rig: &Rig) -> Option<String> {
@@ -67,7 +83,7 @@ async fn waiting_flow(rig: &Rig, shop: &Shop) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_leads_and_hands_over_at_once_when_it_stops() {
-    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let (rig, shop) = (open().await, Shop::open().await);
     let first = operator(&rig, "first").await;
     until_held_by(&rig, "first").await;
     let second = operator(&rig, "second").await;
@@ -94,7 +110,7 @@ async fn one_leads_and_hands_over_at_once_when_it_stops() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_leads_when_one_fell_silent() {
-    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let (rig, shop) = (open().await, Shop::open().await);
     let first = operator(&rig, "first").await;
     until_held_by(&rig, "first").await;
     let second = operator(&rig, "second").await;
@@ -113,7 +129,7 @@ async fn another_leads_when_one_fell_silent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_does_not_lead_serves_callbacks() {
-    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let (rig, shop) = (open().await, Shop::open().await);
     let first = operator(&rig, "first").await;
     until_held_by(&rig, "first").await;
     // callbacks go to the gateway of the one that came last
@@ -138,7 +154,7 @@ async fn a_process_that_does_not_lead_serves_callbacks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_lost_the_lease_writes_nothing_until_it_leads_again() {
-    let rig = Rig::open().await;
+    let rig = open().await;
     let first = operator(&rig, "first").await;
     until_held_by(&rig, "first").await;
     rig.flow("f", json!({"steps": [{"name": "a", "set": {"x": 1}}]}))
@@ -162,6 +178,59 @@ async fn one_that_lost_the_lease_writes_nothing_until_it_leads_again() {
         .expect("it leads again when nobody else does");
     assert_eq!(holder(&rig).await.as_deref(), Some("first"));
     first.stop().await;
+}
+
+/// Two whose clocks are two hours apart: neither takes the lease from one that renews it, nor leaves it to one that is silent.
+async fn a_lease_is_kept_and_passed_on_by_clocks_that_are_off(hours: i64) {
+    let (rig, shop) = (open().await, Shop::open().await);
+    let off = |hours| Clock::from_fn(move || Timestamp::now() + SignedDuration::from_hours(hours));
+    let first = operator_by(&rig, "first", off(hours)).await;
+    until_held_by(&rig, "first").await;
+    let second = operator_by(&rig, "second", off(-hours)).await;
+    waiting_flow(&rig, &shop).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    // renewed for longer than it lasts, with times that the other one's clock calls long past, or to come
+    let renewed = |lease: &Lease| {
+        lease
+            .spec
+            .clone()
+            .unwrap_or_default()
+            .renew_time
+            .map(|time| time.0)
+    };
+    let lease = rig.until::<Lease>(LEASE, |_| true).await;
+    let (begun, lasting) = (
+        renewed(&lease).unwrap(),
+        SignedDuration::try_from(Timing::SHORTEST).unwrap(),
+    );
+    let lease = rig
+        .until::<Lease>(LEASE, |lease| renewed(lease) > Some(begun + lasting))
+        .await;
+    let spec = lease.spec.unwrap();
+    assert_eq!(spec.holder_identity.as_deref(), Some("first"));
+    assert_eq!(spec.lease_transitions, Some(0));
+    assert!(leads(&first) && !leads(&second));
+
+    first.kill().await;
+    rig.decide("alice", "r-review", "Approve").await;
+    until_held_by(&rig, "second").await;
+    eventually("the step after the approval is performed", || {
+        !shop.asked("/tell").is_empty()
+    })
+    .await;
+    assert_eq!(shop.asked("/tell").len(), 1);
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_clock_is_ahead_of_its_rivals_keeps_the_lease_until_it_falls_silent() {
+    a_lease_is_kept_and_passed_on_by_clocks_that_are_off(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_clock_is_behind_its_rivals_keeps_the_lease_until_it_falls_silent() {
+    a_lease_is_kept_and_passed_on_by_clocks_that_are_off(-1).await;
 }
 
 /// Writes the lease over whatever renewals come in between.

@@ -35,6 +35,7 @@ mod own_work;
 mod promotion;
 mod repository;
 mod runs;
+mod scenarios;
 mod signatures;
 mod signed_merges;
 mod starter;

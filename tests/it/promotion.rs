@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use signoff::api::{Approval, ApprovalPhase, Flow, Release, Repository, names};
 
 use crate::{
-    local_support::PATIENCE,
+    support::rig::PATIENCE,
     world::{FLOW, World},
 };
 
@@ -64,7 +64,8 @@ impl World {
 
     async fn answer(&self, approval: &str, phase: &str) {
         let patch = Patch::Merge(json!({"status": {"phase": phase, "message": "the test says so"}}));
-        self.api::<Approval>()
+        self.server
+            .operators::<Approval>()
             .patch_status(approval, &PatchParams::default(), &patch)
             .await
             .unwrap();
@@ -195,7 +196,8 @@ async fn an_approval_that_somebody_else_put_there_promotes_nothing() {
     }))
     .unwrap();
     world
-        .api::<Approval>()
+        .server
+        .operators::<Approval>()
         .create(&PostParams::default(), &forged)
         .await
         .unwrap();
@@ -331,7 +333,8 @@ async fn a_forged_release_is_told_and_never_becomes_live() {
     forged.spec.digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
     forged.status = None;
     world
-        .api::<Release>()
+        .server
+        .operators::<Release>()
         .create(&PostParams::default(), &forged)
         .await
         .unwrap();

@@ -1,4 +1,4 @@
-//! From a git remote to flows, releases and what is live, over the embedded control plane.
+//! From a git remote to flows, releases and what is live.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use signoff::api::{Flow, Release, Repository, names};
 
 use crate::{
-    local_support::PATIENCE,
+    support::rig::PATIENCE,
     world::{FLOW, World},
 };
 
@@ -243,7 +243,7 @@ async fn a_deleted_repository_takes_its_mirror_along() {
     world.push("main", &[("hello.yaml", Some(FLOW))]);
     world.create_repository(json!({})).await;
     world.ready("Synced").await;
-    let mirrors = world.local.dir.path().join("mirrors");
+    let mirrors = world.mirrors();
     assert_eq!(std::fs::read_dir(&mirrors).unwrap().count(), 1);
     world
         .api::<Repository>()

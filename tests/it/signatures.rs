@@ -1,4 +1,4 @@
-//! What happens to a repository whose commits have to be signed, over the embedded control plane.
+//! What happens to a repository whose commits have to be signed.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{

@@ -1,6 +1,6 @@
 //! A control plane with the controllers of Repository, Flow and Release, and a git remote on disk.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, path::PathBuf, sync::Arc};
 
 use git2::{Repository as Git, Signature, build::TreeUpdateBuilder};
 use kube::{Api, api::PostParams, runtime::wait::await_condition};
@@ -15,18 +15,18 @@ use signoff::{
         repository::{self, RepositorySettings, SyncRequests, sync_requests},
     },
     git::{Limits, Network},
-    local::Identity,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::local_support::{Local, PATIENCE};
+use crate::support::{rig::PATIENCE, server::Server};
 
 /// A control plane with the controllers of Repository, Flow and Release, and a git remote on disk.
 pub struct World {
-    pub local: Local,
+    pub server: Server,
     pub remote: tempfile::TempDir,
     pub git: Git,
     requests: SyncRequests,
+    dir: tempfile::TempDir,
     _running: DropGuard,
 }
 
@@ -46,16 +46,15 @@ impl World {
     }
 
     pub async fn start_with(limits: Limits) -> Self {
-        let local = Local::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::open(dir.path()).await;
         let remote = tempfile::tempdir().unwrap();
         let git = Git::init_bare(remote.path().join("flows.git")).unwrap();
-        let context = Arc::new(Context::new(
-            local.plane.client(&Identity::Operator),
-            Clock::system(),
-        ));
+        let context = Context::new(server.operator(), Clock::system());
+        let context = Arc::new(context.watching(server.watched()));
         let (requests, queue) = sync_requests();
         let settings = RepositorySettings {
-            mirrors: local.dir.path().join("mirrors"),
+            mirrors: dir.path().join("mirrors"),
             network: Network::new(|_| true, true),
             limits,
         };
@@ -71,10 +70,11 @@ impl World {
         let (_, ended) = release::run_endings();
         tokio::spawn(release::run(context, ended, shutdown.clone()));
         Self {
-            local,
+            server,
             remote,
             git,
             requests,
+            dir,
             _running: shutdown.drop_guard(),
         }
     }
@@ -83,7 +83,12 @@ impl World {
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
     {
-        Api::default_namespaced(self.local.client())
+        self.server.api()
+    }
+
+    /// Where the operator keeps clones.
+    pub fn mirrors(&self) -> PathBuf {
+        self.dir.path().join("mirrors")
     }
 
     /// Pushes files on top of a branch; no content deletes a file.
@@ -188,7 +193,7 @@ impl World {
     }
 
     pub fn sync(&self) {
-        self.requests.request("default", "flows");
+        self.requests.request(self.server.namespace(), "flows");
     }
 
     /// Waits for the Repository's `Ready` condition to have this reason; gives its message.

@@ -117,6 +117,7 @@ pub async fn run(
             if let Event::Delete(repository) = event {
                 let (shared, uid) = (Arc::clone(&forgetting), repository.uid().unwrap_or_default());
                 forgetting.backoffs.succeeded(&ObjectRef::from_obj(repository));
+                forgetting.asked.forget(&ObjectRef::from_obj(repository));
                 tokio::spawn(async move { shared.forget(&uid).await });
             }
         })
@@ -213,6 +214,7 @@ async fn reconcile(
         .await?;
         return Ok(Action::await_change());
     }
+    shared.asked.pass_on(&repository);
     let asked = shared.asked.has(&ObjectRef::from_obj(&*repository));
     if let Some(left) = shared.rests.left(&repository, asked, context.now()) {
         return Ok(Action::requeue(left));

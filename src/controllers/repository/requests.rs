@@ -1,7 +1,7 @@
 //! Requests for a sync at once, as a push webhook makes them.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -9,6 +9,7 @@ use futures::{Stream, stream};
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::{broadcast, mpsc};
 
+use super::sync::request_of;
 use crate::api::Repository;
 
 /// Most requests that one who listens may be behind; one further behind learns that it missed some.
@@ -27,26 +28,34 @@ pub struct SyncRequests {
 pub struct SyncQueue {
     asked: Arc<Mutex<HashSet<ObjectRef<Repository>>>>,
     queue: mpsc::UnboundedReceiver<ObjectRef<Repository>>,
+    listening: broadcast::Sender<ObjectRef<Repository>>,
 }
 
 /// The controller's record of who was asked for.
 #[derive(Debug)]
-pub(super) struct Asked(Arc<Mutex<HashSet<ObjectRef<Repository>>>>);
+pub(super) struct Asked {
+    here: Arc<Mutex<HashSet<ObjectRef<Repository>>>>,
+    /// The newest request by annotation that was passed on.
+    passed_on: Mutex<HashMap<ObjectRef<Repository>, String>>,
+    listening: broadcast::Sender<ObjectRef<Repository>>,
+}
 
 /// Both ends.
 pub fn sync_requests() -> (SyncRequests, SyncQueue) {
     // bounded by the number of Repositories: one is queued once until it is taken
     let (sender, receiver) = mpsc::unbounded_channel();
     let asked = Arc::<Mutex<HashSet<_>>>::default();
+    let listening = broadcast::Sender::new(LISTENING);
     (
         SyncRequests {
             asked: Arc::clone(&asked),
             queue: sender,
-            listening: broadcast::Sender::new(LISTENING),
+            listening: listening.clone(),
         },
         SyncQueue {
             asked,
             queue: receiver,
+            listening,
         },
     )
 }
@@ -74,24 +83,51 @@ impl SyncQueue {
         let queue = stream::unfold(self.queue, |mut queue| async move {
             queue.recv().await.map(|next| (next, queue))
         });
-        (Asked(self.asked), queue)
+        let asked = Asked {
+            here: self.asked,
+            passed_on: Mutex::default(),
+            listening: self.listening,
+        };
+        (asked, queue)
     }
 }
 
 impl Asked {
     /// Whether a sync was asked for that has not begun.
     pub(super) fn has(&self, repository: &ObjectRef<Repository>) -> bool {
-        lock(&self.0).contains(repository)
+        lock(&self.here).contains(repository)
     }
 
     /// Whether a sync was asked for since this was last asked.
     pub(super) fn take(&self, repository: &ObjectRef<Repository>) -> bool {
-        lock(&self.0).remove(repository)
+        lock(&self.here).remove(repository)
+    }
+
+    /// Passes on a request that came as an annotation, once: so a gateway that is a process of its own tells of what a forge has told it.
+    pub(super) fn pass_on(&self, repository: &Repository) {
+        let Some(request) = request_of(repository) else {
+            return;
+        };
+        let handled = repository.status.as_ref();
+        if handled.and_then(|status| status.last_handled_request.as_ref()) == Some(&request) {
+            return;
+        }
+        let name = ObjectRef::from_obj(repository);
+        let before = lock(&self.passed_on).insert(name.clone(), request.clone());
+        if before != Some(request) {
+            // nobody may listen
+            let _ = self.listening.send(name);
+        }
+    }
+
+    /// Forgets a Repository that is gone.
+    pub(super) fn forget(&self, repository: &ObjectRef<Repository>) {
+        lock(&self.passed_on).remove(repository);
     }
 }
 
-fn lock(asked: &Mutex<HashSet<ObjectRef<Repository>>>) -> MutexGuard<'_, HashSet<ObjectRef<Repository>>> {
-    asked.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -99,6 +135,34 @@ mod tests {
     use futures::StreamExt as _;
 
     use super::*;
+
+    fn repository(requested: &str, handled: &str) -> Repository {
+        let metadata = serde_json::json!({"name": "flows", "namespace": "default",
+            "annotations": {"signoff.dev/requestedAt": requested}});
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "signoff.dev/v1alpha1", "kind": "Repository", "metadata": metadata,
+            "spec": {"url": "https://git.example.com/flows.git", "draft": {"ref": "main"}},
+            "status": {"lastHandledRequest": handled},
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_by_annotation_is_passed_on_once_to_who_listens() {
+        let (requests, queue) = sync_requests();
+        let mut heard = requests.listen();
+        let (asked, queue) = queue.split();
+        for (requested, handled) in [("1", "1"), ("2", "1"), ("2", "1"), ("2", "2"), ("3", "2")] {
+            asked.pass_on(&repository(requested, handled));
+        }
+        drop((requests, asked, queue));
+        let (mut count, expected) = (0, ObjectRef::new("flows").within("default"));
+        while let Ok(name) = heard.recv().await {
+            assert_eq!(name, expected);
+            count += 1;
+        }
+        assert_eq!(count, 2);
+    }
 
     #[tokio::test]
     async fn many_requests_before_a_sync_are_one() {

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{assert_says, install};
-use crate::controlplane::{ControlPlane, Tool};
+use crate::controlplane::{ControlPlane, Tool, audit};
 use crate::support::{
     rig::eventually,
     shop::{Answer, Shop},
@@ -98,20 +98,13 @@ async fn a_run_asks_and_goes_on_with_the_rights_of_the_chart_for_some_namespaces
     shutdown.cancel();
     operator.await.unwrap();
     gateway.await.unwrap();
-    let ours = |event: &Value| {
-        ACCOUNTS
-            .iter()
-            .any(|account| event["user"]["username"] == *account)
-    };
-    let refused = |event: &Value| ours(event) && event["responseStatus"]["code"] == 403;
-    // the operator tries a forgery, to prove that the policies are in force
-    let is_probe = |event: &Value| {
-        event["requestURI"]
-            .as_str()
-            .is_some_and(|uri| uri.contains("dryRun=All"))
-    };
-    let (probes, refused): (Vec<_>, Vec<_>) = plane.audit().into_iter().filter(refused).partition(is_probe);
-    assert!(!probes.is_empty(), "no forgery was tried");
+    let log = plane.audit();
+    let forged = |event: &Value| audit::is_dry_run(event) && event["responseStatus"]["code"] == 403;
+    let tried = log
+        .iter()
+        .any(|event| audit::is_by(event, &ACCOUNTS) && forged(event));
+    assert!(tried, "no forgery was tried");
+    let refused = audit::refused(&log, &ACCOUNTS);
     assert!(refused.is_empty(), "the chart lacks a right: {refused:#?}");
     let events = admin
         .run(&["get", "events", "-o", "jsonpath={.items[*].reason}"])

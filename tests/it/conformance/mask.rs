@@ -154,11 +154,19 @@ fn forget_the_servers_own(map: &mut Map<String, Value>) {
     }
 }
 
-/// Such as `5s` and `2m10s`.
+/// Such as `5s`, `2m10s` and `6y328d`.
 pub fn is_age(word: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_digit())
-        && word.ends_with(['s', 'm', 'h', 'd'])
-        && word.bytes().all(|b| b.is_ascii_digit() || b"smhd".contains(&b))
+        && word.ends_with(['s', 'm', 'h', 'd', 'y'])
+        && word.bytes().all(|b| b.is_ascii_digit() || b"smhdy".contains(&b))
+}
+
+/// The field of a cause. Of a review with both kinds of attributes, or with neither, 1.34 names one of them and 1.37 the spec.
+fn field(cause: &Value) -> Value {
+    match cause["field"].as_str() {
+        Some("spec.resourceAttributes" | "spec.nonResourceAttributes") => json!("spec"),
+        _ => cause["field"].clone(),
+    }
 }
 
 /// What of a refusal programs and people go by: its code, reason, and the field of each cause. The wording may differ.
@@ -169,7 +177,7 @@ fn refusal(status: &Value) -> Value {
         .flatten()
         // only says that rules were not evaluated because of the other causes
         .filter(|cause| cause["field"] != "<nil>")
-        .map(|cause| json!({"reason": cause["reason"], "field": cause["field"]}))
+        .map(|cause| json!({"reason": cause["reason"], "field": field(cause)}))
         .collect();
     causes.sort_by_key(Value::to_string);
     causes.dedup();

@@ -5,12 +5,13 @@
 //! `SIGNOFF_CONTROLPLANE=oldest` uses what they then give. `KUBEBUILDER_ASSETS` names a folder with other programs. Where one of them is
 //! missing the suites that need it say so and do not run; with `SIGNOFF_REQUIRE_CONTROLPLANE` set they fail instead.
 
+pub mod audit;
 mod kubectl;
 pub mod process;
 mod tools;
 mod users;
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ pub use kubectl::Tool;
 use process::Process;
 use serde_json::{Value, json};
 use tools::Tools;
-pub use tools::{helm, kubectl, not_run};
+pub use tools::{helm, kubectl, not_run, say_not_run};
 pub use users::Signature;
 
 /// How long a condition may take to come true.
@@ -37,22 +38,46 @@ pub struct ControlPlane {
     stamps: bool,
 }
 
+/// What is asked and answered stays out of the log; annotations are in it at every level.
+const AUDIT: &str = "\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules: [{level: Metadata}]
+";
+const AUDIT_IN_FULL: &str = "\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+omitManagedFields: true
+rules:
+- level: RequestResponse
+  verbs: [create, update, patch, delete]
+  resources: [{group: signoff.dev}, {group: coordination.k8s.io}]
+- level: Metadata
+";
+
 /// Its place among the processes.
 const API_SERVER: usize = 1;
 
 impl ControlPlane {
     /// Starts one, or says on the terminal why `suite` does not run.
     pub fn start(suite: &str) -> Option<Self> {
-        Self::start_with(suite, &["--unsafe-no-fsync"])
+        Self::start_with(suite, &["--unsafe-no-fsync"], AUDIT)
+    }
+
+    /// The same, with all that is written to our kinds and to leases in the audit log, and what is answered.
+    pub fn start_recording(suite: &str) -> Option<Self> {
+        Self::start_with(suite, &["--unsafe-no-fsync"], AUDIT_IN_FULL)
     }
 
     /// The same, with a store that keeps what it has acknowledged even when the power fails.
     #[allow(dead_code, reason = "for the benchmark, which has this file too")]
     pub fn start_durable(suite: &str) -> Option<Self> {
-        Self::start_with(suite, &[])
+        Self::start_with(suite, &[], AUDIT)
     }
 
-    fn start_with(suite: &str, etcd_options: &[&str]) -> Option<Self> {
+    fn start_with(suite: &str, etcd_options: &[&str], audit: &str) -> Option<Self> {
         let tools = match Tools::find() {
             Ok(tools) => tools,
             Err(missing) => return not_run(suite, &missing),
@@ -62,7 +87,7 @@ impl ControlPlane {
         let (etcd, peer, api) = (free_port(), free_port(), free_port());
         users::write(&dir, api);
         write_key(&dir);
-        write_audit_policy(&dir);
+        std::fs::write(dir.join("audit.yaml"), audit).unwrap();
         let mut processes = vec![start_etcd(&tools, &dir, etcd, peer, etcd_options)];
         processes.push(start_api_server(&tools, &dir, etcd, api));
         let plane = Self {
@@ -101,10 +126,14 @@ impl ControlPlane {
         self.tools.has_manager()
     }
 
-    /// Whether `what` can be tested, which takes the manager; says so where it cannot, as [`Self::start`] does.
+    /// Whether `what` can be tested, which takes the manager; says so where it cannot. That is no failure even where everything has to be
+    /// tested: whoever names the programs has chosen.
     pub fn can_test(&self, what: &str) -> bool {
-        let missing = "it takes kube-controller-manager, which KUBEBUILDER_ASSETS does not have";
-        self.has_manager() || not_run(what, missing).unwrap_or(false)
+        if !self.has_manager() {
+            let missing = "it takes kube-controller-manager, which KUBEBUILDER_ASSETS does not have";
+            say_not_run(what, missing);
+        }
+        self.has_manager()
     }
 
     /// Puts under a decision or a run who sends it, as a careful person does where the server does not fill it in.
@@ -198,11 +227,32 @@ impl ControlPlane {
     }
 
     /// What the API server has logged so far, one JSON document a request.
-    pub fn audit(&self) -> Vec<serde_json::Value> {
-        let log = std::fs::read_to_string(self.dir.join("audit.log")).unwrap_or_default();
-        log.lines()
+    pub fn audit(&self) -> Vec<Value> {
+        self.audit_of("", 0)
+    }
+
+    /// The same of requests in which this word occurs, after so many bytes of the log.
+    pub fn audit_of(&self, word: &str, after: u64) -> Vec<Value> {
+        let mut log = Vec::new();
+        if let Ok(mut file) = std::fs::File::open(self.audit_log()) {
+            file.seek(SeekFrom::Start(after)).unwrap();
+            file.read_to_end(&mut log).unwrap();
+        }
+        // the last line may be half written
+        String::from_utf8_lossy(&log)
+            .lines()
+            .filter(|line| line.contains(word))
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
+    }
+
+    /// How long the log is.
+    pub fn audit_length(&self) -> u64 {
+        std::fs::metadata(self.audit_log()).map_or(0, |file| file.len())
+    }
+
+    fn audit_log(&self) -> PathBuf {
+        self.dir.join("audit.log")
     }
 
     /// The last lines of each server's log.
@@ -256,12 +306,6 @@ fn write_key(dir: &Path) {
     let key = rcgen::KeyPair::generate().unwrap();
     std::fs::write(dir.join("accounts.key"), key.serialize_pem()).unwrap();
     std::fs::write(dir.join("accounts.pub"), key.public_key_pem()).unwrap();
-}
-
-fn write_audit_policy(dir: &Path) {
-    // what is asked and answered stays out of the log; annotations are in it at every level
-    let audit = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n";
-    std::fs::write(dir.join("audit.yaml"), audit).unwrap();
 }
 
 fn start_etcd(tools: &Tools, dir: &Path, client: u16, peer: u16, options: &[&str]) -> Process {

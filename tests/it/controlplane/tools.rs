@@ -89,9 +89,14 @@ pub fn not_run<T>(what: &str, missing: &str) -> Option<T> {
         std::env::var_os("SIGNOFF_REQUIRE_CONTROLPLANE").is_none(),
         "{what}: {missing}"
     );
-    // written past the test runner, which keeps what a passing test prints to itself
-    let _ = writeln!(std::io::stderr(), "\nNOT RUN: {what}: {missing}");
+    say_not_run(what, missing);
     None
+}
+
+/// Says on the terminal that something is not tested.
+pub fn say_not_run(what: &str, why: &str) {
+    // written past the test runner, which keeps what a passing test prints to itself
+    let _ = writeln!(std::io::stderr(), "\nNOT RUN: {what}: {why}");
 }
 
 fn find(variable: &str, name: &str) -> Result<PathBuf, String> {

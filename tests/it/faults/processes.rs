@@ -2,14 +2,18 @@
 
 use std::{
     fs::File,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
 use tempfile::TempDir;
 
 use super::LEASE;
-use crate::{controlplane::ControlPlane, support::rig::PATIENCE};
+use crate::{
+    controlplane::{ControlPlane, free_port},
+    support::rig::PATIENCE,
+};
 
 /// A running operator.
 pub struct Operator {
@@ -22,24 +26,25 @@ pub struct Operator {
 
 impl Operator {
     pub fn start(plane: &ControlPlane, name: &str) -> Self {
-        Self::start_with(plane, name, &[])
+        let lease = format!("--lease-duration={}s", LEASE.as_secs());
+        Self::start_with(&plane.kubeconfig(), name, &[&lease])
     }
 
-    pub fn start_with(plane: &ControlPlane, name: &str, more: &[&str]) -> Self {
+    /// Starts it with these arguments beside those that say where it is.
+    pub fn start_with(kubeconfig: &Path, name: &str, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (gateway, admin) = (free_address(), free_address());
         let log = std::env::var_os("SIGNOFF_FAULT_LOGS").map(|logs| {
-            let path = std::path::Path::new(&logs).join(format!("{name}-{}.log", std::process::id()));
+            let path = Path::new(&logs).join(format!("{name}-{}.log", std::process::id()));
             File::options().create(true).append(true).open(path).unwrap()
         });
         let child = Command::new(env!("CARGO_BIN_EXE_signoff"))
-            .env("KUBECONFIG", plane.kubeconfig())
+            .env("KUBECONFIG", kubeconfig)
             .args(["operator", "--context=operator", "--allow-loopback"])
             .arg(format!("--name={name}"))
             .arg(format!("--gateway-listen={gateway}"))
             .arg(format!("--gateway-url=http://{gateway}"))
             .arg(format!("--admin-listen={admin}"))
-            .arg(format!("--lease-duration={}s", LEASE.as_secs()))
             .arg(format!("--git-cache={}", folder.path().display()))
             .args(more)
             .stdin(Stdio::null())
@@ -54,6 +59,10 @@ impl Operator {
             child,
             _folder: folder,
         }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until its admin address says that it lives.
@@ -71,7 +80,7 @@ impl Operator {
 
     pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill")
-            .args([format!("-{signal}"), self.child.id().to_string()])
+            .args([format!("-{signal}"), self.pid().to_string()])
             .status();
         assert!(sent.unwrap().success(), "{} gets {signal}", self.name);
     }
@@ -90,9 +99,34 @@ impl Drop for Operator {
     }
 }
 
+/// How the installed chart starts the controllers, but for where they listen and keep things, which is where this machine has room.
+pub fn args_of_the_chart(plane: &ControlPlane) -> Vec<String> {
+    const OF_THE_MACHINE: [&str; 5] = [
+        "operator",
+        "--without-gateway",
+        "--admin-listen",
+        "--gateway-url",
+        "--git-cache",
+    ];
+    let path = "-o=jsonpath={.spec.template.spec.containers[0].args}";
+    let args = [
+        "get",
+        "deployment",
+        "signoff-controller",
+        "-n",
+        "signoff-system",
+        path,
+    ];
+    let said = plane.as_user("admin").run(&args).expect_ok().out;
+    let mut args: Vec<String> = serde_json::from_str(&said).unwrap();
+    args.retain(|arg| {
+        let (name, _) = arg.split_once('=').unwrap_or((arg, ""));
+        !OF_THE_MACHINE.contains(&name)
+    });
+    assert!(args.len() >= 3, "{args:?}");
+    args
+}
+
 fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    (Ipv4Addr::LOCALHOST, free_port()).into()
 }

@@ -33,13 +33,18 @@ pub struct Story {
     shop: Shop,
     gateways: Arc<Mutex<Vec<SocketAddr>>>,
     runs: usize,
-    around: JoinHandle<()>,
+    around: Option<JoinHandle<()>>,
 }
 
 impl Story {
     /// Makes a flow, starts runs of it, and lets people decide and a service call back from now on.
     pub async fn begin(plane: &ControlPlane, operators: &[Operator], runs: usize) -> Self {
-        let (dev, alice, admin) = (plane.client("dev"), plane.client("alice"), plane.client("admin"));
+        Self::prepare(plane, operators, runs).await.with_people(plane)
+    }
+
+    /// The same while everybody is away.
+    pub async fn prepare(plane: &ControlPlane, operators: &[Operator], runs: usize) -> Self {
+        let (dev, admin) = (plane.client("dev"), plane.client("admin"));
         let shop = Shop::open().await;
         make_live(&dev, &shop).await;
         let all: Api<Run> = Api::default_namespaced(dev.clone());
@@ -54,16 +59,46 @@ impl Story {
         let gateways = Arc::new(Mutex::new(
             operators.iter().map(|operator| operator.gateway).collect(),
         ));
-        let signature = plane.signature("alice");
-        let around = tokio::spawn(everybody(alice, signature, shop.clone(), Arc::clone(&gateways)));
         Self {
             dev,
             admin,
             shop,
             gateways,
             runs,
-            around,
+            around: None,
         }
+    }
+
+    /// From now on people are there, and the service.
+    pub fn with_people(self, plane: &ControlPlane) -> Self {
+        let (alice, signature) = (plane.client("alice"), plane.signature("alice"));
+        let around = everybody(alice, signature, self.shop.clone(), Arc::clone(&self.gateways));
+        Self {
+            around: Some(tokio::spawn(around)),
+            ..self
+        }
+    }
+
+    /// Waits until every run waits for people.
+    pub async fn until_all_wait(&self) {
+        let runs: Api<Run> = Api::default_namespaced(self.dev.clone());
+        until("all runs wait", async || {
+            let Ok(list) = runs.list(&ListParams::default()).await else {
+                return false;
+            };
+            list.iter().filter(|run| phase(run) == RunPhase::Waiting).count() == self.runs
+        })
+        .await;
+    }
+
+    /// Waits until people have answered every run's question.
+    pub async fn until_all_are_answered(&self) {
+        let decisions: Api<Decision> = Api::default_namespaced(self.dev.clone());
+        until("all questions are answered", async || {
+            let list = decisions.list(&ListParams::default()).await;
+            list.is_ok_and(|list| list.items.len() == self.runs)
+        })
+        .await;
     }
 
     /// Callbacks go to these from now on.
@@ -132,7 +167,9 @@ impl Story {
             ended == self.runs
         })
         .await;
-        self.around.abort();
+        if let Some(around) = &self.around {
+            around.abort();
+        }
         let approvals: Api<Approval> = Api::default_namespaced(self.admin.clone());
         let approvals = approvals.list(&ListParams::default()).await.unwrap().items;
         for number in 0..self.runs {

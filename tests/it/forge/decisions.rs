@@ -1,10 +1,11 @@
 //! Questions put as pull requests, and answered there by people of the forge.
 
+use kube::api::{Patch, PatchParams};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use signoff::api::{Approval, Decision, Digest, Run};
+use signoff::api::{Approval, Decision, Digest, Repository, Run};
 
-use super::{Parlour, flaky::Flaky, parlour::flow};
+use super::{Parlour, Relay, flaky::Flaky, parlour::flow};
 
 #[tokio::test]
 async fn merging_approves_as_the_user_that_the_forge_says_merged() {
@@ -367,4 +368,30 @@ async fn a_pull_request_whose_text_somebody_edited_approves_nothing_and_is_put_r
     let again = parlour.put("r-review", 2).await;
     parlour.alice.merge(&again).await;
     parlour.stage.rig.phase("r", "Succeeded").await;
+}
+
+#[tokio::test]
+async fn a_merge_that_the_forge_tells_of_decides_long_before_the_interval() {
+    let Some(parlour) = Parlour::open("").await else {
+        return;
+    };
+    let stage = &parlour.stage;
+    stage.secret("webhook", json!({"hmac": "s3cret"})).await;
+    let pull = parlour.ask("r").await;
+    let webhook = json!({"secretRef": {"name": "webhook", "key": "hmac"}});
+    let rarely = Patch::Merge(json!({"spec": {"interval": "24h", "webhook": webhook}}));
+    let api = stage.rig.api::<Repository>();
+    api.patch("flows", &PatchParams::default(), &rarely)
+        .await
+        .unwrap();
+    stage.sync().await;
+    let relay = Relay::open(stage.rig.gateway()).await;
+    let url = relay.url(stage.rig.namespace(), "flows");
+    let events = ["pull_request"];
+    stage
+        .owner
+        .add_webhook(&stage.repo, &url, "s3cret", &events)
+        .await;
+    parlour.alice.merge(&pull).await;
+    stage.rig.phase("r", "Succeeded").await;
 }

@@ -78,7 +78,7 @@ pub fn cut(client: Client, at: Cut) -> (Client, Fault) {
 /// What goes wrong again and again, between a client and an API server that are both well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nuisance {
-    /// Every other watch is answered with 410: what it wants to go on from is gone.
+    /// Every watch is told 410: what it wants to go on from is gone. As the API server tells it, which is after the headers.
     WatchesExpire,
     /// Every watch ends after its first bytes.
     WatchesBreak,
@@ -111,9 +111,11 @@ pub fn plagued(client: Client, by: Nuisance) -> (Client, Arc<AtomicUsize>) {
                 _ => return Ok(client.send(request).await?.map(whole)),
             };
             match by {
-                Nuisance::WatchesExpire if number % 2 == 1 => {
+                Nuisance::WatchesExpire => {
                     count.fetch_add(1, Ordering::SeqCst);
-                    Ok(refusal(410, "Expired", "too old resource version"))
+                    let gone = status(410, "Expired", "too old resource version: 1 (2)");
+                    let event = serde_json::json!({"type": "ERROR", "object": gone});
+                    Ok(answer(200, &format!("{event}\n")))
                 }
                 Nuisance::WatchesBreak => {
                     count.fetch_add(1, Ordering::SeqCst);
@@ -139,10 +141,17 @@ pub fn plagued(client: Client, by: Nuisance) -> (Client, Arc<AtomicUsize>) {
 /// A body of any origin.
 type Whole = UnsyncBoxBody<Bytes, tower::BoxError>;
 
+fn status(code: u16, reason: &str, message: &str) -> serde_json::Value {
+    serde_json::json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure", "code": code,
+        "reason": reason, "message": message})
+}
+
 fn refusal(code: u16, reason: &str, message: &str) -> http::Response<Whole> {
-    let status = serde_json::json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code,
-        "reason": reason, "message": message});
-    let body = Full::new(Bytes::from(status.to_string()));
+    answer(code, &status(code, reason, message).to_string())
+}
+
+fn answer(code: u16, body: &str) -> http::Response<Whole> {
+    let body = Full::new(Bytes::from(body.to_owned()));
     http::Response::builder()
         .status(code)
         .header("content-type", "application/json")

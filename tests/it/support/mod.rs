@@ -4,4 +4,5 @@ pub mod dev;
 pub mod faults;
 pub mod real;
 pub mod rig;
+pub mod server;
 pub mod shop;

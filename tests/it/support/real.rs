@@ -1,6 +1,7 @@
-//! A real control plane that all rigs of a test run share, with the charts installed.
+//! A real control plane that all tests of a process share, with the charts installed.
 
 use std::{
+    path::PathBuf,
     sync::{
         LazyLock,
         atomic::{AtomicUsize, Ordering},
@@ -8,11 +9,22 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, api::PostParams};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        authorization::v1::SelfSubjectAccessReview,
+        core::v1::Namespace,
+        rbac::v1::{Role, RoleBinding},
+    },
+};
+use kube::{
+    Api, Client, Resource,
+    api::{ObjectMeta, PostParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::controlplane::ControlPlane;
+use crate::controlplane::{ControlPlane, PATIENCE, audit};
 
 /// Who may do what everywhere, as the embedded control plane has it from the start.
 const BINDINGS: &[(&str, &str)] = &[
@@ -35,6 +47,16 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
     }
 });
 
+/// Where the chart is installed.
+const OWN_NAMESPACE: &str = "signoff-system";
+/// What the operator may do there, and its binding.
+const OWN_ROLE: &str = "signoff-keys";
+/// The accounts of the chart.
+pub const ACCOUNTS: [&str; 2] = [
+    "system:serviceaccount:signoff-system:signoff-controller",
+    "system:serviceaccount:signoff-system:signoff-gateway",
+];
+
 /// The real control plane.
 pub struct Shared {
     plane: ControlPlane,
@@ -43,7 +65,12 @@ pub struct Shared {
 
 /// Whether scenarios run on a real control plane.
 pub fn is_wanted() -> bool {
-    std::env::var("SIGNOFF_TEST_SERVER").is_ok_and(|server| server == "real")
+    let server = std::env::var("SIGNOFF_TEST_SERVER").unwrap_or_default();
+    assert!(
+        ["", "real"].contains(&server.as_str()),
+        "SIGNOFF_TEST_SERVER is either `real` or not set"
+    );
+    server == "real"
 }
 
 /// The real control plane, started by the first who asks. Blocks.
@@ -52,8 +79,40 @@ pub fn shared() -> &'static Shared {
 }
 
 impl Shared {
+    /// A namespace of one's own, ready to be used.
+    pub async fn room(&'static self) -> Room {
+        let name = format!("rig-{}", self.namespaces.fetch_add(1, Ordering::Relaxed));
+        let object: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        let namespaces: Api<Namespace> = Api::all(self.plane.client("admin"));
+        let logged = self.plane.audit_length();
+        namespaces.create(&PostParams::default(), &object).await.unwrap();
+        Room {
+            plane: &self.plane,
+            name,
+            logged,
+        }
+    }
+}
+
+/// A namespace of the real control plane, for one test.
+pub struct Room {
+    plane: &'static ControlPlane,
+    name: String,
+    /// How long the audit log was when it was made.
+    logged: u64,
+}
+
+impl Room {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn client(&self, user: &str) -> Client {
         self.plane.client(user)
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.plane.kubeconfig()
     }
 
     /// Puts under a decision or a run who sends it, where the server does not.
@@ -66,37 +125,81 @@ impl Shared {
         self.plane.stamps()
     }
 
-    /// Whether somebody deletes what has lost its owner; says so where nobody does.
-    pub fn collects(&self) -> bool {
-        self.plane.can_test("that what has lost its owner goes")
+    /// Whether `what` can be tested, which takes the manager; says so where it cannot.
+    pub fn can_test(&self, what: &str) -> bool {
+        self.plane.can_test(what)
     }
 
-    /// A namespace of one's own, ready to be used.
-    pub async fn namespace(&self) -> String {
-        let name = format!("rig-{}", self.namespaces.fetch_add(1, Ordering::Relaxed));
-        let object: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-        let namespaces: Api<Namespace> = Api::all(self.client("admin"));
-        namespaces.create(&PostParams::default(), &object).await.unwrap();
-        name
+    /// What the audit log has of this namespace.
+    pub fn audit(&self) -> Vec<Value> {
+        let mut log = self.plane.audit_of(&self.name, self.logged);
+        log.retain(|event| event["objectRef"]["namespace"] == *self.name);
+        log
     }
+
+    /// Gives the operator the rights here that the chart gives it in its own namespace.
+    pub async fn house_operator(&self) {
+        self.copy::<Role>(OWN_ROLE).await;
+        self.copy::<RoleBinding>(OWN_ROLE).await;
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(self.client("operator"));
+        let review: SelfSubjectAccessReview = serde_json::from_value(json!({"spec": {"resourceAttributes":
+            {"namespace": self.name, "group": "coordination.k8s.io", "resource": "leases", "verb": "create"}}}))
+        .unwrap();
+        let allowed = async {
+            loop {
+                let answer = reviews.create(&PostParams::default(), &review).await.unwrap();
+                if answer.status.is_some_and(|status| status.allowed) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let allowed = tokio::time::timeout(PATIENCE, allowed).await;
+        allowed.expect("the operator has its rights");
+    }
+
+    async fn copy<K>(&self, name: &str)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let there: Api<K> = Api::namespaced(self.client("admin"), OWN_NAMESPACE);
+        let here: Api<K> = Api::namespaced(self.client("admin"), &self.name);
+        let mut object = there.get(name).await.unwrap();
+        *object.meta_mut() = ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        };
+        here.create(&PostParams::default(), &object).await.unwrap();
+    }
+}
+
+impl Drop for Room {
+    /// Whatever a test is about, the chart has to give every right that it took.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let refused = audit::refused(&self.audit(), &ACCOUNTS);
+            assert!(refused.is_empty(), "the chart lacks a right: {refused:#?}");
+        }
+    }
+}
+
+/// Installs the charts, or upgrades them, with these values.
+pub fn install(plane: &ControlPlane, values: &[&str]) {
+    let kinds = ["upgrade", "--install", "signoff-crds", "charts/signoff-crds"];
+    plane.helm().run(&kinds).expect_ok();
+    let operator = ["upgrade", "--install", "signoff", "charts/signoff"];
+    let into = ["--create-namespace", "-n", OWN_NAMESPACE];
+    let args = [&operator[..], &into, values].concat();
+    plane.helm().run(&args).expect_ok();
 }
 
 /// Installs the charts, lets people do what they may, and waits until all of it is in force.
 pub fn prepare(plane: &ControlPlane) {
-    for args in [
-        ["upgrade", "--install", "signoff-crds", "charts/signoff-crds"].as_slice(),
-        &[
-            "upgrade",
-            "--install",
-            "signoff",
-            "charts/signoff",
-            "--create-namespace",
-            "-n",
-            "signoff-system",
-        ],
-    ] {
-        plane.helm().run(args).expect_ok();
-    }
+    install(plane, &[]);
     let admin = plane.as_user("admin");
     for (number, (user, role)) in BINDINGS.iter().enumerate() {
         let (name, role, user) = (

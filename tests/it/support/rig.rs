@@ -1,11 +1,10 @@
 //! A control plane with an operator, and short words for what people do with them.
 //!
-//! The control plane is the embedded one; with `SIGNOFF_TEST_SERVER=real` it is a real one, shared, with a namespace for each rig and
-//! the operator in the chart's service account.
+//! On a real API server the gateway is served beside the operator, in the account that the chart has for it.
 
 use std::{net::SocketAddr, sync::Mutex, time::Duration};
 
-use super::real;
+use super::server::Server;
 use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api, Client, ResourceExt as _,
@@ -15,8 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 use signoff::{
     api::{Approval, Decision, Flow, Run},
-    local::{ControlPlane, Identity, Options},
-    operator::{Operator, OperatorOptions},
+    operator::{LoneGateway, LoneGatewayOptions, Operator, OperatorOptions},
     telemetry::metrics::Metrics,
 };
 use tempfile::TempDir;
@@ -26,18 +24,12 @@ use tokio_util::sync::CancellationToken;
 /// Longest wait for anything.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A control plane on disk, or a namespace of a real one.
+/// A control plane and what stands around it.
 pub struct Rig {
-    server: Server,
-    namespace: String,
+    pub server: Server,
     /// Where the gateway of the newest operator listens.
     gateway: Mutex<Option<SocketAddr>>,
     dir: TempDir,
-}
-
-enum Server {
-    Embedded(ControlPlane),
-    Real(&'static real::Shared),
 }
 
 /// A running operator.
@@ -81,33 +73,19 @@ impl Rig {
             let _ = signoff::telemetry::logs::init(signoff::telemetry::logs::LogFormat::Text, "info");
         }
         let dir = tempfile::tempdir().unwrap();
-        let (server, namespace) = if real::is_wanted() {
-            let shared = tokio::task::spawn_blocking(real::shared).await.unwrap();
-            (Server::Real(shared), shared.namespace().await)
-        } else {
-            let plane = ControlPlane::open(Options::new(dir.path())).await.unwrap();
-            (Server::Embedded(plane), "default".to_owned())
-        };
         Self {
-            server,
-            namespace,
+            server: Server::open(dir.path()).await,
             gateway: Mutex::default(),
             dir,
         }
     }
 
     pub fn client(&self, user: &str) -> Client {
-        match &self.server {
-            Server::Embedded(plane) => plane.client(&Identity::Named(user.to_owned())),
-            Server::Real(shared) => shared.client(user),
-        }
+        self.server.client(user)
     }
 
     pub fn operator_client(&self) -> Client {
-        match &self.server {
-            Server::Embedded(plane) => plane.client(&Identity::Operator),
-            Server::Real(shared) => shared.client("operator"),
-        }
+        self.server.operator()
     }
 
     /// Where the gateway of the newest operator listens.
@@ -115,31 +93,9 @@ impl Rig {
         self.gateway.lock().unwrap().expect("an operator was started")
     }
 
-    fn sign(&self, user: &str, object: &mut Value) {
-        if let Server::Real(shared) = &self.server {
-            shared.sign(user, object);
-        }
-    }
-
-    /// Whether the server writes down who asks and who changes what.
-    pub fn stamps(&self) -> bool {
-        match &self.server {
-            Server::Embedded(_) => true,
-            Server::Real(shared) => shared.stamps(),
-        }
-    }
-
-    /// Whether somebody deletes what has lost its owner; says so where nobody does.
-    pub fn collects(&self) -> bool {
-        match &self.server {
-            Server::Embedded(_) => true,
-            Server::Real(shared) => shared.collects(),
-        }
-    }
-
     /// Where everything happens.
     pub fn namespace(&self) -> &str {
-        &self.namespace
+        self.server.namespace()
     }
 
     /// Starts an operator with the rights of its service account.
@@ -161,21 +117,35 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gateway = listener.local_addr().unwrap();
         let mut options = OperatorOptions {
-            watch_namespaces: matches!(self.server, Server::Real(_))
-                .then(|| self.namespace.clone())
-                .into_iter()
-                .collect(),
+            watch_namespaces: self.server.watched().into_iter().collect(),
             allow_loopback: true,
             allow_file_remotes: true,
             ..OperatorOptions::new(format!("http://{gateway}"), self.dir.path().join("git"))
         };
         choose(&mut options);
         *self.gateway.lock().unwrap() = Some(gateway);
+        let of_gateway = LoneGatewayOptions {
+            namespace: options.namespace.clone(),
+            watch_namespaces: options.watch_namespaces.clone(),
+        };
         let shutdown = CancellationToken::new();
         let operator = Operator::start(client, options).await?;
+        let alone = match self.server.gateway() {
+            Some(client) => Some(LoneGateway::start(client, of_gateway).await.unwrap()),
+            None => None,
+        };
         let token = shutdown.clone();
         let metrics = operator.metrics().clone();
-        let task = tokio::spawn(async move { operator.run(Some(listener), token).await.unwrap() });
+        let task = tokio::spawn(async move {
+            match alone {
+                None => operator.run(Some(listener), token).await.unwrap(),
+                Some(gateway) => {
+                    let both =
+                        tokio::try_join!(operator.run(None, token.clone()), gateway.run(listener, token));
+                    both.map(drop).unwrap();
+                }
+            }
+        });
         Ok(Running {
             metrics,
             shutdown,
@@ -187,7 +157,7 @@ impl Rig {
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
-        Api::namespaced(self.client("admin"), &self.namespace)
+        self.server.api()
     }
 
     /// A flow with this spec whose first release is live. Gives the release's name. An operator must be running.
@@ -246,9 +216,9 @@ impl Rig {
     /// A run started by `dev`.
     pub async fn start(&self, name: &str, spec: Value) -> Run {
         let mut run = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": name}, "spec": spec});
-        self.sign("dev", &mut run);
+        self.server.sign("dev", &mut run);
         let run: Run = serde_json::from_value(run).unwrap();
-        let api: Api<Run> = Api::namespaced(self.client("dev"), &self.namespace);
+        let api: Api<Run> = Api::namespaced(self.client("dev"), self.namespace());
         api.create(&PostParams::default(), &run).await.unwrap()
     }
 
@@ -266,9 +236,9 @@ impl Rig {
     pub async fn decide_with(&self, user: &str, spec: Value) -> Result<Decision, kube::Error> {
         let metadata = json!({"generateName": format!("{user}-")});
         let mut decision = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Decision", "metadata": metadata, "spec": spec});
-        self.sign(user, &mut decision);
+        self.server.sign(user, &mut decision);
         let decision: Decision = serde_json::from_value(decision).unwrap();
-        let api: Api<Decision> = Api::namespaced(self.client(user), &self.namespace);
+        let api: Api<Decision> = Api::namespaced(self.client(user), self.namespace());
         api.create(&PostParams::default(), &decision).await
     }
 

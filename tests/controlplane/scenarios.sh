@@ -1,0 +1,11 @@
+#!/bin/bash
+# Plays every scenario once more on a real API server that all of them share, each in a namespace of its own, with the operator and the gateway
+# in the accounts of the chart. Further arguments go to the test program.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+# tests/it/scenarios.rs holds this list
+modules=(
+  approvals budgets callbacks cli crash_walk hostile idle leadership live nuisances promotion repository runs signatures signed_merges
+  starter webhooks forge::decisions forge::feedback forge::remotes forge::webhooks
+)
+SIGNOFF_TEST_SERVER=real cargo test --locked --test it -- "${modules[@]/%/::}" "$@"
