@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::text::body;
 use crate::api::{ApprovalSpec, Digest, Verdict, json::JsonObject};
@@ -83,7 +83,9 @@ impl QuestionFile {
             for line in fields(&form.0) {
                 let _ = writeln!(text, "#   {line}");
             }
-            text.push_str("values: {}\n");
+            let filled = self.values.as_ref().map(JsonObject::to_value);
+            let filled = on_one_line(&filled.unwrap_or_else(|| json!({})));
+            let _ = writeln!(text, "values: {filled}");
         }
         if let PutAs::Branch(_) = put {
             let verdicts: Vec<String> = spec.verdicts.iter().map(ToString::to_string).collect();
@@ -112,6 +114,19 @@ impl QuestionFile {
             None => Ok(read),
         }
     }
+}
+
+/// A value as JSON that is YAML as well, which takes some more characters for the end of a line or for none of its own.
+fn on_one_line(value: &Value) -> String {
+    let escaped = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}'..='\u{ffff}');
+    value.to_string().chars().fold(String::new(), |mut all, c| {
+        if escaped(c) {
+            let _ = write!(all, "\\u{:04x}", u32::from(c));
+        } else {
+            all.push(c);
+        }
+        all
+    })
 }
 
 /// A text as the comment of a YAML file.
@@ -155,7 +170,6 @@ fn fields(form: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn file() -> QuestionFile {
         QuestionFile {
@@ -203,6 +217,21 @@ mod tests {
         assert_eq!(
             read.values.map(|values| values.to_value()),
             Some(json!({"happened": true}))
+        );
+    }
+
+    #[test]
+    fn what_others_have_filled_in_stands_there_already() {
+        let form = json!({"properties": {"note": {"type": "string"}}});
+        let values = json!({"note": "a: {b}\n# \u{2028}c", "amount": 5});
+        let filled = QuestionFile {
+            values: values.as_object().cloned().map(JsonObject),
+            ..file()
+        };
+        let text = filled.render(&spec(&form), PutAs::PullRequest);
+        assert_eq!(
+            QuestionFile::read(Some(text.as_bytes()), &file()).unwrap(),
+            filled
         );
     }
 
