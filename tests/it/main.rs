@@ -32,6 +32,7 @@ mod local_support;
 mod local_watch;
 mod nuisances;
 mod promotion;
+mod repositories;
 mod repository;
 mod runs;
 mod signatures;

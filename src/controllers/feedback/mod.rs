@@ -94,8 +94,8 @@ pub async fn run(
         .inspect_ok(move |event| {
             if let Event::Delete(repository) = event {
                 forgetting.backoffs.succeeded(&ObjectRef::from_obj(repository));
-                let (shared, uid) = (Arc::clone(&forgetting), repository.uid().unwrap_or_default());
-                tokio::spawn(async move { shared.forget(&uid).await });
+                let (shared, gone) = (Arc::clone(&forgetting), repository.clone());
+                tokio::spawn(async move { shared.forget(&gone).await });
             }
         })
         .reflect(repository_writer)
@@ -268,9 +268,9 @@ impl Feedback {
     }
 
     /// Forgets a Repository that is gone, and its mirror.
-    async fn forget(&self, uid: &str) {
-        self.memories.forget(uid);
-        if let Err(error) = self.mirror(uid).remove().await {
+    async fn forget(&self, repository: &Repository) {
+        self.memories.forget(&repository.uid().unwrap_or_default());
+        if let Err(error) = self.mirror(repository).remove().await {
             tracing::warn!(%error, "the mirror of a deleted repository's pull requests could not be removed");
         }
     }

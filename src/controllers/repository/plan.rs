@@ -66,7 +66,7 @@ pub(super) struct Todo {
     pub(super) problems: Vec<Problem>,
     /// Flows of which somebody wants another release live than git does.
     pub(super) conflicts: Vec<Problem>,
-    /// The flows that are in git.
+    /// The flows that are in git and belong to this Repository.
     pub(super) flows: BTreeSet<String>,
 }
 
@@ -74,6 +74,8 @@ pub(super) struct Todo {
 pub(super) struct Cluster<'a> {
     /// The flows of the namespace, by name.
     pub(super) flows: BTreeMap<String, &'a Flow>,
+    /// The flows that are not there yet and that another Repository is about to bring, with its name.
+    pub(super) claimed: BTreeMap<String, String>,
     /// Whether a release of this name is there.
     pub(super) has_release: &'a dyn Fn(&str) -> bool,
 }
@@ -96,9 +98,12 @@ pub(super) fn plan(
         .chain(live_flows.into_iter().flat_map(BTreeMap::keys))
         .collect();
     for name in in_git {
-        todo.flows.insert(name.clone());
         let current = cluster.flows.get(name).copied();
-        if let Some(other) = current.and_then(|flow| other_owner(repository, flow)) {
+        let other = match current {
+            Some(flow) => other_owner(repository, flow),
+            None => cluster.claimed.get(name).cloned(),
+        };
+        if let Some(other) = other {
             let file = draft.defined.flows.get(name).or_else(|| live_flows?.get(name));
             let path = file.map(|file| file.place.path.clone()).unwrap_or_default();
             todo.problems.push(Problem::of_file(
@@ -107,6 +112,7 @@ pub(super) fn plan(
             ));
             continue;
         }
+        todo.flows.insert(name.clone());
         bring(repository, draft, live, cluster, name, current, &mut todo);
     }
     for (name, flow) in &cluster.flows {
