@@ -88,7 +88,7 @@ impl GitHub {
             let path = self.path(&format!("/issues/{}", pull.number));
             let issue: Issue = self.get(&path, "read who closed a pull request").await?;
             pull.state = PullRequestState::Closed(Act {
-                by: issue.closed_by.map(|user| Login::new(user.login)),
+                by: issue.closed_by.map(User::actor),
                 at: issue.closed_at,
             });
         }

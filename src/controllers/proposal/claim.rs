@@ -1,8 +1,10 @@
 //! What was done on a pull request that may be somebody's verdict.
 
+use k8s_openapi::jiff::Timestamp;
+
 use crate::{
     api::Verdict,
-    forge::{Login, Opinion, PullRequest, PullRequestState, Review},
+    forge::{Actor, Login, Opinion, PullRequest, PullRequestState, Review},
     git::CommitId,
 };
 
@@ -12,7 +14,9 @@ pub(super) struct Claim {
     /// Names it among all that was done on this pull request.
     pub id: String,
     /// Who did it.
-    pub by: Login,
+    pub by: Actor,
+    /// When, by the forge's clock, where it says.
+    pub at: Option<Timestamp>,
     /// What was done.
     pub act: &'static str,
     /// What it says.
@@ -30,8 +34,23 @@ pub(super) fn claims(pull: &PullRequest, reviews: &[Review], quorum: i64, own: &
         .filter_map(|review| of_review(review, quorum))
         .collect();
     claims.extend(of_end(pull));
-    claims.retain(|claim| claim.by != *own);
+    claims.retain(|claim| claim.by.login != *own);
+    sort_by_time(&mut claims, |claim| claim.at);
     claims
+}
+
+/// Sorts what was done by when it was. What the forge gives no time for stays behind what it tells of before it.
+pub(super) fn sort_by_time<T>(acts: &mut Vec<T>, at: impl Fn(&T) -> Option<Timestamp>) {
+    let mut before = Timestamp::MIN;
+    let mut timed: Vec<(Timestamp, T)> = acts
+        .drain(..)
+        .map(|act| {
+            before = at(&act).unwrap_or(before);
+            (before, act)
+        })
+        .collect();
+    timed.sort_by_key(|(at, _)| *at);
+    acts.extend(timed.into_iter().map(|(_, act)| act));
 }
 
 fn of_review(review: &Review, quorum: i64) -> Option<Claim> {
@@ -44,6 +63,7 @@ fn of_review(review: &Review, quorum: i64) -> Option<Claim> {
     Some(Claim {
         id: format!("review-{}", review.id),
         by: review.by.clone(),
+        at: review.at,
         act,
         verdict,
         comment: Some(review.body.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -52,17 +72,18 @@ fn of_review(review: &Review, quorum: i64) -> Option<Claim> {
 }
 
 fn of_end(pull: &PullRequest) -> Option<Claim> {
-    let (id, by, act, verdict, commit) = match &pull.state {
+    let (id, done, act, verdict, commit) = match &pull.state {
         PullRequestState::Open => return None,
         PullRequestState::Merged { act, commit } => {
             let commit = commit.or(pull.head_commit);
-            ("merged", act.by.clone()?, "merge", Verdict::Approve, commit)
+            ("merged", act, "merge", Verdict::Approve, commit)
         }
-        PullRequestState::Closed(act) => ("closed", act.by.clone()?, "closing", Verdict::Reject, None),
+        PullRequestState::Closed(act) => ("closed", act, "closing", Verdict::Reject, None),
     };
     Some(Claim {
         id: id.to_owned(),
-        by,
+        by: done.by.clone()?,
+        at: done.at,
         act,
         verdict,
         comment: None,
@@ -91,10 +112,17 @@ mod tests {
         }
     }
 
+    fn actor(login: &str) -> Actor {
+        Actor {
+            login: Login::new(login),
+            id: 7,
+        }
+    }
+
     fn review(id: &str, by: &str, opinion: Opinion, body: &str) -> Review {
         Review {
             id: id.into(),
-            by: Login::new(by),
+            by: actor(by),
             opinion,
             body: body.into(),
             commit: CommitId::parse(&"b".repeat(40)),
@@ -104,7 +132,7 @@ mod tests {
 
     fn by(login: &str) -> Act {
         Act {
-            by: Some(Login::new(login)),
+            by: Some(actor(login)),
             at: None,
         }
     }
@@ -112,7 +140,7 @@ mod tests {
     fn told(pull: &PullRequest, reviews: &[Review], quorum: i64) -> Vec<(String, Verdict)> {
         claims(pull, reviews, quorum, &Login::new("signoff-bot"))
             .into_iter()
-            .map(|claim| (format!("{} {}", claim.by, claim.id), claim.verdict))
+            .map(|claim| (format!("{} {}", claim.by.login, claim.id), claim.verdict))
             .collect()
     }
 
@@ -155,6 +183,40 @@ mod tests {
             told(&open, &reviews, 2),
             [("carol review-1".to_owned(), Verdict::Approve)]
         );
+    }
+
+    #[test]
+    fn what_was_done_is_told_in_the_order_in_which_it_was_done() {
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let reviewed = |id: &str, opinion, second: Option<i64>| Review {
+            at: second.and_then(at),
+            ..review(id, "carol", opinion, "")
+        };
+        let merged = pull(PullRequestState::Merged {
+            act: Act {
+                at: at(5),
+                ..by("alice")
+            },
+            commit: None,
+        });
+        let reviews = [
+            reviewed("late", Opinion::ChangesRequested, Some(9)),
+            reviewed("later", Opinion::ChangesRequested, None),
+            reviewed("first", Opinion::Approved, Some(2)),
+            reviewed("same", Opinion::ChangesRequested, Some(5)),
+        ];
+        let ids: Vec<String> = claims(&merged, &reviews, 2, &Login::new("signoff-bot"))
+            .into_iter()
+            .map(|claim| claim.id)
+            .collect();
+        let expected = [
+            "review-first",
+            "review-same",
+            "merged",
+            "review-late",
+            "review-later",
+        ];
+        assert_eq!(ids, expected);
     }
 
     #[test]

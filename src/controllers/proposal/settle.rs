@@ -28,10 +28,15 @@ use crate::{
         repository::Decisions,
     },
     controllers::{approval::ApprovalKey, forges, status::is_missing},
-    engine::question::{self, PutAs, QuestionFile},
-    forge::{
-        Account, CommitStatus, Forge, Login, NewFile, NewPullRequest, PullRequestNumber, PullRequestState,
+    engine::{
+        judge::values_digest,
+        question::{self, FileProblem, PutAs, QuestionFile},
     },
+    forge::{
+        Account, CommitStatus, Forge, Login, NewFile, NewPullRequest, PullRequest, PullRequestNumber,
+        PullRequestState,
+    },
+    git::CommitId,
 };
 
 /// Pause before a decision that was just made is looked at again.
@@ -88,7 +93,7 @@ async fn at_home(
         // each is large, and few are ever both
         again = Box::pin(board.settle(key, approval.as_ref(), via == AskVia::Branch)).await?;
     }
-    let forge = forges::of_repository(&asking.context, &asking.settings.network, &repository).await?;
+    let forge = forges::of_repository(&asking.context, &asking.settings, &repository).await?;
     let Some(forge) = forge else {
         return Ok(again);
     };
@@ -124,9 +129,15 @@ impl Table<'_> {
             .iter()
             .flat_map(|put| &put.claims)
             .any(|(_, standing)| *standing == Standing::Judging);
+        let mut made = false;
         for step in steps {
-            again |= self.take(step, &puts).await?;
+            // the judge goes by the order in which decisions are made, so the next one waits until this one is judged
+            if made && matches!(step, Step::Consider(..)) {
+                continue;
+            }
+            made |= self.take(step, &puts).await?;
         }
+        again |= made;
         if let (true, Some(approval)) = (wanted, open) {
             self.restore(approval, &puts).await?;
         }
@@ -180,10 +191,39 @@ impl Table<'_> {
             });
             puts.push(Put {
                 claims: claims.collect(),
+                values: self.values_at_head(&request).await?,
                 request,
             });
         }
         Ok(puts)
+    }
+
+    /// What is filled in at the head of a pull request that is open, where there is something to fill in.
+    async fn values_at_head(&self, request: &PullRequest) -> Result<Option<JsonObject>, ProposalError> {
+        let asks = |approval: &&Approval| approval.spec.form.is_some() && is_open(approval);
+        let (Some(approval), Some(head)) = (self.approval.as_ref().filter(asks), request.head_commit) else {
+            return Ok(None);
+        };
+        if request.state != PullRequestState::Open {
+            return Ok(None);
+        }
+        // one that is no answer is told so when it is given
+        let file = self.read(approval, head).await?.ok();
+        Ok(file.and_then(|file| file.values))
+    }
+
+    /// The file with the question in a commit, or why it is no answer.
+    async fn read(
+        &self,
+        approval: &Approval,
+        commit: CommitId,
+    ) -> Result<Result<QuestionFile, FileProblem>, ProposalError> {
+        let content = self.forge.file(commit, &self.path()).await?;
+        let read = QuestionFile::read(content.as_deref(), &self.question(approval, 1));
+        Ok(read.map(|file| QuestionFile {
+            values: file.values.filter(|values| !values.0.is_empty()),
+            ..file
+        }))
     }
 
     /// The claims that were answered with a comment of ours.
@@ -196,7 +236,7 @@ impl Table<'_> {
     /// The same for the same act, however often it is looked at.
     fn decision_name(&self, number: PullRequestNumber, claim: &Claim) -> String {
         let project = self.repository.uid().unwrap_or_default();
-        let act = Digest::of(format!("{project}/{number}/{}/{}", claim.id, claim.by).as_bytes());
+        let act = Digest::of(format!("{project}/{number}/{}/{}", claim.id, claim.by.id).as_bytes());
         let begin: String = self.key.name().chars().take(200).collect();
         format!("{begin}-pr{number}-{}", act.short())
     }
@@ -247,9 +287,11 @@ impl Table<'_> {
             branch: self.branch(),
             base: base(&self.repository, &self.decisions),
             path: self.path(),
-            content: self
-                .question(approval, attempt)
-                .render(&approval.spec, PutAs::PullRequest),
+            content: QuestionFile {
+                values: self.approved_values().await?,
+                ..self.question(approval, attempt)
+            }
+            .render(&approval.spec, PutAs::PullRequest),
             message: question::title(&approval.spec),
         };
         self.forge.propose_file(&file).await?;
@@ -270,6 +312,17 @@ impl Table<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What those have filled in who have approved so far: what is put once more is what they approved. Read now, since it was judged since the
+    /// approval was.
+    async fn approved_values(&self) -> Result<Option<JsonObject>, ProposalError> {
+        let approvals = self.asking.context.namespaced::<Approval>(self.key.namespace());
+        let approval = approvals.get_opt(self.key.name()).await;
+        let approval = approval.map_err(|error| ProposalError::Api("read the approval", error))?;
+        Ok(approval
+            .and_then(|approval| approval.status)
+            .and_then(|status| status.values))
     }
 
     /// The pull request as it has to be.
@@ -318,8 +371,8 @@ impl Table<'_> {
             self.answer(number, claim, why).await?;
             return Ok(false);
         }
-        let account = self.forge.account(&claim.by).await?;
-        let person = match person(self.repository.spec.identities.as_ref(), &account) {
+        let account = self.forge.account(&claim.by.login).await?;
+        let person = match person(self.repository.spec.identities.as_ref(), &claim.by, &account) {
             Ok(person) => person,
             Err(why) => {
                 self.answer(number, claim, &why.to_string()).await?;
@@ -372,7 +425,7 @@ impl Table<'_> {
         let name = self.decision_name(number, claim);
         match decision::make(&self.asking.context, self.key, &name, spec).await? {
             Made::Yes => {
-                tracing::info!(approval = %self.key, by = %claim.by, act = claim.act, "somebody decided on the forge");
+                tracing::info!(approval = %self.key, by = %claim.by.login, act = claim.act, "somebody decided on the forge");
                 Ok(true)
             }
             Made::Refused(why) => {
@@ -394,14 +447,13 @@ impl Table<'_> {
         let Some(commit) = claim.commit else {
             return Ok(Err("the forge does not say which commit was looked at".to_owned()));
         };
-        let content = self.forge.file(commit, &self.path()).await?;
-        let read = QuestionFile::read(content.as_deref(), &self.question(approval, 1));
+        let read = self.read(approval, commit).await?;
         Ok(read.map_err(|why| why.to_string()).and_then(|file| {
             match file.verdict.filter(|verdict| *verdict != Verdict::Approve) {
                 Some(verdict) => Err(format!(
                     "the file says {verdict}, but merging a pull request approves"
                 )),
-                None => Ok(file.values.filter(|values| values.to_value() != json!({}))),
+                None => Ok(file.values),
             }
         }))
     }
@@ -413,8 +465,7 @@ impl Table<'_> {
         account: &Account,
         values: Option<&JsonObject>,
     ) -> BTreeMap<String, String> {
-        let values =
-            values.map(|values| crate::api::canonical::digest_of_value(&values.to_value()).to_string());
+        let values = values.map(|values| values_digest(Some(values)).to_string());
         [
             ("repository", Some(self.repository.name_any())),
             ("url", Some(self.repository.spec.url.clone())),
@@ -433,7 +484,7 @@ impl Table<'_> {
     async fn answer(&self, number: PullRequestNumber, claim: &Claim, why: &str) -> Result<(), ProposalError> {
         let text = texts::answer(claim, why);
         self.forge.add_comment(number, &text).await?;
-        tracing::info!(approval = %self.key, by = %claim.by, act = claim.act, why, "what somebody did on the forge does not count");
+        tracing::info!(approval = %self.key, by = %claim.by.login, act = claim.act, why, "what somebody did on the forge does not count");
         Ok(())
     }
 }

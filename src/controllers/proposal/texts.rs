@@ -19,7 +19,7 @@ pub(super) fn answer(claim: &Claim, why: &str) -> String {
     let why = why.replace("<!--", "").replace("-->", "");
     format!(
         "{MARK}{}{END}\n@{}: the {} does not count as {meant}: {why}",
-        claim.id, claim.by, claim.act
+        claim.id, claim.by.login, claim.act
     )
 }
 
@@ -50,13 +50,17 @@ pub(super) fn closed(approval: Option<&Approval>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forge::Login;
+    use crate::forge::{Actor, Login};
 
     #[test]
     fn an_answer_is_found_again_by_its_mark() {
         let claim = Claim {
             id: "review-7".into(),
-            by: Login::new("alice"),
+            by: Actor {
+                login: Login::new("alice"),
+                id: 7,
+            },
+            at: None,
             act: "approving review",
             verdict: Verdict::Approve,
             comment: None,

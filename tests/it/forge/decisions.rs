@@ -1,5 +1,7 @@
 //! Questions put as pull requests, and answered there by people of the forge.
 
+mod answers;
+
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};

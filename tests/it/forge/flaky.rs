@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU16, AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicU32, AtomicUsize, Ordering},
     },
 };
 
@@ -23,6 +23,8 @@ pub struct Flaky {
     client: reqwest::Client,
     /// What everything is answered, or zero for what the forge answers.
     status: Arc<AtomicU16>,
+    /// For how many seconds it wants to be left alone then.
+    rest: Arc<AtomicU32>,
     refused: Arc<AtomicUsize>,
 }
 
@@ -35,6 +37,7 @@ impl Flaky {
             forge: forge.to_owned(),
             client: reqwest::Client::new(),
             status: Arc::default(),
+            rest: Arc::new(AtomicU32::new(1)),
             refused: Arc::default(),
         };
         let router = Router::new().fallback(pass_on).with_state(flaky.clone());
@@ -52,6 +55,12 @@ impl Flaky {
         self.status.store(status, Ordering::SeqCst);
     }
 
+    /// From now on wants to be left alone for so many seconds, whoever asks.
+    pub fn rest(&self, seconds: u32) {
+        self.rest.store(seconds, Ordering::SeqCst);
+        self.answer(429);
+    }
+
     /// How many calls were refused since.
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::SeqCst)
@@ -62,7 +71,8 @@ async fn pass_on(State(flaky): State<Flaky>, request: Request) -> Response<Body>
     let status = flaky.status.load(Ordering::SeqCst);
     if status != 0 {
         flaky.refused.fetch_add(1, Ordering::SeqCst);
-        let answer = Response::builder().status(status).header("retry-after", "1");
+        let rest = flaky.rest.load(Ordering::SeqCst);
+        let answer = Response::builder().status(status).header("retry-after", rest);
         return answer.body(Body::empty()).unwrap();
     }
     let (mut parts, body) = request.into_parts();
