@@ -85,17 +85,17 @@ pub(super) struct Looked {
 }
 
 /// A pause after a failure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Rest {
     until: Timestamp,
     of: Cause,
 }
 
 /// What a pause is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Cause {
-    /// The forge is unwell or wants to be left alone, and is, whatever changes here.
-    Forge,
+    /// The forge at this address is unwell or wants to be left alone, and is, whatever changes here.
+    Forge(Option<String>),
     /// The settings of this generation of the Repository do not do; others are tried at once.
     Settings(Option<i64>),
 }
@@ -159,17 +159,17 @@ impl Memory {
     pub(super) fn rest(&mut self, until: Timestamp, repository: &Repository, error: &FeedbackError) {
         let of = match error.class() {
             ErrorClass::Invalid => Cause::Settings(repository.metadata.generation),
-            ErrorClass::Transient | ErrorClass::Waiting => Cause::Forge,
+            ErrorClass::Transient | ErrorClass::Waiting => Cause::Forge(address(repository)),
         };
         self.rest = Some(Rest { until, of });
     }
 
     /// Until when the forge is left alone, if it is.
     pub(super) fn rests(&self, repository: &Repository, now: Timestamp) -> Option<Timestamp> {
-        let rest = self.rest?;
-        let concerned = match rest.of {
-            Cause::Forge => true,
-            Cause::Settings(generation) => generation == repository.metadata.generation,
+        let rest = self.rest.as_ref()?;
+        let concerned = match &rest.of {
+            Cause::Forge(at) => *at == address(repository),
+            Cause::Settings(generation) => *generation == repository.metadata.generation,
         };
         (concerned && rest.until > now).then_some(rest.until)
     }
@@ -177,6 +177,10 @@ impl Memory {
     pub(super) fn rested(&mut self) {
         self.rest = None;
     }
+}
+
+fn address(repository: &Repository) -> Option<String> {
+    repository.spec.forge.as_ref().map(|forge| forge.url.clone())
 }
 
 #[cfg(test)]
@@ -214,6 +218,11 @@ mod tests {
         let mut memory = Memory::default();
         memory.rest(at(60), &repository(1), &limited.into());
         assert_eq!(memory.rests(&repository(2), at(59)), Some(at(60)));
+        let mut moved = repository(2);
+        let token = json!({"name": "api", "key": "token"});
+        let forge = json!({"kind": "GitHub", "url": "https://forge.example.org", "token": token});
+        moved.spec.forge = serde_json::from_value(forge).unwrap();
+        assert_eq!(memory.rests(&moved, at(59)), None);
         assert_eq!(memory.rests(&repository(1), at(60)), None);
         memory.rest(at(60), &repository(1), &refused.into());
         assert_eq!(memory.rests(&repository(1), at(59)), Some(at(60)));
