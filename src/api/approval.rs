@@ -67,7 +67,7 @@ pub struct ApprovalSpec {
     /// Who may decide, beside having the verb `approve`. Without it everybody who has the verb.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvers: Option<Approvers>,
-    /// How many people must approve.
+    /// How many people must approve, all of them with the same `values`.
     #[schemars(range(min = 1, max = 50))]
     pub quorum: i64,
     /// Whether the requester and those who wrote it may decide.
@@ -175,9 +175,13 @@ pub struct ApprovalStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub comment: Option<String>,
-    /// What the deciders filled in; a later one overrides an earlier one's keys.
+    /// What was filled in: by the decision that decided it, and until then by those who have approved so far. Only approvals with the same values
+    /// count together; one with other values begins anew, so that nobody is taken to approve what somebody else made of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<JsonObject>,
+    /// Digest of `values` in canonical JSON, whose first ten digits the commit status `signoff/quorum` shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values_digest: Option<Digest>,
     /// How it came to its phase, as one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

@@ -44,7 +44,8 @@ pub struct DecisionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub comment: Option<String>,
-    /// What the approval's form asks for.
+    /// What the approval's form asks for. Where several people must approve, only approvals with the same values count together: one with other
+    /// values begins anew, and those before it count no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<JsonObject>,
     /// Who decides. Filled in by the API server from the caller; nobody can set another name.
@@ -125,11 +126,13 @@ pub enum DecisionReason {
     Counted,
     /// A later decision by the same person stands in its place.
     Replaced,
+    /// Somebody approved other values after it: approve those, or decide anew.
+    Amended,
     /// There is no such approval.
     ApprovalNotFound,
     /// The digest is not that of what was shown.
     DigestMismatch,
-    /// The decider asked for what is to be approved, wrote it, or amended it.
+    /// The decider asked for what is to be approved, or wrote it.
     SelfApproval,
     /// The decider is not among the approvers.
     NotAnApprover,
@@ -137,6 +140,8 @@ pub enum DecisionReason {
     ServiceAccount,
     /// The question was closed before: somebody else decided.
     AlreadyDecided,
+    /// It is older than the question.
+    TooEarly,
     /// The time to decide was over.
     Expired,
     /// What it was about was stopped.

@@ -174,6 +174,11 @@ pub struct ForgeSpec {
     pub url: String,
     /// Where the access token lies, in a Secret of this namespace.
     pub token: SecretKeyRef,
+    /// Whether the e-mail addresses that a Gitea or Forgejo shows may name people in `identities.expression`. Its API does not say which of them it has
+    /// confirmed: set this only where it lets nobody have an address without confirming it (`REGISTER_EMAIL_CONFIRM`, or accounts that
+    /// come from a directory). Otherwise `email` is null there. GitHub and GitLab show none that they have not confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_email: Option<bool>,
     /// The project on the forge, such as `acme/flows`. Defaults to the path of `url` without `.git`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 512))]
@@ -280,8 +285,10 @@ pub struct Identities {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub keys: Vec<MappedKey>,
-    /// For other accounts, a CEL expression over `login`, `email` (verified by the forge, or null) and `groups` (`owner/team`) that gives the user's
-    /// name, or an object with `user` and `groups`, or null for an account that is nobody here.
+    /// For other accounts, a CEL expression over `login`, `id` (the forge's number for the account, which unlike the login never becomes somebody
+    /// else's), `email` (verified by the forge, or null; see `forge.trustEmail`) and `groups` (`owner/team`) that gives the user's name, or an
+    /// object with `user` and `groups`, or null for an account that is nobody here. A user must have one name only: who asks for something
+    /// under one could approve it under another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub expression: Option<String>,
@@ -294,6 +301,11 @@ pub struct MappedIdentity {
     /// Login name on the forge, in upper or lower case.
     #[schemars(length(min = 1, max = 256))]
     pub login: String,
+    /// The forge's number for the account. With it, whoever takes the login after it was given up is nobody here. `GET /users/<login>` of the
+    /// forge's API tells it (GitLab: `GET /users?username=<login>`), and every Decision in `via.evidence.accountId`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub id: Option<i64>,
     /// Name of the user in the cluster; `system:serviceaccount:<namespace>:<name>` for an agent's account, which then decides nothing.
     #[schemars(length(min = 1, max = 256))]
     pub user: String,

@@ -125,6 +125,11 @@ impl Context {
         self.clock.now()
     }
 
+    /// Whether a namespace is watched.
+    pub fn watches(&self, namespace: &str) -> bool {
+        self.watched.as_ref().is_none_or(|watched| watched == namespace)
+    }
+
     /// All objects of a kind in every namespace that is watched.
     pub fn all<K>(&self) -> Api<K>
     where

@@ -6,15 +6,15 @@ use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::ResourceExt as _;
 use url::Url;
 
-use super::{context::Context, status::is_missing};
+use super::{context::Context, repository::RepositorySettings, status::is_missing};
 use crate::{
     api::{
         Repository,
         connection::SecretKeyRef,
         reason::{Classified, ErrorClass},
     },
-    forge::{self, Forge, ForgeError, ProjectPath},
-    git::{Network, RemoteUrl, Secret},
+    forge::{self, Access, Forge, ForgeError, ProjectPath},
+    git::{RemoteUrl, Secret},
 };
 
 /// Why the forge of a Repository cannot be used.
@@ -62,10 +62,10 @@ impl Classified for ForgeSettingsError {
     }
 }
 
-/// A client for the forge of a Repository; none where it names no forge.
+/// A client for the forge of a Repository; none where it names no forge. All clients of one keep to the rest that it asks any of them for.
 pub async fn of_repository(
     context: &Context,
-    network: &Network,
+    settings: &RepositorySettings,
     repository: &Repository,
 ) -> Result<Option<Arc<dyn Forge>>, ForgeSettingsError> {
     let Some(spec) = &repository.spec.forge else {
@@ -83,7 +83,15 @@ pub async fn of_repository(
     let named = spec.project.as_ref().unwrap_or(&repository.spec.url);
     let project = project.ok_or_else(|| ForgeSettingsError::NoProject(named.clone()))?;
     let token = read_token(context, &namespace, &spec.token).await?;
-    Ok(Some(forge::connect(spec.kind, api, &token, project, network)?))
+    let access = Access {
+        kind: spec.kind,
+        api,
+        token,
+        project,
+        trust_email: spec.trust_email.unwrap_or_default(),
+        rest: settings.pauses.of(repository, &spec.url),
+    };
+    Ok(Some(forge::connect(access, &settings.network)?))
 }
 
 async fn read_token(

@@ -28,6 +28,8 @@ pub struct Gate {
 pub struct Candidate<'a> {
     /// Name of the release.
     pub release: &'a str,
+    /// Its uid.
+    pub uid: &'a str,
     /// Its flow.
     pub flow: &'a str,
     /// Its digest.
@@ -65,10 +67,12 @@ pub fn gates(candidate: &Candidate<'_>, repository: Option<&Promotion>) -> Vec<G
     of_release.into_iter().chain(of_repository).collect()
 }
 
-/// What people are asked at a gate.
+/// What people are asked at a gate, for the `round`-th time. An answer to an earlier round, or about a release of the same name that is gone, is
+/// about another digest.
 pub fn question(
     candidate: &Candidate<'_>,
     gate: &Gate,
+    round: i64,
     involved: &Involved,
     deadline: Timestamp,
 ) -> ApprovalSpec {
@@ -88,7 +92,9 @@ pub fn question(
     }
     let subject = json!({
         "release": candidate.release,
+        "uid": candidate.uid,
         "digest": candidate.digest,
+        "round": round,
         "live": candidate.live.map(|(_, digest, _)| digest),
         "gate": gate.suffix,
     });
@@ -158,6 +164,7 @@ mod tests {
         let digest = Digest::of(b"");
         let candidate = Candidate {
             release: "f-1",
+            uid: "u-1",
             flow: "f",
             digest: &digest,
             definition,
@@ -176,6 +183,34 @@ mod tests {
         assert_eq!(quorums(&two, None, None), [2]);
         assert_eq!(quorums(&none, Some(&three), None), [3]);
         assert_eq!(quorums(&two, Some(&none), None), Vec::<i64>::new());
+    }
+
+    #[test]
+    fn each_round_and_each_release_of_a_name_is_another_question() {
+        let (digest, gated, source) = (Digest::of(b""), definition(Some(1)), ReleaseSource::default());
+        let asked = |uid: &str, round| {
+            let candidate = Candidate {
+                release: "f-1",
+                uid,
+                flow: "f",
+                digest: &digest,
+                definition: &gated,
+                source: &source,
+                live: None,
+            };
+            let gate = &gates(&candidate, None)[0];
+            question(
+                &candidate,
+                gate,
+                round,
+                &Involved::default(),
+                Timestamp::UNIX_EPOCH,
+            )
+            .digest
+        };
+        assert_eq!(asked("u-1", 1), asked("u-1", 1));
+        assert_ne!(asked("u-1", 1), asked("u-1", 2));
+        assert_ne!(asked("u-1", 1), asked("u-2", 1));
     }
 
     #[test]

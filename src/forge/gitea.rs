@@ -26,11 +26,17 @@ const DESCRIPTION: usize = 140;
 pub(super) struct Gitea {
     http: Http,
     project: ProjectPath,
+    /// Whether it is said to show verified addresses only.
+    trust_email: bool,
 }
 
 impl Gitea {
-    pub(super) fn new(http: Http, project: ProjectPath) -> Self {
-        Self { http, project }
+    pub(super) fn new(http: Http, project: ProjectPath, trust_email: bool) -> Self {
+        Self {
+            http,
+            project,
+            trust_email,
+        }
     }
 
     fn path(&self, rest: &str) -> String {
@@ -124,14 +130,14 @@ impl Gitea {
 impl Forge for Gitea {
     async fn own_account(&self) -> Result<Account, ForgeError> {
         let user: User = self.get("user", "read its own account").await?;
-        Ok(user.account(Vec::new()))
+        Ok(user.account(Vec::new(), self.trust_email))
     }
 
     async fn account(&self, login: &Login) -> Result<Account, ForgeError> {
         let call = Call::new(Method::GET, "users", "read an account").segment(login.as_str());
         let user: User = self.http.json(call).await?;
         let teams = self.teams(login).await?;
-        Ok(user.account(teams))
+        Ok(user.account(teams, self.trust_email))
     }
 
     async fn pull_request(&self, number: PullRequestNumber) -> Result<PullRequest, ForgeError> {

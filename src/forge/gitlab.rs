@@ -228,7 +228,7 @@ impl Forge for GitLab {
             .into_iter()
             .map(|approval| Review {
                 id: format!("approval-{}-{}", approval.user.id, moment(approval.approved_at)),
-                by: Login::new(approval.user.username),
+                by: approval.user.actor(),
                 opinion: Opinion::Approved,
                 body: String::new(),
                 commit: approval.approved_at.and_then(|at| seen(&versions, at)),
@@ -248,7 +248,7 @@ impl Forge for GitLab {
                 let note = notes.iter().rfind(of_them);
                 Review {
                     id: format!("changes-{}-{}", reviewer.user.id, note.map_or(0, |note| note.id)),
-                    by: Login::new(reviewer.user.username.clone()),
+                    by: reviewer.user.actor(),
                     opinion: Opinion::ChangesRequested,
                     body: note.map(|note| note.body.clone()).unwrap_or_default(),
                     commit: None,

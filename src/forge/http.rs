@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 
 use super::error::ForgeError;
-use crate::git::{Network, REST, Secret, rest};
+use crate::git::{Network, REST, Rest, Secret, rest};
 
 /// Longest time for one request, from the connection to the last byte of the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,6 +33,7 @@ pub(super) struct Http {
     client: Client,
     base: Url,
     host: String,
+    rest: Rest,
 }
 
 impl fmt::Debug for Http {
@@ -92,7 +93,7 @@ impl<'a> Call<'a> {
 
 impl Http {
     /// A client for the API at `base`.
-    pub(super) fn new(base: Url, token: &Secret, network: &Network) -> Result<Self, ForgeError> {
+    pub(super) fn new(base: Url, token: &Secret, rest: Rest, network: &Network) -> Result<Self, ForgeError> {
         let host = base.host_str().unwrap_or_default().to_owned();
         let refused = || ForgeError::AddressRefused { host: host.clone() };
         network.check_literal(&base).map_err(|_| refused())?;
@@ -120,7 +121,12 @@ impl Http {
             host: host.clone(),
             source,
         })?;
-        Ok(Self { client, base, host })
+        Ok(Self {
+            client,
+            base,
+            host,
+            rest,
+        })
     }
 
     /// The answer of a request, read.
@@ -181,6 +187,11 @@ impl Http {
     }
 
     async fn send(&self, call: Call<'_>) -> Result<Response, ForgeError> {
+        // whoever of us was told so: it counts the calls of all
+        if let Some(retry_after) = self.rest.left() {
+            let host = self.host.clone();
+            return Err(ForgeError::RateLimited { host, retry_after });
+        }
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(&call.segments);
@@ -194,7 +205,11 @@ impl Http {
         if status.is_success() {
             return Ok(answer);
         }
-        Err(self.refusal(answer, call.doing).await)
+        let refusal = self.refusal(answer, call.doing).await;
+        if let ForgeError::RateLimited { retry_after, .. } = &refusal {
+            self.rest.begin(*retry_after);
+        }
+        Err(refusal)
     }
 
     /// An error status as an error.

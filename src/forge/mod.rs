@@ -21,29 +21,41 @@ use url::Url;
 pub use self::{
     error::ForgeError,
     types::{
-        Account, AccountKind, Act, Comment, CommentId, CommitState, CommitStatus, Login, NewFile,
+        Account, AccountKind, Act, Actor, Comment, CommentId, CommitState, CommitStatus, Login, NewFile,
         NewPullRequest, Opinion, ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
     },
 };
 use crate::{
     api::repository::ForgeKind,
-    git::{CommitId, Network, Secret},
+    git::{CommitId, Network, Rest, Secret},
 };
 
-/// A client for one project of a forge whose API is at `api`, with an access token.
+/// How one project of a forge is reached.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// What kind of forge it is.
+    pub kind: ForgeKind,
+    /// Address of its API.
+    pub api: Url,
+    /// An access token.
+    pub token: Secret,
+    /// The project.
+    pub project: ProjectPath,
+    /// Whether the e-mail addresses that it shows are believed where it does not say that it has verified them.
+    pub trust_email: bool,
+    /// Until when it is left alone; while it is, every call fails at once with [`ForgeError::RateLimited`].
+    pub rest: Rest,
+}
+
+/// A client for one project of a forge.
 ///
 /// # Errors
 /// [`ForgeError::AddressRefused`] where the address is one that may not be called.
-pub fn connect(
-    kind: ForgeKind,
-    api: Url,
-    token: &Secret,
-    project: ProjectPath,
-    network: &Network,
-) -> Result<Arc<dyn Forge>, ForgeError> {
-    let http = http::Http::new(api, token, network)?;
-    Ok(match kind {
-        ForgeKind::Gitea => Arc::new(gitea::Gitea::new(http, project)),
+pub fn connect(access: Access, network: &Network) -> Result<Arc<dyn Forge>, ForgeError> {
+    let project = access.project;
+    let http = http::Http::new(access.api, &access.token, access.rest, network)?;
+    Ok(match access.kind {
+        ForgeKind::Gitea => Arc::new(gitea::Gitea::new(http, project, access.trust_email)),
         ForgeKind::GitHub => Arc::new(github::GitHub::new(http, project)),
         ForgeKind::GitLab => Arc::new(gitlab::GitLab::new(http, project)),
     })
@@ -61,7 +73,7 @@ pub trait Forge: Send + Sync + std::fmt::Debug {
     /// The account whose token is used.
     async fn own_account(&self) -> Result<Account, ForgeError>;
 
-    /// An account, with its verified e-mail address where it is public, and the teams or groups of the project's owner that it is in.
+    /// The account that has a login now, with its verified e-mail address where it is public, and the teams or groups of the project's owner that it is in.
     async fn account(&self, login: &Login) -> Result<Account, ForgeError>;
 
     /// A pull request as it is now; when it is closed, with who did that.

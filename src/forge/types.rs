@@ -37,6 +37,15 @@ impl fmt::Display for Login {
     }
 }
 
+/// Who did something, as the forge named the account when it told of it. A login can be given up and taken by somebody else; the number cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The account's login.
+    pub login: Login,
+    /// The forge's number for the account.
+    pub id: u64,
+}
+
 /// Path of a project on its forge: `owner/name`, on GitLab with sub-groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProjectPath(String);
@@ -74,7 +83,7 @@ pub struct Account {
     pub id: u64,
     /// Whether a person is behind it, as far as the forge says.
     pub kind: AccountKind,
-    /// Its e-mail address, if the forge has verified and shows it.
+    /// Its e-mail address, if the forge shows it and says, or is trusted, to show none that it has not verified.
     pub email: Option<String>,
     /// The teams (GitHub, Gitea: `owner/team`) or groups (GitLab: full path) of the project's owner that it is in. Empty
     /// when the token may not ask.
@@ -147,7 +156,7 @@ pub enum PullRequestState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Act {
     /// Who; none where the forge does not say, as for accounts that no longer exist.
-    pub by: Option<Login>,
+    pub by: Option<Actor>,
     /// When.
     pub at: Option<Timestamp>,
 }
@@ -188,7 +197,7 @@ pub struct Review {
     /// The forge's id for it, unique in the pull request and the same for as long as the review stands.
     pub id: String,
     /// Who.
-    pub by: Login,
+    pub by: Actor,
     /// What they think.
     pub opinion: Opinion,
     /// What they wrote.

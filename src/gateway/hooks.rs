@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
 };
@@ -42,12 +42,7 @@ pub(super) async fn push(
         .map_err(unavailable)?
         .ok_or_else(unknown)?;
     let webhook = repository.spec.webhook.ok_or_else(unknown)?;
-    let body = to_bytes(body, MAX_BODY).await.map_err(|_| {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the body is too large or could not be read",
-        )
-    })?;
+    let body = gateway.bodies.read(body, MAX_BODY).await?;
     let secret = gateway
         .context
         .namespaced::<Secret>(&namespace)
@@ -58,7 +53,7 @@ pub(super) async fn push(
         .and_then(|secret| secret.data?.remove(&webhook.secret_ref.key));
     let secret = secret.ok_or_else(unknown)?.0;
     let now = gateway.context.now().as_second();
-    if !is_signed(secret.trim_ascii(), &headers, &body, now) {
+    if !is_signed(secret.trim_ascii(), &headers, &body.bytes, now) {
         return Err(unknown());
     }
     gateway

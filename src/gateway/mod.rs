@@ -1,6 +1,7 @@
 //! HTTP from outside: callbacks and push webhooks; and for the house: health, readiness, metrics.
 
 mod admin;
+mod bodies;
 mod callbacks;
 mod checks;
 mod hooks;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use self::problem::Problem;
 pub use self::{
     admin::{Knowing, Readiness, admin},
+    bodies::LargeBodies,
     pushes::{Connected, Pushes},
 };
 use crate::{
@@ -51,6 +53,8 @@ pub struct Gateway {
     pub namespaces: BTreeSet<String>,
     /// Where a push is passed on to.
     pub pushes: Pushes,
+    /// Room for the large ones of them.
+    pub bodies: LargeBodies,
 }
 
 impl Gateway {

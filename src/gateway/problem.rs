@@ -29,6 +29,14 @@ impl Problem {
         self
     }
 
+    /// So much is being read that there is no room for more.
+    pub(super) fn busy() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many large bodies are being read just now; try again",
+        )
+    }
+
     /// The API server did not answer as it should; nothing was recorded.
     pub(super) fn unavailable() -> Self {
         Self::new(

@@ -39,6 +39,7 @@ pub use mirror::{Mirror, Remote, Synced};
 pub use network::Network;
 pub use push::ProposedFile;
 pub use refs::{RefAt, RefName, RefNameError, RefSelector};
+pub use rest::Rest;
 pub(crate) use rest::{REST, rest};
 pub use tags::{TagPattern, TagPatternError};
 pub use tree::{Problem, SourceFile, Tree};

@@ -16,7 +16,7 @@ use crate::{
         server_time::Skew,
     },
     engine::callback_token::CallbackKeys,
-    gateway::{self, Gateway, Pushes, Readiness},
+    gateway::{self, Gateway, LargeBodies, Pushes, Readiness},
     telemetry::metrics::Metrics,
 };
 
@@ -80,6 +80,7 @@ impl LoneGateway {
             keys: self.keys,
             namespaces: self.namespaces,
             pushes: Pushes::default(),
+            bodies: LargeBodies::default(),
         });
         let served = gateway::serve(listener, router, shutdown).await;
         served.map_err(OperatorError::Gateway)

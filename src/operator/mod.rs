@@ -26,7 +26,7 @@ use crate::{
         server_time::Skew,
     },
     engine::callback_token::CallbackMinter,
-    gateway::{self, Gateway, Pushes, Readiness},
+    gateway::{self, Gateway, LargeBodies, Pushes, Readiness},
     steps::http::{HttpExecutor, HttpExecutorError, address::AddressPolicy},
     telemetry::{memory, metrics::Metrics},
 };
@@ -194,6 +194,7 @@ impl Operator {
                 keys: self.callbacks.keys.clone(),
                 namespaces: self.options.watch_namespaces.clone(),
                 pushes: self.pushes.clone(),
+                bodies: LargeBodies::default(),
             });
             tokio::spawn(gateway::serve(listener, router, shutdown.clone()))
         });

@@ -14,7 +14,7 @@ use crate::{
         leadership::Leadership,
         proposal, release,
         releases::Releases,
-        repository::{self, RepositorySettings, sync_requests},
+        repository::{self, Pauses, RepositorySettings, sync_requests},
         run::{self, Bounds},
     },
     engine::callback_token::CallbackMinter,
@@ -163,5 +163,6 @@ fn remotes(options: &OperatorOptions) -> RepositorySettings {
         mirrors: options.git_cache.clone(),
         network: Network::new(move |address| policy.allows(address), options.allow_file_remotes),
         limits: Limits::default(),
+        pauses: Pauses::default(),
     }
 }

@@ -33,6 +33,7 @@ mod local_watch;
 mod nuisances;
 mod own_work;
 mod promotion;
+mod repositories;
 mod repository;
 mod runs;
 mod scenarios;

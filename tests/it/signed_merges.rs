@@ -372,6 +372,28 @@ async fn a_branch_that_shows_another_text_when_the_operator_comes_is_made_anew()
     operator.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_answers_found_in_one_look_the_one_that_is_earlier_on_the_branch_counts() {
+    let (study, operator) = Study::open("").await;
+    operator.stop().await;
+    let rejected = study.answer("no").replace("verdict: Approve", "verdict: Reject");
+    let approved = study.answer("yes");
+    let file = study.file();
+    study.commit("main", None, &[(&file, &rejected)], Some(&study.alice));
+    study.commit("main", None, &[(&file, &approved)], Some(&study.bob));
+
+    let operator = study.rig.operator().await;
+    study.rig.phase("r", "Rejected").await;
+    for decision in study.decisions().await {
+        assert_eq!(
+            decision.spec.by.as_deref(),
+            Some("alice"),
+            "the other one was late"
+        );
+    }
+    operator.stop().await;
+}
+
 impl Study {
     /// The file with an approval and this comment.
     fn answer(&self, comment: &str) -> String {

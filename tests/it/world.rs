@@ -12,7 +12,7 @@ use signoff::{
     controllers::{
         context::{Clock, Context},
         flow, release,
-        repository::{self, RepositorySettings, SyncRequests, sync_requests},
+        repository::{self, Pauses, RepositorySettings, SyncRequests, sync_requests},
     },
     git::{Limits, Network},
 };
@@ -40,6 +40,38 @@ spec:
     set: {x: 1}
 ";
 
+/// Commits files on top of a branch of a bare repository; no content deletes a file.
+pub fn push(git: &Git, branch: &str, files: &[(&str, Option<&str>)]) -> String {
+    let name = format!("refs/heads/{branch}");
+    let parent = git
+        .find_reference(&name)
+        .ok()
+        .map(|head| head.peel_to_commit().unwrap());
+    let empty = git.treebuilder(None).unwrap().write().unwrap();
+    let base = parent
+        .as_ref()
+        .map_or_else(|| git.find_tree(empty).unwrap(), |parent| parent.tree().unwrap());
+    let mut update = TreeUpdateBuilder::new();
+    for (path, content) in files {
+        match content {
+            Some(content) => {
+                let blob = git.blob(content.as_bytes()).unwrap();
+                update.upsert(*path, blob, git2::FileMode::Blob);
+            }
+            None => {
+                update.remove(*path);
+            }
+        }
+    }
+    let tree = update.create_updated(git, &base).unwrap();
+    let tree = git.find_tree(tree).unwrap();
+    let who = Signature::now("Dev", "dev@example.com").unwrap();
+    let parents: Vec<_> = parent.iter().collect();
+    git.commit(Some(&name), &who, &who, "a change", &tree, &parents)
+        .unwrap()
+        .to_string()
+}
+
 impl World {
     pub async fn start() -> Self {
         Self::start_with(Limits::default()).await
@@ -57,6 +89,7 @@ impl World {
             mirrors: dir.path().join("mirrors"),
             network: Network::new(|_| true, true),
             limits,
+            pauses: Pauses::default(),
         };
         let shutdown = CancellationToken::new();
         tokio::spawn(repository::run(
@@ -93,39 +126,7 @@ impl World {
 
     /// Pushes files on top of a branch; no content deletes a file.
     pub fn push(&self, branch: &str, files: &[(&str, Option<&str>)]) -> String {
-        let name = format!("refs/heads/{branch}");
-        let parent = self
-            .git
-            .find_reference(&name)
-            .ok()
-            .map(|head| head.peel_to_commit().unwrap());
-        let empty = self.git.treebuilder(None).unwrap().write().unwrap();
-        let base = parent.as_ref().map_or_else(
-            || self.git.find_tree(empty).unwrap(),
-            |parent| parent.tree().unwrap(),
-        );
-        let mut update = TreeUpdateBuilder::new();
-        for (path, content) in files {
-            match content {
-                Some(content) => {
-                    let blob = self.git.blob(content.as_bytes()).unwrap();
-                    update.upsert(*path, blob, git2::FileMode::Blob);
-                }
-                None => {
-                    update.remove(*path);
-                }
-            }
-        }
-        let tree = self
-            .git
-            .find_tree(update.create_updated(&self.git, &base).unwrap())
-            .unwrap();
-        let who = Signature::now("Dev", "dev@example.com").unwrap();
-        let parents: Vec<_> = parent.iter().collect();
-        self.git
-            .commit(Some(&name), &who, &who, "a change", &tree, &parents)
-            .unwrap()
-            .to_string()
+        push(&self.git, branch, files)
     }
 
     /// Like [`World::push`], with a commit that this key signs.

@@ -94,8 +94,8 @@ struct Rest {
 /// What a pause is for.
 #[derive(Clone, Debug)]
 enum Cause {
-    /// The forge is unwell or wants to be left alone, and is, whatever changes here.
-    Forge,
+    /// The forge at this address is unwell or wants to be left alone, and is, whatever changes here.
+    Forge(Option<String>),
     /// The settings of this generation of the Repository do not do, with what was pushed so far: others are tried at once, and so is a push, as the
     /// first one to an empty project.
     Settings(Option<i64>, Commits),
@@ -160,7 +160,7 @@ impl Memory {
     pub(super) fn rest(&mut self, until: Timestamp, repository: &Repository, error: &FeedbackError) {
         let of = match error.class() {
             ErrorClass::Invalid => Cause::Settings(repository.metadata.generation, Commits::of(repository)),
-            ErrorClass::Transient | ErrorClass::Waiting => Cause::Forge,
+            ErrorClass::Transient | ErrorClass::Waiting => Cause::Forge(address(repository)),
         };
         self.rest = Some(Rest { until, of });
     }
@@ -169,7 +169,7 @@ impl Memory {
     pub(super) fn rests(&self, repository: &Repository, now: Timestamp) -> Option<Timestamp> {
         let rest = self.rest.as_ref()?;
         let concerned = match &rest.of {
-            Cause::Forge => true,
+            Cause::Forge(at) => *at == address(repository),
             Cause::Settings(generation, commits) => {
                 *generation == repository.metadata.generation && *commits == Commits::of(repository)
             }
@@ -180,6 +180,10 @@ impl Memory {
     pub(super) fn rested(&mut self) {
         self.rest = None;
     }
+}
+
+fn address(repository: &Repository) -> Option<String> {
+    repository.spec.forge.as_ref().map(|forge| forge.url.clone())
 }
 
 #[cfg(test)]
@@ -217,6 +221,11 @@ mod tests {
         let mut memory = Memory::default();
         memory.rest(at(60), &repository(1), &limited.into());
         assert_eq!(memory.rests(&repository(2), at(59)), Some(at(60)));
+        let mut moved = repository(2);
+        let token = json!({"name": "api", "key": "token"});
+        let forge = json!({"kind": "GitHub", "url": "https://forge.example.org", "token": token});
+        moved.spec.forge = serde_json::from_value(forge).unwrap();
+        assert_eq!(memory.rests(&moved, at(59)), None);
         assert_eq!(memory.rests(&repository(1), at(60)), None);
         memory.rest(at(60), &repository(1), &refused.into());
         assert_eq!(memory.rests(&repository(1), at(59)), Some(at(60)));

@@ -94,8 +94,8 @@ pub async fn run(
         .inspect_ok(move |event| {
             if let Event::Delete(repository) = event {
                 forgetting.backoffs.succeeded(&ObjectRef::from_obj(repository));
-                let (shared, uid) = (Arc::clone(&forgetting), repository.uid().unwrap_or_default());
-                tokio::spawn(async move { shared.forget(&uid).await });
+                let (shared, gone) = (Arc::clone(&forgetting), repository.clone());
+                tokio::spawn(async move { shared.forget(&gone).await });
             }
         })
         .reflect(repository_writer)
@@ -184,7 +184,7 @@ async fn tell(repository: Arc<Repository>, shared: Arc<Feedback>) -> Result<Acti
 
 /// What the forge refuses of one thing does not hold back the others; a forge that is down or wants to be left alone does.
 async fn tell_all(shared: &Feedback, repository: &Repository) -> Result<(), FeedbackError> {
-    let forge = forges::of_repository(&shared.context, &shared.settings.network, repository).await?;
+    let forge = forges::of_repository(&shared.context, &shared.settings, repository).await?;
     let Some(forge) = forge else { return Ok(()) };
     let flows = shared.flows_of(repository);
     let flows: Vec<&Flow> = flows.iter().map(|flow| &**flow).collect();
@@ -268,9 +268,9 @@ impl Feedback {
     }
 
     /// Forgets a Repository that is gone, and its mirror.
-    async fn forget(&self, uid: &str) {
-        self.memories.forget(uid);
-        if let Err(error) = self.mirror(uid).remove().await {
+    async fn forget(&self, repository: &Repository) {
+        self.memories.forget(&repository.uid().unwrap_or_default());
+        if let Err(error) = self.mirror(repository).remove().await {
             tracing::warn!(%error, "the mirror of a deleted repository's pull requests could not be removed");
         }
     }

@@ -22,6 +22,7 @@ use crate::{
         repository::{
             credentials,
             files::{self, Defined},
+            mirrors::Purpose,
             sources::{Source, Sources},
         },
         status::is_missing,
@@ -123,7 +124,7 @@ impl Look<'_> {
             number: pull.number.0,
             source,
         };
-        let mirror = feedback.mirror(&self.uid());
+        let mirror = feedback.mirror(self.repository);
         let folders = self.folders()?;
         // it is there from before, when something else was live
         if let Ok(trees) = folders.read(&mirror, head).await {
@@ -307,14 +308,8 @@ fn head_of(repository: &Repository, pull: &PullRequest) -> RefName {
 }
 
 impl Feedback {
-    /// A mirror of its own: syncs of one must not overlap, and what a fork holds does not mix with what is applied.
-    pub(super) fn mirror(&self, uid: &str) -> Mirror {
-        let settings = &self.settings;
-        Mirror::new(
-            settings.mirrors.join(format!("{uid}-pulls")),
-            settings.network.clone(),
-            settings.limits,
-        )
+    pub(super) fn mirror(&self, repository: &Repository) -> Mirror {
+        self.settings.mirror(repository, Purpose::Pulls)
     }
 }
 

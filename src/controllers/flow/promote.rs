@@ -120,7 +120,8 @@ async fn pass_gates(
             names::promotion_approval_name(&wanted, round),
             gate.suffix
         );
-        let spec = question(candidate, gate, &involved, deadline(gate, shared.context.now()));
+        let deadline = deadline(gate, shared.context.now());
+        let spec = question(candidate, gate, round, &involved, deadline);
         let approval = open(shared, flow, release, &spec, &name).await?;
         if !asks(&approval, &spec, release) {
             let asked = PromotionStatus {
@@ -223,6 +224,7 @@ fn next_round(shared: &Flows, flow: &Flow, release: &str) -> i64 {
 fn candidate<'a>(release: &'a Release, live: Option<&'a Release>) -> Candidate<'a> {
     Candidate {
         release: release.metadata.name.as_deref().unwrap_or_default(),
+        uid: release.metadata.uid.as_deref().unwrap_or_default(),
         flow: &release.spec.flow,
         digest: &release.spec.digest,
         definition: &release.spec.definition,

@@ -29,8 +29,11 @@ use crate::{
         approval::ApprovalKey,
         repository::{credentials, trust},
     },
-    engine::question::{PutAs, Question},
-    git::{Change, CommitId, Mirror, ProposedFile, RefName, RefSelector},
+    engine::{
+        judge::values_digest,
+        question::{PutAs, Question},
+    },
+    git::{Change, CommitId, GitError, Mirror, ProposedFile, RefName, RefSelector, Remote, RemoteUrl, Rest},
 };
 
 /// Where the branch of each Repository is that signed merges are looked for on, by the Repository's uid. Whoever holds an entry is alone at
@@ -80,21 +83,47 @@ impl<'a> Board<'a> {
     }
 
     fn mirror(&self) -> Mirror {
-        self.asking.mirror(&self.uid())
+        self.asking.mirror(&self.repository)
+    }
+
+    /// The remote, unless it wants to be left alone.
+    async fn remote(&self) -> Result<Remote, ProposalError> {
+        if let Some(retry_after) = self.rest().left() {
+            let url = self.repository.spec.url.parse::<RemoteUrl>();
+            let host = url.map(|url| url.host().to_owned()).unwrap_or_default();
+            return Err(GitError::RateLimited { host, retry_after }.into());
+        }
+        Ok(credentials::remote(&self.asking.context, &self.repository).await?)
+    }
+
+    fn rest(&self) -> Rest {
+        let url = &self.repository.spec.url;
+        self.asking.settings.pauses.of(&self.repository, url)
+    }
+
+    /// Keeps in mind that the remote wants to be left alone.
+    fn kept<T>(&self, result: Result<T, ProposalError>) -> Result<T, ProposalError> {
+        result.inspect_err(|error| {
+            if let ProposalError::Git(error) = error
+                && let Some(pause) = error.retry_after()
+            {
+                self.rest().begin(pause);
+            }
+        })
     }
 
     /// Asks the remote where the branch is. Whether it moved.
     pub(super) async fn look(&self) -> Result<bool, ProposalError> {
         let slot = self.asking.heads.of(&self.uid());
         let mut head = slot.lock().await;
-        let found = Some(self.find().await?);
+        let found = Some(self.kept(self.find().await)?);
         let moved = *head != found;
         *head = found;
         Ok(moved)
     }
 
     async fn find(&self) -> Result<Option<CommitId>, ProposalError> {
-        let remote = credentials::remote(&self.asking.context, &self.repository).await?;
+        let remote = self.remote().await?;
         let wanted = vec![RefSelector::Name(self.into.clone())];
         let synced = self
             .mirror()
@@ -105,6 +134,15 @@ impl<'a> Board<'a> {
 
     /// Works on one question. `wanted` if it is to be put as a branch. Gives when to look again.
     pub(super) async fn settle(
+        &self,
+        key: &ApprovalKey,
+        approval: Option<&Approval>,
+        wanted: bool,
+    ) -> Result<Option<Duration>, ProposalError> {
+        self.kept(self.work(key, approval, wanted).await)
+    }
+
+    async fn work(
         &self,
         key: &ApprovalKey,
         approval: Option<&Approval>,
@@ -179,10 +217,10 @@ impl<'a> Board<'a> {
             branch: branch.clone(),
             base,
             path: self.path(key),
-            content: question.file(1),
+            content: question.file(1, None),
             message: question.message(),
         };
-        let remote = credentials::remote(&self.asking.context, &self.repository).await?;
+        let remote = self.remote().await?;
         let stop = self.asking.shutdown.clone();
         if self.is_another(&branch, &question, &file.path).await? {
             tracing::warn!(approval = %key, %branch, "a branch that does not put its question is made anew");
@@ -209,7 +247,7 @@ impl<'a> Board<'a> {
         question: &Question<'_>,
         path: &str,
     ) -> Result<bool, ProposalError> {
-        let remote = credentials::remote(&self.asking.context, &self.repository).await?;
+        let remote = self.remote().await?;
         let wanted = [&self.into, branch].map(|name| RefSelector::Name(name.clone()));
         let stop = self.asking.shutdown.clone();
         let mut synced = self.mirror().sync(remote, wanted.to_vec(), stop).await?;
@@ -223,7 +261,7 @@ impl<'a> Board<'a> {
     }
 
     async fn take_back(&self, key: &ApprovalKey) -> Result<(), ProposalError> {
-        let remote = credentials::remote(&self.asking.context, &self.repository).await?;
+        let remote = self.remote().await?;
         let stop = self.asking.shutdown.clone();
         self.mirror()
             .delete_branch(remote, Self::branch(key)?, stop)
@@ -232,7 +270,8 @@ impl<'a> Board<'a> {
         Ok(())
     }
 
-    /// Makes decisions of what was signed, the oldest first.
+    /// Makes decisions of what was signed, the oldest first, and the next one only once that is judged: the judge goes by the order in which
+    /// they are made.
     async fn judge(
         &self,
         key: &ApprovalKey,
@@ -252,13 +291,13 @@ impl<'a> Board<'a> {
                 Standing::New => match self.consider(key, approval, change, &name).await? {
                     Ok(()) => {
                         again = true;
-                        continue;
+                        break;
                     }
                     Err(why) => why,
                 },
                 Standing::Judging => {
                     again = true;
-                    continue;
+                    break;
                 }
                 Standing::Refused(why) => why,
                 Standing::Counted | Standing::Answered => continue,
@@ -316,10 +355,11 @@ impl<'a> Board<'a> {
                 person.user
             )));
         }
-        let filled = file
-            .values
-            .filter(|values| values.to_value() != serde_json::json!({}));
+        let filled = file.values.filter(|values| !values.0.is_empty());
         let values = filled.filter(|_| verdict == Verdict::Approve);
+        let mut evidence = self.evidence(change.commit, content, &verified);
+        let digest = values.as_ref().map(|values| values_digest(Some(values)));
+        evidence.extend(digest.map(|digest| ("valuesDigest".to_owned(), digest.to_string())));
         let comment = file.comment.filter(|comment| !comment.trim().is_empty());
         let spec = DecisionSpec {
             approval: key.name().to_owned(),
@@ -331,7 +371,7 @@ impl<'a> Board<'a> {
             groups: Some(person.groups),
             via: Some(Via {
                 channel: ViaChannel::Git,
-                evidence: self.evidence(change.commit, content, &verified),
+                evidence,
             }),
         };
         Ok(match decision::make(context, key, name, spec).await? {

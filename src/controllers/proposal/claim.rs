@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::{
     api::Verdict,
-    forge::{Login, Opinion, PullRequest, PullRequestState, Review},
+    forge::{Actor, Login, Opinion, PullRequest, PullRequestState, Review},
     git::CommitId,
 };
 
@@ -17,7 +17,9 @@ pub(super) struct Claim {
     /// Names it among all that was done on this pull request.
     pub id: String,
     /// Who did it.
-    pub by: Login,
+    pub by: Actor,
+    /// When, by the forge's clock, where it says.
+    pub at: Option<Timestamp>,
     /// What was done.
     pub act: &'static str,
     /// What it says.
@@ -26,8 +28,6 @@ pub(super) struct Claim {
     pub comment: Option<String>,
     /// The commit whose file the verdict is about.
     pub commit: Option<CommitId>,
-    /// When it was done, by the forge's clock.
-    pub at: Option<Timestamp>,
 }
 
 impl Claim {
@@ -44,8 +44,23 @@ pub(super) fn claims(pull: &PullRequest, reviews: &[Review], quorum: i64, own: &
         .filter_map(|review| of_review(review, quorum))
         .collect();
     claims.extend(of_end(pull));
-    claims.retain(|claim| claim.by != *own);
+    claims.retain(|claim| claim.by.login != *own);
+    sort_by_time(&mut claims, |claim| claim.at);
     claims
+}
+
+/// Sorts what was done by when it was. What the forge gives no time for stays behind what it tells of before it.
+pub(super) fn sort_by_time<T>(acts: &mut Vec<T>, at: impl Fn(&T) -> Option<Timestamp>) {
+    let mut before = Timestamp::MIN;
+    let mut timed: Vec<(Timestamp, T)> = acts
+        .drain(..)
+        .map(|act| {
+            before = at(&act).unwrap_or(before);
+            (before, act)
+        })
+        .collect();
+    timed.sort_by_key(|(at, _)| *at);
+    acts.extend(timed.into_iter().map(|(_, act)| act));
 }
 
 fn of_review(review: &Review, quorum: i64) -> Option<Claim> {
@@ -58,11 +73,11 @@ fn of_review(review: &Review, quorum: i64) -> Option<Claim> {
     Some(Claim {
         id: format!("review-{}", review.id),
         by: review.by.clone(),
+        at: review.at,
         act,
         verdict,
         comment: Some(review.body.trim().to_owned()).filter(|text| !text.is_empty()),
         commit: review.commit,
-        at: review.at,
     })
 }
 
@@ -78,11 +93,11 @@ fn of_end(pull: &PullRequest) -> Option<Claim> {
     Some(Claim {
         id: id.to_owned(),
         by: done.by.clone()?,
+        at: done.at,
         act,
         verdict,
         comment: None,
         commit,
-        at: done.at,
     })
 }
 
@@ -107,10 +122,17 @@ mod tests {
         }
     }
 
+    fn actor(login: &str) -> Actor {
+        Actor {
+            login: Login::new(login),
+            id: 7,
+        }
+    }
+
     fn review(id: &str, by: &str, opinion: Opinion, body: &str) -> Review {
         Review {
             id: id.into(),
-            by: Login::new(by),
+            by: actor(by),
             opinion,
             body: body.into(),
             commit: CommitId::parse(&"b".repeat(40)),
@@ -120,7 +142,7 @@ mod tests {
 
     fn by(login: &str) -> Act {
         Act {
-            by: Some(Login::new(login)),
+            by: Some(actor(login)),
             at: None,
         }
     }
@@ -128,7 +150,7 @@ mod tests {
     fn told(pull: &PullRequest, reviews: &[Review], quorum: i64) -> Vec<(String, Verdict)> {
         claims(pull, reviews, quorum, &Login::new("signoff-bot"))
             .into_iter()
-            .map(|claim| (format!("{} {}", claim.by, claim.id), claim.verdict))
+            .map(|claim| (format!("{} {}", claim.by.login, claim.id), claim.verdict))
             .collect()
     }
 
@@ -171,6 +193,40 @@ mod tests {
             told(&open, &reviews, 2),
             [("carol review-1".to_owned(), Verdict::Approve)]
         );
+    }
+
+    #[test]
+    fn what_was_done_is_told_in_the_order_in_which_it_was_done() {
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let reviewed = |id: &str, opinion, second: Option<i64>| Review {
+            at: second.and_then(at),
+            ..review(id, "carol", opinion, "")
+        };
+        let merged = pull(PullRequestState::Merged {
+            act: Act {
+                at: at(5),
+                ..by("alice")
+            },
+            commit: None,
+        });
+        let reviews = [
+            reviewed("late", Opinion::ChangesRequested, Some(9)),
+            reviewed("later", Opinion::ChangesRequested, None),
+            reviewed("first", Opinion::Approved, Some(2)),
+            reviewed("same", Opinion::ChangesRequested, Some(5)),
+        ];
+        let ids: Vec<String> = claims(&merged, &reviews, 2, &Login::new("signoff-bot"))
+            .into_iter()
+            .map(|claim| claim.id)
+            .collect();
+        let expected = [
+            "review-first",
+            "review-same",
+            "merged",
+            "review-late",
+            "review-later",
+        ];
+        assert_eq!(ids, expected);
     }
 
     #[test]

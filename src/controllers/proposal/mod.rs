@@ -39,7 +39,7 @@ use super::{
     context::Context,
     error_chain,
     forges::ForgeSettingsError,
-    repository::{RepositoryError, RepositorySettings},
+    repository::{RepositoryError, RepositorySettings, mirrors::Purpose},
 };
 use crate::{
     api::{
@@ -253,10 +253,8 @@ impl Asking {
     }
 
     /// A mirror of its own, with the history that tells who signed what.
-    fn mirror(&self, uid: &str) -> Mirror {
-        let settings = &self.settings;
-        let dir = settings.mirrors.join(format!("{uid}-questions"));
-        Mirror::new(dir, settings.network.clone(), settings.limits).with_history()
+    fn mirror(&self, repository: &Repository) -> Mirror {
+        self.settings.mirror(repository, Purpose::Questions)
     }
 
     fn shows(&self, key: &ApprovalKey, shown: &Shown) -> bool {
@@ -327,9 +325,14 @@ pub async fn run(
 async fn failed(asking: &Asking, key: &ApprovalKey, error: &ProposalError) -> Duration {
     let message = error_chain(error);
     tracing::warn!(approval = %key, error = %message, "a question could not be put or settled on its forge; trying again");
+    // how long it still is to be left alone is another text each time
+    let what = match error.retry_after() {
+        Some(_) => error.reason().to_owned(),
+        None => message.clone(),
+    };
     let news = asking.lock().get_mut(key).is_some_and(|known| {
-        let told = known.warned.replace(message.clone());
-        told.as_ref() != Some(&message)
+        let told = known.warned.replace(what.clone());
+        told.as_ref() != Some(&what)
     });
     if error.class() != ErrorClass::Transient {
         tell::cannot_be_put(&asking.context, key, error.reason(), &message, news).await;
@@ -360,7 +363,7 @@ async fn watch_repositories(
         let name = ObjectRef::from_obj(&repository);
         if asking.repositories.get(&name).is_none() {
             generations.remove(&name);
-            asking.forget(&repository.uid().unwrap_or_default()).await;
+            asking.forget(&repository).await;
             continue;
         }
         let generation = repository.metadata.generation;
@@ -379,9 +382,11 @@ async fn watch_repositories(
 
 impl Asking {
     /// Forgets a Repository that is gone, and its mirror.
-    async fn forget(&self, uid: &str) {
-        self.heads.forget(uid);
-        if let Err(error) = self.mirror(uid).remove().await {
+    async fn forget(&self, repository: &Repository) {
+        let uid = repository.uid().unwrap_or_default();
+        self.heads.forget(&uid);
+        self.settings.pauses.forget(&uid);
+        if let Err(error) = self.mirror(repository).remove().await {
             tracing::warn!(%error, "the mirror of a deleted repository's questions could not be removed");
         }
     }

@@ -8,10 +8,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{GROUP, repository::Identities},
+    api::{
+        GROUP,
+        repository::{Identities, MappedIdentity},
+    },
     controllers::context::Context,
     engine::expression::{EvaluationError, Expression, Scope},
-    forge::{Account, AccountKind, Login},
+    forge::{Account, AccountKind, Actor, Login},
 };
 
 /// A group that every user of a cluster is in, and that bindings may name.
@@ -37,6 +40,26 @@ pub(super) enum NobodyReason {
     /// Nobody said who it is.
     #[error("`spec.identities` of the Repository does not say which user of the cluster it is")]
     Unmapped,
+    /// The login is another account's than the one that did it, or that the table means.
+    #[error("the login {login:?} is now that of the account {is}, and not of {was}: somebody else has it")]
+    AnotherAccount {
+        /// The login.
+        login: String,
+        /// The number of the account that has it.
+        is: u64,
+        /// The number of the one that is meant.
+        was: u64,
+    },
+    /// The account of that number goes by another login.
+    #[error(
+        "`spec.identities` of the Repository has the account {id} under the login {login:?}, which is not what it is called"
+    )]
+    Renamed {
+        /// Its number.
+        id: u64,
+        /// The login in the table.
+        login: String,
+    },
     /// The expression fails, or gives something else than a user.
     #[error(
         "`spec.identities.expression` of the Repository does not tell which user of the cluster it is: {0}"
@@ -44,9 +67,16 @@ pub(super) enum NobodyReason {
     Expression(String),
 }
 
-/// The user that an account is. The table goes before the expression. Service accounts and other names that Kubernetes keeps for itself decide
-/// nothing here, and its groups are not lent to anybody.
-pub(super) fn person(identities: Option<&Identities>, account: &Account) -> Result<Person, NobodyReason> {
+/// The user that somebody is who did something, given the account that has their login now. The table goes before the expression. Service
+/// accounts and other names that Kubernetes keeps for itself decide nothing here, and its groups are not lent to anybody.
+pub(super) fn person(
+    identities: Option<&Identities>,
+    by: &Actor,
+    account: &Account,
+) -> Result<Person, NobodyReason> {
+    if account.id != by.id {
+        return Err(another_account(account, by.id));
+    }
     if account.kind == AccountKind::Bot {
         return Err(NobodyReason::Program);
     }
@@ -77,14 +107,29 @@ fn lent(mut person: Person) -> Result<Person, NobodyReason> {
 
 fn mapped(identities: Option<&Identities>, account: &Account) -> Result<Person, NobodyReason> {
     let identities = identities.ok_or(NobodyReason::Unmapped)?;
+    let id_of = |known: &MappedIdentity| known.id.and_then(|id| u64::try_from(id).ok());
     let listed = identities
         .users
         .iter()
         .find(|known| Login::new(&known.login) == account.login);
     if let Some(known) = listed {
+        if let Some(id) = id_of(known).filter(|id| *id != account.id) {
+            return Err(another_account(account, id));
+        }
         return Ok(Person {
             user: known.user.clone(),
             groups: known.groups.clone(),
+        });
+    }
+    // the expression is for those that the table does not have
+    if let Some(known) = identities
+        .users
+        .iter()
+        .find(|known| id_of(known) == Some(account.id))
+    {
+        return Err(NobodyReason::Renamed {
+            id: account.id,
+            login: known.login.clone(),
         });
     }
     let expression = identities.expression.as_deref().ok_or(NobodyReason::Unmapped)?;
@@ -105,6 +150,14 @@ fn mapped(identities: Option<&Identities>, account: &Account) -> Result<Person, 
     }
 }
 
+fn another_account(account: &Account, was: u64) -> NobodyReason {
+    NobodyReason::AnotherAccount {
+        login: account.login.to_string(),
+        is: account.id,
+        was,
+    }
+}
+
 fn evaluate(expression: &str, account: &Account) -> Result<Value, EvaluationError> {
     let parsed = Expression::parse(expression).map_err(|problem| EvaluationError {
         message: problem.message,
@@ -113,6 +166,8 @@ fn evaluate(expression: &str, account: &Account) -> Result<Value, EvaluationErro
     let mut scope = Scope::default();
     scope
         .set("login", json!(account.login.as_str()))
+        // whole numbers of CEL have a sign, as those in an expression do
+        .set("id", json!(i64::try_from(account.id).ok()))
         .set("email", json!(account.email))
         .set("groups", json!(account.groups));
     parsed.evaluate(&scope)
@@ -171,8 +226,15 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
+    fn by(account: &Account) -> Actor {
+        Actor {
+            login: account.login.clone(),
+            id: account.id,
+        }
+    }
+
     fn user(identities: &Identities, account: &Account) -> Result<Person, String> {
-        person(Some(identities), account).map_err(|why| why.to_string())
+        person(Some(identities), &by(account), account).map_err(|why| why.to_string())
     }
 
     fn alice(groups: &[&str]) -> Person {
@@ -193,7 +255,38 @@ mod tests {
                 .unwrap_err()
                 .contains("does not say")
         );
-        assert!(person(None, &account("alice")).is_err());
+        let nobody = account("alice");
+        assert!(person(None, &by(&nobody), &nobody).is_err());
+    }
+
+    #[test]
+    fn a_login_that_somebody_else_has_taken_is_nobody() {
+        let table = |id: i64| {
+            identities(
+                json!({"users": [{"login": "alice", "id": id, "user": "alice@example.com"}],
+                "expression": "email"}),
+            )
+        };
+        assert_eq!(user(&table(7), &account("Alice")).unwrap(), alice(&[]));
+        let taken = user(&table(8), &account("alice")).unwrap_err();
+        assert!(taken.contains("somebody else has it"), "{taken}");
+        // nor does the expression say who that is whom the table has
+        let renamed = user(&table(7), &account("alicia")).unwrap_err();
+        assert!(
+            renamed.contains("the account 7 under the login \"alice\""),
+            "{renamed}"
+        );
+        // the account that did it gave its login to another one meanwhile
+        let (done, now) = (
+            by(&account("alice")),
+            Account {
+                id: 9,
+                ..account("alice")
+            },
+        );
+        let unlisted = identities(json!({"users": [{"login": "alice", "user": "alice@example.com"}]}));
+        let why = person(Some(&unlisted), &done, &now).unwrap_err().to_string();
+        assert!(why.contains("account 9, and not of 7"), "{why}");
     }
 
     #[test]
@@ -201,6 +294,7 @@ mod tests {
         let mapped =
             |expression: &str| user(&identities(json!({"expression": expression})), &account("alice"));
         assert_eq!(mapped("email").unwrap(), alice(&[]));
+        assert_eq!(mapped("id == 7 ? email : null").unwrap(), alice(&[]));
         let whole = "{'user': email, 'groups': groups.map(g, g.split('/')[1])}";
         assert_eq!(mapped(whole).unwrap(), alice(&["finance"]));
         assert_eq!(

@@ -1,8 +1,9 @@
 //! What is to be done about a question on the forge: decided from what is known, without asking anybody.
 
-use super::claim::Claim;
+use super::claim::{Claim, sort_by_time};
 use crate::{
-    api::{ApprovalStatus, Verdict},
+    api::{ApprovalStatus, Verdict, json::JsonObject},
+    engine::judge::values_digest,
     forge::{CommitState, PullRequest, PullRequestNumber, PullRequestState},
     git::CommitId,
 };
@@ -32,6 +33,8 @@ pub(super) struct Put {
     pub claims: Vec<(Claim, Standing)>,
     /// What is wrong with its branch, while it is open.
     pub flaw: Option<Flaw>,
+    /// What is filled in at the head of one that is open.
+    pub values: Option<JsonObject>,
 }
 
 /// Why merging a pull request would not approve.
@@ -48,7 +51,8 @@ pub(super) struct Flaw {
 /// One thing to do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Find out who made a claim, and make a Decision of it or say why not.
+    /// Find out who made a claim, and make a Decision of it or say why not. Once a Decision was made, what comes after has to wait until it is
+    /// judged: the judge goes by the order in which they are made.
     Consider(PullRequestNumber, Claim),
     /// Say that a claim does not count.
     Answer(PullRequestNumber, Claim, String),
@@ -69,21 +73,21 @@ pub(super) enum Step {
 /// What is to be done about a question that is open.
 pub(super) fn while_open(status: &ApprovalStatus, quorum: i64, puts: &[Put]) -> Vec<Step> {
     let mut steps = Vec::new();
-    let mut settled = true;
-    for put in puts {
-        for (claim, standing) in &put.claims {
-            let number = put.request.number;
-            match standing {
-                Standing::New => {
-                    settled = false;
-                    steps.push(Step::Consider(number, claim.clone()));
-                }
-                Standing::Judging => settled = false,
-                // one that closes the question, which was still open when it was read
-                Standing::Counted if quorum == 1 || claim.verdict != Verdict::Approve => settled = false,
-                Standing::Refused(why) => steps.push(Step::Answer(number, claim.clone(), why.clone())),
-                Standing::Counted | Standing::Answered => {}
-            }
+    let all = in_order(puts);
+    let judging = all.iter().any(|(.., standing)| **standing == Standing::Judging);
+    // one that closes the question, which was still open when it was read
+    let closes = |claim: &Claim| quorum == 1 || claim.verdict != Verdict::Approve;
+    let settled = !all.iter().any(|(_, claim, standing)| match standing {
+        Standing::New | Standing::Judging => true,
+        Standing::Counted => closes(claim),
+        Standing::Refused(_) | Standing::Answered => false,
+    });
+    for (number, claim, standing) in all {
+        match standing {
+            Standing::New if judging => {}
+            Standing::New => steps.push(Step::Consider(number, claim.clone())),
+            Standing::Refused(why) => steps.push(Step::Answer(number, claim.clone(), why.clone())),
+            Standing::Judging | Standing::Counted | Standing::Answered => {}
         }
     }
     let open = puts
@@ -101,7 +105,7 @@ pub(super) fn while_open(status: &ApprovalStatus, quorum: i64, puts: &[Put]) -> 
             let text = format!("do not merge: {}", flaw.why);
             steps.push(Step::ShowQuorum(flaw.head, CommitState::Failure, text));
         }
-        Some(put) => steps.extend(quorum_of(status, quorum, put.request.head_commit)),
+        Some(put) => steps.extend(quorum_of(status, quorum, put)),
         // what was done on the last one may have been the answer
         None if !settled => {}
         None if puts.len() < MAX_ATTEMPTS => {
@@ -113,6 +117,23 @@ pub(super) fn while_open(status: &ApprovalStatus, quorum: i64, puts: &[Put]) -> 
         None => steps.push(Step::GiveUp),
     }
     steps
+}
+
+/// All that was done on the pull requests of a question, in the order in which it was done.
+fn in_order(puts: &[Put]) -> Vec<(PullRequestNumber, &Claim, &Standing)> {
+    let mut all: Vec<_> = puts
+        .iter()
+        // they come with the newest first
+        .rev()
+        .flat_map(|put| {
+            let number = put.request.number;
+            put.claims
+                .iter()
+                .map(move |(claim, standing)| (number, claim, standing))
+        })
+        .collect();
+    sort_by_time(&mut all, |(_, claim, _)| claim.at);
+    all
 }
 
 /// What is to be done about a question that is closed or gone.
@@ -140,23 +161,39 @@ pub(super) fn when_closed(puts: &[Put]) -> Vec<Step> {
     steps
 }
 
-/// The merge is one of those that must approve, so it may come when no more than it is missing.
-fn quorum_of(status: &ApprovalStatus, quorum: i64, head: Option<CommitId>) -> Option<Step> {
-    let head = head?;
+/// The merge is one of those that must approve, so it may come when no more than it is missing. Who approved other values than those at the
+/// head has not approved these.
+fn quorum_of(status: &ApprovalStatus, quorum: i64, put: &Put) -> Option<Step> {
+    let head = put.request.head_commit?;
+    let digest = values_digest(put.values.as_ref());
     let counted = status.counted.iter();
-    let approved = counted.filter(|vote| vote.verdict == Verdict::Approve).count();
-    let approved = i64::try_from(approved).unwrap_or(i64::MAX);
+    let voted = counted.filter(|vote| vote.verdict == Verdict::Approve).count();
+    let voted = i64::try_from(voted).unwrap_or(i64::MAX);
+    let (approved, others) = if values_digest(status.values.as_ref()) == digest {
+        (voted, 0)
+    } else {
+        (0, voted)
+    };
+    let what = match &put.values {
+        Some(_) => format!(" values {}", digest.short()),
+        None => String::new(),
+    };
+    let aside = if others > 0 {
+        format!(", {others} approved others")
+    } else {
+        String::new()
+    };
     let (state, text) = if quorum == 1 {
-        (CommitState::Success, "merging approves".to_owned())
+        (CommitState::Success, format!("merging approves{what}"))
     } else if approved + 1 >= quorum {
         (
             CommitState::Success,
-            format!("{approved} of {quorum} approved; merging is the last"),
+            format!("{approved} of {quorum} approved{what}{aside}; merging is the last"),
         )
     } else {
         (
             CommitState::Pending,
-            format!("{approved} of {quorum} approved; more reviews are needed"),
+            format!("{approved} of {quorum} approved{what}{aside}; more reviews are needed"),
         )
     };
     Some(Step::ShowQuorum(head, state, text))
@@ -165,18 +202,25 @@ fn quorum_of(status: &ApprovalStatus, quorum: i64, head: Option<CommitId>) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forge::{Act, Login};
+    use crate::forge::{Act, Actor, Login};
     use serde_json::json;
+
+    fn alice() -> Actor {
+        Actor {
+            login: Login::new("alice"),
+            id: 7,
+        }
+    }
 
     fn put(number: u64, state: PullRequestState, claims: &[(&str, Standing)]) -> Put {
         let claim = |id: &str| Claim {
             id: id.to_owned(),
-            by: Login::new("alice"),
+            by: alice(),
+            at: None,
             act: "merge",
             verdict: Verdict::Approve,
             comment: None,
             commit: None,
-            at: None,
         };
         Put {
             request: PullRequest {
@@ -197,12 +241,13 @@ mod tests {
                 .map(|(id, standing)| (claim(id), standing.clone()))
                 .collect(),
             flaw: None,
+            values: None,
         }
     }
 
     fn merged() -> PullRequestState {
         let act = Act {
-            by: Some(Login::new("alice")),
+            by: Some(alice()),
             at: None,
         };
         PullRequestState::Merged { act, commit: None }
@@ -256,6 +301,50 @@ mod tests {
         let puts = [put(1, merged(), &[("merged", Standing::Counted)])];
         let steps = ["delete the branch", "propose 2"];
         assert_eq!(told(&while_open(&status(&["alice"]), 2, &puts)), steps);
+    }
+
+    #[test]
+    fn what_was_done_later_waits_until_what_was_done_before_is_judged() {
+        let at = |second| Some(k8s_openapi::jiff::Timestamp::from_second(second).unwrap());
+        let mut first = put(1, merged(), &[("merged", Standing::New)]);
+        first.claims[0].0.at = at(3);
+        let mut second = put(
+            2,
+            PullRequestState::Open,
+            &[("review-b", Standing::New), ("review-a", Standing::New)],
+        );
+        (second.claims[0].0.at, second.claims[1].0.at) = (at(2), at(1));
+        let quorum = "Success: merging approves";
+        let considered = [
+            "consider 2 review-a",
+            "consider 2 review-b",
+            "consider 1 merged",
+            quorum,
+        ];
+        let puts = [second.clone(), first.clone()];
+        assert_eq!(told(&while_open(&status(&[]), 1, &puts)), considered);
+        second.claims[1].1 = Standing::Judging;
+        assert_eq!(told(&while_open(&status(&[]), 1, &[second, first])), [quorum]);
+    }
+
+    #[test]
+    fn who_approved_other_values_than_those_at_the_head_does_not_make_the_merge_the_last() {
+        let values = |amount: i64| serde_json::from_value::<JsonObject>(json!({"amount": amount})).ok();
+        let mut put = put(1, PullRequestState::Open, &[]);
+        put.values = values(5);
+        let digest = values_digest(put.values.as_ref());
+        let mut status = status(&["bob"]);
+        let waits = format!(
+            "Pending: 0 of 2 approved values {}, 1 approved others; more reviews are needed",
+            digest.short()
+        );
+        assert_eq!(told(&while_open(&status, 2, std::slice::from_ref(&put))), [waits]);
+        status.values = values(5);
+        let may = format!(
+            "Success: 1 of 2 approved values {}; merging is the last",
+            digest.short()
+        );
+        assert_eq!(told(&while_open(&status, 2, &[put])), [may]);
     }
 
     #[test]

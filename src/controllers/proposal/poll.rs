@@ -38,10 +38,17 @@ type Name = ObjectRef<Repository>;
 /// When each Repository is asked next, and which are being asked.
 #[derive(Default)]
 struct Rounds {
-    due: HashMap<Name, Instant>,
+    due: HashMap<Name, Due>,
     busy: HashSet<Name>,
     again: HashSet<Name>,
-    asked: JoinSet<(Name, Duration)>,
+    asked: JoinSet<(Name, Option<i64>, Duration)>,
+}
+
+/// When a Repository is asked next, unless its settings are others by then.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    at: Instant,
+    generation: Option<i64>,
 }
 
 pub(super) async fn run(
@@ -58,8 +65,9 @@ pub(super) async fn run(
             _ = ticks.tick() => {
                 for repository in asking.repositories.state() {
                     let name = ObjectRef::from_obj(&*repository);
-                    let due = rounds.due.get(&name).is_none_or(|due| *due <= Instant::now());
-                    if due && puts_questions(&repository) {
+                    let generation = repository.metadata.generation;
+                    let is_due = |due: &Due| due.at <= Instant::now() || due.generation != generation;
+                    if rounds.due.get(&name).is_none_or(is_due) && puts_questions(&repository) {
                         rounds.begin(&asking, &touch, name);
                     }
                 }
@@ -72,8 +80,9 @@ pub(super) async fn run(
             },
             Some(asked) = rounds.asked.join_next() => {
                 // one that broke is asked again when it is due, and a panic is told by the runtime
-                if let Ok((name, pause)) = asked {
-                    rounds.due.insert(name.clone(), Instant::now() + pause);
+                if let Ok((name, generation, pause)) = asked {
+                    let at = Instant::now() + pause;
+                    rounds.due.insert(name.clone(), Due { at, generation });
                     rounds.busy.remove(&name);
                     if rounds.again.remove(&name) {
                         rounds.begin(&asking, &touch, name);
@@ -108,7 +117,7 @@ impl Rounds {
                     error.retry_after().unwrap_or(AFTER_FAILURE.min(interval))
                 }
             };
-            (name, pause)
+            (name, repository.metadata.generation, pause)
         });
     }
 }
@@ -134,7 +143,7 @@ async fn ask(
             let _ = touch.unbounded_send(Touched::Named(key));
         }
     }
-    let forge = forges::of_repository(&asking.context, &asking.settings.network, repository).await?;
+    let forge = forges::of_repository(&asking.context, &asking.settings, repository).await?;
     let Some(forge) = forge else { return Ok(()) };
     let listed = forge
         .open_pull_requests_into(&base(repository, decisions))

@@ -29,6 +29,10 @@ use crate::{
         repository::Decisions,
     },
     controllers::{approval::ApprovalKey, forges, status::is_missing},
+    engine::{
+        judge::values_digest,
+        question::{Answer, FileProblem},
+    },
     forge::{
         Account, CommitStatus, Forge, Login, NewFile, NewPullRequest, PullRequest, PullRequestNumber,
         PullRequestState,
@@ -92,7 +96,7 @@ async fn at_home(
         // each is large, and few are ever both
         again = Box::pin(board.settle(key, approval.as_ref(), via == AskVia::Branch)).await?;
     }
-    let forge = forges::of_repository(&asking.context, &asking.settings.network, &repository).await?;
+    let forge = forges::of_repository(&asking.context, &asking.settings, &repository).await?;
     let Some(forge) = forge else {
         let unheard = via == AskVia::PullRequest && approval.as_ref().is_some_and(is_open);
         return if unheard {
@@ -136,9 +140,15 @@ impl Table<'_> {
         for stray in &strays {
             self.clear(stray, wanted).await?;
         }
+        let mut made = false;
         for step in steps {
-            again |= self.take(step, &puts).await?;
+            // the judge goes by the order in which decisions are made, so the next one waits until this one is judged
+            if made && matches!(step, Step::Consider(..)) {
+                continue;
+            }
+            made |= self.take(step, &puts).await?;
         }
+        again |= made;
         if let (true, Some(approval)) = (wanted, open) {
             self.restore(approval, &puts).await?;
         }
@@ -193,12 +203,37 @@ impl Table<'_> {
                 _ => None,
             };
             puts.push(Put {
+                values: self.values_at_head(&request).await?,
                 request,
                 claims,
                 flaw,
             });
         }
         Ok((puts, strays))
+    }
+
+    /// What is filled in at the head of a pull request that is open, where there is something to fill in.
+    async fn values_at_head(&self, request: &PullRequest) -> Result<Option<JsonObject>, ProposalError> {
+        let asks = |approval: &&Approval| approval.spec.form.is_some() && is_open(approval);
+        let (Some(approval), Some(head)) = (self.approval.as_ref().filter(asks), request.head_commit) else {
+            return Ok(None);
+        };
+        if request.state != PullRequestState::Open {
+            return Ok(None);
+        }
+        // one that is no answer is told so when it is given
+        let content = self.forge.file(head, &self.path()).await?;
+        let read = self.read(approval, content.as_deref()).ok();
+        Ok(read.and_then(|answer| answer.values))
+    }
+
+    /// The answer in a file, or why it is none. Values in which nothing is filled in are none.
+    fn read(&self, approval: &Approval, content: Option<&[u8]>) -> Result<Answer, FileProblem> {
+        let answer = self.question(approval).answer(content)?;
+        Ok(Answer {
+            values: answer.values.filter(|values| !values.0.is_empty()),
+            ..answer
+        })
     }
 
     /// What was answered with a comment of ours that nobody changed since, as far as the forge tells; whoever may write to the repository may
@@ -235,7 +270,7 @@ impl Table<'_> {
     /// The same for the same act, however often it is looked at.
     fn decision_name(&self, number: PullRequestNumber, claim: &Claim) -> String {
         let project = self.repository.uid().unwrap_or_default();
-        let act = Digest::of(format!("{project}/{number}/{}/{}", claim.id, claim.by).as_bytes());
+        let act = Digest::of(format!("{project}/{number}/{}/{}", claim.id, claim.by.id).as_bytes());
         let begin: String = self.key.name().chars().take(200).collect();
         format!("{begin}-pr{number}-{}", act.short())
     }
@@ -294,7 +329,10 @@ impl Table<'_> {
             branch: self.branch(),
             base: self.base(),
             path: self.path(),
-            content: question.file(u32::try_from(attempt).unwrap_or(u32::MAX)),
+            content: question.file(
+                u32::try_from(attempt).unwrap_or(u32::MAX),
+                self.approved_values().await?.as_ref(),
+            ),
             message: question.message(),
         };
         self.forge.propose_file(&file).await?;
@@ -315,6 +353,17 @@ impl Table<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What those have filled in who have approved so far: what is put once more is what they approved. Read now, since it was judged since the
+    /// approval was.
+    async fn approved_values(&self) -> Result<Option<JsonObject>, ProposalError> {
+        let approvals = self.asking.context.namespaced::<Approval>(self.key.namespace());
+        let approval = approvals.get_opt(self.key.name()).await;
+        let approval = approval.map_err(|error| ProposalError::Api("read the approval", error))?;
+        Ok(approval
+            .and_then(|approval| approval.status)
+            .and_then(|status| status.values))
     }
 
     /// The pull request as it has to be.
@@ -339,8 +388,8 @@ impl Table<'_> {
             self.answer(number, claim, &why).await?;
             return Ok(false);
         }
-        let account = self.forge.account(&claim.by).await?;
-        let person = match person(self.repository.spec.identities.as_ref(), &account) {
+        let account = self.forge.account(&claim.by.login).await?;
+        let person = match person(self.repository.spec.identities.as_ref(), &claim.by, &account) {
             Ok(person) => person,
             Err(why) => {
                 self.answer(number, claim, &why.to_string()).await?;
@@ -395,7 +444,7 @@ impl Table<'_> {
         let name = self.decision_name(number, claim);
         match decision::make(&self.asking.context, self.key, &name, spec).await? {
             Made::Yes => {
-                tracing::info!(approval = %self.key, by = %claim.by, act = claim.act, "somebody decided on the forge");
+                tracing::info!(approval = %self.key, by = %claim.by.login, act = claim.act, "somebody decided on the forge");
                 Ok(true)
             }
             Made::Refused(why) => {
@@ -420,14 +469,14 @@ impl Table<'_> {
             Looked::Not(why) => return Ok(Some(Err(why))),
             Looked::Later => return Ok(None),
         };
-        let read = self.question(approval).answer(content.as_deref());
+        let read = self.read(approval, content.as_deref());
         let read = read.map_err(|why| why.to_string());
         Ok(Some(read.and_then(
             |answer| match answer.verdict.filter(|verdict| *verdict != Verdict::Approve) {
                 Some(verdict) => Err(format!(
                     "the file says {verdict}, but merging a pull request approves"
                 )),
-                None => Ok(answer.values.filter(|values| values.to_value() != json!({}))),
+                None => Ok(answer.values),
             },
         )))
     }
@@ -439,8 +488,7 @@ impl Table<'_> {
         account: &Account,
         values: Option<&JsonObject>,
     ) -> BTreeMap<String, String> {
-        let values =
-            values.map(|values| crate::api::canonical::digest_of_value(&values.to_value()).to_string());
+        let values = values.map(|values| values_digest(Some(values)).to_string());
         [
             ("repository", Some(self.repository.name_any())),
             ("url", Some(self.repository.spec.url.clone())),
@@ -460,7 +508,7 @@ impl Table<'_> {
         let text = texts::answer(claim, why);
         self.forge.add_comment(number, &text).await?;
         self.asking.tell(self.key, number, claim.id.clone());
-        tracing::info!(approval = %self.key, by = %claim.by, act = claim.act, why, "what somebody did on the forge does not count");
+        tracing::info!(approval = %self.key, by = %claim.by.login, act = claim.act, why, "what somebody did on the forge does not count");
         Ok(())
     }
 }

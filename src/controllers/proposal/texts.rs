@@ -22,7 +22,7 @@ pub(super) fn answer(claim: &Claim, why: &str) -> String {
     format!(
         "{MARK}{}{END}\n@{}: the {} does not count as {meant}: {}",
         claim.id,
-        claim.by,
+        claim.by.login,
         claim.act,
         quoted(why)
     )
@@ -79,17 +79,20 @@ pub(super) fn closed(approval: Option<&Approval>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forge::Login;
+    use crate::forge::{Actor, Login};
 
     fn claim() -> Claim {
         Claim {
             id: "review-7".into(),
-            by: Login::new("alice"),
+            by: Actor {
+                login: Login::new("alice"),
+                id: 7,
+            },
+            at: None,
             act: "approving review",
             verdict: Verdict::Approve,
             comment: None,
             commit: None,
-            at: None,
         }
     }
 

@@ -1,9 +1,12 @@
 //! The Repository controller: follows a git remote and makes the flows in the cluster those in git.
 
 mod apply;
+mod claims;
 pub(super) mod credentials;
 mod error;
 pub(super) mod files;
+pub(super) mod mirrors;
+mod pauses;
 mod plan;
 mod requests;
 mod rest;
@@ -28,11 +31,12 @@ use kube::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::{claims::Claims, requests::Asked, rest::Rests, sync::Memories};
 pub use self::{
     error::{RepositoryError, Unsigned},
+    pauses::Pauses,
     requests::{SyncQueue, SyncRequests, sync_requests},
 };
-use self::{requests::Asked, rest::Rests, sync::Memories};
 use super::{
     backoff::Backoffs,
     context::Context,
@@ -64,6 +68,8 @@ pub struct RepositorySettings {
     pub network: Network,
     /// How much a remote may ask of this process.
     pub limits: Limits,
+    /// Which of them are left alone for a while.
+    pub pauses: Pauses,
 }
 
 /// What the reconciler shares.
@@ -75,6 +81,7 @@ struct Repositories {
     releases: Store<Release>,
     memories: Memories,
     asked: Asked,
+    claims: Claims,
     /// Failures to apply what was read.
     backoffs: Backoffs<ObjectRef<Repository>>,
     /// Failures to read it.
@@ -104,21 +111,25 @@ pub async fn run(
         releases: releases.clone(),
         memories: Memories::default(),
         asked,
+        claims: Claims::default(),
         backoffs: Backoffs::default(),
         rests: Rests::default(),
         known_good: Semaphore::new(CONCURRENCY),
         others: Semaphore::new(CONCURRENCY),
         shutdown: shutdown.clone(),
     });
+    let sweeping = Arc::clone(&shared);
+    let sweep = async move { mirrors::sweep(&sweeping.context, &sweeping.settings).await };
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(sweep));
     let forgetting = Arc::clone(&shared);
     let repository_events = watcher(context.all::<Repository>(), watcher::Config::default())
         .default_backoff()
         .inspect_ok(move |event| {
             if let Event::Delete(repository) = event {
-                let (shared, uid) = (Arc::clone(&forgetting), repository.uid().unwrap_or_default());
+                let (shared, gone) = (Arc::clone(&forgetting), repository.clone());
                 forgetting.backoffs.succeeded(&ObjectRef::from_obj(repository));
                 forgetting.asked.forget(&ObjectRef::from_obj(repository));
-                tokio::spawn(async move { shared.forget(&uid).await });
+                tokio::spawn(async move { shared.forget(&gone).await });
             }
         })
         .reflect(repository_writer)
@@ -246,6 +257,10 @@ async fn reconcile(
             let mut status = summary::failed(&repository, &error, context.now());
             status.last_handled_request = sync::request_of(&repository);
             let pause = shared.rests.failed(&repository, &error, context.now());
+            if let Some(pause) = rest::retry_after(&error) {
+                let url = &repository.spec.url;
+                shared.settings.pauses.of(&repository, url).begin(pause);
+            }
             write(context, &repository, status).await?;
             match error.class() {
                 ErrorClass::Transient => Err(error),

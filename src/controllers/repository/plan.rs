@@ -70,7 +70,7 @@ pub(super) struct Todo {
     pub(super) problems: Vec<Problem>,
     /// Flows of which somebody wants another release live than git does.
     pub(super) conflicts: Vec<Problem>,
-    /// The flows that are in git, and those that are not any more and stay.
+    /// The flows that are in git and belong to this Repository, and those that are not in git any more and stay.
     pub(super) flows: BTreeSet<String>,
 }
 
@@ -78,6 +78,8 @@ pub(super) struct Todo {
 pub(super) struct Cluster<'a> {
     /// The flows of the namespace, by name.
     pub(super) flows: BTreeMap<String, &'a Flow>,
+    /// The flows that are not there yet and that another Repository is about to bring, with its name.
+    pub(super) claimed: BTreeMap<String, String>,
     /// Whether a release of this name is there.
     pub(super) has_release: &'a dyn Fn(&str) -> bool,
 }
@@ -100,9 +102,12 @@ pub(super) fn plan(
         .chain(live_flows.into_iter().flat_map(BTreeMap::keys))
         .collect();
     for name in in_git {
-        todo.flows.insert(name.clone());
         let current = cluster.flows.get(name).copied();
-        if let Some(other) = current.and_then(|flow| other_owner(repository, flow)) {
+        let other = match current {
+            Some(flow) => other_owner(repository, flow),
+            None => cluster.claimed.get(name).cloned(),
+        };
+        if let Some(other) = other {
             let file = draft.defined.flows.get(name).or_else(|| live_flows?.get(name));
             let path = file.map(|file| file.place.path.clone()).unwrap_or_default();
             todo.problems.push(Problem::of_file(
@@ -111,6 +116,7 @@ pub(super) fn plan(
             ));
             continue;
         }
+        todo.flows.insert(name.clone());
         bring(repository, draft, live, cluster, name, current, &mut todo);
     }
     for (name, flow) in &cluster.flows {

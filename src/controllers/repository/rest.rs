@@ -99,7 +99,7 @@ impl Rests {
     }
 }
 
-fn retry_after(error: &RepositoryError) -> Option<Duration> {
+pub(super) fn retry_after(error: &RepositoryError) -> Option<Duration> {
     match error {
         RepositoryError::Git(error) => error.retry_after(),
         _ => None,

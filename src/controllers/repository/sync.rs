@@ -18,13 +18,14 @@ use super::{
     credentials,
     files::{self, Defined},
     interval,
+    mirrors::Purpose,
     plan::{self, Cluster, Live},
     sources::{Source, Sources},
     summary::{self, LiveAt, Outcome},
     trust::{self, Followed, Head},
 };
 use crate::{
-    api::{Repository, RepositoryStatus, names, repository::Channel},
+    api::{Flow, Repository, RepositoryStatus, names, repository::Channel},
     git::{CommitId, GitError, Mirror, RefAt, RefSelector},
 };
 
@@ -118,10 +119,12 @@ impl Repositories {
     }
 
     /// Forgets a Repository that is gone, and its mirror.
-    pub(super) async fn forget(&self, uid: &str) {
-        self.memories.lock().remove(uid);
-        self.rests.over(uid);
-        if let Err(error) = self.mirror(uid).remove().await {
+    pub(super) async fn forget(&self, repository: &Repository) {
+        let uid = repository.uid().unwrap_or_default();
+        self.memories.lock().remove(&uid);
+        self.rests.over(&uid);
+        self.claims.forget(&uid);
+        if let Err(error) = self.mirror(repository).remove().await {
             tracing::warn!(%error, "the mirror of a deleted repository could not be removed");
         }
     }
@@ -133,12 +136,8 @@ impl Repositories {
         }
     }
 
-    fn mirror(&self, uid: &str) -> Mirror {
-        Mirror::new(
-            self.settings.mirrors.join(uid),
-            self.settings.network.clone(),
-            self.settings.limits,
-        )
+    fn mirror(&self, repository: &Repository) -> Mirror {
+        self.settings.mirror(repository, Purpose::Flows)
     }
 }
 
@@ -243,7 +242,7 @@ async fn fetch(
     let remote = credentials::remote(&shared.context, repository).await?;
     let trust = trust::read(&shared.context, repository).await?;
     let began = Instant::now();
-    let mirror = shared.mirror(uid);
+    let mirror = shared.mirror(repository);
     let synced = mirror
         .sync(remote, sources.selectors(), shared.shutdown.clone())
         .await?;
@@ -294,7 +293,7 @@ async fn read(
     if let Some(known) = known {
         return Ok(known);
     }
-    let tree = shared.mirror(uid).read(commit, &source.folder).await;
+    let tree = shared.mirror(repository).read(commit, &source.folder).await;
     let mut tree = tree.inspect_err(|_| shared.ask_again(uid))?;
     source.trim(&mut tree);
     let namespace = repository.namespace().unwrap_or_default();
@@ -323,14 +322,21 @@ fn plan(
 ) -> plan::Todo {
     let namespace = repository.namespace().unwrap_or_default();
     let flows = shared.flows.state();
+    let flows: BTreeMap<String, &Flow> = flows
+        .iter()
+        .filter(|flow| {
+            flow.namespace().as_deref() == Some(&namespace) && flow.metadata.deletion_timestamp.is_none()
+        })
+        .map(|flow| (flow.name_any(), &**flow))
+        .collect();
+    let channels = std::iter::once(&draft).chain(&live);
+    let new = channels
+        .flat_map(|channel| channel.defined.flows.keys())
+        .filter(|name| !flows.contains_key(*name))
+        .collect();
     let cluster = Cluster {
-        flows: flows
-            .iter()
-            .filter(|flow| {
-                flow.namespace().as_deref() == Some(&namespace) && flow.metadata.deletion_timestamp.is_none()
-            })
-            .map(|flow| (flow.name_any(), &**flow))
-            .collect::<BTreeMap<_, _>>(),
+        claimed: shared.claims.claim(repository, &new),
+        flows,
         has_release: &|name| {
             shared
                 .releases

@@ -10,8 +10,9 @@ use k8s_openapi::{
 use serde_json::{Map, Value};
 
 use crate::api::{
-    ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, DecisionStatus, Verdict,
-    approval::CountedDecision, condition, decision::DecisionReason, json::JsonObject, step::Approvers,
+    ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, DecisionStatus, Digest, Verdict,
+    approval::CountedDecision, canonical, condition, decision::DecisionReason, json::JsonObject,
+    step::Approvers,
 };
 
 const UNPROVEN: &str =
@@ -23,7 +24,7 @@ const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 pub struct DecisionFact {
     /// Its name.
     pub name: String,
-    /// Its uid; orders decisions accepted in the same second.
+    /// Its uid; orders decisions accepted in the same second of which nothing else is known.
     pub uid: String,
     /// When the API server accepted it.
     pub created_at: Timestamp,
@@ -58,7 +59,8 @@ pub struct Judgement {
 
 /// Judges all decisions on an approval in the order the API server accepted them.
 ///
-/// Nothing counts unless the API server proved who decided.
+/// Nothing counts unless the API server proved who decided. Approvals count together where they have the same values: one with others
+/// begins a new tally.
 ///
 /// `server_now` is the API server's time, given only when the decisions were read consistently after it; nothing expires without it.
 pub fn judge(
@@ -70,12 +72,24 @@ pub fn judge(
     proof: Proof,
 ) -> Judgement {
     let mut ordered: Vec<&DecisionFact> = decisions.iter().collect();
-    ordered.sort_by(|a, b| (a.created_at, &a.uid, &a.name).cmp(&(b.created_at, &b.uid, &b.name)));
+    ordered.sort_by(|a, b| order(a).cmp(&order(b)));
     let mut bench = Bench::new(spec, created_at, status, proof);
     for decision in ordered {
         bench.hear(decision);
     }
     bench.rule(server_now)
+}
+
+/// Sorts decisions as they were accepted. The times are in whole seconds, so that within one only what was judged before tells: what was
+/// replaced came before what replaced it, and that before what is new.
+fn order(decision: &DecisionFact) -> (Timestamp, u8, &str, &str) {
+    let judged = decision.judged.as_ref().and_then(|status| status.counted);
+    let within = match judged {
+        Some(false) => 0,
+        Some(true) => 1,
+        None => 2,
+    };
+    (decision.created_at, within, &decision.uid, &decision.name)
 }
 
 struct Bench<'a> {
@@ -110,7 +124,9 @@ impl<'a> Bench<'a> {
     }
 
     fn hear(&mut self, decision: &'a DecisionFact) {
-        if let Some(status) = decision.judged.as_ref().filter(|status| is_final_refusal(status)) {
+        let closed = self.before.phase.is_closed();
+        let is_final = |status: &&DecisionStatus| is_final_refusal(status, closed);
+        if let Some(status) = decision.judged.as_ref().filter(is_final) {
             self.judged.push((decision.name.clone(), status.clone()));
             return;
         }
@@ -155,6 +171,9 @@ impl<'a> Bench<'a> {
 
     fn count(&mut self, decision: &'a DecisionFact) {
         let by = decision.spec.by.clone().unwrap_or_default();
+        if decision.spec.verdict == Verdict::Approve && !self.before.phase.is_closed() {
+            self.begin_anew_if_amended(&by, decision);
+        }
         if let Some(earlier) = self.standing.insert(by, decision) {
             let message = format!("replaced by {} of the same person", decision.name);
             self.set(&earlier.name, refused(DecisionReason::Replaced, &message));
@@ -164,6 +183,30 @@ impl<'a> Bench<'a> {
             && (decision.spec.verdict != Verdict::Approve || self.approvals() >= self.spec.quorum)
         {
             self.closing = Some(decision);
+        }
+    }
+
+    /// Takes out the approvals of others that have other values: nobody has approved what somebody else made of it afterwards.
+    fn begin_anew_if_amended(&mut self, by: &str, amending: &'a DecisionFact) {
+        let values = values_digest(amending.spec.values.as_ref());
+        let differing: Vec<String> = self
+            .standing
+            .iter()
+            .filter(|(other, earlier)| {
+                other.as_str() != by && values_digest(earlier.spec.values.as_ref()) != values
+            })
+            .map(|(other, _)| other.clone())
+            .collect();
+        let message = format!(
+            "{by} approved other values ({}) at {}, so that the approvals of earlier ones count no more: approve the amended answer, or \
+             decide anew",
+            values.short(),
+            amending.created_at
+        );
+        for other in differing {
+            if let Some(earlier) = self.standing.remove(&other) {
+                self.set(&earlier.name, refused(DecisionReason::Amended, &message));
+            }
         }
     }
 
@@ -200,6 +243,13 @@ impl<'a> Bench<'a> {
                 spec.digest, self.spec.digest
             );
             return Some((DecisionReason::DigestMismatch, message));
+        }
+        if decision.created_at < self.created_at {
+            let message = format!(
+                "it is older than the question, which was put at {}: it may answer an earlier one of the same name",
+                self.created_at
+            );
+            return Some((DecisionReason::TooEarly, message));
         }
         let approvers = self.approvers_at(decision.created_at);
         if by.starts_with(SERVICE_ACCOUNT) && !approvers.iter().any(|list| names_service_account(list, by)) {
@@ -302,7 +352,10 @@ impl<'a> Bench<'a> {
             && server_now
                 .zip(self.spec.expires_at.as_ref())
                 .is_some_and(|(now, deadline)| now >= deadline.0);
+        let values = self.values();
         let mut status = ApprovalStatus {
+            values_digest: values.as_ref().map(|values| values_digest(Some(values))),
+            values,
             counted: self
                 .standing
                 .values()
@@ -323,7 +376,6 @@ impl<'a> Bench<'a> {
             };
             status.decided_at = Some(MicroTime(closing.created_at));
             status.comment.clone_from(&closing.spec.comment);
-            status.values = self.merged_values();
             status.message = Some(sentence(closing));
         } else if let (true, Some(deadline)) = (expired, &self.spec.expires_at) {
             status.phase = ApprovalPhase::Expired;
@@ -365,18 +417,12 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Values of everybody who approves; a later one overrides an earlier one's keys.
-    fn merged_values(&self) -> Option<JsonObject> {
-        let mut standing: Vec<&DecisionFact> = self.standing.values().copied().collect();
-        standing.sort_by(|a, b| (a.created_at, &a.uid).cmp(&(b.created_at, &b.uid)));
-        let mut merged = Map::new();
-        for values in standing
-            .iter()
-            .filter_map(|decision| decision.spec.values.as_ref())
-        {
-            merged.extend(values.0.clone());
-        }
-        (!merged.is_empty()).then_some(JsonObject(merged))
+    /// What is filled in: by the decision that closes the question, else by those who have approved so far, who agree in it.
+    fn values(&self) -> Option<JsonObject> {
+        let approved = || self.standing.values().copied().next();
+        let decision = self.closing.or_else(approved)?;
+        let values = decision.spec.values.clone()?;
+        (!values.0.is_empty()).then_some(values)
     }
 
     fn needs(&self, server_now: Option<Timestamp>) -> String {
@@ -396,9 +442,20 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// A refusal is final but for `Replaced`, which is worked out anew. What nobody has proven does not become proven later.
-fn is_final_refusal(status: &DecisionStatus) -> bool {
-    status.counted == Some(false) && !matches!(status.reason, None | Some(DecisionReason::Replaced))
+/// A refusal is final but for `Replaced` and `Amended`, which are worked out anew while the question is open. What nobody has proven does not
+/// become proven later.
+fn is_final_refusal(status: &DecisionStatus, closed: bool) -> bool {
+    let worked_out = matches!(
+        status.reason,
+        None | Some(DecisionReason::Replaced | DecisionReason::Amended)
+    );
+    status.counted == Some(false) && (closed || !worked_out)
+}
+
+/// The digest of what was filled in. Nothing is the same as no field.
+pub fn values_digest(values: Option<&JsonObject>) -> Digest {
+    let values = values.map_or_else(|| Value::Object(Map::new()), JsonObject::to_value);
+    canonical::digest_of_value(&values)
 }
 
 fn counted() -> DecisionStatus {

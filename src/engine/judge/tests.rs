@@ -100,6 +100,7 @@ fn what_does_not_count_is_told_why() {
     outsider.spec.groups = Some(vec!["sales".into()]);
     let mut nobody = by("alice", Verdict::Approve, 1);
     nobody.spec.by = None;
+    let left_over = by("alice", Verdict::Approve, -1);
     for (decision, reason, message) in [
         (
             other_digest,
@@ -137,6 +138,7 @@ fn what_does_not_count_is_told_why() {
             "the time to decide was over",
         ),
         (nobody, DecisionReason::IdentityUnverified, "does not say who"),
+        (left_over, DecisionReason::TooEarly, "older than the question"),
     ] {
         let judgement = judge_all(&question(), &[decision]);
         let (_, status) = &judgement.decisions[0];
@@ -428,4 +430,144 @@ fn nothing_expires_while_it_is_not_known_whether_it_is_proven_who_decides() {
     assert_eq!(proven.status.phase, ApprovalPhase::Approved);
     let refuted = judge_with(Proof::Refuted, &decision, Some(at(2_000)));
     assert_eq!(refuted.status.phase, ApprovalPhase::Expired);
+}
+
+/// An approval that fills in an amount.
+fn of_amount(user: &str, amount: i64, second: i64) -> DecisionFact {
+    let mut decision = by(user, Verdict::Approve, second);
+    let values = json!({ "amount": amount });
+    decision.spec.values = values.as_object().cloned().map(JsonObject);
+    decision
+}
+
+fn quorum_of_two() -> ApprovalSpec {
+    ApprovalSpec {
+        quorum: 2,
+        ..question()
+    }
+}
+
+#[test]
+fn approvals_of_different_values_do_not_count_together() {
+    let decisions = [of_amount("alice", 100, 1), of_amount("bob", 1_000_000, 2)];
+    let judgement = judge_all(&quorum_of_two(), &decisions);
+    assert_eq!(judgement.status.phase, ApprovalPhase::Pending);
+    assert_eq!(
+        reasons(&judgement),
+        [
+            ("alice-1", DecisionReason::Amended),
+            ("bob-2", DecisionReason::Counted)
+        ]
+    );
+    let told = judgement.decisions[0].1.message.as_deref().unwrap_or_default();
+    assert!(told.starts_with("bob approved other values ("), "{told}");
+    let (status, amended) = (judgement.status, json!({"amount": 1_000_000}));
+    assert_eq!(
+        status.values.map(|values| values.to_value()),
+        Some(amended.clone())
+    );
+    assert_eq!(status.values_digest, Some(canonical::digest_of_value(&amended)));
+
+    let agreeing = [&decisions[..], &[of_amount("alice", 1_000_000, 3)]].concat();
+    let judgement = judge_all(&quorum_of_two(), &agreeing);
+    assert_eq!(judgement.status.phase, ApprovalPhase::Approved);
+    assert_eq!(
+        judgement.status.values.map(|values| values.to_value()),
+        Some(amended)
+    );
+}
+
+#[test]
+fn who_was_amended_away_is_not_brought_back_by_going_back_to_their_values() {
+    let mut decisions = vec![
+        of_amount("alice", 100, 1),
+        of_amount("bob", 200, 2),
+        of_amount("bob", 100, 3),
+    ];
+    let judgement = judge_all(&quorum_of_two(), &decisions);
+    assert_eq!(judgement.status.phase, ApprovalPhase::Pending);
+    let expected = [
+        ("alice-1", DecisionReason::Amended),
+        ("bob-2", DecisionReason::Replaced),
+        ("bob-3", DecisionReason::Counted),
+    ];
+    assert_eq!(reasons(&judgement), expected);
+    decisions.push(of_amount("alice", 100, 4));
+    assert_eq!(
+        judge_all(&quorum_of_two(), &decisions).status.phase,
+        ApprovalPhase::Approved
+    );
+}
+
+#[test]
+fn no_values_are_the_same_as_empty_ones_and_numbers_are_compared_by_what_they_are() {
+    let same = |one: Option<serde_json::Value>, other: Option<serde_json::Value>| {
+        let filled = |user: &str, values: Option<serde_json::Value>, second| {
+            let mut decision = by(user, Verdict::Approve, second);
+            decision.spec.values = values.map(|values| JsonObject(values.as_object().cloned().unwrap()));
+            decision
+        };
+        let decisions = [filled("alice", one, 1), filled("bob", other, 2)];
+        judge_all(&quorum_of_two(), &decisions).status.phase == ApprovalPhase::Approved
+    };
+    assert!(same(None, None));
+    assert!(same(None, Some(json!({}))));
+    assert!(same(
+        Some(json!({"a": 1, "b": 2})),
+        Some(json!({"b": 2, "a": 1.0}))
+    ));
+    assert!(!same(None, Some(json!({"a": null}))));
+    assert!(!same(Some(json!({"a": 1})), Some(json!({"a": "1"}))));
+}
+
+#[test]
+fn alone_somebody_who_amends_approves_what_they_made_of_it() {
+    let judgement = judge_all(&question(), &[of_amount("alice", 5, 1)]);
+    assert_eq!(judgement.status.phase, ApprovalPhase::Approved);
+    let values = judgement.status.values.map(|values| values.to_value());
+    assert_eq!(values, Some(json!({"amount": 5})));
+}
+
+#[test]
+fn within_a_second_what_was_judged_before_came_before() {
+    // by their uids alone the later one would come first
+    let (zoe, bob) = (of_amount("zoe", 100, 1), of_amount("bob", 200, 1));
+    let keep = |decision: &DecisionFact, judgement: &Judgement| {
+        let judged = judgement
+            .decisions
+            .iter()
+            .find(|(name, _)| *name == decision.name);
+        DecisionFact {
+            judged: judged.map(|(_, status)| status.clone()),
+            ..decision.clone()
+        }
+    };
+    let first = judge_all(&quorum_of_two(), std::slice::from_ref(&zoe));
+    let zoe = keep(&zoe, &first);
+    let second = judge_all(&quorum_of_two(), &[zoe.clone(), bob.clone()]);
+    assert_eq!(
+        reasons(&second),
+        [
+            ("zoe-1", DecisionReason::Amended),
+            ("bob-1", DecisionReason::Counted)
+        ]
+    );
+    let both = [keep(&zoe, &second), keep(&bob, &second)];
+    assert_eq!(judge_all(&quorum_of_two(), &both), second);
+}
+
+#[test]
+fn what_was_worked_out_while_the_question_was_open_stays_when_it_is_closed() {
+    let mut decisions = [
+        of_amount("alice", 100, 1),
+        of_amount("bob", 200, 2),
+        of_amount("carol", 200, 3),
+    ];
+    let closed = judge_all(&quorum_of_two(), &decisions);
+    assert_eq!(closed.status.phase, ApprovalPhase::Approved);
+    for (decision, (_, status)) in decisions.iter_mut().zip(&closed.decisions) {
+        decision.judged = Some(status.clone());
+    }
+    let again = judge(&quorum_of_two(), at(0), &closed.status, &decisions, None, PROVEN);
+    assert_eq!(again, closed);
 }

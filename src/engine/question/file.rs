@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{PutAs, Question};
 use crate::{
@@ -55,11 +55,12 @@ pub enum FileProblem {
 }
 
 impl Question<'_> {
-    /// The text of the file. `attempt` counts how often the question was put, from 1.
-    pub fn file(&self, attempt: u32) -> String {
+    /// The text of the file. `attempt` counts how often the question was put, from 1; `filled` is what those have filled in who have approved so far.
+    pub fn file(&self, attempt: u32, filled: Option<&JsonObject>) -> String {
         let mut text = self.asked(attempt);
         if self.spec.form.is_some() {
-            text.push_str("values: {}\n");
+            let filled = filled.map_or_else(|| json!({}), JsonObject::to_value);
+            let _ = writeln!(text, "values: {}", on_one_line(&filled));
         }
         if let PutAs::Branch(_) = self.put {
             text.push_str("verdict: Approve\ncomment: \"\"\n");
@@ -144,6 +145,19 @@ fn comment_in(filled_in: &str, answer: &Answer) -> Option<usize> {
     None
 }
 
+/// A value as JSON that is YAML as well, which takes some more characters for the end of a line or for none of its own.
+fn on_one_line(value: &Value) -> String {
+    let escaped = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}'..='\u{ffff}');
+    value.to_string().chars().fold(String::new(), |mut all, c| {
+        if escaped(c) {
+            let _ = write!(all, "\\u{:04x}", u32::from(c));
+        } else {
+            all.push(c);
+        }
+        all
+    })
+}
+
 /// A text as the comment of a YAML file.
 fn commented(text: &str) -> String {
     // also what other parsers than ours take for the end of a line
@@ -183,7 +197,6 @@ fn fields(form: &Value) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::api::{ApprovalSpec, Digest};
-    use serde_json::json;
 
     fn spec(form: &Value) -> ApprovalSpec {
         serde_json::from_value(json!({
@@ -212,7 +225,11 @@ mod tests {
     fn what_is_written_is_an_answer_however_often_it_was_put_and_its_lines_end() {
         let spec = spec(&json!(null));
         let asked = put(&spec, PutAs::PullRequest);
-        for text in [asked.file(1), asked.file(7), asked.file(1).replace('\n', "\r\n")] {
+        for text in [
+            asked.file(1, None),
+            asked.file(7, None),
+            asked.file(1, None).replace('\n', "\r\n"),
+        ] {
             assert_eq!(asked.answer(Some(text.as_bytes())), Ok(Answer::default()));
         }
     }
@@ -223,7 +240,7 @@ mod tests {
         let form = json!({"required": ["happened"], "properties": {"happened": {"type": "boolean", "description": about}}});
         let spec = spec(&form);
         let asked = put(&spec, PutAs::PullRequest);
-        let text = asked.file(1);
+        let text = asked.file(1, None);
         assert!(
             text.contains("#   happened (boolean, required): whether digest: sha256:0\n"),
             "{text}"
@@ -239,11 +256,22 @@ mod tests {
     }
 
     #[test]
+    fn what_others_have_filled_in_stands_there_already() {
+        let form = json!({"properties": {"note": {"type": "string"}}});
+        let values = json!({"note": "a: {b}\n# \u{2028}c", "amount": 5});
+        let filled = values.as_object().cloned().map(JsonObject);
+        let spec = spec(&form);
+        let asked = put(&spec, PutAs::PullRequest);
+        let text = asked.file(2, filled.as_ref());
+        assert_eq!(asked.answer(Some(text.as_bytes())).unwrap().values, filled);
+    }
+
+    #[test]
     fn a_file_that_is_merged_as_a_branch_shows_the_question_and_holds_the_answer() {
         let mut spec = spec(&json!(null));
         spec.title = "go?\u{2028}verdict: Reject".to_owned();
         let asked = put(&spec, PutAs::Branch("main"));
-        let text = asked.file(1);
+        let text = asked.file(1, None);
         insta::assert_snapshot!(text);
         let read = asked.answer(Some(text.as_bytes())).unwrap();
         assert_eq!(read.verdict, Some(Verdict::Approve));
@@ -257,7 +285,7 @@ mod tests {
         let spec = spec(&form());
         for way in [PutAs::PullRequest, PutAs::Branch("main")] {
             let asked = put(&spec, way);
-            let text = asked.file(1);
+            let text = asked.file(1, None);
             let other = Digest::of(b"other").to_string();
             for (from, to) in [
                 ("go?", "go? It is only one krone."),
@@ -291,7 +319,7 @@ mod tests {
     fn an_answer_has_no_comments_and_nothing_else_beside_it() {
         let spec = spec(&form());
         let asked = put(&spec, PutAs::Branch("main"));
-        let text = asked.file(1);
+        let text = asked.file(1, None);
         let line = text.lines().position(|line| line.starts_with("values:")).unwrap();
         for (more, place) in [
             ("values: {} # only one krone\n", 1),

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
 use super::super::{
-    Account, AccountKind, Act, Comment, CommentId, Login, Opinion, PullRequest, PullRequestNumber,
+    Account, AccountKind, Act, Actor, Comment, CommentId, Login, Opinion, PullRequest, PullRequestNumber,
     PullRequestState, Review, types::Happened,
 };
 use crate::git::CommitId;
@@ -19,14 +19,19 @@ pub(super) struct User {
 }
 
 impl User {
-    /// Its login, if it is an account that is there.
-    pub(super) fn known(self) -> Option<Login> {
-        (self.id > 0).then(|| Login::new(self.login))
+    /// Who it is, if it is an account that is there.
+    pub(super) fn known(self) -> Option<Actor> {
+        let id = u64::try_from(self.id).ok().filter(|id| *id > 0)?;
+        Some(Actor {
+            login: Login::new(self.login),
+            id,
+        })
     }
 
-    pub(super) fn account(self, groups: Vec<String>) -> Account {
-        // where the address is hidden, an invented one stands in its place
-        let email = Some(self.email).filter(|email| email.contains('@') && !email.contains("@noreply."));
+    pub(super) fn account(self, groups: Vec<String>, trust_email: bool) -> Account {
+        // where the address is hidden, an invented one stands in its place; whether it was confirmed is not told at all
+        let email = Some(self.email)
+            .filter(|email| trust_email && email.contains('@') && !email.contains("@noreply."));
         Account {
             login: Login::new(self.login),
             id: u64::try_from(self.id).unwrap_or_default(),

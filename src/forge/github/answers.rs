@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
 use super::super::{
-    Account, AccountKind, Act, Comment, CommentId, Login, Opinion, PullRequest, PullRequestNumber,
+    Account, AccountKind, Act, Actor, Comment, CommentId, Login, Opinion, PullRequest, PullRequestNumber,
     PullRequestState, Review, types::Happened,
 };
 use crate::git::CommitId;
@@ -21,6 +21,13 @@ pub(super) struct User {
 }
 
 impl User {
+    pub(super) fn actor(self) -> Actor {
+        Actor {
+            login: Login::new(self.login),
+            id: self.id,
+        }
+    }
+
     pub(super) fn account(self, groups: Vec<String>) -> Account {
         Account {
             login: Login::new(self.login),
@@ -60,7 +67,7 @@ impl Event {
         };
         let actor = self.actor.filter(|_| self.commit_id.is_none());
         let act = Act {
-            by: actor.map(|user| Login::new(user.login)),
+            by: actor.map(User::actor),
             at: self.created_at,
         };
         Some((happened, act))
@@ -102,11 +109,10 @@ pub(super) struct Pull {
 impl Pull {
     /// Without who closed it, which it does not tell.
     pub(super) fn read(self) -> PullRequest {
-        let login = |user: Option<User>| user.map(|user| Login::new(user.login));
         let state = if let Some(at) = self.merged_at {
             PullRequestState::Merged {
                 act: Act {
-                    by: login(self.merged_by),
+                    by: self.merged_by.map(User::actor),
                     at: Some(at),
                 },
                 commit: self.merge_commit_sha.as_deref().and_then(CommitId::parse),
@@ -154,7 +160,7 @@ impl PullReview {
         };
         Some(Review {
             id: self.id.to_string(),
-            by: Login::new(self.user?.login),
+            by: self.user?.actor(),
             opinion,
             body: self.body.unwrap_or_default(),
             commit: self.commit_id.as_deref().and_then(CommitId::parse),

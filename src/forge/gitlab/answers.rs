@@ -4,7 +4,8 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
 use super::super::{
-    Account, AccountKind, Act, Comment, CommentId, Login, PullRequest, PullRequestNumber, PullRequestState,
+    Account, AccountKind, Act, Actor, Comment, CommentId, Login, PullRequest, PullRequestNumber,
+    PullRequestState,
 };
 use crate::git::CommitId;
 
@@ -20,6 +21,13 @@ pub(super) struct User {
 }
 
 impl User {
+    pub(super) fn actor(self) -> Actor {
+        Actor {
+            login: Login::new(self.username),
+            id: self.id,
+        }
+    }
+
     pub(super) fn account(self, groups: Vec<String>) -> Account {
         Account {
             login: Login::new(self.username),
@@ -81,11 +89,10 @@ impl MergeRequest {
     }
 
     pub(super) fn read(self) -> PullRequest {
-        let login = |user: Option<User>| user.map(|user| Login::new(user.username));
         let state = match self.state.as_str() {
             "merged" => PullRequestState::Merged {
                 act: Act {
-                    by: login(self.merge_user),
+                    by: self.merge_user.map(User::actor),
                     at: self.merged_at,
                 },
                 // neither is there after a fast-forward
@@ -96,7 +103,7 @@ impl MergeRequest {
                     .and_then(CommitId::parse),
             },
             "closed" => PullRequestState::Closed(Act {
-                by: login(self.closed_by),
+                by: self.closed_by.map(User::actor),
                 at: self.closed_at,
             }),
             // "locked" is for the moment of merging

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{TOKEN, commit, with};
+use super::{TOKEN, actor, commit, with};
 use crate::{
     api::repository::ForgeKind::GitHub,
     forge::{
@@ -34,7 +34,7 @@ async fn who_merged_is_read_from_the_pull_request_and_who_closed_from_its_issue(
     let (contract, forge) = with(GitHub, &[(PULL, 200, pull(41, &merged))]).await;
     let read = forge.pull_request(PullRequestNumber(41)).await.unwrap();
     let act = Act {
-        by: Some(Login::new("alice")),
+        by: Some(actor(2, "alice")),
         at: Some("2026-11-23T10:01:00Z".parse().unwrap()),
     };
     assert_eq!(
@@ -74,7 +74,7 @@ async fn closed_by(events: Value) -> Option<String> {
     let PullRequestState::Closed(act) = read.state else {
         panic!("it is closed: {read:?}");
     };
-    act.by.map(|login| login.to_string())
+    act.by.map(|actor| actor.login.to_string())
 }
 
 #[tokio::test]

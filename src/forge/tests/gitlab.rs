@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{commit, with};
+use super::{actor, commit, with};
 use crate::{
     api::repository::ForgeKind::GitLab,
     forge::{
@@ -39,7 +39,7 @@ async fn a_merge_request_tells_who_merged_or_closed_it() {
     let one = line("GET", "merge_requests/41");
     let (_, forge) = with(GitLab, &[(one.as_str(), 200, request(41, &merged))]).await;
     let act = Act {
-        by: Some(Login::new("alice")),
+        by: Some(actor(2, "alice")),
         at: at("2026-11-23T10:01:00Z"),
     };
     let read = forge.pull_request(PullRequestNumber(41)).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_merge_request_tells_who_merged_or_closed_it() {
         json!({"state": "closed", "closed_by": user(3, "bob"), "closed_at": "2026-11-23T10:02:00.000Z"});
     let (_, forge) = with(GitLab, &[(one.as_str(), 200, request(41, &closed))]).await;
     let act = Act {
-        by: Some(Login::new("bob")),
+        by: Some(actor(3, "bob")),
         at: at("2026-11-23T10:02:00Z"),
     };
     assert_eq!(
@@ -104,7 +104,7 @@ async fn approvals_and_requested_changes_are_its_reviews() {
     let reviews = forge.reviews(PullRequestNumber(41)).await.unwrap();
     let told: Vec<_> = reviews
         .iter()
-        .map(|review| (review.by.as_str(), review.opinion, review.body.as_str()))
+        .map(|review| (review.by.login.as_str(), review.opinion, review.body.as_str()))
         .collect();
     assert_eq!(
         told,

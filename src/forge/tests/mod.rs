@@ -10,31 +10,40 @@ use std::sync::Arc;
 use url::Url;
 
 use self::contract::Contract;
-use super::{Forge, ProjectPath, connect};
+use super::{Access, Actor, Forge, Login, ProjectPath, connect};
 use crate::{
     api::repository::ForgeKind,
-    git::{CommitId, Network, Secret},
+    git::{CommitId, Network, Rest, Secret},
 };
 
 const TOKEN: &str = "t0ken";
 
-fn forge(kind: ForgeKind, api: &str) -> Arc<dyn Forge> {
-    let project = ProjectPath::parse("acme/flows").unwrap();
-    let network = Network::new(|_| true, false);
-    connect(
+fn access(kind: ForgeKind, api: &str) -> Access {
+    Access {
         kind,
-        Url::parse(api).unwrap(),
-        &Secret::new(TOKEN),
-        project,
-        &network,
-    )
-    .unwrap()
+        api: Url::parse(api).unwrap(),
+        token: Secret::new(TOKEN),
+        project: ProjectPath::parse("acme/flows").unwrap(),
+        trust_email: false,
+        rest: Rest::default(),
+    }
+}
+
+fn forge(kind: ForgeKind, api: &str) -> Arc<dyn Forge> {
+    connect(access(kind, api), &Network::new(|_| true, false)).unwrap()
 }
 
 async fn with(kind: ForgeKind, answers: &[(&str, u16, serde_json::Value)]) -> (Contract, Arc<dyn Forge>) {
     let contract = Contract::open(answers).await;
     let forge = forge(kind, &contract.url());
     (contract, forge)
+}
+
+fn actor(id: u64, login: &str) -> Actor {
+    Actor {
+        login: Login::new(login),
+        id,
+    }
 }
 
 fn commit(digit: &str) -> CommitId {

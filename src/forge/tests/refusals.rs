@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Contract, TOKEN, forge};
+use super::{Contract, TOKEN, access, forge};
 use crate::{
     api::{
         reason::{Classified as _, ErrorClass},
@@ -68,6 +68,47 @@ async fn a_forge_that_asks_for_it_is_left_alone_for_as_long_as_it_says() {
 }
 
 #[tokio::test]
+async fn while_it_wants_to_be_left_alone_no_client_that_shares_its_rest_calls_it() {
+    let contract = Contract::open(&[(USER, 200, json!({"id": 1, "login": "signoff", "type": "User"}))]).await;
+    let network = crate::git::Network::new(|_| true, false);
+    let shared = access(ForgeKind::GitHub, &contract.url());
+    let client = || crate::forge::connect(shared.clone(), &network).unwrap();
+    let (one, other) = (client(), client());
+    other.own_account().await.unwrap();
+    contract.answer(USER, 429, &[("retry-after", "3600")], vec![]);
+    one.own_account().await.unwrap_err();
+    let calls = contract.made().len();
+    for client in [one, other, client()] {
+        let error = client.own_account().await.unwrap_err();
+        assert_eq!(error.reason(), "ForgeRateLimited");
+        assert!(error.retry_after() > Some(Duration::from_mins(50)), "{error}");
+    }
+    assert_eq!(contract.made().len(), calls);
+    // another Repository's is another matter
+    forge(ForgeKind::GitHub, &contract.url())
+        .own_account()
+        .await
+        .unwrap_err();
+    assert_eq!(contract.made().len(), calls + 1);
+}
+
+#[tokio::test]
+async fn an_address_of_gitea_is_believed_only_where_it_is_trusted_to_confirm_them() {
+    let user = json!({"id": 7, "login": "alice", "email": "alice@example.com"});
+    let contract = Contract::open(&[("GET /users/alice", 200, user)]).await;
+    let network = crate::git::Network::new(|_| true, false);
+    for (trust_email, email) in [(false, None), (true, Some("alice@example.com"))] {
+        let access = crate::forge::Access {
+            trust_email,
+            ..access(ForgeKind::Gitea, &contract.url())
+        };
+        let client = crate::forge::connect(access, &network).unwrap();
+        let account = client.account(&Login::new("alice")).await.unwrap();
+        assert_eq!((account.id, account.email.as_deref()), (7, email));
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_none_is_unreadable_and_one_without_end_is_cut() {
     for body in [&b"<html>"[..], b"", b"[]", br#"{"login": 7}"#] {
         let error = refused(200, &[], body).await;
@@ -107,9 +148,6 @@ async fn a_login_cannot_lead_to_another_path() {
 #[tokio::test]
 async fn an_address_that_may_not_be_called_is_not() {
     let network = crate::git::Network::new(|address| !address.is_loopback(), false);
-    let api = url::Url::parse("http://127.0.0.1:1/").unwrap();
-    let project = crate::forge::ProjectPath::parse("acme/flows").unwrap();
-    let token = crate::git::Secret::new(TOKEN);
-    let refused = crate::forge::connect(ForgeKind::Gitea, api, &token, project, &network);
+    let refused = crate::forge::connect(access(ForgeKind::Gitea, "http://127.0.0.1:1/"), &network);
     assert_eq!(refused.unwrap_err().reason(), "AddressRefused");
 }

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use signoff::{
     api::repository::ForgeKind,
     forge::{
-        self, AccountKind, CommitState, CommitStatus, ForgeError, Login, NewFile, NewPullRequest, Opinion,
-        ProjectPath, PullRequest, PullRequestNumber, PullRequestState,
+        self, Access, AccountKind, Actor, CommitState, CommitStatus, ForgeError, Login, NewFile,
+        NewPullRequest, Opinion, ProjectPath, PullRequest, PullRequestNumber, PullRequestState,
     },
-    git::{CommitId, Network, Secret},
+    git::{CommitId, Network, Rest, Secret},
 };
 
 use super::{Account, Forge, Pull, Repo};
@@ -103,7 +103,23 @@ pub fn client(forge: &Forge, repo: &Repo, token: &str) -> Arc<dyn forge::Forge> 
     let api = format!("{}/api/v1", forge.url()).parse().unwrap();
     let project = ProjectPath::parse(&format!("{}/{}", repo.owner, repo.name)).unwrap();
     let network = Network::new(|_| true, false);
-    forge::connect(ForgeKind::Gitea, api, &Secret::new(token), project, &network).unwrap()
+    let access = Access {
+        kind: ForgeKind::Gitea,
+        api,
+        token: Secret::new(token),
+        project,
+        trust_email: false,
+        rest: Rest::default(),
+    };
+    forge::connect(access, &network).unwrap()
+}
+
+/// Somebody as they should be told of.
+async fn actor(account: &Account) -> Actor {
+    Actor {
+        login: Login::new(&account.login),
+        id: account.get("/user").await["id"].as_u64().unwrap(),
+    }
 }
 
 #[tokio::test]
@@ -190,7 +206,7 @@ async fn who_merged_and_who_closed_is_whoever_did() {
     let PullRequestState::Closed(act) = desk.state(first.number).await else {
         panic!("it is closed");
     };
-    assert_eq!(act.by, Some(Login::new(&closer.login)));
+    assert_eq!(act.by, Some(actor(&closer).await));
     assert!(act.at.is_some());
 
     desk.client.delete_branch("signoff/ns/a").await.unwrap();
@@ -199,7 +215,7 @@ async fn who_merged_and_who_closed_is_whoever_did() {
     let PullRequestState::Merged { act, commit } = desk.state(second.number).await else {
         panic!("it is merged");
     };
-    assert_eq!(act.by, Some(Login::new(&merger.login)));
+    assert_eq!(act.by, Some(actor(&merger).await));
     let main = desk.owner.head(&desk.repo, "main").await;
     assert_eq!(commit.map(|commit| commit.to_string()), main);
     let listed = desk.client.pull_requests_from("signoff/ns/a").await.unwrap();
@@ -208,7 +224,7 @@ async fn who_merged_and_who_closed_is_whoever_did() {
         PullRequestState::Open => None,
     };
     let by: Vec<_> = listed.iter().filter_map(by).collect();
-    assert_eq!(by, [Login::new(&merger.login), Login::new(&closer.login)]);
+    assert_eq!(by, [actor(&merger).await, actor(&closer).await]);
 }
 
 #[tokio::test]
@@ -222,7 +238,7 @@ async fn reviews_are_told_with_who_what_and_of_which_commit() {
     let reviews = desk.client.reviews(request.number).await.unwrap();
     let told: Vec<_> = reviews
         .iter()
-        .map(|review| (review.by.as_str(), review.opinion, review.body.as_str()))
+        .map(|review| (review.by.login.as_str(), review.opinion, review.body.as_str()))
         .collect();
     assert_eq!(
         told,
@@ -236,6 +252,7 @@ async fn reviews_are_told_with_who_what_and_of_which_commit() {
         assert_eq!(review.commit, CommitId::parse(&head));
         assert!(review.at.is_some());
     }
+    assert_eq!(reviews[0].by, actor(&bob).await);
     assert_ne!(reviews[0].id, reviews[1].id);
 }
 

@@ -1,5 +1,7 @@
 //! Questions put as pull requests, and answered there by people of the forge.
 
+mod answers;
+
 use kube::api::{Patch, PatchParams};
 use reqwest::{Method, StatusCode};
 use serde_json::json;

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
 };
 
@@ -31,6 +31,8 @@ pub struct Flaky {
     forge: String,
     client: reqwest::Client,
     mood: Arc<Mutex<Mood>>,
+    /// For how many seconds it wants to be left alone then.
+    rest: Arc<AtomicU32>,
     refused: Arc<AtomicUsize>,
 }
 
@@ -43,6 +45,7 @@ impl Flaky {
             forge: forge.to_owned(),
             client: reqwest::Client::new(),
             mood: Arc::default(),
+            rest: Arc::new(AtomicU32::new(1)),
             refused: Arc::default(),
         };
         let router = Router::new().fallback(pass_on).with_state(flaky.clone());
@@ -79,6 +82,12 @@ impl Flaky {
         (concerned && mood.status != 0).then_some(mood.status)
     }
 
+    /// From now on wants to be left alone for so many seconds, whoever asks.
+    pub fn rest(&self, seconds: u32) {
+        self.rest.store(seconds, Ordering::SeqCst);
+        self.answer(429);
+    }
+
     /// How many calls were refused since.
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::SeqCst)
@@ -88,7 +97,8 @@ impl Flaky {
 async fn pass_on(State(flaky): State<Flaky>, request: Request) -> Response<Body> {
     if let Some(status) = flaky.refusal(request.method()) {
         flaky.refused.fetch_add(1, Ordering::SeqCst);
-        let answer = Response::builder().status(status).header("retry-after", "1");
+        let rest = flaky.rest.load(Ordering::SeqCst);
+        let answer = Response::builder().status(status).header("retry-after", rest);
         return answer.body(Body::empty()).unwrap();
     }
     let (mut parts, body) = request.into_parts();

@@ -27,6 +27,24 @@ impl Forge {
     pub async fn user(&self, prefix: &str) -> Account {
         let login = self.name(prefix);
         let email = format!("{login}@example.com");
+        self.user_of(login, email).await
+    }
+
+    /// A new user of this login, which nobody has, or has any more.
+    pub async fn user_called(&self, login: &str) -> Account {
+        let email = format!("{}@example.com", self.name(login));
+        self.user_of(login.to_owned(), email).await
+    }
+
+    /// Gives somebody another login; theirs is free then.
+    pub async fn rename(&self, account: &Account, login: &str) -> Account {
+        let path = format!("/admin/users/{}/rename", account.login);
+        let to = json!({"new_username": login});
+        self.admin().call(Method::POST, &path, to).await;
+        Account::new(&self.url(), login, &account.email, &account.token)
+    }
+
+    async fn user_of(&self, login: String, email: String) -> Account {
         let user = json!({"username": login, "email": email, "password": self.name("password"), "must_change_password": false});
         self.admin().call(Method::POST, "/admin/users", user).await;
         let (_, token) = self.token(&login, &["all"]).await;

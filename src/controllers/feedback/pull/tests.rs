@@ -24,7 +24,7 @@ use crate::{
         backoff::Backoffs,
         context::{Clock, Context},
         repository::{
-            RepositorySettings,
+            Pauses, RepositorySettings,
             files::tests::{GOOD, tree},
         },
     },
@@ -179,6 +179,7 @@ impl Scene {
                 mirrors: remote.path().join("mirrors"),
                 network: Network::new(|_| true, true),
                 limits,
+                pauses: Pauses::default(),
             },
             flows,
             memories: Memories::default(),
@@ -251,7 +252,7 @@ impl Scene {
     }
 
     fn has_mirror(&self) -> bool {
-        Path::exists(&self.remote.path().join("mirrors/uid-1-pulls"))
+        Path::exists(&self.remote.path().join("mirrors/shop.uid-1-pulls"))
     }
 }
 
@@ -357,7 +358,7 @@ async fn a_head_that_cannot_be_read_is_told_once() {
         "{said}"
     );
     assert_eq!(scene.statuses().len(), 1);
-    scene.feedback.mirror("uid-1").remove().await.unwrap();
+    scene.feedback.mirror(&scene.repository).remove().await.unwrap();
     scene.is_told_of();
     scene.look(&[]).await.unwrap();
     assert_eq!(scene.statuses(), [""; 0]);

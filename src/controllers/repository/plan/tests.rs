@@ -45,6 +45,7 @@ fn plan_on(
     };
     let cluster = Cluster {
         flows: flows.iter().map(|flow| (flow.name_any(), flow)).collect(),
+        claimed: BTreeMap::new(),
         has_release: &|name| releases.contains(&name),
     };
     plan(repository, channel("refs/heads/main", draft), live, &cluster)
@@ -370,6 +371,7 @@ fn flows_of_others_are_left_alone() {
     let todo = plan_on(&repository, &draft, None, std::slice::from_ref(&theirs), &[]);
     assert!(todo.actions.is_empty());
     assert_eq!(todo.problems[0].message, "flow good belongs to Repository other");
+    assert!(todo.flows.is_empty(), "so that this one's gate has no say in it");
     assert!(
         plan_on(&repository, &defined(&[]), None, &[theirs], &[])
             .actions
