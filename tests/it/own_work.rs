@@ -57,7 +57,7 @@ async fn start() -> (Rig, Running) {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_a_promotion_does_not_approve_it_and_somebody_else_does() {
     let (rig, operator) = start().await;
-    if !rig.server.stamps() {
+    if !rig.stamps() {
         return;
     }
     let release = gated_flow(&rig, "admin").await;
@@ -76,7 +76,7 @@ async fn who_asks_for_a_promotion_does_not_approve_it_and_somebody_else_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_wrote_the_release_does_not_approve_its_promotion_whoever_asks_for_it() {
     let (rig, operator) = start().await;
-    if !rig.server.stamps() {
+    if !rig.stamps() {
         return;
     }
     let release = gated_flow(&rig, "admin").await;
@@ -101,7 +101,7 @@ async fn who_wrote_the_release_does_not_approve_its_promotion_whoever_asks_for_i
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_content_made_again_is_the_work_of_who_made_it_again() {
     let (rig, operator) = start().await;
-    if !rig.server.stamps() {
+    if !rig.stamps() {
         return;
     }
     let first = gated_flow(&rig, "admin").await;
@@ -123,7 +123,7 @@ async fn the_same_content_made_again_is_the_work_of_who_made_it_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_decided_goes_with_the_run_it_was_decided_in() {
     let (rig, shop) = (Rig::open().await, Shop::open().await);
-    if !rig.server.can_test("that what has lost its owner goes") {
+    if !rig.collects() {
         return;
     }
     let operator = rig.operator().await;

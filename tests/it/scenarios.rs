@@ -10,9 +10,15 @@ use crate::{controlplane::say_not_run, support::real};
 
 const LIST: &str = "tests/controlplane/scenarios.sh";
 /// What opens the server that `SIGNOFF_TEST_SERVER` chooses.
-const OPENINGS: [&str; 4] = ["Rig::open()", "World::start", "Stage::open(", "Server::open("];
+const OPENINGS: [&str; 5] = [
+    "Rig::open()",
+    "World::start",
+    "Server::open(",
+    "Stage::open(",
+    "Parlour::",
+];
 /// What tests stand on, without any of their own.
-const GROUND: [&str; 4] = ["support", "world", "forge::stage", "scenarios"];
+const GROUND: [&str; 5] = ["support", "world", "forge::stage", "forge::parlour", "scenarios"];
 
 #[test]
 fn every_test_that_can_choose_its_server_is_in_the_list_of_those_played_on_a_real_one() {

@@ -93,6 +93,16 @@ impl Rig {
         self.gateway.lock().unwrap().expect("an operator was started")
     }
 
+    /// Whether the server writes down who asks and who changes what.
+    pub fn stamps(&self) -> bool {
+        self.server.stamps()
+    }
+
+    /// Whether somebody deletes what has lost its owner; says so where nobody does.
+    pub fn collects(&self) -> bool {
+        self.server.can_test("that what has lost its owner goes")
+    }
+
     /// Where everything happens.
     pub fn namespace(&self) -> &str {
         self.server.namespace()
