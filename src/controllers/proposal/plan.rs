@@ -136,17 +136,14 @@ fn in_order(puts: &[Put]) -> Vec<(PullRequestNumber, &Claim, &Standing)> {
     all
 }
 
-/// What is to be done about a question that is closed or gone.
-pub(super) fn when_closed(puts: &[Put]) -> Vec<Step> {
+/// What is to be done about a question that is closed or gone; `late` is what those are told who answer it now.
+pub(super) fn when_closed(puts: &[Put], late: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     for put in puts {
         let number = put.request.number;
         for (claim, standing) in &put.claims {
             match standing {
-                Standing::New => {
-                    let late = "the question was closed before".to_owned();
-                    steps.push(Step::Answer(number, claim.clone(), late));
-                }
+                Standing::New => steps.push(Step::Answer(number, claim.clone(), late.to_owned())),
                 Standing::Refused(why) => steps.push(Step::Answer(number, claim.clone(), why.clone())),
                 Standing::Judging | Standing::Counted | Standing::Answered => {}
             }
@@ -390,12 +387,18 @@ mod tests {
     #[test]
     fn a_question_closed_elsewhere_closes_its_pull_request_and_answers_who_came_late() {
         let open = [put(1, PullRequestState::Open, &[])];
-        assert_eq!(told(&when_closed(&open)), ["close 1", "delete the branch"]);
+        assert_eq!(
+            told(&when_closed(&open, "too late")),
+            ["close 1", "delete the branch"]
+        );
         let late = [put(1, merged(), &[("merged", Standing::New)])];
-        let answer = "answer 1 merged: the question was closed before";
-        assert_eq!(told(&when_closed(&late)), [answer, "delete the branch"]);
+        let answer = "answer 1 merged: too late";
+        assert_eq!(
+            told(&when_closed(&late, "too late")),
+            [answer, "delete the branch"]
+        );
         let counted = [put(1, merged(), &[("merged", Standing::Counted)])];
-        assert_eq!(told(&when_closed(&counted)), ["delete the branch"]);
-        assert_eq!(told(&when_closed(&[])), Vec::<String>::new());
+        assert_eq!(told(&when_closed(&counted, "too late")), ["delete the branch"]);
+        assert_eq!(told(&when_closed(&[], "too late")), Vec::<String>::new());
     }
 }

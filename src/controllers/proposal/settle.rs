@@ -131,7 +131,7 @@ impl Table<'_> {
                 while_open(&status, approval.spec.quorum, &puts)
             }
             // no longer put this way, or not open
-            _ => when_closed(&puts),
+            _ => when_closed(&puts, &texts::late(self.approval.as_ref())),
         };
         let mut again = puts
             .iter()

@@ -60,20 +60,35 @@ pub(super) fn answers(comment: &str) -> Option<String> {
 
 /// Says what became of a question, when its pull request is closed.
 pub(super) fn closed(approval: Option<&Approval>) -> String {
-    let status = approval.and_then(|approval| approval.status.as_ref());
-    let Some(status) = status.filter(|status| status.phase.is_closed()) else {
-        return "Closed: the question is not put here any more. Nothing done here counts.".to_owned();
-    };
+    match outcome(approval) {
+        Some((phase, message)) => format!(
+            "Closed: {phase}: {}. Nothing done here counts any more.",
+            quoted(&message)
+        ),
+        None => "Closed: the question is not put here any more. Nothing done here counts.".to_owned(),
+    }
+}
+
+/// Why what is done now does not count: by whom and when the question was decided.
+pub(super) fn late(approval: Option<&Approval>) -> String {
+    match outcome(approval) {
+        Some((phase, message)) => format!("the question was closed before: {phase}: {message}"),
+        None => "the question was closed before".to_owned(),
+    }
+}
+
+/// What became of a question and when, and by whom.
+fn outcome(approval: Option<&Approval>) -> Option<(String, String)> {
+    let status = approval?.status.as_ref()?;
+    if !status.phase.is_closed() {
+        return None;
+    }
     let at = status.decided_at.as_ref();
     let at = at
         .map(|at| format!(" at {}", at.0.strftime("%F %T UTC")))
         .unwrap_or_default();
     let message = status.message.as_deref().unwrap_or("nothing more is known");
-    format!(
-        "Closed: {}{at}: {}. Nothing done here counts any more.",
-        status.phase,
-        quoted(message)
-    )
+    Some((format!("{}{at}", status.phase), message.to_owned()))
 }
 
 #[cfg(test)]

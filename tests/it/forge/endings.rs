@@ -70,7 +70,11 @@ async fn a_question_that_is_decided_cancelled_or_deleted_is_closed_with_its_bran
     rig.phase("decided", "Succeeded").await;
     parlour.bob.merge(&decided).await;
     let answer = parlour.is_late(&decided, &parlour.bob).await;
-    assert!(answer.contains("the question was closed before"), "{answer}");
+    assert!(
+        answer.contains("the question was closed before: Approved at "),
+        "{answer}"
+    );
+    assert!(answer.contains("alice"), "{answer}");
     rig.patch_run("cancelled", serde_json::json!({"cancel": true}))
         .await;
     rig.phase("cancelled", "Cancelled").await;
