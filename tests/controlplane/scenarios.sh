@@ -5,9 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 # tests/it/scenarios.rs holds this list
 modules=(
-  approvals budgets callbacks cli crash_walk hostile idle leadership live nuisances own_work promotion repository runs signatures
+  approvals budgets callbacks cli crash_walk hostile idle leadership live nuisances own_work promotion repositories repository runs signatures
   signed_merges starter webhooks
-  forge::bindings forge::decisions forge::endings forge::feedback forge::outages forge::refusals forge::remotes forge::replays forge::scopes
+  forge::bindings forge::decisions forge::decisions::answers forge::endings forge::feedback forge::outages forge::refusals forge::remotes forge::replays forge::scopes
   forge::ways forge::webhooks
 )
 SIGNOFF_TEST_SERVER=real cargo test --locked --test it -- "${modules[@]/%/::}" "$@"

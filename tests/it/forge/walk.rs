@@ -180,7 +180,11 @@ async fn the_documentation_leads_from_an_empty_repository_to_the_first_approval_
     let init = init.split('#').next().unwrap().trim();
     terminal.run("admin", &format!("{init} --forge gitea")).await;
     let (_, token) = forge.token(&bot.login, &documented_scopes()).await;
-    let is_alice = |text: &str| text.replace("login: alice", &format!("login: {}", alice.login));
+    let id = you.get(&format!("/users/{}", alice.login)).await["id"].clone();
+    let is_alice = |text: &str| {
+        let named = format!("login: {}, id: {id}", alice.login);
+        text.replace("login: alice, id: 7", &named)
+    };
     let known = is_alice(&identities).replace("alice@example.com", "alice");
     terminal.replace(
         "signoff/repository.yaml",

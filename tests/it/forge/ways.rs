@@ -50,7 +50,7 @@ async fn an_expression_makes_users_of_the_members_of_a_team_and_of_nobody_else()
     parlour.stage.repo = owner.create_repository_of(&shop, "flows").await;
     parlour.stage.work = owner.checkout(&parlour.stage.repo).await;
     let expression = format!(
-        "'{shop}/finance' in groups ? {{'user': email.split('-')[0], 'groups': groups.map(g, g.split('/')[1])}} : null"
+        "'{shop}/finance' in groups ? {{'user': login.split('-')[0], 'groups': groups.map(g, g.split('/')[1])}} : null"
     );
     let identities = json!({"identities": {"expression": expression}});
     parlour.follow_with(&parlour.stage.forge.url(), identities).await;
