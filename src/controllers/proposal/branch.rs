@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::{
-        Approval, DecisionSpec, Digest, Repository, Verdict,
+        Approval, Decision, DecisionSpec, Digest, Repository, Verdict,
         decision::{Via, ViaChannel},
         release::Verified,
         repository::Decisions,
@@ -300,6 +300,8 @@ impl<'a> Board<'a> {
                     break;
                 }
                 Standing::Refused(why) => why,
+                // it closes the question, which was still open when it was read
+                Standing::Counted if made.get(&name).is_some_and(|made| closes(approval, made)) => break,
                 Standing::Counted | Standing::Answered => continue,
             };
             let note = format!("commit {} decides nothing: {refused}", change.commit.short());
@@ -411,4 +413,9 @@ impl<'a> Board<'a> {
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
     }
+}
+
+/// Whether a decision that counts leaves nothing to decide.
+fn closes(approval: &Approval, decision: &Decision) -> bool {
+    approval.spec.quorum == 1 || decision.spec.verdict != Verdict::Approve
 }

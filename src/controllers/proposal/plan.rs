@@ -82,9 +82,12 @@ pub(super) fn while_open(status: &ApprovalStatus, quorum: i64, puts: &[Put]) -> 
         Standing::Counted => closes(claim),
         Standing::Refused(_) | Standing::Answered => false,
     });
+    let is_closing =
+        |(_, claim, standing): &(_, &Claim, &Standing)| **standing == Standing::Counted && closes(claim);
+    let waits = judging || all.iter().any(is_closing);
     for (number, claim, standing) in all {
         match standing {
-            Standing::New if judging => {}
+            Standing::New if waits => {}
             Standing::New => steps.push(Step::Consider(number, claim.clone())),
             Standing::Refused(why) => steps.push(Step::Answer(number, claim.clone(), why.clone())),
             Standing::Judging | Standing::Counted | Standing::Answered => {}
@@ -322,6 +325,16 @@ mod tests {
         assert_eq!(told(&while_open(&status(&[]), 1, &puts)), considered);
         second.claims[1].1 = Standing::Judging;
         assert_eq!(told(&while_open(&status(&[]), 1, &[second, first])), [quorum]);
+    }
+
+    #[test]
+    fn nothing_is_made_of_what_came_after_an_answer_that_closes_the_question() {
+        let answered = put(1, merged(), &[("merged", Standing::Counted)]);
+        let later = put(2, PullRequestState::Open, &[("review-a", Standing::New)]);
+        let considers = |steps: &[Step]| steps.iter().any(|step| matches!(step, Step::Consider(..)));
+        let puts = [later, answered];
+        assert!(!considers(&while_open(&status(&[]), 1, &puts)));
+        assert!(considers(&while_open(&status(&["alice"]), 2, &puts)));
     }
 
     #[test]
