@@ -8,6 +8,7 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, StatusCode},
 };
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::controlplane::PATIENCE;
@@ -51,12 +52,30 @@ impl Relay {
 
     /// Waits until this many webhooks were answered, and gives all.
     pub async fn answered(&self, count: usize) -> Vec<Delivery> {
+        self.until(&format!("{count} webhooks"), |all| all.len() >= count)
+            .await
+    }
+
+    /// Waits until the webhook of the push of this commit was answered. The forge tells of a push in its own time: which one comes first
+    /// says nothing.
+    pub async fn answer_to(&self, commit: &str) -> Delivery {
+        let tells = |delivery: &Delivery| {
+            let event: Value = serde_json::from_slice(&delivery.body).unwrap();
+            event["after"] == commit
+        };
+        let all = self
+            .until(&format!("webhook of {commit}"), |all| all.iter().any(tells))
+            .await;
+        all.into_iter().find(tells).unwrap()
+    }
+
+    async fn until(&self, what: &str, enough: impl Fn(&[Delivery]) -> bool) -> Vec<Delivery> {
         let mut seen = self.deliveries.subscribe();
-        let enough = seen.wait_for(|all| all.len() >= count);
-        if let Ok(all) = tokio::time::timeout(PATIENCE, enough).await {
+        let waiting = seen.wait_for(|all| enough(all));
+        if let Ok(all) = tokio::time::timeout(PATIENCE, waiting).await {
             return all.unwrap().clone();
         }
-        panic!("not {count} webhooks: {:#?}", self.deliveries.borrow())
+        panic!("there is no {what} among {:#?}", self.deliveries.borrow())
     }
 
     /// Sends something to the gateway as the forge would, and gives its answer; nothing is remembered.

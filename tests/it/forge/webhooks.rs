@@ -44,7 +44,7 @@ async fn a_signed_push_event_syncs_at_once_and_a_merged_pull_request_is_one() {
     stage.tell(&relay, "s3cret").await;
     let commit = stage.push_change(2).await;
     let release = stage.draft_of(&commit).await;
-    assert_eq!(relay.answered(1).await[0].status, StatusCode::ACCEPTED);
+    assert_eq!(relay.answer_to(&commit).await.status, StatusCode::ACCEPTED);
 
     stage.work.point("live", "main").await;
     stage.until_live(&release).await;
@@ -65,19 +65,19 @@ async fn an_event_that_is_unsigned_altered_or_signed_with_another_secret_is_refu
     };
     let read = stage.owner.head(&stage.repo, "main").await.unwrap();
     let wrong = stage.tell(&relay, "not the secret").await;
-    stage.push_change(2).await;
-    let refused = relay.answered(1).await.remove(0);
+    let commit = stage.push_change(2).await;
+    let refused = relay.answer_to(&commit).await;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
     stage.owner.remove_webhook(&stage.repo, wrong).await;
     let none = stage.tell(&relay, "").await;
-    stage.push_change(3).await;
-    assert_eq!(relay.answered(2).await[1].status, StatusCode::UNAUTHORIZED);
+    let commit = stage.push_change(3).await;
+    assert_eq!(relay.answer_to(&commit).await.status, StatusCode::UNAUTHORIZED);
     stage.until_read(&read).await;
 
     stage.owner.remove_webhook(&stage.repo, none).await;
     stage.tell(&relay, "s3cret").await;
     let commit = stage.push_change(4).await;
-    let good = relay.answered(3).await.remove(2);
+    let good = relay.answer_to(&commit).await;
     assert_eq!(good.status, StatusCode::ACCEPTED);
     stage.draft_of(&commit).await;
     let path = format!("/v1/hooks/git/{}/flows", stage.rig.namespace());
@@ -103,12 +103,12 @@ async fn a_rotated_webhook_secret_counts_from_the_next_event_without_a_restart()
     stage.draft_of(&commit).await;
 
     stage.secret("webhook", json!({"hmac": "new"})).await;
-    stage.push_change(3).await;
-    assert_eq!(relay.answered(2).await[1].status, StatusCode::UNAUTHORIZED);
+    let commit = stage.push_change(3).await;
+    assert_eq!(relay.answer_to(&commit).await.status, StatusCode::UNAUTHORIZED);
     stage.owner.remove_webhook(&stage.repo, old).await;
     stage.tell(&relay, "new").await;
     let commit = stage.push_change(4).await;
-    assert_eq!(relay.answered(3).await[2].status, StatusCode::ACCEPTED);
+    assert_eq!(relay.answer_to(&commit).await.status, StatusCode::ACCEPTED);
     stage.draft_of(&commit).await;
 }
 
