@@ -204,6 +204,10 @@ pub struct ProposedPullRequest {
     /// Its page.
     #[schemars(length(max = 2048))]
     pub url: String,
+    /// Number of the first pull request that put this question, where it was put more than once. What was done on an earlier one was about another
+    /// question of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<i64>,
 }
 
 /// How a question stands.

@@ -77,6 +77,12 @@ pub struct RepositorySpec {
     /// Which user of the cluster an account of the forge is. An account that is not found here decides nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identities: Option<Identities>,
+    /// Begins the names of the branches and commit statuses that are made there, and defaults to `signoff`. Where several clusters or Repositories
+    /// put questions or tell of commits in one project, give each its own, such as `signoff-staging`, and its own `decisions.path`. What was put under another
+    /// prefix stays as it is: change it while no question is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 40), regex(pattern = "^signoff(-[a-z0-9]+)*$"))]
+    pub prefix: Option<String>,
     /// Stop syncing. What was applied stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -122,6 +128,11 @@ pub enum LiveRef {
 }
 
 impl RepositorySpec {
+    /// What begins the names of branches and commit statuses.
+    pub fn prefix(&self) -> &str {
+        self.prefix.as_deref().unwrap_or("signoff")
+    }
+
     /// Follows two branches of a remote, read anonymously; everything else is as it is by default.
     pub fn following(url: impl Into<String>, draft: &str, live: &str) -> Self {
         Self {
@@ -143,6 +154,7 @@ impl RepositorySpec {
             forge: None,
             decisions: None,
             identities: None,
+            prefix: None,
             suspend: None,
         }
     }

@@ -59,13 +59,14 @@ impl Gitea {
         self.http.all(Call::new(Method::GET, path, doing), LIMIT).await
     }
 
-    /// The teams of the owner that an account is in. A person's own project has none, and a token may be refused them.
+    /// The teams of the owner that an account is in. A person's own project has none, and those that this account may not look
+    /// into have nobody.
     async fn teams(&self, login: &Login) -> Result<Vec<String>, ForgeError> {
         let owner = self.project.owner();
         let doing = "list the teams of the owner";
         let teams: Vec<Team> = match self.list(&format!("orgs/{owner}/teams"), doing).await {
             Ok(teams) => teams,
-            Err(ForgeError::NotFound { .. } | ForgeError::Forbidden { .. }) => return Ok(Vec::new()),
+            Err(ForgeError::NotFound { .. }) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
         let mut member_of = Vec::new();
@@ -130,14 +131,17 @@ impl Gitea {
 impl Forge for Gitea {
     async fn own_account(&self) -> Result<Account, ForgeError> {
         let user: User = self.get("user", "read its own account").await?;
-        Ok(user.account(Vec::new(), self.trust_email))
+        Ok(user.account(self.trust_email))
     }
 
     async fn account(&self, login: &Login) -> Result<Account, ForgeError> {
         let call = Call::new(Method::GET, "users", "read an account").segment(login.as_str());
         let user: User = self.http.json(call).await?;
-        let teams = self.teams(login).await?;
-        Ok(user.account(teams, self.trust_email))
+        Ok(user.account(self.trust_email))
+    }
+
+    async fn groups(&self, account: &Account) -> Result<Vec<String>, ForgeError> {
+        self.teams(&account.login).await
     }
 
     async fn pull_request(&self, number: PullRequestNumber) -> Result<PullRequest, ForgeError> {

@@ -59,7 +59,7 @@ impl GitLab {
     }
 
     /// The group of the project, if the account is in it, directly or through a group above.
-    async fn groups(&self, id: u64) -> Result<Vec<String>, ForgeError> {
+    async fn groups_of(&self, id: u64) -> Result<Vec<String>, ForgeError> {
         let (group, id) = (self.project.owner(), id.to_string());
         let call = Call::new(Method::GET, "groups", "look for a member of a group")
             .segment(group)
@@ -67,7 +67,7 @@ impl GitLab {
             .segment(&id);
         match self.http.json::<Member>(call).await {
             Ok(member) if member.state == "active" => Ok(vec![group.to_owned()]),
-            Ok(_) | Err(ForgeError::NotFound { .. } | ForgeError::Forbidden { .. }) => Ok(Vec::new()),
+            Ok(_) | Err(ForgeError::NotFound { .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
@@ -103,7 +103,7 @@ impl GitLab {
 impl Forge for GitLab {
     async fn own_account(&self) -> Result<Account, ForgeError> {
         let call = Call::new(Method::GET, "user", "read its own account");
-        Ok(self.http.json::<User>(call).await?.account(Vec::new()))
+        Ok(self.http.json::<User>(call).await?.account())
     }
 
     async fn account(&self, login: &Login) -> Result<Account, ForgeError> {
@@ -111,8 +111,11 @@ impl Forge for GitLab {
         let text = id.to_string();
         let call = Call::new(Method::GET, "users", "read an account").segment(&text);
         let user: User = self.http.json(call).await?;
-        let groups = self.groups(id).await?;
-        Ok(user.account(groups))
+        Ok(user.account())
+    }
+
+    async fn groups(&self, account: &Account) -> Result<Vec<String>, ForgeError> {
+        self.groups_of(account.id).await
     }
 
     async fn pull_request(&self, number: PullRequestNumber) -> Result<PullRequest, ForgeError> {

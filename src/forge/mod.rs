@@ -73,8 +73,12 @@ pub trait Forge: Send + Sync + std::fmt::Debug {
     /// The account whose token is used.
     async fn own_account(&self) -> Result<Account, ForgeError>;
 
-    /// The account that has a login now, with its verified e-mail address where it is public, and the teams or groups of the project's owner that it is in.
+    /// The account that has a login now, with its verified e-mail address where it is public.
     async fn account(&self, login: &Login) -> Result<Account, ForgeError>;
+
+    /// The teams (GitHub, Gitea: `owner/team`) or groups (GitLab: full path) of the project's owner that an account is in, of those that this
+    /// account may look into. A person's own project has none.
+    async fn groups(&self, account: &Account) -> Result<Vec<String>, ForgeError>;
 
     /// A pull request as it is now; when it is closed, with who did that.
     async fn pull_request(&self, number: PullRequestNumber) -> Result<PullRequest, ForgeError>;

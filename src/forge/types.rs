@@ -85,9 +85,6 @@ pub struct Account {
     pub kind: AccountKind,
     /// Its e-mail address, if the forge shows it and says, or is trusted, to show none that it has not verified.
     pub email: Option<String>,
-    /// The teams (GitHub, Gitea: `owner/team`) or groups (GitLab: full path) of the project's owner that it is in. Empty
-    /// when the token may not ask.
-    pub groups: Vec<String>,
 }
 
 /// Whether a person is behind an account.

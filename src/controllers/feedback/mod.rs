@@ -231,8 +231,7 @@ async fn look_at_pulls(
         situation: situation.clone(),
     };
     let mut failure = None;
-    // one that puts a question of ours changes no flow
-    let asks = |pull: &&PullRequest| pull.same_project && pull.head.starts_with("signoff/");
+    // one that puts a question changes no flow
     for pull in pulls.iter().filter(|pull| !asks(pull)) {
         refused(look.at(pull).await, &mut failure)?;
     }
@@ -354,4 +353,11 @@ impl Feedback {
         self.memories.of(&uid, |memory| memory.said(commit, status));
         Ok(())
     }
+}
+
+/// Whether a pull request comes from a branch for questions, of this Repository or of another one, whose prefix begins alike.
+fn asks(pull: &PullRequest) -> bool {
+    let prefix = pull.head.split_once('/').map_or("", |(prefix, _)| prefix);
+    let rest = prefix.strip_prefix("signoff");
+    pull.same_project && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }

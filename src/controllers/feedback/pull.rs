@@ -85,7 +85,7 @@ impl Look<'_> {
         say(self.forge, &mark(self.repository), pull.number, &comment).await?;
         // of the draft's commit it is said what was cut
         if Commits::of(self.repository).draft != Some(head) {
-            let shown = status::shown(status::FLOWS, comment.state, comment.description);
+            let shown = status::shown(self.repository, status::FLOWS, comment.state, comment.description);
             self.feedback
                 .post(self.repository, self.forge, head, shown)
                 .await?;
@@ -267,13 +267,11 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
         .map_err(|_| GitError::Cancelled)
 }
 
-/// Begins the comment, so that it is found again; several Repositories may be of one project.
+/// Begins the comment, so that it is found again; several Repositories, of several clusters perhaps, may be of one project.
 fn mark(repository: &Repository) -> String {
+    let (prefix, name) = (repository.spec.prefix(), repository.name_any());
     let namespace = repository.namespace().unwrap_or_default();
-    format!(
-        "<!-- signoff:difference {namespace}/{} -->",
-        repository.name_any()
-    )
+    format!("<!-- {prefix}:difference {namespace}/{name} -->")
 }
 
 /// Writes the comment, or changes the one that is there. That nothing changes is only worth a change.

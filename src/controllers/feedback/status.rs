@@ -18,10 +18,10 @@ use crate::{
     git::CommitId,
 };
 
-/// What the forge calls the status that tells of releases, or of errors.
-pub(super) const FLOWS: &str = "signoff/flows";
-/// What the forge calls the status that tells what is live.
-const LIVE: &str = "signoff/live";
+/// What the forge calls the status that tells of releases, or of errors, after the prefix.
+pub(super) const FLOWS: &str = "flows";
+/// What the forge calls the status that tells what is live, after the prefix.
+const LIVE: &str = "live";
 
 /// The statuses of the commits that a Repository was last read at, in the order of its refs.
 pub(super) fn of_repository(repository: &Repository, flows: &[&Flow]) -> Vec<(CommitId, CommitStatus)> {
@@ -32,20 +32,25 @@ pub(super) fn of_repository(repository: &Repository, flows: &[&Flow]) -> Vec<(Co
     let draft = commits.draft.map(|commit| {
         let problems = problems_in(status, Channel::Draft);
         let (state, description) = of_draft(commit, &problems, flows);
-        (commit, shown(FLOWS, state, description))
+        (commit, shown(repository, FLOWS, state, description))
     });
     let live = commits.live.filter(|_| repository.spec.live.is_some());
     let live = live.map(|commit| {
         let problems = problems_in(status, Channel::Live);
         let (state, description) = of_live(commit, &problems, flows);
-        (commit, shown(LIVE, state, description))
+        (commit, shown(repository, LIVE, state, description))
     });
     draft.into_iter().chain(live).collect()
 }
 
-pub(super) fn shown(context: &str, state: CommitState, description: String) -> CommitStatus {
+pub(super) fn shown(
+    repository: &Repository,
+    name: &str,
+    state: CommitState,
+    description: String,
+) -> CommitStatus {
     CommitStatus {
-        context: context.to_owned(),
+        context: format!("{}/{name}", repository.spec.prefix()),
         state,
         description,
         target: None,

@@ -7,6 +7,7 @@ use super::{
     branch::Board,
     claim::Claim,
     plan::{Flaw, Put},
+    propose::{first, number},
     settle::{Table, base},
     texts,
 };
@@ -57,9 +58,9 @@ impl Table<'_> {
     /// merged elsewhere.
     pub(super) fn unbound(&self, approval: &Approval, put: &Put, claim: &Claim) -> Option<String> {
         let asked = approval.metadata.creation_timestamp.as_ref().map(|at| at.0);
-        if let (Some(at), Some(asked)) = (claim.at, asked)
-            && at < asked
-        {
+        // their clocks may differ, and the forge's counts seconds; numbers only grow
+        let is_earlier = first(approval).is_some_and(|first| number(&put.request) < first);
+        if is_earlier || claim.at.zip(asked).is_some_and(|(at, asked)| at < asked) {
             return Some("it was done before the question was asked".to_owned());
         }
         // what it says is its own text, and it closes nothing for good

@@ -16,7 +16,7 @@ use super::{
     decision::{self, Made, standing},
     person::{holder, may_approve},
     plan::Standing,
-    settle::{UNTIL_JUDGED, base, is_open},
+    settle::{UNTIL_JUDGED, base, branch_of, is_open},
 };
 use crate::{
     api::{
@@ -176,9 +176,9 @@ impl<'a> Board<'a> {
         self.judge(key, approval, &changes).await
     }
 
-    fn branch(key: &ApprovalKey) -> Result<RefName, ProposalError> {
-        let name = format!("signoff/{}/{}", key.namespace(), key.name());
-        name.parse::<RefName>()
+    fn branch(&self, key: &ApprovalKey) -> Result<RefName, ProposalError> {
+        branch_of(&self.repository, key)
+            .parse::<RefName>()
             .map_err(|error| ProposalError::Repository(error.into()))
     }
 
@@ -211,7 +211,7 @@ impl<'a> Board<'a> {
     }
 
     async fn put(&self, key: &ApprovalKey, approval: &Approval, base: CommitId) -> Result<(), ProposalError> {
-        let branch = Self::branch(key)?;
+        let branch = self.branch(key)?;
         let question = self.question(key, approval);
         let file = ProposedFile {
             branch: branch.clone(),
@@ -264,7 +264,7 @@ impl<'a> Board<'a> {
         let remote = self.remote().await?;
         let stop = self.asking.shutdown.clone();
         self.mirror()
-            .delete_branch(remote, Self::branch(key)?, stop)
+            .delete_branch(remote, self.branch(key)?, stop)
             .await?;
         self.asking.taken_back(key);
         Ok(())

@@ -10,6 +10,7 @@ mod decision;
 mod person;
 mod plan;
 mod poll;
+mod propose;
 mod settle;
 mod tell;
 mod texts;

@@ -67,12 +67,22 @@ pub(super) enum NobodyReason {
     Expression(String),
 }
 
-/// The user that somebody is who did something, given the account that has their login now. The table goes before the expression. Service
+/// Whether it takes the groups of an account to tell who it is: asking for them takes rights of the token that the table does not need.
+pub(super) fn needs_groups(identities: Option<&Identities>, account: &Account) -> bool {
+    let asks = |identities: &Identities| {
+        let expression = identities.expression.as_deref().unwrap_or_default();
+        listed(identities, account).is_none() && expression.contains("groups")
+    };
+    identities.is_some_and(asks)
+}
+
+/// The user that somebody is who did something, given the account that has their login now, and its groups. The table goes before the expression. Service
 /// accounts and other names that Kubernetes keeps for itself decide nothing here, and its groups are not lent to anybody.
 pub(super) fn person(
     identities: Option<&Identities>,
     by: &Actor,
     account: &Account,
+    groups: &[String],
 ) -> Result<Person, NobodyReason> {
     if account.id != by.id {
         return Err(another_account(account, by.id));
@@ -80,7 +90,7 @@ pub(super) fn person(
     if account.kind == AccountKind::Bot {
         return Err(NobodyReason::Program);
     }
-    lent(mapped(identities, account)?)
+    lent(mapped(identities, account, groups)?)
 }
 
 /// The user that holds a key, by the key's name.
@@ -105,14 +115,20 @@ fn lent(mut person: Person) -> Result<Person, NobodyReason> {
     Ok(person)
 }
 
-fn mapped(identities: Option<&Identities>, account: &Account) -> Result<Person, NobodyReason> {
+/// What the table has on a login.
+fn listed<'a>(identities: &'a Identities, account: &Account) -> Option<&'a MappedIdentity> {
+    let mut users = identities.users.iter();
+    users.find(|known| Login::new(&known.login) == account.login)
+}
+
+fn mapped(
+    identities: Option<&Identities>,
+    account: &Account,
+    groups: &[String],
+) -> Result<Person, NobodyReason> {
     let identities = identities.ok_or(NobodyReason::Unmapped)?;
     let id_of = |known: &MappedIdentity| known.id.and_then(|id| u64::try_from(id).ok());
-    let listed = identities
-        .users
-        .iter()
-        .find(|known| Login::new(&known.login) == account.login);
-    if let Some(known) = listed {
+    if let Some(known) = listed(identities, account) {
         if let Some(id) = id_of(known).filter(|id| *id != account.id) {
             return Err(another_account(account, id));
         }
@@ -134,7 +150,7 @@ fn mapped(identities: Option<&Identities>, account: &Account) -> Result<Person, 
     }
     let expression = identities.expression.as_deref().ok_or(NobodyReason::Unmapped)?;
     let fails = |why: String| NobodyReason::Expression(why);
-    match evaluate(expression, account).map_err(|error| fails(error.to_string()))? {
+    match evaluate(expression, account, groups).map_err(|error| fails(error.to_string()))? {
         Value::Null => Err(NobodyReason::Unmapped),
         Value::String(user) if !user.is_empty() => Ok(Person {
             user,
@@ -158,7 +174,7 @@ fn another_account(account: &Account, was: u64) -> NobodyReason {
     }
 }
 
-fn evaluate(expression: &str, account: &Account) -> Result<Value, EvaluationError> {
+fn evaluate(expression: &str, account: &Account, groups: &[String]) -> Result<Value, EvaluationError> {
     let parsed = Expression::parse(expression).map_err(|problem| EvaluationError {
         message: problem.message,
         expression: expression.to_owned(),
@@ -169,7 +185,7 @@ fn evaluate(expression: &str, account: &Account) -> Result<Value, EvaluationErro
         // whole numbers of CEL have a sign, as those in an expression do
         .set("id", json!(i64::try_from(account.id).ok()))
         .set("email", json!(account.email))
-        .set("groups", json!(account.groups));
+        .set("groups", json!(groups));
     parsed.evaluate(&scope)
 }
 
@@ -218,7 +234,6 @@ mod tests {
             id: 7,
             kind: AccountKind::User,
             email: Some(format!("{login}@example.com")),
-            groups: vec!["acme/finance".into()],
         }
     }
 
@@ -234,7 +249,8 @@ mod tests {
     }
 
     fn user(identities: &Identities, account: &Account) -> Result<Person, String> {
-        person(Some(identities), &by(account), account).map_err(|why| why.to_string())
+        person(Some(identities), &by(account), account, &["acme/finance".into()])
+            .map_err(|why| why.to_string())
     }
 
     fn alice(groups: &[&str]) -> Person {
@@ -256,7 +272,7 @@ mod tests {
                 .contains("does not say")
         );
         let nobody = account("alice");
-        assert!(person(None, &by(&nobody), &nobody).is_err());
+        assert!(person(None, &by(&nobody), &nobody, &[]).is_err());
     }
 
     #[test]
@@ -285,7 +301,7 @@ mod tests {
             },
         );
         let unlisted = identities(json!({"users": [{"login": "alice", "user": "alice@example.com"}]}));
-        let why = person(Some(&unlisted), &done, &now).unwrap_err().to_string();
+        let why = person(Some(&unlisted), &done, &now, &[]).unwrap_err().to_string();
         assert!(why.contains("account 9, and not of 7"), "{why}");
     }
 
@@ -308,6 +324,22 @@ mod tests {
             let why = mapped(wrong).unwrap_err();
             assert!(why.contains("spec.identities.expression"), "{wrong}: {why}");
         }
+    }
+
+    #[test]
+    fn groups_are_asked_for_only_where_the_expression_needs_them() {
+        let by_team = "'acme/finance' in groups ? email : null";
+        let listed = json!([{"login": "alice", "user": "alice@example.com"}]);
+        for (identities_given, needed) in [
+            (json!({"expression": by_team}), true),
+            (json!({"expression": by_team, "users": listed}), false),
+            (json!({"expression": "email"}), false),
+            (json!({}), false),
+        ] {
+            let given = identities(identities_given);
+            assert_eq!(needs_groups(Some(&given), &account("alice")), needed, "{given:?}");
+        }
+        assert!(!needs_groups(None, &account("alice")));
     }
 
     #[test]

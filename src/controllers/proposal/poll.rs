@@ -17,7 +17,11 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use super::{Asking, ProposalError, branch::Board, settle::base};
+use super::{
+    Asking, ProposalError,
+    branch::Board,
+    settle::{base, branches_of},
+};
 use crate::{
     api::{Repository, Span},
     controllers::{
@@ -148,7 +152,7 @@ async fn ask(
     let listed = forge
         .open_pull_requests_into(&base(repository, decisions))
         .await?;
-    for key in news(asking, &namespace, &name, &listed) {
+    for key in news(asking, repository, &listed) {
         // the receiver is gone only when the operator ends
         let _ = touch.unbounded_send(Touched::Named(key));
     }
@@ -156,17 +160,18 @@ async fn ask(
 }
 
 /// The questions whose pull request changed, is not open any more, or puts a question that is closed.
-fn news(asking: &Asking, namespace: &str, repository: &str, listed: &[PullRequest]) -> Vec<ApprovalKey> {
-    let ours = format!("signoff/{namespace}/");
+fn news(asking: &Asking, repository: &Repository, listed: &[PullRequest]) -> Vec<ApprovalKey> {
+    let (namespace, name) = (repository.namespace().unwrap_or_default(), repository.name_any());
+    let ours = branches_of(repository, &namespace);
     let listed_by_key: HashMap<ApprovalKey, &PullRequest> = listed
         .iter()
         .filter(|pull| pull.same_project)
-        .filter_map(|pull| Some((ApprovalKey::new(namespace, pull.head.strip_prefix(&ours)?), pull)))
+        .filter_map(|pull| Some((ApprovalKey::new(&namespace, pull.head.strip_prefix(&ours)?), pull)))
         .collect();
     let mut known = asking.lock();
     let mut news: Vec<ApprovalKey> = known
         .iter()
-        .filter(|(key, known)| key.namespace() == namespace && known.home == repository)
+        .filter(|(key, known)| key.namespace() == namespace && known.home == name)
         .filter(|(key, known)| match listed_by_key.get(*key) {
             Some(pull) => known
                 .look
@@ -178,7 +183,7 @@ fn news(asking: &Asking, namespace: &str, repository: &str, listed: &[PullReques
     for key in listed_by_key.into_keys() {
         if !known.contains_key(&key) {
             // left behind by a question that was closed while nobody looked
-            repository.clone_into(&mut known.entry(key.clone()).or_default().home);
+            name.clone_into(&mut known.entry(key.clone()).or_default().home);
             news.push(key);
         }
     }

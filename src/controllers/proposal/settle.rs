@@ -2,12 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use kube::{
-    ResourceExt as _,
-    api::{Patch, PatchParams},
-    runtime::reflector::ObjectRef,
-};
-use serde_json::json;
+use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 
 use super::{
     Asking, Look, ProposalError,
@@ -15,7 +10,7 @@ use super::{
     branch::Board,
     claim::{Claim, claims},
     decision::{self, Made, standing},
-    person::{may_approve, person},
+    person::{may_approve, needs_groups, person},
     plan::{Put, Standing, Step, when_closed, while_open},
     tell, texts,
 };
@@ -25,24 +20,20 @@ use crate::{
         approval::AskVia,
         decision::{Via, ViaChannel},
         json::JsonObject,
-        names,
         repository::Decisions,
     },
-    controllers::{approval::ApprovalKey, forges, status::is_missing},
+    controllers::{approval::ApprovalKey, forges},
     engine::{
         judge::values_digest,
         question::{Answer, FileProblem},
     },
-    forge::{
-        Account, CommitStatus, Forge, Login, NewFile, NewPullRequest, PullRequest, PullRequestNumber,
-        PullRequestState,
-    },
+    forge::{Account, CommitStatus, Forge, Login, PullRequest, PullRequestNumber, PullRequestState},
 };
 
 /// Pause before a decision that was just made is looked at again.
 pub(super) const UNTIL_JUDGED: Duration = Duration::from_millis(300);
-/// What the forge calls the status that shows the quorum.
-const QUORUM: &str = "signoff/quorum";
+/// What the forge calls the status that shows the quorum, after the prefix.
+const QUORUM: &str = "quorum";
 
 /// A question on its forge.
 pub(super) struct Table<'a> {
@@ -151,14 +142,15 @@ impl Table<'_> {
         again |= made;
         if let (true, Some(approval)) = (wanted, open) {
             self.restore(approval, &puts).await?;
+            self.relink(approval, &puts).await?;
         }
         let updated_at = puts.first().and_then(|put| put.request.updated_at);
         self.asking.looked(self.key, Look { at, updated_at });
         Ok(again.then_some(UNTIL_JUDGED))
     }
 
-    fn branch(&self) -> String {
-        format!("signoff/{}/{}", self.key.namespace(), self.key.name())
+    pub(super) fn branch(&self) -> String {
+        branch_of(&self.repository, self.key)
     }
 
     pub(super) fn path(&self) -> String {
@@ -300,7 +292,7 @@ impl Table<'_> {
                     return Ok(false);
                 }
                 let status = CommitStatus {
-                    context: QUORUM.to_owned(),
+                    context: format!("{}/{QUORUM}", self.repository.spec.prefix()),
                     state,
                     description: text,
                     target: None,
@@ -320,64 +312,6 @@ impl Table<'_> {
         Ok(false)
     }
 
-    async fn propose(&self, attempt: usize) -> Result<(), ProposalError> {
-        let Some(approval) = &self.approval else {
-            return Ok(());
-        };
-        let question = self.question(approval);
-        let file = NewFile {
-            branch: self.branch(),
-            base: self.base(),
-            path: self.path(),
-            content: question.file(
-                u32::try_from(attempt).unwrap_or(u32::MAX),
-                self.approved_values().await?.as_ref(),
-            ),
-            message: question.message(),
-        };
-        self.forge.propose_file(&file).await?;
-        let opened = self.forge.open_pull_request(&self.request(approval)).await?;
-        tracing::info!(approval = %self.key, url = %opened.url, "a question was put as a pull request");
-        let told = json!({"status": {"pullRequest": {"number": opened.number.0, "url": opened.url}}});
-        let params = PatchParams {
-            field_manager: Some(names::FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let approvals = self.asking.context.namespaced::<Approval>(self.key.namespace());
-        match approvals
-            .patch_status(self.key.name(), &params, &Patch::Merge(told))
-            .await
-        {
-            Err(error) if !is_missing(&error) => {
-                Err(ProposalError::Api("write the approval's status", error))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What those have filled in who have approved so far: what is put once more is what they approved. Read now, since it was judged since the
-    /// approval was.
-    async fn approved_values(&self) -> Result<Option<JsonObject>, ProposalError> {
-        let approvals = self.asking.context.namespaced::<Approval>(self.key.namespace());
-        let approval = approvals.get_opt(self.key.name()).await;
-        let approval = approval.map_err(|error| ProposalError::Api("read the approval", error))?;
-        Ok(approval
-            .and_then(|approval| approval.status)
-            .and_then(|status| status.values))
-    }
-
-    /// The pull request as it has to be.
-    pub(super) fn request(&self, approval: &Approval) -> NewPullRequest {
-        let question = self.question(approval);
-        NewPullRequest {
-            head: self.branch(),
-            base: self.base(),
-            title: question.title(),
-            body: question.body(),
-            reviewers: self.decisions.reviewers.iter().map(Login::new).collect(),
-        }
-    }
-
     /// Makes a decision of a claim, or answers why not.
     async fn consider(&self, put: &Put, claim: &Claim) -> Result<bool, ProposalError> {
         let Some(approval) = &self.approval else {
@@ -389,7 +323,13 @@ impl Table<'_> {
             return Ok(false);
         }
         let account = self.forge.account(&claim.by.login).await?;
-        let person = match person(self.repository.spec.identities.as_ref(), &claim.by, &account) {
+        let identities = self.repository.spec.identities.as_ref();
+        let groups = if needs_groups(identities, &account) {
+            self.forge.groups(&account).await?
+        } else {
+            Vec::new()
+        };
+        let person = match person(identities, &claim.by, &account, &groups) {
             Ok(person) => person,
             Err(why) => {
                 self.answer(number, claim, &why.to_string()).await?;
@@ -511,6 +451,16 @@ impl Table<'_> {
         tracing::info!(approval = %self.key, by = %claim.by.login, act = claim.act, why, "what somebody did on the forge does not count");
         Ok(())
     }
+}
+
+/// The branch that brings a question.
+pub(super) fn branch_of(repository: &Repository, key: &ApprovalKey) -> String {
+    format!("{}{}", branches_of(repository, key.namespace()), key.name())
+}
+
+/// What begins the names of the branches that bring questions of a namespace.
+pub(super) fn branches_of(repository: &Repository, namespace: &str) -> String {
+    format!("{}/{namespace}/", repository.spec.prefix())
 }
 
 /// The branch that pull requests with questions go into.

@@ -28,7 +28,7 @@ impl User {
         })
     }
 
-    pub(super) fn account(self, groups: Vec<String>, trust_email: bool) -> Account {
+    pub(super) fn account(self, trust_email: bool) -> Account {
         // where the address is hidden, an invented one stands in its place; whether it was confirmed is not told at all
         let email = Some(self.email)
             .filter(|email| trust_email && email.contains('@') && !email.contains("@noreply."));
@@ -42,7 +42,6 @@ impl User {
                 AccountKind::Bot
             },
             email,
-            groups,
         }
     }
 }

@@ -28,7 +28,7 @@ impl User {
         }
     }
 
-    pub(super) fn account(self, groups: Vec<String>) -> Account {
+    pub(super) fn account(self) -> Account {
         Account {
             login: Login::new(self.login),
             id: self.id,
@@ -38,7 +38,6 @@ impl User {
                 AccountKind::Bot
             },
             email: self.email,
-            groups,
         }
     }
 }

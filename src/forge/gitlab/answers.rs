@@ -28,7 +28,7 @@ impl User {
         }
     }
 
-    pub(super) fn account(self, groups: Vec<String>) -> Account {
+    pub(super) fn account(self) -> Account {
         Account {
             login: Login::new(self.username),
             id: self.id,
@@ -38,7 +38,6 @@ impl User {
                 AccountKind::User
             },
             email: self.public_email.filter(|email| !email.is_empty()),
-            groups,
         }
     }
 }

@@ -378,7 +378,7 @@ async fn an_account_has_the_teams_it_is_an_active_member_of() {
     )
     .await;
     let account = forge.account(&Login::new("alice")).await.unwrap();
-    assert_eq!(account.groups, ["acme/finance"]);
+    assert_eq!(forge.groups(&account).await.unwrap(), ["acme/finance"]);
     assert_eq!(
         (account.kind, account.email.as_deref()),
         (AccountKind::User, Some("alice@example.com"))

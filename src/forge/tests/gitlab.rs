@@ -297,7 +297,7 @@ async fn an_account_is_looked_up_by_its_name_and_is_in_the_group_or_not() {
     )
     .await;
     let account = forge.account(&Login::new("Alice")).await.unwrap();
-    assert_eq!(account.groups, ["acme"]);
+    assert_eq!(forge.groups(&account).await.unwrap(), ["acme"]);
     assert_eq!(
         (account.kind, account.email.as_deref()),
         (AccountKind::User, Some("alice@example.com"))

@@ -333,6 +333,11 @@ async fn what_was_done_about_a_question_says_nothing_of_a_later_one_of_its_name(
     let new = parlour.put(QUESTION, 2).await;
     let body = parlour.stage.owner.pull(&new).await["body"].clone();
     assert_ne!(body, text["body"]);
+    // not even where the old one is made to look like the new one
+    parlour.mallory.change(&old, json!({"body": body})).await;
+    parlour
+        .told(&old, "it was done before the question was asked")
+        .await;
     assert!(parlour.is_open(QUESTION).await);
     parlour.is_approved_by(&new).await;
 }

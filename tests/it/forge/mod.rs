@@ -7,6 +7,7 @@ mod account;
 mod bindings;
 mod checkout;
 mod client;
+mod clusters;
 mod decisions;
 mod endings;
 mod feedback;

@@ -13,6 +13,8 @@ const SUITE: &str = "decisions by pull request on a real forge";
 /// Everybody of the story: who they are on the forge, and who in the cluster.
 pub struct Parlour {
     pub stage: Stage,
+    /// What begins the names of its branches and statuses.
+    pub prefix: &'static str,
     /// The operator's own account.
     pub bot: Account,
     pub alice: Account,
@@ -65,6 +67,7 @@ impl Parlour {
         let [alice, bob, dev, agent, mallory] = people.try_into().unwrap();
         Some(Self {
             stage,
+            prefix: "signoff",
             bot,
             alice,
             bob,
@@ -145,7 +148,7 @@ impl Parlour {
     }
 
     pub fn branch(&self, approval: &str) -> String {
-        format!("signoff/{}/{approval}", self.stage.rig.namespace())
+        format!("{}/{}/{approval}", self.prefix, self.stage.rig.namespace())
     }
 
     pub fn file(&self, approval: &str) -> String {

@@ -26,7 +26,7 @@ impl Parlour {
     }
 
     /// Waits for an Event about a question that says what the token lacks, and for what.
-    async fn lacks(&self, question: &str, scope: &str, doing: &str) {
+    pub async fn lacks(&self, question: &str, scope: &str, doing: &str) {
         until(doing, async || {
             let events = self.stage.rig.events(question).await.into_iter();
             let mut refused = events.filter(|event| event.reason.as_deref() == Some("ForgeForbidden"));

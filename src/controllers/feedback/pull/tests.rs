@@ -79,7 +79,6 @@ impl Forge for Fake {
             id: 1,
             kind: AccountKind::User,
             email: None,
-            groups: vec![],
         })
     }
     async fn open_pull_requests_into(&self, branch: &str) -> Result<Vec<PullRequest>, ForgeError> {
@@ -124,6 +123,9 @@ impl Forge for Fake {
         unreachable!()
     }
     async fn account(&self, _: &Login) -> Result<Account, ForgeError> {
+        unreachable!()
+    }
+    async fn groups(&self, _: &Account) -> Result<Vec<String>, ForgeError> {
         unreachable!()
     }
     async fn pull_request(&self, _: PullRequestNumber) -> Result<PullRequest, ForgeError> {
