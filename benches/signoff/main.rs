@@ -67,6 +67,9 @@ struct Args {
     /// Seconds of quiet in which writes are counted.
     #[arg(long, default_value_t = 60)]
     quiet: u64,
+    /// Seconds of the operator's lease, where it has one. A restart waits for it to end; a short one is easily lost on a busy machine.
+    #[arg(long, default_value_t = 3)]
+    lease: u64,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -76,7 +79,7 @@ fn main() {
     let args = Args::parse();
     // there is none before, so this cannot fail
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let server = Server::start(args.server, args.volatile, args.operator_context.clone());
+    let server = Server::start(&args);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

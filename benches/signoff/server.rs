@@ -7,14 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
 use kube::{
-    Client, Config,
+    Api, Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{controlplane::ControlPlane, real};
+use crate::{Args, controlplane::ControlPlane, real};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const OPERATOR: &str = "system:serviceaccount:signoff-system:signoff-controller";
@@ -37,13 +38,14 @@ pub struct Server {
 
 impl Server {
     /// Starts the API server, but not the operator: on the embedded one they are one process, so that starts.
-    pub fn start(kind: ServerKind, volatile: bool, operator_context: Option<String>) -> Self {
+    pub fn start(args: &Args) -> Self {
+        let kind = args.server;
         let folder = tempfile::tempdir().unwrap();
         let (kubeconfig, context, plane) = match kind {
             ServerKind::Embedded => (folder.path().join("state/kubeconfig"), Some("admin"), None),
             ServerKind::Real => {
                 let what = "the benchmark";
-                let plane = if volatile {
+                let plane = if args.volatile {
                     ControlPlane::start(what)
                 } else {
                     ControlPlane::start_durable(what)
@@ -57,8 +59,10 @@ impl Server {
                 (PathBuf::from(path), None, None)
             }
         };
-        let account = operator_context.or_else(|| (kind == ServerKind::Real).then(|| "operator".to_owned()));
+        let account = args.operator_context.clone();
+        let account = account.or_else(|| (kind == ServerKind::Real).then(|| "operator".to_owned()));
         let mut operator = Operator::new(kind, kubeconfig.clone(), account, folder);
+        operator.lease = args.lease;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -101,6 +105,13 @@ impl Server {
         }
     }
 
+    /// Since when the operator leads, as its lease says; nothing where it has none.
+    pub async fn leads_since(&self) -> Option<Timestamp> {
+        let leases: Api<Lease> = Api::namespaced(self.client(), "signoff-system");
+        let lease = leases.get_opt(signoff::operator::LEASE).await.ok()??;
+        Some(lease.spec?.acquire_time?.0)
+    }
+
     /// A client with connections of its own.
     pub fn client(&self) -> Client {
         Client::try_from(self.config.clone()).unwrap()
@@ -115,6 +126,8 @@ pub struct Operator {
     account: Option<String>,
     folder: TempDir,
     listen: [SocketAddr; 3],
+    /// Seconds of its lease.
+    lease: u64,
     child: Option<Child>,
 }
 
@@ -127,6 +140,7 @@ impl Operator {
             account,
             folder,
             listen,
+            lease: 3,
             child: None,
         }
     }
@@ -150,7 +164,16 @@ impl Operator {
     /// Starts the process and waits for nothing.
     pub fn spawn(&mut self) {
         let [gateway, admin, api] = self.listen;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_signoff"));
+        let operator = env!("CARGO_BIN_EXE_signoff");
+        // what watches it, as benches/heaptrack.sh does, has to become it, so that it can be killed
+        let mut command = match std::env::var_os("SIGNOFF_BENCH_UNDER") {
+            Some(under) => {
+                let mut command = Command::new(under);
+                command.arg(operator);
+                command
+            }
+            None => Command::new(operator),
+        };
         if self.kind == ServerKind::Embedded {
             command
                 .arg("dev")
@@ -161,7 +184,8 @@ impl Operator {
         } else {
             command
                 .env("KUBECONFIG", &self.kubeconfig)
-                .args(["operator", "--allow-loopback", "--lease-duration=3s"])
+                .args(["operator", "--allow-loopback"])
+                .arg(format!("--lease-duration={}s", self.lease))
                 .arg(format!(
                     "--git-cache={}",
                     self.folder.path().join("git").display()

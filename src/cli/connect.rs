@@ -1,11 +1,7 @@
 //! A client as the arguments and the environment say.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
-use http::{HeaderValue, header::USER_AGENT};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Config, Resource,
@@ -18,8 +14,6 @@ use super::{
     error::{CliError, exit},
 };
 
-/// Longest silence on a connection. API servers send a bookmark on every watch once a minute, so one that is silent for longer is dead.
-const SILENCE: Duration = Duration::from_secs(150);
 /// Left by `signoff dev` in the folder it was started in.
 const LOCAL_KUBECONFIG: &str = ".signoff/kubeconfig";
 
@@ -69,18 +63,6 @@ impl Connection {
             .unwrap_or_default();
         Ok((user.username.unwrap_or_default(), user.groups.unwrap_or_default()))
     }
-}
-
-/// The configuration of a process that serves: its requests carry its name, for the audit log, and a connection on which nothing
-/// comes any more is given up.
-pub(super) async fn serving(global: &Global, name: &str) -> Result<Config, CliError> {
-    let mut config = config(global).await?;
-    config.read_timeout = Some(SILENCE);
-    let agent = format!("signoff/{} ({name})", env!("CARGO_PKG_VERSION"));
-    let agent = HeaderValue::from_str(&agent)
-        .map_err(|error| CliError::internal(&format!("{name:?} is no name for a process"), &error))?;
-    config.headers.push((USER_AGENT, agent));
-    Ok(config)
 }
 
 /// The configuration of a kubeconfig, or of the pod this runs in.

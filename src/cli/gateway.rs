@@ -2,14 +2,12 @@
 
 use std::net::SocketAddr;
 
-use kube::Client;
-
 use super::{
     Global,
     answer::Answer,
-    connect,
     error::CliError,
     operator::{bind, until_stopped},
+    serving,
 };
 use crate::{
     operator::{LoneGateway, LoneGatewayOptions},
@@ -45,9 +43,7 @@ pub(super) struct GatewayArgs {
 }
 
 pub(super) async fn verb(args: GatewayArgs, global: &Global) -> Result<Answer, CliError> {
-    let config = connect::serving(global, &args.name).await?;
-    let client = Client::try_from(config)
-        .map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
+    let client = serving::client(global, &args.name).await?;
     let options = LoneGatewayOptions {
         namespace: args.own_namespace,
         watch_namespaces: args.watch_namespaces.into_iter().collect(),

@@ -22,6 +22,7 @@ mod promote;
 mod releases;
 mod run;
 mod runs;
+mod serving;
 mod status;
 mod table;
 mod timeline;

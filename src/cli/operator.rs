@@ -2,11 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use kube::Client;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Global, answer::Answer, connect, error::CliError};
+use super::{Global, answer::Answer, error::CliError, serving};
 use crate::{
     api::Span,
     controllers::leadership::Timing,
@@ -75,9 +74,7 @@ pub(super) struct OperatorArgs {
 
 pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, CliError> {
     let identity = format!("{}_{:08x}", args.name, rand::random::<u32>());
-    let config = connect::serving(global, &identity).await?;
-    let client = Client::try_from(config)
-        .map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
+    let client = serving::client(global, &identity).await?;
     let rivalry = (!args.without_rivals).then(|| Rivalry {
         identity,
         timing: Timing::of_lease(args.lease_duration.duration()),

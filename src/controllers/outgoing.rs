@@ -1,15 +1,20 @@
-//! What goes out to the API server: writes are counted, and refused while this process does not lead.
+//! What goes out to the API server: not too much at a time; writes are counted, and refused while this process does not lead.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{Method, Request, Response};
 use kube::{Client, client::Body};
+use tokio::sync::Semaphore;
 
 use super::{context::Clock, leadership::Leadership, server_time::Skew};
 use crate::telemetry::metrics::Metrics;
 
 /// Longest wait for an answer to begin. An API server gives up a request after a minute at most, and a busy one after seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many requests may be under way at the same time, watches and leases aside: enough to keep an API server busy. Each is a connection with
+/// tens of kilobytes of buffers, and what more there were would wait at the server, with the renewal of the lease behind it.
+const REQUESTS: usize = 64;
 
 /// A write was held back: another process leads, and may have written since.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -27,6 +32,18 @@ pub struct Outgoing {
     pub clock: Clock,
     /// Learns how far that is from the API server's.
     pub skew: Skew,
+    /// How many requests may be under way.
+    pub bound: RequestBound,
+}
+
+/// How many requests of a process may be under way at the same time. Clones share it.
+#[derive(Clone, Debug)]
+pub struct RequestBound(Arc<Semaphore>);
+
+impl Default for RequestBound {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(REQUESTS)))
+    }
 }
 
 impl Outgoing {
@@ -41,14 +58,22 @@ impl Outgoing {
     }
 
     async fn send(&self, client: &Client, request: Request<Body>) -> Result<Response<Body>, kube::Error> {
+        if is_watch(&request) {
+            return client.send(request).await;
+        }
+        let kind = kind_of(request.uri().path());
+        // whoever leads must be able to say so, however much there is to do
+        let _turn = if kind == "leases" {
+            None
+        } else {
+            // it is never closed
+            self.bound.0.acquire().await.ok()
+        };
         if is_write(&request) {
             if !self.leadership.is_held() {
                 return Err(kube::Error::Service(NotLeading.into()));
             }
-            self.metrics.api_write(kind_of(request.uri().path()));
-        }
-        if is_watch(&request) {
-            return client.send(request).await;
+            self.metrics.api_write(kind);
         }
         let sent = self.clock.now();
         // whether a write was applied is not known when time is over, which is for its caller to find out
@@ -125,5 +150,43 @@ mod tests {
         ] {
             assert_eq!(kind_of(path), kind, "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_lease_is_renewed_whatever_else_is_under_way() {
+        let begun = Arc::new(Semaphore::new(0));
+        let told = Arc::clone(&begun);
+        // an API server that answers nothing but what is about a lease
+        let server = tower::service_fn(move |request: Request<Body>| {
+            told.add_permits(1);
+            async move {
+                if kind_of(request.uri().path()) != "leases" {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, kube::Error>(Response::new(Body::empty()))
+            }
+        });
+        let outgoing = Outgoing {
+            metrics: Metrics::new(),
+            leadership: Leadership::unrivalled(),
+            clock: Clock::system(),
+            skew: Skew::default(),
+            bound: RequestBound::default(),
+        };
+        let client = outgoing.through(Client::new(server, "default"));
+        let ask = |path: &str| {
+            let (client, request) = (client.clone(), Request::get(path).body(Body::empty()).unwrap());
+            async move { client.send(request).await }
+        };
+        for _ in 0..2 * REQUESTS {
+            tokio::spawn(ask("/apis/signoff.dev/v1alpha1/namespaces/default/runs/r"));
+        }
+        let all = u32::try_from(REQUESTS).unwrap();
+        begun.acquire_many(all).await.unwrap().forget();
+        ask("/apis/coordination.k8s.io/v1/namespaces/default/leases/l")
+            .await
+            .unwrap();
+        begun.acquire().await.unwrap().forget();
+        assert_eq!(begun.available_permits(), 0, "no more than these are under way");
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     controllers::{
         context::{Clock, Context},
         leadership::Leadership,
-        outgoing::Outgoing,
+        outgoing::{Outgoing, RequestBound},
         releases::Releases,
         server_time::Skew,
     },
@@ -52,6 +52,7 @@ impl LoneGateway {
             leadership: Leadership::unrivalled(),
             clock: clock.clone(),
             skew: skew.clone(),
+            bound: RequestBound::default(),
         };
         let client = outgoing.through(client);
         let keys = keys::await_made(&client, &options.namespace).await?;

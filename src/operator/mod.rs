@@ -20,7 +20,7 @@ use crate::{
     controllers::{
         context::{Clock, Context},
         leadership::{Election, Leadership, Timing, leadership},
-        outgoing::Outgoing,
+        outgoing::{Outgoing, RequestBound},
         releases::Releases,
         run::Bounds,
         server_time::Skew,
@@ -140,6 +140,7 @@ impl Operator {
             leadership,
             clock: options.clock.clone(),
             skew: skew.clone(),
+            bound: RequestBound::default(),
         };
         let unbound = outgoing(Leadership::unrivalled()).through(client.clone());
         let keys = keys::read_or_make(&unbound, &options.namespace).await?;

@@ -96,6 +96,11 @@ impl Queue {
             self.timers.try_remove(&timer);
         }
         self.busy.insert(key.clone());
+        if self.waiting.is_empty() {
+            // a burst may have made them long
+            self.waiting.shrink_to(KEPT);
+            self.shown.shrink_to(KEPT);
+        }
         Some((key, shown))
     }
 

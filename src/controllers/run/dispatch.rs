@@ -63,28 +63,34 @@ pub(super) enum Message {
     Broken(RunKey, UidMark),
 }
 
-/// A new run for which there was no turn.
-enum Unstarted {
-    /// As the watch has shown it.
-    Shown(Box<Run>),
-    /// To be read; so many wait that no more of them are kept.
-    Named,
-}
-
+/// What is kept of a run, thousands of times while they wait: what only some of them need is elsewhere.
 struct Entry {
     uid: UidMark,
-    unstarted: Option<Unstarted>,
     version: u64,
     phase: RunPhase,
-    /// Reaches the run's task while it moves.
-    mailbox: Option<UnboundedSender<Mail>>,
+    /// Whether it is in line for its first turn.
+    in_line: bool,
+    /// Its task, while it moves.
+    moving: Option<Box<Moving>>,
     timer: Option<delay_queue::Key>,
-    wake_at: Option<Timestamp>,
     awaits: Option<Box<FlowKey>>,
     /// The Approval it was last told of directly; the watch showing the same is no news.
     judged: Option<Box<str>>,
-    /// How many changes of flows had been told of when its task started.
+}
+
+/// The task of a run that moves.
+struct Moving {
+    mailbox: UnboundedSender<Mail>,
+    /// How many changes of flows had been told of when it started.
     started_at: u64,
+}
+
+/// A new run for which there was no turn.
+struct InLine {
+    key: RunKey,
+    uid: UidMark,
+    /// As the watch has shown it; it is read where so many wait that no more of them are kept.
+    shown: Option<Box<Run>>,
 }
 
 pub(super) struct Dispatcher {
@@ -100,9 +106,10 @@ pub(super) struct Dispatcher {
     changes: u64,
     /// Runs not yet seen since the watch began to list anew.
     unseen: Option<HashSet<RunKey>>,
-    timers: DelayQueue<RunKey>,
+    /// When runs go on by themselves.
+    timers: DelayQueue<(RunKey, Timestamp)>,
     /// New runs that wait for a turn, in the order in which they came.
-    line: VecDeque<RunKey>,
+    line: VecDeque<InLine>,
     moving: JoinSet<()>,
     /// How many that were when it was last told.
     told_depth: usize,
@@ -139,7 +146,10 @@ impl Dispatcher {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(message) = self.messages.recv() => self.handle(message),
-                Some(expired) = self.timers.next() => self.expired(expired.into_inner()),
+                Some(expired) = self.timers.next() => {
+                    let (key, wake_at) = expired.into_inner();
+                    self.expired(key, wake_at);
+                }
                 Ok(turn) = Arc::clone(&self.deps.bounds.intake).acquire_owned(), if !self.line.is_empty() => self.next_in_line(turn),
                 Some(_) = self.moving.join_next() => {}
             }
@@ -150,9 +160,9 @@ impl Dispatcher {
     async fn drain(&mut self) {
         self.draining = true;
         for entry in self.entries.values() {
-            if let Some(mailbox) = &entry.mailbox {
+            if let Some(moving) = &entry.moving {
                 // a task that is ending needs no telling
-                let _ = mailbox.send(Mail::Drain);
+                let _ = moving.mailbox.send(Mail::Drain);
             }
         }
         let ended = async { while self.moving.join_next().await.is_some() {} };
@@ -209,8 +219,9 @@ impl Dispatcher {
                 if let Some(entry) = self.entries.get_mut(&key)
                     && entry.uid == uid
                 {
-                    entry.mailbox = None;
-                    entry.timer = Some(self.timers.insert(key, AFTER_PANIC));
+                    entry.moving = None;
+                    let soon = self.deps.context.now();
+                    entry.timer = Some(self.timers.insert((key, soon), AFTER_PANIC));
                 }
             }
         }
@@ -234,15 +245,13 @@ impl Dispatcher {
                 let phase = run.status.as_ref().map(|status| status.phase).unwrap_or_default();
                 vacant.insert(Entry {
                     uid,
-                    unstarted: None,
                     version: 0,
                     phase,
-                    mailbox: None,
+                    in_line: false,
+                    moving: None,
                     timer: None,
-                    wake_at: None,
                     awaits: None,
                     judged: None,
-                    started_at: 0,
                 });
                 self.deps.metrics.run_phase(None, Some(phase_name(phase)));
                 let turn = turn.or_else(|| Arc::clone(&self.deps.bounds.intake).try_acquire_owned().ok());
@@ -260,28 +269,32 @@ impl Dispatcher {
 
     /// Lets a new run wait for a turn, so that a burst of them is not all in memory.
     fn line_up(&mut self, key: RunKey, run: Run) {
-        let unstarted = if self.line.len() < KEPT {
-            Unstarted::Shown(Box::new(run))
-        } else {
-            Unstarted::Named
-        };
         if let Some(entry) = self.entries.get_mut(&key) {
-            entry.unstarted = Some(unstarted);
-            self.line.push_back(key);
+            entry.in_line = true;
+            let (uid, shown) = (entry.uid, (self.line.len() < KEPT).then(|| Box::new(run)));
+            self.line.push_back(InLine { key, uid, shown });
         }
     }
 
     fn next_in_line(&mut self, turn: OwnedSemaphorePermit) {
-        let Some(key) = self.line.pop_front() else { return };
-        // one that is gone, or was started by something else that happened, has none
-        let unstarted = self
+        let Some(InLine { key, uid, shown }) = self.line.pop_front() else {
+            return;
+        };
+        if self.line.is_empty() {
+            // a burst may have made it long
+            self.line.shrink_to(KEPT);
+        }
+        // one that is gone, or was started by something else that happened, is in line no more
+        let waits = self
             .entries
-            .get_mut(&key)
-            .and_then(|entry| entry.unstarted.take());
-        match unstarted {
-            Some(Unstarted::Shown(run)) => self.tell(&key, Mail::Changed(run, Some(turn))),
-            Some(Unstarted::Named) => self.tell(&key, Mail::Read(turn)),
-            None => {}
+            .get(&key)
+            .is_some_and(|entry| entry.uid == uid && entry.in_line);
+        if waits {
+            let first = match shown {
+                Some(run) => Mail::Changed(run, Some(turn)),
+                None => Mail::Read(turn),
+            };
+            self.tell(&key, first);
         }
     }
 
@@ -304,8 +317,8 @@ impl Dispatcher {
         self.deps.endings.tell(key.namespace());
         self.deps.metrics.run_phase(Some(phase_name(entry.phase)), None);
         self.forget_waits(key, entry.timer, entry.awaits.as_deref());
-        if let Some(mailbox) = entry.mailbox {
-            let _ = mailbox.send(Mail::Unseen);
+        if let Some(moving) = entry.moving {
+            let _ = moving.mailbox.send(Mail::Unseen);
         }
     }
 
@@ -328,10 +341,10 @@ impl Dispatcher {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
-        match &entry.mailbox {
+        match &entry.moving {
             // kept for the task that follows if this one is ending
-            Some(mailbox) => {
-                let _ = mailbox.send(mail);
+            Some(moving) => {
+                let _ = moving.mailbox.send(mail);
             }
             None => self.start(key, VecDeque::from([mail])),
         }
@@ -342,10 +355,12 @@ impl Dispatcher {
             return;
         };
         let (sender, mailbox) = mpsc::unbounded_channel();
-        entry.mailbox = Some(sender);
-        // something else happened that makes it start at once; it is read if that does not bring it
-        entry.unstarted = None;
-        entry.started_at = self.changes;
+        entry.moving = Some(Box::new(Moving {
+            mailbox: sender,
+            started_at: self.changes,
+        }));
+        // something else may have happened that makes it start at once; it is read if that does not bring it
+        entry.in_line = false;
         let (timer, awaits) = (entry.timer.take(), entry.awaits.take());
         let (uid, version) = (entry.uid, entry.version);
         self.forget_waits(key, timer, awaits.as_deref());
@@ -368,10 +383,9 @@ impl Dispatcher {
         self.deps
             .metrics
             .run_phase(Some(phase_name(entry.phase)), Some(phase_name(rest.phase)));
-        entry.mailbox = None;
+        let started_at = entry.moving.take().map_or(0, |moving| moving.started_at);
         entry.version = rest.version;
         entry.phase = rest.phase;
-        entry.wake_at = None;
         if rest.done {
             return;
         }
@@ -381,7 +395,7 @@ impl Dispatcher {
             late.push_back(mail);
         }
         let changed = rest.awaits.as_ref().and_then(|flow| self.changed.get(flow));
-        if changed.is_some_and(|change| *change > entry.started_at) {
+        if changed.is_some_and(|change| *change > started_at) {
             late.push_back(Mail::Wake(None));
         }
         if !late.is_empty() {
@@ -389,11 +403,8 @@ impl Dispatcher {
             return;
         }
         if let Some(wake_at) = rest.wake_at {
-            entry.wake_at = Some(wake_at);
-            entry.timer = Some(
-                self.timers
-                    .insert(key.clone(), left(wake_at, self.deps.context.now())),
-            );
+            let left = left(wake_at, self.deps.context.now());
+            entry.timer = Some(self.timers.insert((key.clone(), wake_at), left));
         }
         if let Some(flow) = rest.awaits {
             self.awaiting.entry(flow.clone()).or_default().insert(key.clone());
@@ -401,17 +412,16 @@ impl Dispatcher {
         }
     }
 
-    fn expired(&mut self, key: RunKey) {
+    fn expired(&mut self, key: RunKey, wake_at: Timestamp) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
         entry.timer = None;
         let now = self.deps.context.now();
-        match entry.wake_at {
-            Some(wake_at) if wake_at > now => {
-                entry.timer = Some(self.timers.insert(key, left(wake_at, now)));
-            }
-            _ => self.tell(&key, Mail::Wake(None)),
+        if wake_at > now {
+            entry.timer = Some(self.timers.insert((key, wake_at), left(wake_at, now)));
+        } else {
+            self.tell(&key, Mail::Wake(None));
         }
     }
 }
@@ -422,4 +432,14 @@ fn left(wake_at: Timestamp, now: Timestamp) -> Duration {
         return Duration::ZERO;
     }
     wake_at.duration_since(now).unsigned_abs().min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_waits_is_a_small_row() {
+        assert_eq!((size_of::<RunKey>(), size_of::<Entry>()), (48, 72));
+    }
 }
