@@ -1,6 +1,9 @@
 //! `signoff operator`: the controllers and the gateway, as they run in a cluster.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -9,7 +12,7 @@ use super::{Global, answer::Answer, error::CliError, serving};
 use crate::{
     api::Span,
     controllers::leadership::Timing,
-    operator::{Operator, OperatorOptions, Rivalry},
+    operator::{Operator, OperatorOptions, Policies, Rivalry},
     telemetry::logs::LogFormat,
 };
 
@@ -64,6 +67,9 @@ pub(super) struct OperatorArgs {
     /// What the names of the chart's admission policies begin with: they are watched, so that it is known at once when one is changed or gone.
     #[arg(long, value_name = "NAME")]
     policies: Option<String>,
+    /// File with those policies as the chart rendered them: one that says something else proves nothing.
+    #[arg(long, value_name = "FILE", requires = "policies")]
+    policies_file: Option<PathBuf>,
     /// Count decisions even if no admission policy proves who made them: anybody who may create decisions can then forge them.
     #[arg(long)]
     dangerously_count_unproven_decisions: bool,
@@ -85,7 +91,7 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
         watch_namespaces: args.watch_namespaces.into_iter().collect(),
         allow_loopback: args.allow_loopback,
         allow_hosts: args.allow_hosts,
-        policies: args.policies,
+        policies: policies(args.policies, args.policies_file.as_deref())?,
         count_unproven_decisions: args.dangerously_count_unproven_decisions,
         ..OperatorOptions::new(args.gateway_url, args.git_cache)
     };
@@ -128,6 +134,19 @@ pub(super) async fn until_stopped<F: Future>(
     // the admin address only reports, so its end changes nothing
     let _ = admin.await;
     result
+}
+
+/// The admission policies to watch, and what they must say.
+fn policies(name: Option<String>, file: Option<&Path>) -> Result<Option<Policies>, CliError> {
+    let (Some(name), Some(file)) = (&name, file) else {
+        return Ok(name.map(Policies::named));
+    };
+    let unusable = |error: &(dyn std::error::Error + 'static)| {
+        CliError::internal(&format!("the file {} cannot be used", file.display()), error)
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| unusable(&error))?;
+    let policies = Policies::named(name).rendered_as(&text);
+    policies.map(Some).map_err(|error| unusable(&error))
 }
 
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, CliError> {

@@ -16,6 +16,7 @@ pub use self::{
     keys::KeysError,
     lone_gateway::{LoneGateway, LoneGatewayOptions},
 };
+pub use crate::controllers::identity::{Policies, RenderedError};
 use crate::{
     controllers::{
         context::{Clock, Context},
@@ -64,8 +65,8 @@ pub struct OperatorOptions {
     pub allow_hosts: Vec<String>,
     /// How many effects are performed at the same time.
     pub max_effects: usize,
-    /// What the names of the admission policies begin with, where they may be watched.
-    pub policies: Option<String>,
+    /// The admission policies, where they may be watched.
+    pub policies: Option<Policies>,
     /// Count decisions even if the API server does not prove who made them.
     pub count_unproven_decisions: bool,
     /// What time this process believes it is. Deadlines of people follow the API server's clock instead.

@@ -105,6 +105,11 @@ true
 {{- end -}}
 {{- end -}}
 
+{{- /* Whether the operator compares the policies with what this chart renders: it can watch them, and they are this chart's. */ -}}
+{{- define "signoff.policies.compared" -}}
+{{- if and .Values.policies.enabled (not .Values.watchNamespaces) }}true{{ end -}}
+{{- end -}}
+
 {{- /* The operator watches by the last one that all policies are there. */ -}}
 {{- define "signoff.policies.labels" -}}
 {{ include "signoff.labels" . }}

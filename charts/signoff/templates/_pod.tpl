@@ -1,6 +1,6 @@
 {{- /* What both Deployments have in common. */ -}}
 
-{{- /* The argument is a dict of root and component. */ -}}
+{{- /* The argument is a dict of root, component and, where the pod reads them, a checksum of the policies. */ -}}
 {{- define "signoff.pod.metadata" -}}
 labels:
   {{- include "signoff.labels" .root | nindent 2 }}
@@ -8,9 +8,14 @@ labels:
   {{- with .root.Values.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with .root.Values.podAnnotations }}
+{{- if or .policies .root.Values.podAnnotations }}
 annotations:
+  {{- with .policies }}
+  checksum/policies: {{ . }}
+  {{- end }}
+  {{- with .root.Values.podAnnotations }}
   {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 {{- end -}}
 

@@ -3,6 +3,7 @@
 //! A dry run of a forgery is sent at the start, when the policies change, and again from time to time. Until it is refused, nothing counts.
 
 mod policies;
+mod rules;
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -12,6 +13,8 @@ use std::{
 use futures::{StreamExt as _, stream};
 use kube::api::{ObjectMeta, PostParams};
 use tokio_util::sync::CancellationToken;
+
+pub use self::{policies::Policies, rules::RenderedError};
 
 use self::policies::{Installation, Standing};
 use super::{context::Context, error_chain};
@@ -58,13 +61,12 @@ enum Answer {
 }
 
 impl Identity {
-    /// Not known yet. With `waived` decisions count all the same, as the option's name on the command line warns. `installation` is what the names of
-    /// the policies begin with, if they are to be watched.
-    pub fn new(waived: bool, installation: Option<String>) -> Self {
+    /// Not known yet. With `waived` decisions count all the same, as the option's name on the command line warns. `policies` are those to watch.
+    pub fn new(waived: bool, policies: Option<Policies>) -> Self {
         Self {
             proven: Mutex::new(None),
             waived,
-            installation: installation.map(Installation::of),
+            installation: policies.map(Installation::of),
         }
     }
 
@@ -81,7 +83,7 @@ impl Identity {
             {
                 Standing::Unknown => Proof::Unknown,
                 Standing::Unseen => Proof::Proven { since: None },
-                Standing::Missing(_) => Proof::Refuted,
+                Standing::Broken(_) => Proof::Refuted,
                 Standing::Since(since) => Proof::Proven { since: Some(since) },
             },
         }
@@ -140,17 +142,17 @@ impl Identity {
             self.prove(context, namespace).await;
             let now = self.proof();
             if now != before {
-                self.tell_what_is_missing();
+                self.tell_what_is_broken();
                 before = now;
                 changed();
             }
         }
     }
 
-    fn tell_what_is_missing(&self) {
-        if let Some(Standing::Missing(missing)) = self.installation.as_ref().map(Installation::standing) {
-            let missing = missing.join(", ");
-            tracing::error!(%missing, "admission policies are missing, so nothing that is decided counts; install those of the chart");
+    fn tell_what_is_broken(&self) {
+        if let Some(Standing::Broken(broken)) = self.installation.as_ref().map(Installation::standing) {
+            let broken = broken.join(", ");
+            tracing::error!(%broken, "admission policies are not in force, so nothing that is decided counts; install those of the chart");
         }
     }
 

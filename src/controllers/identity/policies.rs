@@ -1,8 +1,9 @@
-//! The admission policies that prove who did what, as the watch shows them: whether all are there, and since when.
+//! The admission policies that prove who did what, as the watch shows them: whether all are there and say what the chart has them say, and
+//! since when.
 
 use std::{
     collections::BTreeMap,
-    fmt::Debug,
+    fmt::{self, Debug},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,13 +15,15 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    core::PartialObjectMeta,
     runtime::{
         WatchStreamExt as _,
         watcher::{self, Event, watcher},
     },
 };
 
+use serde::de::DeserializeOwned;
+
+use super::rules::{Rendered, RenderedError, Rules, Ruling};
 use crate::{
     api::names,
     controllers::{approval::created_at, error_chain},
@@ -47,9 +50,9 @@ pub(super) enum Standing {
     Unknown,
     /// They may not be watched.
     Unseen,
-    /// These policies or bindings are not there.
-    Missing(Vec<String>),
-    /// All are there, the youngest since then.
+    /// These policies or bindings are not there, or not as the chart has them.
+    Broken(Vec<String>),
+    /// All are there and say what they should, the youngest since then.
     Since(Timestamp),
 }
 
@@ -59,58 +62,117 @@ enum Shown {
     #[default]
     Nothing,
     Forbidden,
-    /// When each came, by name.
-    All(BTreeMap<String, Timestamp>),
+    /// Each, by name.
+    All(BTreeMap<String, Seen>),
 }
 
-/// The policies and bindings of one installation. Clones are handles on the same.
-#[derive(Clone, Debug)]
-pub(super) struct Installation {
+/// A policy or binding as it is.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    rules: Rules,
+    /// Since when it says that, as far as this process has seen: when it came, or when it was changed.
+    since: Timestamp,
+}
+
+/// The policies and bindings of one installation of the chart.
+#[derive(Clone)]
+pub struct Policies {
     /// Value of the label on all of them; their names begin with it.
     name: String,
+    rendered: Option<Arc<Rendered>>,
+}
+
+impl Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Policies")
+            .field(&self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Policies {
+    /// Those whose names begin like this. What they say is not known, only when it changes.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            rendered: None,
+        }
+    }
+
+    /// The same, which must say what they say in this stream of YAML documents.
+    ///
+    /// # Errors
+    /// If that cannot be read, or not all are in it.
+    pub fn rendered_as(self, text: &str) -> Result<Self, RenderedError> {
+        let rendered = Rendered::parse(text)?;
+        for (kind, there) in [("policy", &rendered.policies), ("binding", &rendered.bindings)] {
+            if let Some(missing) = self.names().find(|name| !there.contains_key(name)) {
+                return Err(RenderedError::Missing(format!("{kind} {missing}")));
+            }
+        }
+        Ok(Self {
+            rendered: Some(Arc::new(rendered)),
+            ..self
+        })
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
+        SUBJECTS.iter().map(|subject| format!("{}-{subject}", self.name))
+    }
+}
+
+/// What the watch has shown of an installation. Clones are handles on the same.
+#[derive(Clone, Debug)]
+pub(super) struct Installation {
+    wanted: Policies,
     policies: Arc<Mutex<Shown>>,
     bindings: Arc<Mutex<Shown>>,
 }
 
 impl Installation {
-    pub(super) fn of(name: String) -> Self {
+    pub(super) fn of(wanted: Policies) -> Self {
         Self {
-            name,
+            wanted,
             policies: Arc::default(),
             bindings: Arc::default(),
         }
     }
 
     pub(super) fn standing(&self) -> Standing {
-        let (mut missing, mut youngest) = (Vec::new(), Timestamp::UNIX_EPOCH);
-        for (kind, shown) in [("policy", &self.policies), ("binding", &self.bindings)] {
+        let (mut broken, mut youngest) = (Vec::new(), Timestamp::UNIX_EPOCH);
+        let rendered = self.wanted.rendered.as_deref();
+        for (kind, shown, rendered) in [
+            ("policy", &self.policies, rendered.map(|all| &all.policies)),
+            ("binding", &self.bindings, rendered.map(|all| &all.bindings)),
+        ] {
             let shown = lock(shown);
             let there = match &*shown {
                 Shown::Nothing => return Standing::Unknown,
                 Shown::Forbidden => return Standing::Unseen,
                 Shown::All(there) => there,
             };
-            for name in self.names() {
+            for name in self.wanted.names() {
                 match there.get(&name) {
-                    Some(came) => youngest = youngest.max(*came),
-                    None => missing.push(format!("{kind} {name}")),
+                    Some(seen) if rendered.is_some_and(|all| all.get(&name) != Some(&seen.rules)) => {
+                        broken.push(format!("{kind} {name} is not as the chart has it"));
+                    }
+                    Some(seen) => youngest = youngest.max(seen.since),
+                    None => broken.push(format!("{kind} {name} is missing")),
                 }
             }
         }
-        if missing.is_empty() {
+        if broken.is_empty() {
             Standing::Since(youngest)
         } else {
-            Standing::Missing(missing)
+            Standing::Broken(broken)
         }
-    }
-
-    fn names(&self) -> impl Iterator<Item = String> {
-        SUBJECTS.iter().map(|subject| format!("{}-{subject}", self.name))
     }
 
     /// Tells each time a policy or binding may have changed.
     pub(super) fn changes(&self, client: &Client) -> impl Stream<Item = ()> + Send + use<> {
-        let labelled = watcher::Config::default().labels(&format!("{}={}", names::POLICIES, self.name));
+        let labelled =
+            watcher::Config::default().labels(&format!("{}={}", names::POLICIES, self.wanted.name));
         stream::select(
             follow::<ValidatingAdmissionPolicy>(client, labelled.clone(), Arc::clone(&self.policies)),
             follow::<ValidatingAdmissionPolicyBinding>(client, labelled, Arc::clone(&self.bindings)),
@@ -124,24 +186,19 @@ fn follow<K>(
     shown: Arc<Mutex<Shown>>,
 ) -> impl Stream<Item = ()> + Send + use<K>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
-    PartialObjectMeta<K>: Resource<DynamicType = ()>,
+    K: Resource<DynamicType = ()> + Ruling + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let api = Api::<PartialObjectMeta<K>>::all(client.clone());
+    let api = Api::<K>::all(client.clone());
     // a right may be given later
     stream::iter(std::iter::once(Duration::ZERO).chain(std::iter::repeat(WHILE_FORBIDDEN)))
         .then(tokio::time::sleep)
         .flat_map(move |()| until_forbidden(watcher(api.clone(), which.clone()), Arc::clone(&shown)))
 }
 
-fn until_forbidden<K>(
-    events: impl Stream<Item = watcher::Result<Event<PartialObjectMeta<K>>>> + Send,
+fn until_forbidden<K: Resource + Ruling + Send>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
     shown: Arc<Mutex<Shown>>,
-) -> impl Stream<Item = ()> + Send
-where
-    K: Send,
-    PartialObjectMeta<K>: Resource,
-{
+) -> impl Stream<Item = ()> + Send {
     let mut listing = BTreeMap::new();
     let seen = events.default_backoff().scan((), move |(), event| {
         let goes_on = match event {
@@ -159,36 +216,63 @@ where
 }
 
 /// Takes in what the watch shows. Says whether anything may have changed.
-fn take_in<K>(
+fn take_in<K: Resource + Ruling>(
     shown: &Mutex<Shown>,
-    listing: &mut BTreeMap<String, Timestamp>,
-    event: Event<PartialObjectMeta<K>>,
-) -> bool
-where
-    PartialObjectMeta<K>: Resource,
-{
+    listing: &mut BTreeMap<String, Seen>,
+    event: Event<K>,
+) -> bool {
+    let mut shown = lock(shown);
     match event {
         Event::Init => {
             listing.clear();
             return false;
         }
         Event::InitApply(policy) => {
-            listing.insert(policy.name_any(), created_at(&policy));
+            let seen = see(&policy, shown.before(&policy));
+            listing.insert(policy.name_any(), seen);
             return false;
         }
-        Event::InitDone => *lock(shown) = Shown::All(std::mem::take(listing)),
+        Event::InitDone => *shown = Shown::All(std::mem::take(listing)),
         Event::Apply(policy) => {
-            if let Shown::All(there) = &mut *lock(shown) {
-                there.insert(policy.name_any(), created_at(&policy));
+            let seen = see(&policy, shown.before(&policy));
+            if let Shown::All(there) = &mut *shown {
+                there.insert(policy.name_any(), seen);
             }
         }
         Event::Delete(policy) => {
-            if let Shown::All(there) = &mut *lock(shown) {
+            if let Shown::All(there) = &mut *shown {
                 there.remove(&policy.name_any());
             }
         }
     }
     true
+}
+
+impl Shown {
+    /// What was seen before of this one.
+    fn before(&self, policy: &impl Resource) -> Option<&Seen> {
+        match self {
+            Self::All(there) => there.get(&policy.name_any()),
+            Self::Nothing | Self::Forbidden => None,
+        }
+    }
+}
+
+fn see(policy: &(impl Resource + Ruling), before: Option<&Seen>) -> Seen {
+    let (rules, created) = (policy.rules(), created_at(policy));
+    let since = match before {
+        Some(before) if before.rules == rules => before.since.max(created),
+        Some(_) => written_at(policy).unwrap_or(created),
+        None => created,
+    };
+    Seen { rules, since }
+}
+
+/// When somebody last wrote it, by the API server's clock.
+fn written_at(policy: &impl Resource) -> Option<Timestamp> {
+    let writes = policy.meta().managed_fields.as_deref().unwrap_or_default();
+    let of_spec = writes.iter().filter(|write| write.subresource.is_none());
+    of_spec.filter_map(|write| Some(write.time.as_ref()?.0)).max()
 }
 
 /// Whether the API server has no such kind for us: an installation for some namespaces has no right in the cluster, and `signoff dev` has the
@@ -210,49 +294,111 @@ fn lock(shown: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
     use kube::core::ObjectMeta;
 
     use super::*;
 
-    fn show(shown: &Mutex<Shown>, event: Event<PartialObjectMeta<ValidatingAdmissionPolicy>>) -> bool {
+    fn show(shown: &Mutex<Shown>, event: Event<ValidatingAdmissionPolicy>) -> bool {
         take_in(shown, &mut BTreeMap::new(), event)
     }
 
-    fn policy(subject: &str, second: i64) -> PartialObjectMeta<ValidatingAdmissionPolicy> {
-        PartialObjectMeta {
-            metadata: ObjectMeta {
-                name: Some(format!("signoff-{subject}")),
-                creation_timestamp: Some(Time(Timestamp::from_second(second).unwrap())),
-                ..ObjectMeta::default()
-            },
-            ..PartialObjectMeta::default()
-        }
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
     }
 
-    #[test]
-    fn the_youngest_of_all_says_since_when_and_one_that_is_missing_is_named() {
-        let installation = Installation::of("signoff".to_owned());
+    /// One that came at a second and was last written at another.
+    fn policy(subject: &str, came: i64, written: i64, failure_policy: &str) -> ValidatingAdmissionPolicy {
+        let write = ManagedFieldsEntry {
+            time: Some(Time(at(written))),
+            ..ManagedFieldsEntry::default()
+        };
+        let mut policy = ValidatingAdmissionPolicy {
+            metadata: ObjectMeta {
+                name: Some(format!("signoff-{subject}")),
+                creation_timestamp: Some(Time(at(came))),
+                managed_fields: Some(vec![write]),
+                ..ObjectMeta::default()
+            },
+            ..ValidatingAdmissionPolicy::default()
+        };
+        policy.spec.get_or_insert_default().failure_policy = Some(failure_policy.to_owned());
+        policy
+    }
+
+    fn all_of(wanted: Policies) -> Installation {
+        let installation = Installation::of(wanted);
         assert_eq!(installation.standing(), Standing::Unknown);
         for shown in [&installation.policies, &installation.bindings] {
             show(shown, Event::InitDone);
             for (subject, second) in SUBJECTS.iter().zip(1..) {
-                show(shown, Event::Apply(policy(subject, second.min(5))));
+                show(shown, Event::Apply(policy(subject, second.min(5), 100, "Fail")));
             }
         }
-        assert_eq!(
-            installation.standing(),
-            Standing::Since(Timestamp::from_second(5).unwrap())
-        );
-        assert!(show(&installation.bindings, Event::Delete(policy("flows", 0))));
-        let missing = Standing::Missing(vec!["binding signoff-flows".to_owned()]);
+        installation
+    }
+
+    #[test]
+    fn the_youngest_of_all_says_since_when_and_one_that_is_missing_is_named() {
+        let installation = all_of(Policies::named("signoff"));
+        assert_eq!(installation.standing(), Standing::Since(at(5)));
+        let gone = policy("flows", 0, 0, "Fail");
+        assert!(show(&installation.bindings, Event::Delete(gone)));
+        let missing = Standing::Broken(vec!["binding signoff-flows is missing".to_owned()]);
         assert_eq!(installation.standing(), missing);
-        show(&installation.bindings, Event::Apply(policy("flows", 9)));
-        assert_eq!(
-            installation.standing(),
-            Standing::Since(Timestamp::from_second(9).unwrap())
+        show(
+            &installation.bindings,
+            Event::Apply(policy("flows", 9, 9, "Fail")),
         );
+        assert_eq!(installation.standing(), Standing::Since(at(9)));
         *lock(&installation.policies) = Shown::Forbidden;
         assert_eq!(installation.standing(), Standing::Unseen);
+    }
+
+    #[test]
+    fn one_that_is_changed_and_changed_back_counts_from_then() {
+        let installation = all_of(Policies::named("signoff"));
+        let shown = &installation.policies;
+        show(shown, Event::Apply(policy("runs", 5, 40, "Ignore")));
+        show(shown, Event::Apply(policy("runs", 5, 50, "Fail")));
+        assert_eq!(installation.standing(), Standing::Since(at(50)));
+        // to label it changes nothing, and neither does a watch that begins anew
+        show(shown, Event::Apply(policy("runs", 5, 60, "Fail")));
+        let mut listing = BTreeMap::new();
+        take_in::<ValidatingAdmissionPolicy>(shown, &mut listing, Event::Init);
+        for subject in SUBJECTS {
+            let listed = policy(subject, 5, 70, "Fail");
+            take_in(shown, &mut listing, Event::InitApply(listed));
+        }
+        take_in::<ValidatingAdmissionPolicy>(shown, &mut listing, Event::InitDone);
+        assert_eq!(installation.standing(), Standing::Since(at(50)));
+    }
+
+    #[test]
+    fn one_that_says_something_else_than_the_chart_is_named() {
+        let object = |kind: &str, subject: &str| {
+            format!(
+                "---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy{kind}\n\
+                metadata: {{name: signoff-{subject}}}\nspec: {{failurePolicy: Fail}}\n"
+            )
+        };
+        let text: String = SUBJECTS
+            .iter()
+            .flat_map(|subject| [object("", subject), object("Binding", subject)])
+            .collect();
+        let rendered = Policies::named("signoff").rendered_as(&text).unwrap();
+        let installation = all_of(rendered);
+        assert_eq!(installation.standing(), Standing::Since(at(5)));
+        show(
+            &installation.policies,
+            Event::Apply(policy("decisions", 5, 40, "Ignore")),
+        );
+        let changed = vec!["policy signoff-decisions is not as the chart has it".to_owned()];
+        assert_eq!(installation.standing(), Standing::Broken(changed));
+
+        let partly = text.replace("signoff-runs", "signoff-walks");
+        let error = Policies::named("signoff").rendered_as(&partly).unwrap_err();
+        assert!(error.to_string().contains("policy signoff-runs"), "{error}");
+        assert!(Policies::named("signoff").rendered_as("a: [").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use kube::Client;
 use serde_json::{Value, json};
-use signoff::operator::{Operator, OperatorOptions};
+use signoff::operator::{Operator, OperatorOptions, Policies};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{install, name};
@@ -11,11 +11,11 @@ use crate::controlplane::{ControlPlane, Tool};
 /// Said aloud, since Helm otherwise keeps what an earlier installation said.
 const POLICIES: &[&str] = &["--set=policies.enabled=true"];
 
-/// The operator as the chart starts it: it watches the policies of the installation `signoff`.
-async fn operator(client: Client) -> DropGuard {
+/// An operator that watches the policies of the installation `signoff`.
+async fn operator(client: Client, policies: Policies) -> DropGuard {
     let cache = tempfile::tempdir().unwrap();
     let options = OperatorOptions {
-        policies: Some("signoff".to_owned()),
+        policies: Some(policies),
         ..OperatorOptions::new("http://127.0.0.1:1", cache.path())
     };
     let operator = Operator::start(client, options).await.unwrap();
@@ -107,7 +107,7 @@ async fn what_is_decided_while_a_policy_is_missing_never_counts() {
         admin: plane.as_user("admin").within("default"),
     };
     stage.install(&["--set=policies.enabled=false"]);
-    let _running = operator(plane.client("operator")).await;
+    let _running = operator(plane.client("operator"), Policies::named("signoff")).await;
     ask(&stage);
     stage.stands("IdentityUnverified");
     let forged = stage.forges("alice");
@@ -142,6 +142,73 @@ async fn what_is_decided_while_a_policy_is_missing_never_counts() {
     stage.stands("IdentityUnverified");
     stage.install(POLICIES);
     stage.stands("Pending");
+    for person in ["alice", "bob"] {
+        stage.decides_again(person);
+    }
+    plane.wait("the answer", || {
+        stage.field("approval", "r-review", ".status.phase") == "Approved"
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_decided_while_a_policy_says_something_else_than_the_chart_never_counts() {
+    let Some(plane) = ControlPlane::start("proof of who decides by what the policies say") else {
+        return;
+    };
+    let stage = Stage {
+        plane: &plane,
+        admin: plane.as_user("admin").within("default"),
+    };
+    stage.install(POLICIES);
+    let system = plane.as_user("admin").within("signoff-system");
+    let said = [
+        "get",
+        "configmap",
+        "signoff-policies",
+        "-o",
+        "jsonpath={.data.policies\\.yaml}",
+    ];
+    let rendered = system.run(&said).expect_ok().out;
+    let policies = Policies::named("signoff").rendered_as(&rendered).unwrap();
+    let _running = operator(plane.client("operator"), policies).await;
+    ask(&stage);
+    stage.stands("Pending");
+    stage.decides_again("alice");
+
+    // none of these is noticed by the forgery that the operator tries in its own namespace
+    let binding = "validatingadmissionpolicybinding/signoff-decisions";
+    let but_here = json!([{"op": "add", "path": "/spec/matchResources/namespaceSelector",
+        "value": {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["default"]}]}}]);
+    let everywhere =
+        json!([{"op": "replace", "path": "/spec/matchResources/namespaceSelector", "value": {}}]);
+    let policy = "validatingadmissionpolicy/signoff-decisions";
+    let validations = stage.field(
+        "validatingadmissionpolicy",
+        "signoff-decisions",
+        ".spec.validations",
+    );
+    let rules = |rules: &Value| json!([{"op": "replace", "path": "/spec/validations", "value": rules}]);
+    let all = serde_json::from_str(&validations).unwrap();
+    let none = json!([{"expression": "true"}]);
+    let patch = |what: &str, change: &Value| {
+        let change = change.to_string();
+        let args = ["patch", what, "--type=json", "-p", &change];
+        stage.admin.run(&args).expect_ok();
+    };
+    let begin = json!([{"op": "add", "path": "/spec/matchResources", "value": {}}]);
+    patch(binding, &begin);
+    for (what, weaker, restored) in [
+        (binding, but_here, everywhere),
+        (policy, rules(&none), rules(&all)),
+    ] {
+        patch(what, &weaker);
+        stage.stands("IdentityUnverified");
+        let forged = stage.forges("bob");
+        assert_eq!(stage.judged(&forged), "IdentityUnverified");
+        patch(what, &restored);
+        stage.stands("Pending");
+        assert_eq!(stage.judged(&forged), "IdentityUnverified");
+    }
     for person in ["alice", "bob"] {
         stage.decides_again(person);
     }

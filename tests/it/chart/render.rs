@@ -69,10 +69,11 @@ fn the_charts_are_without_a_fault() {
         "Certificate",
         "ServiceMonitor",
         "PrometheusRule",
-        "ConfigMap",
     ] {
         assert_eq!(rendered.of(kind).count(), 1, "{kind}");
     }
+    let maps: Vec<&str> = rendered.of("ConfigMap").map(super::name).collect();
+    assert_eq!(maps, ["signoff-dashboard", "signoff-policies"]);
     let budgets = |values: &[&str]| Rendered::new(&helm, values).of("PodDisruptionBudget").count();
     assert_eq!(budgets(&[]), 2);
     assert_eq!(budgets(&["--set=controller.replicas=1"]), 1);
