@@ -23,7 +23,7 @@ fn normal(reason: &'static str, note: String) -> Transition {
     }
 }
 
-fn warning(reason: &'static str, note: String) -> Transition {
+pub(super) fn warning(reason: &'static str, note: String) -> Transition {
     Transition {
         type_: EventType::Warning,
         reason,

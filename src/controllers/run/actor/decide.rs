@@ -14,7 +14,12 @@ use crate::{
     controllers::{
         error_chain,
         releases::LoadedRelease,
-        run::{gather, perform, pin, transitions},
+        run::{
+            gather,
+            perform::{self, ChoreError},
+            pin,
+            transitions::{self, Transition},
+        },
     },
     engine::{
         advance::advance,
@@ -23,6 +28,9 @@ use crate::{
         inputs,
     },
 };
+
+/// How often an Approval's name was taken before people are told: one that goes with an earlier run of the same name is gone by then.
+const TOLD_AFTER: u32 = 6;
 
 impl Actor {
     /// Decides on the acknowledged state and begins what follows.
@@ -153,11 +161,7 @@ impl Actor {
         self.outcomes.retain(|outcome| !is_past(after, &outcome.key));
         self.dirty |= asked_anew || !self.outcomes.is_empty() || after.phase.is_finished();
         for told in transitions::between(before, after) {
-            let (context, run) = (Arc::clone(&self.deps.context), Arc::clone(&run));
-            self.chores.spawn(async move {
-                context.event(&*run, told.type_, told.reason, &told.note).await;
-                Chore::Told
-            });
+            self.tell(&run, told);
         }
         if after.phase.is_finished() && !before.is_some_and(|status| status.phase.is_finished()) {
             self.deps.metrics.run_finished(phase_name(after.phase));
@@ -267,6 +271,15 @@ impl Actor {
         }
     }
 
+    /// Lets people know, by an Event.
+    fn tell(&mut self, run: &Arc<Run>, told: Transition) {
+        let (context, run) = (Arc::clone(&self.deps.context), Arc::clone(run));
+        self.chores.spawn(async move {
+            context.event(&*run, told.type_, told.reason, &told.note).await;
+            Chore::Told
+        });
+    }
+
     pub(super) fn chore_done(&mut self, chore: Chore) {
         let finished = self.phase.is_finished();
         let failed = match chore {
@@ -292,6 +305,11 @@ impl Actor {
             self.deps.metrics.reconcile_failed("Run", "Transient");
             tracing::warn!(run = %self.key, error = %error_chain(&error), "something a run needs could not be done; trying again");
             self.retry_later();
+            if let (ChoreError::Taken(_), TOLD_AFTER, Some(run)) = (&error, self.failures, self.run.clone()) {
+                let note = format!("{error}: delete that one's run, or start this one under another name");
+                let told = transitions::warning("ApprovalNameTaken", note);
+                self.tell(&run, told);
+            }
         }
         self.dirty |= finished && self.busy_approvals.is_empty();
     }
