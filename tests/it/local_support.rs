@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use signoff::local::{ControlPlane, Identity, Options};
 
 /// How long a condition may take to come true.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A kind of the tests' own, with a status subresource and a selectable field.
 #[derive(CustomResource, Serialize, Deserialize, Debug, Clone, JsonSchema, PartialEq)]

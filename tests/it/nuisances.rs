@@ -1,6 +1,6 @@
 //! What goes wrong every day between an operator and an API server, and clocks that disagree: it costs time, nothing else.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::sync::atomic::Ordering;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -84,9 +84,7 @@ async fn a_deadline_is_kept_by_a_clock_that_is_off_by(hours: i64) {
         "{late:?}"
     );
     rig.decide("alice", "early-review", "Approve").await;
-    tokio::time::timeout(Duration::from_secs(30), rig.phase("early", "Succeeded"))
-        .await
-        .unwrap();
+    rig.phase("early", "Succeeded").await;
     operator.stop().await;
 }
 

@@ -23,8 +23,8 @@ use tools::Tools;
 pub use tools::{helm, kubectl, not_run, say_not_run};
 pub use users::Signature;
 
-/// How long a condition may take to come true.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a condition may take to come true: what comes true does so long before, but on a machine with many other things to do.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A running control plane; it ends with the test process, however that ends.
 #[derive(Debug)]

@@ -127,7 +127,8 @@ fn each_decision_is_judged_once(writes: &[Write<'_>]) {
 
 /// Once a process has lost the lease, nothing of it is accepted that it could have thought of later. What had passed the question who leads and
 /// not yet left the process, or not yet reached the API server, may still come, since no server asks again; it builds upon a version from
-/// before the loss, so it is the first to write the object since, and there is one of them for each object at most. A create overwrites nothing.
+/// before the loss, so it is the first to write the object since, and there is one of them for each object at most. A create builds upon its
+/// owner as it was before the loss; only Events, which say nothing that anybody goes by, have none.
 pub fn nobody_writes_after_another_leads(log: &[Value]) {
     let mut objects: BTreeMap<&str, Known> = BTreeMap::new();
     let mut leader = None;
@@ -150,19 +151,25 @@ pub fn nobody_writes_after_another_leads(log: &[Value]) {
             leader = holder;
             continue;
         }
-        let known = objects.entry(write.uid()).or_default();
         if let Some(by) = write.by {
             checked += 1;
             let loss = losses.get(by).copied().unwrap_or_default();
-            let was_under_way = write.verb == "create" && loss > 0
-                || write.is_status && known.base(&write).is_some_and(|base| base < loss);
+            let base = match write.verb {
+                "create" if write.kind == "events" => Some(0),
+                "create" => write
+                    .owner()
+                    .map(|owner| objects.get(owner).map_or(0, |owner| owner.version)),
+                _ if write.is_status => objects.get(write.uid()).and_then(|known| known.base(&write)),
+                _ => None,
+            };
+            let was_under_way = base.is_some_and(|base| base < loss);
             assert!(
                 leader == Some(by) || was_under_way,
                 "{by} wrote, but {leader:?} led, since {loss} at least: {}",
                 write.event
             );
         }
-        known.take_in(&write);
+        objects.entry(write.uid()).or_default().take_in(&write);
     }
     assert!(checked > 0, "nobody wrote anything");
 }
@@ -176,6 +183,10 @@ pub fn nothing_was_refused(log: &[Value]) {
 impl<'a> Write<'a> {
     fn uid(&self) -> &'a str {
         self.object["metadata"]["uid"].as_str().unwrap_or_default()
+    }
+
+    fn owner(&self) -> Option<&'a str> {
+        self.object["metadata"]["ownerReferences"][0]["uid"].as_str()
     }
 }
 
@@ -274,6 +285,37 @@ mod tests {
             held("b", 3),
             run("b", 2, 4),
             run("a", 4, 5),
+        ];
+        nobody_writes_after_another_leads(&log);
+    }
+
+    /// An Approval of the run.
+    fn asked(by: &str, version: u64) -> Value {
+        let owners = json!([{"kind": "Run", "uid": "it"}]);
+        let metadata =
+            json!({"uid": "question", "resourceVersion": version.to_string(), "ownerReferences": owners});
+        event(
+            by,
+            ["create", "approvals", ""],
+            &json!(null),
+            &json!({"metadata": metadata}),
+        )
+    }
+
+    #[test]
+    fn a_question_that_was_under_way_when_the_lead_was_lost_may_come() {
+        nobody_writes_after_another_leads(&[held("a", 1), run("a", 0, 2), held("b", 3), asked("a", 4)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a wrote, but")]
+    fn a_question_that_follows_from_something_newer_than_the_loss_is_found() {
+        let log = [
+            held("a", 1),
+            run("a", 0, 2),
+            held("b", 3),
+            run("b", 2, 4),
+            asked("a", 5),
         ];
         nobody_writes_after_another_leads(&log);
     }

@@ -108,22 +108,28 @@ pub fn args_of_the_chart(plane: &ControlPlane) -> Vec<String> {
         "--gateway-url",
         "--git-cache",
     ];
-    let path = "-o=jsonpath={.spec.template.spec.containers[0].args}";
-    let args = [
-        "get",
-        "deployment",
-        "signoff-controller",
-        "-n",
-        "signoff-system",
-        path,
-    ];
-    let said = plane.as_user("admin").run(&args).expect_ok().out;
+    let admin = plane.as_user("admin").within("signoff-system");
+    let field = |of: [&str; 2], path: &str| {
+        let path = format!("-o=jsonpath={path}");
+        admin.run(&["get", of[0], of[1], &path]).expect_ok().out
+    };
+    let path = "{.spec.template.spec.containers[0].args}";
+    let said = field(["deployment", "signoff-controller"], path);
     let mut args: Vec<String> = serde_json::from_str(&said).unwrap();
     args.retain(|arg| {
         let (name, _) = arg.split_once('=').unwrap_or((arg, ""));
         !OF_THE_MACHINE.contains(&name)
     });
     assert!(args.len() >= 3, "{args:?}");
+    // what the pod has mounted
+    let policies = plane.kubeconfig().with_file_name("policies.yaml");
+    let rendered = field(["configmap", "signoff-policies"], r"{.data.policies\.yaml}");
+    std::fs::write(&policies, rendered).unwrap();
+    for arg in &mut args {
+        if arg.starts_with("--policies-file=") {
+            *arg = format!("--policies-file={}", policies.display());
+        }
+    }
     args
 }
 
