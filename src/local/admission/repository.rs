@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Admission, Refusal, forbidden, has_new_owners, name};
+use super::{Admission, Refusal, forbidden, name, owners};
 
 /// What says who decides.
 const GUARDED: [&str; 5] = ["forge", "identities", "decisions", "verify", "promotion"];
@@ -19,7 +19,7 @@ impl Admission<'_> {
         if (turned || GUARDED.iter().any(changed)) && !may_identify() {
             return self.may_not_identify();
         }
-        if has_new_owners(old, new) && !may_identify() {
+        if owners::are_new(old, new) && !may_identify() {
             return forbidden(format!(
                 "a Repository goes with its owners: adding to metadata.ownerReferences takes the verb identify on repositories.signoff.dev, which \"{}\" lacks in namespace \"{}\"",
                 self.user.name, self.namespace

@@ -4,6 +4,7 @@ mod decisions;
 mod gates;
 mod install;
 mod operates;
+mod owners;
 mod pods;
 mod proof;
 mod records;
