@@ -510,6 +510,46 @@ async fn who_may_not_read_a_secret_does_not_have_it_sent() {
 }
 
 #[tokio::test]
+async fn who_may_not_read_the_token_of_a_forge_does_not_have_it_sent() {
+    let local = Local::start().await;
+    let roles: Api<ClusterRole> = Api::all(local.client());
+    // who edits and says who decides, without further roles
+    let kept =
+        Patch::Merge(json!({"rules": [{"apiGroups": ["signoff.dev"], "resources": ["*"], "verbs": ["*"]}]}));
+    roles
+        .patch("signoff-editor", &PatchParams::default(), &kept)
+        .await
+        .unwrap();
+    let dev: Api<Repository> = Api::default_namespaced(local.plane.client(&Identity::Named("dev".into())));
+    let admin: Api<Repository> = Api::default_namespaced(local.client());
+    let forge = json!({"kind": "Gitea", "url": "https://mine.example.com/api/v1", "token": {"name": "payroll", "key": "k"}});
+    let repository: Repository = serde_json::from_value(json!({
+        "metadata": {"name": "flows"},
+        "spec": {"url": "https://forge.example.com/acme/flows.git", "draft": {"ref": "main"}, "forge": forge},
+    }))
+    .unwrap();
+    let why = "a Repository sends the token that spec.forge names to the address there: \"dev\" may not get the Secret \"payroll\" in namespace \"default\"";
+    let (code, _, message) = refusal(dev.create(&PostParams::default(), &repository).await);
+    assert!(code == 403 && message.contains(why), "{message}");
+    admin.create(&PostParams::default(), &repository).await.unwrap();
+    let patch = async |spec: serde_json::Value| {
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        dev.patch("flows", &PatchParams::default(), &patch).await
+    };
+    for forge in [
+        json!({"url": "https://other.example.com/api/v1"}),
+        json!({"token": {"key": "other"}}),
+    ] {
+        let (_, _, message) = refusal(patch(json!({ "forge": forge })).await);
+        assert!(message.contains(why), "{message}");
+    }
+    patch(json!({"promotion": {"approval": {"quorum": 2}}}))
+        .await
+        .unwrap();
+    patch(json!({"forge": null})).await.unwrap();
+}
+
+#[tokio::test]
 async fn who_may_not_delete_runs_does_not_have_one_deleted_by_an_owner_that_is_gone() {
     let local = Local::start().await;
     let dev: Api<Run> = Api::default_namespaced(local.plane.client(&Identity::Named("dev".into())));

@@ -116,6 +116,16 @@ impl Admission<'_> {
         })
     }
 
+    fn may_read(&self, secret: &str) -> bool {
+        (self.may)(&Attributes {
+            verb: "get".to_owned(),
+            resource: "secrets".to_owned(),
+            namespace: self.namespace.to_owned(),
+            name: secret.to_owned(),
+            ..Attributes::default()
+        })
+    }
+
     fn stamp(&self, object: &mut Value, field: &str, value: impl Fn() -> Value) {
         if !self.is_operator() && object["spec"][field].is_null() {
             object["spec"][field] = value();
