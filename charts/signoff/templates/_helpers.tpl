@@ -33,6 +33,9 @@
 {{- end -}}
 
 {{- define "signoff.gatewayServiceAccount" -}}
+{{- if eq (include "signoff.serviceAccount" .) (default "signoff-gateway" .Values.serviceAccount.gatewayName) -}}
+{{- fail "serviceAccount.name and serviceAccount.gatewayName are the same: the gateway, which the outside reaches, would be the operator" -}}
+{{- end -}}
 {{- default "signoff-gateway" .Values.serviceAccount.gatewayName -}}
 {{- end -}}
 
