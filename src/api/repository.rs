@@ -184,7 +184,7 @@ pub struct ForgeSpec {
     /// Address of the forge's API: `https://api.github.com`, `https://gitlab.com/api/v4`, `https://gitea.example.com/api/v1`.
     #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
     pub url: String,
-    /// Where the access token lies, in a Secret of this namespace.
+    /// Where the access token lies, in a Secret of this namespace, which whoever writes this may get: it is sent to `url`.
     pub token: SecretKeyRef,
     /// Whether the e-mail addresses that a Gitea or Forgejo shows may name people in `identities.expression`. Its API does not say which of them it has
     /// confirmed: set this only where it lets nobody have an address without confirming it (`REGISTER_EMAIL_CONFIRM`, or accounts that

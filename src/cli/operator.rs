@@ -50,7 +50,7 @@ pub(super) struct OperatorArgs {
     #[arg(long)]
     without_rivals: bool,
     /// How long after an operator fell silent another one leads, at least 3s. One that stops in order hands over at once.
-    #[arg(long, default_value = "15s", value_name = "SPAN")]
+    #[arg(long, default_value = "15s", value_name = "SPAN", value_parser = lease)]
     lease_duration: Span,
     /// What this process calls itself in the lease, with something random added; in a cluster the name of the pod.
     #[arg(long, env = "POD_NAME", default_value = "operator", value_name = "NAME")]
@@ -76,6 +76,17 @@ pub(super) struct OperatorArgs {
     /// How log lines look.
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub(super) log_format: LogFormat,
+}
+
+fn lease(text: &str) -> Result<Span, String> {
+    let span = text.parse::<Span>().map_err(|error| error.to_string())?;
+    if span.duration() < Timing::SHORTEST {
+        let shortest = Timing::SHORTEST.as_secs();
+        return Err(format!(
+            "a leader needs time to renew its lease: at least {shortest}s"
+        ));
+    }
+    Ok(span)
 }
 
 pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, CliError> {

@@ -12,7 +12,7 @@ use serde_json::json;
 use signoff::api::{Connection, Decision, Flow, Repository, Run, names};
 use signoff::local::Identity;
 
-use crate::local_support::{Local, Widget, refusal, widget};
+use crate::local_support::{Local, Widget, map, refusal, widget};
 
 #[expect(clippy::needless_pass_by_value, reason = "it reads better where it is called")]
 fn applied(spec: serde_json::Value) -> Patch<serde_json::Value> {
@@ -417,6 +417,22 @@ async fn a_flow_that_is_live_behind_a_gate_is_not_deleted_and_made_anew_without_
     let owned = Patch::Merge(json!({"metadata": {"ownerReferences": owner}}));
     let (_, _, message) = refusal(dev.patch("refund", &PatchParams::default(), &owned).await);
     assert!(message.contains("a flow goes with its owners"), "{message}");
+    let map = local
+        .maps()
+        .create(&PostParams::default(), &map("owner", "a"))
+        .await
+        .unwrap();
+    let owned = |name: &str| {
+        let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": map.metadata.uid});
+        Patch::Merge(json!({"metadata": {"ownerReferences": [owner]}}))
+    };
+    admin
+        .patch("refund", &PatchParams::default(), &owned("owner"))
+        .await
+        .unwrap();
+    let turned = owned("gone");
+    let (_, _, message) = refusal(dev.patch("refund", &PatchParams::default(), &turned).await);
+    assert!(message.contains("a flow goes with its owners"), "{message}");
     admin.delete("refund", &DeleteParams::default()).await.unwrap();
     dev.create(&PostParams::default(), &flow).await.unwrap();
     dev.delete("refund", &DeleteParams::default()).await.unwrap();
@@ -491,6 +507,83 @@ async fn who_may_not_read_a_secret_does_not_have_it_sent() {
     );
     let labelled = Patch::Merge(json!({"metadata": {"labels": {"a": "b"}}}));
     dev.patch("c", &PatchParams::default(), &labelled).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_may_not_read_the_token_of_a_forge_does_not_have_it_sent() {
+    let local = Local::start().await;
+    let roles: Api<ClusterRole> = Api::all(local.client());
+    // who edits and says who decides, without further roles
+    let kept =
+        Patch::Merge(json!({"rules": [{"apiGroups": ["signoff.dev"], "resources": ["*"], "verbs": ["*"]}]}));
+    roles
+        .patch("signoff-editor", &PatchParams::default(), &kept)
+        .await
+        .unwrap();
+    let dev: Api<Repository> = Api::default_namespaced(local.plane.client(&Identity::Named("dev".into())));
+    let admin: Api<Repository> = Api::default_namespaced(local.client());
+    let forge = json!({"kind": "Gitea", "url": "https://mine.example.com/api/v1", "token": {"name": "payroll", "key": "k"}});
+    let repository: Repository = serde_json::from_value(json!({
+        "metadata": {"name": "flows"},
+        "spec": {"url": "https://forge.example.com/acme/flows.git", "draft": {"ref": "main"}, "forge": forge},
+    }))
+    .unwrap();
+    let why = "a Repository sends the token that spec.forge names to the address there: \"dev\" may not get the Secret \"payroll\" in namespace \"default\"";
+    let (code, _, message) = refusal(dev.create(&PostParams::default(), &repository).await);
+    assert!(code == 403 && message.contains(why), "{message}");
+    admin.create(&PostParams::default(), &repository).await.unwrap();
+    let patch = async |spec: serde_json::Value| {
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        dev.patch("flows", &PatchParams::default(), &patch).await
+    };
+    for forge in [
+        json!({"url": "https://other.example.com/api/v1"}),
+        json!({"token": {"key": "other"}}),
+    ] {
+        let (_, _, message) = refusal(patch(json!({ "forge": forge })).await);
+        assert!(message.contains(why), "{message}");
+    }
+    patch(json!({"promotion": {"approval": {"quorum": 2}}}))
+        .await
+        .unwrap();
+    patch(json!({"forge": null})).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_may_not_delete_runs_does_not_have_one_deleted_by_an_owner_that_is_gone() {
+    let local = Local::start().await;
+    let dev: Api<Run> = Api::default_namespaced(local.plane.client(&Identity::Named("dev".into())));
+    let operator: Api<Run> = Api::default_namespaced(local.plane.client(&Identity::Operator));
+    let run = Run::new("r", serde_json::from_value(json!({"flow": "f"})).unwrap());
+    dev.create(&PostParams::default(), &run).await.unwrap();
+    let map = local
+        .maps()
+        .create(&PostParams::default(), &map("owner", "a"))
+        .await
+        .unwrap();
+    let owner =
+        |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": map.metadata.uid});
+    let owned = |name: &str| Patch::Merge(json!({"metadata": {"ownerReferences": [owner(name)]}}));
+    let why = "a run goes with its owners, and what was decided in it too: adding to metadata.ownerReferences takes the verb delete on runs.signoff.dev, which \"dev\" lacks in namespace \"default\"";
+    let params = PatchParams::default();
+    let (code, _, message) = refusal(dev.patch("r", &params, &owned("owner")).await);
+    assert!(code == 403 && message.contains(why), "{message}");
+    let mut born_with_it = run;
+    born_with_it.metadata =
+        serde_json::from_value(json!({"name": "b", "ownerReferences": [owner("owner")]})).unwrap();
+    assert_eq!(
+        refusal(dev.create(&PostParams::default(), &born_with_it).await).0,
+        403
+    );
+    operator.patch("r", &params, &owned("owner")).await.unwrap();
+    let (_, _, message) = refusal(dev.patch("r", &params, &owned("gone")).await);
+    assert!(message.contains(why), "{message}");
+    for change in [
+        json!({"spec": {"suspend": true}}),
+        json!({"metadata": {"labels": {"a": "b"}, "ownerReferences": null}}),
+    ] {
+        dev.patch("r", &params, &Patch::Merge(change)).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,9 @@
 {{- end -}}
 
 {{- define "signoff.gatewayServiceAccount" -}}
+{{- if eq (include "signoff.serviceAccount" .) (default "signoff-gateway" .Values.serviceAccount.gatewayName) -}}
+{{- fail "serviceAccount.name and serviceAccount.gatewayName are the same: the gateway, which the outside reaches, would be the operator" -}}
+{{- end -}}
 {{- default "signoff-gateway" .Values.serviceAccount.gatewayName -}}
 {{- end -}}
 
@@ -94,6 +97,14 @@ oldObject == null
 {{- /* CEL: whether a request sets or changes the release that a flow wants live. */ -}}
 {{- define "signoff.policies.liveChanged" -}}
 oldObject == null ? has(object.spec.live) : object.spec.?live != oldObject.spec.?live
+{{- end -}}
+
+{{- /* CEL: the owners that an object has and had not. An owner is all that the garbage collector looks for it by: one whose uid is kept under a kind
+       or a name that does not exist is gone for it as well. */ -}}
+{{- define "signoff.policies.newOwners" -}}
+object == null ? [] : object.metadata.?ownerReferences.orValue([]).filter(o,
+oldObject == null || !oldObject.metadata.?ownerReferences.orValue([]).exists(p,
+p.apiVersion == o.apiVersion && p.kind == o.kind && p.name == o.name && p.uid == o.uid))
 {{- end -}}
 
 {{- /* Whether the API server can stamp the author. */ -}}

@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::{Admission, Refusal, forbidden};
-use crate::local::rbac::Attributes;
 
 /// Where a Connection names a Secret.
 const SECRETS: [&str; 6] = [
@@ -34,15 +33,5 @@ impl Admission<'_> {
             named.join(", "),
             self.namespace
         ))
-    }
-
-    fn may_read(&self, secret: &str) -> bool {
-        (self.may)(&Attributes {
-            verb: "get".to_owned(),
-            resource: "secrets".to_owned(),
-            namespace: self.namespace.to_owned(),
-            name: secret.to_owned(),
-            ..Attributes::default()
-        })
     }
 }

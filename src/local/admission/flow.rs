@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Admission, Refusal, forbidden, has_new_owners, name};
+use super::{Admission, Refusal, forbidden, name, owners};
 use crate::api::names;
 
 /// Annotations of a flow from which a release has where it came from.
@@ -47,7 +47,7 @@ impl Admission<'_> {
                 claimed.join(", ")
             ));
         }
-        if has_new_owners(old, new) && !self.may_take_away() {
+        if owners::are_new(old, new) && !self.may_take_away() {
             return forbidden(format!(
                 "a flow goes with its owners: adding to metadata.ownerReferences takes the verb delete on releases.signoff.dev, which \"{}\" lacks in namespace \"{}\"",
                 self.user.name, self.namespace

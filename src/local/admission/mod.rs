@@ -3,7 +3,9 @@
 
 mod connection;
 mod flow;
+mod owners;
 mod repository;
+mod run;
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -54,7 +56,7 @@ impl Admission<'_> {
             }
             "Run" => {
                 self.stamp(object, "requestedBy", || json!(self.user.name));
-                ("signoff-runs", self.run(object))
+                ("signoff-runs", self.new_run(object))
             }
             "Flow" => {
                 self.stamp_flow(None, object);
@@ -77,6 +79,7 @@ impl Admission<'_> {
                 self.stamp_flow(Some(old), new);
                 ("signoff-flows", self.flow(Some(old), new))
             }
+            "Run" => ("signoff-runs", self.changed_run(old, new)),
             "Repository" => ("signoff-repositories", self.repository(Some(old), new)),
             "Connection" => ("signoff-connections", self.connection(Some(old), new)),
             _ => return Ok(()),
@@ -109,6 +112,16 @@ impl Admission<'_> {
             resource: resource.to_owned(),
             namespace: self.namespace.to_owned(),
             name: name.to_owned(),
+            ..Attributes::default()
+        })
+    }
+
+    fn may_read(&self, secret: &str) -> bool {
+        (self.may)(&Attributes {
+            verb: "get".to_owned(),
+            resource: "secrets".to_owned(),
+            namespace: self.namespace.to_owned(),
+            name: secret.to_owned(),
             ..Attributes::default()
         })
     }
@@ -170,24 +183,6 @@ impl Admission<'_> {
         Ok(())
     }
 
-    fn run(&self, object: &Value) -> Result<(), Refusal> {
-        let (asked, user) = (
-            object["spec"]["requestedBy"].as_str().unwrap_or_default(),
-            self.user.name.as_str(),
-        );
-        if self.is_operator() || asked == user {
-            return Ok(());
-        }
-        if asked.is_empty() {
-            return Err(Refusal::Invalid(
-                "spec.requestedBy is missing: leave it out or write your own user name".to_owned(),
-            ));
-        }
-        forbidden(format!(
-            "spec.requestedBy says \"{asked}\", but you are \"{user}\": nobody can request a run in another's name; leave spec.requestedBy out or write your own"
-        ))
-    }
-
     fn lacks(&self, what: &str) -> String {
         let (user, namespace) = (&self.user.name, self.namespace);
         format!("\"{user}\" lacks the verb {what} in namespace \"{namespace}\"")
@@ -206,20 +201,6 @@ impl Admission<'_> {
 
 fn name(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
-}
-
-/// Whether an object has owners that it did not have: the server deletes it when they are gone.
-fn has_new_owners(old: Option<&Value>, new: &Value) -> bool {
-    let owners = |object: &Value| -> Vec<Value> {
-        let owners = object["metadata"]["ownerReferences"].as_array();
-        owners
-            .into_iter()
-            .flatten()
-            .map(|owner| owner["uid"].clone())
-            .collect()
-    };
-    let known = old.map(owners).unwrap_or_default();
-    owners(new).iter().any(|owner| !known.contains(owner))
 }
 
 fn forbidden(why: impl Into<String>) -> Result<(), Refusal> {

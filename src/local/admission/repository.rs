@@ -1,8 +1,9 @@
-//! Who says which forge is asked, whose signatures count, who people are and what promotions must pass, says who decides.
+//! Who says which forge is asked, whose signatures count, who people are and what promotions must pass, says who decides. And the token of a
+//! forge is sent where a Repository says, so whoever writes it must be allowed to read it.
 
 use serde_json::Value;
 
-use super::{Admission, Refusal, forbidden, has_new_owners, name};
+use super::{Admission, Refusal, forbidden, name, owners};
 
 /// What says who decides.
 const GUARDED: [&str; 5] = ["forge", "identities", "decisions", "verify", "promotion"];
@@ -19,13 +20,29 @@ impl Admission<'_> {
         if (turned || GUARDED.iter().any(changed)) && !may_identify() {
             return self.may_not_identify();
         }
-        if has_new_owners(old, new) && !may_identify() {
+        self.token(old, new)?;
+        if owners::are_new(old, new) && !may_identify() {
             return forbidden(format!(
                 "a Repository goes with its owners: adding to metadata.ownerReferences takes the verb identify on repositories.signoff.dev, which \"{}\" lacks in namespace \"{}\"",
                 self.user.name, self.namespace
             ));
         }
         Ok(())
+    }
+
+    /// The operator reads the token of a forge and sends it to the address there. Where the forge stays, so does what is sent where.
+    fn token(&self, old: Option<&Value>, new: &Value) -> Result<(), Refusal> {
+        let forge = &new["spec"]["forge"];
+        if old.is_some_and(|old| &old["spec"]["forge"] == forge) {
+            return Ok(());
+        }
+        match forge["token"]["name"].as_str() {
+            Some(secret) if !self.may_read(secret) => forbidden(format!(
+                "a Repository sends the token that spec.forge names to the address there: \"{}\" may not get the Secret \"{secret}\" in namespace \"{}\"",
+                self.user.name, self.namespace
+            )),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn without_repository(&self, repository: &Value) -> Result<(), Refusal> {

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use super::{Space, assert_says};
 use crate::controlplane::{Answer, Tool};
 
-fn object(kind: &str, name: &str, spec: &Value) -> Value {
+pub(super) fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "signoff.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it reads better where it is called")]
-fn repository(name: &str, more: Value) -> Value {
+pub(super) fn repository(name: &str, more: Value) -> Value {
     let mut spec = json!({"url": "https://forge.example.com/acme/flows.git", "draft": {"ref": "main"}});
     for (key, value) in more.as_object().unwrap() {
         spec[key] = value.clone();
@@ -18,7 +18,7 @@ fn repository(name: &str, more: Value) -> Value {
     object("Repository", name, &spec)
 }
 
-fn flow(steps: i64) -> Value {
+pub(super) fn flow(steps: i64) -> Value {
     object(
         "Flow",
         "refund",
@@ -26,7 +26,7 @@ fn flow(steps: i64) -> Value {
     )
 }
 
-fn patch(who: &Tool, what: &[&str], patch: &Value) -> Answer {
+pub(super) fn patch(who: &Tool, what: &[&str], patch: &Value) -> Answer {
     let patch = patch.to_string();
     who.run(&[&["patch", "--type=merge", "-p", &patch], what].concat())
 }
@@ -38,12 +38,12 @@ fn annotation(who: &Tool, key: &str) -> String {
 
 impl Space {
     /// Waits until this is refused, or allowed: policies and roles take effect a moment later.
-    fn until(&self, what: &str, ok: bool, ask: impl Fn() -> Answer) {
+    pub(super) fn until(&self, what: &str, ok: bool, ask: impl Fn() -> Answer) {
         self.plane.wait(what, || ask().ok == ok);
     }
 
     /// Gives bob the role by which releases may be deleted.
-    fn bob_is_an_operator(&self) {
+    pub(super) fn bob_is_an_operator(&self) {
         let bind = [
             "create",
             "rolebinding",

@@ -1,9 +1,11 @@
 //! The charts: what they render, and what their policies and roles mean on a real API server.
 
 mod decisions;
+mod forges;
 mod gates;
 mod install;
 mod operates;
+mod owners;
 mod pods;
 mod proof;
 mod records;

@@ -43,6 +43,61 @@ fn a_decision_is_neither_edited_nor_deleted_not_even_by_a_cluster_administrator(
 }
 
 #[test]
+fn a_decision_on_an_approval_that_never_was_is_cleared_away_once_the_operator_has_said_so() {
+    let Some(space) = Space::new("strays") else { return };
+    let (admin, alice, operator) = (space.user("admin"), space.user("alice"), space.user("operator"));
+    let stray = |told: &str| {
+        let stray = alice.create(&decision(&json!({"approval": "never-was"})));
+        let status = json!({"status": {"counted": false, "reason": told}}).to_string();
+        let tell = [
+            "patch",
+            "decision",
+            name(&stray),
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &status,
+        ];
+        if !told.is_empty() {
+            operator.run(&tell).expect_ok();
+        }
+        name(&stray).to_owned()
+    };
+    let kept = "a decision is evidence and is kept: it goes with the approval it belongs to";
+    let delete = |who: &Tool, name: &str| who.run(&["delete", "decision", name]);
+    let never_was = stray("ApprovalNotFound");
+    // a policy that was just installed takes effect a moment later
+    space.plane.wait("the policy", || {
+        admin
+            .run(&["delete", "--dry-run=server", "decision", &never_was])
+            .ok
+    });
+    // one that is not judged yet may be a vote in flight
+    for told in ["", "Expired"] {
+        assert_says(&delete(&admin, &stray(told)).expect_refused(), kept);
+    }
+    let tied = stray("ApprovalNotFound");
+    let uid = admin.run(&[
+        "get",
+        "approval",
+        "refund-1-review",
+        "-o",
+        "jsonpath={.metadata.uid}",
+    ]);
+    let owner = json!([{"apiVersion": "signoff.dev/v1alpha1", "kind": "Approval", "name": "refund-1-review", "uid": uid.expect_ok().out}]);
+    let tie = json!({"metadata": {"ownerReferences": owner}}).to_string();
+    operator
+        .run(&["patch", "decision", &tied, "--type=merge", "-p", &tie])
+        .expect_ok();
+    assert_says(&delete(&admin, &tied).expect_refused(), kept);
+    assert_says(
+        &delete(&alice, &never_was).expect_refused(),
+        "cannot delete resource \"decisions\"",
+    );
+    delete(&admin, &never_was).expect_ok();
+}
+
+#[test]
 fn a_question_is_neither_made_up_nor_lowered_nor_deleted() {
     let Some(space) = Space::new("asked") else { return };
     let admin = space.user("admin");

@@ -443,11 +443,71 @@ fn a_value_that_is_wrong_is_refused_with_its_place() {
             "certificate.enabled=true",
             "certificate.enabled needs ingress.tlsSecret",
         ),
+        ("controller.leaseDuration=0s", "at '/controller/leaseDuration'"),
+        ("controller.leaseDuration=500ms", "at '/controller/leaseDuration'"),
+        ("controller.leaseDuration=2s", "at '/controller/leaseDuration'"),
+        (
+            "controller.leaseDuration=2999ms",
+            "at '/controller/leaseDuration'",
+        ),
+        (
+            "serviceAccount.gatewayName=signoff-controller",
+            "serviceAccount.name and serviceAccount.gatewayName are the same",
+        ),
+        (
+            "serviceAccount.name=a,serviceAccount.gatewayName=a,serviceAccount.create=false",
+            "serviceAccount.name and serviceAccount.gatewayName are the same",
+        ),
+        (
+            "podLabels.app\\.kubernetes\\.io/name=a",
+            "at '/podLabels/app.kubernetes.io~1",
+        ),
+        (
+            "podLabels.app\\.kubernetes\\.io/component=a",
+            "at '/podLabels/app.kubernetes.io~1",
+        ),
+        (
+            "serviceMonitor.labels.helm\\.sh/chart=a",
+            "at '/serviceMonitor/labels/helm.sh~1chart'",
+        ),
     ] {
         let message = helm
             .run(&["template", "charts/signoff", "--set", values])
             .expect_refused();
         assert_says(&message, expected);
+    }
+}
+
+#[test]
+fn labels_and_leases_that_work_are_taken() {
+    let Some(helm) = helm(SUITE) else { return };
+    for lease in [
+        "3s", "03s", "15s", "3000ms", "1m", "1m30s", "2h", "1d", "120000ms",
+    ] {
+        let rendered = Rendered::new(&helm, &["--set", &format!("controller.leaseDuration={lease}")]);
+        let expected = format!("--lease-duration={lease}");
+        assert!(rendered.args("controller").contains(&expected), "{expected}");
+    }
+    let label = "podLabels.app\\.kubernetes\\.io/part-of=shop";
+    let rendered = Rendered::new(&helm, &["--set", label]);
+    let deployment = rendered.of("Deployment").next().unwrap();
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(labels["app.kubernetes.io/part-of"], "shop");
+}
+
+#[test]
+fn a_lease_that_is_too_short_to_be_renewed_is_refused_rather_than_prolonged() {
+    for (given, expected) in [
+        ("2999ms", "a leader needs time to renew its lease: at least 3s"),
+        ("soon", "\"soon\" is not a duration"),
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_signoff"))
+            .args(["operator", "--gateway-url=http://localhost"])
+            .arg(format!("--lease-duration={given}"))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert_says(&String::from_utf8(output.stderr).unwrap(), expected);
     }
 }
 
