@@ -68,9 +68,35 @@ impl fmt::Display for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(url) => url.fmt(f),
-            Self::Ssh(ssh) => write!(f, "ssh://{}:{}{}", ssh.host, ssh.port, ssh.path),
+            Self::Ssh(ssh) => ssh.fmt(f),
             Self::File(path) => write!(f, "file://{}", path.display()),
         }
+    }
+}
+
+/// As it is read again: a path below the home directory has no form but `user@host:path`, where there is no port.
+impl fmt::Display for SshUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let below_home = !self.path.starts_with(['/', '~']);
+        if !below_home {
+            f.write_str("ssh://")?;
+        }
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        if self.host.contains(':') {
+            write!(f, "[{}]", self.host)?;
+        } else {
+            f.write_str(&self.host)?;
+        }
+        if below_home {
+            return write!(f, ":{}", self.path);
+        }
+        if self.port != 22 {
+            write!(f, ":{}", self.port)?;
+        }
+        let slash = if self.path.starts_with('~') { "/" } else { "" };
+        write!(f, "{slash}{}", self.path)
     }
 }
 
@@ -201,6 +227,29 @@ mod tests {
         assert_eq!(http.to_string(), "https://example.com/team/flows.git");
         let file: RemoteUrl = "file:///srv/flows.git".parse().unwrap();
         assert_eq!(file, RemoteUrl::File("/srv/flows.git".into()));
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        for text in [
+            "git@github.com:acme/flows.git",
+            "ssh://git@example.com/acme/flows.git",
+            "ssh://bot@example.com:2222/srv/flows.git",
+            "ssh://bot@example.com/~bot/flows",
+            "ssh://[::1]:2222/flows",
+            "https://example.com/team/flows.git",
+            "file:///srv/flows.git",
+        ] {
+            assert_eq!(text.parse::<RemoteUrl>().unwrap().to_string(), text);
+        }
+        for text in [
+            "example.com:/srv/flows.git",
+            "bot@example.com:~bot/flows",
+            "ssh://example.com:22/flows",
+        ] {
+            let read: RemoteUrl = text.parse().unwrap();
+            assert_eq!(read.to_string().parse::<RemoteUrl>().unwrap(), read, "{text}");
+        }
     }
 
     #[test]

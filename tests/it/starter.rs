@@ -114,6 +114,7 @@ async fn what_is_written_is_valid_and_applies_for_every_forge_and_kind_of_addres
 
         let (repository, connection) = manifests(dir.path());
         assert_eq!(repository.spec.forge.as_ref().unwrap().url, api);
+        assert_eq!(repository.spec.url, url, "the address is as it was given");
         let params = PostParams::default();
         rig.api::<Repository>()
             .create(&params, &repository)

@@ -231,9 +231,12 @@ async fn look_at_pulls(
         situation: situation.clone(),
     };
     let mut failure = None;
-    // one that puts a question changes no flow
-    for pull in pulls.iter().filter(|pull| !asks(pull)) {
-        refused(look.at(pull).await, &mut failure)?;
+    for pull in &pulls {
+        // one that puts a question changes no flow, unless it only looks like one
+        let asks = looks_like_a_question(pull) && pull.author == forge.own_account().await?.login;
+        if !asks {
+            refused(look.at(pull).await, &mut failure)?;
+        }
     }
     let heads = pulls.iter().filter_map(|pull| pull.head_commit);
     let used: Vec<CommitId> = heads.chain(commits.draft).chain(commits.live).collect();
@@ -355,8 +358,8 @@ impl Feedback {
     }
 }
 
-/// Whether a pull request comes from a branch for questions, of this Repository or of another one, whose prefix begins alike.
-fn asks(pull: &PullRequest) -> bool {
+/// Whether a pull request comes from a branch as questions have it, of this Repository or of another one, whose prefix begins alike.
+fn looks_like_a_question(pull: &PullRequest) -> bool {
     let prefix = pull.head.split_once('/').map_or("", |(prefix, _)| prefix);
     let rest = prefix.strip_prefix("signoff");
     pull.same_project && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))

@@ -256,12 +256,14 @@ async fn a_forge_that_is_down_holds_nothing_back_and_is_told_when_it_is_back() {
 
 #[tokio::test]
 async fn a_pull_request_from_a_branch_of_its_own_is_looked_at_when_the_forge_tells_of_it() {
+    // as questions have it, which it is none of
+    const CHANGE: &str = "signoff/change";
     let Some(told) = Told::open().await else { return };
     let stage = &told.stage;
     stage.secret("webhook", json!({"hmac": "s3cret"})).await;
     let first = stage.work.push("main", &[("hello.yaml", Some(FLOW))]).await;
     stage.work.point("live", "main").await;
-    stage.work.point("change", "main").await;
+    stage.work.point(CHANGE, "main").await;
     let webhook = json!({"secretRef": {"name": "webhook", "key": "hmac"}});
     let more = json!({"interval": "1h", "webhook": webhook});
     told.follow_with(&stage.forge.url(), &told.bot.token, more).await;
@@ -277,10 +279,10 @@ async fn a_pull_request_from_a_branch_of_its_own_is_looked_at_when_the_forge_tel
         .add_webhook(&stage.repo, &url, "s3cret", &events)
         .await;
     let changed = FLOW.replace("x: 1", "x: 2");
-    let head = stage.work.push("change", &[("hello.yaml", Some(&changed))]).await;
+    let head = stage.work.push(CHANGE, &[("hello.yaml", Some(&changed))]).await;
     let pull = stage
         .owner
-        .open_pull(&stage.repo, "change", "live", "A change")
+        .open_pull(&stage.repo, CHANGE, "live", "A change")
         .await;
     told.comment(&pull, "`1` → `2`").await;
     told.status(&head, "signoff/flows", "success: would change 1 flow")
