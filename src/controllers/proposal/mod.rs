@@ -11,6 +11,7 @@ mod person;
 mod plan;
 mod poll;
 mod propose;
+mod reading;
 mod settle;
 mod tell;
 mod texts;

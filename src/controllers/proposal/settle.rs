@@ -12,7 +12,7 @@ use super::{
     decision::{self, Made, standing},
     person::{may_approve, needs_groups, person},
     plan::{Put, Standing, Step, when_closed, while_open},
-    tell, texts,
+    reading, tell, texts,
 };
 use crate::{
     api::{
@@ -215,13 +215,13 @@ impl Table<'_> {
         }
         // one that is no answer is told so when it is given
         let content = self.forge.file(head, &self.path()).await?;
-        let read = self.read(approval, content.as_deref()).ok();
+        let read = self.read(approval, content.as_deref()).await.ok();
         Ok(read.and_then(|answer| answer.values))
     }
 
     /// The answer in a file, or why it is none. Values in which nothing is filled in are none.
-    fn read(&self, approval: &Approval, content: Option<&[u8]>) -> Result<Answer, FileProblem> {
-        let answer = self.question(approval).answer(content)?;
+    async fn read(&self, approval: &Approval, content: Option<&[u8]>) -> Result<Answer, FileProblem> {
+        let answer = reading::answer(&self.question(approval), content).await?;
         Ok(Answer {
             values: answer.values.filter(|values| !values.0.is_empty()),
             ..answer
@@ -409,7 +409,7 @@ impl Table<'_> {
             Looked::Not(why) => return Ok(Some(Err(why))),
             Looked::Later => return Ok(None),
         };
-        let read = self.read(approval, content.as_deref());
+        let read = self.read(approval, content.as_deref()).await;
         let read = read.map_err(|why| why.to_string());
         Ok(Some(read.and_then(
             |answer| match answer.verdict.filter(|verdict| *verdict != Verdict::Approve) {
