@@ -159,8 +159,10 @@ impl Table<'_> {
         if let Some(error) = failed.filter(|_| !again) {
             return Err(error);
         }
-        let updated_at = puts.first().and_then(|put| put.request.updated_at);
-        self.asking.looked(self.key, Look { at, updated_at });
+        let newest = puts.first().map(|put| &put.request).or(strays.first());
+        let updated_at = newest.and_then(|request| request.updated_at);
+        let away = !wanted && !puts.iter().any(Put::waits);
+        self.asking.looked(self.key, Look { at, updated_at }, away);
         Ok(again.then_some(UNTIL_JUDGED))
     }
 

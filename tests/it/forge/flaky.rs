@@ -36,6 +36,7 @@ pub struct Flaky {
     /// For how many seconds it wants to be left alone then.
     rest: Arc<AtomicU32>,
     refused: Arc<AtomicUsize>,
+    passed: Arc<Mutex<Vec<String>>>,
 }
 
 impl Flaky {
@@ -49,6 +50,7 @@ impl Flaky {
             mood: Arc::default(),
             rest: Arc::new(AtomicU32::new(1)),
             refused: Arc::default(),
+            passed: Arc::default(),
         };
         let router = Router::new().fallback(pass_on).with_state(flaky.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -100,6 +102,11 @@ impl Flaky {
         self.answer(429);
     }
 
+    /// The calls that were passed on since this was last asked, as `METHOD path?query`.
+    pub fn passed(&self) -> Vec<String> {
+        std::mem::take(&mut self.passed.lock().unwrap())
+    }
+
     /// How many calls were refused since.
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::SeqCst)
@@ -118,6 +125,8 @@ async fn pass_on(State(flaky): State<Flaky>, request: Request) -> Response<Body>
         return answer.body(Body::empty()).unwrap();
     }
     let (mut parts, body) = request.into_parts();
+    let line = format!("{} {}", parts.method, parts.uri);
+    flaky.passed.lock().unwrap().push(line);
     let body = to_bytes(body, 1 << 20).await.unwrap();
     parts.headers.remove("host");
     let url = format!("{}{}", flaky.forge, parts.uri);
