@@ -17,6 +17,7 @@ pub mod release;
 pub mod repository;
 pub mod run;
 pub mod step;
+pub mod weight;
 
 pub use approval::{Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus};
 pub use connection::{Connection, ConnectionKind, ConnectionSpec};

@@ -130,8 +130,11 @@ impl Gitea {
 #[async_trait]
 impl Forge for Gitea {
     async fn own_account(&self) -> Result<Account, ForgeError> {
-        let user: User = self.get("user", "read its own account").await?;
-        Ok(user.account(self.trust_email))
+        let ask = async {
+            let user: User = self.get("user", "read its own account").await?;
+            Ok(user.account(self.trust_email))
+        };
+        self.http.own(ask).await
     }
 
     async fn account(&self, login: &Login) -> Result<Account, ForgeError> {
@@ -194,7 +197,7 @@ impl Forge for Gitea {
             .query("base_branch", branch);
         let pulls: Vec<Pull> = self.http.all(call, LIMIT).await?;
         let into = pulls.into_iter().map(Pull::read);
-        Ok(into.filter(|pull| pull.base == branch).take(100).collect())
+        Ok(into.filter(|pull| pull.base == branch).collect())
     }
 
     async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {

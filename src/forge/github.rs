@@ -127,8 +127,11 @@ impl GitHub {
 #[async_trait]
 impl Forge for GitHub {
     async fn own_account(&self) -> Result<Account, ForgeError> {
-        let user: User = self.get("user", "read its own account").await?;
-        Ok(user.account())
+        let ask = async {
+            let user: User = self.get("user", "read its own account").await?;
+            Ok(user.account())
+        };
+        self.http.own(ask).await
     }
 
     async fn account(&self, login: &Login) -> Result<Account, ForgeError> {
@@ -206,7 +209,7 @@ impl Forge for GitHub {
             .query("sort", "updated")
             .query("direction", "desc");
         let pulls: Vec<Pull> = self.http.all(call, LIMIT).await?;
-        Ok(pulls.into_iter().map(Pull::read).take(100).collect())
+        Ok(pulls.into_iter().map(Pull::read).collect())
     }
 
     async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {

@@ -103,7 +103,8 @@ impl GitLab {
 impl Forge for GitLab {
     async fn own_account(&self) -> Result<Account, ForgeError> {
         let call = Call::new(Method::GET, "user", "read its own account");
-        Ok(self.http.json::<User>(call).await?.account())
+        let ask = async { Ok(self.http.json::<User>(call).await?.account()) };
+        self.http.own(ask).await
     }
 
     async fn account(&self, login: &Login) -> Result<Account, ForgeError> {
@@ -175,7 +176,7 @@ impl Forge for GitLab {
             .query("order_by", "updated_at")
             .query("sort", "desc");
         let requests: Vec<MergeRequest> = self.http.all(call, LIMIT).await?;
-        Ok(requests.into_iter().map(MergeRequest::read).take(100).collect())
+        Ok(requests.into_iter().map(MergeRequest::read).collect())
     }
 
     async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {

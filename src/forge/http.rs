@@ -10,9 +10,10 @@ use futures::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::{Client, Response, redirect};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::OnceCell;
 use url::Url;
 
-use super::error::ForgeError;
+use super::{error::ForgeError, types::Account};
 use crate::git::{Network, REST, Rest, Secret, rest};
 
 /// Longest time for one request, from the connection to the last byte of the answer.
@@ -34,6 +35,7 @@ pub(super) struct Http {
     base: Url,
     host: String,
     rest: Rest,
+    own: OnceCell<Account>,
 }
 
 impl fmt::Debug for Http {
@@ -126,7 +128,16 @@ impl Http {
             base,
             host,
             rest,
+            own: OnceCell::new(),
         })
+    }
+
+    /// The account whose token is used, asked for once: a token is one account's.
+    pub(super) async fn own(
+        &self,
+        ask: impl Future<Output = Result<Account, ForgeError>>,
+    ) -> Result<Account, ForgeError> {
+        self.own.get_or_try_init(|| ask).await.cloned()
     }
 
     /// The answer of a request, read.

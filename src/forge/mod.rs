@@ -25,6 +25,9 @@ pub use self::{
         NewPullRequest, Opinion, ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
     },
 };
+/// Most pull requests of one list: where there are so many, there may be more.
+pub const MOST_LISTED: usize = http::MAX_ENTRIES;
+
 use crate::{
     api::repository::ForgeKind,
     git::{CommitId, Network, Rest, Secret},
@@ -99,7 +102,7 @@ pub trait Forge: Send + Sync + std::fmt::Debug {
     /// The pull requests from this branch of this project (not of a fork), whatever their state, the newest first.
     async fn pull_requests_from(&self, branch: &str) -> Result<Vec<PullRequest>, ForgeError>;
 
-    /// The open pull requests into this branch, at most 100, the most recently changed first.
+    /// The open pull requests into this branch, at most [`MOST_LISTED`], the most recently changed first.
     async fn open_pull_requests_into(&self, branch: &str) -> Result<Vec<PullRequest>, ForgeError>;
 
     /// Opens a pull request. Where this account has one open from that branch already, its title, body and base are set and it is returned.

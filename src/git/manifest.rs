@@ -1,13 +1,16 @@
 //! Manifest text: its documents, and the line and column of any field in it.
 
-mod weight;
-
 use std::fmt;
 
 use serde::{
     Deserialize as _,
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+
+use crate::api::weight::{self, TooHeavy};
+
+/// Most that aliases may bring a manifest to that is smaller. No text as large as a manifest comes to that without.
+const MOST: usize = 1 << 20;
 
 /// A place in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +44,7 @@ pub struct SyntaxError {
 /// # Errors
 /// When any of them is not YAML, has a key twice, has no form as JSON, or is much larger than its text once its aliases are followed.
 pub fn documents(text: &str) -> Result<Vec<Document>, SyntaxError> {
-    weight::check(text)?;
+    weight::check(text, MOST).map_err(SyntaxError::of_weight)?;
     let mut documents = vec![];
     for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
         let mut value = serde_yaml::Value::deserialize(document).map_err(|error| SyntaxError::of(&error))?;
@@ -58,6 +61,13 @@ pub fn documents(text: &str) -> Result<Vec<Document>, SyntaxError> {
 }
 
 impl SyntaxError {
+    fn of_weight(error: TooHeavy) -> Self {
+        Self {
+            position: error.at.map(|(line, column)| Position { line, column }),
+            message: error.message,
+        }
+    }
+
     fn of(error: &serde_yaml::Error) -> Self {
         let position = error.location().map(|at| Position {
             line: at.line(),
@@ -275,6 +285,9 @@ spec:
         assert!(error.message.starts_with("b["), "{error:?}");
         let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a,".repeat(5_000));
         assert!(documents(&long).unwrap_err().message.contains("aliases"));
+        for broken in ["a: '*\n", "a: *b\n", "a: {b: '*'\n", "a: '*'\nb: ]\n"] {
+            assert!(documents(broken).is_err(), "{broken}");
+        }
         let merged = format!("a: &a {{k1: v}}\nb:\n{}", "- {<<: *a}\n".repeat(1_000));
         assert_eq!(documents(&merged).unwrap()[0].value["b"][999]["k1"], "v");
 

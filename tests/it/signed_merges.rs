@@ -306,6 +306,38 @@ async fn what_is_not_signed_by_somebody_who_may_or_signs_something_else_decides_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_would_fill_any_memory_is_refused_by_an_operator_that_lives_on() {
+    let (study, operator) = Study::open("").await;
+    let flood = |each: usize| {
+        let (zeros, aliases) = (vec!["0"; each].join(","), vec!["*a "; each].join(","));
+        format!("values: {{a: &a [{zeros}], b: [{aliases}]}}\nverdict:")
+    };
+    let (text, _) = study.asked();
+    for (each, why) in [
+        (30_000, "larger than"),
+        (10_000, "the aliases make far too much of this text"),
+    ] {
+        // anybody may push it, to `main` or to the question's branch
+        let text = text.replace("verdict:", &flood(each));
+        let commit = study.commit("main", None, &[(&study.file(), &text)], None);
+        study.refused(commit, why).await;
+    }
+    operator.stop().await;
+    let branch = study.branch();
+    let branch = branch.strip_prefix("refs/heads/").unwrap();
+    let hostile = text.replace("verdict:", &flood(10_000));
+    study.commit(branch, None, &[(&study.file(), &hostile)], None);
+    let operator = study.rig.operator().await;
+    eventually("the question is as it was", || {
+        study.git.find_reference(&study.branch()).is_ok() && study.asked().0 == text
+    })
+    .await;
+    study.merge(|text| text, &[], Some(&study.alice));
+    study.rig.phase("r", "Succeeded").await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_verdict_and_its_reason_are_in_the_file_that_is_signed() {
     let (study, operator) = Study::open("").await;
     let rejected = |text: String| {

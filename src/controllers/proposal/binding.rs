@@ -8,6 +8,7 @@ use super::{
     claim::Claim,
     plan::{Flaw, Put},
     propose::{first, number},
+    reading,
     settle::{Table, base},
     texts,
 };
@@ -116,7 +117,7 @@ impl Table<'_> {
             "the branch changes other files than the question's as well".to_owned()
         } else {
             let content = self.forge.file(head, &self.path()).await?;
-            match self.question(approval).answer(content.as_deref()) {
+            match reading::answer(&self.question(approval), content.as_deref()).await {
                 Ok(_) => {
                     if files == Some(1) {
                         self.asking.sound(self.key, head);

@@ -16,6 +16,7 @@ use super::{
     decision::{self, Made, standing},
     person::{holder, may_approve},
     plan::Standing,
+    reading,
     settle::{UNTIL_JUDGED, base, branch_of, is_open},
 };
 use crate::{
@@ -164,16 +165,25 @@ impl<'a> Board<'a> {
             return Err(ProposalError::NoBranch(self.into.to_string()));
         };
         let changes = self.mirror().changes(at, &self.path(key)).await?;
-        // a file that is there already may be anybody's
-        let question = self.question(key, approval);
-        let is_there = changes
-            .iter()
-            .any(|change| question.answer(change.content.as_deref()).is_ok());
-        if !is_there && !self.asking.has_put(key) {
+        if !self.asking.has_put(key) && !self.is_there(key, approval, &changes).await {
             self.put(key, approval, at).await?;
         }
         self.asking.put(key);
         self.judge(key, approval, &changes).await
+    }
+
+    /// Whether one of these changes brings the question. A file that is there already may be anybody's.
+    async fn is_there(&self, key: &ApprovalKey, approval: &Approval, changes: &[Change]) -> bool {
+        let question = self.question(key, approval);
+        for change in changes {
+            if reading::answer(&question, change.content.as_deref())
+                .await
+                .is_ok()
+            {
+                return true;
+            }
+        }
+        false
     }
 
     fn branch(&self, key: &ApprovalKey) -> Result<RefName, ProposalError> {
@@ -257,7 +267,7 @@ impl<'a> Board<'a> {
         };
         let changes = self.mirror().changes(there.commit, path).await?;
         let newest = changes.last().and_then(|change| change.content.as_deref());
-        Ok(question.answer(newest).is_err())
+        Ok(reading::answer(question, newest).await.is_err())
     }
 
     async fn take_back(&self, key: &ApprovalKey) -> Result<(), ProposalError> {
@@ -334,7 +344,7 @@ impl<'a> Board<'a> {
         let Some(content) = &change.content else {
             return Ok(Err("the file with the question is too large".to_owned()));
         };
-        let file = match self.question(key, approval).answer(Some(content)) {
+        let file = match reading::answer(&self.question(key, approval), Some(content)).await {
             Ok(file) => file,
             Err(why) => return Ok(Err(why.to_string())),
         };

@@ -11,6 +11,7 @@ mod person;
 mod plan;
 mod poll;
 mod propose;
+mod reading;
 mod settle;
 mod tell;
 mod texts;
@@ -141,6 +142,8 @@ type Shown = (CommitId, CommitState, String);
 struct Known {
     /// Name of the Repository on whose forge it is put.
     home: String,
+    /// Whether it is not put as a pull request, and nothing of it is on the forge that waits for us.
+    away: bool,
     /// The last look at it; nothing before the first.
     look: Option<Look>,
     shown: Option<Shown>,
@@ -193,9 +196,10 @@ impl Asking {
     }
 
     /// A question was worked on, with its pull request as it was then.
-    fn looked(&self, key: &ApprovalKey, look: Look) {
+    fn looked(&self, key: &ApprovalKey, look: Look, away: bool) {
         if let Some(known) = self.lock().get_mut(key) {
             known.look = Some(look);
+            known.away = away;
         }
     }
 

@@ -40,6 +40,11 @@ pub(super) enum NobodyReason {
     /// Nobody said who it is.
     #[error("`spec.identities` of the Repository does not say which user of the cluster it is")]
     Unmapped,
+    /// The account cannot be looked up.
+    #[error(
+        "the forge does not show this account to the operator, and `spec.identities` of the Repository does not name it with its `id`, {0}"
+    )]
+    Hidden(u64),
     /// The login is another account's than the one that did it, or that the table means.
     #[error("the login {login:?} is now that of the account {is}, and not of {was}: somebody else has it")]
     AnotherAccount {
@@ -65,6 +70,21 @@ pub(super) enum NobodyReason {
         "`spec.identities.expression` of the Repository does not tell which user of the cluster it is: {0}"
     )]
     Expression(String),
+}
+
+/// The account of somebody whom the forge shows to few. Where the table has the login with the number of who did it, that is enough.
+pub(super) fn hidden(identities: Option<&Identities>, by: &Actor) -> Result<Account, NobodyReason> {
+    let account = Account {
+        login: by.login.clone(),
+        id: by.id,
+        kind: AccountKind::User,
+        email: None,
+    };
+    let known = identities.and_then(|identities| listed(identities, &account));
+    if known.and_then(id_of) == Some(by.id) {
+        return Ok(account);
+    }
+    Err(NobodyReason::Hidden(by.id))
 }
 
 /// Whether it takes the groups of an account to tell who it is: asking for them takes rights of the token that the table does not need.
@@ -121,13 +141,16 @@ fn listed<'a>(identities: &'a Identities, account: &Account) -> Option<&'a Mappe
     users.find(|known| Login::new(&known.login) == account.login)
 }
 
+fn id_of(known: &MappedIdentity) -> Option<u64> {
+    known.id.and_then(|id| u64::try_from(id).ok())
+}
+
 fn mapped(
     identities: Option<&Identities>,
     account: &Account,
     groups: &[String],
 ) -> Result<Person, NobodyReason> {
     let identities = identities.ok_or(NobodyReason::Unmapped)?;
-    let id_of = |known: &MappedIdentity| known.id.and_then(|id| u64::try_from(id).ok());
     if let Some(known) = listed(identities, account) {
         if let Some(id) = id_of(known).filter(|id| *id != account.id) {
             return Err(another_account(account, id));
@@ -303,6 +326,24 @@ mod tests {
         let unlisted = identities(json!({"users": [{"login": "alice", "user": "alice@example.com"}]}));
         let why = person(Some(&unlisted), &done, &now, &[]).unwrap_err().to_string();
         assert!(why.contains("account 9, and not of 7"), "{why}");
+    }
+
+    #[test]
+    fn an_account_that_the_forge_does_not_show_is_whom_the_table_has_by_number_or_nobody() {
+        let done = by(&account("alice"));
+        let table = |user: Value| identities(json!({"users": [user], "expression": "login"}));
+        let known = table(json!({"login": "Alice", "id": 7, "user": "alice@example.com"}));
+        let seen = hidden(Some(&known), &done).unwrap();
+        assert_eq!(person(Some(&known), &done, &seen, &[]).unwrap(), alice(&[]));
+        for nobody in [
+            json!({"login": "alice", "user": "alice@example.com"}),
+            json!({"login": "alice", "id": 8, "user": "alice@example.com"}),
+            json!({"login": "bob", "id": 7, "user": "bob@example.com"}),
+        ] {
+            let why = hidden(Some(&table(nobody)), &done).unwrap_err().to_string();
+            assert!(why.contains("does not show this account"), "{why}");
+        }
+        assert!(hidden(None, &done).is_err());
     }
 
     #[test]

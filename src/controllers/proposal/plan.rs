@@ -37,6 +37,15 @@ pub(super) struct Put {
     pub values: Option<JsonObject>,
 }
 
+impl Put {
+    /// Whether there is something to do about it, or may be without a word of ours.
+    pub(super) fn waits(&self) -> bool {
+        let is_done = |standing: &Standing| matches!(standing, Standing::Counted | Standing::Answered);
+        self.request.state == PullRequestState::Open
+            || !self.claims.iter().all(|(_, standing)| is_done(standing))
+    }
+}
+
 /// Why merging a pull request would not approve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Flaw {

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Asking, ProposalError,
+    Asking, Known, ProposalError,
     branch::Board,
     settle::{base, branches_of},
 };
@@ -29,11 +29,13 @@ use crate::{
         error_chain, forges,
         repository::INTERVAL,
     },
-    forge::PullRequest,
+    forge::{MOST_LISTED, PullRequest},
 };
 
 /// How often it is looked whether a Repository is due.
 const TICK: Duration = Duration::from_secs(1);
+/// How many questions are looked at in turn whose pull requests a full list does not have.
+const IN_TURN: usize = 20;
 /// Pause after a failure, unless the forge names one.
 const AFTER_FAILURE: Duration = Duration::from_secs(15);
 
@@ -163,23 +165,38 @@ async fn ask(
 fn news(asking: &Asking, repository: &Repository, listed: &[PullRequest]) -> Vec<ApprovalKey> {
     let (namespace, name) = (repository.namespace().unwrap_or_default(), repository.name_any());
     let ours = branches_of(repository, &namespace);
+    news_of(&mut asking.lock(), (&namespace, &name), &ours, listed)
+}
+
+fn news_of(
+    known: &mut HashMap<ApprovalKey, Known>,
+    (namespace, name): (&str, &str),
+    ours: &str,
+    listed: &[PullRequest],
+) -> Vec<ApprovalKey> {
     let listed_by_key: HashMap<ApprovalKey, &PullRequest> = listed
         .iter()
         .filter(|pull| pull.same_project)
-        .filter_map(|pull| Some((ApprovalKey::new(&namespace, pull.head.strip_prefix(&ours)?), pull)))
+        .filter_map(|pull| Some((ApprovalKey::new(namespace, pull.head.strip_prefix(ours)?), pull)))
         .collect();
-    let mut known = asking.lock();
-    let mut news: Vec<ApprovalKey> = known
+    let (mut news, mut unlisted) = (Vec::new(), Vec::new());
+    for (key, known) in known
         .iter()
         .filter(|(key, known)| key.namespace() == namespace && known.home == name)
-        .filter(|(key, known)| match listed_by_key.get(*key) {
-            Some(pull) => known
-                .look
-                .is_none_or(|look| look.may_be_outdated_by(pull.updated_at)),
-            None => true,
-        })
-        .map(|(key, _)| key.clone())
-        .collect();
+    {
+        match (listed_by_key.get(key), known.look) {
+            (Some(pull), Some(look)) if !look.may_be_outdated_by(pull.updated_at) => {}
+            (Some(_), _) => news.push(key.clone()),
+            (None, Some(_)) if known.away => {}
+            (None, look) => unlisted.push((look.map(|look| look.at), key.clone())),
+        }
+    }
+    // of so many there may be more that are open, and a look at each takes several calls
+    if listed.len() >= MOST_LISTED {
+        unlisted.sort_by_key(|(at, _)| *at);
+        unlisted.truncate(IN_TURN);
+    }
+    news.extend(unlisted.into_iter().map(|(_, key)| key));
     for key in listed_by_key.into_keys() {
         if !known.contains_key(&key) {
             // left behind by a question that was closed while nobody looked
@@ -188,4 +205,90 @@ fn news(asking: &Asking, repository: &Repository, listed: &[PullRequest]) -> Vec
         }
     }
     news
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        controllers::proposal::Look,
+        forge::{Login, PullRequestNumber, PullRequestState},
+    };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// A question that was looked at then, when its pull request had not changed for long.
+    fn known(second: i64, away: bool) -> Known {
+        Known {
+            home: "flows".to_owned(),
+            away,
+            look: Some(Look {
+                at: at(second),
+                updated_at: Some(at(1)),
+            }),
+            ..Known::default()
+        }
+    }
+
+    fn pull(name: &str, updated_at: i64) -> PullRequest {
+        PullRequest {
+            number: PullRequestNumber(1),
+            url: String::new(),
+            title: String::new(),
+            body: String::new(),
+            head: format!("signoff/shop/{name}"),
+            head_commit: None,
+            same_project: true,
+            base: "main".to_owned(),
+            author: Login::new("signoff-bot"),
+            updated_at: Some(at(updated_at)),
+            state: PullRequestState::Open,
+        }
+    }
+
+    fn news(known: &mut HashMap<ApprovalKey, Known>, listed: &[PullRequest]) -> Vec<String> {
+        let news = news_of(known, ("shop", "flows"), "signoff/shop/", listed);
+        let mut names: Vec<String> = news.iter().map(|key| key.name().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn all<const N: usize>(questions: [(&str, Known); N]) -> HashMap<ApprovalKey, Known> {
+        let keyed = questions.map(|(name, known)| (ApprovalKey::new("shop", name), known));
+        keyed.into_iter().collect()
+    }
+
+    #[test]
+    fn a_question_that_is_not_on_the_forge_is_no_news_until_something_of_it_is() {
+        let mut known = all([
+            ("away", known(1_000, true)),
+            ("closed", known(1_000, false)),
+            ("same", known(1_000, false)),
+            ("changed", known(1_000, false)),
+        ]);
+        let listed = [pull("same", 1), pull("changed", 900), pull("left-behind", 1)];
+        assert_eq!(news(&mut known, &listed), ["changed", "closed", "left-behind"]);
+        assert_eq!(news(&mut known, &[pull("away", 900), pull("same", 1)])[0], "away");
+    }
+
+    #[test]
+    fn questions_that_a_full_list_does_not_have_are_looked_at_in_turn_the_longest_ago_first() {
+        let mut known: HashMap<ApprovalKey, Known> = (0..50)
+            .map(|n| {
+                (
+                    ApprovalKey::new("shop", &format!("q{n:02}")),
+                    known(1_000 + n, false),
+                )
+            })
+            .collect();
+        assert_eq!(news(&mut known, &[]).len(), 50);
+        let full: Vec<PullRequest> = (0..MOST_LISTED).map(|_| pull("another/one", 1)).collect();
+        let found = news(&mut known, &full);
+        assert_eq!(found.iter().filter(|name| name.starts_with('q')).count(), IN_TURN);
+        assert!(found.contains(&"q00".to_owned()) && !found.contains(&"q20".to_owned()));
+    }
 }

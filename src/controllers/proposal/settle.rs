@@ -10,9 +10,9 @@ use super::{
     branch::Board,
     claim::{Claim, claims},
     decision::{self, Made, standing},
-    person::{may_approve, needs_groups, person},
+    person::{hidden, may_approve, needs_groups, person},
     plan::{Put, Standing, Step, when_closed, while_open},
-    tell, texts,
+    reading, tell, texts,
 };
 use crate::{
     api::{
@@ -20,6 +20,7 @@ use crate::{
         approval::AskVia,
         decision::{Via, ViaChannel},
         json::JsonObject,
+        reason::{Classified as _, ErrorClass},
         repository::Decisions,
     },
     controllers::{approval::ApprovalKey, forges},
@@ -27,7 +28,9 @@ use crate::{
         judge::values_digest,
         question::{Answer, FileProblem},
     },
-    forge::{Account, CommitStatus, Forge, Login, PullRequest, PullRequestNumber, PullRequestState},
+    forge::{
+        Account, CommitStatus, Forge, ForgeError, Login, PullRequest, PullRequestNumber, PullRequestState,
+    },
 };
 
 /// Pause before a decision that was just made is looked at again.
@@ -131,21 +134,35 @@ impl Table<'_> {
         for stray in &strays {
             self.clear(stray, wanted).await?;
         }
-        let mut made = false;
+        let (mut made, mut failed) = (false, None);
         for step in steps {
             // the judge goes by the order in which decisions are made, so the next one waits until this one is judged
             if made && matches!(step, Step::Consider(..)) {
                 continue;
             }
-            made |= self.take(step, &puts).await?;
+            let claim = matches!(step, Step::Consider(..));
+            match self.take(step, &puts).await {
+                Ok(more) => made |= more,
+                // what only a user can mend about one holds nobody else's answer back
+                Err(error) if claim && error.class() == ErrorClass::Invalid => {
+                    failed.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         again |= made;
         if let (true, Some(approval)) = (wanted, open) {
             self.restore(approval, &puts).await?;
             self.relink(approval, &puts).await?;
         }
-        let updated_at = puts.first().and_then(|put| put.request.updated_at);
-        self.asking.looked(self.key, Look { at, updated_at });
+        // told once there is nothing else to wait for
+        if let Some(error) = failed.filter(|_| !again) {
+            return Err(error);
+        }
+        let newest = puts.first().map(|put| &put.request).or(strays.first());
+        let updated_at = newest.and_then(|request| request.updated_at);
+        let away = !wanted && !puts.iter().any(Put::waits);
+        self.asking.looked(self.key, Look { at, updated_at }, away);
         Ok(again.then_some(UNTIL_JUDGED))
     }
 
@@ -215,13 +232,13 @@ impl Table<'_> {
         }
         // one that is no answer is told so when it is given
         let content = self.forge.file(head, &self.path()).await?;
-        let read = self.read(approval, content.as_deref()).ok();
+        let read = self.read(approval, content.as_deref()).await.ok();
         Ok(read.and_then(|answer| answer.values))
     }
 
     /// The answer in a file, or why it is none. Values in which nothing is filled in are none.
-    fn read(&self, approval: &Approval, content: Option<&[u8]>) -> Result<Answer, FileProblem> {
-        let answer = self.question(approval).answer(content)?;
+    async fn read(&self, approval: &Approval, content: Option<&[u8]>) -> Result<Answer, FileProblem> {
+        let answer = reading::answer(&self.question(approval), content).await?;
         Ok(Answer {
             values: answer.values.filter(|values| !values.0.is_empty()),
             ..answer
@@ -322,8 +339,18 @@ impl Table<'_> {
             self.answer(number, claim, &why).await?;
             return Ok(false);
         }
-        let account = self.forge.account(&claim.by.login).await?;
         let identities = self.repository.spec.identities.as_ref();
+        let account = match self.forge.account(&claim.by.login).await {
+            // anybody may have such an account, and review where everybody may read
+            Err(ForgeError::NotFound { .. }) => match hidden(identities, &claim.by) {
+                Ok(account) => account,
+                Err(why) => {
+                    self.answer(number, claim, &why.to_string()).await?;
+                    return Ok(false);
+                }
+            },
+            account => account?,
+        };
         let groups = if needs_groups(identities, &account) {
             self.forge.groups(&account).await?
         } else {
@@ -409,7 +436,7 @@ impl Table<'_> {
             Looked::Not(why) => return Ok(Some(Err(why))),
             Looked::Later => return Ok(None),
         };
-        let read = self.read(approval, content.as_deref());
+        let read = self.read(approval, content.as_deref()).await;
         let read = read.map_err(|why| why.to_string());
         Ok(Some(read.and_then(
             |answer| match answer.verdict.filter(|verdict| *verdict != Verdict::Approve) {

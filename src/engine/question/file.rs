@@ -5,20 +5,24 @@
 use std::fmt::Write as _;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{PutAs, Question};
 use crate::{
-    api::{Verdict, json::JsonObject},
+    api::{Verdict, json::JsonObject, weight},
     engine::markdown::one_line,
 };
 
 /// Largest file that is read, in bytes.
 const MAX_FILE: usize = 256 * 1024;
+/// Largest answer in it, in bytes: what stands below the question.
+const MAX_ANSWER: usize = 64 * 1024;
 /// Begins the line that counts how often a question was put.
 const ATTEMPT: &str = "attempt: ";
-/// Most places of an answer that may be comments.
+/// Most places of an answer that may be comments; fewer in one that is large, since it is read once more for each.
 const MAX_MARKS: usize = 64;
+/// Most brackets in an answer: each that is open makes all that follows slower to read.
+const MAX_BRACKETS: usize = 4096;
 
 /// What people wrote into the file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -44,6 +48,9 @@ pub enum FileProblem {
     /// It is too large.
     #[error("the file with the question is larger than {MAX_FILE} bytes")]
     TooLarge,
+    /// What is filled in is too large.
+    #[error("the answer in the file with the question is larger than {MAX_ANSWER} bytes")]
+    AnswerTooLarge,
     /// It cannot be read.
     #[error("the answer in the file with the question cannot be read: {0}")]
     Unreadable(String),
@@ -59,8 +66,10 @@ impl Question<'_> {
     pub fn file(&self, attempt: u32, filled: Option<&JsonObject>) -> String {
         let mut text = self.asked(attempt);
         if self.spec.form.is_some() {
-            let filled = filled.map_or_else(|| json!({}), JsonObject::to_value);
-            let _ = writeln!(text, "values: {}", on_one_line(&filled));
+            let filled = filled.map(|filled| on_one_line(&filled.to_value()));
+            // what was decided elsewhere may be more than is read here
+            let filled = filled.filter(|filled| filled.len() <= MAX_ANSWER / 2);
+            let _ = writeln!(text, "values: {}", filled.as_deref().unwrap_or("{}"));
         }
         if let PutAs::Branch(_) = self.put {
             text.push_str("verdict: Approve\ncomment: \"\"\n");
@@ -90,7 +99,8 @@ impl Question<'_> {
         text
     }
 
-    /// Reads the answer in a file that asks this and nothing else.
+    /// Reads the answer in a file that asks this and nothing else. Anybody who may push may have written the file, and reading it may take
+    /// some tenths of a second.
     pub fn answer(&self, content: Option<&[u8]>) -> Result<Answer, FileProblem> {
         let content = content.ok_or(FileProblem::Missing)?;
         if content.len() > MAX_FILE {
@@ -110,13 +120,24 @@ impl Question<'_> {
         if filled_in.trim().is_empty() {
             return Ok(Answer::default());
         }
-        let answer: Answer =
-            serde_yaml::from_str(filled_in).map_err(|error| unreadable(error.to_string()))?;
+        if filled_in.len() > MAX_ANSWER {
+            return Err(FileProblem::AnswerTooLarge);
+        }
+        let answer = parse(filled_in).map_err(unreadable)?;
         match comment_in(filled_in, &answer) {
             Some(line) => Err(FileProblem::Altered(asked.lines().count() + line)),
             None => Ok(answer),
         }
     }
+}
+
+/// Reads what was filled in, unless its aliases make much more of it than it shows.
+fn parse(filled_in: &str) -> Result<Answer, String> {
+    if filled_in.matches(['[', '{']).count() > MAX_BRACKETS {
+        return Err(format!("there are more than {MAX_BRACKETS} brackets"));
+    }
+    weight::check(filled_in, 0).map_err(|error| error.to_string())?;
+    serde_yaml::from_str(filled_in).map_err(|error| error.to_string())
 }
 
 /// The first line, from 1, in which a text is not another.
@@ -134,11 +155,12 @@ fn comment_in(filled_in: &str, answer: &Answer) -> Option<usize> {
         before.is_none_or(char::is_whitespace)
     };
     let marks = filled_in.match_indices('#').filter(is_mark);
+    let most = MAX_MARKS.min(4 * MAX_ANSWER / filled_in.len().max(1));
     for (count, (at, _)) in marks.enumerate() {
         let end = filled_in[at..].find('\n').map_or(filled_in.len(), |end| at + end);
         let without = format!("{}{}", &filled_in[..at], &filled_in[end..]);
-        let same = serde_yaml::from_str::<Answer>(&without).is_ok_and(|without| without == *answer);
-        if same || count >= MAX_MARKS {
+        let same = || parse(&without).is_ok_and(|without| without == *answer);
+        if count >= most || same() {
             return Some(filled_in[..at].matches('\n').count() + 1);
         }
     }
@@ -195,6 +217,8 @@ fn fields(form: &Value) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::api::{ApprovalSpec, Digest};
 
@@ -313,6 +337,68 @@ mod tests {
             let bad = asked.answer(Some(b"\xff"));
             assert!(matches!(bad, Err(FileProblem::Unreadable(_))), "{bad:?}");
         }
+    }
+
+    /// An answer of some tens of thousands of bytes that would be a thousand million values.
+    fn bomb(each: usize) -> String {
+        let (zeros, aliases) = (vec!["0"; each].join(","), vec!["*a "; each].join(","));
+        format!("values: {{a: &a [{zeros}], b: [{aliases}]}}\n")
+    }
+
+    #[test]
+    fn aliases_that_make_a_flood_of_an_answer_are_refused_before_they_are_followed() {
+        let spec = spec(&form());
+        let asked = put(&spec, PutAs::Branch("main"));
+        let text = asked.file(1, None);
+        let with = |answer: &str| {
+            let altered = text.replace("values: {}\n", answer);
+            asked.answer(Some(altered.as_bytes()))
+        };
+        assert_eq!(with(&bomb(30_000)), Err(FileProblem::AnswerTooLarge));
+        let flood = |read: Result<Answer, FileProblem>| {
+            let why = read.unwrap_err().to_string();
+            assert!(
+                why.contains("the aliases make far too much of this text"),
+                "{why}"
+            );
+        };
+        flood(with(&bomb(10_000)));
+        // nor where a comment or a quote keeps them, which is looked at without it
+        for quoted in ["# '\n", "comment: '#\n", "comment: \"#\n  #\n"] {
+            let quote = quoted.chars().find(|c| matches!(c, '\'' | '"')).unwrap_or(' ');
+            let hidden = format!(
+                "{}{}{quote}\n",
+                quoted,
+                bomb(10_000).replace("values", "  values")
+            );
+            assert!(with(&hidden).is_err(), "{quoted}");
+        }
+        for broken in ["comment: '*\n", "values: {a: *b}\n", "values: {a: '*'\n"] {
+            let read = with(broken);
+            assert!(matches!(read, Err(FileProblem::Unreadable(_))), "{read:?}");
+        }
+        let nested = format!("values: {}\n", "[".repeat(60_000));
+        assert!(matches!(with(&nested), Err(FileProblem::Unreadable(_))));
+        // as little as this is as good as written out
+        let few = with("values: {a: &a [1], b: *a}\n").unwrap();
+        assert_eq!(
+            few.values.map(|values| values.to_value()),
+            Some(json!({"a": [1], "b": [1]}))
+        );
+        for several in ["---\nvalues: {}\n---\nvalues: {}\n", "values: {}\n...\n---\n"] {
+            let read = with(several);
+            assert!(matches!(read, Err(FileProblem::Unreadable(_))), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn values_that_are_too_many_to_be_read_again_are_left_to_be_filled_in() {
+        let spec = spec(&form());
+        let asked = put(&spec, PutAs::PullRequest);
+        let large = json!({"note": "x".repeat(MAX_ANSWER)});
+        let text = asked.file(2, large.as_object().cloned().map(JsonObject).as_ref());
+        assert!(text.ends_with("values: {}\n"));
+        assert!(asked.answer(Some(text.as_bytes())).is_ok());
     }
 
     #[test]

@@ -75,11 +75,13 @@ async fn while_it_wants_to_be_left_alone_no_client_that_shares_its_rest_calls_it
     let client = || crate::forge::connect(shared.clone(), &network).unwrap();
     let (one, other) = (client(), client());
     other.own_account().await.unwrap();
+    other.own_account().await.unwrap();
+    assert_eq!(contract.made().len(), 1, "a token is one account's");
     contract.answer(USER, 429, &[("retry-after", "3600")], vec![]);
     one.own_account().await.unwrap_err();
     let calls = contract.made().len();
     for client in [one, other, client()] {
-        let error = client.own_account().await.unwrap_err();
+        let error = client.account(&Login::new("alice")).await.unwrap_err();
         assert_eq!(error.reason(), "ForgeRateLimited");
         assert!(error.retry_after() > Some(Duration::from_mins(50)), "{error}");
     }

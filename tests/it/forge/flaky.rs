@@ -22,6 +22,8 @@ struct Mood {
     status: u16,
     /// Whether it is only calls by this method.
     only: Option<Method>,
+    /// Whether it is only calls of this path.
+    at: Option<String>,
 }
 
 /// A proxy before the forge. Clones are handles on the same one.
@@ -34,6 +36,7 @@ pub struct Flaky {
     /// For how many seconds it wants to be left alone then.
     rest: Arc<AtomicU32>,
     refused: Arc<AtomicUsize>,
+    passed: Arc<Mutex<Vec<String>>>,
 }
 
 impl Flaky {
@@ -47,6 +50,7 @@ impl Flaky {
             mood: Arc::default(),
             rest: Arc::new(AtomicU32::new(1)),
             refused: Arc::default(),
+            passed: Arc::default(),
         };
         let router = Router::new().fallback(pass_on).with_state(flaky.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -59,14 +63,23 @@ impl Flaky {
 
     /// From now on everything is answered with this status; zero lets everything pass.
     pub fn answer(&self, status: u16) {
-        self.take(Mood { status, only: None });
+        self.take(Mood {
+            status,
+            ..Mood::default()
+        });
     }
 
     /// From now on calls by this method are answered with this status, and everything else passes. By `PATCH` pull requests are closed, but
     /// not opened.
     pub fn answer_to(&self, method: Method, status: u16) {
-        let only = Some(method);
-        self.take(Mood { status, only });
+        let (only, at) = (Some(method), None);
+        self.take(Mood { status, only, at });
+    }
+
+    /// From now on calls of this path are answered with this status, and everything else passes.
+    pub fn answer_at(&self, path: &str, status: u16) {
+        let (only, at) = (None, Some(path.to_owned()));
+        self.take(Mood { status, only, at });
     }
 
     fn take(&self, mood: Mood) {
@@ -75,10 +88,11 @@ impl Flaky {
         *now = mood;
     }
 
-    /// What a call by this method is answered, unless it is passed on.
-    fn refusal(&self, method: &Method) -> Option<u16> {
+    /// What a call by this method of this path is answered, unless it is passed on.
+    fn refusal(&self, method: &Method, path: &str) -> Option<u16> {
         let mood = self.mood.lock().unwrap();
-        let concerned = mood.only.as_ref().is_none_or(|only| only == method);
+        let concerned = mood.only.as_ref().is_none_or(|only| only == method)
+            && mood.at.as_ref().is_none_or(|at| at == path);
         (concerned && mood.status != 0).then_some(mood.status)
     }
 
@@ -88,6 +102,11 @@ impl Flaky {
         self.answer(429);
     }
 
+    /// The calls that were passed on since this was last asked, as `METHOD path?query`.
+    pub fn passed(&self) -> Vec<String> {
+        std::mem::take(&mut self.passed.lock().unwrap())
+    }
+
     /// How many calls were refused since.
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::SeqCst)
@@ -95,13 +114,19 @@ impl Flaky {
 }
 
 async fn pass_on(State(flaky): State<Flaky>, request: Request) -> Response<Body> {
-    if let Some(status) = flaky.refusal(request.method()) {
+    if let Some(status) = flaky.refusal(request.method(), request.uri().path()) {
         flaky.refused.fetch_add(1, Ordering::SeqCst);
         let rest = flaky.rest.load(Ordering::SeqCst);
-        let answer = Response::builder().status(status).header("retry-after", rest);
+        let mut answer = Response::builder().status(status);
+        // what is about one path alone is no wish to be left alone
+        if flaky.mood.lock().unwrap().at.is_none() {
+            answer = answer.header("retry-after", rest);
+        }
         return answer.body(Body::empty()).unwrap();
     }
     let (mut parts, body) = request.into_parts();
+    let line = format!("{} {}", parts.method, parts.uri);
+    flaky.passed.lock().unwrap().push(line);
     let body = to_bytes(body, 1 << 20).await.unwrap();
     parts.headers.remove("host");
     let url = format!("{}{}", flaky.forge, parts.uri);

@@ -26,6 +26,7 @@ mod repos;
 mod scopes;
 mod server;
 mod stage;
+mod strangers;
 mod traps;
 mod walk;
 mod ways;

@@ -1,5 +1,6 @@
-//! What a text comes to once its aliases are followed. An alias is three bytes and stands for as much as its anchor, so that a text of a
-//! megabyte could fill any memory; the parser bounds how often aliases are followed, not what that brings.
+//! What a YAML text comes to once its aliases are followed. An alias is three bytes and stands for as much as its anchor, so that a text of a
+//! megabyte could fill any memory; the parser bounds how often aliases are followed, not what that brings. Whatever people write is
+//! checked here before it is read.
 
 use std::{cell::Cell, fmt};
 
@@ -7,38 +8,53 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-use super::{Position, SyntaxError};
-
-/// Most that aliases may bring a text to, in values and bytes of strings. No text as large as a manifest comes to that without.
-const MOST: usize = 1 << 20;
 /// Most lines with directives: the parser compares each `%TAG` with all before it.
 const DIRECTIVES: usize = 32;
 
-/// Refuses a text that would cost much more than its length.
-pub(super) fn check(text: &str) -> Result<(), SyntaxError> {
+/// Why a text is not read at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}{}", place(*.at))]
+pub struct TooHeavy {
+    /// Line and column, from 1.
+    pub at: Option<(usize, usize)>,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Refuses a text that is broken or would cost much more than its length. `least` is what any text may come to with aliases, in values and bytes of strings;
+/// no text comes to three times its length without.
+///
+/// # Errors
+/// Where it would.
+pub fn check(text: &str, least: usize) -> Result<(), TooHeavy> {
     let mut directives = text.lines().enumerate().filter(|(_, line)| line.starts_with('%'));
     if let Some((line, _)) = directives.nth(DIRECTIVES) {
-        return Err(SyntaxError {
-            position: Some(Position {
-                line: line + 1,
-                column: 1,
-            }),
+        return Err(TooHeavy {
+            at: Some((line + 1, 1)),
             message: format!("there are more than {DIRECTIVES} lines with directives"),
         });
     }
     if !text.contains('*') {
         return Ok(());
     }
-    let weight = Weight(Cell::new(text.len().saturating_mul(3).max(MOST)));
+    let weight = Weight(Cell::new(text.len().saturating_mul(3).max(least)));
     for document in serde_yaml::Deserializer::from_str(text) {
-        // what else is wrong is told by whoever reads the text
-        if let Err(error) = (&weight).deserialize(document)
-            && weight.0.get() == 0
-        {
-            return Err(SyntaxError::of(&error));
-        }
+        // whatever is wrong: what comes after is not weighed, and the parser may give the same broken document without an end
+        (&weight).deserialize(document).map_err(|error| {
+            let mut message = error.to_string();
+            if let Some(at) = message.find(" at line ") {
+                message.truncate(at);
+            }
+            let at = error.location().map(|at| (at.line(), at.column()));
+            TooHeavy { at, message }
+        })?;
     }
     Ok(())
+}
+
+fn place(at: Option<(usize, usize)>) -> String {
+    at.map(|(line, column)| format!(" at line {line} column {column}"))
+        .unwrap_or_default()
 }
 
 /// What is left of the weight that a text may have.
