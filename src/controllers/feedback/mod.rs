@@ -56,6 +56,8 @@ use crate::{
 
 /// How many repositories are told of at the same time.
 const CONCURRENCY: u16 = 4;
+/// How many pull requests of a Repository are told what they change, those that changed last.
+const MOST_PULLS: usize = 100;
 /// Longest name that is the value of a label.
 const MAX_LABEL: usize = 63;
 
@@ -221,7 +223,8 @@ async fn look_at_pulls(
     if !shared.memories.of(&uid, is_due) {
         return Ok(());
     }
-    let pulls = forge.open_pull_requests_into(target.branch()).await?;
+    let mut pulls = forge.open_pull_requests_into(target.branch()).await?;
+    pulls.truncate(MOST_PULLS);
     let look = Look {
         feedback: shared,
         repository,
