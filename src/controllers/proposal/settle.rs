@@ -11,7 +11,7 @@ use super::{
     claim::{Claim, claims},
     decision::{self, Made, standing},
     person::{hidden, may_approve, needs_groups, person},
-    plan::{Put, Standing, Step, when_closed, while_open},
+    plan::{Put, Standing, Step, when_closed, when_elsewhere, while_open},
     reading, tell, texts,
 };
 use crate::{
@@ -124,8 +124,11 @@ impl Table<'_> {
                 let status = approval.status.clone().unwrap_or_default();
                 while_open(&status, approval.spec.quorum, &puts)
             }
-            // no longer put this way, or not open
-            _ => when_closed(&puts, &texts::late(self.approval.as_ref())),
+            // no longer put this way
+            Some(approval) => {
+                when_elsewhere(approval.spec.quorum, &puts, &texts::late(self.approval.as_ref()))
+            }
+            None => when_closed(&puts, &texts::late(self.approval.as_ref())),
         };
         let mut again = puts
             .iter()

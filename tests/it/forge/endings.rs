@@ -2,6 +2,7 @@
 
 use kube::api::DeleteParams;
 use reqwest::Method;
+use serde_json::json;
 use signoff::api::{Approval, Run};
 
 use super::{Account, Parlour, flaky::Flaky};
@@ -100,6 +101,29 @@ async fn a_question_that_is_decided_cancelled_or_deleted_is_closed_with_its_bran
     }
     assert_eq!(parlour.deciders("decided-review").await, ["alice"]);
     assert_eq!(parlour.deciders("cancelled-review").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_merge_that_is_found_after_the_question_was_taken_from_the_forge_still_counts() {
+    let Some(parlour) = Parlour::open("").await else {
+        return;
+    };
+    let flaky = Flaky::open(&parlour.stage.forge.url()).await;
+    parlour.follow(&flaky.url()).await;
+    let (merged, left) = (parlour.ask("merged").await, parlour.ask("left").await);
+    flaky.answer(500);
+    parlour.alice.merge(&merged).await;
+    let none = json!({"decisions": {"propose": "None"}});
+    parlour.follow_with(&flaky.url(), none).await;
+    flaky.answer(0);
+    parlour.stage.rig.phase("merged", "Succeeded").await;
+    assert_eq!(parlour.deciders("merged-review").await, ["alice"]);
+    parlour
+        .told(&left, "Closed: the question is not put here any more")
+        .await;
+    assert_eq!(parlour.ours(&merged).await, [""; 0]);
+    parlour.branch_is_gone("left-review").await;
+    assert!(parlour.is_open("left-review").await);
 }
 
 #[tokio::test]
