@@ -263,7 +263,14 @@ impl Table<'_> {
     /// What was answered with a comment of ours that nobody changed since, as far as the forge tells; whoever may write to the repository may
     /// edit ours, too.
     pub(super) async fn answered(&self, number: PullRequestNumber) -> Result<Vec<String>, ProposalError> {
-        let comments = self.forge.comments(number).await?;
+        let comments = match self.forge.comments(number).await {
+            // whoever may comment can make them too large to be read: at worst somebody is answered once more
+            Err(error @ ForgeError::Unreadable { .. }) => {
+                tracing::warn!(approval = %self.key, pull_request = %number, %error, "the comments on a question are left aside");
+                Vec::new()
+            }
+            comments => comments?,
+        };
         let ours = comments
             .iter()
             .filter(|comment| comment.by == self.own && !comment.edited);
