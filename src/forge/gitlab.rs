@@ -226,7 +226,8 @@ impl Forge for GitLab {
         let rest = format!("merge_requests/{number}/approvals");
         let approvals: Approvals = self.get(&rest, "list who approves a merge request").await?;
         let rest = format!("merge_requests/{number}/versions");
-        let versions: Vec<Version> = self.get(&rest, "list the versions of a merge request").await?;
+        let call = self.call(Method::GET, &rest, "list the versions of a merge request");
+        let versions: Vec<Version> = self.http.all(call, LIMIT).await?;
         let mut reviews: Vec<Review> = approvals
             .approved_by
             .into_iter()
@@ -247,11 +248,14 @@ impl Forge for GitLab {
             .collect();
         if !wanting.is_empty() {
             let notes = self.notes(number).await?;
+            // every further note would be another review otherwise
+            let newest = versions.iter().max_by_key(|version| version.created_at);
+            let version = newest.map_or("", |version| version.head_commit_sha.as_str());
             reviews.extend(wanting.into_iter().map(|reviewer| {
                 let of_them = |note: &&Note| !note.system && note.author.id == reviewer.user.id;
                 let note = notes.iter().rfind(of_them);
                 Review {
-                    id: format!("changes-{}-{}", reviewer.user.id, note.map_or(0, |note| note.id)),
+                    id: format!("changes-{}-{version}", reviewer.user.id),
                     by: reviewer.user.actor(),
                     opinion: Opinion::ChangesRequested,
                     body: note.map(|note| note.body.clone()).unwrap_or_default(),

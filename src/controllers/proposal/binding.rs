@@ -1,6 +1,6 @@
 //! What binds an act on the forge to the question: that it was about this one, as it was put, and about nothing else.
 
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{
     ProposalError,
@@ -58,10 +58,7 @@ impl Table<'_> {
     /// Why a claim on a pull request is not about the question as it was put: whoever may write to the repository may edit its text, and have it
     /// merged elsewhere.
     pub(super) fn unbound(&self, approval: &Approval, put: &Put, claim: &Claim) -> Option<String> {
-        let asked = approval.metadata.creation_timestamp.as_ref().map(|at| at.0);
-        // their clocks may differ, and the forge's counts seconds; numbers only grow
-        let is_earlier = first(approval).is_some_and(|first| number(&put.request) < first);
-        if is_earlier || claim.at.zip(asked).is_some_and(|(at, asked)| at < asked) {
+        if is_earlier(approval, number(&put.request), claim.at) {
             return Some("it was done before the question was asked".to_owned());
         }
         // what it says is its own text, and it closes nothing for good
@@ -206,6 +203,16 @@ impl Table<'_> {
     }
 }
 
+/// Whether what was done on a pull request was done before the question was asked. Numbers only grow, and what is done on one is done after it
+/// was opened; the clocks of a forge and of a cluster may differ, and are compared only where it is not known which was the first.
+fn is_earlier(approval: &Approval, number: i64, at: Option<Timestamp>) -> bool {
+    let asked = approval.metadata.creation_timestamp.as_ref().map(|at| at.0);
+    match first(approval) {
+        Some(first) => number < first,
+        None => at.zip(asked).is_some_and(|(at, asked)| at < asked),
+    }
+}
+
 fn shows(found: &PullRequest, wanted: &NewPullRequest) -> bool {
     let same = |one: &str, other: &str| plain(one) == plain(other);
     same(&found.title, &wanted.title) && same(&found.body, &wanted.body)
@@ -214,4 +221,32 @@ fn shows(found: &PullRequest, wanted: &NewPullRequest) -> bool {
 /// A text without what forges change when they store it: the ends of lines, and space at its ends.
 fn plain(text: &str) -> String {
     text.replace("\r\n", "\n").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_clock_of_a_forge_says_nothing_where_the_numbers_of_pull_requests_do() {
+        let asked = "2026-11-23T10:00:00Z";
+        let mut approval = json!({
+            "apiVersion": "signoff.dev/v1alpha1", "kind": "Approval", "metadata": {"name": "r-review", "creationTimestamp": asked},
+            "spec": {"subject": {"run": "r", "step": "review", "iteration": 1}, "purpose": "Step", "digest": crate::api::Digest::of(b"shown"),
+                "title": "go?", "quorum": 1, "selfApproval": false, "verdicts": ["Approve"]},
+        });
+        let unlinked: Approval = serde_json::from_value(approval.clone()).unwrap();
+        approval["status"] = json!({"phase": "Pending", "pullRequest": {"number": 9, "url": "", "first": 7}});
+        let linked: Approval = serde_json::from_value(approval).unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().ok();
+        let (slow, good) = (at("2026-11-23T09:50:00Z"), at("2026-11-23T10:10:00Z"));
+        for at in [slow, good, None] {
+            assert!(!is_earlier(&linked, 7, at) && !is_earlier(&linked, 9, at));
+            assert!(is_earlier(&linked, 6, at));
+        }
+        assert!(is_earlier(&unlinked, 9, slow));
+        assert!(!is_earlier(&unlinked, 9, good) && !is_earlier(&unlinked, 9, None));
+    }
 }

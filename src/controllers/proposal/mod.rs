@@ -208,6 +208,14 @@ impl Asking {
         self.lock().get(key).is_some_and(|known| known.put)
     }
 
+    /// Whether something that put a question may still be there.
+    fn may_be_left(&self, key: &ApprovalKey, approval: Option<&Approval>) -> bool {
+        let known = self.lock();
+        let known = known.get(key);
+        let is_away = known.is_some_and(|known| known.away);
+        known.is_some_and(|known| known.put) || approval.is_some_and(is_linked) && !is_away
+    }
+
     fn put(&self, key: &ApprovalKey) {
         self.lock().entry(key.clone()).or_default().put = true;
     }
@@ -403,7 +411,7 @@ impl Asking {
             self.repositories.get(&ObjectRef::new(home).within(&namespace))
         });
         home.flatten()
-            .is_none_or(|repository| repository.spec.decisions.is_some())
+            .is_none_or(|repository| repository.spec.decisions.is_some() || is_linked(approval))
     }
 
     /// The questions of a Repository that are put as branches.
@@ -421,6 +429,12 @@ impl Asking {
             .filter(|(key, known)| key.namespace() == namespace && known.home == repository);
         at.map(|(key, _)| key.clone()).collect()
     }
+}
+
+/// Whether an approval names a pull request that put it.
+fn is_linked(approval: &Approval) -> bool {
+    let status = approval.status.as_ref();
+    status.is_some_and(|status| status.pull_request.is_some())
 }
 
 /// Only questions about flows of a Repository are watched, and only while they are open.

@@ -81,27 +81,7 @@ pub(super) enum Step {
 
 /// What is to be done about a question that is open.
 pub(super) fn while_open(status: &ApprovalStatus, quorum: i64, puts: &[Put]) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let all = in_order(puts);
-    let judging = all.iter().any(|(.., standing)| **standing == Standing::Judging);
-    // one that closes the question, which was still open when it was read
-    let closes = |claim: &Claim| quorum == 1 || claim.verdict != Verdict::Approve;
-    let settled = !all.iter().any(|(_, claim, standing)| match standing {
-        Standing::New | Standing::Judging => true,
-        Standing::Counted => closes(claim),
-        Standing::Refused(_) | Standing::Answered => false,
-    });
-    let is_closing =
-        |(_, claim, standing): &(_, &Claim, &Standing)| **standing == Standing::Counted && closes(claim);
-    let waits = judging || all.iter().any(is_closing);
-    for (number, claim, standing) in all {
-        match standing {
-            Standing::New if waits => {}
-            Standing::New => steps.push(Step::Consider(number, claim.clone())),
-            Standing::Refused(why) => steps.push(Step::Answer(number, claim.clone(), why.clone())),
-            Standing::Judging | Standing::Counted | Standing::Answered => {}
-        }
-    }
+    let (mut steps, settled) = of_claims(quorum, puts);
     let open = puts
         .iter()
         .find(|put| put.request.state == PullRequestState::Open);
@@ -131,6 +111,32 @@ pub(super) fn while_open(status: &ApprovalStatus, quorum: i64, puts: &[Put]) -> 
     steps
 }
 
+/// What is to be done about what people did on a question that is open, and whether none of it may still be the answer.
+fn of_claims(quorum: i64, puts: &[Put]) -> (Vec<Step>, bool) {
+    let mut steps = Vec::new();
+    let all = in_order(puts);
+    let judging = all.iter().any(|(.., standing)| **standing == Standing::Judging);
+    // one that closes the question, which was still open when it was read
+    let closes = |claim: &Claim| quorum == 1 || claim.verdict != Verdict::Approve;
+    let settled = !all.iter().any(|(_, claim, standing)| match standing {
+        Standing::New | Standing::Judging => true,
+        Standing::Counted => closes(claim),
+        Standing::Refused(_) | Standing::Answered => false,
+    });
+    let is_closing =
+        |(_, claim, standing): &(_, &Claim, &Standing)| **standing == Standing::Counted && closes(claim);
+    let waits = judging || all.iter().any(is_closing);
+    for (number, claim, standing) in all {
+        match standing {
+            Standing::New if waits => {}
+            Standing::New => steps.push(Step::Consider(number, claim.clone())),
+            Standing::Refused(why) => steps.push(Step::Answer(number, claim.clone(), why.clone())),
+            Standing::Judging | Standing::Counted | Standing::Answered => {}
+        }
+    }
+    (steps, settled)
+}
+
 /// All that was done on the pull requests of a question, in the order in which it was done.
 fn in_order(puts: &[Put]) -> Vec<(PullRequestNumber, &Claim, &Standing)> {
     let mut all: Vec<_> = puts
@@ -148,6 +154,43 @@ fn in_order(puts: &[Put]) -> Vec<(PullRequestNumber, &Claim, &Standing)> {
     all
 }
 
+/// What is to be done about a question that is open and not put here any more: what was done before its pull request is closed counts, and `late` is
+/// what those are told who do something after that.
+pub(super) fn when_elsewhere(quorum: i64, puts: &[Put], late: &str) -> Vec<Step> {
+    let is_late = |number: &PullRequestNumber, claim: &Claim| {
+        let put = puts.iter().find(|put| put.request.number == *number);
+        let ended = put.and_then(|put| match &put.request.state {
+            PullRequestState::Closed(act) => act.at,
+            PullRequestState::Open | PullRequestState::Merged { .. } => None,
+        });
+        ended.zip(claim.at).is_some_and(|(ended, at)| at > ended)
+    };
+    let (steps, _) = of_claims(quorum, puts);
+    let mut steps: Vec<Step> = steps
+        .into_iter()
+        .map(|step| match step {
+            Step::Consider(number, claim) if is_late(&number, &claim) => {
+                Step::Answer(number, claim, late.to_owned())
+            }
+            step => step,
+        })
+        .collect();
+    steps.extend(take_back(puts));
+    steps
+}
+
+/// Closes what is open.
+fn take_back(puts: &[Put]) -> Vec<Step> {
+    let open = puts
+        .iter()
+        .filter(|put| put.request.state == PullRequestState::Open);
+    let mut steps: Vec<Step> = open.map(|put| Step::Close(put.request.number)).collect();
+    if !puts.is_empty() {
+        steps.push(Step::DeleteBranch);
+    }
+    steps
+}
+
 /// What is to be done about a question that is closed or gone; `late` is what those are told who answer it now.
 pub(super) fn when_closed(puts: &[Put], late: &str) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -160,13 +203,8 @@ pub(super) fn when_closed(puts: &[Put], late: &str) -> Vec<Step> {
                 Standing::Judging | Standing::Counted | Standing::Answered => {}
             }
         }
-        if put.request.state == PullRequestState::Open {
-            steps.push(Step::Close(number));
-        }
     }
-    if !puts.is_empty() {
-        steps.push(Step::DeleteBranch);
-    }
+    steps.extend(take_back(puts));
     steps
 }
 
@@ -212,6 +250,7 @@ fn quorum_of(status: &ApprovalStatus, quorum: i64, put: &Put) -> Option<Step> {
 mod tests {
     use super::*;
     use crate::forge::{Act, Actor, Login};
+    use k8s_openapi::jiff::Timestamp;
     use serde_json::json;
 
     fn alice() -> Actor {
@@ -404,6 +443,34 @@ mod tests {
         assert_eq!(told(&while_open(&status(&["bob"]), 3, &puts)), [waits]);
         let may = "Success: 2 of 3 approved; merging is the last";
         assert_eq!(told(&while_open(&status(&["bob", "carol"]), 3, &puts)), [may]);
+    }
+
+    #[test]
+    fn what_was_done_before_a_question_is_put_elsewhere_is_considered_and_what_comes_after_is_not() {
+        let puts = [put(1, merged(), &[("merged", Standing::New)])];
+        let steps = ["consider 1 merged", "delete the branch"];
+        assert_eq!(told(&when_elsewhere(1, &puts, "not here")), steps);
+        let open = [put(1, PullRequestState::Open, &[("review-1", Standing::New)])];
+        let steps = ["consider 1 review-1", "close 1", "delete the branch"];
+        assert_eq!(told(&when_elsewhere(2, &open, "not here")), steps);
+        let at = |second| Timestamp::from_second(second).ok();
+        let closed = PullRequestState::Closed(Act {
+            by: None,
+            at: at(100),
+        });
+        let mut puts = [put(
+            1,
+            closed,
+            &[("review-1", Standing::New), ("review-2", Standing::New)],
+        )];
+        puts[0].claims[0].0.at = at(99);
+        puts[0].claims[1].0.at = at(101);
+        let steps = [
+            "consider 1 review-1",
+            "answer 1 review-2: not here",
+            "delete the branch",
+        ];
+        assert_eq!(told(&when_elsewhere(2, &puts, "not here")), steps);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
     claim::{Claim, claims},
     decision::{self, Made, standing},
     person::{hidden, may_approve, needs_groups, person},
-    plan::{Put, Standing, Step, when_closed, while_open},
+    plan::{Put, Standing, Step, when_closed, when_elsewhere, while_open},
     reading, tell, texts,
 };
 use crate::{
@@ -37,6 +37,14 @@ use crate::{
 pub(super) const UNTIL_JUDGED: Duration = Duration::from_millis(300);
 /// What the forge calls the status that shows the quorum, after the prefix.
 const QUORUM: &str = "quorum";
+
+/// What holds where a Repository has no `decisions` any more: what was put is taken back.
+const NOT_AT_ALL: Decisions = Decisions {
+    propose: AskVia::None,
+    into: None,
+    path: None,
+    reviewers: Vec::new(),
+};
 
 /// A question on its forge.
 pub(super) struct Table<'a> {
@@ -79,11 +87,15 @@ async fn at_home(
     let Some(repository) = repository.filter(|it| it.spec.suspend != Some(true)) else {
         return Ok(None);
     };
-    let Some(decisions) = repository.spec.decisions.clone() else {
-        return Ok(None);
-    };
     let asked_via = approval.as_ref().and_then(|approval| approval.spec.ask_via);
-    let via = asked_via.unwrap_or(decisions.propose);
+    let (decisions, via) = match repository.spec.decisions.clone() {
+        Some(decisions) => {
+            let via = asked_via.unwrap_or(decisions.propose);
+            (decisions, via)
+        }
+        None if asking.may_be_left(key, approval.as_ref()) => (NOT_AT_ALL, AskVia::None),
+        None => return Ok(None),
+    };
     let mut again = None;
     if via == AskVia::Branch || asking.has_put(key) {
         let board = Board::new(asking, &repository, &decisions)?;
@@ -124,7 +136,10 @@ impl Table<'_> {
                 let status = approval.status.clone().unwrap_or_default();
                 while_open(&status, approval.spec.quorum, &puts)
             }
-            // no longer put this way, or not open
+            // no longer put this way; without `decisions` nobody decides on the forge
+            Some(approval) if self.repository.spec.decisions.is_some() => {
+                when_elsewhere(approval.spec.quorum, &puts, &texts::late(self.approval.as_ref()))
+            }
             _ => when_closed(&puts, &texts::late(self.approval.as_ref())),
         };
         let mut again = puts
@@ -248,7 +263,14 @@ impl Table<'_> {
     /// What was answered with a comment of ours that nobody changed since, as far as the forge tells; whoever may write to the repository may
     /// edit ours, too.
     pub(super) async fn answered(&self, number: PullRequestNumber) -> Result<Vec<String>, ProposalError> {
-        let comments = self.forge.comments(number).await?;
+        let comments = match self.forge.comments(number).await {
+            // whoever may comment can make them too large to be read: at worst somebody is answered once more
+            Err(error @ ForgeError::Unreadable { .. }) => {
+                tracing::warn!(approval = %self.key, pull_request = %number, %error, "the comments on a question are left aside");
+                Vec::new()
+            }
+            comments => comments?,
+        };
         let ours = comments
             .iter()
             .filter(|comment| comment.by == self.own && !comment.edited);

@@ -65,6 +65,10 @@ pub(super) fn closed(approval: Option<&Approval>) -> String {
             "Closed: {phase}: {}. Nothing done here counts any more.",
             quoted(&message)
         ),
+        None if approval.is_some() => {
+            "Closed: the question is not put here any more. What is done here from now on does not count."
+                .to_owned()
+        }
         None => "Closed: the question is not put here any more. Nothing done here counts.".to_owned(),
     }
 }
@@ -73,6 +77,7 @@ pub(super) fn closed(approval: Option<&Approval>) -> String {
 pub(super) fn late(approval: Option<&Approval>) -> String {
     match outcome(approval) {
         Some((phase, message)) => format!("the question was closed before: {phase}: {message}"),
+        None if approval.is_some() => "the question was not put here any more".to_owned(),
         None => "the question was closed before".to_owned(),
     }
 }

@@ -93,7 +93,7 @@ async fn approvals_and_requested_changes_are_its_reviews() {
     );
     let versions = line("GET", "merge_requests/41/versions");
     let version = |digit: &str, minute: u32| json!({"head_commit_sha": digit.repeat(40), "created_at": format!("2026-11-23T10:{minute:02}:00.000Z")});
-    let (_, forge) = with(GitLab, &[
+    let (contract, forge) = with(GitLab, &[
         (one.as_str(), 200, request(41, &json!({}))),
         // the approval came before the newest push
         (versions.as_str(), 200, json!([version("c", 9), version("a", 5), version("b", 1)])),
@@ -118,7 +118,19 @@ async fn approvals_and_requested_changes_are_its_reviews() {
         Some(commit("a")),
         "what was there when she approved"
     );
+    // one more note is no other review
+    let more = json!([
+        note(2, 3, false, "half, please"),
+        note(5, 3, false, "are you there?")
+    ]);
     let comments = forge.comments(PullRequestNumber(41)).await.unwrap();
+    contract.answer(&notes, 200, &[], more.to_string().into_bytes());
+    let again = forge.reviews(PullRequestNumber(41)).await.unwrap();
+    assert_eq!(again[1].body, "are you there?");
+    assert_eq!(again[1].id, reviews[1].id);
+    // versions are read page by page
+    let mut lines = contract.lines().into_iter();
+    assert!(lines.any(|line| line.starts_with(&versions) && line.contains("page=1")));
     assert_eq!(comments.len(), 3, "what GitLab writes itself is no comment");
     let edited: Vec<bool> = comments.iter().map(|comment| comment.edited).collect();
     assert_eq!(edited, [false, false, true]);

@@ -2,6 +2,7 @@
 
 use kube::api::DeleteParams;
 use reqwest::Method;
+use serde_json::json;
 use signoff::api::{Approval, Run};
 
 use super::{Account, Parlour, flaky::Flaky};
@@ -100,6 +101,65 @@ async fn a_question_that_is_decided_cancelled_or_deleted_is_closed_with_its_bran
     }
     assert_eq!(parlour.deciders("decided-review").await, ["alice"]);
     assert_eq!(parlour.deciders("cancelled-review").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_merge_that_is_found_after_the_question_was_taken_from_the_forge_still_counts() {
+    let Some(parlour) = Parlour::open("").await else {
+        return;
+    };
+    let flaky = Flaky::open(&parlour.stage.forge.url()).await;
+    parlour.follow(&flaky.url()).await;
+    let (merged, left) = (parlour.ask("merged").await, parlour.ask("left").await);
+    flaky.answer(500);
+    parlour.alice.merge(&merged).await;
+    let none = json!({"decisions": {"propose": "None"}});
+    parlour.follow_with(&flaky.url(), none).await;
+    flaky.answer(0);
+    parlour.stage.rig.phase("merged", "Succeeded").await;
+    assert_eq!(parlour.deciders("merged-review").await, ["alice"]);
+    parlour
+        .told(&left, "Closed: the question is not put here any more")
+        .await;
+    assert_eq!(parlour.ours(&merged).await, [""; 0]);
+    parlour.branch_is_gone("left-review").await;
+    assert!(parlour.is_open("left-review").await);
+}
+
+#[tokio::test]
+async fn pull_requests_of_a_repository_that_has_no_decisions_any_more_are_closed_and_decide_nothing() {
+    let Some(parlour) = Parlour::open("").await else {
+        return;
+    };
+    let flaky = Flaky::open(&parlour.stage.forge.url()).await;
+    parlour.follow(&flaky.url()).await;
+    let (merged, left) = (parlour.ask("merged").await, parlour.ask("left").await);
+    let linked = |approval: &Approval| {
+        let status = approval.status.as_ref();
+        status.is_some_and(|status| status.pull_request.is_some())
+    };
+    for question in ["merged-review", "left-review"] {
+        parlour.stage.rig.until::<Approval>(question, linked).await;
+    }
+    flaky.answer(500);
+    parlour.alice.merge(&merged).await;
+    parlour
+        .follow_with(&flaky.url(), json!({"decisions": null}))
+        .await;
+    flaky.answer(0);
+    let answer = parlour.is_late(&merged, &parlour.alice).await;
+    assert!(
+        answer.contains("the question was not put here any more"),
+        "{answer}"
+    );
+    parlour
+        .told(&left, "Closed: the question is not put here any more")
+        .await;
+    for question in ["merged-review", "left-review"] {
+        parlour.branch_is_gone(question).await;
+        assert_eq!(parlour.deciders(question).await, [""; 0]);
+        assert!(parlour.is_open(question).await);
+    }
 }
 
 #[tokio::test]

@@ -82,3 +82,24 @@ async fn one_answer_that_cannot_be_looked_into_holds_up_no_other() {
     stage.rig.phase("r", "Succeeded").await;
     assert_eq!(parlour.deciders(QUESTION).await, ["alice"]);
 }
+
+#[tokio::test]
+async fn comments_that_are_too_large_to_be_read_hold_up_no_answer() {
+    let Some(parlour) = Parlour::open("").await else {
+        return;
+    };
+    let pull = parlour.ask("r").await;
+    let large = "x".repeat(3 << 20);
+    for _ in 0..3 {
+        parlour.mallory.comment(&pull, &large).await;
+    }
+    parlour
+        .mallory
+        .review(&pull, "REQUEST_CHANGES", "read all of it")
+        .await;
+    parlour.told(&pull, "does not say which user").await;
+    parlour.alice.merge(&pull).await;
+    parlour.stage.rig.phase("r", "Succeeded").await;
+    assert_eq!(parlour.deciders(QUESTION).await, ["alice"]);
+    assert_eq!(parlour.ours(&pull).await.len(), 1);
+}
