@@ -163,15 +163,16 @@ impl Study {
 
     /// The text of the question's file on its branch, and the branch's commit.
     fn asked(&self) -> (String, Oid) {
-        let commit = self
-            .git
-            .find_reference(&self.branch())
-            .unwrap()
-            .peel_to_commit()
-            .unwrap();
+        self.found().unwrap()
+    }
+
+    /// The same, unless the branch is being made anew.
+    fn found(&self) -> Option<(String, Oid)> {
+        let head = self.git.find_reference(&self.branch()).ok()?;
+        let commit = head.peel_to_commit().unwrap();
         let entry = commit.tree().unwrap().get_path(self.file().as_ref()).unwrap();
         let blob = self.git.find_blob(entry.id()).unwrap();
-        (String::from_utf8(blob.content().to_vec()).unwrap(), commit.id())
+        Some((String::from_utf8(blob.content().to_vec()).unwrap(), commit.id()))
     }
 
     /// `git merge --no-ff -S` of the question.
@@ -329,7 +330,7 @@ async fn an_answer_that_would_fill_any_memory_is_refused_by_an_operator_that_liv
     study.commit(branch, None, &[(&study.file(), &hostile)], None);
     let operator = study.rig.operator().await;
     eventually("the question is as it was", || {
-        study.git.find_reference(&study.branch()).is_ok() && study.asked().0 == text
+        study.found().is_some_and(|(found, _)| found == text)
     })
     .await;
     study.merge(|text| text, &[], Some(&study.alice));
@@ -396,7 +397,7 @@ async fn a_branch_that_shows_another_text_when_the_operator_comes_is_made_anew()
     study.commit(branch, None, &[(&study.file(), &harmless)], None);
     let operator = study.rig.operator().await;
     eventually("the question is as it was", || {
-        study.git.find_reference(&study.branch()).is_ok() && study.asked().0 == asked
+        study.found().is_some_and(|(found, _)| found == asked)
     })
     .await;
     study.merge(|text| text, &[], Some(&study.alice));
