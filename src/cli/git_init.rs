@@ -102,6 +102,8 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
 
 /// What the files are filled in with.
 struct Starter {
+    /// The address as it was given.
+    address: String,
     url: RemoteUrl,
     forge: Option<Kind>,
     name: String,
@@ -127,6 +129,7 @@ impl Starter {
         };
         Ok(Self {
             forge: args.forge.or(known),
+            address,
             url,
             name: args.name.clone(),
             namespace: global.namespace.clone(),
@@ -168,7 +171,7 @@ impl Starter {
             .replace("@IN@", &self.within("-n "))
             .replace("@ANSWER@", self.answer())
             .replace("@NAME@", &self.name)
-            .replace("@URL@", &quoted(&self.url.to_string()));
+            .replace("@URL@", &quoted(&self.address));
         if let Some(kind) = self.forge {
             let (kind, api) = self.api(kind);
             text = text.replace("@KIND@", kind).replace("@API@", &quoted(&api));

@@ -64,39 +64,47 @@ impl RemoteUrl {
     }
 }
 
+/// An address that is read as the same remote.
 impl fmt::Display for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(url) => url.fmt(f),
-            Self::Ssh(ssh) => ssh.fmt(f),
-            Self::File(path) => write!(f, "file://{}", path.display()),
+            Self::Ssh(ssh) => {
+                let text = ssh.as_url();
+                // which cannot say a path below the home directory, nor any path byte for byte
+                if text.parse().as_ref() == Ok(self) {
+                    f.write_str(&text)
+                } else {
+                    write!(f, "{}{}:{}", ssh.login(), ssh.host, ssh.path)
+                }
+            }
+            Self::File(path) => match Url::from_file_path(path) {
+                Ok(url) => url.fmt(f),
+                Err(()) => write!(f, "file://{}", path.display()),
+            },
         }
     }
 }
 
-/// As it is read again: a path below the home directory has no form but `user@host:path`, where there is no port.
-impl fmt::Display for SshUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let below_home = !self.path.starts_with(['/', '~']);
-        if !below_home {
-            f.write_str("ssh://")?;
-        }
-        if let Some(user) = &self.user {
-            write!(f, "{user}@")?;
-        }
-        if self.host.contains(':') {
-            write!(f, "[{}]", self.host)?;
+impl SshUrl {
+    fn login(&self) -> String {
+        let user = self.user.as_ref();
+        user.map_or_else(String::new, |user| format!("{user}@"))
+    }
+
+    /// As `ssh://`, which says every address that was written so.
+    fn as_url(&self) -> String {
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
         } else {
-            f.write_str(&self.host)?;
-        }
-        if below_home {
-            return write!(f, ":{}", self.path);
-        }
-        if self.port != 22 {
-            write!(f, ":{}", self.port)?;
-        }
-        let slash = if self.path.starts_with('~') { "/" } else { "" };
-        write!(f, "{slash}{}", self.path)
+            self.host.clone()
+        };
+        let port = match self.port {
+            22 => String::new(),
+            port => format!(":{port}"),
+        };
+        let path = self.path.strip_prefix('/').unwrap_or(&self.path);
+        format!("ssh://{}{host}{port}/{path}", self.login())
     }
 }
 
@@ -230,25 +238,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_as_the_same() {
-        for text in [
-            "git@github.com:acme/flows.git",
-            "ssh://git@example.com/acme/flows.git",
-            "ssh://bot@example.com:2222/srv/flows.git",
-            "ssh://bot@example.com/~bot/flows",
-            "ssh://[::1]:2222/flows",
-            "https://example.com/team/flows.git",
-            "file:///srv/flows.git",
+    fn what_is_shown_is_read_as_the_same_remote() {
+        for (given, shown) in [
+            ("git@github.com:acme/flows.git", None),
+            ("github.com:acme/flows.git", None),
+            ("git@host:/srv/flows.git", Some("ssh://git@host/srv/flows.git")),
+            ("git@host:~bot/flows", Some("ssh://git@host/~bot/flows")),
+            ("git@host:/~bot/flows", None),
+            ("git@host:/srv/../flows?é#", None),
+            ("a@b@host:x", None),
+            ("ssh://git@github.com/acme/flows.git", None),
+            ("ssh://github.com/acme/flows.git", None),
+            ("ssh://git@host:22/x", Some("ssh://git@host/x")),
+            ("ssh://git@host:2222/acme/flows.git", None),
+            ("ssh://bot@h.example/~bot/flows", None),
+            ("ssh://bot@h.example:2222/~bot/flows", None),
+            ("ssh://a%40b@host/a%20b", None),
+            ("ssh://bot@[::1]:2222/x", None),
+            ("ssh://[::1]/x", None),
+            ("ssh://host//x", None),
+            ("ssh://host/a://b", None),
+            ("https://forge.example.com/acme/flows.git", None),
+            (
+                "https://forge.example.com:8443/a%20b/",
+                Some("https://forge.example.com:8443/a%20b"),
+            ),
+            ("file:///srv/flows.git", None),
+            ("file:///srv/a%20b%25", None),
         ] {
-            assert_eq!(text.parse::<RemoteUrl>().unwrap().to_string(), text);
-        }
-        for text in [
-            "example.com:/srv/flows.git",
-            "bot@example.com:~bot/flows",
-            "ssh://example.com:22/flows",
-        ] {
-            let read: RemoteUrl = text.parse().unwrap();
-            assert_eq!(read.to_string().parse::<RemoteUrl>().unwrap(), read, "{text}");
+            let remote: RemoteUrl = given.parse().unwrap();
+            assert_eq!(remote.to_string(), shown.unwrap_or(given));
+            assert_eq!(remote.to_string().parse().as_ref(), Ok(&remote), "{given}");
         }
     }
 

@@ -8,7 +8,10 @@ use std::{
 use git2::{Repository as Git, Signature};
 use kube::api::PostParams;
 use serde_json::{Value, json};
-use signoff::api::{Approval, Connection, Flow, Repository};
+use signoff::{
+    api::{Approval, Connection, Flow, Repository},
+    git::RemoteUrl,
+};
 
 use crate::support::rig::Rig;
 
@@ -65,6 +68,18 @@ async fn what_is_written_is_valid_and_applies_for_every_forge_and_kind_of_addres
             "https://gitlab.com/api/v4",
         ),
         (
+            "git@github.com:acme/flows.git",
+            None,
+            ".github/workflows/flows.yaml",
+            "https://api.github.com",
+        ),
+        (
+            "ssh://bot@git.example.com/~bot/flows",
+            Some("gitlab"),
+            ".gitlab-ci.yml",
+            "https://git.example.com/api/v4",
+        ),
+        (
             "ssh://git@git.example.com:2222/acme/flows.git",
             Some("gitea"),
             ".gitea/workflows/flows.yaml",
@@ -113,8 +128,10 @@ async fn what_is_written_is_valid_and_applies_for_every_forge_and_kind_of_addres
         }
 
         let (repository, connection) = manifests(dir.path());
+        assert_eq!(repository.spec.url, url);
+        let remote: RemoteUrl = repository.spec.url.parse().unwrap();
+        assert_eq!(Ok(remote), url.parse());
         assert_eq!(repository.spec.forge.as_ref().unwrap().url, api);
-        assert_eq!(repository.spec.url, url, "the address is as it was given");
         let params = PostParams::default();
         rig.api::<Repository>()
             .create(&params, &repository)
