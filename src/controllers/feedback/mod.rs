@@ -234,12 +234,15 @@ async fn look_at_pulls(
         situation: situation.clone(),
     };
     let mut failure = None;
-    for pull in &pulls {
-        // one that puts a question changes no flow, unless it only looks like one
-        let asks = looks_like_a_question(pull) && pull.author == forge.own_account().await?.login;
-        if !asks {
-            refused(look.at(pull).await, &mut failure)?;
-        }
+    let own = if pulls.iter().any(is_from_a_question) {
+        Some(forge.own_account().await?.login)
+    } else {
+        None
+    };
+    // one of ours that puts a question changes no flow; others may call their branches so to have it not told what they change
+    let asks = |pull: &PullRequest| Some(&pull.author) == own.as_ref() && is_from_a_question(pull);
+    for pull in pulls.iter().filter(|pull| !asks(pull)) {
+        refused(look.at(pull).await, &mut failure)?;
     }
     let heads = pulls.iter().filter_map(|pull| pull.head_commit);
     let used: Vec<CommitId> = heads.chain(commits.draft).chain(commits.live).collect();
@@ -361,9 +364,15 @@ impl Feedback {
     }
 }
 
-/// Whether a pull request comes from a branch as questions have it, of this Repository or of another one, whose prefix begins alike.
-fn looks_like_a_question(pull: &PullRequest) -> bool {
-    let prefix = pull.head.split_once('/').map_or("", |(prefix, _)| prefix);
+/// Whether a pull request comes from what looks like a branch for a question, of this Repository or of another one: both may be of one account.
+fn is_from_a_question(pull: &PullRequest) -> bool {
+    let parts: Vec<&str> = pull.head.split('/').collect();
+    let [prefix, namespace, approval] = parts[..] else {
+        return false;
+    };
     let rest = prefix.strip_prefix("signoff");
-    pull.same_project && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    pull.same_project
+        && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        && !namespace.is_empty()
+        && !approval.is_empty()
 }

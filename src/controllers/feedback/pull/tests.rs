@@ -243,6 +243,14 @@ impl Scene {
         look_at_pulls(&self.feedback, &self.repository, flows, &self.forge).await
     }
 
+    /// Says of a pull request that it comes from this branch of the project itself, and who opened it.
+    fn comes_from(&mut self, number: u64, head: &str, author: &str) {
+        let mut pulls = self.forge.pulls.iter_mut();
+        let pull = pulls.find(|pull| pull.number.0 == number).unwrap();
+        (pull.head, pull.author) = (head.to_owned(), Login::new(author));
+        pull.same_project = true;
+    }
+
     /// Lets the pull requests be listed again.
     fn is_told_of(&self) {
         self.feedback.memories.of("uid-1", Memory::list_again);
@@ -314,6 +322,33 @@ async fn a_comment_of_somebody_else_with_our_mark_is_left_alone() {
     assert!(scene.forge.said(1)[0].contains("### `good`"));
     let theirs = lock(&scene.forge.comments)[0].1.body.clone();
     assert_eq!(theirs, forged);
+}
+
+#[tokio::test]
+async fn only_what_the_operator_itself_asks_is_told_nothing_whatever_others_call_their_branches() {
+    let mut scene = Scene::open(Limits::default());
+    for (number, head, author, told) in [
+        (1, "signoff/shop/refund-7c2k-review", "signoff", false),
+        (2, "signoff-staging/shop/refund-7c2k-review", "signoff", false),
+        (3, "signoff/shop/refund-7c2k-review", "mallory", true),
+        (4, "signoff-x/shop/a", "mallory", true),
+        (5, "signoff/change", "signoff", true),
+        (6, "signoff/shop/a/b", "signoff", true),
+        (7, "signoffs/shop/a", "signoff", true),
+        (8, "change", "signoff", true),
+    ] {
+        // a commit of its own each
+        scene.push(number, &[("a.yaml", GOOD), ("number", &number.to_string())]);
+        scene.comes_from(number, head, author);
+        scene.is_told_of();
+        scene.look(&[]).await.unwrap();
+        let (said, set) = (scene.forge.said(number), scene.statuses());
+        assert_eq!(
+            (said.len(), set.len()),
+            (usize::from(told), usize::from(told)),
+            "{head} of {author}"
+        );
+    }
 }
 
 #[tokio::test]
