@@ -12,8 +12,8 @@ use crate::{
 const MAX_TITLE: usize = 200;
 /// Longest description, in bytes.
 const MAX_BODY: usize = 58_000;
-/// Kept free for the count of what is left out, in bytes.
-const TAIL: usize = 400;
+/// Kept free for the digits of counts that differ in length, in bytes.
+const DIGITS: usize = 16;
 
 /// Begins the line that says which question it is.
 const MARK: &str = "- approval: ";
@@ -182,31 +182,88 @@ fn list(approvers: &Approvers) -> String {
     }
 }
 
+/// What is shown: whole if there is room for all of it, else the beginning of what is larger than its share.
 fn shown(text: &mut String, spec: &ApprovalSpec, namespace: &str, name: &str) {
-    let mut left_out = Vec::new();
-    for item in &spec.show {
-        let section = format!(
-            "\n#### {}\n\n{}",
-            one_line(&item.name),
-            block(colour(item), &item.inline)
-        );
-        if text.len() + section.len() + TAIL <= MAX_BODY {
-            text.push_str(&section);
+    let whole: Vec<String> = spec
+        .show
+        .iter()
+        .map(|item| section(item, "", &item.inline))
+        .collect();
+    let sizes: Vec<usize> = whole.iter().map(String::len).collect();
+    let room = MAX_BODY.saturating_sub(text.len());
+    if sizes.iter().sum::<usize>() <= room {
+        text.extend(whole);
+        return;
+    }
+    let command = code(&format!("kubectl get approval {name} -n {namespace} -o yaml"));
+    let end = |missing: usize| match missing {
+        0 => format!("\nAll of it: {command}\n"),
+        missing => format!("\nThere is no room here for {missing} more. All of it: {command}\n"),
+    };
+    let share = fair_share(sizes, room.saturating_sub(end(spec.show.len()).len()));
+    let mut missing = 0;
+    for (item, whole) in spec.show.iter().zip(whole) {
+        if whole.len() <= share {
+            text.push_str(&whole);
+        } else if let Some(beginning) = beginning(item, share) {
+            text.push_str(&beginning);
         } else {
-            left_out.push(format!(
-                "{} ({} bytes, {})",
-                one_line(&item.name),
-                item.inline.len(),
-                code(&Digest::of(item.inline.as_bytes()).to_string())
-            ));
+            missing += 1;
         }
     }
-    if !left_out.is_empty() {
-        let all = left_out.join(", ");
-        let command = code(&format!("kubectl get approval {name} -n {namespace} -o yaml"));
-        let all: String = all.chars().take(TAIL).collect();
-        let _ = writeln!(text, "\nToo large to show here, see {command}: {all}");
+    text.push_str(&end(missing));
+}
+
+fn section(item: &ShownItem, note: &str, inline: &str) -> String {
+    let (name, block) = (one_line(&item.name), block(colour(item), inline));
+    format!("\n#### {name}\n\n{note}{block}")
+}
+
+/// The most that each may have so that all fit into the room: what the small ones leave is for the others.
+fn fair_share(mut sizes: Vec<usize>, mut room: usize) -> usize {
+    sizes.sort_unstable();
+    let mut left = sizes.len();
+    for size in sizes {
+        let share = room / left;
+        if size > share {
+            return share;
+        }
+        room -= size;
+        left -= 1;
     }
+    usize::MAX
+}
+
+/// As much of the beginning of an item as fits, in whole lines unless they are very long; none if not even that it is there can be said.
+fn beginning(item: &ShownItem, room: usize) -> Option<String> {
+    let (inline, size) = (&*item.inline, item.inline.len());
+    let digest = code(&Digest::of(inline.as_bytes()).to_string());
+    let up_to = |end: usize| {
+        let left_out = size - end;
+        let note = format!(
+            "**Only the beginning is shown:** {end} of {size} bytes. {left_out} are left out; the digest of all of it is {digest}.\n\n"
+        );
+        section(item, &note, &inline[..end])
+    };
+    let fits = |end: usize| up_to(end).len() + DIGITS <= room;
+    // escaping and the fence make each text longer in its own way, so it is tried
+    let (mut end, mut beyond) = (0, size.min(room));
+    while beyond - end > 1 {
+        let mut middle = end.midpoint(beyond);
+        while !inline.is_char_boundary(middle) {
+            middle -= 1;
+        }
+        if middle > end && fits(middle) {
+            end = middle;
+        } else if middle > end {
+            beyond = middle;
+        } else {
+            break;
+        }
+    }
+    let line = inline[..end].rfind('\n').map_or(0, |at| at + 1);
+    let end = if line >= end / 2 { line } else { end };
+    fits(end).then(|| up_to(end))
 }
 
 /// What colours an item as what it is.
@@ -294,13 +351,120 @@ mod tests {
         assert!(!put(&spec, "r").title().contains('\n'));
     }
 
+    /// A body that shows these texts under these names.
+    fn showing(items: &[(&str, &str)]) -> String {
+        let show: Vec<Value> = items
+            .iter()
+            .map(|(name, text)| json!({"name": name, "mediaType": "text/plain", "inline": text}))
+            .collect();
+        put(&spec(&json!({"show": show})), "r").body()
+    }
+
+    /// What stands in the block under a name.
+    fn block_of<'a>(text: &'a str, name: &str) -> &'a str {
+        let (_, section) = text.split_once(&format!("#### `{name}`\n")).unwrap();
+        let (_, block) = section.split_once("```\n").unwrap();
+        block.split_once("```\n").unwrap().0
+    }
+
     #[test]
-    fn what_does_not_fit_is_named_with_its_size_and_digest() {
-        let large = "x".repeat(60_000);
-        let show = json!([{"name": "large", "mediaType": "text/plain", "inline": large}, {"name": "small", "mediaType": "text/plain", "inline": "s"}]);
-        let text = put(&spec(&json!({"show": show})), "r").body();
+    fn of_what_does_not_fit_the_beginning_is_shown_in_whole_lines_with_size_and_digest() {
+        let lines: Vec<String> = (1..=4_000).map(|n| format!("line {n} of many\n")).collect();
+        let large = lines.concat();
+        let text = showing(&[("large", &large), ("small", "s\n")]);
+        assert!(
+            text.len() <= MAX_BODY && text.len() > MAX_BODY - 200,
+            "{}",
+            text.len()
+        );
+        let shown = block_of(&text, "large");
+        assert!(large.starts_with(shown) && shown.ends_with("many\n"));
+        let said = format!(
+            "**Only the beginning is shown:** {} of {} bytes. {} are left out; the digest of all of it is `{}`.\n",
+            shown.len(),
+            large.len(),
+            large.len() - shown.len(),
+            Digest::of(large.as_bytes())
+        );
+        assert!(text.contains(&said), "{said}");
+        assert_eq!(block_of(&text, "small"), "s\n");
+        assert!(text.ends_with("\nAll of it: `kubectl get approval r -n shop -o yaml`\n"));
+        assert_eq!(text, showing(&[("large", &large), ("small", "s\n")]));
+    }
+
+    #[test]
+    fn each_item_has_a_fair_share_and_leaves_to_the_others_what_it_does_not_need() {
+        assert_eq!(fair_share(vec![10, 10], 20), usize::MAX);
+        assert_eq!(fair_share(vec![90, 10, 90], 100), 45);
+        assert_eq!(fair_share(vec![], 0), usize::MAX);
+        let (first, second) = ("a\n".repeat(30_000), "b\n".repeat(20_000));
+        let text = showing(&[("first", &first), ("middle", "m\n"), ("second", &second)]);
+        let shown = |name| block_of(&text, name).len();
+        assert_eq!(shown("middle"), 2);
+        assert!(
+            shown("first").abs_diff(shown("second")) < 50,
+            "{}",
+            shown("first")
+        );
+        assert!(shown("second") > 27_000, "{}", shown("second"));
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut_between_characters() {
+        for large in [
+            "x".repeat(60_000),
+            "é".repeat(30_000),
+            format!("\n{}", "日".repeat(21_000)),
+        ] {
+            let text = showing(&[("large", &large)]);
+            assert!(text.len() <= MAX_BODY, "{}", text.len());
+            let shown = block_of(&text, "large");
+            let shown = shown.strip_suffix('\n').unwrap();
+            assert!(
+                large.starts_with(shown) && shown.len() > 50_000,
+                "{}",
+                shown.len()
+            );
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_hostile_text_stays_in_its_block() {
+        let fences = format!("{}\n# Approved\n<!-- signoff -->\n", "`".repeat(5));
+        for large in [fences.repeat(2_000), "<!--".repeat(16_000), "`".repeat(65_000)] {
+            let text = showing(&[("large", &large), ("after", "a")]);
+            assert!(text.len() <= MAX_BODY, "{}", text.len());
+            assert!(!text.contains("<!--"));
+            let mut lines = text.lines().skip_while(|line| !line.starts_with("```"));
+            let fence = lines.next().unwrap();
+            let inside: Vec<&str> = lines.by_ref().take_while(|line| *line != fence).collect();
+            let shown = inside.join("\n").replace(r"\u{3c}!--", "<!--");
+            assert!(
+                large.starts_with(&shown) && shown.len() > 9_000,
+                "{}",
+                shown.len()
+            );
+            let after: Vec<&str> = lines.collect();
+            let all = "All of it: `kubectl get approval r -n shop -o yaml`";
+            assert_eq!(after, ["", "#### `after`", "", "```", "a", "```", "", all]);
+        }
+    }
+
+    #[test]
+    fn however_much_is_shown_and_whoever_may_decide_it_fits() {
+        let large = "x\n".repeat(32_768);
+        let names: Vec<String> = (0..32).map(|n| format!("item-{n}")).collect();
+        let items: Vec<(&str, &str)> = names.iter().map(|name| (&**name, &*large)).collect();
+        let text = showing(&items);
         assert!(text.len() <= MAX_BODY, "{}", text.len());
-        assert!(text.contains("`large` (60000 bytes, `sha256:"), "{text}");
-        assert!(text.contains("#### `small`"), "{text}");
+        assert_eq!(text.matches("**Only the beginning is shown:**").count(), 32);
+        let show: Vec<Value> = items
+            .iter()
+            .map(|(name, text)| json!({"name": name, "mediaType": "text/plain", "inline": text}))
+            .collect();
+        let users = vec!["u".repeat(200); 270];
+        let text = put(&spec(&json!({"show": show, "approvers": {"users": users}})), "r").body();
+        assert!(text.len() <= MAX_BODY, "{}", text.len());
+        assert!(text.contains("There is no room here for 32 more."));
     }
 }
