@@ -53,6 +53,29 @@ enum Kind {
     Gitea,
 }
 
+impl Kind {
+    /// Path and text of the check for its CI.
+    fn check(self) -> (&'static str, &'static str) {
+        match self {
+            Self::GitHub => (
+                ".github/workflows/flows.yaml",
+                include_str!("starter/github.yaml"),
+            ),
+            Self::GitLab => (".gitlab-ci.yml", include_str!("starter/gitlab.yaml")),
+            Self::Gitea => (".gitea/workflows/flows.yaml", include_str!("starter/gitea.yaml")),
+        }
+    }
+
+    /// Where a project's variables for its CI are.
+    fn variables(self) -> &'static str {
+        match self {
+            Self::GitHub => "Settings, Secrets and variables, Actions, Variables",
+            Self::GitLab => "Settings, CI/CD, Variables (not protected, so that every branch has it)",
+            Self::Gitea => "Settings, Actions, Variables",
+        }
+    }
+}
+
 fn name(text: &str) -> Result<String, String> {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let is_name = (1..=50).contains(&text.len())
@@ -87,7 +110,14 @@ pub(super) fn verb(args: &GitArgs, global: &Global) -> Result<Answer, CliError> 
     }
     let paths: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
     let next = starter.setup();
-    let text = format!("wrote {}\n\nNext:\n  {}", paths.join(", "), next.join("\n  "));
+    let mut text = format!("wrote {}\n\nNext:\n  {}", paths.join(", "), next.join("\n  "));
+    if let Some(kind) = starter.forge {
+        let check = format!(
+            "\n\n{} needs the variable SIGNOFF_SOURCE: see README.md",
+            kind.check().0
+        );
+        text.push_str(&check);
+    }
     Ok(Answer::text(text)
         .with_data(json!({ "files": paths }))
         .with_next(next))
@@ -138,14 +168,7 @@ impl Starter {
 
     /// Path and text of every file.
     fn files(&self) -> Vec<(&'static str, String)> {
-        let check = self.forge.map(|kind| match kind {
-            Kind::GitHub => (
-                ".github/workflows/flows.yaml",
-                include_str!("starter/github.yaml"),
-            ),
-            Kind::GitLab => (".gitlab-ci.yml", include_str!("starter/gitlab.yaml")),
-            Kind::Gitea => (".gitea/workflows/flows.yaml", include_str!("starter/gitea.yaml")),
-        });
+        let check = self.forge.map(Kind::check);
         let filled = [
             ("flows/hello.yaml", include_str!("starter/flow.yaml")),
             ("signoff/repository.yaml", include_str!("starter/repository.yaml")),
@@ -162,11 +185,16 @@ impl Starter {
         let login = self
             .login()
             .map(|login| include_str!("starter/connection.yaml").replace("@LOGIN@\n", &login));
+        let check = self.forge.map(|kind| {
+            let text = include_str!("starter/check.md").replace("@CHECK@", kind.check().0);
+            text.replace("@VARIABLES@", kind.variables())
+        });
         let connection = login.as_ref().map(|_| "  connection: @NAME@-git\n");
         let mut text = text
             .replace("@CONNECTION@", connection.unwrap_or_default())
             .replace("@FORGE@", forge.unwrap_or_default())
             .replace("@LOGIN@\n", &login.unwrap_or_default())
+            .replace("@CHECK@", &check.unwrap_or_default())
             .replace("@SETUP@", &self.setup().join("\n"))
             .replace("@IN@", &self.within("-n "))
             .replace("@ANSWER@", self.answer())

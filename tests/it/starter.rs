@@ -119,10 +119,13 @@ async fn what_is_written_is_valid_and_applies_for_every_forge_and_kind_of_addres
         assert!(validated.status.success(), "{validated:?}");
         let run: Value = serde_yaml::from_str(&read(dir.path(), check)).unwrap();
         assert!(run.to_string().contains("-exec signoff validate {} +"), "{run}");
+        let when = format!("{} {}", run["on"], run["validate"]["rules"]);
+        assert!(when.contains("flows/**") && when.contains("signoff"), "{when}");
+        assert!(read(dir.path(), "README.md").contains("`SIGNOFF_SOURCE`"));
         for file in files {
             let text = read(dir.path(), file.as_str().unwrap());
             assert!(
-                !text.contains("@NAME@") && !text.contains(" \n"),
+                !text.contains("@NAME@") && !text.contains("@CHECK@") && !text.contains(" \n"),
                 "{file}: {text}"
             );
         }
