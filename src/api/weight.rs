@@ -1,6 +1,6 @@
 //! What a YAML text comes to once its aliases are followed. An alias is three bytes and stands for as much as its anchor, so that a text of a
-//! megabyte could fill any memory; the parser bounds how often aliases are followed, not what that brings. Whatever people write is
-//! checked here before it is read.
+//! megabyte could fill any memory; the parser bounds how often aliases are followed, not what that brings. Whatever comes from git or
+//! from a forge is checked here before it is read.
 
 use std::{cell::Cell, fmt};
 
@@ -10,6 +10,8 @@ use serde::de::{
 
 /// Most lines with directives: the parser compares each `%TAG` with all before it.
 const DIRECTIVES: usize = 32;
+/// Most brackets that open: for each that is open the parser takes longer over all that follows. A megabyte within that many takes it seconds.
+const BRACKETS: usize = 1 << 14;
 
 /// Why a text is not read at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +34,13 @@ pub fn check(text: &str, least: usize) -> Result<(), TooHeavy> {
         return Err(TooHeavy {
             at: Some((line + 1, 1)),
             message: format!("there are more than {DIRECTIVES} lines with directives"),
+        });
+    }
+    if let Some((at, _)) = text.match_indices(['[', '{']).nth(BRACKETS) {
+        let line = text[..at].matches('\n').count() + 1;
+        return Err(TooHeavy {
+            at: Some((line, 1)),
+            message: format!("there are more than {BRACKETS} brackets"),
         });
     }
     if !text.contains('*') {

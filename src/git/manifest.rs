@@ -285,6 +285,9 @@ spec:
         assert!(error.message.starts_with("b["), "{error:?}");
         let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a,".repeat(5_000));
         assert!(documents(&long).unwrap_err().message.contains("aliases"));
+        let nested = documents(&format!("a: 1\nb: {}", "[".repeat(500_000))).unwrap_err();
+        assert!(nested.message.contains("brackets"), "{nested:?}");
+        assert_eq!(nested.position.map(|at| at.line), Some(2));
         for broken in ["a: '*\n", "a: *b\n", "a: {b: '*'\n", "a: '*'\nb: ]\n"] {
             assert!(documents(broken).is_err(), "{broken}");
         }

@@ -475,17 +475,22 @@ async fn a_flow_says_who_last_changed_it_and_who_promotes_it_whatever_is_sent() 
     assert_eq!(said(operator, brought).await, ["", ""]);
 }
 
-#[tokio::test]
-async fn who_may_not_read_a_secret_does_not_have_it_sent() {
+/// Where editors have what they have in a cluster without further roles: all of Signoff's kinds, and no Secret.
+async fn without_secrets() -> Local {
     let local = Local::start().await;
     let roles: Api<ClusterRole> = Api::all(local.client());
-    // what an editor of a cluster has without further roles
     let kept =
         Patch::Merge(json!({"rules": [{"apiGroups": ["signoff.dev"], "resources": ["*"], "verbs": ["*"]}]}));
     roles
         .patch("signoff-editor", &PatchParams::default(), &kept)
         .await
         .unwrap();
+    local
+}
+
+#[tokio::test]
+async fn who_may_not_read_a_secret_does_not_have_it_sent() {
+    let local = without_secrets().await;
     let dev: Api<Connection> = Api::default_namespaced(local.plane.client(&Identity::Named("dev".into())));
     let admin: Api<Connection> = Api::default_namespaced(local.client());
     let connection: Connection = serde_json::from_value(json!({
@@ -511,15 +516,7 @@ async fn who_may_not_read_a_secret_does_not_have_it_sent() {
 
 #[tokio::test]
 async fn who_may_not_read_the_token_of_a_forge_does_not_have_it_sent() {
-    let local = Local::start().await;
-    let roles: Api<ClusterRole> = Api::all(local.client());
-    // who edits and says who decides, without further roles
-    let kept =
-        Patch::Merge(json!({"rules": [{"apiGroups": ["signoff.dev"], "resources": ["*"], "verbs": ["*"]}]}));
-    roles
-        .patch("signoff-editor", &PatchParams::default(), &kept)
-        .await
-        .unwrap();
+    let local = without_secrets().await;
     let dev: Api<Repository> = Api::default_namespaced(local.plane.client(&Identity::Named("dev".into())));
     let admin: Api<Repository> = Api::default_namespaced(local.client());
     let forge = json!({"kind": "Gitea", "url": "https://mine.example.com/api/v1", "token": {"name": "payroll", "key": "k"}});

@@ -35,6 +35,7 @@ use kube::{
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
+use self::propose::linked;
 use super::{
     approval::{ApprovalKey, Touched, queue},
     backoff::Backoffs,
@@ -213,7 +214,7 @@ impl Asking {
         let known = self.lock();
         let known = known.get(key);
         let is_away = known.is_some_and(|known| known.away);
-        known.is_some_and(|known| known.put) || approval.is_some_and(is_linked) && !is_away
+        known.is_some_and(|known| known.put) || approval.and_then(linked).is_some() && !is_away
     }
 
     fn put(&self, key: &ApprovalKey) {
@@ -411,7 +412,7 @@ impl Asking {
             self.repositories.get(&ObjectRef::new(home).within(&namespace))
         });
         home.flatten()
-            .is_none_or(|repository| repository.spec.decisions.is_some() || is_linked(approval))
+            .is_none_or(|repository| repository.spec.decisions.is_some() || linked(approval).is_some())
     }
 
     /// The questions of a Repository that are put as branches.
@@ -429,12 +430,6 @@ impl Asking {
             .filter(|(key, known)| key.namespace() == namespace && known.home == repository);
         at.map(|(key, _)| key.clone()).collect()
     }
-}
-
-/// Whether an approval names a pull request that put it.
-fn is_linked(approval: &Approval) -> bool {
-    let status = approval.status.as_ref();
-    status.is_some_and(|status| status.pull_request.is_some())
 }
 
 /// Only questions about flows of a Repository are watched, and only while they are open.

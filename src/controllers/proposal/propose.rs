@@ -91,7 +91,8 @@ impl Table<'_> {
     }
 }
 
-fn linked(approval: &Approval) -> Option<&ProposedPullRequest> {
+/// The pull request that an approval names as the one that puts it.
+pub(super) fn linked(approval: &Approval) -> Option<&ProposedPullRequest> {
     approval.status.as_ref()?.pull_request.as_ref()
 }
 

@@ -440,6 +440,7 @@ mod tests {
 
     #[test]
     fn a_run_that_waits_is_a_small_row() {
-        assert_eq!((size_of::<RunKey>(), size_of::<Entry>()), (48, 72));
+        let row = size_of::<RunKey>() + size_of::<Entry>();
+        assert!(row <= 120, "{row} bytes");
     }
 }

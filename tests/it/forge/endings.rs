@@ -134,12 +134,8 @@ async fn pull_requests_of_a_repository_that_has_no_decisions_any_more_are_closed
     let flaky = Flaky::open(&parlour.stage.forge.url()).await;
     parlour.follow(&flaky.url()).await;
     let (merged, left) = (parlour.ask("merged").await, parlour.ask("left").await);
-    let linked = |approval: &Approval| {
-        let status = approval.status.as_ref();
-        status.is_some_and(|status| status.pull_request.is_some())
-    };
     for question in ["merged-review", "left-review"] {
-        parlour.stage.rig.until::<Approval>(question, linked).await;
+        parlour.until_linked(question).await;
     }
     flaky.answer(500);
     parlour.alice.merge(&merged).await;

@@ -216,6 +216,16 @@ impl Parlour {
         })
         .await;
     }
+
+    /// Waits until a question names the pull request that puts it.
+    pub async fn until_linked(&self, approval: &str) {
+        let linked = |approval: &Approval| {
+            let status = approval.status.as_ref();
+            status.is_some_and(|status| status.pull_request.is_some())
+        };
+        self.stage.rig.until::<Approval>(approval, linked).await;
+    }
+
     /// Waits until the question was looked at after all that was done so far: its pull request, which must be open, is edited, and the operator
     /// puts the text back when it next looks.
     pub async fn until_looked_at(&self, pull: &Pull) {

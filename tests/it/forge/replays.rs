@@ -72,11 +72,7 @@ async fn webhooks_that_are_sent_again_decide_nothing_and_change_nothing() {
     stage.rig.until("refund", is_newer).await;
     let open = parlour.ask("open").await;
     stage.rig.phase("open", "Waiting").await;
-    let is_linked = |approval: &Approval| {
-        let status = approval.status.as_ref();
-        status.is_some_and(|status| status.pull_request.is_some())
-    };
-    stage.rig.until::<Approval>("open-review", is_linked).await;
+    parlour.until_linked("open-review").await;
     stage.owner.remove_webhook(&stage.repo, webhook).await;
     let before = stage.all().await;
 
