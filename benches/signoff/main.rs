@@ -11,10 +11,10 @@
     reason = "a benchmark that cannot go on has nothing to say; its table is its output"
 )]
 
-#[path = "../../tests/it/controlplane/mod.rs"]
+#[path = "../../tests/support/controlplane/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]
 mod controlplane;
-#[path = "../../tests/it/support/real.rs"]
+#[path = "../../tests/support/real.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod real;
 

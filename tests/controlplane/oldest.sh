@@ -6,5 +6,5 @@ bash tools.sh oldest
 bash build.sh oldest
 export SIGNOFF_CONTROLPLANE=oldest SIGNOFF_REQUIRE_CONTROLPLANE=1
 unset KUBEBUILDER_ASSETS KUBECTL HELM
-cargo test --locked --test it -- chart:: conformance:: faults::
+cargo test --locked --test real --test faults
 ./scenarios.sh

@@ -1,4 +1,6 @@
-//! Integration tests, one module per subject.
+//! Integration tests that need nothing but this repository, one module per subject.
+//!
+//! The modules in [`scenarios`] open their API server with `support::server`, so that they can be played on a real one too.
 #![allow(clippy::large_futures, reason = "a test's future is polled where it was made")]
 #![allow(
     clippy::unwrap_used,
@@ -7,39 +9,21 @@
     reason = "what a test needs and does not get is its failure, in its helpers too"
 )]
 
-mod approvals;
 mod architecture;
-mod budgets;
-mod callbacks;
-mod chart;
-mod cli;
-mod conformance;
-mod controlplane;
-mod crash_walk;
 mod crds;
 mod demo;
-mod faults;
-mod forge;
-mod hostile;
-mod idle;
 mod kill;
-mod leadership;
-mod live;
 mod local_objects;
 mod local_rules;
 mod local_server;
-mod local_support;
 mod local_watch;
-mod nuisances;
-mod own_work;
-mod promotion;
-mod repositories;
-mod repository;
-mod runs;
 mod scenarios;
-mod signatures;
-mod signed_merges;
-mod starter;
+#[path = "../support/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "each of the test programs uses a part of it"
+)]
 mod support;
-mod webhooks;
-mod world;
+
+use support::{controlplane, local as local_support, world};

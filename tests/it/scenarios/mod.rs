@@ -1,0 +1,21 @@
+//! End-to-end scenarios. Each runs on an embedded API server here; `tests/controlplane/scenarios.sh` runs all of them on a real one too.
+
+mod approvals;
+mod budgets;
+mod callbacks;
+mod cli;
+mod crash_walk;
+mod hostile;
+mod idle;
+mod leadership;
+mod live;
+mod nuisances;
+mod own_work;
+mod promotion;
+mod repositories;
+mod repository;
+mod runs;
+mod signatures;
+mod signed_merges;
+mod starter;
+mod webhooks;
