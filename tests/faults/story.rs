@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Longest wait for anything; far above what it takes even on a busy machine.
-const CAP: Duration = Duration::from_secs(180);
+const CAP: Duration = Duration::from_mins(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Some runs and everybody around them.

@@ -86,7 +86,6 @@ async fn twenty_kills_under_load_lose_nothing_and_repeat_no_at_most_once_effect(
 async fn until(passes: impl Fn() -> bool, what: &str) {
     let poll = async {
         while !passes() {
-            tokio::task::yield_now().await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

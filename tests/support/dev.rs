@@ -15,8 +15,7 @@ use tokio::process::{Child, Command};
 
 use super::controlplane::free_port;
 
-/// Longest wait for one thing to happen; far above what it takes even on a busy machine.
-pub const CAP: Duration = Duration::from_secs(120);
+pub use super::controlplane::PATIENCE as CAP;
 
 /// `signoff dev` as a child process on fixed ports, so that clients find it again.
 pub struct Dev {

@@ -9,8 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use signoff::local::{ControlPlane, Identity, Options};
 
-/// How long a condition may take to come true.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub use super::controlplane::PATIENCE;
 
 /// A kind of the tests' own, with a status subresource and a selectable field.
 #[derive(CustomResource, Serialize, Deserialize, Debug, Clone, JsonSchema, PartialEq)]

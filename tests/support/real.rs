@@ -18,11 +18,12 @@ use k8s_openapi::{
     },
 };
 use kube::{
-    Api, Client, Resource,
+    Api, Client, CustomResourceExt as _, Resource,
     api::{ObjectMeta, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use signoff::api::{Approval, Connection, Decision, Flow, Release, Repository, Run};
 
 use super::controlplane::{ControlPlane, PATIENCE, audit};
 
@@ -38,7 +39,7 @@ const BINDINGS: &[(&str, &str)] = &[
 ];
 
 static SHARED: LazyLock<Shared> = LazyLock::new(|| {
-    let plane = ControlPlane::start("the scenarios on a real API server")
+    let plane = ControlPlane::start_shared("the scenarios on a real API server")
         .expect("SIGNOFF_TEST_SERVER=real needs a real control plane");
     prepare(&plane);
     Shared {
@@ -187,14 +188,87 @@ impl Drop for Room {
     }
 }
 
+/// Installs the kinds as the docs say, and waits until the server serves each and kubectl can find it: the server takes a moment longer to
+/// publish what it has established.
+pub fn install_kinds(plane: &ControlPlane) {
+    let kinds = [
+        "upgrade",
+        "--install",
+        "signoff-crds",
+        "charts/signoff-crds",
+        "--wait",
+    ];
+    plane.helm().run(&kinds).expect_ok();
+    let names = [
+        Flow::crd_name(),
+        Release::crd_name(),
+        Run::crd_name(),
+        Approval::crd_name(),
+        Decision::crd_name(),
+        Repository::crd_name(),
+        Connection::crd_name(),
+    ];
+    let get = ["get", &names.join(","), "--all-namespaces"];
+    plane.wait("the kinds to be served", || plane.as_user("admin").run(&get).ok);
+}
+
 /// Installs the charts, or upgrades them, with these values.
 pub fn install(plane: &ControlPlane, values: &[&str]) {
-    let kinds = ["upgrade", "--install", "signoff-crds", "charts/signoff-crds"];
-    plane.helm().run(&kinds).expect_ok();
+    install_kinds(plane);
     let operator = ["upgrade", "--install", "signoff", "charts/signoff"];
     let into = ["--create-namespace", "-n", OWN_NAMESPACE];
     let args = [&operator[..], &into, values].concat();
     plane.helm().run(&args).expect_ok();
+    until_policies_hold(plane);
+}
+
+/// Waits until every admission policy that is there is in force, some time after it was created. The server takes them up in their order and
+/// puts all of them in force together, so one that comes last shows it: it labels and refuses a `ConfigMap`.
+pub fn until_policies_hold(plane: &ControlPlane) {
+    static PROBES: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("probe-{}", PROBES.fetch_add(1, Ordering::Relaxed));
+    let admin = plane.as_user("admin");
+    let maps = json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+        "resources": ["configmaps"], "resourceNames": [name]}]});
+    let probe = |kind: &str, spec: Value| json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let refusal = "has(object.metadata.labels) ? 'labelled and refused' : 'refused'";
+    let validations = json!([{"expression": "false", "messageExpression": refusal}]);
+    let mut probes = vec![
+        probe(
+            "ValidatingAdmissionPolicy",
+            json!({"matchConstraints": maps, "validations": validations}),
+        ),
+        probe(
+            "ValidatingAdmissionPolicyBinding",
+            json!({"policyName": name, "validationActions": ["Deny"]}),
+        ),
+    ];
+    if plane.stamps() {
+        let label = r#"Object{metadata: Object.metadata{labels: {"probe": "here"}}}"#;
+        let mutations =
+            json!([{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": label}}]);
+        let policy = json!({"matchConstraints": maps, "reinvocationPolicy": "Never", "mutations": mutations});
+        probes.push(probe("MutatingAdmissionPolicy", policy));
+        probes.push(probe(
+            "MutatingAdmissionPolicyBinding",
+            json!({"policyName": name}),
+        ));
+    }
+    let probes = json!({"apiVersion": "v1", "kind": "List", "items": probes}).to_string();
+    admin.feed(&["create", "-f", "-"], &probes).expect_ok();
+    let map =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}})
+            .to_string();
+    let sign = if plane.stamps() {
+        "labelled and refused"
+    } else {
+        "refused"
+    };
+    plane.wait("the policies", || {
+        let answer = admin.feed(&["create", "--dry-run=server", "-f", "-"], &map);
+        answer.err.contains(sign)
+    });
+    admin.feed(&["delete", "-f", "-"], &probes).expect_ok();
 }
 
 /// Installs the charts, lets people do what they may, and waits until all of it is in force.

@@ -21,8 +21,10 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait for anything: what comes true does so long before, but on a machine with many other things to do.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub use super::controlplane::PATIENCE;
+
+/// Pause between two looks at what cannot be watched; a look without a pause would keep a core busy.
+pub const PAUSE: Duration = Duration::from_millis(10);
 
 /// A control plane and what stands around it.
 pub struct Rig {
@@ -292,7 +294,7 @@ impl Rig {
                 if sent.is_ok_and(|answer| answer.status().is_success()) {
                     return;
                 }
-                tokio::task::yield_now().await;
+                tokio::time::sleep(PAUSE).await;
             }
         };
         tokio::time::timeout(PATIENCE, post)
@@ -385,7 +387,7 @@ impl Rig {
                 if let Some(event) = found {
                     return event;
                 }
-                tokio::task::yield_now().await;
+                tokio::time::sleep(PAUSE).await;
             }
         };
         let found = tokio::time::timeout(PATIENCE, find).await;
@@ -421,7 +423,7 @@ impl Rig {
 pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let wait = async {
         while !holds() {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
     };
     tokio::time::timeout(PATIENCE, wait)

@@ -1,5 +1,7 @@
 //! Several operators on one API server: one leads, another takes over, and every process serves callbacks.
 
+use std::time::Duration;
+
 use k8s_openapi::{
     api::coordination::v1::Lease,
     jiff::{SignedDuration, Timestamp},
@@ -17,23 +19,29 @@ use crate::support::{
     shop::Shop,
 };
 
-/// As short as a lease may be.
-fn rival(name: &str) -> Rivalry {
-    Rivalry {
-        identity: name.to_owned(),
-        timing: Timing::of_lease(Timing::SHORTEST),
-    }
+/// A lease that a leader keeps on however busy a machine, where it must not lose it.
+const LONG: Duration = Duration::from_secs(30);
+/// A lease that another one waits for, and that a leader keeps on a busy machine all the same.
+const MEDIUM: Duration = Duration::from_secs(8);
+
+/// An operator whose lease is as short as may be.
+async fn operator(rig: &Rig, name: &str) -> Running {
+    operator_by(rig, name, Timing::SHORTEST, Clock::system()).await
 }
 
-async fn operator(rig: &Rig, name: &str) -> Running {
-    operator_by(rig, name, Clock::system()).await
+/// An operator with this lease.
+async fn operator_with(rig: &Rig, name: &str, lease: Duration) -> Running {
+    operator_by(rig, name, lease, Clock::system()).await
 }
 
 /// The same, by another clock than this machine's.
-async fn operator_by(rig: &Rig, name: &str, clock: Clock) -> Running {
+async fn operator_by(rig: &Rig, name: &str, lease: Duration, clock: Clock) -> Running {
     let namespace = rig.namespace().to_owned();
     let started = rig.operator_as(rig.operator_client(), |options| {
-        options.rivalry = Some(rival(name));
+        options.rivalry = Some(Rivalry {
+            identity: name.to_owned(),
+            timing: Timing::of_lease(lease),
+        });
         options.namespace = namespace;
         options.clock = clock;
     });
@@ -82,9 +90,9 @@ async fn waiting_flow(rig: &Rig, shop: &Shop) {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_leads_and_hands_over_at_once_when_it_stops() {
     let (rig, shop) = (open().await, Shop::open().await);
-    let first = operator(&rig, "first").await;
+    let first = operator_with(&rig, "first", LONG).await;
     until_held_by(&rig, "first").await;
-    let second = operator(&rig, "second").await;
+    let second = operator_with(&rig, "second", LONG).await;
     waiting_flow(&rig, &shop).await;
     rig.start("r", json!({"flow": "f"})).await;
     rig.until::<Approval>("r-review", |_| true).await;
@@ -128,10 +136,10 @@ async fn another_leads_when_one_fell_silent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_does_not_lead_serves_callbacks() {
     let (rig, shop) = (open().await, Shop::open().await);
-    let first = operator(&rig, "first").await;
+    let first = operator_with(&rig, "first", LONG).await;
     until_held_by(&rig, "first").await;
     // callbacks go to the gateway of the one that came last
-    let second = operator(&rig, "second").await;
+    let second = operator_with(&rig, "second", LONG).await;
     waiting_flow(&rig, &shop).await;
     rig.start("r", json!({"flow": "f"})).await;
     rig.until::<Approval>("r-review", |_| true).await;
@@ -180,9 +188,9 @@ async fn one_that_lost_the_lease_writes_nothing_until_it_leads_again() {
 async fn a_lease_is_kept_and_passed_on_by_clocks_that_are_off(hours: i64) {
     let (rig, shop) = (open().await, Shop::open().await);
     let off = |hours| Clock::from_fn(move || Timestamp::now() + SignedDuration::from_hours(hours));
-    let first = operator_by(&rig, "first", off(hours)).await;
+    let first = operator_by(&rig, "first", MEDIUM, off(hours)).await;
     until_held_by(&rig, "first").await;
-    let second = operator_by(&rig, "second", off(-hours)).await;
+    let second = operator_by(&rig, "second", MEDIUM, off(-hours)).await;
     waiting_flow(&rig, &shop).await;
     rig.start("r", json!({"flow": "f"})).await;
     rig.until::<Approval>("r-review", |_| true).await;
@@ -198,7 +206,7 @@ async fn a_lease_is_kept_and_passed_on_by_clocks_that_are_off(hours: i64) {
     let lease = rig.until::<Lease>(LEASE, |_| true).await;
     let (begun, lasting) = (
         renewed(&lease).unwrap(),
-        SignedDuration::try_from(Timing::SHORTEST).unwrap(),
+        SignedDuration::try_from(MEDIUM).unwrap(),
     );
     let lease = rig
         .until::<Lease>(LEASE, |lease| renewed(lease) > Some(begun + lasting))

@@ -9,7 +9,7 @@ use russh::keys::{
 use serde_json::{Value, json};
 use signoff::api::{Approval, Decision, Repository, Run, Verdict};
 
-use crate::support::rig::{PATIENCE, Rig, Running, eventually};
+use crate::support::rig::{PATIENCE, PAUSE, Rig, Running, eventually};
 
 const FLOW: &str = "\
 apiVersion: signoff.dev/v1alpha1
@@ -206,7 +206,7 @@ impl Study {
         };
         let wait = async {
             while !is_told().await {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(PAUSE).await;
             }
         };
         let told = tokio::time::timeout(PATIENCE, wait).await;

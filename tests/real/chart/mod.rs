@@ -15,13 +15,16 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use crate::controlplane::{ControlPlane, Tool};
+use crate::{
+    controlplane::{ControlPlane, Tool},
+    support::real,
+};
 
 const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// One control plane with the charts installed, for all tests that only need a namespace of it.
 static SHARED: LazyLock<Option<ControlPlane>> = LazyLock::new(|| {
-    let plane = ControlPlane::start("charts on a real API server")?;
+    let plane = ControlPlane::start_shared("charts on a real API server")?;
     // where pods with more rights than they need are refused
     let restricted = json!({"pod-security.kubernetes.io/enforce": "restricted"});
     plane.as_user("admin").create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "signoff-system", "labels": restricted}}));
@@ -29,12 +32,9 @@ static SHARED: LazyLock<Option<ControlPlane>> = LazyLock::new(|| {
     Some(plane)
 });
 
-/// Installs both charts as a newcomer would, and waits until the API server applies the policies.
+/// Installs both charts as a newcomer would.
 fn install(plane: &ControlPlane, namespace: &str, values: &[&str]) {
-    plane
-        .helm()
-        .run(&["upgrade", "--install", "signoff-crds", "charts/signoff-crds"])
-        .expect_ok();
+    real::install_kinds(plane);
     let mut args = vec![
         "upgrade",
         "--install",
@@ -46,6 +46,7 @@ fn install(plane: &ControlPlane, namespace: &str, values: &[&str]) {
     ];
     args.extend(values);
     plane.helm().run(&args).expect_ok();
+    real::until_policies_hold(plane);
 }
 
 /// A namespace with the bindings a team would make, in which the operator has asked for an approval.

@@ -3,6 +3,8 @@
 use kube::{Client, api::Api};
 use serde_json::{Value, json};
 
+use crate::support::local::{PATIENCE, eventually};
+
 pub use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition as Definition;
 
 /// The definition.
@@ -58,7 +60,7 @@ pub fn gadget() -> Definition {
 /// Registers the definitions with a server that takes them as objects, and waits until it serves them.
 pub async fn establish(admin: Client, definition: &Definition) {
     let name = definition.metadata.name.clone().unwrap_or_default();
-    let api: Api<Definition> = Api::all(admin);
+    let api: Api<Definition> = Api::all(admin.clone());
     match api.create(&kube::api::PostParams::default(), definition).await {
         Ok(_) => {}
         // another scenario was first
@@ -67,10 +69,15 @@ pub async fn establish(admin: Client, definition: &Definition) {
     }
     let established = kube::runtime::wait::conditions::is_crd_established();
     let waited = kube::runtime::wait::await_condition(api, &name, established);
-    tokio::time::timeout(crate::local_support::PATIENCE, waited)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(PATIENCE, waited).await.unwrap().unwrap();
+    // it is established a moment before it is served
+    let (group, plural) = (&definition.spec.group, &definition.spec.names.plural);
+    let path = format!("/apis/{group}/{}/{plural}", definition.spec.versions[0].name);
+    eventually("the kind to be served", async || {
+        let list = http::Request::get(&path).body(Vec::new()).unwrap();
+        admin.request::<Value>(list).await.is_ok()
+    })
+    .await;
 }
 
 /// A gadget with this specification.

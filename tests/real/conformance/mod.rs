@@ -29,7 +29,7 @@ use crate::controlplane::ControlPlane;
 
 /// One real server for all scenarios, each in a namespace of its own.
 static REAL: LazyLock<Option<ControlPlane>> =
-    LazyLock::new(|| ControlPlane::start("conformance with a real API server"));
+    LazyLock::new(|| ControlPlane::start_shared("conformance with a real API server"));
 
 /// Where the known differences are listed.
 const DOCUMENTED: &str = include_str!("../../../docs/embedded.md");

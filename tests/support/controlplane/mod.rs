@@ -8,6 +8,7 @@
 pub mod audit;
 mod kubectl;
 pub mod process;
+mod slot;
 mod tools;
 mod users;
 
@@ -19,12 +20,14 @@ pub use kubectl::Answer;
 pub use kubectl::Tool;
 use process::Process;
 use serde_json::{Value, json};
+use slot::Slot;
 use tools::Tools;
 pub use tools::{helm, kubectl, not_run, say_not_run};
 pub use users::Signature;
 
-/// How long a condition may take to come true: what comes true does so long before, but on a machine with many other things to do.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a condition may take to come true: what comes true does so long before, but on a machine with many other things to do. Longer than
+/// the operator's longest pause between two tries, so that what failed for a while is seen to be tried again.
+pub const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A running control plane; it ends with the test process, however that ends.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub struct ControlPlane {
     api: u16,
     processes: Vec<Process>,
     stamps: bool,
+    /// Given back after the processes have ended.
+    _slot: Option<Slot>,
 }
 
 /// What is asked and answered stays out of the log; annotations are in it at every level.
@@ -61,12 +66,18 @@ rules:
 const API_SERVER: usize = 1;
 
 impl ControlPlane {
-    /// Starts one, or says on the terminal why `suite` does not run.
+    /// Starts one for one test, or says on the terminal why `suite` does not run. Waits while many tests have one already, so a test must not
+    /// ask for a second one.
     pub fn start(suite: &str) -> Option<Self> {
         Self::start_with(suite, &["--unsafe-no-fsync"], AUDIT)
     }
 
-    /// The same, with all that is written to our kinds and to leases in the audit log, and what is answered.
+    /// The same for many tests that share it.
+    pub fn start_shared(suite: &str) -> Option<Self> {
+        Self::start_in(None, suite, &["--unsafe-no-fsync"], AUDIT)
+    }
+
+    /// The same for one test, with all that is written to our kinds and to leases in the audit log, and what is answered.
     pub fn start_recording(suite: &str) -> Option<Self> {
         Self::start_with(suite, &["--unsafe-no-fsync"], AUDIT_IN_FULL)
     }
@@ -78,6 +89,10 @@ impl ControlPlane {
     }
 
     fn start_with(suite: &str, etcd_options: &[&str], audit: &str) -> Option<Self> {
+        Self::start_in(Some(Slot::take()), suite, etcd_options, audit)
+    }
+
+    fn start_in(slot: Option<Slot>, suite: &str, etcd_options: &[&str], audit: &str) -> Option<Self> {
         let tools = match Tools::find() {
             Ok(tools) => tools,
             Err(missing) => return not_run(suite, &missing),
@@ -98,6 +113,7 @@ impl ControlPlane {
             api,
             processes,
             stamps: false,
+            _slot: slot,
         };
         plane.wait("the API server", || plane.raw("/readyz").ok);
         let group = plane.raw("/apis/admissionregistration.k8s.io/v1").expect_ok();
