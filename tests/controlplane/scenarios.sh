@@ -3,4 +3,4 @@
 # in the accounts of the chart. Further arguments go to the test program.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-SIGNOFF_TEST_SERVER=real cargo test --locked --test it --test forge -- scenarios:: "$@"
+SIGNOFF_TEST_SERVER=real cargo test --locked --no-fail-fast --test it --test forge -- scenarios:: "$@"

@@ -10,8 +10,10 @@
 )]
 
 mod architecture;
+mod ci;
 mod crds;
 mod demo;
+mod fuzz;
 mod kill;
 mod local_objects;
 mod local_rules;
