@@ -5,6 +5,8 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
+use super::text::visible;
+
 /// The object is as its spec says.
 pub const READY: &str = "Ready";
 /// Work towards the spec is under way (kstatus).
@@ -41,7 +43,7 @@ impl Truth {
     }
 }
 
-/// Sets a condition, keeping its transition time unless its status changes.
+/// Sets a condition, keeping its transition time unless its status changes. What the message quotes of others is made visible.
 pub fn set(
     conditions: &mut Vec<Condition>,
     type_: &str,
@@ -51,9 +53,10 @@ pub fn set(
     generation: Option<i64>,
     now: Timestamp,
 ) {
+    let message = visible(message);
     let message: String = match message.char_indices().nth(MAX_MESSAGE) {
         Some((end, _)) => message[..end].to_owned(),
-        None => message.to_owned(),
+        None => message.into_owned(),
     };
     let mut next = Condition {
         type_: type_.to_owned(),
@@ -107,6 +110,22 @@ mod tests {
         );
         set(&mut list, READY, Truth::True, "Done", "", Some(2), t2);
         assert_eq!(list[0].last_transition_time.0, t2);
+    }
+
+    #[test]
+    fn a_message_is_one_line_on_which_all_is_seen() {
+        let mut list = vec![];
+        let message = "no file a\nb\u{202e}";
+        set(
+            &mut list,
+            READY,
+            Truth::False,
+            "Bad",
+            message,
+            None,
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(list[0].message, r"no file a␊b\u{202e}");
     }
 
     #[test]

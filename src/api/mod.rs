@@ -17,6 +17,7 @@ pub mod release;
 pub mod repository;
 pub mod run;
 pub mod step;
+pub mod text;
 pub mod weight;
 
 pub use approval::{Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus};

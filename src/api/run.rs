@@ -233,6 +233,9 @@ pub struct StepStatus {
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<MicroTime>,
+    /// When its newest attempt was begun, of an effect that must not be repeated (`AtMostOnce`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempted_at: Option<MicroTime>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<MicroTime>,

@@ -86,6 +86,9 @@ pub struct OpenApproval {
     pub name: String,
     /// Its spec.
     pub spec: ApprovalSpec,
+    /// Whether those decide who may promote, if the Repository that the release comes from has a gate: the spec names nobody.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ask_owners: bool,
 }
 
 /// An Approval to be closed.

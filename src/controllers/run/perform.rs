@@ -11,9 +11,10 @@ use kube::{
 use super::gather::{approval_fact, belongs_to};
 use crate::{
     api::{
-        Approval, Run,
+        Approval, ApprovalSpec, Repository, Run,
         condition::{self, Truth},
         names,
+        step::Approvers,
     },
     controllers::{
         context::Context,
@@ -47,6 +48,9 @@ pub(super) async fn open(
 ) -> Result<ApprovalFact, ChoreError> {
     let api = context.namespaced::<Approval>(&run.namespace().unwrap_or_default());
     let mut approval = Approval::new(&wanted.name, wanted.spec.clone());
+    if wanted.ask_owners {
+        approval.spec.approvers = owners(context, run, &wanted.spec).await?;
+    }
     approval.metadata = ObjectMeta {
         labels: Some(labels(run, wanted)),
         owner_references: Some(owner(run)),
@@ -72,6 +76,19 @@ pub(super) async fn open(
         }
         Err(error) => Err(ChoreError::Api(what(), error)),
     }
+}
+
+/// Who may promote what the Repository of a question brings, if its gate names them.
+async fn owners(context: &Context, run: &Run, spec: &ApprovalSpec) -> Result<Option<Approvers>, ChoreError> {
+    let Some(name) = &spec.repository else {
+        return Ok(None);
+    };
+    let api = context.namespaced::<Repository>(&run.namespace().unwrap_or_default());
+    let repository = api.get_opt(name).await;
+    let repository =
+        repository.map_err(|error| ChoreError::Api(format!("read the repository {name:?}"), error))?;
+    let gate = repository.and_then(|repository| repository.spec.promotion);
+    Ok(gate.and_then(|gate| gate.approval.approvers))
 }
 
 fn labels(run: &Run, wanted: &OpenApproval) -> BTreeMap<String, String> {

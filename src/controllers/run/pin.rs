@@ -12,6 +12,7 @@ use crate::{
         condition::{self, SUCCEEDED, Truth},
         reason::{Classified, ErrorClass, StepReason},
         run::{Channel, StepError},
+        text::visible,
     },
     controllers::releases::{LoadedRelease, ReleaseUnusable},
 };
@@ -125,7 +126,7 @@ pub(super) fn held(run: &Run, why: &Unpinned, now: Timestamp) -> RunStatus {
         return cancelled(status, run.metadata.generation, now);
     }
     // the API server's caps; a name is far shorter
-    status.waiting_on = Some(message.chars().take(512).collect());
+    status.waiting_on = Some(visible(&message).chars().take(512).collect());
     let generation = run.metadata.generation;
     condition::set(
         &mut status.conditions,
@@ -143,7 +144,7 @@ pub(super) fn held(run: &Run, why: &Unpinned, now: Timestamp) -> RunStatus {
 pub(super) fn unfit(run: &Run, message: &str, now: Timestamp) -> RunStatus {
     let mut status = run.status.clone().unwrap_or_default();
     let generation = run.metadata.generation;
-    let message: String = message.chars().take(1_024).collect();
+    let message: String = visible(message).chars().take(1_024).collect();
     status.observed_generation = generation;
     status.phase = RunPhase::Failed;
     status.waiting_on = None;

@@ -50,7 +50,12 @@ pub(super) fn compile(definition: &Definition) -> Result<Plan, Vec<Problem>> {
     });
     problems.append(&mut compiler.problems);
     if problems.is_empty() {
-        Ok(Plan { steps, output })
+        let gate = definition.promotion.as_ref();
+        Ok(Plan {
+            steps,
+            output,
+            owners: gate.and_then(|gate| gate.approval.approvers.clone()),
+        })
     } else {
         Err(problems)
     }

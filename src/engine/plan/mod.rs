@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::expression::{Expression, JsonTemplate, Template};
 use crate::api::{
     Definition, Step,
-    step::{ApprovalStep, ApprovalTimeoutOutcome, HttpMethod},
+    step::{ApprovalStep, ApprovalTimeoutOutcome, Approvers, HttpMethod},
 };
 
 /// Most steps of a flow, as its schema says.
@@ -37,6 +37,8 @@ pub struct Problem {
 pub struct Plan {
     pub(super) steps: Vec<PlannedStep>,
     pub(super) output: Option<JsonTemplate>,
+    /// Who may promote a release in place of this one, where its gate names them.
+    pub(super) owners: Option<Approvers>,
 }
 
 #[derive(Clone, Debug)]
@@ -131,6 +133,29 @@ impl Plan {
             }]);
         }
         compile::compile(definition)
+    }
+
+    /// The approval that comes before a step with the fewest others between; of several the last one in the definition.
+    pub(super) fn approval_before(&self, step: usize) -> Option<&ApprovalPlan> {
+        let mut near: BTreeSet<usize> = self.steps[step].needs.iter().copied().collect();
+        // each round is one step further away, and in a circle nothing would run
+        for _ in 0..self.steps.len() {
+            let approval = near
+                .iter()
+                .rev()
+                .find_map(|near| match &self.steps[*near].action {
+                    Action::Approval(approval) => Some(&**approval),
+                    Action::Http(_) | Action::Set(_) | Action::Wait(_) => None,
+                });
+            if approval.is_some() {
+                return approval;
+            }
+            near = near
+                .iter()
+                .flat_map(|near| self.steps[*near].needs.iter().copied())
+                .collect();
+        }
+        None
     }
 
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {

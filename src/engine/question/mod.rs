@@ -1,9 +1,15 @@
 //! A question as people meet it on a branch or in a pull request: the file that holds it and the text around it.
 
+mod consequence;
 mod file;
+mod item;
 mod text;
 
-pub use self::file::{Answer, FileProblem};
+pub(crate) use self::item::{MAX_ITEM, item};
+pub use self::{
+    consequence::consequence,
+    file::{Answer, FileProblem},
+};
 use crate::api::ApprovalSpec;
 
 /// A question that is put to people who use git.

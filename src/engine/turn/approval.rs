@@ -20,11 +20,9 @@ use crate::{
         effect::{Effect, OpenApproval},
         expression::EvaluationError,
         plan::{Action, ApprovalPlan},
+        question::MAX_ITEM,
     },
 };
-
-/// Largest shown item, in bytes.
-const MAX_SHOWN: usize = 64 * 1024;
 
 impl Turn<'_> {
     pub(super) fn approval_start(&mut self, entry: usize, step: usize, approval: &ApprovalPlan) {
@@ -57,7 +55,7 @@ impl Turn<'_> {
                 self.fail(entry, StepReason::ExpressionFailed, error.to_string());
             }
             Err(Unasked::TooLarge(item)) => {
-                let message = format!("the shown item {item} is larger than {MAX_SHOWN} bytes");
+                let message = format!("the shown item {item} is larger than {MAX_ITEM} bytes");
                 self.fail(entry, StepReason::OutputTooLarge, message);
             }
         }
@@ -73,8 +71,11 @@ impl Turn<'_> {
         };
         let Some(fact) = self.facts.approvals.get(&name) else {
             if let Ok(spec) = self.question(entry, approval) {
-                self.effects
-                    .push(Effect::OpenApproval(Box::new(OpenApproval { name, spec })));
+                self.effects.push(Effect::OpenApproval(Box::new(OpenApproval {
+                    name,
+                    spec,
+                    ask_owners: false,
+                })));
             }
             return;
         };
@@ -177,7 +178,7 @@ impl Turn<'_> {
         let mut show = Vec::with_capacity(approval.show.len());
         for (name, template) in &approval.show {
             let item = shown(name, template.value(&scope).map_err(Unasked::Expression)?);
-            if item.inline.len() > MAX_SHOWN {
+            if item.inline.len() > MAX_ITEM {
                 return Err(Unasked::TooLarge(name.clone()));
             }
             show.push(item);

@@ -30,6 +30,7 @@ impl Turn<'_> {
         }
         let status = &mut self.state.steps[entry];
         status.attempt += 1;
+        status.attempted_at = self.plan.steps[step].at_most_once.then(|| MicroTime(self.now));
         status.phase = StepPhase::Running;
         status.wake_at = None;
         status.waiting_on = None;
@@ -88,7 +89,7 @@ impl Turn<'_> {
         clippy::type_complexity,
         reason = "the rendered parts of one request, taken apart at the only caller"
     )]
-    fn render(
+    pub(super) fn render(
         &self,
         http: &HttpPlan,
     ) -> Result<

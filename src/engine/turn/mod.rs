@@ -25,6 +25,7 @@ use crate::api::{
     ApprovalPhase, Json, RunStatus,
     reason::StepReason,
     run::{StepError, StepOutcome, StepPhase, StepStatus},
+    text::into_visible,
 };
 
 /// Largest output of a step, in bytes of JSON.
@@ -154,6 +155,7 @@ impl<'a> Turn<'a> {
             outcome: None,
             attempt: 0,
             started_at: Some(now),
+            attempted_at: None,
             finished_at: None,
             wake_at: None,
             deadline: None,
@@ -285,6 +287,7 @@ fn key_of(step: &StepStatus) -> EffectKey {
 
 /// Fits a message into its field.
 fn cut(message: String) -> String {
+    let message = into_visible(message);
     match message.char_indices().nth(1_000) {
         Some((end, _)) => format!("{}…", &message[..end]),
         None => message,
@@ -293,6 +296,7 @@ fn cut(message: String) -> String {
 
 /// A sentence that fits `waitingOn`.
 fn sentence(text: String) -> String {
+    let text = into_visible(text);
     match text.char_indices().nth(500) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,

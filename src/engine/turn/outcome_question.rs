@@ -14,8 +14,13 @@ use crate::{
         names,
         reason::StepReason,
         run::{StepError, StepOutcome, StepPhase},
+        step::Approvers,
     },
-    engine::effect::{Effect, OpenApproval},
+    engine::{
+        effect::{Effect, HttpTarget, OpenApproval},
+        plan::Action,
+        question::item,
+    },
 };
 
 impl Turn<'_> {
@@ -38,11 +43,10 @@ impl Turn<'_> {
             "somebody to say whether step {} happened",
             status.name
         )));
-        let spec = self.outcome_spec(entry);
-        self.state.steps[entry].digest = Some(spec.digest.clone());
         if let Some(name) = self.state.steps[entry].approval.clone() {
-            self.effects
-                .push(Effect::OpenApproval(Box::new(OpenApproval { name, spec })));
+            let open = self.open_outcome_question(entry, name);
+            self.state.steps[entry].digest = Some(open.spec.digest.clone());
+            self.effects.push(Effect::OpenApproval(Box::new(open)));
         }
     }
 
@@ -52,10 +56,8 @@ impl Turn<'_> {
             return;
         };
         let Some(fact) = self.facts.approvals.get(&name) else {
-            let spec = self.outcome_spec(entry);
-            return self
-                .effects
-                .push(Effect::OpenApproval(Box::new(OpenApproval { name, spec })));
+            let open = self.open_outcome_question(entry, name);
+            return self.effects.push(Effect::OpenApproval(Box::new(open)));
         };
         if status.digest.as_ref() != Some(&fact.digest) {
             let message = format!("the approval {name} is about something else than this step");
@@ -99,7 +101,23 @@ impl Turn<'_> {
         self.http_attempt(entry, step);
     }
 
-    fn outcome_spec(&self, entry: usize) -> ApprovalSpec {
+    fn open_outcome_question(&self, entry: usize, name: String) -> OpenApproval {
+        let before = self
+            .plan
+            .index_of(&self.state.steps[entry].name)
+            .and_then(|step| self.plan.approval_before(step));
+        let approvers = match before {
+            Some(approval) => approval.step.approvers.clone(),
+            None => self.plan.owners.clone(),
+        };
+        OpenApproval {
+            ask_owners: before.is_none() && approvers.is_none(),
+            spec: self.outcome_spec(entry, approvers),
+            name,
+        }
+    }
+
+    fn outcome_spec(&self, entry: usize, approvers: Option<Approvers>) -> ApprovalSpec {
         let status = &self.state.steps[entry];
         let title = format!("Did step {} of run {} happen?", status.name, self.facts.run.name);
         let why = status
@@ -107,17 +125,16 @@ impl Turn<'_> {
             .as_ref()
             .map(|error| error.message.clone())
             .unwrap_or_default();
-        let key = format!("{}/{}/{}", self.facts.run.uid, status.name, status.iteration);
-        let show = vec![
-            item("why", why),
-            item("idempotency-key", key),
-            item(
-                "what to answer",
-                "Approve with happened=true if it happened, and with happened=false to have it done again. \
-                 Reject if it cannot be told: the run then fails."
-                    .to_owned(),
-            ),
-        ];
+        let mut show = vec![item("why", "text/plain", why)];
+        show.extend(self.request(entry));
+        show.push(item("sending", "text/plain", self.sending(entry)));
+        show.push(item(
+            "what to answer",
+            "text/plain",
+            "Approve with happened=true if it happened, and with happened=false to have it done again. \
+             Reject if it cannot be told: the run then fails."
+                .to_owned(),
+        ));
         let form = json!({
             "type": "object",
             "required": ["happened"],
@@ -145,10 +162,10 @@ impl Turn<'_> {
             title,
             show,
             form: Some(Json(form)),
-            approvers: None,
+            approvers,
             quorum: 1,
-            // a fact is asked for, not a judgement on one's own work
-            self_approval: true,
+            // whoever says that it did not happen has it done again
+            self_approval: false,
             verdicts: vec![Verdict::Approve, Verdict::Reject],
             expires_at: None,
             escalate: vec![],
@@ -156,12 +173,61 @@ impl Turn<'_> {
             ask_via: None,
         }
     }
-}
 
-fn item(name: &str, text: String) -> ShownItem {
-    ShownItem {
-        name: name.to_owned(),
-        media_type: "text/plain".to_owned(),
-        inline: text,
+    /// The request that was sent. Nothing of the Connection is in it, so no secret of it either; tokens of callbacks are taken out.
+    fn request(&self, entry: usize) -> Vec<ShownItem> {
+        let step = self.plan.index_of(&self.state.steps[entry].name);
+        let Some(Action::Http(http)) = step.map(|step| &self.plan.steps[step].action) else {
+            return vec![];
+        };
+        let (target, _, query, body) = match self.render(http) {
+            Ok(request) => request,
+            Err(error) => {
+                let why = format!("it cannot be rendered any more: {error}");
+                return vec![item("request", "text/plain", why)];
+            }
+        };
+        let mut pairs = url::form_urlencoded::Serializer::new(String::new());
+        pairs.extend_pairs(&query);
+        let query = pairs.finish();
+        let (mark, through, address) = match &target {
+            HttpTarget::Url(url) => (if url.contains('?') { '&' } else { '?' }, String::new(), url),
+            HttpTarget::Connection { name, path } => {
+                let mark = if path.contains('?') { '&' } else { '?' };
+                (mark, format!(" through connection {name}"), path)
+            }
+        };
+        let query = if query.is_empty() {
+            query
+        } else {
+            format!("{mark}{query}")
+        };
+        let request = format!("{} {address}{query}{through}", http.method);
+        let mut items = vec![item("request", "text/plain", self.without_tokens(request))];
+        items.extend(body.map(|body| {
+            let text = self.without_tokens(format!("{body:#}"));
+            item("body", "application/json", text)
+        }));
+        items
+    }
+
+    fn sending(&self, entry: usize) -> String {
+        let status = &self.state.steps[entry];
+        let at = status.attempted_at.as_ref().or(status.started_at.as_ref());
+        let at = at.map(|at| format!("begun at: {}\n", at.0)).unwrap_or_default();
+        format!(
+            "delivery: AtMostOnce, so it is not sent again by itself\nattempt: {}\n{at}Idempotency-Key: {}/{}/{}\n",
+            status.attempt, self.facts.run.uid, status.name, status.iteration
+        )
+    }
+
+    /// Whoever has the token of a callback may answer it, so those who are asked do not see it.
+    fn without_tokens(&self, text: String) -> String {
+        let callbacks = self.callbacks();
+        let all = callbacks.as_object().into_iter().flatten();
+        all.fold(text, |text, (step, callback)| match callback["token"].as_str() {
+            Some(token) => text.replace(token, &format!("(token of the callback of {step})")),
+            None => text,
+        })
     }
 }

@@ -36,7 +36,8 @@ impl Turn<'_> {
         self.facts.run.inputs.to_value()
     }
 
-    fn callbacks(&self) -> Value {
+    /// Address and token of the callback of each step that waits for one.
+    pub(super) fn callbacks(&self) -> Value {
         let mut all = Map::new();
         for (i, step) in self.plan.steps.iter().enumerate() {
             let Action::Wait(wait) = &step.action else {
