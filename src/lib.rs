@@ -15,7 +15,7 @@
 //! | [`operator`] | the controllers and the gateway, started and ended together | `api`, `engine`, `steps`, `git`, `controllers`, `gateway`, `telemetry` |
 //! | [`local`] | the embedded control plane of `signoff dev` | `api` |
 //! | [`cli`] | one file per verb; output formats | everything |
-//! | [`telemetry`] | logs and metrics | nothing of ours |
+//! | [`telemetry`] | logs and metrics | `api` (text of others made visible) |
 
 pub mod api;
 pub mod cli;

@@ -4,6 +4,8 @@ use std::{io::Write as _, process::ExitCode};
 
 use serde_json::{Value, json};
 
+use super::lines::{self, Lines};
+
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
@@ -21,7 +23,8 @@ pub(super) enum Format {
 /// A verb's answer.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
-    text: String,
+    text: Lines,
+    document: Option<String>,
     data: Value,
     names: Vec<String>,
     next: Vec<String>,
@@ -31,9 +34,17 @@ pub(super) struct Answer {
 
 impl Answer {
     /// An answer for people; add the same as data.
-    pub(super) fn text(text: impl Into<String>) -> Self {
+    pub(super) fn text(text: impl Into<Lines>) -> Self {
         Self {
             text: text.into(),
+            ..Self::default()
+        }
+    }
+
+    /// A document of ours that is printed byte for byte, such as a script.
+    pub(super) fn document(text: String) -> Self {
+        Self {
+            document: Some(text),
             ..Self::default()
         }
     }
@@ -73,33 +84,32 @@ impl Answer {
         if self.printed {
             return ExitCode::from(self.exit);
         }
-        let mut stdout = std::io::stdout().lock();
-        let _ = match format {
-            Format::Table => {
-                let text = self.text.trim_end();
-                if text.is_empty() {
-                    Ok(())
-                } else {
-                    writeln!(stdout, "{text}")
-                }
+        let mut stdout = std::io::stdout();
+        let _ = match (format, self.document) {
+            (Format::Table, None) => {
+                lines::print(&self.text);
+                Ok(())
             }
-            Format::Json => {
+            (Format::Table, Some(document)) => writeln!(stdout, "{}", document.trim_end()),
+            (Format::Json, _) => {
                 let envelope =
                     json!({ "ok": self.exit == 0, "data": self.data, "error": null, "next": self.next });
                 writeln!(stdout, "{envelope:#}")
             }
-            Format::Yaml => match serde_yaml::to_string(&self.data) {
+            (Format::Yaml, _) => match serde_yaml::to_string(&self.data) {
                 Ok(yaml) => write!(stdout, "{yaml}"),
                 Err(_) => writeln!(stdout, "{}", self.data),
             },
-            Format::Name => self.names.iter().try_for_each(|name| writeln!(stdout, "{name}")),
+            (Format::Name, _) => self.names.iter().try_for_each(|name| writeln!(stdout, "{name}")),
         };
         if format == Format::Table && !self.next.is_empty() {
-            let mut stderr = std::io::stderr().lock();
-            let _ = writeln!(stderr, "\nnext:");
+            let mut next = Lines::default();
+            next.blank();
+            next.push("next:");
             for line in &self.next {
-                let _ = writeln!(stderr, "  {line}");
+                next.command(line);
             }
+            lines::say(&next);
         }
         ExitCode::from(self.exit)
     }

@@ -14,6 +14,7 @@ use super::{
     answer::Answer,
     connect::Connection,
     error::{CliError, exit},
+    lines::Lines,
     manifest::Manifest,
 };
 use crate::api::{GROUP, VERSION, crds};
@@ -45,10 +46,8 @@ pub(super) async fn verb(args: &ApplyArgs, global: &Global) -> Result<Answer, Cl
         .iter()
         .map(|object| format!("{}/{}", kind(object).to_lowercase(), object.name_any()))
         .collect();
-    let lines: Vec<String> = names.iter().map(|name| format!("{name} applied")).collect();
-    Ok(Answer::text(lines.join("\n"))
-        .with_data(json!(applied))
-        .with_names(names))
+    let lines: Lines = names.iter().map(|name| format!("{name} applied")).collect();
+    Ok(Answer::text(lines).with_data(json!(applied)).with_names(names))
 }
 
 fn kind(object: &DynamicObject) -> &str {

@@ -4,7 +4,17 @@ use kube::{ResourceExt as _, api::ListParams};
 use serde_json::json;
 
 use super::{
-    Global, answer::Answer, connect::Connection, error::CliError, run::now, table::table, timeline::age,
+    Global,
+    answer::Answer,
+    connect::Connection,
+    error::CliError,
+    lines::terminal_width,
+    run::now,
+    table::{
+        Column::{Free, Whole},
+        table,
+    },
+    timeline::{age, until},
 };
 use crate::api::Approval;
 
@@ -50,13 +60,21 @@ pub(super) async fn verb(args: &ApprovalsArgs, global: &Global) -> Result<Answer
                     .spec
                     .expires_at
                     .as_ref()
-                    .map(|time| time.0.to_string())
+                    .map(|time| until(time.0, now))
                     .unwrap_or_default(),
                 age(approval.creation_timestamp().as_ref(), now),
             ]
         })
         .collect();
-    let text = table(&["name", "title", "phase", "needs", "expires", "age"], &rows);
+    let headings = [
+        Whole("name"),
+        Free("title"),
+        Whole("phase"),
+        Free("needs"),
+        Whole("expires"),
+        Whole("age"),
+    ];
+    let text = table(&headings, &rows, terminal_width());
     let names: Vec<String> = approvals
         .iter()
         .map(|approval| format!("approval/{}", approval.name_any()))

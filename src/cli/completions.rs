@@ -15,5 +15,5 @@ pub(super) fn verb(args: &CompletionsArgs, command: &mut clap::Command) -> Answe
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "signoff", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
-    Answer::text(script.clone()).with_data(serde_json::Value::String(script))
+    Answer::document(script.clone()).with_data(serde_json::Value::String(script))
 }

@@ -27,7 +27,7 @@ pub(super) fn verb(args: &CrdsArgs) -> Result<Answer, CliError> {
     let names: Vec<String> = names.collect();
     let data = serde_json::to_value(&crds).map_err(|error| CliError::internal("the definitions", &error))?;
     let Some(dir) = &args.dir else {
-        return Ok(Answer::text(documents.join("---\n"))
+        return Ok(Answer::document(documents.join("---\n"))
             .with_data(data)
             .with_names(names));
     };

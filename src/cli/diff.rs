@@ -11,6 +11,7 @@ use super::{
     answer::Answer,
     connect::Connection,
     error::{CliError, exit},
+    lines::Lines,
     manifest::{Finding, Manifest},
 };
 use crate::{
@@ -112,18 +113,21 @@ fn compare(flow: &str, old: Option<&Side>, new: &Side, args: &DiffArgs) -> Resul
         "loosensControl": difference.loosens_control(),
         "difference": difference,
     });
-    let heading = format!("{flow}: {} → {}", before.unwrap_or("nothing"), new.name);
-    let text = if args.unified {
+    let mut text = Lines::default();
+    if args.unified {
         let lines = unified(old, new)?;
         data["unified"] = Value::from(lines.as_str());
-        lines
+        text.report(&lines);
     } else if args.markdown {
-        difference.to_markdown(MARKDOWN)
-    } else if changed {
-        format!("{heading}\n{}", difference.to_text())
+        text.report(&difference.to_markdown(MARKDOWN));
     } else {
-        format!("{heading}\nthere is no difference")
-    };
+        text.push(format!("{flow}: {} → {}", before.unwrap_or("nothing"), new.name));
+        if changed {
+            text.report(&difference.to_text());
+        } else {
+            text.push("there is no difference");
+        }
+    }
     Ok(Answer::text(text).with_data(data))
 }
 
@@ -190,6 +194,8 @@ fn from_file(path: &Path, wanted: Option<&str>) -> Result<(String, Side), CliErr
 }
 
 fn invalid(findings: &[Finding]) -> CliError {
-    let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    CliError::new("Invalid", exit::INVALID, lines.join("\n")).details(json!({ "problems": findings }))
+    let mut lines = findings.iter().map(ToString::to_string);
+    CliError::new("Invalid", exit::INVALID, lines.next().unwrap_or_default())
+        .listing(lines)
+        .details(json!({ "problems": findings }))
 }

@@ -4,7 +4,10 @@ use std::{io::Write as _, process::ExitCode};
 
 use serde_json::{Value, json};
 
-use super::answer::Format;
+use super::{
+    answer::Format,
+    lines::{self, Lines},
+};
 use crate::controllers::error_chain;
 
 /// Exit codes, as `docs/cli.md` lists them.
@@ -31,7 +34,8 @@ pub(super) mod exit {
 #[derive(Debug)]
 pub(super) struct CliError {
     code: String,
-    message: String,
+    /// What happened on one line, and what that line speaks of, a line each.
+    message: Vec<String>,
     hint: Option<String>,
     details: Value,
     exit: u8,
@@ -41,11 +45,17 @@ impl CliError {
     pub(super) fn new(code: &str, exit: u8, message: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),
-            message: message.into(),
+            message: vec![message.into()],
             hint: None,
             details: Value::Null,
             exit,
         }
+    }
+
+    /// What the message speaks of, a line each.
+    pub(super) fn listing(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.message.extend(lines);
+        self
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -104,16 +114,21 @@ impl CliError {
     /// Tells of the error: as JSON on stdout, or as text on stderr.
     pub(super) fn report(&self, format: Format) -> ExitCode {
         if format == Format::Json {
-            let error = json!({ "code": self.code, "message": self.message, "details": self.details });
+            let error =
+                json!({ "code": self.code, "message": self.message.join("\n"), "details": self.details });
             let next: Vec<&String> = self.hint.iter().collect();
             let envelope = json!({ "ok": false, "data": null, "error": error, "next": next });
             let _ = writeln!(std::io::stdout(), "{envelope:#}");
         } else {
-            let mut stderr = std::io::stderr().lock();
-            let _ = writeln!(stderr, "error: {}", self.message);
-            if let Some(hint) = &self.hint {
-                let _ = writeln!(stderr, "hint: {hint}");
+            let mut told = Lines::default();
+            for (number, line) in self.message.iter().enumerate() {
+                let lead = if number == 0 { "error: " } else { "" };
+                told.push(format!("{lead}{line}"));
             }
+            if let Some(hint) = &self.hint {
+                told.push(format!("hint: {hint}"));
+            }
+            lines::say(&told);
         }
         ExitCode::from(self.exit)
     }

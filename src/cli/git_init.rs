@@ -8,6 +8,7 @@ use super::{
     Global,
     answer::Answer,
     error::{CliError, exit},
+    lines::Lines,
 };
 use crate::git::RemoteUrl;
 
@@ -110,13 +111,18 @@ pub(super) fn verb(args: &GitArgs, global: &Global) -> Result<Answer, CliError> 
     }
     let paths: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
     let next = starter.setup();
-    let mut text = format!("wrote {}\n\nNext:\n  {}", paths.join(", "), next.join("\n  "));
+    let mut text = Lines::from(format!("wrote {}", paths.join(", ")));
+    text.blank();
+    text.push("Next:");
+    for line in &next {
+        text.command(line);
+    }
     if let Some(kind) = starter.forge {
-        let check = format!(
-            "\n\n{} needs the variable SIGNOFF_SOURCE: see README.md",
+        text.blank();
+        text.push(format!(
+            "{} needs the variable SIGNOFF_SOURCE: see README.md",
             kind.check().0
-        );
-        text.push_str(&check);
+        ));
     }
     Ok(Answer::text(text)
         .with_data(json!({ "files": paths }))

@@ -16,6 +16,7 @@ mod diff;
 mod error;
 mod gateway;
 mod git_init;
+mod lines;
 mod manifest;
 mod operator;
 mod promote;

@@ -8,8 +8,12 @@ use super::{
     answer::Answer,
     connect::Connection,
     error::CliError,
+    lines::terminal_width,
     run::now,
-    table::table,
+    table::{
+        Column::{Free, Whole},
+        table,
+    },
     timeline::{age, short},
 };
 use crate::api::Release;
@@ -55,7 +59,15 @@ pub(super) async fn verb(args: &ReleasesArgs, global: &Global) -> Result<Answer,
             ]
         })
         .collect();
-    let text = table(&["name", "channel", "commit", "author", "message", "age"], &rows);
+    let headings = [
+        Whole("name"),
+        Whole("channel"),
+        Whole("commit"),
+        Free("author"),
+        Free("message"),
+        Whole("age"),
+    ];
+    let text = table(&headings, &rows, terminal_width());
     let names: Vec<String> = releases
         .iter()
         .map(|release| format!("release/{}", release.name_any()))

@@ -106,12 +106,11 @@ fn after_wait(run: &Run, timed_out: bool, timeout: Duration) -> Answer {
     let name = run.name_any();
     let phase = run.status.as_ref().map(|status| status.phase).unwrap_or_default();
     let approvals: Vec<String> = super::status::open_approvals(run);
-    let timeline = timeline::render(run);
-    let text = if timed_out {
-        format!("{timeline}\n\nstill going on after {}s", timeout.as_secs())
-    } else {
-        timeline
-    };
+    let mut text = timeline::render(run);
+    if timed_out {
+        text.blank();
+        text.push(format!("still going on after {}s", timeout.as_secs()));
+    }
     let exit = if phase.is_finished() && phase != RunPhase::Succeeded {
         exit::RUN_ENDED_BADLY
     } else {

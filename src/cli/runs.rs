@@ -4,7 +4,17 @@ use kube::{ResourceExt as _, api::ListParams};
 use serde_json::json;
 
 use super::{
-    Global, answer::Answer, connect::Connection, error::CliError, run::now, table::table, timeline::age,
+    Global,
+    answer::Answer,
+    connect::Connection,
+    error::CliError,
+    lines::terminal_width,
+    run::now,
+    table::{
+        Column::{Free, Whole},
+        table,
+    },
+    timeline::age,
 };
 use crate::api::Run;
 
@@ -47,7 +57,15 @@ pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, Cli
             ]
         })
         .collect();
-    let text = table(&["name", "flow", "release", "phase", "waiting on", "age"], &rows);
+    let headings = [
+        Whole("name"),
+        Whole("flow"),
+        Whole("release"),
+        Whole("phase"),
+        Free("waiting on"),
+        Whole("age"),
+    ];
+    let text = table(&headings, &rows, terminal_width());
     let names: Vec<String> = runs.iter().map(|run| format!("run/{}", run.name_any())).collect();
     Ok(Answer::text(text).with_data(json!(runs)).with_names(names))
 }

@@ -3,47 +3,56 @@
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 use kube::ResourceExt as _;
 
-use super::table::table;
+use super::{
+    lines::{Lines, terminal_width},
+    table::{
+        Column::{Free, Whole},
+        table,
+    },
+};
 use crate::api::{Run, run::StepStatus};
 
 /// The run as a heading, its steps as a table, and what it waits for.
-pub(super) fn render(run: &Run) -> String {
+pub(super) fn render(run: &Run) -> Lines {
     let status = run.status.clone().unwrap_or_default();
-    let mut lines = vec![format!("Run {}: {}", run.name_any(), status.phase)];
-    lines.push(format!(
-        "  requested by  {}",
-        run.spec.requested_by.as_deref().unwrap_or("unknown")
-    ));
+    let mut lines = Lines::from(format!("Run {}: {}", run.name_any(), status.phase));
+    let requested_by = run.spec.requested_by.as_deref().unwrap_or("unknown");
+    lines.field("requested by", requested_by);
     if let Some(release) = &status.release {
         let commit = release
             .commit
             .as_deref()
             .map(|commit| format!(", commit {}", short(commit)))
             .unwrap_or_default();
-        lines.push(format!(
-            "  release       {} ({}{commit})",
-            release.name, release.digest
-        ));
+        lines.exact(
+            "release",
+            format!("{} ({}{commit})", release.name, release.digest),
+        );
     }
     if let Some(waiting_on) = &status.waiting_on {
-        lines.push(format!("  waiting on    {waiting_on}"));
+        lines.field("waiting on", waiting_on);
     }
     if let Some(error) = &status.error {
-        lines.push(format!("  error         {}: {}", error.reason, error.message));
+        lines.field("error", format!("{}: {}", error.reason, error.message));
     }
     if let Some(output) = &status.output {
-        lines.push(format!("  output        {}", output.0));
+        lines.field("output", output.0.to_string());
     }
     if !status.steps.is_empty() {
         let start = status.started_at.as_ref().map(|time| time.0);
         let rows: Vec<Vec<String>> = status.steps.iter().map(|step| row(step, start)).collect();
-        lines.push(String::new());
-        lines.push(table(
-            &["step", "outcome", "by", "began", "took", "digest"],
-            &rows,
-        ));
+        lines.blank();
+        let headings = [
+            Whole("step"),
+            Whole("outcome"),
+            Free("by"),
+            Whole("began"),
+            Whole("took"),
+            Whole("digest"),
+        ];
+        lines.append(table(&headings, &rows, terminal_width()));
     }
-    lines.join("\n")
+    lines
 }
 
 fn row(step: &StepStatus, start: Option<Timestamp>) -> Vec<String> {
@@ -112,9 +121,20 @@ pub(super) fn age(
     let Some(of) = of else {
         return "<unknown>".to_owned();
     };
-    let seconds = now.duration_since(of.0).as_secs().max(0);
+    short_span(now.duration_since(of.0).as_secs().max(0))
+}
+
+/// How long until then, as short.
+pub(super) fn until(then: Timestamp, now: Timestamp) -> String {
+    match then.duration_since(now).as_secs() {
+        left @ 1.. => format!("in {}", short_span(left)),
+        _ => "over".to_owned(),
+    }
+}
+
+fn short_span(seconds: i64) -> String {
     match seconds {
-        0..120 => format!("{seconds}s"),
+        ..120 => format!("{seconds}s"),
         120..7_200 => format!("{}m", seconds / 60),
         7_200..172_800 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),

@@ -38,8 +38,10 @@ pub(super) fn verb(args: &ValidateArgs) -> Result<Answer, CliError> {
         return Ok(Answer::text(text).with_data(data).with_names(checked));
     }
     let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    let message = format!("{}:\n{}", count(findings.len(), "problem"), lines.join("\n"));
-    Err(CliError::new("Invalid", exit::INVALID, message).details(json!({ "problems": findings })))
+    let message = format!("{}:", count(findings.len(), "problem"));
+    Err(CliError::new("Invalid", exit::INVALID, message)
+        .listing(lines)
+        .details(json!({ "problems": findings })))
 }
 
 fn name(value: &serde_json::Value) -> String {

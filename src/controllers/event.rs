@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use kube::{api::ObjectMeta, runtime::events::EventType};
 
-use crate::api::names;
+use crate::api::{names, text::visible};
 
 /// Longest note the API server accepts, in bytes.
 const MAX_NOTE: usize = 1_024;
@@ -41,7 +41,7 @@ pub(super) fn event(
             .to_owned(),
         ),
         reason: Some(cut(reason, MAX_REASON).to_owned()),
-        note: Some(cut(note, MAX_NOTE).to_owned()),
+        note: Some(cut(&visible(note), MAX_NOTE).to_owned()),
         action: Some("Reconcile".to_owned()),
         event_time: Some(MicroTime(now)),
         regarding: Some(about),

@@ -1,18 +1,11 @@
 //! Text of others in Markdown of ours: nothing in it may become a heading, a link, a mention or a hidden comment.
 
-/// Text on one line: whatever would end it, turn it round or not be seen is a space.
-pub(crate) fn one_line(text: &str) -> String {
-    let unseen = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().map(|c| if unseen(c) { ' ' } else { c }).collect()
-}
+use crate::api::text::{visible, visible_lines};
 
 /// Text on one line for where there is no Markdown, but forges look for words to act upon all the same: titles, and the messages of commits
 /// made of them. What would close, mention or name something of theirs is broken by a space.
 pub(crate) fn unlinked(text: &str) -> String {
-    let all: Vec<char> = one_line(text).chars().collect();
+    let all: Vec<char> = visible(text).chars().collect();
     let is_part = |at: Option<usize>| at.and_then(|at| all.get(at)).is_some_and(|c| c.is_alphanumeric());
     let mut unlinked = String::new();
     for (at, c) in all.iter().copied().enumerate() {
@@ -41,9 +34,9 @@ pub(crate) fn unlinked(text: &str) -> String {
     unlinked
 }
 
-/// Text on one line as a code span. A hidden comment would do nothing inside it, but programs that look for one of their own do not parse Markdown.
+/// Text as a code span, on one line with everything in it visible. A hidden comment would do nothing inside it, but programs that look for one of their own do not parse Markdown.
 pub(crate) fn code(text: &str) -> String {
-    let text = text.replace("<!--", r"\u{3c}!--");
+    let text = visible(text).replace("<!--", r"\u{3c}!--");
     if text.is_empty() {
         // two backticks would be no empty span but the beginning of a longer one
         return r#"`""`"#.to_owned();
@@ -58,9 +51,9 @@ pub(crate) fn code(text: &str) -> String {
     format!("{fence}{space}{text}{space}{fence}")
 }
 
-/// Text on many lines as a fenced block. The info string tells how it is coloured.
+/// Text on the lines it has as a fenced block, with everything in it visible. The info string tells how it is coloured.
 pub(in crate::engine) fn block(info: &str, text: &str) -> String {
-    let text = text.replace("<!--", r"\u{3c}!--");
+    let text = visible_lines(text).replace("<!--", r"\u{3c}!--");
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     let end = if text.ends_with('\n') { "" } else { "\n" };
@@ -75,6 +68,7 @@ mod tests {
     fn a_block_cannot_be_left() {
         assert_eq!(block("json", "{}"), "```json\n{}\n```\n");
         assert_eq!(block("", "```\n# x\n"), "````\n```\n# x\n````\n");
+        assert_eq!(block("", "a\r\u{202e}\n"), "```\na␍\\u{202e}\n```\n");
     }
 
     #[test]
@@ -86,7 +80,7 @@ mod tests {
             ("@alice !57", "@ alice ! 57"),
             ("ask dev@example.com", "ask dev@example.com"),
             ("see https://forge/1", "see https: //forge/1"),
-            ("a\n/close\u{202e}b", "a /close b"),
+            ("a\n/close\u{202e}b", r"a␊/close\u{202e}b"),
         ] {
             assert_eq!(unlinked(text), broken);
         }
@@ -97,6 +91,7 @@ mod tests {
         assert_eq!(code(""), r#"`""`"#);
         assert_eq!(code("a"), "`a`");
         assert_eq!(code("a`b"), "``a`b``");
+        assert_eq!(code("a\n# b\u{202e}"), r"`a␊# b\u{202e}`");
         assert_eq!(code("``"), "``` `` ```");
         assert_eq!(code("x<!-- mine -->"), r"`x\u{3c}!-- mine -->`");
     }

@@ -14,7 +14,10 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::{error::ForgeError, types::Account};
-use crate::git::{Network, REST, Rest, Secret, rest};
+use crate::{
+    api::text::visible,
+    git::{Network, REST, Rest, Secret, rest},
+};
 
 /// Longest time for one request, from the connection to the last byte of the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -312,14 +315,10 @@ fn message(body: &[u8]) -> String {
             field.map(|said| said.as_str().map_or_else(|| said.to_string(), str::to_owned))
         });
     let said = said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
-    let said: String = said
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_MESSAGE)
-        .collect();
-    if said.trim().is_empty() {
+    let said: String = visible(said.trim()).chars().take(MAX_MESSAGE).collect();
+    if said.is_empty() {
         "it gives no reason".to_owned()
     } else {
-        said.trim().to_owned()
+        said
     }
 }

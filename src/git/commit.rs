@@ -4,6 +4,8 @@ use std::fmt;
 
 use git2::Oid;
 
+use crate::api::text::visible;
+
 /// Object id of a commit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CommitId(pub(super) Oid);
@@ -64,5 +66,5 @@ impl CommitInfo {
 }
 
 fn bounded(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(512).collect()
+    visible(text).chars().take(512).collect()
 }

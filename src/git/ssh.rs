@@ -26,6 +26,7 @@ use super::{
     session::Session,
     url::SshUrl,
 };
+use crate::api::text::visible;
 
 /// Most of what a server says on its error channel that is kept for a message.
 const STDERR: usize = 1_024;
@@ -290,15 +291,11 @@ impl SshStream {
     /// The server would not run git for this path.
     fn refused(&self) -> GitError {
         let said = String::from_utf8_lossy(&self.stderr);
-        let said: String = said
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
         let said = said.trim();
         let message = if said.is_empty() {
             "the server ended the session".to_owned()
         } else {
-            said.to_owned()
+            visible(said).into_owned()
         };
         GitError::NotFound {
             host: self.host.clone(),

@@ -2,7 +2,20 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::field::Field;
+use tracing_subscriber::{
+    EnvFilter,
+    field::MakeExt as _,
+    fmt,
+    fmt::{
+        FormatFields,
+        format::{Writer, debug_fn},
+    },
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+use crate::api::text::Line;
 
 /// How logs look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -34,11 +47,24 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), LogsError> {
     match format {
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            registry.with(layer.with_ansi(colours)).try_init()
+            let layer = layer.with_ansi(colours).fmt_fields(visible_fields());
+            registry.with(layer).try_init()
         }
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     }
     .map_err(LogsError::Again)
+}
+
+/// Fields as they are written by default, on one line with everything in them visible: some hold text of tenants.
+fn visible_fields() -> impl for<'writer> FormatFields<'writer> {
+    let write = |writer: &mut Writer<'_>, field: &Field, value: &dyn std::fmt::Debug| {
+        let text = format!("{value:?}");
+        match field.name() {
+            "message" => write!(writer, "{}", Line(&text)),
+            name => write!(writer, "{name}={}", Line(&text)),
+        }
+    };
+    debug_fn(write).delimited(" ")
 }
 
 /// A bare level speaks of Signoff; the libraries below it stay at warnings, and the client for the API server is silent: what it reports as

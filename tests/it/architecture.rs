@@ -140,3 +140,62 @@ fn the_engine_reads_no_clock_and_touches_nothing() {
         wrong.join("\n")
     );
 }
+
+/// What is printed for people goes through one place, which makes text of others visible. `demo` and `dev` print what they made themselves.
+#[test]
+fn the_command_line_prints_through_one_place() {
+    let mut files = Vec::new();
+    sources(Path::new("src/cli"), &mut files);
+    let free = ["lines.rs", "answer.rs", "error.rs", "dev.rs"];
+    let is_free =
+        |file: &Path| free.iter().any(|name| file.ends_with(name)) || file.starts_with("src/cli/demo");
+    let mut wrong = Vec::new();
+    for file in files.iter().filter(|file| !is_free(file)) {
+        let text = fs::read_to_string(file).unwrap();
+        for banned in ["stdout()", "stderr()", "print!(", "println!(", "eprint"] {
+            if text.contains(banned) {
+                wrong.push(format!("{} has {banned:?}", file.display()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "print with cli::lines or an Answer:\n{}",
+        wrong.join("\n")
+    );
+}
+
+/// One list says which characters are hidden: whoever needs it asks `api::text`.
+#[test]
+fn no_other_list_of_hidden_characters_is_made() {
+    let mut files = Vec::new();
+    sources(Path::new("src"), &mut files);
+    let tests =
+        |file: &Path| file.components().any(|part| part.as_os_str() == "tests") || file.ends_with("tests.rs");
+    let mut wrong = Vec::new();
+    for file in files
+        .iter()
+        .filter(|file| !tests(file) && !file.ends_with("api/text.rs"))
+    {
+        let text = fs::read_to_string(file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for character in [
+            "\\u{200b}",
+            "\\u{200e}",
+            "\\u{202e}",
+            "\\u{2066}",
+            "\\u{ad}",
+            "\\u{2060}",
+            "\\u{e0000}",
+        ] {
+            if code.contains(character) {
+                wrong.push(format!("{} has {character}", file.display()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "ask api::text::is_hidden:\n{}",
+        wrong.join("\n")
+    );
+}

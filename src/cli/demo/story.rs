@@ -430,7 +430,8 @@ impl<'a> Story<'a> {
             format!("Run {name} Succeeded with {output}; one payment was made\n"),
             json!({ "run": name, "output": output, "payments": payments }),
         );
-        self.narrator.say(&crate::cli::timeline::render(&ended));
+        self.narrator
+            .say(crate::cli::timeline::render(&ended).render(None).trim_end());
         Ok(json!({
             "run": name,
             "release": status.release,

@@ -13,6 +13,7 @@ use crate::{
         names,
         release::ReleaseSource,
         repository::{Channel, FileProblem},
+        text::into_visible,
     },
     forge::{CommitState, CommitStatus},
     git::CommitId,
@@ -52,7 +53,7 @@ pub(super) fn shown(
     CommitStatus {
         context: format!("{}/{name}", repository.spec.prefix()),
         state,
-        description,
+        description: first_of(&into_visible(description), 0),
         target: None,
     }
 }

@@ -13,6 +13,7 @@ use crate::{
         flow::{DefinitionProblem, DraftStatus},
         names,
         release::ReleaseSource,
+        text::visible,
     },
     engine::plan::{Plan, Problem},
 };
@@ -156,7 +157,7 @@ fn described(problem: Problem) -> DefinitionProblem {
         None => problem.message,
     };
     DefinitionProblem {
-        field: field.chars().take(1_024).collect(),
-        message: message.chars().take(1_024).collect(),
+        field: visible(&field).chars().take(1_024).collect(),
+        message: visible(&message).chars().take(1_024).collect(),
     }
 }

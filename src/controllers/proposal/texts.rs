@@ -3,7 +3,7 @@
 use super::claim::Claim;
 use crate::{
     api::{Approval, Verdict},
-    engine::markdown::{code, one_line},
+    engine::markdown::code,
     git::CommitId,
 };
 
@@ -24,7 +24,7 @@ pub(super) fn answer(claim: &Claim, why: &str) -> String {
         claim.id,
         claim.by.login,
         claim.act,
-        quoted(why)
+        code(why)
     )
 }
 
@@ -34,7 +34,7 @@ pub(super) fn warning(head: CommitId, why: &str) -> String {
         "{MARK}{}{END}\nMerging commit {} would not approve: {}",
         of_head(head),
         head.short(),
-        quoted(why)
+        code(why)
     )
 }
 
@@ -47,11 +47,6 @@ pub(super) fn of_head(head: CommitId) -> String {
 pub(super) const INTRUDER: &str = "Closed: this branch holds a question, which is put in a pull request of its own. Merging this one \
     would answer nothing.";
 
-/// What others wrote, such that it does nothing.
-fn quoted(text: &str) -> String {
-    code(&one_line(text))
-}
-
 /// The claim that a comment answers, if it is such a comment.
 pub(super) fn answers(comment: &str) -> Option<String> {
     let (id, _) = comment.strip_prefix(MARK)?.split_once(END)?;
@@ -63,7 +58,7 @@ pub(super) fn closed(approval: Option<&Approval>) -> String {
     match outcome(approval) {
         Some((phase, message)) => format!(
             "Closed: {phase}: {}. Nothing done here counts any more.",
-            quoted(&message)
+            code(&message)
         ),
         None if approval.is_some() => {
             "Closed: the question is not put here any more. What is done here from now on does not count."
@@ -132,7 +127,7 @@ mod tests {
         let (_, said) = text.split_once('\n').unwrap();
         assert_eq!(
             said,
-            "@alice: the approving review does not count as an approval: ``` unknown field `x /close @everybody` ```"
+            "@alice: the approving review does not count as an approval: ``` unknown field `x␊/close␊@everybody` ```"
                 .replace("```", "``")
         );
     }

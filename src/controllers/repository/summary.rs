@@ -14,6 +14,7 @@ use crate::{
         Repository, RepositoryStatus,
         reason::{Classified as _, ErrorClass},
         repository::{Channel, FileProblem, SyncedCommit},
+        text::visible,
     },
     controllers::{
         error_chain,
@@ -228,7 +229,7 @@ fn file_problem(found: &Found) -> FileProblem {
         path: problem.path.chars().take(1_024).collect(),
         line: number(problem.line),
         column: number(problem.column),
-        message: problem.message.chars().take(1_024).collect(),
+        message: visible(&problem.message).chars().take(1_024).collect(),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::api::text;
+
 /// Longest text shown of one value, in characters.
 const MAX: usize = 240;
 /// How much is shown before the first difference, when the beginnings of two long texts are alike.
@@ -94,14 +96,9 @@ fn escape(string: &str, quotes: bool) -> String {
     out
 }
 
-/// Characters that are not seen, turn the text around, or look like a space.
+/// Characters that are not seen as themselves, or look like a space: what looks the same is the same.
 fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || (c.is_whitespace() && c != ' ')
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{2800}' | '\u{3164}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+    text::is_hidden(c) || (c.is_whitespace() && c != ' ')
 }
 
 #[cfg(test)]

@@ -1,18 +1,24 @@
 //! Judges the decisions on one approval: who counts, what they come to, and why the others do not count.
 
+mod form;
+mod preview;
+
 use std::collections::BTreeMap;
 
-use jsonschema::Validator;
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::MicroTime,
     jiff::{SignedDuration, Timestamp},
 };
 use serde_json::{Map, Value};
 
+pub use self::{
+    form::{Field, Form},
+    preview::{Preview, Tally, preview},
+};
 use crate::api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, DecisionStatus, Digest, Verdict,
     approval::CountedDecision, canonical, condition, decision::DecisionReason, json::JsonObject,
-    step::Approvers,
+    step::Approvers, text::visible,
 };
 
 const UNPROVEN: &str =
@@ -97,7 +103,7 @@ struct Bench<'a> {
     created_at: Timestamp,
     before: &'a ApprovalStatus,
     proof: Proof,
-    form: Option<Result<Validator, String>>,
+    form: Form<'a>,
     /// The decision of each person that stands.
     standing: BTreeMap<String, &'a DecisionFact>,
     /// The decision that closed the question.
@@ -107,16 +113,12 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(spec: &'a ApprovalSpec, created_at: Timestamp, before: &'a ApprovalStatus, proof: Proof) -> Self {
-        let form = spec
-            .form
-            .as_ref()
-            .map(|form| jsonschema::validator_for(form.as_value()).map_err(|error| error.to_string()));
         Self {
             spec,
             created_at,
             before,
             proof,
-            form,
+            form: Form::of(spec.form.as_ref()),
             standing: BTreeMap::new(),
             closing: None,
             judged: Vec::new(),
@@ -275,10 +277,13 @@ impl<'a> Bench<'a> {
             );
             return Some((DecisionReason::VerdictNotOffered, message));
         }
-        if spec.verdict == Verdict::Approve
-            && let Some(message) = self.invalid_values(spec.values.as_ref())
-        {
-            return Some((DecisionReason::InvalidValues, message));
+        // what nobody asked for is never filled in; what is asked for is only needed to approve
+        let problems = match spec.verdict {
+            Verdict::Approve => self.form.problems(spec.values.as_ref()),
+            Verdict::Reject | Verdict::RequestChanges => self.form.unknown(spec.values.as_ref()),
+        };
+        if !problems.is_empty() {
+            return Some((DecisionReason::InvalidValues, problems.join("; ")));
         }
         self.too_late(decision)
     }
@@ -312,17 +317,6 @@ impl<'a> Bench<'a> {
         let wrote = self.spec.author.as_deref().is_some_and(claimed)
             || self.spec.written_by.iter().any(|one| one == by);
         wrote.then(|| format!("{by} wrote it, and may not decide on it as well"))
-    }
-
-    fn invalid_values(&self, values: Option<&JsonObject>) -> Option<String> {
-        let validator = match self.form.as_ref()? {
-            Ok(validator) => validator,
-            Err(error) => return Some(format!("the form cannot be used: {error}")),
-        };
-        let values = values.map_or_else(|| Value::Object(Map::new()), JsonObject::to_value);
-        let error = validator.iter_errors(&values).next()?;
-        let path = error.instance_path().to_string();
-        Some(format!("values{path}: {error}"))
     }
 
     /// The lists of people who may decide at a time: the approval's own and those it has escalated to.
@@ -438,7 +432,7 @@ impl<'a> Bench<'a> {
         } else {
             format!("{left} of {whom}")
         };
-        text.chars().take(256).collect()
+        visible(&text).chars().take(256).collect()
     }
 }
 
@@ -467,7 +461,7 @@ fn counted() -> DecisionStatus {
 }
 
 fn refused(reason: DecisionReason, message: &str) -> DecisionStatus {
-    let message = message.chars().take(1_024).collect();
+    let message = visible(message).chars().take(1_024).collect();
     DecisionStatus {
         counted: Some(false),
         reason: Some(reason),
@@ -492,7 +486,7 @@ fn sentence(decision: &DecisionFact) -> String {
         Verdict::Reject => "rejected",
         Verdict::RequestChanges => "requested changes",
     };
-    format!("{by} {did} at {}", decision.created_at)
+    format!("{} {did} at {}", visible(by), decision.created_at)
 }
 
 fn closed_before(status: &ApprovalStatus) -> (DecisionReason, String) {

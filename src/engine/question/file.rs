@@ -8,10 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{PutAs, Question};
-use crate::{
-    api::{Verdict, json::JsonObject, weight},
-    engine::markdown::one_line,
-};
+use crate::api::{Verdict, json::JsonObject, text::visible, weight};
 
 /// Largest file that is read, in bytes.
 const MAX_FILE: usize = 256 * 1024;
@@ -205,7 +202,7 @@ fn fields(form: &Value) -> Vec<String> {
             let about = schema["description"].as_str().unwrap_or_default();
             let line = format!("{name} ({kind}{needed}): {about}");
             // a text of the flow must not begin a line of its own
-            one_line(&line).chars().take(500).collect()
+            visible(&line).chars().take(500).collect()
         })
         .collect()
 }
@@ -261,7 +258,7 @@ mod tests {
         let asked = put(&spec, PutAs::PullRequest);
         let text = asked.file(1, None);
         assert!(
-            text.contains("#   happened (boolean, required): whether digest: sha256:0\n"),
+            text.contains("#   happened (boolean, required): whether␊digest: sha256:0\n"),
             "{text}"
         );
         let read = asked.answer(Some(text.as_bytes())).unwrap();

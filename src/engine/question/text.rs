@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{PutAs, Question};
 use crate::{
     api::{ApprovalSpec, Digest, Verdict, approval::ShownItem, step::Approvers},
-    engine::markdown::{self, block, code, unlinked},
+    engine::markdown::{block, code, unlinked},
 };
 
 /// Longest title, in characters, which is what forges take.
@@ -33,7 +33,7 @@ impl Question<'_> {
     /// The description: the question and its digest, what is shown, who may decide until when, and what each act means.
     pub fn body(&self) -> String {
         let spec = self.spec;
-        let mut text = format!("{}\n\n", one_line(&spec.title));
+        let mut text = format!("{}\n\n", code(&spec.title));
         let mut fact = |label: &str, value: String| {
             // a String takes all that is written to it
             let _ = writeln!(text, "- {label}: {value}");
@@ -44,18 +44,18 @@ impl Question<'_> {
             let round = round.map(|round| format!(", time {round}")).unwrap_or_default();
             fact(
                 "about",
-                format!("step {} of run {}{round}", one_line(step), one_line(run)),
+                format!("step {} of run {}{round}", code(step), code(run)),
             );
         }
         if let Some(release) = &subject.release {
-            fact("about", format!("release {}", one_line(release)));
+            fact("about", format!("release {}", code(release)));
         }
         fact("digest of what is shown", code(&spec.digest.to_string()));
         if let Some(by) = &spec.requested_by {
-            fact("asked for by", one_line(by));
+            fact("asked for by", code(by));
         }
         if let Some(author) = &spec.author {
-            fact("written by", one_line(author));
+            fact("written by", code(author));
         }
         fact("who may decide", who(spec));
         if let Some(deadline) = &spec.expires_at {
@@ -76,7 +76,7 @@ impl Question<'_> {
 
     /// The line that says which question it is: of those that had one name after the other, too.
     fn mark(&self) -> String {
-        let name = one_line(&format!("{}/{}", self.namespace, self.name));
+        let name = code(&format!("{}/{}", self.namespace, self.name));
         format!("{MARK}{name} ({})", code(self.uid))
     }
 
@@ -117,7 +117,7 @@ fn acts(spec: &ApprovalSpec) -> Vec<String> {
 }
 
 fn commits(spec: &ApprovalSpec, into: &str) -> Vec<String> {
-    let into = one_line(into);
+    let into = code(into);
     let mut acts = vec![format!(
         "**Merge** this branch into {into} to approve, with a merge commit that you sign and that brings nothing else: `git merge --no-ff -S`."
     )];
@@ -167,13 +167,13 @@ fn who(spec: &ApprovalSpec) -> String {
 }
 
 fn list(approvers: &Approvers) -> String {
-    let users = approvers.users.iter().map(|user| one_line(user));
+    let users = approvers.users.iter().map(|user| code(user));
     let groups = approvers
         .groups
         .iter()
-        .map(|group| format!("the group {}", one_line(group)));
+        .map(|group| format!("the group {}", code(group)));
     let accounts = approvers.service_accounts.iter();
-    let accounts = accounts.map(|account| format!("the service account {}", one_line(account)));
+    let accounts = accounts.map(|account| format!("the service account {}", code(account)));
     let all: Vec<String> = users.chain(groups).chain(accounts).collect();
     if all.is_empty() {
         "nobody".to_owned()
@@ -215,7 +215,7 @@ fn shown(text: &mut String, spec: &ApprovalSpec, namespace: &str, name: &str) {
 }
 
 fn section(item: &ShownItem, note: &str, inline: &str) -> String {
-    let (name, block) = (one_line(&item.name), block(colour(item), inline));
+    let (name, block) = (code(&item.name), block(colour(item), inline));
     format!("\n#### {name}\n\n{note}{block}")
 }
 
@@ -278,10 +278,6 @@ fn colour(item: &ShownItem) -> &'static str {
     }
 }
 
-fn one_line(text: &str) -> String {
-    code(&markdown::one_line(text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,7 +327,7 @@ mod tests {
     fn neither_the_title_nor_the_message_closes_or_mentions_anything() {
         let spec = spec(&json!({"title": "Closes #57 @alice\nFixes GH-58"}));
         let asked = put(&spec, "r-review");
-        assert_eq!(asked.title(), "Sign off: Closes # 57 @ alice Fixes GH- 58");
+        assert_eq!(asked.title(), "Sign off: Closes # 57 @ alice␊Fixes GH- 58");
         assert_eq!(asked.message(), "Put the question shop/r-review");
     }
 

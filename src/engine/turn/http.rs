@@ -30,7 +30,7 @@ impl Turn<'_> {
         }
         let status = &mut self.state.steps[entry];
         status.attempt += 1;
-        status.attempted_at = self.plan.steps[step].at_most_once.then(|| MicroTime(self.now));
+        status.attempted_at = self.plan.steps[step].at_most_once.then_some(MicroTime(self.now));
         status.phase = StepPhase::Running;
         status.wake_at = None;
         status.waiting_on = None;

@@ -97,7 +97,7 @@ async fn names_that_git_does_not_allow_are_told_and_not_read() {
             (".", refused),
             (".GIT", refused),
             ("../../etc/cron.yaml", refused),
-            ("a\\nb.yaml", "the name has control characters; it is not read"),
+            ("a␊b.yaml", "the name has control characters; it is not read"),
             ("caf\u{fffd}.yaml", bytes),
             ("dir\u{fffd}", bytes),
             (

@@ -1,5 +1,7 @@
 //! Names of entries. Nothing is checked out, so that no name reaches a disk; but paths are shown to people, and tell files apart.
 
+use crate::api::text::visible;
+
 /// Why an entry of this name is not read.
 pub(super) fn refused(name: &[u8]) -> Option<&'static str> {
     if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') || name.eq_ignore_ascii_case(b".git") {
@@ -16,14 +18,5 @@ pub(super) fn refused(name: &[u8]) -> Option<&'static str> {
 
 /// The name as it is shown, on one line.
 pub(super) fn shown(name: &[u8]) -> String {
-    let name = String::from_utf8_lossy(name);
-    let mut shown = String::with_capacity(name.len());
-    for c in name.chars() {
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
+    visible(&String::from_utf8_lossy(name)).into_owned()
 }

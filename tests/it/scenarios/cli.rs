@@ -354,3 +354,164 @@ fn shows_differences(
         "{envelope:#}"
     );
 }
+
+/// The desk with a flow that is live, and the name of a run of it that waits for people.
+struct Waiting {
+    desk: Desk,
+    run: String,
+    approval: String,
+}
+
+impl Waiting {
+    async fn on(dir: &Path, steps: &str, inputs: &[&str]) -> Self {
+        let desk = Desk::open(dir).await;
+        let json = |user: &str, args: &[&str]| -> Value {
+            let output = desk.signoff(user, args).args(["-o", "json"]).output().unwrap();
+            serde_json::from_slice(&output.stdout)
+                .unwrap_or_else(|_| panic!("{args:?}: {}", String::from_utf8_lossy(&output.stderr)))
+        };
+        let manifest = dir.join("flow.yaml");
+        let head = "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {name: ask}\nspec:\n  \
+                    inputs: {type: object, properties: {t: {type: string}}}\n";
+        std::fs::write(&manifest, format!("{head}  steps:\n{steps}")).unwrap();
+        json("dev", &["apply", "-f", manifest.to_str().unwrap()]);
+        let release = loop {
+            let envelope = json("dev", &["releases", "ask"]);
+            if let Some(name) = envelope["data"][0]["metadata"]["name"].as_str() {
+                break name.to_owned();
+            }
+        };
+        let promoted = json("dev", &["promote", "ask", &release]);
+        assert_eq!(promoted["ok"], true, "{promoted:#}");
+        let mut args = vec!["run", "ask", "--wait"];
+        args.extend(inputs.iter().flat_map(|input| ["--input", input]));
+        let started = json("dev", &args);
+        let run = started["data"]["metadata"]["name"].as_str().unwrap().to_owned();
+        let approvals = json("alice", &["approvals"]);
+        let approval = approvals["data"][0]["metadata"]["name"].as_str().unwrap();
+        Self {
+            run,
+            approval: approval.to_owned(),
+            desk,
+        }
+    }
+
+    /// Exit code, standard output and standard error.
+    fn plain(&self, user: &str, args: &[&str]) -> (i32, String, String) {
+        let output = self.desk.signoff(user, args).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code().unwrap(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_others_wrote_passes_for_a_line_of_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps =
+        "  - name: ask\n    approval: {title: '${inputs.t}', show: [{name: text, value: '${inputs.t}'}]}\n";
+    let hostile = "Go?\u{1b}[2J\r\n  digest        sha256:forged\n  tally         2 of 2\u{202e}\u{ad}\u{2060}\u{e0041}\u{9b}";
+    let waiting = Waiting::on(dir.path(), steps, &[&format!("t={hostile}")]).await;
+    let (run, approval) = (waiting.run.as_str(), waiting.approval.as_str());
+    for (user, args) in [
+        ("alice", vec!["approvals"]),
+        ("dev", vec!["status", run]),
+        ("dev", vec!["runs"]),
+        ("alice", vec!["reject", approval, "-m", hostile]),
+        ("dev", vec!["status", run]),
+        ("dev", vec!["runs"]),
+        ("bob", vec!["approve", approval]),
+    ] {
+        let (_, out, err) = waiting.plain(user, &args);
+        for line in format!("{out}{err}").split('\n') {
+            assert!(
+                !line.chars().any(signoff::api::text::is_hidden),
+                "{args:?}: {line:?}"
+            );
+            for forged in ["  digest        sha256:forged", "  tally         2 of 2"] {
+                assert!(!line.starts_with(forged), "{args:?}: {line:?}");
+            }
+        }
+    }
+    let output = waiting
+        .desk
+        .signoff("alice", &["approvals", "--all", "-o", "json"])
+        .output()
+        .unwrap();
+    let envelope: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(envelope["data"][0]["spec"]["title"], hostile, "data is exact");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_told_what_it_counts_for_before_and_after_it_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = "  - name: ask\n    approval:\n      title: Pay?\n      quorum: 2\n      approvers: {groups: [finance]}\n      \
+                 form: {type: object, required: [amount], properties: {amount: {type: integer, minimum: 0, default: 5}}}\n  \
+                 - name: pay\n    set: {x: 1}\n";
+    let waiting = Waiting::on(dir.path(), steps, &[]).await;
+    let approval = waiting.approval.as_str();
+    let approve = |user: &str, more: &[&str]| {
+        let mut args = vec!["approve", approval];
+        args.extend(more);
+        waiting.plain(user, &args)
+    };
+
+    let (code, _, err) = approve("alice", &["--value", "amount=much", "--value", "admin=true"]);
+    assert_eq!(code, 8, "{err}");
+    assert!(
+        err.contains("amount: integer, required, at least 0; default 5"),
+        "{err}"
+    );
+    assert!(err.contains("admin: the form has no such field"), "{err}");
+    assert!(
+        err.contains(r#"amount: "much" is not of type "integer""#),
+        "{err}"
+    );
+
+    let (code, out, err) = approve("alice", &["--value", "amount=5", "-m", "as agreed"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        err.contains("The tally is then 1 of 2 approve; waits for 1 more of finance."),
+        "{err}"
+    );
+    assert!(err.contains("the run goes on with step pay"), "{err}");
+    assert!(!out.contains("approved"), "{out}");
+    assert!(
+        out.contains("1 of 2 approve; waits for 1 more of finance"),
+        "{out}"
+    );
+
+    let (code, out, err) = approve("bob", &["--value", "amount=7", "-o", "json"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        err.contains("Approve by alice") && err.contains("│ amount = 5") && err.contains("│ as agreed"),
+        "{err}"
+    );
+    assert!(err.contains("It sets aside the approval of alice"), "{err}");
+    let envelope: Value = serde_json::from_str(&out).unwrap();
+    let data = &envelope["data"];
+    assert_eq!(
+        data["tally"],
+        serde_json::json!({"approved": 1, "quorum": 2}),
+        "{envelope:#}"
+    );
+    assert_eq!(
+        (&data["phase"], &data["needs"]),
+        (&Value::from("Pending"), &Value::from("1 more of finance"))
+    );
+    assert_eq!(data["counted"][0]["by"], "bob");
+
+    let (code, out, err) = approve("alice", &["--value", "amount=7"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        err.contains("It decides the question: the run goes on with step pay."),
+        "{err}"
+    );
+    assert!(
+        out.contains("approved") && out.contains("2 of 2 approve"),
+        "{out}"
+    );
+}

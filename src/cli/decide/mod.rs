@@ -1,0 +1,285 @@
+//! `signoff approve`, `reject` and `request-changes`: shows what is decided on and sends the digest it showed.
+
+mod card;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, ResourceExt as _,
+    api::{ListParams, ObjectMeta, PostParams},
+    runtime::wait::await_condition,
+};
+use serde_json::json;
+
+use self::card::Card;
+use super::{
+    Global,
+    answer::Answer,
+    connect::Connection,
+    error::{CliError, exit},
+    lines::{self, Lines},
+    run::now,
+};
+use crate::{
+    api::{Approval, ApprovalPhase, Decision, DecisionSpec, Definition, Digest, Release, Run, Verdict},
+    engine::{
+        judge::{DecisionFact, Preview, Tally, preview},
+        question::consequence,
+    },
+};
+
+/// Decide on an approval.
+#[derive(Debug, clap::Args)]
+pub(super) struct DecideArgs {
+    /// Name of the approval.
+    approval: String,
+    /// Why; for request-changes, what should change.
+    #[arg(short, long)]
+    message: Option<String>,
+    /// A value that the approval's form asks for, as key=value; repeatable.
+    #[arg(long = "value", value_name = "KEY=VALUE")]
+    values: Vec<String>,
+    /// Decide only if this is still the digest of what is shown.
+    #[arg(long)]
+    digest: Option<Digest>,
+    /// Do not ask before sending, even on a terminal.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) -> Result<Answer, CliError> {
+    let connection = Connection::open(global).await?;
+    let found = connection.api::<Approval>().get(&args.approval).await;
+    let approval = found.map_err(|error| CliError::api(&args.approval, &error))?;
+    if let Some(digest) = args
+        .digest
+        .as_ref()
+        .filter(|digest| **digest != approval.spec.digest)
+    {
+        let message = format!("what is shown has {}, not {digest}", approval.spec.digest);
+        return Err(
+            CliError::new("DigestMismatch", exit::CONFLICT, message).hint("look at it again before deciding")
+        );
+    }
+    let (values, problems) = card::values(&args.values, &approval, verdict);
+    let answer = DecisionSpec {
+        approval: args.approval.clone(),
+        digest: approval.spec.digest.clone(),
+        verdict,
+        comment: args.message.clone(),
+        values,
+        by: None,
+        groups: None,
+        via: None,
+    };
+    let decisions = decisions(&connection, &args.approval).await;
+    let preview = preview_of(&connection, &approval, decisions.as_deref(), &answer).await;
+    let definition = definition(&connection, &approval).await;
+    let consequence = consequence(
+        &approval.spec,
+        definition.as_ref(),
+        verdict,
+        answer.values.as_ref(),
+    );
+    let card = Card {
+        approval: &approval,
+        decisions: decisions.as_deref().unwrap_or_default(),
+        answer: &answer,
+        preview: preview.as_ref(),
+        // what is wrong with the values is told below
+        consequence: problems.is_empty().then_some(&consequence),
+    };
+    lines::say(&card.render());
+    if !problems.is_empty() {
+        let message = "nothing was sent, since the values do not fit the form:";
+        let details = json!({ "problems": problems });
+        return Err(CliError::new("InvalidValues", exit::INVALID, message)
+            .listing(problems.into_iter().map(|problem| format!("  {problem}")))
+            .details(details));
+    }
+    let confirmed = args.yes
+        || lines::confirm(&format!("{verdict}?"))
+            .map_err(|error| CliError::internal("the answer cannot be read", &error))?;
+    if !confirmed {
+        return Err(CliError::new("NotConfirmed", exit::FAILURE, "nothing was sent"));
+    }
+    let decision = send(&connection, answer).await?;
+    let judged = judged(&connection, &decision, global).await?;
+    // it is written before the decision is said to count
+    let approval = connection.api().get(&args.approval).await.unwrap_or(approval);
+    told(&approval, &judged, preview.as_ref(), &consequence)
+}
+
+/// The decisions on an approval, if they may be read.
+async fn decisions(connection: &Connection, approval: &str) -> Option<Vec<Decision>> {
+    let selection = ListParams::default().fields(&format!("spec.approval={approval}"));
+    let list = connection.api::<Decision>().list(&selection).await;
+    list.ok().map(|list| list.items)
+}
+
+/// What the answer comes to, if the decisions so far and who is asking are known.
+async fn preview_of(
+    connection: &Connection,
+    approval: &Approval,
+    decisions: Option<&[Decision]>,
+    answer: &DecisionSpec,
+) -> Option<Preview> {
+    let facts: Vec<DecisionFact> = decisions?
+        .iter()
+        .map(|decision| DecisionFact {
+            name: decision.name_any(),
+            uid: decision.uid().unwrap_or_default(),
+            created_at: created_at(decision),
+            spec: decision.spec.clone(),
+            judged: decision.status.clone(),
+        })
+        .collect();
+    let (by, groups) = connection.whoami().await.ok()?;
+    let answer = DecisionSpec {
+        by: Some(by),
+        groups: Some(groups),
+        ..answer.clone()
+    };
+    let status = approval.status.clone().unwrap_or_default();
+    Some(preview(
+        &approval.spec,
+        created_at(approval),
+        &status,
+        &facts,
+        answer,
+        now(),
+    ))
+}
+
+fn created_at(object: &impl kube::Resource) -> Timestamp {
+    let created = object.meta().creation_timestamp.as_ref();
+    created.map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+}
+
+/// The definition that the run of a question follows, if it may be read.
+async fn definition(connection: &Connection, approval: &Approval) -> Option<Definition> {
+    let run = connection
+        .api::<Run>()
+        .get_opt(approval.spec.subject.run.as_deref()?)
+        .await
+        .ok()??;
+    let release = run.status?.release?.name;
+    let release = connection.api::<Release>().get_opt(&release).await.ok()??;
+    Some(release.spec.definition)
+}
+
+async fn send(connection: &Connection, spec: DecisionSpec) -> Result<Decision, CliError> {
+    let metadata = ObjectMeta {
+        generate_name: Some(format!("{}-", spec.approval)),
+        ..ObjectMeta::default()
+    };
+    let mut decision = Decision {
+        metadata,
+        spec,
+        status: None,
+    };
+    let decisions: Api<Decision> = connection.api();
+    match decisions.create(&PostParams::default(), &decision).await {
+        Ok(decision) if decision.spec.by.is_some() => Ok(decision),
+        // a server without a mutating policy asks the decider to say who they are, and checks it
+        Ok(_) => Err(CliError::new(
+            "IdentityUnverified",
+            exit::REFUSED,
+            "the API server does not prove who decides",
+        )
+        .hint("its admission policies are missing; install the chart")),
+        Err(kube::Error::Api(refusal)) if refusal.message.contains("spec.by") => {
+            let (user, groups) = connection.whoami().await?;
+            decision.spec.by = Some(user);
+            decision.spec.groups = Some(groups);
+            let sent = decisions.create(&PostParams::default(), &decision).await;
+            sent.map_err(|error| CliError::api("the decision was not taken", &error))
+        }
+        Err(error) => Err(CliError::api("the decision was not taken", &error)),
+    }
+}
+
+/// Waits until it is judged; past the time-out it is given as it is.
+async fn judged(connection: &Connection, decision: &Decision, global: &Global) -> Result<Decision, CliError> {
+    let decisions: Api<Decision> = connection.api();
+    let name = decision.name_any();
+    let is_judged = |decision: Option<&Decision>| {
+        decision.is_none_or(|decision| {
+            decision
+                .status
+                .as_ref()
+                .is_some_and(|status| status.counted.is_some())
+        })
+    };
+    let waiting = await_condition(decisions.clone(), &name, is_judged);
+    // not being judged in time is told by what the decision then says
+    let _ = tokio::time::timeout(global.timeout(), waiting).await;
+    decisions
+        .get(&name)
+        .await
+        .map_err(|error| CliError::api(&name, &error))
+}
+
+/// What was sent, what it counts for, and what comes of it.
+fn told(
+    approval: &Approval,
+    decision: &Decision,
+    preview: Option<&Preview>,
+    consequence: &str,
+) -> Result<Answer, CliError> {
+    let name = decision.name_any();
+    let status = decision.status.clone().unwrap_or_default();
+    if status.counted == Some(false) {
+        let reason = status
+            .reason
+            .map(|reason| format!("{reason:?}"))
+            .unwrap_or_default();
+        let message = format!(
+            "the decision does not count: {}",
+            status.message.unwrap_or_default()
+        );
+        return Err(CliError::new(&reason, exit::REFUSED, message).details(json!(decision)));
+    }
+    let stands = approval.status.clone().unwrap_or_default();
+    let tally = Tally::of(&approval.spec, &stands);
+    let of = format!("approval/{}", approval.name_any());
+    let mut text = Lines::default();
+    match (status.counted, stands.phase) {
+        (None, _) => text.push(format!("{of} sent, not judged yet (decision/{name})")),
+        (Some(_), ApprovalPhase::Approved) => {
+            text.push(format!("{of} approved (decision/{name})"));
+            text.push(format!("{}: {consequence}", card::standing(tally, None)));
+        }
+        (Some(_), ApprovalPhase::Rejected) => {
+            text.push(format!("{of} rejected (decision/{name}): {consequence}"));
+        }
+        (Some(_), ApprovalPhase::ChangesRequested) => {
+            text.push(format!("{of} changes requested (decision/{name}): {consequence}"));
+        }
+        (Some(_), ApprovalPhase::Pending) => {
+            text.push(format!(
+                "{of} not decided yet; your {} counts (decision/{name})",
+                decision.spec.verdict
+            ));
+            text.push(card::standing(tally, stands.needs.as_deref()));
+            let set_aside = preview.map_or(0, |preview| preview.set_aside.len());
+            if set_aside > 0 {
+                text.push(format!(
+                    "set aside, since they have other values: {set_aside} earlier"
+                ));
+            }
+        }
+        (Some(_), ApprovalPhase::Expired | ApprovalPhase::Cancelled | ApprovalPhase::Superseded) => {
+            text.push(format!("{of} is closed ({}) (decision/{name})", stands.phase));
+        }
+    }
+    let mut data = json!(decision);
+    data["phase"] = json!(stands.phase);
+    data["tally"] = json!(tally);
+    data["counted"] = json!(stands.counted);
+    data["needs"] = json!(stands.needs);
+    let run = approval.spec.subject.run.as_deref();
+    Ok(Answer::text(text)
+        .with_data(data)
+        .with_names([format!("decision/{name}")])
+        .with_next(run.map(|run| format!("signoff status {run}"))))
+}
