@@ -1,6 +1,6 @@
 //! A client as the arguments and the environment say.
 
-use std::path::{Path, PathBuf};
+use std::{io::Write as _, path::Path};
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
@@ -12,10 +12,9 @@ use kube::{
 use super::{
     Global,
     error::{CliError, exit},
+    local_kubeconfig,
 };
-
-/// Left by `signoff dev` in the folder it was started in.
-const LOCAL_KUBECONFIG: &str = ".signoff/kubeconfig";
+use crate::controllers::error_chain;
 
 /// A client and the namespace to work in.
 #[derive(Clone)]
@@ -75,7 +74,7 @@ pub(super) async fn config(global: &Global) -> Result<Config, CliError> {
         CliError::new("Kubeconfig", exit::UNREACHABLE, format!("the kubeconfig cannot be used: {error}"))
             .hint("signoff dev starts a control plane on this machine; otherwise set KUBECONFIG or give --kubeconfig")
     };
-    let Some(path) = file(global) else {
+    let Some(kubeconfig) = chosen(global, unusable)? else {
         if global.context.is_none()
             && let Ok(config) = Config::incluster()
         {
@@ -83,17 +82,38 @@ pub(super) async fn config(global: &Global) -> Result<Config, CliError> {
         }
         return Config::from_kubeconfig(&options).await.map_err(unusable);
     };
-    let kubeconfig = Kubeconfig::read_from(&path).map_err(unusable)?;
     Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
         .map_err(unusable)
 }
 
-fn file(global: &Global) -> Option<PathBuf> {
+/// The kubeconfig of `--kubeconfig`, or else that of `signoff dev` in this folder unless `KUBECONFIG` names others.
+fn chosen(
+    global: &Global,
+    unusable: impl Fn(kube::config::KubeconfigError) -> CliError,
+) -> Result<Option<Kubeconfig>, CliError> {
     if let Some(path) = &global.kubeconfig {
-        return Some(path.clone());
+        return Kubeconfig::read_from(path).map(Some).map_err(unusable);
     }
-    let elsewhere = std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty());
-    let local = Path::new(LOCAL_KUBECONFIG);
-    (!elsewhere && local.exists()).then(|| local.to_owned())
+    if std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty()) {
+        return Ok(None);
+    }
+    let here = Path::new("");
+    let path = local_kubeconfig::path(here);
+    let local = local_kubeconfig::read(here).map_err(|error| {
+        let message = format!("the kubeconfig of this folder is not used: {}", error_chain(&error));
+        CliError::new("Kubeconfig", exit::UNREACHABLE, message).hint(format!(
+            "name the one you mean with --kubeconfig or KUBECONFIG, or delete {}",
+            path.display()
+        ))
+    })?;
+    if local.is_some() {
+        // nobody reading it is no reason to stop
+        let _ = writeln!(
+            std::io::stderr(),
+            "using {}, left here by signoff dev; --kubeconfig and KUBECONFIG come before it",
+            path.display()
+        );
+    }
+    Ok(local)
 }

@@ -10,7 +10,13 @@ use std::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{answer::Answer, error::CliError, operator::stop_asked};
+use super::{
+    answer::Answer,
+    error::CliError,
+    local_kubeconfig,
+    operator::stop_asked,
+    private::{self, PrivateError},
+};
 use crate::{
     local::{ControlPlane, Identity, Options},
     operator::{Operator, OperatorError, OperatorOptions},
@@ -50,6 +56,9 @@ pub enum DevError {
         #[source]
         source: std::io::Error,
     },
+    /// The state is not this user's alone.
+    #[error("the state is not taken")]
+    Private(#[from] PrivateError),
     /// The state could not be opened.
     #[error("cannot open the state in {}", path.display())]
     Open {
@@ -87,6 +96,7 @@ pub struct Instance {
 impl Instance {
     /// Opens or makes the state and starts everything; when this returns, clients can connect.
     pub async fn start(args: &DevArgs) -> Result<Self, DevError> {
+        private::prepare_folder(&args.data)?;
         let api_listener = bind(args.listen).await?;
         let gateway_listener = bind(args.gateway).await?;
         let api = local_address(&api_listener, args.listen)?;
@@ -97,7 +107,7 @@ impl Instance {
         };
         let control_plane = ControlPlane::open(Options::new(&args.data)).await.map_err(open)?;
         let kubeconfig = args.data.join("kubeconfig");
-        write_private(&kubeconfig, &control_plane.kubeconfig(api)).map_err(|source| {
+        write_private(&kubeconfig, &control_plane.kubeconfig(local_kubeconfig::reached_at(api))).map_err(|source| {
             DevError::Kubeconfig {
                 path: kubeconfig.clone(),
                 source,

@@ -17,8 +17,10 @@ mod error;
 mod gateway;
 mod git_init;
 mod lines;
+mod local_kubeconfig;
 mod manifest;
 mod operator;
+mod private;
 mod promote;
 mod releases;
 mod run;
@@ -73,7 +75,7 @@ struct Global {
     /// Context of the kubeconfig.
     #[arg(long, global = true)]
     context: Option<String>,
-    /// Kubeconfig file; otherwise $KUBECONFIG, then .signoff/kubeconfig of `signoff dev`, then ~/.kube/config.
+    /// Kubeconfig file; otherwise $KUBECONFIG, then .signoff/kubeconfig if `signoff dev` wrote it, then ~/.kube/config.
     #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<std::path::PathBuf>,
     /// Act as this user, if you may impersonate.

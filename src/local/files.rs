@@ -4,6 +4,15 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
+/// Makes an empty file if there is none, before somebody else makes it for everybody to read.
+pub fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
 /// Replaces a file: the new content is on disk before the old one goes.
 pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let next = path.with_extension("new");

@@ -19,7 +19,7 @@ use super::schema::Schema;
 use super::store::{OpenError, Store};
 use super::tls::Tls;
 use super::users::User;
-use super::{janitor, kubeconfig, seed, server};
+use super::{files, janitor, kubeconfig, seed, server};
 
 /// How to open a control plane.
 #[derive(Debug, Clone)]
@@ -144,7 +144,9 @@ impl ControlPlane {
         let io = |path: PathBuf| move |source| OpenError::Io { path, source };
         std::fs::create_dir_all(&data).map_err(io(data.clone()))?;
         let registry = Arc::new(Registry::new(definitions));
-        let (store, notes) = Store::open(&data.join("store.redb"), registry.clone())?;
+        let file = data.join("store.redb");
+        files::create_private(&file).map_err(io(file.clone()))?;
+        let (store, notes) = Store::open(&file, registry.clone())?;
         let accounts = Accounts::open(&data).map_err(io(data.join("tokens.json")))?;
         let tls = Tls::open(&data).map_err(|source| OpenError::Certificates {
             path: data.clone(),

@@ -26,8 +26,13 @@ pub struct Dev {
 
 impl Dev {
     pub fn new(dir: &Path) -> Self {
+        Self::with_state(&dir.join("state"))
+    }
+
+    /// One whose state lies in this folder.
+    pub fn with_state(data: &Path) -> Self {
         Self {
-            data: dir.join("state"),
+            data: data.to_owned(),
             listen: free_address(),
             gateway: free_address(),
         }
