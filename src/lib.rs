@@ -7,12 +7,13 @@
 //! |---|---|---|
 //! | [`api`] | the kinds: pure data, rules, printer columns, names, conditions | nothing of ours |
 //! | [`engine`] | decisions: pure and synchronous, no I/O, clock, randomness | `api` |
-//! | [`steps`] | effects: one executor per step kind that touches the world | `api`, `engine` (effect types) |
-//! | [`git`] | fetch, read trees, verify | `api` |
-//! | [`forge`] | GitHub, GitLab, Gitea: pull requests, reviews, commit statuses | `api`, `git` (commit ids, where connections may go and when not) |
-//! | [`controllers`] | per kind: gather, decide (engine), write, perform | `api`, `engine`, `steps`, `git`, `forge`, `telemetry` |
+//! | [`net`] | calling out: one client, one address policy, redaction | nothing of ours |
+//! | [`steps`] | effects: one executor per step kind that touches the world | `api`, `engine` (effect types), `net` |
+//! | [`git`] | fetch, read trees, verify | `api`, `net` |
+//! | [`forge`] | GitHub, GitLab, Gitea: pull requests, reviews, commit statuses | `api`, `git` (commit ids, when to leave a host alone), `net` |
+//! | [`controllers`] | per kind: gather, decide (engine), write, perform | `api`, `engine`, `steps`, `git`, `forge`, `net`, `telemetry` |
 //! | [`gateway`] | HTTP: callbacks, sync hooks, health, metrics | `api`, `engine`, `controllers`, `telemetry` |
-//! | [`operator`] | the controllers and the gateway, started and ended together | `api`, `engine`, `steps`, `git`, `controllers`, `gateway`, `telemetry` |
+//! | [`operator`] | the controllers and the gateway, started and ended together | `api`, `engine`, `steps`, `git`, `net`, `controllers`, `gateway`, `telemetry` |
 //! | [`local`] | the embedded control plane of `signoff dev` | `api` |
 //! | [`cli`] | one file per verb; output formats | everything |
 //! | [`telemetry`] | logs and metrics | `api` (text of others made visible) |
@@ -26,6 +27,7 @@ pub mod gateway;
 pub mod git;
 #[cfg(feature = "dev")]
 pub mod local;
+pub mod net;
 pub mod operator;
 pub mod steps;
 pub mod telemetry;

@@ -2,6 +2,7 @@
 //!
 //! Field documentation here is user text: it becomes `kubectl explain`.
 
+pub mod address;
 pub mod approval;
 pub mod canonical;
 pub mod condition;

@@ -101,7 +101,10 @@ fn chosen(
     let here = Path::new("");
     let path = local_kubeconfig::path(here);
     let local = local_kubeconfig::read(here).map_err(|error| {
-        let message = format!("the kubeconfig of this folder is not used: {}", error_chain(&error));
+        let message = format!(
+            "the kubeconfig of this folder is not used: {}",
+            error_chain(&error)
+        );
         CliError::new("Kubeconfig", exit::UNREACHABLE, message).hint(format!(
             "name the one you mean with --kubeconfig or KUBECONFIG, or delete {}",
             path.display()

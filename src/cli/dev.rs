@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     local::{ControlPlane, Identity, Options},
+    net::{AddressPolicy, Network},
     operator::{Operator, OperatorError, OperatorOptions},
 };
 
@@ -107,11 +108,13 @@ impl Instance {
         };
         let control_plane = ControlPlane::open(Options::new(&args.data)).await.map_err(open)?;
         let kubeconfig = args.data.join("kubeconfig");
-        write_private(&kubeconfig, &control_plane.kubeconfig(local_kubeconfig::reached_at(api))).map_err(|source| {
-            DevError::Kubeconfig {
-                path: kubeconfig.clone(),
-                source,
-            }
+        write_private(
+            &kubeconfig,
+            &control_plane.kubeconfig(local_kubeconfig::reached_at(api)),
+        )
+        .map_err(|source| DevError::Kubeconfig {
+            path: kubeconfig.clone(),
+            source,
         })?;
 
         let shutdown = CancellationToken::new();
@@ -123,8 +126,7 @@ impl Instance {
             }
         }));
         let options = OperatorOptions {
-            allow_loopback: true,
-            allow_file_remotes: true,
+            network: Network::new(AddressPolicy::local()),
             ..OperatorOptions::new(format!("http://{gateway}"), args.data.join("git"))
         };
         let operator = Operator::start(control_plane.client(&Identity::Operator), options)

@@ -62,7 +62,11 @@ fn parse(text: &str, path: &Path) -> Result<Kubeconfig, LocalKubeconfigError> {
         source,
     };
     let local: Local = serde_yaml::from_str(text).map_err(foreign)?;
-    if let Some(named) = local.clusters.iter().find(|named| !is_here(&named.cluster.server)) {
+    if let Some(named) = local
+        .clusters
+        .iter()
+        .find(|named| !is_here(&named.cluster.server))
+    {
         return Err(LocalKubeconfigError::Elsewhere {
             path: path.to_owned(),
             server: named.cluster.server.clone(),
@@ -179,7 +183,10 @@ mod tests {
         let cluster = config.clusters[0].cluster.as_ref().unwrap();
         assert_eq!(cluster.server.as_deref(), Some("https://127.0.0.1:7443"));
         for server in ["https://[::1]:7443", "https://127.1.2.3"] {
-            assert!(taken(&GOOD.replace("https://127.0.0.1:7443", server)).is_ok(), "{server}");
+            assert!(
+                taken(&GOOD.replace("https://127.0.0.1:7443", server)).is_ok(),
+                "{server}"
+            );
         }
     }
 
@@ -196,7 +203,10 @@ mod tests {
             "''",
         ] {
             let text = GOOD.replace("https://127.0.0.1:7443", server);
-            assert!(matches!(taken(&text), Err(LocalKubeconfigError::Elsewhere { .. })), "{server}");
+            assert!(
+                matches!(taken(&text), Err(LocalKubeconfigError::Elsewhere { .. })),
+                "{server}"
+            );
         }
     }
 
@@ -204,7 +214,10 @@ mod tests {
     fn what_runs_a_program_names_a_file_or_leads_elsewhere_is_refused() {
         let user = |more: &str| GOOD.replace("    token: abc", &format!("    token: abc\n    {more}"));
         let cluster = |more: &str| {
-            GOOD.replace("    certificate-authority-data: Y2E=", &format!("    certificate-authority-data: Y2E=\n    {more}"))
+            GOOD.replace(
+                "    certificate-authority-data: Y2E=",
+                &format!("    certificate-authority-data: Y2E=\n    {more}"),
+            )
         };
         for text in [
             user("exec: {apiVersion: client.authentication.k8s.io/v1, command: sh, interactiveMode: Never}"),
@@ -225,7 +238,10 @@ mod tests {
             format!("{GOOD}users: []\n"),
             String::new(),
         ] {
-            assert!(matches!(taken(&text), Err(LocalKubeconfigError::Foreign { .. })), "{text}");
+            assert!(
+                matches!(taken(&text), Err(LocalKubeconfigError::Foreign { .. })),
+                "{text}"
+            );
         }
     }
 }

@@ -20,6 +20,7 @@ mod lines;
 mod local_kubeconfig;
 mod manifest;
 mod operator;
+mod outbound;
 mod private;
 mod promote;
 mod releases;

@@ -8,7 +8,7 @@ use std::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Global, answer::Answer, error::CliError, serving};
+use super::{Global, answer::Answer, error::CliError, outbound::OutboundArgs, serving};
 use crate::{
     api::Span,
     controllers::leadership::Timing,
@@ -58,12 +58,8 @@ pub(super) struct OperatorArgs {
     /// Folder for clones of git remotes.
     #[arg(long, default_value = "/var/cache/signoff/git", value_name = "FOLDER")]
     git_cache: PathBuf,
-    /// The only hosts that steps may call; repeatable. Without it all but internal addresses.
-    #[arg(long = "allow-host", value_name = "HOST")]
-    allow_hosts: Vec<String>,
-    /// Let steps call addresses of the machine the operator runs on.
-    #[arg(long)]
-    allow_loopback: bool,
+    #[command(flatten)]
+    outbound: OutboundArgs,
     /// What the names of the chart's admission policies begin with: they are watched, so that it is known at once when one is changed or gone.
     #[arg(long, value_name = "NAME")]
     policies: Option<String>,
@@ -97,11 +93,10 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
         timing: Timing::of_lease(args.lease_duration.duration()),
     });
     let options = OperatorOptions {
+        network: args.outbound.network()?,
         rivalry,
         namespace: args.own_namespace,
         watch_namespaces: args.watch_namespaces.into_iter().collect(),
-        allow_loopback: args.allow_loopback,
-        allow_hosts: args.allow_hosts,
         policies: policies(args.policies, args.policies_file.as_deref())?,
         count_unproven_decisions: args.dangerously_count_unproven_decisions,
         ..OperatorOptions::new(args.gateway_url, args.git_cache)

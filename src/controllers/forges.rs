@@ -9,7 +9,7 @@ use url::Url;
 use super::{context::Context, repository::RepositorySettings, status::is_missing};
 use crate::{
     api::{
-        Repository,
+        Repository, address,
         connection::SecretKeyRef,
         reason::{Classified, ErrorClass},
     },
@@ -75,13 +75,15 @@ pub async fn of_repository(
     let api = Url::parse(&spec.url)
         .ok()
         .filter(Url::has_host)
-        .ok_or_else(|| ForgeSettingsError::InvalidAddress(spec.url.clone()))?;
+        .filter(|api| api.username().is_empty() && api.password().is_none())
+        .ok_or_else(|| ForgeSettingsError::InvalidAddress(address::without_credentials(&spec.url)))?;
     let project = match &spec.project {
         Some(project) => ProjectPath::parse(project),
         None => project_of(&repository.spec.url),
     };
     let named = spec.project.as_ref().unwrap_or(&repository.spec.url);
-    let project = project.ok_or_else(|| ForgeSettingsError::NoProject(named.clone()))?;
+    let project =
+        project.ok_or_else(|| ForgeSettingsError::NoProject(address::without_credentials(named)))?;
     let token = read_token(context, &namespace, &spec.token).await?;
     let access = Access {
         kind: spec.kind,

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::api::reason::{Classified, ErrorClass};
+use crate::{
+    api::reason::{Classified, ErrorClass},
+    net::AddressRefused,
+};
 
 /// What can go wrong with a forge.
 #[derive(Debug, thiserror::Error)]
@@ -17,11 +20,8 @@ pub enum ForgeError {
         source: reqwest::Error,
     },
     /// The address is one that may not be called.
-    #[error("the address of {host} is one that may not be called")]
-    AddressRefused {
-        /// The host.
-        host: String,
-    },
+    #[error(transparent)]
+    AddressRefused(#[from] AddressRefused),
     /// The forge has had enough of us for a while.
     #[error("the forge {host} asks to be left alone for {} s", .retry_after.as_secs())]
     RateLimited {
@@ -99,7 +99,7 @@ impl Classified for ForgeError {
         match self {
             Self::Unreachable { .. } | Self::Failed { .. } | Self::Unreadable { .. } => ErrorClass::Transient,
             Self::RateLimited { .. } => ErrorClass::Waiting,
-            Self::AddressRefused { .. }
+            Self::AddressRefused(_)
             | Self::Forbidden { .. }
             | Self::NotFound { .. }
             | Self::Rejected { .. } => ErrorClass::Invalid,
@@ -109,7 +109,7 @@ impl Classified for ForgeError {
     fn reason(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "ForgeUnreachable",
-            Self::AddressRefused { .. } => "AddressRefused",
+            Self::AddressRefused(_) => "AddressRefused",
             Self::RateLimited { .. } => "ForgeRateLimited",
             Self::Forbidden { .. } => "ForgeForbidden",
             Self::NotFound { .. } => "ForgeNotFound",

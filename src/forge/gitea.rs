@@ -305,7 +305,7 @@ impl Forge for Gitea {
             .segments(path)
             .query("ref", commit);
         match self.http.bytes(call).await {
-            Ok(content) => Ok(Some(content)),
+            Ok(content) => Ok(Some(content.into())),
             Err(ForgeError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }

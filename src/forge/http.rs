@@ -2,13 +2,12 @@
 
 use std::{
     fmt,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use futures::StreamExt as _;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use reqwest::{Client, Response, redirect};
+use reqwest::{Client, Response};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::OnceCell;
 use url::Url;
@@ -16,7 +15,8 @@ use url::Url;
 use super::{error::ForgeError, types::Account};
 use crate::{
     api::text::visible,
-    git::{Network, REST, Rest, Secret, rest},
+    git::{REST, Rest, Secret, rest},
+    net::{self, BodyError, Network, redact::Secrets, refusal_in},
 };
 
 /// Longest time for one request, from the connection to the last byte of the answer.
@@ -37,6 +37,8 @@ pub(super) struct Http {
     client: Client,
     base: Url,
     host: String,
+    /// What it says is told on, but not our token, should it repeat that.
+    secrets: Secrets,
     rest: Rest,
     own: OnceCell<Account>,
 }
@@ -100,8 +102,9 @@ impl Http {
     /// A client for the API at `base`.
     pub(super) fn new(base: Url, token: &Secret, rest: Rest, network: &Network) -> Result<Self, ForgeError> {
         let host = base.host_str().unwrap_or_default().to_owned();
-        let refused = || ForgeError::AddressRefused { host: host.clone() };
-        network.check_literal(&base).map_err(|_| refused())?;
+        network.check_url(&base)?;
+        let mut secrets = Secrets::default();
+        secrets.add(token.reveal().trim());
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let bearer = HeaderValue::from_str(&format!("Bearer {}", token.reveal().trim()));
@@ -112,16 +115,8 @@ impl Http {
         })?;
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
-        // several parts of the program may be first; the provider is the same
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .user_agent(concat!("signoff/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            // an API has no reason to send us elsewhere with our token
-            .redirect(redirect::Policy::none())
-            .dns_resolver(Arc::new(network.clone()))
-            .timeout(TIMEOUT)
-            .build();
+        // an API has no reason to send us elsewhere with our token: redirects are not followed
+        let client = network.client().default_headers(headers).timeout(TIMEOUT).build();
         let client = client.map_err(|source| ForgeError::Unreachable {
             host: host.clone(),
             source,
@@ -130,6 +125,7 @@ impl Http {
             client,
             base,
             host,
+            secrets,
             rest,
             own: OnceCell::new(),
         })
@@ -151,7 +147,7 @@ impl Http {
     }
 
     /// The answer of a request as it is.
-    pub(super) async fn bytes(&self, call: Call<'_>) -> Result<Vec<u8>, ForgeError> {
+    pub(super) async fn bytes(&self, call: Call<'_>) -> Result<Bytes, ForgeError> {
         let answer = self.send(call).await?;
         self.read(answer).await
     }
@@ -232,7 +228,9 @@ impl Http {
         if let Some(retry_after) = rest(status, answer.headers(), SystemTime::now()) {
             return ForgeError::RateLimited { host, retry_after };
         }
-        let message = message(&self.read(answer).await.unwrap_or_default());
+        let message = self
+            .secrets
+            .redact(&message(&self.read(answer).await.unwrap_or_default()));
         match status {
             // GitHub's second limit does not always come with a header
             StatusCode::FORBIDDEN if message.contains("secondary rate limit") => ForgeError::RateLimited {
@@ -259,20 +257,14 @@ impl Http {
         }
     }
 
-    async fn read(&self, answer: Response) -> Result<Vec<u8>, ForgeError> {
-        let mut read = Vec::new();
-        let mut body = answer.bytes_stream();
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|source| self.unreachable(source))?;
-            if read.len() + piece.len() > MAX_ANSWER {
-                return Err(self.unreadable(
-                    "read its answer",
-                    &format!("it is larger than {MAX_ANSWER} bytes"),
-                ));
+    async fn read(&self, answer: Response) -> Result<Bytes, ForgeError> {
+        match net::read_body(answer, MAX_ANSWER).await {
+            Ok(read) => Ok(read),
+            Err(BodyError::TooLarge(limit)) => {
+                Err(self.unreadable("read its answer", &format!("it is larger than {limit} bytes")))
             }
-            read.extend_from_slice(&piece);
+            Err(BodyError::Broken(source)) => Err(self.unreachable(source)),
         }
-        Ok(read)
     }
 
     fn parse<T: DeserializeOwned>(&self, text: &[u8], doing: &'static str) -> Result<T, ForgeError> {
@@ -297,6 +289,9 @@ impl Http {
     }
 
     fn unreachable(&self, source: reqwest::Error) -> ForgeError {
+        if let Some(refused) = refusal_in(&source) {
+            return refused.into();
+        }
         ForgeError::Unreachable {
             host: self.host.clone(),
             source: source.without_url(),

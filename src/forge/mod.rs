@@ -30,7 +30,8 @@ pub const MOST_LISTED: usize = http::MAX_ENTRIES;
 
 use crate::{
     api::repository::ForgeKind,
-    git::{CommitId, Network, Rest, Secret},
+    git::{CommitId, Rest, Secret},
+    net::Network,
 };
 
 /// How one project of a forge is reached.

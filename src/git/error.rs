@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::api::reason::{Classified, ErrorClass};
+use crate::{
+    api::reason::{Classified, ErrorClass},
+    net::AddressRefused,
+};
 
 use super::url::UrlError;
 
@@ -32,12 +35,9 @@ pub enum GitError {
         /// What the remote said.
         message: String,
     },
-    /// The host has only addresses that may not be called.
-    #[error("the address of {host} is one that may not be called")]
-    AddressRefused {
-        /// The host.
-        host: String,
-    },
+    /// The address is one that may not be called.
+    #[error(transparent)]
+    AddressRefused(#[from] AddressRefused),
     /// The remote, or a proxy before it, answered with an error status.
     #[error("the git remote {host} answered with HTTP status {status}")]
     Status {
@@ -174,7 +174,7 @@ impl Classified for GitError {
             Self::Status { status, .. } if *status == 429 || *status >= 500 => ErrorClass::Transient,
             Self::Status { .. }
             | Self::Url(_)
-            | Self::AddressRefused { .. }
+            | Self::AddressRefused(_)
             | Self::Protocol { .. }
             | Self::AuthenticationFailed { .. }
             | Self::InvalidCredentials(_)
@@ -195,7 +195,7 @@ impl Classified for GitError {
         match self {
             Self::Url(_) => "InvalidURL",
             Self::Unreachable { .. } => "RemoteUnreachable",
-            Self::AddressRefused { .. } => "AddressRefused",
+            Self::AddressRefused(_) => "AddressRefused",
             Self::Status { .. } => "UnexpectedStatus",
             Self::RateLimited { .. } => "RemoteRateLimited",
             Self::Protocol { .. } => "NotAGitRemote",

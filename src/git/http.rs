@@ -12,10 +12,11 @@ use http::{
     StatusCode,
     header::{ACCEPT, CONTENT_TYPE},
 };
-use reqwest::{Client, RequestBuilder, Response, redirect};
+use reqwest::{Client, RequestBuilder, Response};
 use url::Url;
 
 use super::{credentials::Credentials, error::GitError, listing::Listing, rest::rest, session::Session};
+use crate::net::refusal_in;
 
 /// Most redirects followed when a remote is first asked.
 const REDIRECTS: usize = 5;
@@ -40,13 +41,12 @@ struct Shared {
 
 impl HttpTransport {
     pub(super) fn new(session: Arc<Session>, url: Url) -> Result<Self, GitError> {
-        session.network.check_literal(&url)?;
-        // several parts of the program may be first; the provider is the same
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
+        session.network.check_url(&url)?;
+        let client = session
+            .network
+            .client()
             .user_agent(concat!("git/2 (signoff/", env!("CARGO_PKG_VERSION"), ")"))
-            .redirect(redirects(&session))
-            .dns_resolver(Arc::new(session.network.clone()))
+            .redirect(session.network.redirects(REDIRECTS))
             .build()
             .map_err(|source| GitError::Unreachable {
                 host: host(&url),
@@ -62,28 +62,6 @@ impl HttpTransport {
             }),
         })
     }
-}
-
-/// Follows a few redirects of a GET, never from https to http and never to an address that may not be called. The client itself
-/// drops credentials when the origin changes.
-fn redirects(session: &Arc<Session>) -> redirect::Policy {
-    let network = session.network.clone();
-    redirect::Policy::custom(move |attempt| {
-        let downgraded = attempt.url().scheme() != "https"
-            && attempt
-                .previous()
-                .last()
-                .is_some_and(|previous| previous.scheme() == "https");
-        if attempt.previous().len() > REDIRECTS {
-            attempt.error("too many redirects")
-        } else if downgraded {
-            attempt.error("a redirect from https to http")
-        } else if let Err(error) = network.check_literal(attempt.url()) {
-            attempt.error(error)
-        } else {
-            attempt.follow()
-        }
-    })
 }
 
 impl SmartSubtransport for HttpTransport {
@@ -286,16 +264,11 @@ impl Shared {
 
     /// An error of the client; a refused address is inside it when resolving found only such.
     fn broken(&self, error: reqwest::Error) -> GitError {
-        let host = host(&self.configured);
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        while let Some(at) = cause {
-            if let Some(GitError::AddressRefused { host }) = at.downcast_ref::<GitError>() {
-                return GitError::AddressRefused { host: host.clone() };
-            }
-            cause = at.source();
+        if let Some(refused) = refusal_in(&error) {
+            return refused.into();
         }
         GitError::Unreachable {
-            host,
+            host: host(&self.configured),
             source: Box::new(error.without_url()),
         }
     }

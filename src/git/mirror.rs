@@ -17,7 +17,6 @@ use super::{
     credentials::Credentials,
     error::GitError,
     limits::Limits,
-    network::Network,
     object, packs,
     refs::{RefAt, RefName, RefSelector},
     session::Session,
@@ -25,6 +24,7 @@ use super::{
     url::{RemoteUrl, UrlError},
     verify::{self, SignatureError, Signed, SignedBy},
 };
+use crate::net::Network;
 
 /// Most files of packs that a mirror gathers, two or three a fetch.
 const MAX_PACK_FILES: usize = 400;

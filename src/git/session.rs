@@ -16,9 +16,10 @@ use tokio::{runtime::Handle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    credentials::Credentials, error::GitError, http::HttpTransport, limits::Limits, network::Network, packs,
-    ssh::SshTransport, url::RemoteUrl,
+    credentials::Credentials, error::GitError, http::HttpTransport, limits::Limits, packs, ssh::SshTransport,
+    url::RemoteUrl,
 };
+use crate::net::Network;
 
 /// Address that libgit2 is given for every remote that we talk to ourselves; the session knows the real one.
 const ADDRESS: &str = "signoff://session";

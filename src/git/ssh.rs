@@ -16,7 +16,6 @@ use russh::{
         ssh_key::{Fingerprint, PublicKey},
     },
 };
-use tokio::net::TcpStream;
 
 use super::{
     credentials::Credentials,
@@ -26,7 +25,7 @@ use super::{
     session::Session,
     url::SshUrl,
 };
-use crate::api::text::visible;
+use crate::{api::text::visible, net::ConnectError};
 
 /// Most of what a server says on its error channel that is kept for a message.
 const STDERR: usize = 1_024;
@@ -106,10 +105,11 @@ async fn connect(
         host: url.host.clone(),
         source,
     };
-    let addresses = session.network.resolve(&url.host, url.port).await?;
-    let socket = TcpStream::connect(addresses.as_slice())
-        .await
-        .map_err(|e| unreachable(Box::new(e)))?;
+    let socket = match session.network.connect(&url.host, url.port).await {
+        Ok(socket) => socket,
+        Err(ConnectError::Refused(refused)) => return Err(refused.into()),
+        Err(ConnectError::Io(error)) => return Err(unreachable(Box::new(error))),
+    };
     let mut config = client::Config {
         inactivity_timeout: Some(session.limits.stall + Duration::from_secs(1)),
         nodelay: true,

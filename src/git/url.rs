@@ -4,6 +4,8 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use url::Url;
 
+use crate::api::address;
+
 /// Where a git remote is. Never holds a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RemoteUrl {
@@ -114,6 +116,9 @@ impl FromStr for RemoteUrl {
     fn from_str(text: &str) -> Result<Self, UrlError> {
         if text.chars().any(|c| c.is_control() || c == ' ') {
             return Err(UrlError::Malformed);
+        }
+        if address::remote_holds_credentials(text) {
+            return Err(UrlError::Credentials);
         }
         if !text.contains("://") {
             return scp_style(text);
@@ -286,6 +291,8 @@ mod tests {
             ("https://user:pass@example.com/x", UrlError::Credentials),
             ("https://token@example.com/x", UrlError::Credentials),
             ("ssh://user:pass@example.com/x", UrlError::Credentials),
+            ("https:/token@example.com/x", UrlError::Credentials),
+            ("user:pass@example.com:x", UrlError::Credentials),
             ("https://example.com/x?y", UrlError::Query),
             ("git://example.com/x", UrlError::Scheme("git".into())),
             ("ext::sh -c id", UrlError::Malformed),

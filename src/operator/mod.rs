@@ -28,7 +28,8 @@ use crate::{
     },
     engine::callback_token::CallbackMinter,
     gateway::{self, Gateway, LargeBodies, Pushes, Readiness},
-    steps::http::{HttpExecutor, HttpExecutorError, address::AddressPolicy},
+    net::{AddressPolicy, Network},
+    steps::http::{HttpExecutor, HttpExecutorError},
     telemetry::{memory, metrics::Metrics},
 };
 
@@ -55,14 +56,8 @@ pub struct OperatorOptions {
     pub watch_namespaces: BTreeSet<String>,
     /// Where clones of git remotes are kept.
     pub git_cache: PathBuf,
-    /// Whether steps may call addresses of this machine.
-    pub allow_loopback: bool,
-    /// Whether Repositories may name `file://` remotes.
-    pub allow_file_remotes: bool,
-    /// Networks that steps may not call, beside those that nobody may.
-    pub deny_networks: Vec<ipnet::IpNet>,
-    /// If not empty, the only hosts that steps may call.
-    pub allow_hosts: Vec<String>,
+    /// Where steps, git and forge clients may connect.
+    pub network: Network,
     /// How many effects are performed at the same time.
     pub max_effects: usize,
     /// The admission policies, where they may be watched.
@@ -83,10 +78,7 @@ impl OperatorOptions {
             namespace: "signoff-system".to_owned(),
             watch_namespaces: BTreeSet::new(),
             git_cache: git_cache.into(),
-            allow_loopback: false,
-            allow_file_remotes: false,
-            deny_networks: Vec::new(),
-            allow_hosts: Vec::new(),
+            network: Network::new(AddressPolicy::default()),
             max_effects: 256,
             policies: None,
             count_unproven_decisions: false,
@@ -154,7 +146,7 @@ impl Operator {
         };
         let (serving, leading) = (context(unbound), context(bound));
         Ok(Self {
-            executor: HttpExecutor::new(leading.client().clone(), addresses(&options))?,
+            executor: HttpExecutor::new(leading.client().clone(), options.network.clone())?,
             callbacks: CallbackMinter {
                 base_url: options.gateway_base_url.clone(),
                 keys,
@@ -276,12 +268,4 @@ fn rivals(client: &Client, options: &OperatorOptions) -> (Leadership, Option<Cam
         options.clock.clone(),
     );
     (leadership, Some((election, mandate)))
-}
-
-fn addresses(options: &OperatorOptions) -> AddressPolicy {
-    AddressPolicy {
-        allow_loopback: options.allow_loopback,
-        deny: options.deny_networks.clone(),
-        allow_hosts: options.allow_hosts.clone(),
-    }
 }

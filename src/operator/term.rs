@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Operator, OperatorOptions, addresses, watches};
+use super::{Operator, OperatorOptions, watches};
 use crate::{
     controllers::{
         approval,
@@ -19,7 +19,7 @@ use crate::{
     },
     engine::callback_token::CallbackMinter,
     gateway::{Knowing, Pushes},
-    git::{Limits, Network},
+    git::Limits,
     steps::http::HttpExecutor,
     telemetry::metrics::Metrics,
 };
@@ -158,10 +158,9 @@ async fn ending(shutdown: CancellationToken, controller: impl Future<Output = ()
 
 /// Where git remotes may be and how much they may ask of this process.
 fn remotes(options: &OperatorOptions) -> RepositorySettings {
-    let policy = addresses(options);
     RepositorySettings {
         mirrors: options.git_cache.clone(),
-        network: Network::new(move |address| policy.allows(address), options.allow_file_remotes),
+        network: options.network.clone(),
         limits: Limits::default(),
         pauses: Pauses::default(),
     }

@@ -8,7 +8,8 @@ use signoff::{
         self, Access, AccountKind, Actor, CommitState, CommitStatus, ForgeError, Login, NewFile,
         NewPullRequest, Opinion, ProjectPath, PullRequest, PullRequestNumber, PullRequestState,
     },
-    git::{CommitId, Network, Rest, Secret},
+    git::{CommitId, Rest, Secret},
+    net::{AddressPolicy, Network},
 };
 
 use crate::controlplane::PATIENCE;
@@ -102,7 +103,7 @@ impl Desk {
 pub fn client(forge: &Forge, repo: &Repo, token: &str) -> Arc<dyn forge::Forge> {
     let api = format!("{}/api/v1", forge.url()).parse().unwrap();
     let project = ProjectPath::parse(&format!("{}/{}", repo.owner, repo.name)).unwrap();
-    let network = Network::new(|_| true, false);
+    let network = Network::new(AddressPolicy::local());
     let access = Access {
         kind: ForgeKind::Gitea,
         api,

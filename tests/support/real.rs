@@ -216,7 +216,13 @@ pub fn install_kinds(plane: &ControlPlane) {
 pub fn install(plane: &ControlPlane, values: &[&str]) {
     install_kinds(plane);
     let operator = ["upgrade", "--install", "signoff", "charts/signoff"];
-    let into = ["--create-namespace", "-n", OWN_NAMESPACE];
+    // each test signs callbacks and webhooks with Secrets in a namespace of its own
+    let into = [
+        "--create-namespace",
+        "-n",
+        OWN_NAMESPACE,
+        "--set=rbac.gatewaySecrets=true",
+    ];
     let args = [&operator[..], &into, values].concat();
     plane.helm().run(&args).expect_ok();
     until_policies_hold(plane);

@@ -14,6 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 use signoff::{
     api::{Approval, Decision, Flow, Run},
+    net::{AddressPolicy, Network},
     operator::{LoneGateway, LoneGatewayOptions, Operator, OperatorOptions},
     telemetry::metrics::Metrics,
 };
@@ -130,8 +131,7 @@ impl Rig {
         let gateway = listener.local_addr().unwrap();
         let mut options = OperatorOptions {
             watch_namespaces: self.server.watched().into_iter().collect(),
-            allow_loopback: true,
-            allow_file_remotes: true,
+            network: Network::new(AddressPolicy::local()),
             ..OperatorOptions::new(format!("http://{gateway}"), self.dir.path().join("git"))
         };
         choose(&mut options);

@@ -14,7 +14,8 @@ use signoff::{
         flow, release,
         repository::{self, Pauses, RepositorySettings, SyncRequests, sync_requests},
     },
-    git::{Limits, Network},
+    git::Limits,
+    net::{AddressPolicy, Network},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -87,7 +88,7 @@ impl World {
         let (requests, queue) = sync_requests();
         let settings = RepositorySettings {
             mirrors: dir.path().join("mirrors"),
-            network: Network::new(|_| true, true),
+            network: Network::new(AddressPolicy::local()),
             limits,
             pauses: Pauses::default(),
         };

@@ -50,7 +50,10 @@ fn a_folder_with_something_in_it_that_others_may_use_is_refused_with_the_remedy(
     for bits in [0o755, 0o750, 0o770, 0o702] {
         set_mode(&folder, bits);
         let why = prepare_folder(&folder).unwrap_err().to_string();
-        assert!(why.contains("chmod -R go=") && why.contains(&format!("{bits:o}")), "{why}");
+        assert!(
+            why.contains("chmod -R go=") && why.contains(&format!("{bits:o}")),
+            "{why}"
+        );
     }
 }
 
@@ -64,26 +67,43 @@ fn links_and_files_in_the_place_of_a_folder_are_refused() {
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     for path in [&link, &file] {
-        assert!(matches!(prepare_folder(path), Err(PrivateError::Type { .. })), "{path:?}");
-        assert!(matches!(check_folder(path), Err(PrivateError::Type { .. })), "{path:?}");
+        assert!(
+            matches!(prepare_folder(path), Err(PrivateError::Type { .. })),
+            "{path:?}"
+        );
+        assert!(
+            matches!(check_folder(path), Err(PrivateError::Type { .. })),
+            "{path:?}"
+        );
     }
     std::os::unix::fs::symlink("/etc/passwd", elsewhere.join("tokens.json")).unwrap();
-    assert!(matches!(prepare_folder(&elsewhere), Err(PrivateError::Type { .. })));
+    assert!(matches!(
+        prepare_folder(&elsewhere),
+        Err(PrivateError::Type { .. })
+    ));
 }
 
 #[test]
 fn a_folder_of_another_user_is_refused() {
     // as root everything can be given away; otherwise the system's own folders are somebody else's
     let theirs = Path::new("/proc/1");
-    let Ok(found) = fs::symlink_metadata(theirs) else { return };
+    let Ok(found) = fs::symlink_metadata(theirs) else {
+        return;
+    };
     if found.uid() != effective_user() {
         assert!(matches!(check_folder(theirs), Err(PrivateError::Owner { .. })));
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(dir.path(), Some(65534), None).unwrap();
-    assert!(matches!(check_folder(dir.path()), Err(PrivateError::Owner { .. })));
-    assert!(matches!(prepare_folder(dir.path()), Err(PrivateError::Owner { .. })));
+    assert!(matches!(
+        check_folder(dir.path()),
+        Err(PrivateError::Owner { .. })
+    ));
+    assert!(matches!(
+        prepare_folder(dir.path()),
+        Err(PrivateError::Owner { .. })
+    ));
     std::os::unix::fs::chown(dir.path(), Some(effective_user()), None).unwrap();
 }
 
@@ -102,9 +122,18 @@ fn only_a_regular_file_that_nobody_else_may_use_is_read() {
     let link = dir.path().join("link");
     std::os::unix::fs::symlink(&file, &link).unwrap();
     let pipe = dir.path().join("pipe");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
     for path in [&link, &pipe, dir.path()] {
         assert!(matches!(read(path), Err(PrivateError::Type { .. })), "{path:?}");
     }
-    assert!(matches!(read(&dir.path().join("none")), Err(PrivateError::Io { .. })));
+    assert!(matches!(
+        read(&dir.path().join("none")),
+        Err(PrivateError::Io { .. })
+    ));
 }

@@ -13,7 +13,8 @@ use self::contract::Contract;
 use super::{Access, Actor, Forge, Login, ProjectPath, connect};
 use crate::{
     api::repository::ForgeKind,
-    git::{CommitId, Network, Rest, Secret},
+    git::{CommitId, Rest, Secret},
+    net::{AddressPolicy, Network},
 };
 
 const TOKEN: &str = "t0ken";
@@ -30,7 +31,7 @@ fn access(kind: ForgeKind, api: &str) -> Access {
 }
 
 fn forge(kind: ForgeKind, api: &str) -> Arc<dyn Forge> {
-    connect(access(kind, api), &Network::new(|_| true, false)).unwrap()
+    connect(access(kind, api), &Network::new(AddressPolicy::local())).unwrap()
 }
 
 async fn with(kind: ForgeKind, answers: &[(&str, u16, serde_json::Value)]) -> (Contract, Arc<dyn Forge>) {

@@ -11,6 +11,7 @@ use crate::{
         repository::ForgeKind,
     },
     forge::{ForgeError, Login},
+    net::{AddressPolicy, Network},
 };
 
 const USER: &str = "GET /user";
@@ -70,7 +71,7 @@ async fn a_forge_that_asks_for_it_is_left_alone_for_as_long_as_it_says() {
 #[tokio::test]
 async fn while_it_wants_to_be_left_alone_no_client_that_shares_its_rest_calls_it() {
     let contract = Contract::open(&[(USER, 200, json!({"id": 1, "login": "signoff", "type": "User"}))]).await;
-    let network = crate::git::Network::new(|_| true, false);
+    let network = Network::new(AddressPolicy::local());
     let shared = access(ForgeKind::GitHub, &contract.url());
     let client = || crate::forge::connect(shared.clone(), &network).unwrap();
     let (one, other) = (client(), client());
@@ -98,7 +99,7 @@ async fn while_it_wants_to_be_left_alone_no_client_that_shares_its_rest_calls_it
 async fn an_address_of_gitea_is_believed_only_where_it_is_trusted_to_confirm_them() {
     let user = json!({"id": 7, "login": "alice", "email": "alice@example.com"});
     let contract = Contract::open(&[("GET /users/alice", 200, user)]).await;
-    let network = crate::git::Network::new(|_| true, false);
+    let network = Network::new(AddressPolicy::local());
     for (trust_email, email) in [(false, None), (true, Some("alice@example.com"))] {
         let access = crate::forge::Access {
             trust_email,
@@ -149,7 +150,7 @@ async fn a_login_cannot_lead_to_another_path() {
 
 #[tokio::test]
 async fn an_address_that_may_not_be_called_is_not() {
-    let network = crate::git::Network::new(|address| !address.is_loopback(), false);
+    let network = Network::new(AddressPolicy::default());
     let refused = crate::forge::connect(access(ForgeKind::Gitea, "http://127.0.0.1:1/"), &network);
     assert_eq!(refused.unwrap_err().reason(), "AddressRefused");
 }

@@ -5,7 +5,8 @@ use tokio_util::sync::CancellationToken;
 use super::fixture::{Fixture, at, remote, sync};
 use crate::{
     api::reason::{Classified as _, ErrorClass},
-    git::{CommitId, GitError, Limits, Mirror, Network, RefSelector},
+    git::{CommitId, GitError, Limits, Mirror, RefSelector},
+    net::{AddressPolicy, Network},
 };
 
 #[tokio::test]
@@ -211,7 +212,7 @@ async fn a_local_remote_is_refused_unless_allowed_and_a_missing_one_is_named() {
     let fixture = Fixture::new();
     let strict = Mirror::new(
         fixture.root().join("strict"),
-        Network::new(|_| true, false),
+        Network::new(AddressPolicy::default()),
         Limits::default(),
     );
     let refused = sync(&strict, fixture.remote(), &["main"]).await.unwrap_err();

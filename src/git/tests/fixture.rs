@@ -6,8 +6,9 @@ use git2::{Repository, Signature, build::TreeUpdateBuilder};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::git::{
-    CommitId, Credentials, GitError, Limits, Mirror, Network, RefName, RefSelector, Remote, Synced,
+use crate::{
+    git::{CommitId, Credentials, GitError, Limits, Mirror, RefName, RefSelector, Remote, Synced},
+    net::{AddressPolicy, Network},
 };
 
 /// A bare repository with a mirror's directory beside it.
@@ -82,7 +83,7 @@ impl Fixture {
     pub(super) fn mirror_with(&self, limits: Limits) -> Mirror {
         Mirror::new(
             self.dir.path().join("mirror"),
-            Network::new(|_| true, true),
+            Network::new(AddressPolicy::local()),
             limits,
         )
     }

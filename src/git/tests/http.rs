@@ -27,7 +27,8 @@ use crate::{
         Digest,
         reason::{Classified as _, ErrorClass},
     },
-    git::{CommitId, Credentials, GitError, Limits, Mirror, Network, Remote, Secret},
+    git::{CommitId, Credentials, GitError, Limits, Mirror, Remote, Secret},
+    net::{AddressPolicy, Network},
 };
 
 /// Each request with its `Authorization`.
@@ -400,7 +401,7 @@ async fn a_remote_that_sends_too_much_is_cut() {
 async fn an_address_that_may_not_be_called_is_refused_however_it_is_written() {
     let fixture = Fixture::new();
     let (address, bridge) = git_server(&fixture, None).await;
-    let network = Network::new(|address| !address.is_loopback(), false);
+    let network = Network::new(AddressPolicy::default());
     let mirror = Mirror::new(fixture.root().join("guarded"), network, Limits::default());
     for host in ["127.0.0.1", "localhost"] {
         let url = format!("http://{host}:{}/origin.git", address.port());

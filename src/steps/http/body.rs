@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use bytes::BytesMut;
 use http::{HeaderMap, header};
 use serde_json::Value;
 
-use super::{error, redact::Secrets};
+use super::error;
 use crate::{
     api::reason::StepReason,
     engine::facts::{EffectError, HttpResponse},
+    net::{self, BodyError, redact::Secrets},
 };
 
 /// Largest body read, in bytes. What is beyond it is never received.
@@ -18,32 +18,20 @@ pub const MAX_BODY: usize = 1 << 20;
 /// Reads a response whole, or stops at the limit.
 pub(super) async fn read(
     place: &str,
-    mut response: reqwest::Response,
+    response: reqwest::Response,
     secrets: &Secrets,
 ) -> Result<HttpResponse, EffectError> {
-    let too_large = || {
-        let message = format!("the response of {place} is larger than {} KiB", MAX_BODY / 1024);
-        error::unusable(StepReason::ResponseTooLarge, message)
-    };
-    if response
-        .content_length()
-        .is_some_and(|length| length > MAX_BODY as u64)
-    {
-        return Err(too_large());
-    }
-    let mut bytes = BytesMut::new();
-    while let Some(chunk) = response
-        .chunk()
+    let (status, received) = (response.status(), response.headers().clone());
+    let bytes = net::read_body(response, MAX_BODY)
         .await
-        .map_err(|error| error::transport(place, error, secrets))?
-    {
-        if bytes.len() + chunk.len() > MAX_BODY {
-            return Err(too_large());
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    let status = response.status();
-    let body = parse(response.headers(), &bytes);
+        .map_err(|failure| match failure {
+            BodyError::TooLarge(limit) => error::unusable(
+                StepReason::ResponseTooLarge,
+                format!("the response of {place} is larger than {} KiB", limit / 1024),
+            ),
+            BodyError::Broken(broken) => error::transport(place, broken, secrets),
+        })?;
+    let body = parse(&received, &bytes);
     let body = match body {
         Ok(body) => body,
         // an error page that claims to be JSON still says what went wrong
@@ -57,7 +45,7 @@ pub(super) async fn read(
     };
     Ok(HttpResponse {
         status: status.as_u16(),
-        headers: headers(response.headers(), secrets),
+        headers: headers(&received, secrets),
         body: secrets.redact_value(body),
     })
 }

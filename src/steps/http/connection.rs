@@ -6,14 +6,15 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use url::Url;
 
-use super::{error, redact::Secrets};
+use super::error;
 use crate::{
     api::{
-        Connection, ConnectionKind,
+        Connection, ConnectionKind, address,
         connection::{HttpAuth, SecretKeyRef},
         reason::StepReason,
     },
     engine::{effect::HttpTarget, facts::EffectError},
+    net::redact::Secrets,
 };
 
 /// A resolved target.
@@ -61,6 +62,11 @@ pub(super) async fn resolve(
                     "the Connection {name:?} is not one to an HTTP API"
                 )));
             };
+            if address::http_holds_credentials(&http.base_url) {
+                return Err(connection_error(format!(
+                    "the address of the Connection {name:?} holds credentials; put them into a Secret that its auth names"
+                )));
+            }
             let url = join(&http.base_url, path).ok_or_else(|| {
                 error::invalid(
                     StepReason::InvalidRequest,

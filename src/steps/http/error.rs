@@ -2,8 +2,11 @@
 
 use std::{error::Error, time::Duration};
 
-use super::{address::refusal_in, redact::Secrets};
-use crate::{api::reason::StepReason, engine::facts::EffectError};
+use crate::{
+    api::reason::StepReason,
+    engine::facts::EffectError,
+    net::{redact::Secrets, refusal_in},
+};
 
 /// A call that never left: the step or what it refers to is wrong, and another attempt cannot help.
 pub(super) fn invalid(reason: StepReason, message: impl Into<String>) -> EffectError {

@@ -1,38 +1,29 @@
 //! The `http` executor: one call to an HTTP API.
 
-pub mod address;
 mod body;
 mod connection;
 mod error;
-pub mod redact;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
-
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use kube::Client;
-use reqwest::redirect::Policy;
 use url::Url;
 
-use self::{
-    address::{AddressPolicy, GuardedResolver},
-    connection::Target,
-};
+use self::connection::Target;
 use crate::{
     api::{reason::StepReason, step::HttpMethod},
     engine::{
         effect::HttpEffect,
         facts::{EffectError, HttpResponse},
     },
+    net::Network,
 };
 
 pub use self::body::MAX_BODY;
 
 /// How many redirects are followed, for GET and HEAD only.
 const MAX_REDIRECTS: usize = 5;
-/// Longest wait for a connection; the attempt's own time-out may be shorter.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Performs HTTP effects. Cheap to clone; all clones share connections.
@@ -40,7 +31,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub struct HttpExecutor {
     kube: KubeClient,
     http: reqwest::Client,
-    policy: Arc<AddressPolicy>,
+    network: Network,
 }
 
 #[derive(Clone)]
@@ -58,23 +49,14 @@ impl std::fmt::Debug for KubeClient {
 pub struct HttpExecutorError(#[from] reqwest::Error);
 
 impl HttpExecutor {
-    /// An executor that reads Connections and Secrets with this client and calls only what the policy allows.
-    pub fn new(client: Client, policy: AddressPolicy) -> Result<Self, HttpExecutorError> {
-        // fails only when one is installed already, which is as good
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let policy = Arc::new(policy);
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("signoff/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .dns_resolver(GuardedResolver(Arc::clone(&policy)))
-            .build()?;
+    /// An executor that reads Connections and Secrets with this client and calls only where the network allows it.
+    pub fn new(client: Client, network: Network) -> Result<Self, HttpExecutorError> {
+        // the engine alone decides what is tried again
+        let http = network.client().retry(reqwest::retry::never()).build()?;
         Ok(Self {
             kube: KubeClient(client),
             http,
-            policy,
+            network,
         })
     }
 
@@ -104,7 +86,7 @@ impl HttpExecutor {
         };
         loop {
             let place = place(&url);
-            self.policy
+            self.network
                 .check_url(&url)
                 .map_err(|refused| error::invalid(StepReason::AddressRefused, refused.to_string()))?;
             let mut request = self
@@ -183,9 +165,11 @@ fn headers(effect: &HttpEffect) -> Result<HeaderMap, EffectError> {
     Ok(headers)
 }
 
-/// An address as messages name it: without query, which may hold secrets.
+/// An address as messages name it: without query and login, which may hold secrets.
 fn place(url: &Url) -> String {
     let mut place = url.clone();
+    // fails where there is no host, and so no login
+    let _ = place.set_username("").and_then(|()| place.set_password(None));
     place.set_query(None);
     place.set_fragment(None);
     place.to_string()

@@ -2,6 +2,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -17,7 +18,10 @@ use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::engine::effect::{EffectKey, HttpTarget};
+use crate::{
+    engine::effect::{EffectKey, HttpTarget},
+    net::AddressPolicy,
+};
 
 /// Serves a router on a free port of this machine until the test ends.
 async fn serve(router: Router) -> SocketAddr {
@@ -70,7 +74,7 @@ fn executor(base: SocketAddr) -> HttpExecutor {
         allow_loopback: true,
         ..AddressPolicy::default()
     };
-    HttpExecutor::new(api_server(format!("http://{base}/v1")), policy).unwrap()
+    HttpExecutor::new(api_server(format!("http://{base}/v1")), Network::new(policy)).unwrap()
 }
 
 fn effect(target: HttpTarget) -> HttpEffect {
@@ -339,7 +343,8 @@ async fn redirects_are_followed_for_get_only_and_credentials_stay_at_home() {
 #[tokio::test]
 async fn this_machine_is_refused_by_name_and_by_address() {
     let address = serve(Router::new().fallback(any(echo))).await;
-    let executor = HttpExecutor::new(api_server(String::new()), AddressPolicy::default()).unwrap();
+    let executor =
+        HttpExecutor::new(api_server(String::new()), Network::new(AddressPolicy::default())).unwrap();
     for url in [
         format!("http://{address}/"),
         format!("http://localhost:{}/", address.port()),

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use signoff::controllers::leadership::Timing;
+use signoff::net::{AddressPolicy, Network};
 use signoff::operator::{LoneGateway, LoneGatewayOptions, Operator, OperatorOptions, Rivalry};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -121,7 +122,10 @@ fn team(plane: &ControlPlane) {
     install(
         plane,
         "team-signoff",
-        &["--set=watchNamespaces={team,other-team}"],
+        &[
+            "--set=watchNamespaces={team,other-team}",
+            "--set=gateway.secrets[0].namespace=team,gateway.secrets[0].names={forge}",
+        ],
     );
     let admin = admin.within("team");
     for (role, group) in [("approver", "finance"), ("editor", "developers")] {
@@ -243,7 +247,7 @@ async fn operator(
     let options = OperatorOptions {
         namespace: "team-signoff".to_owned(),
         watch_namespaces: ["team".to_owned(), "other-team".to_owned()].into(),
-        allow_loopback: true,
+        network: Network::new(AddressPolicy::local()),
         rivalry: Some(Rivalry {
             identity: "the-only-one".to_owned(),
             timing: Timing::default(),

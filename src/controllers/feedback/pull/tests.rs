@@ -32,7 +32,8 @@ use crate::{
         Account, AccountKind, Comment as Posted, CommentId, CommitStatus, Login, NewFile, NewPullRequest,
         PullRequestState, Review,
     },
-    git::{Limits, Network},
+    git::Limits,
+    net::{AddressPolicy, Network},
 };
 
 /// A forge that only knows pull requests, comments and statuses.
@@ -179,7 +180,7 @@ impl Scene {
             context: Context::new(client, Clock::system()).into(),
             settings: RepositorySettings {
                 mirrors: remote.path().join("mirrors"),
-                network: Network::new(|_| true, true),
+                network: Network::new(AddressPolicy::local()),
                 limits,
                 pauses: Pauses::default(),
             },

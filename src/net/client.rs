@@ -1,0 +1,202 @@
+//! Clients and connections that obey the policy.
+
+use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use reqwest::{
+    Certificate, Client, ClientBuilder, Proxy,
+    dns::{Addrs, Name, Resolve, Resolving},
+    redirect,
+};
+use tokio::net::TcpStream;
+use url::Url;
+
+use super::address::{AddressPolicy, AddressRefused};
+
+/// Longest wait for a connection; what a caller waits for the answer may be shorter.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where connections may go and how they are made. Cheap to clone.
+#[derive(Clone)]
+pub struct Network {
+    policy: Arc<AddressPolicy>,
+    proxy: Option<OutboundProxy>,
+    /// Certificate authorities that are trusted beside the system's.
+    roots: Vec<Certificate>,
+}
+
+#[derive(Clone)]
+struct OutboundProxy {
+    proxy: Proxy,
+    host: String,
+}
+
+/// Why a network cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The proxy is not one.
+    #[error("the outbound proxy is not an http or https address")]
+    Proxy,
+    /// The certificates cannot be read.
+    #[error("the certificate authorities are not PEM certificates")]
+    Roots(#[source] reqwest::Error),
+    /// There is no certificate.
+    #[error("there is no PEM certificate among the certificate authorities")]
+    NoRoots,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// It may not be made.
+    #[error(transparent)]
+    Refused(#[from] AddressRefused),
+    /// It could not be made.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl fmt::Debug for Network {
+    /// The proxy's address may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network")
+            .field("policy", &self.policy)
+            .field("proxy", &self.proxy.as_ref().map(|proxy| &proxy.host))
+            .field("roots", &self.roots.len())
+            .finish()
+    }
+}
+
+impl Network {
+    /// A network with a policy, the system's certificate authorities and no proxy.
+    pub fn new(policy: AddressPolicy) -> Self {
+        Self {
+            policy: Arc::new(policy),
+            proxy: None,
+            roots: Vec::new(),
+        }
+    }
+
+    /// Lets every HTTP request go through a proxy.
+    pub fn through_proxy(mut self, url: &Url) -> Result<Self, NetworkError> {
+        let host = url
+            .host_str()
+            .filter(|_| matches!(url.scheme(), "http" | "https"));
+        let host = host.ok_or(NetworkError::Proxy)?.to_owned();
+        let proxy = Proxy::all(url.as_str()).map_err(|_| NetworkError::Proxy)?;
+        self.proxy = Some(OutboundProxy { proxy, host });
+        Ok(self)
+    }
+
+    /// Trusts these certificate authorities too.
+    pub fn trusting(mut self, pem: &[u8]) -> Result<Self, NetworkError> {
+        let roots = Certificate::from_pem_bundle(pem).map_err(NetworkError::Roots)?;
+        if roots.is_empty() {
+            return Err(NetworkError::NoRoots);
+        }
+        self.roots.extend(roots);
+        Ok(self)
+    }
+
+    /// Whether `file://` addresses may be read from this machine's disk.
+    pub fn allows_file(&self) -> bool {
+        self.policy.allow_file
+    }
+
+    /// Judges the host of an address before anything is resolved. Clients do not resolve hosts that are written as an IP address, so
+    /// whoever makes a request asks this first, and again wherever it is redirected.
+    pub fn check_url(&self, url: &Url) -> Result<(), AddressRefused> {
+        self.policy.check_url(url)
+    }
+
+    /// A client that obeys the policy, follows no redirects, and gives up where there is no connection. Where redirects are wanted,
+    /// [`Network::redirects`] judges each.
+    pub fn client(&self) -> ClientBuilder {
+        // fails only when one is installed already, which is as good
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = Client::builder()
+            .user_agent(concat!("signoff/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .dns_resolver(Arc::new(Resolver(self.clone())));
+        let builder = if self.roots.is_empty() {
+            builder
+        } else {
+            builder.tls_certs_merge(self.roots.iter().cloned())
+        };
+        match &self.proxy {
+            Some(outbound) => builder.proxy(outbound.proxy.clone()),
+            None => builder.no_proxy(),
+        }
+    }
+
+    /// Follows a few redirects, never from https to http and never to an address that may not be called. The client itself drops
+    /// credentials when the origin changes.
+    pub fn redirects(&self, most: usize) -> redirect::Policy {
+        let network = self.clone();
+        redirect::Policy::custom(move |attempt| {
+            let downgraded = attempt.url().scheme() != "https"
+                && attempt
+                    .previous()
+                    .last()
+                    .is_some_and(|previous| previous.scheme() == "https");
+            if attempt.previous().len() > most {
+                attempt.error("too many redirects")
+            } else if downgraded {
+                attempt.error("a redirect from https to http")
+            } else if let Err(refused) = network.check_url(attempt.url()) {
+                attempt.error(refused)
+            } else {
+                attempt.follow()
+            }
+        })
+    }
+
+    /// A connection of another protocol. It does not go through a proxy.
+    pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+        self.policy.check_host(host)?;
+        let addresses = self.resolve(host, port).await?;
+        let connecting = TcpStream::connect(addresses.as_slice());
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
+        Ok(connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?)
+    }
+
+    /// The addresses of a host. One that may not be called is enough to refuse them all: a host that also lives inside is not one to call, and
+    /// what is called does not hang on the order in which a name server lists addresses.
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+        self.policy.check_resolved(host, &found)?;
+        if found.is_empty() {
+            let nothing = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            return Err(nothing.into());
+        }
+        Ok(found)
+    }
+}
+
+/// Resolves names for a client.
+struct Resolver(Network);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let network = self.0.clone();
+        Box::pin(async move {
+            let host = name.as_str();
+            // the proxy was named by whoever runs this process, and is the only host that is connected to
+            if network.proxy.as_ref().is_some_and(|proxy| proxy.host == host) {
+                let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
+                return Ok(Box::new(found.into_iter()) as Addrs);
+            }
+            match network.resolve(host, 0).await {
+                Ok(found) => Ok(Box::new(found.into_iter()) as Addrs),
+                Err(ConnectError::Refused(refused)) => Err(refused.into()),
+                Err(ConnectError::Io(error)) => Err(error.into()),
+            }
+        })
+    }
+}
+
+/// The refusal in an error's chain of causes, if that is what it is.
+pub fn refusal_in(error: &(dyn Error + 'static)) -> Option<AddressRefused> {
+    std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source())
+        .find_map(|error| error.downcast_ref::<AddressRefused>().cloned())
+}

@@ -1,0 +1,158 @@
+use std::fmt::Write as _;
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const SECRET: &str = "s3/cr+t \"<&é>\\ 🔑 100%25";
+
+fn secrets(secret: &str) -> Secrets {
+    let mut secrets = Secrets::default();
+    secrets.add(secret);
+    secrets
+}
+
+fn each(secret: &str, write: impl Fn(char) -> String) -> String {
+    secret.chars().map(write).collect()
+}
+
+/// The ways in which servers and proxies repeat what they were sent.
+fn forms(secret: &str) -> Vec<String> {
+    let percent = |c: char, lower: bool| {
+        c.to_string().bytes().fold(String::new(), |mut text, byte| {
+            let _ = if lower {
+                write!(text, "%{byte:02x}")
+            } else {
+                write!(text, "%{byte:02X}")
+            };
+            text
+        })
+    };
+    let html = secret
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;");
+    let json = serde_json::to_string(secret).unwrap();
+    let json = json[1..json.len() - 1].to_owned();
+    let units = |c: char| {
+        let mut buffer = [0; 2];
+        c.encode_utf16(&mut buffer)
+            .iter()
+            .fold(String::new(), |mut text, unit| {
+                let _ = write!(text, "\\u{unit:04x}");
+                text
+            })
+    };
+    let digits: String = secret.bytes().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    vec![
+        secret.to_owned(),
+        url::form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
+        each(secret, |c| percent(c, false)),
+        each(secret, |c| percent(c, true)),
+        html,
+        each(secret, |c| format!("&#{};", u32::from(c))),
+        each(secret, |c| format!("&#x{:X};", u32::from(c))),
+        json.replace('/', "\\/"),
+        json,
+        each(secret, units),
+        digits.to_uppercase(),
+        digits,
+    ]
+}
+
+#[test]
+fn takes_out_every_form_everywhere() {
+    let secrets = secrets(SECRET);
+    for form in forms(SECRET) {
+        assert_eq!(
+            secrets.redact(&format!("a {form}, {form}")),
+            "a [redacted], [redacted]",
+            "{form}"
+        );
+        let value = secrets.redact_value(json!({form.clone(): [form.clone()], "n": 5}));
+        assert_eq!(value, json!({"[redacted]": ["[redacted]"], "n": 5}), "{form}");
+    }
+    assert!(!format!("{secrets:?}").contains("s3"));
+    assert_eq!(
+        secrets.redact("nothing of it: s3/cr+t 100%"),
+        "nothing of it: s3/cr+t 100%"
+    );
+}
+
+#[test]
+fn base64_is_found_alone_and_within_what_is_encoded_together() {
+    let secrets = secrets(SECRET);
+    for before in ["", "u:", "user:", "user-name:"] {
+        for after in ["", "\n", "&more=x"] {
+            let bytes = format!("{before}{SECRET}{after}");
+            for text in [STANDARD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {
+                let redacted = secrets.redact(&text);
+                assert!(redacted.contains(REDACTED), "{before:?} {after:?}");
+                let left = redacted.replace(REDACTED, "");
+                assert!(
+                    left.len() <= 4 * (before.len() + after.len()) / 3 + 4,
+                    "{before:?} {after:?} {left}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_short_secret_is_found_where_it_stands_by_itself() {
+    let secrets = secrets("abc");
+    assert_eq!(
+        secrets.redact("abc: 'abc' x=abc;%61bc"),
+        "[redacted]: '[redacted]' x=[redacted];[redacted]"
+    );
+    assert_eq!(secrets.redact("abcd crabcake Yabc"), "abcd crabcake Yabc");
+    let pin = {
+        let mut pin = Secrets::default();
+        pin.add("1234");
+        pin.add("");
+        pin
+    };
+    let value = pin.redact_value(json!({"pin": 1234, "other": 12345, "text": "12345 1234"}));
+    assert_eq!(
+        value,
+        json!({"pin": "[redacted]", "other": 12345, "text": "12345 [redacted]"})
+    );
+}
+
+#[test]
+fn of_two_secrets_that_overlap_nothing_is_left() {
+    let mut secrets = secrets("token-abcdefgh");
+    secrets.add("abcdefgh-and-more");
+    assert_eq!(secrets.redact("x token-abcdefgh-and-more y"), "x [redacted] y");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_form_of_any_secret_is_left(secret in "[ -~é🔑]{8,40}", before in "[ -~]{0,9}", after in "[ -~]{0,9}") {
+        let secrets = secrets(&secret);
+        for form in forms(&secret) {
+            let text = format!("{before}{form}{after}");
+            let redacted = secrets.redact(&text);
+            prop_assert!(redacted.contains(REDACTED), "{text}");
+            prop_assert!(!redacted.replace(REDACTED, "\u{0}").contains(&form), "{text} became {redacted}");
+        }
+        let together = STANDARD.encode(format!("{before}{secret}{after}"));
+        prop_assert!(secrets.redact(&together).contains(REDACTED));
+    }
+
+    #[test]
+    fn any_text_comes_through_whole_where_no_secret_is_in_it(text in "\\PC{0,60}") {
+        prop_assert_eq!(secrets("\u{1}never-in-it\u{1}").redact(&text), text);
+    }
+}
