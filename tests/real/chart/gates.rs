@@ -368,7 +368,7 @@ fn who_may_not_read_a_secret_does_not_have_it_sent() {
         )
     };
     let git = |field: &str| object("Connection", "c", &json!({"git": {field: key("other")}}));
-    let why = "a Connection sends the Secrets that it names: \"system:serviceaccount:default:agent\" may not get all of them (other) in \
+    let why = "a Connection sends the Secrets that it names: \"system:serviceaccount:default:agent\" may not get the Secret \"other\" in \
                namespace \"deputy\"";
     space.until("the policy", false, || {
         agent.feed(

@@ -10,6 +10,7 @@ mod pods;
 mod proof;
 mod records;
 mod render;
+mod secrets;
 
 use std::sync::LazyLock;
 

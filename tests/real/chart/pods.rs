@@ -125,16 +125,14 @@ fn the_gateway_reads_secrets_by_a_role_of_its_own_that_can_be_left_unbound() {
             .map(|binding| binding["subjects"][0]["name"].as_str().unwrap().to_owned())
             .collect()
     };
+    let all = "--set=rbac.gatewaySecrets=true";
+    assert_eq!(readers(&[], "ClusterRoleBinding"), ["signoff-controller"]);
     assert_eq!(
-        readers(&[], "ClusterRoleBinding"),
+        readers(&[all], "ClusterRoleBinding"),
         ["signoff-gateway", "signoff-controller"]
     );
     assert_eq!(
-        readers(&["--set=rbac.gatewaySecrets=false"], "ClusterRoleBinding"),
-        ["signoff-controller"]
-    );
-    assert_eq!(
-        readers(&["--set=rbac.secrets=false"], "ClusterRoleBinding"),
+        readers(&[all, "--set=rbac.secrets=false"], "ClusterRoleBinding"),
         ["signoff-gateway"]
     );
     let rendered = Rendered::new(&helm, &["--set=rbac.gatewaySecrets=false,rbac.secrets=false"]);
@@ -152,6 +150,130 @@ fn the_gateway_reads_secrets_by_a_role_of_its_own_that_can_be_left_unbound() {
         role["rules"].to_string().contains("secrets")
     };
     assert!(team("--set=rbac.gatewaySecrets=true") && !team("--set=rbac.gatewaySecrets=false"));
+}
+
+#[test]
+fn the_gateway_reads_the_secrets_that_are_named_and_the_notes_print_the_role_for_others() {
+    let Some(helm) = helm(SUITE) else { return };
+    let named = "--set=gateway.secrets[0].namespace=pay,gateway.secrets[0].names={hook,tickets}";
+    for (values, role_name) in [
+        (vec![named], "signoff-gateway-secrets"),
+        (
+            vec![named, "--set=watchNamespaces={pay}"],
+            "signoff-signoff-system-gateway-secrets",
+        ),
+    ] {
+        let rendered = Rendered::new(&helm, &values);
+        let mut roles = rendered.of("Role");
+        let role = roles.find(|role| name(role) == role_name).unwrap();
+        assert_eq!(role["metadata"]["namespace"], "pay");
+        let rule = json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["hook", "tickets"], "verbs": ["get"]}]);
+        assert_eq!(role["rules"], rule);
+        let mut bindings = rendered.of("RoleBinding");
+        let binding = bindings.find(|binding| name(binding) == role_name).unwrap();
+        assert_eq!(binding["metadata"]["namespace"], "pay");
+        assert_eq!(binding["subjects"][0]["name"], "signoff-gateway");
+    }
+    let notes = |values: &[&str]| {
+        let mut args = vec![
+            "install",
+            "signoff",
+            "charts/signoff",
+            "--dry-run=client",
+            "-n=own",
+        ];
+        args.extend(values);
+        helm.run(&args).expect_ok().out
+    };
+    let said = notes(&[]);
+    assert_says(
+        &said,
+        "create role signoff-hooks --verb=get --resource=secrets --resource-name=SECRET",
+    );
+    assert_says(&said, "--serviceaccount=own:signoff-gateway");
+    assert_says(
+        &notes(&["--set=rbac.gatewaySecrets=true"]),
+        "WARNING: rbac.gatewaySecrets=true",
+    );
+}
+
+/// What OpenShift's restricted-v2 refuses unless the namespace's own ranges contain it.
+fn fixed_ids(pod: &Value) -> Vec<&str> {
+    let contexts = std::iter::once(&pod["securityContext"]).chain(
+        pod["containers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|container| &container["securityContext"]),
+    );
+    let ids = [
+        "runAsUser",
+        "runAsGroup",
+        "fsGroup",
+        "supplementalGroups",
+        "seLinuxOptions",
+    ];
+    contexts
+        .flat_map(|context| ids.into_iter().filter(|id| !context[*id].is_null()))
+        .collect()
+}
+
+#[test]
+fn the_pods_fix_no_ids_and_take_contexts_volumes_and_authorities_from_the_values() {
+    let Some(helm) = helm(SUITE) else { return };
+    let rendered = Rendered::new(&helm, &[]);
+    for component in ["controller", "gateway"] {
+        let pod = rendered.pod(component);
+        assert_eq!(fixed_ids(pod), Vec::<&str>::new(), "{component}");
+        let volumes = pod["volumes"].as_array().into_iter().flatten();
+        for volume in volumes {
+            let allowed = ["configMap", "emptyDir", "projected", "secret"];
+            assert!(allowed.iter().any(|kind| !volume[*kind].is_null()), "{volume}");
+        }
+    }
+    let chosen = [
+        "--set=podSecurityContext.runAsUser=1234,podSecurityContext.seccompProfile=null",
+        "--set=containerSecurityContext.runAsNonRoot=true",
+        "--set=extraVolumes[0].name=x,extraVolumes[0].secret.secretName=x",
+        "--set=extraVolumeMounts[0].name=x,extraVolumeMounts[0].mountPath=/x",
+        "--set=outbound.caBundle.configMap=company,outbound.proxy=http://proxy.example.com:3128",
+        "--set=outbound.denyNetworks={10.0.0.0/8,fd00::/8},outbound.allowHosts={*.example.com}",
+    ];
+    let rendered = Rendered::new(&helm, &chosen);
+    for component in ["controller", "gateway"] {
+        let pod = rendered.pod(component);
+        assert_eq!(
+            pod["securityContext"],
+            json!({"runAsNonRoot": true, "runAsUser": 1234})
+        );
+        let container = &pod["containers"][0];
+        assert_eq!(container["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(
+            container["securityContext"]["capabilities"]["drop"],
+            json!(["ALL"])
+        );
+        let has = |list: &Value, wanted: &Value| list.as_array().unwrap().contains(wanted);
+        assert!(has(
+            &pod["volumes"],
+            &json!({"name": "x", "secret": {"secretName": "x"}})
+        ));
+        assert!(has(
+            &container["volumeMounts"],
+            &json!({"name": "x", "mountPath": "/x"})
+        ));
+    }
+    let controller = rendered.pod("controller");
+    let args = controller["containers"][0]["args"].to_string();
+    for argument in [
+        "--deny-network=10.0.0.0/8,fd00::/8",
+        "--allow-host=*.example.com",
+        "--outbound-proxy=http://proxy.example.com:3128",
+        "--outbound-ca=/etc/signoff-ca/ca.crt",
+    ] {
+        assert_says(&args, argument);
+    }
+    let volume = json!({"name": "ca", "configMap": {"name": "company"}});
+    assert!(controller["volumes"].as_array().unwrap().contains(&volume));
 }
 
 #[test]

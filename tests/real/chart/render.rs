@@ -203,13 +203,47 @@ fn the_policy_of_connections_knows_every_place_that_names_a_secret() {
     let mut found = Vec::new();
     places(
         &schema["openAPIV3Schema"]["properties"]["spec"],
-        "?object.spec",
+        "object.spec",
         &mut found,
     );
     assert_eq!(found.len(), 6, "{found:?}");
     for place in found {
         assert_says(&policy["spec"]["variables"].to_string(), &place);
     }
+}
+
+#[test]
+fn no_expression_of_a_policy_asks_more_than_once_what_somebody_may_do() {
+    let Some(helm) = helm(SUITE) else { return };
+    let rendered = Rendered::new(&helm, &[STAMPING]);
+    let mut asking = 0;
+    for policy in rendered.of("ValidatingAdmissionPolicy") {
+        let spec = &policy["spec"];
+        let asks = |expression: &str| expression.matches("authorizer.").count();
+        let expression = |value: &Value| value["expression"].as_str().unwrap_or_default().to_owned();
+        let all = |list: &str| spec[list].as_array().cloned().unwrap_or_default();
+        for validation in all("validations") {
+            // a variable is evaluated at the cost of the expression that first names it
+            let text = expression(&validation);
+            let named: usize = all("variables")
+                .iter()
+                .filter(|variable| {
+                    text.contains(&format!("variables.{}", variable["name"].as_str().unwrap()))
+                })
+                .map(|variable| asks(&expression(variable)))
+                .sum();
+            assert!(asks(&text) + named <= 1, "{}: {text}", super::name(policy));
+            asking += asks(&text) + named;
+        }
+        for variable in all("variables") {
+            let text = expression(&variable);
+            let repeats = [".filter(", ".all(", ".exists(", ".map("]
+                .iter()
+                .any(|each| text.contains(each));
+            assert!(asks(&text) == 0 || !repeats, "{}: {text}", super::name(policy));
+        }
+    }
+    assert!(asking >= 8, "{asking}");
 }
 
 #[test]
@@ -443,6 +477,12 @@ fn a_value_that_is_wrong_is_refused_with_its_place() {
             "certificate.enabled=true",
             "certificate.enabled needs ingress.tlsSecret",
         ),
+        ("outbound.denyNetworks={ten}", "at '/outbound/denyNetworks/0'"),
+        (
+            "outbound.proxy=http://me:secret@proxy:3128",
+            "at '/outbound/proxy'",
+        ),
+        ("gateway.secrets[0].namespace=a", "at '/gateway/secrets/0'"),
         ("controller.leaseDuration=0s", "at '/controller/leaseDuration'"),
         ("controller.leaseDuration=500ms", "at '/controller/leaseDuration'"),
         ("controller.leaseDuration=2s", "at '/controller/leaseDuration'"),
