@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use signoff::{
     api::{Flow, Repository, Run},
     local::{ControlPlane, Identity, Options},
+    net::{AddressPolicy, Network},
     operator::{Operator, OperatorOptions},
 };
 use tokio::{
@@ -146,7 +147,7 @@ async fn start() -> (ControlPlane, String, UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gateway = format!("http://{}", listener.local_addr().unwrap());
     let options = OperatorOptions {
-        allow_loopback: true,
+        network: Network::new(AddressPolicy::local()),
         ..OperatorOptions::new(gateway.as_str(), folder.join("git"))
     };
     let operator = Operator::start(plane.client(&Identity::Operator), options)

@@ -7,7 +7,8 @@ use axum::{
     http::{Method, header},
     response::IntoResponse as _,
 };
-use signoff::git::{Credentials, Limits, Mirror, Network, RefSelector, Remote};
+use signoff::git::{Credentials, Limits, Mirror, RefSelector, Remote};
+use signoff::net::{AddressPolicy, Network};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -79,7 +80,7 @@ impl Stage {
         };
         let mirror = Mirror::new(
             folder.path().join("mirror"),
-            Network::new(|_| true, false),
+            Network::new(AddressPolicy::local()),
             limits,
         );
         Self {

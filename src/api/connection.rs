@@ -40,6 +40,7 @@ pub enum ConnectionKind {
 /// An HTTP API: its base address and how to authenticate.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(super::address::BASE_URL_RULE).message(super::address::CREDENTIALS))]
 pub struct HttpConnection {
     /// Address that a step's `path` is appended to, http or https, without query or fragment.
     #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]

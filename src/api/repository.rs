@@ -20,7 +20,7 @@ use super::{Span, approval::AskVia, connection::SecretKeyRef, flow::Promotion};
     status = "RepositoryStatus",
     derive = "PartialEq",
     doc = "A git remote that holds flows: a push to its draft ref cuts releases, a push to its live ref promotes them.",
-    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
     printcolumn(name = "Draft", type_ = "string", json_path = ".status.draft.short"),
     printcolumn(name = "Live", type_ = "string", json_path = ".status.live.short"),
     printcolumn(
@@ -37,8 +37,10 @@ use super::{Span, approval::AskVia, connection::SecretKeyRef, flow::Promotion};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(super::address::REMOTE_RULE).message(super::address::CREDENTIALS))]
 pub struct RepositorySpec {
-    /// Address of the remote: `https://`, `http://`, `ssh://`, or `git@host:path`; `file://` only where the operator allows it.
+    /// Address of the remote: `https://`, `http://`, `ssh://`, or `git@host:path`; `file://` only where the operator allows it. Credentials belong into a
+    /// Connection.
     #[schemars(length(min = 1, max = 2048))]
     pub url: String,
     /// Name of a `git` Connection in this namespace with the credentials. Without it the remote is read anonymously.
@@ -83,9 +85,25 @@ pub struct RepositorySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 40), regex(pattern = "^signoff(-[a-z0-9]+)*$"))]
     pub prefix: Option<String>,
+    /// Which flows are deleted when git no longer holds them, and when the Repository is deleted. Defaults to `KeepLive`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune: Option<Prune>,
     /// Stop syncing. What was applied stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+}
+
+/// Which flows are deleted with what they came from. A flow whose live release has a gate is never deleted because its file is gone from git.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Prune {
+    /// Flows that have no live release. One that has stays when the Repository is deleted, and when its file is gone from the draft while `spec.live` of
+    /// the flow, not git, says what is live.
+    #[default]
+    KeepLive,
+    /// All flows, also those that are live.
+    All,
+    /// None.
+    Never,
 }
 
 /// Where drafts come from.
@@ -155,6 +173,7 @@ impl RepositorySpec {
             decisions: None,
             identities: None,
             prefix: None,
+            prune: None,
             suspend: None,
         }
     }
@@ -178,6 +197,7 @@ impl RepositorySpec {
 /// The forge that serves a repository, and how to call its API.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(super::address::URL_RULE).message(super::address::CREDENTIALS))]
 pub struct ForgeSpec {
     /// What kind of forge it is.
     pub kind: ForgeKind,
@@ -362,6 +382,10 @@ pub struct RepositoryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_request: Option<String>,
+    /// Address that is followed, without credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub url: Option<String>,
     /// Commit of the draft ref that was last read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draft: Option<SyncedCommit>,

@@ -100,6 +100,7 @@ pub struct Backoff {
     validation = Rule::new("has(self.url) != has(self.connection)").message("an http step has either url, or connection and path")
 )]
 #[x_kube(validation = Rule::new("!has(self.path) || has(self.connection)").message("path needs a connection"))]
+#[x_kube(validation = Rule::new(super::address::URL_RULE).message(super::address::CREDENTIALS))]
 pub struct HttpStep {
     /// Whole address; may hold `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -369,6 +370,7 @@ pub struct NotifyStep {
     validation = Rule::new("has(self.url) != has(self.connection)").message("a webhook has either url, or connection and path")
 )]
 #[x_kube(validation = Rule::new("!has(self.path) || has(self.connection)").message("path needs a connection"))]
+#[x_kube(validation = Rule::new(super::address::URL_RULE).message(super::address::CREDENTIALS))]
 pub struct NotifyWebhook {
     /// Whole address.
     #[serde(default, skip_serializing_if = "Option::is_none")]

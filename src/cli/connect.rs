@@ -1,6 +1,6 @@
 //! A client as the arguments and the environment say.
 
-use std::{io::Write as _, path::Path};
+use std::path::Path;
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
@@ -12,6 +12,7 @@ use kube::{
 use super::{
     Global,
     error::{CliError, exit},
+    lines::{self, Lines},
     local_kubeconfig,
 };
 use crate::controllers::error_chain;
@@ -111,12 +112,12 @@ fn chosen(
         ))
     })?;
     if local.is_some() {
-        // nobody reading it is no reason to stop
-        let _ = writeln!(
-            std::io::stderr(),
+        let mut said = Lines::default();
+        said.push(format!(
             "using {}, left here by signoff dev; --kubeconfig and KUBECONFIG come before it",
             path.display()
-        );
+        ));
+        lines::say(&said);
     }
     Ok(local)
 }

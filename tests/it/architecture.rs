@@ -199,3 +199,32 @@ fn no_other_list_of_hidden_characters_is_made() {
         wrong.join("\n")
     );
 }
+
+#[test]
+fn only_net_makes_clients_and_connections() {
+    let mut files = Vec::new();
+    sources(Path::new("src"), &mut files);
+    let tests = |file: &Path| file.iter().any(|part| part == "tests" || part == "tests.rs");
+    let mut wrong = Vec::new();
+    for file in files
+        .iter()
+        .filter(|file| !file.starts_with("src/net") && !tests(file))
+    {
+        let text = fs::read_to_string(file).unwrap();
+        for banned in [
+            "Client::builder()",
+            "Client::new()",
+            "lookup_host(",
+            "TcpStream::connect(",
+        ] {
+            if text.contains(banned) {
+                wrong.push(format!("{} has {banned:?}", file.display()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "what calls out goes through `net::Network`, which knows what may be called:\n{}",
+        wrong.join("\n")
+    );
+}

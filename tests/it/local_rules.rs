@@ -501,7 +501,7 @@ async fn who_may_not_read_a_secret_does_not_have_it_sent() {
     let (code, _, message) = refusal(dev.create(&PostParams::default(), &connection).await);
     assert_eq!(code, 403);
     assert!(
-        message.contains("a Connection sends the Secrets that it names: \"dev\" may not get all of them (shop) in namespace \"default\""),
+        message.contains("a Connection sends the Secrets that it names: \"dev\" may not get the Secret \"shop\" in namespace \"default\""),
         "{message}"
     );
     admin.create(&PostParams::default(), &connection).await.unwrap();
@@ -592,4 +592,70 @@ async fn an_editor_starts_runs_and_does_not_delete_them() {
     let (code, _, message) = refusal(dev.delete("r", &DeleteParams::default()).await);
     assert_eq!(code, 403);
     assert!(message.contains("cannot delete resource \"runs\""), "{message}");
+}
+
+#[tokio::test]
+async fn credentials_in_any_address_are_refused_when_written() {
+    let local = Local::start().await;
+    let parse = |text: &str| text.parse::<signoff::git::RemoteUrl>().map(|_| ());
+    let repositories: Api<Repository> = Api::default_namespaced(local.client());
+    for (url, holds) in [
+        ("https://token@forge.example.com/a/b", true),
+        ("https://user:token@forge.example.com/a/b", true),
+        ("HTTPS://user:token@forge.example.com/a/b", true),
+        ("https:/token@forge.example.com/a/b", true),
+        ("ssh://git:token@forge.example.com/a/b", true),
+        ("git:token@forge.example.com:a/b", true),
+        ("https://forge.example.com/a/@b", false),
+        ("ssh://git@forge.example.com:22/a/b", false),
+        ("git@forge.example.com:a/b", false),
+    ] {
+        let repository: Repository = serde_json::from_value(
+            json!({"metadata": {"name": "r"}, "spec": {"url": url, "draft": {"ref": "main"}}}),
+        )
+        .unwrap();
+        let params = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let created = repositories.create(&params, &repository).await;
+        if holds {
+            let (code, _, message) = refusal(created);
+            assert_eq!(code, 422, "{url}");
+            assert!(message.contains("must not hold credentials"), "{url}: {message}");
+            assert!(!message.contains("token@"), "{url}: {message}");
+        } else {
+            created.unwrap();
+        }
+        assert_eq!(parse(url).is_err(), holds, "{url}");
+    }
+    let objects: Api<Connection> = Api::default_namespaced(local.client());
+    let connection: Connection = serde_json::from_value(
+        json!({"metadata": {"name": "c"}, "spec": {"http": {"baseUrl": "https://u:token@shop.example.com"}}}),
+    )
+    .unwrap();
+    assert_eq!(
+        refusal(objects.create(&PostParams::default(), &connection).await).0,
+        422
+    );
+    let forge = json!({"kind": "Gitea", "url": "https://token@forge.example.com/api/v1", "token": {"name": "t", "key": "k"}});
+    let repository: Repository = serde_json::from_value(
+        json!({"metadata": {"name": "r"}, "spec": {"url": "https://h/a", "draft": {"ref": "main"}, "forge": forge}}),
+    )
+    .unwrap();
+    assert_eq!(
+        refusal(repositories.create(&PostParams::default(), &repository).await).0,
+        422
+    );
+    let flows: Api<Flow> = Api::default_namespaced(local.client());
+    for step in [
+        json!({"name": "a", "http": {"url": "https://u:token@shop.example.com/"}}),
+        json!({"name": "a", "notify": {"webhook": {"url": "https://token@shop.example.com/", "message": "x"}}}),
+    ] {
+        let flow: Flow =
+            serde_json::from_value(json!({"metadata": {"name": "f"}, "spec": {"steps": [step]}})).unwrap();
+        let (code, _, message) = refusal(flows.create(&PostParams::default(), &flow).await);
+        assert_eq!(code, 422, "{message}");
+        assert!(message.contains("must not hold credentials"), "{message}");
+    }
 }

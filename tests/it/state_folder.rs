@@ -45,7 +45,11 @@ async fn the_state_is_its_owners_alone_and_the_folder_of_a_running_server_is_use
     let mut seen = Vec::new();
     for entry in fs::read_dir(&state).unwrap() {
         let entry = entry.unwrap();
-        let expected = if entry.file_type().unwrap().is_dir() { 0o700 } else { 0o600 };
+        let expected = if entry.file_type().unwrap().is_dir() {
+            0o700
+        } else {
+            0o600
+        };
         let name = entry.file_name().into_string().unwrap();
         if name != "git" {
             assert_eq!(mode(&entry.path()), expected, "{name}");
@@ -58,22 +62,37 @@ async fn the_state_is_its_owners_alone_and_the_folder_of_a_running_server_is_use
 
     let found = signoff(dir.path(), &["runs", "-o", "json"]).output().unwrap();
     assert!(found.status.success(), "{}", said(&found));
-    assert!(said(&found).contains("using .signoff/kubeconfig"), "{}", said(&found));
+    assert!(
+        said(&found).contains("using .signoff/kubeconfig"),
+        "{}",
+        said(&found)
+    );
     serde_json::from_slice::<serde_json::Value>(&found.stdout).unwrap();
     // who names one is not told of it
     let named = signoff(dir.path(), &["runs"])
         .env("KUBECONFIG", state.join("kubeconfig"))
         .output()
         .unwrap();
-    assert!(named.status.success() && !said(&named).contains("using"), "{}", said(&named));
+    assert!(
+        named.status.success() && !said(&named).contains("using"),
+        "{}",
+        said(&named)
+    );
 
     child.kill().await.unwrap();
     set_mode(&state, 0o755);
-    let refused = signoff(dir.path(), &["dev", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0"])
-        .output()
-        .unwrap();
+    let refused = signoff(
+        dir.path(),
+        &["dev", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0"],
+    )
+    .output()
+    .unwrap();
     assert!(!refused.status.success());
-    assert!(said(&refused).contains("chmod -R go= .signoff"), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("chmod -R go= .signoff"),
+        "{}",
+        said(&refused)
+    );
 }
 
 #[test]
@@ -100,7 +119,10 @@ fn a_kubeconfig_that_came_with_a_folder_runs_no_program_and_leads_nowhere_else()
     };
     for (text, why) in [
         (config("https://127.0.0.1:1", &program), "signoff dev wrote"),
-        (config("https://cluster.example.com", "{token: t}"), "not to a server on this machine"),
+        (
+            config("https://cluster.example.com", "{token: t}"),
+            "not to a server on this machine",
+        ),
     ] {
         fs::write(&file, &text).unwrap();
         set_mode(&file, 0o600);

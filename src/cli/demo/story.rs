@@ -21,6 +21,7 @@ use crate::{
         run::{StepPhase, StepStatus},
     },
     cli::dev::Instance,
+    net::{AddressPolicy, Network},
 };
 
 const NAMESPACE: &str = "default";
@@ -376,7 +377,10 @@ impl<'a> Story<'a> {
         .await?;
         let call = self.shop.call_of("/refunds").await;
         let url = call.body["callback"].as_str().unwrap_or_default().to_owned();
-        let response = reqwest::Client::new()
+        let client = Network::new(AddressPolicy::local()).client().build();
+        let client =
+            client.map_err(|error| DemoError::Unexpected(format!("no client could be made: {error}")))?;
+        let response = client
             .post(&url)
             .json(&json!({ "receipt": "R-2026-81" }))
             .send()

@@ -5,6 +5,7 @@ mod claims;
 pub(super) mod credentials;
 mod error;
 pub(super) mod files;
+mod keep;
 pub(super) mod mirrors;
 mod pauses;
 mod plan;
@@ -45,10 +46,11 @@ use super::{
 };
 use crate::{
     api::{
-        Flow, Release, Repository, RepositoryStatus,
+        Flow, Release, Repository, RepositoryStatus, address,
         reason::{Classified as _, ErrorClass},
     },
-    git::{Limits, Network},
+    git::Limits,
+    net::Network,
 };
 
 /// How many repositories are synced at the same time, of those whose remotes answer and of the others: a remote that hangs or sends
@@ -198,6 +200,11 @@ async fn reconcile(
     shared: Arc<Repositories>,
 ) -> Result<Action, RepositoryError> {
     if repository.meta().deletion_timestamp.is_some() {
+        keep::let_go(&shared.context, &repository).await?;
+        return Ok(Action::await_change());
+    }
+    if keep::hold(&shared.context, &repository).await? {
+        // the watch brings the Repository as it is then
         return Ok(Action::await_change());
     }
     // the plan compares with these, and an empty store is not an empty cluster
@@ -280,8 +287,9 @@ fn gated(shared: &Repositories, repository: &Repository) -> Option<bool> {
 async fn write(
     context: &Context,
     repository: &Arc<Repository>,
-    next: RepositoryStatus,
+    mut next: RepositoryStatus,
 ) -> Result<(), RepositoryError> {
+    next.url = Some(address::without_credentials(&repository.spec.url));
     let before = repository.status.clone().unwrap_or_default();
     if repository.status.as_ref() == Some(&next) {
         return Ok(());

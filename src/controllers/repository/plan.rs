@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::{Resource as _, ResourceExt as _, api::ObjectMeta};
 
-use super::files::{Defined, FileFlow};
+use super::{
+    files::{Defined, FileFlow},
+    keep,
+};
 use crate::{
     api::{
         Digest, Flow, Release, Repository,
@@ -139,7 +142,14 @@ fn leave(
 ) {
     let is_gone = is_gone(draft, live, flow);
     if !is_gated(flow) {
-        if is_gone && is_owned(repository, flow) {
+        // where git says what is live, what has left git is not
+        let stays = match live {
+            Live::Unmanaged => keep::keeps(repository, flow),
+            Live::Unknown | Live::Read(_) => keep::never_prunes(repository),
+        };
+        if is_gone && is_owned(repository, flow) && stays {
+            todo.flows.insert(name.to_owned());
+        } else if is_gone && is_owned(repository, flow) {
             todo.actions.push(Action::Delete {
                 name: name.to_owned(),
                 uid: flow.uid().unwrap_or_default(),
@@ -295,7 +305,9 @@ fn flow(
         namespace: repository.namespace(),
         labels: Some(labels),
         annotations: Some(annotations),
-        owner_references: repository.controller_owner_ref(&()).map(|owner| vec![owner]),
+        owner_references: repository
+            .controller_owner_ref(&())
+            .map(|owner| vec![keep::owner(owner)]),
         ..ObjectMeta::default()
     };
     Flow {

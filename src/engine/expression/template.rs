@@ -73,6 +73,15 @@ impl Template {
         })
     }
 
+    /// The text with an `x` in the place of each expression.
+    pub fn outline(&self) -> String {
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Text(text) => text.as_str(),
+            Part::Expression(_) => "x",
+        });
+        parts.collect()
+    }
+
     /// The expression, if the string is exactly one.
     pub fn as_expression(&self) -> Option<&Expression> {
         match self.parts.as_slice() {

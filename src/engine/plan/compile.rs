@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::{
-        Definition, Json, Span, Step, StepKind,
+        Definition, Json, Span, Step, StepKind, address,
         step::{
             ApprovalStep, ApprovalTimeoutOutcome, Delivery, HttpMethod, HttpStep, NotifyStep, Retry,
             WaitStep, WaitTimeoutOutcome,
@@ -314,7 +314,10 @@ impl<'a> Compiler<'a> {
                     && !literal.starts_with("http://")
                     && !literal.starts_with("https://")
                 {
-                    self.problem(field, "an address starts with http:// or https://");
+                    self.problem(&field, "an address starts with http:// or https://");
+                }
+                if address::http_holds_credentials(&template.outline()) {
+                    self.problem(field, address::CREDENTIALS);
                 }
                 TargetPlan::Url(template)
             }

@@ -81,7 +81,19 @@ pub(super) async fn finish(plane: &Arc<Plane>, key: &Key) -> Result<(), ApiError
         }
         return drop_finalizer(plane, key, ORPHAN).await;
     }
-    let dependents = plane.store.dependents(&entry.uid);
+    // as on a real server, only those that say so hold their owner back; the others go after it
+    let blocks = |dependent: &Key| {
+        plane.store.get(dependent).is_some_and(|found| {
+            let object = found.value();
+            let owners = object["metadata"]["ownerReferences"].as_array();
+            owners
+                .into_iter()
+                .flatten()
+                .any(|owner| owner["uid"] == entry.uid.as_str() && owner["blockOwnerDeletion"] == true)
+        })
+    };
+    let mut dependents = plane.store.dependents(&entry.uid);
+    dependents.retain(blocks);
     if dependents.is_empty() && finalizers(FOREGROUND) {
         return drop_finalizer(plane, key, FOREGROUND).await;
     }

@@ -12,6 +12,7 @@ mod live;
 mod nuisances;
 mod own_work;
 mod promotion;
+mod prune;
 mod repositories;
 mod repository;
 mod runs;

@@ -155,7 +155,8 @@ async fn mirrors_of_repositories_that_were_deleted_while_nobody_looked_go_at_the
     let operator = start().await.unwrap();
     let (mut mirrors, mut gone) = (Vec::new(), None);
     for (name, draft) in [("kept", "main"), ("gone", "nothing")] {
-        let repository = yard.follow(name, draft, json!({})).await;
+        // one that keeps what is live waits for the operator
+        let repository = yard.follow(name, draft, json!({"prune": "All"})).await;
         yard.ready(name).await;
         let mirror = cache.join(format!("{namespace}.{}", repository.uid().unwrap()));
         assert!(mirror.is_dir(), "{name}");
