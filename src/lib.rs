@@ -5,7 +5,7 @@
 //!
 //! | Room | What it is for | May use |
 //! |---|---|---|
-//! | [`api`] | the kinds: pure data, rules, printer columns, names, conditions | nothing of ours |
+//! | [`api`] | the kinds: pure data, rules, printer columns, names, conditions; text of others made visible | nothing of ours |
 //! | [`engine`] | decisions: pure and synchronous, no I/O, clock, randomness | `api` |
 //! | [`net`] | calling out: one client, one address policy, redaction | nothing of ours |
 //! | [`steps`] | effects: one executor per step kind that touches the world | `api`, `engine` (effect types), `net` |

@@ -79,7 +79,47 @@ fn filter_of(level: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
     use super::*;
+
+    /// What was logged, where several threads may write.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_field_with_text_of_others_stays_on_its_line_and_is_seen() {
+        let (written, name) = (Written::default(), "flow\n2026 ERROR forged\u{202e}\u{1b}[2J");
+        let writer = written.clone();
+        let layer = fmt::layer()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .fmt_fields(visible_fields());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::warn!(flow = %name, tries = 2, "it failed: {name}");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let seen = r"flow␊2026 ERROR forged\u{202e}␛[2J";
+        let line = format!("it failed: {seen} flow={seen} tries=2\n");
+        assert!(
+            text.ends_with(&line) && text.matches('\n').count() == 1,
+            "{text:?}"
+        );
+    }
 
     #[test]
     fn a_bare_level_is_for_our_own_lines() {

@@ -262,7 +262,8 @@ fn rejection(decision: &StepDecision) -> String {
     }
 }
 
-fn whom(approvers: &Approvers) -> String {
+/// Those who may decide, in words.
+pub(super) fn whom(approvers: &Approvers) -> String {
     let names: Vec<&str> = approvers
         .groups
         .iter()

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Turn,
-    approval::{decision, digest},
+    approval::{decision, digest, whom},
     cut, sentence,
 };
 use crate::{
@@ -39,13 +39,16 @@ impl Turn<'_> {
             reason: StepReason::OutcomeUnknown,
             message: cut(why),
         });
-        status.waiting_on = Some(sentence(format!(
-            "somebody to say whether step {} happened",
-            status.name
-        )));
         if let Some(name) = self.state.steps[entry].approval.clone() {
             let open = self.open_outcome_question(entry, name);
-            self.state.steps[entry].digest = Some(open.spec.digest.clone());
+            let approvers = open.spec.approvers.as_ref();
+            let whom = approvers.map_or_else(|| "somebody".to_owned(), whom);
+            let status = &mut self.state.steps[entry];
+            status.digest = Some(open.spec.digest.clone());
+            status.waiting_on = Some(sentence(format!(
+                "{whom} to say whether step {} happened",
+                status.name
+            )));
             self.effects.push(Effect::OpenApproval(Box::new(open)));
         }
     }
