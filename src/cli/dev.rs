@@ -18,9 +18,11 @@ use super::{
     private::{self, PrivateError},
 };
 use crate::{
+    gateway::{ConnectionLimits, Listener},
     local::{ControlPlane, Identity, Options},
     net::{AddressPolicy, Network},
     operator::{Operator, OperatorError, OperatorOptions},
+    telemetry::files,
 };
 
 /// Longest time in which work under way may end after a shutdown was asked for.
@@ -127,6 +129,7 @@ impl Instance {
         }));
         let options = OperatorOptions {
             network: Network::new(AddressPolicy::local()),
+            connections: ConnectionLimits::default().within(files::raise_limit()),
             ..OperatorOptions::new(format!("http://{gateway}"), args.data.join("git"))
         };
         let operator = Operator::start(control_plane.client(&Identity::Operator), options)
@@ -134,7 +137,7 @@ impl Instance {
             .map_err(DevError::Operator)?;
         if let Some(address) = args.admin {
             let (listener, routes, token) = (bind(address).await?, operator.admin(), shutdown.clone());
-            let serving = axum::serve(listener, routes).with_graceful_shutdown(token.cancelled_owned());
+            let serving = Listener::admin(operator.metrics().clone()).serve(listener, routes, token);
             // it only reports, so its end changes nothing
             tasks.push(tokio::spawn(async move { drop(serving.await) }));
         }

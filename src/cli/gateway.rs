@@ -6,6 +6,7 @@ use super::{
     Global,
     answer::Answer,
     error::CliError,
+    listening::ConnectionArgs,
     operator::{bind, until_stopped},
     serving,
 };
@@ -20,7 +21,9 @@ pub(super) struct GatewayArgs {
     /// Address of the gateway.
     #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     gateway_listen: SocketAddr,
-    /// Address for health, readiness and metrics.
+    #[command(flatten)]
+    connections: ConnectionArgs,
+    /// Address for health, readiness and metrics, which shares no bound with the gateway.
     #[arg(long, default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     admin_listen: SocketAddr,
     /// Namespace of the operator, where the keys of callback addresses are.
@@ -47,6 +50,7 @@ pub(super) async fn verb(args: GatewayArgs, global: &Global) -> Result<Answer, C
     let options = LoneGatewayOptions {
         namespace: args.own_namespace,
         watch_namespaces: args.watch_namespaces.into_iter().collect(),
+        connections: args.connections.limits(),
     };
     let listener = bind(args.gateway_listen).await?;
     let admin = bind(args.admin_listen).await?;
@@ -55,7 +59,8 @@ pub(super) async fn verb(args: GatewayArgs, global: &Global) -> Result<Answer, C
         .map_err(|error| CliError::internal("the gateway cannot start", &error))?;
     let routes = gateway.admin();
     tracing::info!(gateway = %args.gateway_listen, admin = %args.admin_listen, "the gateway serves");
-    until_stopped(admin, routes, |shutdown| gateway.run(listener, shutdown))
+    let metrics = gateway.metrics().clone();
+    until_stopped(admin, routes, metrics, |shutdown| gateway.run(listener, shutdown))
         .await
         .map(|()| Answer::default())
         .map_err(|error| CliError::internal("the gateway stopped", &error))

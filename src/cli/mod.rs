@@ -18,6 +18,7 @@ mod gateway;
 mod git_init;
 mod lines;
 mod local_kubeconfig;
+mod listening;
 mod manifest;
 mod operator;
 mod outbound;

@@ -8,12 +8,15 @@ use std::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Global, answer::Answer, error::CliError, outbound::OutboundArgs, serving};
+use super::{
+    Global, answer::Answer, error::CliError, listening::ConnectionArgs, outbound::OutboundArgs, serving,
+};
 use crate::{
     api::Span,
     controllers::leadership::Timing,
+    gateway::Listener,
     operator::{Operator, OperatorOptions, Policies, Rivalry},
-    telemetry::logs::LogFormat,
+    telemetry::{logs::LogFormat, metrics::Metrics},
 };
 
 /// Run the controllers and the gateway, as in a cluster.
@@ -29,7 +32,9 @@ pub(super) struct OperatorArgs {
     /// Serve no gateway: `signoff gateway` does, in processes of its own.
     #[arg(long)]
     without_gateway: bool,
-    /// Address for health, readiness and metrics.
+    #[command(flatten)]
+    connections: ConnectionArgs,
+    /// Address for health, readiness and metrics, which shares no bound with the gateway.
     #[arg(long, default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     admin_listen: SocketAddr,
     /// Where the gateway is reached from outside; callback addresses begin with it.
@@ -98,6 +103,7 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
         namespace: args.own_namespace,
         watch_namespaces: args.watch_namespaces.into_iter().collect(),
         policies: policies(args.policies, args.policies_file.as_deref())?,
+        connections: args.connections.limits(),
         count_unproven_decisions: args.dangerously_count_unproven_decisions,
         ..OperatorOptions::new(args.gateway_url, args.git_cache)
     };
@@ -112,7 +118,8 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
         .map_err(|error| CliError::internal("the operator cannot start", &error))?;
     let routes = operator.admin();
     tracing::info!(admin = %args.admin_listen, "the operator runs");
-    until_stopped(admin, routes, |shutdown| {
+    let metrics = operator.metrics().clone();
+    until_stopped(admin, routes, metrics, |shutdown| {
         Box::pin(operator.run(gateway, shutdown))
     })
     .await
@@ -124,11 +131,11 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
 pub(super) async fn until_stopped<F: Future>(
     admin: TcpListener,
     routes: axum::Router,
+    metrics: Metrics,
     run: impl FnOnce(CancellationToken) -> F,
 ) -> F::Output {
     let (shutdown, ended) = (CancellationToken::new(), CancellationToken::new());
-    let serving = axum::serve(admin, routes).with_graceful_shutdown(ended.clone().cancelled_owned());
-    let admin = tokio::spawn(async move { serving.await });
+    let admin = tokio::spawn(Listener::admin(metrics).serve(admin, routes, ended.clone()));
     let signal = shutdown.clone();
     tokio::spawn(async move {
         stop_asked().await;

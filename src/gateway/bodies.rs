@@ -12,14 +12,24 @@ use super::problem::Problem;
 const SMALL: usize = 256 << 10;
 /// How many larger ones are read at the same time, from their first bytes until they are done with.
 const LARGE_AT_ONCE: usize = 4;
+/// Room for small ones is given in pieces of so many bytes.
+const PIECE: usize = 16 << 10;
+/// How many pieces there are, for all of them together.
+const PIECES: usize = 1 << 10;
 
-/// Room for large bodies. Clones share it.
+/// Room for bodies. Clones share it.
 #[derive(Clone, Debug)]
-pub struct LargeBodies(Arc<Semaphore>);
+pub struct Bodies {
+    large: Arc<Semaphore>,
+    pieces: Arc<Semaphore>,
+}
 
-impl Default for LargeBodies {
+impl Default for Bodies {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
+        Self {
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            pieces: Arc::new(Semaphore::new(PIECES)),
+        }
     }
 }
 
@@ -27,11 +37,45 @@ impl Default for LargeBodies {
 #[derive(Debug)]
 pub(super) struct Whole {
     pub(super) bytes: Vec<u8>,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Room,
 }
 
-impl LargeBodies {
-    /// Reads a body of at most so many bytes. One that is large is refused where there is no room for it, rather than kept waiting: those who
+/// What a body has taken.
+#[derive(Debug, Default)]
+struct Room {
+    large: Option<OwnedSemaphorePermit>,
+    pieces: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// Takes what a body of so many bytes needs, if there is that much.
+    fn grow(&mut self, bodies: &Bodies, length: usize) -> Result<(), Problem> {
+        if self.large.is_some() {
+            return Ok(());
+        }
+        if length > SMALL {
+            let taken = Arc::clone(&bodies.large).try_acquire_owned();
+            self.large = Some(taken.map_err(|_| Problem::busy())?);
+            self.pieces = None;
+            return Ok(());
+        }
+        let has = self.pieces.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let needs = length.div_ceil(PIECE).saturating_sub(has);
+        if needs > 0 {
+            let more = u32::try_from(needs).map_err(|_| Problem::busy())?;
+            let more = Arc::clone(&bodies.pieces).try_acquire_many_owned(more);
+            let more = more.map_err(|_| Problem::busy())?;
+            match &mut self.pieces {
+                Some(pieces) => pieces.merge(more),
+                None => self.pieces = Some(more),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Bodies {
+    /// Reads a body of at most so many bytes. One is refused where there is no room for it, rather than kept waiting: those who
     /// wait would keep what they have sent in memory too.
     pub(super) async fn read(&self, body: Body, most: usize) -> Result<Whole, Problem> {
         let unread = || {
@@ -40,7 +84,7 @@ impl LargeBodies {
                 "the body is too large or could not be read",
             )
         };
-        let (mut bytes, mut room) = (Vec::new(), None);
+        let (mut bytes, mut room) = (Vec::new(), Room::default());
         let mut pieces = body.into_data_stream();
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|_| unread())?;
@@ -48,10 +92,7 @@ impl LargeBodies {
             if length > most {
                 return Err(unread());
             }
-            if length > SMALL && room.is_none() {
-                let taken = Arc::clone(&self.0).try_acquire_owned();
-                room = Some(taken.map_err(|_| Problem::busy())?);
-            }
+            room.grow(self, length)?;
             bytes.extend_from_slice(&piece);
         }
         Ok(Whole { bytes, _room: room })
@@ -75,9 +116,32 @@ mod tests {
         Body::from_stream(stream::iter(pieces))
     }
 
+    /// Room for one large body.
+    fn one_large() -> Bodies {
+        Bodies {
+            large: Arc::new(Semaphore::new(1)),
+            ..Bodies::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn small_bodies_have_a_bound_together_and_leave_their_room() {
+        let bodies = Bodies::default();
+        let mut there = Vec::new();
+        for _ in 0..PIECES * PIECE / SMALL {
+            there.push(bodies.read(of(SMALL), MOST).await.unwrap());
+        }
+        let refused = bodies.read(of(1), MOST).await.unwrap_err().into_response();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        there.clear();
+        assert_eq!(bodies.pieces.available_permits(), PIECES);
+        drop(bodies.read(of(SMALL + 1), MOST).await.unwrap());
+        assert_eq!(bodies.pieces.available_permits(), PIECES);
+    }
+
     #[tokio::test]
     async fn a_large_body_is_refused_while_as_many_as_there_is_room_for_are_there() {
-        let bodies = LargeBodies::default();
+        let bodies = Bodies::default();
         let mut there = Vec::new();
         for _ in 0..LARGE_AT_ONCE {
             there.push(bodies.read(of(SMALL + 1), MOST).await.unwrap());
@@ -98,8 +162,8 @@ mod tests {
 
     #[tokio::test]
     async fn room_is_taken_while_a_body_is_still_being_sent() {
-        let bodies = LargeBodies(Arc::new(Semaphore::new(1)));
-        let (sent, room) = (vec![0; SMALL + 1], Arc::clone(&bodies.0));
+        let bodies = one_large();
+        let (sent, room) = (vec![0; SMALL + 1], Arc::clone(&bodies.large));
         let begun = stream::once(async move { Ok::<_, std::io::Error>(sent) });
         let rest = stream::once(async move {
             assert_eq!(room.available_permits(), 0);
@@ -107,14 +171,14 @@ mod tests {
         });
         let body = Body::from_stream(begun.chain(rest));
         drop(bodies.read(body, MOST).await.unwrap());
-        assert_eq!(bodies.0.available_permits(), 1);
+        assert_eq!(bodies.large.available_permits(), 1);
     }
 
     #[tokio::test]
     async fn a_body_above_the_limit_is_refused_and_leaves_its_room() {
-        let bodies = LargeBodies(Arc::new(Semaphore::new(1)));
+        let bodies = one_large();
         let refused = bodies.read(of(MOST + 1), MOST).await.unwrap_err().into_response();
         assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
-        assert_eq!(bodies.0.available_permits(), 1);
+        assert_eq!(bodies.large.available_permits(), 1);
     }
 }

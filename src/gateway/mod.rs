@@ -8,11 +8,23 @@ mod hooks;
 mod problem;
 mod pushes;
 mod record;
+mod server;
 mod signature;
 mod unread;
 
-use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use self::problem::Problem;
+pub use self::{
+    admin::{Knowing, Readiness, admin},
+    bodies::Bodies,
+    pushes::{Connected, Pushes},
+    server::{ConnectionLimits, Listener},
+};
+use crate::{
+    controllers::{context::Context, releases::Releases},
+    engine::callback_token::CallbackKeys,
+};
 use axum::{
     Router,
     extract::{Request, State},
@@ -21,24 +33,6 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-
-use self::problem::Problem;
-pub use self::{
-    admin::{Knowing, Readiness, admin},
-    bodies::LargeBodies,
-    pushes::{Connected, Pushes},
-};
-use crate::{
-    controllers::{context::Context, releases::Releases},
-    engine::callback_token::CallbackKeys,
-};
-
-/// Longest time one request may take, its body included.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest time that requests under way may take to end after a shutdown was asked for.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// What the gateway needs.
 #[derive(Clone, Debug)]
@@ -53,8 +47,10 @@ pub struct Gateway {
     pub namespaces: BTreeSet<String>,
     /// Where a push is passed on to.
     pub pushes: Pushes,
-    /// Room for the large ones of them.
-    pub bodies: LargeBodies,
+    /// Room for what they send.
+    pub bodies: Bodies,
+    /// Longest time one request may take, its body included.
+    pub request_timeout: Duration,
 }
 
 impl Gateway {
@@ -65,6 +61,7 @@ impl Gateway {
 
 /// The routes that are open to the outside.
 pub fn router(gateway: Gateway) -> Router {
+    let longest = gateway.request_timeout;
     Router::new()
         .route(
             "/v1/callbacks/{token}",
@@ -76,7 +73,9 @@ pub fn router(gateway: Gateway) -> Router {
         )
         .route("/healthz", get(|| async { "ok" }))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address") })
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn(move |request, next| {
+            guard(longest, request, next)
+        }))
         .layer(middleware::from_fn(unread::read_away))
         .with_state(Arc::new(gateway))
 }
@@ -91,8 +90,8 @@ async fn only_post(State(_): State<Arc<Gateway>>) -> Response {
 }
 
 /// Bounds the time of a request and sets the headers that every answer has.
-async fn guard(request: Request, next: Next) -> Response {
-    let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+async fn guard(longest: Duration, request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(longest, next.run(request)).await;
     let mut response = answer.unwrap_or_else(|_| {
         Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response()
     });
@@ -110,18 +109,4 @@ async fn guard(request: Request, next: Next) -> Response {
             .insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-/// Serves routes until `shutdown`, then lets requests under way end.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-    let stop = shutdown.clone();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
-    let too_long = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        served = serving => served,
-        () = too_long => Ok(()),
-    }
 }

@@ -33,7 +33,7 @@ impl Problem {
     pub(super) fn busy() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "too many large bodies are being read just now; try again",
+            "too many bodies are being read just now; try again",
         )
     }
 

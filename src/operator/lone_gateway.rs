@@ -16,7 +16,7 @@ use crate::{
         server_time::Skew,
     },
     engine::callback_token::CallbackKeys,
-    gateway::{self, Gateway, LargeBodies, Pushes, Readiness},
+    gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness},
     telemetry::metrics::Metrics,
 };
 
@@ -27,6 +27,8 @@ pub struct LoneGatewayOptions {
     pub namespace: String,
     /// The namespaces to work in; none are all of them.
     pub watch_namespaces: BTreeSet<String>,
+    /// What it bears.
+    pub connections: ConnectionLimits,
 }
 
 /// The gateway, ready to serve.
@@ -35,6 +37,7 @@ pub struct LoneGateway {
     context: Arc<Context>,
     keys: CallbackKeys,
     namespaces: BTreeSet<String>,
+    connections: ConnectionLimits,
     metrics: Metrics,
     readiness: Readiness,
 }
@@ -61,9 +64,15 @@ impl LoneGateway {
             context: Arc::new(context.counting(metrics.clone())),
             keys,
             namespaces: options.watch_namespaces,
+            connections: options.connections,
             metrics,
             readiness: Readiness::default(),
         })
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The routes of the admin address: health, readiness, metrics.
@@ -81,9 +90,11 @@ impl LoneGateway {
             keys: self.keys,
             namespaces: self.namespaces,
             pushes: Pushes::default(),
-            bodies: LargeBodies::default(),
+            bodies: Bodies::default(),
+            request_timeout: self.connections.request_timeout,
         });
-        let served = gateway::serve(listener, router, shutdown).await;
+        let serving = Listener::gateway(self.connections, self.metrics);
+        let served = serving.serve(listener, router, shutdown).await;
         served.map_err(OperatorError::Gateway)
     }
 }

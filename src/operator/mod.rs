@@ -27,7 +27,7 @@ use crate::{
         server_time::Skew,
     },
     engine::callback_token::CallbackMinter,
-    gateway::{self, Gateway, LargeBodies, Pushes, Readiness},
+    gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness},
     net::{AddressPolicy, Network},
     steps::http::{HttpExecutor, HttpExecutorError},
     telemetry::{memory, metrics::Metrics},
@@ -60,6 +60,8 @@ pub struct OperatorOptions {
     pub network: Network,
     /// How many effects are performed at the same time.
     pub max_effects: usize,
+    /// What the gateway bears, if it is served here.
+    pub connections: ConnectionLimits,
     /// The admission policies, where they may be watched.
     pub policies: Option<Policies>,
     /// Count decisions even if the API server does not prove who made them.
@@ -80,6 +82,7 @@ impl OperatorOptions {
             git_cache: git_cache.into(),
             network: Network::new(AddressPolicy::default()),
             max_effects: 256,
+            connections: ConnectionLimits::default(),
             policies: None,
             count_unproven_decisions: false,
             clock: Clock::system(),
@@ -188,9 +191,11 @@ impl Operator {
                 keys: self.callbacks.keys.clone(),
                 namespaces: self.options.watch_namespaces.clone(),
                 pushes: self.pushes.clone(),
-                bodies: LargeBodies::default(),
+                bodies: Bodies::default(),
+                request_timeout: self.options.connections.request_timeout,
             });
-            tokio::spawn(gateway::serve(listener, router, shutdown.clone()))
+            let serving = Listener::gateway(self.options.connections, self.metrics.clone());
+            tokio::spawn(serving.serve(listener, router, shutdown.clone()))
         });
         let _giving_back = AbortOnDropHandle::new(tokio::spawn(memory::keep_giving_back()));
         let retire = CancellationToken::new();

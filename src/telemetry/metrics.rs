@@ -42,6 +42,12 @@ struct Inner {
     queue_depth: Family<One, Gauge>,
     effects_in_flight: Gauge,
     git_sync: Histogram,
+    connections: Family<One, Gauge>,
+    connections_closed: Family<Two, Counter>,
+    accept_errors: Family<One, Counter>,
+    evaluations_waiting: Family<One, Gauge>,
+    evaluation_wait: Family<One, Histogram, fn() -> Histogram>,
+    evaluation: Family<One, Histogram, fn() -> Histogram>,
 }
 
 impl fmt::Debug for Metrics {
@@ -53,6 +59,11 @@ impl fmt::Debug for Metrics {
 /// From 0.5 ms to about 16 s.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_5, 2.0, 16))
+}
+
+/// From 5 µs to about 1.3 s.
+fn microseconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_005, 4.0, 10))
 }
 
 /// What a run went on after.
@@ -90,6 +101,12 @@ impl Metrics {
             effects_in_flight: Gauge::default(),
             // from 10 ms to about 5 min
             git_sync: Histogram::new(exponential_buckets(0.01, 2.0, 16)),
+            connections: Family::default(),
+            connections_closed: Family::default(),
+            accept_errors: Family::default(),
+            evaluations_waiting: Family::default(),
+            evaluation_wait: Family::new_with_constructor(microseconds),
+            evaluation: Family::new_with_constructor(microseconds),
             registry: Mutex::default(),
         };
         registry.register(
@@ -162,6 +179,38 @@ impl Metrics {
             "Time taken to fetch and apply one Repository",
             Unit::Seconds,
             inner.git_sync.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open connections, by listener",
+            inner.connections.clone(),
+        );
+        registry.register(
+            "connections_closed",
+            "Connections that were closed or refused, by listener and reason",
+            inner.connections_closed.clone(),
+        );
+        registry.register(
+            "accept_errors",
+            "Failures to accept a connection, such as for want of file descriptors, by listener",
+            inner.accept_errors.clone(),
+        );
+        registry.register(
+            "evaluations_waiting",
+            "Work that tenants wrote and that waits for a thread, by pool",
+            inner.evaluations_waiting.clone(),
+        );
+        registry.register_with_unit(
+            "evaluation_wait",
+            "Time that work tenants wrote has waited for a thread, by pool",
+            Unit::Seconds,
+            inner.evaluation_wait.clone(),
+        );
+        registry.register_with_unit(
+            "evaluation",
+            "Time that work tenants wrote has taken, by pool",
+            Unit::Seconds,
+            inner.evaluation.clone(),
         );
         *inner.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
         Self(Arc::new(inner))
@@ -255,6 +304,58 @@ impl Metrics {
         self.0.git_sync.observe(took.as_secs_f64());
     }
 
+    /// So many more jobs of a pool wait for a thread.
+    pub fn pool_waiting(&self, pool: &'static str, by: i64) {
+        self.0
+            .evaluations_waiting
+            .get_or_create(&[("pool", pool)])
+            .inc_by(by);
+    }
+
+    /// A job of a pool has waited this long.
+    pub fn pool_waited(&self, pool: &'static str, took: Duration) {
+        let histogram = self.0.evaluation_wait.get_or_create(&[("pool", pool)]);
+        histogram.observe(took.as_secs_f64());
+    }
+
+    /// A job of a pool has taken this long.
+    pub fn pool_worked(&self, pool: &'static str, took: Duration) {
+        let histogram = self.0.evaluation.get_or_create(&[("pool", pool)]);
+        histogram.observe(took.as_secs_f64());
+    }
+
+    /// So many more connections of a listener are open.
+    pub fn connections_changed(&self, listener: &'static str, by: i64) {
+        self.0
+            .connections
+            .get_or_create(&[("listener", listener)])
+            .inc_by(by);
+    }
+
+    /// A connection of a listener was closed or refused.
+    pub fn connection_closed(&self, listener: &'static str, reason: &'static str) {
+        self.0
+            .connections_closed
+            .get_or_create(&[("listener", listener), ("reason", reason)])
+            .inc();
+    }
+
+    /// How many connections of a listener were closed or refused for this reason.
+    pub fn connections_closed(&self, listener: &'static str, reason: &'static str) -> u64 {
+        self.0
+            .connections_closed
+            .get_or_create(&[("listener", listener), ("reason", reason)])
+            .get()
+    }
+
+    /// A connection could not be accepted.
+    pub fn accept_failed(&self, listener: &'static str) {
+        self.0
+            .accept_errors
+            .get_or_create(&[("listener", listener)])
+            .inc();
+    }
+
     /// All metrics in the text format that Prometheus reads.
     pub fn render(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -292,6 +393,12 @@ mod tests {
         metrics.api_write("runs");
         metrics.api_conflict("runs");
         metrics.queue_changed("runs", 0, 0);
+        metrics.connections_changed("gateway", 1);
+        metrics.connection_closed("gateway", "Idle");
+        metrics.accept_failed("gateway");
+        metrics.pool_waiting("expressions", 1);
+        metrics.pool_waited("expressions", Duration::ZERO);
+        metrics.pool_worked("expressions", Duration::ZERO);
         let text = metrics.render().unwrap();
         let mut registered = BTreeSet::new();
         for line in text.lines() {

@@ -14,6 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 use signoff::{
     api::{Approval, Decision, Flow, Run},
+    gateway::Listener,
     net::{AddressPolicy, Network},
     operator::{LoneGateway, LoneGatewayOptions, Operator, OperatorOptions},
     telemetry::metrics::Metrics,
@@ -32,6 +33,8 @@ pub struct Rig {
     pub server: Server,
     /// Where the gateway of the newest operator listens.
     gateway: Mutex<Option<SocketAddr>>,
+    /// Where health and metrics of the newest operator are.
+    admin: Mutex<Option<SocketAddr>>,
     dir: TempDir,
 }
 
@@ -79,6 +82,7 @@ impl Rig {
         Self {
             server: Server::open(dir.path()).await,
             gateway: Mutex::default(),
+            admin: Mutex::default(),
             dir,
         }
     }
@@ -94,6 +98,13 @@ impl Rig {
     /// Where the gateway of the newest operator listens.
     pub fn gateway(&self) -> SocketAddr {
         self.gateway.lock().unwrap().expect("an operator was started")
+    }
+
+    /// What the newest operator says of its health, within this time.
+    pub async fn health(&self, within: Duration) -> reqwest::Result<String> {
+        let admin = self.admin.lock().unwrap().expect("an operator was started");
+        let asked = reqwest::Client::new().get(format!("http://{admin}/healthz"));
+        asked.timeout(within).send().await?.text().await
     }
 
     /// Whether the server writes down who asks and who changes what.
@@ -139,6 +150,7 @@ impl Rig {
         let of_gateway = LoneGatewayOptions {
             namespace: options.namespace.clone(),
             watch_namespaces: options.watch_namespaces.clone(),
+            connections: options.connections,
         };
         let shutdown = CancellationToken::new();
         let operator = Operator::start(client, options).await?;
@@ -146,6 +158,10 @@ impl Rig {
             Some(client) => Some(LoneGateway::start(client, of_gateway).await.unwrap()),
             None => None,
         };
+        let health = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        *self.admin.lock().unwrap() = Some(health.local_addr().unwrap());
+        let serving = Listener::admin(operator.metrics().clone());
+        tokio::spawn(serving.serve(health, operator.admin(), shutdown.clone()));
         let token = shutdown.clone();
         let metrics = operator.metrics().clone();
         let task = tokio::spawn(async move {

@@ -5,6 +5,7 @@ mod budgets;
 mod callbacks;
 mod cli;
 mod crash_walk;
+mod gateway;
 mod hostile;
 mod idle;
 mod leadership;

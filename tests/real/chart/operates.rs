@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use signoff::controllers::leadership::Timing;
+use signoff::gateway::ConnectionLimits;
 use signoff::net::{AddressPolicy, Network};
 use signoff::operator::{LoneGateway, LoneGatewayOptions, Operator, OperatorOptions, Rivalry};
 use tokio::net::TcpListener;

@@ -75,6 +75,15 @@ fn pods_are_spread_probed_and_given_time_to_end() {
         rendered.pod("controller")["containers"][0]["lifecycle"],
         Value::Null
     );
+    let bounded = Rendered::new(&helm, &["--set=gateway.connections.perAddress=7"]);
+    let args = &bounded.pod("gateway")["containers"][0]["args"];
+    for arg in [
+        "--gateway-max-connections=2048",
+        "--gateway-max-connections-per-address=7",
+        "--gateway-idle-timeout=75s",
+    ] {
+        assert!(args.as_array().unwrap().contains(&json!(arg)), "{arg} in {args}");
+    }
     let alone = Rendered::new(&helm, &["--set=gateway.replicas=1"]);
     assert_eq!(alone.pod("gateway")["topologySpreadConstraints"], Value::Null);
 }
