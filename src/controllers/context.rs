@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Instant};
 use k8s_openapi::{NamespaceResourceScope, api::events::v1::Event, jiff::Timestamp};
 use kube::{Api, Client, Resource, api::PostParams, runtime::events::EventType};
 
-use super::{event, server_time::Skew};
+use super::{event, fairness::Pool, server_time::Skew};
 use crate::{
     api::{names, reason::Classified},
     telemetry::metrics::Metrics,
@@ -58,6 +58,24 @@ pub struct Context {
     /// The one namespace it sees; all of them without.
     watched: Option<String>,
     metrics: Metrics,
+    pools: Pools,
+}
+
+/// Threads for what tenants wrote, which no serving thread works on. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Pools {
+    expressions: Pool,
+    documents: Pool,
+}
+
+impl Pools {
+    /// Threads that start when there is work.
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            expressions: Pool::new("expressions", metrics.clone()),
+            documents: Pool::new("documents", metrics.clone()),
+        }
+    }
 }
 
 impl fmt::Debug for Context {
@@ -70,12 +88,14 @@ impl Context {
     /// A context over a client, with the time from `clock`.
     pub fn new(client: Client, clock: Clock) -> Self {
         let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| names::FIELD_MANAGER.to_owned());
+        let metrics = Metrics::new();
         Self {
             client,
             clock,
             instance: instance.into(),
             watched: None,
-            metrics: Metrics::new(),
+            pools: Pools::new(&metrics),
+            metrics,
         }
     }
 
@@ -91,7 +111,45 @@ impl Context {
     /// The same, counting into these metrics.
     #[must_use]
     pub fn counting(self, metrics: Metrics) -> Self {
-        Self { metrics, ..self }
+        Self {
+            pools: Pools::new(&metrics),
+            metrics,
+            ..self
+        }
+    }
+
+    /// The same, with these threads for what tenants wrote.
+    #[must_use]
+    pub fn sharing(self, pools: Pools) -> Self {
+        Self { pools, ..self }
+    }
+
+    /// Does what a tenant's expressions, schemas or definitions ask for, which takes a fraction of a second at most, away from the threads
+    /// that serve. Namespaces take turns.
+    pub async fn evaluate<T: Send + 'static>(
+        &self,
+        namespace: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        self.pools.expressions.run(namespace, work).await
+    }
+
+    /// The same, before all else that waits for the namespace.
+    pub async fn evaluate_first<T: Send + 'static>(
+        &self,
+        namespace: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        self.pools.expressions.run_first(namespace, work).await
+    }
+
+    /// Reads what a tenant's files hold, which may take seconds, away from the threads that serve. Namespaces take turns.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        namespace: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        self.pools.documents.run(namespace, work).await
     }
 
     /// Where it counts.

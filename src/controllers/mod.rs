@@ -4,6 +4,7 @@ pub mod approval;
 pub mod backoff;
 pub mod context;
 mod event;
+pub mod fairness;
 pub mod feedback;
 pub mod flow;
 pub mod forges;

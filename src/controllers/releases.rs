@@ -108,7 +108,11 @@ impl Releases {
         let release = found
             .map_err(|error| ReleaseUnusable::Unreadable(name.to_owned(), error))?
             .ok_or_else(|| ReleaseUnusable::Missing(name.to_owned()))?;
-        let loaded = Arc::new(check(&release)?);
+        let loaded = self
+            .context
+            .evaluate_first(namespace, move || check(&release))
+            .await;
+        let loaded = Arc::new(loaded?);
         let mut all = self.lock();
         if all.len() >= KEPT {
             all.retain(|_, release| Arc::strong_count(release) > 1);

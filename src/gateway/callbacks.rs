@@ -44,7 +44,13 @@ pub(super) async fn receive(
     }
     expired(&run, &address)?;
     let value = parse(&bytes)?;
-    checks.payload(&headers, &value)?;
+    let (checked, value) = gateway
+        .context
+        .evaluate(&address.namespace, move || {
+            (checks.payload(&headers, &value), value)
+        })
+        .await;
+    checked?;
     record::record(&gateway, run, &address, &sha256, value).await
 }
 

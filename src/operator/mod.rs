@@ -19,7 +19,7 @@ pub use self::{
 pub use crate::controllers::identity::{Policies, RenderedError};
 use crate::{
     controllers::{
-        context::{Clock, Context},
+        context::{Clock, Context, Pools},
         leadership::{Election, Leadership, Timing, leadership},
         outgoing::{Outgoing, RequestBound},
         releases::Releases,
@@ -143,9 +143,10 @@ impl Operator {
         let (leadership, campaign) = rivals(&unbound, &options);
         let bound = outgoing(leadership.clone()).through(client);
         let clock = options.clock.clone().corrected_by(skew);
+        let pools = Pools::new(&metrics);
         let context = |client| {
             let context = Context::new(client, clock.clone());
-            Arc::new(context.counting(metrics.clone()))
+            Arc::new(context.counting(metrics.clone()).sharing(pools.clone()))
         };
         let (serving, leading) = (context(unbound), context(bound));
         Ok(Self {

@@ -231,14 +231,15 @@ async fn reconcile(
     let status = approval.status.clone().unwrap_or_default();
     let facts = gather::facts(&decisions);
     let proof = judging.deps.identity.proof();
-    let judgement = judge(
-        &approval.spec,
-        gather::created_at(&approval),
-        &status,
-        &facts,
-        server_now,
-        proof,
-    );
+    let created_at = gather::created_at(&approval);
+    let judgement = if approval.spec.form.is_some() {
+        // whoever wrote the flow wrote the form, which answers are checked against
+        let (spec, status) = (approval.spec.clone(), status.clone());
+        let judged = move || judge(&spec, created_at, &status, &facts, server_now, proof);
+        context.evaluate(key.namespace(), judged).await
+    } else {
+        judge(&approval.spec, created_at, &status, &facts, server_now, proof)
+    };
     let closed = judgement.status.phase.is_closed();
     // a run that is about to go on is read while the answer is written
     let subject = approval.spec.subject.run.as_deref();

@@ -74,7 +74,7 @@ impl Look<'_> {
             return Ok(());
         }
         let (head, comment) = match self.fetch(pull, head).await {
-            Ok(Some((head, trees))) => (head, self.compare(pull, trees).await?),
+            Ok(Some((head, trees))) => (head, self.compare(trees).await?),
             // the forge is not so far yet
             Ok(None) => return Ok(()),
             Err(FeedbackError::Git { source, .. }) if is_its_own(&source) => {
@@ -144,12 +144,12 @@ impl Look<'_> {
     }
 
     /// What is to be said of it.
-    async fn compare(&self, pull: &PullRequest, trees: Trees) -> Result<Comment, FeedbackError> {
-        let failed = |source| FeedbackError::Git {
-            number: pull.number.0,
-            source,
-        };
-        let namespace = self.repository.namespace().unwrap_or_default();
+    async fn compare(&self, trees: Trees) -> Result<Comment, FeedbackError> {
+        let (context, namespace) = (
+            &self.feedback.context,
+            self.repository.namespace().unwrap_or_default(),
+        );
+        let of = namespace.clone();
         let read = move || {
             let mut defined = files::read(trees.compared, &namespace);
             let beside = trees.beside.map(|tree| files::read(tree, &namespace));
@@ -158,12 +158,13 @@ impl Look<'_> {
                 .extend(beside.into_iter().flat_map(|beside| beside.problems));
             defined
         };
-        let defined = aside(read).await.map_err(failed)?;
+        // whoever may open a pull request writes what is worked on here, so other work does not wait for it
+        let defined = context.read(&of, read).await;
         let proposed = self.proposed(defined).await?;
         let target = self.target.clone();
-        aside(move || comment::of_head(&target, &proposed))
-            .await
-            .map_err(failed)
+        Ok(context
+            .read(&of, move || comment::of_head(&target, &proposed))
+            .await)
     }
 
     /// What a head would change, with the definitions that are live now.
@@ -258,13 +259,6 @@ fn is_its_own(error: &GitError) -> bool {
             | GitError::NotAFolder { .. }
             | GitError::NoCommit(_)
     )
-}
-
-/// Whoever may open a pull request writes what is worked on here, so other work does not wait for it.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, GitError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| GitError::Cancelled)
 }
 
 /// Begins the comment, so that it is found again; several Repositories, of several clusters perhaps, may be of one project.

@@ -37,7 +37,9 @@ pub(super) async fn draft(
     flow: &Flow,
     status: &mut FlowStatus,
 ) -> Result<Drafted, FlowError> {
-    if let Err(problems) = Plan::compile(&flow.spec.definition) {
+    let (definition, namespace) = (flow.spec.definition.clone(), flow.namespace().unwrap_or_default());
+    let compiled = move || Plan::compile(&definition).err();
+    if let Some(problems) = shared.context.evaluate(&namespace, compiled).await {
         status.problems = problems.into_iter().take(MAX_PROBLEMS).map(described).collect();
         return Ok(Drafted::Invalid);
     }

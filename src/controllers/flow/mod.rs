@@ -22,6 +22,7 @@ use super::{
     backoff::Backoffs,
     context::Context,
     error_chain,
+    fairness::Permits,
     status::{AFTER_CONFLICT, is_stale, patch_status},
 };
 use crate::api::{
@@ -29,8 +30,8 @@ use crate::api::{
     reason::{Classified, ErrorClass},
 };
 
-/// How many flows are worked on at the same time.
-const CONCURRENCY: u16 = 16;
+/// How many flows of a namespace are worked on at the same time.
+const CONCURRENCY: usize = 16;
 
 /// Why a flow could not be brought forward now; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,9 @@ struct Flows {
     approvals: Store<Approval>,
     repositories: Store<Repository>,
     backoffs: Backoffs<ObjectRef<Flow>>,
+    /// What the watch shows.
+    known: Store<Flow>,
+    turns: Permits,
 }
 
 /// Brings flows forward until `shutdown`.
@@ -115,11 +119,21 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         approvals,
         repositories,
         backoffs: Backoffs::default(),
+        known: flows.clone(),
+        turns: Permits::of_which_one_may_hold(CONCURRENCY),
     });
     applier(
         |flow, shared| {
             let context = Arc::clone(&shared.context);
-            Box::pin(async move { context.counted("Flow", reconcile(flow, shared)).await })
+            Box::pin(async move {
+                let namespace = flow.namespace().unwrap_or_default();
+                let _turn = shared.turns.acquire(&namespace).await;
+                // it may have changed while it waited for its turn
+                let Some(flow) = shared.known.get(&ObjectRef::from_obj(&*flow)) else {
+                    return Ok(Action::await_change());
+                };
+                context.counted("Flow", reconcile(flow, Arc::clone(&shared))).await
+            })
         },
         |flow: Arc<Flow>, error: &FlowError, shared: Arc<Flows>| {
             let pause = shared.backoffs.failed(ObjectRef::from_obj(&*flow));
@@ -129,7 +143,8 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         shared,
         flows,
         queue,
-        Config::default().concurrency(CONCURRENCY),
+        // bounded by their turns, of which one namespace has not all
+        Config::default(),
     )
     .for_each(|_| std::future::ready(()))
     .await;

@@ -78,23 +78,14 @@ pub(super) async fn promote(
     if gates.is_empty() {
         return Ok(settle(status, &release, live.as_deref(), None));
     }
-    pass_gates(
-        shared,
-        flow,
-        status,
-        (&release, live.as_deref()),
-        &candidate,
-        &gates,
-    )
-    .await
+    pass_gates(shared, flow, status, (&release, live.as_ref()), &gates).await
 }
 
 async fn pass_gates(
     shared: &Flows,
     flow: &Flow,
     status: &mut FlowStatus,
-    (release, live): (&Arc<Release>, Option<&Release>),
-    candidate: &Candidate<'_>,
+    (release, live): (&Arc<Release>, Option<&Arc<Release>>),
     gates: &[Gate],
 ) -> Result<Promoted, FlowError> {
     let wanted = release.name_any();
@@ -113,6 +104,7 @@ async fn pass_gates(
         None => next_round(shared, flow, &wanted),
     };
     let involved = involved(shared, flow, status, release);
+    let namespace = flow.namespace().unwrap_or_default();
     let mut waiting = None;
     for gate in gates {
         let name = format!(
@@ -121,7 +113,19 @@ async fn pass_gates(
             gate.suffix
         );
         let deadline = deadline(gate, shared.context.now());
-        let spec = question(candidate, gate, round, &involved, deadline);
+        // how long it takes to tell what changes, the definitions say
+        let (of, before) = (Arc::clone(release), live.cloned());
+        let (gate, involved) = (gate.clone(), involved.clone());
+        let asked = move || {
+            question(
+                &candidate(&of, before.as_deref()),
+                &gate,
+                round,
+                &involved,
+                deadline,
+            )
+        };
+        let spec = shared.context.evaluate(&namespace, asked).await;
         let approval = open(shared, flow, release, &spec, &name).await?;
         if !asks(&approval, &spec, release) {
             let asked = PromotionStatus {
@@ -161,7 +165,7 @@ async fn pass_gates(
         }
     }
     Ok(match waiting {
-        None => settle(status, release, live, Some(round)),
+        None => settle(status, release, live.map(|live| &**live), Some(round)),
         Some(name) => {
             let message = format!("waiting for approval {name} before {wanted} becomes live");
             status.promotion = Some(PromotionStatus {

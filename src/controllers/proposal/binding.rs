@@ -114,7 +114,7 @@ impl Table<'_> {
             "the branch changes other files than the question's as well".to_owned()
         } else {
             let content = self.forge.file(head, &self.path()).await?;
-            match reading::answer(&self.question(approval), content.as_deref()).await {
+            match reading::answer(&self.asking.context, &self.question(approval), content.as_deref()).await {
                 Ok(_) => {
                     if files == Some(1) {
                         self.asking.sound(self.key, head);

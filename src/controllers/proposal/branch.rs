@@ -176,7 +176,7 @@ impl<'a> Board<'a> {
     async fn is_there(&self, key: &ApprovalKey, approval: &Approval, changes: &[Change]) -> bool {
         let question = self.question(key, approval);
         for change in changes {
-            if reading::answer(&question, change.content.as_deref())
+            if reading::answer(&self.asking.context, &question, change.content.as_deref())
                 .await
                 .is_ok()
             {
@@ -267,7 +267,9 @@ impl<'a> Board<'a> {
         };
         let changes = self.mirror().changes(there.commit, path).await?;
         let newest = changes.last().and_then(|change| change.content.as_deref());
-        Ok(reading::answer(question, newest).await.is_err())
+        Ok(reading::answer(&self.asking.context, question, newest)
+            .await
+            .is_err())
     }
 
     async fn take_back(&self, key: &ApprovalKey) -> Result<(), ProposalError> {
@@ -344,10 +346,11 @@ impl<'a> Board<'a> {
         let Some(content) = &change.content else {
             return Ok(Err("the file with the question is too large".to_owned()));
         };
-        let file = match reading::answer(&self.question(key, approval), Some(content)).await {
-            Ok(file) => file,
-            Err(why) => return Ok(Err(why.to_string())),
-        };
+        let file =
+            match reading::answer(&self.asking.context, &self.question(key, approval), Some(content)).await {
+                Ok(file) => file,
+                Err(why) => return Ok(Err(why.to_string())),
+            };
         let Some(verdict) = file.verdict else {
             return Ok(Err("the file has no verdict".to_owned()));
         };

@@ -1,16 +1,22 @@
 //! Reads the answers in files that people wrote: as slow as they like, so on a thread that keeps nobody else waiting.
 
+use crate::controllers::context::Context;
 use crate::engine::question::{Answer, FileProblem, PutAs, Question};
 
 /// The answer in a file that asks this and nothing else, or why it is none.
-pub(super) async fn answer(question: &Question<'_>, content: Option<&[u8]>) -> Result<Answer, FileProblem> {
+pub(super) async fn answer(
+    context: &Context,
+    question: &Question<'_>,
+    content: Option<&[u8]>,
+) -> Result<Answer, FileProblem> {
     let (spec, content) = (question.spec.clone(), content.map(<[u8]>::to_vec));
     let [namespace, name, uid] = [question.namespace, question.name, question.uid].map(str::to_owned);
     let into = match question.put {
         PutAs::PullRequest => None,
         PutAs::Branch(into) => Some(into.to_owned()),
     };
-    let read = tokio::task::spawn_blocking(move || {
+    let of = namespace.clone();
+    let read = move || {
         let question = Question {
             spec: &spec,
             namespace: &namespace,
@@ -19,7 +25,6 @@ pub(super) async fn answer(question: &Question<'_>, content: Option<&[u8]>) -> R
             put: into.as_deref().map_or(PutAs::PullRequest, PutAs::Branch),
         };
         question.answer(content.as_deref())
-    });
-    let broken = |error: tokio::task::JoinError| Err(FileProblem::Unreadable(error.to_string()));
-    read.await.unwrap_or_else(broken)
+    };
+    context.read(&of, read).await
 }

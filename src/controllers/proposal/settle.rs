@@ -253,7 +253,7 @@ impl Table<'_> {
 
     /// The answer in a file, or why it is none. Values in which nothing is filled in are none.
     async fn read(&self, approval: &Approval, content: Option<&[u8]>) -> Result<Answer, FileProblem> {
-        let answer = reading::answer(&self.question(approval), content).await?;
+        let answer = reading::answer(&self.asking.context, &self.question(approval), content).await?;
         Ok(Answer {
             values: answer.values.filter(|values| !values.0.is_empty()),
             ..answer

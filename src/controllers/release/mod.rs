@@ -22,6 +22,7 @@ use super::{
     backoff::Backoffs,
     context::Context,
     error_chain,
+    fairness::Permits,
     status::{AFTER_CONFLICT, Standing, is_missing, is_stale, patch_status, stand},
 };
 use crate::api::{
@@ -29,8 +30,8 @@ use crate::api::{
     reason::{Classified, ErrorClass},
 };
 
-/// How many releases are worked on at the same time.
-const CONCURRENCY: u16 = 16;
+/// How many releases of a namespace are worked on at the same time.
+const CONCURRENCY: usize = 16;
 
 /// Why a release could not be looked after now; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,9 @@ struct Releases {
     context: Arc<Context>,
     flows: Store<Flow>,
     backoffs: Backoffs<ObjectRef<Release>>,
+    /// What the watch shows.
+    known: Store<Release>,
+    turns: Permits,
 }
 
 /// Tells of runs that have ended or are gone. Cheap to clone.
@@ -116,11 +120,21 @@ pub async fn run(context: Arc<Context>, ended: EndedRuns, shutdown: Cancellation
         context,
         flows,
         backoffs: Backoffs::default(),
+        known: releases.clone(),
+        turns: Permits::of_which_one_may_hold(CONCURRENCY),
     });
     applier(
         |release, shared| {
             let context = Arc::clone(&shared.context);
-            Box::pin(async move { context.counted("Release", reconcile(release, shared)).await })
+            Box::pin(async move {
+                let namespace = release.namespace().unwrap_or_default();
+                let _turn = shared.turns.acquire(&namespace).await;
+                // it may have changed while it waited for its turn
+                let Some(release) = shared.known.get(&ObjectRef::from_obj(&*release)) else {
+                    return Ok(Action::await_change());
+                };
+                context.counted("Release", reconcile(release, Arc::clone(&shared))).await
+            })
         },
         |release: Arc<Release>, error: &ReleaseError, shared: Arc<Releases>| {
             let pause = shared.backoffs.failed(ObjectRef::from_obj(&*release));
@@ -130,7 +144,8 @@ pub async fn run(context: Arc<Context>, ended: EndedRuns, shutdown: Cancellation
         shared,
         releases,
         queue,
-        Config::default().concurrency(CONCURRENCY),
+        // bounded by their turns, of which one namespace has not all
+        Config::default(),
     )
     .for_each(|_| std::future::ready(()))
     .await;

@@ -29,7 +29,6 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::{claims::Claims, requests::Asked, rest::Rests, sync::Memories};
@@ -42,6 +41,7 @@ use super::{
     backoff::Backoffs,
     context::Context,
     error_chain,
+    fairness::Permits,
     status::{is_missing, is_stale, patch_status},
 };
 use crate::{
@@ -53,8 +53,8 @@ use crate::{
     net::Network,
 };
 
-/// How many repositories are synced at the same time, of those whose remotes answer and of the others: a remote that hangs or sends
-/// without end keeps nobody waiting but its like.
+/// How many repositories of a namespace are synced at the same time, of those whose remotes answer and of the others: a remote that hangs
+/// or sends without end keeps nobody waiting but its like.
 const CONCURRENCY: usize = 8;
 /// How often a remote is asked when nobody tells of changes and the Repository does not say.
 pub(super) const INTERVAL: Duration = Duration::from_mins(1);
@@ -89,8 +89,8 @@ struct Repositories {
     /// Failures to read it.
     rests: Rests,
     /// Room for the repositories whose remotes answered when they were last asked, and for the others.
-    known_good: Semaphore,
-    others: Semaphore,
+    known_good: Permits,
+    others: Permits,
     shutdown: CancellationToken,
 }
 
@@ -116,8 +116,8 @@ pub async fn run(
         claims: Claims::default(),
         backoffs: Backoffs::default(),
         rests: Rests::default(),
-        known_good: Semaphore::new(CONCURRENCY),
-        others: Semaphore::new(CONCURRENCY),
+        known_good: Permits::of_which_one_may_hold(CONCURRENCY),
+        others: Permits::of_which_one_may_hold(CONCURRENCY),
         shutdown: shutdown.clone(),
     });
     let sweeping = Arc::clone(&shared);
@@ -237,10 +237,11 @@ async fn reconcile(
     if let Some(left) = shared.rests.left(&repository, asked, context.now()) {
         return Ok(Action::requeue(left));
     }
+    let namespace = repository.namespace().unwrap_or_default();
     let room = if shared.is_known_good(&repository) {
-        shared.known_good.acquire().await
+        shared.known_good.acquire(&namespace).await
     } else {
-        shared.others.acquire().await
+        shared.others.acquire(&namespace).await
     };
     let current = shared.known.get(&ObjectRef::from_obj(&*repository));
     if current.map(|current| current.resource_version()) != Some(repository.resource_version()) {

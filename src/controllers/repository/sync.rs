@@ -298,8 +298,11 @@ async fn read(
     source.trim(&mut tree);
     let namespace = repository.namespace().unwrap_or_default();
     // a large repository may take long, and others have work to do on this thread
-    let defined = tokio::task::spawn_blocking(move || Arc::new(files::read(tree, &namespace)));
-    let defined = defined.await.map_err(|_| GitError::Cancelled)?;
+    let of = namespace.clone();
+    let defined = shared
+        .context
+        .read(&of, move || Arc::new(files::read(tree, &namespace)))
+        .await;
     if let Some(memory) = shared.memories.lock().get_mut(uid) {
         memory.read.insert(at, Arc::clone(&defined));
     }

@@ -7,6 +7,7 @@
 mod decide;
 mod settle;
 
+use self::decide::Decided;
 pub(super) use self::decide::phase_name;
 
 use std::{
@@ -19,7 +20,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc::UnboundedReceiver},
+    sync::mpsc::UnboundedReceiver,
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
@@ -27,7 +28,7 @@ use tokio::{
 use super::{Deps, FlowKey, RunKey, perform::ChoreError, write};
 use crate::{
     api::{Run, RunPhase, RunStatus, run::StepPhase},
-    controllers::{error_chain, object_key::UidMark, status::is_missing},
+    controllers::{error_chain, fairness::Permit, object_key::UidMark, status::is_missing},
     engine::{
         callback_token::record_key,
         effect::{Effect, EffectKey},
@@ -56,9 +57,9 @@ pub(super) struct Judged {
 #[derive(Debug)]
 pub(super) enum Mail {
     /// The watch shows it like this. A new one has a turn, which ends when it has nothing to write.
-    Changed(Box<Run>, Option<OwnedSemaphorePermit>),
+    Changed(Box<Run>, Option<Permit>),
     /// It is new and has a turn, and is to be read.
-    Read(OwnedSemaphorePermit),
+    Read(Permit),
     /// The watch shows it no more: it is gone, or it has ended.
     Unseen,
     /// Something it may be waiting for has changed.
@@ -93,6 +94,16 @@ enum Life {
     Done,
     /// It is not there any more.
     Gone,
+}
+
+/// A decision that is being made, on a thread of its own: it evaluates what whoever wrote the flow wrote.
+struct Deciding {
+    /// The run that is decided on.
+    run: Arc<Run>,
+    /// The outcomes that were known.
+    outcomes: Vec<EffectKey>,
+    draining: bool,
+    result: BoxFuture<'static, Decided>,
 }
 
 /// A status write and what depends on it.
@@ -142,6 +153,7 @@ pub(super) struct Actor {
     busy_approvals: BTreeSet<String>,
     /// Approvals known more recently than the watch shows them.
     newer: BTreeMap<String, ApprovalFact>,
+    deciding: Option<Deciding>,
     writing: Option<Writing>,
     /// What waits for a write whose acknowledgement was lost.
     unconfirmed: Option<Unconfirmed>,
@@ -153,7 +165,7 @@ pub(super) struct Actor {
     /// Whether the watch shows it no more.
     unseen: bool,
     /// Held until there is nothing to write for the first time.
-    turn: Option<OwnedSemaphorePermit>,
+    turn: Option<Permit>,
 }
 
 impl Actor {
@@ -181,6 +193,7 @@ impl Actor {
             chores: JoinSet::new(),
             busy_approvals: BTreeSet::new(),
             newer: BTreeMap::new(),
+            deciding: None,
             writing: None,
             unconfirmed: None,
             failures: 0,
@@ -217,7 +230,7 @@ impl Actor {
             if self.is_idle() {
                 return self.rest();
             }
-            if self.writing.is_none() && self.chores.is_empty() {
+            if self.deciding.is_none() && self.writing.is_none() && self.chores.is_empty() {
                 self.turn = None;
             }
             self.wait().await;
@@ -225,7 +238,11 @@ impl Actor {
     }
 
     fn may_decide(&self) -> bool {
-        self.dirty && self.life == Life::Going && self.writing.is_none() && self.retry_at.is_none()
+        self.dirty
+            && self.life == Life::Going
+            && self.deciding.is_none()
+            && self.writing.is_none()
+            && self.retry_at.is_none()
     }
 
     /// Whether it left the watch without having ended, as far as the last answer says.
@@ -234,7 +251,8 @@ impl Actor {
     }
 
     fn is_idle(&self) -> bool {
-        self.writing.is_none()
+        self.deciding.is_none()
+            && self.writing.is_none()
             && self.effects.is_empty()
             && self.chores.is_empty()
             && self.retry_at.is_none()
@@ -247,6 +265,10 @@ impl Actor {
         tokio::select! {
             // nothing more is told of a run that the watch shows no more
             mail = self.mailbox.recv(), if !self.unseen => self.take(mail.unwrap_or(Mail::Unseen)),
+            decided = async { match &mut self.deciding {
+                Some(deciding) => (&mut deciding.result).await,
+                None => std::future::pending().await,
+            } } => self.decided(decided),
             result = async { match &mut self.writing {
                 Some(writing) => (&mut writing.result).await,
                 None => std::future::pending().await,
@@ -326,8 +348,16 @@ impl Actor {
         // what was read or written since is newer than the watch; and a write in doubt is settled by reading only
         let newer = version_of(&run) > self.version || self.run.is_none();
         if newer && self.unconfirmed.is_none() {
+            let cancelled = run.spec.cancel == Some(true);
             self.know(run);
             self.dirty = true;
+            // a run that is cancelled does not wait for what was being decided before
+            if cancelled
+                && let Some(deciding) = &self.deciding
+                && deciding.run.spec.cancel != Some(true)
+            {
+                self.deciding = None;
+            }
         }
     }
 
@@ -457,7 +487,8 @@ fn begin_write(
     let (deps, run, next) = (Arc::clone(deps), Arc::clone(run), next.clone());
     // a task of its own, so that it goes on while the run waits for other things
     let task = tokio::spawn(async move {
-        let _permit = deps.bounds.writes.acquire().await;
+        let namespace = run.metadata.namespace.as_deref().unwrap_or_default();
+        let _permit = deps.bounds.writes.acquire(namespace).await;
         write::status(&deps.context, &run, &next).await
     });
     Box::pin(async move {

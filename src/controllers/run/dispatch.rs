@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
+use compact_str::CompactString;
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::jiff::Timestamp;
 use tokio::{
     sync::{
-        OwnedSemaphorePermit,
         mpsc::{self, UnboundedReceiver, UnboundedSender},
+        watch,
     },
     task::JoinSet,
 };
@@ -28,7 +29,10 @@ use super::{
 };
 use crate::{
     api::{Run, RunPhase},
-    controllers::object_key::UidMark,
+    controllers::{
+        fairness::{FairQueue, Permit},
+        object_key::UidMark,
+    },
 };
 
 /// Longest time that effects under way may take to end after a shutdown was asked for.
@@ -48,7 +52,7 @@ pub(super) enum Message {
     /// The watch has listed all runs.
     Relisted,
     /// The watch shows a run. In a listing it has a turn, which ends when it has nothing to write.
-    Seen(Box<Run>, Option<OwnedSemaphorePermit>),
+    Seen(Box<Run>, Option<Permit>),
     /// The watch shows a run no more: it is gone, or it has ended.
     Unseen(Box<Run>),
     /// A flow, or a release of it, has changed.
@@ -108,8 +112,10 @@ pub(super) struct Dispatcher {
     unseen: Option<HashSet<RunKey>>,
     /// When runs go on by themselves.
     timers: DelayQueue<(RunKey, Timestamp)>,
-    /// New runs that wait for a turn, in the order in which they came.
-    line: VecDeque<InLine>,
+    /// New runs that wait for a turn. Namespaces take turns, and within one the first that came goes first.
+    line: FairQueue<InLine>,
+    /// When a turn was given back.
+    freed: watch::Receiver<()>,
     moving: JoinSet<()>,
     /// How many that were when it was last told.
     told_depth: usize,
@@ -123,6 +129,7 @@ impl Dispatcher {
         messages: UnboundedReceiver<Message>,
     ) -> Self {
         Self {
+            freed: deps.bounds.intake.freed(),
             deps,
             messages,
             report,
@@ -132,7 +139,7 @@ impl Dispatcher {
             changes: 0,
             unseen: None,
             timers: DelayQueue::new(),
-            line: VecDeque::new(),
+            line: FairQueue::default(),
             moving: JoinSet::new(),
             told_depth: 0,
             draining: false,
@@ -150,7 +157,7 @@ impl Dispatcher {
                     let (key, wake_at) = expired.into_inner();
                     self.expired(key, wake_at);
                 }
-                Ok(turn) = Arc::clone(&self.deps.bounds.intake).acquire_owned(), if !self.line.is_empty() => self.next_in_line(turn),
+                Ok(()) = self.freed.changed(), if !self.line.is_empty() => self.next_in_line(),
                 Some(_) = self.moving.join_next() => {}
             }
         }
@@ -231,7 +238,7 @@ impl Dispatcher {
         self.told_depth = self.moving.len();
     }
 
-    fn seen(&mut self, run: Run, turn: Option<OwnedSemaphorePermit>) {
+    fn seen(&mut self, run: Run, turn: Option<Permit>) {
         let key = RunKey::of(&run);
         if let Some(unseen) = &mut self.unseen {
             unseen.remove(&key);
@@ -254,7 +261,7 @@ impl Dispatcher {
                     judged: None,
                 });
                 self.deps.metrics.run_phase(None, Some(phase_name(phase)));
-                let turn = turn.or_else(|| Arc::clone(&self.deps.bounds.intake).try_acquire_owned().ok());
+                let turn = turn.or_else(|| self.deps.bounds.intake.try_acquire(key.namespace()));
                 return match turn {
                     Some(turn) => self.tell(&key, Mail::Changed(Box::new(run), Some(turn))),
                     None => self.line_up(key, run),
@@ -272,18 +279,27 @@ impl Dispatcher {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.in_line = true;
             let (uid, shown) = (entry.uid, (self.line.len() < KEPT).then(|| Box::new(run)));
-            self.line.push_back(InLine { key, uid, shown });
+            let namespace = CompactString::from(key.namespace());
+            self.line.push(&namespace, InLine { key, uid, shown });
         }
     }
 
-    fn next_in_line(&mut self, turn: OwnedSemaphorePermit) {
-        let Some(InLine { key, uid, shown }) = self.line.pop_front() else {
-            return;
-        };
-        if self.line.is_empty() {
-            // a burst may have made it long
-            self.line.shrink_to(KEPT);
+    /// Gives the turns there are to those that wait for one.
+    fn next_in_line(&mut self) {
+        loop {
+            let (intake, mut turn) = (&self.deps.bounds.intake, None);
+            let next = self.line.pop_where(|namespace| {
+                turn = intake.try_acquire(namespace);
+                turn.is_some()
+            });
+            match (next, turn) {
+                (Some(next), Some(turn)) => self.begin(next, turn),
+                _ => return,
+            }
         }
+    }
+
+    fn begin(&mut self, InLine { key, uid, shown }: InLine, turn: Permit) {
         // one that is gone, or was started by something else that happened, is in line no more
         let waits = self
             .entries

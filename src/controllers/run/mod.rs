@@ -13,17 +13,14 @@ mod sweep;
 mod transitions;
 mod write;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use kube::{
     ResourceExt as _,
     runtime::{WatchStreamExt as _, reflector::Store, watcher},
 };
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -34,6 +31,7 @@ use super::{
     approval::{ApprovalKey, OpenApprovals},
     context::Context,
     error_chain,
+    fairness::Permits,
     leadership::Leadership,
     object_key::ObjectKey,
     release::RunEndings,
@@ -51,6 +49,9 @@ const WRITES: usize = 32;
 
 /// How many runs are looked at for the first time at the same time.
 const INTAKE: usize = 96;
+
+/// How long a listing waits for a turn of a namespace whose runs hold all that it may have. The namespace's others are then put in line.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 type RunKey = ObjectKey<Run>;
 type FlowKey = ObjectKey<Flow>;
@@ -80,23 +81,23 @@ pub struct Deps {
     pub endings: RunEndings,
 }
 
-/// How much may be under way at the same time, whatever namespaces it is for. Clones are handles on the same.
+/// How much may be under way at the same time. Namespaces take turns. Clones are handles on the same.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    effects: Arc<Semaphore>,
+    effects: Permits,
     /// As many writes as are good for the API server.
-    writes: Arc<Semaphore>,
+    writes: Permits,
     /// As many runs looked at for the first time as keep the writes busy.
-    intake: Arc<Semaphore>,
+    intake: Permits,
 }
 
 impl Bounds {
     /// With at most so many effects performed at the same time.
     pub fn new(effects: usize) -> Self {
         Self {
-            effects: Arc::new(Semaphore::new(effects)),
-            writes: Arc::new(Semaphore::new(WRITES)),
-            intake: Arc::new(Semaphore::new(INTAKE)),
+            effects: Permits::that_leave_some(effects),
+            writes: Permits::new_in_turns(WRITES),
+            intake: Permits::that_leave_some(INTAKE),
         }
     }
 }
@@ -171,13 +172,29 @@ async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
     let mut events = watcher(deps.context.all::<Run>(), unfinished)
         .default_backoff()
         .boxed();
+    // namespaces whose runs are put in line for the rest of the listing
+    let mut slow = HashSet::new();
     while let Some(event) = events.next().await {
         let message = match event {
-            Ok(watcher::Event::Init) => Message::Relisting,
+            Ok(watcher::Event::Init) => {
+                slow.clear();
+                Message::Relisting
+            }
             Ok(watcher::Event::InitDone) => Message::Relisted,
             Ok(watcher::Event::InitApply(run)) => {
                 // a listing of many is taken in as fast as it is worked through, and not all at once
-                let turn = Arc::clone(&deps.bounds.intake).acquire_owned().await.ok();
+                let namespace = run.metadata.namespace.clone().unwrap_or_default();
+                let turn = if slow.contains(&namespace) {
+                    None
+                } else {
+                    tokio::time::timeout(PATIENCE, deps.bounds.intake.acquire(&namespace))
+                        .await
+                        .ok()
+                };
+                if turn.is_none() {
+                    // runs of others come after it
+                    slow.insert(namespace);
+                }
                 Message::Seen(Box::new(slim(run)), turn)
             }
             Ok(watcher::Event::Apply(run)) => Message::Seen(Box::new(slim(run)), None),

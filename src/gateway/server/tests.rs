@@ -176,6 +176,7 @@ async fn one_that_asks_nothing_more_is_closed_in_either_version() {
     send(&mut idle, GET).await;
     assert!(rest(&mut idle).await.starts_with("HTTP/1.1 200"));
     serving.closed("Idle", 1).await;
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
         .http2_prior_knowledge()
         .build()

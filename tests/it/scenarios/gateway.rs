@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use signoff::{api::Run, gateway::ConnectionLimits, operator::OperatorOptions};
+use signoff::{gateway::ConnectionLimits, operator::OperatorOptions};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,

@@ -20,4 +20,5 @@ mod runs;
 mod signatures;
 mod signed_merges;
 mod starter;
+mod tenants;
 mod webhooks;

@@ -272,6 +272,7 @@ async fn gateway(
     let options = LoneGatewayOptions {
         namespace: "team-signoff".to_owned(),
         watch_namespaces: ["team".to_owned(), "other-team".to_owned()].into(),
+        connections: ConnectionLimits::default(),
     };
     let client = plane.client(&token(plane, "signoff-gateway"));
     let gateway = LoneGateway::start(client, options).await.unwrap();

@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant as Monotonic};
 
+use futures::FutureExt as _;
+use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Actor, Chore, Life, Unconfirmed, Writing, begin_write, settle::is_past};
+use super::{Actor, Chore, Deciding, Life, Unconfirmed, Writing, begin_write, settle::is_past};
 use crate::{
     api::{
         ApprovalPhase, Run, RunStatus,
@@ -22,9 +24,9 @@ use crate::{
         },
     },
     engine::{
-        advance::advance,
+        advance::{Advance, advance},
         effect::{CloseApproval, Effect, HttpEffect},
-        facts::ApprovalFact,
+        facts::{ApprovalFact, Facts},
         inputs,
     },
 };
@@ -72,21 +74,17 @@ impl Actor {
         }
     }
 
+    /// Begins to make a decision.
     fn advance(
         &mut self,
         run: &Arc<Run>,
-        release: &LoadedRelease,
+        release: &Arc<LoadedRelease>,
         approvals: BTreeMap<String, ApprovalFact>,
     ) {
         let mut state = run.status.clone().unwrap_or_default();
         let now = self.deps.context.now();
-        if state.release.is_none()
-            && let Err(message) =
-                inputs::check(&release.definition, &run.spec.inputs.clone().unwrap_or_default())
-        {
-            self.begin(run, pin::unfit(run, &message, now), Vec::new());
-            return;
-        }
+        // nothing is asked of the inputs of a run that is cancelled
+        let is_new = state.release.is_none() && run.spec.cancel != Some(true);
         state.release.get_or_insert_with(|| PinnedRelease {
             name: release.facts.name.clone(),
             digest: release.facts.digest.clone(),
@@ -94,10 +92,57 @@ impl Actor {
         });
         let in_flight = self.in_flight.keys().cloned().collect();
         let outcomes = self.outcomes.clone();
+        let known: Vec<_> = outcomes.iter().map(|outcome| outcome.key.clone()).collect();
         let mut facts = gather::facts(&self.deps, run, release, approvals, outcomes, in_flight);
         // while draining, outcomes are written down and nothing new begins
         facts.run.suspend |= self.draining;
-        let advanced = advance(&release.plan, &state, &facts, now);
+        let (cancel, evaluates) = (facts.run.cancel, !facts.run.cancel || !known.is_empty());
+        let release = Arc::clone(release);
+        let decide = move || decide(&release, is_new, &state, &facts, now);
+        let result = if evaluates {
+            let (context, namespace) = (Arc::clone(&self.deps.context), self.key.namespace().to_owned());
+            async move {
+                if cancel {
+                    context.evaluate_first(&namespace, decide).await
+                } else {
+                    context.evaluate(&namespace, decide).await
+                }
+            }
+            .boxed()
+        } else {
+            std::future::ready(decide()).boxed()
+        };
+        self.deciding = Some(Deciding {
+            run: Arc::clone(run),
+            outcomes: known,
+            draining: self.draining,
+            result,
+        });
+    }
+
+    /// A decision was made: begins what follows.
+    pub(super) fn decided(&mut self, decided: Decided) {
+        let Some(deciding) = self.deciding.take() else {
+            return;
+        };
+        let revision = |run: &Run| run.status.as_ref().map(|status| status.revision);
+        let current = self.run.clone();
+        let current = current.filter(|current| revision(current) == revision(&deciding.run));
+        let Some(run) = current.filter(|_| deciding.draining == self.draining) else {
+            // it was about another state, or about beginning what may not begin any more
+            self.dirty = true;
+            return;
+        };
+        // what came meanwhile is decided on next
+        self.dirty |= !Arc::ptr_eq(&run, &deciding.run);
+        let advanced = match decided {
+            Decided::Advanced(advanced) => advanced,
+            Decided::Unfit(message) => {
+                let now = self.deps.context.now();
+                self.begin(&run, pin::unfit(&run, &message, now), Vec::new());
+                return;
+            }
+        };
         self.wake_at = advanced.wake_at;
         let calls = advanced
             .effects
@@ -109,11 +154,12 @@ impl Actor {
         }
         let (at_once, acknowledged): (Vec<_>, Vec<_>) =
             advanced.effects.into_iter().partition(may_start_unwritten);
-        if !self.begin(run, advanced.state, acknowledged) {
+        if !self.begin(&run, advanced.state, acknowledged) {
             // no state can make use of them
-            self.outcomes.clear();
+            self.outcomes
+                .retain(|outcome| !deciding.outcomes.contains(&outcome.key));
         }
-        self.perform(run, at_once);
+        self.perform(&run, at_once);
     }
 
     /// Begins to write the next state if it is another one. What depends on the write follows it, or starts at once without one.
@@ -220,7 +266,7 @@ impl Actor {
         tracing::debug!(run = %self.key, step = %key.step, attempt = key.attempt, "a call begins");
         let (deps, namespace) = (Arc::clone(&self.deps), self.key.namespace().to_owned());
         let task = self.effects.spawn(async move {
-            let _permit = deps.bounds.effects.acquire().await;
+            let _permit = deps.bounds.effects.acquire(&namespace).await;
             if !deps.leadership.is_held() {
                 // it is for another process to perform; this task ends with the term
                 return std::future::pending().await;
@@ -321,6 +367,27 @@ impl Actor {
                 .resumed(after, Monotonic::now().duration_since(since.into_std()));
         }
     }
+}
+
+/// What a decision came to.
+pub(super) enum Decided {
+    Advanced(Advance),
+    /// The inputs do not fit the release.
+    Unfit(String),
+}
+
+/// Decides: all that takes as long as whoever wrote the flow, or started the run, makes it take.
+fn decide(
+    release: &LoadedRelease,
+    is_new: bool,
+    state: &RunStatus,
+    facts: &Facts,
+    now: Timestamp,
+) -> Decided {
+    if is_new && let Err(message) = inputs::check(&release.definition, &facts.run.inputs) {
+        return Decided::Unfit(message);
+    }
+    Decided::Advanced(advance(&release.plan, state, facts, now))
 }
 
 /// What may be repeated need not wait for the write. Approvals wait, so that a state that was refused leaves none behind.
