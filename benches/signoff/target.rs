@@ -13,7 +13,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use signoff::api::{Approval, Decision, Flow, Run};
+use signoff::api::{Approval, Decision, Flow, Run, names};
 use tokio::sync::oneshot;
 
 use crate::server::Server;
@@ -154,7 +154,8 @@ impl Target {
     /// The question that a run puts, as soon as it is there.
     pub async fn question(&self, run: &str) -> Approval {
         let approvals = self.api::<Approval>();
-        let name = format!("{run}-review");
+        let uid = self.api::<Run>().get(run).await.unwrap().metadata.uid.unwrap();
+        let name = names::approval_name(run, &uid, "review", 1, None);
         until("the question", async || approvals.get_opt(&name).await.unwrap()).await
     }
 }

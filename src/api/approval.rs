@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Digest, Json, Verdict,
     json::JsonObject,
+    name::{LABEL, SUBDOMAIN},
+    schema::TIMESTAMP,
     step::{Approvers, Escalation},
 };
 
@@ -77,6 +79,7 @@ pub struct ApprovalSpec {
     pub verdicts: Vec<Verdict>,
     /// When the time to decide is over, by the API server's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub expires_at: Option<Time>,
     /// Who may decide as well, after a while.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -84,7 +87,7 @@ pub struct ApprovalSpec {
     pub escalate: Vec<Escalation>,
     /// Name of the Repository that the flow comes from, if it comes from one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub repository: Option<String>,
     /// How the question is put on the forge of that Repository. Without it, as the Repository says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,18 +115,19 @@ pub enum AskVia {
 pub struct ApprovalSubject {
     /// Name of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub run: Option<String>,
     /// Name of the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub step: Option<String>,
     /// Which time round, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub iteration: Option<i64>,
     /// Name of the release that is to become live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub release: Option<String>,
 }
 
@@ -170,6 +174,7 @@ pub struct ApprovalStatus {
     pub counted: Vec<CountedDecision>,
     /// When it was decided, by the API server's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub decided_at: Option<MicroTime>,
     /// Comment of the decision that decided it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,7 +196,7 @@ pub struct ApprovalStatus {
     pub pull_request: Option<ProposedPullRequest>,
     /// Decided: True once the question is closed, whatever the answer. Asked: False where it cannot be put on the forge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 
@@ -259,7 +264,7 @@ impl std::fmt::Display for ApprovalPhase {
 #[serde(rename_all = "camelCase")]
 pub struct CountedDecision {
     /// Name of the Decision.
-    #[schemars(length(max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub decision: String,
     /// Who.
     #[schemars(length(max = 256))]
@@ -267,5 +272,6 @@ pub struct CountedDecision {
     /// What.
     pub verdict: Verdict,
     /// When the API server accepted it.
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub at: MicroTime,
 }

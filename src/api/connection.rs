@@ -4,6 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::name::{ObjectName, SecretKey};
+
 /// Where a step or a Repository connects and which Secret it uses. The Secret lies in the Connection's namespace and is read at the
 /// moment of the call.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,11 +91,9 @@ pub struct HeaderAuth {
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
+    pub name: ObjectName,
     /// Key in the Secret's `data`.
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
+    pub key: SecretKey,
 }
 
 /// Credentials for a git remote; which of them is used follows from the scheme of the Repository's url.

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, json::JsonObject};
+use super::{Digest, json::JsonObject, name::ObjectName};
 
 /// One person's verdict on one Approval. It is created once and never changes.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,8 +34,7 @@ use super::{Digest, json::JsonObject};
 #[serde(rename_all = "camelCase")]
 pub struct DecisionSpec {
     /// Name of the Approval, in the same namespace.
-    #[schemars(length(min = 1, max = 253))]
-    pub approval: String,
+    pub approval: ObjectName,
     /// Digest of what was shown, as in the Approval's `spec.digest`. A decision on something else does not count.
     pub digest: Digest,
     /// The verdict.
@@ -87,7 +86,7 @@ pub struct Via {
     pub channel: ViaChannel,
     /// What proves it, such as the commit or the session.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(schema_with = "super::schema::texts::<16, 4096>")]
     pub evidence: BTreeMap<String, String>,
 }
 

@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Digest, Json, Span, Step,
+    Digest, HumanDuration, Json, Step,
     approval::AskVia,
+    name::SUBDOMAIN,
     step::{Approvers, Escalation},
 };
 
@@ -48,7 +49,7 @@ pub struct FlowSpec {
     pub definition: Definition,
     /// Name of the release that should be live. Setting it asks for promotion; a gate may hold it until people approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub live: Option<String>,
 }
 
@@ -99,7 +100,7 @@ pub struct PromotionApproval {
     pub self_approval: Option<bool>,
     /// How long people have; after that the promotion is not made. Defaults to 7d.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub respond_within: Option<Span>,
+    pub respond_within: Option<HumanDuration>,
     /// Who may decide as well, after a while without an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
@@ -121,7 +122,7 @@ pub struct FlowStatus {
     pub draft: Option<DraftStatus>,
     /// Name of the release that is live: runs without another wish are pinned to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub live: Option<String>,
     /// Whether another release becomes live only through a gate: that of the live release, or of the Repository. Who deletes the flow then, and the
     /// gate with it, takes the verb `delete` on releases.
@@ -136,7 +137,7 @@ pub struct FlowStatus {
     pub problems: Vec<DefinitionProblem>,
     /// Ready, Reconciling, Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 
@@ -145,7 +146,7 @@ pub struct FlowStatus {
 #[serde(rename_all = "camelCase")]
 pub struct DraftStatus {
     /// Name of the release.
-    #[schemars(length(max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub release: String,
     /// Its digest.
     pub digest: Digest,
@@ -156,11 +157,11 @@ pub struct DraftStatus {
 #[serde(rename_all = "camelCase")]
 pub struct PromotionStatus {
     /// The release that is to become live.
-    #[schemars(length(max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub release: String,
     /// The approval that gates it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub approval: Option<String>,
     /// How it stands.
     pub phase: PromotionPhase,
@@ -169,7 +170,7 @@ pub struct PromotionStatus {
     pub round: Option<i64>,
     /// The release that was live before, where it was cut later than this one: this promotion was a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub rolled_back_from: Option<String>,
 }
 

@@ -46,6 +46,8 @@ pub trait Classified: std::error::Error {
 pub enum StepReason {
     /// An expression could not be evaluated.
     ExpressionFailed,
+    /// A question could not be put: it says nothing, or the API server refused it for good.
+    ApprovalRefused,
     /// An HTTP response had a status the step does not expect.
     UnexpectedStatus,
     /// The remote could not be reached or broke off.

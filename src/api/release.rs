@@ -5,7 +5,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, flow::Definition};
+use super::{
+    Digest,
+    flow::Definition,
+    name::{COMMIT, SUBDOMAIN},
+};
 
 /// An immutable snapshot of a flow with its digest and where it came from.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,7 +42,7 @@ use super::{Digest, flow::Definition};
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseSpec {
     /// Name of the flow.
-    #[schemars(length(min = 1, max = 52))]
+    #[schemars(length(min = 1, max = 52), regex(pattern = SUBDOMAIN))]
     pub flow: String,
     /// The definition as it was when the release was cut.
     pub definition: Definition,
@@ -54,7 +58,7 @@ pub struct ReleaseSpec {
 pub struct ReleaseSource {
     /// Name of the Repository, when it came from git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub repository: Option<String>,
     /// The ref it was read at.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
@@ -62,7 +66,7 @@ pub struct ReleaseSource {
     pub git_ref: Option<String>,
     /// The commit it was read at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), regex(pattern = COMMIT))]
     pub commit: Option<String>,
     /// The file in that commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,6 +136,6 @@ pub struct ReleaseStatus {
     pub channel: Option<String>,
     /// Ready (the digest is right), Stalled (it is not: the release is forged or was written by something else).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }

@@ -5,7 +5,13 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Span, approval::AskVia, connection::SecretKeyRef, flow::Promotion};
+use super::{
+    HumanDuration,
+    approval::AskVia,
+    connection::SecretKeyRef,
+    flow::Promotion,
+    name::{COMMIT, ObjectName, SUBDOMAIN},
+};
 
 /// A git remote that holds flows: its draft and live refs and where the flows lie in it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,11 +51,10 @@ pub struct RepositorySpec {
     pub url: String,
     /// Name of a `git` Connection in this namespace with the credentials. Without it the remote is read anonymously.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub connection: Option<String>,
+    pub connection: Option<ObjectName>,
     /// How often to look for changes nobody told about, at least 1s. Defaults to 1m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interval: Option<Span>,
+    pub interval: Option<HumanDuration>,
     /// Where drafts come from: a push here updates flows and cuts releases.
     pub draft: DraftSource,
     /// What is live: a branch, the tag of the highest version, or a folder. A push, a merged pull request or a new tag there promotes. Without it,
@@ -394,7 +399,7 @@ pub struct RepositoryStatus {
     pub live: Option<SyncedCommit>,
     /// Flows applied from the draft ref, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 2000), inner(length(max = 253)))]
+    #[schemars(length(max = 2000), inner(length(min = 1, max = 253), regex(pattern = SUBDOMAIN)))]
     pub flows: Vec<String>,
     /// Whether one of its flows is gated (`status.gated` there). Who deletes the Repository then, and its flows with it, takes the verb `delete`
     /// on releases.
@@ -406,7 +411,7 @@ pub struct RepositoryStatus {
     pub problems: Vec<FileProblem>,
     /// Ready, Reconciling, Stalled; with a forge also `ForgeReady`, which says whether it can be told what came of commits and pull requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 
@@ -415,7 +420,7 @@ pub struct RepositoryStatus {
 #[serde(rename_all = "camelCase")]
 pub struct SyncedCommit {
     /// Object id of the commit, hexadecimal.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), regex(pattern = COMMIT))]
     pub commit: String,
     /// Its first ten digits.
     #[schemars(length(max = 10))]

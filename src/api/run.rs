@@ -7,7 +7,13 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Json, Verdict, json::JsonObject, reason::StepReason};
+use super::{
+    Digest, Json, Verdict,
+    json::JsonObject,
+    name::{COMMIT, FlowName, LABEL, ReleaseName, SUBDOMAIN},
+    reason::StepReason,
+    schema::TIMESTAMP,
+};
 
 /// One execution of a flow. Its release is chosen once, when it starts; a promotion later does not touch it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,15 +66,13 @@ use super::{Digest, Json, Verdict, json::JsonObject, reason::StepReason};
 )]
 pub struct RunSpec {
     /// Name of the flow, in the same namespace.
-    #[schemars(length(min = 1, max = 52))]
-    pub flow: String,
+    pub flow: FlowName,
     /// Which release to take: the live one or the newest draft. Defaults to `live`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
     /// Name of the release to take, instead of a channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
-    pub release: Option<String>,
+    pub release: Option<ReleaseName>,
     /// Inputs, checked against the release's schema before the first step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<JsonObject>,
@@ -134,13 +138,15 @@ pub struct RunStatus {
     pub error: Option<StepError>,
     /// When the first step began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub started_at: Option<MicroTime>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub finished_at: Option<MicroTime>,
     /// Succeeded: True at a good end, False at another, Unknown before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 
@@ -203,13 +209,13 @@ impl std::fmt::Display for RunPhase {
 #[serde(rename_all = "camelCase")]
 pub struct PinnedRelease {
     /// Its name.
-    #[schemars(length(max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub name: String,
     /// Its digest.
     pub digest: Digest,
     /// The commit it was cut from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), regex(pattern = COMMIT))]
     pub commit: Option<String>,
 }
 
@@ -218,7 +224,7 @@ pub struct PinnedRelease {
 #[serde(rename_all = "camelCase")]
 pub struct StepStatus {
     /// Name of the step.
-    #[schemars(length(max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub name: String,
     /// Which time round, from 1.
     pub iteration: i64,
@@ -232,22 +238,26 @@ pub struct StepStatus {
     pub attempt: i64,
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub started_at: Option<MicroTime>,
     /// When its newest attempt was begun, of an effect that must not be repeated (`AtMostOnce`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempted_at: Option<MicroTime>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub finished_at: Option<MicroTime>,
     /// When it goes on by itself: the next attempt, or the end of a wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub wake_at: Option<MicroTime>,
     /// When the time to respond is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub deadline: Option<MicroTime>,
     /// The approval it opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub approval: Option<String>,
     /// Digest of what the deciders were shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -330,6 +340,7 @@ pub struct StepDecision {
     pub by: Vec<String>,
     /// When the deciding one was accepted, by the API server's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub at: Option<MicroTime>,
     /// The deciding one's comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -356,6 +367,7 @@ pub struct StepError {
 #[serde(rename_all = "camelCase")]
 pub struct CallbackRecord {
     /// When.
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub received_at: MicroTime,
     /// Digest of the body's bytes.
     pub sha256: Digest,

@@ -6,14 +6,19 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Json, Span, approval::AskVia, connection::SecretKeyRef};
+use super::{
+    HumanDuration, Json,
+    approval::AskVia,
+    connection::SecretKeyRef,
+    name::{LABEL, ObjectName},
+};
 
 /// One step of a flow: a name, what every step may say, and exactly one kind.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// Name, unique in the flow; a DNS label.
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub name: String,
     /// Condition, one `${…}` expression that gives true or false. When false the step is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -22,14 +27,14 @@ pub struct Step {
     /// Steps that must be done first. As soon as one step of a flow has `needs`, the steps form a graph, and a step without it
     /// needs nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64), inner(length(max = 63)))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63), regex(pattern = LABEL)))]
     pub needs: Option<Vec<String>>,
     /// How often and when to try again after a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// How long one attempt may take; never counts time spent waiting for people. Defaults to 30s for `http` and `notify`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Span>,
+    pub timeout: Option<HumanDuration>,
     /// Whether an effect may be repeated when its outcome is unknown after a crash. Defaults to `AtLeastOnce`, with the same
     /// `Idempotency-Key` each time. With `AtMostOnce` a person is asked instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,14 +88,14 @@ pub struct Retry {
 pub struct Backoff {
     /// The first pause. Defaults to 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub initial: Option<Span>,
+    pub initial: Option<HumanDuration>,
     /// Growth from pause to pause. Defaults to 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub factor: Option<i64>,
     /// The longest pause. Defaults to 1m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max: Option<Span>,
+    pub max: Option<HumanDuration>,
 }
 
 /// Call an HTTP API. Either `url`, or `connection` and `path`.
@@ -108,8 +113,7 @@ pub struct HttpStep {
     pub url: Option<String>,
     /// Name of an `http` Connection in the run's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub connection: Option<String>,
+    pub connection: Option<ObjectName>,
     /// Appended to the Connection's base address; may hold `${…}` expressions, whose values are percent-encoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
@@ -119,11 +123,11 @@ pub struct HttpStep {
     pub method: Option<HttpMethod>,
     /// Request headers; values may hold `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "super::schema::optional_texts::<64, 4096>")]
     pub headers: Option<BTreeMap<String, String>>,
     /// Query parameters; values may hold `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "super::schema::optional_texts::<64, 4096>")]
     pub query: Option<BTreeMap<String, String>>,
     /// Request body, sent as JSON; strings may hold `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,14 +192,14 @@ pub struct WaitStep {
     pub callback: Option<CallbackWait>,
     /// Wait this long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub duration: Option<Span>,
+    pub duration: Option<HumanDuration>,
     /// Wait until this time (RFC 3339); may hold `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub until: Option<String>,
     /// How long the outside system has to call back. Without it the step waits for as long as it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub respond_within: Option<Span>,
+    pub respond_within: Option<HumanDuration>,
     /// What happens after `respondWithin`. Defaults to `Fail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_timeout: Option<WaitTimeout>,
@@ -268,7 +272,7 @@ pub struct ApprovalStep {
     pub self_approval: Option<bool>,
     /// How long people have. Without it the question stays open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub respond_within: Option<Span>,
+    pub respond_within: Option<HumanDuration>,
     /// What happens after `respondWithin`. Defaults to `Fail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_timeout: Option<ApprovalTimeout>,
@@ -318,7 +322,7 @@ pub struct Approvers {
 #[serde(rename_all = "camelCase")]
 pub struct Escalation {
     /// How long after the question was put.
-    pub after: Span,
+    pub after: HumanDuration,
     /// Who may decide from then on, beside those who already could.
     pub to: Approvers,
 }
@@ -347,7 +351,7 @@ pub enum ApprovalTimeoutOutcome {
 #[serde(rename_all = "camelCase")]
 pub struct Changes {
     /// The step to go back to. The comment is `steps.<this step>.decision.comment` there.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub back_to: String,
     /// How often changes may be requested; once more fails the step. Defaults to 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -378,8 +382,7 @@ pub struct NotifyWebhook {
     pub url: Option<String>,
     /// Name of an `http` Connection in the run's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub connection: Option<String>,
+    pub connection: Option<ObjectName>,
     /// Appended to the Connection's base address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]

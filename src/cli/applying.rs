@@ -17,7 +17,10 @@ use super::{
     lines::Lines,
     manifest::Manifest,
 };
-use crate::api::{GROUP, VERSION, crds};
+use crate::api::{
+    GROUP, VERSION, crds,
+    name::{DnsLabel, NameError, ObjectName},
+};
 
 /// Apply manifests of Signoff's kinds, server-side.
 #[derive(Debug, clap::Args)]
@@ -79,9 +82,16 @@ async fn apply(
         .ok_or_else(|| invalid("a manifest to apply has metadata.name".to_owned()))?;
     let namespace = global
         .namespace
-        .clone()
+        .as_ref()
+        .map(ToString::to_string)
         .or_else(|| object.namespace())
         .unwrap_or_else(|| connection.namespace.clone());
+    let name: ObjectName = name
+        .parse()
+        .map_err(|error: NameError| invalid(format!("metadata.name: {error}")))?;
+    let namespace: DnsLabel = namespace
+        .parse()
+        .map_err(|error: NameError| invalid(format!("metadata.namespace: {error}")))?;
     let api: Api<DynamicObject> = Api::namespaced_with(connection.client.clone(), &namespace, &resource);
     let params = PatchParams {
         field_manager: Some("signoff-cli".to_owned()),

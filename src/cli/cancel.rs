@@ -12,13 +12,13 @@ use super::{
     connect::Connection,
     error::{CliError, exit},
 };
-use crate::api::Run;
+use crate::api::{Run, name::ObjectName};
 
 /// Stop a run.
 #[derive(Debug, clap::Args)]
 pub(super) struct CancelArgs {
     /// Name of the run.
-    run: String,
+    run: ObjectName,
 }
 
 pub(super) async fn verb(args: &CancelArgs, global: &Global) -> Result<Answer, CliError> {

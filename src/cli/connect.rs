@@ -35,8 +35,8 @@ impl Connection {
         }
         let namespace = global
             .namespace
-            .clone()
-            .unwrap_or_else(|| config.default_namespace.clone());
+            .as_ref()
+            .map_or_else(|| config.default_namespace.clone(), ToString::to_string);
         let client = Client::try_from(config)
             .map_err(|error| CliError::internal("the kubeconfig cannot be used", &error))?;
         Ok(Self { client, namespace })

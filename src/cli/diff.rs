@@ -15,7 +15,10 @@ use super::{
     manifest::{Finding, Manifest},
 };
 use crate::{
-    api::{Definition, Flow, FlowSpec, Release},
+    api::{
+        Definition, Flow, FlowSpec, Release,
+        name::{FlowName, ReleaseName},
+    },
     engine::difference::difference,
 };
 
@@ -27,13 +30,13 @@ const MARKDOWN: usize = 60_000;
 pub(super) struct DiffArgs {
     /// Name of the flow; with -f only needed to pick one of several in the file.
     #[arg(required_unless_present = "file")]
-    flow: Option<String>,
+    flow: Option<FlowName>,
     /// Compare with this release instead of what is live.
     #[arg(long, value_name = "RELEASE")]
-    against: Option<String>,
+    against: Option<ReleaseName>,
     /// Show this release instead of the draft.
     #[arg(long, value_name = "RELEASE", conflicts_with = "file")]
-    release: Option<String>,
+    release: Option<ReleaseName>,
     /// Show the flow in this manifest instead of the draft; - reads standard input.
     #[arg(short, long = "filename", value_name = "FILE")]
     file: Option<PathBuf>,
@@ -58,7 +61,8 @@ pub(super) async fn verb(args: &DiffArgs, global: &Global) -> Result<Answer, Cli
         .map(|path| from_file(path, args.flow.as_deref()));
     let file = file.transpose()?;
     let name = match (&file, &args.flow) {
-        (Some((name, _)), _) | (None, Some(name)) => name.clone(),
+        (Some((name, _)), _) => name.clone(),
+        (None, Some(name)) => name.to_string(),
         (None, None) => return Err(CliError::usage("name a flow, or give a file with -f")),
     };
     let connection = Connection::open(global).await?;
@@ -92,7 +96,7 @@ pub(super) async fn verb(args: &DiffArgs, global: &Global) -> Result<Answer, Cli
             return Err(CliError::new("NoDraft", exit::NOT_FOUND, message));
         }
     };
-    let old = match args.against.as_ref().or(status.live.as_ref()) {
+    let old = match args.against.as_deref().or(status.live.as_deref()) {
         Some(release) => Some(from_release(&releases, release, &name).await?),
         None => None,
     };

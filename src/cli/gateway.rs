@@ -11,6 +11,7 @@ use super::{
     serving,
 };
 use crate::{
+    api::name::DnsLabel,
     operator::{LoneGateway, LoneGatewayOptions},
     telemetry::logs::LogFormat,
 };
@@ -33,10 +34,10 @@ pub(super) struct GatewayArgs {
         default_value = "signoff-system",
         value_name = "NAMESPACE"
     )]
-    own_namespace: String,
+    own_namespace: DnsLabel,
     /// Namespaces to work in; repeatable. Without it all of them.
     #[arg(long = "watch-namespace", value_name = "NAMESPACE", value_delimiter = ',')]
-    watch_namespaces: Vec<String>,
+    watch_namespaces: Vec<DnsLabel>,
     /// What this process calls itself to the API server; in a cluster the name of the pod.
     #[arg(long, env = "POD_NAME", default_value = "gateway", value_name = "NAME")]
     name: String,
@@ -48,8 +49,8 @@ pub(super) struct GatewayArgs {
 pub(super) async fn verb(args: GatewayArgs, global: &Global) -> Result<Answer, CliError> {
     let client = serving::client(global, &args.name).await?;
     let options = LoneGatewayOptions {
-        namespace: args.own_namespace,
-        watch_namespaces: args.watch_namespaces.into_iter().collect(),
+        namespace: args.own_namespace.into(),
+        watch_namespaces: args.watch_namespaces.into_iter().map(String::from).collect(),
         connections: args.connections.limits(),
     };
     let listener = bind(args.gateway_listen).await?;

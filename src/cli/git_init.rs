@@ -168,7 +168,7 @@ impl Starter {
             address,
             url,
             name: args.name.clone(),
-            namespace: global.namespace.clone(),
+            namespace: global.namespace.as_ref().map(ToString::to_string),
         })
     }
 

@@ -1,6 +1,6 @@
 //! What `signoff operator` and `signoff gateway` are told of the connections they bear.
 
-use crate::{api::Span, gateway::ConnectionLimits, telemetry::files};
+use crate::{api::HumanDuration, gateway::ConnectionLimits, telemetry::files};
 
 /// Bounds of the gateway's connections.
 #[derive(Clone, Debug, clap::Args)]
@@ -13,13 +13,13 @@ pub(super) struct ConnectionArgs {
     gateway_max_connections_per_address: usize,
     /// Longest time that the headers of a request may take.
     #[arg(long, default_value = "10s", value_name = "SPAN", value_parser = time)]
-    gateway_header_timeout: Span,
+    gateway_header_timeout: HumanDuration,
     /// Longest time that one request may take, its body included.
     #[arg(long, default_value = "15s", value_name = "SPAN", value_parser = time)]
-    gateway_request_timeout: Span,
+    gateway_request_timeout: HumanDuration,
     /// How long a connection is kept between two requests: longer than a proxy in front of it keeps one.
     #[arg(long, default_value = "75s", value_name = "SPAN", value_parser = time)]
-    gateway_idle_timeout: Span,
+    gateway_idle_timeout: HumanDuration,
 }
 
 impl ConnectionArgs {
@@ -51,8 +51,8 @@ fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-fn time(text: &str) -> Result<Span, String> {
-    let span = text.parse::<Span>().map_err(|error| error.to_string())?;
+fn time(text: &str) -> Result<HumanDuration, String> {
+    let span = text.parse::<HumanDuration>().map_err(|error| error.to_string())?;
     if span.duration().is_zero() {
         return Err("no time at all".to_owned());
     }

@@ -41,7 +41,10 @@ use self::{
     answer::{Answer, Format},
     error::CliError,
 };
-use crate::{api::Span, telemetry};
+use crate::{
+    api::{HumanDuration, name::DnsLabel},
+    telemetry,
+};
 
 /// Run agent workflows from git, and stop for people.
 #[derive(Debug, Parser)]
@@ -73,7 +76,7 @@ struct Global {
     output: Format,
     /// Namespace; the context's own by default.
     #[arg(short, long, global = true)]
-    namespace: Option<String>,
+    namespace: Option<DnsLabel>,
     /// Context of the kubeconfig.
     #[arg(long, global = true)]
     context: Option<String>,
@@ -88,7 +91,7 @@ struct Global {
     act_as_group: Vec<String>,
     /// Longest wait for something to happen; passing it is not an error.
     #[arg(long, global = true, default_value = "30s", value_name = "SPAN")]
-    timeout: Span,
+    timeout: HumanDuration,
     /// Log more to stderr; repeat for still more.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,

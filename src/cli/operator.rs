@@ -12,7 +12,7 @@ use super::{
     Global, answer::Answer, error::CliError, listening::ConnectionArgs, outbound::OutboundArgs, serving,
 };
 use crate::{
-    api::Span,
+    api::{HumanDuration, name::DnsLabel},
     controllers::leadership::Timing,
     gateway::Listener,
     operator::{Operator, OperatorOptions, Policies, Rivalry},
@@ -47,16 +47,16 @@ pub(super) struct OperatorArgs {
         default_value = "signoff-system",
         value_name = "NAMESPACE"
     )]
-    own_namespace: String,
+    own_namespace: DnsLabel,
     /// Namespaces to work in, and to need any right in beside its own; repeatable. Without it all of them.
     #[arg(long = "watch-namespace", value_name = "NAMESPACE", value_delimiter = ',')]
-    watch_namespaces: Vec<String>,
+    watch_namespaces: Vec<DnsLabel>,
     /// Campaign for no lease: there is no other operator on this API server.
     #[arg(long)]
     without_rivals: bool,
     /// How long after an operator fell silent another one leads, at least 3s. One that stops in order hands over at once.
     #[arg(long, default_value = "15s", value_name = "SPAN", value_parser = lease)]
-    lease_duration: Span,
+    lease_duration: HumanDuration,
     /// What this process calls itself in the lease, with something random added; in a cluster the name of the pod.
     #[arg(long, env = "POD_NAME", default_value = "operator", value_name = "NAME")]
     name: String,
@@ -79,8 +79,8 @@ pub(super) struct OperatorArgs {
     pub(super) log_format: LogFormat,
 }
 
-fn lease(text: &str) -> Result<Span, String> {
-    let span = text.parse::<Span>().map_err(|error| error.to_string())?;
+fn lease(text: &str) -> Result<HumanDuration, String> {
+    let span = text.parse::<HumanDuration>().map_err(|error| error.to_string())?;
     if span.duration() < Timing::SHORTEST {
         let shortest = Timing::SHORTEST.as_secs();
         return Err(format!(
@@ -100,8 +100,8 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
     let options = OperatorOptions {
         network: args.outbound.network()?,
         rivalry,
-        namespace: args.own_namespace,
-        watch_namespaces: args.watch_namespaces.into_iter().collect(),
+        namespace: args.own_namespace.into(),
+        watch_namespaces: args.watch_namespaces.into_iter().map(String::from).collect(),
         policies: policies(args.policies, args.policies_file.as_deref())?,
         connections: args.connections.limits(),
         count_unproven_decisions: args.dangerously_count_unproven_decisions,

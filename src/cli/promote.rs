@@ -13,15 +13,20 @@ use super::{
     connect::Connection,
     error::{CliError, exit},
 };
-use crate::api::{Flow, flow::PromotionPhase, names};
+use crate::api::{
+    Flow,
+    flow::PromotionPhase,
+    name::{FlowName, ReleaseName},
+    names,
+};
 
 /// Make a release of a flow live; a gate may ask people first.
 #[derive(Debug, clap::Args)]
 pub(super) struct PromoteArgs {
     /// Name of the flow.
-    flow: String,
+    flow: FlowName,
     /// Name of the release.
-    release: String,
+    release: ReleaseName,
 }
 
 pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, CliError> {
@@ -49,7 +54,7 @@ pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, 
     }
     let promotion = status
         .promotion
-        .filter(|promotion| promotion.release == args.release);
+        .filter(|promotion| args.release == promotion.release);
     match promotion {
         Some(promotion) if promotion.phase == PromotionPhase::Waiting => {
             let approval = promotion.approval.unwrap_or_default();

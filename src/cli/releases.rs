@@ -16,13 +16,13 @@ use super::{
     },
     timeline::{age, short},
 };
-use crate::api::Release;
+use crate::api::{Release, name::FlowName};
 
 /// List the releases of a flow, the newest first.
 #[derive(Debug, clap::Args)]
 pub(super) struct ReleasesArgs {
     /// Name of the flow.
-    flow: String,
+    flow: FlowName,
 }
 
 pub(super) async fn verb(args: &ReleasesArgs, global: &Global) -> Result<Answer, CliError> {

@@ -17,13 +17,18 @@ use super::{
     error::{CliError, exit},
     timeline,
 };
-use crate::api::{Flow, Release, Run, RunPhase, RunSpec, json::JsonObject, run::Channel};
+use crate::api::{
+    Flow, Release, Run, RunPhase, RunSpec, bounds,
+    json::JsonObject,
+    name::{FlowName, ReleaseName},
+    run::Channel,
+};
 
 /// Start a run of a flow.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
     /// Name of the flow.
-    flow: String,
+    flow: FlowName,
     /// An input as key=value, read as its declared type; repeatable.
     #[arg(long = "input", value_name = "KEY=VALUE")]
     inputs: Vec<String>,
@@ -35,7 +40,7 @@ pub(super) struct RunArgs {
     draft: bool,
     /// Run this release.
     #[arg(long, value_name = "RELEASE")]
-    release: Option<String>,
+    release: Option<ReleaseName>,
     /// Wait until the run ends or stops for people, at most --timeout.
     #[arg(long)]
     wait: bool,
@@ -158,6 +163,12 @@ async fn inputs(args: &RunArgs, connection: &Connection) -> Result<Map<String, V
             typed(text, schema["properties"][key]["type"].as_str()),
         );
     }
+    for (name, value) in &inputs {
+        // the object of all inputs is the first level
+        bounds::nesting(value, bounds::MAX_NESTING - 1).map_err(|_| {
+            CliError::usage(format!("input {name}: {}", bounds::TooDeep(bounds::MAX_NESTING)))
+        })?;
+    }
     Ok(inputs)
 }
 
@@ -169,10 +180,11 @@ async fn schema(args: &RunArgs, connection: &Connection) -> Value {
         .and_then(|flow| flow.status.clone())
         .unwrap_or_default();
     let draft = status.draft.map(|draft| draft.release);
-    let Some(name) = args
-        .release
-        .clone()
-        .or(if args.draft { draft } else { status.live })
+    let Some(name) =
+        args.release
+            .as_ref()
+            .map(ToString::to_string)
+            .or(if args.draft { draft } else { status.live })
     else {
         return Value::Null;
     };

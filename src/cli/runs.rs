@@ -16,14 +16,14 @@ use super::{
     },
     timeline::age,
 };
-use crate::api::Run;
+use crate::api::{Run, name::FlowName};
 
 /// List runs, the newest first.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunsArgs {
     /// Only runs of this flow.
     #[arg(long)]
-    flow: Option<String>,
+    flow: Option<FlowName>,
 }
 
 pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, CliError> {
@@ -49,7 +49,7 @@ pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, Cli
             let status = run.status.clone().unwrap_or_default();
             vec![
                 run.name_any(),
-                run.spec.flow.clone(),
+                run.spec.flow.to_string(),
                 status.release.map(|release| release.name).unwrap_or_default(),
                 status.phase.to_string(),
                 status.waiting_on.unwrap_or_default(),

@@ -4,13 +4,13 @@ use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::{Global, answer::Answer, connect::Connection, error::CliError, timeline};
-use crate::api::{Run, run::StepPhase};
+use crate::api::{Run, name::ObjectName, run::StepPhase};
 
 /// Show a run: its steps, who decided, and what it waits for.
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
     /// Name of the run.
-    run: String,
+    run: ObjectName,
 }
 
 pub(super) async fn verb(args: &StatusArgs, global: &Global) -> Result<Answer, CliError> {

@@ -102,8 +102,8 @@ async fn read_token(
     reference: &SecretKeyRef,
 ) -> Result<Secret, ForgeSettingsError> {
     let missing = || ForgeSettingsError::NoToken {
-        name: reference.name.clone(),
-        key: reference.key.clone(),
+        name: reference.name.to_string(),
+        key: reference.key.to_string(),
     };
     let secrets = context.namespaced::<KubeSecret>(namespace);
     let secret = match secrets.get(&reference.name).await {
@@ -111,7 +111,7 @@ async fn read_token(
         Err(error) if is_missing(&error) => return Err(missing()),
         Err(error) => return Err(ForgeSettingsError::Api("read the Secret", error)),
     };
-    let bytes = secret.data.unwrap_or_default().remove(&reference.key);
+    let bytes = secret.data.unwrap_or_default().remove(reference.key.as_str());
     let text = bytes.and_then(|bytes| String::from_utf8(bytes.0).ok());
     text.map(|text| Secret::new(text.trim())).ok_or_else(missing)
 }

@@ -13,6 +13,7 @@ use crate::{
         Digest, Release, canonical,
         condition::{self, READY},
         flow::Definition,
+        name::ReleaseName,
         reason::{Classified, ErrorClass},
     },
     engine::{facts::ReleaseFacts, plan::Plan},
@@ -104,7 +105,10 @@ impl Releases {
         if let Some(loaded) = self.lock().get(&key) {
             return Ok(Arc::clone(loaded));
         }
-        let found = self.context.namespaced::<Release>(namespace).get_opt(name).await;
+        let Ok(path) = name.parse::<ReleaseName>() else {
+            return Err(ReleaseUnusable::Missing(name.to_owned()));
+        };
+        let found = self.context.namespaced::<Release>(namespace).get_opt(&path).await;
         let release = found
             .map_err(|error| ReleaseUnusable::Unreadable(name.to_owned(), error))?
             .ok_or_else(|| ReleaseUnusable::Missing(name.to_owned()))?;

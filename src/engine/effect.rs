@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{ApprovalPhase, ApprovalSpec, step::HttpMethod};
+use crate::api::{ApprovalPhase, ApprovalSpec, name::ObjectName, step::HttpMethod};
 
 /// Names one attempt of one iteration of one step within a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ pub enum HttpTarget {
     /// A path below a Connection's base address.
     Connection {
         /// Name of the Connection.
-        name: String,
+        name: ObjectName,
         /// Appended to its base address; already percent-encoded.
         path: String,
     },

@@ -21,6 +21,10 @@ pub struct Facts {
     pub release: ReleaseFacts,
     /// The Approvals of this run that exist, by name.
     pub approvals: BTreeMap<String, ApprovalFact>,
+    /// Approvals that the API server refuses to create, whatever is done, by name, with its reason.
+    pub refused: BTreeMap<String, String>,
+    /// Approvals that could not be created so far, by name, with the reason; it is tried again.
+    pub unopened: BTreeMap<String, String>,
     /// What came of effects since the last decision.
     pub outcomes: Vec<EffectOutcome>,
     /// Effects this process is performing now. A step that is `Running` in the state, without an outcome and not in here, was

@@ -1,6 +1,6 @@
 //! Checks a run's inputs against its release before the first step.
 
-use crate::api::{Definition, Json, json::JsonObject};
+use crate::api::{Definition, Json, bounds, json::JsonObject};
 
 /// Checks inputs.
 ///
@@ -12,9 +12,17 @@ pub fn check(definition: &Definition, inputs: &JsonObject) -> Result<(), String>
         let message = || format!("the flow takes no inputs, but {} were given", given.join(", "));
         return if given.is_empty() { Ok(()) } else { Err(message()) };
     };
+    let value = inputs.to_value();
+    bounds::nesting(&value, bounds::MAX_NESTING).map_err(|error| format!("inputs: {error}"))?;
+    let size = value.to_string().len();
+    if size > bounds::MAX_INPUTS {
+        return Err(format!(
+            "inputs: they have {size} bytes; at most {} are taken",
+            bounds::MAX_INPUTS
+        ));
+    }
     let validator = jsonschema::validator_for(schema.as_value())
         .map_err(|error| format!("the inputs' schema: {error}"))?;
-    let value = inputs.to_value();
     let mut messages: Vec<String> = validator
         .iter_errors(&value)
         .map(|error| format!("inputs{}: {error}", dotted(&error.instance_path().to_string())))

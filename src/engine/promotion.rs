@@ -15,11 +15,14 @@ use crate::api::{
     release::ReleaseSource,
 };
 
+/// Names of the gates there can be: that of the release that is live, and that of the Repository.
+pub const GATES: [&str; 2] = ["release", "repository"];
+
 /// One gate and where it comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
-    /// Appended to the approval's name, so that two gates have two approvals.
-    pub suffix: &'static str,
+    /// Tells two gates apart, so that they have two approvals.
+    pub name: &'static str,
     /// What people are asked.
     pub approval: PromotionApproval,
 }
@@ -58,11 +61,11 @@ pub fn gates(candidate: &Candidate<'_>, repository: Option<&Promotion>) -> Vec<G
         .live
         .map_or(candidate.definition, |(_, _, definition)| definition);
     let of_release = judge.promotion.as_ref().map(|gate| Gate {
-        suffix: "",
+        name: GATES[0],
         approval: gate.approval.clone(),
     });
     let of_repository = repository.map(|gate| Gate {
-        suffix: "-repository",
+        name: GATES[1],
         approval: gate.approval.clone(),
     });
     of_release.into_iter().chain(of_repository).collect()
@@ -98,7 +101,7 @@ pub fn question(
         "digest": candidate.digest,
         "round": round,
         "live": candidate.live.map(|(_, digest, _)| digest),
-        "gate": gate.suffix,
+        "gate": gate.name,
     });
     let digest = canonical::digest_of_value(&json!({ "subject": subject, "title": title, "show": show }));
     let approval = &gate.approval;

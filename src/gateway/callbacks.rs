@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{Gateway, checks, problem::Problem, record};
 use crate::{
-    api::{Digest, Run, RunStatus, run::CallbackRecord},
+    api::{Digest, Run, RunStatus, bounds, run::CallbackRecord},
     controllers::error_chain,
     engine::callback_token::CallbackAddress,
 };
@@ -96,6 +96,10 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, Problem> {
+    bounds::nesting_of_json(bytes, bounds::MAX_NESTING).map_err(|error| {
+        let detail = format!("the body cannot be taken: {error}");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with("limit", bounds::MAX_NESTING)
+    })?;
     serde_json::from_slice(bytes).map_err(|error| {
         let detail = format!(
             "the body is not JSON: line {}, column {}",

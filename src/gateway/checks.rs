@@ -66,7 +66,7 @@ async fn secret(gateway: &Gateway, address: &CallbackAddress, at: &SecretKeyRef)
     let bytes = found
         .ok()
         .flatten()
-        .and_then(|secret| secret.data?.remove(&at.key));
+        .and_then(|secret| secret.data?.remove(at.key.as_str()));
     bytes.map(|bytes| bytes.0).ok_or_else(|| {
         tracing::warn!(run = %address.run, secret = %at.name, "a callback cannot be checked: its secret is not there");
         Problem::unavailable()

@@ -4,26 +4,31 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode},
 };
 use k8s_openapi::api::core::v1::Secret;
 
 use super::{Gateway, problem::Problem, signature};
-use crate::{api::Repository, controllers::error_chain};
+use crate::{
+    api::{
+        Repository,
+        name::{DnsLabel, ObjectName},
+    },
+    controllers::error_chain,
+};
 
 /// Largest push event, in bytes: what GitHub sends at most.
 const MAX_BODY: usize = 25 << 20;
 
 pub(super) async fn push(
     State(gateway): State<Arc<Gateway>>,
-    Path((namespace, name)): Path<(String, String)>,
+    path: Result<Path<(DnsLabel, ObjectName)>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let api = gateway.context.namespaced::<Repository>(&namespace);
     let unavailable = |error: kube::Error| {
-        tracing::warn!(repository = %name, error = %error_chain(&error), "a push could not be passed on");
+        tracing::warn!(error = %error_chain(&error), "a push could not be passed on");
         Problem::unavailable()
     };
     // whoever does not know the secret learns nothing about which repositories there are
@@ -33,10 +38,14 @@ pub(super) async fn push(
             "there is no such webhook, or the signature is wrong",
         )
     };
+    // what is no name is part of no address of the API server
+    let Path((namespace, name)) = path.map_err(|_| unknown())?;
     if !gateway.is_for(&namespace) {
         return Err(unknown());
     }
-    let repository = api
+    let repository = gateway
+        .context
+        .namespaced::<Repository>(&namespace)
         .get_opt(&name)
         .await
         .map_err(unavailable)?
@@ -50,7 +59,7 @@ pub(super) async fn push(
         .await;
     let secret = secret
         .map_err(unavailable)?
-        .and_then(|secret| secret.data?.remove(&webhook.secret_ref.key));
+        .and_then(|secret| secret.data?.remove(webhook.secret_ref.key.as_str()));
     let secret = secret.ok_or_else(unknown)?.0;
     let now = gateway.context.now().as_second();
     if !is_signed(secret.trim_ascii(), &headers, &body.bytes, now) {

@@ -7,7 +7,10 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::api::weight::{self, TooHeavy};
+use crate::api::{
+    bounds,
+    weight::{self, TooHeavy},
+};
 
 /// Most that aliases may bring a manifest to that is smaller. No text as large as a manifest comes to that without.
 const MOST: usize = 1 << 20;
@@ -39,6 +42,33 @@ pub struct SyntaxError {
     pub message: String,
 }
 
+/// How the `apiVersion` of our manifests begins.
+const OURS: &[u8] = b"signoff.dev/";
+/// Most bytes between a key and its value.
+const BETWEEN: usize = 64;
+
+/// Whether a text mentions our group at all. One that does not holds nothing of ours, and need not be parsed.
+pub fn may_be_ours(text: &[u8]) -> bool {
+    text.windows(OURS.len()).any(|window| window == OURS)
+}
+
+/// Whether a text that cannot be parsed is meant to be a manifest of ours: an `apiVersion` in it names our group. Looks at its bytes once.
+pub fn is_meant_to_be_ours(text: &[u8]) -> bool {
+    const KEY: &[u8] = b"apiVersion";
+    let keys = text
+        .windows(KEY.len())
+        .enumerate()
+        .filter(|(_, window)| *window == KEY);
+    keys.map(|(at, _)| &text[at + KEY.len()..]).any(|rest| {
+        let between = rest
+            .iter()
+            .take(BETWEEN)
+            .take_while(|byte| b"\"' \t\r\n:|>-".contains(byte))
+            .count();
+        rest[between..].starts_with(OURS)
+    })
+}
+
 /// The documents of a YAML or JSON text, without the empty ones.
 ///
 /// # Errors
@@ -50,6 +80,10 @@ pub fn documents(text: &str) -> Result<Vec<Document>, SyntaxError> {
         let mut value = serde_yaml::Value::deserialize(document).map_err(|error| SyntaxError::of(&error))?;
         value.apply_merge().map_err(|error| SyntaxError::of(&error))?;
         let value = serde_json::to_value(value).map_err(|error| SyntaxError {
+            position: locate(text, index, ""),
+            message: error.to_string(),
+        })?;
+        bounds::nesting(&value, bounds::MAX_OBJECT_NESTING).map_err(|error| SyntaxError {
             position: locate(text, index, ""),
             message: error.to_string(),
         })?;
@@ -300,6 +334,40 @@ spec:
             writeln!(text, "a{level}: &a{level} [{previous}]").unwrap();
         }
         assert!(documents(&text).is_err());
+    }
+
+    #[test]
+    fn a_text_is_meant_to_be_ours_if_its_api_version_says_so() {
+        for ours in [
+            "apiVersion: signoff.dev/v1alpha1\nkind: [",
+            "# a comment\n\"apiVersion\" : 'signoff.dev/v2",
+            "{\"kind\": \"Flow\", \"apiVersion\":\"signoff.dev/v1alpha1\"",
+            "apiVersion:\n  signoff.dev/v1alpha1\n{{ if }}",
+        ] {
+            assert!(
+                is_meant_to_be_ours(ours.as_bytes()) && may_be_ours(ours.as_bytes()),
+                "{ours}"
+            );
+        }
+        for other in [
+            "",
+            "apiVersion: v1\nmetadata: {labels: {signoff.dev/flow: x}}",
+            "apiVersion: test.signoff.dev/v1alpha1",
+            "{ // see https://signoff.dev/docs\n\"compilerOptions\": {} }",
+            "apiVersion: {{ .Values.v }}\nkind: {{ x }}",
+            "apiVersion",
+        ] {
+            assert!(!is_meant_to_be_ours(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_document_that_is_nested_too_deeply_is_refused() {
+        for levels in [100, 10_000] {
+            let text = format!("a: {}{}", "[".repeat(levels), "]".repeat(levels));
+            assert!(documents(&text).is_err(), "{levels}");
+        }
+        assert!(documents(&format!("a: {}{}", "[".repeat(30), "]".repeat(30))).is_ok());
     }
 
     #[test]

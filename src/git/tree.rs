@@ -10,7 +10,7 @@ use super::{
     commit::{CommitId, CommitInfo},
     error::GitError,
     limits::Limits,
-    object,
+    manifest, object,
 };
 
 /// The manifests of a commit.
@@ -22,6 +22,8 @@ pub struct Tree {
     pub folder: String,
     /// Every readable `*.yaml`, `*.yml` and `*.json`, by path.
     pub files: Vec<SourceFile>,
+    /// Paths of files that were not read because nothing of ours can be in them.
+    pub passed_over: Vec<String>,
     /// What could not be read.
     pub problems: Vec<Problem>,
     /// Whether all of the folder was looked at; if not, a missing file means nothing.
@@ -36,6 +38,7 @@ impl Tree {
                 .is_some_and(|rest| rest.starts_with('/'))
         };
         self.files.retain(|file| !inside(&file.path));
+        self.passed_over.retain(|path| !inside(path));
         self.problems.retain(|problem| !inside(&problem.path));
     }
 }
@@ -92,6 +95,7 @@ pub(super) fn read(
         repository,
         limits,
         files: vec![],
+        passed_over: vec![],
         problems: vec![],
         complete: true,
         left_out: HashSet::new(),
@@ -103,6 +107,7 @@ pub(super) fn read(
         commit: CommitInfo::read(&commit),
         folder: prefix.trim_end_matches('/').to_owned(),
         files: walk.files,
+        passed_over: walk.passed_over,
         problems: walk.problems,
         complete: walk.complete,
     })
@@ -158,6 +163,7 @@ struct Walk<'a> {
     repository: &'a Repository,
     limits: &'a Limits,
     files: Vec<SourceFile>,
+    passed_over: Vec<String>,
     problems: Vec<Problem>,
     complete: bool,
     /// The reasons for which something was left out, as they were told.
@@ -230,6 +236,8 @@ impl Walk<'_> {
         let limits = self.limits;
         if kind != ObjectType::Blob {
             self.problem(&path, "its folder says that it is a file, and it is not");
+        } else if size > limits.file_bytes && !self.is_meant_to_be_ours(id, size)? {
+            self.passed_over.push(path);
         } else if size > limits.file_bytes {
             let most = limits.file_bytes;
             self.problem(
@@ -252,6 +260,7 @@ impl Walk<'_> {
             self.bytes += size;
             match String::from_utf8(self.repository.find_blob(id)?.content().to_vec()) {
                 Ok(text) => self.files.push(SourceFile { path, text }),
+                Err(error) if !manifest::is_meant_to_be_ours(error.as_bytes()) => self.passed_over.push(path),
                 Err(error) => {
                     let good = error.utf8_error().valid_up_to();
                     let (line, column) = end_of(&String::from_utf8_lossy(&error.as_bytes()[..good]));
@@ -264,6 +273,18 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a file that is too large to be read is a manifest of ours all the same. Other tools have large files too, such as lists of locked
+    /// versions. What is larger than any object that is loaded, or than all that is read of one commit, is not looked at.
+    fn is_meant_to_be_ours(&mut self, id: Oid, size: usize) -> Result<bool, GitError> {
+        if size > self.limits.object_bytes || self.bytes + size > self.limits.total_bytes {
+            return Ok(false);
+        }
+        self.bytes += size;
+        Ok(manifest::is_meant_to_be_ours(
+            self.repository.find_blob(id)?.content(),
+        ))
     }
 
     fn problem(&mut self, path: &str, message: &str) {

@@ -131,6 +131,7 @@ impl Parlour {
 
     /// Waits for the n-th pull request that puts a question.
     pub async fn put(&self, approval: &str, count: usize) -> Pull {
+        self.stage.rig.question(approval).await;
         let branch = self.branch(approval);
         let found = until("a pull request", async || {
             let mut all = Vec::new();
@@ -148,11 +149,13 @@ impl Parlour {
     }
 
     pub fn branch(&self, approval: &str) -> String {
-        format!("{}/{}/{approval}", self.prefix, self.stage.rig.namespace())
+        let rig = &self.stage.rig;
+        format!("{}/{}/{}", self.prefix, rig.namespace(), rig.known(approval))
     }
 
     pub fn file(&self, approval: &str) -> String {
-        format!("decisions/{}/{approval}.yaml", self.stage.rig.namespace())
+        let rig = &self.stage.rig;
+        format!("decisions/{}/{}.yaml", rig.namespace(), rig.known(approval))
     }
 
     /// Looks until there is something, which must not take for ever.
@@ -170,6 +173,7 @@ impl Parlour {
     }
 
     pub async fn decisions(&self, approval: &str) -> Vec<Decision> {
+        let approval = self.stage.rig.known(approval);
         let of = ListParams::default().fields(&format!("spec.approval={approval}"));
         self.stage.rig.api::<Decision>().list(&of).await.unwrap().items
     }
@@ -200,7 +204,8 @@ impl Parlour {
     }
 
     pub async fn is_open(&self, approval: &str) -> bool {
-        let approval = self.stage.rig.api::<Approval>().get(approval).await.unwrap();
+        let name = self.stage.rig.question(approval).await;
+        let approval = self.stage.rig.api::<Approval>().get(&name).await.unwrap();
         !approval.status.is_some_and(|status| status.phase.is_closed())
     }
 

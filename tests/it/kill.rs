@@ -184,7 +184,7 @@ fn outcome_decision(approval: &Approval, happened: bool) -> Decision {
         .cloned()
         .map(JsonObject);
     let spec = DecisionSpec {
-        approval: approval.name_any(),
+        approval: approval.name_any().parse().unwrap(),
         digest: approval.spec.digest.clone(),
         verdict: Verdict::Approve,
         comment: None,

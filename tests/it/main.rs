@@ -20,6 +20,7 @@ mod local_rules;
 mod local_server;
 mod local_watch;
 mod scenarios;
+mod schemas;
 mod state_folder;
 #[path = "../support/mod.rs"]
 #[allow(

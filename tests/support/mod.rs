@@ -2,6 +2,7 @@
 
 pub mod controlplane;
 pub mod dev;
+pub mod draw;
 pub mod faults;
 pub mod local;
 pub mod processes;

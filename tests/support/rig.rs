@@ -2,7 +2,7 @@
 //!
 //! On a real API server the gateway is served beside the operator, in the account that the chart has for it.
 
-use std::{net::SocketAddr, sync::Mutex, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Mutex, time::Duration};
 
 use super::server::Server;
 use k8s_openapi::api::events::v1::Event;
@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use signoff::{
-    api::{Approval, Decision, Flow, Run},
+    api::{Approval, Decision, Flow, Run, approval::ApprovalPurpose},
     gateway::Listener,
     net::{AddressPolicy, Network},
     operator::{LoneGateway, LoneGatewayOptions, Operator, OperatorOptions},
@@ -35,6 +35,8 @@ pub struct Rig {
     gateway: Mutex<Option<SocketAddr>>,
     /// Where health and metrics of the newest operator are.
     admin: Mutex<Option<SocketAddr>>,
+    /// Names of questions, by what tests call them.
+    questions: Mutex<HashMap<String, String>>,
     dir: TempDir,
 }
 
@@ -83,6 +85,7 @@ impl Rig {
             server: Server::open(dir.path()).await,
             gateway: Mutex::default(),
             admin: Mutex::default(),
+            questions: Mutex::default(),
             dir,
         }
     }
@@ -250,8 +253,75 @@ impl Rig {
         api.create(&PostParams::default(), &run).await.unwrap()
     }
 
+    /// Name of a question that was put, which ends with a hash. Tests call it `<run>-<step>`, with `-<iteration>` from the second one on, and
+    /// `<run>-<step>-outcome` where it asks what became of an effect. Any other name is one as it stands.
+    pub async fn question(&self, called: &str) -> String {
+        let find = async {
+            loop {
+                if let Some(name) = self.look_for(called).await {
+                    return name;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, find).await;
+        found.unwrap_or_else(|_| panic!("{called} is not asked"))
+    }
+
+    /// The newest question of that name that is there.
+    async fn look_for(&self, called: &str) -> Option<String> {
+        let approvals = self.api::<Approval>();
+        if approvals.get_metadata_opt(called).await.unwrap().is_some() {
+            return Some(called.to_owned());
+        }
+        // what others wrote there may be unreadable
+        let ours = ListParams::default().labels("app.kubernetes.io/managed-by=signoff");
+        let list = approvals.list(&ours).await.unwrap();
+        let mut all: Vec<_> = list
+            .items
+            .into_iter()
+            .filter(|approval| is_called(approval, called))
+            .collect();
+        all.sort_by_key(|approval| approval.metadata.creation_timestamp.clone());
+        let name = all.pop()?.name_any();
+        self.questions
+            .lock()
+            .unwrap()
+            .insert(called.to_owned(), name.clone());
+        Some(name)
+    }
+
+    /// Whether a question was put and is still there.
+    pub async fn is_asked(&self, called: &str) -> bool {
+        self.look_for(called).await.is_some()
+    }
+
+    /// A question that was put, as it is now.
+    pub async fn asked(&self, called: &str) -> Approval {
+        let name = self.question(called).await;
+        self.api::<Approval>().get(&name).await.unwrap()
+    }
+
+    /// The same of a question that was looked for before.
+    pub fn known(&self, called: &str) -> String {
+        let questions = self.questions.lock().unwrap();
+        questions
+            .get(called)
+            .map_or_else(|| called.to_owned(), Clone::clone)
+    }
+
+    /// The name of what a test calls like this.
+    async fn name_of<K: kube::Resource<DynamicType = ()>>(&self, called: &str) -> String {
+        if K::kind(&()) == "Approval" {
+            self.question(called).await
+        } else {
+            called.to_owned()
+        }
+    }
+
     /// A decision by somebody on an approval, as it stands.
     pub async fn decide(&self, user: &str, approval: &str, verdict: &str) -> Decision {
+        let approval = &self.question(approval).await;
         let digest = self.api::<Approval>().get(approval).await.unwrap().spec.digest;
         self.decide_with(
             user,
@@ -261,7 +331,10 @@ impl Rig {
         .unwrap()
     }
 
-    pub async fn decide_with(&self, user: &str, spec: Value) -> Result<Decision, kube::Error> {
+    pub async fn decide_with(&self, user: &str, mut spec: Value) -> Result<Decision, kube::Error> {
+        if let Some(approval) = spec["approval"].as_str() {
+            spec["approval"] = json!(self.known(approval));
+        }
         let metadata = json!({"generateName": format!("{user}-")});
         let mut decision = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Decision", "metadata": metadata, "spec": spec});
         self.server.sign(user, &mut decision);
@@ -282,6 +355,7 @@ impl Rig {
             + 'static,
     {
         let api = self.api::<K>();
+        let name = &self.name_of::<K>(name).await;
         let condition = |object: Option<&K>| object.is_some_and(&wanted);
         let waited = tokio::time::timeout(PATIENCE, await_condition(api.clone(), name, condition)).await;
         if let Ok(found) = waited {
@@ -328,6 +402,13 @@ impl Rig {
             + Send
             + 'static,
     {
+        loop {
+            if K::kind(&()) != "Approval" || self.look_for(name).await.is_some() {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        let name = &self.known(name);
         await_condition(self.api::<K>(), name, |object: Option<&K>| object.is_some())
             .await
             .unwrap()
@@ -344,6 +425,7 @@ impl Rig {
             + Send
             + 'static,
     {
+        let name = &self.known(name);
         let gone = await_condition(self.api::<K>(), name, |object: Option<&K>| object.is_none());
         let found = tokio::time::timeout(PATIENCE, gone).await;
         found.unwrap_or_else(|_| panic!("{name} is still there")).unwrap();
@@ -379,6 +461,7 @@ impl Rig {
 
     /// The Events about an object.
     pub async fn events(&self, about: &str) -> Vec<Event> {
+        let about = self.known(about);
         let all = self
             .api::<Event>()
             .list(&ListParams::default())
@@ -386,19 +469,26 @@ impl Rig {
             .unwrap()
             .items
             .into_iter();
-        all.filter(|event| event.regarding.as_ref().and_then(|object| object.name.as_deref()) == Some(about))
-            .collect()
+        all.filter(|event| {
+            event.regarding.as_ref().and_then(|object| object.name.as_deref()) == Some(&*about)
+        })
+        .collect()
     }
 
     /// Waits until there is an Event with this reason about an object.
     pub async fn event(&self, about: &str, reason: &str) -> Event {
         let api: Api<Event> = self.api();
+        let known = self.known(about);
         let find = async {
             loop {
                 let list = api.list(&ListParams::default()).await.unwrap();
                 let found = list.items.into_iter().find(|event| {
                     event.reason.as_deref() == Some(reason)
-                        && event.regarding.as_ref().and_then(|object| object.name.as_deref()) == Some(about)
+                        && event
+                            .regarding
+                            .as_ref()
+                            .and_then(|object| object.name.as_deref())
+                            .is_some_and(|name| name == known || is_hashed(name, about))
                 });
                 if let Some(event) = found {
                     return event;
@@ -433,6 +523,30 @@ impl Rig {
             .await
             .unwrap();
     }
+}
+
+/// Whether a question is what a test calls like this.
+fn is_called(approval: &Approval, called: &str) -> bool {
+    let subject = &approval.spec.subject;
+    let (Some(run), Some(step)) = (&subject.run, &subject.step) else {
+        return is_hashed(&approval.name_any(), called);
+    };
+    let is = match (approval.spec.purpose, subject.iteration) {
+        (ApprovalPurpose::Outcome, _) => format!("{run}-{step}-outcome"),
+        (ApprovalPurpose::Step | ApprovalPurpose::Promotion, None | Some(1)) => format!("{run}-{step}"),
+        (ApprovalPurpose::Step | ApprovalPurpose::Promotion, Some(iteration)) => {
+            format!("{run}-{step}-{iteration}")
+        }
+    };
+    is == called
+}
+
+/// Whether a name is this one and a hash.
+fn is_hashed(name: &str, readable: &str) -> bool {
+    let hash = name
+        .strip_prefix(readable)
+        .and_then(|rest| rest.strip_prefix('-'));
+    hash.is_some_and(|hash| hash.len() == 10 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// Waits until something holds that no object shows.

@@ -20,7 +20,10 @@ use super::{
     run::now,
 };
 use crate::{
-    api::{Approval, ApprovalPhase, Decision, DecisionSpec, Definition, Digest, Release, Run, Verdict},
+    api::{
+        Approval, ApprovalPhase, Decision, DecisionSpec, Definition, Digest, Release, Run, Verdict,
+        name::ObjectName,
+    },
     engine::{
         judge::{DecisionFact, Preview, Tally, preview},
         question::consequence,
@@ -31,7 +34,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct DecideArgs {
     /// Name of the approval.
-    approval: String,
+    approval: ObjectName,
     /// Why; for request-changes, what should change.
     #[arg(short, long)]
     message: Option<String>,

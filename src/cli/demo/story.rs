@@ -17,6 +17,7 @@ use crate::{
         Repository, RepositorySpec, Run, RunPhase, RunSpec, Verdict,
         decision::DecisionReason,
         json::JsonObject,
+        name::NameError,
         names,
         run::{StepPhase, StepStatus},
     },
@@ -162,7 +163,7 @@ impl<'a> Story<'a> {
     async fn start_run(&mut self, release: &Release) -> Result<Run, DemoError> {
         let inputs = json!({ "order": "81", "amount": 250 });
         let spec = RunSpec {
-            flow: FLOW.to_owned(),
+            flow: FLOW.parse().map_err(|error| invalid_name(&error))?,
             channel: None,
             release: None,
             inputs: inputs.as_object().cloned().map(JsonObject),
@@ -448,8 +449,11 @@ impl<'a> Story<'a> {
     /// Sends an approval in a user's name, saying only what was shown; who it is, the API server knows.
     async fn decide(&self, user: &str, approval: &Approval) -> Result<Sent, kube::Error> {
         let name = approval.name_any();
+        let Ok(approval_name) = name.parse() else {
+            return Err(kube::Error::Service("an approval has a name".into()));
+        };
         let spec = DecisionSpec {
-            approval: name.clone(),
+            approval: approval_name,
             digest: approval.spec.digest.clone(),
             verdict: Verdict::Approve,
             comment: Some("checked the quote".to_owned()),
@@ -582,6 +586,10 @@ fn waiting_step<'r>(run: &'r Run, name: &str) -> Option<&'r StepStatus> {
 
 fn short(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
+}
+
+fn invalid_name(error: &NameError) -> DemoError {
+    DemoError::Unexpected(error.to_string())
 }
 
 fn api_error(what: &'static str) -> impl FnOnce(kube::Error) -> DemoError {

@@ -15,10 +15,11 @@ use crate::{
         Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, Repository,
         canonical, condition,
         flow::{Promotion, PromotionPhase, PromotionStatus},
+        name::ReleaseName,
         names,
     },
     controllers::status::{is_missing, patch_status},
-    engine::promotion::{Candidate, Gate, Involved, gates, question},
+    engine::promotion::{Candidate, GATES, Gate, Involved, gates, question},
 };
 
 /// How long people have to decide on a promotion, unless the gate says otherwise.
@@ -107,11 +108,7 @@ async fn pass_gates(
     let namespace = flow.namespace().unwrap_or_default();
     let mut waiting = None;
     for gate in gates {
-        let name = format!(
-            "{}{}",
-            names::promotion_approval_name(&wanted, round),
-            gate.suffix
-        );
+        let name = names::promotion_approval_name(&wanted, round, gate.name);
         let deadline = deadline(gate, shared.context.now());
         // how long it takes to tell what changes, the definitions say
         let (of, before) = (Arc::clone(release), live.cloned());
@@ -208,17 +205,16 @@ fn is_later(release: &Release, than: &Release) -> bool {
 /// One more than the promotions of this release that people were asked about before.
 fn next_round(shared: &Flows, flow: &Flow, release: &str) -> i64 {
     let namespace = flow.namespace().unwrap_or_default();
+    let is_closed = |approval: Arc<Approval>| {
+        let status = approval.status.as_ref();
+        status.is_some_and(|status| status.phase.is_closed())
+    };
     let asked = |round: i64| {
-        let name = names::promotion_approval_name(release, round);
-        shared
-            .approvals
-            .get(&ObjectRef::new(&name).within(&namespace))
-            .is_some_and(|approval| {
-                approval
-                    .status
-                    .as_ref()
-                    .is_some_and(|status| status.phase.is_closed())
-            })
+        GATES.iter().any(|gate| {
+            let name = names::promotion_approval_name(release, round, gate);
+            let there = shared.approvals.get(&ObjectRef::new(&name).within(&namespace));
+            there.is_some_and(is_closed)
+        })
     };
     (1..=i64::from(u16::MAX))
         .find(|round| !asked(*round))
@@ -330,6 +326,9 @@ async fn find(
     name: &str,
 ) -> Result<Result<Arc<Release>, (&'static str, String)>, FlowError> {
     let namespace = flow.namespace().unwrap_or_default();
+    if let Err(error) = name.parse::<ReleaseName>() {
+        return Ok(Err(("ReleaseNotFound", error.to_string())));
+    }
     let release = match shared.releases.get(&ObjectRef::new(name).within(&namespace)) {
         Some(release) => release,
         None => match shared.context.namespaced::<Release>(&namespace).get(name).await {
@@ -436,9 +435,9 @@ fn deadline(gate: &Gate, now: Timestamp) -> Timestamp {
 /// Closes the questions of a promotion that is no longer wished for.
 async fn withdraw(shared: &Flows, flow: &Flow, promotion: &PromotionStatus) -> Result<(), FlowError> {
     let namespace = flow.namespace().unwrap_or_default();
-    let base = names::promotion_approval_name(&promotion.release, promotion.round.unwrap_or(1));
-    for suffix in ["", "-repository"] {
-        let reference = ObjectRef::new(&format!("{base}{suffix}")).within(&namespace);
+    for gate in GATES {
+        let name = names::promotion_approval_name(&promotion.release, promotion.round.unwrap_or(1), gate);
+        let reference = ObjectRef::new(&name).within(&namespace);
         let Some(approval) = shared.approvals.get(&reference) else {
             continue;
         };

@@ -163,8 +163,11 @@ impl Identity {
 
 /// Tries to decide in somebody's name without saying how the decision came in, which the policies refuse even to the operator.
 async fn forge(context: &Context, namespace: &str) -> Answer {
+    let Ok(approval) = "signoff-forgery-probe".parse() else {
+        return Answer::Unclear;
+    };
     let spec = DecisionSpec {
-        approval: "signoff-forgery-probe".to_owned(),
+        approval,
         digest: Digest::of(b"signoff forgery probe"),
         verdict: Verdict::Reject,
         comment: None,

@@ -362,6 +362,10 @@ impl<'a> Board<'a> {
             Ok(person) => person,
             Err(why) => return Ok(Err(format!("key {:?}: {why}", verified.key))),
         };
+        let approval_name = match key.name().parse() {
+            Ok(name) => name,
+            Err(why) => return Ok(Err(format!("{why}"))),
+        };
         let context = &self.asking.context;
         let may = may_approve(context, key.namespace(), key.name(), &person).await;
         if !may.map_err(|error| ProposalError::Api("ask who may approve", error))? {
@@ -377,7 +381,7 @@ impl<'a> Board<'a> {
         evidence.extend(digest.map(|digest| ("valuesDigest".to_owned(), digest.to_string())));
         let comment = file.comment.filter(|comment| !comment.trim().is_empty());
         let spec = DecisionSpec {
-            approval: key.name().to_owned(),
+            approval: approval_name,
             digest: approval.spec.digest.clone(),
             verdict,
             comment: comment.map(|text| text.chars().take(4_000).collect()),

@@ -23,7 +23,7 @@ use super::{
     settle::{base, branches_of},
 };
 use crate::{
-    api::{Repository, Span},
+    api::{HumanDuration, Repository},
     controllers::{
         approval::{ApprovalKey, Touched},
         error_chain, forges,
@@ -115,7 +115,7 @@ impl Rounds {
         }
         let (asking, touch) = (Arc::clone(asking), touch.clone());
         self.asked.spawn(async move {
-            let interval = repository.spec.interval.as_ref().map_or(INTERVAL, Span::duration);
+            let interval = repository.spec.interval.as_ref().map_or(INTERVAL, HumanDuration::duration);
             let pause = match ask(&asking, &repository, &touch).await {
                 Ok(()) => interval.max(TICK),
                 Err(error) => {

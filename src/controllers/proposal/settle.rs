@@ -386,6 +386,10 @@ impl Table<'_> {
             }
         };
         let (namespace, name) = (self.key.namespace(), self.key.name());
+        // what is there has a name
+        let Ok(approval_name) = name.parse() else {
+            return Ok(false);
+        };
         let may = may_approve(&self.asking.context, namespace, name, &person).await;
         if !may.map_err(|error| ProposalError::Api("ask who may approve", error))? {
             let why = format!(
@@ -406,7 +410,7 @@ impl Table<'_> {
         };
         let evidence = self.evidence(number, claim, &account, values.as_ref());
         let spec = DecisionSpec {
-            approval: name.to_owned(),
+            approval: approval_name,
             digest: approval.spec.digest.clone(),
             verdict: claim.verdict,
             comment: claim

@@ -29,11 +29,11 @@ async fn read(context: &Context, repository: &Repository) -> Result<Credentials,
     let namespace = repository.namespace().unwrap_or_default();
     let connection = match context.namespaced::<Connection>(&namespace).get(name).await {
         Ok(connection) => connection,
-        Err(error) if is_missing(&error) => return Err(RepositoryError::NoConnection(name.clone())),
+        Err(error) if is_missing(&error) => return Err(RepositoryError::NoConnection(name.to_string())),
         Err(error) => return Err(RepositoryError::Api("read the Connection", error)),
     };
     let ConnectionKind::Git(git) = connection.spec.kind else {
-        return Err(RepositoryError::WrongConnection(name.clone()));
+        return Err(RepositoryError::WrongConnection(name.to_string()));
     };
     let key = async |reference: Option<SecretKeyRef>| match reference {
         Some(reference) => read_key(context, &namespace, &reference).await.map(Some),
@@ -56,8 +56,8 @@ pub(super) async fn read_key(
     reference: &SecretKeyRef,
 ) -> Result<String, RepositoryError> {
     let missing = || RepositoryError::NoSecret {
-        name: reference.name.clone(),
-        key: reference.key.clone(),
+        name: reference.name.to_string(),
+        key: reference.key.to_string(),
     };
     let secret = match context
         .namespaced::<KubeSecret>(namespace)
@@ -71,10 +71,10 @@ pub(super) async fn read_key(
     let bytes = secret
         .data
         .unwrap_or_default()
-        .remove(&reference.key)
+        .remove(reference.key.as_str())
         .ok_or_else(missing)?;
     String::from_utf8(bytes.0).map_err(|_| RepositoryError::NotText {
-        name: reference.name.clone(),
-        key: reference.key.clone(),
+        name: reference.name.to_string(),
+        key: reference.key.to_string(),
     })
 }

@@ -1,20 +1,28 @@
 //! Pure: the flows that a commit's manifests define, and what is wrong with them, by path, line and column.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use kube::core::Status;
 use serde_json::Value;
 
 use crate::{
-    api::{API_VERSION, Digest, GROUP, canonical, flow::FlowSpec, names},
+    api::{API_VERSION, Digest, GROUP, canonical, crds, flow::FlowSpec, names},
     engine::plan::Plan,
-    git::{CommitInfo, Problem, Tree, manifest},
+    git::{
+        CommitInfo, Problem, Tree,
+        manifest::{self, SyntaxError},
+    },
 };
 
 /// Longest message of a problem, in characters, as the status takes it.
 const MAX_MESSAGE: usize = 1_024;
 /// Most problems told of one file: finding the place of each is reading the file once more.
 const MAX_PROBLEMS: usize = 20;
+/// How a file begins whose content lies in Git LFS.
+const LFS_POINTER: &str = "version https://git-lfs.github.com/spec/";
 /// Most flows that one commit may define.
 const MAX_FLOWS: usize = 2_000;
 
@@ -29,6 +37,8 @@ pub(in crate::controllers) struct Defined {
     pub(in crate::controllers) problems: Vec<Problem>,
     /// Files whose flows are not known.
     unread: BTreeSet<String>,
+    /// Files that are there and hold nothing of ours, with what keeps them from being read, if anything does.
+    others: BTreeMap<String, Option<SyntaxError>>,
     complete: bool,
 }
 
@@ -93,6 +103,38 @@ impl Defined {
         self.flows.values().any(|flow| flow.place.path == path)
     }
 
+    /// Whether a file that held a flow is there still and holds none that can be read, with what is to be told of that beside its other problems.
+    pub(super) fn lost(&self, path: &str) -> Option<Vec<Problem>> {
+        if self.has_file(path) {
+            return None;
+        }
+        if self.unread.contains(path) {
+            return Some(vec![]);
+        }
+        let why = self.others.get(path)?;
+        let message = "this file held a flow and holds none that can be read now; the flow stays as it is until the file is deleted or mended";
+        Some(vec![Problem {
+            path: path.to_owned(),
+            line: Some(
+                why.as_ref()
+                    .and_then(|error| error.position)
+                    .map_or(1, |at| at.line),
+            ),
+            column: Some(
+                why.as_ref()
+                    .and_then(|error| error.position)
+                    .map_or(1, |at| at.column),
+            ),
+            message: match why {
+                Some(error) => format!("{message}: {}", error.message)
+                    .chars()
+                    .take(MAX_MESSAGE)
+                    .collect(),
+                None => message.to_owned(),
+            },
+        }])
+    }
+
     /// Whether it can be told that a flow which was read from a file earlier is gone now.
     pub(in crate::controllers) fn knows(&self, path: Option<&str>) -> bool {
         let Some(path) = path else { return self.complete };
@@ -120,12 +162,25 @@ pub(in crate::controllers) fn read(tree: Tree, namespace: &str) -> Defined {
         folder: tree.folder,
         flows: BTreeMap::new(),
         unread: tree.problems.iter().map(|problem| problem.path.clone()).collect(),
+        others: tree.passed_over.into_iter().map(|path| (path, None)).collect(),
         problems: tree.problems,
         complete: tree.complete,
     };
     for file in tree.files {
+        if !manifest::may_be_ours(file.text.as_bytes()) {
+            let pointer = file.text.starts_with(LFS_POINTER).then(|| SyntaxError {
+                position: None,
+                message: "it is a pointer of Git LFS, which is not followed".to_owned(),
+            });
+            defined.others.insert(file.path, pointer);
+            continue;
+        }
         let documents = match manifest::documents(&file.text) {
             Ok(documents) => documents,
+            Err(error) if !manifest::is_meant_to_be_ours(file.text.as_bytes()) => {
+                defined.others.insert(file.path, Some(error));
+                continue;
+            }
             Err(error) => {
                 defined.unread.insert(file.path.clone());
                 defined.problems.push(Problem {
@@ -146,25 +201,44 @@ pub(in crate::controllers) fn read(tree: Tree, namespace: &str) -> Defined {
                 defined.unread.insert(file.path.clone());
                 break;
             }
-            if is_flow(&document.value) {
-                let place = Place {
-                    path: file.path.clone(),
-                    document: document.index,
-                    text: text.clone(),
-                };
-                add(&mut defined, &place, document.value, namespace);
+            if !is_ours(&document.value) {
+                continue;
             }
+            let place = Place {
+                path: file.path.clone(),
+                document: document.index,
+                text: text.clone(),
+            };
+            match document.value["kind"].as_str() {
+                Some("Flow") => add(&mut defined, &place, document.value, namespace),
+                // these are not applied from git
+                Some(kind) if KINDS.iter().any(|known| known == kind) => {}
+                kind => {
+                    let message = format!(
+                        "there is no kind {:?} in {API_VERSION}; a flow is of the kind \"Flow\"",
+                        kind.unwrap_or_default()
+                    );
+                    defined.problems.push(place.problem("kind", &message));
+                    defined.unread.insert(place.path.clone());
+                }
+            }
+        }
+        let is_known = defined.unread.contains(&file.path) || defined.has_file(&file.path);
+        if !is_known {
+            defined.others.insert(file.path, None);
         }
     }
     defined
 }
 
-fn is_flow(value: &Value) -> bool {
-    let of_ours = value["apiVersion"]
-        .as_str()
-        .and_then(|version| version.split_once('/'))
-        .is_some_and(|v| v.0 == GROUP);
-    of_ours && value["kind"] == "Flow"
+/// The kinds of our group.
+static KINDS: LazyLock<Vec<String>> =
+    LazyLock::new(|| crds().into_iter().map(|crd| crd.spec.names.kind).collect());
+
+fn is_ours(value: &Value) -> bool {
+    let version = value["apiVersion"].as_str();
+    let group = version.and_then(|version| version.split_once('/'));
+    group.is_some_and(|(group, _)| group == GROUP)
 }
 
 fn add(defined: &mut Defined, place: &Place, value: Value, namespace: &str) {

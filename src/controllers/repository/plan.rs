@@ -104,6 +104,9 @@ pub(super) fn plan(
         .keys()
         .chain(live_flows.into_iter().flat_map(BTreeMap::keys))
         .collect();
+    let lost = lost(repository, draft, live, cluster);
+    todo.problems
+        .extend(lost.values().flat_map(|lost| &lost.problems).cloned());
     for name in in_git {
         let current = cluster.flows.get(name).copied();
         let other = match current {
@@ -120,14 +123,90 @@ pub(super) fn plan(
             continue;
         }
         todo.flows.insert(name.clone());
-        bring(repository, draft, live, cluster, name, current, &mut todo);
+        let lost = lost.get(name);
+        if lost.is_some_and(|lost| lost.in_draft) {
+            continue;
+        }
+        let keeps_live = lost.is_some_and(|lost| lost.in_live);
+        let named = (name.as_str(), current, keeps_live);
+        bring(repository, draft, live, cluster, named, &mut todo);
     }
     for (name, flow) in &cluster.flows {
-        if !todo.flows.contains(name) {
+        if lost.contains_key(name) {
+            todo.flows.insert(name.clone());
+        } else if !todo.flows.contains(name) {
             leave(repository, draft, live, name, flow, &mut todo);
         }
     }
     todo
+}
+
+/// A flow of this Repository whose file is there and holds none that can be read now: a deletion is a file that is gone.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Whether it is so in the draft. The flow stays as it is then.
+    in_draft: bool,
+    /// Whether it is so in what is live. What is live stays then.
+    in_live: bool,
+    problems: Vec<Problem>,
+}
+
+fn lost(
+    repository: &Repository,
+    draft: Channel<'_>,
+    live: Live<'_>,
+    cluster: &Cluster<'_>,
+) -> BTreeMap<String, Lost> {
+    let folders = [repository.spec.draft_folder(), repository.spec.live_folder()];
+    // nothing, or that its file holds no flow, with what is to be told of it
+    let in_channel = |channel: Channel<'_>, folder: &str, name: &String, path: &str| {
+        if channel.defined.flows.contains_key(name) {
+            return None;
+        }
+        // one folder may lie in the other
+        let from = folders.iter().filter(|from| moved(path, from, folder).is_some());
+        let path = from
+            .max_by_key(|from| from.len())
+            .and_then(|from| moved(path, from, folder))?;
+        channel.defined.lost(&path)
+    };
+    let mut all = BTreeMap::new();
+    for (name, flow) in &cluster.flows {
+        let Some(path) = source_path(flow).filter(|_| is_owned(repository, flow)) else {
+            continue;
+        };
+        let of_draft = in_channel(draft, folders[0], name, &path);
+        let of_live = match live {
+            Live::Read(channel) => in_channel(channel, folders[1], name, &path),
+            Live::Unmanaged | Live::Unknown => None,
+        };
+        if of_draft.is_some() || of_live.is_some() {
+            let (in_draft, in_live) = (of_draft.is_some(), of_live.is_some());
+            let mut problems: Vec<Problem> = of_draft.into_iter().chain(of_live).flatten().collect();
+            problems.dedup();
+            let lost = Lost {
+                in_draft,
+                in_live,
+                problems,
+            };
+            all.insert(name.clone(), lost);
+        }
+    }
+    all
+}
+
+/// A path in one folder as it is in another.
+fn moved(path: &str, from: &str, to: &str) -> Option<String> {
+    let rest = if from.is_empty() {
+        path
+    } else {
+        path.strip_prefix(from)?.strip_prefix('/')?
+    };
+    Some(if to.is_empty() {
+        rest.to_owned()
+    } else {
+        format!("{to}/{rest}")
+    })
 }
 
 /// What becomes of a flow that is not read from git: it goes if it has left git, unless the gate of its live release would go with it. That
@@ -190,8 +269,7 @@ fn bring(
     draft: Channel<'_>,
     live: Live<'_>,
     cluster: &Cluster<'_>,
-    name: &str,
-    current: Option<&Flow>,
+    (name, current, keeps_live): (&str, Option<&Flow>, bool),
     todo: &mut Todo,
 ) {
     let is_live = current.and_then(|flow| flow.spec.live.clone());
@@ -227,7 +305,7 @@ fn bring(
                 (Some(release), cut)
             }
             // its file may have another name there than in the draft
-            None if channel.defined.knows_all() => (None, None),
+            None if channel.defined.knows_all() && !keeps_live => (None, None),
             None => (kept.clone(), None),
         },
     };

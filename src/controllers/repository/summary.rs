@@ -77,7 +77,9 @@ pub(super) fn by_channel(
         }
     }
     for problem in later {
-        let there = read.iter().filter(|(_, defined)| defined.has_file(&problem.path));
+        let there = read
+            .iter()
+            .filter(|(_, defined)| defined.has_file(&problem.path) || defined.lost(&problem.path).is_some());
         let channels: Vec<Channel> = there.map(|(channel, _)| *channel).collect();
         add(problem, &channels);
     }

@@ -154,6 +154,10 @@ pub(super) struct Actor {
     /// Approvals known more recently than the watch shows them.
     newer: BTreeMap<String, ApprovalFact>,
     deciding: Option<Deciding>,
+    /// Approvals that the API server refuses to create, with its reason.
+    refused: BTreeMap<String, String>,
+    /// Approvals that could not be created so far, with the reason.
+    unopened: BTreeMap<String, String>,
     writing: Option<Writing>,
     /// What waits for a write whose acknowledgement was lost.
     unconfirmed: Option<Unconfirmed>,
@@ -194,6 +198,8 @@ impl Actor {
             busy_approvals: BTreeSet::new(),
             newer: BTreeMap::new(),
             deciding: None,
+            refused: BTreeMap::new(),
+            unopened: BTreeMap::new(),
             writing: None,
             unconfirmed: None,
             failures: 0,

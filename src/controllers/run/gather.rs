@@ -28,6 +28,7 @@ pub(super) fn facts(
     run: &Run,
     release: &LoadedRelease,
     approvals: BTreeMap<String, ApprovalFact>,
+    (refused, unopened): (BTreeMap<String, String>, BTreeMap<String, String>),
     outcomes: Vec<EffectOutcome>,
     in_flight: BTreeSet<EffectKey>,
 ) -> Facts {
@@ -44,6 +45,8 @@ pub(super) fn facts(
         },
         release: release.facts.clone(),
         approvals,
+        refused,
+        unopened,
         outcomes,
         in_flight,
         callbacks: deps.callbacks.clone(),

@@ -40,6 +40,23 @@ pub(super) enum ChoreError {
     Taken(String),
 }
 
+impl ChoreError {
+    /// Why the API server refuses it for good: it is not valid, or too large. Another answer may change.
+    pub(super) fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Api(_, kube::Error::Api(status)) if matches!(status.code, 400 | 413 | 422) => {
+                Some(status.message.clone())
+            }
+            Self::Api(..) | Self::Taken(_) => None,
+        }
+    }
+
+    /// Whether the operator lacks a right.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Api(_, kube::Error::Api(status)) if status.code == 403)
+    }
+}
+
 /// Creates an Approval, or finds the one that an earlier attempt created.
 pub(super) async fn open(
     context: &Context,
@@ -99,7 +116,7 @@ fn labels(run: &Run, wanted: &OpenApproval) -> BTreeMap<String, String> {
         .map(|release| release.name.clone());
     [
         (names::MANAGED_BY, Some(names::MANAGED_BY_VALUE.to_owned())),
-        (names::FLOW, Some(run.spec.flow.clone())),
+        (names::FLOW, Some(run.spec.flow.to_string())),
         (names::RELEASE, release),
         (names::RUN, Some(run.name_any())),
         (names::STEP, wanted.spec.subject.step.clone()),

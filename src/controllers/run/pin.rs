@@ -80,7 +80,7 @@ pub(super) async fn release(deps: &Deps, run: &Run) -> Result<Arc<LoadedRelease>
         };
     }
     let name = match &run.spec.release {
-        Some(name) => name.clone(),
+        Some(name) => name.to_string(),
         None => of_channel(
             deps,
             &namespace,
@@ -89,13 +89,13 @@ pub(super) async fn release(deps: &Deps, run: &Run) -> Result<Arc<LoadedRelease>
         )?,
     };
     let release = deps.releases.load(&namespace, &name).await?;
-    if release.facts.flow == run.spec.flow {
+    if run.spec.flow == release.facts.flow {
         Ok(release)
     } else {
         Err(Unpinned::OtherFlow {
             release: name,
             actual: release.facts.flow.clone(),
-            wanted: run.spec.flow.clone(),
+            wanted: run.spec.flow.to_string(),
         })
     }
 }

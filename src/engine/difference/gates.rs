@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{ChangeKind, Subject, fields::Field, steps::Pair};
 use crate::api::{
-    Span, Step, StepKind,
+    HumanDuration, Step, StepKind,
     flow::{Promotion, PromotionApproval},
     step::{ApprovalStep, ApprovalTimeoutOutcome, Approvers, Changes, Escalation},
 };
@@ -41,7 +41,7 @@ pub struct Terms {
     pub self_approval: bool,
     /// How long people have; absent means that the question stays open.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub respond_within: Option<Span>,
+    pub respond_within: Option<HumanDuration>,
     /// What comes of it when nobody answers in time; absent for the promotion gate, where the promotion is not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_timeout: Option<ApprovalTimeoutOutcome>,

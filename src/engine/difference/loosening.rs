@@ -10,7 +10,7 @@ use super::{
     steps::Pair,
 };
 use crate::api::{
-    Span, Step, StepKind,
+    HumanDuration, Step, StepKind,
     step::{
         ApprovalTimeoutOutcome, Approvers, CallbackWait, Delivery, Escalation, WaitStep, WaitTimeoutOutcome,
     },
@@ -203,7 +203,7 @@ enum Answerless<'a> {
     /// It stops, or waits on.
     Stops,
     /// It goes on after this span, if that is known.
-    GoesOn(Option<&'a Span>),
+    GoesOn(Option<&'a HumanDuration>),
 }
 
 impl Answerless<'_> {
@@ -225,7 +225,7 @@ impl Answerless<'_> {
     }
 }
 
-fn answerless(on_timeout: Option<ApprovalTimeoutOutcome>, within: Option<&Span>) -> Answerless<'_> {
+fn answerless(on_timeout: Option<ApprovalTimeoutOutcome>, within: Option<&HumanDuration>) -> Answerless<'_> {
     match on_timeout {
         Some(ApprovalTimeoutOutcome::Continue) => Answerless::GoesOn(within),
         Some(ApprovalTimeoutOutcome::Reject | ApprovalTimeoutOutcome::Fail) | None => Answerless::Stops,

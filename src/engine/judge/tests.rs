@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::{
-    Digest, Json, Span,
+    Digest, HumanDuration, Json,
     approval::{ApprovalPurpose, ApprovalSubject},
     step::Escalation,
 };
@@ -56,7 +56,7 @@ fn by(user: &str, verdict: Verdict, second: i64) -> DecisionFact {
         uid: format!("{user}-{second}"),
         created_at: at(second),
         spec: DecisionSpec {
-            approval: "r-s".into(),
+            approval: "r-s".parse().unwrap(),
             digest: Digest::of(b"shown"),
             verdict,
             comment: None,
@@ -269,7 +269,7 @@ fn a_question_expires_only_by_the_servers_time_and_after_what_came_in_time() {
 #[test]
 fn escalation_lets_others_decide_from_its_time_on() {
     let mut spec = question();
-    let after: Span = "100s".parse().unwrap();
+    let after: HumanDuration = "100s".parse().unwrap();
     spec.escalate = vec![Escalation {
         after,
         to: group("leads"),

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     api::{
-        Definition, Json, Span, Step, StepKind, address,
+        Definition, HumanDuration, Json, Step, StepKind, address, bounds,
+        name::{DnsLabel, ObjectName},
         step::{
             ApprovalStep, ApprovalTimeoutOutcome, Delivery, HttpMethod, HttpStep, NotifyStep, Retry,
             WaitStep, WaitTimeoutOutcome,
@@ -65,7 +66,7 @@ fn names(definition: &Definition, problems: &mut Vec<Problem>) {
     let mut seen = BTreeSet::new();
     for (i, step) in definition.steps.iter().enumerate() {
         let field = format!("steps[{i}].name");
-        if !is_label(&step.name) {
+        if step.name.parse::<DnsLabel>().is_err() {
             let message = format!(
                 "{:?} is not a DNS label: lower-case letters, digits and dashes, at most 63",
                 step.name
@@ -90,15 +91,6 @@ fn names(definition: &Definition, problems: &mut Vec<Problem>) {
             message: "a flow has at least one step".to_owned(),
         });
     }
-}
-
-fn is_label(name: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    !name.is_empty()
-        && name.len() <= 63
-        && name.bytes().all(inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
 }
 
 struct Compiler<'a> {
@@ -197,7 +189,10 @@ impl<'a> Compiler<'a> {
             needs: self.graph.needs[i].clone(),
             when,
             retry: retry_policy(step.retry.as_ref()),
-            timeout: step.timeout.as_ref().map_or(DEFAULT_TIMEOUT, Span::duration),
+            timeout: step
+                .timeout
+                .as_ref()
+                .map_or(DEFAULT_TIMEOUT, HumanDuration::duration),
             at_most_once: step.delivery == Some(Delivery::AtMostOnce),
             action,
         }
@@ -292,14 +287,12 @@ impl<'a> Compiler<'a> {
         &mut self,
         at: &str,
         url: Option<&String>,
-        connection: Option<&String>,
+        connection: Option<&ObjectName>,
         path: Option<&String>,
         known: &BTreeSet<&'a str>,
     ) -> TargetPlan {
-        let nothing = || TargetPlan::Connection {
-            name: String::new(),
-            path: Template::default(),
-        };
+        // never performed: there is a problem
+        let nothing = || TargetPlan::Url(Template::default());
         match (url, connection) {
             (Some(url), None) => {
                 if path.is_some() {
@@ -368,9 +361,9 @@ impl<'a> Compiler<'a> {
         }
         Action::Wait(WaitPlan {
             callback: wait.callback.is_some(),
-            duration: wait.duration.as_ref().map(Span::duration),
+            duration: wait.duration.as_ref().map(HumanDuration::duration),
             until,
-            respond_within: wait.respond_within.as_ref().map(Span::duration),
+            respond_within: wait.respond_within.as_ref().map(HumanDuration::duration),
             continue_on_timeout: wait
                 .on_timeout
                 .as_ref()
@@ -459,6 +452,9 @@ impl<'a> Compiler<'a> {
         known: &BTreeSet<&'a str>,
         extra: &[&str],
     ) -> Option<JsonTemplate> {
+        if !self.is_shallow(field, value) {
+            return None;
+        }
         match JsonTemplate::parse(value) {
             Ok(template) => {
                 for (path, expression) in template.expressions() {
@@ -521,8 +517,18 @@ impl<'a> Compiler<'a> {
         }));
     }
 
+    /// Whether a value is nested no deeper than any may be; a problem if it is.
+    fn is_shallow(&mut self, field: &str, value: &Value) -> bool {
+        let nesting = bounds::nesting(value, bounds::MAX_NESTING);
+        if let Err(error) = nesting {
+            self.problem(field, error.to_string());
+        }
+        nesting.is_ok()
+    }
+
     fn schema(&mut self, field: &str, schema: Option<&Json>) {
         if let Some(schema) = schema
+            && self.is_shallow(field, schema.as_value())
             && let Err(error) = jsonschema::validator_for(schema.as_value())
         {
             self.problem(field, format!("not a JSON Schema: {error}"));
@@ -553,7 +559,7 @@ impl<'a> Compiler<'a> {
 
 fn retry_policy(retry: Option<&Retry>) -> RetryPolicy {
     let backoff = retry.and_then(|retry| retry.backoff.as_ref());
-    let span = |span: Option<&Span>, default| span.map_or(default, Span::duration);
+    let span = |span: Option<&HumanDuration>, default| span.map_or(default, HumanDuration::duration);
     RetryPolicy {
         attempts: retry.map_or(1, |retry| retry.attempts.max(1)),
         initial: span(

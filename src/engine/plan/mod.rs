@@ -10,6 +10,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::expression::{Expression, JsonTemplate, Template};
 use crate::api::{
     Definition, Step,
+    name::ObjectName,
     step::{ApprovalStep, ApprovalTimeoutOutcome, Approvers, HttpMethod},
 };
 
@@ -87,7 +88,7 @@ pub(super) struct HttpPlan {
 #[derive(Clone, Debug)]
 pub(super) enum TargetPlan {
     Url(Template),
-    Connection { name: String, path: Template },
+    Connection { name: ObjectName, path: Template },
 }
 
 #[derive(Clone, Debug)]

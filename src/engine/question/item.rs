@@ -1,9 +1,9 @@
 //! Items that are shown with a question of ours: as much of them as fits.
 
-use crate::api::{Digest, approval::ShownItem};
+use crate::api::{Digest, approval::ShownItem, bounds};
 
 /// Largest shown item, in bytes.
-pub(crate) const MAX_ITEM: usize = 64 * 1024;
+const MAX_ITEM: usize = bounds::MAX_SHOWN;
 
 /// An item with this text. Of one that is too large the beginning is shown, with how much is left out and the digest of all of it.
 pub(crate) fn item(name: &str, media_type: &str, text: String) -> ShownItem {

@@ -5,7 +5,7 @@ mod file;
 mod item;
 mod text;
 
-pub(crate) use self::item::{MAX_ITEM, item};
+pub(crate) use self::item::item;
 pub use self::{
     consequence::consequence,
     file::{Answer, FileProblem},

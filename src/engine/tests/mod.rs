@@ -57,6 +57,8 @@ impl Scenario {
                 repository: None,
             },
             approvals: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            unopened: BTreeMap::new(),
             outcomes: vec![],
             in_flight: BTreeSet::new(),
             callbacks: CallbackMinter {
@@ -137,13 +139,19 @@ impl Scenario {
     }
 
     fn decide(&mut self, approval: &str, phase: ApprovalPhase) -> &mut Self {
+        self.open(approval).phase = phase;
+        self.tick()
+    }
+
+    /// The status of the question that is open, by its name without the hash.
+    fn open(&mut self, approval: &str) -> &mut ApprovalStatus {
         self.facts
             .approvals
-            .get_mut(approval)
+            .iter_mut()
+            .filter(|(name, fact)| is_called(name, approval) && fact.status.phase == ApprovalPhase::Pending)
+            .map(|(_, fact)| &mut fact.status)
+            .next()
             .expect("the approval is open")
-            .status
-            .phase = phase;
-        self.tick()
     }
 
     fn restart(&mut self) -> &mut Self {
@@ -176,6 +184,14 @@ impl Scenario {
             .map(|step| (step.name.as_str(), step.iteration, step.phase, step.outcome))
             .collect()
     }
+}
+
+/// Whether a name is this one and a hash.
+fn is_called(name: &str, readable: &str) -> bool {
+    let hash = name
+        .strip_prefix(readable)
+        .and_then(|rest| rest.strip_prefix('-'));
+    hash.is_some_and(|hash| hash.len() == 10 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn call(name: &str) -> Value {
@@ -260,7 +276,7 @@ fn a_request_for_changes_goes_back_until_there_are_too_many() {
         }
     );
     run.answer("propose", 200, json!(2))
-        .decide("r-review-2", ApprovalPhase::ChangesRequested);
+        .decide("r-review", ApprovalPhase::ChangesRequested);
     assert_eq!(run.state.phase, RunPhase::Failed);
     assert_eq!(
         run.state.error.as_ref().unwrap().reason,
@@ -374,8 +390,7 @@ fn after_a_restart_a_repeatable_effect_is_repeated_and_the_other_kind_is_asked_a
     run.answer("propose", 200, Value::Null).restart();
     assert!(run.http().is_empty());
     assert_eq!(run.state.phase, RunPhase::Waiting);
-    let question = "r-pay-1-outcome-1";
-    let status = &mut run.facts.approvals.get_mut(question).unwrap().status;
+    let status = run.open("r-pay-outcome");
     status.phase = ApprovalPhase::Approved;
     status.values = Some(JsonObject(
         json!({ "happened": false }).as_object().cloned().unwrap(),
@@ -383,7 +398,7 @@ fn after_a_restart_a_repeatable_effect_is_repeated_and_the_other_kind_is_asked_a
     run.tick();
     assert_eq!(run.http()[0].key.attempt, 2);
     run.restart();
-    let status = &mut run.facts.approvals.get_mut("r-pay-1-outcome-2").unwrap().status;
+    let status = run.open("r-pay-outcome");
     status.phase = ApprovalPhase::Approved;
     status.values = Some(JsonObject(
         json!({ "happened": true, "output": "{\"id\": 7}" })
@@ -471,7 +486,46 @@ fn cancelling_stops_what_is_under_way_and_closes_the_question() {
     run.facts.run.cancel = true;
     run.tick();
     assert_eq!(run.state.phase, RunPhase::Cancelled);
-    assert!(matches!(&run.effects[..], [Effect::CloseApproval(close)] if close.name == "r-review"));
+    assert!(matches!(&run.effects[..], [Effect::CloseApproval(close)] if is_called(&close.name, "r-review")));
+}
+
+#[test]
+fn a_question_that_cannot_be_put_is_told_and_one_that_is_refused_for_good_fails_its_step() {
+    let mut run = Scenario::of(refund(), &json!({ "amount": 250 }));
+    run.tick().answer("propose", 200, json!(1));
+    let name = run.facts.approvals.keys().next().unwrap().clone();
+    let asked = |run: &Scenario| {
+        let condition = crate::api::condition::get(&run.state.conditions, "Asked")?;
+        Some((condition.status.clone(), condition.message.clone()))
+    };
+    run.facts.approvals.clear();
+    run.facts.unopened.insert(name.clone(), "no right".into());
+    run.tick();
+    assert!(matches!(&run.effects[..], [Effect::OpenApproval(open)] if open.name == name));
+    assert_eq!(asked(&run), Some(("False".into(), "no right".into())));
+    run.facts.unopened.clear();
+    run.tick();
+    assert_eq!(asked(&run), None);
+
+    run.facts.approvals.clear();
+    run.facts.refused.insert(name, "spec.title: too long".into());
+    run.tick();
+    let error = run.state.error.as_ref().unwrap();
+    assert_eq!(
+        (run.state.phase, error.reason),
+        (RunPhase::Failed, StepReason::ApprovalRefused)
+    );
+    assert!(error.message.contains("spec.title: too long"), "{error:?}");
+}
+
+#[test]
+fn an_output_that_is_nested_too_deeply_fails_its_step() {
+    let mut run = Scenario::of(json!({ "steps": [call("a")] }), &json!({}));
+    let deep: Value = serde_json::from_str(&format!("{}{}", "[".repeat(33), "]".repeat(33))).unwrap();
+    run.tick().answer("a", 200, deep);
+    let error = run.state.error.as_ref().unwrap();
+    assert_eq!(error.reason, StepReason::OutputTooLarge);
+    assert!(error.message.contains("nested more than 32"), "{error:?}");
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn refund_with_an_early_callback_and_changes() {
         "answer propose 200",
         "changes r-review",
         "answer propose 200",
-        "approve r-review-2",
+        "approve r-review",
         "answer pay 200",
     ];
     golden(
@@ -175,7 +175,7 @@ fn payment_interrupted_by_a_crash() {
                 "restart",
                 "answer propose 200",
                 "restart",
-                "reject r-pay-1-outcome-1",
+                "reject r-pay-outcome",
             ],
         ),
     );

@@ -11,7 +11,7 @@ use crate::{
     api::{
         ApprovalPhase, ApprovalSpec, Digest, Verdict,
         approval::{ApprovalPurpose, ApprovalStatus, ApprovalSubject, ShownItem},
-        canonical, names,
+        bounds, canonical, names,
         reason::StepReason,
         run::{StepDecision, StepOutcome, StepPhase},
         step::{ApprovalTimeoutOutcome, Approvers},
@@ -20,7 +20,6 @@ use crate::{
         effect::{Effect, OpenApproval},
         expression::EvaluationError,
         plan::{Action, ApprovalPlan},
-        question::MAX_ITEM,
     },
 };
 
@@ -36,8 +35,10 @@ impl Turn<'_> {
         status.deadline = deadline.map(MicroTime);
         status.approval = Some(names::approval_name(
             &self.facts.run.name,
+            &self.facts.run.uid,
             &status.name,
             status.iteration,
+            None,
         ));
         match self.question(entry, approval) {
             Ok(spec) => {
@@ -54,10 +55,14 @@ impl Turn<'_> {
             Err(Unasked::Expression(error)) => {
                 self.fail(entry, StepReason::ExpressionFailed, error.to_string());
             }
-            Err(Unasked::TooLarge(item)) => {
-                let message = format!("the shown item {item} is larger than {MAX_ITEM} bytes");
-                self.fail(entry, StepReason::OutputTooLarge, message);
+            Err(Unasked::NoTitle) => {
+                self.fail(
+                    entry,
+                    StepReason::ApprovalRefused,
+                    "the title of the question is empty",
+                );
             }
+            Err(Unasked::TooLarge(message)) => self.fail(entry, StepReason::OutputTooLarge, message),
         }
     }
 
@@ -70,6 +75,10 @@ impl Turn<'_> {
             return;
         };
         let Some(fact) = self.facts.approvals.get(&name) else {
+            if let Some(why) = self.facts.refused.get(&name) {
+                let message = format!("the API server refuses the question: {why}");
+                return self.fail(entry, StepReason::ApprovalRefused, message);
+            }
             if let Ok(spec) = self.question(entry, approval) {
                 self.effects.push(Effect::OpenApproval(Box::new(OpenApproval {
                     name,
@@ -173,13 +182,26 @@ impl Turn<'_> {
             .text(&scope)
             .map_err(Unasked::Expression)?
             .chars()
-            .take(2_000)
+            .take(bounds::MAX_TITLE)
             .collect();
+        if title.trim().is_empty() {
+            return Err(Unasked::NoTitle);
+        }
         let mut show = Vec::with_capacity(approval.show.len());
+        let mut together = 0;
         for (name, template) in &approval.show {
             let item = shown(name, template.value(&scope).map_err(Unasked::Expression)?);
-            if item.inline.len() > MAX_ITEM {
-                return Err(Unasked::TooLarge(name.clone()));
+            if item.inline.len() > bounds::MAX_SHOWN {
+                let message = format!("the shown item {name} is larger than {} bytes", bounds::MAX_SHOWN);
+                return Err(Unasked::TooLarge(message));
+            }
+            together += item.inline.len();
+            if together > bounds::MAX_SHOWN_TOGETHER {
+                let message = format!(
+                    "the shown items are larger than {} bytes together",
+                    bounds::MAX_SHOWN_TOGETHER
+                );
+                return Err(Unasked::TooLarge(message));
             }
             show.push(item);
         }
@@ -217,6 +239,7 @@ impl Turn<'_> {
 
 enum Unasked {
     Expression(EvaluationError),
+    NoTitle,
     TooLarge(String),
 }
 

@@ -5,7 +5,7 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp}
 use super::{Turn, cut};
 use crate::{
     api::{
-        ApprovalPhase, Json, RunPhase, RunStatus, condition,
+        ApprovalPhase, Json, RunPhase, RunStatus, bounds, condition,
         reason::StepReason,
         run::{StepError, StepPhase},
     },
@@ -101,8 +101,13 @@ impl Turn<'_> {
                 return;
             }
         };
-        if output.as_ref().map_or(0, |output| output.0.to_string().len()) > super::MAX_OUTPUT {
-            let message = format!("the run's output is larger than {} bytes", super::MAX_OUTPUT);
+        let size = output.as_ref().map_or(0, |output| output.0.to_string().len());
+        let too_large = (size > super::MAX_OUTPUT)
+            .then(|| format!("the run's output is larger than {} bytes", super::MAX_OUTPUT));
+        let too_deep = || bounds::nesting(&output.as_ref()?.0, bounds::MAX_NESTING).err();
+        let too_large =
+            too_large.or_else(|| Some(format!("the run's output cannot be kept: {}", too_deep()?)));
+        if let Some(message) = too_large {
             self.state.error = Some(StepError {
                 reason: StepReason::OutputTooLarge,
                 message,
@@ -183,6 +188,29 @@ impl Turn<'_> {
             generation,
             self.now,
         );
+        self.set_asked();
+    }
+
+    /// Says of a question that cannot be put why, until it can.
+    fn set_asked(&mut self) {
+        let mut waiting = self
+            .state
+            .steps
+            .iter()
+            .filter(|step| step.phase == StepPhase::Waiting);
+        let unopened = waiting.find_map(|step| self.facts.unopened.get(step.approval.as_ref()?));
+        match unopened {
+            Some(why) => condition::set(
+                &mut self.state.conditions,
+                condition::ASKED,
+                condition::Truth::False,
+                "ApprovalNotOpened",
+                why,
+                self.facts.run.generation,
+                self.now,
+            ),
+            None => condition::clear(&mut self.state.conditions, condition::ASKED),
+        }
     }
 
     /// A status that could not be written is not made: the run fails from where it was.

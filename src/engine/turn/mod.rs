@@ -22,7 +22,7 @@ use super::{
     plan::{Action, Plan, PlannedStep},
 };
 use crate::api::{
-    ApprovalPhase, Json, RunStatus,
+    ApprovalPhase, Json, RunStatus, bounds,
     reason::StepReason,
     run::{StepError, StepOutcome, StepPhase, StepStatus},
     text::into_visible,
@@ -205,6 +205,16 @@ impl<'a> Turn<'a> {
         {
             let message = format!("the output has {size} bytes; at most {MAX_OUTPUT} are kept");
             return self.fail(entry, StepReason::OutputTooLarge, message);
+        }
+        if let Some(Err(error)) = output
+            .as_ref()
+            .map(|output| bounds::nesting(output, bounds::MAX_NESTING))
+        {
+            return self.fail(
+                entry,
+                StepReason::OutputTooLarge,
+                format!("the output cannot be kept: {error}"),
+            );
         }
         let step = &mut self.state.steps[entry];
         step.phase = phase;

@@ -26,14 +26,15 @@ use crate::{
 impl Turn<'_> {
     /// Stops at a question: did the effect happen?
     pub(super) fn outcome_question(&mut self, entry: usize, why: String) {
-        let run = &self.facts.run.name;
+        let run = &self.facts.run;
         let status = &mut self.state.steps[entry];
         status.phase = StepPhase::Waiting;
-        status.approval = Some(names::outcome_approval_name(
-            run,
+        status.approval = Some(names::approval_name(
+            &run.name,
+            &run.uid,
             &status.name,
             status.iteration,
-            status.attempt,
+            Some(status.attempt),
         ));
         status.error = Some(StepError {
             reason: StepReason::OutcomeUnknown,
@@ -59,6 +60,11 @@ impl Turn<'_> {
             return;
         };
         let Some(fact) = self.facts.approvals.get(&name) else {
+            if let Some(why) = self.facts.refused.get(&name) {
+                let message =
+                    format!("it is unknown whether it happened, and the API server refuses to ask: {why}");
+                return self.fail(entry, StepReason::OutcomeUnknown, message);
+            }
             let open = self.open_outcome_question(entry, name);
             return self.effects.push(Effect::OpenApproval(Box::new(open)));
         };

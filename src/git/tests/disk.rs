@@ -133,7 +133,13 @@ async fn a_bad_entry_is_named_and_does_not_hold_back_the_good_ones() {
     let fixture = Fixture::new();
     let id = fixture.commit(
         "main",
-        &[("good.yaml", "a: 1"), ("huge.yaml", &"x".repeat(2 << 20))],
+        &[
+            ("good.yaml", "a: 1"),
+            (
+                "huge.yaml",
+                &format!("{:1$}", "apiVersion: signoff.dev/v1alpha1", 2 << 20),
+            ),
+        ],
         "one",
     );
     let tree = fixture.repository.find_commit(id.0).unwrap().tree().unwrap();
@@ -143,7 +149,10 @@ async fn a_bad_entry_is_named_and_does_not_hold_back_the_good_ones() {
     update.upsert("module", id.0, git2::FileMode::Commit);
     update.upsert(
         "binary.yaml",
-        fixture.repository.blob(b"\xff\xfe").unwrap(),
+        fixture
+            .repository
+            .blob(b"apiVersion: signoff.dev/v1alpha1\nx: \xff\xfe")
+            .unwrap(),
         git2::FileMode::Blob,
     );
     let tree = update.create_updated(&fixture.repository, &tree).unwrap();

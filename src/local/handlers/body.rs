@@ -10,6 +10,7 @@ use std::convert::Infallible;
 
 use super::decode::{self, Decoded};
 use super::protobuf;
+use crate::api::{bounds, weight};
 use crate::local::clock;
 use crate::local::status::ApiError;
 
@@ -74,6 +75,7 @@ pub fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Decoded, ApiError> {
 
 /// Parses JSON.
 pub fn json(bytes: &[u8]) -> Result<Decoded, ApiError> {
+    bounds::nesting_of_json(bytes, bounds::MAX_OBJECT_NESTING).map_err(|e| unrecognized(&e))?;
     let mut text = serde_json::Deserializer::from_slice(bytes);
     decode::decode(&mut text)
         .and_then(|decoded| text.end().map(|()| decoded))
@@ -82,7 +84,9 @@ pub fn json(bytes: &[u8]) -> Result<Decoded, ApiError> {
 
 /// Parses YAML (of which JSON is a part).
 pub fn yaml(bytes: &[u8]) -> Result<Decoded, ApiError> {
-    decode::decode(serde_yaml::Deserializer::from_slice(bytes)).map_err(|e| unrecognized(&e))
+    let text = std::str::from_utf8(bytes).map_err(|e| unrecognized(&e))?;
+    weight::check(text, LIMIT).map_err(|e| unrecognized(&e))?;
+    decode::decode(serde_yaml::Deserializer::from_str(text)).map_err(|e| unrecognized(&e))
 }
 
 fn unrecognized(error: &dyn std::fmt::Display) -> ApiError {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::query::{FieldValidation, WriteOptions};
 use super::{Call, events, meta};
+use crate::api::bounds;
 use crate::local::core_rules;
 use crate::local::plane::Plane;
 use crate::local::registry::ResourceKind;
@@ -262,6 +263,9 @@ pub fn refused(kind: &ResourceKind, name: &str, error: &WriteError) -> ApiError 
 
 /// The object sent, in the form in which it is stored.
 pub fn received(call: &Call<'_>, mut object: Value) -> Result<Value, ApiError> {
+    // what was sent, or what a patch has made of what is there: a reader bears more than this, but not without end
+    bounds::nesting(&object, bounds::MAX_OBJECT_NESTING)
+        .map_err(|error| ApiError::bad_request(format!("the object cannot be stored: {error}")))?;
     identify(call, &mut object)?;
     Ok(events::stored(call.kind(), object))
 }

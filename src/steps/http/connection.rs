@@ -206,7 +206,7 @@ async fn secret(
     let bytes = found
         .data
         .unwrap_or_default()
-        .remove(key)
+        .remove(key.as_str())
         .ok_or_else(|| missing(format!("the Secret {name:?} has no key {key:?}")))?;
     let text = String::from_utf8(bytes.0)
         .map_err(|_| missing(format!("the key {key:?} of the Secret {name:?} is not text")))?;

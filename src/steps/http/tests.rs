@@ -101,7 +101,7 @@ fn to(address: SocketAddr, path: &str) -> HttpEffect {
 
 fn shop(path: &str) -> HttpEffect {
     effect(HttpTarget::Connection {
-        name: "shop".into(),
+        name: "shop".parse().unwrap(),
         path: path.into(),
     })
 }
@@ -170,7 +170,7 @@ async fn a_missing_connection_secret_or_key_is_named() {
     let address = serve(Router::new()).await;
     let executor = executor(address);
     let effect = effect(HttpTarget::Connection {
-        name: "nope".into(),
+        name: "nope".parse().unwrap(),
         path: String::new(),
     });
     let error = executor.perform("default", &effect).await.unwrap_err();
@@ -181,7 +181,7 @@ async fn a_missing_connection_secret_or_key_is_named() {
     assert!(error.message.contains("\"nope\""), "{}", error.message);
     let keyed = HttpEffect {
         target: HttpTarget::Connection {
-            name: "keyed".into(),
+            name: "keyed".parse().unwrap(),
             path: String::new(),
         },
         ..effect

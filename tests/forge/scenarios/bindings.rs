@@ -299,7 +299,7 @@ async fn the_same_file_from_a_fork_answers_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_done_about_a_question_says_nothing_of_a_later_one_of_its_name() {
+async fn what_was_done_about_a_question_says_nothing_of_that_of_a_later_run_of_the_same_name() {
     let Some(parlour) = Parlour::open("").await else {
         return;
     };
@@ -323,21 +323,20 @@ async fn what_was_done_about_a_question_says_nothing_of_a_later_one_of_its_name(
     parlour
         .until("end of the question", async || {
             let runs = rig.api::<Run>().list(&ListParams::default()).await.unwrap();
-            let approval = rig.api::<Approval>().get_opt(QUESTION).await.unwrap();
+            let approval = rig.api::<Approval>().get_opt(&rig.known(QUESTION)).await.unwrap();
             let decisions = parlour.decisions(QUESTION).await;
             (runs.items.is_empty() && approval.is_none() && decisions.is_empty()).then_some(())
         })
         .await;
 
     parlour.start("r").await;
-    let new = parlour.put(QUESTION, 2).await;
+    // it has a name of its own, and so a branch
+    let new = parlour.put(QUESTION, 1).await;
     let body = parlour.stage.owner.pull(&new).await["body"].clone();
     assert_ne!(body, text["body"]);
     // not even where the old one is made to look like the new one
     parlour.mallory.change(&old, json!({"body": body})).await;
-    parlour
-        .told(&old, "it was done before the question was asked")
-        .await;
+    parlour.until_looked_at(&new).await;
     assert!(parlour.is_open(QUESTION).await);
     parlour.is_approved_by(&new).await;
 }

@@ -17,11 +17,8 @@ async fn merging_approves_as_the_user_that_the_forge_says_merged() {
     let pull = parlour.ask("r").await;
     let said = parlour.stage.owner.pull(&pull).await;
     assert_eq!(said["title"], "Sign off: Refund 250?");
-    let (body, approval) = (
-        said["body"].as_str().unwrap(),
-        parlour.stage.rig.api::<Approval>(),
-    );
-    let approval = approval.get("r-review").await.unwrap();
+    let body = said["body"].as_str().unwrap();
+    let approval = parlour.stage.rig.asked("r-review").await;
     for shown in [
         &approval.spec.digest.to_string(),
         "\"amount\": 250",
@@ -180,7 +177,7 @@ async fn an_edited_digest_is_no_answer_and_edited_values_are_the_answers() {
         return;
     };
     let pull = parlour.ask("r").await;
-    let asked = parlour.stage.rig.api::<Approval>().get("r-review").await.unwrap();
+    let asked = parlour.stage.rig.asked("r-review").await;
     let (digest, other) = (
         asked.spec.digest.to_string(),
         Digest::of(b"something else").to_string(),
@@ -226,7 +223,7 @@ async fn what_is_decided_elsewhere_closes_the_pull_request_and_says_by_whom() {
     let pull = parlour.ask("r").await;
     parlour.stage.rig.decide("alice", "r-review", "Approve").await;
     let closed = parlour.told(&pull, "Closed: Approved").await;
-    let approval = parlour.stage.rig.api::<Approval>().get("r-review").await.unwrap();
+    let approval = parlour.stage.rig.asked("r-review").await;
     let at = approval.status.unwrap().decided_at.unwrap().0;
     let at = at.strftime("%F %T UTC").to_string();
     assert!(closed.contains("alice") && closed.contains(&at), "{closed}");

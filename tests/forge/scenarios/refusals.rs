@@ -198,10 +198,7 @@ async fn two_repositories_of_one_project_do_not_answer_each_others_pull_requests
         stage.rig.start(run, asks).await;
     }
     let (refund, pay) = (parlour.put("r-review", 1).await, parlour.put("p-review", 1).await);
-    let home = async |approval: &str| {
-        let approval = stage.rig.api::<Approval>().get(approval).await.unwrap();
-        approval.spec.repository
-    };
+    let home = async |approval: &str| stage.rig.asked(approval).await.spec.repository;
     assert_eq!(home("r-review").await.as_deref(), Some("flows"));
     assert_eq!(home("p-review").await.as_deref(), Some("payouts"));
 

@@ -64,7 +64,7 @@ async fn of_two_deciders_at_once_one_decides_and_the_other_is_told_who() {
 #[tokio::test(flavor = "multi_thread")]
 async fn decisions_that_do_not_count_say_why_and_change_nothing() {
     let (rig, shop, operator) = waiting(json!({"approvers": {"users": ["alice", "dev", "agent"]}})).await;
-    let digest = rig.api::<Approval>().get("r-review").await.unwrap().spec.digest;
+    let digest = rig.asked("r-review").await.spec.digest;
     let wrong = Digest::of(b"something else");
     let refused = [
         (
@@ -110,7 +110,7 @@ async fn decisions_that_do_not_count_say_why_and_change_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_account_does_not_decide() {
     let (rig, shop, operator) = waiting(json!({})).await;
-    let digest = rig.api::<Approval>().get("r-review").await.unwrap().spec.digest;
+    let digest = rig.asked("r-review").await.spec.digest;
     // the agent may create decisions, but lacks the verb `approve`, or is refused by the judge
     match rig
         .decide_with(
@@ -149,13 +149,7 @@ async fn one_person_counts_once_however_often_they_decide() {
         }
     };
     one_is_replaced.await;
-    let approval = rig
-        .api::<Approval>()
-        .get("r-review")
-        .await
-        .unwrap()
-        .status
-        .unwrap();
+    let approval = rig.asked("r-review").await.status.unwrap();
     assert_eq!(
         (approval.phase.to_string().as_str(), approval.counted.len()),
         ("Pending", 1)
@@ -192,7 +186,7 @@ async fn a_decision_made_in_time_counts_even_if_the_operator_sees_it_after_the_d
         let (rig, shop, operator) = waiting(json!({"respondWithin": format!("{seconds}s")})).await;
         operator.kill().await;
         let decision = rig.decide("alice", "r-review", "Approve").await;
-        let approval = rig.api::<Approval>().get("r-review").await.unwrap();
+        let approval = rig.asked("r-review").await;
         let deadline = approval.spec.expires_at.unwrap().0;
         if decision.metadata.creation_timestamp.as_ref().unwrap().0 < deadline {
             break (rig, shop, decision, deadline);

@@ -107,7 +107,11 @@ async fn a_hostile_tree_is_told_by_path_and_what_is_good_in_it_and_beside_it_is_
     let git = &world.git;
     let blob = |content: &str| git.blob(content.as_bytes()).unwrap();
     let (good, other) = (blob(FLOW), blob(&FLOW.replace("hello", "stolen")));
-    let bomb = format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(5_000), "*a,".repeat(5_000));
+    let bomb = format!(
+        "apiVersion: signoff.dev/v1alpha1\na: &a [{}]\nb: [{}]\n",
+        "x,".repeat(5_000),
+        "*a,".repeat(5_000)
+    );
     let deep = format!("'${{{}1{}}}'", "(".repeat(2_000), ")".repeat(2_000));
     let deep = FLOW
         .replace("hello", "deep")
@@ -122,8 +126,16 @@ async fn a_hostile_tree_is_told_by_path_and_what_is_good_in_it_and_beside_it_is_
             (FILE, b"bomb.yaml", blob(&bomb)),
             (FILE, b"deep.yaml", blob(&deep)),
             (FILE, b"hello.yaml", good),
-            (FILE, b"huge.yaml", blob(&"#".repeat(2 << 20))),
-            (FILE, b"latin.yaml", git.blob(b"a: caf\xe9").unwrap()),
+            (
+                FILE,
+                b"huge.yaml",
+                blob(&format!("{:1$}", "apiVersion: signoff.dev/v1alpha1", 2 << 20)),
+            ),
+            (
+                FILE,
+                b"latin.yaml",
+                git.blob(b"apiVersion: 'signoff.dev/v1alpha1' # caf\xe9").unwrap(),
+            ),
             (LINK, b"link.yaml", blob("/etc/passwd")),
             (MODULE, b"module", Oid::from_str(&"1".repeat(40)).unwrap()),
         ],
@@ -169,7 +181,7 @@ async fn a_hostile_tree_is_told_by_path_and_what_is_good_in_it_and_beside_it_is_
         "latin.yaml:1: the file is not UTF-8 text",
         "link.yaml:0: symbolic links are not followed",
         "module:0: submodules are not followed",
-        "bomb.yaml:1: b[",
+        "bomb.yaml:2: b[",
         "deep.yaml:7: spec.steps[0].set.x: the expression is nested too deeply",
         "hello.yaml:3: metadata.name: a flow named \"hello\" is defined in HELLO.yaml already",
     ]

@@ -1,6 +1,7 @@
 //! End-to-end scenarios. Each runs on an embedded API server here; `tests/controlplane/scenarios.sh` runs all of them on a real one too.
 
 mod approvals;
+mod bounds;
 mod budgets;
 mod callbacks;
 mod cli;
@@ -12,6 +13,7 @@ mod leadership;
 mod live;
 mod nuisances;
 mod own_work;
+mod poison;
 mod promotion;
 mod prune;
 mod repositories;

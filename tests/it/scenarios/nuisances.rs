@@ -76,7 +76,7 @@ async fn a_deadline_is_kept_by_a_clock_that_is_off_by(hours: i64) {
     rig.start("late", json!({"flow": "short"})).await;
     rig.start("early", json!({"flow": "long"})).await;
     let late = rig.phase("late", "TimedOut").await;
-    let asked = rig.api::<Approval>().get("late-review").await.unwrap();
+    let asked = rig.asked("late-review").await;
     let ended = Timestamp::now();
     let created = asked.metadata.creation_timestamp.unwrap().0;
     assert!(

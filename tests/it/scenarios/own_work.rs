@@ -38,7 +38,7 @@ async fn patch(rig: &Rig, user: &str, patch: Value) -> Flow {
 /// The question that is put when this user wishes the release live.
 async fn wished_by(rig: &Rig, user: &str, release: &str) -> Approval {
     patch(rig, user, json!({"spec": {"live": release}})).await;
-    rig.until::<Approval>(&names::promotion_approval_name(release, 1), |_| true)
+    rig.until::<Approval>(&names::promotion_approval_name(release, 1, "release"), |_| true)
         .await
 }
 
@@ -144,7 +144,7 @@ async fn what_was_decided_goes_with_the_run_it_was_decided_in() {
             let owners = decision.owner_references();
             owners
                 .iter()
-                .any(|owner| owner.kind == "Approval" && owner.name == "r-review")
+                .any(|owner| owner.kind == "Approval" && owner.name == rig.known("r-review"))
         };
         rig.until::<Decision>(&decision.name_any(), tied).await;
     }

@@ -121,7 +121,7 @@ async fn the_first_promotion_is_judged_by_its_own_gate() {
     let world = World::start().await;
     let first = world.apply(&flow(1, Some(2)), "").await;
     world.wish_live(Some(&first)).await;
-    let name = names::promotion_approval_name(&first, 1);
+    let name = names::promotion_approval_name(&first, 1, "release");
     let approval = world.until_asked(&name).await;
     assert_eq!(
         (approval.spec.quorum, approval.spec.subject.release.as_deref()),
@@ -138,14 +138,14 @@ async fn a_draft_that_lowers_its_gate_is_judged_by_the_gate_that_is_live() {
     let world = World::start().await;
     let first = world.apply(&flow(1, Some(2)), "").await;
     world.wish_live(Some(&first)).await;
-    let name = names::promotion_approval_name(&first, 1);
+    let name = names::promotion_approval_name(&first, 1, "release");
     world.until_asked(&name).await;
     world.answer(&name, "Approved").await;
     world.until_live(&first).await;
 
     let second = world.apply(&flow(2, None), &first).await;
     world.wish_live(Some(&second)).await;
-    let name = names::promotion_approval_name(&second, 1);
+    let name = names::promotion_approval_name(&second, 1, "release");
     assert_eq!(world.until_asked(&name).await.spec.quorum, 2);
     world.answer(&name, "Rejected").await;
     let refused = world.flow_reason("PromotionRejected").await.status.unwrap();
@@ -159,7 +159,7 @@ async fn a_promotion_that_is_asked_for_again_needs_another_yes() {
     let second = world.apply(&flow(2, Some(1)), &first).await;
     for (release, round) in [(&first, 1), (&second, 1), (&first, 2)] {
         world.wish_live(Some(release)).await;
-        let name = names::promotion_approval_name(release, round);
+        let name = names::promotion_approval_name(release, round, "release");
         world.until_asked(&name).await;
         world.answer(&name, "Approved").await;
         world.until_live(release).await;
@@ -170,7 +170,7 @@ async fn a_promotion_that_is_asked_for_again_needs_another_yes() {
 async fn a_wish_that_is_taken_back_closes_its_question() {
     let world = World::start().await;
     let first = world.apply(&flow(1, Some(1)), "").await;
-    let name = names::promotion_approval_name(&first, 1);
+    let name = names::promotion_approval_name(&first, 1, "release");
     world.wish_live(Some(&first)).await;
     world.until_asked(&name).await;
     world.flow_reason("PromotionWaiting").await;
@@ -184,7 +184,7 @@ async fn a_wish_that_is_taken_back_closes_its_question() {
 async fn an_approval_that_somebody_else_put_there_promotes_nothing() {
     let world = World::start().await;
     let first = world.apply(&flow(1, Some(1)), "").await;
-    let name = names::promotion_approval_name(&first, 1);
+    let name = names::promotion_approval_name(&first, 1, "release");
     let forged: Approval = serde_json::from_value(json!({
         "apiVersion": "signoff.dev/v1alpha1",
         "kind": "Approval",
@@ -203,7 +203,7 @@ async fn an_approval_that_somebody_else_put_there_promotes_nothing() {
         .unwrap();
     world.answer(&name, "Approved").await;
     world.wish_live(Some(&first)).await;
-    let second_round = names::promotion_approval_name(&first, 2);
+    let second_round = names::promotion_approval_name(&first, 2, "release");
     world.until_asked(&second_round).await;
     let flow = world.flow_reason("PromotionWaiting").await;
     assert_eq!(flow.status.unwrap().live, None);
@@ -229,7 +229,7 @@ async fn the_gate_of_the_repository_holds_even_without_its_label() {
         )
         .await;
     world.wish_live(Some(&first)).await;
-    let name = format!("{}-repository", names::promotion_approval_name(&first, 1));
+    let name = names::promotion_approval_name(&first, 1, "repository");
     assert_eq!(world.until_asked(&name).await.spec.quorum, 3);
     world.answer(&name, "Approved").await;
     world.until_live(&first).await;
@@ -243,7 +243,7 @@ async fn taking_a_flow_out_of_git_and_bringing_it_back_does_not_take_its_gate_aw
     world.create_repository(json!({})).await;
     let first = world.draft_other_than("").await;
     world.wish_live(Some(&first)).await;
-    let name = names::promotion_approval_name(&first, 1);
+    let name = names::promotion_approval_name(&first, 1, "release");
     world.until_asked(&name).await;
     world.answer(&name, "Approved").await;
     world.until_live(&first).await;
@@ -267,7 +267,7 @@ async fn taking_a_flow_out_of_git_and_bringing_it_back_does_not_take_its_gate_aw
     world.sync();
     let second = world.draft_other_than(&first).await;
     world.wish_live(Some(&second)).await;
-    let name = names::promotion_approval_name(&second, 1);
+    let name = names::promotion_approval_name(&second, 1, "release");
     assert_eq!(world.until_asked(&name).await.spec.quorum, 2);
 }
 

@@ -305,7 +305,7 @@ async fn whose_key_vouches_for_a_release_is_who_wrote_it_where_keys_have_users()
         .patch("hello", &PatchParams::default(), &wish)
         .await
         .unwrap();
-    let name = format!("{}-repository", names::promotion_approval_name(&release, 1));
+    let name = names::promotion_approval_name(&release, 1, "repository");
     let question = world.until::<Approval>(&name, |_| true).await.spec;
     assert_eq!(question.written_by, ["bob"]);
     assert_eq!(question.requested_by.as_deref(), Some("admin"));

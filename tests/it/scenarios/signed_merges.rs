@@ -102,11 +102,19 @@ impl Study {
     }
 
     fn branch(&self) -> String {
-        format!("refs/heads/signoff/{}/r-review", self.rig.namespace())
+        format!(
+            "refs/heads/signoff/{}/{}",
+            self.rig.namespace(),
+            self.rig.known("r-review")
+        )
     }
 
     fn file(&self) -> String {
-        format!("decisions/{}/r-review.yaml", self.rig.namespace())
+        format!(
+            "decisions/{}/{}.yaml",
+            self.rig.namespace(),
+            self.rig.known("r-review")
+        )
     }
 
     fn head(&self, branch: &str) -> Option<git2::Commit<'_>> {

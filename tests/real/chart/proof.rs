@@ -44,18 +44,24 @@ impl Stage<'_> {
         install(self.plane, "signoff-system", values);
     }
 
+    /// Name of the question, once there is one.
+    fn question(&self) -> String {
+        self.field("run", "r", ".status.steps[0].approval")
+    }
+
     /// Waits until the question says whether decisions would count.
     fn stands(&self, reason: &str) {
         self.plane.wait(&format!("the question to be {reason}"), || {
             let path = ".status.conditions[?(@.type==\"Decided\")].reason";
-            self.field("approval", "r-review", path) == reason
+            self.field("approval", &self.question(), path) == reason
         });
     }
 
     /// What a decision on the question is, said by this person or in this person's name.
     fn decision(&self, by: &str) -> Value {
-        let digest = self.field("approval", "r-review", ".spec.digest");
-        let spec = json!({"approval": "r-review", "digest": digest, "verdict": "Approve", "by": by, "groups": ["finance"]});
+        let question = self.question();
+        let digest = self.field("approval", &question, ".spec.digest");
+        let spec = json!({"approval": question, "digest": digest, "verdict": "Approve", "by": by, "groups": ["finance"]});
         json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Decision", "metadata": {"generateName": "d-"}, "spec": spec})
     }
 
@@ -119,7 +125,7 @@ async fn what_is_decided_while_a_policy_is_missing_never_counts() {
     assert_eq!(stage.judged(&forged), "IdentityUnverified");
     stage.decides_again("alice");
     assert_eq!(
-        stage.field("approval", "r-review", ".status.counted[*].by"),
+        stage.field("approval", &stage.question(), ".status.counted[*].by"),
         "alice"
     );
 
@@ -132,7 +138,10 @@ async fn what_is_decided_while_a_policy_is_missing_never_counts() {
     stage.install(POLICIES);
     stage.stands("Pending");
     assert_eq!(stage.judged(&forged), "IdentityUnverified");
-    assert_eq!(stage.field("approval", "r-review", ".status.phase"), "Pending");
+    assert_eq!(
+        stage.field("approval", &stage.question(), ".status.phase"),
+        "Pending"
+    );
 
     // one that the forgery does not try is missed as well
     stage
@@ -146,7 +155,7 @@ async fn what_is_decided_while_a_policy_is_missing_never_counts() {
         stage.decides_again(person);
     }
     plane.wait("the answer", || {
-        stage.field("approval", "r-review", ".status.phase") == "Approved"
+        stage.field("approval", &stage.question(), ".status.phase") == "Approved"
     });
 }
 
@@ -213,7 +222,7 @@ async fn what_is_decided_while_a_policy_says_something_else_than_the_chart_never
         stage.decides_again(person);
     }
     plane.wait("the answer", || {
-        stage.field("approval", "r-review", ".status.phase") == "Approved"
+        stage.field("approval", &stage.question(), ".status.phase") == "Approved"
     });
 }
 
@@ -238,6 +247,7 @@ fn ask(stage: &Stage<'_>) {
         .within("default")
         .create(&object("Run", "r", run));
     stage.plane.wait("the question", || {
-        !stage.field("approval", "r-review", ".spec.digest").is_empty()
+        let question = stage.question();
+        !question.is_empty() && !stage.field("approval", &question, ".spec.digest").is_empty()
     });
 }

@@ -27,6 +27,7 @@ pub(crate) fn tree(files: &[(&str, &str)]) -> Tree {
                 text: (*text).into(),
             })
             .collect(),
+        passed_over: vec![],
         problems: vec![],
         complete: true,
     }
@@ -61,7 +62,8 @@ fn reads_flows_and_leaves_other_manifests_alone() {
 
 #[test]
 fn a_broken_file_is_named_by_line_and_the_good_one_is_read() {
-    let files = [("bad.yaml", "a: 1\nb: [1,\nc: 2\n"), ("good.yaml", GOOD)];
+    let bad = "apiVersion: signoff.dev/v1alpha1\nb: [1,\nc: 2\n";
+    let files = [("bad.yaml", bad), ("good.yaml", GOOD)];
     let defined = read(tree(&files), "default");
     assert!(defined.flows.contains_key("good"));
     assert_eq!(
@@ -72,6 +74,38 @@ fn a_broken_file_is_named_by_line_and_the_good_one_is_read() {
         ("bad.yaml", true)
     );
     assert!(!defined.knows(Some("bad.yaml")) && defined.knows(Some("good.yaml")) && defined.knows(None));
+}
+
+#[test]
+fn files_of_other_tools_are_nobodys_problem_however_they_look() {
+    let helm = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Values.name }}\n{{- if .x }}\n  labels: {signoff.dev/flow: x}\n{{- end }}\n";
+    let deep = "[".repeat(20_000);
+    let files = [
+        (
+            "tsconfig.json",
+            "{\n  // see https://signoff.dev/docs\n  \"a\": 1,\n}",
+        ),
+        ("templates/x.yaml", helm),
+        ("twice.yaml", "a: 1\na: 2\n"),
+        ("deep.json", deep.as_str()),
+        ("empty.yaml", ""),
+        ("tabs.yml", "a:\n\t- b\n"),
+        ("good.yaml", GOOD),
+    ];
+    assert_eq!(problems(&files), [""; 0]);
+    let defined = read(tree(&files), "default");
+    assert!(defined.knows_all() && defined.flows.contains_key("good"));
+}
+
+#[test]
+fn a_wrong_kind_of_our_group_is_told_by_its_place() {
+    for (kind, shown) in [("flow", "\"flow\""), ("Flows", "\"Flows\""), ("''", "\"\"")] {
+        let text = GOOD.replace("kind: Flow", &format!("kind: {kind}"));
+        let told = problems(&[("f.yaml", &text)]);
+        let expected = format!("f.yaml:2:1 kind: there is no kind {shown} in signoff.dev/v1alpha1");
+        assert!(told.len() == 1 && told[0].starts_with(&expected), "{told:?}");
+        assert!(!read(tree(&[("f.yaml", &text)]), "default").knows(Some("f.yaml")));
+    }
 }
 
 #[test]
@@ -185,12 +219,16 @@ fn more_flows_than_a_repository_may_define_are_told_once_and_nothing_counts_as_g
 
 #[test]
 fn aliases_that_make_far_too_much_of_a_file_are_told_by_their_place() {
-    let bomb = format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(5_000), "*a,".repeat(5_000));
+    let bomb = format!(
+        "apiVersion: signoff.dev/v1alpha1\na: &a [{}]\nb: [{}]\n",
+        "x,".repeat(5_000),
+        "*a,".repeat(5_000)
+    );
     let files = [("bomb.yaml", bomb.as_str()), ("good.yaml", GOOD)];
     let told = problems(&files);
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
-        told[0].starts_with("bomb.yaml:1:")
+        told[0].starts_with("bomb.yaml:2:")
             && told[0].contains(" b[")
             && told[0].ends_with("the aliases make far too much of this text"),
         "{told:?}"

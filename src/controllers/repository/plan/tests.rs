@@ -232,6 +232,53 @@ fn a_flow_that_left_git_is_deleted_but_not_one_whose_file_is_broken() {
 }
 
 #[test]
+fn a_flow_whose_file_holds_none_any_more_stays_as_it_is_and_is_told_in_draft_and_live() {
+    let (repository, good) = (repository(true), defined(&[("a.yaml", GOOD)]));
+    let flow = applied(&plan_on(&repository, &good, Some(&good), &[], &[]));
+    let flows = std::slice::from_ref(&flow);
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    let wrong_kind = GOOD.replace("kind: Flow", "kind: flow");
+    let other = "apiVersion: v1\nkind: ConfigMap\n";
+    for (text, message) in [
+        ("", "holds none that can be read now"),
+        (pointer, "pointer of Git LFS"),
+        ("a: [", "holds none that can be read now"),
+        (other, "holds none that can be read now"),
+        (wrong_kind.as_str(), "there is no kind"),
+    ] {
+        let bad = defined(&[("a.yaml", text)]);
+        for (draft, live) in [(&bad, &good), (&good, &bad), (&bad, &bad)] {
+            let todo = plan_on(&repository, draft, Some(live), flows, &[]);
+            assert!(todo.actions.is_empty(), "{text}: {todo:?}");
+            assert!(todo.flows.contains("good"), "{text}: {todo:?}");
+            let mut told = todo.problems.iter().chain(&bad.problems);
+            assert!(
+                told.any(|problem| problem.path == "a.yaml"
+                    && problem.line.is_some()
+                    && problem.message.contains(message)),
+                "{text}: {todo:?}"
+            );
+        }
+    }
+    let newer = defined(&[("a.yaml", &GOOD.replace("x: 1", "x: 2"))]);
+    let todo = plan_on(&repository, &newer, Some(&defined(&[("a.yaml", "")])), flows, &[]);
+    let live = flow.spec.live.as_deref().unwrap();
+    assert_eq!(
+        told(&todo),
+        [format!("apply good live={live}")],
+        "the draft goes on"
+    );
+    let gone = defined(&[]);
+    assert_eq!(
+        told(&plan_on(&repository, &gone, Some(&gone), flows, &[])),
+        ["delete good"]
+    );
+    let renamed = defined(&[("b.yaml", GOOD), ("a.yaml", "")]);
+    let todo = plan_on(&repository, &renamed, Some(&renamed), flows, &[]);
+    assert!(todo.problems.is_empty(), "{todo:?}");
+}
+
+#[test]
 fn a_flow_that_left_git_stays_while_it_is_live_behind_a_gate() {
     let (mut repository, draft) = (repository(false), defined(&[("a.yaml", GOOD)]));
     let mut flow = applied(&plan_on(&repository, &draft, None, &[], &[]));

@@ -93,7 +93,8 @@ impl Actor {
         let in_flight = self.in_flight.keys().cloned().collect();
         let outcomes = self.outcomes.clone();
         let known: Vec<_> = outcomes.iter().map(|outcome| outcome.key.clone()).collect();
-        let mut facts = gather::facts(&self.deps, run, release, approvals, outcomes, in_flight);
+        let unasked = (self.refused.clone(), self.unopened.clone());
+        let mut facts = gather::facts(&self.deps, run, release, approvals, unasked, outcomes, in_flight);
         // while draining, outcomes are written down and nothing new begins
         facts.run.suspend |= self.draining;
         let (cancel, evaluates) = (facts.run.cancel, !facts.run.cancel || !known.is_empty());
@@ -331,11 +332,7 @@ impl Actor {
         let failed = match chore {
             Chore::Opened(name, result) => {
                 self.busy_approvals.remove(&name);
-                result.map(|fact| {
-                    // one that was answered before it was known here
-                    self.dirty |= fact.status.phase.is_closed();
-                    self.newer.insert(name, fact);
-                })
+                self.opened(name, result)
             }
             Chore::Closed(name, result) => {
                 self.busy_approvals.remove(&name);
@@ -351,13 +348,35 @@ impl Actor {
             self.deps.metrics.reconcile_failed("Run", "Transient");
             tracing::warn!(run = %self.key, error = %error_chain(&error), "something a run needs could not be done; trying again");
             self.retry_later();
-            if let (ChoreError::Taken(_), TOLD_AFTER, Some(run)) = (&error, self.failures, self.run.clone()) {
-                let note = format!("{error}: delete that one's run, or start this one under another name");
-                let told = transitions::warning("ApprovalNameTaken", note);
-                self.tell(&run, told);
-            }
         }
         self.dirty |= finished && self.busy_approvals.is_empty();
+    }
+
+    /// Takes in what came of opening an Approval: it is there, or is refused for good, or is tried again, of which people are told.
+    fn opened(&mut self, name: String, result: Result<ApprovalFact, ChoreError>) -> Result<(), ChoreError> {
+        let error = match result {
+            Ok(fact) => {
+                // one that was answered before it was known here, or whose absence was told
+                self.dirty |= fact.status.phase.is_closed() || self.unopened.remove(&name).is_some();
+                self.newer.insert(name, fact);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if let Some(why) = error.refusal() {
+            self.refused.insert(name, why);
+            self.dirty = true;
+            return Ok(());
+        }
+        let told_after = if error.is_forbidden() { 0 } else { TOLD_AFTER };
+        if self.failures >= told_after && !self.unopened.contains_key(&name) {
+            let note = error_chain(&error);
+            if let Some(run) = self.run.clone() {
+                self.tell(&run, transitions::warning("ApprovalNotOpened", note.clone()));
+            }
+            self.unopened.insert(name, note);
+        }
+        Err(error)
     }
 
     fn observe_resumption(&mut self) {

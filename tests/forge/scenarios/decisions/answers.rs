@@ -102,7 +102,7 @@ async fn who_amends_the_values_has_the_others_approve_what_they_made_of_it() {
         digest.short()
     );
     parlour.quorum(&again, &last).await;
-    let approval = parlour.stage.rig.api::<Approval>().get("r-review").await.unwrap();
+    let approval = parlour.stage.rig.asked("r-review").await;
     assert_eq!(approval.status.unwrap().values_digest.as_ref(), Some(&digest));
     parlour.alice.merge(&again).await;
     let run = parlour.stage.rig.phase("r", "Succeeded").await;
@@ -206,7 +206,7 @@ async fn a_forge_that_asks_for_it_is_left_alone_whatever_is_touched_meanwhile() 
         let label = Patch::Merge(json!({"metadata": {"annotations": {"touched": touch.to_string()}}}));
         let approvals = stage.rig.api::<Approval>();
         approvals
-            .patch("r-review", &PatchParams::default(), &label)
+            .patch(&stage.rig.known("r-review"), &PatchParams::default(), &label)
             .await
             .unwrap();
         parlour

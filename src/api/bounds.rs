@@ -1,0 +1,131 @@
+//! Bounds that hold at every door: whatever somebody else writes is refused above them, by the API server, the gateway, git and the command line
+//! alike, and is smaller than what any reader bears.
+
+use serde_json::Value;
+
+/// Deepest nesting of a value that somebody writes: lists and objects within each other.
+pub const MAX_NESTING: usize = 32;
+/// Deepest nesting of a whole object. A value that somebody writes lies less deep than this is more than [`MAX_NESTING`].
+pub const MAX_OBJECT_NESTING: usize = 64;
+/// Longest title of a question, in characters; a longer one is cut.
+pub const MAX_TITLE: usize = 1_024;
+/// Largest shown item, in bytes.
+pub const MAX_SHOWN: usize = 64 * 1024;
+/// Most that all shown items of a question have together, in bytes. An object has room for it.
+pub const MAX_SHOWN_TOGETHER: usize = 256 * 1024;
+/// Largest inputs of a run, in bytes of JSON.
+pub const MAX_INPUTS: usize = 256 * 1024;
+
+/// A value has more lists and objects within each other than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is nested more than {0} levels deep")]
+pub struct TooDeep(pub usize);
+
+/// Refuses a value that is nested too deeply. Does not recurse.
+///
+/// # Errors
+/// When it is nested more than `most` levels deep.
+pub fn nesting(value: &Value, most: usize) -> Result<(), TooDeep> {
+    let mut left = vec![(value, 0_usize)];
+    while let Some((value, around)) = left.pop() {
+        let depth = around + 1;
+        match value {
+            Value::Array(_) | Value::Object(_) if depth > most => return Err(TooDeep(most)),
+            Value::Array(items) => left.extend(items.iter().map(|item| (item, depth))),
+            Value::Object(fields) => left.extend(fields.values().map(|field| (field, depth))),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The same of a JSON text, before it is parsed. What is not JSON may pass; the parser refuses it.
+///
+/// # Errors
+/// When it is nested more than `most` levels deep.
+pub fn nesting_of_json(text: &[u8], most: usize) -> Result<(), TooDeep> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' if depth == most => return Err(TooDeep(most)),
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lists(levels: usize) -> String {
+        format!("{}{}", "[".repeat(levels), "]".repeat(levels))
+    }
+
+    #[test]
+    fn as_many_levels_as_allowed_pass_and_one_more_does_not() {
+        for levels in [0, 1, MAX_NESTING, MAX_NESTING + 1, 100] {
+            let fits = levels <= MAX_NESTING;
+            let text = if levels == 0 {
+                "1".to_owned()
+            } else {
+                lists(levels)
+            };
+            let value: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(nesting(&value, MAX_NESTING).is_ok(), fits, "{levels}");
+            assert_eq!(
+                nesting_of_json(text.as_bytes(), MAX_NESTING).is_ok(),
+                fits,
+                "{levels}"
+            );
+        }
+    }
+
+    #[test]
+    fn ten_thousand_levels_are_told_before_they_are_parsed() {
+        for text in [lists(10_000), "{\"a\":".repeat(10_000), "[".repeat(10_000)] {
+            assert_eq!(
+                nesting_of_json(text.as_bytes(), MAX_NESTING),
+                Err(TooDeep(MAX_NESTING))
+            );
+        }
+    }
+
+    #[test]
+    fn brackets_in_texts_are_no_levels() {
+        let text = r#"{"a": "[[[[\"[[[[\\", "b": ["{{{{"]}"#;
+        assert!(nesting_of_json(text.as_bytes(), 2).is_ok());
+        assert!(nesting_of_json(text.as_bytes(), 1).is_err());
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(Value::from),
+            ".{0,6}".prop_map(Value::from)
+        ];
+        leaf.prop_recursive(6, 40, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(".{0,4}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_and_its_value_are_equally_deep(value in value(), most in 0_usize..6) {
+            let text = value.to_string();
+            prop_assert_eq!(nesting(&value, most), nesting_of_json(text.as_bytes(), most));
+        }
+    }
+}
