@@ -10,6 +10,7 @@ FROM ${RUST} AS build
 ENV RUSTUP_TOOLCHAIN=1.95.0 CARGO_INCREMENTAL=0
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
+COPY crates ./crates
 COPY src ./src
 # paths of the build do not get into the binary, so that the same sources give the same image
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

@@ -1,0 +1,28 @@
+//! CEL as the Kubernetes API server evaluates it, within a budget.
+//!
+//! [`Program::parse`] takes a text from anybody: parsing is bounded in depth and size. [`Program::evaluate`] takes steps and bytes from a
+//! [`Budget`] in every operation, and ends with [`Error::BudgetExceeded`] when there are no more. Values share what they are made of, so
+//! that an expression costs what it does and not what the scope holds.
+//!
+//! The functions are those of Kubernetes 1.37. A host adds its own with [`Library::with`], and its own values as [`HostValue`].
+//! [`Function`] says of each which types it takes and gives.
+
+mod ast;
+mod budget;
+mod error;
+mod evaluate;
+mod library;
+mod lower;
+mod parse;
+mod program;
+mod types;
+mod value;
+
+pub use ast::{Binary, Comprehension, Entry, Expr, Literal, MacroKind};
+pub use budget::{Budget, Limits};
+pub use error::{Error, ParseError, Resource};
+pub use evaluate::{Call, Scope};
+pub use library::{Function, Library};
+pub use program::Program;
+pub use types::Type;
+pub use value::{HostValue, Key, List, Map, Text, Value};
