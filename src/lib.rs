@@ -17,6 +17,8 @@
 //! | [`local`] | the embedded control plane of `signoff dev` | `api` |
 //! | [`cli`] | one file per verb; output formats | everything |
 //! | [`telemetry`] | logs and metrics | `api` (text of others made visible) |
+//!
+//! `crates/expression` is CEL as Kubernetes has it, and knows nothing of Signoff; `engine` and `local` use it.
 
 pub mod api;
 pub mod cli;

@@ -48,6 +48,8 @@ pub enum StepReason {
     ExpressionFailed,
     /// A question could not be put: it says nothing, or the API server refused it for good.
     ApprovalRefused,
+    /// An expression takes more time or memory than it may.
+    ExpressionTooCostly,
     /// An HTTP response had a status the step does not expect.
     UnexpectedStatus,
     /// The remote could not be reached or broke off.

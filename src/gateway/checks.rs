@@ -154,4 +154,13 @@ mod tests {
         assert!(checks.payload(&headers, &json!({})).is_err());
         assert!(checks.payload(&HeaderMap::new(), &json!({"ok": true})).is_err());
     }
+
+    #[test]
+    fn a_condition_that_costs_too_much_accepts_nothing() {
+        let accept = "${body.l.all(x, body.l.all(y, x + y >= 0))}";
+        let checks = checks(json!({ "accept": accept }));
+        let body = json!({"l": vec![1; 3_000]});
+        let problem = checks.payload(&HeaderMap::new(), &body).unwrap_err();
+        assert!(format!("{problem:?}").contains("too costly"), "{problem:?}");
+    }
 }

@@ -201,6 +201,7 @@ fn evaluate(expression: &str, account: &Account, groups: &[String]) -> Result<Va
     let parsed = Expression::parse(expression).map_err(|problem| EvaluationError {
         message: problem.message,
         expression: expression.to_owned(),
+        is_too_costly: false,
     })?;
     let mut scope = Scope::default();
     scope

@@ -1,37 +1,36 @@
 //! CEL expressions and `${…}` templates.
 //!
 //! An expression is parsed once, when a release is checked, and evaluated against a [`Scope`] of JSON values. It can read only what is in
-//! the scope; it has no clock, no randomness and no I/O.
+//! the scope; it has no clock, no randomness and no I/O, and takes no more steps and memory than its budget has.
 
-mod bounds;
-mod convert;
 mod template;
 
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::{collections::BTreeMap, sync::LazyLock};
 
-use kube_cel::{
-    KubeCelExt as _,
-    cel::{
-        Context, ExecutionError,
-        common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue},
-    },
-};
 use serde_json::Value;
+use signoff_expression::{self as cel, Budget, Expr, Function, Library, Literal, Program, Type};
+
+use crate::api::reason::StepReason;
 
 pub use template::{JsonTemplate, Template};
 
 /// Longest expression, in bytes.
 pub const MAX_EXPRESSION: usize = 4_096;
-/// Most comprehensions (`map`, `filter`, `all`, `exists`) that may be nested: each multiplies the cost by the size of a list.
-const MAX_COMPREHENSION_DEPTH: usize = 2;
 /// Name under which the callbacks lie in the scope; `callback('x')` reads them there.
 pub(super) const CALLBACKS: &str = "__callbacks";
+
+/// The functions of Kubernetes, and `callback`, which is replaced when an expression is parsed.
+static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
+    Library::kubernetes().with([Function::host("callback", &[Type::Dyn], Type::Map, |_, _| {
+        Err(cel::Error::UnknownVariable("callback".to_owned()))
+    })])
+});
 
 /// A parsed expression.
 #[derive(Clone, Debug)]
 pub struct Expression {
     source: String,
-    tree: IdedExpr,
+    program: Program,
 }
 
 /// Why a text is no expression.
@@ -51,6 +50,19 @@ pub struct EvaluationError {
     pub message: String,
     /// The expression.
     pub expression: String,
+    /// Whether it takes more than it may.
+    pub is_too_costly: bool,
+}
+
+impl EvaluationError {
+    /// The reason of the step that fails with it.
+    pub fn reason(&self) -> StepReason {
+        if self.is_too_costly {
+            StepReason::ExpressionTooCostly
+        } else {
+            StepReason::ExpressionFailed
+        }
+    }
 }
 
 /// The variables that an expression can read.
@@ -79,16 +91,14 @@ impl Expression {
         if source.trim().is_empty() {
             return Err(problem("an expression is missing between ${ and }".to_owned()));
         }
-        let mut tree = bounds::parse(source)?;
-        rewrite_callbacks(&mut tree.expr).map_err(problem)?;
-        if comprehension_depth(&tree.expr) > MAX_COMPREHENSION_DEPTH {
-            return Err(problem(format!(
-                "map, filter, all and exists may be nested {MAX_COMPREHENSION_DEPTH} deep at most"
-            )));
-        }
+        let mut program = Program::parse(source, &LIBRARY).map_err(|error| ExpressionProblem {
+            offset: error.offset,
+            message: error.message,
+        })?;
+        rewrite_callbacks(program.tree_mut()).map_err(problem)?;
         Ok(Self {
             source: source.to_owned(),
-            tree,
+            program,
         })
     }
 
@@ -98,28 +108,26 @@ impl Expression {
     }
 
     pub(super) fn tree(&self) -> &Expr {
-        &self.tree.expr
+        self.program.tree()
     }
 
     /// Its value.
     pub fn evaluate(&self, scope: &Scope) -> Result<Value, EvaluationError> {
-        let fail = |message: String| EvaluationError {
-            message,
+        self.evaluate_within(scope, &mut Budget::default())
+    }
+
+    /// Its value, within what is left of a budget.
+    fn evaluate_within(&self, scope: &Scope, budget: &mut Budget) -> Result<Value, EvaluationError> {
+        let mut variables = cel::Scope::default();
+        for (name, value) in &scope.variables {
+            variables.set(name, value);
+        }
+        let value = self.program.evaluate(&variables, budget);
+        let json = value.and_then(|value| value.to_json(budget));
+        json.map_err(|error| EvaluationError {
+            message: error.to_string(),
             expression: self.source.clone(),
-        };
-        ROOT.with(|root| {
-            let root = root.get_or_init(|| Context::default().with_all());
-            let mut context = root.new_inner_scope();
-            let references = self.tree.references();
-            for (name, value) in &scope.variables {
-                if references.has_variable(name) {
-                    context.add_variable_from_value(name.as_str(), convert::to_cel(value));
-                }
-            }
-            let value = context
-                .resolve(&self.tree)
-                .map_err(|error| fail(readable(&error)))?;
-            convert::to_json(&value).map_err(fail)
+            is_too_costly: error.is_budget_exceeded(),
         })
     }
 
@@ -130,14 +138,10 @@ impl Expression {
             other => Err(EvaluationError {
                 message: format!("a condition is true or false, not {}", type_name(&other)),
                 expression: self.source.clone(),
+                is_too_costly: false,
             }),
         }
     }
-}
-
-thread_local! {
-    /// The functions are the same for every expression and costly to register, so each thread does it once.
-    static ROOT: OnceCell<Context<'static>> = const { OnceCell::new() };
 }
 
 /// How people call the type of a JSON value.
@@ -152,117 +156,94 @@ pub(super) fn type_name(value: &Value) -> &'static str {
     }
 }
 
-fn readable(error: &ExecutionError) -> String {
-    let text = error.to_string();
-    let mut chars = text.chars();
-    chars
-        .next()
-        .map(|first| first.to_lowercase().chain(chars).collect())
-        .unwrap_or_default()
-}
-
-/// `callback('x')` becomes a look-up, so that evaluation needs no function of its own.
+/// `callback('x')` becomes a look-up, so that what it gives is in the scope like everything else.
 fn rewrite_callbacks(expr: &mut Expr) -> Result<(), String> {
-    if let Expr::Call(call) = expr
-        && call.func_name == "callback"
-        && call.target.is_none()
+    if let Expr::Call { overloads, arguments } = expr
+        && overloads.iter().any(|function| function.name == "callback")
     {
-        let [argument] = call.args.as_slice() else {
-            return Err("callback takes the name of one step".to_owned());
-        };
-        if !matches!(&argument.expr, Expr::Literal(LiteralValue::String(_))) {
+        let [step @ Expr::Literal(Literal::String(_))] = arguments.as_slice() else {
             return Err("callback takes the name of a step as a literal string".to_owned());
-        }
-        let callbacks = IdedExpr {
-            id: argument.id,
-            expr: Expr::Ident(CALLBACKS.to_owned()),
         };
-        *call = CallExpr {
-            func_name: "_[_]".to_owned(),
-            target: None,
-            args: vec![callbacks, argument.clone()],
+        *expr = Expr::Index {
+            operand: Box::new(Expr::Variable(CALLBACKS.to_owned())),
+            index: Box::new(step.clone()),
+            optional: false,
         };
         return Ok(());
     }
-    for child in children_mut(expr) {
-        rewrite_callbacks(&mut child.expr)?;
+    expr.children_mut().into_iter().try_for_each(rewrite_callbacks)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn evaluated(source: &str) -> Result<Value, EvaluationError> {
+        let mut scope = Scope::default();
+        scope
+            .set(
+                "inputs",
+                json!({"l": (0..3_000).collect::<Vec<_>>(), "s": "x".repeat(100_000)}),
+            )
+            .set(CALLBACKS, json!({"wait": {"url": "https://a"}}));
+        Expression::parse(source).unwrap().evaluate(&scope)
     }
-    Ok(())
-}
 
-fn comprehension_depth(expr: &Expr) -> usize {
-    let below = children(expr)
-        .into_iter()
-        .map(|child| comprehension_depth(&child.expr))
-        .max()
-        .unwrap_or(0);
-    below + usize::from(matches!(expr, Expr::Comprehension(_)))
-}
-
-/// The direct sub-expressions.
-pub(super) fn children(expr: &Expr) -> Vec<&IdedExpr> {
-    match expr {
-        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
-        Expr::Comprehension(c) => vec![&c.iter_range, &c.accu_init, &c.loop_cond, &c.loop_step, &c.result],
-        Expr::List(list) => list.elements.iter().collect(),
-        Expr::Map(map) => map
-            .entries
-            .iter()
-            .flat_map(|entry| entry_children(&entry.expr))
-            .collect(),
-        Expr::Struct(object) => object
-            .entries
-            .iter()
-            .flat_map(|entry| entry_children(&entry.expr))
-            .collect(),
-        Expr::Select(select) => vec![&select.operand],
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => vec![],
-    }
-}
-
-fn entry_children(entry: &EntryExpr) -> Vec<&IdedExpr> {
-    match entry {
-        EntryExpr::StructField(field) => vec![&field.value],
-        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
-    }
-}
-
-fn children_mut(expr: &mut Expr) -> Vec<&mut IdedExpr> {
-    match expr {
-        Expr::Call(call) => call
-            .target
-            .as_deref_mut()
-            .into_iter()
-            .chain(&mut call.args)
-            .collect(),
-        Expr::Comprehension(c) => {
-            vec![
-                &mut c.iter_range,
-                &mut c.accu_init,
-                &mut c.loop_cond,
-                &mut c.loop_step,
-                &mut c.result,
-            ]
+    #[test]
+    fn what_costs_too_much_fails_and_says_so() {
+        for source in [
+            "size(inputs.l.map(x, inputs.l.map(y, x + y)))",
+            "inputs.l.map(x, inputs.s + inputs.s + inputs.s + inputs.s)",
+            "inputs.l.map(x, inputs.s)",
+        ] {
+            let error = evaluated(source).unwrap_err();
+            assert!(error.is_too_costly, "{error}");
+            assert!(error.to_string().contains("too costly"), "{error}");
         }
-        Expr::List(list) => list.elements.iter_mut().collect(),
-        Expr::Map(map) => map
-            .entries
-            .iter_mut()
-            .flat_map(|entry| entry_children_mut(&mut entry.expr))
-            .collect(),
-        Expr::Struct(object) => object
-            .entries
-            .iter_mut()
-            .flat_map(|entry| entry_children_mut(&mut entry.expr))
-            .collect(),
-        Expr::Select(select) => vec![&mut select.operand],
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => vec![],
+        assert!(!evaluated("inputs.none").unwrap_err().is_too_costly);
     }
-}
 
-fn entry_children_mut(entry: &mut EntryExpr) -> Vec<&mut IdedExpr> {
-    match entry {
-        EntryExpr::StructField(field) => vec![&mut field.value],
-        EntryExpr::MapEntry(entry) => vec![&mut entry.key, &mut entry.value],
+    #[test]
+    fn a_template_of_many_expressions_shares_one_budget() {
+        let each = Value::from("${size(inputs.l.map(x, x + 1))}");
+        let template = JsonTemplate::parse(&Value::Array(vec![each; 200])).unwrap();
+        let mut scope = Scope::default();
+        scope.set("inputs", json!({"l": (0..3_000).collect::<Vec<_>>()}));
+        assert!(template.value(&scope).unwrap_err().is_too_costly);
+    }
+
+    #[test]
+    fn brackets_that_took_the_parser_for_ever_are_parsed_or_refused_at_once() {
+        for times in [24, 200] {
+            let source = format!("{}true{}", "!!(".repeat(times), ")".repeat(times));
+            match Expression::parse(&source) {
+                Ok(expression) => assert_eq!(expression.evaluate(&Scope::default()), Ok(json!(true))),
+                Err(problem) => assert!(
+                    problem.message.contains("nested too deeply"),
+                    "{}",
+                    problem.message
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn a_callback_is_looked_up_by_a_literal_name() {
+        assert_eq!(evaluated("callback('wait').url").unwrap(), json!("https://a"));
+        assert_eq!(
+            evaluated("[1].map(x, callback('wait').url)").unwrap(),
+            json!(["https://a"])
+        );
+        for source in ["callback(inputs.s)", "callback()", "callback('a', 'b')"] {
+            assert!(Expression::parse(source).is_err(), "{source}");
+        }
+        assert!(
+            evaluated("callback('none').url")
+                .unwrap_err()
+                .message
+                .contains("no such key: none")
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Templates: text with `${…}` in it, alone or within a JSON value.
 
 use serde_json::{Map, Value};
+use signoff_expression::Budget;
 
 use super::{EvaluationError, Expression, ExpressionProblem, Scope};
 
@@ -101,9 +102,13 @@ impl Template {
 
     /// Its value: of the expression's own type when it is exactly one, otherwise text.
     pub fn value(&self, scope: &Scope) -> Result<Value, EvaluationError> {
+        self.value_within(scope, &mut Budget::default())
+    }
+
+    fn value_within(&self, scope: &Scope, budget: &mut Budget) -> Result<Value, EvaluationError> {
         match self.as_expression() {
-            Some(expression) => expression.evaluate(scope),
-            None => self.text(scope).map(Value::String),
+            Some(expression) => expression.evaluate_within(scope, budget),
+            None => self.text_within(scope, budget, |text| text).map(Value::String),
         }
     }
 
@@ -118,11 +123,22 @@ impl Template {
         scope: &Scope,
         encode: impl Fn(String) -> String,
     ) -> Result<String, EvaluationError> {
+        self.text_within(scope, &mut Budget::default(), encode)
+    }
+
+    fn text_within(
+        &self,
+        scope: &Scope,
+        budget: &mut Budget,
+        encode: impl Fn(String) -> String,
+    ) -> Result<String, EvaluationError> {
         let mut out = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Expression(expression) => out.push_str(&encode(as_text(expression.evaluate(scope)?))),
+                Part::Expression(expression) => {
+                    out.push_str(&encode(as_text(expression.evaluate_within(scope, budget)?)));
+                }
             }
         }
         Ok(out)
@@ -261,21 +277,25 @@ impl JsonTemplate {
         }
     }
 
-    /// Its value.
+    /// Its value. All expressions in it share one budget: there may be many.
     pub fn value(&self, scope: &Scope) -> Result<Value, EvaluationError> {
+        self.value_within(scope, &mut Budget::default())
+    }
+
+    fn value_within(&self, scope: &Scope, budget: &mut Budget) -> Result<Value, EvaluationError> {
         Ok(match self {
             Self::Literal(value) => value.clone(),
-            Self::Text(template) => template.value(scope)?,
+            Self::Text(template) => template.value_within(scope, budget)?,
             Self::Array(items) => Value::Array(
                 items
                     .iter()
-                    .map(|item| item.value(scope))
+                    .map(|item| item.value_within(scope, budget))
                     .collect::<Result<_, _>>()?,
             ),
             Self::Object(entries) => {
                 let mut map = Map::new();
                 for (key, item) in entries {
-                    map.insert(key.clone(), item.value(scope)?);
+                    map.insert(key.clone(), item.value_within(scope, budget)?);
                 }
                 Value::Object(map)
             }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use kube_cel::cel::common::ast::{Expr, LiteralValue};
+use signoff_expression::{Expr, Literal};
 
 use super::types::InputTypes;
-use crate::engine::expression::{CALLBACKS, Expression, children};
+use crate::engine::expression::{CALLBACKS, Expression};
 
 /// What expressions in one place may refer to.
 pub(super) struct Visible<'a> {
@@ -29,54 +29,28 @@ const STEP: [&str; 3] = ["output", "outcome", "decision"];
 /// Everything in an expression that refers to something that is not there.
 pub(super) fn unknown(expression: &Expression, visible: &Visible<'_>) -> Vec<String> {
     let mut problems = Vec::new();
-    walk(expression.tree(), visible, &mut Vec::new(), &mut problems);
+    walk(expression.tree(), visible, &mut problems);
     problems
 }
 
-fn walk(expr: &Expr, visible: &Visible<'_>, bound: &mut Vec<String>, problems: &mut Vec<String>) {
-    if let Some(path) = path_of(expr)
-        && !bound.iter().any(|name| *name == path[0])
-    {
+fn walk(expr: &Expr, visible: &Visible<'_>, problems: &mut Vec<String>) {
+    if let Some(path) = path_of(expr) {
         check_path(&path, visible, problems);
         // an index that is no literal may itself refer to something
-        walk_indices(expr, visible, bound, problems);
+        walk_indices(expr, visible, problems);
         return;
     }
-    match expr {
-        Expr::Ident(name) if !bound.contains(name) => {
-            check_path(std::slice::from_ref(name), visible, problems);
-        }
-        Expr::Comprehension(comprehension) => {
-            walk(&comprehension.iter_range.expr, visible, bound, problems);
-            let before = bound.len();
-            bound.extend([comprehension.iter_var.clone(), comprehension.accu_var.clone()]);
-            bound.extend(comprehension.iter_var2.clone());
-            for part in [
-                &comprehension.accu_init,
-                &comprehension.loop_cond,
-                &comprehension.loop_step,
-                &comprehension.result,
-            ] {
-                walk(&part.expr, visible, bound, problems);
-            }
-            bound.truncate(before);
-        }
-        _ => {
-            for child in children(expr) {
-                walk(&child.expr, visible, bound, problems);
-            }
-        }
+    for child in expr.children() {
+        walk(child, visible, problems);
     }
 }
 
-fn walk_indices(expr: &Expr, visible: &Visible<'_>, bound: &mut Vec<String>, problems: &mut Vec<String>) {
+fn walk_indices(expr: &Expr, visible: &Visible<'_>, problems: &mut Vec<String>) {
     match expr {
-        Expr::Select(select) => walk_indices(&select.operand.expr, visible, bound, problems),
-        Expr::Call(call) if call.func_name == "_[_]" => {
-            if let [operand, index] = call.args.as_slice() {
-                walk_indices(&operand.expr, visible, bound, problems);
-                walk(&index.expr, visible, bound, problems);
-            }
+        Expr::Select { operand, .. } | Expr::Has { operand, .. } => walk_indices(operand, visible, problems),
+        Expr::Index { operand, index, .. } => {
+            walk_indices(operand, visible, problems);
+            walk(index, visible, problems);
         }
         _ => {}
     }
@@ -85,19 +59,16 @@ fn walk_indices(expr: &Expr, visible: &Visible<'_>, bound: &mut Vec<String>, pro
 /// `steps['a'].output.b` as its segments; an index that is no string literal ends the path.
 fn path_of(expr: &Expr) -> Option<Vec<String>> {
     match expr {
-        Expr::Ident(name) => Some(vec![name.clone()]),
-        Expr::Select(select) => {
-            let mut path = path_of(&select.operand.expr)?;
-            path.push(select.field.clone());
+        Expr::Variable(name) => Some(vec![name.clone()]),
+        Expr::Select { operand, field, .. } | Expr::Has { operand, field } => {
+            let mut path = path_of(operand)?;
+            path.push(field.clone());
             Some(path)
         }
-        Expr::Call(call) if call.func_name == "_[_]" => {
-            let [operand, index] = call.args.as_slice() else {
-                return None;
-            };
-            let mut path = path_of(&operand.expr)?;
-            match &index.expr {
-                Expr::Literal(LiteralValue::String(key)) => path.push(key.inner().to_owned()),
+        Expr::Index { operand, index, .. } => {
+            let mut path = path_of(operand)?;
+            match &**index {
+                Expr::Literal(Literal::String(key)) => path.push(key.clone()),
                 _ => path.push("*".to_owned()),
             }
             Some(path)

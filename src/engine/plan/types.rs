@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use kube_cel::cel::common::ast::{Expr, LiteralValue};
 use serde_json::Value;
-
-use crate::engine::expression::children;
+use signoff_expression::{Binary, Expr, Literal};
 
 /// A type as far as it can be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,76 +69,103 @@ fn declared(name: &str) -> Option<Type> {
 
 /// The type of an expression, with every clash that is certain.
 pub(super) fn infer(expr: &Expr, inputs: &InputTypes, clashes: &mut Vec<String>) -> Option<Type> {
-    match expr {
-        Expr::Literal(literal) => literal_type(literal),
-        Expr::List(_) => visit_children(expr, inputs, clashes, Some(Type::List)),
-        Expr::Map(_) => visit_children(expr, inputs, clashes, Some(Type::Object)),
-        Expr::Select(select) if select.test => Some(Type::Boolean),
-        Expr::Select(select) => match &select.operand.expr {
-            Expr::Ident(root) if root == "inputs" => inputs.types.get(&select.field).copied().flatten(),
-            _ => visit_children(expr, inputs, clashes, None),
-        },
-        Expr::Call(call) => {
-            let types: Vec<Option<Type>> = call
-                .args
-                .iter()
-                .map(|argument| infer(&argument.expr, inputs, clashes))
-                .collect();
-            if let Some(target) = &call.target {
-                infer(&target.expr, inputs, clashes);
-            }
-            operator(&call.func_name, &types, clashes)
-        }
-        _ => visit_children(expr, inputs, clashes, None),
+    if let Expr::Select { operand, field, .. } = expr
+        && matches!(&**operand, Expr::Variable(root) if root == "inputs")
+    {
+        return inputs
+            .types
+            .get(field)
+            .copied()
+            .flatten()
+            .filter(|_| !is_optional(expr));
     }
-}
-
-fn visit_children(
-    expr: &Expr,
-    inputs: &InputTypes,
-    clashes: &mut Vec<String>,
-    type_: Option<Type>,
-) -> Option<Type> {
-    for child in children(expr) {
-        infer(&child.expr, inputs, clashes);
-    }
-    type_
-}
-
-fn literal_type(literal: &LiteralValue) -> Option<Type> {
-    match literal {
-        LiteralValue::Boolean(_) => Some(Type::Boolean),
-        LiteralValue::Int(_) | LiteralValue::UInt(_) | LiteralValue::Double(_) => Some(Type::Number),
-        LiteralValue::String(_) => Some(Type::Text),
-        LiteralValue::Bytes(_) | LiteralValue::Null => None,
-    }
-}
-
-fn operator(name: &str, types: &[Option<Type>], clashes: &mut Vec<String>) -> Option<Type> {
-    let symbol = name.trim_matches('_');
-    match (name, types) {
-        ("_&&_" | "_||_", [left, right]) => {
-            for type_ in [left, right]
-                .into_iter()
-                .flatten()
-                .filter(|type_| **type_ != Type::Boolean)
-            {
-                clashes.push(format!("{symbol} joins booleans, not {}", type_.name()));
-            }
-            Some(Type::Boolean)
-        }
-        ("!_", [operand]) => {
+    let below: Vec<Option<Type>> = expr
+        .children()
+        .into_iter()
+        .map(|child| infer(child, inputs, clashes))
+        .collect();
+    match (expr, below.as_slice()) {
+        (Expr::Literal(literal), _) => literal_type(literal),
+        (Expr::List(_), _) => Some(Type::List),
+        (Expr::Map(_), _) => Some(Type::Object),
+        (Expr::Has { .. }, _) => Some(Type::Boolean),
+        (Expr::And(..), types) => Some(logic("&&", types, clashes)),
+        (Expr::Or(..), types) => Some(logic("||", types, clashes)),
+        (Expr::Not(_), [operand]) => {
             if let Some(type_) = operand.filter(|type_| *type_ != Type::Boolean) {
                 clashes.push(format!("! negates a boolean, not {}", type_.name()));
             }
             Some(Type::Boolean)
         }
-        ("_==_" | "_!=_", [Some(left), Some(right)]) if left != right => {
-            clashes.push(format!("{} and {} are never equal", left.name(), right.name()));
+        (Expr::Conditional(_), [condition, left, right]) => {
+            if let Some(type_) = condition.filter(|type_| *type_ != Type::Boolean) {
+                clashes.push(format!("the condition of ?: is a boolean, not {}", type_.name()));
+            }
+            if left == right { *left } else { None }
+        }
+        (Expr::Binary(operator, ..), [left, right]) => binary(*operator, *left, *right, clashes),
+        (Expr::Call { overloads, .. }, _) => {
+            let mut results = overloads.iter().map(|function| result(function.result));
+            let first = results.next().flatten();
+            if results.all(|result| result == first) {
+                first
+            } else {
+                None
+            }
+        }
+        _ => None,
+    }
+}
+
+fn is_optional(expr: &Expr) -> bool {
+    matches!(expr, Expr::Select { optional: true, .. })
+}
+
+/// What a function gives, where JSON has a type for it.
+fn result(type_: signoff_expression::Type) -> Option<Type> {
+    use signoff_expression::Type as Cel;
+    match type_ {
+        Cel::Bool => Some(Type::Boolean),
+        Cel::Int | Cel::Uint | Cel::Double => Some(Type::Number),
+        Cel::String => Some(Type::Text),
+        Cel::List => Some(Type::List),
+        _ => None,
+    }
+}
+
+fn literal_type(literal: &Literal) -> Option<Type> {
+    match literal {
+        Literal::Bool(_) => Some(Type::Boolean),
+        Literal::Int(_) | Literal::Uint(_) | Literal::Double(_) => Some(Type::Number),
+        Literal::String(_) => Some(Type::Text),
+        Literal::Bytes(_) | Literal::Null => None,
+    }
+}
+
+fn logic(symbol: &str, types: &[Option<Type>], clashes: &mut Vec<String>) -> Type {
+    for type_ in types.iter().flatten().filter(|type_| **type_ != Type::Boolean) {
+        clashes.push(format!("{symbol} joins booleans, not {}", type_.name()));
+    }
+    Type::Boolean
+}
+
+fn binary(
+    operator: Binary,
+    left: Option<Type>,
+    right: Option<Type>,
+    clashes: &mut Vec<String>,
+) -> Option<Type> {
+    let symbol = operator.symbol();
+    match operator {
+        Binary::Equal | Binary::NotEqual => {
+            if let (Some(left), Some(right)) = (left, right)
+                && left != right
+            {
+                clashes.push(format!("{} and {} are never equal", left.name(), right.name()));
+            }
             Some(Type::Boolean)
         }
-        ("_<_" | "_<=_" | "_>_" | "_>=_", [left, right]) => {
-            let ordered = |type_: &Type| matches!(type_, Type::Number | Type::Text);
+        Binary::Less | Binary::LessOrEqual | Binary::Greater | Binary::GreaterOrEqual => {
             match (left, right) {
                 (Some(left), Some(right)) if left != right => {
                     clashes.push(format!(
@@ -150,52 +175,47 @@ fn operator(name: &str, types: &[Option<Type>], clashes: &mut Vec<String>) -> Op
                     ));
                 }
                 _ => {
-                    for type_ in [left, right]
+                    let ordered = |type_: &Type| matches!(type_, Type::Number | Type::Text);
+                    let unordered = [left, right]
                         .into_iter()
                         .flatten()
-                        .filter(|type_| !ordered(type_))
-                    {
+                        .filter(|type_| !ordered(type_));
+                    for type_ in unordered {
                         clashes.push(format!("{} has no order for {symbol}", type_.name()));
                     }
                 }
             }
             Some(Type::Boolean)
         }
-        ("_==_" | "_!=_" | "@in", _) => Some(Type::Boolean),
-        ("_+_", [Some(left), Some(right)]) if left != right => {
-            clashes.push(format!(
-                "{} and {} cannot be added; string(…) makes text of a number",
-                left.name(),
-                right.name()
-            ));
-            None
-        }
-        ("_+_", [Some(type_), _] | [_, Some(type_)]) => match type_ {
-            Type::Boolean | Type::Object => {
+        Binary::In => Some(Type::Boolean),
+        Binary::Add => match (left, right) {
+            (Some(left), Some(right)) if left != right => {
+                clashes.push(format!(
+                    "{} and {} cannot be added; string(…) makes text of a number",
+                    left.name(),
+                    right.name()
+                ));
+                None
+            }
+            (Some(type_ @ (Type::Boolean | Type::Object)), _)
+            | (_, Some(type_ @ (Type::Boolean | Type::Object))) => {
                 clashes.push(format!("{} cannot be added", type_.name()));
                 None
             }
-            other => Some(*other),
+            (Some(type_), _) | (_, Some(type_)) => Some(type_),
+            (None, None) => None,
         },
-        ("_-_" | "_*_" | "_/_" | "_%_", [left, right]) => {
-            for type_ in [left, right]
+        // those of moments and lengths of time are of neither type
+        Binary::Subtract | Binary::Multiply | Binary::Divide | Binary::Modulo => {
+            let not_numbers = [left, right]
                 .into_iter()
                 .flatten()
-                .filter(|type_| **type_ != Type::Number)
-            {
+                .filter(|type_| *type_ != Type::Number);
+            for type_ in not_numbers {
                 clashes.push(format!("{symbol} is for numbers, not {}", type_.name()));
             }
-            Some(Type::Number)
+            (left.is_some() || right.is_some()).then_some(Type::Number)
         }
-        ("_?_:_", [condition, left, right]) => {
-            if let Some(type_) = condition.filter(|type_| *type_ != Type::Boolean) {
-                clashes.push(format!("the condition of ?: is a boolean, not {}", type_.name()));
-            }
-            if left == right { *left } else { None }
-        }
-        ("size", _) => Some(Type::Number),
-        ("string", _) => Some(Type::Text),
-        _ => None,
     }
 }
 

@@ -53,7 +53,7 @@ impl Turn<'_> {
                 self.approval_open(entry, step);
             }
             Err(Unasked::Expression(error)) => {
-                self.fail(entry, StepReason::ExpressionFailed, error.to_string());
+                self.fail(entry, error.reason(), error.to_string());
             }
             Err(Unasked::NoTitle) => {
                 self.fail(

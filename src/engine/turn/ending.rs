@@ -92,10 +92,9 @@ impl Turn<'_> {
             None => None,
             Some(Ok(output)) => Some(Json(output)),
             Some(Err(error)) => {
-                let message = cut(format!("output: {error}"));
                 self.state.error = Some(StepError {
-                    reason: StepReason::ExpressionFailed,
-                    message,
+                    reason: error.reason(),
+                    message: cut(format!("output: {error}")),
                 });
                 self.ending = Some(Ending::Failed);
                 return;

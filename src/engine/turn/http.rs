@@ -81,7 +81,7 @@ impl Turn<'_> {
                     timeout: planned.timeout,
                 })));
             }
-            Err(error) => self.fail(entry, StepReason::ExpressionFailed, error.to_string()),
+            Err(error) => self.fail(entry, error.reason(), error.to_string()),
         }
     }
 
@@ -159,7 +159,7 @@ impl Turn<'_> {
         };
         match output {
             Ok(output) => self.finish(entry, StepPhase::Succeeded, StepOutcome::Succeeded, Some(output)),
-            Err(error) => self.fail(entry, StepReason::ExpressionFailed, format!("output: {error}")),
+            Err(error) => self.fail(entry, error.reason(), format!("output: {error}")),
         }
     }
 

@@ -129,7 +129,7 @@ impl<'a> Turn<'a> {
         let entry = self.begin(planned, self.iteration(step));
         match planned.when.as_ref().map(|when| when.holds(&self.scope())) {
             Some(Err(error)) => {
-                return self.fail(entry, StepReason::ExpressionFailed, format!("when: {error}"));
+                return self.fail(entry, error.reason(), format!("when: {error}"));
             }
             Some(Ok(false)) => return self.finish(entry, StepPhase::Skipped, StepOutcome::Skipped, None),
             Some(Ok(true)) | None => {}
@@ -138,7 +138,7 @@ impl<'a> Turn<'a> {
             Action::Http(_) => self.http_attempt(entry, step),
             Action::Set(values) => match values.value(&self.scope()) {
                 Ok(value) => self.finish(entry, StepPhase::Succeeded, StepOutcome::Succeeded, Some(value)),
-                Err(error) => self.fail(entry, StepReason::ExpressionFailed, error.to_string()),
+                Err(error) => self.fail(entry, error.reason(), error.to_string()),
             },
             Action::Wait(wait) => self.wait_start(entry, step, wait),
             Action::Approval(approval) => self.approval_start(entry, step, approval),

@@ -19,7 +19,7 @@ impl Turn<'_> {
         let until = match wait.until.as_ref().map(|until| until.text(&self.scope())) {
             None => None,
             Some(Err(error)) => {
-                return self.fail(entry, StepReason::ExpressionFailed, format!("until: {error}"));
+                return self.fail(entry, error.reason(), format!("until: {error}"));
             }
             Some(Ok(text)) => match text.parse::<Timestamp>() {
                 Ok(time) => Some(time),

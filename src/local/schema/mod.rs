@@ -4,6 +4,8 @@ mod convert;
 mod defaults;
 mod duplicates;
 mod prune;
+mod rules;
+mod typed;
 mod wording;
 
 pub use prune::resolve;
@@ -11,17 +13,14 @@ pub use prune::resolve;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{LazyLock, OnceLock};
+use std::sync::OnceLock;
 
 use jsonschema::{Draft, Validator};
-use kube_cel::CompiledSchema;
 use serde_json::Value;
 
 use super::openapi::core;
 use super::registry::ResourceKind;
-
-/// Holds the functions that rules may call; making it takes longer than using it.
-static EVALUATOR: LazyLock<kube_cel::Validator> = LazyLock::new(kube_cel::Validator::new);
+use rules::Rules;
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +39,7 @@ pub struct Schema {
     root: Option<Value>,
     /// Definitions of core kinds are less strict than structural schemas: see [`prune`].
     custom: bool,
-    rules: OnceLock<CompiledSchema>,
+    rules: OnceLock<Rules>,
     validator: OnceLock<Option<Validator>>,
 }
 
@@ -130,16 +129,9 @@ impl Schema {
         if !self.custom {
             return errors;
         }
-        let rules = self.rules.get_or_init(|| kube_cel::compile_schema(schema));
-        match EVALUATOR.validate_compiled(rules, object, old) {
-            Ok(()) => {}
-            Err(broken) => errors.extend(
-                broken
-                    .into_vec()
-                    .iter()
-                    .map(|error| wording::rule_error(error, object)),
-            ),
-        }
+        let rules = self.rules.get_or_init(|| Rules::of(schema));
+        let broken = rules.check(object, old);
+        errors.extend(broken.iter().map(|error| wording::rule_error(error, object)));
         errors
     }
 

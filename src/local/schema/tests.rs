@@ -160,6 +160,61 @@ fn rules_compare_with_the_state_before() {
 }
 
 #[test]
+fn a_rule_that_costs_too_much_is_refused_as_kubernetes_refuses_it() {
+    let schema = schema(json!({
+        "type": "object",
+        "properties": {"l": {"type": "array", "items": {"type": "integer"}}},
+        "x-kubernetes-validations": [
+            {"rule": "self.l.all(x, self.l.all(y, self.l.exists(z, x + y + z >= 0)))"},
+            {"rule": "false", "message": "never comes to this"},
+        ],
+    }));
+    let errors = schema.validate(&json!({"l": vec![1; 3_000]}), None);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(
+        errors[0]
+            .message
+            .contains("no further validation rules will be run due to call cost exceeds limit")
+    );
+}
+
+#[test]
+fn rules_of_items_compare_with_the_item_of_the_same_key() {
+    let schema = spec(json!({"steps": {
+        "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+        "items": {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "n": {"type": "integer"}},
+            "x-kubernetes-validations": [
+                {"rule": "self.n >= oldSelf.n", "messageExpression": "'not below ' + string(oldSelf.n)", "fieldPath": ".n"},
+                {"rule": "oldSelf.hasValue() || self.n > 0", "optionalOldSelf": true, "message": "begins above 0"},
+            ],
+        },
+    }}));
+    let steps = |steps: Value| json!({"spec": {"steps": steps}});
+    let old = steps(json!([{"name": "a", "n": 2}, {"name": "b", "n": 1}]));
+    let swapped = steps(json!([{"name": "b", "n": 1}, {"name": "a", "n": 2}]));
+    assert!(schema.validate(&swapped, Some(&old)).is_empty());
+    let lower = steps(json!([{"name": "a", "n": 1}, {"name": "c", "n": 0}]));
+    let errors = schema.validate(&lower, Some(&old));
+    let told: Vec<_> = errors
+        .iter()
+        .map(|error| (error.field.as_str(), error.message.as_str()))
+        .collect();
+    assert_eq!(told[0], ("spec.steps[0].n", "Invalid value: 1: not below 2"));
+    assert_eq!(
+        told[1],
+        ("spec.steps[1]", "Invalid value: \"object\": begins above 0")
+    );
+    assert!(
+        schema
+            .validate(&steps(json!([{"name": "a", "n": 0}])), None)
+            .len()
+            == 1
+    );
+}
+
+#[test]
 fn every_schema_that_is_served_can_be_used_and_accepts_an_object_of_its_kind() {
     let registry = Registry::new(crate::api::crds());
     for kind in registry.iter() {
@@ -167,13 +222,8 @@ fn every_schema_that_is_served_can_be_used_and_accepts_an_object_of_its_kind() {
         if let Some(value) = &schema.root {
             assert!(schema.validator(value).is_some(), "{}", kind.kind);
             if schema.custom {
-                let rules = kube_cel::compile_schema(value);
-                assert!(
-                    !rules.has_errors(),
-                    "{}: {:?}",
-                    kind.kind,
-                    rules.compilation_errors()
-                );
+                let broken = super::rules::Rules::of(value).broken();
+                assert!(broken.is_empty(), "{}: {broken:?}", kind.kind);
             }
         }
     }

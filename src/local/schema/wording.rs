@@ -3,7 +3,7 @@
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use serde_json::Value;
 
-use super::FieldError;
+use super::{FieldError, rules::RuleError};
 
 /// An error of the schema.
 pub(super) fn field_error(error: &jsonschema::ValidationError<'_>) -> FieldError {
@@ -117,13 +117,13 @@ fn rule(kind: &Kind, field: &str, error: &jsonschema::ValidationError<'_>) -> St
 }
 
 /// An error of a CEL rule.
-pub(super) fn rule_error(error: &kube_cel::ValidationError, object: &Value) -> FieldError {
-    let field = if error.field_path.is_empty() {
+pub(super) fn rule_error(error: &RuleError, object: &Value) -> FieldError {
+    let field = if error.field.is_empty() {
         "<nil>".to_owned()
     } else {
-        error.field_path.clone()
+        error.field.clone()
     };
-    let value = object.pointer(&pointer(&error.field_path)).unwrap_or(object);
+    let value = object.pointer(&pointer(&error.field)).unwrap_or(object);
     let shown = match value {
         Value::Object(_) => "\"object\"".to_owned(),
         Value::Array(_) => "\"array\"".to_owned(),
