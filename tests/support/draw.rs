@@ -38,6 +38,13 @@ pub fn json_schema(schema: &Value) -> Value {
 }
 
 fn convert(schema: &mut Value) {
+    if schema["format"] == json!("int64") {
+        for (key, bound) in [("minimum", i64::MIN), ("maximum", i64::MAX)] {
+            if schema[key].is_null() {
+                schema[key] = json!(bound);
+            }
+        }
+    }
     if schema["nullable"] == json!(true) {
         if let Some(of) = schema["type"].as_str().map(str::to_owned) {
             schema["type"] = json!([of, "null"]);

@@ -37,6 +37,11 @@ fn convert(schema: &Value) -> Value {
         };
         out.insert(key.clone(), converted);
     }
+    if out.get("format").and_then(Value::as_str) == Some("int64") {
+        // JSON has larger numbers, which an API server reads as fractions and nobody reads as integers
+        out.entry("minimum").or_insert(json!(i64::MIN));
+        out.entry("maximum").or_insert(json!(i64::MAX));
+    }
     if out.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
         out.insert("type".to_owned(), json!(["integer", "string"]));
     }
