@@ -4,6 +4,7 @@ use crate::{api::HumanDuration, gateway::ConnectionLimits, telemetry::files};
 
 /// Bounds of the gateway's connections.
 #[derive(Clone, Debug, clap::Args)]
+#[allow(clippy::struct_field_names, reason = "a field is called like its flag")]
 pub(super) struct ConnectionArgs {
     /// Most connections to the gateway at the same time; fewer where the system allows fewer open files. Idle ones give way to new ones.
     #[arg(long, default_value_t = 2_048, value_name = "NUMBER", value_parser = positive)]

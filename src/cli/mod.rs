@@ -110,7 +110,7 @@ enum Verb {
     Demo(demo::DemoArgs),
     #[cfg(feature = "dev")]
     Dev(dev::DevArgs),
-    Operator(operator::OperatorArgs),
+    Operator(Box<operator::OperatorArgs>),
     Gateway(gateway::GatewayArgs),
     Crds(crds::CrdsArgs),
     Validate(validate::ValidateArgs),
@@ -170,7 +170,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Demo(args) => demo::verb(args, global.output).await,
         #[cfg(feature = "dev")]
         Verb::Dev(args) => dev::verb(args).await,
-        Verb::Operator(args) => Box::pin(operator::verb(args, &global)).await,
+        Verb::Operator(args) => Box::pin(operator::verb(*args, &global)).await,
         Verb::Gateway(args) => gateway::verb(args, &global).await,
         Verb::Crds(args) => crds::verb(&args),
         Verb::Validate(args) => validate::verb(&args),

@@ -2,7 +2,8 @@
 
 #[cfg(feature = "dev")]
 mod folder;
-#[cfg(all(test, feature = "dev"))]
+#[cfg(test)]
+#[cfg(feature = "dev")]
 mod tests;
 
 use std::{

@@ -12,7 +12,7 @@ pub fn raise_limit() -> Option<usize> {
     if limit.current.is_some_and(|current| current < wanted) {
         let before = limit.current;
         limit.current = Some(wanted);
-        if let Err(error) = setrlimit(Resource::Nofile, limit.clone()) {
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
             tracing::warn!(%error, "the limit on open files could not be raised");
             limit.current = before;
         }

@@ -1,6 +1,6 @@
 //! Finds one secret in a text, however it is written there.
 
-use std::ops::Range;
+use std::{fmt::Write as _, ops::Range};
 
 use base64::{
     Engine as _,
@@ -30,7 +30,10 @@ impl Written {
             base64: Vec::new(),
         };
         if secret.len() >= SHORT {
-            written.hex = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+            for byte in secret.bytes() {
+                // writing to a String cannot fail
+                let _ = write!(written.hex, "{byte:02x}");
+            }
             for before in 0..3 {
                 let core = base64_core(secret.as_bytes(), before);
                 let url_safe = core.replace('+', "-").replace('/', "_");

@@ -137,7 +137,7 @@ impl Actor {
         // what came meanwhile is decided on next
         self.dirty |= !Arc::ptr_eq(&run, &deciding.run);
         let advanced = match decided {
-            Decided::Advanced(advanced) => advanced,
+            Decided::Advanced(advanced) => *advanced,
             Decided::Unfit(message) => {
                 let now = self.deps.context.now();
                 self.begin(&run, pin::unfit(&run, &message, now), Vec::new());
@@ -390,7 +390,7 @@ impl Actor {
 
 /// What a decision came to.
 pub(super) enum Decided {
-    Advanced(Advance),
+    Advanced(Box<Advance>),
     /// The inputs do not fit the release.
     Unfit(String),
 }
@@ -406,7 +406,7 @@ fn decide(
     if is_new && let Err(message) = inputs::check(&release.definition, &facts.run.inputs) {
         return Decided::Unfit(message);
     }
-    Decided::Advanced(advance(&release.plan, state, facts, now))
+    Decided::Advanced(Box::new(advance(&release.plan, state, facts, now)))
 }
 
 /// What may be repeated need not wait for the write. Approvals wait, so that a state that was refused leaves none behind.
