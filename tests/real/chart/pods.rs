@@ -206,7 +206,7 @@ fn the_gateway_reads_the_secrets_that_are_named_and_the_notes_print_the_role_for
     );
 }
 
-/// What OpenShift's restricted-v2 refuses unless the namespace's own ranges contain it.
+/// What `OpenShift`'s restricted-v2 refuses unless the namespace's own ranges contain it.
 fn fixed_ids(pod: &Value) -> Vec<&str> {
     let contexts = std::iter::once(&pod["securityContext"]).chain(
         pod["containers"]
