@@ -1,7 +1,6 @@
 //! One connection, from its first byte to its end.
 
 use std::{
-    convert::Infallible,
     future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
@@ -89,7 +88,7 @@ pub(super) async fn serve(
         async move {
             let answered = answered.await;
             drop(under_way);
-            answered.map_err(|never: Infallible| never)
+            answered
         }
     });
     let watched = Watched {
