@@ -124,7 +124,6 @@ fn manifests() {
 }
 
 #[test]
-#[ignore = "the evaluator overflows the stack of a debug build on a long chain; the evaluator of our own replaces it"]
 fn expressions() {
     play("expression", targets::expression, 200);
 }
