@@ -59,9 +59,9 @@ pub struct ApprovalSpec {
     /// The question.
     #[schemars(length(min = 1, max = 2048))]
     pub title: String,
-    /// What the deciders are shown.
+    /// What the deciders are shown: the items of the step, and the Connections that later steps use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 33))]
     pub show: Vec<ShownItem>,
     /// Flat JSON Schema of what a decider may fill in as `values`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::name::{ObjectName, SecretKey};
+use super::{
+    Digest, canonical,
+    name::{ObjectName, SecretKey},
+};
 
 /// Where a step or a Repository connects and which Secret it uses. The Secret lies in the Connection's namespace and is read at the
 /// moment of the call.
@@ -27,6 +30,24 @@ pub struct ConnectionSpec {
     /// What is connected to; exactly one.
     #[serde(flatten)]
     pub kind: ConnectionKind,
+}
+
+impl ConnectionSpec {
+    /// Digest of all it says: a change of it is a change of where a step calls, or as whom.
+    ///
+    /// # Errors
+    /// When it has no JSON form, which no spec that was read lacks.
+    pub fn digest(&self) -> Result<Digest, serde_json::Error> {
+        Ok(canonical::digest_of_value(&serde_json::to_value(self)?))
+    }
+
+    /// The address that it leads to, if it is one to an HTTP API.
+    pub fn address(&self) -> Option<&str> {
+        match &self.kind {
+            ConnectionKind::Http(http) => Some(&http.base_url),
+            ConnectionKind::Git(_) => None,
+        }
+    }
 }
 
 /// What a Connection connects to.

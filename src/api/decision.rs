@@ -51,7 +51,7 @@ pub struct DecisionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub by: Option<String>,
-    /// The decider's groups. Filled in by the API server from the caller; others cannot be claimed.
+    /// The decider's groups, all of them. Filled in by the API server from the caller; others cannot be claimed, and none can be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
     pub groups: Option<Vec<String>>,
@@ -133,6 +133,8 @@ pub enum DecisionReason {
     DigestMismatch,
     /// The decider asked for what is to be approved, or wrote it.
     SelfApproval,
+    /// A service account asked for what is to be approved, or wrote it, and the decider may act as it.
+    ActsAsRequester,
     /// The decider is not among the approvers.
     NotAnApprover,
     /// A service account that the approval does not name.

@@ -68,6 +68,8 @@ pub enum StepReason {
     StatusTooLarge,
     /// A Connection that the step names does not exist or does not fit.
     ConnectionNotFound,
+    /// A Connection is not what it was when people decided on what the step does.
+    ConnectionChanged,
     /// A Secret or a key of it that the step needs does not exist.
     SecretNotFound,
     /// It is unknown whether an effect that must not be repeated happened, and a person said it did not or could not tell.

@@ -136,6 +136,9 @@ pub struct RunStatus {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StepError>,
+    /// What the run is about to end as. It is there while the outcome of something that was sent is still to be settled: no step begins any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<RunEnding>,
     /// When the first step began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
@@ -204,6 +207,41 @@ impl std::fmt::Display for RunPhase {
     }
 }
 
+/// What a run is about to end as.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunEnding {
+    /// The phase it will have.
+    pub outcome: EndingOutcome,
+    /// When this was known.
+    pub since: MicroTime,
+}
+
+/// How a run ends when it does not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum EndingOutcome {
+    /// A step failed.
+    Failed,
+    /// People said no.
+    Rejected,
+    /// Nobody responded in time.
+    TimedOut,
+    /// Stopped on request.
+    Cancelled,
+}
+
+impl EndingOutcome {
+    /// The phase of a run that has ended so.
+    pub fn phase(self) -> RunPhase {
+        match self {
+            Self::Failed => RunPhase::Failed,
+            Self::Rejected => RunPhase::Rejected,
+            Self::TimedOut => RunPhase::TimedOut,
+            Self::Cancelled => RunPhase::Cancelled,
+        }
+    }
+}
+
 /// The release a run is pinned to.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -262,6 +300,10 @@ pub struct StepStatus {
     /// Digest of what the deciders were shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// Where later steps call, as the deciders were shown. They call nowhere else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub connections: Vec<BoundConnection>,
     /// What people decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<StepDecision>,
@@ -275,6 +317,21 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub waiting_on: Option<String>,
+}
+
+/// A Connection as it was when people were asked.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BoundConnection {
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Its address; none if it was not there, or is not one to an HTTP API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub address: Option<String>,
+    /// Digest of its spec.
+    pub digest: Digest,
 }
 
 /// How a step stands.

@@ -1,6 +1,10 @@
 //! What every controller shares: the client, the clock, and a way to tell people about transitions.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::{NamespaceResourceScope, api::events::v1::Event, jiff::Timestamp};
 use kube::{Api, Client, Resource, api::PostParams, runtime::events::EventType};
@@ -10,6 +14,14 @@ use crate::{
     api::{names, reason::Classified},
     telemetry::metrics::Metrics,
 };
+
+/// Pauses before an Event that could not be written is tried again.
+const EVENT_RETRIES: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
 
 /// Reads the time. The default reads the system clock; a test may stand still.
 #[derive(Clone)]
@@ -207,7 +219,8 @@ impl Context {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Tells people about a transition of an object. Losing an event loses no state, so a failure is only logged.
+    /// Tells people about a transition of an object. One that cannot be written is tried again a few times; losing it loses no state, so in the end
+    /// it is only logged.
     pub async fn event<K>(&self, object: &K, type_: EventType, reason: &str, note: &str)
     where
         K: Resource<DynamicType = ()>,
@@ -215,9 +228,22 @@ impl Context {
         let about = object.object_ref(&());
         let events: Api<Event> = self.namespaced(about.namespace.as_deref().unwrap_or("default"));
         let now = (self.clock.0)();
-        let event = event::event(about, &self.instance, type_, reason, note, now);
-        if let Err(error) = events.create(&PostParams::default(), &event).await {
-            tracing::warn!(reason, error = %super::error_chain(&error), "an event could not be written");
+        let mut pauses = EVENT_RETRIES.iter();
+        loop {
+            let event = event::event(about.clone(), &self.instance, type_, reason, note, now);
+            let Err(error) = events.create(&PostParams::default(), &event).await else {
+                return;
+            };
+            // a name that is taken is made anew; what is refused for good is not sent again
+            let may_help = match &error {
+                kube::Error::Api(status) => matches!(status.code, 409 | 429 | 500..=599),
+                _ => true,
+            };
+            let Some(pause) = pauses.next().filter(|_| may_help) else {
+                tracing::warn!(reason, error = %super::error_chain(&error), "an event could not be written");
+                return;
+            };
+            tokio::time::sleep(*pause).await;
         }
     }
 }

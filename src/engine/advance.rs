@@ -31,10 +31,9 @@ pub fn advance(plan: &Plan, state: &RunStatus, facts: &Facts, now: Timestamp) ->
     let mut turn = Turn::new(plan, state, facts, now);
     if facts.run.cancel {
         turn.cancel();
-    } else {
-        turn.hear_outcomes();
-        turn.look_at_unfinished();
-        turn.start_what_is_ready();
     }
-    turn.conclude(state)
+    turn.hear_outcomes();
+    turn.look_at_unfinished();
+    turn.start_what_is_ready();
+    turn.conclude()
 }

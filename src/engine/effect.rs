@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{ApprovalPhase, ApprovalSpec, name::ObjectName, step::HttpMethod};
+use crate::api::{ApprovalPhase, ApprovalSpec, Digest, name::ObjectName, step::HttpMethod};
 
 /// Names one attempt of one iteration of one step within a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,6 +75,9 @@ pub enum HttpTarget {
         name: ObjectName,
         /// Appended to its base address; already percent-encoded.
         path: String,
+        /// Digest of its spec as it was approved; the call is not made if it has another now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bound: Option<Digest>,
     },
 }
 

@@ -30,6 +30,8 @@ pub struct Facts {
     /// Effects this process is performing now. A step that is `Running` in the state, without an outcome and not in here, was
     /// interrupted by a crash or a change of leader.
     pub in_flight: BTreeSet<EffectKey>,
+    /// The Connections that approvals bind, by name. One that is not in here does not exist.
+    pub connections: BTreeMap<String, ConnectionFact>,
     /// Makes callback addresses.
     pub callbacks: CallbackMinter,
 }
@@ -80,6 +82,15 @@ pub struct ApprovalFact {
     pub digest: Digest,
     /// How it stands.
     pub status: ApprovalStatus,
+}
+
+/// What is known about one Connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionFact {
+    /// Its address, if it is one to an HTTP API.
+    pub address: Option<String>,
+    /// Digest of its spec.
+    pub digest: Digest,
 }
 
 /// What came of an effect.

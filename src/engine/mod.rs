@@ -5,6 +5,7 @@
 //! out as [`effect`]s, for which the executor has no choices left.
 
 pub mod advance;
+pub mod asked;
 pub mod callback_token;
 pub mod difference;
 pub mod effect;

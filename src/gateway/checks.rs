@@ -4,7 +4,11 @@ use axum::http::{HeaderMap, StatusCode};
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value};
 
-use super::{Gateway, problem::Problem, signature};
+use super::{
+    Gateway,
+    problem::Problem,
+    signature::{self, SigningKey},
+};
 use crate::{
     api::{Run, StepKind, connection::SecretKeyRef, step::CallbackWait},
     controllers::error_chain,
@@ -18,7 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Checks {
     wait: CallbackWait,
-    secret: Option<Vec<u8>>,
+    key: Option<SigningKey>,
     now: i64,
 }
 
@@ -42,13 +46,13 @@ pub(super) async fn of(gateway: &Gateway, run: &Run, address: &CallbackAddress) 
         _ => None,
     };
     let wait = wait.ok_or_else(nothing_waits)?;
-    let secret = match &wait.hmac {
-        Some(hmac) => Some(secret(gateway, address, &hmac.secret_ref).await?),
+    let key = match &wait.hmac {
+        Some(hmac) => Some(key(gateway, run, address, &hmac.secret_ref).await?),
         None => None,
     };
     Ok(Checks {
         wait,
-        secret,
+        key,
         now: gateway.context.now().as_second(),
     })
 }
@@ -57,28 +61,40 @@ fn nothing_waits() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is no callback at this address")
 }
 
-async fn secret(gateway: &Gateway, address: &CallbackAddress, at: &SecretKeyRef) -> Result<Vec<u8>, Problem> {
+async fn key(
+    gateway: &Gateway,
+    run: &Run,
+    address: &CallbackAddress,
+    at: &SecretKeyRef,
+) -> Result<SigningKey, Problem> {
     let found = gateway
         .context
         .namespaced::<Secret>(&address.namespace)
         .get_opt(&at.name)
         .await;
-    let bytes = found
-        .ok()
-        .flatten()
-        .and_then(|secret| secret.data?.remove(at.key.as_str()));
-    bytes.map(|bytes| bytes.0).ok_or_else(|| {
+    let secret = found.ok().flatten();
+    let bytes = secret
+        .as_ref()
+        .and_then(|secret| secret.data.as_ref()?.get(at.key.as_str()));
+    let (Some(secret), Some(bytes)) = (&secret, bytes) else {
         tracing::warn!(run = %address.run, secret = %at.name, "a callback cannot be checked: its secret is not there");
-        Problem::unavailable()
-    })
+        return Err(Problem::unavailable());
+    };
+    match SigningKey::standard(&bytes.0) {
+        Ok(key) => Ok(key),
+        Err(weak) => {
+            gateway.weak.tell(&gateway.context, run, secret, weak).await;
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, weak.to_string()))
+        }
+    }
 }
 
 impl Checks {
     /// The signature, if one is asked for.
     pub(super) fn signature(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
-        match &self.secret {
+        match &self.key {
             None => Ok(()),
-            Some(secret) => signature::standard_webhooks(secret, headers, body, self.now)
+            Some(key) => signature::standard_webhooks(key, headers, body, self.now)
                 .map_err(|why| Problem::new(StatusCode::UNAUTHORIZED, why)),
         }
     }
@@ -136,7 +152,7 @@ mod tests {
     fn checks(wait: Value) -> Checks {
         Checks {
             wait: serde_json::from_value(wait).unwrap(),
-            secret: None,
+            key: None,
             now: 0,
         }
     }

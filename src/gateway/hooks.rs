@@ -9,7 +9,11 @@ use axum::{
 };
 use k8s_openapi::api::core::v1::Secret;
 
-use super::{Gateway, problem::Problem, signature};
+use super::{
+    Gateway,
+    problem::Problem,
+    signature::{self, SHORTEST_SECRET, SigningKey, WeakSecret},
+};
 use crate::{
     api::{
         Repository,
@@ -35,7 +39,9 @@ pub(super) async fn push(
     let unknown = || {
         Problem::new(
             StatusCode::UNAUTHORIZED,
-            "there is no such webhook, or the signature is wrong",
+            format!(
+                "there is no such webhook, or the signature is wrong, or its secret has fewer than {SHORTEST_SECRET} bytes"
+            ),
         )
     };
     // what is no name is part of no address of the API server
@@ -50,20 +56,30 @@ pub(super) async fn push(
         .await
         .map_err(unavailable)?
         .ok_or_else(unknown)?;
-    let webhook = repository.spec.webhook.ok_or_else(unknown)?;
+    let webhook = repository.spec.webhook.clone().ok_or_else(unknown)?;
     let body = gateway.bodies.read(body, MAX_BODY).await?;
     let secret = gateway
         .context
         .namespaced::<Secret>(&namespace)
         .get_opt(&webhook.secret_ref.name)
         .await;
-    let secret = secret
-        .map_err(unavailable)?
-        .and_then(|secret| secret.data?.remove(webhook.secret_ref.key.as_str()));
-    let secret = secret.ok_or_else(unknown)?.0;
+    let secret = secret.map_err(unavailable)?.ok_or_else(unknown)?;
+    let bytes = secret
+        .data
+        .as_ref()
+        .and_then(|data| data.get(webhook.secret_ref.key.as_str()));
+    let bytes = bytes.ok_or_else(unknown)?;
     let now = gateway.context.now().as_second();
-    if !is_signed(secret.trim_ascii(), &headers, &body.bytes, now) {
-        return Err(unknown());
+    match is_signed(&bytes.0, &headers, &body.bytes, now) {
+        Ok(true) => {}
+        Ok(false) => return Err(unknown()),
+        Err(weak) => {
+            gateway
+                .weak
+                .tell(&gateway.context, &repository, &secret, weak)
+                .await;
+            return Err(unknown());
+        }
     }
     gateway
         .pushes
@@ -75,18 +91,16 @@ pub(super) async fn push(
 
 /// Whether whoever sent this knows the secret, in one of the ways that forges have: GitHub and Gitea sign the body, GitLab does so by the
 /// Standard Webhooks specification where a signing token is set, and else shows the secret.
-fn is_signed(secret: &[u8], headers: &HeaderMap, body: &[u8], now: i64) -> bool {
-    if secret.is_empty() {
-        return false;
-    }
+fn is_signed(secret: &[u8], headers: &HeaderMap, body: &[u8], now: i64) -> Result<bool, WeakSecret> {
+    let key = SigningKey::plain(secret)?;
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(header) = text("x-hub-signature-256") {
-        signature::hub(secret, header, body)
-    } else {
-        // a project may have both, of which one is ours
-        let signs = headers.contains_key("webhook-signature")
-            && signature::standard_webhooks(secret, headers, body, now).is_ok();
-        let shows = headers.get("x-gitlab-token");
-        signs || shows.is_some_and(|given| signature::token(secret, given.as_bytes()))
+        return Ok(signature::hub(&key, header, body));
     }
+    // a project may have both, of which one is ours
+    let signs = headers.contains_key("webhook-signature")
+        && SigningKey::standard(secret)
+            .is_ok_and(|key| signature::standard_webhooks(&key, headers, body, now).is_ok());
+    let shows = headers.get("x-gitlab-token");
+    Ok(signs || shows.is_some_and(|given| signature::token(&key, given.as_bytes())))
 }

@@ -11,6 +11,7 @@ mod record;
 mod server;
 mod signature;
 mod unread;
+mod weak;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -20,6 +21,7 @@ pub use self::{
     bodies::Bodies,
     pushes::{Connected, Pushes},
     server::{ConnectionLimits, Listener},
+    weak::WeakSecrets,
 };
 use crate::{
     controllers::{context::Context, releases::Releases},
@@ -51,6 +53,8 @@ pub struct Gateway {
     pub bodies: Bodies,
     /// Longest time one request may take, its body included.
     pub request_timeout: Duration,
+    /// The secrets that people were told to be too short.
+    pub weak: WeakSecrets,
 }
 
 impl Gateway {

@@ -9,10 +9,52 @@ use subtle::ConstantTimeEq as _;
 /// How far a signature's time may be from ours, in seconds.
 const TOLERANCE: i64 = 300;
 
-/// Checks a Standard Webhooks signature (`webhook-id`, `webhook-timestamp`, `webhook-signature`). The secret is `whsec_` and base64,
-/// or any other text as it is. `now` is in seconds of Unix time.
+/// Shortest secret that proves anything, in bytes: an empty one is known to everybody, and a short one is guessed.
+pub(super) const SHORTEST_SECRET: usize = 16;
+
+/// A secret that is long enough to sign with.
+pub(super) struct SigningKey(Vec<u8>);
+
+/// A secret that proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the secret that signs it has fewer than {SHORTEST_SECRET} bytes, so that no signature is accepted")]
+pub(super) struct WeakSecret;
+
+impl SigningKey {
+    /// A secret as it is, without the white space around it.
+    pub(super) fn plain(secret: &[u8]) -> Result<Self, WeakSecret> {
+        let secret = secret.trim_ascii();
+        if secret.len() < SHORTEST_SECRET {
+            return Err(WeakSecret);
+        }
+        Ok(Self(secret.to_vec()))
+    }
+
+    /// As Standard Webhooks has it: `whsec_` and base64, or any other text as it is.
+    pub(super) fn standard(secret: &[u8]) -> Result<Self, WeakSecret> {
+        match secret.trim_ascii().strip_prefix(b"whsec_") {
+            None => Self::plain(secret),
+            Some(encoded) => {
+                let decoded = STANDARD.decode(encoded).map_err(|_| WeakSecret)?;
+                if decoded.len() < SHORTEST_SECRET {
+                    return Err(WeakSecret);
+                }
+                Ok(Self(decoded))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for SigningKey {
+    /// It is not shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey").finish_non_exhaustive()
+    }
+}
+
+/// Checks a Standard Webhooks signature (`webhook-id`, `webhook-timestamp`, `webhook-signature`). `now` is in seconds of Unix time.
 pub(super) fn standard_webhooks(
-    secret: &[u8],
+    key: &SigningKey,
     headers: &HeaderMap,
     body: &[u8],
     now: i64,
@@ -31,7 +73,7 @@ pub(super) fn standard_webhooks(
         .parse()
         .map_err(|_| "webhook-timestamp is not a time in seconds")?;
     let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body].concat();
-    let expected = hmac(&key(secret), &signed);
+    let expected = hmac(&key.0, &signed);
     let good = signatures
         .split_ascii_whitespace()
         .filter_map(|signature| signature.strip_prefix("v1,"))
@@ -46,26 +88,12 @@ pub(super) fn standard_webhooks(
     Ok(())
 }
 
-fn key(secret: &[u8]) -> Vec<u8> {
-    let text = std::str::from_utf8(secret).map(str::trim).unwrap_or_default();
-    let decoded = text
-        .strip_prefix("whsec_")
-        .and_then(|encoded| STANDARD.decode(encoded).ok());
-    decoded.unwrap_or_else(|| {
-        if text.is_empty() {
-            secret.to_vec()
-        } else {
-            text.as_bytes().to_vec()
-        }
-    })
-}
-
 /// Checks `X-Hub-Signature-256: sha256=<hex>` (GitHub, Gitea, Forgejo).
-pub(super) fn hub(secret: &[u8], header: &str, body: &[u8]) -> bool {
+pub(super) fn hub(key: &SigningKey, header: &str, body: &[u8]) -> bool {
     let Some(hex) = header.strip_prefix("sha256=") else {
         return false;
     };
-    let expected = hmac(secret, body);
+    let expected = hmac(&key.0, body);
     let given: Option<Vec<u8>> = (0..hex.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok())
@@ -74,9 +102,9 @@ pub(super) fn hub(secret: &[u8], header: &str, body: &[u8]) -> bool {
 }
 
 /// Checks a shared token (GitLab).
-pub(super) fn token(secret: &[u8], given: &[u8]) -> bool {
+pub(super) fn token(key: &SigningKey, given: &[u8]) -> bool {
     // both are hashed first, so that not even the length is told
-    bool::from(hmac(b"signoff", secret).ct_eq(&hmac(b"signoff", given)))
+    bool::from(hmac(b"signoff", &key.0).ct_eq(&hmac(b"signoff", given)))
 }
 
 fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
@@ -104,7 +132,7 @@ mod tests {
     #[test]
     fn accepts_the_example_of_the_standard_and_no_change_of_it() {
         // the example of https://github.com/standard-webhooks/standard-webhooks
-        let secret = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let key = SigningKey::standard(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let body = br#"{"test": 2432232314}"#;
         let good = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
         let with = |signature: &str| {
@@ -114,8 +142,7 @@ mod tests {
                 ("webhook-signature", signature),
             ])
         };
-        let check =
-            |signature: &str, body: &[u8], now| standard_webhooks(secret, &with(signature), body, now);
+        let check = |signature: &str, body: &[u8], now| standard_webhooks(&key, &with(signature), body, now);
         assert_eq!(check(good, body, 1_614_265_400), Ok(()));
         assert_eq!(
             check(&format!("v1,AAAA v2,x {good}"), body, 1_614_265_100),
@@ -124,22 +151,53 @@ mod tests {
         assert!(check(good, b"{}", 1_614_265_400).is_err());
         assert!(check("v1,AAAA", body, 1_614_265_400).is_err());
         assert!(check(good, body, 1_614_266_000).is_err());
-        assert!(standard_webhooks(secret, &HeaderMap::new(), body, 0).is_err());
+        assert!(standard_webhooks(&key, &HeaderMap::new(), body, 0).is_err());
     }
 
     #[test]
     fn accepts_a_hub_signature_of_this_body_only() {
         // the example of GitHub's documentation
         let header = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
-        assert!(hub(b"It's a Secret to Everybody", header, b"Hello, World!"));
-        assert!(!hub(b"It's a Secret to Everybody", header, b"Hello, World"));
-        assert!(!hub(b"other", header, b"Hello, World!"));
-        assert!(!hub(b"other", "", b""));
+        let key = SigningKey::plain(b"It's a Secret to Everybody\n").unwrap();
+        let other = SigningKey::plain(b"It's a Secret to Nobody").unwrap();
+        assert!(hub(&key, header, b"Hello, World!"));
+        assert!(!hub(&key, header, b"Hello, World"));
+        assert!(!hub(&other, header, b"Hello, World!"));
+        assert!(!hub(&other, "", b""));
     }
 
     #[test]
     fn a_token_is_equal_or_refused() {
-        assert!(token(b"abc", b"abc"));
-        assert!(!token(b"abc", b"abcd") && !token(b"abc", b""));
+        let key = SigningKey::plain(b"0123456789abcdef").unwrap();
+        assert!(token(&key, b"0123456789abcdef"));
+        assert!(!token(&key, b"0123456789abcdefg") && !token(&key, b""));
+    }
+
+    #[test]
+    fn a_secret_of_fewer_than_sixteen_bytes_signs_nothing() {
+        for weak in [
+            "",
+            " \n",
+            "whsec_",
+            "whsec_c2hvcnQ=",
+            "whsec_not base64 but long enough",
+            "0123456789abcde",
+            "  0123456789abcde \n",
+        ] {
+            assert_eq!(
+                SigningKey::standard(weak.as_bytes()).unwrap_err(),
+                WeakSecret,
+                "{weak:?}"
+            );
+        }
+        for weak in ["", "\t", "0123456789abcde"] {
+            assert_eq!(
+                SigningKey::plain(weak.as_bytes()).unwrap_err(),
+                WeakSecret,
+                "{weak:?}"
+            );
+        }
+        assert!(SigningKey::standard(b"0123456789abcdef").is_ok());
+        assert!(SigningKey::standard(b"whsec_MDEyMzQ1Njc4OWFiY2RlZg==").is_ok());
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         server_time::Skew,
     },
     engine::callback_token::CallbackKeys,
-    gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness},
+    gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, WeakSecrets},
     telemetry::metrics::Metrics,
 };
 
@@ -92,6 +92,7 @@ impl LoneGateway {
             pushes: Pushes::default(),
             bodies: Bodies::default(),
             request_timeout: self.connections.request_timeout,
+            weak: WeakSecrets::default(),
         });
         let serving = Listener::gateway(self.connections, self.metrics);
         let served = serving.serve(listener, router, shutdown).await;

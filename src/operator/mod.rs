@@ -27,7 +27,7 @@ use crate::{
         server_time::Skew,
     },
     engine::callback_token::CallbackMinter,
-    gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness},
+    gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, WeakSecrets},
     net::{AddressPolicy, Network},
     steps::http::{HttpExecutor, HttpExecutorError},
     telemetry::{memory, metrics::Metrics},
@@ -194,6 +194,7 @@ impl Operator {
                 pushes: self.pushes.clone(),
                 bodies: Bodies::default(),
                 request_timeout: self.options.connections.request_timeout,
+                weak: WeakSecrets::default(),
             });
             let serving = Listener::gateway(self.options.connections, self.metrics.clone());
             tokio::spawn(serving.serve(listener, router, shutdown.clone()))

@@ -81,13 +81,20 @@ impl Term {
         let _stop_watching = watching.clone().drop_guard();
         let (flows, watch) = watches::flows(&self.context, waker.clone());
         tokio::spawn(watching.clone().run_until_cancelled_owned(watch));
+        let (connections, watch) = watches::connections(&self.context, waker.clone());
+        tokio::spawn(watching.clone().run_until_cancelled_owned(watch));
         let (open, touch, touched, watch) = approval::watch_open(&self.context, waker.clone());
         tokio::spawn(watching.run_until_cancelled_owned(watch));
 
         let ready = async {
             let proven = self.identity.prove(&self.context, &self.probe_namespace);
             // an error says that the watch has ended, and with it the term
-            let _ = tokio::join!(flows.wait_until_ready(), open.are_known(), proven);
+            let _ = tokio::join!(
+                flows.wait_until_ready(),
+                connections.wait_until_ready(),
+                open.are_known(),
+                proven
+            );
         };
         if shutdown.run_until_cancelled(ready).await.is_none() {
             return;
@@ -108,6 +115,7 @@ impl Term {
             leadership: self.leadership,
             releases: self.releases,
             flows,
+            connections,
             open,
             executor: self.executor,
             callbacks: self.callbacks,

@@ -1,7 +1,7 @@
 //! A small HTTP service that remembers what it was asked and answers as it is told.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 /// One request that came.
 #[derive(Clone, Debug)]
@@ -35,6 +36,7 @@ pub enum Answer {
 struct Memory {
     asked: Vec<Asked>,
     answers: VecDeque<Answer>,
+    held: BTreeMap<String, CancellationToken>,
 }
 
 /// The service.
@@ -60,6 +62,14 @@ impl Shop {
     /// What the next requests are answered with, one each.
     pub fn will_answer(&self, answers: impl IntoIterator<Item = Answer>) {
         self.memory.lock().unwrap().answers.extend(answers);
+    }
+
+    /// Lets requests to a path wait for their answer until this is cancelled.
+    pub fn hold(&self, path: &str) -> CancellationToken {
+        let held = CancellationToken::new();
+        let mut memory = self.memory.lock().unwrap();
+        memory.held.insert(path.to_owned(), held.clone());
+        held
     }
 
     /// The requests that came to a path.
@@ -92,11 +102,15 @@ async fn answer(State(shop): State<Shop>, request: Request) -> Response {
         idempotency_key: key,
         body: serde_json::from_slice(&body).unwrap_or_default(),
     };
-    let answer = {
+    let (answer, held) = {
         let mut memory = shop.memory.lock().unwrap();
+        let held = memory.held.get(&asked.path).cloned();
         memory.asked.push(asked);
-        memory.answers.pop_front()
+        (memory.answers.pop_front(), held)
     };
+    if let Some(held) = held {
+        held.cancelled().await;
+    }
     match answer {
         None => axum::Json(json!({"ok": true})).into_response(),
         Some(Answer::Status(status, body)) => {

@@ -25,7 +25,7 @@ use crate::{
         name::ObjectName,
     },
     engine::{
-        judge::{DecisionFact, Preview, Tally, preview},
+        judge::{ActsAs, DecisionFact, Preview, Tally, preview},
         question::consequence,
     },
 };
@@ -134,6 +134,8 @@ async fn preview_of(
             created_at: created_at(decision),
             spec: decision.spec.clone(),
             judged: decision.status.clone(),
+            // the operator asks that
+            acts_as: ActsAs::Nobody,
         })
         .collect();
     let (by, groups) = connection.whoami().await.ok()?;

@@ -9,7 +9,7 @@ use super::ApprovalError;
 use crate::{
     api::{Approval, Decision, Run},
     controllers::context::Context,
-    engine::judge::DecisionFact,
+    engine::judge::{ActsAs, DecisionFact},
 };
 
 /// The decisions on an approval that the API server has accepted so far, read consistently whatever the watch is doing.
@@ -43,6 +43,7 @@ pub(super) fn facts(decisions: &[Arc<Decision>]) -> Vec<DecisionFact> {
             created_at: created_at(&**decision),
             spec: decision.spec.clone(),
             judged: decision.status.clone(),
+            acts_as: ActsAs::Nobody,
         })
         .collect()
 }

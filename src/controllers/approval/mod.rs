@@ -2,6 +2,8 @@
 //!
 //! The judging itself is [`crate::engine::judge`]; here is what it needs to know and what follows from it.
 
+mod acts_as;
+mod asked;
 mod gather;
 mod index;
 mod key;
@@ -215,6 +217,9 @@ async fn reconcile(
             approval
         }
     };
+    if !asked::is_ours(judging, key, &approval, &seen).await? {
+        return Ok(None);
+    }
     let deadline = approval.spec.expires_at.as_ref().map(|time| time.0);
     let open = !approval
         .status
@@ -229,8 +234,10 @@ async fn reconcile(
         (None, seen.iter().map(|seen| Arc::clone(&seen.decision)).collect())
     };
     let status = approval.status.clone().unwrap_or_default();
-    let facts = gather::facts(&decisions);
+    let mut facts = gather::facts(&decisions);
     let proof = judging.deps.identity.proof();
+    let held =
+        open && matches!(proof, Proof::Proven { .. }) && acts_as::ask(context, &approval, &mut facts).await;
     let created_at = gather::created_at(&approval);
     let judgement = if approval.spec.form.is_some() {
         // whoever wrote the flow wrote the form, which answers are checked against
@@ -271,6 +278,7 @@ async fn reconcile(
         }
     }
     Ok(match deadline {
+        _ if held => Some(RETRY),
         _ if closed => {
             if !open {
                 judging.decisions.forget(key);
@@ -278,7 +286,7 @@ async fn reconcile(
             None
         }
         // whoever proves it has everything judged anew
-        Some(_) if proof == Proof::Unknown => Some(WHILE_UNKNOWN),
+        Some(_) if !matches!(proof, Proof::Proven { .. }) => Some(WHILE_UNKNOWN),
         Some(deadline) => Some(until(deadline, server_now.unwrap_or_else(|| context.now()))),
         None => None,
     })

@@ -35,6 +35,10 @@ pub enum Touched {
 struct Open {
     /// When it was put, in seconds of Unix time.
     created: i64,
+    /// Which of that name it is.
+    uid: UidMark,
+    /// Whether it was found to be a question that we ask.
+    asked: bool,
     /// The object it belongs to.
     owner: UidMark,
     /// The run it was put for, if it was.
@@ -100,6 +104,23 @@ impl OpenApprovals {
         self.lock().open.contains_key(key)
     }
 
+    /// Whether it was found before that we ask this question.
+    pub(super) fn is_asked(&self, key: &ApprovalKey, approval: &Approval) -> bool {
+        let uid = UidMark::of_object(approval);
+        self.lock()
+            .open
+            .get(key)
+            .is_some_and(|open| open.uid == uid && open.asked)
+    }
+
+    /// It was found that we ask this question.
+    pub(super) fn found_asked(&self, key: &ApprovalKey, approval: &Approval) {
+        let uid = UidMark::of_object(approval);
+        if let Some(open) = self.lock().open.get_mut(key).filter(|open| open.uid == uid) {
+            open.asked = true;
+        }
+    }
+
     /// A question is about to be answered here.
     pub(super) fn answering<'a>(
         &'a self,
@@ -159,12 +180,16 @@ impl OpenApprovals {
 
     fn put(&self, key: ApprovalKey, approval: &Approval) {
         let owner = approval.owner_references().first();
+        let uid = UidMark::of_object(approval);
+        let mut inner = self.lock();
+        let known = inner.open.get(&key).filter(|known| known.uid == uid);
         let open = Open {
+            uid,
+            asked: known.is_some_and(|known| known.asked),
             created: created_at(approval).as_second(),
             owner: UidMark::of(owner.map(|owner| owner.uid.as_str()).unwrap_or_default()),
             run: approval.spec.subject.run.as_deref().map(Into::into),
         };
-        let mut inner = self.lock();
         match &mut inner.listing {
             Some(listing) => listing.insert(key, open),
             None => inner.open.insert(key, open),

@@ -36,6 +36,11 @@ const AFTER_CHANGE: [Duration; 4] = [
     Duration::from_secs(3),
     Duration::from_secs(10),
 ];
+/// Proven, and it is not known since when.
+const UNDATED: Proof = Proof::Proven {
+    since: None,
+    written: None,
+};
 /// Which field the policy's refusal names.
 const REFUSED_FIELD: &str = "spec.via";
 
@@ -72,20 +77,24 @@ impl Identity {
 
     /// What decisions are judged by.
     pub fn proof(&self) -> Proof {
-        match *self.lock() {
-            _ if self.waived => Proof::Proven { since: None },
-            None => Proof::Unknown,
-            Some(false) => Proof::Refuted,
-            Some(true) => match self
-                .installation
-                .as_ref()
-                .map_or(Standing::Unseen, Installation::standing)
-            {
-                Standing::Unknown => Proof::Unknown,
-                Standing::Unseen => Proof::Proven { since: None },
-                Standing::Broken(_) => Proof::Refuted,
-                Standing::Since(since) => Proof::Proven { since: Some(since) },
+        let Some(refused) = *self.lock() else {
+            return if self.waived { UNDATED } else { Proof::Unknown };
+        };
+        let standing = self
+            .installation
+            .as_ref()
+            .map_or(Standing::Unseen, Installation::standing);
+        match (refused, standing) {
+            _ if self.waived => UNDATED,
+            (_, Standing::Unknown) => Proof::Unknown,
+            (true, Standing::Unseen) => UNDATED,
+            (false, Standing::Unseen) => Proof::Refuted,
+            (true, Standing::Since { since, written }) => Proof::Proven {
+                since: Some(since),
+                written: Some(written),
             },
+            // those that are there say since when, once all are
+            (false, Standing::Since { .. }) | (_, Standing::Broken(_)) => Proof::Interrupted,
         }
     }
 
@@ -131,7 +140,7 @@ impl Identity {
         loop {
             let pause = settling.next().copied().unwrap_or(match before {
                 Proof::Unknown => WHILE_UNKNOWN,
-                Proof::Refuted => WHILE_REFUTED,
+                Proof::Refuted | Proof::Interrupted => WHILE_REFUTED,
                 Proof::Proven { .. } => WHILE_PROVEN,
             });
             tokio::select! {

@@ -52,8 +52,13 @@ pub(super) enum Standing {
     Unseen,
     /// These policies or bindings are not there, or not as the chart has them.
     Broken(Vec<String>),
-    /// All are there and say what they should, the youngest since then.
-    Since(Timestamp),
+    /// All are there and say what they should.
+    Since {
+        /// When the youngest came, or was changed before the eyes of this process.
+        since: Timestamp,
+        /// When one was last written, as far as they say.
+        written: Timestamp,
+    },
 }
 
 /// What the watch has shown of one kind.
@@ -72,6 +77,8 @@ struct Seen {
     rules: Rules,
     /// Since when it says that, as far as this process has seen: when it came, or when it was changed.
     since: Timestamp,
+    /// When it was last written before this process saw it first, or since. Nothing if somebody took that away.
+    written: Option<Timestamp>,
 }
 
 /// The policies and bindings of one installation of the chart.
@@ -140,7 +147,8 @@ impl Installation {
     }
 
     pub(super) fn standing(&self) -> Standing {
-        let (mut broken, mut youngest) = (Vec::new(), Timestamp::UNIX_EPOCH);
+        let mut broken = Vec::new();
+        let (mut youngest, mut last) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
         let rendered = self.wanted.rendered.as_deref();
         for (kind, shown, rendered) in [
             ("policy", &self.policies, rendered.map(|all| &all.policies)),
@@ -157,13 +165,24 @@ impl Installation {
                     Some(seen) if rendered.is_some_and(|all| all.get(&name) != Some(&seen.rules)) => {
                         broken.push(format!("{kind} {name} is not as the chart has it"));
                     }
-                    Some(seen) => youngest = youngest.max(seen.since),
+                    Some(Seen {
+                        since,
+                        written: Some(written),
+                        ..
+                    }) => {
+                        youngest = youngest.max(*since);
+                        last = last.max(*written);
+                    }
+                    Some(_) => broken.push(format!("{kind} {name} does not say when it was written")),
                     None => broken.push(format!("{kind} {name} is missing")),
                 }
             }
         }
         if broken.is_empty() {
-            Standing::Since(youngest)
+            Standing::Since {
+                since: youngest,
+                written: last.max(youngest),
+            }
         } else {
             Standing::Broken(broken)
         }
@@ -260,12 +279,21 @@ impl Shown {
 
 fn see(policy: &(impl Resource + Ruling), before: Option<&Seen>) -> Seen {
     let (rules, created) = (policy.rules(), created_at(policy));
-    let since = match before {
-        Some(before) if before.rules == rules => before.since.max(created),
-        Some(_) => written_at(policy).unwrap_or(created),
-        None => created,
+    let written = written_at(policy);
+    let (since, written) = match before {
+        // a write before the eyes of this process that changes nothing is no reason for doubt
+        Some(before) if before.rules == rules => {
+            let seen = before.written.map(|before| before.max(created));
+            (before.since.max(created), seen.or(written))
+        }
+        Some(_) => (written.unwrap_or(created), written),
+        None => (created, written),
     };
-    Seen { rules, since }
+    Seen {
+        rules,
+        since,
+        written,
+    }
 }
 
 /// When somebody last wrote it, by the API server's clock.
@@ -338,10 +366,33 @@ mod tests {
         installation
     }
 
+    fn since(installation: &Installation) -> Timestamp {
+        match installation.standing() {
+            Standing::Since { since, .. } => since,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_written_before_this_process_saw_it_is_known_from_then() {
+        let installation = all_of(Policies::named("signoff"));
+        let expected = Standing::Since {
+            since: at(5),
+            written: at(100),
+        };
+        assert_eq!(installation.standing(), expected);
+        // a label put on it later changes nothing
+        show(
+            &installation.policies,
+            Event::Apply(policy("runs", 5, 200, "Fail")),
+        );
+        assert_eq!(installation.standing(), expected);
+    }
+
     #[test]
     fn the_youngest_of_all_says_since_when_and_one_that_is_missing_is_named() {
         let installation = all_of(Policies::named("signoff"));
-        assert_eq!(installation.standing(), Standing::Since(at(5)));
+        assert_eq!(since(&installation), at(5));
         let gone = policy("flows", 0, 0, "Fail");
         assert!(show(&installation.bindings, Event::Delete(gone)));
         let missing = Standing::Broken(vec!["binding signoff-flows is missing".to_owned()]);
@@ -350,7 +401,7 @@ mod tests {
             &installation.bindings,
             Event::Apply(policy("flows", 9, 9, "Fail")),
         );
-        assert_eq!(installation.standing(), Standing::Since(at(9)));
+        assert_eq!(since(&installation), at(9));
         *lock(&installation.policies) = Shown::Forbidden;
         assert_eq!(installation.standing(), Standing::Unseen);
     }
@@ -361,7 +412,7 @@ mod tests {
         let shown = &installation.policies;
         show(shown, Event::Apply(policy("runs", 5, 40, "Ignore")));
         show(shown, Event::Apply(policy("runs", 5, 50, "Fail")));
-        assert_eq!(installation.standing(), Standing::Since(at(50)));
+        assert_eq!(since(&installation), at(50));
         // to label it changes nothing, and neither does a watch that begins anew
         show(shown, Event::Apply(policy("runs", 5, 60, "Fail")));
         let mut listing = BTreeMap::new();
@@ -371,7 +422,7 @@ mod tests {
             take_in(shown, &mut listing, Event::InitApply(listed));
         }
         take_in::<ValidatingAdmissionPolicy>(shown, &mut listing, Event::InitDone);
-        assert_eq!(installation.standing(), Standing::Since(at(50)));
+        assert_eq!(since(&installation), at(50));
     }
 
     #[test]
@@ -388,7 +439,7 @@ mod tests {
             .collect();
         let rendered = Policies::named("signoff").rendered_as(&text).unwrap();
         let installation = all_of(rendered);
-        assert_eq!(installation.standing(), Standing::Since(at(5)));
+        assert_eq!(since(&installation), at(5));
         show(
             &installation.policies,
             Event::Apply(policy("decisions", 5, 40, "Ignore")),

@@ -5,6 +5,7 @@
 //! * What came of an effect is kept until a state that knows it is acknowledged, whatever happens to writes in between.
 
 mod decide;
+mod leave;
 mod settle;
 
 use self::decide::Decided;
@@ -24,6 +25,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Deps, FlowKey, RunKey, perform::ChoreError, write};
 use crate::{
@@ -131,6 +133,13 @@ enum Chore {
     Told,
 }
 
+/// A call that is under way.
+struct InFlight {
+    task: AbortHandle,
+    /// Whether it must not be repeated.
+    fenced: bool,
+}
+
 type Performed = (EffectKey, Timestamp, Result<HttpResponse, EffectError>);
 
 pub(super) struct Actor {
@@ -148,7 +157,9 @@ pub(super) struct Actor {
     dirty: bool,
     outcomes: Vec<EffectOutcome>,
     effects: JoinSet<Performed>,
-    in_flight: BTreeMap<EffectKey, AbortHandle>,
+    in_flight: BTreeMap<EffectKey, InFlight>,
+    /// Cancelled when the run is to end: what still waits for a permit is not sent.
+    ending: CancellationToken,
     chores: JoinSet<Chore>,
     busy_approvals: BTreeSet<String>,
     /// Approvals known more recently than the watch shows them.
@@ -194,6 +205,7 @@ impl Actor {
             outcomes: Vec::new(),
             effects: JoinSet::new(),
             in_flight: BTreeMap::new(),
+            ending: CancellationToken::new(),
             chores: JoinSet::new(),
             busy_approvals: BTreeSet::new(),
             newer: BTreeMap::new(),
@@ -222,7 +234,7 @@ impl Actor {
                 self.take(mail);
             }
             if self.life == Life::Gone || self.is_lost() {
-                // dropping the sets stops what is under way: nobody waits for it any more
+                self.leave().await;
                 return self.rest();
             }
             if self.may_decide() {

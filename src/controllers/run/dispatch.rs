@@ -57,6 +57,8 @@ pub(super) enum Message {
     Unseen(Box<Run>),
     /// A flow, or a release of it, has changed.
     FlowChanged(FlowKey),
+    /// A Connection in this namespace has changed.
+    ConnectionChanged(String),
     /// An Approval of a run, by its name, was closed or is gone.
     ApprovalChanged(RunKey, String),
     /// An Approval of a run was judged in this process.
@@ -204,6 +206,15 @@ impl Dispatcher {
                 self.changed.insert(flow.clone(), self.changes);
                 for key in self.awaiting.get(&flow).cloned().unwrap_or_default() {
                     self.tell(&key, Mail::Wake(None));
+                }
+            }
+            Message::ConnectionChanged(namespace) => {
+                // those that people decide on, who may have been shown it
+                let asked = self.deps.open.of_runs().into_iter();
+                let here = asked.filter(|(approval, _)| approval.namespace() == namespace);
+                let runs: HashSet<String> = here.map(|(_, run)| run).collect();
+                for run in runs {
+                    self.tell(&RunKey::new(&namespace, &run), Mail::Wake(None));
                 }
             }
             Message::ApprovalChanged(key, name) => {

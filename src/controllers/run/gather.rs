@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kube::ResourceExt as _;
+use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 
 use super::Deps;
 use crate::{
-    api::{Approval, ApprovalStatus, Run, run::StepPhase},
+    api::{Approval, ApprovalStatus, Connection, Run, run::StepPhase},
     controllers::{approval::ApprovalKey, releases::LoadedRelease},
     engine::{
+        asked,
         effect::EffectKey,
-        facts::{ApprovalFact, EffectOutcome, Facts, RunFacts},
+        facts::{ApprovalFact, ConnectionFact, EffectOutcome, Facts, RunFacts},
     },
 };
 
@@ -31,6 +32,7 @@ pub(super) fn facts(
     (refused, unopened): (BTreeMap<String, String>, BTreeMap<String, String>),
     outcomes: Vec<EffectOutcome>,
     in_flight: BTreeSet<EffectKey>,
+    connections: BTreeMap<String, ConnectionFact>,
 ) -> Facts {
     Facts {
         run: RunFacts {
@@ -49,8 +51,41 @@ pub(super) fn facts(
         unopened,
         outcomes,
         in_flight,
+        connections,
         callbacks: deps.callbacks.clone(),
     }
+}
+
+/// The Connections that the approvals of a release bind. One that the watch does not show is read: it may have just been made.
+pub(super) async fn connections(
+    deps: &Deps,
+    run: &Run,
+    release: &LoadedRelease,
+) -> Result<BTreeMap<String, ConnectionFact>, kube::Error> {
+    let mut found = BTreeMap::new();
+    let namespace = run.metadata.namespace.as_deref().unwrap_or_default();
+    for name in release.plan.bound_connections() {
+        let shown = deps
+            .connections
+            .get(&ObjectRef::<Connection>::new(name).within(namespace));
+        let spec = match shown {
+            Some(shown) => Some(shown.spec.clone()),
+            None => {
+                let read = deps
+                    .context
+                    .namespaced::<Connection>(namespace)
+                    .get_opt(name)
+                    .await?;
+                read.map(|connection| connection.spec)
+            }
+        };
+        if let Some(spec) = spec {
+            let digest = spec.digest().map_err(kube::Error::SerdeError)?;
+            let address = spec.address().map(str::to_owned);
+            found.insert(name.to_owned(), ConnectionFact { address, digest });
+        }
+    }
+    Ok(found)
 }
 
 /// The Approvals that a run waits for. What is known to be closed stays so; what the watch shows as open is; the others are read.
@@ -85,14 +120,22 @@ pub(super) fn is_open(deps: &Deps, run: &Run, name: &str) -> bool {
         .is_open(&key, run.metadata.uid.as_deref().unwrap_or_default())
 }
 
-/// The Approval of that name, if it belongs to this run and not to an earlier one of the same name.
+/// Whether it is the very question that the run's status names, and not one that somebody else put under its name.
+fn is_asked(approval: &Approval, run: &Run) -> bool {
+    let uid = run.metadata.uid.as_deref().unwrap_or_default();
+    run.status
+        .as_ref()
+        .is_some_and(|status| asked::by_run(uid, status, &approval.name_any(), &approval.spec))
+}
+
+/// The Approval of that name, if it belongs to this run and not to an earlier one of the same name, and is the question that the run asks.
 async fn read(deps: &Deps, run: &Run, name: &str) -> Result<Option<ApprovalFact>, kube::Error> {
     let api = deps
         .context
         .namespaced::<Approval>(run.metadata.namespace.as_deref().unwrap_or_default());
     let approval = api.get_opt(name).await?;
     Ok(approval
-        .filter(|approval| belongs_to(approval, run))
+        .filter(|approval| belongs_to(approval, run) && is_asked(approval, run))
         .map(|approval| approval_fact(&approval)))
 }
 

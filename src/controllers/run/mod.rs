@@ -38,7 +38,7 @@ use super::{
     releases::Releases,
 };
 use crate::{
-    api::{Approval, Flow, Release, Run, RunPhase},
+    api::{Approval, Connection, Flow, Release, Run, RunPhase},
     engine::callback_token::CallbackMinter,
     steps::http::HttpExecutor,
     telemetry::metrics::Metrics,
@@ -65,6 +65,8 @@ pub struct Deps {
     pub releases: Arc<Releases>,
     /// Flows as the watch shows them, for their live and draft releases.
     pub flows: Store<Flow>,
+    /// Connections as the watch shows them, for what people are shown of them.
+    pub connections: Store<Connection>,
     /// The questions that are open, as the watch shows them.
     pub open: OpenApprovals,
     /// Performs HTTP steps.
@@ -143,6 +145,11 @@ impl RunWaker {
     /// A flow has changed as the watch shows it.
     pub fn flow_changed(&self, flow: &Flow) {
         self.send(Message::FlowChanged(FlowKey::of(flow)));
+    }
+
+    /// A Connection of this namespace has changed as the watch shows it.
+    pub fn connection_changed(&self, namespace: &str) {
+        self.send(Message::ConnectionChanged(namespace.to_owned()));
     }
 
     fn send(&self, message: Message) {

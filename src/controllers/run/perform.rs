@@ -38,6 +38,11 @@ pub(super) enum ChoreError {
     /// The name is taken by an Approval that is not this run's.
     #[error("the name of the approval {0:?} is taken by one that does not belong to this run")]
     Taken(String),
+    /// Somebody else put another question under the name.
+    #[error(
+        "the approval {0:?} is not the question that the run asks: somebody else made it, and no answer to it counts"
+    )]
+    NotOurs(String),
 }
 
 impl ChoreError {
@@ -47,7 +52,7 @@ impl ChoreError {
             Self::Api(_, kube::Error::Api(status)) if matches!(status.code, 400 | 413 | 422) => {
                 Some(status.message.clone())
             }
-            Self::Api(..) | Self::Taken(_) => None,
+            Self::Api(..) | Self::Taken(_) | Self::NotOurs(_) => None,
         }
     }
 
@@ -85,10 +90,17 @@ pub(super) async fn open(
                 .get(&wanted.name)
                 .await
                 .map_err(|error| ChoreError::Api(what(), error))?;
-            if belongs_to(&existing, run) {
-                Ok(approval_fact(&existing))
-            } else {
+            let mut asked = existing.spec.clone();
+            if wanted.ask_owners {
+                // they may have changed meanwhile
+                asked.approvers.clone_from(&wanted.spec.approvers);
+            }
+            if !belongs_to(&existing, run) {
                 Err(ChoreError::Taken(wanted.name.clone()))
+            } else if asked != wanted.spec {
+                Err(ChoreError::NotOurs(wanted.name.clone()))
+            } else {
+                Ok(approval_fact(&existing))
             }
         }
         Err(error) => Err(ChoreError::Api(what(), error)),

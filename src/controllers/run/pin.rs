@@ -11,7 +11,7 @@ use crate::{
         Flow, Run, RunPhase, RunStatus,
         condition::{self, SUCCEEDED, Truth},
         reason::{Classified, ErrorClass, StepReason},
-        run::{Channel, StepError},
+        run::{Channel, StepError, StepOutcome, StepPhase},
         text::visible,
     },
     controllers::releases::{LoadedRelease, ReleaseUnusable},
@@ -165,8 +165,31 @@ pub(super) fn unfit(run: &Run, message: &str, now: Timestamp) -> RunStatus {
     status
 }
 
+/// Ends a run without the release it ran on, if any. What was under way cannot be settled without it, and is not passed over either.
 fn cancelled(mut status: RunStatus, generation: Option<i64>, now: Timestamp) -> RunStatus {
-    let message = "the run was cancelled before it was pinned to a release";
+    let message = if status.release.is_some() {
+        "the run was cancelled while its release could not be used"
+    } else {
+        "the run was cancelled before it was pinned to a release"
+    };
+    for step in status.steps.iter_mut().filter(|step| !step.phase.is_finished()) {
+        let sent = step.attempt > 0 && step.phase != StepPhase::Retrying;
+        step.phase = StepPhase::Cancelled;
+        step.outcome = Some(StepOutcome::Cancelled);
+        step.finished_at = Some(MicroTime(now));
+        step.wake_at = None;
+        step.waiting_on = None;
+        if sent {
+            step.error = Some(StepError {
+                reason: StepReason::OutcomeUnknown,
+                message: format!(
+                    "attempt {} was sent, and it is unknown what came of it",
+                    step.attempt
+                ),
+            });
+        }
+    }
+    status.ending = None;
     status.phase = RunPhase::Cancelled;
     status.waiting_on = None;
     status.finished_at = Some(MicroTime(now));

@@ -59,6 +59,24 @@ pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Tran
         });
         told.extend(of_step(earlier, step));
     }
+    let was_ending = before.is_some_and(|status| status.ending.is_some());
+    if let Some(ending) = &after.ending
+        && !was_ending
+    {
+        let why = after
+            .error
+            .as_ref()
+            .map(|error| error.message.as_str())
+            .unwrap_or_default();
+        let left = after.waiting_on.as_deref().unwrap_or_default();
+        told.push(normal(
+            "Ending",
+            format!(
+                "the run is to end {}: {why}; it waits for {left}",
+                ending.outcome.phase()
+            ),
+        ));
+    }
     if finished {
         told.push(end(after));
     }

@@ -38,6 +38,25 @@ pub struct DecisionFact {
     pub spec: DecisionSpec,
     /// What was judged before; a refusal is final.
     pub judged: Option<DecisionStatus>,
+    /// Whether the decider may act as a service account that asked for what is decided on, or wrote it.
+    pub acts_as: ActsAs,
+}
+
+/// Whether a decider may act as a service account that asked for what is decided on, or wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ActsAs {
+    /// As none of them.
+    #[default]
+    Nobody,
+    /// As this one: it may have been the decider who asked.
+    Account {
+        /// The account.
+        account: String,
+        /// What the decider may do, or why it is not known.
+        how: String,
+    },
+    /// It could not be asked now: nothing is said of the decision.
+    Unknown,
 }
 
 /// Whether the API server proves who decides.
@@ -45,12 +64,16 @@ pub struct DecisionFact {
 pub enum Proof {
     /// It could not be asked yet: nothing is judged.
     Unknown,
-    /// It does not: what is decided now never counts.
+    /// It does not, and nobody will know later when that ended: what is decided now never counts.
     Refuted,
+    /// It does not just now, and the admission policies will say since when they prove it: what is decided now is held until then.
+    Interrupted,
     /// It does. What was decided up to `since`, where that is known, nobody has proven.
     Proven {
-        /// When the admission policies came that prove it.
+        /// When the admission policies came that prove it, or were changed as this process has seen.
         since: Option<Timestamp>,
+        /// When one of them was last written, perhaps while nobody watched. What was not judged before that is not proven either.
+        written: Option<Timestamp>,
     },
 }
 
@@ -108,6 +131,8 @@ struct Bench<'a> {
     standing: BTreeMap<String, &'a DecisionFact>,
     /// The decision that closed the question.
     closing: Option<&'a DecisionFact>,
+    /// Whether there are decisions of which nothing is said yet.
+    holds: bool,
     judged: Vec<(String, DecisionStatus)>,
 }
 
@@ -121,6 +146,7 @@ impl<'a> Bench<'a> {
             form: Form::of(spec.form.as_ref()),
             standing: BTreeMap::new(),
             closing: None,
+            holds: false,
             judged: Vec::new(),
         }
     }
@@ -134,6 +160,7 @@ impl<'a> Bench<'a> {
         }
         if self.is_left_alone(decision) {
             let judged = decision.judged.clone();
+            self.holds |= judged.is_none();
             self.judged
                 .extend(judged.map(|status| (decision.name.clone(), status)));
             return;
@@ -146,17 +173,13 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Whether nothing is said of a decision now: it is not known whether it is proven, or it was proven when it was and is no longer.
+    /// Whether nothing is said of a decision now: it is not known whether it is proven, or whose it is.
     fn is_left_alone(&self, decision: &DecisionFact) -> bool {
-        let counted = decision
-            .judged
-            .as_ref()
-            .is_some_and(|status| status.counted == Some(true));
         !self.before.phase.is_closed()
             && match self.proof {
-                Proof::Unknown => true,
-                Proof::Refuted => counted,
-                Proof::Proven { .. } => false,
+                Proof::Unknown | Proof::Interrupted => true,
+                Proof::Refuted => has_counted(decision),
+                Proof::Proven { .. } => decision.acts_as == ActsAs::Unknown,
             }
     }
 
@@ -164,10 +187,16 @@ impl<'a> Bench<'a> {
     fn unproven(&self, decision: &DecisionFact) -> Option<String> {
         match self.proof {
             _ if self.before.phase.is_closed() => None,
-            Proof::Unknown | Proof::Refuted => Some(format!("{UNPROVEN}; once they are, decide again")),
-            Proof::Proven { since } => since.filter(|since| decision.created_at <= *since).map(|since| {
-                format!("it is older than the admission policies that prove who decides, which came at {since}: decide again")
-            }),
+            Proof::Unknown | Proof::Refuted | Proof::Interrupted => {
+                Some(format!("{UNPROVEN}; once they are, decide again"))
+            }
+            Proof::Proven { since, written } => {
+                // what was judged before was proven then
+                let written = written.filter(|_| !has_counted(decision));
+                since.max(written).filter(|since| decision.created_at <= *since).map(|since| {
+                    format!("it is older than the admission policies that prove who decides, which came at {since}: decide again")
+                })
+            }
         }
     }
 
@@ -263,6 +292,14 @@ impl<'a> Bench<'a> {
         {
             return Some((DecisionReason::SelfApproval, message));
         }
+        if !self.spec.self_approval
+            && let ActsAs::Account { account, how } = &decision.acts_as
+        {
+            let message = format!(
+                "{account} asked for it or wrote it, and {by} {how}, so that it may have been {by}: somebody who cannot act as that account decides"
+            );
+            return Some((DecisionReason::ActsAsRequester, message));
+        }
         let groups = spec.groups.as_deref().unwrap_or_default();
         if self.spec.approvers.is_some() && !approvers.iter().any(|list| allows(list, by, groups)) {
             let message = format!("{by} is not among the approvers ({})", describe(&approvers));
@@ -343,6 +380,7 @@ impl<'a> Bench<'a> {
         }
         // what was decided in time may turn out to be proven
         let expired = self.proof != Proof::Unknown
+            && !self.holds
             && server_now
                 .zip(self.spec.expires_at.as_ref())
                 .is_some_and(|(now, deadline)| now >= deadline.0);
@@ -391,7 +429,10 @@ impl<'a> Bench<'a> {
             (condition::Truth::False, reason.to_owned())
         };
         let at = status.decided_at.as_ref().map_or(self.created_at, |time| time.0);
-        let unproven = (!closed && !is_proven).then(|| UNPROVEN.to_owned());
+        let unproven = (!closed && !is_proven).then(|| match self.holds {
+            true => format!("{UNPROVEN}; what was decided meanwhile is judged when they are"),
+            false => UNPROVEN.to_owned(),
+        });
         let message = unproven
             .or_else(|| status.message.clone())
             .or_else(|| status.needs.clone())
@@ -434,6 +475,13 @@ impl<'a> Bench<'a> {
         };
         visible(&text).chars().take(256).collect()
     }
+}
+
+fn has_counted(decision: &DecisionFact) -> bool {
+    decision
+        .judged
+        .as_ref()
+        .is_some_and(|status| status.counted == Some(true))
 }
 
 /// A refusal is final but for `Replaced` and `Amended`, which are worked out anew while the question is open. What nobody has proven does not

@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{DecisionFact, Judgement, Proof, judge};
+use super::{ActsAs, DecisionFact, Judgement, Proof, judge};
 use crate::api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, Verdict, approval::CountedDecision,
     decision::DecisionReason,
@@ -70,9 +70,14 @@ pub fn preview(
         created_at: now.max(after),
         spec: answer,
         judged: None,
+        // the operator asks that
+        acts_as: ActsAs::Nobody,
     });
     // whether the server proves who decides is found out when it is sent
-    let proof = Proof::Proven { since: None };
+    let proof = Proof::Proven {
+        since: None,
+        written: None,
+    };
     let Judgement {
         status: next,
         decisions: judged,

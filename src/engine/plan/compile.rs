@@ -1,6 +1,9 @@
 //! From a definition to a plan, with everything that is wrong on the way.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -33,7 +36,7 @@ pub(super) fn compile(definition: &Definition) -> Result<Plan, Vec<Problem>> {
     let graph = Graph::of(&definition.steps, &mut problems);
     let mut compiler = Compiler::new(definition, &graph);
     compiler.schema("inputs", definition.inputs.as_ref());
-    let steps = definition
+    let mut steps: Vec<PlannedStep> = definition
         .steps
         .iter()
         .enumerate()
@@ -51,6 +54,7 @@ pub(super) fn compile(definition: &Definition) -> Result<Plan, Vec<Problem>> {
     });
     problems.append(&mut compiler.problems);
     if problems.is_empty() {
+        bind_connections(&mut steps, &graph);
         let gate = definition.promotion.as_ref();
         Ok(Plan {
             steps,
@@ -59,6 +63,30 @@ pub(super) fn compile(definition: &Definition) -> Result<Plan, Vec<Problem>> {
         })
     } else {
         Err(problems)
+    }
+}
+
+/// Lets every approval know where the steps after it call.
+fn bind_connections(steps: &mut [PlannedStep], graph: &Graph) {
+    let used: Vec<Option<(String, String)>> = steps
+        .iter()
+        .map(|step| match &step.action {
+            Action::Http(http) => match &http.target {
+                TargetPlan::Connection { name, .. } => Some((name.to_string(), step.name.clone())),
+                TargetPlan::Url(_) => None,
+            },
+            Action::Set(_) | Action::Wait(_) | Action::Approval(_) => None,
+        })
+        .collect();
+    for (i, step) in steps.iter_mut().enumerate() {
+        if let Action::Approval(approval) = &mut step.action {
+            for later in graph.from(i) {
+                if let Some((connection, step)) = &used[later] {
+                    let users = approval.connections.entry(connection.clone()).or_default();
+                    users.push(step.clone());
+                }
+            }
+        }
     }
 }
 
@@ -417,6 +445,7 @@ impl<'a> Compiler<'a> {
             show,
             on_timeout,
             changes,
+            connections: BTreeMap::new(),
         }))
     }
 

@@ -5,7 +5,10 @@ mod graph;
 mod references;
 mod types;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::expression::{Expression, JsonTemplate, Template};
 use crate::api::{
@@ -107,6 +110,8 @@ pub(super) struct ApprovalPlan {
     pub(super) show: Vec<(String, JsonTemplate)>,
     pub(super) on_timeout: ApprovalTimeoutOutcome,
     pub(super) changes: Option<ChangesPlan>,
+    /// The Connections that later steps use, each with the names of those.
+    pub(super) connections: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Clone, Debug)]
@@ -157,6 +162,18 @@ impl Plan {
                 .collect();
         }
         None
+    }
+
+    /// The Connections that approvals bind.
+    pub fn bound_connections(&self) -> BTreeSet<&str> {
+        let approvals = self.steps.iter().filter_map(|step| match &step.action {
+            Action::Approval(approval) => Some(approval),
+            Action::Http(_) | Action::Set(_) | Action::Wait(_) => None,
+        });
+        approvals
+            .flat_map(|approval| approval.connections.keys())
+            .map(String::as_str)
+            .collect()
     }
 
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {

@@ -1,5 +1,7 @@
 //! Scenarios: given a flow, what happens, and what is decided then.
 
+mod connections;
+mod endings;
 mod properties;
 mod transcripts;
 
@@ -12,7 +14,9 @@ use super::{
     advance::{Advance, advance},
     callback_token::{CallbackKeys, CallbackMinter},
     effect::{Effect, EffectKey, HttpEffect, OpenApproval},
-    facts::{ApprovalFact, EffectError, EffectOutcome, Facts, HttpResponse, ReleaseFacts, RunFacts},
+    facts::{
+        ApprovalFact, ConnectionFact, EffectError, EffectOutcome, Facts, HttpResponse, ReleaseFacts, RunFacts,
+    },
     plan::Plan,
 };
 use crate::api::{
@@ -61,6 +65,7 @@ impl Scenario {
             unopened: BTreeMap::new(),
             outcomes: vec![],
             in_flight: BTreeSet::new(),
+            connections: BTreeMap::new(),
             callbacks: CallbackMinter {
                 base_url: "http://gateway".into(),
                 keys,

@@ -16,6 +16,8 @@ enum Happening {
     Callback(usize),
     Time(i64),
     Restart,
+    Cancel,
+    Suspend(bool),
 }
 
 fn happenings() -> impl Strategy<Value = Vec<Happening>> {
@@ -26,7 +28,9 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => any::<usize>().prop_map(Happening::Changes),
         2 => any::<usize>().prop_map(Happening::Callback),
         2 => (0_i64..120).prop_map(Happening::Time),
-        1 => Just(Happening::Restart),
+        2 => Just(Happening::Restart),
+        1 => Just(Happening::Cancel),
+        1 => any::<bool>().prop_map(Happening::Suspend),
     ];
     prop::collection::vec(one, 0..40)
 }
@@ -156,6 +160,14 @@ impl Scenario {
             Happening::Restart => {
                 self.restart();
             }
+            Happening::Cancel => {
+                self.facts.run.cancel = true;
+                self.tick();
+            }
+            Happening::Suspend(suspend) => {
+                self.facts.run.suspend = *suspend;
+                self.tick();
+            }
         }
     }
 
@@ -171,6 +183,7 @@ impl Scenario {
 
     /// Says yes to everything that is open until nothing is.
     fn say_yes_to_everything(&mut self) {
+        self.facts.run.suspend = false;
         for _ in 0..200 {
             if self.state.phase.is_finished() {
                 return;
@@ -225,6 +238,45 @@ proptest! {
             note(&run);
         }
         prop_assert!(asked.values().all(|count| *count == 1), "{asked:?}");
+    }
+
+    #[test]
+    fn what_was_sent_and_must_not_be_repeated_ends_with_its_outcome_or_a_question(flow in flows(), script in happenings()) {
+        let mut run = Scenario::of(flow, &json!({}));
+        let mut sent: Vec<EffectKey> = vec![];
+        let mut heard: BTreeMap<EffectKey, Option<u16>> = BTreeMap::new();
+        run.tick();
+        let script = script.iter().map(|happening| happening.clone());
+        // whatever is left at the end is answered, one after another
+        let rest = (0..400).map(|n| if n % 2 == 0 { Happening::Answer(n, 200) } else { Happening::Decide(n, true, n % 4 == 1) });
+        for happening in script.chain([Happening::Cancel]).chain(rest) {
+            sent.extend(run.http().into_iter().filter(|http| http.fenced).map(|http| http.key.clone()));
+            let under_way = run.facts.in_flight.clone();
+            run.happen(&happening);
+            for key in under_way.difference(&run.facts.in_flight) {
+                let status = match &happening {
+                    Happening::Answer(_, status) => Some(Some(*status)),
+                    Happening::Lost(_) => Some(None),
+                    _ => None,
+                };
+                heard.extend(status.map(|status| (key.clone(), status)));
+            }
+            for effect in &run.effects {
+                if let Effect::Abort(key) = effect {
+                    prop_assert!(!sent.contains(key), "{key} was broken off");
+                }
+            }
+        }
+        prop_assert!(run.state.phase.is_finished(), "{:#?}", run.state);
+        for key in sent {
+            let entry = run.state.steps.iter().find(|step| step.name == key.step && step.iteration == key.iteration).unwrap();
+            let question = crate::api::names::approval_name("r", "u", &key.step, key.iteration, Some(key.attempt));
+            match heard.get(&key) {
+                Some(Some(200)) => prop_assert_eq!(entry.phase, StepPhase::Succeeded),
+                Some(Some(404)) => prop_assert_eq!(entry.phase, StepPhase::Failed),
+                _ => prop_assert!(run.facts.approvals.contains_key(&question), "{key} is not settled: {entry:#?}"),
+            }
+        }
     }
 
     #[test]

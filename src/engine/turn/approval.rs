@@ -4,19 +4,20 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, Time},
     jiff::{RoundMode, Timestamp, TimestampRound, Unit},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Turn, ending::Ending, sentence};
+use super::{Turn, sentence};
 use crate::{
     api::{
-        ApprovalPhase, ApprovalSpec, Digest, Verdict,
+        ApprovalPhase, ApprovalSpec, Verdict,
         approval::{ApprovalPurpose, ApprovalStatus, ApprovalSubject, ShownItem},
-        bounds, canonical, names,
+        bounds, names,
         reason::StepReason,
-        run::{StepDecision, StepOutcome, StepPhase},
+        run::{EndingOutcome, StepDecision, StepOutcome, StepPhase},
         step::{ApprovalTimeoutOutcome, Approvers},
     },
     engine::{
+        asked::{self, sealed, unsealed},
         effect::{Effect, OpenApproval},
         expression::EvaluationError,
         plan::{Action, ApprovalPlan},
@@ -40,6 +41,7 @@ impl Turn<'_> {
             status.iteration,
             None,
         ));
+        self.state.steps[entry].connections = self.connections_now(approval);
         match self.question(entry, approval) {
             Ok(spec) => {
                 let status = &mut self.state.steps[entry];
@@ -74,7 +76,13 @@ impl Turn<'_> {
         let Some(name) = status.approval.clone() else {
             return;
         };
-        let Some(fact) = self.facts.approvals.get(&name) else {
+        if self.supersede_if_changed(entry, approval) {
+            return;
+        }
+        let status = &self.state.steps[entry];
+        // one that is about something else is not ours, whoever put it there
+        let known = self.facts.approvals.get(&name);
+        let Some(fact) = known.filter(|fact| status.digest.as_ref() == Some(&fact.digest)) else {
             if let Some(why) = self.facts.refused.get(&name) {
                 let message = format!("the API server refuses the question: {why}");
                 return self.fail(entry, StepReason::ApprovalRefused, message);
@@ -88,10 +96,6 @@ impl Turn<'_> {
             }
             return;
         };
-        if status.digest.as_ref() != Some(&fact.digest) {
-            let message = format!("the approval {name} is about something else than what this step shows");
-            return self.fail(entry, StepReason::InvalidRequest, message);
-        }
         let answer = &fact.status;
         match answer.phase {
             ApprovalPhase::Pending => {}
@@ -108,7 +112,7 @@ impl Turn<'_> {
                     StepOutcome::Rejected,
                     StepReason::Rejected,
                     &message,
-                    Ending::Rejected,
+                    EndingOutcome::Rejected,
                 );
             }
             ApprovalPhase::ChangesRequested => self.changes_requested(entry, approval, answer),
@@ -128,8 +132,8 @@ impl Turn<'_> {
             ApprovalTimeoutOutcome::Continue => {
                 return self.finish(entry, StepPhase::Succeeded, StepOutcome::TimedOut, None);
             }
-            ApprovalTimeoutOutcome::Reject => Ending::Rejected,
-            ApprovalTimeoutOutcome::Fail => Ending::TimedOut,
+            ApprovalTimeoutOutcome::Reject => EndingOutcome::Rejected,
+            ApprovalTimeoutOutcome::Fail => EndingOutcome::TimedOut,
         };
         let message = "nobody decided in time";
         self.end_badly(
@@ -143,7 +147,6 @@ impl Turn<'_> {
 
     /// Goes back: this step is done, and everything from the step gone back to is due once more.
     fn changes_requested(&mut self, entry: usize, approval: &ApprovalPlan, answer: &ApprovalStatus) {
-        self.state.steps[entry].decision = Some(decision(answer, Verdict::RequestChanges));
         let name = self.state.steps[entry].name.clone();
         let asked_before = self
             .state
@@ -153,6 +156,7 @@ impl Turn<'_> {
         let asked = i64::try_from(asked_before.count()).unwrap_or(i64::MAX - 1) + 1;
         let Some(changes) = approval.changes.as_ref().filter(|changes| asked <= changes.max) else {
             let message = format!("changes were requested {asked} times");
+            self.state.steps[entry].decision = Some(decision(answer, Verdict::RequestChanges));
             return self.fail(entry, StepReason::TooManyChanges, message);
         };
         // stop what is under way of the iteration that is over, before the outcome makes the next one due
@@ -161,6 +165,16 @@ impl Turn<'_> {
             .iter()
             .filter_map(|step| self.current(*step))
             .collect();
+        // what was sent and must not be repeated is settled before it is done again
+        if let Some(unsettled) = over.iter().find(|other| self.is_unsettled(**other)) {
+            let sent = self.state.steps[*unsettled].name.clone();
+            self.held.extend(&changes.again);
+            self.state.steps[entry].waiting_on = Some(sentence(format!(
+                "the outcome of step {sent}, which was sent, before it is done again"
+            )));
+            return;
+        }
+        self.state.steps[entry].decision = Some(decision(answer, Verdict::RequestChanges));
         for other in over {
             if other != entry && !self.state.steps[other].phase.is_finished() {
                 self.stop(
@@ -205,35 +219,45 @@ impl Turn<'_> {
             }
             show.push(item);
         }
+        if let Some((name, value)) = self.shown_connections(entry, approval) {
+            let item = shown(&name, value);
+            if item.inline.len() > bounds::MAX_SHOWN {
+                let message = format!("the shown item {name} is larger than {} bytes", bounds::MAX_SHOWN);
+                return Err(Unasked::TooLarge(message));
+            }
+            show.push(item);
+        }
         let step = &approval.step;
-        let subject = json!({ "release": self.facts.release.digest, "run": self.facts.run.uid, "step": status.name, "iteration": status.iteration });
-        let digest = digest(&subject, &title, &show, step.form.as_ref().map(|form| &form.0));
+        let subject = asked::of_step(&self.facts.release.digest, &self.facts.run.uid, status);
         let mut verdicts = vec![Verdict::Approve, Verdict::Reject];
         verdicts.extend(approval.changes.as_ref().map(|_| Verdict::RequestChanges));
-        Ok(ApprovalSpec {
-            subject: ApprovalSubject {
-                run: Some(self.facts.run.name.clone()),
-                step: Some(status.name.clone()),
-                iteration: Some(status.iteration),
-                release: None,
+        Ok(sealed(
+            &subject,
+            ApprovalSpec {
+                subject: ApprovalSubject {
+                    run: Some(self.facts.run.name.clone()),
+                    step: Some(status.name.clone()),
+                    iteration: Some(status.iteration),
+                    release: None,
+                },
+                purpose: ApprovalPurpose::Step,
+                digest: unsealed(),
+                requested_by: self.facts.run.requested_by.clone(),
+                author: self.facts.release.author.clone(),
+                written_by: vec![],
+                title,
+                show,
+                form: step.form.clone(),
+                approvers: step.approvers.clone(),
+                quorum: step.quorum.unwrap_or(1),
+                self_approval: step.self_approval.unwrap_or(false),
+                verdicts,
+                expires_at: status.deadline.as_ref().map(|deadline| Time(deadline.0)),
+                escalate: step.escalate.clone().unwrap_or_default(),
+                repository: self.facts.release.repository.clone(),
+                ask_via: step.ask_via,
             },
-            purpose: ApprovalPurpose::Step,
-            digest,
-            requested_by: self.facts.run.requested_by.clone(),
-            author: self.facts.release.author.clone(),
-            written_by: vec![],
-            title,
-            show,
-            form: step.form.clone(),
-            approvers: step.approvers.clone(),
-            quorum: step.quorum.unwrap_or(1),
-            self_approval: step.self_approval.unwrap_or(false),
-            verdicts,
-            expires_at: status.deadline.as_ref().map(|deadline| Time(deadline.0)),
-            escalate: step.escalate.clone().unwrap_or_default(),
-            repository: self.facts.release.repository.clone(),
-            ask_via: step.ask_via,
-        })
+        ))
     }
 }
 
@@ -241,11 +265,6 @@ enum Unasked {
     Expression(EvaluationError),
     NoTitle,
     TooLarge(String),
-}
-
-/// Binds a decision to what it is about and everything that was shown.
-pub(super) fn digest(subject: &Value, title: &str, show: &[ShownItem], form: Option<&Value>) -> Digest {
-    canonical::digest_of_value(&json!({ "subject": subject, "title": title, "show": show, "form": form }))
 }
 
 fn shown(name: &str, value: Value) -> ShownItem {

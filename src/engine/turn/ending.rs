@@ -2,52 +2,38 @@
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 
-use super::{Turn, cut};
+use super::{Turn, cut, sentence};
 use crate::{
     api::{
         ApprovalPhase, Json, RunPhase, RunStatus, bounds, condition,
         reason::StepReason,
-        run::{StepError, StepPhase},
+        run::{EndingOutcome, RunEnding, StepError, StepPhase, StepStatus},
     },
-    engine::{advance::Advance, effect::Effect},
+    engine::advance::Advance,
 };
 
 /// Largest status, in bytes of JSON.
 const MAX_STATUS: usize = 512 * 1024;
 
-/// How a run ends when it does not succeed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    Failed,
-    Rejected,
-    TimedOut,
-    Cancelled,
-}
-
-impl Ending {
-    fn phase(self) -> RunPhase {
-        match self {
-            Self::Failed => RunPhase::Failed,
-            Self::Rejected => RunPhase::Rejected,
-            Self::TimedOut => RunPhase::TimedOut,
-            Self::Cancelled => RunPhase::Cancelled,
-        }
-    }
-}
-
 impl Turn<'_> {
-    /// Stops the run because somebody asked for it.
+    /// Stops the run because somebody asked for it, unless it ends for another reason already.
     pub(in crate::engine) fn cancel(&mut self) {
-        let message = "the run was cancelled".to_owned();
-        self.state.error = Some(StepError {
-            reason: StepReason::Cancelled,
-            message,
-        });
-        self.ending = Some(Ending::Cancelled);
+        self.end_because(
+            EndingOutcome::Cancelled,
+            StepReason::Cancelled,
+            "the run was cancelled".to_owned(),
+        );
+    }
+
+    fn end_because(&mut self, ending: EndingOutcome, reason: StepReason, message: String) {
+        if self.ending.is_none() {
+            self.state.error = Some(StepError { reason, message });
+            self.ending = Some(ending);
+        }
     }
 
     /// Settles the run's phase and gives the decision.
-    pub(in crate::engine) fn conclude(mut self, before: &RunStatus) -> Advance {
+    pub(in crate::engine) fn conclude(mut self) -> Advance {
         if self.ending.is_none() && (0..self.plan.steps.len()).all(|step| self.is_over(step)) {
             self.succeed();
         }
@@ -58,8 +44,8 @@ impl Turn<'_> {
         }
         self.state.observed_generation = self.facts.run.generation;
         self.set_condition();
-        if serialized_len(&self.state) > MAX_STATUS {
-            return self.too_large(before);
+        if !self.without_outputs && serialized_len(&self.state) > MAX_STATUS {
+            return self.too_large();
         }
         let wake_at = if self.state.phase.is_finished() {
             None
@@ -92,12 +78,8 @@ impl Turn<'_> {
             None => None,
             Some(Ok(output)) => Some(Json(output)),
             Some(Err(error)) => {
-                self.state.error = Some(StepError {
-                    reason: error.reason(),
-                    message: cut(format!("output: {error}")),
-                });
-                self.ending = Some(Ending::Failed);
-                return;
+                let message = cut(format!("output: {error}"));
+                return self.end_because(EndingOutcome::Failed, error.reason(), message);
             }
         };
         let size = output.as_ref().map_or(0, |output| output.0.to_string().len());
@@ -107,31 +89,43 @@ impl Turn<'_> {
         let too_large =
             too_large.or_else(|| Some(format!("the run's output cannot be kept: {}", too_deep()?)));
         if let Some(message) = too_large {
-            self.state.error = Some(StepError {
-                reason: StepReason::OutputTooLarge,
-                message,
-            });
-            self.ending = Some(Ending::Failed);
-            return;
+            return self.end_because(EndingOutcome::Failed, StepReason::OutputTooLarge, message);
         }
         self.state.output = output;
         self.finish_run(RunPhase::Succeeded);
     }
 
-    fn end(&mut self, ending: Ending) {
-        // what this turn was about to begin is not begun
-        self.effects
-            .retain(|effect| !matches!(effect, Effect::Http(_) | Effect::OpenApproval(_)));
+    /// Stops what may be stopped. What was sent and must not be repeated is settled first: only then the run has ended.
+    fn end(&mut self, ending: EndingOutcome) {
+        self.recall_unwritten();
         let why = match ending {
-            Ending::Cancelled => "the run was cancelled".to_owned(),
-            _ => format!("the run ended {}", ending.phase()),
+            EndingOutcome::Cancelled => "the run was cancelled".to_owned(),
+            EndingOutcome::Failed | EndingOutcome::Rejected | EndingOutcome::TimedOut => {
+                format!("the run ended {}", ending.phase())
+            }
         };
         for entry in 0..self.state.steps.len() {
-            if !self.state.steps[entry].phase.is_finished() {
+            if self.is_unsettled(entry) {
+                self.settle(entry);
+            } else if !self.state.steps[entry].phase.is_finished() {
                 self.stop(entry, ApprovalPhase::Cancelled, &why);
             }
         }
-        self.finish_run(ending.phase());
+        if self.state.steps.iter().all(|step| step.phase.is_finished()) {
+            self.state.ending = None;
+            return self.finish_run(ending.phase());
+        }
+        self.state.ending.get_or_insert_with(|| RunEnding {
+            outcome: ending,
+            since: MicroTime(self.now),
+        });
+        self.state.phase = self.phase_of_steps();
+        let left = self.unfinished().filter_map(|step| step.waiting_on.clone());
+        let left = left.collect::<Vec<_>>().join(" and ");
+        self.state.waiting_on = Some(sentence(format!(
+            "{left}, before the run ends {}",
+            ending.phase()
+        )));
     }
 
     fn finish_run(&mut self, phase: RunPhase) {
@@ -141,18 +135,10 @@ impl Turn<'_> {
     }
 
     fn go_on(&mut self) {
-        let phases: Vec<StepPhase> = self.state.steps.iter().map(|step| step.phase).collect();
-        let running = phases.contains(&StepPhase::Running);
-        self.state.phase = if running {
-            RunPhase::Running
-        } else {
-            RunPhase::Waiting
-        };
+        self.state.phase = self.phase_of_steps();
+        let running = self.state.phase == RunPhase::Running;
         let mut sentences: Vec<&String> = self
-            .state
-            .steps
-            .iter()
-            .filter(|step| !step.phase.is_finished())
+            .unfinished()
             .filter_map(|step| step.waiting_on.as_ref())
             .collect();
         let more = sentences.len().saturating_sub(1);
@@ -163,6 +149,18 @@ impl Turn<'_> {
             (None, _) if self.facts.run.suspend => Some("somebody to resume it: it is suspended".to_owned()),
             (None, _) => None,
         };
+    }
+
+    fn unfinished(&self) -> impl Iterator<Item = &StepStatus> {
+        self.state.steps.iter().filter(|step| !step.phase.is_finished())
+    }
+
+    fn phase_of_steps(&self) -> RunPhase {
+        if self.unfinished().any(|step| step.phase == StepPhase::Running) {
+            RunPhase::Running
+        } else {
+            RunPhase::Waiting
+        }
     }
 
     fn set_condition(&mut self) {
@@ -212,36 +210,31 @@ impl Turn<'_> {
         }
     }
 
-    /// A status that could not be written is not made: the run fails from where it was.
-    fn too_large(mut self, before: &RunStatus) -> Advance {
-        self.state = before.clone();
-        self.effects.clear();
-        let message = format!("the run's status would outgrow {MAX_STATUS} bytes");
-        self.state.error = Some(StepError {
-            reason: StepReason::StatusTooLarge,
-            message,
-        });
-        self.end(Ending::Failed);
-        self.state.observed_generation = self.facts.run.generation;
-        self.set_condition();
-        Advance {
-            state: self.state,
-            effects: self.effects,
-            wake_at: None,
+    /// A status that could not be written is not made: the run ends from where it was, and what came of calls is kept without the outputs.
+    fn too_large(self) -> Advance {
+        let mut turn = Self::new(self.plan, self.before, self.facts, self.now);
+        turn.without_outputs = true;
+        if self.facts.run.cancel {
+            turn.cancel();
         }
+        let message = format!("the run's status would outgrow {MAX_STATUS} bytes");
+        turn.end_because(EndingOutcome::Failed, StepReason::StatusTooLarge, message);
+        turn.hear_outcomes();
+        turn.conclude()
     }
 
     /// Approvals are expired by the API server's clock, so only waits and retries wake a run.
     fn wake_at(&self) -> Option<Timestamp> {
-        let times = self
-            .state
-            .steps
-            .iter()
-            .filter(|step| !step.phase.is_finished())
-            .flat_map(|step| {
-                let deadline = step.deadline.as_ref().filter(|_| step.approval.is_none());
-                [step.wake_at.as_ref(), deadline]
-            });
+        let suspend = self.facts.run.suspend;
+        let times = self.unfinished().flat_map(|step| {
+            let deadline = step.deadline.as_ref().filter(|_| step.approval.is_none());
+            // an attempt that is due while the run is suspended begins when that ends
+            let wake_at = step
+                .wake_at
+                .as_ref()
+                .filter(|_| !(suspend && step.phase == StepPhase::Retrying));
+            [wake_at, deadline]
+        });
         times.flatten().map(|time| time.0).min()
     }
 }

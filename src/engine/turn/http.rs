@@ -19,6 +19,9 @@ use crate::{
     },
 };
 
+/// Why the outcome of an attempt is unknown that this process is not performing.
+pub(super) const INTERRUPTED: &str = "the process that performed it stopped before the outcome was known";
+
 impl Turn<'_> {
     /// Begins the next attempt.
     pub(super) fn http_attempt(&mut self, entry: usize, step: usize) {
@@ -43,8 +46,7 @@ impl Turn<'_> {
             return;
         }
         if self.plan.steps[step].at_most_once {
-            let why = "the process that performed it stopped before the outcome was known";
-            self.outcome_question(entry, why.to_owned());
+            self.outcome_question(entry, INTERRUPTED.to_owned());
         } else {
             self.http_ask(entry, step);
         }
@@ -56,7 +58,7 @@ impl Turn<'_> {
             .wake_at
             .as_ref()
             .is_none_or(|at| at.0 <= self.now);
-        if due && !self.facts.run.suspend {
+        if due && !self.facts.run.suspend && !self.held.contains(&step) {
             self.http_attempt(entry, step);
         }
     }
@@ -66,7 +68,7 @@ impl Turn<'_> {
         let Action::Http(http) = &planned.action else {
             return;
         };
-        match self.render(http) {
+        match self.render(&planned.name, http) {
             Ok((target, headers, query, body)) => {
                 let status = &self.state.steps[entry];
                 self.effects.push(Effect::Http(Box::new(HttpEffect {
@@ -91,6 +93,7 @@ impl Turn<'_> {
     )]
     pub(super) fn render(
         &self,
+        step: &str,
         http: &HttpPlan,
     ) -> Result<
         (
@@ -107,6 +110,7 @@ impl Turn<'_> {
             TargetPlan::Connection { name, path } => HttpTarget::Connection {
                 name: name.clone(),
                 path: path.text_with(&scope, percent_encode)?,
+                bound: self.bound(step, name),
             },
         };
         let texts = |entries: &[(String, crate::engine::expression::Template)]| {
@@ -159,7 +163,13 @@ impl Turn<'_> {
         };
         match output {
             Ok(output) => self.finish(entry, StepPhase::Succeeded, StepOutcome::Succeeded, Some(output)),
-            Err(error) => self.fail(entry, error.reason(), format!("output: {error}")),
+            Err(error) => {
+                let message = format!(
+                    "it was answered with status {}, but output: {error}",
+                    response.status
+                );
+                self.fail(entry, error.reason(), message);
+            }
         }
     }
 
@@ -167,6 +177,9 @@ impl Turn<'_> {
         let planned = &self.plan.steps[step];
         if planned.at_most_once && error.may_have_happened {
             return self.outcome_question(entry, error.message.clone());
+        }
+        if error.reason == StepReason::Cancelled {
+            return self.withdraw(entry);
         }
         let attempt = self.state.steps[entry].attempt;
         if !error.retryable || attempt >= planned.retry.attempts {

@@ -1,10 +1,12 @@
 //! One turn of a run: the state as it changes while a decision is made.
 
 mod approval;
+mod connections;
 mod ending;
 mod http;
 mod outcome_question;
 mod scope;
+mod settle;
 mod wait;
 
 use std::collections::BTreeSet;
@@ -15,16 +17,15 @@ use k8s_openapi::{
 };
 use serde_json::Value;
 
-use self::ending::Ending;
 use super::{
-    effect::{CloseApproval, Effect, EffectKey},
+    effect::{Effect, EffectKey},
     facts::Facts,
     plan::{Action, Plan, PlannedStep},
 };
 use crate::api::{
-    ApprovalPhase, Json, RunStatus, bounds,
+    Json, RunStatus, bounds,
     reason::StepReason,
-    run::{StepError, StepOutcome, StepPhase, StepStatus},
+    run::{EndingOutcome, StepError, StepOutcome, StepPhase, StepStatus},
     text::into_visible,
 };
 
@@ -35,29 +36,35 @@ pub(super) struct Turn<'a> {
     plan: &'a Plan,
     facts: &'a Facts,
     now: Timestamp,
+    /// The state as it was acknowledged: an attempt that it does not know was not sent, unless this process is performing it.
+    before: &'a RunStatus,
     state: RunStatus,
     effects: Vec<Effect>,
-    ending: Option<Ending>,
+    ending: Option<EndingOutcome>,
+    /// Steps that begin nothing in this turn: they are to be done again when something that was sent is settled.
+    held: BTreeSet<usize>,
+    /// Whether outputs are left out, because the status has no room for them.
+    without_outputs: bool,
 }
 
 impl<'a> Turn<'a> {
-    pub(super) fn new(plan: &'a Plan, state: &RunStatus, facts: &'a Facts, now: Timestamp) -> Self {
+    pub(super) fn new(plan: &'a Plan, state: &'a RunStatus, facts: &'a Facts, now: Timestamp) -> Self {
         Self {
             plan,
             facts,
             now,
+            before: state,
             state: state.clone(),
             effects: Vec::new(),
-            ending: None,
+            ending: state.ending.as_ref().map(|ending| ending.outcome),
+            held: BTreeSet::new(),
+            without_outputs: false,
         }
     }
 
     /// Takes in what came of effects.
     pub(super) fn hear_outcomes(&mut self) {
         for outcome in &self.facts.outcomes {
-            if self.ending.is_some() {
-                return;
-            }
             let entry = self.state.steps.iter().position(|entry| {
                 entry.name == outcome.key.step
                     && entry.iteration == outcome.key.iteration
@@ -109,6 +116,7 @@ impl<'a> Turn<'a> {
 
     fn is_ready(&self, step: usize) -> bool {
         self.current(step).is_none()
+            && !self.held.contains(&step)
             && self.plan.steps[step]
                 .needs
                 .iter()
@@ -161,6 +169,7 @@ impl<'a> Turn<'a> {
             deadline: None,
             approval: None,
             digest: None,
+            connections: vec![],
             decision: None,
             output: None,
             error: None,
@@ -169,7 +178,8 @@ impl<'a> Turn<'a> {
         self.state.steps.len() - 1
     }
 
-    /// Which time round a step is due: once, and once more for every request for changes that led back to it or before it.
+    /// Which time round a step is due: once, once more for every request for changes that led back to it or before it, and once more each time
+    /// that a Connection changed below its question.
     fn iteration(&self, step: usize) -> i64 {
         let requests = self.state.steps.iter().filter(|entry| {
             entry.outcome == Some(StepOutcome::ChangesRequested)
@@ -177,7 +187,8 @@ impl<'a> Turn<'a> {
                     .done_again_after(&entry.name)
                     .is_some_and(|again| again.contains(&step))
         });
-        1 + i64::try_from(requests.count()).unwrap_or(i64::MAX - 1)
+        let superseded = self.superseded(&self.plan.steps[step].name);
+        1 + i64::try_from(requests.count() + superseded).unwrap_or(i64::MAX - 1)
     }
 
     fn done_again_after(&self, approval: &str) -> Option<&'a BTreeSet<usize>> {
@@ -216,24 +227,31 @@ impl<'a> Turn<'a> {
                 format!("the output cannot be kept: {error}"),
             );
         }
+        let output = output.filter(|output| !output.is_null());
         let step = &mut self.state.steps[entry];
         step.phase = phase;
         step.outcome = Some(outcome);
-        step.output = output.filter(|output| !output.is_null()).map(Json);
         step.finished_at = Some(MicroTime(self.now));
-        step.error = None;
+        step.error = output
+            .as_ref()
+            .filter(|_| self.without_outputs)
+            .map(|_| StepError {
+                reason: StepReason::StatusTooLarge,
+                message: "the status has no room for its output".to_owned(),
+            });
+        step.output = output.filter(|_| !self.without_outputs).map(Json);
         step.wake_at = None;
         step.waiting_on = None;
     }
 
-    /// Ends a step badly, and with it the run.
+    /// Ends a step badly, and with it the run, unless that ends for another reason already.
     fn fail(&mut self, entry: usize, reason: StepReason, message: impl AsRef<str>) {
         self.end_badly(
             entry,
             StepOutcome::Failed,
             reason,
             message.as_ref(),
-            Ending::Failed,
+            EndingOutcome::Failed,
         );
     }
 
@@ -243,7 +261,7 @@ impl<'a> Turn<'a> {
         outcome: StepOutcome,
         reason: StepReason,
         message: &str,
-        ending: Ending,
+        ending: EndingOutcome,
     ) {
         let step = &mut self.state.steps[entry];
         step.phase = StepPhase::Failed;
@@ -255,30 +273,11 @@ impl<'a> Turn<'a> {
             reason,
             message: cut(message.to_owned()),
         });
-        let message = cut(format!("step {}: {message}", step.name));
-        self.state.error = Some(StepError { reason, message });
-        self.ending = Some(ending);
-    }
-
-    /// Stops a step that is under way.
-    fn stop(&mut self, entry: usize, approval_phase: ApprovalPhase, why: &str) {
-        let step = &mut self.state.steps[entry];
-        if step.phase == StepPhase::Running && step.attempt > 0 {
-            self.effects.push(Effect::Abort(key_of(step)));
+        if self.ending.is_none() {
+            let message = cut(format!("step {}: {message}", step.name));
+            self.state.error = Some(StepError { reason, message });
+            self.ending = Some(ending);
         }
-        if let Some(name) = step.approval.clone() {
-            let message = why.to_owned();
-            self.effects.push(Effect::CloseApproval(CloseApproval {
-                name,
-                phase: approval_phase,
-                message,
-            }));
-        }
-        step.phase = StepPhase::Cancelled;
-        step.outcome = Some(StepOutcome::Cancelled);
-        step.finished_at = Some(MicroTime(self.now));
-        step.wake_at = None;
-        step.waiting_on = None;
     }
 
     fn after(&self, span: std::time::Duration) -> Timestamp {

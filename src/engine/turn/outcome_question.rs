@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Turn,
-    approval::{decision, digest, whom},
+    approval::{decision, whom},
     cut, sentence,
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
         step::Approvers,
     },
     engine::{
+        asked::{self, sealed, unsealed},
         effect::{Effect, HttpTarget, OpenApproval},
         plan::Action,
         question::item,
@@ -59,19 +60,21 @@ impl Turn<'_> {
         let Some(name) = status.approval.clone() else {
             return;
         };
-        let Some(fact) = self.facts.approvals.get(&name) else {
+        // one that is about something else is not ours, whoever put it there
+        let known = self.facts.approvals.get(&name);
+        let Some(fact) = known.filter(|fact| status.digest.as_ref() == Some(&fact.digest)) else {
             if let Some(why) = self.facts.refused.get(&name) {
                 let message =
                     format!("it is unknown whether it happened, and the API server refuses to ask: {why}");
                 return self.fail(entry, StepReason::OutcomeUnknown, message);
             }
-            let open = self.open_outcome_question(entry, name);
-            return self.effects.push(Effect::OpenApproval(Box::new(open)));
+            let asked = |effect: &Effect| matches!(effect, Effect::OpenApproval(open) if open.name == name);
+            if !self.effects.iter().any(asked) {
+                let open = self.open_outcome_question(entry, name);
+                self.effects.push(Effect::OpenApproval(Box::new(open)));
+            }
+            return;
         };
-        if status.digest.as_ref() != Some(&fact.digest) {
-            let message = format!("the approval {name} is about something else than this step");
-            return self.fail(entry, StepReason::InvalidRequest, message);
-        }
         match fact.status.phase {
             ApprovalPhase::Pending => {}
             ApprovalPhase::Approved => self.outcome_told(entry, step, &fact.status),
@@ -103,11 +106,22 @@ impl Turn<'_> {
             });
             return self.finish(entry, StepPhase::Succeeded, StepOutcome::Succeeded, output);
         }
+        if self.ending.is_some() {
+            return self.did_not_happen(entry);
+        }
         let status = &mut self.state.steps[entry];
         status.approval = None;
         status.digest = None;
         status.error = None;
-        self.http_attempt(entry, step);
+        // the next attempt is due at once, but not while the run is suspended
+        status.phase = StepPhase::Retrying;
+        status.wake_at = None;
+        status.waiting_on = Some(sentence(format!(
+            "attempt {} of step {}",
+            status.attempt + 1,
+            status.name
+        )));
+        self.http_retrying(entry, step);
     }
 
     fn open_outcome_question(&self, entry: usize, name: String) -> OpenApproval {
@@ -152,11 +166,8 @@ impl Turn<'_> {
                 "output": { "type": "string", "description": "what it answered, as JSON, if it happened" },
             },
         });
-        let subject = json!({
-            "release": self.facts.release.digest, "run": self.facts.run.uid,
-            "step": status.name, "iteration": status.iteration, "attempt": status.attempt,
-        });
-        ApprovalSpec {
+        let subject = asked::of_attempt(&self.facts.release.digest, &self.facts.run.uid, status);
+        let spec = ApprovalSpec {
             subject: ApprovalSubject {
                 run: Some(self.facts.run.name.clone()),
                 step: Some(status.name.clone()),
@@ -164,7 +175,7 @@ impl Turn<'_> {
                 release: None,
             },
             purpose: ApprovalPurpose::Outcome,
-            digest: digest(&subject, &title, &show, Some(&form)),
+            digest: unsealed(),
             requested_by: self.facts.run.requested_by.clone(),
             author: self.facts.release.author.clone(),
             written_by: vec![],
@@ -180,7 +191,8 @@ impl Turn<'_> {
             escalate: vec![],
             repository: self.facts.release.repository.clone(),
             ask_via: None,
-        }
+        };
+        sealed(&subject, spec)
     }
 
     /// The request that was sent. Nothing of the Connection is in it, so no secret of it either; tokens of callbacks are taken out.
@@ -189,7 +201,7 @@ impl Turn<'_> {
         let Some(Action::Http(http)) = step.map(|step| &self.plan.steps[step].action) else {
             return vec![];
         };
-        let (target, _, query, body) = match self.render(http) {
+        let (target, _, query, body) = match self.render(&self.state.steps[entry].name, http) {
             Ok(request) => request,
             Err(error) => {
                 let why = format!("it cannot be rendered any more: {error}");
@@ -201,7 +213,7 @@ impl Turn<'_> {
         let query = pairs.finish();
         let (mark, through, address) = match &target {
             HttpTarget::Url(url) => (if url.contains('?') { '&' } else { '?' }, String::new(), url),
-            HttpTarget::Connection { name, path } => {
+            HttpTarget::Connection { name, path, bound: _ } => {
                 let mark = if path.contains('?') { '&' } else { '?' };
                 (mark, format!(" through connection {name}"), path)
             }

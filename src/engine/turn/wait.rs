@@ -2,11 +2,11 @@
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 
-use super::{Turn, ending::Ending, sentence};
+use super::{Turn, sentence};
 use crate::{
     api::{
         reason::StepReason,
-        run::{StepOutcome, StepPhase},
+        run::{EndingOutcome, StepOutcome, StepPhase},
     },
     engine::{
         callback_token::record_key,
@@ -77,7 +77,7 @@ impl Turn<'_> {
                 StepOutcome::TimedOut,
                 StepReason::RespondTimedOut,
                 message,
-                Ending::TimedOut,
+                EndingOutcome::TimedOut,
             );
         }
     }

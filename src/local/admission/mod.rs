@@ -167,6 +167,24 @@ impl Admission<'_> {
                 foreign.join(", ")
             ));
         }
+        let claimed = || {
+            let groups = spec["groups"].as_array().into_iter().flatten();
+            groups.filter_map(Value::as_str)
+        };
+        let missing = |group: &&str| !claimed().any(|claimed| claimed == *group);
+        let missing: Vec<&str> = self
+            .user
+            .groups
+            .iter()
+            .map(String::as_str)
+            .filter(missing)
+            .collect();
+        if !missing.is_empty() {
+            return forbidden(format!(
+                "spec.groups leaves out {}, and you are in that group: leave spec.groups out or write all of yours",
+                missing.join(", ")
+            ));
+        }
         let approval = spec["approval"].as_str().unwrap_or_default();
         if !self.may("approve", "approvals", approval) {
             return forbidden(format!(
@@ -244,9 +262,19 @@ mod tests {
             create(
                 &alice,
                 "Decision",
-                json!({"approval": "a", "by": "alice", "groups": ["finance"]})
+                json!({"approval": "a", "by": "alice", "groups": ["owners", "finance", "system:authenticated"]})
             )
             .is_ok()
+        );
+        let why = create(
+            &alice,
+            "Decision",
+            json!({"approval": "a", "groups": ["finance"]}),
+        )
+        .unwrap_err();
+        assert!(
+            why.contains("spec.groups leaves out owners, system:authenticated"),
+            "{why}"
         );
     }
 

@@ -38,7 +38,7 @@ pub(super) async fn resolve(
             auth: None,
             secrets: Secrets::default(),
         }),
-        HttpTarget::Connection { name, path } => {
+        HttpTarget::Connection { name, path, bound } => {
             let connection = match Api::<Connection>::namespaced(client.clone(), namespace)
                 .get_opt(name)
                 .await
@@ -57,6 +57,14 @@ pub(super) async fn resolve(
                     ));
                 }
             };
+            if bound.is_some() && connection.spec.digest().ok() != *bound {
+                return Err(error::invalid(
+                    StepReason::ConnectionChanged,
+                    format!(
+                        "the Connection {name:?} has changed since people decided on what the step does; nothing was sent"
+                    ),
+                ));
+            }
             let ConnectionKind::Http(http) = connection.spec.kind else {
                 return Err(connection_error(format!(
                     "the Connection {name:?} is not one to an HTTP API"

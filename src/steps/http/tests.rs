@@ -103,6 +103,7 @@ fn shop(path: &str) -> HttpEffect {
     effect(HttpTarget::Connection {
         name: "shop".parse().unwrap(),
         path: path.into(),
+        bound: None,
     })
 }
 
@@ -166,12 +167,36 @@ async fn a_secret_is_sent_but_never_comes_back() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_not_what_was_approved_is_not_called() {
+    let called = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&called);
+    let router = Router::new().fallback(any(move || {
+        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        std::future::ready("ok")
+    }));
+    let executor = executor(serve(router).await);
+    let mut effect = shop("/");
+    effect.target = HttpTarget::Connection {
+        name: "shop".parse().unwrap(),
+        path: "/".into(),
+        bound: Some(crate::api::Digest::of(b"another")),
+    };
+    let error = executor.perform("default", &effect).await.unwrap_err();
+    assert_eq!(
+        (error.reason, error.retryable, error.may_have_happened),
+        (StepReason::ConnectionChanged, false, false)
+    );
+    assert_eq!(called.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
 async fn a_missing_connection_secret_or_key_is_named() {
     let address = serve(Router::new()).await;
     let executor = executor(address);
     let effect = effect(HttpTarget::Connection {
         name: "nope".parse().unwrap(),
         path: String::new(),
+        bound: None,
     });
     let error = executor.perform("default", &effect).await.unwrap_err();
     assert_eq!(
@@ -183,6 +208,7 @@ async fn a_missing_connection_secret_or_key_is_named() {
         target: HttpTarget::Connection {
             name: "keyed".parse().unwrap(),
             path: String::new(),
+            bound: None,
         },
         ..effect
     };

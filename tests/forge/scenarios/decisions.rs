@@ -375,7 +375,9 @@ async fn a_merge_that_the_forge_tells_of_decides_long_before_the_interval() {
         return;
     };
     let stage = &parlour.stage;
-    stage.secret("webhook", json!({"hmac": "s3cret"})).await;
+    stage
+        .secret("webhook", json!({"hmac": "s3cret-of-the-flows"}))
+        .await;
     let pull = parlour.ask("r").await;
     let webhook = json!({"secretRef": {"name": "webhook", "key": "hmac"}});
     let rarely = Patch::Merge(json!({"spec": {"interval": "24h", "webhook": webhook}}));
@@ -389,7 +391,7 @@ async fn a_merge_that_the_forge_tells_of_decides_long_before_the_interval() {
     let events = ["pull_request"];
     stage
         .owner
-        .add_webhook(&stage.repo, &url, "s3cret", &events)
+        .add_webhook(&stage.repo, &url, "s3cret-of-the-flows", &events)
         .await;
     parlour.alice.merge(&pull).await;
     stage.rig.phase("r", "Succeeded").await;

@@ -260,7 +260,9 @@ async fn a_pull_request_from_a_branch_of_its_own_is_looked_at_when_the_forge_tel
     const CHANGE: &str = "signoff/change";
     let Some(told) = Told::open().await else { return };
     let stage = &told.stage;
-    stage.secret("webhook", json!({"hmac": "s3cret"})).await;
+    stage
+        .secret("webhook", json!({"hmac": "s3cret-of-the-flows"}))
+        .await;
     let first = stage.work.push("main", &[("hello.yaml", Some(FLOW))]).await;
     stage.work.point("live", "main").await;
     stage.work.point(CHANGE, "main").await;
@@ -276,7 +278,7 @@ async fn a_pull_request_from_a_branch_of_its_own_is_looked_at_when_the_forge_tel
     let events = ["pull_request", "pull_request_sync"];
     stage
         .owner
-        .add_webhook(&stage.repo, &url, "s3cret", &events)
+        .add_webhook(&stage.repo, &url, "s3cret-of-the-flows", &events)
         .await;
     let changed = FLOW.replace("x: 1", "x: 2");
     let head = stage.work.push(CHANGE, &[("hello.yaml", Some(&changed))]).await;

@@ -41,7 +41,9 @@ async fn webhooks_that_are_sent_again_decide_nothing_and_change_nothing() {
         return;
     };
     let stage = &parlour.stage;
-    stage.secret("webhook", json!({"hmac": "s3cret"})).await;
+    stage
+        .secret("webhook", json!({"hmac": "s3cret-of-the-flows"}))
+        .await;
     let webhook = json!({"secretRef": {"name": "webhook", "key": "hmac"}});
     let rarely = json!({"interval": "1h", "webhook": webhook});
     parlour.follow_with(&stage.forge.url(), rarely).await;
@@ -50,7 +52,7 @@ async fn webhooks_that_are_sent_again_decide_nothing_and_change_nothing() {
     let events = ["push", "pull_request", "pull_request_review"];
     let webhook = stage
         .owner
-        .add_webhook(&stage.repo, &url, "s3cret", &events)
+        .add_webhook(&stage.repo, &url, "s3cret-of-the-flows", &events)
         .await;
     let first = stage.work.push("main", &[("refund.yaml", Some(&flow("")))]).await;
     stage.work.point("live", "main").await;

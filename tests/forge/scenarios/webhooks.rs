@@ -38,10 +38,10 @@ impl Stage {
 
 #[tokio::test]
 async fn a_signed_push_event_syncs_at_once_and_a_merged_pull_request_is_one() {
-    let Some((stage, relay)) = told_by_webhook("s3cret").await else {
+    let Some((stage, relay)) = told_by_webhook("s3cret-of-the-flows").await else {
         return;
     };
-    stage.tell(&relay, "s3cret").await;
+    stage.tell(&relay, "s3cret-of-the-flows").await;
     let commit = stage.push_change(2).await;
     let release = stage.draft_of(&commit).await;
     assert_eq!(relay.answer_to(&commit).await.status, StatusCode::ACCEPTED);
@@ -60,7 +60,7 @@ async fn a_signed_push_event_syncs_at_once_and_a_merged_pull_request_is_one() {
 
 #[tokio::test]
 async fn an_event_that_is_unsigned_altered_or_signed_with_another_secret_is_refused_and_syncs_nothing() {
-    let Some((stage, relay)) = told_by_webhook("s3cret").await else {
+    let Some((stage, relay)) = told_by_webhook("s3cret-of-the-flows").await else {
         return;
     };
     let read = stage.owner.head(&stage.repo, "main").await.unwrap();
@@ -75,7 +75,7 @@ async fn an_event_that_is_unsigned_altered_or_signed_with_another_secret_is_refu
     stage.until_read(&read).await;
 
     stage.owner.remove_webhook(&stage.repo, none).await;
-    stage.tell(&relay, "s3cret").await;
+    stage.tell(&relay, "s3cret-of-the-flows").await;
     let commit = stage.push_change(4).await;
     let good = relay.answer_to(&commit).await;
     assert_eq!(good.status, StatusCode::ACCEPTED);
@@ -95,18 +95,20 @@ async fn an_event_that_is_unsigned_altered_or_signed_with_another_secret_is_refu
 
 #[tokio::test]
 async fn a_rotated_webhook_secret_counts_from_the_next_event_without_a_restart() {
-    let Some((stage, relay)) = told_by_webhook("old").await else {
+    let Some((stage, relay)) = told_by_webhook("the-old-secret-of-flows").await else {
         return;
     };
-    let old = stage.tell(&relay, "old").await;
+    let old = stage.tell(&relay, "the-old-secret-of-flows").await;
     let commit = stage.push_change(2).await;
     stage.draft_of(&commit).await;
 
-    stage.secret("webhook", json!({"hmac": "new"})).await;
+    stage
+        .secret("webhook", json!({"hmac": "the-new-secret-of-flows"}))
+        .await;
     let commit = stage.push_change(3).await;
     assert_eq!(relay.answer_to(&commit).await.status, StatusCode::UNAUTHORIZED);
     stage.owner.remove_webhook(&stage.repo, old).await;
-    stage.tell(&relay, "new").await;
+    stage.tell(&relay, "the-new-secret-of-flows").await;
     let commit = stage.push_change(4).await;
     assert_eq!(relay.answer_to(&commit).await.status, StatusCode::ACCEPTED);
     stage.draft_of(&commit).await;
@@ -114,7 +116,7 @@ async fn a_rotated_webhook_secret_counts_from_the_next_event_without_a_restart()
 
 #[tokio::test]
 async fn a_push_that_nobody_was_there_to_hear_of_is_made_up_for_at_the_next_start() {
-    let Some((mut stage, _)) = told_by_webhook("s3cret").await else {
+    let Some((mut stage, _)) = told_by_webhook("s3cret-of-the-flows").await else {
         return;
     };
     stage.operator.stop().await;

@@ -212,3 +212,48 @@ async fn many_callbacks_at_once_are_all_recorded() {
     rig.phase("r", "Succeeded").await;
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_or_short_secret_signs_nothing_and_people_are_told() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    use k8s_openapi::api::core::v1::Secret;
+
+    let (rig, _shop, operator, url) =
+        waiting(json!({"hmac": {"secretRef": {"name": "hook", "key": "key"}}})).await;
+    let secrets = rig.api::<Secret>();
+    for (weak, key) in [
+        ("", ""),
+        ("whsec_", ""),
+        ("whsec_c2hvcnQ=", "short"),
+        ("short", "short"),
+    ] {
+        let secret: Secret =
+            serde_json::from_value(json!({"metadata": {"name": "hook"}, "stringData": {"key": weak}}))
+                .unwrap();
+        // one after another under the same name
+        let _ = secrets.delete("hook", &kube::api::DeleteParams::default()).await;
+        rig.until_gone::<Secret>("hook").await;
+        secrets
+            .create(&kube::api::PostParams::default(), &secret)
+            .await
+            .unwrap();
+        let at = k8s_openapi::jiff::Timestamp::now().as_second().to_string();
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key.as_bytes()).unwrap();
+        mac.update(format!("id.{at}.{{}}").as_bytes());
+        let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
+        let signed = Client::new()
+            .post(&url)
+            .header("webhook-id", "id")
+            .header("webhook-timestamp", at)
+            .header("webhook-signature", signature)
+            .body("{}");
+        let answer = signed.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{weak:?}");
+        let said = answer.text().await.unwrap();
+        assert!(said.contains("fewer than 16 bytes"), "{said}");
+    }
+    let event = rig.event("r", "WeakSecret").await;
+    assert!(event.note.unwrap().contains("the Secret hook"));
+    operator.stop().await;
+}

@@ -4,7 +4,7 @@
 //! at most once (or a person is asked), a repeated call carries the same key, and no decision is lost.
 
 use serde_json::json;
-use signoff::api::Approval;
+use signoff::api::{Approval, Run, run::StepPhase};
 
 use crate::support::{
     faults::{Cut, cut},
@@ -23,6 +23,98 @@ async fn a_cut_before_any_write_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_after_any_write_loses_nothing() {
     walk(Cut::After).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_before_any_write_of_a_run_that_is_cancelled_keeps_what_was_paid() {
+    walk_cancelled(Cut::Before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_after_any_write_of_a_run_that_is_cancelled_keeps_what_was_paid() {
+    walk_cancelled(Cut::After).await;
+}
+
+async fn walk_cancelled(at: impl Fn(usize) -> Cut) {
+    for n in 1..=MOST_WRITES {
+        if !one_cancelled(at(n)).await {
+            assert!(n > 3, "the walk is over after {n} writes");
+            return;
+        }
+    }
+    panic!("more than {MOST_WRITES} writes for one run");
+}
+
+/// Plays one run that is cancelled while its payment is under way. Says whether the cut was reached.
+async fn one_cancelled(at: Cut) -> bool {
+    const QUESTION: &str = "r-pay-outcome";
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let held = shop.hold("/pay");
+    let pay = json!({"name": "pay", "delivery": "AtMostOnce", "timeout": "5m",
+        "http": {"method": "POST", "url": shop.url("/pay"), "body": {}}});
+    let then = json!({"name": "thank", "http": {"method": "POST", "url": shop.url("/thank"), "body": {}}});
+    rig.flow("f", json!({"steps": [pay, then]})).await;
+    operator.stop().await;
+
+    let (client, fault) = cut(rig.operator_client(), at);
+    let first = rig.operator_with(client).await.ok();
+    rig.start("r", json!({"flow": "f"})).await;
+    let story = async {
+        // a crash between the intent and the call has a person asked instead
+        tokio::select! {
+            () = eventually("the payment was asked for", || !shop.asked("/pay").is_empty()) => {}
+            _ = rig.until_ever::<Approval>(QUESTION) => {}
+        }
+        rig.patch_run("r", json!({"cancel": true})).await;
+        let answer = async {
+            let question = rig.until_ever::<Approval>(QUESTION).await;
+            let spec = json!({"approval": QUESTION, "digest": question.spec.digest, "verdict": "Approve",
+                "values": {"happened": !shop.asked("/pay").is_empty()}});
+            rig.decide_with("alice", spec).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let settle = async {
+            rig.until::<Run>("r", |run| {
+                run.status.as_ref().is_some_and(|status| status.ending.is_some())
+            })
+            .await;
+            held.cancel();
+            answer.await;
+        };
+        tokio::select! {
+            _ = rig.phase("r", "Cancelled") => {}
+            () = settle => {}
+        }
+    };
+    tokio::pin!(story);
+    let ended_first = tokio::select! {
+        biased;
+        () = &mut story => true,
+        () = fault.broken.cancelled() => false,
+    };
+    let reached = !ended_first || fault.broken.is_cancelled();
+    if let Some(first) = first {
+        first.kill().await;
+    }
+    let second = rig.operator().await;
+    if !ended_first {
+        story.await;
+    }
+    let run = rig.phase("r", "Cancelled").await;
+    second.stop().await;
+
+    let asked_a_person = rig.is_asked(QUESTION).await;
+    let paid = shop.asked("/pay").len();
+    let steps = run.status.unwrap().steps;
+    let step = steps.iter().find(|step| step.name == "pay").unwrap();
+    match paid {
+        0 => assert!(asked_a_person, "{at:?}: {step:?}"),
+        1 => assert_eq!(step.phase, StepPhase::Succeeded, "{at:?}: {step:?}"),
+        _ => panic!("{at:?}: paid {paid} times"),
+    }
+    assert!(shop.asked("/thank").is_empty(), "{at:?}");
+    reached
 }
 
 async fn walk(at: impl Fn(usize) -> Cut) {

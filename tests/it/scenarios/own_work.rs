@@ -1,5 +1,9 @@
 //! Nobody promotes their own work alone: who asked for a promotion and who wrote what is promoted do not approve it.
 
+use k8s_openapi::api::{
+    authorization::v1::SubjectAccessReview,
+    rbac::v1::{Role, RoleBinding},
+};
 use kube::{
     Api, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
@@ -8,7 +12,7 @@ use serde_json::{Value, json};
 use signoff::api::{Approval, Decision, Flow, Release, Run, names};
 
 use crate::support::{
-    rig::{Rig, Running},
+    rig::{PATIENCE, Rig, Running},
     shop::Shop,
 };
 
@@ -154,5 +158,150 @@ async fn what_was_decided_goes_with_the_run_it_was_decided_in() {
         rig.until_gone::<Decision>(&decision.name_any()).await;
     }
     rig.until::<Decision>(&stray.name_any(), |_| true).await;
+    operator.stop().await;
+}
+
+/// Lets a user do something to `resource` where the agent's account is, and waits until the server knows it.
+async fn allow(rig: &Rig, user: &str, rule: &Value) {
+    let admin = rig.client("admin");
+    let name = format!("{}-{user}", rig.namespace());
+    let params = PatchParams::apply("test").force();
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name}, "rules": [rule]});
+    let roles: Api<Role> = Api::namespaced(admin.clone(), ACCOUNT_NAMESPACE);
+    roles.patch(&name, &params, &Patch::Apply(role)).await.unwrap();
+    let group = "rbac.authorization.k8s.io";
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}]});
+    let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), ACCOUNT_NAMESPACE);
+    bindings
+        .patch(&name, &params, &Patch::Apply(binding))
+        .await
+        .unwrap();
+    let (resource, subresource) = match rule["resources"][0].as_str().unwrap().split_once('/') {
+        Some((resource, subresource)) => (resource, Some(subresource)),
+        None => (rule["resources"][0].as_str().unwrap(), None),
+    };
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "metadata": {}, "spec": {
+        "user": user, "resourceAttributes": {"namespace": ACCOUNT_NAMESPACE, "group": rule["apiGroups"][0],
+            "resource": resource, "subresource": subresource, "verb": rule["verbs"][0], "name": rule["resourceNames"][0]}}});
+    let review: SubjectAccessReview = serde_json::from_value(review).unwrap();
+    let reviews: Api<SubjectAccessReview> = Api::all(admin);
+    let known = async {
+        let allowed = |review: SubjectAccessReview| review.status.is_some_and(|status| status.allowed);
+        while !allowed(reviews.create(&PostParams::default(), &review).await.unwrap()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, known)
+        .await
+        .expect("the right is known");
+}
+
+/// Where the account of the agent is.
+const ACCOUNT_NAMESPACE: &str = "default";
+const ACCOUNT: &str = "system:serviceaccount:default:agent";
+
+/// A run of `f` that the agent starts.
+async fn started_by_agent(rig: &Rig, name: &str) {
+    let mut run = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": name}, "spec": {"flow": "f"}});
+    rig.server.sign("agent", &mut run);
+    let run: Run = serde_json::from_value(run).unwrap();
+    let runs: Api<Run> = Api::namespaced(rig.client("agent"), rig.namespace());
+    let started = runs.create(&PostParams::default(), &run).await.unwrap();
+    assert_eq!(started.spec.requested_by.as_deref(), Some(ACCOUNT));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_act_as_the_agent_that_asked_does_not_approve_for_it_and_somebody_else_does() {
+    let (rig, operator) = start().await;
+    let steps =
+        json!([{"name": "review", "approval": {"title": "go?", "approvers": {"groups": ["finance"]}}}]);
+    rig.flow("f", json!({"steps": steps})).await;
+    if rig.namespace() != ACCOUNT_NAMESPACE {
+        // the account is another namespace's, and works here
+        let rules = json!([{"apiGroups": ["signoff.dev"], "resources": ["runs"], "verbs": ["create"]}]);
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "agent-starts"}, "rules": rules});
+        let group = "rbac.authorization.k8s.io";
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "agent-starts"},
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": "agent-starts"},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": ACCOUNT}]});
+        let params = PatchParams::apply("test").force();
+        rig.api::<Role>()
+            .patch("agent-starts", &params, &Patch::Apply(role))
+            .await
+            .unwrap();
+        rig.api::<RoleBinding>()
+            .patch("agent-starts", &params, &Patch::Apply(binding))
+            .await
+            .unwrap();
+        let may = async {
+            let runs: Api<Run> = Api::namespaced(rig.client("agent"), rig.namespace());
+            let probe: Run =
+                serde_json::from_value(json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run",
+                "metadata": {"name": "probe"}, "spec": {"flow": "f", "requestedBy": ACCOUNT}}))
+                .unwrap();
+            let dry = PostParams {
+                dry_run: true,
+                ..PostParams::default()
+            };
+            while runs.create(&dry, &probe).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, may)
+            .await
+            .expect("the agent may start runs");
+    }
+    let named = |resource: &str, verb: &str| json!({"apiGroups": [""], "resources": [resource], "verbs": [verb], "resourceNames": ["agent"]});
+    for (n, (rule, how)) in [
+        (named("serviceaccounts", "impersonate"), "may impersonate it"),
+        (
+            named("serviceaccounts/token", "create"),
+            "may have tokens made of it",
+        ),
+        (
+            json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}),
+            "may run pods under it",
+        ),
+        (
+            json!({"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}),
+            "may run pods under it",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        allow(&rig, "bob", &rule).await;
+        let run = format!("r{n}");
+        started_by_agent(&rig, &run).await;
+        let question = format!("{run}-review");
+        rig.until::<Approval>(&question, |_| true).await;
+        let own = rig.decide("bob", &question, "Approve").await;
+        let (counts, reason, message) = rig.judged(&own).await;
+        assert_eq!((counts, reason.as_str()), (false, "ActsAsRequester"), "{message}");
+        assert!(message.contains(how), "{message}");
+        let other = rig.decide("alice", &question, "Approve").await;
+        assert!(rig.judged(&other).await.0);
+        rig.phase(&run, "Succeeded").await;
+    }
+    // what is asked by a person is decided by whoever may act as the account
+    rig.start("person", json!({"flow": "f"})).await;
+    rig.until::<Approval>("person-review", |_| true).await;
+    let person = rig.decide("bob", "person-review", "Approve").await;
+    assert!(rig.judged(&person).await.0);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_keeps_back_the_group_by_which_they_may_act_as_the_agent() {
+    let (rig, operator) = start().await;
+    let steps = json!([{"name": "review", "approval": {"title": "go?"}}]);
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    let question = rig.until::<Approval>("r-review", |_| true).await;
+    let spec = json!({"approval": "r-review", "digest": question.spec.digest, "verdict": "Approve", "by": "alice", "groups": []});
+    let error = rig.decide_with("alice", spec).await.unwrap_err();
+    assert!(error.to_string().contains("spec.groups leaves out"), "{error}");
     operator.stop().await;
 }

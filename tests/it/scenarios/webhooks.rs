@@ -97,7 +97,11 @@ impl Mailbox {
             draft: String::new(),
         };
         mailbox.push();
-        for (name, secret) in [("flows", "s3cret"), ("others", "an0ther"), ("open", "")] {
+        for (name, secret) in [
+            ("flows", "s3cret-of-the-flows"),
+            ("others", "an0ther-of-the-others"),
+            ("open", ""),
+        ] {
             mailbox.follow(name, secret).await;
         }
         mailbox.draft = mailbox.next_draft().await;
@@ -177,12 +181,12 @@ async fn a_push_is_taken_up_however_a_forge_proves_itself() {
     let (mut mailbox, operator) = Mailbox::open().await;
     let both: Headers = gitlab_signed("of another receiver", BODY, 0)
         .into_iter()
-        .chain(gitlab("s3cret"))
+        .chain(gitlab("s3cret-of-the-flows"))
         .collect();
     for headers in [
-        github("s3cret", BODY),
-        gitlab("s3cret"),
-        gitlab_signed("s3cret", BODY, 0),
+        github("s3cret-of-the-flows", BODY),
+        gitlab("s3cret-of-the-flows"),
+        gitlab_signed("s3cret-of-the-flows", BODY, 0),
         both,
     ] {
         mailbox.push();
@@ -205,19 +209,22 @@ async fn whoever_does_not_know_the_secret_learns_nothing_and_syncs_nothing() {
         ("flows", vec![]),
         ("flows", vec![("x-github-event", "push".to_owned())]),
         ("flows", github("wrong", BODY)),
-        ("flows", github("an0ther", BODY)),
-        ("flows", github("s3cret", &other)),
+        ("flows", github("an0ther-of-the-others", BODY)),
+        ("flows", github("s3cret-of-the-flows", &other)),
         ("flows", github("", BODY)),
         ("flows", vec![("x-hub-signature-256", "sha256=".to_owned())]),
-        ("flows", vec![("x-hub-signature-256", "s3cret".to_owned())]),
+        (
+            "flows",
+            vec![("x-hub-signature-256", "s3cret-of-the-flows".to_owned())],
+        ),
         ("flows", gitlab("wrong")),
         ("flows", gitlab("")),
         ("flows", gitlab_signed("wrong", BODY, 0)),
-        ("flows", gitlab_signed("s3cret", &other, 0)),
-        ("flows", gitlab_signed("s3cret", BODY, 3_600)),
+        ("flows", gitlab_signed("s3cret-of-the-flows", &other, 0)),
+        ("flows", gitlab_signed("s3cret-of-the-flows", BODY, 3_600)),
         ("open", github("", BODY)),
         ("open", gitlab("")),
-        ("nowhere", github("s3cret", BODY)),
+        ("nowhere", github("s3cret-of-the-flows", BODY)),
     ] {
         let told = format!("{name} {headers:?}");
         let status = mailbox.send_to(name, headers, BODY).await;
@@ -225,7 +232,9 @@ async fn whoever_does_not_know_the_secret_learns_nothing_and_syncs_nothing() {
     }
     assert_eq!(mailbox.releases().await, before);
     // and only then, what is good
-    let good = mailbox.send_to("flows", github("s3cret", BODY), BODY).await;
+    let good = mailbox
+        .send_to("flows", github("s3cret-of-the-flows", BODY), BODY)
+        .await;
     assert_eq!(good, StatusCode::ACCEPTED);
     mailbox.next_draft().await;
     assert_eq!(mailbox.releases().await, before + 1);
@@ -236,7 +245,7 @@ async fn whoever_does_not_know_the_secret_learns_nothing_and_syncs_nothing() {
 async fn an_event_that_is_sent_again_brings_nothing_new() {
     let (mut mailbox, operator) = Mailbox::open().await;
     mailbox.push();
-    let event = github("s3cret", BODY);
+    let event = github("s3cret-of-the-flows", BODY);
     for _ in 0..20 {
         let status = mailbox.send_to("flows", event.clone(), BODY).await;
         assert_eq!(status, StatusCode::ACCEPTED);
@@ -264,7 +273,9 @@ async fn an_event_that_is_sent_again_brings_nothing_new() {
 async fn an_event_larger_than_any_forge_sends_is_refused_with_its_reason() {
     let (mailbox, operator) = Mailbox::open().await;
     let large = "x".repeat((25 << 20) + 1);
-    let status = mailbox.send_to("flows", github("s3cret", &large), &large).await;
+    let status = mailbox
+        .send_to("flows", github("s3cret-of-the-flows", &large), &large)
+        .await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     operator.stop().await;
 }

@@ -66,14 +66,24 @@ fn the_command_line_tool_says_who_decides_and_who_requests_where_the_server_does
 }
 
 #[test]
-fn a_decider_may_write_what_is_true_and_keep_groups_back() {
+fn a_decider_may_write_what_is_true_and_keeps_no_group_back() {
     let Some(space) = Space::new("written") else {
         return;
     };
-    let stored = space
+    let stored = space.user("alice").create(&decision(
+        &json!({"by": "alice", "groups": ["system:authenticated", "owners", "finance"]}),
+    ));
+    assert_eq!(
+        stored["spec"]["groups"],
+        json!(["system:authenticated", "owners", "finance"])
+    );
+    let message = space
         .user("alice")
-        .create(&decision(&json!({"by": "alice", "groups": ["finance"]})));
-    assert_eq!(stored["spec"]["groups"], json!(["finance"]));
+        .refused(&decision(&json!({"by": "alice", "groups": ["finance"]})));
+    assert_says(
+        &message,
+        "spec.groups leaves out owners, system:authenticated, and you are in that group",
+    );
 }
 
 #[test]
@@ -385,7 +395,7 @@ fn impersonation_passes_for_the_other_but_the_audit_log_has_both_names() {
     let honest = if space.plane.stamps() {
         json!({})
     } else {
-        json!({"by": "alice"})
+        json!({"by": "alice", "groups": ["system:authenticated"]})
     };
     assert_eq!(send("alice", &honest).expect_ok().out, "alice");
     // whoever is put on is all there is: neither the name nor the groups beneath count

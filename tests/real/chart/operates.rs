@@ -214,7 +214,7 @@ async fn a_push_is_passed_on(plane: &ControlPlane, gateway: &str) {
         "secret",
         "generic",
         "forge",
-        "--from-literal=hook=shared",
+        "--from-literal=hook=shared-with-the-forge",
     ];
     admin.run(&secret).expect_ok();
     admin.create(&object(
@@ -225,7 +225,7 @@ async fn a_push_is_passed_on(plane: &ControlPlane, gateway: &str) {
     ));
     let hook = reqwest::Client::new().post(format!("{gateway}/v1/hooks/git/team/flows"));
     let pushed = hook
-        .header("x-gitlab-token", "shared")
+        .header("x-gitlab-token", "shared-with-the-forge")
         .body("{}")
         .send()
         .await

@@ -6,12 +6,12 @@ use futures::FutureExt as _;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Actor, Chore, Deciding, Life, Unconfirmed, Writing, begin_write, settle::is_past};
+use super::{Actor, Chore, Deciding, InFlight, Life, Unconfirmed, Writing, begin_write, settle::is_past};
 use crate::{
     api::{
         ApprovalPhase, Run, RunStatus,
-        reason::{Classified as _, ErrorClass},
-        run::PinnedRelease,
+        reason::{Classified as _, ErrorClass, StepReason},
+        run::{PinnedRelease, StepStatus},
     },
     controllers::{
         error_chain,
@@ -26,7 +26,7 @@ use crate::{
     engine::{
         advance::{Advance, advance},
         effect::{CloseApproval, Effect, HttpEffect},
-        facts::{ApprovalFact, Facts},
+        facts::{ApprovalFact, ConnectionFact, EffectError, Facts},
         inputs,
     },
 };
@@ -62,11 +62,16 @@ impl Actor {
                 self.newer.retain(|name, fact| {
                     fact.status.phase.is_closed() || !gather::is_open(&self.deps, &run, name)
                 });
-                match gather::approvals(&self.deps, &run, &self.newer).await {
-                    Ok(approvals) => self.advance(&run, &release, approvals),
+                let gathered = async {
+                    let approvals = gather::approvals(&self.deps, &run, &self.newer).await?;
+                    let connections = gather::connections(&self.deps, &run, &release).await?;
+                    Ok::<_, kube::Error>((approvals, connections))
+                };
+                match gathered.await {
+                    Ok((approvals, connections)) => self.advance(&run, &release, approvals, connections),
                     Err(error) => {
                         self.dirty = true;
-                        self.pause("an approval of the run could not be read", &error);
+                        self.pause("an approval or a connection of the run could not be read", &error);
                     }
                 }
             }
@@ -80,6 +85,7 @@ impl Actor {
         run: &Arc<Run>,
         release: &Arc<LoadedRelease>,
         approvals: BTreeMap<String, ApprovalFact>,
+        connections: BTreeMap<String, ConnectionFact>,
     ) {
         let mut state = run.status.clone().unwrap_or_default();
         let now = self.deps.context.now();
@@ -94,10 +100,23 @@ impl Actor {
         let outcomes = self.outcomes.clone();
         let known: Vec<_> = outcomes.iter().map(|outcome| outcome.key.clone()).collect();
         let unasked = (self.refused.clone(), self.unopened.clone());
-        let mut facts = gather::facts(&self.deps, run, release, approvals, unasked, outcomes, in_flight);
+        let mut facts = gather::facts(
+            &self.deps,
+            run,
+            release,
+            approvals,
+            unasked,
+            outcomes,
+            in_flight,
+            connections,
+        );
         // while draining, outcomes are written down and nothing new begins
         facts.run.suspend |= self.draining;
-        let (cancel, evaluates) = (facts.run.cancel, !facts.run.cancel || !known.is_empty());
+        // what was sent is settled before a run ends, and the question about it shows the request
+        let under_way = |step: &StepStatus| step.attempt > 0 && !step.phase.is_finished();
+        let settles = state.steps.iter().any(under_way);
+        let cancel = facts.run.cancel;
+        let evaluates = !cancel || settles || !known.is_empty();
         let release = Arc::clone(release);
         let decide = move || decide(&release, is_new, &state, &facts, now);
         let result = if evaluates {
@@ -145,6 +164,9 @@ impl Actor {
             }
         };
         self.wake_at = advanced.wake_at;
+        if advanced.state.ending.is_some() {
+            self.ending.cancel();
+        }
         let calls = advanced
             .effects
             .iter()
@@ -249,8 +271,8 @@ impl Actor {
                 }
                 Effect::CloseApproval(wanted) => self.close(run, wanted),
                 Effect::Abort(key) => {
-                    if let Some(task) = self.in_flight.remove(&key) {
-                        task.abort();
+                    if let Some(call) = self.in_flight.remove(&key) {
+                        call.task.abort();
                     }
                 }
             }
@@ -265,9 +287,15 @@ impl Actor {
         self.observe_resumption();
         let key = effect.key.clone();
         tracing::debug!(run = %self.key, step = %key.step, attempt = key.attempt, "a call begins");
+        let fenced = effect.fenced;
         let (deps, namespace) = (Arc::clone(&self.deps), self.key.namespace().to_owned());
+        let ending = self.ending.clone();
         let task = self.effects.spawn(async move {
-            let _permit = deps.bounds.effects.acquire(&namespace).await;
+            let _permit = tokio::select! {
+                biased;
+                () = ending.cancelled() => return (effect.key, deps.context.now(), Err(not_sent())),
+                permit = deps.bounds.effects.acquire(&namespace) => permit,
+            };
             if !deps.leadership.is_held() {
                 // it is for another process to perform; this task ends with the term
                 return std::future::pending().await;
@@ -276,7 +304,7 @@ impl Actor {
             let result = deps.executor.perform(&namespace, &effect).await;
             (effect.key, deps.context.now(), result)
         });
-        self.in_flight.insert(key, task);
+        self.in_flight.insert(key, InFlight { task, fenced });
     }
 
     fn close(&mut self, run: &Arc<Run>, wanted: CloseApproval) {
@@ -348,6 +376,10 @@ impl Actor {
             self.deps.metrics.reconcile_failed("Run", "Transient");
             tracing::warn!(run = %self.key, error = %error_chain(&error), "something a run needs could not be done; trying again");
             self.retry_later();
+            if let (ChoreError::NotOurs(_), Some(run)) = (&error, self.run.clone()) {
+                let note = format!("{error}: delete it or this run");
+                self.tell(&run, transitions::warning("ApprovalNotOurs", note));
+            }
         }
         self.dirty |= finished && self.busy_approvals.is_empty();
     }
@@ -415,6 +447,17 @@ fn may_start_unwritten(effect: &Effect) -> bool {
         Effect::Http(http) => !http.fenced,
         Effect::Abort(_) => true,
         Effect::OpenApproval(_) | Effect::CloseApproval(_) => false,
+    }
+}
+
+/// The run was to end before a call was made.
+fn not_sent() -> EffectError {
+    EffectError {
+        reason: StepReason::Cancelled,
+        message: "it was not sent".to_owned(),
+        retryable: false,
+        may_have_happened: false,
+        retry_after: None,
     }
 }
 

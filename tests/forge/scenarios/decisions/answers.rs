@@ -169,7 +169,9 @@ async fn a_forge_that_asks_for_it_is_left_alone_whatever_is_touched_meanwhile() 
     };
     let (stage, flaky) = (&parlour.stage, Flaky::open(&parlour.stage.forge.url()).await);
     parlour.follow(&flaky.url()).await;
-    stage.secret("webhook", json!({"hmac": "s3cret"})).await;
+    stage
+        .secret("webhook", json!({"hmac": "s3cret-of-the-flows"}))
+        .await;
     let secret = json!({"secretRef": {"name": "webhook", "key": "hmac"}});
     let webhook = Patch::Merge(json!({"spec": {"webhook": secret}}));
     let repositories = stage.rig.api::<Repository>();
@@ -198,7 +200,7 @@ async fn a_forge_that_asks_for_it_is_left_alone_whatever_is_touched_meanwhile() 
         let before = looks();
         let sent = reqwest::Client::new()
             .post(&hook)
-            .header("x-gitlab-token", "s3cret")
+            .header("x-gitlab-token", "s3cret-of-the-flows")
             .send()
             .await
             .unwrap();
