@@ -15,6 +15,8 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 /// A run ended well (`True`), ended otherwise (`False`), or goes on (`Unknown`).
 pub const SUCCEEDED: &str = "Succeeded";
+/// A question is closed, whatever the answer.
+pub const DECIDED: &str = "Decided";
 /// A question is put where it is to be put; only said of one that could not be.
 pub const ASKED: &str = "Asked";
 

@@ -28,10 +28,8 @@ pub(super) struct ApprovalsArgs {
 
 pub(super) async fn verb(args: &ApprovalsArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
-    let list = connection.api::<Approval>().list(&ListParams::default()).await;
-    let mut approvals = list
-        .map_err(|error| CliError::api("the approvals cannot be listed", &error))?
-        .items;
+    let list = connection.list::<Approval>(&ListParams::default()).await;
+    let mut approvals = list.map_err(|error| CliError::api("the approvals cannot be listed", &error))?;
     let closed = |approval: &Approval| {
         approval
             .status

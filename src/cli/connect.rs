@@ -5,7 +5,7 @@ use std::path::Path;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Config, Resource,
-    api::PostParams,
+    api::{ListParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 
@@ -15,7 +15,10 @@ use super::{
     lines::{self, Lines},
     local_kubeconfig,
 };
-use crate::controllers::error_chain;
+use crate::controllers::{
+    error_chain,
+    objects::{self, Decoded, Kind},
+};
 
 /// A client and the namespace to work in.
 #[derive(Clone)]
@@ -48,6 +51,23 @@ impl Connection {
         K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
     {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Lists the objects of a kind in the namespace. Those that cannot be decoded are told of on standard error, and keep no other away.
+    pub(super) async fn list<K: Kind>(&self, params: &ListParams) -> Result<Vec<K>, kube::Error> {
+        let listed = objects::list(&self.api::<Decoded<K>>(), params).await?;
+        let mut lines = Lines::default();
+        for object in &listed.undecodable {
+            let (kind, name) = (K::kind(&()), object.metadata.name.as_deref().unwrap_or_default());
+            let message = object.message();
+            lines.push(format!(
+                "warning: {kind} {name} cannot be decoded and is left out: {message}"
+            ));
+        }
+        if !listed.undecodable.is_empty() {
+            lines::say(&lines);
+        }
+        Ok(listed.items)
     }
 
     /// The user name and the groups that the API server knows the caller by, to be written down where it does not do so itself.

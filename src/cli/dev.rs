@@ -18,6 +18,7 @@ use super::{
     private::{self, PrivateError},
 };
 use crate::{
+    controllers::error_chain,
     gateway::{ConnectionLimits, Listener},
     local::{ControlPlane, Identity, Options},
     net::{AddressPolicy, Network},
@@ -80,6 +81,9 @@ pub enum DevError {
         #[source]
         source: std::io::Error,
     },
+    /// The operator ended, and its log says why.
+    #[error("the operator cannot go on; its log says why")]
+    Stopped,
     /// The operator could not start.
     #[error("the operator could not start")]
     Operator(#[source] OperatorError),
@@ -93,6 +97,8 @@ pub struct Instance {
     gateway: SocketAddr,
     kubeconfig: PathBuf,
     shutdown: CancellationToken,
+    /// Cancelled when the operator has ended.
+    stopped: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -142,9 +148,13 @@ impl Instance {
             tasks.push(tokio::spawn(async move { drop(serving.await) }));
         }
         let token = shutdown.clone();
+        let stopped = CancellationToken::new();
+        let tell = stopped.clone().drop_guard();
         tasks.push(tokio::spawn(async move {
+            // also when it panics
+            let _tell = tell;
             if let Err(error) = Box::pin(operator.run(Some(gateway_listener), token)).await {
-                tracing::error!(%error, "the operator stopped");
+                tracing::error!(error = %error_chain(&error), "the operator stopped");
             }
         }));
         Ok(Self {
@@ -153,6 +163,7 @@ impl Instance {
             gateway,
             kubeconfig,
             shutdown,
+            stopped,
             tasks,
         })
     }
@@ -211,9 +222,15 @@ pub(super) async fn verb(args: DevArgs) -> Result<Answer, CliError> {
     );
     // nobody reading the banner is no reason to stop serving
     let _ = writeln!(std::io::stdout(), "{text}");
-    stop_asked().await;
+    let broke = tokio::select! {
+        () = stop_asked() => false,
+        () = instance.stopped.cancelled() => true,
+    };
     let _ = writeln!(std::io::stderr(), "stopping");
     instance.stop().await;
+    if broke {
+        return Err(CliError::internal("signoff dev stopped", &DevError::Stopped));
+    }
     Ok(Answer::default())
 }
 

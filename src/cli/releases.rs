@@ -28,10 +28,8 @@ pub(super) struct ReleasesArgs {
 pub(super) async fn verb(args: &ReleasesArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
     let selection = ListParams::default().fields(&format!("spec.flow={}", args.flow));
-    let list = connection.api::<Release>().list(&selection).await;
-    let mut releases = list
-        .map_err(|error| CliError::api("the releases cannot be listed", &error))?
-        .items;
+    let list = connection.list::<Release>(&selection).await;
+    let mut releases = list.map_err(|error| CliError::api("the releases cannot be listed", &error))?;
     releases.sort_by_key(|release| std::cmp::Reverse(release.creation_timestamp().map(|time| time.0)));
     if releases.is_empty() {
         return Ok(Answer::text(format!("flow {} has no releases", args.flow)).with_data(json!([])));

@@ -32,10 +32,8 @@ pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, Cli
         Some(flow) => ListParams::default().fields(&format!("spec.flow={flow}")),
         None => ListParams::default(),
     };
-    let list = connection.api::<Run>().list(&selection).await;
-    let mut runs = list
-        .map_err(|error| CliError::api("the runs cannot be listed", &error))?
-        .items;
+    let list = connection.list::<Run>(&selection).await;
+    let mut runs = list.map_err(|error| CliError::api("the runs cannot be listed", &error))?;
     runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp().map(|time| time.0)));
     if runs.is_empty() {
         return Ok(

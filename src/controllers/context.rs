@@ -7,9 +7,19 @@ use std::{
 };
 
 use k8s_openapi::{NamespaceResourceScope, api::events::v1::Event, jiff::Timestamp};
-use kube::{Api, Client, Resource, api::PostParams, runtime::events::EventType};
+use kube::{
+    Api, Client, Resource,
+    api::{ListParams, PostParams},
+    runtime::events::EventType,
+};
 
-use super::{event, fairness::Pool, server_time::Skew};
+use super::{
+    event,
+    fairness::Pool,
+    objects::{self, Decoded, Kind, Listed, PassedOver},
+    server_time::Skew,
+    timers::Timers,
+};
 use crate::{
     api::{names, reason::Classified},
     telemetry::metrics::Metrics,
@@ -23,35 +33,89 @@ const EVENT_RETRIES: [Duration; 4] = [
     Duration::from_secs(2),
 ];
 
-/// Reads the time. The default reads the system clock; a test may stand still.
+/// Longest time that a timer waits before it looks at the clocks again.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// Reads the time. The default reads the system's clocks; a test may stand still.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct Clock {
+    wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    steady: Arc<dyn Fn() -> Duration + Send + Sync>,
+    longest_wait: Duration,
+}
 
 impl Clock {
     /// The system's clock: the one place that reads it for the controllers.
     pub fn system() -> Self {
-        Self(Arc::new(Timestamp::now))
+        Self::from_fn(Timestamp::now)
     }
 
     /// A clock that reads the time from a function.
     pub fn from_fn(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(read))
+        Self {
+            wall: Arc::new(read),
+            steady: Arc::new(since_boot),
+            longest_wait: LONGEST_WAIT,
+        }
+    }
+
+    /// The same, with this for the clock that nobody sets.
+    #[must_use]
+    pub fn with_steady(self, read: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self {
+            steady: Arc::new(read),
+            ..self
+        }
+    }
+
+    /// The same, looked at so often by timers that wait.
+    #[must_use]
+    pub fn looked_at_every(self, longest_wait: Duration) -> Self {
+        Self { longest_wait, ..self }
     }
 
     /// This clock, corrected to the API server's.
     #[must_use]
     pub fn corrected_by(self, skew: Skew) -> Self {
-        Self::from_fn(move || {
-            let now = self.now();
-            now.checked_add(skew.correction()).unwrap_or(now)
-        })
+        let wall = self.wall;
+        Self {
+            wall: Arc::new(move || {
+                let now = wall();
+                now.checked_add(skew.correction()).unwrap_or(now)
+            }),
+            ..self
+        }
     }
 
     /// What it reads, in whole microseconds: what the API stores, so that a time that was written is still itself when it is read.
     pub fn now(&self) -> Timestamp {
-        let now = (self.0)();
+        let now = (self.wall)();
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
+}
+
+impl Clock {
+    /// How much time has passed since some moment before: it runs while the machine sleeps, and nobody sets it.
+    pub fn steady(&self) -> Duration {
+        (self.steady)()
+    }
+
+    /// Longest time that a timer waits before it looks again.
+    pub fn longest_wait(&self) -> Duration {
+        self.longest_wait
+    }
+}
+
+/// How much time has passed since the machine began, also while it slept.
+pub(super) fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    // where there is no other, this one runs while the machine sleeps
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let time = rustix::time::clock_gettime(clock);
+    let (seconds, rest) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), rest.unwrap_or_default())
 }
 
 impl fmt::Debug for Clock {
@@ -71,6 +135,7 @@ pub struct Context {
     watched: Option<String>,
     metrics: Metrics,
     pools: Pools,
+    passed_over: PassedOver,
 }
 
 /// Threads for what tenants wrote, which no serving thread works on. Clones share them.
@@ -108,6 +173,7 @@ impl Context {
             watched: None,
             pools: Pools::new(&metrics),
             metrics,
+            passed_over: PassedOver::default(),
         }
     }
 
@@ -169,6 +235,23 @@ impl Context {
         &self.metrics
     }
 
+    /// What was told of objects that cannot be decoded.
+    pub(super) fn passed_over(&self) -> &PassedOver {
+        &self.passed_over
+    }
+
+    /// Lists objects of a namespace. Those that cannot be decoded are reported, and do not keep the others away.
+    ///
+    /// # Errors
+    /// If the API server refuses or does not answer.
+    pub async fn list<K: Kind>(&self, namespace: &str, params: &ListParams) -> kube::Result<Listed<K>> {
+        let listed = objects::list(&self.namespaced::<Decoded<K>>(namespace), params).await?;
+        for object in &listed.undecodable {
+            self.pass_over::<K>(object);
+        }
+        Ok(listed)
+    }
+
     /// Runs one reconciliation of an object of a kind, and counts it with how long it took and what class of error it ended with.
     pub async fn counted<T, E: Classified>(
         &self,
@@ -193,6 +276,22 @@ impl Context {
     /// server itself.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Timers by its clock.
+    pub fn timers<K: Ord>(&self) -> Timers<K> {
+        Timers::new(self.clock.clone())
+    }
+
+    /// How much time has passed since some moment before, whatever the wall clock shows.
+    pub fn steady(&self) -> Duration {
+        self.clock.steady()
+    }
+
+    /// The work on an object panicked, which is a defect: it is counted, and tried again by itself.
+    pub fn panicked(&self, kind: &'static str, object: &dyn fmt::Display, panic: &str) {
+        self.metrics.reconcile_failed(kind, "Defect");
+        tracing::error!(kind, %object, panic, "the work on an object broke, which is a defect; it is tried again");
     }
 
     /// Whether a namespace is watched.
@@ -227,7 +326,7 @@ impl Context {
     {
         let about = object.object_ref(&());
         let events: Api<Event> = self.namespaced(about.namespace.as_deref().unwrap_or("default"));
-        let now = (self.clock.0)();
+        let now = (self.clock.wall)();
         let mut pauses = EVENT_RETRIES.iter();
         loop {
             let event = event::event(about.clone(), &self.instance, type_, reason, note, now);

@@ -9,16 +9,21 @@ pub mod feedback;
 pub mod flow;
 pub mod forges;
 pub mod identity;
+pub mod inbox;
 pub mod leadership;
 pub mod object_key;
+pub mod objects;
 pub mod outgoing;
+pub mod parts;
 pub mod proposal;
+mod reconciler;
 pub mod release;
 pub mod releases;
 pub mod repository;
 pub mod run;
 pub mod server_time;
 pub mod status;
+pub mod timers;
 
 /// An error with its causes, each once, as people read it.
 pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {

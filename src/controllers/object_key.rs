@@ -2,6 +2,7 @@
 //! what is small and lives long among much that does not is what an allocator cannot give back.
 
 use std::{
+    cmp::Ordering,
     fmt,
     hash::{Hash, Hasher},
     marker::PhantomData,
@@ -69,6 +70,18 @@ impl<K> PartialEq for ObjectKey<K> {
 }
 
 impl<K> Eq for ObjectKey<K> {}
+
+impl<K> PartialOrd for ObjectKey<K> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<K> Ord for ObjectKey<K> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (&self.namespace, &self.name).cmp(&(&other.namespace, &other.name))
+    }
+}
 
 impl<K> Hash for ObjectKey<K> {
     fn hash<H: Hasher>(&self, state: &mut H) {

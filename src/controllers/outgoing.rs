@@ -2,9 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
 use http::{Method, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Either, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{context::Clock, leadership::Leadership, server_time::Skew};
 use crate::telemetry::metrics::Metrics;
@@ -15,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How many requests may be under way at the same time, watches and leases aside: enough to keep an API server busy. Each is a connection with
 /// tens of kilobytes of buffers, and what more there were would wait at the server, with the renewal of the lease behind it.
 const REQUESTS: usize = 64;
+
+/// How much longer than it was asked to last a watch may last, before it counts as one that hangs: with what it was asked for, 30 s at most.
+const WATCH_GRACE: Duration = Duration::from_secs(4);
 
 /// A write was held back: another process leads, and may have written since.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -35,6 +42,9 @@ pub struct Outgoing {
     /// How many requests may be under way.
     pub bound: RequestBound,
 }
+
+/// The body of an answer: as it came, or of a watch, which is cut off if it does not end in time.
+type Answer = Either<Body, UnsyncBoxBody<Bytes, kube::Error>>;
 
 /// How many requests of a process may be under way at the same time. Clones share it.
 #[derive(Clone, Debug)]
@@ -57,9 +67,9 @@ impl Outgoing {
         Client::new(service, namespace)
     }
 
-    async fn send(&self, client: &Client, request: Request<Body>) -> Result<Response<Body>, kube::Error> {
+    async fn send(&self, client: &Client, request: Request<Body>) -> Result<Response<Answer>, kube::Error> {
         if is_watch(&request) {
-            return client.send(request).await;
+            return self.watch(client, request).await;
         }
         let kind = kind_of(request.uri().path());
         // whoever leads must be able to say so, however much there is to do
@@ -81,8 +91,57 @@ impl Outgoing {
             .await
             .map_err(|elapsed| kube::Error::Service(elapsed.into()))??;
         self.skew.observe(sent, self.clock.now(), answer.headers());
-        Ok(answer)
+        Ok(answer.map(Either::Left))
     }
+}
+
+impl Outgoing {
+    /// A watch ends by itself when the time it was asked to last is over. One that does not is cut off and taken up again where it was, so
+    /// that nothing is missed for longer, whatever holds it: a connection that is dead, a proxy, a server that is half up.
+    async fn watch(&self, client: &Client, request: Request<Body>) -> Result<Response<Answer>, kube::Error> {
+        let Some(lasts) = watch_lasts(&request) else {
+            return Ok(client.send(request).await?.map(Either::Left));
+        };
+        let kind = kind_of(request.uri().path());
+        let end = Instant::now() + lasts + WATCH_GRACE;
+        let metrics = self.metrics.clone();
+        let hangs = move || {
+            metrics.watch_stalled(kind);
+            tracing::warn!(
+                kind,
+                "a watch hangs; it is cut off and taken up again where it was"
+            );
+        };
+        match tokio::time::timeout_at(end, client.send(request)).await {
+            Ok(answer) => answer.map(|answer| answer.map(|body| Either::Right(cut_off(body, end, hangs)))),
+            Err(elapsed) => {
+                hangs();
+                Err(kube::Error::Service(elapsed.into()))
+            }
+        }
+    }
+}
+
+/// A body that ends then, if it has not ended before.
+fn cut_off<B>(body: B, end: Instant, hangs: impl FnOnce() + Send + 'static) -> UnsyncBoxBody<Bytes, B::Error>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+{
+    let over = async move {
+        tokio::time::sleep_until(end).await;
+        hangs();
+    };
+    let frames = body.into_data_stream().map_ok(Frame::data);
+    StreamBody::new(frames.take_until(Box::pin(over))).boxed_unsync()
+}
+
+/// How long a watch was asked to last.
+fn watch_lasts(request: &Request<Body>) -> Option<Duration> {
+    let query = request.uri().query().unwrap_or_default();
+    let seconds = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("timeoutSeconds="))?;
+    seconds.parse().ok().map(Duration::from_secs)
 }
 
 fn is_watch(request: &Request<Body>) -> bool {
@@ -150,6 +209,39 @@ mod tests {
         ] {
             assert_eq!(kind_of(path), kind, "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_hangs_is_cut_off_and_what_it_has_shown_is_kept() {
+        let shown = futures::stream::iter([Ok::<_, kube::Error>(Frame::data(Bytes::from_static(b"shown")))]);
+        let hanging = StreamBody::new(shown.chain(futures::stream::pending()));
+        let hung = Arc::new(Semaphore::new(0));
+        let told = Arc::clone(&hung);
+        let end = Instant::now() + Duration::from_millis(20);
+        let cut = cut_off(hanging, end, move || told.add_permits(1));
+        assert_eq!(cut.collect().await.unwrap().to_bytes(), "shown");
+        assert_eq!(hung.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_ends_in_time_is_not_one_that_hangs() {
+        let body = Body::from(b"shown".to_vec());
+        let cut = cut_off(
+            body,
+            Instant::now() + Duration::from_secs(3_600),
+            || unreachable!(),
+        );
+        assert_eq!(cut.collect().await.unwrap().to_bytes(), "shown");
+    }
+
+    #[test]
+    fn a_watch_says_how_long_it_lasts() {
+        let of = |uri: &str| watch_lasts(&Request::get(uri).body(Body::empty()).unwrap());
+        assert_eq!(
+            of("/apis/signoff.dev/v1alpha1/runs?watch=true&timeoutSeconds=22"),
+            Some(Duration::from_secs(22))
+        );
+        assert_eq!(of("/apis/signoff.dev/v1alpha1/runs?watch=true"), None);
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! For the house: health, readiness, metrics.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -8,7 +9,7 @@ use std::{
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{Request, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether a process can do its work. Clones are handles on the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<Standing>>);
+pub struct Readiness(Arc<Mutex<Standing>>, Arc<Mutex<Vec<&'static str>>>);
 
 #[derive(Debug, Default)]
 enum Standing {
@@ -38,17 +39,17 @@ enum Standing {
 #[derive(Clone, Debug)]
 pub struct Knowing {
     readiness: Readiness,
-    known: Arc<Mutex<Vec<OpenApprovals>>>,
+    known: Arc<Mutex<BTreeMap<Option<String>, OpenApprovals>>>,
     all: usize,
 }
 
 impl Knowing {
-    /// The watches of one have shown everything there is for it.
-    pub fn knows(&self, approvals: OpenApprovals) {
+    /// The watches of the one for this namespace, or for all, have shown everything there is for it. One that starts again says so again.
+    pub fn knows(&self, scope: Option<String>, approvals: OpenApprovals) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.push(approvals);
+        known.insert(scope, approvals);
         if known.len() == self.all {
-            *self.readiness.lock() = Standing::Leading(known.clone());
+            *self.readiness.lock() = Standing::Leading(known.values().cloned().collect());
         }
     }
 }
@@ -68,6 +69,21 @@ impl Readiness {
         }
     }
 
+    /// A task is not running, for as long as this is kept.
+    pub fn down(&self, task: &'static str) -> Down {
+        self.tasks().push(task);
+        Down(self.clone(), task)
+    }
+
+    /// The tasks that are not running.
+    pub fn is_down(&self) -> Vec<&'static str> {
+        self.tasks().clone()
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<&'static str>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn approvals(&self) -> Vec<OpenApprovals> {
         match &*self.lock() {
             Standing::Leading(approvals) => approvals.clone(),
@@ -77,6 +93,19 @@ impl Readiness {
 
     fn lock(&self) -> MutexGuard<'_, Standing> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A task that is not running.
+#[derive(Debug)]
+pub struct Down(Readiness, &'static str);
+
+impl Drop for Down {
+    fn drop(&mut self) {
+        let mut tasks = self.0.tasks();
+        if let Some(index) = tasks.iter().position(|task| *task == self.1) {
+            tasks.swap_remove(index);
+        }
     }
 }
 
@@ -108,8 +137,22 @@ async fn ready(State(admin): State<Admin>) -> Response {
         )
             .into_response();
     }
-    match tokio::time::timeout(PATIENCE, admin.client.apiserver_version()).await {
+    let down = admin.readiness.is_down();
+    if !down.is_empty() {
+        let text = format!("not running: {}", down.join(", "));
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    }
+    let asked = Request::get("/livez")
+        .body(Vec::new())
+        .map_err(kube::Error::HttpError);
+    let answer = async { admin.client.request_text(asked?).await };
+    match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(_)) => "ok".into_response(),
+        // one that does not tell everybody answers all the same
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403 | 404) => "ok".into_response(),
+        Ok(Err(kube::Error::Api(_))) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the API server is not ready").into_response()
+        }
         _ => (StatusCode::SERVICE_UNAVAILABLE, "the API server does not answer").into_response(),
     }
 }

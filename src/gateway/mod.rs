@@ -17,7 +17,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use self::problem::Problem;
 pub use self::{
-    admin::{Knowing, Readiness, admin},
+    admin::{Down, Knowing, Readiness, admin},
     bodies::Bodies,
     pushes::{Connected, Pushes},
     server::{ConnectionLimits, Listener},

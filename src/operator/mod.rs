@@ -2,20 +2,26 @@
 
 mod keys;
 mod lone_gateway;
+mod supervisor;
 mod term;
 mod watches;
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use self::term::Term;
+pub use self::supervisor::Exhausted;
 pub use self::{
     keys::KeysError,
     lone_gateway::{LoneGateway, LoneGatewayOptions},
 };
+use self::{supervisor::Supervisor, term::Term};
 pub use crate::controllers::identity::{Policies, RenderedError};
 use crate::{
     controllers::{
@@ -103,6 +109,12 @@ pub enum OperatorError {
     /// The gateway stopped.
     #[error("the gateway stopped")]
     Gateway(#[source] std::io::Error),
+    /// A task cannot go on.
+    #[error("the operator cannot go on")]
+    Exhausted(#[from] Exhausted),
+    /// It can never lead again.
+    #[error("the campaign for the lease ended, so this process can never lead again")]
+    Campaign,
 }
 
 /// The operator, ready to run.
@@ -197,21 +209,27 @@ impl Operator {
                 weak: WeakSecrets::default(),
             });
             let serving = Listener::gateway(self.options.connections, self.metrics.clone());
-            tokio::spawn(serving.serve(listener, router, shutdown.clone()))
+            AbortOnDropHandle::new(tokio::spawn(serving.serve(listener, router, shutdown.clone())))
         });
         let _giving_back = AbortOnDropHandle::new(tokio::spawn(memory::keep_giving_back()));
         let retire = CancellationToken::new();
         let _retire = retire.clone().drop_guard();
         let campaign = self.campaign.take().map(|(election, mandate)| {
             self.readiness.standby();
-            tokio::spawn(election.campaign(mandate, retire.clone()))
+            AbortOnDropHandle::new(tokio::spawn(election.campaign(mandate, retire.clone())))
         });
-        while shutdown
-            .run_until_cancelled(self.leadership.gained())
-            .await
-            .is_some()
-        {
-            self.lead(&shutdown).await;
+        let (mut serving, mut campaign) = (serving, campaign);
+        tokio::select! {
+            led = Box::pin(self.lead_whenever_it_can(&shutdown)) => led?,
+            served = ended(serving.as_mut()), if serving.is_some() => {
+                let stopped = |stopped: Result<_, _>| stopped.and_then(|served| served);
+                return match stopped(served.map_err(std::io::Error::other)) {
+                    Ok(()) if shutdown.is_cancelled() => Ok(()),
+                    Ok(()) => Err(OperatorError::Gateway(std::io::Error::other("it ended by itself"))),
+                    Err(error) => Err(OperatorError::Gateway(error)),
+                };
+            }
+            _ = ended(campaign.as_mut()), if campaign.is_some() => return Err(OperatorError::Campaign),
         }
         retire.cancel();
         if let Some(campaign) = campaign {
@@ -227,25 +245,38 @@ impl Operator {
         }
     }
 
+    async fn lead_whenever_it_can(&self, shutdown: &CancellationToken) -> Result<(), Exhausted> {
+        while shutdown
+            .run_until_cancelled(self.leadership.gained())
+            .await
+            .is_some()
+        {
+            self.lead(shutdown).await?;
+        }
+        Ok(())
+    }
+
     /// Leads until `shutdown`, and until what was under way then has ended; or until the lead is lost, when everything is dropped where
     /// it stands: it is another process's to go on with.
-    async fn lead(&self, shutdown: &CancellationToken) {
+    async fn lead(&self, shutdown: &CancellationToken) -> Result<(), Exhausted> {
         self.metrics.leading(true);
         let stop = shutdown.child_token();
         let _stop_what_is_beside = stop.clone().drop_guard();
-        tokio::select! {
+        let led = tokio::select! {
             biased;
             () = self.leadership.lost() => {
                 tracing::warn!("the lead was lost; what was under way is dropped");
                 self.readiness.standby();
+                Ok(())
             }
-            () = self.terms(stop) => {}
-        }
+            led = self.terms(stop) => led,
+        };
         self.metrics.leading(false);
+        led
     }
 
     /// A term in each of the namespaces that are watched, or one in all of them. They share nothing but what bounds their work.
-    async fn terms(&self, shutdown: CancellationToken) {
+    async fn terms(&self, shutdown: CancellationToken) -> Result<(), Exhausted> {
         let scopes: Vec<Option<String>> = if self.options.watch_namespaces.is_empty() {
             vec![None]
         } else {
@@ -253,10 +284,35 @@ impl Operator {
         };
         let bounds = Bounds::new(self.options.max_effects);
         let readiness = self.readiness.clone().once_all_know(scopes.len());
-        let terms = scopes
-            .into_iter()
-            .map(|scope| Term::of(self, scope, bounds.clone()).run(readiness.clone(), shutdown.clone()));
-        futures::future::join_all(terms).await;
+        let supervisor = Supervisor::new(self.metrics.clone(), self.readiness.clone());
+        let terms = scopes.into_iter().map(|scope| {
+            let (bounds, readiness, supervisor, shutdown) = (&bounds, &readiness, &supervisor, &shutdown);
+            async move {
+                // what is shared by the controllers of a term breaks it as a whole; each of them is started again by itself
+                let exhausted = OnceLock::new();
+                let term = || {
+                    let term = Term::of(self, scope.clone(), bounds.clone());
+                    let running = Box::pin(term.run(readiness.clone(), supervisor.clone(), shutdown.clone()));
+                    let exhausted = &exhausted;
+                    async move {
+                        if let Err(error) = running.await {
+                            let _ = exhausted.set(error);
+                            shutdown.cancel();
+                        }
+                    }
+                };
+                supervisor.keep("controllers", shutdown, term).await?;
+                exhausted.into_inner().map_or(Ok(()), Err)
+            }
+        });
+        futures::future::try_join_all(terms).await.map(drop)
+    }
+}
+
+async fn ended<T>(task: Option<&mut AbortOnDropHandle<T>>) -> Result<T, tokio::task::JoinError> {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
     }
 }
 

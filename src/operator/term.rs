@@ -2,20 +2,26 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
+use kube::runtime::reflector::Store;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Operator, OperatorOptions, watches};
+use super::{Exhausted, Operator, OperatorOptions, Supervisor, watches};
 use crate::{
+    api::{Connection, Flow},
     controllers::{
-        approval,
+        approval::{self, OpenApprovals, Touched},
         context::Context,
         feedback, flow,
         identity::Identity,
+        inbox::Inbox,
         leadership::Leadership,
+        parts::beside,
         proposal, release,
         releases::Releases,
-        repository::{self, Pauses, RepositorySettings, sync_requests},
-        run::{self, Bounds},
+        repository::{self, Pauses, RepositorySettings, SyncQueue, SyncRequests, sync_requests},
+        run::{self, Bounds, RunCalls, RunWaker},
     },
     engine::callback_token::CallbackMinter,
     gateway::{Knowing, Pushes},
@@ -69,23 +75,73 @@ impl Term {
     }
 
     /// Runs the controllers until `shutdown`, then lets what is under way end.
-    pub(super) async fn run(self, readiness: Knowing, shutdown: CancellationToken) {
+    ///
+    /// # Errors
+    /// If a controller breaks again and again.
+    pub(super) async fn run(
+        self,
+        readiness: Knowing,
+        supervisor: Supervisor,
+        shutdown: CancellationToken,
+    ) -> Result<(), Exhausted> {
         let tasks = TaskTracker::new();
         // a push webhook asks for a sync at once
         let (syncs, requested) = sync_requests();
-        let (hooks, more_hooks) = (syncs.listen(), syncs.listen());
-        let _connected = self.pushes.connect(self.scope, syncs);
+        let _connected = self.pushes.connect(self.scope.clone(), syncs.clone());
         let (waker, calls) = run::waker();
         // watches outlive the order to stop, so that runs that end still see what they wait for
-        let watching = CancellationToken::new();
-        let _stop_watching = watching.clone().drop_guard();
-        let (flows, watch) = watches::flows(&self.context, waker.clone());
-        tokio::spawn(watching.clone().run_until_cancelled_owned(watch));
-        let (connections, watch) = watches::connections(&self.context, waker.clone());
-        tokio::spawn(watching.clone().run_until_cancelled_owned(watch));
-        let (open, touch, touched, watch) = approval::watch_open(&self.context, waker.clone());
-        tokio::spawn(watching.run_until_cancelled_owned(watch));
+        let (flows, watch_flows) = watches::flows(&self.context, waker.clone());
+        let (connections, watch_connections) = watches::connections(&self.context, waker.clone());
+        let (open, touch, touched, watch_open) = approval::watch_open(&self.context, waker.clone());
+        let settings = self.remotes.clone();
+        let controllers = self.controllers(
+            readiness,
+            supervisor,
+            shutdown,
+            &tasks,
+            Shared {
+                flows,
+                connections,
+                open,
+                touch,
+                touched,
+                waker,
+                calls,
+                settings,
+                syncs,
+                requested,
+            },
+        );
+        // boxed: it is large, and moved into what runs it
+        let controllers = beside(watch_open, Box::pin(controllers));
+        beside(watch_flows, beside(watch_connections, controllers)).await?;
+        tasks.close();
+        if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
+            tracing::warn!("some events could not be written before the end");
+        }
+        Ok(())
+    }
 
+    async fn controllers(
+        self,
+        readiness: Knowing,
+        supervisor: Supervisor,
+        shutdown: CancellationToken,
+        tasks: &TaskTracker,
+        shared: Shared,
+    ) -> Result<(), Exhausted> {
+        let Shared {
+            flows,
+            connections,
+            open,
+            touch,
+            touched,
+            waker,
+            calls,
+            settings,
+            syncs,
+            requested,
+        } = shared;
         let ready = async {
             let proven = self.identity.prove(&self.context, &self.probe_namespace);
             // an error says that the watch has ended, and with it the term
@@ -97,9 +153,9 @@ impl Term {
             );
         };
         if shutdown.run_until_cancelled(ready).await.is_none() {
-            return;
+            return Ok(());
         }
-        readiness.knows(open.clone());
+        readiness.knows(self.scope, open.clone());
         let judging = approval::Deps {
             context: Arc::clone(&self.context),
             identity: self.identity,
@@ -110,58 +166,98 @@ impl Term {
             tasks: tasks.clone(),
         };
         let (endings, ended) = release::run_endings();
-        let running = run::Deps {
+        let running = Arc::new(run::Deps {
             context: Arc::clone(&self.context),
             leadership: self.leadership,
             releases: self.releases,
             flows,
             connections,
-            open,
+            open: open.clone(),
             executor: self.executor,
             callbacks: self.callbacks,
             metrics: self.metrics,
             bounds: self.bounds,
             endings,
-        };
+        });
         let context = || Arc::clone(&self.context);
         let stop = || shutdown.clone();
-        tokio::join!(
+        let mut judged_before = false;
+        let approvals = || {
+            // one that broke may have had any of them in hand
+            if std::mem::replace(&mut judged_before, true) {
+                open.touch_all(&touch);
+            }
             ending(
                 stop(),
-                repository::run(context(), self.remotes.clone(), requested, stop())
-            ),
-            ending(
+                approval::run(judging.clone(), touch.clone(), touched.clone(), stop()),
+            )
+        };
+        tokio::try_join!(
+            supervisor.keep("repositories", &shutdown, || {
+                let syncing = repository::run(context(), settings.clone(), requested.clone(), stop());
+                ending(stop(), syncing)
+            }),
+            supervisor.keep("proposals", &shutdown, || {
+                ending(
+                    stop(),
+                    proposal::run(context(), settings.clone(), syncs.listen(), stop()),
+                )
+            }),
+            supervisor.keep("feedback", &shutdown, || {
+                ending(
+                    stop(),
+                    feedback::run(context(), settings.clone(), syncs.listen(), stop()),
+                )
+            }),
+            supervisor.keep("flows", &shutdown, || ending(
                 stop(),
-                proposal::run(context(), self.remotes.clone(), hooks, stop())
-            ),
-            ending(
-                stop(),
-                feedback::run(context(), self.remotes.clone(), more_hooks, stop())
-            ),
-            ending(stop(), flow::run(context(), stop())),
-            ending(stop(), release::run(context(), ended, stop())),
-            ending(stop(), approval::run(judging, touch, touched, stop())),
+                flow::run(context(), stop())
+            )),
+            supervisor.keep("releases", &shutdown, || {
+                ending(stop(), release::run(context(), ended.clone(), stop()))
+            }),
+            supervisor.keep("approvals", &shutdown, approvals),
             // has a drain time of its own
-            run::run(Arc::new(running), calls, stop()),
-        );
-        tasks.close();
-        if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
-            tracing::warn!("some events could not be written before the end");
-        }
+            supervisor.keep("runs", &shutdown, || {
+                Box::pin(run::run(Arc::clone(&running), calls.clone(), stop()))
+            }),
+        )
+        .map(drop)
     }
+}
+
+/// What the controllers of a term share.
+struct Shared {
+    flows: Store<Flow>,
+    connections: Store<Connection>,
+    open: OpenApprovals,
+    touch: UnboundedSender<Touched>,
+    touched: Inbox<Touched>,
+    waker: RunWaker,
+    calls: RunCalls,
+    settings: RepositorySettings,
+    syncs: SyncRequests,
+    requested: SyncQueue,
 }
 
 /// Lets a controller end what it is at when the order to stop comes. One that was still waiting for its first listing would wait for
 /// ever, and one that is cut off is made good at the next start.
-async fn ending(shutdown: CancellationToken, controller: impl Future<Output = ()>) {
-    let overdue = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(LAST_WORDS).await;
-    };
-    tokio::select! {
-        () = controller => {}
-        () = overdue => {}
-    }
+fn ending<'a>(
+    shutdown: CancellationToken,
+    controller: impl Future<Output = ()> + Send + 'a,
+) -> BoxFuture<'a, ()> {
+    // boxed: it is large
+    let controller = Box::pin(controller);
+    Box::pin(async move {
+        let overdue = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            () = controller => {}
+            () = overdue => {}
+        }
+    })
 }
 
 /// Where git remotes may be and how much they may ask of this process.

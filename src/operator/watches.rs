@@ -8,13 +8,13 @@ use kube::{
     runtime::{
         WatchStreamExt as _,
         reflector::{self, Store},
-        watcher::{self, Event, watcher},
+        watcher::{self, Event},
     },
 };
 
 use crate::{
     api::{Connection, Flow, flow::Definition},
-    controllers::{context::Context, error_chain, run::RunWaker},
+    controllers::{context::Context, objects::reflected_as, run::RunWaker},
 };
 
 /// Flows, for their live and draft releases.
@@ -23,28 +23,23 @@ pub(super) fn flows(
     waker: RunWaker,
 ) -> (Store<Flow>, impl Future<Output = ()> + Send + 'static) {
     let (store, writer) = reflector::store::<Flow>();
-    let events = watcher(context.all::<Flow>(), watcher::Config::default())
-        .default_backoff()
-        .modify(|flow| {
-            flow.metadata.managed_fields = None;
-            // runs go by the release; the definition would only fill the memory
-            flow.spec.definition = Definition {
-                description: None,
-                inputs: None,
-                steps: Vec::new(),
-                output: None,
-                promotion: None,
-            };
-        })
-        .reflect(writer);
+    let events = reflected_as(context, watcher::Config::default(), writer, |flow| {
+        flow.metadata.managed_fields = None;
+        // runs go by the release; the definition would only fill the memory
+        flow.spec.definition = Definition {
+            description: None,
+            inputs: None,
+            steps: Vec::new(),
+            output: None,
+            promotion: None,
+        };
+    });
     let watch = async move {
         let mut touched = std::pin::pin!(events.touched_objects());
         while let Some(event) = touched.next().await {
-            match event {
-                Ok(flow) => waker.flow_changed(&flow),
-                Err(error) => {
-                    tracing::warn!(error = %error_chain(&error), "the watch of flows broke; it starts again");
-                }
+            // a watch that broke starts again
+            if let Ok(flow) = event {
+                waker.flow_changed(&flow);
             }
         }
     };
@@ -57,10 +52,8 @@ pub(super) fn connections(
     waker: RunWaker,
 ) -> (Store<Connection>, impl Future<Output = ()> + Send + 'static) {
     let (store, writer) = reflector::store::<Connection>();
-    let events = watcher(context.all::<Connection>(), watcher::Config::default())
-        .default_backoff()
-        .modify(|connection| connection.metadata.managed_fields = None)
-        .reflect(writer);
+    let slim = |connection: &mut Connection| connection.metadata.managed_fields = None;
+    let events = reflected_as(context, watcher::Config::default(), writer, slim);
     let watch = async move {
         let mut events = std::pin::pin!(events);
         // the generation counts changes of the spec
@@ -79,10 +72,8 @@ pub(super) fn connections(
                 }
                 Ok(Event::Apply(connection) | Event::InitApply(connection)) => (connection, true),
                 Ok(Event::Delete(connection)) => (connection, false),
-                Err(error) => {
-                    tracing::warn!(error = %error_chain(&error), "the watch of connections broke; it starts again");
-                    continue;
-                }
+                // a watch that broke starts again
+                Err(_) => continue,
             };
             let namespace = connection.namespace().unwrap_or_default();
             let key = (namespace.clone(), connection.name_any());

@@ -48,6 +48,9 @@ struct Inner {
     evaluations_waiting: Family<One, Gauge>,
     evaluation_wait: Family<One, Histogram, fn() -> Histogram>,
     evaluation: Family<One, Histogram, fn() -> Histogram>,
+    undecodable: Family<One, Counter>,
+    watch_stalls: Family<One, Counter>,
+    task_restarts: Family<One, Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -107,6 +110,9 @@ impl Metrics {
             evaluations_waiting: Family::default(),
             evaluation_wait: Family::new_with_constructor(microseconds),
             evaluation: Family::new_with_constructor(microseconds),
+            undecodable: Family::default(),
+            watch_stalls: Family::default(),
+            task_restarts: Family::default(),
             registry: Mutex::default(),
         };
         registry.register(
@@ -211,6 +217,21 @@ impl Metrics {
             "Time that work tenants wrote has taken, by pool",
             Unit::Seconds,
             inner.evaluation.clone(),
+        );
+        registry.register(
+            "undecodable_objects",
+            "Versions of objects that were passed over because they cannot be decoded, by kind",
+            inner.undecodable.clone(),
+        );
+        registry.register(
+            "watch_stalls",
+            "Watches that did not end when they were to and were cut off, by kind",
+            inner.watch_stalls.clone(),
+        );
+        registry.register(
+            "task_restarts",
+            "Long-lived tasks that broke and were started again, by task",
+            inner.task_restarts.clone(),
         );
         *inner.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
         Self(Arc::new(inner))
@@ -356,6 +377,21 @@ impl Metrics {
             .inc();
     }
 
+    /// A version of an object cannot be decoded and is passed over.
+    pub fn undecodable(&self, kind: &'static str) {
+        self.0.undecodable.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// A watch did not end when it was to and was cut off.
+    pub fn watch_stalled(&self, kind: &'static str) {
+        self.0.watch_stalls.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// A long-lived task broke and is started again.
+    pub fn task_restarted(&self, task: &'static str) {
+        self.0.task_restarts.get_or_create(&[("task", task)]).inc();
+    }
+
     /// All metrics in the text format that Prometheus reads.
     pub fn render(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -399,6 +435,9 @@ mod tests {
         metrics.pool_waiting("expressions", 1);
         metrics.pool_waited("expressions", Duration::ZERO);
         metrics.pool_worked("expressions", Duration::ZERO);
+        metrics.undecodable("Flow");
+        metrics.watch_stalled("flows");
+        metrics.task_restarted("flows");
         let text = metrics.render().unwrap();
         let mut registered = BTreeSet::new();
         for line in text.lines() {

@@ -82,6 +82,8 @@ pub enum Nuisance {
     WatchesExpire,
     /// Every watch ends after its first bytes.
     WatchesBreak,
+    /// Every second watch is held: it shows nothing and does not end.
+    WatchesHang,
     /// Two of three status writes are refused with 409.
     Conflicts,
     /// Every third write is applied, but its answer is lost.
@@ -103,7 +105,7 @@ pub fn plagued(client: Client, by: Nuisance) -> (Client, Arc<AtomicUsize>) {
             let is_status = request.uri().path().ends_with("/status");
             let is_write = matches!(request.method().as_str(), "POST" | "PUT" | "PATCH" | "DELETE");
             let number = match by {
-                Nuisance::WatchesExpire | Nuisance::WatchesBreak if is_watch => {
+                Nuisance::WatchesExpire | Nuisance::WatchesBreak | Nuisance::WatchesHang if is_watch => {
                     seen.fetch_add(1, Ordering::SeqCst)
                 }
                 Nuisance::Conflicts if is_status && is_write => seen.fetch_add(1, Ordering::SeqCst),
@@ -121,6 +123,11 @@ pub fn plagued(client: Client, by: Nuisance) -> (Client, Arc<AtomicUsize>) {
                     count.fetch_add(1, Ordering::SeqCst);
                     Ok(client.send(request).await?.map(first_part))
                 }
+                Nuisance::WatchesHang if number % 2 == 0 => {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    let answer = client.send(request).await?;
+                    Ok(answer.map(|_| StreamBody::new(futures::stream::pending()).boxed_unsync()))
+                }
                 Nuisance::Conflicts if number % 3 != 0 => {
                     count.fetch_add(1, Ordering::SeqCst);
                     Ok(refusal(409, "Conflict", "the object has been modified"))
@@ -136,6 +143,36 @@ pub fn plagued(client: Client, by: Nuisance) -> (Client, Arc<AtomicUsize>) {
         }
     });
     (Client::new(service, namespace), suffered)
+}
+
+/// A client that reads something else than what is stored, as if the API server had accepted it: in each answer these texts stand for those.
+pub fn misread(client: Client, texts: &'static [(&'static str, &'static str)]) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let client = client.clone();
+        async move {
+            let answer = client.send(request).await?;
+            Ok::<_, kube::Error>(answer.map(|body| {
+                let parts = body.into_data_stream().map(move |part| {
+                    let part = part.map(|bytes| Frame::data(reworded(&bytes, texts)));
+                    part.map_err(tower::BoxError::from)
+                });
+                StreamBody::new(parts).boxed_unsync()
+            }))
+        }
+    });
+    Client::new(service, namespace)
+}
+
+fn reworded(bytes: &Bytes, texts: &[(&str, &str)]) -> Bytes {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return bytes.clone();
+    };
+    let reworded = texts.iter().fold(text.to_owned(), |text, (from, to)| {
+        assert_eq!(from.len(), to.len(), "a body keeps its length");
+        text.replace(from, to)
+    });
+    Bytes::from(reworded)
 }
 
 /// A body of any origin.

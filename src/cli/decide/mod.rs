@@ -115,8 +115,7 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
 /// The decisions on an approval, if they may be read.
 async fn decisions(connection: &Connection, approval: &str) -> Option<Vec<Decision>> {
     let selection = ListParams::default().fields(&format!("spec.approval={approval}"));
-    let list = connection.api::<Decision>().list(&selection).await;
-    list.ok().map(|list| list.items)
+    connection.list::<Decision>(&selection).await.ok()
 }
 
 /// What the answer comes to, if the decisions so far and who is asking are known.

@@ -17,10 +17,10 @@ pub(super) async fn fresh(
     context: &Context,
     approval: &Approval,
 ) -> Result<Vec<Arc<Decision>>, ApprovalError> {
-    let api = context.namespaced::<Decision>(&approval.namespace().unwrap_or_default());
+    let namespace = approval.namespace().unwrap_or_default();
     let selection = ListParams::default().fields(&format!("spec.approval={}", approval.name_any()));
-    let list = api
-        .list(&selection)
+    let list = context
+        .list::<Decision>(&namespace, &selection)
         .await
         .map_err(|error| ApprovalError::Api("list the decisions", error))?;
     Ok(list.items.into_iter().map(Arc::new).collect())

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::key::ApprovalKey;
-use crate::api::Decision;
+use crate::{api::Decision, controllers::objects::Decoded};
 
 /// A decision and when this process first saw it.
 #[derive(Clone, Debug)]
@@ -54,11 +54,12 @@ pub(super) struct DecisionIndex {
 
 impl DecisionIndex {
     /// Takes in what the watch shows. Gives the decisions that are new or changed.
-    pub(super) fn apply(&self, event: Event<Decision>) -> Vec<Arc<Decision>> {
+    pub(super) fn apply(&self, event: Event<Decoded<Decision>>) -> Vec<Arc<Decision>> {
         let mut inner = self.lock();
         match event {
             Event::Init => inner.listing = Some(HashMap::new()),
-            Event::InitApply(decision) => {
+            Event::InitApply(Decoded::Undecodable(_)) => {}
+            Event::InitApply(Decoded::Object(decision)) => {
                 let seen = inner.seen(decision);
                 let listing = inner.listing.get_or_insert_default();
                 listing
@@ -76,7 +77,7 @@ impl DecisionIndex {
                     .map(|seen| Arc::clone(&seen.decision))
                     .collect();
             }
-            Event::Apply(decision) => {
+            Event::Apply(Decoded::Object(decision)) => {
                 let seen = inner.seen(decision);
                 let decision = Arc::clone(&seen.decision);
                 inner
@@ -86,7 +87,11 @@ impl DecisionIndex {
                     .insert(decision.name_any(), seen);
                 return vec![decision];
             }
-            Event::Delete(decision) => {
+            Event::Apply(Decoded::Undecodable(decision)) | Event::Delete(Decoded::Undecodable(decision)) => {
+                let meta = &decision.metadata;
+                inner.forget(meta.namespace.as_deref(), meta.name.as_deref());
+            }
+            Event::Delete(Decoded::Object(decision)) => {
                 let key = ApprovalKey::decided_by(&decision);
                 if let Some(others) = inner.by_approval.get_mut(&key) {
                     others.remove(&decision.name_any());
@@ -124,6 +129,17 @@ impl DecisionIndex {
 }
 
 impl Inner {
+    /// Forgets a decision that does not say any more what it is on.
+    fn forget(&mut self, namespace: Option<&str>, name: Option<&str>) {
+        let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
+        self.by_approval.retain(|approval, decisions| {
+            if approval.namespace() == namespace {
+                decisions.remove(name);
+            }
+            !decisions.is_empty()
+        });
+    }
+
     fn seen(&self, mut decision: Decision) -> Seen {
         decision.metadata.managed_fields = None;
         let known = self
@@ -158,12 +174,12 @@ mod tests {
             let seen = index.on(&ApprovalKey::new("default", approval));
             seen.iter().map(|seen| seen.decision.name_any()).collect()
         };
-        index.apply(Event::Apply(decision("one", "a")));
-        index.apply(Event::Apply(decision("two", "a")));
-        index.apply(Event::Delete(decision("two", "a")));
+        index.apply(Event::Apply(Decoded::Object(decision("one", "a"))));
+        index.apply(Event::Apply(Decoded::Object(decision("two", "a"))));
+        index.apply(Event::Delete(Decoded::Object(decision("two", "a"))));
         assert_eq!(on("a"), ["one"]);
         index.apply(Event::Init);
-        index.apply(Event::InitApply(decision("three", "b")));
+        index.apply(Event::InitApply(Decoded::Object(decision("three", "b"))));
         assert_eq!((on("a"), on("b")), (vec!["one".to_owned()], vec![]));
         assert_eq!(index.apply(Event::InitDone).len(), 1);
         assert_eq!((on("a"), on("b")), (vec![], vec!["three".to_owned()]));

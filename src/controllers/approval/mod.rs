@@ -14,13 +14,10 @@ mod write;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, channel::mpsc};
+use futures::StreamExt as _;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::runtime::{
-    WatchStreamExt as _,
-    watcher::{self, Event, watcher},
-};
-use tokio::time::Instant;
+use kube::runtime::watcher::{self, Event};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(in crate::controllers) use self::gather::created_at;
@@ -33,9 +30,13 @@ use super::{
     context::Context,
     error_chain,
     identity::Identity,
+    inbox::Inbox,
+    objects::{Decoded, watch},
+    parts::beside,
     run::RunWaker,
     server_time::{ServerTimeError, server_time},
     status::{AFTER_CONFLICT, is_missing, is_stale},
+    timers::{Again, Wake},
 };
 use crate::{
     api::{Approval, Decision},
@@ -49,6 +50,8 @@ const CONCURRENCY: usize = 32;
 const RETRY: Duration = Duration::from_secs(1);
 /// Pause before an overdue approval is looked at again while it is not known whether it is proven who decides.
 const WHILE_UNKNOWN: Duration = Duration::from_secs(15);
+/// Longest pause before that: it may be set.
+const SERVER_PAUSE: Duration = Duration::from_mins(1);
 /// Shortest pause before the server's clock, which is read in whole seconds, is asked again.
 const CLOCK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -91,7 +94,7 @@ struct Judging {
 pub async fn run(
     deps: Deps,
     touch: mpsc::UnboundedSender<Touched>,
-    touched: mpsc::UnboundedReceiver<Touched>,
+    touched: Inbox<Touched>,
     shutdown: CancellationToken,
 ) {
     let judging = Arc::new(Judging {
@@ -99,26 +102,36 @@ pub async fn run(
         decisions: DecisionIndex::default(),
     });
     let proving = keep_proving(Arc::clone(&judging), touch.clone(), shutdown.clone());
-    let proving = tokio::spawn(proving);
     let watching = watch_decisions(Arc::clone(&judging), touch);
-    let watching = tokio::spawn(shutdown.clone().run_until_cancelled_owned(watching));
+    let watching = shutdown.clone().run_until_cancelled_owned(watching);
+    let working = judge_all(judging, touched, shutdown);
+    beside(proving, beside(watching, working)).await;
+}
+
+async fn judge_all(judging: Arc<Judging>, touched: Inbox<Touched>, shutdown: CancellationToken) {
     // an answer that was half given is not to be taken back for want of the decisions it rests on
     let known = shutdown.run_until_cancelled(judging.decisions.are_known()).await;
     if known.is_none() {
         return;
     }
-    queue::run(touched, CONCURRENCY, shutdown, |key, shown| {
-        let judging = Arc::clone(&judging);
-        async move {
-            match reconcile(&key, shown, &judging).await {
-                Ok(again) => again,
-                Err(error) => Some(failed(&key, &error, &judging)),
+    let context = Arc::clone(&judging.deps.context);
+    queue::run(
+        "Approval",
+        &context,
+        touched.stream(),
+        CONCURRENCY,
+        shutdown,
+        |key, shown| {
+            let judging = Arc::clone(&judging);
+            async move {
+                match reconcile(&key, shown, &judging).await {
+                    Ok(again) => again,
+                    Err(error) => Some(Wake::After(failed(&key, &error, &judging))),
+                }
             }
-        }
-    })
+        },
+    )
     .await;
-    watching.abort();
-    proving.abort();
 }
 
 /// Judges everything anew when it becomes known, or is no longer known, who decides.
@@ -134,12 +147,7 @@ async fn keep_proving(
         open,
         ..
     } = &judging.deps;
-    let judge_all = || {
-        for key in open.keys() {
-            // the receiver is gone only when the operator ends
-            let _ = touch.unbounded_send(Touched::Named(key));
-        }
-    };
+    let judge_all = || open.touch_all(&touch);
     identity
         .keep_proving(context, probe_namespace, judge_all, shutdown)
         .await;
@@ -159,17 +167,10 @@ fn failed(key: &ApprovalKey, error: &ApprovalError, judging: &Judging) -> Durati
 
 async fn watch_decisions(judging: Arc<Judging>, touch: mpsc::UnboundedSender<Touched>) {
     let context = &judging.deps.context;
-    let mut events = watcher(context.all::<Decision>(), watcher::Config::default())
-        .default_backoff()
-        .boxed();
+    let mut events = watch::<Decision>(context, watcher::Config::default()).boxed();
     while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::warn!(error = %error_chain(&error), "the watch of decisions broke; it starts again");
-                continue;
-            }
-        };
+        // a watch that broke starts again
+        let Ok(event) = event else { continue };
         for decision in judging.decisions.apply(event) {
             let key = ApprovalKey::decided_by(&decision);
             let settled = decision
@@ -180,7 +181,7 @@ async fn watch_decisions(judging: Arc<Judging>, touch: mpsc::UnboundedSender<Tou
                 // the echo of our own word
                 continue;
             }
-            if touch.unbounded_send(Touched::Named(key)).is_err() {
+            if touch.send(Touched::Named(key)).is_err() {
                 return;
             }
         }
@@ -192,7 +193,7 @@ async fn reconcile(
     key: &ApprovalKey,
     shown: Option<Box<Approval>>,
     judging: &Judging,
-) -> Result<queue::Again, ApprovalError> {
+) -> Result<Again, ApprovalError> {
     let began = Instant::now();
     let context = &judging.deps.context;
     let seen = judging.decisions.on(key);
@@ -274,11 +275,11 @@ async fn reconcile(
     write::decisions(context, &decisions, judgement.decisions).await?;
     for decision in decisions.iter().filter(|decision| !index::is_tied(decision)) {
         if let Some(tied) = write::tie(context, decision, &approval).await? {
-            judging.decisions.apply(Event::Apply(tied));
+            judging.decisions.apply(Event::Apply(Decoded::Object(tied)));
         }
     }
     Ok(match deadline {
-        _ if held => Some(RETRY),
+        _ if held => Some(Wake::After(RETRY)),
         _ if closed => {
             if !open {
                 judging.decisions.forget(key);
@@ -286,14 +287,17 @@ async fn reconcile(
             None
         }
         // whoever proves it has everything judged anew
-        Some(_) if !matches!(proof, Proof::Proven { .. }) => Some(WHILE_UNKNOWN),
-        Some(deadline) => Some(until(deadline, server_now.unwrap_or_else(|| context.now()))),
+        Some(_) if !matches!(proof, Proof::Proven { .. }) => Some(Wake::After(WHILE_UNKNOWN)),
+        Some(deadline) => Some(until(deadline, server_now)),
         None => None,
     })
 }
 
-/// How long until the deadline has surely passed.
-fn until(deadline: Timestamp, now: Timestamp) -> Duration {
+/// When the deadline may have passed. Where the server says that it has not, though our clock shows it, the server is asked again.
+fn until(deadline: Timestamp, server_now: Option<Timestamp>) -> Wake {
+    let Some(now) = server_now else {
+        return Wake::At(deadline);
+    };
     let left = deadline.duration_since(now).max(SignedDuration::ZERO);
-    left.unsigned_abs().max(CLOCK_PAUSE)
+    Wake::After(left.unsigned_abs().clamp(CLOCK_PAUSE, SERVER_PAUSE))
 }

@@ -6,18 +6,21 @@ use std::{
 };
 
 use compact_str::CompactString;
-use futures::{StreamExt as _, channel::mpsc};
+use futures::StreamExt as _;
 use k8s_openapi::jiff::Timestamp;
-use kube::{
-    ResourceExt as _,
-    runtime::{WatchStreamExt as _, watcher},
-};
-use tokio::sync::watch;
+use kube::{Resource as _, ResourceExt as _, core::ObjectMeta, runtime::watcher};
+use tokio::sync::{mpsc, watch};
 
 use super::{gather::created_at, key::ApprovalKey};
 use crate::{
     api::{Approval, ApprovalPhase},
-    controllers::{context::Context, error_chain, object_key::UidMark, run::RunWaker},
+    controllers::{
+        context::Context,
+        inbox::{Inbox, inbox},
+        object_key::UidMark,
+        objects::{Decoded, watch as watch_objects},
+        run::RunWaker,
+    },
     telemetry::metrics::Metrics,
 };
 
@@ -142,6 +145,14 @@ impl OpenApprovals {
         self.lock().open.keys().cloned().collect()
     }
 
+    /// Has all that are open looked at.
+    pub fn touch_all(&self, touch: &mpsc::UnboundedSender<Touched>) {
+        for key in self.keys() {
+            // the receiver is gone only when the operator ends
+            let _ = touch.send(Touched::Named(key));
+        }
+    }
+
     /// Those that were put for runs, each with the run's name.
     pub fn of_runs(&self) -> Vec<(ApprovalKey, String)> {
         let inner = self.lock();
@@ -150,15 +161,15 @@ impl OpenApprovals {
             .collect()
     }
 
-    /// A question has left the watch. Whether somebody else will tell.
-    fn is_over(&self, key: &ApprovalKey) -> bool {
+    /// A question has left the watch. Gives what was known of it, and whether somebody else will tell.
+    fn is_over(&self, key: &ApprovalKey) -> (Option<Open>, bool) {
         let mut inner = self.lock();
-        inner.open.remove(key);
-        inner
+        let open = inner.open.remove(key);
+        let answering = inner
             .answering
             .get_mut(key)
-            .map(|shown_closed| *shown_closed = true)
-            .is_some()
+            .map(|shown_closed| *shown_closed = true);
+        (open, answering.is_some())
     }
 
     /// Tells how many are pending in all of these and how long the oldest has been.
@@ -204,30 +215,29 @@ pub fn watch_open(
 ) -> (
     OpenApprovals,
     mpsc::UnboundedSender<Touched>,
-    mpsc::UnboundedReceiver<Touched>,
+    Inbox<Touched>,
     impl Future<Output = ()> + Send + 'static,
 ) {
     let (filled, is_filled) = watch::channel(false);
     let open = OpenApprovals(Arc::default(), is_filled);
-    let (sender, touched) = mpsc::unbounded();
+    let (sender, touched) = inbox();
     // one that is closed leaves the watch
     let not_closed = ApprovalPhase::CLOSED
         .map(|phase| format!("status.phase!={phase}"))
         .join(",");
-    let events = watcher(
-        context.all::<Approval>(),
-        watcher::Config::default().fields(&not_closed),
-    )
-    .default_backoff();
+    let events = watch_objects::<Approval>(context, watcher::Config::default().fields(&not_closed));
     let (known, to) = (open.clone(), sender.clone());
     let watching = async move {
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::Init) => known.lock().listing = Some(HashMap::new()),
-                Ok(watcher::Event::InitApply(approval) | watcher::Event::Apply(approval)) => {
+                Ok(
+                    watcher::Event::InitApply(Decoded::Object(approval))
+                    | watcher::Event::Apply(Decoded::Object(approval)),
+                ) => {
                     known.put(ApprovalKey::of(&approval), &approval);
-                    if to.unbounded_send(Touched::Shown(Box::new(approval))).is_err() {
+                    if to.send(Touched::Shown(Box::new(approval))).is_err() {
                         return;
                     }
                 }
@@ -237,19 +247,28 @@ pub fn watch_open(
                     }
                     filled.send_replace(true);
                 }
-                Ok(watcher::Event::Delete(approval)) => {
-                    let key = ApprovalKey::of(&approval);
-                    if !known.is_over(&key) {
-                        waker.approval_is_over(&key, approval.spec.subject.run.as_deref());
-                    }
+                // not listed, it is as good as gone
+                Ok(watcher::Event::InitApply(Decoded::Undecodable(_))) => {}
+                Ok(watcher::Event::Apply(Decoded::Undecodable(gone))) => {
+                    leave(&known, &waker, &gone.metadata)
                 }
-                Err(error) => {
-                    tracing::warn!(error = %error_chain(&error), "the watch of approvals broke; it starts again");
-                }
+                Ok(watcher::Event::Delete(gone)) => leave(&known, &waker, gone.meta()),
+                // it starts again
+                Err(_) => {}
             }
         }
     };
     (open, sender, touched, watching)
+}
+
+/// Tells that a question has left the watch, unless somebody else does.
+fn leave(known: &OpenApprovals, waker: &RunWaker, gone: &ObjectMeta) {
+    let (namespace, name) = (gone.namespace.as_deref(), gone.name.as_deref());
+    let key = ApprovalKey::new(namespace.unwrap_or_default(), name.unwrap_or_default());
+    let (open, is_answered_here) = known.is_over(&key);
+    if let Some(open) = open.filter(|_| !is_answered_here) {
+        waker.approval_is_over(&key, open.run.as_deref());
+    }
 }
 
 /// Takes the new listing for what is known. Gives what is no longer open.

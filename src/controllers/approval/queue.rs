@@ -1,32 +1,28 @@
 //! Work on approvals: one at a time for each, many at the same time for all, and none is kept that has nothing to wait for.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
 use compact_str::CompactString;
 use futures::{Stream, StreamExt as _};
 use tokio::task::JoinSet;
-use tokio_util::{
-    sync::CancellationToken,
-    time::{DelayQueue, delay_queue},
-};
+use tokio_util::sync::CancellationToken;
 
 use super::{key::ApprovalKey, open::Touched};
 use crate::{
     api::Approval,
-    controllers::fairness::{FairQueue, may_take},
+    controllers::{
+        backoff::Backoffs,
+        context::Context,
+        fairness::{FairQueue, may_take},
+        parts::caught,
+        timers::{Again, Due, Timers, Wake},
+    },
 };
 
 /// How many that wait are kept as they were shown; the others are read again.
 const KEPT: usize = 256;
 
-/// When an approval is looked at again; nothing when only a change is a reason.
-pub(in crate::controllers) type Again = Option<Duration>;
-
 /// What waits to be worked on.
-#[derive(Default)]
 struct Queue {
     /// What is not worked on; namespaces take turns.
     waiting: FairQueue<ApprovalKey>,
@@ -35,12 +31,14 @@ struct Queue {
     busy: HashSet<ApprovalKey>,
     /// How many of each namespace are.
     busy_of: HashMap<CompactString, usize>,
-    timers: DelayQueue<ApprovalKey>,
-    timer_of: HashMap<ApprovalKey, delay_queue::Key>,
+    timers: Timers<ApprovalKey>,
+    timer_of: HashMap<ApprovalKey, Due>,
 }
 
-/// Works on whatever is touched until `shutdown`, then lets what is under way end.
+/// Works on whatever is touched until `shutdown`, then lets what is under way end. A panic stays with the approval at which it happened.
 pub(in crate::controllers) async fn run<F>(
+    kind: &'static str,
+    context: &Context,
     touched: impl Stream<Item = Touched>,
     concurrency: usize,
     shutdown: CancellationToken,
@@ -48,29 +46,33 @@ pub(in crate::controllers) async fn run<F>(
 ) where
     F: Future<Output = Again> + Send + 'static,
 {
-    let mut queue = Queue::default();
-    let mut working: JoinSet<(ApprovalKey, Again)> = JoinSet::new();
+    let mut queue = Queue::new(context.timers());
+    let panics = Backoffs::default();
+    let mut working: JoinSet<(ApprovalKey, Result<Again, String>)> = JoinSet::new();
     let mut touched = std::pin::pin!(touched);
     loop {
         while working.len() < concurrency
             && let Some((key, shown)) = queue.next(concurrency - working.len())
         {
             let job = work(key.clone(), shown);
-            working.spawn(async move { (key, job.await) });
+            working.spawn(async move { (key, caught(job).await) });
         }
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             Some(done) = working.join_next() => match done {
-                Ok((key, again)) => queue.done(&key, again),
-                Err(broken) => {
-                    // a defect: which one it was is not known, so none of those at work may wait for it
-                    tracing::error!(error = %broken, "the judging of an approval broke");
-                    queue.forget_busy();
+                Ok((key, Ok(again))) => {
+                    panics.succeeded(&key);
+                    queue.done(&key, again);
                 }
+                Ok((key, Err(panic))) => {
+                    context.panicked(kind, &key, &panic);
+                    queue.done(&key, Some(Wake::After(panics.failed(key.clone()))));
+                }
+                // it was stopped, as everything is
+                Err(_) => {}
             },
-            Some(expired) = queue.timers.next() => {
-                let key = expired.into_inner();
+            Some(key) = queue.timers.next() => {
                 queue.timer_of.remove(&key);
                 queue.touch(key, None);
             }
@@ -85,6 +87,17 @@ pub(in crate::controllers) async fn run<F>(
 }
 
 impl Queue {
+    fn new(timers: Timers<ApprovalKey>) -> Self {
+        Self {
+            waiting: FairQueue::default(),
+            shown: HashMap::new(),
+            busy: HashSet::new(),
+            busy_of: HashMap::new(),
+            timers,
+            timer_of: HashMap::new(),
+        }
+    }
+
     fn touch(&mut self, key: ApprovalKey, shown: Option<Box<Approval>>) {
         let shown = shown.filter(|_| self.waiting.len() < KEPT);
         // what the watch shows later is newer; a mere name is a reason to read it
@@ -108,7 +121,7 @@ impl Queue {
             .pop_where(|namespace| may_take(has(namespace), free))?;
         let shown = self.shown.remove(&key).flatten();
         if let Some(timer) = self.timer_of.remove(&key) {
-            self.timers.try_remove(&timer);
+            self.timers.remove(key.clone(), timer);
         }
         self.busy.insert(key.clone());
         *self.busy_of.entry(key.namespace().into()).or_default() += 1;
@@ -121,10 +134,10 @@ impl Queue {
 
     fn done(&mut self, key: &ApprovalKey, again: Again) {
         self.end(key);
-        if let Some(pause) = again
+        if let Some(wake) = again
             && !self.shown.contains_key(key)
         {
-            let timer = self.timers.insert(key.clone(), pause);
+            let timer = self.timers.insert(key.clone(), wake);
             self.timer_of.insert(key.clone(), timer);
         }
     }
@@ -144,18 +157,26 @@ impl Queue {
             self.wait(key.clone());
         }
     }
-
-    fn forget_busy(&mut self) {
-        for key in self.busy.clone() {
-            self.end(&key);
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
+
+    use kube::{Client, client::Body};
+
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use crate::controllers::context::Clock;
+
+    fn context() -> Context {
+        let nobody = tower::service_fn(|_: http::Request<Body>| {
+            std::future::pending::<Result<http::Response<Body>, kube::Error>>()
+        });
+        Context::new(Client::new(nobody, "ns"), Clock::system())
+    }
 
     fn key(name: &str) -> ApprovalKey {
         ApprovalKey::new("ns", name)
@@ -191,7 +212,7 @@ mod tests {
                 None
             }
         };
-        run(touched, 4, shutdown, work).await;
+        run("Approval", &context(), touched, 4, shutdown, work).await;
         let log = log.lock().unwrap();
         let of_a: Vec<_> = log.iter().filter(|line| line.ends_with('a')).collect();
         assert_eq!(of_a, ["begin a", "end a", "begin a", "end a"]);
@@ -223,7 +244,7 @@ mod tests {
                 None
             }
         };
-        run(touched, 8, shutdown, work).await;
+        run("Approval", &context(), touched, 8, shutdown, work).await;
         drop(sender);
     }
 
@@ -236,13 +257,42 @@ mod tests {
         let work = move |_, _| {
             let mut times = times.lock().unwrap();
             *times += 1;
-            let again = (*times < 3).then_some(Duration::from_millis(1));
+            let again = (*times < 3).then_some(Wake::After(Duration::from_millis(1)));
             if again.is_none() {
                 stop.cancel();
             }
             async move { again }
         };
-        run(touched, 4, shutdown, work).await;
+        run("Approval", &context(), touched, 4, shutdown, work).await;
+        drop(sender);
+    }
+
+    #[tokio::test]
+    async fn one_whose_judging_panics_is_judged_again_and_holds_no_other_up() {
+        let (sender, touched) = futures::channel::mpsc::unbounded();
+        let (shutdown, context) = (CancellationToken::new(), context());
+        for name in ["broken", "sound"] {
+            sender.unbounded_send(Touched::Named(key(name))).unwrap();
+        }
+        let (stop, tries) = (shutdown.clone(), Arc::new(Mutex::new(0)));
+        let work = move |key: ApprovalKey, _| {
+            let (stop, tries) = (stop.clone(), Arc::clone(&tries));
+            async move {
+                if key.name() == "sound" {
+                    return None;
+                }
+                let mut tries = tries.lock().unwrap();
+                *tries += 1;
+                let first = *tries == 1;
+                drop(tries);
+                assert!(!first, "a defect");
+                stop.cancel();
+                None
+            }
+        };
+        run("Approval", &context, touched, 4, shutdown, work).await;
+        let metrics = context.metrics().render().unwrap();
+        assert!(metrics.contains("class=\"Defect\""), "{metrics}");
         drop(sender);
     }
 }

@@ -24,9 +24,9 @@ use kube::{
     core::PartialObjectMeta,
     runtime::{
         WatchStreamExt as _,
-        controller::{Action, Config, ReconcileRequest, applier, trigger_self, trigger_with},
+        controller::{ReconcileRequest, trigger_self, trigger_with},
         reflector::{self, ObjectRef, Store},
-        watcher::{self, Event, watcher},
+        watcher::{self, Event},
     },
 };
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -42,8 +42,11 @@ use super::{
     backoff::Backoffs,
     context::Context,
     error_chain, forges,
+    objects::reflected,
+    reconciler::Reconciler,
     repository::{self, RepositorySettings},
     status::AFTER_CONFLICT,
+    timers::{Again, Wake},
 };
 use crate::{
     api::{
@@ -91,8 +94,7 @@ pub async fn run(
         shutdown: shutdown.clone(),
     });
     let forgetting = Arc::clone(&shared);
-    let repository_events = watcher(context.all::<Repository>(), watcher::Config::default())
-        .default_backoff()
+    let repository_events = reflected(&context, watcher::Config::default(), repository_writer)
         .inspect_ok(move |event| {
             if let Event::Delete(repository) = event {
                 forgetting.backoffs.succeeded(&ObjectRef::from_obj(repository));
@@ -100,12 +102,8 @@ pub async fn run(
                 tokio::spawn(async move { shared.forget(&gone).await });
             }
         })
-        .reflect(repository_writer)
         .applied_objects();
-    let flow_events = watcher(context.all::<Flow>(), watcher::Config::default())
-        .default_backoff()
-        .reflect(flow_writer)
-        .touched_objects();
+    let flow_events = reflected(&context, watcher::Config::default(), flow_writer).touched_objects();
     let hearing = Arc::clone(&shared);
     let hooked = heard(hooks).inspect(move |repository| {
         hearing.hooked().insert(repository.clone());
@@ -116,26 +114,24 @@ pub async fn run(
         hooked
             .map(|repository| Ok(ReconcileRequest::from(repository)))
             .boxed(),
-    ])
-    .map_err(Arc::new)
-    .take_until(shutdown.cancelled_owned());
-    applier(
-        |repository, shared| {
-            let context = Arc::clone(&shared.context);
-            let telling = Box::pin(tell(repository, shared));
-            Box::pin(async move { context.counted("Feedback", telling).await })
+    ]);
+    let reconciler = Reconciler {
+        name: "Feedback",
+        concurrency: CONCURRENCY,
+        reconcile: |repository, shared: Arc<Feedback>| {
+            Box::pin(async move {
+                let context = Arc::clone(&shared.context);
+                context.counted("Feedback", tell(repository, shared)).await
+            })
         },
-        |repository: Arc<Repository>, error: &FeedbackError, shared: Arc<Feedback>| {
+        failed: |repository: &Repository, error: &FeedbackError, shared: &Feedback| {
             tracing::warn!(repository = %repository.name_any(), error = %error_chain(error), "a forge could not be told; trying again");
-            Action::requeue(shared.pause(&repository, error))
+            shared.pause(repository, error)
         },
-        shared,
-        repositories,
-        queue,
-        Config::default().concurrency(CONCURRENCY),
-    )
-    .for_each(|_| std::future::ready(()))
-    .await;
+    };
+    reconciler
+        .run(&context, shared, repositories, queue, shutdown)
+        .await;
 }
 
 /// The Repositories that a forge tells of.
@@ -154,26 +150,26 @@ fn heard(
     })
 }
 
-async fn tell(repository: Arc<Repository>, shared: Arc<Feedback>) -> Result<Action, FeedbackError> {
+async fn tell(repository: Arc<Repository>, shared: Arc<Feedback>) -> Result<Again, FeedbackError> {
     let spec = &repository.spec;
     if repository.metadata.deletion_timestamp.is_some() || repository.status.is_none() {
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     if spec.forge.is_none() {
         shared.stands(&repository, Standing::None).await?;
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     if spec.suspend == Some(true) || shared.flows.wait_until_ready().await.is_err() {
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     let (uid, now) = (repository.uid().unwrap_or_default(), shared.context.now());
     let rests = shared.memories.of(&uid, |memory| memory.rests(&repository, now));
     if let Some(until) = rests {
         let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
-        return Ok(Action::requeue(left));
+        return Ok(Some(Wake::After(left)));
     }
     if !shared.has_caught_up(&repository).await? {
-        return Ok(Action::requeue(AFTER_CONFLICT));
+        return Ok(Some(Wake::After(AFTER_CONFLICT)));
     }
     let told = tell_all(&shared, &repository).await;
     let standing = told.as_ref().err().map_or(Standing::Told, Standing::Failed);
@@ -181,7 +177,7 @@ async fn tell(repository: Arc<Repository>, shared: Arc<Feedback>) -> Result<Acti
     told.and(written)?;
     shared.memories.of(&uid, Memory::rested);
     shared.backoffs.succeeded(&ObjectRef::from_obj(&*repository));
-    Ok(Action::requeue(repository::interval(&repository)))
+    Ok(Some(Wake::After(repository::interval(&repository))))
 }
 
 /// What the forge refuses of one thing does not hold back the others; a forge that is down or wants to be left alone does.
@@ -323,8 +319,10 @@ impl Feedback {
         } else {
             ListParams::default()
         };
-        let flows = self.context.namespaced::<Flow>(&namespace);
-        let listed = flows.list_metadata(&params).await;
+        let listed = self
+            .context
+            .list::<PartialObjectMeta<Flow>>(&namespace, &params)
+            .await;
         let listed = listed.map_err(|error| FeedbackError::Api("list the flows", error))?;
         let ours = ObjectRef::from_obj(repository);
         let is_here = |flow: &PartialObjectMeta<Flow>| {

@@ -6,12 +6,12 @@ mod summary;
 
 use std::sync::Arc;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use kube::{
     ResourceExt as _,
     runtime::{
         WatchStreamExt as _,
-        controller::{Action, Config, applier, trigger_self, trigger_with},
+        controller::{trigger_self, trigger_with},
         reflector::{self, ObjectRef, Store},
         watcher,
     },
@@ -23,7 +23,10 @@ use super::{
     context::Context,
     error_chain,
     fairness::Permits,
+    objects::reflected,
+    reconciler::Reconciler,
     status::{AFTER_CONFLICT, is_stale, patch_status},
+    timers::{Again, Wake},
 };
 use crate::api::{
     Approval, Flow, Release, Repository, names,
@@ -79,24 +82,12 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let (approvals, approval_writer) = reflector::store::<Approval>();
     let (repositories, repository_writer) = reflector::store::<Repository>();
     let everything = watcher::Config::default;
-    let flow_events = watcher(context.all::<Flow>(), everything())
-        .default_backoff()
-        .reflect(flow_writer)
-        .touched_objects();
-    let release_events = watcher(context.all::<Release>(), everything())
-        .default_backoff()
-        .reflect(release_writer)
-        .touched_objects();
+    let flow_events = reflected(&context, everything(), flow_writer).touched_objects();
+    let release_events = reflected(&context, everything(), release_writer).touched_objects();
     // those of runs are many, and none of them is about a promotion
     let of_promotions = everything().labels(&format!("!{}", names::RUN));
-    let approval_events = watcher(context.all::<Approval>(), of_promotions)
-        .default_backoff()
-        .reflect(approval_writer)
-        .touched_objects();
-    let repository_events = watcher(context.all::<Repository>(), everything())
-        .default_backoff()
-        .reflect(repository_writer)
-        .touched_objects();
+    let approval_events = reflected(&context, of_promotions, approval_writer).touched_objects();
+    let repository_events = reflected(&context, everything(), repository_writer).touched_objects();
     let (release_owners, gated) = (releases.clone(), flows.clone());
     let queue = stream::select_all([
         trigger_self(flow_events, ()).boxed(),
@@ -110,11 +101,9 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
             gated_otherwise(&repository, &gated)
         })
         .boxed(),
-    ])
-    .map_err(Arc::new)
-    .take_until(shutdown.cancelled_owned());
+    ]);
     let shared = Arc::new(Flows {
-        context,
+        context: Arc::clone(&context),
         releases,
         approvals,
         repositories,
@@ -122,32 +111,17 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         known: flows.clone(),
         turns: Permits::of_which_one_may_hold(CONCURRENCY),
     });
-    applier(
-        |flow, shared| {
-            let context = Arc::clone(&shared.context);
-            Box::pin(async move {
-                let namespace = flow.namespace().unwrap_or_default();
-                let _turn = shared.turns.acquire(&namespace).await;
-                // it may have changed while it waited for its turn
-                let Some(flow) = shared.known.get(&ObjectRef::from_obj(&*flow)) else {
-                    return Ok(Action::await_change());
-                };
-                context.counted("Flow", reconcile(flow, Arc::clone(&shared))).await
-            })
-        },
-        |flow: Arc<Flow>, error: &FlowError, shared: Arc<Flows>| {
-            let pause = shared.backoffs.failed(ObjectRef::from_obj(&*flow));
-            tracing::warn!(flow = %flow.name_any(), error = %error_chain(error), "a flow could not be brought forward; trying again");
-            Action::requeue(pause)
-        },
-        shared,
-        flows,
-        queue,
+    let reconciler = Reconciler {
         // bounded by their turns, of which one namespace has not all
-        Config::default(),
-    )
-    .for_each(|_| std::future::ready(()))
-    .await;
+        concurrency: 0,
+        name: "Flow",
+        reconcile: |flow, shared| Box::pin(in_turn(flow, shared)),
+        failed: |flow: &Flow, error: &FlowError, shared: &Flows| {
+            tracing::warn!(flow = %flow.name_any(), error = %error_chain(error), "a flow could not be brought forward; trying again");
+            shared.backoffs.failed(ObjectRef::from_obj(flow))
+        },
+    };
+    reconciler.run(&context, shared, flows, queue, shutdown).await;
 }
 
 fn flow_of(release: &Release) -> Option<ObjectRef<Flow>> {
@@ -173,9 +147,20 @@ fn gated_otherwise(repository: &Repository, flows: &Store<Flow>) -> Vec<ObjectRe
     flows.map(|flow| ObjectRef::from_obj(&**flow)).collect()
 }
 
-async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Action, FlowError> {
+/// Brings it forward as it is when its namespace has a turn.
+async fn in_turn(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowError> {
+    let _turn = shared.turns.acquire(&flow.namespace().unwrap_or_default()).await;
+    // it may have changed while it waited for its turn
+    let Some(flow) = shared.known.get(&ObjectRef::from_obj(&*flow)) else {
+        return Ok(None);
+    };
+    let context = Arc::clone(&shared.context);
+    context.counted("Flow", reconcile(flow, shared)).await
+}
+
+async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowError> {
     if flow.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     // an empty store is not an empty cluster: a gate or a question could be missed
     let ready = tokio::try_join!(
@@ -184,7 +169,7 @@ async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Action, FlowEr
         shared.repositories.wait_until_ready(),
     );
     if ready.is_err() {
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     let before = flow.status.clone().unwrap_or_default();
     let mut next = before.clone();
@@ -197,11 +182,11 @@ async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Action, FlowEr
             Ok(_) => summary::tell(&shared.context, &flow, &before, &next).await,
             Err(error) if is_stale(&error) => {
                 shared.context.metrics().api_conflict("flows");
-                return Ok(Action::requeue(AFTER_CONFLICT));
+                return Ok(Some(Wake::After(AFTER_CONFLICT)));
             }
             Err(error) => return Err(FlowError::Api("write the flow's status", error)),
         }
     }
     shared.backoffs.succeeded(&ObjectRef::from_obj(&*flow));
-    Ok(Action::await_change())
+    Ok(None)
 }

@@ -26,7 +26,11 @@ use serde::de::DeserializeOwned;
 use super::rules::{Rendered, RenderedError, Rules, Ruling};
 use crate::{
     api::names,
-    controllers::{approval::created_at, error_chain},
+    controllers::{
+        approval::created_at,
+        error_chain,
+        objects::{Decoded, watched_briefly},
+    },
 };
 
 /// What an installation's policies are about; each is named for the installation and this.
@@ -207,7 +211,8 @@ fn follow<K>(
 where
     K: Resource<DynamicType = ()> + Ruling + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let api = Api::<K>::all(client.clone());
+    let api = Api::<Decoded<K>>::all(client.clone());
+    let which = watched_briefly(which);
     // a right may be given later
     stream::iter(std::iter::once(Duration::ZERO).chain(std::iter::repeat(WHILE_FORBIDDEN)))
         .then(tokio::time::sleep)
@@ -215,7 +220,7 @@ where
 }
 
 fn until_forbidden<K: Resource + Ruling + Send>(
-    events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
+    events: impl Stream<Item = watcher::Result<Event<Decoded<K>>>> + Send,
     shown: Arc<Mutex<Shown>>,
 ) -> impl Stream<Item = ()> + Send {
     let mut listing = BTreeMap::new();
@@ -238,7 +243,7 @@ fn until_forbidden<K: Resource + Ruling + Send>(
 fn take_in<K: Resource + Ruling>(
     shown: &Mutex<Shown>,
     listing: &mut BTreeMap<String, Seen>,
-    event: Event<K>,
+    event: Event<Decoded<K>>,
 ) -> bool {
     let mut shown = lock(shown);
     match event {
@@ -246,21 +251,23 @@ fn take_in<K: Resource + Ruling>(
             listing.clear();
             return false;
         }
-        Event::InitApply(policy) => {
+        // one that cannot be decoded is as good as missing
+        Event::InitApply(Decoded::Undecodable(_)) => return false,
+        Event::InitApply(Decoded::Object(policy)) => {
             let seen = see(&policy, shown.before(&policy));
             listing.insert(policy.name_any(), seen);
             return false;
         }
         Event::InitDone => *shown = Shown::All(std::mem::take(listing)),
-        Event::Apply(policy) => {
+        Event::Apply(Decoded::Object(policy)) => {
             let seen = see(&policy, shown.before(&policy));
             if let Shown::All(there) = &mut *shown {
                 there.insert(policy.name_any(), seen);
             }
         }
-        Event::Delete(policy) => {
+        Event::Apply(gone @ Decoded::Undecodable(_)) | Event::Delete(gone) => {
             if let Shown::All(there) = &mut *shown {
-                there.remove(&policy.name_any());
+                there.remove(&gone.name_any());
             }
         }
     }
@@ -327,7 +334,7 @@ mod tests {
 
     use super::*;
 
-    fn show(shown: &Mutex<Shown>, event: Event<ValidatingAdmissionPolicy>) -> bool {
+    fn show(shown: &Mutex<Shown>, event: Event<Decoded<ValidatingAdmissionPolicy>>) -> bool {
         take_in(shown, &mut BTreeMap::new(), event)
     }
 
@@ -360,7 +367,10 @@ mod tests {
         for shown in [&installation.policies, &installation.bindings] {
             show(shown, Event::InitDone);
             for (subject, second) in SUBJECTS.iter().zip(1..) {
-                show(shown, Event::Apply(policy(subject, second.min(5), 100, "Fail")));
+                show(
+                    shown,
+                    Event::Apply(Decoded::Object(policy(subject, second.min(5), 100, "Fail"))),
+                );
             }
         }
         installation
@@ -384,7 +394,7 @@ mod tests {
         // a label put on it later changes nothing
         show(
             &installation.policies,
-            Event::Apply(policy("runs", 5, 200, "Fail")),
+            Event::Apply(Decoded::Object(policy("runs", 5, 200, "Fail"))),
         );
         assert_eq!(installation.standing(), expected);
     }
@@ -394,12 +404,12 @@ mod tests {
         let installation = all_of(Policies::named("signoff"));
         assert_eq!(since(&installation), at(5));
         let gone = policy("flows", 0, 0, "Fail");
-        assert!(show(&installation.bindings, Event::Delete(gone)));
+        assert!(show(&installation.bindings, Event::Delete(Decoded::Object(gone))));
         let missing = Standing::Broken(vec!["binding signoff-flows is missing".to_owned()]);
         assert_eq!(installation.standing(), missing);
         show(
             &installation.bindings,
-            Event::Apply(policy("flows", 9, 9, "Fail")),
+            Event::Apply(Decoded::Object(policy("flows", 9, 9, "Fail"))),
         );
         assert_eq!(since(&installation), at(9));
         *lock(&installation.policies) = Shown::Forbidden;
@@ -410,16 +420,25 @@ mod tests {
     fn one_that_is_changed_and_changed_back_counts_from_then() {
         let installation = all_of(Policies::named("signoff"));
         let shown = &installation.policies;
-        show(shown, Event::Apply(policy("runs", 5, 40, "Ignore")));
-        show(shown, Event::Apply(policy("runs", 5, 50, "Fail")));
+        show(
+            shown,
+            Event::Apply(Decoded::Object(policy("runs", 5, 40, "Ignore"))),
+        );
+        show(
+            shown,
+            Event::Apply(Decoded::Object(policy("runs", 5, 50, "Fail"))),
+        );
         assert_eq!(since(&installation), at(50));
         // to label it changes nothing, and neither does a watch that begins anew
-        show(shown, Event::Apply(policy("runs", 5, 60, "Fail")));
+        show(
+            shown,
+            Event::Apply(Decoded::Object(policy("runs", 5, 60, "Fail"))),
+        );
         let mut listing = BTreeMap::new();
         take_in::<ValidatingAdmissionPolicy>(shown, &mut listing, Event::Init);
         for subject in SUBJECTS {
             let listed = policy(subject, 5, 70, "Fail");
-            take_in(shown, &mut listing, Event::InitApply(listed));
+            take_in(shown, &mut listing, Event::InitApply(Decoded::Object(listed)));
         }
         take_in::<ValidatingAdmissionPolicy>(shown, &mut listing, Event::InitDone);
         assert_eq!(since(&installation), at(50));
@@ -442,7 +461,7 @@ mod tests {
         assert_eq!(since(&installation), at(5));
         show(
             &installation.policies,
-            Event::Apply(policy("decisions", 5, 40, "Ignore")),
+            Event::Apply(Decoded::Object(policy("decisions", 5, 40, "Ignore"))),
         );
         let changed = vec!["policy signoff-decisions is not as the chart has it".to_owned()];
         assert_eq!(installation.standing(), Standing::Broken(changed));

@@ -1,22 +1,25 @@
 //! Which of several operators acts: leadership as data that every write and every effect asks for.
 //!
 //! A process leads until a moment of its own monotonic clock, which it moves on with every renewal of the lease. One that was
-//! paused past that moment leads no more when it wakes, before it has read anything.
+//! paused past that moment, or slept with its machine, leads no more when it wakes, before it has read anything.
 
 mod election;
 mod lease;
 
+use std::time::Duration;
+
 use tokio::{sync::watch, time::Instant};
 
 pub use self::election::{Election, Timing};
+use super::context::since_boot;
 
 /// How long this process leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Term {
     /// It does not.
     Over,
-    /// Until then, if it is not renewed before.
-    Until(Instant),
+    /// Until then, if it is not renewed before; by this process's own clock, and by the one that runs while the machine sleeps.
+    Until(Instant, Duration),
     /// There is nobody else.
     Endless,
 }
@@ -25,7 +28,7 @@ impl Term {
     fn is_held(self) -> bool {
         match self {
             Self::Over => false,
-            Self::Until(end) => Instant::now() < end,
+            Self::Until(end, steady) => Instant::now() < end && since_boot() < steady,
             Self::Endless => true,
         }
     }
@@ -75,7 +78,7 @@ impl Leadership {
             }
             let end = async {
                 match term {
-                    Term::Until(end) => tokio::time::sleep_until(end).await,
+                    Term::Until(end, _) => tokio::time::sleep_until(end).await,
                     _ => std::future::pending().await,
                 }
             };
@@ -94,14 +97,15 @@ impl Leadership {
 async fn end_of(term: Term) {
     match term {
         Term::Over => {}
-        Term::Until(end) => tokio::time::sleep_until(end).await,
+        Term::Until(end, _) => tokio::time::sleep_until(end).await,
         Term::Endless => std::future::pending().await,
     }
 }
 
 impl Mandate {
     fn lead_until(&self, end: Instant) {
-        self.0.send_replace(Term::Until(end));
+        let left = end.saturating_duration_since(Instant::now());
+        self.0.send_replace(Term::Until(end, since_boot() + left));
     }
 
     fn end(&self) {
@@ -113,7 +117,6 @@ impl Mandate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const LONG: Duration = Duration::from_secs(3_600);
     const SHORT: Duration = Duration::from_millis(20);

@@ -27,10 +27,10 @@ pub(super) async fn made(
     key: &ApprovalKey,
 ) -> Result<BTreeMap<String, Decision>, ProposalError> {
     let of_question = ListParams::default().fields(&format!("spec.approval={}", key.name()));
-    let decisions = context.namespaced::<Decision>(key.namespace());
-    let list = decisions.list(&of_question).await;
+    let list = context.list::<Decision>(key.namespace(), &of_question).await;
     let list = list.map_err(|error| ProposalError::Api("list the decisions", error))?;
     Ok(list
+        .items
         .into_iter()
         .map(|decision| (decision.name_any(), decision))
         .collect())

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt as _, channel::mpsc};
+use futures::{StreamExt as _, stream};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{
     ResourceExt as _,
@@ -32,7 +32,7 @@ use kube::{
         watcher,
     },
 };
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use self::propose::linked;
@@ -42,7 +42,10 @@ use super::{
     context::Context,
     error_chain,
     forges::ForgeSettingsError,
+    objects::{Decoded, reflected, watch},
+    parts::beside,
     repository::{RepositoryError, RepositorySettings, mirrors::Purpose},
+    timers::Wake,
 };
 use crate::{
     api::{
@@ -305,17 +308,29 @@ pub async fn run(
         backoffs: Backoffs::default(),
         shutdown: shutdown.clone(),
     });
-    let (touch, touched) = mpsc::unbounded();
+    let (touch, touched) = mpsc::unbounded_channel();
     let repositories = watch_repositories(Arc::clone(&asking), writer, touch.clone());
     let questions = watch_questions(Arc::clone(&asking), touch.clone());
     let polling = poll::run(Arc::clone(&asking), hooks, touch);
-    let beside = async move { tokio::join!(repositories, questions, polling) };
-    let beside = tokio::spawn(shutdown.clone().run_until_cancelled_owned(beside));
+    let watching = async move { tokio::join!(repositories, questions, polling) };
+    let watching = shutdown.clone().run_until_cancelled_owned(watching);
+    beside(watching, settle_all(asking, touched, shutdown)).await;
+}
+
+async fn settle_all(
+    asking: Arc<Asking>,
+    touched: mpsc::UnboundedReceiver<Touched>,
+    shutdown: CancellationToken,
+) {
     let ready = asking.repositories.wait_until_ready();
     if shutdown.run_until_cancelled(ready).await.is_none() {
         return;
     }
-    queue::run(touched, CONCURRENCY, shutdown, |key, _| {
+    let context = Arc::clone(&asking.context);
+    let touched = stream::unfold(touched, async |mut touched| {
+        Some((touched.recv().await?, touched))
+    });
+    queue::run("Proposal", &context, touched, CONCURRENCY, shutdown, |key, _| {
         let asking = Arc::clone(&asking);
         async move {
             let worked = asking
@@ -325,14 +340,13 @@ pub async fn run(
             match worked {
                 Ok(again) => {
                     asking.backoffs.succeeded(&key);
-                    again
+                    again.map(Wake::After)
                 }
-                Err(error) => Some(failed(&asking, &key, &error).await),
+                Err(error) => Some(Wake::After(failed(&asking, &key, &error).await)),
             }
         }
     })
     .await;
-    beside.abort();
 }
 
 /// Says once what is wrong. Gives the pause before the next try.
@@ -365,12 +379,8 @@ async fn watch_repositories(
     writer: reflector::store::Writer<Repository>,
     touch: mpsc::UnboundedSender<Touched>,
 ) {
-    let repositories = watcher(asking.context.all::<Repository>(), watcher::Config::default());
-    let mut changed = repositories
-        .default_backoff()
-        .reflect(writer)
-        .touched_objects()
-        .boxed();
+    let repositories = reflected(&asking.context, watcher::Config::default(), writer);
+    let mut changed = repositories.touched_objects().boxed();
     let mut generations: HashMap<ObjectRef<Repository>, Option<i64>> = HashMap::new();
     while let Some(event) = changed.next().await {
         let Ok(repository) = event else { continue };
@@ -389,7 +399,7 @@ async fn watch_repositories(
             &repository.name_any(),
         ) {
             // the receiver is gone only when the operator ends
-            let _ = touch.unbounded_send(Touched::Named(key));
+            let _ = touch.send(Touched::Named(key));
         }
     }
 }
@@ -438,12 +448,13 @@ async fn watch_questions(asking: Arc<Asking>, touch: mpsc::UnboundedSender<Touch
         .map(|phase| format!("status.phase!={phase}"))
         .join(",");
     let of_repositories = watcher::Config::default().fields(&open).labels(names::REPOSITORY);
-    let mut events = watcher(asking.context.all::<Approval>(), of_repositories)
-        .default_backoff()
-        .boxed();
+    let mut events = watch::<Approval>(&asking.context, of_repositories).boxed();
     while let Some(event) = events.next().await {
         let approval = match event {
-            Ok(watcher::Event::Apply(approval) | watcher::Event::InitApply(approval)) => {
+            Ok(
+                watcher::Event::Apply(Decoded::Object(approval))
+                | watcher::Event::InitApply(Decoded::Object(approval)),
+            ) => {
                 let key = ApprovalKey::of(&approval);
                 let home = approval.spec.repository.clone().unwrap_or_default();
                 asking.lock().entry(key).or_default().home = home;
@@ -452,23 +463,25 @@ async fn watch_questions(asking: Arc<Asking>, touch: mpsc::UnboundedSender<Touch
                 }
                 approval
             }
-            Ok(watcher::Event::Delete(approval)) => {
+            Ok(watcher::Event::Delete(Decoded::Object(approval))) => {
                 if !asking.may_put(&approval) {
                     asking.lock().remove(&ApprovalKey::of(&approval));
                     continue;
                 }
                 approval
             }
-            Ok(watcher::Event::Init | watcher::Event::InitDone) => continue,
-            Err(error) => {
-                tracing::warn!(error = %error_chain(&error), "the watch of questions broke; it starts again");
-                continue;
-            }
+            // what is on its forge stays there: it can be decoded again one day
+            Ok(
+                watcher::Event::Apply(Decoded::Undecodable(_))
+                | watcher::Event::InitApply(Decoded::Undecodable(_))
+                | watcher::Event::Delete(Decoded::Undecodable(_))
+                | watcher::Event::Init
+                | watcher::Event::InitDone,
+            ) => continue,
+            // it starts again
+            Err(_) => continue,
         };
-        if touch
-            .unbounded_send(Touched::Named(ApprovalKey::of(&approval)))
-            .is_err()
-        {
+        if touch.send(Touched::Named(ApprovalKey::of(&approval))).is_err() {
             return;
         }
     }

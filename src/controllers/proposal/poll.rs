@@ -9,12 +9,14 @@ use std::{
     time::Duration,
 };
 
-use futures::channel::mpsc;
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 use tokio::{
-    sync::broadcast::{self, error::RecvError},
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc,
+    },
     task::JoinSet,
-    time::{Instant, MissedTickBehavior},
+    time::MissedTickBehavior,
 };
 
 use super::{
@@ -27,6 +29,7 @@ use crate::{
     controllers::{
         approval::{ApprovalKey, Touched},
         error_chain, forges,
+        parts::caught,
         repository::INTERVAL,
     },
     forge::{MOST_LISTED, PullRequest},
@@ -53,7 +56,8 @@ struct Rounds {
 /// When a Repository is asked next, unless its settings are others by then.
 #[derive(Clone, Copy, Debug)]
 struct Due {
-    at: Instant,
+    /// By the clock that nobody sets.
+    at: Duration,
     generation: Option<i64>,
 }
 
@@ -69,10 +73,11 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             _ = ticks.tick() => {
+                let now = asking.context.steady();
                 for repository in asking.repositories.state() {
                     let name = ObjectRef::from_obj(&*repository);
                     let generation = repository.metadata.generation;
-                    let is_due = |due: &Due| due.at <= Instant::now() || due.generation != generation;
+                    let is_due = |due: &Due| due.at <= now || due.generation != generation;
                     if rounds.due.get(&name).is_none_or(is_due) && puts_questions(&repository) {
                         rounds.begin(&asking, &touch, name);
                     }
@@ -85,9 +90,9 @@ pub(super) async fn run(
                 Err(RecvError::Closed) => hooked = false,
             },
             Some(asked) = rounds.asked.join_next() => {
-                // one that broke is asked again when it is due, and a panic is told by the runtime
+                // a panic is caught, and nobody stops one
                 if let Ok((name, generation, pause)) = asked {
-                    let at = Instant::now() + pause;
+                    let at = asking.context.steady().saturating_add(pause);
                     rounds.due.insert(name.clone(), Due { at, generation });
                     rounds.busy.remove(&name);
                     if rounds.again.remove(&name) {
@@ -116,9 +121,13 @@ impl Rounds {
         let (asking, touch) = (Arc::clone(asking), touch.clone());
         self.asked.spawn(async move {
             let interval = repository.spec.interval.as_ref().map_or(INTERVAL, HumanDuration::duration);
-            let pause = match ask(&asking, &repository, &touch).await {
-                Ok(()) => interval.max(TICK),
-                Err(error) => {
+            let pause = match caught(ask(&asking, &repository, &touch)).await {
+                Ok(Ok(())) => interval.max(TICK),
+                Err(panic) => {
+                    asking.context.panicked("Repository", &name, &panic);
+                    AFTER_FAILURE
+                }
+                Ok(Err(error)) => {
                     tracing::warn!(repository = %name, error = %error_chain(&error), "a forge could not be asked for news; trying again");
                     error.retry_after().unwrap_or(AFTER_FAILURE.min(interval))
                 }
@@ -146,7 +155,7 @@ async fn ask(
     let puts = asking.put_at(&namespace, &name);
     if !puts.is_empty() && Board::new(asking, repository, decisions)?.look().await? {
         for key in puts {
-            let _ = touch.unbounded_send(Touched::Named(key));
+            let _ = touch.send(Touched::Named(key));
         }
     }
     let forge = forges::of_repository(&asking.context, &asking.settings, repository).await?;
@@ -156,7 +165,7 @@ async fn ask(
         .await?;
     for key in news(asking, repository, &listed) {
         // the receiver is gone only when the operator ends
-        let _ = touch.unbounded_send(Touched::Named(key));
+        let _ = touch.send(Touched::Named(key));
     }
     Ok(())
 }

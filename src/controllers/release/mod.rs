@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use kube::{
     ResourceExt as _,
     api::{ListParams, Patch, PatchParams},
     runtime::{
         WatchStreamExt as _,
-        controller::{Action, Config, ReconcileRequest, applier, trigger_self, trigger_with},
+        controller::{ReconcileRequest, trigger_self, trigger_with},
         events::EventType,
         reflector::{self, ObjectRef, Store},
         watcher,
@@ -23,7 +23,11 @@ use super::{
     context::Context,
     error_chain,
     fairness::Permits,
+    inbox::{Inbox, inbox},
+    objects::reflected,
+    reconciler::Reconciler,
     status::{AFTER_CONFLICT, Standing, is_missing, is_stale, patch_status, stand},
+    timers::{Again, Wake},
 };
 use crate::api::{
     Flow, Release, ReleaseStatus, Run, RunPhase, canonical, names,
@@ -73,13 +77,13 @@ struct Releases {
 #[derive(Clone, Debug)]
 pub struct RunEndings(mpsc::UnboundedSender<String>);
 
-/// Where [`RunEndings`] arrive.
-#[derive(Debug)]
-pub struct EndedRuns(mpsc::UnboundedReceiver<String>);
+/// Where [`RunEndings`] arrive. Clones are handles on the same.
+#[derive(Clone, Debug)]
+pub struct EndedRuns(Inbox<String>);
 
 /// Both ends.
 pub fn run_endings() -> (RunEndings, EndedRuns) {
-    let (sender, receiver) = mpsc::unbounded_channel();
+    let (sender, receiver) = inbox();
     (RunEndings(sender), EndedRuns(receiver))
 }
 
@@ -95,60 +99,37 @@ impl RunEndings {
 pub async fn run(context: Arc<Context>, ended: EndedRuns, shutdown: CancellationToken) {
     let (releases, release_writer) = reflector::store::<Release>();
     let (flows, flow_writer) = reflector::store::<Flow>();
-    let release_events = watcher(context.all::<Release>(), watcher::Config::default())
-        .default_backoff()
-        .reflect(release_writer)
-        .touched_objects();
-    let flow_events = watcher(context.all::<Flow>(), watcher::Config::default())
-        .default_backoff()
-        .reflect(flow_writer)
-        .touched_objects();
+    let release_events = reflected(&context, watcher::Config::default(), release_writer).touched_objects();
+    let flow_events = reflected(&context, watcher::Config::default(), flow_writer).touched_objects();
     let (of_flows, held) = (releases.clone(), releases.clone());
     // a run that has ended or is gone may have been the last that held a release
-    let ended = stream::unfold(ended.0, |mut ended| async move {
-        ended.recv().await.map(|namespace| (namespace, ended))
-    });
-    let let_go = ended.flat_map(move |namespace| stream::iter(leaving(&namespace, &held)));
+    let let_go = ended
+        .0
+        .stream()
+        .flat_map(move |namespace| stream::iter(leaving(&namespace, &held)));
     let queue = stream::select_all([
         trigger_self(release_events, ()).boxed(),
         trigger_with(flow_events, move |flow: Flow| of_flow(&flow, &of_flows)).boxed(),
         let_go.map(|release| Ok(ReconcileRequest::from(release))).boxed(),
-    ])
-    .map_err(Arc::new)
-    .take_until(shutdown.cancelled_owned());
+    ]);
     let shared = Arc::new(Releases {
-        context,
+        context: Arc::clone(&context),
         flows,
         backoffs: Backoffs::default(),
         known: releases.clone(),
         turns: Permits::of_which_one_may_hold(CONCURRENCY),
     });
-    applier(
-        |release, shared| {
-            let context = Arc::clone(&shared.context);
-            Box::pin(async move {
-                let namespace = release.namespace().unwrap_or_default();
-                let _turn = shared.turns.acquire(&namespace).await;
-                // it may have changed while it waited for its turn
-                let Some(release) = shared.known.get(&ObjectRef::from_obj(&*release)) else {
-                    return Ok(Action::await_change());
-                };
-                context.counted("Release", reconcile(release, Arc::clone(&shared))).await
-            })
-        },
-        |release: Arc<Release>, error: &ReleaseError, shared: Arc<Releases>| {
-            let pause = shared.backoffs.failed(ObjectRef::from_obj(&*release));
-            tracing::warn!(release = %release.name_any(), error = %error_chain(error), "a release could not be looked after; trying again");
-            Action::requeue(pause)
-        },
-        shared,
-        releases,
-        queue,
+    let reconciler = Reconciler {
         // bounded by their turns, of which one namespace has not all
-        Config::default(),
-    )
-    .for_each(|_| std::future::ready(()))
-    .await;
+        concurrency: 0,
+        name: "Release",
+        reconcile: |release, shared| Box::pin(in_turn(release, shared)),
+        failed: |release: &Release, error: &ReleaseError, shared: &Releases| {
+            tracing::warn!(release = %release.name_any(), error = %error_chain(error), "a release could not be looked after; trying again");
+            shared.backoffs.failed(ObjectRef::from_obj(release))
+        },
+    };
+    reconciler.run(&context, shared, releases, queue, shutdown).await;
 }
 
 /// The releases whose channel a flow's status may have changed.
@@ -197,14 +178,28 @@ fn channel(flow: &Flow, release: &str) -> Option<&'static str> {
         .then_some("draft")
 }
 
-async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Action, ReleaseError> {
+/// Brings it forward as it is when its namespace has a turn.
+async fn in_turn(release: Arc<Release>, shared: Arc<Releases>) -> Result<Again, ReleaseError> {
+    let _turn = shared
+        .turns
+        .acquire(&release.namespace().unwrap_or_default())
+        .await;
+    // it may have changed while it waited for its turn
+    let Some(release) = shared.known.get(&ObjectRef::from_obj(&*release)) else {
+        return Ok(None);
+    };
+    let context = Arc::clone(&shared.context);
+    context.counted("Release", reconcile(release, shared)).await
+}
+
+async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Again, ReleaseError> {
     // an empty store is not an empty cluster: a live release would look as if nothing held it
     if shared.flows.wait_until_ready().await.is_err() {
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     if release.metadata.deletion_timestamp.is_some() {
         let_go(&shared, &release).await?;
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     let before = release.status.clone().unwrap_or_default();
     let mut next = before.clone();
@@ -220,10 +215,10 @@ async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Actio
     if release.status.as_ref() != Some(&next) {
         match patch_status(&shared.context, &*release, &next).await {
             Ok(_) => {}
-            Err(error) if is_missing(&error) => return Ok(Action::await_change()),
+            Err(error) if is_missing(&error) => return Ok(None),
             Err(error) if is_stale(&error) => {
                 shared.context.metrics().api_conflict("releases");
-                return Ok(Action::requeue(AFTER_CONFLICT));
+                return Ok(Some(Wake::After(AFTER_CONFLICT)));
             }
             Err(error) => return Err(ReleaseError::Api("write the release's status", error)),
         }
@@ -235,7 +230,7 @@ async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Actio
         }
     }
     shared.backoffs.succeeded(&ObjectRef::from_obj(&*release));
-    Ok(Action::await_change())
+    Ok(None)
 }
 
 /// Recomputes the digest; gives what is wrong with the release.
@@ -298,11 +293,7 @@ async fn let_go(shared: &Releases, release: &Release) -> Result<(), ReleaseError
         return Ok(());
     }
     let unfinished = ListParams::default().fields(&RunPhase::unfinished());
-    let runs = shared
-        .context
-        .namespaced::<Run>(&namespace)
-        .list(&unfinished)
-        .await;
+    let runs = shared.context.list::<Run>(&namespace, &unfinished).await;
     let runs = runs.map_err(|error| ReleaseError::Api("list the runs", error))?;
     let name = release.name_any();
     let uses = |run: &Run| {
@@ -312,6 +303,16 @@ async fn let_go(shared: &Releases, release: &Release) -> Result<(), ReleaseError
     };
     if let Some(run) = runs.items.iter().find(|run| uses(run)) {
         let note = format!("it stays until run {} has ended", run.name_any());
+        shared
+            .context
+            .event(release, EventType::Normal, "InUse", &note)
+            .await;
+        return Ok(());
+    }
+    // it may use this release, and would need it when it can be decoded again
+    if let Some(run) = runs.undecodable.first() {
+        let run = run.metadata.name.as_deref().unwrap_or_default();
+        let note = format!("it stays while run {run}, which may use it, cannot be decoded");
         shared
             .context
             .event(release, EventType::Normal, "InUse", &note)

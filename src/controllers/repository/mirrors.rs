@@ -5,12 +5,12 @@
 
 use std::{collections::HashSet, io, path::Path};
 
-use kube::{ResourceExt as _, api::ListParams};
+use kube::{ResourceExt as _, api::ListParams, core::PartialObjectMeta};
 
 use super::RepositorySettings;
 use crate::{
     api::Repository,
-    controllers::{context::Context, error_chain},
+    controllers::{context::Context, error_chain, objects::Decoded},
     git::Mirror,
 };
 
@@ -79,8 +79,8 @@ pub(super) async fn sweep(context: &Context, settings: &RepositorySettings) {
         return;
     }
     let listed = context
-        .all::<Repository>()
-        .list_metadata(&ListParams::default())
+        .all::<Decoded<PartialObjectMeta<Repository>>>()
+        .list(&ListParams::default())
         .await;
     let known: HashSet<String> = match listed {
         Ok(listed) => listed.iter().filter_map(kube::ResourceExt::uid).collect(),

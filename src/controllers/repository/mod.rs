@@ -23,10 +23,10 @@ use kube::{
     Resource as _, ResourceExt as _,
     runtime::{
         WatchStreamExt as _,
-        controller::{Action, Config, ReconcileRequest, applier, trigger_self, trigger_with},
+        controller::{ReconcileRequest, trigger_self, trigger_with},
         events::EventType,
         reflector::{self, ObjectRef, Store},
-        watcher::{self, Event, watcher},
+        watcher::{self, Event},
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,10 @@ use super::{
     context::Context,
     error_chain,
     fairness::Permits,
+    objects::reflected,
+    reconciler::Reconciler,
     status::{is_missing, is_stale, patch_status},
+    timers::{Again, Wake},
 };
 use crate::{
     api::{
@@ -124,8 +127,7 @@ pub async fn run(
     let sweep = async move { mirrors::sweep(&sweeping.context, &sweeping.settings).await };
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(sweep));
     let forgetting = Arc::clone(&shared);
-    let repository_events = watcher(context.all::<Repository>(), watcher::Config::default())
-        .default_backoff()
+    let repository_events = reflected(&context, watcher::Config::default(), repository_writer)
         .inspect_ok(move |event| {
             if let Event::Delete(repository) = event {
                 let (shared, gone) = (Arc::clone(&forgetting), repository.clone());
@@ -134,16 +136,9 @@ pub async fn run(
                 tokio::spawn(async move { shared.forget(&gone).await });
             }
         })
-        .reflect(repository_writer)
         .applied_objects();
-    let flow_events = watcher(context.all::<Flow>(), watcher::Config::default())
-        .default_backoff()
-        .reflect(flow_writer)
-        .touched_objects();
-    let release_events = watcher(context.all::<Release>(), watcher::Config::default())
-        .default_backoff()
-        .reflect(release_writer)
-        .touched_objects();
+    let flow_events = reflected(&context, watcher::Config::default(), flow_writer).touched_objects();
+    let release_events = reflected(&context, watcher::Config::default(), release_writer).touched_objects();
     let queue = stream::select_all([
         trigger_self(repository_events, ()).boxed(),
         // a flow that was edited or deleted by hand is set right
@@ -153,29 +148,26 @@ pub async fn run(
         requested
             .map(|repository| Ok(ReconcileRequest::from(repository)))
             .boxed(),
-    ])
-    .map_err(Arc::new)
-    .take_until(shutdown.cancelled_owned());
-    applier(
-        |repository, shared| {
-            let context = Arc::clone(&shared.context);
-            let reconciling = Box::pin(reconcile(repository, shared));
-            Box::pin(async move { context.counted("Repository", reconciling).await })
-        },
-        |repository: Arc<Repository>, error: &RepositoryError, shared: Arc<Repositories>| {
-            let rest = shared.rests.left(&repository, false, shared.context.now());
-            let pause = rest.unwrap_or_else(|| shared.backoffs.failed(ObjectRef::from_obj(&*repository)));
-            tracing::warn!(repository = %repository.name_any(), error = %error_chain(error), "a sync failed; trying again");
-            Action::requeue(pause)
-        },
-        shared,
-        repositories,
-        queue,
+    ]);
+    let reconciler = Reconciler {
+        name: "Repository",
         // bounded by the room there is for syncs
-        Config::default(),
-    )
-    .for_each(|_| std::future::ready(()))
-    .await;
+        concurrency: 0,
+        reconcile: |repository, shared: Arc<Repositories>| {
+            Box::pin(async move {
+                let context = Arc::clone(&shared.context);
+                context.counted("Repository", reconcile(repository, shared)).await
+            })
+        },
+        failed: |repository: &Repository, error: &RepositoryError, shared: &Repositories| {
+            tracing::warn!(repository = %repository.name_any(), error = %error_chain(error), "a sync failed; trying again");
+            let rest = shared.rests.left(repository, false, shared.context.now());
+            rest.unwrap_or_else(|| shared.backoffs.failed(ObjectRef::from_obj(repository)))
+        },
+    };
+    reconciler
+        .run(&context, shared, repositories, queue, shutdown)
+        .await;
 }
 
 /// The Repository that a flow belongs to.
@@ -195,17 +187,14 @@ pub(super) fn interval(repository: &Repository) -> Duration {
         .map_or(INTERVAL, |interval| interval.duration().max(SHORTEST))
 }
 
-async fn reconcile(
-    repository: Arc<Repository>,
-    shared: Arc<Repositories>,
-) -> Result<Action, RepositoryError> {
+async fn reconcile(repository: Arc<Repository>, shared: Arc<Repositories>) -> Result<Again, RepositoryError> {
     if repository.meta().deletion_timestamp.is_some() {
         keep::let_go(&shared.context, &repository).await?;
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     if keep::hold(&shared.context, &repository).await? {
         // the watch brings the Repository as it is then
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     // the plan compares with these, and an empty store is not an empty cluster
     let (flows, releases) = tokio::join!(
@@ -213,7 +202,7 @@ async fn reconcile(
         shared.releases.wait_until_ready()
     );
     if flows.is_err() || releases.is_err() {
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     let context = &shared.context;
     let gated = gated(&shared, &repository);
@@ -221,7 +210,7 @@ async fn reconcile(
     if before.gated != gated {
         write(context, &repository, RepositoryStatus { gated, ..before }).await?;
         // the watch brings the Repository as it is then
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     if repository.spec.suspend.unwrap_or_default() {
         write(
@@ -230,12 +219,12 @@ async fn reconcile(
             summary::suspended(&repository, context.now()),
         )
         .await?;
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     shared.asked.pass_on(&repository);
     let asked = shared.asked.has(&ObjectRef::from_obj(&*repository));
     if let Some(left) = shared.rests.left(&repository, asked, context.now()) {
-        return Ok(Action::requeue(left));
+        return Ok(Some(Wake::After(left)));
     }
     let namespace = repository.namespace().unwrap_or_default();
     let room = if shared.is_known_good(&repository) {
@@ -246,7 +235,7 @@ async fn reconcile(
     let current = shared.known.get(&ObjectRef::from_obj(&*repository));
     if current.map(|current| current.resource_version()) != Some(repository.resource_version()) {
         // it was changed or deleted while it waited for room, and comes again as it is now
-        return Ok(Action::requeue(Duration::ZERO));
+        return Ok(Some(Wake::After(Duration::ZERO)));
     }
     let synced = sync::sync(&shared, &repository).await;
     drop(room);
@@ -258,7 +247,7 @@ async fn reconcile(
                 return Err(error);
             }
             shared.backoffs.succeeded(&ObjectRef::from_obj(&*repository));
-            Ok(Action::requeue(shared.until_due(&repository)))
+            Ok(Some(Wake::After(shared.until_due(&repository))))
         }
         Err(error) if shared.shutdown.is_cancelled() => Err(error),
         Err(error) => {
@@ -272,7 +261,7 @@ async fn reconcile(
             write(context, &repository, status).await?;
             match error.class() {
                 ErrorClass::Transient => Err(error),
-                ErrorClass::Waiting | ErrorClass::Invalid => Ok(Action::requeue(pause)),
+                ErrorClass::Waiting | ErrorClass::Invalid => Ok(Some(Wake::After(pause))),
             }
         }
     }

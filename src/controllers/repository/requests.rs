@@ -5,12 +5,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures::{Stream, stream};
+use futures::Stream;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::{broadcast, mpsc};
 
 use super::sync::request_of;
-use crate::api::Repository;
+use crate::{
+    api::Repository,
+    controllers::inbox::{Inbox, inbox},
+};
 
 /// Most requests that one who listens may be behind; one further behind learns that it missed some.
 const LISTENING: usize = 256;
@@ -23,11 +26,11 @@ pub struct SyncRequests {
     listening: broadcast::Sender<ObjectRef<Repository>>,
 }
 
-/// The other end of [`SyncRequests`], for the controller.
-#[derive(Debug)]
+/// The other end of [`SyncRequests`], for the controller. Clones are handles on the same.
+#[derive(Clone, Debug)]
 pub struct SyncQueue {
     asked: Arc<Mutex<HashSet<ObjectRef<Repository>>>>,
-    queue: mpsc::UnboundedReceiver<ObjectRef<Repository>>,
+    queue: Inbox<ObjectRef<Repository>>,
     listening: broadcast::Sender<ObjectRef<Repository>>,
 }
 
@@ -43,7 +46,7 @@ pub(super) struct Asked {
 /// Both ends.
 pub fn sync_requests() -> (SyncRequests, SyncQueue) {
     // bounded by the number of Repositories: one is queued once until it is taken
-    let (sender, receiver) = mpsc::unbounded_channel();
+    let (sender, receiver) = inbox();
     let asked = Arc::<Mutex<HashSet<_>>>::default();
     let listening = broadcast::Sender::new(LISTENING);
     (
@@ -80,9 +83,7 @@ impl SyncRequests {
 
 impl SyncQueue {
     pub(super) fn split(self) -> (Asked, impl Stream<Item = ObjectRef<Repository>> + Send + 'static) {
-        let queue = stream::unfold(self.queue, |mut queue| async move {
-            queue.recv().await.map(|next| (next, queue))
-        });
+        let queue = self.queue.stream();
         let asked = Asked {
             here: self.asked,
             passed_on: Mutex::default(),

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Deps, FlowKey, RunKey, perform::ChoreError, write};
 use crate::{
     api::{Run, RunPhase, RunStatus, run::StepPhase},
-    controllers::{error_chain, fairness::Permit, object_key::UidMark, status::is_missing},
+    controllers::{error_chain, fairness::Permit, object_key::UidMark, parts::rethrow, status::is_missing},
     engine::{
         callback_token::record_key,
         effect::{Effect, EffectKey},
@@ -41,6 +41,8 @@ use crate::{
 
 /// Longest pause between attempts to write or read.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// Longest pause before the clock is looked at again: it may be set, and the machine may sleep.
+const LONGEST_LOOK: Duration = Duration::from_mins(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// An Approval that was judged in this process.
@@ -292,16 +294,20 @@ impl Actor {
                 None => std::future::pending().await,
             } } => self.written(result),
             Some(performed) = self.effects.join_next() => {
-                // an effect that was aborted has no outcome
-                if let Ok((key, at, result)) = performed {
-                    self.in_flight.remove(&key);
-                    self.outcomes.push(EffectOutcome { key, at, result });
-                    self.dirty = true;
+                match performed {
+                    Ok((key, at, result)) => {
+                        self.in_flight.remove(&key);
+                        self.outcomes.push(EffectOutcome { key, at, result });
+                        self.dirty = true;
+                    }
+                    // one that was aborted has no outcome; one that broke is like a crash of this process
+                    Err(broken) => rethrow(broken),
                 }
             }
             Some(chore) = self.chores.join_next() => {
-                if let Ok(chore) = chore {
-                    self.chore_done(chore);
+                match chore {
+                    Ok(chore) => self.chore_done(chore),
+                    Err(broken) => rethrow(broken),
                 }
             }
             () = async { match timer {
@@ -317,8 +323,9 @@ impl Actor {
     /// While effects keep it from resting, the run minds its own clock.
     fn own_timer(&self) -> Option<Instant> {
         let wake_at = self.wake_at?;
-        let left = wake_at.duration_since(self.deps.context.now()).unsigned_abs();
-        let overdue = wake_at <= self.deps.context.now();
+        let now = self.deps.context.now();
+        let left = wake_at.duration_since(now).unsigned_abs().min(LONGEST_LOOK);
+        let overdue = wake_at <= now;
         // a write in flight decides anew when it is acknowledged
         (self.writing.is_none() || !overdue)
             .then(|| Instant::now() + if overdue { Duration::ZERO } else { left })

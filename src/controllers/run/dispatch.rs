@@ -2,25 +2,20 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque, hash_map::Entry as MapEntry},
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
 use compact_str::CompactString;
-use futures::{FutureExt as _, StreamExt as _};
-use k8s_openapi::jiff::Timestamp;
 use tokio::{
     sync::{
+        OwnedMutexGuard,
         mpsc::{self, UnboundedReceiver, UnboundedSender},
         watch,
     },
     task::JoinSet,
 };
-use tokio_util::{
-    sync::CancellationToken,
-    time::{DelayQueue, delay_queue},
-};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Deps, FlowKey, RunKey,
@@ -32,13 +27,13 @@ use crate::{
     controllers::{
         fairness::{FairQueue, Permit},
         object_key::UidMark,
+        parts::caught,
+        timers::{Due, Timers, Wake},
     },
 };
 
 /// Longest time that effects under way may take to end after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(15);
-/// Longest single wait of a timer; a later time is waited for in parts.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3_600);
 /// How many new runs that wait for a turn are kept as they were shown; the others are read again.
 const KEPT: usize = 1_024;
 /// Pause before a run whose task broke is looked at again.
@@ -54,7 +49,7 @@ pub(super) enum Message {
     /// The watch shows a run. In a listing it has a turn, which ends when it has nothing to write.
     Seen(Box<Run>, Option<Permit>),
     /// The watch shows a run no more: it is gone, or it has ended.
-    Unseen(Box<Run>),
+    Unseen(RunKey, UidMark),
     /// A flow, or a release of it, has changed.
     FlowChanged(FlowKey),
     /// A Connection in this namespace has changed.
@@ -78,7 +73,7 @@ struct Entry {
     in_line: bool,
     /// Its task, while it moves.
     moving: Option<Box<Moving>>,
-    timer: Option<delay_queue::Key>,
+    timer: Option<Due>,
     awaits: Option<Box<FlowKey>>,
     /// The Approval it was last told of directly; the watch showing the same is no news.
     judged: Option<Box<str>>,
@@ -101,7 +96,7 @@ struct InLine {
 
 pub(super) struct Dispatcher {
     deps: Arc<Deps>,
-    messages: UnboundedReceiver<Message>,
+    messages: OwnedMutexGuard<UnboundedReceiver<Message>>,
     /// Given to the tasks, so that they can report.
     report: UnboundedSender<Message>,
     entries: HashMap<RunKey, Entry>,
@@ -113,7 +108,7 @@ pub(super) struct Dispatcher {
     /// Runs not yet seen since the watch began to list anew.
     unseen: Option<HashSet<RunKey>>,
     /// When runs go on by themselves.
-    timers: DelayQueue<(RunKey, Timestamp)>,
+    timers: Timers<RunKey>,
     /// New runs that wait for a turn. Namespaces take turns, and within one the first that came goes first.
     line: FairQueue<InLine>,
     /// When a turn was given back.
@@ -128,8 +123,9 @@ impl Dispatcher {
     pub(super) fn new(
         deps: Arc<Deps>,
         report: UnboundedSender<Message>,
-        messages: UnboundedReceiver<Message>,
+        messages: OwnedMutexGuard<UnboundedReceiver<Message>>,
     ) -> Self {
+        let timers = deps.context.timers();
         Self {
             freed: deps.bounds.intake.freed(),
             deps,
@@ -140,7 +136,7 @@ impl Dispatcher {
             changed: HashMap::new(),
             changes: 0,
             unseen: None,
-            timers: DelayQueue::new(),
+            timers,
             line: FairQueue::default(),
             moving: JoinSet::new(),
             told_depth: 0,
@@ -155,9 +151,11 @@ impl Dispatcher {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(message) = self.messages.recv() => self.handle(message),
-                Some(expired) = self.timers.next() => {
-                    let (key, wake_at) = expired.into_inner();
-                    self.expired(key, wake_at);
+                Some(key) = self.timers.next() => {
+                    if let Some(entry) = self.entries.get_mut(&key) {
+                        entry.timer = None;
+                    }
+                    self.tell(&key, Mail::Wake(None));
                 }
                 Ok(()) = self.freed.changed(), if !self.line.is_empty() => self.next_in_line(),
                 Some(_) = self.moving.join_next() => {}
@@ -191,13 +189,8 @@ impl Dispatcher {
                 self.sweep();
             }
             Message::Seen(run, turn) => self.seen(*run, turn),
-            Message::Unseen(run) => {
-                let key = RunKey::of(&*run);
-                if self
-                    .entries
-                    .get(&key)
-                    .is_some_and(|entry| entry.uid == UidMark::of_object(&*run))
-                {
+            Message::Unseen(key, uid) => {
+                if self.entries.get(&key).is_some_and(|entry| entry.uid == uid) {
                     self.remove(&key);
                 }
             }
@@ -238,8 +231,7 @@ impl Dispatcher {
                     && entry.uid == uid
                 {
                     entry.moving = None;
-                    let soon = self.deps.context.now();
-                    entry.timer = Some(self.timers.insert((key, soon), AFTER_PANIC));
+                    entry.timer = Some(self.timers.insert(key, Wake::After(AFTER_PANIC)));
                 }
             }
         }
@@ -349,9 +341,9 @@ impl Dispatcher {
         }
     }
 
-    fn forget_waits(&mut self, key: &RunKey, timer: Option<delay_queue::Key>, awaits: Option<&FlowKey>) {
+    fn forget_waits(&mut self, key: &RunKey, timer: Option<Due>, awaits: Option<&FlowKey>) {
         if let Some(timer) = timer {
-            self.timers.try_remove(&timer);
+            self.timers.remove(key.clone(), timer);
         }
         if let Some(flow) = awaits
             && let Some(runs) = self.awaiting.get_mut(flow)
@@ -392,11 +384,14 @@ impl Dispatcher {
         let (uid, version) = (entry.uid, entry.version);
         self.forget_waits(key, timer, awaits.as_deref());
         let actor = Actor::new(Arc::clone(&self.deps), key.clone(), uid, version, mailbox);
-        let (report, key) = (self.report.clone(), key.clone());
+        let (report, key, context) = (self.report.clone(), key.clone(), Arc::clone(&self.deps.context));
         self.moving.spawn(async move {
-            let message = match AssertUnwindSafe(actor.run(first)).catch_unwind().await {
+            let message = match caught(actor.run(first)).await {
                 Ok(rest) => Message::Rested(key, Box::new(rest)),
-                Err(_) => Message::Broken(key, uid),
+                Err(panic) => {
+                    context.panicked("Run", &key, &panic);
+                    Message::Broken(key, uid)
+                }
             };
             // nobody listens at the end of the process
             let _ = report.send(message);
@@ -430,35 +425,24 @@ impl Dispatcher {
             return;
         }
         if let Some(wake_at) = rest.wake_at {
-            let left = left(wake_at, self.deps.context.now());
-            entry.timer = Some(self.timers.insert((key.clone(), wake_at), left));
+            entry.timer = Some(self.timers.insert(key.clone(), Wake::At(wake_at)));
         }
         if let Some(flow) = rest.awaits {
             self.awaiting.entry(flow.clone()).or_default().insert(key.clone());
             entry.awaits = Some(Box::new(flow));
         }
     }
-
-    fn expired(&mut self, key: RunKey, wake_at: Timestamp) {
-        let Some(entry) = self.entries.get_mut(&key) else {
-            return;
-        };
-        entry.timer = None;
-        let now = self.deps.context.now();
-        if wake_at > now {
-            entry.timer = Some(self.timers.insert((key, wake_at), left(wake_at, now)));
-        } else {
-            self.tell(&key, Mail::Wake(None));
-        }
-    }
 }
 
-/// How long until then, rounded up to the timer's whole milliseconds.
-fn left(wake_at: Timestamp, now: Timestamp) -> Duration {
-    if wake_at <= now {
-        return Duration::ZERO;
+/// It knows nothing of runs any more.
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        let metrics = &self.deps.metrics;
+        for entry in self.entries.values() {
+            metrics.run_phase(Some(phase_name(entry.phase)), None);
+        }
+        metrics.queue_changed("Run", self.told_depth, 0);
     }
-    wake_at.duration_since(now).unsigned_abs().min(LONGEST_WAIT)
 }
 
 #[cfg(test)]

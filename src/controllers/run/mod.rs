@@ -17,7 +17,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use kube::{
-    ResourceExt as _,
+    Resource as _, ResourceExt as _,
     runtime::{WatchStreamExt as _, reflector::Store, watcher},
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -30,10 +30,12 @@ use self::{
 use super::{
     approval::{ApprovalKey, OpenApprovals},
     context::Context,
-    error_chain,
     fairness::Permits,
+    inbox::{Inbox, inbox},
     leadership::Leadership,
-    object_key::ObjectKey,
+    object_key::{ObjectKey, UidMark},
+    objects::{Decoded, watch},
+    parts::beside,
     release::RunEndings,
     releases::Releases,
 };
@@ -108,13 +110,13 @@ impl Bounds {
 #[derive(Clone, Debug)]
 pub struct RunWaker(mpsc::UnboundedSender<Message>);
 
-/// Where a [`RunWaker`]'s calls arrive.
-#[derive(Debug)]
-pub struct RunCalls(mpsc::UnboundedSender<Message>, mpsc::UnboundedReceiver<Message>);
+/// Where a [`RunWaker`]'s calls arrive. Clones are handles on the same.
+#[derive(Clone, Debug)]
+pub struct RunCalls(mpsc::UnboundedSender<Message>, Inbox<Message>);
 
 /// A waker and where its calls arrive.
 pub fn waker() -> (RunWaker, RunCalls) {
-    let (sender, receiver) = mpsc::unbounded_channel();
+    let (sender, receiver) = inbox();
     (RunWaker(sender.clone()), RunCalls(sender, receiver))
 }
 
@@ -161,24 +163,20 @@ impl RunWaker {
 /// Drives all runs until `shutdown`. The stores must be filled before.
 pub async fn run(deps: Arc<Deps>, calls: RunCalls, shutdown: CancellationToken) {
     let RunCalls(sender, receiver) = calls;
-    let dispatcher = Dispatcher::new(Arc::clone(&deps), sender.clone(), receiver);
-    let watches = shutdown.child_token();
-    let _stop_watches = watches.clone().drop_guard();
-    tokio::spawn(
-        watches
-            .clone()
-            .run_until_cancelled_owned(watch_runs(Arc::clone(&deps), sender.clone())),
-    );
-    tokio::spawn(watches.run_until_cancelled_owned(watch_releases(deps, sender)));
-    dispatcher.run(shutdown).await;
+    let mut messages = receiver.open().await;
+    // what was for one before this that broke: everything is listed anew
+    while messages.try_recv().is_ok() {}
+    let dispatcher = Dispatcher::new(Arc::clone(&deps), sender.clone(), messages);
+    let stop = || shutdown.clone();
+    let runs = stop().run_until_cancelled_owned(watch_runs(Arc::clone(&deps), sender.clone()));
+    let releases = stop().run_until_cancelled_owned(watch_releases(deps, sender));
+    beside(runs, beside(releases, dispatcher.run(shutdown.clone()))).await;
 }
 
 async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
     // one that has ended leaves the watch
     let unfinished = watcher::Config::default().fields(&RunPhase::unfinished());
-    let mut events = watcher(deps.context.all::<Run>(), unfinished)
-        .default_backoff()
-        .boxed();
+    let mut events = watch::<Run>(&deps.context, unfinished).boxed();
     // namespaces whose runs are put in line for the rest of the listing
     let mut slow = HashSet::new();
     while let Some(event) = events.next().await {
@@ -188,7 +186,9 @@ async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
                 Message::Relisting
             }
             Ok(watcher::Event::InitDone) => Message::Relisted,
-            Ok(watcher::Event::InitApply(run)) => {
+            // not listed, it is as good as gone
+            Ok(watcher::Event::InitApply(Decoded::Undecodable(_))) => continue,
+            Ok(watcher::Event::InitApply(Decoded::Object(run))) => {
                 // a listing of many is taken in as fast as it is worked through, and not all at once
                 let namespace = run.metadata.namespace.clone().unwrap_or_default();
                 let turn = if slow.contains(&namespace) {
@@ -204,12 +204,15 @@ async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
                 }
                 Message::Seen(Box::new(slim(run)), turn)
             }
-            Ok(watcher::Event::Apply(run)) => Message::Seen(Box::new(slim(run)), None),
-            Ok(watcher::Event::Delete(run)) => Message::Unseen(Box::new(run)),
-            Err(error) => {
-                tracing::warn!(error = %error_chain(&error), "the watch of runs broke; it starts again");
-                continue;
+            Ok(watcher::Event::Apply(Decoded::Object(run))) => Message::Seen(Box::new(slim(run)), None),
+            Ok(watcher::Event::Apply(run @ Decoded::Undecodable(_)) | watcher::Event::Delete(run)) => {
+                let meta = run.meta();
+                let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
+                let key = RunKey::new(namespace.unwrap_or_default(), name.unwrap_or_default());
+                Message::Unseen(key, UidMark::of_object(&run))
             }
+            // it starts again
+            Err(_) => continue,
         };
         if to.send(message).is_err() {
             return;
@@ -224,10 +227,10 @@ fn slim(mut run: Run) -> Run {
 
 /// A release that becomes ready lets the runs go on that wait for it.
 async fn watch_releases(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
-    let releases = watcher(deps.context.all::<Release>(), watcher::Config::default());
-    let mut touched = releases.default_backoff().touched_objects().boxed();
+    let releases = watch::<Release>(&deps.context, watcher::Config::default());
+    let mut touched = releases.touched_objects().boxed();
     while let Some(event) = touched.next().await {
-        if let Ok(release) = event {
+        if let Ok(Decoded::Object(release)) = event {
             let flow = FlowKey::new(
                 release.metadata.namespace.as_deref().unwrap_or_default(),
                 &release.spec.flow,

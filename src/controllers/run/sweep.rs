@@ -25,6 +25,10 @@ pub(super) async fn close_if_ended(deps: Arc<Deps>, approval: ApprovalKey, run: 
 async fn try_to_close(deps: &Deps, approval: &ApprovalKey, run: &str) -> Result<(), ChoreError> {
     let runs = deps.context.namespaced::<Run>(approval.namespace());
     let found = runs.get_opt(run).await;
+    if let Err(kube::Error::SerdeError(_)) = found {
+        // whether it has ended cannot be known, and will not be by reading it again
+        return Ok(());
+    }
     let found = found.map_err(|error| ChoreError::Api(format!("read the run {run:?}"), error))?;
     let has_ended = |run: &Run| {
         run.status

@@ -257,6 +257,7 @@ pub fn refused(kind: &ResourceKind, name: &str, error: &WriteError) -> ApiError 
         WriteError::Missing => ApiError::not_found(kind, name),
         WriteError::Stale => ApiError::modified(kind, name),
         WriteError::Closed => ApiError::unavailable("the server is shutting down"),
+        WriteError::Full => ApiError::full(&error.to_string()),
         WriteError::Storage(_) => ApiError::internal(error),
     }
 }

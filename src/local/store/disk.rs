@@ -14,6 +14,10 @@ use crate::local::registry::Registry;
 const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects");
 /// `format`, `revision`, and `last/<resource>`: the revision of the last change of a resource.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// As [`OBJECTS`]: what could not be read when the store was opened. It is tried again at each opening.
+const UNREADABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("unreadable");
+/// Why, by the same key.
+const REASONS: TableDefinition<'_, &str, &str> = TableDefinition::new("unreadable-reasons");
 /// What this version writes; a store with a higher number was written by a newer version.
 const FORMAT: u64 = 1;
 /// Memory redb may use for its own page cache, in bytes: reads do not go through it.
@@ -42,14 +46,6 @@ pub enum OpenError {
         #[source]
         source: Box<redb::Error>,
     },
-    /// An object in it is not what it should be.
-    #[error("{} holds an object that cannot be read: {key}", path.display())]
-    Object {
-        /// The file.
-        path: PathBuf,
-        /// The object's key.
-        key: String,
-    },
     /// The system refused.
     #[error("cannot open {}", path.display())]
     Io {
@@ -76,120 +72,210 @@ pub enum OpenError {
     Seed(String),
 }
 
+/// Opens the file, or makes it.
+pub(super) type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
+
 pub(super) struct Disk {
-    db: Database,
+    opener: Opener,
+    /// Nothing after a failure, after which redb takes no more, until the file is opened again.
+    db: Option<Database>,
+}
+
+/// An object that was set aside, or comes back.
+struct Moved {
+    key: String,
+    json: Vec<u8>,
+    reason: String,
 }
 
 impl Disk {
     /// Opens or creates the file and reads every object of a known kind into memory.
     pub(super) fn open(path: &Path, registry: &Registry) -> Result<(Self, State), OpenError> {
-        let db = Database::builder()
-            .set_cache_size(CACHE)
-            .set_check_integrity_on_open(true)
-            .create(path)
-            .map_err(|error| cannot_open(path, error))?;
-        let disk = Self { db };
-        let state = disk.load(path, registry)?;
-        Ok((disk, state))
+        let file = path.to_owned();
+        let opener = move || {
+            Database::builder()
+                .set_cache_size(CACHE)
+                .set_check_integrity_on_open(true)
+                .create(&file)
+        };
+        Self::open_with(path, Box::new(opener), registry)
     }
 
-    fn load(&self, path: &Path, registry: &Registry) -> Result<State, OpenError> {
+    /// The same through an opener of the caller's.
+    pub(super) fn open_with(
+        path: &Path,
+        opener: Opener,
+        registry: &Registry,
+    ) -> Result<(Self, State), OpenError> {
+        let db = opener().map_err(|error| cannot_open(path, error))?;
         let corrupt = |source: redb::Error| OpenError::Corrupt {
             path: path.to_owned(),
             source: Box::new(source),
         };
-        self.begin(path, corrupt)?;
-        let read = self.db.begin_read().map_err(|e| corrupt(e.into()))?;
-        let meta = read.open_table(META).map_err(|e| corrupt(e.into()))?;
-        let objects = read.open_table(OBJECTS).map_err(|e| corrupt(e.into()))?;
-        let mut state = State::default();
-        for row in objects.iter().map_err(|e| corrupt(e.into()))? {
-            let (key, json) = row.map_err(|e| corrupt(e.into()))?;
-            let bad = || OpenError::Object {
-                path: path.to_owned(),
-                key: key.value().to_owned(),
-            };
-            let parts = parse_key(key.value()).ok_or_else(bad)?;
-            let (plural, group) = parts.resource.split_once('.').unwrap_or((&parts.resource, ""));
-            // Objects of a kind that is no longer served stay on disk and are not shown.
-            let Some(kind) = registry.resource(group, plural) else {
-                continue;
-            };
-            let entry = Entry::read(kind, json.value()).ok_or_else(bad)?;
-            state.load(parts, entry);
+        if let Some(found) = begin(&db).map_err(corrupt)? {
+            let path = path.to_owned();
+            return Err(OpenError::Newer { path, found });
         }
-        for row in meta.iter().map_err(|e| corrupt(e.into()))? {
-            let (key, value) = row.map_err(|e| corrupt(e.into()))?;
-            match key.value() {
-                "revision" => state.revision = value.value(),
-                other => {
-                    if let Some(resource) = other.strip_prefix("last/") {
-                        state.bucket(resource).floor = value.value();
-                    }
-                }
-            }
-        }
-        Ok(state)
+        let state = load(&db, registry).map_err(corrupt)?;
+        let db = Some(db);
+        Ok((Self { opener, db }, state))
     }
 
-    /// Creates the tables of a new file and refuses a file of a newer format.
-    fn begin(&self, path: &Path, corrupt: impl Fn(redb::Error) -> OpenError) -> Result<(), OpenError> {
-        let write = self.db.begin_write().map_err(|e| corrupt(e.into()))?;
-        {
-            write.open_table(OBJECTS).map_err(|e| corrupt(e.into()))?;
-            let mut meta = write.open_table(META).map_err(|e| corrupt(e.into()))?;
-            let format = meta
-                .get("format")
-                .map_err(|e| corrupt(e.into()))?
-                .map(|v| v.value());
-            match format {
-                None => {
-                    meta.insert("format", FORMAT).map_err(|e| corrupt(e.into()))?;
-                }
-                Some(FORMAT) => {}
-                Some(found) => {
-                    return Err(OpenError::Newer {
-                        path: path.to_owned(),
-                        found,
-                    });
-                }
-            }
+    /// The file, opened again if it has to be.
+    fn database(&mut self) -> Result<&Database, redb::Error> {
+        match &mut self.db {
+            Some(db) => Ok(&*db),
+            closed => Ok(&*closed.insert((self.opener)()?)),
         }
-        write.commit().map_err(|e| corrupt(e.into()))
     }
 
-    /// Writes the changes in one transaction, durable when this returns.
-    pub(super) fn commit(&self, changes: &[(Key, Change)]) -> Result<(), redb::Error> {
-        let write = self.db.begin_write()?;
-        {
-            let mut objects = write.open_table(OBJECTS)?;
-            let mut last = BTreeMap::new();
-            // Only the final state of each object matters to the file.
-            let mut finals: BTreeMap<String, Option<&Arc<Entry>>> = BTreeMap::new();
-            for (key, change) in changes {
-                last.insert(key.resource.as_str(), change.current.revision);
-                finals.insert(
-                    format_key(key),
-                    (change.kind == ChangeKind::Put).then_some(&change.current),
-                );
-            }
-            for (key, entry) in finals {
-                match entry {
-                    Some(entry) => objects.insert(key.as_str(), entry.json.as_ref())?,
-                    None => objects.remove(key.as_str())?,
-                };
-            }
-            let mut meta = write.open_table(META)?;
-            for (resource, revision) in &last {
-                meta.insert(format!("last/{resource}").as_str(), *revision)?;
-            }
-            if let Some(revision) = last.values().max() {
-                meta.insert("revision", *revision)?;
+    /// Does something with the file, which is closed if that fails.
+    fn with<T>(&mut self, act: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+        let done = act(self.database()?);
+        if done.is_err() {
+            self.db = None;
+        }
+        done
+    }
+
+    /// Writes the changes in one transaction, durable when this returns. After an error, [`Disk::revision`] tells whether they are there
+    /// all the same.
+    pub(super) fn commit(&mut self, changes: &[(Key, Change)]) -> Result<(), redb::Error> {
+        self.with(|db| commit(db, changes))
+    }
+
+    /// The revision of the newest change in the file.
+    pub(super) fn revision(&mut self) -> Result<u64, redb::Error> {
+        self.with(|db| {
+            let meta = db.begin_read()?.open_table(META)?;
+            Ok(meta.get("revision")?.map_or(0, |revision| revision.value()))
+        })
+    }
+
+    /// Finds out whether the file can be written.
+    pub(super) fn probe(&mut self) -> Result<(), redb::Error> {
+        self.with(|db| begin(db).map(drop))
+    }
+}
+
+/// Creates the tables of a new file. Gives the format if it is a newer one.
+fn begin(db: &Database) -> Result<Option<u64>, redb::Error> {
+    let write = db.begin_write()?;
+    {
+        write.open_table(OBJECTS)?;
+        write.open_table(UNREADABLE)?;
+        write.open_table(REASONS)?;
+        let mut meta = write.open_table(META)?;
+        let format = meta.get("format")?.map(|format| format.value());
+        if let Some(found) = format.filter(|found| *found != FORMAT) {
+            return Ok(Some(found));
+        }
+        meta.insert("format", FORMAT)?;
+    }
+    write.commit()?;
+    Ok(None)
+}
+
+/// Reads every object of a known kind. What cannot be read is set aside, and what was set aside and can be read comes back.
+fn load(db: &Database, registry: &Registry) -> Result<State, redb::Error> {
+    let mut state = State::default();
+    let (mut bad, mut good_again) = (Vec::new(), Vec::new());
+    let read = db.begin_read()?;
+    for row in read.open_table(OBJECTS)?.iter()? {
+        let (key, json) = row?;
+        if let Err(reason) = take_in(&mut state, registry, key.value(), json.value()) {
+            let (key, json) = (key.value().to_owned(), json.value().to_owned());
+            tracing::error!(%key, %reason, "an object in the store cannot be read; it is set aside, and everything else goes on");
+            bad.push(Moved { key, json, reason });
+        }
+    }
+    for row in read.open_table(UNREADABLE)?.iter()? {
+        let (key, json) = row?;
+        let is_there = parse_key(key.value()).is_some_and(|key| state.get(&key).is_some());
+        if !is_there && take_in(&mut state, registry, key.value(), json.value()).is_ok() {
+            let (key, json, reason) = (key.value().to_owned(), json.value().to_owned(), String::new());
+            tracing::info!(%key, "an object that was set aside can be read again");
+            good_again.push(Moved { key, json, reason });
+        }
+    }
+    for row in read.open_table(META)?.iter()? {
+        let (key, value) = row?;
+        match key.value() {
+            "revision" => state.revision = value.value(),
+            other => {
+                if let Some(resource) = other.strip_prefix("last/") {
+                    state.bucket(resource).floor = value.value();
+                }
             }
         }
-        write.commit()?;
-        Ok(())
     }
+    if !bad.is_empty() || !good_again.is_empty() {
+        set_aside(db, &bad, &good_again)?;
+    }
+    Ok(state)
+}
+
+/// Takes an object into the index. One of a kind that is not served stays on disk and is not shown.
+fn take_in(state: &mut State, registry: &Registry, key: &str, json: &[u8]) -> Result<(), String> {
+    let key = parse_key(key).ok_or("its key has no name")?;
+    let (plural, group) = key.resource.split_once('.').unwrap_or((&key.resource, ""));
+    if let Some(kind) = registry.resource(group, plural) {
+        let entry = Entry::read(kind, json)?;
+        state.load(key, entry);
+    }
+    Ok(())
+}
+
+fn set_aside(db: &Database, bad: &[Moved], good_again: &[Moved]) -> Result<(), redb::Error> {
+    let write = db.begin_write()?;
+    {
+        let mut objects = write.open_table(OBJECTS)?;
+        let (mut unreadable, mut reasons) = (write.open_table(UNREADABLE)?, write.open_table(REASONS)?);
+        for Moved { key, json, reason } in bad {
+            objects.remove(key.as_str())?;
+            unreadable.insert(key.as_str(), json.as_slice())?;
+            reasons.insert(key.as_str(), reason.as_str())?;
+        }
+        for Moved { key, json, .. } in good_again {
+            unreadable.remove(key.as_str())?;
+            reasons.remove(key.as_str())?;
+            objects.insert(key.as_str(), json.as_slice())?;
+        }
+    }
+    write.commit()?;
+    Ok(())
+}
+
+fn commit(db: &Database, changes: &[(Key, Change)]) -> Result<(), redb::Error> {
+    let write = db.begin_write()?;
+    {
+        let mut objects = write.open_table(OBJECTS)?;
+        let mut last = BTreeMap::new();
+        // Only the final state of each object matters to the file.
+        let mut finals: BTreeMap<String, Option<&Arc<Entry>>> = BTreeMap::new();
+        for (key, change) in changes {
+            last.insert(key.resource.as_str(), change.current.revision);
+            finals.insert(
+                format_key(key),
+                (change.kind == ChangeKind::Put).then_some(&change.current),
+            );
+        }
+        for (key, entry) in finals {
+            match entry {
+                Some(entry) => objects.insert(key.as_str(), entry.json.as_ref())?,
+                None => objects.remove(key.as_str())?,
+            };
+        }
+        let mut meta = write.open_table(META)?;
+        for (resource, revision) in &last {
+            meta.insert(format!("last/{resource}").as_str(), *revision)?;
+        }
+        if let Some(revision) = last.values().max() {
+            meta.insert("revision", *revision)?;
+        }
+    }
+    write.commit()?;
+    Ok(())
 }
 
 fn cannot_open(path: &Path, error: DatabaseError) -> OpenError {

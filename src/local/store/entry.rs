@@ -43,10 +43,15 @@ impl Entry {
     }
 
     /// Builds the entry of an object read back from disk.
-    pub(super) fn read(kind: &ResourceKind, json: &[u8]) -> Option<Self> {
-        let object: Value = serde_json::from_slice(json).ok()?;
-        let revision = object["metadata"]["resourceVersion"].as_str()?.parse().ok()?;
-        Some(Self::index(kind, &object, Bytes::copy_from_slice(json), revision))
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn read(kind: &ResourceKind, json: &[u8]) -> Result<Self, String> {
+        let object: Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        let revision = object["metadata"]["resourceVersion"].as_str();
+        let revision = revision.and_then(|revision| revision.parse().ok());
+        let revision = revision.ok_or("metadata.resourceVersion is not a number")?;
+        Ok(Self::index(kind, &object, Bytes::copy_from_slice(json), revision))
     }
 
     fn index(kind: &ResourceKind, object: &Value, json: Bytes, revision: u64) -> Self {

@@ -85,6 +85,9 @@ pub enum WriteError {
     /// The store is closing.
     #[error("the store is closing")]
     Closed,
+    /// There is no room on the disk.
+    #[error("there is no space left on the disk of the server; it takes writes again once there is")]
+    Full,
     /// The disk refused; the text says what redb said.
     #[error("the store could not write: {0}")]
     Storage(String),
@@ -150,6 +153,14 @@ impl Store {
         registry: Arc<Registry>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Note>), OpenError> {
         let (disk, state) = disk::Disk::open(file, &registry)?;
+        Self::start(disk, state, registry)
+    }
+
+    fn start(
+        disk: disk::Disk,
+        state: State,
+        registry: Arc<Registry>,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Note>), OpenError> {
         let (notes, inbox) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             state: RwLock::new(state),
@@ -161,7 +172,7 @@ impl Store {
         let for_writer = shared.clone();
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || writer::run(&disk, &for_writer, &queue))
+            .spawn(move || writer::run(disk, &for_writer, &queue))
             .map_err(OpenError::Thread)?;
         Ok((
             Self {
@@ -207,7 +218,7 @@ impl Store {
         self.state().last_change(resources)
     }
 
-    /// Whether the last transaction could be written.
+    /// Whether what was last tried to be written could be.
     pub fn healthy(&self) -> bool {
         self.shared.healthy.load(Ordering::Relaxed)
     }

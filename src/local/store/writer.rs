@@ -1,9 +1,11 @@
 //! The writer: takes what waits, decides it in order, commits it once, then tells everyone.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -20,17 +22,124 @@ type Answer = (
     Result<Arc<Entry>, WriteError>,
 );
 
+/// Pause before a disk that refused is tried again while nobody writes.
+const PROBE: Duration = Duration::from_secs(1);
+
 /// Runs until every sender is gone.
-pub(super) fn run(disk: &Disk, shared: &Shared, queue: &Receiver<Job>) {
-    while let Ok(first) = queue.recv() {
-        let mut batch = Batch::new(shared);
+pub(super) fn run(disk: Disk, shared: &Shared, queue: &Receiver<Job>) {
+    let mut writer = Writer {
+        disk,
+        shared,
+        doubt: None,
+    };
+    loop {
+        let first = if shared.healthy.load(Ordering::Relaxed) {
+            queue.recv().map_err(RecvTimeoutError::from)
+        } else {
+            queue.recv_timeout(PROBE)
+        };
+        match first {
+            Ok(first) => writer.work(first, queue),
+            Err(RecvTimeoutError::Timeout) => writer.probe(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+struct Writer<'a> {
+    disk: Disk,
+    shared: &'a Shared,
+    /// Changes of which it is not known whether the file has them: nothing else is written before that is known.
+    doubt: Option<Vec<(Key, Change)>>,
+}
+
+impl Writer<'_> {
+    fn work(&mut self, first: Job, queue: &Receiver<Job>) {
+        if let Err(error) = self.settle() {
+            // nobody to tell is no reason to stop
+            let _gone = first.reply.send(Err(refusal(&error)));
+            return;
+        }
+        let mut batch = Batch::new(self.shared);
         batch.decide(first);
         while batch.answers.len() < BATCH
             && let Ok(next) = queue.try_recv()
         {
             batch.decide(next);
         }
-        batch.finish(disk);
+        let Batch { changes, answers, .. } = batch;
+        let failed = if changes.is_empty() {
+            None
+        } else {
+            self.write(changes).err()
+        };
+        for (reply, outcome) in answers {
+            let outcome = match &failed {
+                Some(error) => outcome.and(Err(error.clone())),
+                None => outcome,
+            };
+            // A caller that went away does not undo what was written.
+            let _gone = reply.send(outcome);
+        }
+    }
+
+    /// Commits, takes the changes into the index, wakes watches.
+    fn write(&mut self, changes: Vec<(Key, Change)>) -> Result<(), WriteError> {
+        let Err(error) = self.disk.commit(&changes) else {
+            publish(self.shared, changes);
+            self.is_well(true);
+            return Ok(());
+        };
+        tracing::error!(%error, "the store could not commit");
+        self.is_well(false);
+        let refused = refusal(&error);
+        // it may be there all the same: the file says so, once it can be opened
+        self.doubt = Some(changes);
+        match self.settle() {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(refused),
+        }
+    }
+
+    /// Finds out what became of changes in doubt. Says whether they are there.
+    fn settle(&mut self) -> Result<bool, redb::Error> {
+        let Some(last) = self.doubt.as_ref().and_then(|changes| changes.last()) else {
+            return Ok(false);
+        };
+        let is_there = self.disk.revision()? >= last.1.current.revision;
+        if let Some(changes) = self.doubt.take()
+            && is_there
+        {
+            publish(self.shared, changes);
+        }
+        Ok(is_there)
+    }
+
+    /// Looks whether the disk takes writes again.
+    fn probe(&mut self) {
+        let probed = self.settle().and_then(|_| self.disk.probe());
+        match probed {
+            Ok(()) => self.is_well(true),
+            Err(error) => tracing::debug!(%error, "the store still cannot write"),
+        }
+    }
+
+    fn is_well(&self, well: bool) {
+        let before = self.shared.healthy.swap(well, Ordering::Relaxed);
+        if well && !before {
+            tracing::info!("the store can write again");
+        }
+    }
+}
+
+fn refusal(error: &redb::Error) -> WriteError {
+    match error {
+        redb::Error::Io(error)
+            if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+        {
+            WriteError::Full
+        }
+        other => WriteError::Storage(other.to_string()),
     }
 }
 
@@ -116,29 +225,6 @@ impl<'a> Batch<'a> {
             },
         ));
         Ok(current)
-    }
-
-    /// Commits, takes the changes into the index, wakes watches, answers the callers.
-    fn finish(self, disk: &Disk) {
-        let mut failed = None;
-        if !self.changes.is_empty() {
-            match disk.commit(&self.changes) {
-                Ok(()) => publish(self.shared, self.changes),
-                Err(error) => {
-                    tracing::error!(error = %error, "the store could not commit");
-                    self.shared.healthy.store(false, Ordering::Relaxed);
-                    failed = Some(WriteError::Storage(error.to_string()));
-                }
-            }
-        }
-        for (reply, outcome) in self.answers {
-            let outcome = match &failed {
-                Some(error) => outcome.and(Err(error.clone())),
-                None => outcome,
-            };
-            // A caller that went away does not undo what was written.
-            let _gone = reply.send(outcome);
-        }
     }
 }
 

@@ -20,6 +20,8 @@ use crate::local::store::{Change, ChangeKind, Entry, Store};
 
 /// Time between bookmarks.
 const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
+/// How long before its end a watch tells once more how far it has come, so that the next one goes on from there.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 /// Events put into one chunk of the body at most.
 const CHUNK: usize = 256;
 
@@ -93,7 +95,7 @@ impl Watch {
             filter: wanted.filter,
             form: wanted.form,
             deadline: now + wanted.timeout,
-            next_bookmark: wanted.bookmarks.then(|| now + BOOKMARK_EVERY),
+            next_bookmark: wanted.bookmarks.then(|| now + until_bookmark(wanted.timeout)),
             position,
             initial,
             mark_end,
@@ -130,7 +132,8 @@ impl Watch {
                 () = tokio::time::sleep_until(self.next_bookmark.unwrap_or(self.deadline)),
                     if self.next_bookmark.is_some() =>
                 {
-                    self.next_bookmark = Some(Instant::now() + BOOKMARK_EVERY);
+                    let now = Instant::now();
+                    self.next_bookmark = Some(now + until_bookmark(self.deadline - now));
                     self.bookmark(&mut out, false);
                     return Some(out.freeze());
                 }
@@ -228,6 +231,15 @@ impl Watch {
             Form::Table(include) => render_table(&self.kind, Vec::new(), &meta, include, false),
         };
         put(out, "BOOKMARK", object.to_string().as_bytes());
+    }
+}
+
+/// Time until the next bookmark of a watch that lasts so long still.
+fn until_bookmark(left: Duration) -> Duration {
+    match left.checked_sub(LAST_BOOKMARK) {
+        Some(until_last) if !until_last.is_zero() => until_last.min(BOOKMARK_EVERY),
+        // that was the last
+        _ => BOOKMARK_EVERY,
     }
 }
 

@@ -26,4 +26,5 @@ mod signatures;
 mod signed_merges;
 mod starter;
 mod tenants;
+mod undecodable;
 mod webhooks;

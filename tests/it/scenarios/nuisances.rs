@@ -1,6 +1,9 @@
 //! What goes wrong every day between an operator and an API server, and clocks that disagree: it costs time, nothing else.
 
-use std::sync::atomic::Ordering;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -54,6 +57,11 @@ async fn watches_that_break_are_taken_up_where_they_were() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn watches_that_hang_are_noticed_within_half_a_minute_and_taken_up_where_they_were() {
+    a_run_ends_in_spite_of(Nuisance::WatchesHang).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn conflicts_one_after_another_are_read_and_tried_again() {
     a_run_ends_in_spite_of(Nuisance::Conflicts).await;
 }
@@ -61,6 +69,84 @@ async fn conflicts_one_after_another_are_read_and_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_lost_are_looked_up() {
     a_run_ends_in_spite_of(Nuisance::AnswersAreLost).await;
+}
+
+/// A defect is no reason for anybody's run to stop: here the clock breaks again and again, wherever it is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_panic_are_started_again_and_everything_goes_on() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let (armed, panics, reads) = (
+        Arc::<AtomicBool>::default(),
+        Arc::<AtomicUsize>::default(),
+        AtomicUsize::new(0),
+    );
+    let (is_armed, counted) = (Arc::clone(&armed), Arc::clone(&panics));
+    let clock = Clock::from_fn(move || {
+        let is_bad = is_armed.load(Ordering::SeqCst) && reads.fetch_add(1, Ordering::SeqCst) % 97 == 96;
+        assert!(
+            !is_bad || counted.fetch_add(1, Ordering::SeqCst) >= 8,
+            "the clock broke"
+        );
+        Timestamp::now()
+    });
+    let started = rig.operator_as(rig.operator_client(), |options| options.clock = clock);
+    let operator = started.await.unwrap();
+    let call =
+        |name: &str| json!({"name": name, "http": {"method": "POST", "url": shop.url(&format!("/{name}"))}});
+    let steps = json!([call("quote"), {"name": "review", "approval": {"title": "go?", "respondWithin": "1h"}}, call("pay")]);
+    rig.flow("f", json!({"steps": steps})).await;
+    armed.store(true, Ordering::SeqCst);
+    for n in 0..6 {
+        let run = format!("r{n}");
+        rig.start(&run, json!({"flow": "f"})).await;
+        rig.until::<Approval>(&format!("{run}-review"), |_| true).await;
+        rig.decide("alice", &format!("{run}-review"), "Approve").await;
+        rig.phase(&run, "Succeeded").await;
+    }
+    assert!(panics.load(Ordering::SeqCst) > 3, "the clock did not break");
+    let text = operator.metrics().render().unwrap();
+    let noticed = text.contains("class=\"Defect\"") || text.contains("signoff_task_restarts_total{");
+    assert!(noticed, "{text}");
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_years_can_be_waited_for_and_nobody_else_waits_so_long() {
+    let rig = Rig::open().await;
+    let operator = rig.operator().await;
+    let lead = json!({"after": "3649d", "to": {"groups": ["leads"]}});
+    let question = json!({"title": "go?", "respondWithin": "3650d", "escalate": [lead]});
+    rig.flow(
+        "long",
+        json!({"steps": [{"name": "review", "approval": question}]}),
+    )
+    .await;
+    rig.flow(
+        "asleep",
+        json!({"steps": [{"name": "pause", "wait": {"duration": "3650d"}}]}),
+    )
+    .await;
+    rig.flow(
+        "short",
+        json!({"steps": [{"name": "review", "approval": {"title": "go?", "respondWithin": "1h"}}]}),
+    )
+    .await;
+    rig.start("decade", json!({"flow": "long"})).await;
+    rig.until::<Approval>("decade-review", |_| true).await;
+    rig.start("sleeper", json!({"flow": "asleep"})).await;
+    rig.phase("sleeper", "Waiting").await;
+    operator.stop().await;
+    let operator = rig.operator().await;
+    rig.start("quick", json!({"flow": "short"})).await;
+    rig.until::<Approval>("quick-review", |_| true).await;
+    for run in ["quick", "decade"] {
+        rig.decide("alice", &format!("{run}-review"), "Approve").await;
+        rig.phase(run, "Succeeded").await;
+    }
+    rig.phase("sleeper", "Waiting").await;
+    let text = operator.metrics().render().unwrap();
+    assert!(!text.contains("signoff_task_restarts_total{"), "{text}");
+    operator.stop().await;
 }
 
 /// An operator whose clock is an hour off neither ends a question early nor leaves one open.
