@@ -7,20 +7,26 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Runs the main part with another one in a task beside it, which ends with the main part. A panic of that one is a panic of the whole, so
 /// that whoever supervises the whole learns of it.
-pub async fn beside<P, T>(part: impl Future<Output = P> + Send + 'static, main: impl Future<Output = T>) -> T
+pub fn beside<P, T>(
+    part: impl Future<Output = P> + Send + 'static,
+    main: impl Future<Output = T>,
+) -> impl Future<Output = T>
 where
     P: Send + 'static,
 {
-    let part = AbortOnDropHandle::new(tokio::spawn(part));
-    let mut main = std::pin::pin!(main);
-    tokio::select! {
-        done = &mut main => return done,
-        ended = part => if let Err(broken) = ended {
-            rethrow(broken);
-        },
+    // boxed: both are large
+    let (part, mut main) = (Box::pin(part), Box::pin(main));
+    async move {
+        let part = AbortOnDropHandle::new(tokio::spawn(part));
+        tokio::select! {
+            done = &mut main => return done,
+            ended = part => if let Err(broken) = ended {
+                rethrow(broken);
+            },
+        }
+        // it ended in order
+        main.await
     }
-    // it ended in order
-    main.await
 }
 
 /// Goes on with the panic of a task, unless it was stopped.

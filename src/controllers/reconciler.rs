@@ -22,6 +22,9 @@ use super::{
     timers::{Again, Timers, Wake},
 };
 
+/// The work on one object.
+pub type Work<E> = BoxFuture<'static, Result<Again, E>>;
+
 /// What a controller does with objects of a kind.
 pub struct Reconciler<K, C, E> {
     /// What it is called in metrics.
@@ -29,7 +32,7 @@ pub struct Reconciler<K, C, E> {
     /// How many objects are worked on at the same time; 0 is as many as there are.
     pub concurrency: u16,
     /// Brings an object forward.
-    pub reconcile: fn(Arc<K>, Arc<C>) -> BoxFuture<'static, Result<Again, E>>,
+    pub reconcile: fn(Arc<K>, Arc<C>) -> Work<E>,
     /// Says that it failed. Gives the pause before the next try.
     pub failed: fn(&K, &E, &C) -> Duration,
 }

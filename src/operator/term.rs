@@ -112,8 +112,7 @@ impl Term {
                 requested,
             },
         );
-        // boxed: it is large, and moved into what runs it
-        let controllers = beside(watch_open, Box::pin(controllers));
+        let controllers = beside(watch_open, controllers);
         beside(watch_flows, beside(watch_connections, controllers)).await?;
         tasks.close();
         if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {

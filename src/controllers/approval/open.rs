@@ -250,7 +250,7 @@ pub fn watch_open(
                 // not listed, it is as good as gone
                 Ok(watcher::Event::InitApply(Decoded::Undecodable(_))) => {}
                 Ok(watcher::Event::Apply(Decoded::Undecodable(gone))) => {
-                    leave(&known, &waker, &gone.metadata)
+                    leave(&known, &waker, &gone.metadata);
                 }
                 Ok(watcher::Event::Delete(gone)) => leave(&known, &waker, gone.meta()),
                 // it starts again

@@ -151,7 +151,7 @@ fn say(
     let mut set = |type_| condition::set(conditions, type_, Truth::False, REASON, message, generation, now);
     match kind {
         "Repository" | "Flow" | "Release" => {
-            stand(conditions, Standing::Stalled, REASON, message, generation, now)
+            stand(conditions, Standing::Stalled, REASON, message, generation, now);
         }
         "Run" => set(condition::SUCCEEDED),
         "Approval" => set(condition::DECIDED),
