@@ -13,11 +13,9 @@ const MAX_NODES: usize = 20_000;
 /// Deepest tree: chained operators and selected fields count as well, since they are built without recursion.
 pub const MAX_DEPTH: usize = 250;
 /// Stack on which the parser reaches its bound, with room to spare.
-const STACK: usize = 16 << 20;
-/// Length up to which any chain is short enough for any stack.
-const SHORT: usize = 512;
-/// Marks that nest for which any stack has room.
-const FEW: usize = 6;
+const STACK: usize = 64 << 20;
+/// Length up to which an expression is short enough for any stack, unless something nests in it.
+const SHORT: usize = 64;
 
 /// Parses, then hands the tree on while there is stack for it.
 pub(crate) fn parse<T>(
@@ -46,14 +44,13 @@ pub(crate) fn parse<T>(
                 },
                 None => problem("syntax error"),
             })?;
-        if depth(&tree) > MAX_DEPTH {
+        if is_too_deep(&tree) {
             return Err(too_deep());
         }
         then(tree)
     };
-    // only what may nest takes a stack of its own
-    let nesting = source.bytes().filter(|byte| b"([{!-?".contains(byte)).count();
-    if source.len() <= SHORT && nesting <= FEW {
+    let nests = source.bytes().any(|byte| b"([{!-?".contains(&byte));
+    if source.len() <= SHORT && !nests {
         run()
     } else {
         stacker::grow(STACK, run)
@@ -66,8 +63,16 @@ fn tidy(message: &str) -> &str {
     message.strip_prefix("Syntax error: ").unwrap_or(message)
 }
 
-fn depth(tree: &IdedExpr) -> usize {
-    1 + children(&tree.expr).into_iter().map(depth).max().unwrap_or(0)
+/// Whether a tree is deeper than its bound, found without recursion: a chain of operators may be very deep.
+fn is_too_deep(tree: &IdedExpr) -> bool {
+    let mut rest = vec![(1, tree)];
+    while let Some((depth, node)) = rest.pop() {
+        if depth > MAX_DEPTH {
+            return true;
+        }
+        rest.extend(children(&node.expr).into_iter().map(|child| (depth + 1, child)));
+    }
+    false
 }
 
 fn children(expr: &ast::Expr) -> Vec<&IdedExpr> {
