@@ -37,9 +37,16 @@ impl NameError {
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident $(<const $max:ident: usize>)?, $length:expr, $pattern:expr, $expected:literal, $is:path) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
         pub struct $type $(<const $max: usize>)? (String);
+
+        // as the text it is: messages quote names
+        impl $(<const $max: usize>)? fmt::Debug for $type $(<$max>)? {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
 
         impl $(<const $max: usize>)? $type $(<$max>)? {
             /// The name.

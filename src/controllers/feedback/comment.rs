@@ -288,7 +288,7 @@ mod tests {
         let changed = GOOD.replace("x: 1", "x: 2");
         let head = [
             ("a.yaml", changed.as_str()),
-            ("bad.yaml", "a: 1\nb: [1, 2\nc: 3\n"),
+            ("bad.yaml", "apiVersion: signoff.dev/v1alpha1\nb: [1, 2\nc: 3\n"),
         ];
         let comment = told(&proposed(&head, &[("a.yaml", GOOD)]));
         assert_eq!(comment.state, CommitState::Failure);

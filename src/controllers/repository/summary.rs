@@ -248,7 +248,10 @@ mod tests {
     #[test]
     fn a_problem_says_whether_it_is_in_the_draft_or_live() {
         let read = |files: &[(&str, &str)]| files::read(tree(files), "default");
-        let (broken, other) = (("both.yaml", "a: ["), ("live.yaml", "b: ["));
+        let (broken, other) = (
+            ("both.yaml", "apiVersion: signoff.dev/v1alpha1\na: ["),
+            ("live.yaml", "apiVersion: signoff.dev/v1alpha1\nb: ["),
+        );
         let (of_draft, of_live) = (read(&[broken, ("good.yaml", GOOD)]), read(&[broken, other]));
         let refused = Problem::of_file("good.yaml", "refused");
         let all = by_channel(

@@ -137,7 +137,7 @@ async fn a_bad_entry_is_named_and_does_not_hold_back_the_good_ones() {
             ("good.yaml", "a: 1"),
             (
                 "huge.yaml",
-                &format!("{:1$}", "apiVersion: signoff.dev/v1alpha1", 2 << 20),
+                &format!("apiVersion: signoff.dev/v1alpha1{}", " ".repeat((2 << 20) - 32)),
             ),
         ],
         "one",

@@ -117,13 +117,13 @@ mod tests {
         let refused = json_patch(&object, &json!(copies));
         assert!(matches!(refused, Err(PatchError::Malformed(why)) if why.contains("copies")));
 
-        let deeper: Vec<Value> = (0..100)
+        let deeper: Vec<Value> = (0..bounds::MAX_OBJECT_NESTING + 10)
             .map(|n| json!({"op": "add", "path": "/a".repeat(n + 1), "value": {}}))
             .collect();
         let refused = json_patch(&json!({}), &json!(deeper));
         assert!(matches!(refused, Err(PatchError::Malformed(why)) if why.contains("nested")));
 
-        let doubled: Vec<Value> = (0..40)
+        let doubled: Vec<Value> = (0..bounds::MAX_OBJECT_NESTING + 10)
             .map(|_| json!({"op": "copy", "from": "/a", "path": "/a/a"}))
             .collect();
         let refused = json_patch(&json!({"a": {}}), &json!(doubled));

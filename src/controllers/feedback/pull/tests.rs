@@ -291,7 +291,13 @@ async fn one_comment_is_written_and_edited_when_the_head_or_what_is_live_changes
     scene.look(&[]).await.unwrap();
     assert_eq!(scene.statuses(), [""; 0], "it was looked at as it is");
 
-    scene.push(1, &[("a.yaml", GOOD), ("bad.yaml", "a: [")]);
+    scene.push(
+        1,
+        &[
+            ("a.yaml", GOOD),
+            ("bad.yaml", "apiVersion: signoff.dev/v1alpha1\na: ["),
+        ],
+    );
     scene.is_told_of();
     scene.look(&[]).await.unwrap();
     assert_eq!(scene.forge.said(1).len(), 1);

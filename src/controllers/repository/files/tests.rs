@@ -254,7 +254,7 @@ fn files_whose_names_differ_in_case_only_are_both_read_and_told_apart() {
 
 #[test]
 fn an_expression_that_is_nested_too_deeply_is_told_by_its_place() {
-    let deep = format!("{}1{}", "(".repeat(1_000), ")".repeat(1_000));
+    let deep = format!("{}1{}", "[".repeat(1_000), "]".repeat(1_000));
     let told = problems(&[("f.yaml", &GOOD.replace("x: 1", &format!("x: '${{{deep}}}'")))]);
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(

@@ -391,7 +391,10 @@ fn a_broken_file_of_another_name_on_the_live_ref_takes_nothing_away() {
     let repository = repository(true);
     let draft = defined(&[("a.yaml", GOOD)]);
     let flow = applied(&plan_on(&repository, &draft, Some(&draft), &[], &[]));
-    let renamed = defined(&[("before-it-was-renamed.yaml", "a: [")]);
+    let renamed = defined(&[(
+        "before-it-was-renamed.yaml",
+        "apiVersion: signoff.dev/v1alpha1\na: [",
+    )]);
     let todo = plan_on(
         &repository,
         &draft,

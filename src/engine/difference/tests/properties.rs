@@ -107,7 +107,7 @@ fn written_by(texts: &[String]) -> Value {
                 "approvers": { "users": [text(5)], "groups": [text(6)], "serviceAccounts": [text(7)] },
                 "escalate": [{ "after": "1h", "to": { "users": [text(0)] } }], "changes": { "backTo": text(1) },
             } },
-            { "name": text(2), "notify": { "webhook": { "connection": text(3), "path": text(4), "message": text(5) } } },
+            { "name": text(2), "notify": { "webhook": { "connection": "shop", "path": text(4), "message": text(5) } } },
         ],
         "output": { text(6): text(7) },
         "promotion": { "approval": { "approvers": { "groups": [text(0)] } } },
