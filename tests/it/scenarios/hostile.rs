@@ -129,7 +129,10 @@ async fn a_hostile_tree_is_told_by_path_and_what_is_good_in_it_and_beside_it_is_
             (
                 FILE,
                 b"huge.yaml",
-                blob(&format!("{:1$}", "apiVersion: signoff.dev/v1alpha1", 2 << 20)),
+                blob(&format!(
+                    "apiVersion: signoff.dev/v1alpha1{}",
+                    " ".repeat((2 << 20) - 32)
+                )),
             ),
             (
                 FILE,

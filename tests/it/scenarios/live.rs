@@ -92,10 +92,13 @@ async fn two_folders_of_one_branch_hold_the_draft_and_what_is_live() {
     world.until_live(&one).await;
 
     // a file that is broken in one of them is no reason to take away what is live, and is told with its folder
-    world.push("main", &[("live/hello.yaml", Some("a: ["))]);
+    world.push(
+        "main",
+        &[("live/hello.yaml", Some("apiVersion: signoff.dev/v1alpha1\na: ["))],
+    );
     world.sync();
     let message = world.ready("FilesInvalid").await;
-    assert!(message.starts_with("live/hello.yaml:2"), "{message}");
+    assert!(message.starts_with("live/hello.yaml:3"), "{message}");
     world.until_live(&one).await;
 
     world.push("main", &[("live/hello.yaml", Some(&hello(2)))]);

@@ -97,13 +97,13 @@ async fn a_broken_file_is_told_by_its_place_and_holds_back_nothing_else() {
     world.ready("Synced").await;
 
     let changed = FLOW.replace("x: 1", "x: 2");
-    let huge = "x".repeat(5 << 20);
+    let huge = format!("apiVersion: signoff.dev/v1alpha1\n{}", "x".repeat(5 << 20));
     let bad = other.replace("    set", "    sett");
     let files = [
         ("hello.yaml", Some(changed.as_str())),
         ("other.yaml", Some(&bad)),
         ("huge.yaml", Some(&huge)),
-        ("bad.yaml", Some("a: [")),
+        ("bad.yaml", Some("apiVersion: signoff.dev/v1alpha1\na: [")),
     ];
     world.push("main", &files);
     let first = world.draft_other_than("").await;
@@ -126,7 +126,7 @@ async fn a_broken_file_is_told_by_its_place_and_holds_back_nothing_else() {
         places,
         [
             ("huge.yaml", None),
-            ("bad.yaml", Some(2)),
+            ("bad.yaml", Some(3)),
             ("other.yaml", Some(6))
         ],
         "{:?}",

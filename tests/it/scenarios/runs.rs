@@ -343,35 +343,6 @@ async fn a_run_goes_on_where_it_was_under_the_next_operator() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_whose_questions_name_is_anothers_says_so_and_asks_once_that_one_is_gone() {
-    let rig = Rig::open().await;
-    let operator = rig.operator().await;
-    for (flow, step) in [("f", "b-c"), ("g", "c")] {
-        let steps = json!([{"name": step, "approval": {"title": "go?"}}]);
-        rig.flow(flow, json!({"steps": steps})).await;
-    }
-    let is_of =
-        |run: &'static str| move |approval: &Approval| approval.spec.subject.run.as_deref() == Some(run);
-    rig.start("a", json!({"flow": "f"})).await;
-    rig.until("a-b-c", is_of("a")).await;
-    rig.start("a-b", json!({"flow": "g"})).await;
-    let told = rig.event("a-b", "ApprovalNameTaken").await;
-    let note = told.note.unwrap();
-    assert!(
-        note.contains("\"a-b-c\"") && note.contains("under another name"),
-        "{note}"
-    );
-    if rig.server.can_test("that a question goes with its run") {
-        let api = rig.api::<Run>();
-        api.delete("a", &DeleteParams::default()).await.unwrap();
-        rig.until("a-b-c", is_of("a-b")).await;
-        rig.decide("alice", "a-b-c", "Approve").await;
-        rig.phase("a-b", "Succeeded").await;
-    }
-    operator.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_question_left_open_by_a_run_that_has_ended_is_closed_at_the_next_start() {
     let rig = Rig::open().await;
     let operator = rig.operator().await;
