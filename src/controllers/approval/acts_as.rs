@@ -124,13 +124,12 @@ pub(super) async fn ask(context: &Context, approval: &Approval, facts: &mut [Dec
             continue;
         };
         let who = (by, fact.spec.groups.clone().unwrap_or_default());
-        fact.acts_as = match known.get(&who) {
-            Some(known) => known.clone(),
-            None => {
-                let answer = as_one_of(context, &accounts, &who.0, &who.1).await;
-                known.insert(who, answer.clone());
-                answer
-            }
+        fact.acts_as = if let Some(known) = known.get(&who) {
+            known.clone()
+        } else {
+            let answer = as_one_of(context, &accounts, &who.0, &who.1).await;
+            known.insert(who, answer.clone());
+            answer
         };
         held |= fact.acts_as == ActsAs::Unknown;
     }

@@ -23,7 +23,7 @@ pub(super) fn approval_fact(approval: &Approval) -> ApprovalFact {
     }
 }
 
-/// What is known about the world now.
+/// What is known about the world now, but for the Connections.
 pub(super) fn facts(
     deps: &Deps,
     run: &Run,
@@ -32,7 +32,6 @@ pub(super) fn facts(
     (refused, unopened): (BTreeMap<String, String>, BTreeMap<String, String>),
     outcomes: Vec<EffectOutcome>,
     in_flight: BTreeSet<EffectKey>,
-    connections: BTreeMap<String, ConnectionFact>,
 ) -> Facts {
     Facts {
         run: RunFacts {
@@ -51,7 +50,7 @@ pub(super) fn facts(
         unopened,
         outcomes,
         in_flight,
-        connections,
+        connections: BTreeMap::new(),
         callbacks: deps.callbacks.clone(),
     }
 }
@@ -68,16 +67,15 @@ pub(super) async fn connections(
         let shown = deps
             .connections
             .get(&ObjectRef::<Connection>::new(name).within(namespace));
-        let spec = match shown {
-            Some(shown) => Some(shown.spec.clone()),
-            None => {
-                let read = deps
-                    .context
-                    .namespaced::<Connection>(namespace)
-                    .get_opt(name)
-                    .await?;
-                read.map(|connection| connection.spec)
-            }
+        let spec = if let Some(shown) = shown {
+            Some(shown.spec.clone())
+        } else {
+            let read = deps
+                .context
+                .namespaced::<Connection>(namespace)
+                .get_opt(name)
+                .await?;
+            read.map(|connection| connection.spec)
         };
         if let Some(spec) = spec {
             let digest = spec.digest().map_err(kube::Error::SerdeError)?;

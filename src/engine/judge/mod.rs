@@ -429,9 +429,12 @@ impl<'a> Bench<'a> {
             (condition::Truth::False, reason.to_owned())
         };
         let at = status.decided_at.as_ref().map_or(self.created_at, |time| time.0);
-        let unproven = (!closed && !is_proven).then(|| match self.holds {
-            true => format!("{UNPROVEN}; what was decided meanwhile is judged when they are"),
-            false => UNPROVEN.to_owned(),
+        let unproven = (!closed && !is_proven).then(|| {
+            if self.holds {
+                format!("{UNPROVEN}; what was decided meanwhile is judged when they are")
+            } else {
+                UNPROVEN.to_owned()
+            }
         });
         let message = unproven
             .or_else(|| status.message.clone())

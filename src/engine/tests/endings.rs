@@ -8,7 +8,7 @@ fn pay_beside(other: &Value) -> Value {
     json!({ "inputs": { "type": "object" }, "steps": [pay, other] })
 }
 
-fn other(kind: Value) -> Value {
+fn other(kind: &Value) -> Value {
     let mut step = json!({ "name": "other", "needs": [] });
     step.as_object_mut()
         .unwrap()
@@ -86,7 +86,7 @@ fn causes() -> Vec<Cause> {
 }
 
 fn begun(cause: &Cause) -> Scenario {
-    let mut flow = pay_beside(&other(cause.1.clone()));
+    let mut flow = pay_beside(&other(&cause.1));
     if cause.0 == "an expression that fails" {
         let broken = json!({ "name": "broken", "needs": ["other"], "set": { "x": "${1 / int(steps.other.outcome.size() - 7)}" } });
         flow["steps"].as_array_mut().unwrap().push(broken);
@@ -197,7 +197,7 @@ fn whatever_ends_a_run_people_are_asked_when_nobody_knows_whether_it_was_paid() 
 #[test]
 fn an_outcome_that_is_heard_with_the_cancellation_is_kept() {
     let mut run = Scenario::of(
-        pay_beside(&other(call("x")["http"].clone().into_http())),
+        pay_beside(&other(&call("x")["http"].clone().into_http())),
         &json!({}),
     );
     run.tick();
@@ -246,7 +246,7 @@ fn what_was_not_sent_is_not_said_to_have_been() {
 #[test]
 fn a_call_that_waited_for_its_turn_and_was_not_made_is_cancelled() {
     let mut run = Scenario::of(
-        pay_beside(&other(json!({ "wait": { "callback": {} } }))),
+        pay_beside(&other(&json!({ "wait": { "callback": {} } }))),
         &json!({}),
     );
     run.tick();
@@ -318,7 +318,7 @@ fn a_status_that_grows_too_large_keeps_what_came_of_a_payment_without_its_output
 #[test]
 fn an_attempt_that_people_allow_waits_while_the_run_is_suspended() {
     let mut run = Scenario::of(
-        pay_beside(&other(json!({ "wait": { "callback": {} } }))),
+        pay_beside(&other(&json!({ "wait": { "callback": {} } }))),
         &json!({}),
     );
     run.tick().restart();

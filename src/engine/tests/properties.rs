@@ -246,7 +246,7 @@ proptest! {
         let mut sent: Vec<EffectKey> = vec![];
         let mut heard: BTreeMap<EffectKey, Option<u16>> = BTreeMap::new();
         run.tick();
-        let script = script.iter().map(|happening| happening.clone());
+        let script = script.iter().cloned();
         // whatever is left at the end is answered, one after another
         let rest = (0..400).map(|n| if n % 2 == 0 { Happening::Answer(n, 200) } else { Happening::Decide(n, true, n % 4 == 1) });
         for happening in script.chain([Happening::Cancel]).chain(rest) {

@@ -115,7 +115,7 @@ impl Turn<'_> {
             self.state.ending = None;
             return self.finish_run(ending.phase());
         }
-        self.state.ending.get_or_insert_with(|| RunEnding {
+        self.state.ending.get_or_insert(RunEnding {
             outcome: ending,
             since: MicroTime(self.now),
         });

@@ -100,16 +100,8 @@ impl Actor {
         let outcomes = self.outcomes.clone();
         let known: Vec<_> = outcomes.iter().map(|outcome| outcome.key.clone()).collect();
         let unasked = (self.refused.clone(), self.unopened.clone());
-        let mut facts = gather::facts(
-            &self.deps,
-            run,
-            release,
-            approvals,
-            unasked,
-            outcomes,
-            in_flight,
-            connections,
-        );
+        let mut facts = gather::facts(&self.deps, run, release, approvals, unasked, outcomes, in_flight);
+        facts.connections = connections;
         // while draining, outcomes are written down and nothing new begins
         facts.run.suspend |= self.draining;
         // what was sent is settled before a run ends, and the question about it shows the request
