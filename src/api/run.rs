@@ -214,6 +214,7 @@ pub struct RunEnding {
     /// The phase it will have.
     pub outcome: EndingOutcome,
     /// When this was known.
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub since: MicroTime,
 }
 
@@ -280,6 +281,7 @@ pub struct StepStatus {
     pub started_at: Option<MicroTime>,
     /// When its newest attempt was begun, of an effect that must not be repeated (`AtMostOnce`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub attempted_at: Option<MicroTime>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]

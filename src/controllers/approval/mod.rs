@@ -105,7 +105,8 @@ pub async fn run(
     let watching = watch_decisions(Arc::clone(&judging), touch);
     let watching = shutdown.clone().run_until_cancelled_owned(watching);
     let working = judge_all(judging, touched, shutdown);
-    beside(proving, beside(watching, working)).await;
+    // boxed: it is large
+    beside(proving, Box::pin(beside(watching, working))).await;
 }
 
 async fn judge_all(judging: Arc<Judging>, touched: Inbox<Touched>, shutdown: CancellationToken) {

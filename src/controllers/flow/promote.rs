@@ -135,7 +135,7 @@ async fn pass_gates(
             withdraw(shared, flow, &asked).await?;
             let message = format!("{name} asks for something else; people are asked again");
             status.promotion = Some(PromotionStatus {
-                round: Some(round + 1),
+                round: Some(round.saturating_add(1)),
                 ..asked
             });
             return Ok(Promoted::Waiting(message));

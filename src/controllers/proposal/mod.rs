@@ -314,7 +314,8 @@ pub async fn run(
     let polling = poll::run(Arc::clone(&asking), hooks, touch);
     let watching = async move { tokio::join!(repositories, questions, polling) };
     let watching = shutdown.clone().run_until_cancelled_owned(watching);
-    beside(watching, settle_all(asking, touched, shutdown)).await;
+    // boxed: it is large
+    Box::pin(beside(watching, settle_all(asking, touched, shutdown))).await;
 }
 
 async fn settle_all(

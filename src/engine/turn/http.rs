@@ -32,7 +32,7 @@ impl Turn<'_> {
             self.state.billable_steps += 1;
         }
         let status = &mut self.state.steps[entry];
-        status.attempt += 1;
+        status.attempt = status.attempt.saturating_add(1);
         status.attempted_at = self.plan.steps[step].at_most_once.then_some(MicroTime(self.now));
         status.phase = StepPhase::Running;
         status.wake_at = None;
@@ -206,7 +206,7 @@ impl Turn<'_> {
         });
         status.waiting_on = Some(sentence(format!(
             "attempt {} of {attempts} of step {name}",
-            attempt + 1
+            attempt.saturating_add(1)
         )));
     }
 }

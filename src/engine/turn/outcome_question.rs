@@ -118,7 +118,7 @@ impl Turn<'_> {
         status.wake_at = None;
         status.waiting_on = Some(sentence(format!(
             "attempt {} of step {}",
-            status.attempt + 1,
+            status.attempt.saturating_add(1),
             status.name
         )));
         self.http_retrying(entry, step);

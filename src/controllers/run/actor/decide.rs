@@ -186,7 +186,7 @@ impl Actor {
             self.perform(run, then);
             return false;
         }
-        next.revision += 1;
+        next.revision = next.revision.checked_add(1).unwrap_or(1);
         let result = begin_write(&self.deps, run, &next);
         self.writing = Some(Writing {
             before: Arc::clone(run),
