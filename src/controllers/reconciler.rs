@@ -177,6 +177,7 @@ mod tests {
         }
     }
 
+    #[allow(clippy::unused_async, reason = "a reconciler is asynchronous")]
     async fn work(object: Arc<ConfigMap>, log: Arc<Log>) -> Result<Again, Failed> {
         let name = object.name_any();
         log.names.lock().unwrap().push(name.clone());

@@ -219,17 +219,24 @@ impl Operator {
             AbortOnDropHandle::new(tokio::spawn(election.campaign(mandate, retire.clone())))
         });
         let (mut serving, mut campaign) = (serving, campaign);
-        tokio::select! {
-            led = Box::pin(self.lead_whenever_it_can(&shutdown)) => led?,
-            served = ended(serving.as_mut()), if serving.is_some() => {
-                let stopped = |stopped: Result<_, _>| stopped.and_then(|served| served);
-                return match stopped(served.map_err(std::io::Error::other)) {
-                    Ok(()) if shutdown.is_cancelled() => Ok(()),
-                    Ok(()) => Err(OperatorError::Gateway(std::io::Error::other("it ended by itself"))),
-                    Err(error) => Err(OperatorError::Gateway(error)),
-                };
+        let mut leading = Box::pin(self.lead_whenever_it_can(&shutdown));
+        loop {
+            tokio::select! {
+                led = &mut leading => {
+                    led?;
+                    break;
+                }
+                served = ended(serving.as_mut()), if serving.is_some() => {
+                    serving = None;
+                    match served.map_err(std::io::Error::other).and_then(|served| served) {
+                        // at a shutdown it ends before what is under way does
+                        Ok(()) if shutdown.is_cancelled() => {}
+                        Ok(()) => return Err(OperatorError::Gateway(std::io::Error::other("it ended by itself"))),
+                        Err(error) => return Err(OperatorError::Gateway(error)),
+                    }
+                }
+                _ = ended(campaign.as_mut()), if campaign.is_some() => return Err(OperatorError::Campaign),
             }
-            _ = ended(campaign.as_mut()), if campaign.is_some() => return Err(OperatorError::Campaign),
         }
         retire.cancel();
         if let Some(campaign) = campaign {

@@ -112,7 +112,7 @@ async fn a_hostile_tree_is_told_by_path_and_what_is_good_in_it_and_beside_it_is_
         "x,".repeat(5_000),
         "*a,".repeat(5_000)
     );
-    let deep = format!("'${{{}1{}}}'", "(".repeat(2_000), ")".repeat(2_000));
+    let deep = format!("'${{{}1{}}}'", "[".repeat(2_000), "]".repeat(2_000));
     let deep = FLOW
         .replace("hello", "deep")
         .replace("x: 1", &format!("x: {deep}"));

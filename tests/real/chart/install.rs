@@ -320,7 +320,9 @@ fn people_write_their_name(plane: &ControlPlane) {
         !answer.ok && answer.err.contains(expected)
     });
     assert_eq!(
-        alice.create(&decision(&json!({"by": "alice"})))["spec"]["by"],
+        alice.create(&decision(
+            &json!({"by": "alice", "groups": ["finance", "owners", "system:authenticated"]})
+        ))["spec"]["by"],
         "alice"
     );
     assert_says(
