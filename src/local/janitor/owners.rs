@@ -81,7 +81,7 @@ pub(super) async fn finish(plane: &Arc<Plane>, key: &Key) -> Result<(), ApiError
         }
         return drop_finalizer(plane, key, ORPHAN).await;
     }
-    // as on a real server, only those that say so hold their owner back; the others go after it
+    // as on a real server, all go at once, and only those that say so hold their owner back
     let blocks = |dependent: &Key| {
         plane.store.get(dependent).is_some_and(|found| {
             let object = found.value();
@@ -92,13 +92,9 @@ pub(super) async fn finish(plane: &Arc<Plane>, key: &Key) -> Result<(), ApiError
                 .any(|owner| owner["uid"] == entry.uid.as_str() && owner["blockOwnerDeletion"] == true)
         })
     };
-    let mut dependents = plane.store.dependents(&entry.uid);
-    dependents.retain(blocks);
-    if dependents.is_empty() && finalizers(FOREGROUND) {
-        return drop_finalizer(plane, key, FOREGROUND).await;
-    }
-    for dependent in dependents {
-        if let Some(found) = plane.store.get(&dependent).filter(|found| !found.deleting) {
+    let dependents = plane.store.dependents(&entry.uid);
+    for dependent in &dependents {
+        if let Some(found) = plane.store.get(dependent).filter(|found| !found.deleting) {
             // Only what has dependents of its own has to wait for them.
             let leaf = plane.store.dependents(&found.uid).is_empty();
             let how = if leaf {
@@ -106,8 +102,11 @@ pub(super) async fn finish(plane: &Arc<Plane>, key: &Key) -> Result<(), ApiError
             } else {
                 Propagation::Foreground
             };
-            delete(plane, &dependent, &found, how).await?;
+            delete(plane, dependent, &found, how).await?;
         }
+    }
+    if finalizers(FOREGROUND) && !dependents.iter().any(blocks) {
+        return drop_finalizer(plane, key, FOREGROUND).await;
     }
     Ok(())
 }

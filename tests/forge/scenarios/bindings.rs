@@ -1,10 +1,13 @@
 //! What binds an answer on the forge to the question: whoever may write to the repository can neither make up an answer of somebody else nor
 //! have something else approved by it.
 
-use kube::api::{DeleteParams, ListParams};
+use kube::{
+    ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
 use reqwest::Method;
 use serde_json::json;
-use signoff::api::{Approval, Run};
+use signoff::api::{Approval, Run, names};
 
 use crate::{Account, Parlour, Pull, Repo, flaky::Flaky};
 
@@ -109,11 +112,21 @@ async fn a_branch_that_was_there_before_the_question_is_made_anew() {
     let Some(parlour) = Parlour::open("").await else {
         return;
     };
-    let branch = parlour.branch(QUESTION);
+    // its name is known to whoever sees the run before the question is put
+    let spec = json!({"flow": "refund", "inputs": {"amount": 250}, "suspend": true});
+    let rig = &parlour.stage.rig;
+    let uid = rig.start("r", spec).await.uid().unwrap();
+    let branch = parlour.branch(&names::approval_name("r", &uid, "review", 1, None));
     let work = parlour.mallory.checkout(&parlour.stage.repo).await;
     work.point(&branch, "main").await;
     work.push(&branch, &[SMUGGLED]).await;
-    let pull = parlour.ask("r").await;
+    let resumed = Patch::Merge(json!({"spec": {"suspend": false}}));
+    rig.api::<Run>()
+        .patch("r", &PatchParams::default(), &resumed)
+        .await
+        .unwrap();
+    let pull = parlour.put(QUESTION, 1).await;
+    assert_eq!(parlour.branch(QUESTION), branch);
     parlour.is_approved_by(&pull).await;
     assert!(!parlour.has_smuggled().await);
 }
