@@ -22,6 +22,23 @@ impl Parlour {
         self.stage.rig.start(run, spec).await;
     }
 
+    /// Starts a run that does not ask yet, and gives the branch of its question: whoever sees the run can tell its name.
+    async fn start_suspended(&self, run: &str) -> String {
+        let spec = json!({"flow": "refund", "inputs": {"amount": 250}, "suspend": true});
+        let uid = self.stage.rig.start(run, spec).await.uid().unwrap();
+        self.branch(&names::approval_name(run, &uid, "review", 1, None))
+    }
+
+    async fn resume(&self, run: &str) {
+        let resumed = Patch::Merge(json!({"spec": {"suspend": false}}));
+        self.stage
+            .rig
+            .api::<Run>()
+            .patch(run, &PatchParams::default(), &resumed)
+            .await
+            .unwrap();
+    }
+
     /// Says that a pull request put the question for nothing, and gives the next one.
     async fn is_put_again(&self, pull: &Pull, why: &str, count: usize) -> Pull {
         let told = self.told(pull, "does not count as an approval").await;
@@ -83,12 +100,12 @@ async fn somebody_elses_pull_request_from_the_branch_of_a_question_is_closed_and
     let Some(parlour) = Parlour::open("").await else {
         return;
     };
-    let (repo, branch) = (&parlour.stage.repo, parlour.branch(QUESTION));
+    let (repo, branch) = (&parlour.stage.repo, parlour.start_suspended("r").await);
     let work = parlour.mallory.checkout(repo).await;
     work.point(&branch, "main").await;
     work.push(&branch, &[SMUGGLED]).await;
     let first = parlour.mallory.open_pull(repo, &branch, "main", "A typo").await;
-    parlour.start("r").await;
+    parlour.resume("r").await;
     parlour.told(&first, "this branch holds a question").await;
     let ours = parlour.put(QUESTION, 2).await;
     let said = parlour.stage.owner.pull(&first).await;
@@ -112,19 +129,11 @@ async fn a_branch_that_was_there_before_the_question_is_made_anew() {
     let Some(parlour) = Parlour::open("").await else {
         return;
     };
-    // its name is known to whoever sees the run before the question is put
-    let spec = json!({"flow": "refund", "inputs": {"amount": 250}, "suspend": true});
-    let rig = &parlour.stage.rig;
-    let uid = rig.start("r", spec).await.uid().unwrap();
-    let branch = parlour.branch(&names::approval_name("r", &uid, "review", 1, None));
+    let branch = parlour.start_suspended("r").await;
     let work = parlour.mallory.checkout(&parlour.stage.repo).await;
     work.point(&branch, "main").await;
     work.push(&branch, &[SMUGGLED]).await;
-    let resumed = Patch::Merge(json!({"spec": {"suspend": false}}));
-    rig.api::<Run>()
-        .patch("r", &PatchParams::default(), &resumed)
-        .await
-        .unwrap();
+    parlour.resume("r").await;
     let pull = parlour.put(QUESTION, 1).await;
     assert_eq!(parlour.branch(QUESTION), branch);
     parlour.is_approved_by(&pull).await;

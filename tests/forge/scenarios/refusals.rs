@@ -138,6 +138,7 @@ async fn a_question_put_as_a_branch_of_the_forge_is_answered_by_the_signed_commi
     parlour.release(&flow("      askVia: Branch\n")).await;
     let asks = json!({"flow": "refund", "inputs": {"amount": 250}});
     stage.rig.start("r", asks).await;
+    stage.rig.question("r-review").await;
     let branch = parlour.branch("r-review");
     until("a branch", async || stage.owner.head(&stage.repo, &branch).await).await;
 
