@@ -27,8 +27,9 @@ impl Parlour {
 
     /// Waits for an Event about a question that says what the token lacks, and for what.
     pub async fn lacks(&self, question: &str, scope: &str, doing: &str) {
+        let question = self.stage.rig.question(question).await;
         until(doing, async || {
-            let events = self.stage.rig.events(question).await.into_iter();
+            let events = self.stage.rig.events(&question).await.into_iter();
             let mut refused = events.filter(|event| event.reason.as_deref() == Some("ForgeForbidden"));
             refused.find(|event| {
                 let note = event.note.as_deref().unwrap_or_default();
