@@ -16,7 +16,7 @@ COPY src ./src
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     RUSTFLAGS="--remap-path-prefix=/src=. --remap-path-prefix=/usr/local/cargo=cargo" \
-    cargo build --release --locked --no-default-features --bin signoff \
+    cargo build --release --locked --package signoff --no-default-features \
  && cp target/release/signoff /signoff
 
 # C library, certificates and time zones; user 65532

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
-use signoff::api::Run;
+use signoff_api::Run;
 
 use crate::{raw, server::Server, table::Table, target::Target};
 

@@ -9,7 +9,7 @@ use kube::{
     runtime::watcher,
 };
 use serde_json::json;
-use signoff::api::Connection;
+use signoff_api::Connection;
 
 use crate::{latency::Latencies, load::at_once, server::Server, target::Target};
 

@@ -12,7 +12,7 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::api::{ListParams, PostParams};
 use serde_json::json;
 use sha2::Sha256;
-use signoff::api::{Flow, Release, Repository};
+use signoff_api::{Flow, Release, Repository};
 
 use crate::{
     server::Server,

@@ -13,7 +13,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use signoff::api::{Approval, Decision, Flow, Run, names};
+use signoff_api::{Approval, Decision, Flow, Run, names};
 use tokio::sync::oneshot;
 
 use crate::server::Server;

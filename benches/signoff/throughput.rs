@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use kube::{Api, api::PostParams, runtime::watcher};
 use serde_json::json;
-use signoff::api::{Run, RunPhase};
+use signoff_api::{Run, RunPhase};
 
 use crate::{load::at_once, raw, server::Server, table::Table, target::Target};
 

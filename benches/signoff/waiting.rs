@@ -9,7 +9,7 @@ use kube::{
     Api,
     api::{ListParams, PostParams},
 };
-use signoff::api::{Approval, Run};
+use signoff_api::{Approval, Run};
 
 use crate::{
     Args, latency,

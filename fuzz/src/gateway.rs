@@ -18,11 +18,11 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use signoff::{
-    api::{Flow, Repository, Run},
-    local::{ControlPlane, Identity, Options},
     net::{AddressPolicy, Network},
     operator::{Operator, OperatorOptions},
 };
+use signoff_api::{Flow, Repository, Run};
+use signoff_local::{ControlPlane, Identity, Options};
 use tokio::{
     net::TcpListener,
     runtime::Runtime,

@@ -13,14 +13,12 @@ mod gateway;
 mod remote;
 
 use serde_json::{Value, json};
-use signoff::{
-    api::{Approval, Definition},
-    engine::{
-        expression::{Expression, JsonTemplate, Scope},
-        plan::Plan,
-        question::{PutAs, Question},
-    },
-    git::manifest,
+use signoff::git::manifest;
+use signoff_api::{Approval, Definition};
+use signoff_engine::{
+    expression::{Expression, JsonTemplate, Scope},
+    plan::Plan,
+    question::{PutAs, Question},
 };
 
 pub use self::{

@@ -17,7 +17,7 @@ use super::{
     lines::Lines,
     manifest::Manifest,
 };
-use crate::api::{
+use signoff_api::{
     GROUP, VERSION, crds,
     name::{DnsLabel, NameError, ObjectName},
 };

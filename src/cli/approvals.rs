@@ -16,7 +16,7 @@ use super::{
     },
     timeline::{age, until},
 };
-use crate::api::Approval;
+use signoff_api::Approval;
 
 /// List approvals that wait for people.
 #[derive(Debug, clap::Args)]

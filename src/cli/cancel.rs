@@ -12,7 +12,7 @@ use super::{
     connect::Connection,
     error::{CliError, exit},
 };
-use crate::api::{Run, name::ObjectName};
+use signoff_api::{Run, name::ObjectName};
 
 /// Stop a run.
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 use super::{answer::Answer, error::CliError};
-use crate::api;
 
 /// Print the definitions of all kinds, as YAML.
 #[derive(Debug, clap::Args)]
@@ -16,7 +15,7 @@ pub(super) struct CrdsArgs {
 }
 
 pub(super) fn verb(args: &CrdsArgs) -> Result<Answer, CliError> {
-    let crds = api::crds();
+    let crds = signoff_api::crds();
     let documents = crds.iter().map(document).collect::<Result<Vec<_>, _>>()?;
     let names = crds.iter().map(|crd| {
         format!(

@@ -20,11 +20,11 @@ use super::{
 use crate::{
     controllers::error_chain,
     gateway::{ConnectionLimits, Listener},
-    local::{ControlPlane, Identity, Options},
     net::{AddressPolicy, Network},
     operator::{Operator, OperatorError, OperatorOptions},
     telemetry::files,
 };
+use signoff_local::{ControlPlane, Identity, Options};
 
 /// Longest time in which work under way may end after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -70,7 +70,7 @@ pub enum DevError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: crate::local::OpenError,
+        source: signoff_local::OpenError,
     },
     /// The kubeconfig could not be written.
     #[error("cannot write {}", path.display())]

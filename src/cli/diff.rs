@@ -14,13 +14,11 @@ use super::{
     lines::Lines,
     manifest::{Finding, Manifest},
 };
-use crate::{
-    api::{
-        Definition, Flow, FlowSpec, Release,
-        name::{FlowName, ReleaseName},
-    },
-    engine::difference::difference,
+use signoff_api::{
+    Definition, Flow, FlowSpec, Release,
+    name::{FlowName, ReleaseName},
 };
+use signoff_engine::difference::difference;
 
 /// Longest Markdown printed, in bytes: what fits into a comment on any forge.
 const MARKDOWN: usize = 60_000;

@@ -11,10 +11,10 @@ use super::{
     serving,
 };
 use crate::{
-    api::name::DnsLabel,
     operator::{LoneGateway, LoneGatewayOptions},
     telemetry::logs::LogFormat,
 };
+use signoff_api::name::DnsLabel;
 
 /// Run the gateway alone, which takes callbacks and push webhooks; any number of them serve at the same time.
 #[derive(Clone, Debug, clap::Args)]

@@ -8,7 +8,7 @@ use std::io::{IsTerminal as _, Write};
 
 use unicode_width::UnicodeWidthChar as _;
 
-use crate::api::text::{Block, visible};
+use signoff_api::text::{Block, visible};
 
 /// Stands before text of others that has lines of its own, and before the rest of a line that is too long.
 const FRAME: &str = "│ ";

@@ -1,6 +1,7 @@
 //! What `signoff operator` and `signoff gateway` are told of the connections they bear.
 
-use crate::{api::HumanDuration, gateway::ConnectionLimits, telemetry::files};
+use crate::{gateway::ConnectionLimits, telemetry::files};
+use signoff_api::HumanDuration;
 
 /// Bounds of the gateway's connections.
 #[derive(Clone, Debug, clap::Args)]

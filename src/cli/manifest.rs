@@ -5,11 +5,9 @@ use std::{io::Read as _, path::Path, sync::LazyLock};
 use serde_json::Value;
 
 use super::error::CliError;
-use crate::{
-    api::{API_VERSION, Definition, GROUP, crds},
-    engine::plan::Plan,
-    git::manifest::{Document, Position, documents, locate},
-};
+use crate::git::manifest::{Document, Position, documents, locate};
+use signoff_api::{API_VERSION, Definition, GROUP, crds};
+use signoff_engine::plan::Plan;
 
 /// Largest manifest read, in bytes: what an API server accepts as well.
 const MAX_MANIFEST: u64 = 3 * 1024 * 1024;
@@ -203,7 +201,7 @@ fn definition_errors(value: &Value) -> Vec<(String, String)> {
         Ok(definition) => match Plan::compile(&definition) {
             Ok(_) => vec![],
             Err(problems) => {
-                let told = |problem: crate::engine::plan::Problem| {
+                let told = |problem: signoff_engine::plan::Problem| {
                     let message = match problem.offset {
                         Some(offset) => {
                             format!("{} (at character {} of the text)", problem.message, offset + 1)

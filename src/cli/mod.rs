@@ -41,10 +41,8 @@ use self::{
     answer::{Answer, Format},
     error::CliError,
 };
-use crate::{
-    api::{HumanDuration, name::DnsLabel},
-    telemetry,
-};
+use crate::telemetry;
+use signoff_api::{HumanDuration, name::DnsLabel};
 
 /// Run agent workflows from git, and stop for people.
 #[derive(Debug, Parser)]
@@ -179,9 +177,9 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Runs(args) => runs::verb(&args, &global).await,
         Verb::Status(args) => status::verb(&args, &global).await,
         Verb::Approvals(args) => approvals::verb(&args, &global).await,
-        Verb::Approve(args) => decide::verb(args, crate::api::Verdict::Approve, &global).await,
-        Verb::Reject(args) => decide::verb(args, crate::api::Verdict::Reject, &global).await,
-        Verb::RequestChanges(args) => decide::verb(args, crate::api::Verdict::RequestChanges, &global).await,
+        Verb::Approve(args) => decide::verb(args, signoff_api::Verdict::Approve, &global).await,
+        Verb::Reject(args) => decide::verb(args, signoff_api::Verdict::Reject, &global).await,
+        Verb::RequestChanges(args) => decide::verb(args, signoff_api::Verdict::RequestChanges, &global).await,
         Verb::Cancel(args) => cancel::verb(&args, &global).await,
         Verb::Releases(args) => releases::verb(&args, &global).await,
         Verb::Promote(args) => promote::verb(&args, &global).await,

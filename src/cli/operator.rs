@@ -12,12 +12,12 @@ use super::{
     Global, answer::Answer, error::CliError, listening::ConnectionArgs, outbound::OutboundArgs, serving,
 };
 use crate::{
-    api::{HumanDuration, name::DnsLabel},
     controllers::leadership::Timing,
     gateway::Listener,
     operator::{Operator, OperatorOptions, Policies, Rivalry},
     telemetry::{logs::LogFormat, metrics::Metrics},
 };
+use signoff_api::{HumanDuration, name::DnsLabel};
 
 /// Run the controllers and the gateway, as in a cluster.
 #[derive(Clone, Debug, clap::Args)]

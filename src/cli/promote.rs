@@ -13,7 +13,7 @@ use super::{
     connect::Connection,
     error::{CliError, exit},
 };
-use crate::api::{
+use signoff_api::{
     Flow,
     flow::PromotionPhase,
     name::{FlowName, ReleaseName},

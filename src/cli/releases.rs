@@ -16,7 +16,7 @@ use super::{
     },
     timeline::{age, short},
 };
-use crate::api::{Release, name::FlowName};
+use signoff_api::{Release, name::FlowName};
 
 /// List the releases of a flow, the newest first.
 #[derive(Debug, clap::Args)]

@@ -17,7 +17,7 @@ use super::{
     error::{CliError, exit},
     timeline,
 };
-use crate::api::{
+use signoff_api::{
     Flow, Release, Run, RunPhase, RunSpec, bounds,
     json::JsonObject,
     name::{FlowName, ReleaseName},

@@ -16,7 +16,7 @@ use super::{
     },
     timeline::age,
 };
-use crate::api::{Run, name::FlowName};
+use signoff_api::{Run, name::FlowName};
 
 /// List runs, the newest first.
 #[derive(Debug, clap::Args)]

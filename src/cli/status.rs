@@ -4,7 +4,7 @@ use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::{Global, answer::Answer, connect::Connection, error::CliError, timeline};
-use crate::api::{Run, name::ObjectName, run::StepPhase};
+use signoff_api::{Run, name::ObjectName, run::StepPhase};
 
 /// Show a run: its steps, who decided, and what it waits for.
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,7 @@
 //! Plain columns, as kubectl prints them.
 
 use super::lines::{Lines, columns, cut};
-use crate::api::text::visible;
+use signoff_api::text::visible;
 
 /// Widest cell of a column that may be cut.
 const WIDEST: usize = 60;

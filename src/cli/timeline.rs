@@ -10,7 +10,7 @@ use super::{
         table,
     },
 };
-use crate::api::{Run, run::StepStatus};
+use signoff_api::{Run, run::StepStatus};
 
 /// The run as a heading, its steps as a table, and what it waits for.
 pub(super) fn render(run: &Run) -> Lines {

@@ -20,10 +20,8 @@ use super::{
     server_time::Skew,
     timers::Timers,
 };
-use crate::{
-    api::{names, reason::Classified},
-    telemetry::metrics::Metrics,
-};
+use crate::telemetry::metrics::Metrics;
+use signoff_api::{names, reason::Classified};
 
 /// Pauses before an Event that could not be written is tried again.
 const EVENT_RETRIES: [Duration; 4] = [

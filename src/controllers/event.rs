@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 use kube::{api::ObjectMeta, runtime::events::EventType};
 
-use crate::api::{names, text::visible};
+use signoff_api::{names, text::visible};
 
 /// Longest note the API server accepts, in bytes.
 const MAX_NOTE: usize = 1_024;

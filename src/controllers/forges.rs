@@ -8,13 +8,13 @@ use url::Url;
 
 use super::{context::Context, repository::RepositorySettings, status::is_missing};
 use crate::{
-    api::{
-        Repository, address,
-        connection::SecretKeyRef,
-        reason::{Classified, ErrorClass},
-    },
     forge::{self, Access, Forge, ForgeError, ProjectPath},
     git::{RemoteUrl, Secret},
+};
+use signoff_api::{
+    Repository, address,
+    connection::SecretKeyRef,
+    reason::{Classified, ErrorClass},
 };
 
 /// Why the forge of a Repository cannot be used.

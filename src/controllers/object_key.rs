@@ -123,7 +123,7 @@ impl UidMark {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Run;
+    use signoff_api::Run;
 
     #[test]
     fn a_key_of_usual_names_costs_no_allocation() {

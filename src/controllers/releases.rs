@@ -8,16 +8,14 @@ use std::{
 use kube::ResourceExt as _;
 
 use super::context::Context;
-use crate::{
-    api::{
-        Digest, Release, canonical,
-        condition::{self, READY},
-        flow::Definition,
-        name::ReleaseName,
-        reason::{Classified, ErrorClass},
-    },
-    engine::{facts::ReleaseFacts, plan::Plan},
+use signoff_api::{
+    Digest, Release, canonical,
+    condition::{self, READY},
+    flow::Definition,
+    name::ReleaseName,
+    reason::{Classified, ErrorClass},
 };
+use signoff_engine::{facts::ReleaseFacts, plan::Plan};
 
 /// How many releases are kept while no run uses them.
 const KEPT: usize = 256;

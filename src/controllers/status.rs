@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::context::Context;
-use crate::api::{
+use signoff_api::{
     condition::{self, Truth},
     names,
 };

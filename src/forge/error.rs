@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{
-    api::reason::{Classified, ErrorClass},
-    net::AddressRefused,
-};
+use crate::net::AddressRefused;
+use signoff_api::reason::{Classified, ErrorClass};
 
 /// What can go wrong with a forge.
 #[derive(Debug, thiserror::Error)]

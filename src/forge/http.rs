@@ -14,10 +14,10 @@ use url::Url;
 
 use super::{error::ForgeError, types::Account};
 use crate::{
-    api::text::visible,
     git::{REST, Rest, Secret, rest},
     net::{self, BodyError, Network, redact::Secrets, refusal_in},
 };
+use signoff_api::text::visible;
 
 /// Longest time for one request, from the connection to the last byte of the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -29,10 +29,10 @@ pub use self::{
 pub const MOST_LISTED: usize = http::MAX_ENTRIES;
 
 use crate::{
-    api::repository::ForgeKind,
     git::{CommitId, Rest, Secret},
     net::Network,
 };
+use signoff_api::repository::ForgeKind;
 
 /// How one project of a forge is reached.
 #[derive(Clone, Debug)]

@@ -14,11 +14,9 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use super::{Gateway, checks, problem::Problem, record};
-use crate::{
-    api::{Digest, Run, RunStatus, bounds, run::CallbackRecord},
-    controllers::error_chain,
-    engine::callback_token::CallbackAddress,
-};
+use crate::controllers::error_chain;
+use signoff_api::{Digest, Run, RunStatus, bounds, run::CallbackRecord};
+use signoff_engine::callback_token::CallbackAddress;
 
 /// Largest callback, in bytes.
 pub(super) const MAX_BODY: usize = 16 * 1024;

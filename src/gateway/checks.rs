@@ -9,13 +9,11 @@ use super::{
     problem::Problem,
     signature::{self, SigningKey},
 };
-use crate::{
-    api::{Run, StepKind, connection::SecretKeyRef, step::CallbackWait},
-    controllers::error_chain,
-    engine::{
-        callback_token::CallbackAddress,
-        expression::{Scope, Template},
-    },
+use crate::controllers::error_chain;
+use signoff_api::{Run, StepKind, connection::SecretKeyRef, step::CallbackWait};
+use signoff_engine::{
+    callback_token::CallbackAddress,
+    expression::{Scope, Template},
 };
 
 /// The checks of one wait.

@@ -14,12 +14,10 @@ use super::{
     problem::Problem,
     signature::{self, SHORTEST_SECRET, SigningKey, WeakSecret},
 };
-use crate::{
-    api::{
-        Repository,
-        name::{DnsLabel, ObjectName},
-    },
-    controllers::error_chain,
+use crate::controllers::error_chain;
+use signoff_api::{
+    Repository,
+    name::{DnsLabel, ObjectName},
 };
 
 /// Largest push event, in bytes: what GitHub sends at most.

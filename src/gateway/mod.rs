@@ -23,10 +23,7 @@ pub use self::{
     server::{ConnectionLimits, Listener},
     weak::WeakSecrets,
 };
-use crate::{
-    controllers::{context::Context, releases::Releases},
-    engine::callback_token::CallbackKeys,
-};
+use crate::controllers::{context::Context, releases::Releases};
 use axum::{
     Router,
     extract::{Request, State},
@@ -35,6 +32,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
+use signoff_engine::callback_token::CallbackKeys;
 
 /// What the gateway needs.
 #[derive(Clone, Debug)]

@@ -8,10 +8,8 @@ use std::{
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::{
-    api::{Repository, names},
-    controllers::{context::Context, repository::SyncRequests},
-};
+use crate::controllers::{context::Context, repository::SyncRequests};
+use signoff_api::{Repository, names};
 
 /// Passes pushes on. Clones are handles on the same one.
 #[derive(Clone, Debug, Default)]

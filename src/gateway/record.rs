@@ -20,14 +20,12 @@ use super::{
     callbacks::{answer_again, expired, receipt, recorded},
     problem::Problem,
 };
-use crate::{
-    api::{Digest, Json, Run, names, run::CallbackRecord},
-    controllers::{
-        error_chain,
-        status::{is_missing, is_stale},
-    },
-    engine::callback_token::CallbackAddress,
+use crate::controllers::{
+    error_chain,
+    status::{is_missing, is_stale},
 };
+use signoff_api::{Digest, Json, Run, names, run::CallbackRecord};
+use signoff_engine::callback_token::CallbackAddress;
 
 /// How often a write is tried when others write the same run at the same time.
 const ATTEMPTS: u64 = 30;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use git2::Oid;
 
-use crate::api::text::visible;
+use signoff_api::text::visible;
 
 /// Object id of a commit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::api::{
+use signoff_api::{
     bounds,
     weight::{self, TooHeavy},
 };

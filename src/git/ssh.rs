@@ -25,7 +25,8 @@ use super::{
     session::Session,
     url::SshUrl,
 };
-use crate::{api::text::visible, net::ConnectError};
+use crate::net::ConnectError;
+use signoff_api::text::visible;
 
 /// Most of what a server says on its error channel that is kept for a message.
 const STDERR: usize = 1_024;

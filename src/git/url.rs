@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use url::Url;
 
-use crate::api::address;
+use signoff_api::address;
 
 /// Where a git remote is. Never holds a password.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,10 +11,8 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 
-use crate::{
-    api::names,
-    engine::callback_token::{CallbackKeys, CallbackKeysError},
-};
+use signoff_api::names;
+use signoff_engine::callback_token::{CallbackKeys, CallbackKeysError};
 
 const NAME: &str = "signoff-callback-keys";
 const CURRENT: &str = "current";

@@ -15,10 +15,10 @@ use crate::{
         releases::Releases,
         server_time::Skew,
     },
-    engine::callback_token::CallbackKeys,
     gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, WeakSecrets},
     telemetry::metrics::Metrics,
 };
+use signoff_engine::callback_token::CallbackKeys;
 
 /// How the gateway runs.
 #[derive(Clone, Debug)]

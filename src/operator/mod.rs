@@ -32,12 +32,12 @@ use crate::{
         run::Bounds,
         server_time::Skew,
     },
-    engine::callback_token::CallbackMinter,
     gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, WeakSecrets},
     net::{AddressPolicy, Network},
     steps::http::{HttpExecutor, HttpExecutorError},
     telemetry::{memory, metrics::Metrics},
 };
+use signoff_engine::callback_token::CallbackMinter;
 
 /// The Lease that rivals campaign for, in the namespace of the operator.
 pub const LEASE: &str = "signoff-leader";

@@ -9,7 +9,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Exhausted, Operator, OperatorOptions, Supervisor, watches};
 use crate::{
-    api::{Connection, Flow},
     controllers::{
         approval::{self, OpenApprovals, Touched},
         context::Context,
@@ -23,12 +22,13 @@ use crate::{
         repository::{self, Pauses, RepositorySettings, SyncQueue, SyncRequests, sync_requests},
         run::{self, Bounds, RunCalls, RunWaker},
     },
-    engine::callback_token::CallbackMinter,
     gateway::{Knowing, Pushes},
     git::Limits,
     steps::http::HttpExecutor,
     telemetry::metrics::Metrics,
 };
+use signoff_api::{Connection, Flow};
+use signoff_engine::callback_token::CallbackMinter;
 
 /// Longest time that what goes on beside the controllers, such as Events, may take to end.
 const LAST_WORDS: Duration = Duration::from_secs(5);

@@ -12,10 +12,8 @@ use kube::{
     },
 };
 
-use crate::{
-    api::{Connection, Flow, flow::Definition},
-    controllers::{context::Context, objects::reflected_as, run::RunWaker},
-};
+use crate::controllers::{context::Context, objects::reflected_as, run::RunWaker};
+use signoff_api::{Connection, Flow, flow::Definition};
 
 /// Flows, for their live and draft releases.
 pub(super) fn flows(

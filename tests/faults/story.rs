@@ -13,7 +13,7 @@ use kube::{
     api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use signoff::api::{Approval, Decision, Flow, Run, RunPhase};
+use signoff_api::{Approval, Decision, Flow, Run, RunPhase};
 use tokio::task::JoinHandle;
 
 use crate::support::processes::Operator;

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use signoff::{
-    api::repository::ForgeKind,
     forge::{
         self, Access, AccountKind, Actor, CommitState, CommitStatus, ForgeError, Login, NewFile,
         NewPullRequest, Opinion, ProjectPath, PullRequest, PullRequestNumber, PullRequestState,
@@ -11,6 +10,7 @@ use signoff::{
     git::{CommitId, Rest, Secret},
     net::{AddressPolicy, Network},
 };
+use signoff_api::repository::ForgeKind;
 
 use crate::controlplane::PATIENCE;
 use crate::{Account, Forge, Pull, Repo};

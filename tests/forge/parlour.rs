@@ -4,7 +4,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use kube::api::ListParams;
 use reqwest::Method;
 use serde_json::{Value, json};
-use signoff::api::{Approval, Decision};
+use signoff_api::{Approval, Decision};
 
 use crate::{Account, Pull, Stage, until};
 

@@ -7,7 +7,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use signoff::api::{Connection, Flow, Repository, names};
+use signoff_api::{Connection, Flow, Repository, names};
 
 use crate::support::rig::{Rig, Running};
 use crate::{Account, Checkout, Forge, Repo};
@@ -172,7 +172,7 @@ impl Stage {
 
     /// Waits until the draft of the flow `hello` was cut from this commit; gives the release's name.
     pub async fn draft_of(&self, commit: &str) -> String {
-        use signoff::api::Release;
+        use signoff_api::Release;
         self.until_read(commit).await;
         let draft = |flow: &Flow| Some(flow.status.as_ref()?.draft.as_ref()?.release.clone());
         let current = |flow: &Flow| {

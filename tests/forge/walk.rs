@@ -10,7 +10,7 @@ use std::{
 use axum::http::StatusCode;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _, api::ListParams, config::Kubeconfig};
-use signoff::api::{Decision, Flow, Run};
+use signoff_api::{Decision, Flow, Run};
 use tokio::process::Command;
 
 use crate::{Account, Forge, Pull, Relay, Repo, people::documented_scopes, until};

@@ -1,4 +1,4 @@
-//! Holds the map in `src/lib.rs`: which room may use which, and that the engine is pure.
+//! Holds the map in `src/lib.rs`: what each crate depends on, which room may use which, and that the engine is pure.
 
 use std::{
     collections::BTreeMap,
@@ -8,10 +8,12 @@ use std::{
 
 const CLI: &str = "cli";
 
-/// What each room may use, read from the table in `src/lib.rs`.
+/// What each room and each crate of ours may use, read from the tables in `src/lib.rs`.
 fn allowed() -> BTreeMap<String, Vec<String>> {
     let map = fs::read_to_string("src/lib.rs").unwrap();
-    let rows = map.lines().filter(|line| line.starts_with("//! | [`"));
+    let rows = map
+        .lines()
+        .filter(|line| line.starts_with("//! | [`") || line.starts_with("//! | `"));
     rows.map(|row| {
         let cells: Vec<&str> = row.trim_start_matches("//! ").split('|').map(str::trim).collect();
         let uses = cells[3]
@@ -25,6 +27,21 @@ fn allowed() -> BTreeMap<String, Vec<String>> {
     .collect()
 }
 
+fn is_crate(name: &str) -> bool {
+    name.starts_with("signoff_")
+}
+
+/// The keys below `[dependencies]` of a crate's manifest.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let section = manifest.split("\n[dependencies]\n").nth(1).unwrap();
+    let lines = section.lines().take_while(|line| !line.starts_with('['));
+    lines
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .map(|name| name.replace('-', "_"))
+        .collect()
+}
+
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -36,7 +53,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The rooms that a source names after `crate::`, whether in a `use` line or in the middle of code.
+/// The rooms that a source names after `crate::`, whether in a `use` line or in the middle of code, and the crates of ours.
 fn rooms_used(text: &str, rooms: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     let mut used = Vec::new();
     for (at, _) in text.match_indices("crate::") {
@@ -57,6 +74,8 @@ fn rooms_used(text: &str, rooms: &BTreeMap<String, Vec<String>>) -> Vec<String> 
                 .map(str::to_owned),
         );
     }
+    let crates = rooms.keys().filter(|name| is_crate(name));
+    used.extend(crates.filter(|name| text.contains(&format!("{name}::"))).cloned());
     used
 }
 
@@ -84,19 +103,19 @@ fn top_level_names(group: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_room_uses_only_the_rooms_that_the_map_allows() {
+fn every_room_uses_only_the_rooms_and_crates_that_the_map_allows() {
     let rooms = allowed();
     assert!(
         rooms.len() >= 10,
-        "the table in src/lib.rs could not be read: {rooms:?}"
+        "the tables in src/lib.rs could not be read: {rooms:?}"
     );
     let mut wrong = Vec::new();
-    for (room, uses) in rooms.iter().filter(|(room, _)| *room != CLI) {
+    for (room, uses) in rooms.iter().filter(|(room, _)| *room != CLI && !is_crate(room)) {
         let mut files = Vec::new();
         sources(&Path::new("src").join(room), &mut files);
         for file in files {
             for used in rooms_used(&fs::read_to_string(&file).unwrap(), &rooms) {
-                if used != *room && !uses.contains(&used) {
+                if used != *room && used != "signoff_api" && !uses.contains(&used) {
                     wrong.push(format!("{} uses {used}", file.display()));
                 }
             }
@@ -111,9 +130,49 @@ fn every_room_uses_only_the_rooms_that_the_map_allows() {
 }
 
 #[test]
+fn every_folder_below_src_is_a_room_of_the_map() {
+    let rooms = allowed();
+    for entry in fs::read_dir("src").unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(
+            !path.is_dir() || rooms.contains_key(&name),
+            "{name} is not in the table of src/lib.rs"
+        );
+    }
+}
+
+#[test]
+fn every_crate_depends_on_what_the_map_says_and_the_engine_on_nothing_that_touches_the_world() {
+    let map = allowed();
+    let crates: Vec<&String> = map.keys().filter(|name| is_crate(name)).collect();
+    assert_eq!(
+        crates.len(),
+        fs::read_dir("crates").unwrap().count(),
+        "the table of crates in src/lib.rs could not be read: {crates:?}"
+    );
+    for name in crates {
+        let folder = Path::new("crates").join(name.trim_start_matches("signoff_"));
+        let found = dependencies(&fs::read_to_string(folder.join("Cargo.toml")).unwrap());
+        let ours: Vec<&String> = found.iter().filter(|name| is_crate(name)).collect();
+        assert_eq!(ours, map[name].iter().collect::<Vec<_>>(), "{name}");
+        if name == "signoff_engine" {
+            for banned in [
+                "tokio", "futures", "kube", "hyper", "axum", "reqwest", "rand", "git2",
+            ] {
+                assert!(
+                    !found.iter().any(|name| name == banned),
+                    "the engine depends on {banned}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn the_engine_reads_no_clock_and_touches_nothing() {
     let mut files = Vec::new();
-    sources(Path::new("src/engine"), &mut files);
+    sources(Path::new("crates/engine/src"), &mut files);
     let mut wrong = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
@@ -170,12 +229,13 @@ fn the_command_line_prints_through_one_place() {
 fn no_other_list_of_hidden_characters_is_made() {
     let mut files = Vec::new();
     sources(Path::new("src"), &mut files);
+    sources(Path::new("crates"), &mut files);
     let tests =
         |file: &Path| file.components().any(|part| part.as_os_str() == "tests") || file.ends_with("tests.rs");
     let mut wrong = Vec::new();
     for file in files
         .iter()
-        .filter(|file| !tests(file) && !file.ends_with("api/text.rs"))
+        .filter(|file| !tests(file) && !file.ends_with("api/src/text.rs"))
     {
         let text = fs::read_to_string(file).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
@@ -195,7 +255,7 @@ fn no_other_list_of_hidden_characters_is_made() {
     }
     assert!(
         wrong.is_empty(),
-        "ask api::text::is_hidden:\n{}",
+        "ask signoff_api::text::is_hidden:\n{}",
         wrong.join("\n")
     );
 }
@@ -204,6 +264,7 @@ fn no_other_list_of_hidden_characters_is_made() {
 fn only_net_makes_clients_and_connections() {
     let mut files = Vec::new();
     sources(Path::new("src"), &mut files);
+    sources(Path::new("crates"), &mut files);
     let tests = |file: &Path| file.iter().any(|part| part == "tests" || part == "tests.rs");
     let mut wrong = Vec::new();
     for file in files

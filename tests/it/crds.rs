@@ -1,7 +1,6 @@
 //! The generated definitions: in step with the types, documented and bounded.
 
 use serde_json::Value;
-use signoff::api;
 
 fn each_schema(visit: &mut dyn FnMut(&str, &Value)) {
     fn walk(path: &str, schema: &Value, visit: &mut dyn FnMut(&str, &Value)) {
@@ -16,7 +15,7 @@ fn each_schema(visit: &mut dyn FnMut(&str, &Value)) {
             walk(&format!("{path}{{}}"), &schema["additionalProperties"], visit);
         }
     }
-    for crd in api::crds() {
+    for crd in signoff_api::crds() {
         let kind = crd.spec.names.kind.clone();
         let schema = crd.spec.versions[0]
             .schema
@@ -30,7 +29,7 @@ fn each_schema(visit: &mut dyn FnMut(&str, &Value)) {
 
 #[test]
 fn the_files_in_crds_are_those_of_the_types() {
-    for crd in api::crds() {
+    for crd in signoff_api::crds() {
         let path = format!("crds/{}.yaml", crd.spec.names.plural);
         let there = std::fs::read_to_string(&path).unwrap_or_default();
         let generated = serde_yaml::to_string(&crd).unwrap();
@@ -40,7 +39,11 @@ fn the_files_in_crds_are_those_of_the_types() {
         );
     }
     let files = std::fs::read_dir("crds").unwrap().count();
-    assert_eq!(files, api::crds().len(), "a file in crds/ belongs to no kind");
+    assert_eq!(
+        files,
+        signoff_api::crds().len(),
+        "a file in crds/ belongs to no kind"
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use kube::{
     runtime::{WatchStreamExt as _, watcher},
 };
 use serde_json::{Value, json};
-use signoff::api::{
+use signoff_api::{
     Approval, ApprovalPhase, Decision, DecisionSpec, Flow, Run, RunPhase, Verdict, approval::ApprovalPurpose,
     json::JsonObject,
 };

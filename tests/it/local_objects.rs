@@ -452,6 +452,6 @@ async fn everything_is_there_after_a_restart() {
         .unwrap();
     let local = local.restart().await;
     assert_eq!(local.maps().get("a").await.unwrap(), made);
-    let second = signoff::local::ControlPlane::open(signoff::local::Options::new(local.dir.path())).await;
-    assert!(matches!(second, Err(signoff::local::OpenError::InUse(_))));
+    let second = signoff_local::ControlPlane::open(signoff_local::Options::new(local.dir.path())).await;
+    assert!(matches!(second, Err(signoff_local::OpenError::InUse(_))));
 }

@@ -9,8 +9,8 @@ use kube::api::{
 };
 use kube::discovery::Discovery;
 use serde_json::json;
-use signoff::api::{Connection, Decision, Flow, Repository, Run, names};
-use signoff::local::Identity;
+use signoff_api::{Connection, Decision, Flow, Repository, Run, names};
+use signoff_local::Identity;
 
 use crate::local_support::{Local, Widget, map, refusal, widget};
 

@@ -182,12 +182,12 @@ async fn what_was_acknowledged_is_there_after_kill_9() {
 
 #[tokio::test]
 async fn everybody_may_do_what_their_roles_say_and_nothing_else() {
-    use signoff::api::{Approval, Decision, Run};
+    use signoff_api::{Approval, Decision, Run};
     let local = Local::start().await;
     let as_user = |name: &str| {
         local
             .plane
-            .client(&signoff::local::Identity::Named(name.to_owned()))
+            .client(&signoff_local::Identity::Named(name.to_owned()))
     };
     for name in ["dev", "alice", "bob", "agent"] {
         let runs: Api<Run> = Api::default_namespaced(as_user(name));

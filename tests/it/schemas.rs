@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use signoff::api::{
+use signoff_api::{
     Approval, Connection, Decision, Digest, Flow, HumanDuration, Release, Repository, Run,
     connection::HeaderAuth,
     name::{DnsLabel, FlowName, ObjectName, ReleaseName, SecretKey},
@@ -199,7 +199,7 @@ fn the_name_of_a_header_that_a_schema_takes_is_one() {
 #[test]
 fn a_time_that_a_schema_takes_is_read_and_those_beyond_a_clock_are_refused() {
     let schema =
-        json!({ "type": "string", "format": "date-time", "pattern": signoff::api::schema::TIMESTAMP });
+        json!({ "type": "string", "format": "date-time", "pattern": signoff_api::schema::TIMESTAMP });
     let validator = validator(&schema);
     for (text, good) in [
         ("2026-01-01T00:00:00Z", true),

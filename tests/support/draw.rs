@@ -8,7 +8,6 @@
 
 use proptest::{prelude::*, strategy::ValueTree as _, string::string_regex, test_runner::TestRunner};
 use serde_json::{Map, Value, json};
-use signoff::api;
 
 /// One of our kinds.
 pub struct Kind {
@@ -27,7 +26,7 @@ pub fn kinds() -> Vec<Kind> {
             schema: serde_json::to_value(schema).unwrap(),
         }
     };
-    api::crds().into_iter().map(of).collect()
+    signoff_api::crds().into_iter().map(of).collect()
 }
 
 /// The schema as JSON Schema, in which what may be null says so by its type.

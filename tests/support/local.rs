@@ -7,7 +7,7 @@ use kube::api::{Api, ObjectMeta};
 use kube::{Client, CustomResource};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use signoff::local::{ControlPlane, Identity, Options};
+use signoff_local::{ControlPlane, Identity, Options};
 
 pub use super::controlplane::PATIENCE;
 

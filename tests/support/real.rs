@@ -23,7 +23,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use signoff::api::{Approval, Connection, Decision, Flow, Release, Repository, Run};
+use signoff_api::{Approval, Connection, Decision, Flow, Release, Repository, Run};
 
 use super::controlplane::{ControlPlane, PATIENCE, audit};
 

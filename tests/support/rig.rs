@@ -13,12 +13,12 @@ use kube::{
 };
 use serde_json::{Value, json};
 use signoff::{
-    api::{Approval, Decision, Flow, Run, approval::ApprovalPurpose},
     gateway::Listener,
     net::{AddressPolicy, Network},
     operator::{LoneGateway, LoneGatewayOptions, Operator, OperatorOptions},
     telemetry::metrics::Metrics,
 };
+use signoff_api::{Approval, Decision, Flow, Run, approval::ApprovalPurpose};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;

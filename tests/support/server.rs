@@ -8,7 +8,7 @@ use std::{
 
 use kube::{Api, Client};
 use serde_json::Value;
-use signoff::local::{ControlPlane, Identity, Options};
+use signoff_local::{ControlPlane, Identity, Options};
 
 use super::{
     controlplane::say_not_run,

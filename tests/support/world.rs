@@ -8,7 +8,6 @@ use russh::keys::ssh_key::{HashAlg, LineEnding, PrivateKey};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use signoff::{
-    api::{Flow, Repository},
     controllers::{
         context::{Clock, Context},
         flow, release,
@@ -17,6 +16,7 @@ use signoff::{
     git::Limits,
     net::{AddressPolicy, Network},
 };
+use signoff_api::{Flow, Repository};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{rig::PATIENCE, server::Server};

@@ -3,11 +3,9 @@
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-use crate::{
-    api::{Approval, Decision, DecisionSpec, Verdict, json::JsonObject, step::Approvers},
-    cli::lines::Lines,
-    engine::judge::{Form, Preview, Tally},
-};
+use crate::cli::lines::Lines;
+use signoff_api::{Approval, Decision, DecisionSpec, Verdict, json::JsonObject, step::Approvers};
+use signoff_engine::judge::{Form, Preview, Tally};
 
 /// A question and an answer to it.
 pub(super) struct Card<'a> {
@@ -249,7 +247,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::ApprovalPhase;
+    use signoff_api::ApprovalPhase;
 
     fn approval() -> Approval {
         serde_json::from_value(json!({

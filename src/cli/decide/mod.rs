@@ -19,15 +19,13 @@ use super::{
     lines::{self, Lines},
     run::now,
 };
-use crate::{
-    api::{
-        Approval, ApprovalPhase, Decision, DecisionSpec, Definition, Digest, Release, Run, Verdict,
-        name::ObjectName,
-    },
-    engine::{
-        judge::{ActsAs, DecisionFact, Preview, Tally, preview},
-        question::consequence,
-    },
+use signoff_api::{
+    Approval, ApprovalPhase, Decision, DecisionSpec, Definition, Digest, Release, Run, Verdict,
+    name::ObjectName,
+};
+use signoff_engine::{
+    judge::{ActsAs, DecisionFact, Preview, Tally, preview},
+    question::consequence,
 };
 
 /// Decide on an approval.

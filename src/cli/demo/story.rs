@@ -12,17 +12,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{DemoError, checkout::Checkout, narrator::Narrator, shop::Shop, watching::until_named};
 use crate::{
-    api::{
-        Approval, ApprovalPhase, Connection, ConnectionKind, Decision, DecisionSpec, Flow, Release,
-        Repository, RepositorySpec, Run, RunPhase, RunSpec, Verdict,
-        decision::DecisionReason,
-        json::JsonObject,
-        name::NameError,
-        names,
-        run::{StepPhase, StepStatus},
-    },
     cli::dev::Instance,
     net::{AddressPolicy, Network},
+};
+use signoff_api::{
+    Approval, ApprovalPhase, Connection, ConnectionKind, Decision, DecisionSpec, Flow, Release, Repository,
+    RepositorySpec, Run, RunPhase, RunSpec, Verdict,
+    decision::DecisionReason,
+    json::JsonObject,
+    name::NameError,
+    names,
+    run::{StepPhase, StepStatus},
 };
 
 const NAMESPACE: &str = "default";

@@ -11,11 +11,9 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::api::{ObjectMeta, PostParams};
 
-use crate::{
-    api::Approval,
-    controllers::{context::Context, error_chain},
-    engine::judge::{ActsAs, DecisionFact},
-};
+use crate::controllers::{context::Context, error_chain};
+use signoff_api::Approval;
+use signoff_engine::judge::{ActsAs, DecisionFact};
 
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 const AUTHENTICATED: &str = "system:authenticated";

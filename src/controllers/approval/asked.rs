@@ -3,13 +3,11 @@
 use kube::ResourceExt as _;
 
 use super::{ApprovalError, Judging, index::Seen, key::ApprovalKey, write};
-use crate::{
-    api::{
-        Approval, Run,
-        condition::{self, Truth},
-    },
-    engine::asked,
+use signoff_api::{
+    Approval, Run,
+    condition::{self, Truth},
 };
+use signoff_engine::asked;
 
 /// Whether the run that the question is said to be about asks it. It is looked up when something depends on it: for a question that is new or
 /// was answered, once. The promotion of a release compares its questions itself.

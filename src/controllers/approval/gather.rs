@@ -6,11 +6,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt as _, api::ListParams};
 
 use super::ApprovalError;
-use crate::{
-    api::{Approval, Decision, Run},
-    controllers::context::Context,
-    engine::judge::{ActsAs, DecisionFact},
-};
+use crate::controllers::context::Context;
+use signoff_api::{Approval, Decision, Run};
+use signoff_engine::judge::{ActsAs, DecisionFact};
 
 /// The decisions on an approval that the API server has accepted so far, read consistently whatever the watch is doing.
 pub(super) async fn fresh(

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::key::ApprovalKey;
-use crate::{api::Decision, controllers::objects::Decoded};
+use crate::controllers::objects::Decoded;
+use signoff_api::Decision;
 
 /// A decision and when this process first saw it.
 #[derive(Clone, Debug)]

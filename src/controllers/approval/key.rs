@@ -1,9 +1,7 @@
 //! The name of an approval, as a key.
 
-use crate::{
-    api::{Approval, Decision},
-    controllers::object_key::ObjectKey,
-};
+use crate::controllers::object_key::ObjectKey;
+use signoff_api::{Approval, Decision};
 
 /// Namespace and name of an approval.
 pub type ApprovalKey = ObjectKey<Approval>;

@@ -1,6 +1,6 @@
 //! The Approval controller: folds Decisions into an answer, closes what nobody answered in time, tells losers.
 //!
-//! The judging itself is [`crate::engine::judge`]; here is what it needs to know and what follows from it.
+//! The judging itself is [`signoff_engine::judge`]; here is what it needs to know and what follows from it.
 
 mod acts_as;
 mod asked;
@@ -38,11 +38,9 @@ use super::{
     status::{AFTER_CONFLICT, is_missing, is_stale},
     timers::{Again, Wake},
 };
-use crate::{
-    api::{Approval, Decision},
-    engine::judge::{Proof, judge},
-    telemetry::metrics::Metrics,
-};
+use crate::telemetry::metrics::Metrics;
+use signoff_api::{Approval, Decision};
+use signoff_engine::judge::{Proof, judge};
 
 /// How many approvals are judged at the same time.
 const CONCURRENCY: usize = 32;

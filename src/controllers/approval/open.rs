@@ -13,7 +13,6 @@ use tokio::sync::{mpsc, watch};
 
 use super::{gather::created_at, key::ApprovalKey};
 use crate::{
-    api::{Approval, ApprovalPhase},
     controllers::{
         context::Context,
         inbox::{Inbox, inbox},
@@ -23,6 +22,7 @@ use crate::{
     },
     telemetry::metrics::Metrics,
 };
+use signoff_api::{Approval, ApprovalPhase};
 
 /// An approval that has come or changed, or the name of one that has to be judged for another reason.
 #[derive(Debug)]

@@ -1,10 +1,8 @@
 //! Decisions on an approval that does not exist.
 
 use super::{ApprovalError, index::Seen, write};
-use crate::{
-    api::{DecisionStatus, decision::DecisionReason},
-    controllers::context::Context,
-};
+use crate::controllers::context::Context;
+use signoff_api::{DecisionStatus, decision::DecisionReason};
 
 /// Tells the deciders of an approval that is not there.
 pub(super) async fn settle(context: &Context, decisions: &[Seen]) -> Result<(), ApprovalError> {

@@ -8,16 +8,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{key::ApprovalKey, open::Touched};
-use crate::{
-    api::Approval,
-    controllers::{
-        backoff::Backoffs,
-        context::Context,
-        fairness::{FairQueue, may_take},
-        parts::caught,
-        timers::{Again, Due, Timers, Wake},
-    },
+use crate::controllers::{
+    backoff::Backoffs,
+    context::Context,
+    fairness::{FairQueue, may_take},
+    parts::caught,
+    timers::{Again, Due, Timers, Wake},
 };
+use signoff_api::Approval;
 
 /// How many that wait are kept as they were shown; the others are read again.
 const KEPT: usize = 256;

@@ -10,14 +10,12 @@ use kube::{
 use serde_json::json;
 
 use super::ApprovalError;
-use crate::{
-    api::{
-        Approval, ApprovalPhase, ApprovalStatus, Decision, DecisionStatus, decision::DecisionReason, names,
-    },
-    controllers::{
-        context::Context,
-        status::{is_missing, patch_status},
-    },
+use crate::controllers::{
+    context::Context,
+    status::{is_missing, patch_status},
+};
+use signoff_api::{
+    Approval, ApprovalPhase, ApprovalStatus, Decision, DecisionStatus, decision::DecisionReason, names,
 };
 
 /// Writes the answer, unless it is there already. The first answer that the API server accepts stays. Gives the approval as it is then.

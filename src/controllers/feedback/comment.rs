@@ -3,13 +3,9 @@
 use std::fmt::Write as _;
 
 use super::line::first_of;
-use crate::{
-    api::flow::Definition,
-    controllers::repository::summary,
-    engine::difference::{Difference, difference, quoted},
-    forge::CommitState,
-    git::Problem,
-};
+use crate::{controllers::repository::summary, forge::CommitState, git::Problem};
+use signoff_api::flow::Definition;
+use signoff_engine::difference::{Difference, difference, quoted};
 
 /// Longest comment, in bytes, as every forge takes it; the mark comes on top.
 const LONGEST: usize = 60_000;

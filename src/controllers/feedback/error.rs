@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    api::reason::{Classified, ErrorClass},
     controllers::{forges::ForgeSettingsError, repository::RepositoryError},
     forge::ForgeError,
     git::GitError,
 };
+use signoff_api::reason::{Classified, ErrorClass};
 
 /// Why something could not be said on a forge now; it is tried again.
 #[derive(Debug, thiserror::Error)]

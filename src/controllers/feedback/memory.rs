@@ -10,13 +10,13 @@ use kube::ResourceExt as _;
 
 use super::FeedbackError;
 use crate::{
-    api::{
-        Flow, Repository,
-        reason::{Classified as _, ErrorClass},
-        repository::SyncedCommit,
-    },
     forge::{CommitStatus, PullRequestNumber},
     git::CommitId,
+};
+use signoff_api::{
+    Flow, Repository,
+    reason::{Classified as _, ErrorClass},
+    repository::SyncedCommit,
 };
 
 /// What is remembered of each Repository, by uid.

@@ -49,12 +49,12 @@ use super::{
     timers::{Again, Wake},
 };
 use crate::{
-    api::{
-        Flow, Repository, names,
-        reason::{Classified as _, ErrorClass},
-    },
     forge::{CommitStatus, Forge, ForgeError, PullRequest},
     git::CommitId,
+};
+use signoff_api::{
+    Flow, Repository, names,
+    reason::{Classified as _, ErrorClass},
 };
 
 /// How many repositories are told of at the same time.

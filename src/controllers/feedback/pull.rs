@@ -11,12 +11,6 @@ use super::{
     status,
 };
 use crate::{
-    api::{
-        Flow, Release, Repository,
-        flow::Definition,
-        names,
-        repository::{ForgeKind, LiveRef},
-    },
     controllers::{
         error_chain,
         repository::{
@@ -29,6 +23,12 @@ use crate::{
     },
     forge::{Forge, ForgeError, PullRequest, PullRequestNumber},
     git::{CommitId, GitError, Mirror, RefAt, RefName, RefSelector, Tree},
+};
+use signoff_api::{
+    Flow, Release, Repository,
+    flow::Definition,
+    names,
+    repository::{ForgeKind, LiveRef},
 };
 
 /// What pull requests of a Repository are compared with, and the forge they are on.

@@ -4,16 +4,14 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::EventType;
 
 use super::{Feedback, FeedbackError};
-use crate::{
-    api::{
-        Repository, RepositoryStatus,
-        condition::{self, Truth},
-        reason::{Classified as _, ErrorClass},
-    },
-    controllers::{
-        error_chain,
-        status::{is_missing, is_stale, patch_status},
-    },
+use crate::controllers::{
+    error_chain,
+    status::{is_missing, is_stale, patch_status},
+};
+use signoff_api::{
+    Repository, RepositoryStatus,
+    condition::{self, Truth},
+    reason::{Classified as _, ErrorClass},
 };
 
 /// What the condition is called.

@@ -7,16 +7,16 @@ use super::{
     memory::Commits,
 };
 use crate::{
-    api::{
-        Flow, Repository, RepositoryStatus, condition,
-        flow::PromotionPhase,
-        names,
-        release::ReleaseSource,
-        repository::{Channel, FileProblem},
-        text::into_visible,
-    },
     forge::{CommitState, CommitStatus},
     git::CommitId,
+};
+use signoff_api::{
+    Flow, Repository, RepositoryStatus, condition,
+    flow::PromotionPhase,
+    names,
+    release::ReleaseSource,
+    repository::{Channel, FileProblem},
+    text::into_visible,
 };
 
 /// What the forge calls the status that tells of releases, or of errors, after the prefix.

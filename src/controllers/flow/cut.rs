@@ -7,16 +7,14 @@ use kube::{
 };
 
 use super::{FlowError, Flows};
-use crate::{
-    api::{
-        Digest, Flow, FlowStatus, Release, ReleaseSpec, canonical,
-        flow::{DefinitionProblem, DraftStatus},
-        names,
-        release::ReleaseSource,
-        text::visible,
-    },
-    engine::plan::{Plan, Problem},
+use signoff_api::{
+    Digest, Flow, FlowStatus, Release, ReleaseSpec, canonical,
+    flow::{DefinitionProblem, DraftStatus},
+    names,
+    release::ReleaseSource,
+    text::visible,
 };
+use signoff_engine::plan::{Plan, Problem};
 
 /// Most problems listed in a status.
 const MAX_PROBLEMS: usize = 50;

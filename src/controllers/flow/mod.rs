@@ -28,7 +28,7 @@ use super::{
     status::{AFTER_CONFLICT, is_stale, patch_status},
     timers::{Again, Wake},
 };
-use crate::api::{
+use signoff_api::{
     Approval, Flow, Release, Repository, names,
     reason::{Classified, ErrorClass},
 };

@@ -10,17 +10,15 @@ use kube::{
 };
 
 use super::{FlowError, Flows, cut::recorded};
-use crate::{
-    api::{
-        Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, Repository,
-        canonical, condition,
-        flow::{Promotion, PromotionPhase, PromotionStatus},
-        name::ReleaseName,
-        names,
-    },
-    controllers::status::{is_missing, patch_status},
-    engine::promotion::{Candidate, GATES, Gate, Involved, gates, question},
+use crate::controllers::status::{is_missing, patch_status};
+use signoff_api::{
+    Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, Repository, canonical,
+    condition,
+    flow::{Promotion, PromotionPhase, PromotionStatus},
+    name::ReleaseName,
+    names,
 };
+use signoff_engine::promotion::{Candidate, GATES, Gate, Involved, gates, question};
 
 /// How long people have to decide on a promotion, unless the gate says otherwise.
 const RESPOND_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);

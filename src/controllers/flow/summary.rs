@@ -3,13 +3,11 @@
 use kube::runtime::events::EventType;
 
 use super::{cut::Drafted, promote::Promoted};
-use crate::{
-    api::{Flow, FlowStatus, flow::PromotionPhase},
-    controllers::{
-        context::Context,
-        status::{Standing, stand},
-    },
+use crate::controllers::{
+    context::Context,
+    status::{Standing, stand},
 };
+use signoff_api::{Flow, FlowStatus, flow::PromotionPhase};
 
 pub(super) fn summarise(
     context: &Context,

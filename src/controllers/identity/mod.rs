@@ -18,10 +18,8 @@ pub use self::{policies::Policies, rules::RenderedError};
 
 use self::policies::{Installation, Standing};
 use super::{context::Context, error_chain};
-use crate::{
-    api::{Decision, DecisionSpec, Digest, Verdict, names},
-    engine::judge::Proof,
-};
+use signoff_api::{Decision, DecisionSpec, Digest, Verdict, names};
+use signoff_engine::judge::Proof;
 
 /// Pause before asking again while the API server could not be asked.
 const WHILE_UNKNOWN: Duration = Duration::from_secs(1);

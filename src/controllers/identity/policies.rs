@@ -24,14 +24,12 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use super::rules::{Rendered, RenderedError, Rules, Ruling};
-use crate::{
-    api::names,
-    controllers::{
-        approval::created_at,
-        error_chain,
-        objects::{Decoded, watched_briefly},
-    },
+use crate::controllers::{
+    approval::created_at,
+    error_chain,
+    objects::{Decoded, watched_briefly},
 };
+use signoff_api::names;
 
 /// What an installation's policies are about; each is named for the installation and this.
 const SUBJECTS: [&str; 7] = [

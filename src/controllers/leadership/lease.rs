@@ -13,7 +13,7 @@ use k8s_openapi::{
 use kube::api::ObjectMeta;
 use tokio::time::Instant;
 
-use crate::api::names;
+use signoff_api::names;
 
 /// A Lease as it was first seen in this state.
 #[derive(Clone, Debug)]

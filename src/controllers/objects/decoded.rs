@@ -7,7 +7,7 @@ use kube::{Resource, core::ObjectMeta};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::api::{flow::Definition, text::visible};
+use signoff_api::{flow::Definition, text::visible};
 
 /// Longest description of what is wrong with an object, in characters.
 const MAX_PROBLEM: usize = 300;
@@ -236,7 +236,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::api::{Flow, Repository};
+    use signoff_api::{Flow, Repository};
 
     fn flow(name: &str, steps: &str) -> String {
         format!(

@@ -17,16 +17,14 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::decoded::{Decoded, Kind, Undecodable};
-use crate::{
-    api::{
-        condition::{self, Truth},
-        names,
-    },
-    controllers::{
-        context::Context,
-        error_chain,
-        status::{Standing, stand},
-    },
+use crate::controllers::{
+    context::Context,
+    error_chain,
+    status::{Standing, stand},
+};
+use signoff_api::{
+    condition::{self, Truth},
+    names,
 };
 
 /// Why an object is passed over, as its condition and its Event say it.

@@ -99,7 +99,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::Flow;
+    use signoff_api::Flow;
 
     fn flow(name: &str, duration: &str) -> Decoded<Flow> {
         let text = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Flow",

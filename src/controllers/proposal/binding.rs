@@ -12,11 +12,9 @@ use super::{
     settle::{Table, base},
     texts,
 };
-use crate::{
-    api::{Approval, Verdict},
-    engine::question::{PutAs, Question},
-    forge::{NewPullRequest, PullRequest, PullRequestState},
-};
+use crate::forge::{NewPullRequest, PullRequest, PullRequestState};
+use signoff_api::{Approval, Verdict};
+use signoff_engine::question::{PutAs, Question};
 
 /// How long after a merge the forge and the remote may not know all of it yet.
 const NEWS: SignedDuration = SignedDuration::from_mins(2);
@@ -234,7 +232,7 @@ mod tests {
         let asked = "2026-11-23T10:00:00Z";
         let mut approval = json!({
             "apiVersion": "signoff.dev/v1alpha1", "kind": "Approval", "metadata": {"name": "r-review", "creationTimestamp": asked},
-            "spec": {"subject": {"run": "r", "step": "review", "iteration": 1}, "purpose": "Step", "digest": crate::api::Digest::of(b"shown"),
+            "spec": {"subject": {"run": "r", "step": "review", "iteration": 1}, "purpose": "Step", "digest": signoff_api::Digest::of(b"shown"),
                 "title": "go?", "quorum": 1, "selfApproval": false, "verdicts": ["Approve"]},
         });
         let unlinked: Approval = serde_json::from_value(approval.clone()).unwrap();

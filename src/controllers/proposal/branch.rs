@@ -20,21 +20,21 @@ use super::{
     settle::{UNTIL_JUDGED, base, branch_of, is_open},
 };
 use crate::{
-    api::{
-        Approval, Decision, DecisionSpec, Digest, Repository, Verdict,
-        decision::{Via, ViaChannel},
-        release::Verified,
-        repository::Decisions,
-    },
     controllers::{
         approval::ApprovalKey,
         repository::{credentials, trust},
     },
-    engine::{
-        judge::values_digest,
-        question::{PutAs, Question},
-    },
     git::{Change, CommitId, GitError, Mirror, ProposedFile, RefName, RefSelector, Remote, RemoteUrl, Rest},
+};
+use signoff_api::{
+    Approval, Decision, DecisionSpec, Digest, Repository, Verdict,
+    decision::{Via, ViaChannel},
+    release::Verified,
+    repository::Decisions,
+};
+use signoff_engine::{
+    judge::values_digest,
+    question::{PutAs, Question},
 };
 
 /// Where the branch of each Repository is that signed merges are looked for on, by the Repository's uid. Whoever holds an entry is alone at

@@ -3,10 +3,10 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{
-    api::Verdict,
     forge::{Actor, Login, Opinion, PullRequest, PullRequestState, Review},
     git::CommitId,
 };
+use signoff_api::Verdict;
 
 /// Names the merge among all that was done on a pull request.
 const MERGED: &str = "merged";

@@ -8,10 +8,8 @@ use kube::{
 };
 
 use super::{ProposalError, plan::Standing};
-use crate::{
-    api::{Decision, DecisionSpec, decision::DecisionReason, names},
-    controllers::{approval::ApprovalKey, context::Context},
-};
+use crate::controllers::{approval::ApprovalKey, context::Context};
+use signoff_api::{Decision, DecisionSpec, decision::DecisionReason, names};
 
 /// What came of making a decision.
 pub(super) enum Made {

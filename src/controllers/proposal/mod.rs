@@ -48,12 +48,12 @@ use super::{
     timers::Wake,
 };
 use crate::{
-    api::{
-        Approval, ApprovalPhase, Repository, names,
-        reason::{Classified, ErrorClass},
-    },
     forge::{CommitState, ForgeError, PullRequestNumber},
     git::{CommitId, GitError, Mirror},
+};
+use signoff_api::{
+    Approval, ApprovalPhase, Repository, names,
+    reason::{Classified, ErrorClass},
 };
 
 /// How many questions are worked on at the same time.

@@ -8,14 +8,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{
-        GROUP,
-        repository::{Identities, MappedIdentity},
-    },
     controllers::context::Context,
-    engine::expression::{EvaluationError, Expression, Scope},
     forge::{Account, AccountKind, Actor, Login},
 };
+use signoff_api::{
+    GROUP,
+    repository::{Identities, MappedIdentity},
+};
+use signoff_engine::expression::{EvaluationError, Expression, Scope};
 
 /// A group that every user of a cluster is in, and that bindings may name.
 const AUTHENTICATED: &str = "system:authenticated";

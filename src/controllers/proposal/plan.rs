@@ -2,11 +2,11 @@
 
 use super::claim::{Claim, sort_by_time};
 use crate::{
-    api::{ApprovalStatus, Verdict, json::JsonObject},
-    engine::judge::values_digest,
     forge::{CommitState, PullRequest, PullRequestNumber, PullRequestState},
     git::CommitId,
 };
+use signoff_api::{ApprovalStatus, Verdict, json::JsonObject};
+use signoff_engine::judge::values_digest;
 
 /// Most pull requests that put one question: an answer that does not count has it put once more.
 pub(super) const MAX_ATTEMPTS: usize = 10;

@@ -25,7 +25,6 @@ use super::{
     settle::{base, branches_of},
 };
 use crate::{
-    api::{HumanDuration, Repository},
     controllers::{
         approval::{ApprovalKey, Touched},
         error_chain, forges,
@@ -34,6 +33,7 @@ use crate::{
     },
     forge::{MOST_LISTED, PullRequest},
 };
+use signoff_api::{HumanDuration, Repository};
 
 /// How often it is looked whether a Repository is due.
 const TICK: Duration = Duration::from_secs(1);

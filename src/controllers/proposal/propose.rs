@@ -5,10 +5,10 @@ use serde_json::json;
 
 use super::{ProposalError, plan::Put, settle::Table};
 use crate::{
-    api::{Approval, approval::ProposedPullRequest, json::JsonObject, names},
     controllers::status::is_missing,
     forge::{Login, NewFile, NewPullRequest, PullRequest, PullRequestState},
 };
+use signoff_api::{Approval, approval::ProposedPullRequest, json::JsonObject, names};
 
 impl Table<'_> {
     pub(super) async fn propose(&self, attempt: usize) -> Result<(), ProposalError> {

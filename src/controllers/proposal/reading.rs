@@ -1,7 +1,7 @@
 //! Reads the answers in files that people wrote: as slow as they like, so on a thread that keeps nobody else waiting.
 
 use crate::controllers::context::Context;
-use crate::engine::question::{Answer, FileProblem, PutAs, Question};
+use signoff_engine::question::{Answer, FileProblem, PutAs, Question};
 
 /// The answer in a file that asks this and nothing else, or why it is none.
 pub(super) async fn answer(

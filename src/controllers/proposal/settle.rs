@@ -15,22 +15,22 @@ use super::{
     reading, tell, texts,
 };
 use crate::{
-    api::{
-        Approval, DecisionSpec, Digest, Repository, Verdict,
-        approval::AskVia,
-        decision::{Via, ViaChannel},
-        json::JsonObject,
-        reason::{Classified as _, ErrorClass},
-        repository::Decisions,
-    },
     controllers::{approval::ApprovalKey, forges},
-    engine::{
-        judge::values_digest,
-        question::{Answer, FileProblem},
-    },
     forge::{
         Account, CommitStatus, Forge, ForgeError, Login, PullRequest, PullRequestNumber, PullRequestState,
     },
+};
+use signoff_api::{
+    Approval, DecisionSpec, Digest, Repository, Verdict,
+    approval::AskVia,
+    decision::{Via, ViaChannel},
+    json::JsonObject,
+    reason::{Classified as _, ErrorClass},
+    repository::Decisions,
+};
+use signoff_engine::{
+    judge::values_digest,
+    question::{Answer, FileProblem},
 };
 
 /// Pause before a decision that was just made is looked at again.

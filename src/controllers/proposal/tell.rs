@@ -7,13 +7,11 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{
-    api::{
-        Approval,
-        condition::{self, ASKED, Truth},
-        names,
-    },
-    controllers::{approval::ApprovalKey, context::Context},
+use crate::controllers::{approval::ApprovalKey, context::Context};
+use signoff_api::{
+    Approval,
+    condition::{self, ASKED, Truth},
+    names,
 };
 
 /// How often the condition is tried to be set while somebody else writes the status.

@@ -1,11 +1,9 @@
 //! What people are told in comments.
 
 use super::claim::Claim;
-use crate::{
-    api::{Approval, Verdict},
-    engine::markdown::code,
-    git::CommitId,
-};
+use crate::git::CommitId;
+use signoff_api::{Approval, Verdict};
+use signoff_engine::markdown::code;
 
 /// Begins the hidden mark of a comment that answers a claim.
 const MARK: &str = "<!-- signoff:answer ";

@@ -29,7 +29,7 @@ use super::{
     status::{AFTER_CONFLICT, Standing, is_missing, is_stale, patch_status, stand},
     timers::{Again, Wake},
 };
-use crate::api::{
+use signoff_api::{
     Flow, Release, ReleaseStatus, Run, RunPhase, canonical, names,
     reason::{Classified, ErrorClass},
 };

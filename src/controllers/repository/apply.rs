@@ -17,13 +17,13 @@ use super::{
     plan::{Action, Cut, Todo, is_of},
 };
 use crate::{
-    api::{Flow, Release, ReleaseSpec, flow::FlowSpec, names},
     controllers::{
         context::Context,
         status::{is_missing, is_stale},
     },
     git::Problem,
 };
+use signoff_api::{Flow, Release, ReleaseSpec, flow::FlowSpec, names};
 
 /// How many flows are written at the same time.
 const CONCURRENCY: usize = 16;

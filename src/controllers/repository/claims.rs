@@ -8,7 +8,7 @@ use std::{
 
 use kube::ResourceExt as _;
 
-use crate::api::Repository;
+use signoff_api::Repository;
 
 /// The claims of each namespace, by flow. Only one process syncs, so that they need no place in the cluster.
 #[derive(Debug, Default)]

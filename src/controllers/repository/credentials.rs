@@ -5,10 +5,10 @@ use kube::ResourceExt as _;
 
 use super::RepositoryError;
 use crate::{
-    api::{Connection, ConnectionKind, Repository, connection::SecretKeyRef},
     controllers::{context::Context, status::is_missing},
     git::{Credentials, Remote, Secret},
 };
+use signoff_api::{Connection, ConnectionKind, Repository, connection::SecretKeyRef};
 
 /// The remote of a Repository, with what is needed to log in there.
 pub(in crate::controllers) async fn remote(

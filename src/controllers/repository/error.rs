@@ -1,9 +1,9 @@
 //! Why a Repository is not in step with its remote.
 
-use crate::{
-    api::reason::{Classified, ErrorClass},
-    git::{CommitId, GitError, KeyError, RefName, RefNameError, SignatureError, TagPatternError, UrlError},
+use crate::git::{
+    CommitId, GitError, KeyError, RefName, RefNameError, SignatureError, TagPatternError, UrlError,
 };
+use signoff_api::reason::{Classified, ErrorClass};
 
 /// Why a Repository is not in step with its remote.
 #[derive(Debug, thiserror::Error)]

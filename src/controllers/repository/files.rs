@@ -8,14 +8,12 @@ use std::{
 use kube::core::Status;
 use serde_json::Value;
 
-use crate::{
-    api::{API_VERSION, Digest, GROUP, canonical, crds, flow::FlowSpec, names},
-    engine::plan::Plan,
-    git::{
-        CommitInfo, Problem, Tree,
-        manifest::{self, SyntaxError},
-    },
+use crate::git::{
+    CommitInfo, Problem, Tree,
+    manifest::{self, SyntaxError},
 };
+use signoff_api::{API_VERSION, Digest, GROUP, canonical, crds, flow::FlowSpec, names};
+use signoff_engine::plan::Plan;
 
 /// Longest message of a problem, in characters, as the status takes it.
 const MAX_MESSAGE: usize = 1_024;
@@ -359,7 +357,7 @@ fn texts(value: &Value) -> Option<BTreeMap<String, String>> {
 fn innermost(spec: &Value, error: &serde_json::Error) -> (String, String) {
     let steps = spec["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
     let bad = steps.iter().enumerate().find_map(|(index, step)| {
-        let error = serde_json::from_value::<crate::api::Step>(step.clone()).err()?;
+        let error = serde_json::from_value::<signoff_api::Step>(step.clone()).err()?;
         Some((format!("spec.steps[{index}]"), error.to_string()))
     });
     bad.unwrap_or_else(|| ("spec".to_owned(), error.to_string()))

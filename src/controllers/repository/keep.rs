@@ -13,10 +13,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{RepositoryError, plan};
-use crate::{
-    api::{Flow, Repository, names, repository::Prune},
-    controllers::{context::Context, status::is_missing},
-};
+use crate::controllers::{context::Context, status::is_missing};
+use signoff_api::{Flow, Repository, names, repository::Prune};
 
 /// As an owner that does not wait for its dependents: one that is deleted in the foreground would have them deleted before it.
 pub(super) fn owner(mut owner: OwnerReference) -> OwnerReference {

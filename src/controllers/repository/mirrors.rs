@@ -9,10 +9,10 @@ use kube::{ResourceExt as _, api::ListParams, core::PartialObjectMeta};
 
 use super::RepositorySettings;
 use crate::{
-    api::Repository,
     controllers::{context::Context, error_chain, objects::Decoded},
     git::Mirror,
 };
+use signoff_api::Repository;
 
 /// What a mirror is for. Syncs of one must not overlap, and what a fork holds does not mix with what is applied: each has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

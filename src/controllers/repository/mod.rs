@@ -47,13 +47,10 @@ use super::{
     status::{is_missing, is_stale, patch_status},
     timers::{Again, Wake},
 };
-use crate::{
-    api::{
-        Flow, Release, Repository, RepositoryStatus, address,
-        reason::{Classified as _, ErrorClass},
-    },
-    git::Limits,
-    net::Network,
+use crate::{git::Limits, net::Network};
+use signoff_api::{
+    Flow, Release, Repository, RepositoryStatus, address,
+    reason::{Classified as _, ErrorClass},
 };
 
 /// How many repositories of a namespace are synced at the same time, of those whose remotes answer and of the others: a remote that hangs

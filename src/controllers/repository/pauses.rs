@@ -7,7 +7,8 @@ use std::{
 
 use kube::ResourceExt as _;
 
-use crate::{api::Repository, git::Rest};
+use crate::git::Rest;
+use signoff_api::Repository;
 
 /// The rests of remotes and forges, by Repository and address: another address is another server, and is called at once. Clones are handles
 /// on the same ones.

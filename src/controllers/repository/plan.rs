@@ -8,14 +8,12 @@ use super::{
     files::{Defined, FileFlow},
     keep,
 };
-use crate::{
-    api::{
-        Digest, Flow, Release, Repository,
-        flow::Definition,
-        names,
-        release::{ReleaseSource, Verified},
-    },
-    git::Problem,
+use crate::git::Problem;
+use signoff_api::{
+    Digest, Flow, Release, Repository,
+    flow::Definition,
+    names,
+    release::{ReleaseSource, Verified},
 };
 
 /// Longest value a label may have.

@@ -10,10 +10,8 @@ use kube::runtime::reflector::ObjectRef;
 use tokio::sync::{broadcast, mpsc};
 
 use super::sync::request_of;
-use crate::{
-    api::Repository,
-    controllers::inbox::{Inbox, inbox},
-};
+use crate::controllers::inbox::{Inbox, inbox};
+use signoff_api::Repository;
 
 /// Most requests that one who listens may be behind; one further behind learns that it missed some.
 const LISTENING: usize = 256;

@@ -10,13 +10,10 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::{RepositoryError, interval, sync};
-use crate::{
-    api::{
-        Repository,
-        reason::{Classified as _, ErrorClass},
-    },
-    controllers::backoff::LONGEST,
-    git::GitError,
+use crate::{controllers::backoff::LONGEST, git::GitError};
+use signoff_api::{
+    Repository,
+    reason::{Classified as _, ErrorClass},
 };
 
 /// First pause after what may be over at once.

@@ -1,12 +1,10 @@
 //! Pure: which refs of the remote are followed, and which folders of them are read.
 
 use super::RepositoryError;
-use crate::{
-    api::{
-        RepositorySpec,
-        repository::{Decisions, LiveRef, LiveSource},
-    },
-    git::{RefSelector, Tree},
+use crate::git::{RefSelector, Tree};
+use signoff_api::{
+    RepositorySpec,
+    repository::{Decisions, LiveRef, LiveSource},
 };
 
 /// A ref and the folder of it that is read.

@@ -10,17 +10,17 @@ use super::{
     trust::Head,
 };
 use crate::{
-    api::{
-        Repository, RepositoryStatus,
-        reason::{Classified as _, ErrorClass},
-        repository::{Channel, FileProblem, SyncedCommit},
-        text::visible,
-    },
     controllers::{
         error_chain,
         status::{Standing, stand},
     },
     git::Problem,
+};
+use signoff_api::{
+    Repository, RepositoryStatus,
+    reason::{Classified as _, ErrorClass},
+    repository::{Channel, FileProblem, SyncedCommit},
+    text::visible,
 };
 
 /// Most problems listed.

@@ -24,10 +24,8 @@ use super::{
     summary::{self, LiveAt, Outcome},
     trust::{self, Followed, Head},
 };
-use crate::{
-    api::{Flow, Repository, RepositoryStatus, names, repository::Channel},
-    git::{CommitId, GitError, Mirror, RefAt, RefSelector},
-};
+use crate::git::{CommitId, GitError, Mirror, RefAt, RefSelector};
+use signoff_api::{Flow, Repository, RepositoryStatus, names, repository::Channel};
 
 /// What this process remembers of each Repository, by uid. Losing it costs one look at the remote.
 #[derive(Debug, Default)]

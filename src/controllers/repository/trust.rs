@@ -5,13 +5,13 @@ use kube::ResourceExt as _;
 
 use super::{RepositoryError, Unsigned, credentials};
 use crate::{
-    api::{
-        Repository,
-        release::Verified,
-        repository::{PublicKeySource, SyncedCommit, Verify, VerifyMode},
-    },
     controllers::context::Context,
     git::{CommitId, GitError, Mirror, RefAt, RefName, SignedBy, TrustedKeys},
+};
+use signoff_api::{
+    Repository,
+    release::Verified,
+    repository::{PublicKeySource, SyncedCommit, Verify, VerifyMode},
 };
 
 /// Whose signatures are accepted, and of what.

@@ -29,14 +29,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Deps, FlowKey, RunKey, perform::ChoreError, write};
 use crate::{
-    api::{Run, RunPhase, RunStatus, run::StepPhase},
     controllers::{error_chain, fairness::Permit, object_key::UidMark, parts::rethrow, status::is_missing},
-    engine::{
-        callback_token::record_key,
-        effect::{Effect, EffectKey},
-        facts::{ApprovalFact, EffectError, EffectOutcome, HttpResponse},
-    },
     telemetry::metrics::Resumption,
+};
+use signoff_api::{Run, RunPhase, RunStatus, run::StepPhase};
+use signoff_engine::{
+    callback_token::record_key,
+    effect::{Effect, EffectKey},
+    facts::{ApprovalFact, EffectError, EffectOutcome, HttpResponse},
 };
 
 /// Longest pause between attempts to write or read.

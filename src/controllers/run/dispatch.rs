@@ -22,15 +22,13 @@ use super::{
     actor::{Actor, Judged, Mail, Rest, phase_name, version_of},
     sweep,
 };
-use crate::{
-    api::{Run, RunPhase},
-    controllers::{
-        fairness::{FairQueue, Permit},
-        object_key::UidMark,
-        parts::caught,
-        timers::{Due, Timers, Wake},
-    },
+use crate::controllers::{
+    fairness::{FairQueue, Permit},
+    object_key::UidMark,
+    parts::caught,
+    timers::{Due, Timers, Wake},
 };
+use signoff_api::{Run, RunPhase};
 
 /// Longest time that effects under way may take to end after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(15);

@@ -5,14 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 
 use super::Deps;
-use crate::{
-    api::{Approval, ApprovalStatus, Connection, Run, run::StepPhase},
-    controllers::{approval::ApprovalKey, releases::LoadedRelease},
-    engine::{
-        asked,
-        effect::EffectKey,
-        facts::{ApprovalFact, ConnectionFact, EffectOutcome, Facts, RunFacts},
-    },
+use crate::controllers::{approval::ApprovalKey, releases::LoadedRelease};
+use signoff_api::{Approval, ApprovalStatus, Connection, Run, run::StepPhase};
+use signoff_engine::{
+    asked,
+    effect::EffectKey,
+    facts::{ApprovalFact, ConnectionFact, EffectOutcome, Facts, RunFacts},
 };
 
 /// An Approval as the engine sees it.

@@ -39,12 +39,9 @@ use super::{
     release::RunEndings,
     releases::Releases,
 };
-use crate::{
-    api::{Approval, Connection, Flow, Release, Run, RunPhase},
-    engine::callback_token::CallbackMinter,
-    steps::http::HttpExecutor,
-    telemetry::metrics::Metrics,
-};
+use crate::{steps::http::HttpExecutor, telemetry::metrics::Metrics};
+use signoff_api::{Approval, Connection, Flow, Release, Run, RunPhase};
+use signoff_engine::callback_token::CallbackMinter;
 
 /// How many status writes of runs are under way at the same time: enough to keep an API server busy. Each is a connection of its own.
 const WRITES: usize = 32;

@@ -9,21 +9,19 @@ use kube::{
 };
 
 use super::gather::{approval_fact, belongs_to};
-use crate::{
-    api::{
-        Approval, ApprovalSpec, Repository, Run,
-        condition::{self, Truth},
-        names,
-        step::Approvers,
-    },
-    controllers::{
-        context::Context,
-        status::{is_missing, is_stale, patch_status},
-    },
-    engine::{
-        effect::{CloseApproval, OpenApproval},
-        facts::ApprovalFact,
-    },
+use crate::controllers::{
+    context::Context,
+    status::{is_missing, is_stale, patch_status},
+};
+use signoff_api::{
+    Approval, ApprovalSpec, Repository, Run,
+    condition::{self, Truth},
+    names,
+    step::Approvers,
+};
+use signoff_engine::{
+    effect::{CloseApproval, OpenApproval},
+    facts::ApprovalFact,
 };
 
 /// Condition of an Approval that is closed.

@@ -6,15 +6,13 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp}
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 
 use super::{Deps, FlowKey};
-use crate::{
-    api::{
-        Flow, Run, RunPhase, RunStatus,
-        condition::{self, SUCCEEDED, Truth},
-        reason::{Classified, ErrorClass, StepReason},
-        run::{Channel, StepError, StepOutcome, StepPhase},
-        text::visible,
-    },
-    controllers::releases::{LoadedRelease, ReleaseUnusable},
+use crate::controllers::releases::{LoadedRelease, ReleaseUnusable};
+use signoff_api::{
+    Flow, Run, RunPhase, RunStatus,
+    condition::{self, SUCCEEDED, Truth},
+    reason::{Classified, ErrorClass, StepReason},
+    run::{Channel, StepError, StepOutcome, StepPhase},
+    text::visible,
 };
 
 /// Why a run has no release to go on with.

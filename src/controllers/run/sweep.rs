@@ -6,11 +6,9 @@ use super::{
     Deps,
     perform::{self, ChoreError},
 };
-use crate::{
-    api::{ApprovalPhase, Run},
-    controllers::{approval::ApprovalKey, error_chain},
-    engine::effect::CloseApproval,
-};
+use crate::controllers::{approval::ApprovalKey, error_chain};
+use signoff_api::{ApprovalPhase, Run};
+use signoff_engine::effect::CloseApproval;
 
 /// Closes a question if its run has ended. One whose run is gone goes with it, by its owner reference.
 pub(super) async fn close_if_ended(deps: Arc<Deps>, approval: ApprovalKey, run: String) {

@@ -2,7 +2,7 @@
 
 use kube::runtime::events::EventType;
 
-use crate::api::{
+use signoff_api::{
     RunPhase, RunStatus,
     run::{StepOutcome, StepPhase, StepStatus},
 };

@@ -11,10 +11,8 @@ use kube::{
 use serde_json::{Map, Value};
 
 use super::RunKey;
-use crate::{
-    api::{Run, RunStatus, names},
-    controllers::context::Context,
-};
+use crate::controllers::context::Context;
+use signoff_api::{Run, RunStatus, names};
 
 /// The part of a status that the gateway writes.
 const CALLBACKS: &str = "callbacks";

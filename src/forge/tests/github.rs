@@ -3,13 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{TOKEN, actor, commit, with};
-use crate::{
-    api::repository::ForgeKind::GitHub,
-    forge::{
-        AccountKind, Act, CommentId, CommitState, CommitStatus, Login, NewFile, NewPullRequest, Opinion,
-        PullRequestNumber, PullRequestState,
-    },
+use crate::forge::{
+    AccountKind, Act, CommentId, CommitState, CommitStatus, Login, NewFile, NewPullRequest, Opinion,
+    PullRequestNumber, PullRequestState,
 };
+use signoff_api::repository::ForgeKind::GitHub;
 
 fn user(id: u64, login: &str) -> Value {
     json!({"id": id, "login": login, "type": "User", "site_admin": false})

@@ -3,13 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{actor, commit, with};
-use crate::{
-    api::repository::ForgeKind::GitLab,
-    forge::{
-        AccountKind, Act, CommitState, CommitStatus, Login, NewFile, NewPullRequest, Opinion,
-        PullRequestNumber, PullRequestState,
-    },
+use crate::forge::{
+    AccountKind, Act, CommitState, CommitStatus, Login, NewFile, NewPullRequest, Opinion, PullRequestNumber,
+    PullRequestState,
 };
+use signoff_api::repository::ForgeKind::GitLab;
 
 const PROJECT: &str = "/projects/acme%2Fflows";
 

@@ -12,10 +12,10 @@ use url::Url;
 use self::contract::Contract;
 use super::{Access, Actor, Forge, Login, ProjectPath, connect};
 use crate::{
-    api::repository::ForgeKind,
     git::{CommitId, Rest, Secret},
     net::{AddressPolicy, Network},
 };
+use signoff_api::repository::ForgeKind;
 
 const TOKEN: &str = "t0ken";
 

@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::{Contract, TOKEN, access, forge};
 use crate::{
-    api::{
-        reason::{Classified as _, ErrorClass},
-        repository::ForgeKind,
-    },
     forge::{ForgeError, Login},
     net::{AddressPolicy, Network},
+};
+use signoff_api::{
+    reason::{Classified as _, ErrorClass},
+    repository::ForgeKind,
 };
 
 const USER: &str = "GET /user";

@@ -4,10 +4,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::fixture::{Fixture, at, remote, sync};
 use crate::{
-    api::reason::{Classified as _, ErrorClass},
     git::{CommitId, GitError, Limits, Mirror, RefSelector},
     net::{AddressPolicy, Network},
 };
+use signoff_api::reason::{Classified as _, ErrorClass};
 
 #[tokio::test]
 async fn fetches_once_and_then_only_what_moved() {

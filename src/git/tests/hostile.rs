@@ -3,10 +3,8 @@
 use git2::{ObjectType, Oid};
 
 use super::fixture::{Fixture, sync};
-use crate::{
-    api::reason::{Classified as _, ErrorClass},
-    git::{CommitId, Limits, Tree},
-};
+use crate::git::{CommitId, Limits, Tree};
+use signoff_api::reason::{Classified as _, ErrorClass};
 
 const FILE: i32 = 0o100_644;
 const LINK: i32 = 0o120_000;

@@ -23,12 +23,12 @@ use super::{
     push,
 };
 use crate::{
-    api::{
-        Digest,
-        reason::{Classified as _, ErrorClass},
-    },
     git::{CommitId, Credentials, GitError, Limits, Mirror, Remote, Secret},
     net::{AddressPolicy, Network},
+};
+use signoff_api::{
+    Digest,
+    reason::{Classified as _, ErrorClass},
 };
 
 /// Each request with its `Authorization`.

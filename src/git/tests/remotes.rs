@@ -12,10 +12,8 @@ use futures::{StreamExt as _, stream};
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, process::Command};
 
 use super::fixture::{Fixture, at, remote, sync};
-use crate::{
-    api::reason::{Classified as _, ErrorClass},
-    git::{GitError, Limits},
-};
+use crate::git::{GitError, Limits};
+use signoff_api::reason::{Classified as _, ErrorClass};
 
 const OID: &str = "1111111111111111111111111111111111111111";
 

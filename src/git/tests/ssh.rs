@@ -13,10 +13,8 @@ use super::{
     fixture::{Fixture, at, sync},
     push,
 };
-use crate::{
-    api::reason::{Classified as _, ErrorClass},
-    git::{Credentials, Remote, Secret},
-};
+use crate::git::{Credentials, Remote, Secret};
+use signoff_api::reason::{Classified as _, ErrorClass};
 
 struct Upload {
     allowed: PublicKey,

@@ -1,6 +1,6 @@
 //! Names of entries. Nothing is checked out, so that no name reaches a disk; but paths are shown to people, and tell files apart.
 
-use crate::api::text::visible;
+use signoff_api::text::visible;
 
 /// Why an entry of this name is not read.
 pub(super) fn refused(name: &[u8]) -> Option<&'static str> {

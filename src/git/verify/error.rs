@@ -1,6 +1,6 @@
 //! Why a signature proves nothing.
 
-use crate::api::{
+use signoff_api::{
     reason::{Classified, ErrorClass},
     release::SignedObject,
 };

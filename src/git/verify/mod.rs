@@ -19,7 +19,7 @@ pub use self::{
     error::{KeyError, SignatureError},
     object::{Signed, SignedBy},
 };
-use crate::api::release::Verified;
+use signoff_api::release::Verified;
 
 /// The public keys whose signatures are accepted, each with the name it is known by.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use super::{
     error::{SignatureError, quoted},
     openpgp, ssh,
 };
-use crate::api::release::SignedObject;
+use signoff_api::release::SignedObject;
 
 /// Largest commit or tag object that is looked at, in bytes.
 const MAX_OBJECT: usize = 1 << 20;

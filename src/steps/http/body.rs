@@ -6,11 +6,9 @@ use http::{HeaderMap, header};
 use serde_json::Value;
 
 use super::error;
-use crate::{
-    api::reason::StepReason,
-    engine::facts::{EffectError, HttpResponse},
-    net::{self, BodyError, redact::Secrets},
-};
+use crate::net::{self, BodyError, redact::Secrets};
+use signoff_api::reason::StepReason;
+use signoff_engine::facts::{EffectError, HttpResponse};
 
 /// Largest body read, in bytes. What is beyond it is never received.
 pub const MAX_BODY: usize = 1 << 20;

@@ -7,15 +7,13 @@ use kube::{Api, Client};
 use url::Url;
 
 use super::error;
-use crate::{
-    api::{
-        Connection, ConnectionKind, address,
-        connection::{HttpAuth, SecretKeyRef},
-        reason::StepReason,
-    },
-    engine::{effect::HttpTarget, facts::EffectError},
-    net::redact::Secrets,
+use crate::net::redact::Secrets;
+use signoff_api::{
+    Connection, ConnectionKind, address,
+    connection::{HttpAuth, SecretKeyRef},
+    reason::StepReason,
 };
+use signoff_engine::{effect::HttpTarget, facts::EffectError};
 
 /// A resolved target.
 #[derive(Debug)]

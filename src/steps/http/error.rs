@@ -2,11 +2,9 @@
 
 use std::{error::Error, time::Duration};
 
-use crate::{
-    api::reason::StepReason,
-    engine::facts::EffectError,
-    net::{redact::Secrets, refusal_in},
-};
+use crate::net::{redact::Secrets, refusal_in};
+use signoff_api::reason::StepReason;
+use signoff_engine::facts::EffectError;
 
 /// A call that never left: the step or what it refers to is wrong, and another attempt cannot help.
 pub(super) fn invalid(reason: StepReason, message: impl Into<String>) -> EffectError {

@@ -11,13 +11,11 @@ use kube::Client;
 use url::Url;
 
 use self::connection::Target;
-use crate::{
-    api::{reason::StepReason, step::HttpMethod},
-    engine::{
-        effect::HttpEffect,
-        facts::{EffectError, HttpResponse},
-    },
-    net::Network,
+use crate::net::Network;
+use signoff_api::{reason::StepReason, step::HttpMethod};
+use signoff_engine::{
+    effect::HttpEffect,
+    facts::{EffectError, HttpResponse},
 };
 
 pub use self::body::MAX_BODY;

@@ -18,10 +18,8 @@ use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    engine::effect::{EffectKey, HttpTarget},
-    net::AddressPolicy,
-};
+use crate::net::AddressPolicy;
+use signoff_engine::effect::{EffectKey, HttpTarget};
 
 /// Serves a router on a free port of this machine until the test ends.
 async fn serve(router: Router) -> SocketAddr {
@@ -179,7 +177,7 @@ async fn a_connection_that_is_not_what_was_approved_is_not_called() {
     effect.target = HttpTarget::Connection {
         name: "shop".parse().unwrap(),
         path: "/".into(),
-        bound: Some(crate::api::Digest::of(b"another")),
+        bound: Some(signoff_api::Digest::of(b"another")),
     };
     let error = executor.perform("default", &effect).await.unwrap_err();
     assert_eq!(

@@ -7,7 +7,7 @@ use kube::{
 };
 use reqwest::Method;
 use serde_json::json;
-use signoff::api::{Approval, Run, names};
+use signoff_api::{Approval, Run, names};
 
 use crate::{Account, Parlour, Pull, Repo, flaky::Flaky};
 

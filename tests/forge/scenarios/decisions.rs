@@ -5,7 +5,7 @@ mod answers;
 use kube::api::{Patch, PatchParams};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use signoff::api::{Approval, Decision, Digest, Repository, Run};
+use signoff_api::{Approval, Decision, Digest, Repository, Run};
 
 use crate::{Parlour, Relay, flaky::Flaky, parlour::flow};
 

@@ -3,7 +3,7 @@
 use kube::api::DeleteParams;
 use reqwest::Method;
 use serde_json::json;
-use signoff::api::{Approval, Run};
+use signoff_api::{Approval, Run};
 
 use crate::{Account, Parlour, Pull, flaky::Flaky};
 

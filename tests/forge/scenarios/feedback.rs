@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
-use signoff::api::{Release, Repository};
+use signoff_api::{Release, Repository};
 
 use crate::{Account, Pull, Relay, Stage, flaky::Flaky};
 use crate::{controlplane::PATIENCE, world::FLOW};

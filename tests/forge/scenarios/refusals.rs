@@ -7,7 +7,7 @@ use kube::{
 };
 use russh::keys::{Algorithm, ssh_key::PrivateKey};
 use serde_json::{Value, json};
-use signoff::api::Flow;
+use signoff_api::Flow;
 
 use crate::{Parlour, parlour::flow, until};
 

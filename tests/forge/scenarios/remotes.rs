@@ -1,7 +1,7 @@
 //! A Repository follows the forge over http with a token and over ssh with a key.
 
 use serde_json::{Value, json};
-use signoff::api::Flow;
+use signoff_api::Flow;
 
 use crate::world::FLOW;
 use crate::{Stage, ssh_key};

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use kube::{ResourceExt as _, api::ListParams};
 use reqwest::Method;
 use serde_json::json;
-use signoff::api::{Approval, Decision, Flow, Release, Run};
+use signoff_api::{Approval, Decision, Flow, Release, Run};
 
 use crate::{Parlour, Relay, Stage, parlour::flow, until};
 

@@ -1,7 +1,7 @@
 //! The operator's token: it has the scopes that the documentation names, which are enough for every other test here, and none is too many.
 
 use serde_json::json;
-use signoff::api::Repository;
+use signoff_api::Repository;
 
 use crate::{Parlour, people::documented_scopes, until};
 

@@ -2,7 +2,7 @@
 
 use kube::api::ListParams;
 use serde_json::json;
-use signoff::api::{Approval, Flow};
+use signoff_api::{Approval, Flow};
 
 use crate::{Parlour, parlour::flow, until};
 

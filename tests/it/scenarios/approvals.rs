@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use signoff::api::{Approval, Decision, Digest};
+use signoff_api::{Approval, Decision, Digest};
 
 use crate::support::{
     rig::{Rig, Running},

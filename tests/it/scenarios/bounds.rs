@@ -2,7 +2,7 @@
 
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
-use signoff::api::{Approval, Run};
+use signoff_api::{Approval, Run};
 
 use crate::support::{
     rig::{Rig, Running},

@@ -1,7 +1,7 @@
 //! What a run costs the API server.
 
 use serde_json::json;
-use signoff::api::Approval;
+use signoff_api::Approval;
 
 use crate::support::{
     rig::{Rig, eventually},

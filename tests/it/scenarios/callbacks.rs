@@ -2,7 +2,7 @@
 
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
-use signoff::api::{Approval, Run};
+use signoff_api::{Approval, Run};
 
 use crate::support::{
     rig::{Rig, Running, eventually},

@@ -428,7 +428,7 @@ async fn nothing_that_others_wrote_passes_for_a_line_of_ours() {
         let (_, out, err) = waiting.plain(user, &args);
         for line in format!("{out}{err}").split('\n') {
             assert!(
-                !line.chars().any(signoff::api::text::is_hidden),
+                !line.chars().any(signoff_api::text::is_hidden),
                 "{args:?}: {line:?}"
             );
             for forged in ["  digest        sha256:forged", "  tally         2 of 2"] {

@@ -2,7 +2,7 @@
 
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use signoff::api::{Approval, ApprovalPhase, Connection, Run};
+use signoff_api::{Approval, ApprovalPhase, Connection, Run};
 
 use crate::support::{
     rig::{Rig, Running},

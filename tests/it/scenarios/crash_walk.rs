@@ -4,7 +4,7 @@
 //! at most once (or a person is asked), a repeated call carries the same key, and no decision is lost.
 
 use serde_json::json;
-use signoff::api::{Approval, Run, run::StepPhase};
+use signoff_api::{Approval, Run, run::StepPhase};
 
 use crate::support::{
     faults::{Cut, cut},

@@ -1,7 +1,7 @@
 //! A run ends when what was sent is settled: not when it is cancelled, fails elsewhere or is left by its operator.
 
 use serde_json::{Value, json};
-use signoff::api::{
+use signoff_api::{
     Approval, Run,
     run::{StepPhase, StepStatus},
 };

@@ -5,7 +5,7 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 use serde_json::json;
-use signoff::api::{Approval, Decision, Run, names};
+use signoff_api::{Approval, Decision, Run, names};
 
 use crate::support::{
     rig::{Rig, eventually},

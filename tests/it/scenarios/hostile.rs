@@ -19,10 +19,8 @@ use futures::{StreamExt as _, stream};
 use git2::{ObjectType, Oid, Signature};
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
-use signoff::{
-    api::{Flow, Repository, names},
-    git::Limits,
-};
+use signoff::git::Limits;
+use signoff_api::{Flow, Repository, names};
 use tokio::net::TcpListener;
 
 use crate::{

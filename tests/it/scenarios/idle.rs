@@ -12,7 +12,7 @@ use kube::{
     api::{ListParams, ObjectMeta, PostParams},
 };
 use serde_json::json;
-use signoff::api::{Flow, Run, RunPhase};
+use signoff_api::{Flow, Run, RunPhase};
 use tokio::process::Child;
 
 use crate::{

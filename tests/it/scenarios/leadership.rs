@@ -9,10 +9,10 @@ use k8s_openapi::{
 use kube::Api;
 use serde_json::json;
 use signoff::{
-    api::{Approval, Run},
     controllers::{context::Clock, leadership::Timing},
     operator::{LEASE, Rivalry},
 };
+use signoff_api::{Approval, Run};
 
 use crate::support::{
     rig::{Rig, Running, eventually},

@@ -6,7 +6,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use signoff::api::{Flow, Release, Repository};
+use signoff_api::{Flow, Release, Repository};
 
 use crate::world::{FLOW, World};
 

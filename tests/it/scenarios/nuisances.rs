@@ -7,7 +7,8 @@ use std::sync::{
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use signoff::{api::Approval, controllers::context::Clock};
+use signoff::controllers::context::Clock;
+use signoff_api::Approval;
 
 use crate::support::{
     faults::{Nuisance, plagued},

@@ -9,7 +9,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use signoff::api::{Approval, Decision, Flow, Release, Run, names};
+use signoff_api::{Approval, Decision, Flow, Release, Run, names};
 
 use crate::support::{
     rig::{PATIENCE, Rig, Running},

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt as _;
 use serde_json::{Value, json};
-use signoff::api::Approval;
+use signoff_api::Approval;
 
 use crate::support::{
     draw::{Kind, json_schema, kinds, least, leaves, poisons, with},

@@ -6,7 +6,7 @@ use kube::{
     runtime::wait::await_condition,
 };
 use serde_json::{Value, json};
-use signoff::api::{Approval, ApprovalPhase, Flow, Release, Repository, names};
+use signoff_api::{Approval, ApprovalPhase, Flow, Release, Repository, names};
 
 use crate::{
     support::rig::PATIENCE,

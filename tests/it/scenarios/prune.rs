@@ -6,7 +6,7 @@ use kube::{
     runtime::wait::await_condition,
 };
 use serde_json::json;
-use signoff::api::{Flow, Repository};
+use signoff_api::{Flow, Repository};
 
 use crate::{
     support::rig::PATIENCE,

@@ -6,10 +6,8 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use signoff::{
-    api::{Approval, Flow, Release, Repository, names},
-    operator::OperatorOptions,
-};
+use signoff::operator::OperatorOptions;
+use signoff_api::{Approval, Flow, Release, Repository, names};
 
 use crate::{
     support::{

@@ -7,7 +7,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
-use signoff::api::{Flow, Release, Repository, names};
+use signoff_api::{Flow, Release, Repository, names};
 
 use crate::{
     support::rig::PATIENCE,

@@ -5,7 +5,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use signoff::api::{Approval, ApprovalPhase, Flow, Release, Run};
+use signoff_api::{Approval, ApprovalPhase, Flow, Release, Run};
 
 use crate::support::{
     rig::{Rig, eventually},
@@ -78,7 +78,7 @@ async fn a_run_calls_asks_waits_and_ends_with_its_output() {
     operator.stop().await;
 }
 
-fn status_of(run: &Run) -> &signoff::api::RunStatus {
+fn status_of(run: &Run) -> &signoff_api::RunStatus {
     run.status.as_ref().unwrap()
 }
 
@@ -132,7 +132,7 @@ async fn a_hung_server_fails_the_step_and_says_so() {
 async fn a_missing_secret_is_named_in_the_runs_error() {
     let (rig, shop) = (Rig::open().await, Shop::open().await);
     let operator = rig.operator().await;
-    let connection: signoff::api::Connection = serde_json::from_value(json!({
+    let connection: signoff_api::Connection = serde_json::from_value(json!({
         "apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "shop"},
         "spec": {"http": {"baseUrl": shop.url(""), "auth": {"bearer": {"name": "shop-token", "key": "token"}}}},
     }))

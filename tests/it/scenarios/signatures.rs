@@ -7,7 +7,7 @@ use kube::{
 };
 use russh::keys::ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
 use serde_json::{Value, json};
-use signoff::api::{
+use signoff_api::{
     Approval, Flow, Release, Repository, names,
     release::{SignedObject, Verified},
 };

@@ -7,7 +7,7 @@ use russh::keys::{
     ssh_key::{HashAlg, LineEnding, PrivateKey},
 };
 use serde_json::{Value, json};
-use signoff::api::{Approval, Decision, Repository, Run, Verdict};
+use signoff_api::{Approval, Decision, Repository, Run, Verdict};
 
 use crate::support::rig::{PATIENCE, PAUSE, Rig, Running, eventually};
 
@@ -58,7 +58,7 @@ impl Study {
         study.commit("main", None, &[("refund.yaml", &flow)], Some(&study.dev));
         study.repository().await;
         let live =
-            |flow: &signoff::api::Flow| flow.status.as_ref().is_some_and(|status| status.live.is_some());
+            |flow: &signoff_api::Flow| flow.status.as_ref().is_some_and(|status| status.live.is_some());
         study.rig.until("refund", live).await;
         study
             .rig

@@ -8,10 +8,8 @@ use std::{
 use git2::{Repository as Git, Signature};
 use kube::api::PostParams;
 use serde_json::{Value, json};
-use signoff::{
-    api::{Approval, Connection, Flow, Repository},
-    git::RemoteUrl,
-};
+use signoff::git::RemoteUrl;
+use signoff_api::{Approval, Connection, Flow, Repository};
 
 use crate::support::rig::Rig;
 

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::PostParams, runtime::wait::await_condition};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use signoff::api::{Flow, Run};
+use signoff_api::{Flow, Run};
 
 use crate::support::{
     controlplane::say_not_run,

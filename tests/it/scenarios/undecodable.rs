@@ -6,7 +6,7 @@ use kube::{
     api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use signoff::api::{Approval, Flow, Release, Repository, Run};
+use signoff_api::{Approval, Flow, Release, Repository, Run};
 
 use crate::support::{
     faults::misread,

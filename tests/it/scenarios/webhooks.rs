@@ -8,7 +8,7 @@ use kube::api::{ListParams, PostParams};
 use reqwest::{Client, StatusCode};
 use serde_json::json;
 use sha2::Sha256;
-use signoff::api::{Flow, Release, Repository};
+use signoff_api::{Flow, Release, Repository};
 
 use crate::{
     support::rig::{Rig, Running},

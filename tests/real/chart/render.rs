@@ -83,7 +83,7 @@ fn the_charts_are_without_a_fault() {
 fn the_charts_carry_the_kinds_as_the_code_defines_them() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/signoff-crds/files");
     let carried = std::fs::read_dir(&folder).unwrap().count();
-    let defined = signoff::api::crds();
+    let defined = signoff_api::crds();
     assert_eq!(carried, defined.len(), "files in {}", folder.display());
     for crd in defined {
         let file = folder.join(format!("{}.yaml", crd.spec.names.plural));
@@ -142,7 +142,7 @@ fn the_policy_of_the_gateway_names_every_field_of_a_run_but_the_callbacks() {
         .find(|policy| super::name(policy) == "signoff-gateway")
         .unwrap();
     let text = policy["spec"]["validations"].to_string();
-    let crds = signoff::api::crds();
+    let crds = signoff_api::crds();
     let runs = crds.iter().find(|crd| crd.spec.names.plural == "runs").unwrap();
     let schema = serde_json::to_value(&runs.spec.versions[0].schema).unwrap();
     let fields = &schema["openAPIV3Schema"]["properties"]["status"]["properties"];
@@ -156,7 +156,7 @@ fn the_policy_of_the_gateway_names_every_field_of_a_run_but_the_callbacks() {
 fn the_policy_of_flows_compares_every_field_that_a_release_fixes() {
     let Some(helm) = helm(SUITE) else { return };
     let rendered = Rendered::new(&helm, &[STAMPING]);
-    let crds = signoff::api::crds();
+    let crds = signoff_api::crds();
     let flows = crds.iter().find(|crd| crd.spec.names.plural == "flows").unwrap();
     let schema = serde_json::to_value(&flows.spec.versions[0].schema).unwrap();
     let fields = &schema["openAPIV3Schema"]["properties"]["spec"]["properties"];
@@ -194,7 +194,7 @@ fn the_policy_of_connections_knows_every_place_that_names_a_secret() {
     let policy = policies
         .find(|policy| super::name(policy) == "signoff-connections")
         .unwrap();
-    let crds = signoff::api::crds();
+    let crds = signoff_api::crds();
     let connections = crds
         .iter()
         .find(|crd| crd.spec.names.plural == "connections")

@@ -123,7 +123,7 @@ fn schema(document: &Value, name: &str) -> Value {
 
 /// The schema of one of our kinds, as its definition has it.
 fn definition(kind: &str) -> Value {
-    let crds = signoff::api::crds();
+    let crds = signoff_api::crds();
     let crd = crds.iter().find(|crd| crd.spec.names.kind == kind).unwrap();
     let schema = crd.spec.versions[0].schema.as_ref().unwrap();
     serde_json::to_value(&schema.open_api_v3_schema).unwrap()

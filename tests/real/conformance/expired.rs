@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use signoff::local::{ControlPlane as Embedded, Identity, Options};
+use signoff_local::{ControlPlane as Embedded, Identity, Options};
 
 use super::kind::{self, object};
 use super::session::Session;

@@ -23,7 +23,7 @@ use std::sync::LazyLock;
 use kube::Client;
 use serde_json::{Value, json};
 use session::Session;
-use signoff::local::{ControlPlane as Embedded, Identity, Options};
+use signoff_local::{ControlPlane as Embedded, Identity, Options};
 
 use crate::controlplane::ControlPlane;
 

@@ -43,7 +43,7 @@ impl Session {
             .await;
         assert_eq!(code, 201, "{answer}");
         session.serve(&kind::gadget()).await;
-        for definition in signoff::api::crds() {
+        for definition in signoff_api::crds() {
             session.serve(&definition).await;
         }
         session

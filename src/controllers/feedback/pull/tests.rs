@@ -19,7 +19,6 @@ use super::{
     *,
 };
 use crate::{
-    api::reason::Classified as _,
     controllers::{
         backoff::Backoffs,
         context::{Clock, Context},
@@ -35,6 +34,7 @@ use crate::{
     git::Limits,
     net::{AddressPolicy, Network},
 };
+use signoff_api::reason::Classified as _;
 
 /// A forge that only knows pull requests, comments and statuses.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use super::{
     },
     *,
 };
-use crate::api::RepositorySpec;
+use signoff_api::RepositorySpec;
 
 fn repository(live: bool) -> Repository {
     let mut spec = RepositorySpec::following("https://example.com/flows", "main", "live");
@@ -282,9 +282,9 @@ fn a_flow_whose_file_holds_none_any_more_stays_as_it_is_and_is_told_in_draft_and
 fn a_flow_that_left_git_stays_while_it_is_live_behind_a_gate() {
     let (mut repository, draft) = (repository(false), defined(&[("a.yaml", GOOD)]));
     let mut flow = applied(&plan_on(&repository, &draft, None, &[], &[]));
-    flow.status = Some(crate::api::FlowStatus {
+    flow.status = Some(signoff_api::FlowStatus {
         gated: Some(true),
-        ..crate::api::FlowStatus::default()
+        ..signoff_api::FlowStatus::default()
     });
     let empty = defined(&[]);
     let kept = plan_on(&repository, &empty, None, std::slice::from_ref(&flow), &[]);
@@ -300,9 +300,9 @@ fn a_flow_that_left_git_stays_while_it_is_live_behind_a_gate() {
     flow.metadata.labels = None;
     let flows = std::slice::from_ref(&flow);
     assert!(plan_on(&repository, &empty, None, flows, &[]).flows.is_empty());
-    repository.status = Some(crate::api::RepositoryStatus {
+    repository.status = Some(signoff_api::RepositoryStatus {
         flows: vec!["good".to_owned()],
-        ..crate::api::RepositoryStatus::default()
+        ..signoff_api::RepositoryStatus::default()
     });
     assert!(
         plan_on(&repository, &empty, None, flows, &[])

@@ -7,28 +7,26 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Actor, Chore, Deciding, InFlight, Life, Unconfirmed, Writing, begin_write, settle::is_past};
-use crate::{
-    api::{
-        ApprovalPhase, Run, RunStatus,
-        reason::{Classified as _, ErrorClass, StepReason},
-        run::{PinnedRelease, StepStatus},
+use crate::controllers::{
+    error_chain,
+    releases::LoadedRelease,
+    run::{
+        gather,
+        perform::{self, ChoreError},
+        pin,
+        transitions::{self, Transition},
     },
-    controllers::{
-        error_chain,
-        releases::LoadedRelease,
-        run::{
-            gather,
-            perform::{self, ChoreError},
-            pin,
-            transitions::{self, Transition},
-        },
-    },
-    engine::{
-        advance::{Advance, advance},
-        effect::{CloseApproval, Effect, HttpEffect},
-        facts::{ApprovalFact, ConnectionFact, EffectError, Facts},
-        inputs,
-    },
+};
+use signoff_api::{
+    ApprovalPhase, Run, RunStatus,
+    reason::{Classified as _, ErrorClass, StepReason},
+    run::{PinnedRelease, StepStatus},
+};
+use signoff_engine::{
+    advance::{Advance, advance},
+    effect::{CloseApproval, Effect, HttpEffect},
+    facts::{ApprovalFact, ConnectionFact, EffectError, Facts},
+    inputs,
 };
 
 /// How often an Approval's name was taken before people are told: one that goes with an earlier run of the same name is gone by then.
@@ -462,8 +460,8 @@ fn class_name(class: ErrorClass) -> &'static str {
 }
 
 /// The phase as a metric's label.
-pub(in crate::controllers::run) fn phase_name(phase: crate::api::RunPhase) -> &'static str {
-    use crate::api::RunPhase as P;
+pub(in crate::controllers::run) fn phase_name(phase: signoff_api::RunPhase) -> &'static str {
+    use signoff_api::RunPhase as P;
     match phase {
         P::Pending => "Pending",
         P::Queued => "Queued",

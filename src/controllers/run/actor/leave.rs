@@ -1,10 +1,8 @@
 //! The run is gone while calls of it are under way.
 
 use super::{Actor, Performed};
-use crate::{
-    controllers::run::transitions,
-    engine::facts::{EffectError, HttpResponse},
-};
+use crate::controllers::run::transitions;
+use signoff_engine::facts::{EffectError, HttpResponse};
 
 impl Actor {
     /// Breaks off what may be repeated. A call that must not be is not broken off: what comes of it is told by an Event, for there is no run

@@ -1,9 +1,7 @@
 //! Which outcomes a state knows already.
 
-use crate::{
-    api::{RunStatus, run::StepPhase},
-    engine::effect::EffectKey,
-};
+use signoff_api::{RunStatus, run::StepPhase};
+use signoff_engine::effect::EffectKey;
 
 /// Whether a state is past an attempt, so that its outcome is of no more use. A state that has not begun the attempt yet is not: its
 /// write was lost, and the outcome belongs to the one that will take its place.

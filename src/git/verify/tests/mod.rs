@@ -7,7 +7,7 @@ mod ssh;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{SignatureError, Signed, TrustedKeys};
-use crate::api::release::{SignedObject, Verified};
+use signoff_api::release::{SignedObject, Verified};
 
 /// The time of all tests, in seconds since 1970.
 const NOW: i64 = 1_800_000_000;

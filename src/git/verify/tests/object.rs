@@ -4,13 +4,11 @@ use git2::{ObjectType, Oid, Repository};
 use k8s_openapi::jiff::Timestamp;
 
 use super::NOW;
-use crate::{
-    api::release::{SignedObject, Verified},
-    git::{
-        CommitId, GitError, RefName,
-        verify::{SignatureError, Signed, SignedBy, TrustedKeys, read},
-    },
+use crate::git::{
+    CommitId, GitError, RefName,
+    verify::{SignatureError, Signed, SignedBy, TrustedKeys, read},
 };
+use signoff_api::release::{SignedObject, Verified};
 
 /// A mirror with objects of our own.
 struct Store {

@@ -1,7 +1,7 @@
 //! What answers come to: which of several counts, what they are about, and who gave them.
 
 use kube::api::{Patch, PatchParams};
-use signoff::api::{Repository, decision::DecisionReason};
+use signoff_api::{Repository, decision::DecisionReason};
 
 use super::*;
 use crate::{Account, Pull};
@@ -85,7 +85,7 @@ async fn who_amends_the_values_has_the_others_approve_what_they_made_of_it() {
         })
         .await;
     let amended = json!({"amount": 1_000_000});
-    let digest = signoff::api::canonical::digest_of_value(&amended);
+    let digest = signoff_api::canonical::digest_of_value(&amended);
     let waits = format!(
         "pending: 0 of 2 approved values {}, 1 approved others; more reviews are needed",
         digest.short()

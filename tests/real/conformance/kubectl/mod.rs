@@ -10,7 +10,7 @@ mod write;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use signoff::local::{ControlPlane as Embedded, Identity, Options};
+use signoff_local::{ControlPlane as Embedded, Identity, Options};
 use tokio_util::sync::CancellationToken;
 
 use super::session::Session;

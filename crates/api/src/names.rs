@@ -1,0 +1,129 @@
+//! Labels, annotations, finalizers, field managers and the names of generated objects.
+
+use serde_json::{Value, json};
+
+use super::{Digest, canonical};
+
+/// Label on every object Signoff creates.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Value of [`MANAGED_BY`].
+pub const MANAGED_BY_VALUE: &str = "signoff";
+/// Label: the flow an object belongs to.
+pub const FLOW: &str = "signoff.dev/flow";
+/// Label: the release an object belongs to.
+pub const RELEASE: &str = "signoff.dev/release";
+/// Label: the run an object belongs to.
+pub const RUN: &str = "signoff.dev/run";
+/// Label: the step an object belongs to.
+pub const STEP: &str = "signoff.dev/step";
+/// Label: the Repository that applied a flow, or that the flow came from which a question is about.
+pub const REPOSITORY: &str = "signoff.dev/repository";
+/// Label on the admission policies of an installation, and their bindings; its value is what their names begin with.
+pub const POLICIES: &str = "signoff.dev/policies";
+/// Annotation on a Repository: a change of its value asks for a sync at once.
+pub const REQUESTED_AT: &str = "signoff.dev/requestedAt";
+/// Annotation on a Flow that a Repository applied: where its draft came from, as JSON of
+/// [`super::release::ReleaseSource`].
+pub const SOURCE: &str = "signoff.dev/source";
+/// Annotation beside [`SOURCE`]: digest of the definition that it speaks of, so that an edited flow does not claim to be a commit's.
+pub const SOURCE_DIGEST: &str = "signoff.dev/source-digest";
+/// Annotation on a Flow that a Repository applied: commit of the live ref that named what `spec.live` wants. Only for people to read; it
+/// proves nothing.
+pub const LIVE_COMMIT: &str = "signoff.dev/live-commit";
+/// Annotation on a Flow: the user who last changed anything in its spec but `live`. The API server keeps it; nobody writes another's name.
+pub const CHANGED_BY: &str = "signoff.dev/changed-by";
+/// Annotation on a Flow: the user who last changed `spec.live`, kept in the same way.
+pub const PROMOTED_BY: &str = "signoff.dev/promoted-by";
+/// Finalizer on a Release that a run uses, and on a Run whose work has to be stopped before it goes.
+pub const FINALIZER: &str = "signoff.dev/in-use";
+/// Field manager of the controllers.
+pub const FIELD_MANAGER: &str = "signoff";
+/// Field manager under which a Repository sync applies flows.
+pub const FIELD_MANAGER_REPOSITORY: &str = "signoff-repository";
+/// Field manager of the gateway.
+pub const FIELD_MANAGER_GATEWAY: &str = "signoff-gateway";
+
+/// Longest name of a Flow or a Run: it must fit a label value together with what is appended to it.
+pub const MAX_NAME: usize = 52;
+/// Longest name of any object.
+const MAX_OBJECT_NAME: usize = 253;
+
+/// `<flow>-<first 10 hex digits of the digest>`.
+pub fn release_name(flow: &str, digest: &Digest) -> String {
+    format!("{flow}-{}", digest.short())
+}
+
+/// Name of the approval a step opens, and of one that asks whether its effect happened (`attempt`).
+///
+/// The hash is over the run's uid, so that neither another run nor a step with dashes in its name can come to the same name, and nobody can take it
+/// before the run is there.
+pub fn approval_name(run: &str, uid: &str, step: &str, iteration: i64, attempt: Option<i64>) -> String {
+    let of = json!({ "run": uid, "step": step, "iteration": iteration, "attempt": attempt });
+    let what = attempt.map_or("", |_| "-outcome");
+    owned(&format!("{run}-{step}{what}"), &of)
+}
+
+/// Name of the approval that gates the promotion of a release; `round` counts promotions of that release, from 1, and `gate` tells two gates apart.
+pub fn promotion_approval_name(release: &str, round: i64, gate: &str) -> String {
+    let of = json!({ "promotion": release, "round": round, "gate": gate });
+    owned(&format!("{release}-promotion"), &of)
+}
+
+/// A name for people, made unique by ten digits of the hash of what it stands for. What is for people is cut where it is too long for a name.
+fn owned(readable: &str, of: &Value) -> String {
+    let digest = canonical::digest_of_value(of);
+    let cut: String = readable
+        .chars()
+        .take(MAX_OBJECT_NAME - 1 - digest.short().len())
+        .collect();
+    format!("{}-{}", cut.trim_end_matches(['-', '.']), digest.short())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::ObjectName;
+
+    #[test]
+    fn two_runs_whose_names_and_steps_read_the_same_have_two_approvals() {
+        let one = approval_name("deploy", "uid-1", "prod-check", 1, None);
+        let other = approval_name("deploy-prod", "uid-2", "check", 1, None);
+        assert_ne!(one, other);
+        assert!(one.starts_with("deploy-prod-check-") && other.starts_with("deploy-prod-check-"));
+        assert_ne!(approval_name("deploy", "uid-1", "prod-check", 2, None), one);
+        assert_ne!(
+            one,
+            approval_name("deploy", "uid-3", "prod-check", 1, None),
+            "a later run of the same name"
+        );
+    }
+
+    #[test]
+    fn steps_that_are_called_like_other_questions_are_not_taken_for_them() {
+        let all = [
+            approval_name("r", "u", "pay", 1, Some(1)),
+            approval_name("r", "u", "pay-outcome", 1, None),
+            approval_name("r", "u", "pay", 1, Some(2)),
+            approval_name("r-promotion", "u", "pay", 1, None),
+            promotion_approval_name("r", 1, "release"),
+            promotion_approval_name("r", 2, "release"),
+            promotion_approval_name("r", 1, "repository"),
+            approval_name("r", "u", "promotion", 1, None),
+        ];
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len(), "{all:?}");
+    }
+
+    #[test]
+    fn every_name_is_one_however_long_what_it_is_made_of() {
+        let long = "a.".repeat(31) + "a";
+        for name in [
+            approval_name(&long, "u", &"b".repeat(63), 1, Some(1)),
+            promotion_approval_name(&long, 1, "repository"),
+            owned(&"a-".repeat(300), &json!({})),
+            owned(&"a.".repeat(300), &json!({})),
+        ] {
+            assert!(name.parse::<ObjectName>().is_ok(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The decision function of a run.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{effect::Effect, facts::Facts, plan::Plan, turn::Turn};
+use signoff_api::RunStatus;
+
+/// What a decision came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Advance {
+    /// The run's next state; equal to the one given when nothing has changed.
+    pub state: RunStatus,
+    /// What to do in the world.
+    pub effects: Vec<Effect>,
+    /// When to decide again even if nothing happens.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Decides what a run does next: a pure function of its plan, its state, what is known about the world, and the time.
+///
+/// It may be called at any moment and any number of times. A step is begun only when everything it needs is done, an effect is asked for
+/// only while its outcome is not known, and nothing changes once the run has ended.
+pub fn advance(plan: &Plan, state: &RunStatus, facts: &Facts, now: Timestamp) -> Advance {
+    if state.phase.is_finished() {
+        return Advance {
+            state: state.clone(),
+            effects: vec![],
+            wake_at: None,
+        };
+    }
+    let mut turn = Turn::new(plan, state, facts, now);
+    if facts.run.cancel {
+        turn.cancel();
+    }
+    turn.hear_outcomes();
+    turn.look_at_unfinished();
+    turn.start_what_is_ready();
+    turn.conclude()
+}

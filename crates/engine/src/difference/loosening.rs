@@ -1,0 +1,300 @@
+//! Changes that loosen control: fewer people asked, less often, about less, or more done without them.
+
+use serde::Serialize;
+
+use super::{
+    Subject,
+    gates::{GateChange, Terms},
+    report::{outcome, who},
+    shown::name,
+    steps::Pair,
+};
+use signoff_api::{
+    HumanDuration, Step, StepKind,
+    step::{
+        ApprovalTimeoutOutcome, Approvers, CallbackWait, Delivery, Escalation, WaitStep, WaitTimeoutOutcome,
+    },
+};
+
+/// One change that loosens control.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Loosening {
+    /// The step or gate where it shows.
+    pub subject: Subject,
+    /// In what way.
+    pub kind: LooseningKind,
+    /// What was, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// What is to be, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// In what way control is loosened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum LooseningKind {
+    /// A gate is gone, or the step is no approval any more.
+    GateRemoved,
+    /// People are asked under another condition.
+    ConditionChanged,
+    /// Fewer people must approve.
+    QuorumLowered,
+    /// Somebody may approve who could not.
+    ApproversWidened,
+    /// Somebody may approve after a while who could not by then.
+    EscalationWidened,
+    /// Who asked for it may approve it.
+    SelfApprovalAllowed,
+    /// It goes on when nobody answers, or does so sooner.
+    ContinuesUnanswered,
+    /// Deciders no longer see something, and their decision is no longer bound to it.
+    ShowsLess,
+    /// A step no longer waits for an approval that is still there.
+    NoLongerGuarded,
+    /// An effect whose outcome is unknown is repeated, where a person was asked.
+    RepeatsAllowed,
+    /// A callback is no longer checked in some way, or no longer waited for.
+    CallbackCheckRemoved,
+}
+
+impl LooseningKind {
+    /// The same for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::GateRemoved => "nobody is asked any more",
+            Self::ConditionChanged => "people are asked under another condition",
+            Self::QuorumLowered => "fewer people must approve",
+            Self::ApproversWidened => "more people may approve",
+            Self::EscalationWidened => "more people may approve after a while",
+            Self::SelfApprovalAllowed => "who asked for it may approve it",
+            Self::ContinuesUnanswered => "goes on when nobody answers",
+            Self::ShowsLess => "deciders no longer see something",
+            Self::NoLongerGuarded => "no longer waits for an approval",
+            Self::RepeatsAllowed => "may be repeated when its outcome is unknown",
+            Self::CallbackCheckRemoved => "a check of the callback is gone",
+        }
+    }
+}
+
+/// What a step loosens, its gate included.
+pub(super) fn of_step(pair: &Pair<'_>, gate: Option<&GateChange>) -> Vec<Loosening> {
+    let mut found = gate.map(of_gate).unwrap_or_default();
+    let Pair::Kept { old, new, .. } = *pair else {
+        return found;
+    };
+    let mut tell = |kind, before: Option<String>, after: Option<String>| {
+        found.push(Loosening {
+            subject: Subject::Step(new.name.clone()),
+            kind,
+            before,
+            after,
+        });
+    };
+    if is_at_most_once(old) && !is_at_most_once(new) {
+        let (before, after) = ("AtMostOnce".to_owned(), "AtLeastOnce".to_owned());
+        tell(LooseningKind::RepeatsAllowed, Some(before), Some(after));
+    }
+    match (&old.kind, &new.kind) {
+        (StepKind::Approval(old), StepKind::Approval(new)) => {
+            let shown = |item: &&str| new.show.iter().flatten().any(|other| other.name == **item);
+            let old = old.show.iter().flatten().map(|item| item.name.as_str());
+            let gone: Vec<String> = old.filter(|item| !shown(item)).map(name).collect();
+            if !gone.is_empty() {
+                tell(LooseningKind::ShowsLess, Some(gone.join(", ")), None);
+            }
+        }
+        (StepKind::Wait(old), StepKind::Wait(new)) => {
+            let (then, now) = (answerless_wait(old), answerless_wait(new));
+            if old.callback.is_some() && now.is_looser_than(&then) {
+                tell(
+                    LooseningKind::ContinuesUnanswered,
+                    then.words(None),
+                    now.words(None),
+                );
+            }
+            let gone = checks_gone(old, new);
+            if !gone.is_empty() {
+                tell(LooseningKind::CallbackCheckRemoved, Some(gone.join(", ")), None);
+            }
+        }
+        _ => {}
+    }
+    found
+}
+
+/// What a change of a gate loosens.
+pub(super) fn of_gate(change: &GateChange) -> Vec<Loosening> {
+    let (before, after) = match (&change.before, &change.after) {
+        (Some(before), Some(after)) => (before, after),
+        (Some(before), None) => {
+            return vec![Loosening {
+                subject: change.gate.clone(),
+                kind: LooseningKind::GateRemoved,
+                before: Some(who(before.approvers.as_ref())),
+                after: None,
+            }];
+        }
+        (None, _) => return vec![],
+    };
+    let mut found = Vec::new();
+    let mut tell = |kind, before: Option<String>, after: Option<String>| {
+        found.push(Loosening {
+            subject: change.gate.clone(),
+            kind,
+            before,
+            after,
+        });
+    };
+    let Terms {
+        when,
+        approvers,
+        quorum,
+        self_approval,
+        respond_within,
+        on_timeout,
+        escalate,
+        changes: _, // going back and asking again loosens nothing
+    } = after;
+    if when.is_some() && *when != before.when {
+        tell(LooseningKind::ConditionChanged, before.when.clone(), when.clone());
+    }
+    if *quorum < before.quorum {
+        let (before, after) = (before.quorum.to_string(), quorum.to_string());
+        tell(LooseningKind::QuorumLowered, Some(before), Some(after));
+    }
+    if wider(approvers.as_ref(), &[before.approvers.as_ref()]) {
+        let (before, after) = (who(before.approvers.as_ref()), who(approvers.as_ref()));
+        tell(LooseningKind::ApproversWidened, Some(before), Some(after));
+    }
+    // with `approvers` absent everybody may decide already, but for service accounts
+    for escalation in escalate {
+        let Escalation { after, to } = escalation;
+        let mut by_then = vec![before.approvers.as_ref(), approvers.as_ref()];
+        let earlier = before.escalate.iter();
+        by_then.extend(
+            earlier
+                .filter(|other| other.after.duration() <= after.duration())
+                .map(|other| Some(&other.to)),
+        );
+        if wider(Some(to), &by_then) {
+            let after = format!("{} after {after}", who(Some(to)));
+            tell(LooseningKind::EscalationWidened, None, Some(after));
+        }
+    }
+    if *self_approval && !before.self_approval {
+        tell(LooseningKind::SelfApprovalAllowed, None, None);
+    }
+    let then = answerless(before.on_timeout, before.respond_within.as_ref());
+    let now = answerless(*on_timeout, respond_within.as_ref());
+    if now.is_looser_than(&then) {
+        tell(
+            LooseningKind::ContinuesUnanswered,
+            then.words(before.on_timeout),
+            now.words(None),
+        );
+    }
+    found
+}
+
+/// What happens when nobody answers.
+enum Answerless<'a> {
+    /// It stops, or waits on.
+    Stops,
+    /// It goes on after this span, if that is known.
+    GoesOn(Option<&'a HumanDuration>),
+}
+
+impl Answerless<'_> {
+    /// Whether it goes on where it did not, or sooner.
+    fn is_looser_than(&self, before: &Self) -> bool {
+        match (before, self) {
+            (_, Self::Stops) | (Self::GoesOn(_), Self::GoesOn(None)) => false,
+            (Self::Stops | Self::GoesOn(None), Self::GoesOn(_)) => true,
+            (Self::GoesOn(Some(before)), Self::GoesOn(Some(after))) => after.duration() < before.duration(),
+        }
+    }
+
+    fn words(&self, stops: Option<ApprovalTimeoutOutcome>) -> Option<String> {
+        match self {
+            Self::Stops => stops.map(|stops| outcome(stops).to_owned()),
+            Self::GoesOn(None) => Some("Continue".to_owned()),
+            Self::GoesOn(Some(after)) => Some(format!("Continue after {after}")),
+        }
+    }
+}
+
+fn answerless(on_timeout: Option<ApprovalTimeoutOutcome>, within: Option<&HumanDuration>) -> Answerless<'_> {
+    match on_timeout {
+        Some(ApprovalTimeoutOutcome::Continue) => Answerless::GoesOn(within),
+        Some(ApprovalTimeoutOutcome::Reject | ApprovalTimeoutOutcome::Fail) | None => Answerless::Stops,
+    }
+}
+
+/// A wait goes on when the first of what it waits for is there, so a duration beside a callback does without the callback.
+fn answerless_wait(step: &WaitStep) -> Answerless<'_> {
+    let WaitStep {
+        callback: _, // the answer itself
+        duration,
+        until,
+        respond_within,
+        on_timeout,
+    } = step;
+    let outcome = on_timeout.as_ref().map(|timeout| timeout.outcome);
+    let late = (outcome == Some(WaitTimeoutOutcome::Continue)).then_some(respond_within.as_ref());
+    let spans = duration.iter().chain(late.flatten());
+    match spans.min_by_key(|span| span.duration()) {
+        Some(soonest) => Answerless::GoesOn(Some(soonest)),
+        None if until.is_some() || late.is_some() => Answerless::GoesOn(None),
+        None => Answerless::Stops,
+    }
+}
+
+fn is_at_most_once(step: &Step) -> bool {
+    match step.delivery {
+        Some(Delivery::AtMostOnce) => true,
+        Some(Delivery::AtLeastOnce) | None => false,
+    }
+}
+
+/// Whether a list lets somebody decide whom none of the others does. No list at all means everybody but service accounts.
+fn wider(after: Option<&Approvers>, before: &[Option<&Approvers>]) -> bool {
+    let everybody = before.iter().any(Option::is_none);
+    let Some(after) = after else {
+        return !everybody;
+    };
+    let Approvers {
+        users,
+        groups,
+        service_accounts,
+    } = after;
+    let known = |of: fn(&Approvers) -> &Vec<String>, name: &String| {
+        before.iter().flatten().any(|list| of(list).contains(name))
+    };
+    let new_user = users.iter().any(|name| !known(|list| &list.users, name));
+    let new_group = groups.iter().any(|name| !known(|list| &list.groups, name));
+    let new_account = service_accounts
+        .iter()
+        .any(|name| !known(|list| &list.service_accounts, name));
+    new_account || (!everybody && (new_user || new_group))
+}
+
+/// The checks of a callback that were there and are not any more, or the whole callback.
+fn checks_gone(old: &WaitStep, new: &WaitStep) -> Vec<&'static str> {
+    let (old, new) = match (&old.callback, &new.callback) {
+        (Some(old), Some(new)) => (old, new),
+        (Some(_), None) => return vec!["callback"],
+        (None, _) => return vec![],
+    };
+    let CallbackWait { schema, accept, hmac } = new;
+    let gone = [
+        ("schema", old.schema.is_some() && schema.is_none()),
+        ("accept", old.accept.is_some() && accept.is_none()),
+        ("hmac", old.hmac.is_some() && hmac.is_none()),
+    ];
+    gone.into_iter()
+        .filter(|(_, gone)| *gone)
+        .map(|(check, _)| check)
+        .collect()
+}

@@ -1,0 +1,249 @@
+//! CEL expressions and `${…}` templates.
+//!
+//! An expression is parsed once, when a release is checked, and evaluated against a [`Scope`] of JSON values. It can read only what is in
+//! the scope; it has no clock, no randomness and no I/O, and takes no more steps and memory than its budget has.
+
+mod template;
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use serde_json::Value;
+use signoff_expression::{self as cel, Budget, Expr, Function, Library, Literal, Program, Type};
+
+use signoff_api::reason::StepReason;
+
+pub use template::{JsonTemplate, Template};
+
+/// Longest expression, in bytes.
+pub const MAX_EXPRESSION: usize = 4_096;
+/// Name under which the callbacks lie in the scope; `callback('x')` reads them there.
+pub(super) const CALLBACKS: &str = "__callbacks";
+
+/// The functions of Kubernetes, and `callback`, which is replaced when an expression is parsed.
+static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
+    Library::kubernetes().with([Function::host("callback", &[Type::Dyn], Type::Map, |_, _| {
+        Err(cel::Error::UnknownVariable("callback".to_owned()))
+    })])
+});
+
+/// A parsed expression.
+#[derive(Clone, Debug)]
+pub struct Expression {
+    source: String,
+    program: Program,
+}
+
+/// Why a text is no expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpressionProblem {
+    /// Where, in bytes from the start of the string it stands in.
+    pub offset: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Why an expression has no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message} in ${{{expression}}}")]
+pub struct EvaluationError {
+    /// What went wrong.
+    pub message: String,
+    /// The expression.
+    pub expression: String,
+    /// Whether it takes more than it may.
+    pub is_too_costly: bool,
+}
+
+impl EvaluationError {
+    /// The reason of the step that fails with it.
+    pub fn reason(&self) -> StepReason {
+        if self.is_too_costly {
+            StepReason::ExpressionTooCostly
+        } else {
+            StepReason::ExpressionFailed
+        }
+    }
+}
+
+/// The variables that an expression can read.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    variables: BTreeMap<String, Value>,
+}
+
+impl Scope {
+    /// Adds or replaces a variable.
+    pub fn set(&mut self, name: &str, value: Value) -> &mut Self {
+        self.variables.insert(name.to_owned(), value);
+        self
+    }
+}
+
+impl Expression {
+    /// Parses one expression; positions are relative to its own start.
+    pub fn parse(source: &str) -> Result<Self, ExpressionProblem> {
+        let problem = |message: String| ExpressionProblem { offset: 0, message };
+        if source.len() > MAX_EXPRESSION {
+            return Err(problem(format!(
+                "an expression has at most {MAX_EXPRESSION} bytes"
+            )));
+        }
+        if source.trim().is_empty() {
+            return Err(problem("an expression is missing between ${ and }".to_owned()));
+        }
+        let mut program = Program::parse(source, &LIBRARY).map_err(|error| ExpressionProblem {
+            offset: error.offset,
+            message: error.message,
+        })?;
+        rewrite_callbacks(program.tree_mut()).map_err(problem)?;
+        Ok(Self {
+            source: source.to_owned(),
+            program,
+        })
+    }
+
+    /// The text it was parsed from.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    pub(super) fn tree(&self) -> &Expr {
+        self.program.tree()
+    }
+
+    /// Its value.
+    pub fn evaluate(&self, scope: &Scope) -> Result<Value, EvaluationError> {
+        self.evaluate_within(scope, &mut Budget::default())
+    }
+
+    /// Its value, within what is left of a budget.
+    fn evaluate_within(&self, scope: &Scope, budget: &mut Budget) -> Result<Value, EvaluationError> {
+        let mut variables = cel::Scope::default();
+        for (name, value) in &scope.variables {
+            variables.set(name, value);
+        }
+        let value = self.program.evaluate(&variables, budget);
+        let json = value.and_then(|value| value.to_json(budget));
+        json.map_err(|error| EvaluationError {
+            message: error.to_string(),
+            expression: self.source.clone(),
+            is_too_costly: error.is_budget_exceeded(),
+        })
+    }
+
+    /// Its value as a condition.
+    pub fn holds(&self, scope: &Scope) -> Result<bool, EvaluationError> {
+        match self.evaluate(scope)? {
+            Value::Bool(truth) => Ok(truth),
+            other => Err(EvaluationError {
+                message: format!("a condition is true or false, not {}", type_name(&other)),
+                expression: self.source.clone(),
+                is_too_costly: false,
+            }),
+        }
+    }
+}
+
+/// How people call the type of a JSON value.
+pub(super) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// `callback('x')` becomes a look-up, so that what it gives is in the scope like everything else.
+fn rewrite_callbacks(expr: &mut Expr) -> Result<(), String> {
+    if let Expr::Call { overloads, arguments } = expr
+        && overloads.iter().any(|function| function.name == "callback")
+    {
+        let [step @ Expr::Literal(Literal::String(_))] = arguments.as_slice() else {
+            return Err("callback takes the name of a step as a literal string".to_owned());
+        };
+        *expr = Expr::Index {
+            operand: Box::new(Expr::Variable(CALLBACKS.to_owned())),
+            index: Box::new(step.clone()),
+            optional: false,
+        };
+        return Ok(());
+    }
+    expr.children_mut().into_iter().try_for_each(rewrite_callbacks)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn evaluated(source: &str) -> Result<Value, EvaluationError> {
+        let mut scope = Scope::default();
+        scope
+            .set(
+                "inputs",
+                json!({"l": (0..3_000).collect::<Vec<_>>(), "s": "x".repeat(100_000)}),
+            )
+            .set(CALLBACKS, json!({"wait": {"url": "https://a"}}));
+        Expression::parse(source).unwrap().evaluate(&scope)
+    }
+
+    #[test]
+    fn what_costs_too_much_fails_and_says_so() {
+        for source in [
+            "size(inputs.l.map(x, inputs.l.map(y, x + y)))",
+            "inputs.l.map(x, inputs.s + inputs.s + inputs.s + inputs.s)",
+            "inputs.l.map(x, inputs.s)",
+        ] {
+            let error = evaluated(source).unwrap_err();
+            assert!(error.is_too_costly, "{error}");
+            assert!(error.to_string().contains("too costly"), "{error}");
+        }
+        assert!(!evaluated("inputs.none").unwrap_err().is_too_costly);
+    }
+
+    #[test]
+    fn a_template_of_many_expressions_shares_one_budget() {
+        let each = Value::from("${size(inputs.l.map(x, x + 1))}");
+        let template = JsonTemplate::parse(&Value::Array(vec![each; 200])).unwrap();
+        let mut scope = Scope::default();
+        scope.set("inputs", json!({"l": (0..3_000).collect::<Vec<_>>()}));
+        assert!(template.value(&scope).unwrap_err().is_too_costly);
+    }
+
+    #[test]
+    fn brackets_that_took_the_parser_for_ever_are_parsed_or_refused_at_once() {
+        for times in [24, 200] {
+            let source = format!("{}true{}", "!!(".repeat(times), ")".repeat(times));
+            match Expression::parse(&source) {
+                Ok(expression) => assert_eq!(expression.evaluate(&Scope::default()), Ok(json!(true))),
+                Err(problem) => assert!(
+                    problem.message.contains("nested too deeply"),
+                    "{}",
+                    problem.message
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn a_callback_is_looked_up_by_a_literal_name() {
+        assert_eq!(evaluated("callback('wait').url").unwrap(), json!("https://a"));
+        assert_eq!(
+            evaluated("[1].map(x, callback('wait').url)").unwrap(),
+            json!(["https://a"])
+        );
+        for source in ["callback(inputs.s)", "callback()", "callback('a', 'b')"] {
+            assert!(Expression::parse(source).is_err(), "{source}");
+        }
+        assert!(
+            evaluated("callback('none').url")
+                .unwrap_err()
+                .message
+                .contains("no such key: none")
+        );
+    }
+}

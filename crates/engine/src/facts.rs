@@ -1,0 +1,132 @@
+//! What is known about the world when a decision is made.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use k8s_openapi::jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{callback_token::CallbackMinter, effect::EffectKey};
+use signoff_api::{Digest, approval::ApprovalStatus, json::JsonObject, reason::StepReason};
+
+/// What is known about the world. Gathered by the controller; the engine reads nothing else.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The run itself.
+    pub run: RunFacts,
+    /// The release it is pinned to.
+    pub release: ReleaseFacts,
+    /// The Approvals of this run that exist, by name.
+    pub approvals: BTreeMap<String, ApprovalFact>,
+    /// Approvals that the API server refuses to create, whatever is done, by name, with its reason.
+    pub refused: BTreeMap<String, String>,
+    /// Approvals that could not be created so far, by name, with the reason; it is tried again.
+    pub unopened: BTreeMap<String, String>,
+    /// What came of effects since the last decision.
+    pub outcomes: Vec<EffectOutcome>,
+    /// Effects this process is performing now. A step that is `Running` in the state, without an outcome and not in here, was
+    /// interrupted by a crash or a change of leader.
+    pub in_flight: BTreeSet<EffectKey>,
+    /// The Connections that approvals bind, by name. One that is not in here does not exist.
+    pub connections: BTreeMap<String, ConnectionFact>,
+    /// Makes callback addresses.
+    pub callbacks: CallbackMinter,
+}
+
+/// What is known about the run beside its state.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunFacts {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Generation of its spec.
+    pub generation: Option<i64>,
+    /// Who asked for it.
+    pub requested_by: Option<String>,
+    /// Its inputs.
+    pub inputs: JsonObject,
+    /// Whether it is to stop.
+    pub cancel: bool,
+    /// Whether no further step is to start.
+    pub suspend: bool,
+}
+
+/// What is known about the release.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReleaseFacts {
+    /// Its name.
+    pub name: String,
+    /// Name of its flow.
+    pub flow: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// The commit it was cut from.
+    pub commit: Option<String>,
+    /// Who wrote it.
+    pub author: Option<String>,
+    /// The Repository it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+}
+
+/// What is known about one Approval.
+#[derive(Clone, Debug)]
+pub struct ApprovalFact {
+    /// Digest in its spec.
+    pub digest: Digest,
+    /// How it stands.
+    pub status: ApprovalStatus,
+}
+
+/// What is known about one Connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionFact {
+    /// Its address, if it is one to an HTTP API.
+    pub address: Option<String>,
+    /// Digest of its spec.
+    pub digest: Digest,
+}
+
+/// What came of an effect.
+#[derive(Clone, Debug)]
+pub struct EffectOutcome {
+    /// Which effect.
+    pub key: EffectKey,
+    /// When it was known.
+    pub at: Timestamp,
+    /// What came of it.
+    pub result: Result<HttpResponse, EffectError>,
+}
+
+/// An HTTP response, whatever its status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpResponse {
+    /// Status code.
+    pub status: u16,
+    /// Response headers, names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body: parsed if the content type says JSON, otherwise a string; null if empty.
+    pub body: Value,
+}
+
+/// Why an effect brought no response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EffectError {
+    /// Machine-readable reason.
+    pub reason: StepReason,
+    /// For people; holds no secret.
+    pub message: String,
+    /// Whether another attempt may help.
+    pub retryable: bool,
+    /// Whether the effect may have happened all the same (a time-out or a broken connection after the request was sent). An
+    /// `AtMostOnce` step then asks a person instead of trying again.
+    pub may_have_happened: bool,
+    /// How long the other side asks to wait before another attempt.
+    pub retry_after: Option<Duration>,
+}

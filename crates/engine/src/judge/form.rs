@@ -1,0 +1,218 @@
+//! What a decider may fill in: the fields of a form, and whether what was filled in fits it.
+
+use jsonschema::Validator;
+use serde_json::{Map, Value};
+
+use signoff_api::{Json, json::JsonObject};
+
+/// Longest message about one value, in characters.
+const MAX_MESSAGE: usize = 300;
+
+/// A form that is ready to check values. It is closed: a key that it does not list is refused, whatever its schema says of others.
+#[derive(Debug)]
+pub struct Form<'a> {
+    schema: Option<&'a Value>,
+    validator: Option<Result<Validator, String>>,
+}
+
+impl<'a> Form<'a> {
+    /// The form of an approval; where there is none, nothing may be filled in.
+    pub fn of(form: Option<&'a Json>) -> Self {
+        let schema = form.map(Json::as_value);
+        let validator = schema.map(|schema| {
+            let options = jsonschema::options().should_validate_formats(true);
+            options.build(schema).map_err(|error| error.to_string())
+        });
+        Self { schema, validator }
+    }
+
+    /// The fields, in the order of their names.
+    pub fn fields(&self) -> Vec<Field<'a>> {
+        let Some(schema) = self.schema else {
+            return Vec::new();
+        };
+        let required: Vec<&str> = texts(&schema["required"]);
+        let properties = schema["properties"].as_object().into_iter().flatten();
+        properties
+            .map(|(name, schema)| Field {
+                name,
+                required: required.contains(&name.as_str()),
+                schema,
+            })
+            .collect()
+    }
+
+    /// The keys that the form does not list.
+    pub fn unknown(&self, values: Option<&JsonObject>) -> Vec<String> {
+        let known = self.schema.and_then(|schema| schema["properties"].as_object());
+        let keys = values.into_iter().flat_map(|values| values.0.keys());
+        keys.filter(|key| known.is_none_or(|known| !known.contains_key(*key)))
+            .map(|key| match known {
+                Some(_) => format!("{key}: the form has no such field"),
+                None => format!("{key}: there is no form to fill in"),
+            })
+            .collect()
+    }
+
+    /// All that is wrong with values: keys that are not listed or missing, types, formats, values that are not allowed.
+    pub fn problems(&self, values: Option<&JsonObject>) -> Vec<String> {
+        let mut problems = self.unknown(values);
+        let values = values.map_or_else(|| Value::Object(Map::new()), JsonObject::to_value);
+        match &self.validator {
+            None => {}
+            Some(Err(error)) => problems.push(format!("the form cannot be used: {error}")),
+            Some(Ok(validator)) => problems.extend(validator.iter_errors(&values).map(|error| {
+                let path = error.instance_path().to_string();
+                let field = path.trim_start_matches('/').replace('/', ".");
+                let message: String = error.to_string().chars().take(MAX_MESSAGE).collect();
+                if field.is_empty() {
+                    message
+                } else {
+                    format!("{field}: {message}")
+                }
+            })),
+        }
+        problems
+    }
+}
+
+/// One field of a form.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    /// Its key in the values.
+    pub name: &'a str,
+    /// Whether it has to be filled in to approve.
+    pub required: bool,
+    schema: &'a Value,
+}
+
+impl Field<'_> {
+    /// Its type and what limits it, in words: `integer, required, at least 0; default 5`.
+    pub fn terms(&self) -> String {
+        let schema = self.schema;
+        let mut terms = vec![schema["type"].as_str().unwrap_or("any").to_owned()];
+        if self.required {
+            terms.push("required".to_owned());
+        }
+        if let Some(allowed) = schema["enum"].as_array() {
+            let allowed: Vec<String> = allowed.iter().map(plain).collect();
+            terms.push(format!("one of {}", allowed.join(", ")));
+        }
+        if let Some(allowed) = schema["oneOf"].as_array() {
+            let allowed: Vec<String> = allowed.iter().map(|one| plain(&one["const"])).collect();
+            terms.push(format!("one of {}", allowed.join(", ")));
+        }
+        for (key, words) in [
+            ("const", "always"),
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "more than"),
+            ("maximum", "at most"),
+            ("exclusiveMaximum", "less than"),
+            ("multipleOf", "a multiple of"),
+            ("minLength", "characters at least"),
+            ("maxLength", "characters at most"),
+            ("format", "format"),
+            ("pattern", "pattern"),
+        ] {
+            if let Some(limit) = schema.get(key) {
+                terms.push(format!("{words} {}", plain(limit)));
+            }
+        }
+        let default = schema
+            .get("default")
+            .map(|default| format!("; default {}", plain(default)));
+        terms.join(", ") + &default.unwrap_or_default()
+    }
+
+    /// What the flow says of it.
+    pub fn about(&self) -> Option<&str> {
+        ["description", "title"]
+            .iter()
+            .find_map(|key| self.schema[key].as_str())
+    }
+}
+
+fn texts(list: &Value) -> Vec<&str> {
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
+}
+
+/// A value in words: text as it is, all else as JSON.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn form() -> Json {
+        Json(json!({
+            "type": "object", "required": ["amount", "currency"], "additionalProperties": true,
+            "properties": {
+                "amount": {"type": "integer", "minimum": 0, "maximum": 500, "description": "how much"},
+                "currency": {"type": "string", "enum": ["EUR", "USD"], "default": "EUR"},
+                "until": {"type": "string", "format": "date"},
+            },
+        }))
+    }
+
+    fn problems(values: &Value) -> Vec<String> {
+        let values = JsonObject(values.as_object().cloned().unwrap());
+        Form::of(Some(&form())).problems(Some(&values))
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        assert_eq!(
+            problems(&json!({"amount": 5, "currency": "EUR"})),
+            Vec::<String>::new()
+        );
+        let found = problems(&json!({"amount": "5", "until": "tomorrow", "admin": true}));
+        assert_eq!(found.len(), 4, "{found:#?}");
+        let said = found.join("\n");
+        for part in [
+            "admin: the form has no such field",
+            r#"amount: "5" is not of type "integer""#,
+            r#""currency" is a required property"#,
+            r#"until: "tomorrow" is not a "date""#,
+        ] {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+        let found = problems(&json!({"amount": 501, "currency": "CHF"}));
+        assert_eq!(found.len(), 2, "{found:#?}");
+    }
+
+    #[test]
+    fn without_a_form_nothing_is_filled_in() {
+        let values = JsonObject(json!({"a": 1}).as_object().cloned().unwrap());
+        let none = Form::of(None);
+        assert_eq!(none.problems(Some(&values)), ["a: there is no form to fill in"]);
+        assert_eq!(none.problems(None), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_field_says_what_may_be_filled_in() {
+        let form = form();
+        let form = Form::of(Some(&form));
+        let terms: Vec<String> = form
+            .fields()
+            .iter()
+            .map(|field| format!("{} ({})", field.name, field.terms()))
+            .collect();
+        assert_eq!(
+            terms,
+            [
+                "amount (integer, required, at least 0, at most 500)",
+                "currency (string, required, one of EUR, USD; default EUR)",
+                "until (string, format date)",
+            ]
+        );
+        assert_eq!(form.fields()[0].about(), Some("how much"));
+    }
+}

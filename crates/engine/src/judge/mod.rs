@@ -1,0 +1,587 @@
+//! Judges the decisions on one approval: who counts, what they come to, and why the others do not count.
+
+mod form;
+mod preview;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::{SignedDuration, Timestamp},
+};
+use serde_json::{Map, Value};
+
+pub use self::{
+    form::{Field, Form},
+    preview::{Preview, Tally, preview},
+};
+use signoff_api::{
+    ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, DecisionStatus, Digest, Verdict,
+    approval::CountedDecision, canonical, condition, decision::DecisionReason, json::JsonObject,
+    step::Approvers, text::visible,
+};
+
+const UNPROVEN: &str =
+    "the API server does not prove who decides: its admission policies are not known to be in force";
+const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+
+/// One decision as the API server accepted it.
+#[derive(Clone, Debug)]
+pub struct DecisionFact {
+    /// Its name.
+    pub name: String,
+    /// Its uid; orders decisions accepted in the same second of which nothing else is known.
+    pub uid: String,
+    /// When the API server accepted it.
+    pub created_at: Timestamp,
+    /// What it says.
+    pub spec: DecisionSpec,
+    /// What was judged before; a refusal is final.
+    pub judged: Option<DecisionStatus>,
+    /// Whether the decider may act as a service account that asked for what is decided on, or wrote it.
+    pub acts_as: ActsAs,
+}
+
+/// Whether a decider may act as a service account that asked for what is decided on, or wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ActsAs {
+    /// As none of them.
+    #[default]
+    Nobody,
+    /// As this one: it may have been the decider who asked.
+    Account {
+        /// The account.
+        account: String,
+        /// What the decider may do, or why it is not known.
+        how: String,
+    },
+    /// It could not be asked now: nothing is said of the decision.
+    Unknown,
+}
+
+/// Whether the API server proves who decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It could not be asked yet: nothing is judged.
+    Unknown,
+    /// It does not, and nobody will know later when that ended: what is decided now never counts.
+    Refuted,
+    /// It does not just now, and the admission policies will say since when they prove it: what is decided now is held until then.
+    Interrupted,
+    /// It does. What was decided up to `since`, where that is known, nobody has proven.
+    Proven {
+        /// When the admission policies came that prove it, or were changed as this process has seen.
+        since: Option<Timestamp>,
+        /// When one of them was last written, perhaps while nobody watched. What was not judged before that is not proven either.
+        written: Option<Timestamp>,
+    },
+}
+
+/// What the decisions come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// The approval's next status; equal to the one given when nothing has changed.
+    pub status: ApprovalStatus,
+    /// What becomes of each decision, by name.
+    pub decisions: Vec<(String, DecisionStatus)>,
+}
+
+/// Judges all decisions on an approval in the order the API server accepted them.
+///
+/// Nothing counts unless the API server proved who decided. Approvals count together where they have the same values: one with others
+/// begins a new tally.
+///
+/// `server_now` is the API server's time, given only when the decisions were read consistently after it; nothing expires without it.
+pub fn judge(
+    spec: &ApprovalSpec,
+    created_at: Timestamp,
+    status: &ApprovalStatus,
+    decisions: &[DecisionFact],
+    server_now: Option<Timestamp>,
+    proof: Proof,
+) -> Judgement {
+    let mut ordered: Vec<&DecisionFact> = decisions.iter().collect();
+    ordered.sort_by(|a, b| order(a).cmp(&order(b)));
+    let mut bench = Bench::new(spec, created_at, status, proof);
+    for decision in ordered {
+        bench.hear(decision);
+    }
+    bench.rule(server_now)
+}
+
+/// Sorts decisions as they were accepted. The times are in whole seconds, so that within one only what was judged before tells: what was
+/// replaced came before what replaced it, and that before what is new.
+fn order(decision: &DecisionFact) -> (Timestamp, u8, &str, &str) {
+    let judged = decision.judged.as_ref().and_then(|status| status.counted);
+    let within = match judged {
+        Some(false) => 0,
+        Some(true) => 1,
+        None => 2,
+    };
+    (decision.created_at, within, &decision.uid, &decision.name)
+}
+
+struct Bench<'a> {
+    spec: &'a ApprovalSpec,
+    created_at: Timestamp,
+    before: &'a ApprovalStatus,
+    proof: Proof,
+    form: Form<'a>,
+    /// The decision of each person that stands.
+    standing: BTreeMap<String, &'a DecisionFact>,
+    /// The decision that closed the question.
+    closing: Option<&'a DecisionFact>,
+    /// Whether there are decisions of which nothing is said yet.
+    holds: bool,
+    judged: Vec<(String, DecisionStatus)>,
+}
+
+impl<'a> Bench<'a> {
+    fn new(spec: &'a ApprovalSpec, created_at: Timestamp, before: &'a ApprovalStatus, proof: Proof) -> Self {
+        Self {
+            spec,
+            created_at,
+            before,
+            proof,
+            form: Form::of(spec.form.as_ref()),
+            standing: BTreeMap::new(),
+            closing: None,
+            holds: false,
+            judged: Vec::new(),
+        }
+    }
+
+    fn hear(&mut self, decision: &'a DecisionFact) {
+        let closed = self.before.phase.is_closed();
+        let is_final = |status: &&DecisionStatus| is_final_refusal(status, closed);
+        if let Some(status) = decision.judged.as_ref().filter(is_final) {
+            self.judged.push((decision.name.clone(), status.clone()));
+            return;
+        }
+        if self.is_left_alone(decision) {
+            let judged = decision.judged.clone();
+            self.holds |= judged.is_none();
+            self.judged
+                .extend(judged.map(|status| (decision.name.clone(), status)));
+            return;
+        }
+        match self.refusal(decision) {
+            Some((reason, message)) => self
+                .judged
+                .push((decision.name.clone(), refused(reason, &message))),
+            None => self.count(decision),
+        }
+    }
+
+    /// Whether nothing is said of a decision now: it is not known whether it is proven, or whose it is.
+    fn is_left_alone(&self, decision: &DecisionFact) -> bool {
+        !self.before.phase.is_closed()
+            && match self.proof {
+                Proof::Unknown | Proof::Interrupted => true,
+                Proof::Refuted => has_counted(decision),
+                Proof::Proven { .. } => decision.acts_as == ActsAs::Unknown,
+            }
+    }
+
+    /// Why nobody has proven whose decision it is, if so.
+    fn unproven(&self, decision: &DecisionFact) -> Option<String> {
+        match self.proof {
+            _ if self.before.phase.is_closed() => None,
+            Proof::Unknown | Proof::Refuted | Proof::Interrupted => {
+                Some(format!("{UNPROVEN}; once they are, decide again"))
+            }
+            Proof::Proven { since, written } => {
+                // what was judged before was proven then
+                let written = written.filter(|_| !has_counted(decision));
+                since.max(written).filter(|since| decision.created_at <= *since).map(|since| {
+                    format!("it is older than the admission policies that prove who decides, which came at {since}: decide again")
+                })
+            }
+        }
+    }
+
+    fn count(&mut self, decision: &'a DecisionFact) {
+        let by = decision.spec.by.clone().unwrap_or_default();
+        if decision.spec.verdict == Verdict::Approve && !self.before.phase.is_closed() {
+            self.begin_anew_if_amended(&by, decision);
+        }
+        if let Some(earlier) = self.standing.insert(by, decision) {
+            let message = format!("replaced by {} of the same person", decision.name);
+            self.set(&earlier.name, refused(DecisionReason::Replaced, &message));
+        }
+        self.judged.push((decision.name.clone(), counted()));
+        if !self.before.phase.is_closed()
+            && (decision.spec.verdict != Verdict::Approve || self.approvals() >= self.spec.quorum)
+        {
+            self.closing = Some(decision);
+        }
+    }
+
+    /// Takes out the approvals of others that have other values: nobody has approved what somebody else made of it afterwards.
+    fn begin_anew_if_amended(&mut self, by: &str, amending: &'a DecisionFact) {
+        let values = values_digest(amending.spec.values.as_ref());
+        let differing: Vec<String> = self
+            .standing
+            .iter()
+            .filter(|(other, earlier)| {
+                other.as_str() != by && values_digest(earlier.spec.values.as_ref()) != values
+            })
+            .map(|(other, _)| other.clone())
+            .collect();
+        let message = format!(
+            "{by} approved other values ({}) at {}, so that the approvals of earlier ones count no more: approve the amended answer, or \
+             decide anew",
+            values.short(),
+            amending.created_at
+        );
+        for other in differing {
+            if let Some(earlier) = self.standing.remove(&other) {
+                self.set(&earlier.name, refused(DecisionReason::Amended, &message));
+            }
+        }
+    }
+
+    fn set(&mut self, name: &str, status: DecisionStatus) {
+        if let Some(entry) = self.judged.iter_mut().find(|(judged, _)| judged == name) {
+            entry.1 = status;
+        }
+    }
+
+    fn approvals(&self) -> i64 {
+        let count = self
+            .standing
+            .values()
+            .filter(|decision| decision.spec.verdict == Verdict::Approve)
+            .count();
+        i64::try_from(count).unwrap_or(i64::MAX)
+    }
+
+    /// Why a decision does not count, if it does not.
+    fn refusal(&self, decision: &DecisionFact) -> Option<(DecisionReason, String)> {
+        let spec = &decision.spec;
+        if let Some(message) = self.unproven(decision) {
+            return Some((DecisionReason::IdentityUnverified, message));
+        }
+        let Some(by) = spec.by.as_deref() else {
+            return Some((
+                DecisionReason::IdentityUnverified,
+                "it does not say who decided".to_owned(),
+            ));
+        };
+        if spec.digest != self.spec.digest {
+            let message = format!(
+                "it is about {}, but what was shown has {}",
+                spec.digest, self.spec.digest
+            );
+            return Some((DecisionReason::DigestMismatch, message));
+        }
+        if decision.created_at < self.created_at {
+            let message = format!(
+                "it is older than the question, which was put at {}: it may answer an earlier one of the same name",
+                self.created_at
+            );
+            return Some((DecisionReason::TooEarly, message));
+        }
+        let approvers = self.approvers_at(decision.created_at);
+        if by.starts_with(SERVICE_ACCOUNT) && !approvers.iter().any(|list| names_service_account(list, by)) {
+            let message = format!("{by} is a service account, and the approval names none of that name");
+            return Some((DecisionReason::ServiceAccount, message));
+        }
+        if !self.spec.self_approval
+            && let Some(message) = self.self_approval(by)
+        {
+            return Some((DecisionReason::SelfApproval, message));
+        }
+        if !self.spec.self_approval
+            && let ActsAs::Account { account, how } = &decision.acts_as
+        {
+            let message = format!(
+                "{account} asked for it or wrote it, and {by} {how}, so that it may have been {by}: somebody who cannot act as that account decides"
+            );
+            return Some((DecisionReason::ActsAsRequester, message));
+        }
+        let groups = spec.groups.as_deref().unwrap_or_default();
+        if self.spec.approvers.is_some() && !approvers.iter().any(|list| allows(list, by, groups)) {
+            let message = format!("{by} is not among the approvers ({})", describe(&approvers));
+            return Some((DecisionReason::NotAnApprover, message));
+        }
+        if !self.spec.verdicts.contains(&spec.verdict) {
+            let offered: Vec<String> = self.spec.verdicts.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "{} is not on offer here; choose {}",
+                spec.verdict,
+                offered.join(" or ")
+            );
+            return Some((DecisionReason::VerdictNotOffered, message));
+        }
+        // what nobody asked for is never filled in; what is asked for is only needed to approve
+        let problems = match spec.verdict {
+            Verdict::Approve => self.form.problems(spec.values.as_ref()),
+            Verdict::Reject | Verdict::RequestChanges => self.form.unknown(spec.values.as_ref()),
+        };
+        if !problems.is_empty() {
+            return Some((DecisionReason::InvalidValues, problems.join("; ")));
+        }
+        self.too_late(decision)
+    }
+
+    fn too_late(&self, decision: &DecisionFact) -> Option<(DecisionReason, String)> {
+        if self.before.phase.is_closed() {
+            let part_of_it = self
+                .before
+                .counted
+                .iter()
+                .any(|counted| counted.decision == decision.name);
+            return (!part_of_it).then(|| closed_before(self.before));
+        }
+        if let Some(closing) = self.closing {
+            return Some((DecisionReason::AlreadyDecided, sentence(closing)));
+        }
+        let deadline = self.spec.expires_at.as_ref()?.0;
+        (decision.created_at >= deadline).then(|| {
+            (
+                DecisionReason::Expired,
+                format!("the time to decide was over at {deadline}"),
+            )
+        })
+    }
+
+    fn self_approval(&self, by: &str) -> Option<String> {
+        if self.spec.requested_by.as_deref() == Some(by) {
+            return Some(format!("{by} asked for it, and may not decide on it as well"));
+        }
+        let claimed = |author: &str| author == by || author.ends_with(&format!("<{by}>"));
+        let wrote = self.spec.author.as_deref().is_some_and(claimed)
+            || self.spec.written_by.iter().any(|one| one == by);
+        wrote.then(|| format!("{by} wrote it, and may not decide on it as well"))
+    }
+
+    /// The lists of people who may decide at a time: the approval's own and those it has escalated to.
+    fn approvers_at(&self, at: Timestamp) -> Vec<&'a Approvers> {
+        let escalated = self.spec.escalate.iter().filter(|escalation| {
+            SignedDuration::try_from(escalation.after.duration())
+                .ok()
+                .and_then(|after| self.created_at.checked_add(after).ok())
+                .is_some_and(|from| from <= at)
+        });
+        self.spec
+            .approvers
+            .iter()
+            .chain(escalated.map(|escalation| &escalation.to))
+            .collect()
+    }
+
+    fn rule(self, server_now: Option<Timestamp>) -> Judgement {
+        if self.before.phase.is_closed() {
+            return Judgement {
+                status: self.before.clone(),
+                decisions: self.judged,
+            };
+        }
+        // what was decided in time may turn out to be proven
+        let expired = self.proof != Proof::Unknown
+            && !self.holds
+            && server_now
+                .zip(self.spec.expires_at.as_ref())
+                .is_some_and(|(now, deadline)| now >= deadline.0);
+        let values = self.values();
+        let mut status = ApprovalStatus {
+            values_digest: values.as_ref().map(|values| values_digest(Some(values))),
+            values,
+            counted: self
+                .standing
+                .values()
+                .map(|decision| counted_decision(decision))
+                .collect(),
+            conditions: self.before.conditions.clone(),
+            pull_request: self.before.pull_request.clone(),
+            ..ApprovalStatus::default()
+        };
+        status
+            .counted
+            .sort_by(|a, b| (&a.at, &a.decision).cmp(&(&b.at, &b.decision)));
+        if let Some(closing) = self.closing {
+            status.phase = match closing.spec.verdict {
+                Verdict::Approve => ApprovalPhase::Approved,
+                Verdict::Reject => ApprovalPhase::Rejected,
+                Verdict::RequestChanges => ApprovalPhase::ChangesRequested,
+            };
+            status.decided_at = Some(MicroTime(closing.created_at));
+            status.comment.clone_from(&closing.spec.comment);
+            status.message = Some(sentence(closing));
+        } else if let (true, Some(deadline)) = (expired, &self.spec.expires_at) {
+            status.phase = ApprovalPhase::Expired;
+            status.decided_at = Some(MicroTime(deadline.0));
+            status.message = Some(format!("nobody decided until {}", deadline.0));
+        } else {
+            status.needs = Some(self.needs(server_now));
+        }
+        let closed = status.phase.is_closed();
+        let is_proven = matches!(self.proof, Proof::Proven { .. });
+        let (truth, reason) = if closed {
+            (condition::Truth::True, status.phase.to_string())
+        } else {
+            let reason = if is_proven {
+                "Pending"
+            } else {
+                "IdentityUnverified"
+            };
+            (condition::Truth::False, reason.to_owned())
+        };
+        let at = status.decided_at.as_ref().map_or(self.created_at, |time| time.0);
+        let unproven = (!closed && !is_proven).then(|| {
+            if self.holds {
+                format!("{UNPROVEN}; what was decided meanwhile is judged when they are")
+            } else {
+                UNPROVEN.to_owned()
+            }
+        });
+        let message = unproven
+            .or_else(|| status.message.clone())
+            .or_else(|| status.needs.clone())
+            .unwrap_or_default();
+        condition::set(
+            &mut status.conditions,
+            "Decided",
+            truth,
+            &reason,
+            &message,
+            None,
+            at,
+        );
+        Judgement {
+            status,
+            decisions: self.judged,
+        }
+    }
+
+    /// What is filled in: by the decision that closes the question, else by those who have approved so far, who agree in it.
+    fn values(&self) -> Option<JsonObject> {
+        let approved = || self.standing.values().copied().next();
+        let decision = self.closing.or_else(approved)?;
+        let values = decision.spec.values.clone()?;
+        (!values.0.is_empty()).then_some(values)
+    }
+
+    fn needs(&self, server_now: Option<Timestamp>) -> String {
+        let approvers = self.approvers_at(server_now.unwrap_or(self.created_at));
+        let whom = if approvers.is_empty() {
+            "anybody who may approve".to_owned()
+        } else {
+            describe(&approvers)
+        };
+        let left = self.spec.quorum.saturating_sub(self.approvals()).max(1);
+        let text = if self.approvals() > 0 {
+            format!("{left} more of {whom}")
+        } else {
+            format!("{left} of {whom}")
+        };
+        visible(&text).chars().take(256).collect()
+    }
+}
+
+fn has_counted(decision: &DecisionFact) -> bool {
+    decision
+        .judged
+        .as_ref()
+        .is_some_and(|status| status.counted == Some(true))
+}
+
+/// A refusal is final but for `Replaced` and `Amended`, which are worked out anew while the question is open. What nobody has proven does not
+/// become proven later.
+fn is_final_refusal(status: &DecisionStatus, closed: bool) -> bool {
+    let worked_out = matches!(
+        status.reason,
+        None | Some(DecisionReason::Replaced | DecisionReason::Amended)
+    );
+    status.counted == Some(false) && (closed || !worked_out)
+}
+
+/// The digest of what was filled in. Nothing is the same as no field.
+pub fn values_digest(values: Option<&JsonObject>) -> Digest {
+    let values = values.map_or_else(|| Value::Object(Map::new()), JsonObject::to_value);
+    canonical::digest_of_value(&values)
+}
+
+fn counted() -> DecisionStatus {
+    DecisionStatus {
+        counted: Some(true),
+        reason: Some(DecisionReason::Counted),
+        message: None,
+    }
+}
+
+fn refused(reason: DecisionReason, message: &str) -> DecisionStatus {
+    let message = visible(message).chars().take(1_024).collect();
+    DecisionStatus {
+        counted: Some(false),
+        reason: Some(reason),
+        message: Some(message),
+    }
+}
+
+fn counted_decision(decision: &DecisionFact) -> CountedDecision {
+    CountedDecision {
+        decision: decision.name.clone(),
+        by: decision.spec.by.clone().unwrap_or_default(),
+        verdict: decision.spec.verdict,
+        at: MicroTime(decision.created_at),
+    }
+}
+
+/// Who decided what and when.
+fn sentence(decision: &DecisionFact) -> String {
+    let by = decision.spec.by.as_deref().unwrap_or_default();
+    let did = match decision.spec.verdict {
+        Verdict::Approve => "approved",
+        Verdict::Reject => "rejected",
+        Verdict::RequestChanges => "requested changes",
+    };
+    format!("{} {did} at {}", visible(by), decision.created_at)
+}
+
+fn closed_before(status: &ApprovalStatus) -> (DecisionReason, String) {
+    let reason = match status.phase {
+        ApprovalPhase::Expired => DecisionReason::Expired,
+        ApprovalPhase::Cancelled => DecisionReason::Cancelled,
+        ApprovalPhase::Superseded => DecisionReason::Superseded,
+        _ => DecisionReason::AlreadyDecided,
+    };
+    let message = status
+        .message
+        .clone()
+        .unwrap_or_else(|| format!("the question is closed ({})", status.phase));
+    (reason, message)
+}
+
+fn allows(approvers: &Approvers, by: &str, groups: &[String]) -> bool {
+    approvers.users.iter().any(|user| user == by)
+        || approvers.groups.iter().any(|group| groups.contains(group))
+        || names_service_account(approvers, by)
+}
+
+fn names_service_account(approvers: &Approvers, by: &str) -> bool {
+    by.strip_prefix(SERVICE_ACCOUNT)
+        .is_some_and(|account| approvers.service_accounts.iter().any(|named| named == account))
+}
+
+fn describe(lists: &[&Approvers]) -> String {
+    let names: Vec<&str> = lists
+        .iter()
+        .flat_map(|list| {
+            list.groups
+                .iter()
+                .chain(&list.users)
+                .chain(&list.service_accounts)
+        })
+        .map(String::as_str)
+        .collect();
+    if names.is_empty() {
+        "nobody".to_owned()
+    } else {
+        names.join(" or ")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,23 @@
+//! Decisions: pure, synchronous, no I/O, clock, randomness or async.
+//!
+//! The heart is [`advance`](advance::advance): `(plan, state, facts, now) → (state', effects, wake_at)`. The state is the run's own
+//! status, so a finished run can be replayed from its record. What the world answered comes in as [`facts`]; what is to be done goes
+//! out as [`effect`]s, for which the executor has no choices left.
+
+pub mod advance;
+pub mod asked;
+pub mod callback_token;
+pub mod difference;
+pub mod effect;
+pub mod expression;
+pub mod facts;
+pub mod inputs;
+pub mod judge;
+pub mod markdown;
+pub mod plan;
+pub mod promotion;
+pub mod question;
+mod turn;
+
+#[cfg(test)]
+mod tests;

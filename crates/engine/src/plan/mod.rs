@@ -1,0 +1,203 @@
+//! A plan: a definition with every expression parsed and every reference resolved. What has a plan can run.
+
+mod compile;
+mod graph;
+mod references;
+mod types;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::expression::{Expression, JsonTemplate, Template};
+use signoff_api::{
+    Definition, Step,
+    name::ObjectName,
+    step::{ApprovalStep, ApprovalTimeoutOutcome, Approvers, HttpMethod},
+};
+
+/// Most steps of a flow, as its schema says.
+const MAX_STEPS: usize = 200;
+
+/// For each step the steps that come before it, by index. A reference that leads nowhere is left out; in a circle all come before all.
+pub(super) fn ancestors(steps: &[Step]) -> Vec<BTreeSet<usize>> {
+    graph::Graph::of(steps, &mut vec![]).ancestors
+}
+
+/// Something that is wrong with a definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, as a path below the Flow's spec, such as `steps[2].http.body.order`.
+    pub field: String,
+    /// Where in the string at that path, in bytes, if it is an expression's problem.
+    pub offset: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// A definition that can run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(super) steps: Vec<PlannedStep>,
+    pub(super) output: Option<JsonTemplate>,
+    /// Who may promote a release in place of this one, where its gate names them.
+    pub(super) owners: Option<Approvers>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct PlannedStep {
+    pub(super) name: String,
+    /// Indices of the steps that must be done first.
+    pub(super) needs: Vec<usize>,
+    pub(super) when: Option<Expression>,
+    pub(super) retry: RetryPolicy,
+    pub(super) timeout: Duration,
+    pub(super) at_most_once: bool,
+    pub(super) action: Action,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RetryPolicy {
+    pub(super) attempts: i64,
+    pub(super) initial: Duration,
+    pub(super) factor: u32,
+    pub(super) max: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    Http(Box<HttpPlan>),
+    Set(JsonTemplate),
+    Wait(WaitPlan),
+    Approval(Box<ApprovalPlan>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct HttpPlan {
+    pub(super) target: TargetPlan,
+    pub(super) method: HttpMethod,
+    pub(super) headers: Vec<(String, Template)>,
+    pub(super) query: Vec<(String, Template)>,
+    pub(super) body: Option<JsonTemplate>,
+    /// A body that is plain text is sent as `{"text": …}`.
+    pub(super) wrap_text: bool,
+    /// Status codes that count as success; empty for any from 200 to 299.
+    pub(super) expect: Vec<i64>,
+    pub(super) output: Option<JsonTemplate>,
+    pub(super) billable: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum TargetPlan {
+    Url(Template),
+    Connection { name: ObjectName, path: Template },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct WaitPlan {
+    pub(super) callback: bool,
+    pub(super) duration: Option<Duration>,
+    pub(super) until: Option<Template>,
+    pub(super) respond_within: Option<Duration>,
+    pub(super) continue_on_timeout: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ApprovalPlan {
+    pub(super) step: ApprovalStep,
+    pub(super) title: Template,
+    pub(super) show: Vec<(String, JsonTemplate)>,
+    pub(super) on_timeout: ApprovalTimeoutOutcome,
+    pub(super) changes: Option<ChangesPlan>,
+    /// The Connections that later steps use, each with the names of those.
+    pub(super) connections: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ChangesPlan {
+    /// Every step that is done again: the one gone back to and all that follow from it.
+    pub(super) again: BTreeSet<usize>,
+    pub(super) max: i64,
+}
+
+impl Plan {
+    /// Compiles a definition.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, not only the first.
+    pub fn compile(definition: &Definition) -> Result<Self, Vec<Problem>> {
+        // a file from git has met no API server yet, and circles are looked for by recursion
+        if definition.steps.len() > MAX_STEPS {
+            return Err(vec![Problem {
+                field: "steps".to_owned(),
+                offset: None,
+                message: format!(
+                    "there are {} steps, at most {MAX_STEPS} may be",
+                    definition.steps.len()
+                ),
+            }]);
+        }
+        compile::compile(definition)
+    }
+
+    /// The approval that comes before a step with the fewest others between; of several the last one in the definition.
+    pub(super) fn approval_before(&self, step: usize) -> Option<&ApprovalPlan> {
+        let mut near: BTreeSet<usize> = self.steps[step].needs.iter().copied().collect();
+        // each round is one step further away, and in a circle nothing would run
+        for _ in 0..self.steps.len() {
+            let approval = near
+                .iter()
+                .rev()
+                .find_map(|near| match &self.steps[*near].action {
+                    Action::Approval(approval) => Some(&**approval),
+                    Action::Http(_) | Action::Set(_) | Action::Wait(_) => None,
+                });
+            if approval.is_some() {
+                return approval;
+            }
+            near = near
+                .iter()
+                .flat_map(|near| self.steps[*near].needs.iter().copied())
+                .collect();
+        }
+        None
+    }
+
+    /// The Connections that approvals bind.
+    pub fn bound_connections(&self) -> BTreeSet<&str> {
+        let approvals = self.steps.iter().filter_map(|step| match &step.action {
+            Action::Approval(approval) => Some(approval),
+            Action::Http(_) | Action::Set(_) | Action::Wait(_) => None,
+        });
+        approvals
+            .flat_map(|approval| approval.connections.keys())
+            .map(String::as_str)
+            .collect()
+    }
+
+    pub(super) fn index_of(&self, name: &str) -> Option<usize> {
+        self.steps.iter().position(|step| step.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_chain_of_very_many_steps_is_refused_before_it_is_followed() {
+        let chain = |length: usize| {
+            let step =
+                |n: usize| json!({ "name": format!("s{n}"), "needs": [format!("s{}", n + 1)], "set": {} });
+            let mut steps: Vec<_> = (1..length).map(step).collect();
+            steps.push(json!({ "name": format!("s{length}"), "set": {} }));
+            serde_json::from_value::<Definition>(json!({ "steps": steps })).unwrap()
+        };
+        assert!(Plan::compile(&chain(MAX_STEPS)).is_ok());
+        let problems = Plan::compile(&chain(100_000)).unwrap_err();
+        assert_eq!(problems[0].field, "steps");
+        assert_eq!(problems[0].message, "there are 100000 steps, at most 200 may be");
+    }
+}

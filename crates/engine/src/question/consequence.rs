@@ -1,0 +1,154 @@
+//! What an answer does once it decides the question, in words.
+
+use serde_json::Value;
+
+use signoff_api::{ApprovalSpec, Definition, StepKind, Verdict, approval::ApprovalPurpose, json::JsonObject};
+
+/// What happens when this answer closes the question. Without the definition of the release, the steps are not named.
+pub fn consequence(
+    spec: &ApprovalSpec,
+    definition: Option<&Definition>,
+    verdict: Verdict,
+    values: Option<&JsonObject>,
+) -> String {
+    let step = spec.subject.step.as_deref().unwrap_or("?");
+    let goes_on = || goes_on(definition, step);
+    match (spec.purpose, verdict) {
+        (ApprovalPurpose::Promotion, Verdict::Approve) => {
+            let release = spec.subject.release.as_deref().unwrap_or("?");
+            format!("release {release} becomes live, once every gate is passed")
+        }
+        (ApprovalPurpose::Promotion, Verdict::Reject | Verdict::RequestChanges) => {
+            let release = spec.subject.release.as_deref().unwrap_or("?");
+            format!("release {release} does not become live")
+        }
+        (ApprovalPurpose::Outcome, Verdict::Approve) => {
+            let happened = values.and_then(|values| values.0.get("happened"));
+            match happened {
+                Some(Value::Bool(true)) => format!("step {step} counts as done, and {}", goes_on()),
+                Some(Value::Bool(false)) => format!("step {step} is performed again"),
+                _ => format!("step {step} counts as done or is performed again, as `happened` says"),
+            }
+        }
+        (ApprovalPurpose::Outcome, Verdict::Reject | Verdict::RequestChanges) => {
+            format!("step {step} fails, since its outcome is unknown, and the run with it")
+        }
+        (ApprovalPurpose::Step, Verdict::Approve) => goes_on(),
+        (ApprovalPurpose::Step, Verdict::Reject) => "the run ends Rejected".to_owned(),
+        (ApprovalPurpose::Step, Verdict::RequestChanges) => match back_to(definition, step) {
+            Some(back_to) => format!("the run goes back to step {back_to}"),
+            None => "the run goes back to an earlier step".to_owned(),
+        },
+    }
+}
+
+/// With what the run goes on after a step: the steps that need it, or the one after it.
+fn goes_on(definition: Option<&Definition>, step: &str) -> String {
+    let Some(definition) = definition else {
+        return "the run goes on".to_owned();
+    };
+    let steps = &definition.steps;
+    let is_graph = steps.iter().any(|step| step.needs.is_some());
+    let next: Vec<&str> = if is_graph {
+        let needs = |needs: &Option<Vec<String>>| needs.iter().flatten().any(|needed| needed == step);
+        let after = steps.iter().filter(|other| needs(&other.needs));
+        after.map(|other| other.name.as_str()).collect()
+    } else {
+        let after = steps.iter().skip_while(|other| other.name != step).nth(1);
+        after.map(|other| other.name.as_str()).into_iter().collect()
+    };
+    let conditional = |name: &str| {
+        let of_name = steps.iter().find(|other| other.name == name);
+        of_name.is_some_and(|other| other.when.is_some())
+    };
+    let named: Vec<String> = next
+        .iter()
+        .map(|name| {
+            if conditional(name) {
+                format!("{name} (if its `when` holds)")
+            } else {
+                (*name).to_owned()
+            }
+        })
+        .collect();
+    match named.as_slice() {
+        [] => format!("the run goes on; no step comes after {step}"),
+        [one] => format!("the run goes on with step {one}"),
+        many => format!("the run goes on with the steps {}", many.join(", ")),
+    }
+}
+
+fn back_to<'a>(definition: Option<&'a Definition>, step: &str) -> Option<&'a str> {
+    let steps = &definition?.steps;
+    match &steps.iter().find(|other| other.name == step)?.kind {
+        StepKind::Approval(approval) => Some(approval.changes.as_ref()?.back_to.as_str()),
+        StepKind::Http(_) | StepKind::Set(_) | StepKind::Wait(_) | StepKind::Notify(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use signoff_api::Digest;
+
+    fn definition(steps: &Value) -> Definition {
+        serde_json::from_value(json!({ "steps": steps })).unwrap()
+    }
+
+    fn said(purpose: &str, definition: Option<&Definition>, verdict: Verdict, values: &Value) -> String {
+        let spec: ApprovalSpec = serde_json::from_value(json!({
+            "subject": {"run": "r", "step": "review", "iteration": 1}, "purpose": purpose, "digest": Digest::of(b""),
+            "title": "go?", "quorum": 1, "selfApproval": false, "verdicts": ["Approve"],
+        }))
+        .unwrap();
+        let values = values.as_object().cloned().map(JsonObject);
+        consequence(&spec, definition, verdict, values.as_ref())
+    }
+
+    #[test]
+    fn an_answer_says_what_comes_after_it() {
+        let approval = json!({"title": "go?", "changes": {"backTo": "draft"}});
+        let chain = definition(&json!([
+            {"name": "draft", "set": {"x": 1}}, {"name": "review", "approval": approval},
+            {"name": "pay", "when": "${true}", "set": {"x": 1}},
+        ]));
+        let none = json!(null);
+        assert_eq!(
+            said("Step", Some(&chain), Verdict::Approve, &none),
+            "the run goes on with step pay (if its `when` holds)"
+        );
+        assert_eq!(
+            said("Step", Some(&chain), Verdict::Reject, &none),
+            "the run ends Rejected"
+        );
+        assert_eq!(
+            said("Step", Some(&chain), Verdict::RequestChanges, &none),
+            "the run goes back to step draft"
+        );
+        assert_eq!(said("Step", None, Verdict::Approve, &none), "the run goes on");
+        let graph = definition(&json!([
+            {"name": "review", "needs": [], "approval": {"title": "go?"}}, {"name": "a", "needs": ["review"], "set": {"x": 1}},
+            {"name": "b", "needs": ["review"], "set": {"x": 1}}, {"name": "c", "needs": ["a"], "set": {"x": 1}},
+        ]));
+        assert_eq!(
+            said("Step", Some(&graph), Verdict::Approve, &none),
+            "the run goes on with the steps a, b"
+        );
+        for (happened, effect) in [
+            (true, "step review counts as done, and the run goes on"),
+            (false, "step review is performed again"),
+        ] {
+            assert_eq!(
+                said(
+                    "Outcome",
+                    None,
+                    Verdict::Approve,
+                    &json!({ "happened": happened })
+                ),
+                effect
+            );
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Whatever flow it is and in whatever order things happen: no step is lost, none is done twice, and every prefix replays.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// One thing that may happen; the number picks among what is open at that moment.
+#[derive(Clone, Debug)]
+enum Happening {
+    Answer(usize, u16),
+    Lost(usize),
+    Decide(usize, bool, bool),
+    Changes(usize),
+    Callback(usize),
+    Time(i64),
+    Restart,
+    Cancel,
+    Suspend(bool),
+}
+
+fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+    let one = prop_oneof![
+        4 => (any::<usize>(), prop_oneof![3 => Just(200), 1 => Just(500), 1 => Just(404)]).prop_map(|(n, status)| Happening::Answer(n, status)),
+        1 => any::<usize>().prop_map(Happening::Lost),
+        3 => (any::<usize>(), prop::bool::weighted(0.9), any::<bool>()).prop_map(|(n, yes, happened)| Happening::Decide(n, yes, happened)),
+        1 => any::<usize>().prop_map(Happening::Changes),
+        2 => any::<usize>().prop_map(Happening::Callback),
+        2 => (0_i64..120).prop_map(Happening::Time),
+        2 => Just(Happening::Restart),
+        1 => Just(Happening::Cancel),
+        1 => any::<bool>().prop_map(Happening::Suspend),
+    ];
+    prop::collection::vec(one, 0..40)
+}
+
+/// A flow of up to six steps of any kind, in order or as a graph.
+fn flows() -> impl Strategy<Value = Value> {
+    let step = (
+        0..5_u8,
+        any::<bool>(),
+        prop::collection::vec(any::<prop::sample::Index>(), 0..3),
+        any::<bool>(),
+    );
+    (prop::collection::vec(step, 1..7), any::<bool>()).prop_map(|(steps, graph)| {
+        let steps: Vec<Value> = steps
+            .into_iter()
+            .enumerate()
+            .map(|(i, (kind, flag, needs, skip))| {
+                let name = format!("s{i}");
+                let mut step = match kind {
+                    0 => json!({ "name": name, "http": { "url": "http://x/" }, "retry": { "attempts": 3 } }),
+                    1 => json!({ "name": name, "http": { "url": "http://x/" }, "delivery": "AtMostOnce" }),
+                    2 => json!({ "name": name, "set": { "x": i } }),
+                    3 => json!({ "name": name, "wait": { "callback": {}, "duration": "1m" } }),
+                    _ => json!({ "name": name, "approval": { "title": "?" } }),
+                };
+                if kind == 4 && flag {
+                    step["approval"]["changes"] = json!({ "backTo": name, "max": 2 });
+                }
+                if skip && flag {
+                    step["when"] = json!("${1 > 2}");
+                }
+                if graph && i > 0 {
+                    let needs: Vec<String> =
+                        needs.iter().map(|index| format!("s{}", index.index(i))).collect();
+                    step["needs"] = json!(needs);
+                }
+                step
+            })
+            .collect();
+        json!({ "steps": steps })
+    })
+}
+
+impl Scenario {
+    fn open_approvals(&self) -> Vec<String> {
+        let steps = self
+            .state
+            .steps
+            .iter()
+            .filter(|step| step.phase == StepPhase::Waiting);
+        steps
+            .filter_map(|step| step.approval.clone())
+            .filter(|name| self.facts.approvals[name].status.phase == ApprovalPhase::Pending)
+            .collect()
+    }
+
+    fn open_callbacks(&self) -> Vec<String> {
+        let open = self
+            .state
+            .steps
+            .iter()
+            .filter(|step| step.phase == StepPhase::Waiting && step.approval.is_none());
+        open.map(|step| format!("{}.{}", step.name, step.iteration))
+            .collect()
+    }
+
+    fn happen(&mut self, happening: &Happening) {
+        // what was asked for before is not asked for again unless a turn says so
+        self.effects.clear();
+        match happening {
+            Happening::Answer(n, status) => {
+                if let Some(key) = pick(&self.facts.in_flight.iter().cloned().collect::<Vec<_>>(), *n) {
+                    let response = HttpResponse {
+                        status: *status,
+                        headers: BTreeMap::new(),
+                        body: Value::Null,
+                    };
+                    self.outcome_of(key, Ok(response));
+                }
+            }
+            Happening::Lost(n) => {
+                if let Some(key) = pick(&self.facts.in_flight.iter().cloned().collect::<Vec<_>>(), *n) {
+                    let error = EffectError {
+                        reason: StepReason::Unreachable,
+                        message: "lost".into(),
+                        retryable: true,
+                        may_have_happened: true,
+                        retry_after: None,
+                    };
+                    self.outcome_of(key, Err(error));
+                }
+            }
+            Happening::Decide(n, yes, happened) => {
+                if let Some(name) = pick(&self.open_approvals(), *n) {
+                    let status = &mut self.facts.approvals.get_mut(&name).unwrap().status;
+                    status.phase = if *yes {
+                        ApprovalPhase::Approved
+                    } else {
+                        ApprovalPhase::Rejected
+                    };
+                    status.values = Some(JsonObject(
+                        json!({ "happened": happened }).as_object().cloned().unwrap(),
+                    ));
+                    self.tick();
+                }
+            }
+            Happening::Changes(n) => {
+                if let Some(name) = pick(&self.open_approvals(), *n).filter(|name| !name.contains("outcome"))
+                {
+                    self.decide(&name, ApprovalPhase::ChangesRequested);
+                }
+            }
+            Happening::Callback(n) => {
+                if let Some(key) = pick(&self.open_callbacks(), *n) {
+                    let record = CallbackRecord {
+                        received_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(self.now),
+                        sha256: Digest::of(b"{}"),
+                        body: json!({}).into(),
+                    };
+                    self.state.callbacks.insert(key, record);
+                    self.tick();
+                }
+            }
+            Happening::Time(seconds) => {
+                self.pass(*seconds);
+            }
+            Happening::Restart => {
+                self.restart();
+            }
+            Happening::Cancel => {
+                self.facts.run.cancel = true;
+                self.tick();
+            }
+            Happening::Suspend(suspend) => {
+                self.facts.run.suspend = *suspend;
+                self.tick();
+            }
+        }
+    }
+
+    fn outcome_of(&mut self, key: EffectKey, result: Result<HttpResponse, EffectError>) {
+        self.facts.in_flight.remove(&key);
+        self.facts.outcomes.push(EffectOutcome {
+            key,
+            at: self.now,
+            result,
+        });
+        self.tick();
+    }
+
+    /// Says yes to everything that is open until nothing is.
+    fn say_yes_to_everything(&mut self) {
+        self.facts.run.suspend = false;
+        for _ in 0..200 {
+            if self.state.phase.is_finished() {
+                return;
+            }
+            for n in 0..self.facts.in_flight.len() {
+                self.happen(&Happening::Answer(n, 200));
+            }
+            self.happen(&Happening::Decide(0, true, true));
+            self.happen(&Happening::Callback(0));
+            self.happen(&Happening::Time(120));
+        }
+    }
+}
+
+fn pick<T: Clone>(from: &[T], n: usize) -> Option<T> {
+    (!from.is_empty()).then(|| from[n % from.len()].clone())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_run_comes_to_an_end_when_everything_is_answered(flow in flows(), script in happenings()) {
+        let mut run = Scenario::of(flow, &json!({}));
+        run.tick();
+        for happening in &script {
+            run.happen(happening);
+        }
+        run.say_yes_to_everything();
+        prop_assert!(run.state.phase.is_finished(), "{:#?}", run.state);
+        if run.state.phase == RunPhase::Succeeded {
+            for step in 0..run.plan.steps.len() {
+                let name = &run.plan.steps[step].name;
+                prop_assert!(run.state.steps.iter().any(|entry| entry.name == *name), "step {name} was lost");
+            }
+        }
+    }
+
+    #[test]
+    fn no_attempt_of_an_at_most_once_step_is_asked_for_twice(flow in flows(), script in happenings()) {
+        let mut run = Scenario::of(flow, &json!({}));
+        let mut asked: BTreeMap<EffectKey, usize> = BTreeMap::new();
+        let mut note = |run: &Scenario| {
+            for http in run.http().into_iter().filter(|http| http.fenced) {
+                *asked.entry(http.key.clone()).or_default() += 1;
+            }
+        };
+        run.tick();
+        note(&run);
+        for happening in &script {
+            run.happen(happening);
+            note(&run);
+        }
+        prop_assert!(asked.values().all(|count| *count == 1), "{asked:?}");
+    }
+
+    #[test]
+    fn what_was_sent_and_must_not_be_repeated_ends_with_its_outcome_or_a_question(flow in flows(), script in happenings()) {
+        let mut run = Scenario::of(flow, &json!({}));
+        let mut sent: Vec<EffectKey> = vec![];
+        let mut heard: BTreeMap<EffectKey, Option<u16>> = BTreeMap::new();
+        run.tick();
+        let script = script.iter().cloned();
+        // whatever is left at the end is answered, one after another
+        let rest = (0..400).map(|n| if n % 2 == 0 { Happening::Answer(n, 200) } else { Happening::Decide(n, true, n % 4 == 1) });
+        for happening in script.chain([Happening::Cancel]).chain(rest) {
+            sent.extend(run.http().into_iter().filter(|http| http.fenced).map(|http| http.key.clone()));
+            let under_way = run.facts.in_flight.clone();
+            run.happen(&happening);
+            for key in under_way.difference(&run.facts.in_flight) {
+                let status = match &happening {
+                    Happening::Answer(_, status) => Some(Some(*status)),
+                    Happening::Lost(_) => Some(None),
+                    _ => None,
+                };
+                heard.extend(status.map(|status| (key.clone(), status)));
+            }
+            for effect in &run.effects {
+                if let Effect::Abort(key) = effect {
+                    prop_assert!(!sent.contains(key), "{key} was broken off");
+                }
+            }
+        }
+        prop_assert!(run.state.phase.is_finished(), "{:#?}", run.state);
+        for key in sent {
+            let entry = run.state.steps.iter().find(|step| step.name == key.step && step.iteration == key.iteration).unwrap();
+            let question = signoff_api::names::approval_name("r", "u", &key.step, key.iteration, Some(key.attempt));
+            match heard.get(&key) {
+                Some(Some(200)) => prop_assert_eq!(entry.phase, StepPhase::Succeeded),
+                Some(Some(404)) => prop_assert_eq!(entry.phase, StepPhase::Failed),
+                _ => prop_assert!(run.facts.approvals.contains_key(&question), "{key} is not settled: {entry:#?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_happenings_lead_to_the_same_state_and_every_prefix_replays(flow in flows(), script in happenings()) {
+        let mut first = Scenario::of(flow.clone(), &json!({}));
+        first.tick();
+        let mut second = Scenario::of(flow, &json!({}));
+        second.tick();
+        for happening in &script {
+            first.happen(happening);
+            second.happen(happening);
+            prop_assert_eq!(&first.state, &second.state);
+            prop_assert_eq!(&first.effects, &second.effects);
+        }
+    }
+
+    #[test]
+    fn an_ended_run_never_changes_again(flow in flows(), script in happenings(), after in happenings()) {
+        let mut run = Scenario::of(flow, &json!({}));
+        run.tick();
+        for happening in &script {
+            run.happen(happening);
+        }
+        run.say_yes_to_everything();
+        let ended = run.state.clone();
+        for happening in after.iter().filter(|happening| !matches!(happening, Happening::Callback(_))) {
+            run.happen(happening);
+            prop_assert_eq!(&run.state, &ended);
+        }
+    }
+
+    #[test]
+    fn a_step_begins_only_after_everything_it_needs(flow in flows(), script in happenings()) {
+        let mut run = Scenario::of(flow, &json!({}));
+        run.tick();
+        for happening in &script {
+            run.happen(happening);
+        }
+        for (at, entry) in run.state.steps.iter().enumerate().filter(|(_, entry)| entry.iteration == 1) {
+            let step = run.plan.index_of(&entry.name).unwrap();
+            for needed in &run.plan.steps[step].needs {
+                let name = &run.plan.steps[*needed].name;
+                let before = run.state.steps[..at].iter().any(|other| other.name == *name && other.phase.is_finished());
+                prop_assert!(before, "{} began before {name} was done", entry.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Golden transcripts: what each turn of a run decides, word for word. A change of them is a change of behaviour.
+
+use std::fmt::Write as _;
+
+use super::*;
+
+impl Scenario {
+    fn describe(&self) -> String {
+        let mut out = String::new();
+        let state = &self.state;
+        let _ = writeln!(
+            out,
+            "  run: {}{}",
+            state.phase,
+            state
+                .waiting_on
+                .as_ref()
+                .map(|on| format!(", waiting on {on}"))
+                .unwrap_or_default()
+        );
+        for step in &state.steps {
+            let outcome = step
+                .outcome
+                .map(|outcome| format!(" → {outcome:?}"))
+                .unwrap_or_default();
+            let error = step
+                .error
+                .as_ref()
+                .map(|error| format!(" ({}: {})", error.reason, error.message))
+                .unwrap_or_default();
+            let _ = writeln!(
+                out,
+                "    {}.{} {:?}, attempt {}{outcome}{error}",
+                step.name, step.iteration, step.phase, step.attempt
+            );
+        }
+        for effect in &self.effects {
+            let told = match effect {
+                Effect::Http(http) => format!(
+                    "call {} with key {}{}",
+                    http.key,
+                    http.idempotency_key,
+                    if http.fenced { ", fenced" } else { "" }
+                ),
+                Effect::OpenApproval(open) => {
+                    format!("open {}: {}", called(&open.name), open.spec.title)
+                }
+                Effect::CloseApproval(close) => {
+                    format!(
+                        "close {} as {}: {}",
+                        called(&close.name),
+                        close.phase,
+                        close.message
+                    )
+                }
+                Effect::Abort(key) => format!("abort {key}"),
+            };
+            let _ = writeln!(out, "  do: {told}");
+        }
+        if let Some(error) = &state.error {
+            let _ = writeln!(out, "  error: {}: {}", error.reason, error.message);
+        }
+        if let Some(at) = self.wake_at {
+            let _ = writeln!(out, "  wake in {}s", at.duration_since(self.now).as_secs());
+        }
+        out
+    }
+
+    fn play(&mut self, script: &[&str]) -> String {
+        let mut out = String::new();
+        for line in script {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words.as_slice() {
+                ["tick"] => self.tick(),
+                ["answer", step, status] => {
+                    self.answer(step, status.parse().unwrap(), json!({ "from": step }))
+                }
+                ["approve", name] => self.decide(name, ApprovalPhase::Approved),
+                ["reject", name] => self.decide(name, ApprovalPhase::Rejected),
+                ["changes", name] => self.decide(name, ApprovalPhase::ChangesRequested),
+                ["expire", name] => self.decide(name, ApprovalPhase::Expired),
+                ["pass", seconds] => self.pass(seconds.parse().unwrap()),
+                ["restart"] => self.restart(),
+                ["cancel"] => {
+                    self.facts.run.cancel = true;
+                    self.tick()
+                }
+                ["happened", name, happened] => {
+                    let happened: bool = happened.parse().unwrap();
+                    let status = self.open(name);
+                    status.values = Some(JsonObject(
+                        json!({ "happened": happened }).as_object().cloned().unwrap(),
+                    ));
+                    self.decide(name, ApprovalPhase::Approved)
+                }
+                ["callback", key] => {
+                    let record = CallbackRecord {
+                        received_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(self.now),
+                        sha256: Digest::of(b"{}"),
+                        body: json!({ "receipt": "R1" }).into(),
+                    };
+                    self.state.callbacks.insert((*key).to_owned(), record);
+                    self.tick()
+                }
+                other => panic!("no such line: {other:?}"),
+            };
+            let _ = write!(out, "{line}\n{}", self.describe());
+        }
+        out
+    }
+}
+
+/// The name of a question without the hash at its end.
+fn called(name: &str) -> &str {
+    name.rsplit_once('-').map_or(name, |(called, _)| called)
+}
+
+fn golden(name: &str, transcript: &str) {
+    insta::with_settings!({ snapshot_path => "../../golden/transcripts", prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!(name, transcript);
+    });
+}
+
+fn play(flow: Value, inputs: &Value, script: &[&str]) -> String {
+    Scenario::of(flow, inputs).play(script)
+}
+
+#[test]
+fn refund_to_its_good_end() {
+    let script = [
+        "tick",
+        "answer propose 200",
+        "approve r-review",
+        "answer pay 200",
+        "callback settled.1",
+    ];
+    golden("refund", &play(refund(), &json!({ "amount": 250 }), &script));
+}
+
+#[test]
+fn refund_with_an_early_callback_and_changes() {
+    let script = [
+        "tick",
+        "callback settled.1",
+        "answer propose 200",
+        "changes r-review",
+        "answer propose 200",
+        "approve r-review",
+        "answer pay 200",
+    ];
+    golden(
+        "refund-changes",
+        &play(refund(), &json!({ "amount": 250 }), &script),
+    );
+}
+
+#[test]
+fn refund_rejected() {
+    golden(
+        "refund-rejected",
+        &play(
+            refund(),
+            &json!({ "amount": 250 }),
+            &["tick", "answer propose 200", "reject r-review"],
+        ),
+    );
+}
+
+#[test]
+fn refund_that_nobody_decides() {
+    golden(
+        "refund-expired",
+        &play(
+            refund(),
+            &json!({ "amount": 250 }),
+            &["tick", "answer propose 200", "expire r-review"],
+        ),
+    );
+}
+
+#[test]
+fn payment_interrupted_by_a_crash() {
+    golden(
+        "crash-at-most-once",
+        &play(
+            refund(),
+            &json!({ "amount": 50 }),
+            &[
+                "tick",
+                "restart",
+                "answer propose 200",
+                "restart",
+                "reject r-pay-outcome",
+            ],
+        ),
+    );
+}
+
+#[test]
+fn server_errors_then_success() {
+    let flow =
+        json!({ "steps": [{ "name": "a", "http": { "url": "http://x/" }, "retry": { "attempts": 4 } }] });
+    golden(
+        "retries",
+        &play(
+            flow,
+            &json!({}),
+            &[
+                "tick",
+                "answer a 500",
+                "pass 1",
+                "answer a 503",
+                "pass 1",
+                "pass 1",
+                "answer a 200",
+            ],
+        ),
+    );
+}
+
+#[test]
+fn changes_in_a_graph_supersede_what_is_open_beside() {
+    let flow = json!({ "steps": [
+        { "name": "draft", "http": { "url": "http://x/" } },
+        { "name": "legal", "needs": ["draft"], "approval": { "title": "legal?" } },
+        { "name": "finance", "needs": ["draft"], "approval": { "title": "finance?", "changes": { "backTo": "draft" } } },
+        { "name": "send", "needs": ["legal", "finance"], "http": { "url": "http://x/send" } },
+    ] });
+    let script = [
+        "tick",
+        "answer draft 200",
+        "changes r-finance",
+        "answer draft 200",
+        "approve r-legal",
+        "approve r-finance",
+        "answer send 200",
+    ];
+    golden("graph-changes", &play(flow, &json!({}), &script));
+}
+
+#[test]
+fn cancelled_while_a_question_and_a_call_are_open() {
+    let flow = json!({ "steps": [
+        { "name": "ask", "needs": [], "approval": { "title": "?" } },
+        { "name": "call", "needs": [], "http": { "url": "http://x/" } },
+    ] });
+    golden("cancel", &play(flow, &json!({}), &["tick", "cancel"]));
+}
+
+#[test]
+fn cancelled_while_a_payment_is_under_way() {
+    let steps = json!([
+        { "name": "pay", "needs": [], "delivery": "AtMostOnce", "http": { "url": "http://x/pay" } },
+        { "name": "call", "needs": [], "http": { "url": "http://x/" } },
+        { "name": "after", "needs": ["pay"], "http": { "url": "http://x/" } },
+    ]);
+    golden(
+        "cancel-at-most-once",
+        &play(
+            json!({ "steps": steps }),
+            &json!({}),
+            &["tick", "cancel", "answer pay 200"],
+        ),
+    );
+    golden(
+        "cancel-at-most-once-crash",
+        &play(
+            json!({ "steps": steps }),
+            &json!({}),
+            &["tick", "cancel", "restart", "happened r-pay-outcome false"],
+        ),
+    );
+}
+
+#[test]
+fn a_step_fails_while_a_payment_is_under_way_and_a_server_fails_it() {
+    let steps = json!([
+        { "name": "pay", "needs": [], "delivery": "AtMostOnce", "http": { "url": "http://x/pay" } },
+        { "name": "call", "needs": [], "http": { "url": "http://x/" } },
+    ]);
+    golden(
+        "failure-beside-at-most-once",
+        &play(
+            json!({ "steps": steps }),
+            &json!({}),
+            &[
+                "tick",
+                "answer call 404",
+                "answer pay 500",
+                "happened r-pay-outcome true",
+            ],
+        ),
+    );
+}
+
+#[test]
+fn changes_wait_for_a_payment_that_is_under_way() {
+    let steps = json!([
+        { "name": "draft", "needs": [], "http": { "url": "http://x/" } },
+        { "name": "pay", "needs": ["draft"], "delivery": "AtMostOnce", "http": { "url": "http://x/pay" } },
+        { "name": "ask", "needs": ["draft"], "approval": { "title": "?", "changes": { "backTo": "draft" } } },
+    ]);
+    golden(
+        "changes-beside-at-most-once",
+        &play(
+            json!({ "steps": steps }),
+            &json!({}),
+            &["tick", "answer draft 200", "changes r-ask", "answer pay 200"],
+        ),
+    );
+}
+
+#[test]
+fn a_wait_for_the_first_of_several() {
+    let flow = json!({ "steps": [{ "name": "w", "wait": { "callback": {}, "duration": "1h", "respondWithin": "30m", "onTimeout": { "outcome": "Continue" } } }] });
+    golden("wait", &play(flow, &json!({}), &["tick", "pass 1799", "pass 1"]));
+}

@@ -1,0 +1,242 @@
+//! How a turn ends: the run's phase, what it waits for, and its end.
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
+
+use super::{Turn, cut, sentence};
+use crate::advance::Advance;
+use signoff_api::{
+    ApprovalPhase, Json, RunPhase, RunStatus, bounds, condition,
+    reason::StepReason,
+    run::{EndingOutcome, RunEnding, StepError, StepPhase, StepStatus},
+};
+
+/// Largest status, in bytes of JSON.
+const MAX_STATUS: usize = 512 * 1024;
+
+impl Turn<'_> {
+    /// Stops the run because somebody asked for it, unless it ends for another reason already.
+    pub(crate) fn cancel(&mut self) {
+        self.end_because(
+            EndingOutcome::Cancelled,
+            StepReason::Cancelled,
+            "the run was cancelled".to_owned(),
+        );
+    }
+
+    fn end_because(&mut self, ending: EndingOutcome, reason: StepReason, message: String) {
+        if self.ending.is_none() {
+            self.state.error = Some(StepError { reason, message });
+            self.ending = Some(ending);
+        }
+    }
+
+    /// Settles the run's phase and gives the decision.
+    pub(crate) fn conclude(mut self) -> Advance {
+        if self.ending.is_none() && (0..self.plan.steps.len()).all(|step| self.is_over(step)) {
+            self.succeed();
+        }
+        if let Some(ending) = self.ending {
+            self.end(ending);
+        } else if !self.state.phase.is_finished() {
+            self.go_on();
+        }
+        self.state.observed_generation = self.facts.run.generation;
+        self.set_condition();
+        if !self.without_outputs && serialized_len(&self.state) > MAX_STATUS {
+            return self.too_large();
+        }
+        let wake_at = if self.state.phase.is_finished() {
+            None
+        } else {
+            self.wake_at()
+        };
+        Advance {
+            state: self.state,
+            effects: self.effects,
+            wake_at,
+        }
+    }
+
+    fn is_over(&self, step: usize) -> bool {
+        self.current(step).is_some_and(|entry| {
+            matches!(
+                self.state.steps[entry].phase,
+                StepPhase::Succeeded | StepPhase::Skipped
+            )
+        })
+    }
+
+    fn succeed(&mut self) {
+        let output = match self
+            .plan
+            .output
+            .as_ref()
+            .map(|output| output.value(&self.scope()))
+        {
+            None => None,
+            Some(Ok(output)) => Some(Json(output)),
+            Some(Err(error)) => {
+                let message = cut(format!("output: {error}"));
+                return self.end_because(EndingOutcome::Failed, error.reason(), message);
+            }
+        };
+        let size = output.as_ref().map_or(0, |output| output.0.to_string().len());
+        let too_large = (size > super::MAX_OUTPUT)
+            .then(|| format!("the run's output is larger than {} bytes", super::MAX_OUTPUT));
+        let too_deep = || bounds::nesting(&output.as_ref()?.0, bounds::MAX_NESTING).err();
+        let too_large =
+            too_large.or_else(|| Some(format!("the run's output cannot be kept: {}", too_deep()?)));
+        if let Some(message) = too_large {
+            return self.end_because(EndingOutcome::Failed, StepReason::OutputTooLarge, message);
+        }
+        self.state.output = output;
+        self.finish_run(RunPhase::Succeeded);
+    }
+
+    /// Stops what may be stopped. What was sent and must not be repeated is settled first: only then the run has ended.
+    fn end(&mut self, ending: EndingOutcome) {
+        self.recall_unwritten();
+        let why = match ending {
+            EndingOutcome::Cancelled => "the run was cancelled".to_owned(),
+            EndingOutcome::Failed | EndingOutcome::Rejected | EndingOutcome::TimedOut => {
+                format!("the run ended {}", ending.phase())
+            }
+        };
+        for entry in 0..self.state.steps.len() {
+            if self.is_unsettled(entry) {
+                self.settle(entry);
+            } else if !self.state.steps[entry].phase.is_finished() {
+                self.stop(entry, ApprovalPhase::Cancelled, &why);
+            }
+        }
+        if self.state.steps.iter().all(|step| step.phase.is_finished()) {
+            self.state.ending = None;
+            return self.finish_run(ending.phase());
+        }
+        self.state.ending.get_or_insert(RunEnding {
+            outcome: ending,
+            since: MicroTime(self.now),
+        });
+        self.state.phase = self.phase_of_steps();
+        let left = self.unfinished().filter_map(|step| step.waiting_on.clone());
+        let left = left.collect::<Vec<_>>().join(" and ");
+        self.state.waiting_on = Some(sentence(format!(
+            "{left}, before the run ends {}",
+            ending.phase()
+        )));
+    }
+
+    fn finish_run(&mut self, phase: RunPhase) {
+        self.state.phase = phase;
+        self.state.waiting_on = None;
+        self.state.finished_at = Some(MicroTime(self.now));
+    }
+
+    fn go_on(&mut self) {
+        self.state.phase = self.phase_of_steps();
+        let running = self.state.phase == RunPhase::Running;
+        let mut sentences: Vec<&String> = self
+            .unfinished()
+            .filter_map(|step| step.waiting_on.as_ref())
+            .collect();
+        let more = sentences.len().saturating_sub(1);
+        self.state.waiting_on = match (sentences.pop(), more) {
+            (Some(_), _) if running => None,
+            (Some(only), 0) => Some(only.clone()),
+            (Some(last), more) => Some(format!("{last}, and {more} more").chars().take(512).collect()),
+            (None, _) if self.facts.run.suspend => Some("somebody to resume it: it is suspended".to_owned()),
+            (None, _) => None,
+        };
+    }
+
+    fn unfinished(&self) -> impl Iterator<Item = &StepStatus> {
+        self.state.steps.iter().filter(|step| !step.phase.is_finished())
+    }
+
+    fn phase_of_steps(&self) -> RunPhase {
+        if self.unfinished().any(|step| step.phase == StepPhase::Running) {
+            RunPhase::Running
+        } else {
+            RunPhase::Waiting
+        }
+    }
+
+    fn set_condition(&mut self) {
+        let phase = self.state.phase;
+        let truth = match phase {
+            RunPhase::Succeeded => condition::Truth::True,
+            _ if phase.is_finished() => condition::Truth::False,
+            _ => condition::Truth::Unknown,
+        };
+        let message = match (&self.state.error, &self.state.waiting_on) {
+            (Some(error), _) if phase.is_finished() => error.message.clone(),
+            (_, Some(waiting_on)) => format!("waiting on {waiting_on}"),
+            _ => String::new(),
+        };
+        let generation = self.facts.run.generation;
+        condition::set(
+            &mut self.state.conditions,
+            condition::SUCCEEDED,
+            truth,
+            &phase.to_string(),
+            &message,
+            generation,
+            self.now,
+        );
+        self.set_asked();
+    }
+
+    /// Says of a question that cannot be put why, until it can.
+    fn set_asked(&mut self) {
+        let mut waiting = self
+            .state
+            .steps
+            .iter()
+            .filter(|step| step.phase == StepPhase::Waiting);
+        let unopened = waiting.find_map(|step| self.facts.unopened.get(step.approval.as_ref()?));
+        match unopened {
+            Some(why) => condition::set(
+                &mut self.state.conditions,
+                condition::ASKED,
+                condition::Truth::False,
+                "ApprovalNotOpened",
+                why,
+                self.facts.run.generation,
+                self.now,
+            ),
+            None => condition::clear(&mut self.state.conditions, condition::ASKED),
+        }
+    }
+
+    /// A status that could not be written is not made: the run ends from where it was, and what came of calls is kept without the outputs.
+    fn too_large(self) -> Advance {
+        let mut turn = Self::new(self.plan, self.before, self.facts, self.now);
+        turn.without_outputs = true;
+        if self.facts.run.cancel {
+            turn.cancel();
+        }
+        let message = format!("the run's status would outgrow {MAX_STATUS} bytes");
+        turn.end_because(EndingOutcome::Failed, StepReason::StatusTooLarge, message);
+        turn.hear_outcomes();
+        turn.conclude()
+    }
+
+    /// Approvals are expired by the API server's clock, so only waits and retries wake a run.
+    fn wake_at(&self) -> Option<Timestamp> {
+        let suspend = self.facts.run.suspend;
+        let times = self.unfinished().flat_map(|step| {
+            let deadline = step.deadline.as_ref().filter(|_| step.approval.is_none());
+            // an attempt that is due while the run is suspended begins when that ends
+            let wake_at = step
+                .wake_at
+                .as_ref()
+                .filter(|_| !(suspend && step.phase == StepPhase::Retrying));
+            [wake_at, deadline]
+        });
+        times.flatten().map(|time| time.0).min()
+    }
+}
+
+fn serialized_len(state: &RunStatus) -> usize {
+    serde_json::to_vec(state).map_or(usize::MAX, |bytes| bytes.len())
+}

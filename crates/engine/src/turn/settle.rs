@@ -1,0 +1,182 @@
+//! What becomes of steps that are under way when they are to stop.
+//!
+//! What was not sent is not begun. What was sent and may be repeated is broken off, and the step says that it was under way. What was sent and
+//! must not be repeated keeps its outcome; where that cannot be known, people are asked.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use super::{Turn, http::INTERRUPTED, key_of, sentence};
+use crate::{
+    effect::{CloseApproval, Effect, EffectKey},
+    plan::Action,
+};
+use signoff_api::{
+    ApprovalPhase,
+    reason::StepReason,
+    run::{StepError, StepOutcome, StepPhase},
+};
+
+impl Turn<'_> {
+    /// Whether a step was sent that must not be repeated, and it is not settled what came of it.
+    pub(super) fn is_unsettled(&self, entry: usize) -> bool {
+        let status = &self.state.steps[entry];
+        let at_most_once = || {
+            self.plan
+                .index_of(&status.name)
+                .map(|step| &self.plan.steps[step])
+                .is_some_and(|step| step.at_most_once && matches!(step.action, Action::Http(_)))
+        };
+        match status.phase {
+            StepPhase::Running => at_most_once() && self.was_sent(entry),
+            // it waits for people to say whether it happened
+            StepPhase::Waiting => at_most_once(),
+            StepPhase::Retrying
+            | StepPhase::Succeeded
+            | StepPhase::Failed
+            | StepPhase::Skipped
+            | StepPhase::Cancelled => false,
+        }
+    }
+
+    /// Goes after the outcome of something that was sent.
+    pub(super) fn settle(&mut self, entry: usize) {
+        let status = &mut self.state.steps[entry];
+        if status.phase == StepPhase::Waiting {
+            if let Some(step) = self.plan.index_of(&status.name) {
+                self.outcome_question_open(entry, step);
+            }
+        } else if self.facts.in_flight.contains(&key_of(status)) {
+            status.waiting_on = Some(sentence(format!(
+                "the outcome of step {}, which was sent",
+                status.name
+            )));
+        } else {
+            self.outcome_question(entry, INTERRUPTED.to_owned());
+        }
+    }
+
+    /// Takes in attempts that this process began beside a write that was lost: the state does not know them, but they were sent.
+    pub(super) fn recall_unwritten(&mut self) {
+        let heard = self.facts.outcomes.iter().map(|outcome| &outcome.key);
+        let sent: Vec<EffectKey> = self.facts.in_flight.iter().chain(heard).cloned().collect();
+        for key in sent {
+            let Some(step) = self.plan.index_of(&key.step) else {
+                continue;
+            };
+            let known = self
+                .state
+                .steps
+                .iter()
+                .rposition(|entry| entry.name == key.step && entry.iteration == key.iteration);
+            let entry = known.unwrap_or_else(|| self.begin(&self.plan.steps[step], key.iteration));
+            let status = &mut self.state.steps[entry];
+            if status.attempt < key.attempt && !status.phase.is_finished() {
+                if status.attempt == 0 && self.is_billable(step) {
+                    self.state.billable_steps += 1;
+                }
+                let status = &mut self.state.steps[entry];
+                status.attempt = key.attempt;
+                status.phase = StepPhase::Running;
+                status.wake_at = None;
+                status.waiting_on = None;
+            }
+        }
+        self.hear_outcomes();
+    }
+
+    /// Stops a step that is under way.
+    pub(super) fn stop(&mut self, entry: usize, approval_phase: ApprovalPhase, why: &str) {
+        let (key, approval) = {
+            let status = &self.state.steps[entry];
+            (key_of(status), status.approval.clone())
+        };
+        // what this turn was about to begin is not begun
+        self.effects.retain(|effect| match effect {
+            Effect::Http(http) => http.key != key,
+            Effect::OpenApproval(open) => Some(&open.name) != approval.as_ref(),
+            Effect::CloseApproval(_) | Effect::Abort(_) => true,
+        });
+        if self.state.steps[entry].phase == StepPhase::Running && key.attempt > 0 {
+            if self.was_sent(entry) {
+                let message = format!(
+                    "attempt {} was under way and was broken off: it may have happened",
+                    key.attempt
+                );
+                self.state.steps[entry].error = Some(StepError {
+                    reason: StepReason::OutcomeUnknown,
+                    message,
+                });
+                self.effects.push(Effect::Abort(key));
+            } else {
+                self.take_back_attempt(entry);
+            }
+        }
+        if let Some(name) = approval {
+            let message = why.to_owned();
+            self.effects.push(Effect::CloseApproval(CloseApproval {
+                name,
+                phase: approval_phase,
+                message,
+            }));
+        }
+        self.cancelled(entry);
+    }
+
+    /// An attempt was not sent, because the run was to end first.
+    pub(super) fn withdraw(&mut self, entry: usize) {
+        self.take_back_attempt(entry);
+        self.cancelled(entry);
+    }
+
+    /// People say of something that was sent that it did not happen, and it is not done again.
+    pub(super) fn did_not_happen(&mut self, entry: usize) {
+        let status = &mut self.state.steps[entry];
+        let by = status.decision.iter().flat_map(|decision| &decision.by);
+        let by = by.map(String::as_str).collect::<Vec<_>>().join(" and ");
+        let said = if by.is_empty() {
+            String::new()
+        } else {
+            format!(", as {by} said")
+        };
+        status.error = Some(StepError {
+            reason: StepReason::Cancelled,
+            message: format!("attempt {} did not happen{said}", status.attempt),
+        });
+        self.cancelled(entry);
+    }
+
+    /// Whether the attempt that has begun may have been made.
+    fn was_sent(&self, entry: usize) -> bool {
+        let key = key_of(&self.state.steps[entry]);
+        key.attempt > 0
+            && (self.facts.in_flight.contains(&key)
+                || self
+                    .before
+                    .steps
+                    .iter()
+                    .any(|step| step.phase == StepPhase::Running && key_of(step) == key))
+    }
+
+    fn is_billable(&self, step: usize) -> bool {
+        matches!(&self.plan.steps[step].action, Action::Http(http) if http.billable)
+    }
+
+    fn take_back_attempt(&mut self, entry: usize) {
+        let status = &mut self.state.steps[entry];
+        status.attempt -= 1;
+        status.attempted_at = None;
+        let (first, step) = (status.attempt == 0, self.plan.index_of(&status.name));
+        if first && step.is_some_and(|step| self.is_billable(step)) {
+            self.state.billable_steps -= 1;
+        }
+    }
+
+    fn cancelled(&mut self, entry: usize) {
+        let status = &mut self.state.steps[entry];
+        status.phase = StepPhase::Cancelled;
+        status.outcome = Some(StepOutcome::Cancelled);
+        status.finished_at = Some(MicroTime(self.now));
+        status.wake_at = None;
+        status.waiting_on = None;
+    }
+}
