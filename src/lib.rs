@@ -16,21 +16,31 @@
 //! | Room | What it is for | May use |
 //! |---|---|---|
 //! | [`net`] | calling out: one client, one address policy, redaction | nothing of ours |
-//! | [`steps`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `net` |
+//! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `net` |
 //! | [`git`] | fetch, read trees, verify | `net` |
 //! | [`forge`] | GitHub, GitLab, Gitea: pull requests, reviews, commit statuses | `git` (commit ids, when to leave a host alone), `net` |
-//! | [`controllers`] | per kind: gather, decide (engine), write, perform | `signoff_engine`, `steps`, `git`, `forge`, `net`, `telemetry` |
-//! | [`gateway`] | HTTP: callbacks, sync hooks, health, metrics | `signoff_engine`, `controllers`, `telemetry` |
-//! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `steps`, `git`, `net`, `controllers`, `gateway`, `telemetry` |
+//! | [`cluster`] | what every controller needs: clients, watches, queues, back-off, timers, leadership, proof of the policies | `signoff_engine`, `telemetry` |
+//! | [`remotes`] | a Repository's remote: credentials, mirror, trusted keys, forge | `cluster`, `git`, `forge`, `net` |
+//! | [`runs`] | the Run controller: gather, decide (engine), write, perform | `signoff_engine`, `cluster`, `perform`, `telemetry` |
+//! | [`approvals`] | the Approval controller, and questions as pull requests | `signoff_engine`, `cluster`, `runs`, `remotes`, `git`, `forge`, `telemetry` |
+//! | [`promotion`] | the Flow and Release controllers: releases are cut and promoted | `signoff_engine`, `cluster` |
+//! | [`sync`] | the Repository controller, and what is said of it on forges | `signoff_engine`, `cluster`, `remotes`, `git`, `forge`, `net` |
+//! | [`gateway`] | HTTP: callbacks, sync hooks, health, metrics | `signoff_engine`, `cluster`, `sync`, `telemetry` |
+//! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `remotes`, `runs`, `approvals`, `promotion`, `sync`, `gateway`, `telemetry` |
 //! | [`cli`] | one file per verb; output formats | everything |
 //! | [`telemetry`] | logs and metrics | nothing more |
 
+pub mod approvals;
 pub mod cli;
-pub mod controllers;
+pub mod cluster;
 pub mod forge;
 pub mod gateway;
 pub mod git;
 pub mod net;
 pub mod operator;
-pub mod steps;
+pub mod perform;
+pub mod promotion;
+pub mod remotes;
+pub mod runs;
+pub mod sync;
 pub mod telemetry;

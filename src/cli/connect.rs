@@ -15,7 +15,7 @@ use super::{
     lines::{self, Lines},
     local_kubeconfig,
 };
-use crate::controllers::{
+use crate::cluster::{
     error_chain,
     objects::{self, Decoded, Kind},
 };

@@ -18,7 +18,7 @@ use super::{
     private::{self, PrivateError},
 };
 use crate::{
-    controllers::error_chain,
+    cluster::error_chain,
     gateway::{ConnectionLimits, Listener},
     net::{AddressPolicy, Network},
     operator::{Operator, OperatorError, OperatorOptions},

@@ -8,7 +8,7 @@ use super::{
     answer::Format,
     lines::{self, Lines},
 };
-use crate::controllers::error_chain;
+use crate::cluster::error_chain;
 
 /// Exit codes, as `docs/cli.md` lists them.
 pub(super) mod exit {

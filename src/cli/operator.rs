@@ -12,7 +12,7 @@ use super::{
     Global, answer::Answer, error::CliError, listening::ConnectionArgs, outbound::OutboundArgs, serving,
 };
 use crate::{
-    controllers::leadership::Timing,
+    cluster::leadership::Timing,
     gateway::Listener,
     operator::{Operator, OperatorOptions, Policies, Rivalry},
     telemetry::{logs::LogFormat, metrics::Metrics},

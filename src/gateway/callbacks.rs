@@ -14,7 +14,7 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use super::{Gateway, checks, problem::Problem, record};
-use crate::controllers::error_chain;
+use crate::cluster::error_chain;
 use signoff_api::{Digest, Run, RunStatus, bounds, run::CallbackRecord};
 use signoff_engine::callback_token::CallbackAddress;
 

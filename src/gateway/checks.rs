@@ -9,7 +9,7 @@ use super::{
     problem::Problem,
     signature::{self, SigningKey},
 };
-use crate::controllers::error_chain;
+use crate::cluster::error_chain;
 use signoff_api::{Run, StepKind, connection::SecretKeyRef, step::CallbackWait};
 use signoff_engine::{
     callback_token::CallbackAddress,

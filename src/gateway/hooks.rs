@@ -14,7 +14,7 @@ use super::{
     problem::Problem,
     signature::{self, SHORTEST_SECRET, SigningKey, WeakSecret},
 };
-use crate::controllers::error_chain;
+use crate::cluster::error_chain;
 use signoff_api::{
     Repository,
     name::{DnsLabel, ObjectName},

@@ -23,7 +23,7 @@ pub use self::{
     server::{ConnectionLimits, Listener},
     weak::WeakSecrets,
 };
-use crate::controllers::{context::Context, releases::Releases};
+use crate::cluster::{context::Context, releases::Releases};
 use axum::{
     Router,
     extract::{Request, State},

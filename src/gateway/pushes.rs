@@ -8,7 +8,7 @@ use std::{
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::controllers::{context::Context, repository::SyncRequests};
+use crate::{cluster::context::Context, sync::SyncRequests};
 use signoff_api::{Repository, names};
 
 /// Passes pushes on. Clones are handles on the same one.

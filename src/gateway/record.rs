@@ -20,7 +20,7 @@ use super::{
     callbacks::{answer_again, expired, receipt, recorded},
     problem::Problem,
 };
-use crate::controllers::{
+use crate::cluster::{
     error_chain,
     status::{is_missing, is_stale},
 };

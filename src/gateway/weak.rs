@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource, ResourceExt as _, runtime::events::EventType};
 
 use super::signature::WeakSecret;
-use crate::controllers::context::Context;
+use crate::cluster::context::Context;
 
 /// How many are remembered.
 const REMEMBERED: usize = 1_024;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{KeysError, OperatorError, keys};
 use crate::{
-    controllers::{
+    cluster::{
         context::{Clock, Context},
         leadership::Leadership,
         outgoing::{Outgoing, RequestBound},

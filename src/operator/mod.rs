@@ -22,19 +22,19 @@ pub use self::{
     lone_gateway::{LoneGateway, LoneGatewayOptions},
 };
 use self::{supervisor::Supervisor, term::Term};
-pub use crate::controllers::identity::{Policies, RenderedError};
+pub use crate::cluster::identity::{Policies, RenderedError};
 use crate::{
-    controllers::{
+    cluster::{
         context::{Clock, Context, Pools},
         leadership::{Election, Leadership, Timing, leadership},
         outgoing::{Outgoing, RequestBound},
         releases::Releases,
-        run::Bounds,
         server_time::Skew,
     },
     gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, WeakSecrets},
     net::{AddressPolicy, Network},
-    steps::http::{HttpExecutor, HttpExecutorError},
+    perform::http::{HttpExecutor, HttpExecutorError},
+    runs::Bounds,
     telemetry::{memory, metrics::Metrics},
 };
 use signoff_engine::callback_token::CallbackMinter;
@@ -136,7 +136,7 @@ pub struct Operator {
 }
 
 /// What is needed to become the one that leads.
-type Campaign = (Election, crate::controllers::leadership::Mandate);
+type Campaign = (Election, crate::cluster::leadership::Mandate);
 
 impl Operator {
     /// Sets everything up, without beginning any work.

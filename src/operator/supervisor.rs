@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{controllers::parts::caught, gateway::Readiness, telemetry::metrics::Metrics};
+use crate::{cluster::parts::caught, gateway::Readiness, telemetry::metrics::Metrics};
 
 /// First pause before a task is started again; it doubles.
 const FIRST: Duration = Duration::from_millis(100);

@@ -9,22 +9,24 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Exhausted, Operator, OperatorOptions, Supervisor, watches};
 use crate::{
-    controllers::{
-        approval::{self, OpenApprovals, Touched},
+    approvals::{self, proposal},
+    cluster::{
         context::Context,
-        feedback, flow,
         identity::Identity,
         inbox::Inbox,
         leadership::Leadership,
+        open_approvals::{self, OpenApprovals, Touched},
         parts::beside,
-        proposal, release,
         releases::Releases,
-        repository::{self, Pauses, RepositorySettings, SyncQueue, SyncRequests, sync_requests},
-        run::{self, Bounds, RunCalls, RunWaker},
+        run_endings::run_endings,
     },
     gateway::{Knowing, Pushes},
     git::Limits,
-    steps::http::HttpExecutor,
+    perform::http::HttpExecutor,
+    promotion::{self, release},
+    remotes::{Pauses, RepositorySettings},
+    runs::{self, Bounds, RunCalls, RunWaker},
+    sync::{self, SyncQueue, SyncRequests, feedback, sync_requests},
     telemetry::metrics::Metrics,
 };
 use signoff_api::{Connection, Flow};
@@ -88,11 +90,11 @@ impl Term {
         // a push webhook asks for a sync at once
         let (syncs, requested) = sync_requests();
         let _connected = self.pushes.connect(self.scope.clone(), syncs.clone());
-        let (waker, calls) = run::waker();
+        let (waker, calls) = runs::waker();
         // watches outlive the order to stop, so that runs that end still see what they wait for
         let (flows, watch_flows) = watches::flows(&self.context, waker.clone());
         let (connections, watch_connections) = watches::connections(&self.context, waker.clone());
-        let (open, touch, touched, watch_open) = approval::watch_open(&self.context, waker.clone());
+        let (open, touch, touched, watch_open) = open_approvals::watch_open(&self.context, waker.clone());
         let settings = self.remotes.clone();
         let controllers = self.controllers(
             readiness,
@@ -155,7 +157,7 @@ impl Term {
             return Ok(());
         }
         readiness.knows(self.scope, open.clone());
-        let judging = approval::Deps {
+        let judging = approvals::Deps {
             context: Arc::clone(&self.context),
             identity: self.identity,
             probe_namespace: self.probe_namespace,
@@ -164,8 +166,8 @@ impl Term {
             metrics: self.metrics.clone(),
             tasks: tasks.clone(),
         };
-        let (endings, ended) = release::run_endings();
-        let running = Arc::new(run::Deps {
+        let (endings, ended) = run_endings();
+        let running = Arc::new(runs::Deps {
             context: Arc::clone(&self.context),
             leadership: self.leadership,
             releases: self.releases,
@@ -188,12 +190,12 @@ impl Term {
             }
             ending(
                 stop(),
-                approval::run(judging.clone(), touch.clone(), touched.clone(), stop()),
+                approvals::run(judging.clone(), touch.clone(), touched.clone(), stop()),
             )
         };
         tokio::try_join!(
             supervisor.keep("repositories", &shutdown, || {
-                let syncing = repository::run(context(), settings.clone(), requested.clone(), stop());
+                let syncing = sync::run(context(), settings.clone(), requested.clone(), stop());
                 ending(stop(), syncing)
             }),
             supervisor.keep("proposals", &shutdown, || {
@@ -210,7 +212,7 @@ impl Term {
             }),
             supervisor.keep("flows", &shutdown, || ending(
                 stop(),
-                flow::run(context(), stop())
+                promotion::run(context(), stop())
             )),
             supervisor.keep("releases", &shutdown, || {
                 ending(stop(), release::run(context(), ended.clone(), stop()))
@@ -218,7 +220,7 @@ impl Term {
             supervisor.keep("approvals", &shutdown, approvals),
             // has a drain time of its own
             supervisor.keep("runs", &shutdown, || {
-                Box::pin(run::run(Arc::clone(&running), calls.clone(), stop()))
+                Box::pin(runs::run(Arc::clone(&running), calls.clone(), stop()))
             }),
         )
         .map(drop)

@@ -12,7 +12,10 @@ use kube::{
     },
 };
 
-use crate::controllers::{context::Context, objects::reflected_as, run::RunWaker};
+use crate::{
+    cluster::{context::Context, objects::reflected_as},
+    runs::RunWaker,
+};
 use signoff_api::{Connection, Flow, flow::Definition};
 
 /// Flows, for their live and draft releases.

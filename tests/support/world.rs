@@ -8,13 +8,15 @@ use russh::keys::ssh_key::{HashAlg, LineEnding, PrivateKey};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use signoff::{
-    controllers::{
+    cluster::{
         context::{Clock, Context},
-        flow, release,
-        repository::{self, Pauses, RepositorySettings, SyncRequests, sync_requests},
+        run_endings::run_endings,
     },
     git::Limits,
     net::{AddressPolicy, Network},
+    promotion::{self, release},
+    remotes::{Pauses, RepositorySettings},
+    sync::{self, SyncRequests, sync_requests},
 };
 use signoff_api::{Flow, Repository};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -93,15 +95,10 @@ impl World {
             pauses: Pauses::default(),
         };
         let shutdown = CancellationToken::new();
-        tokio::spawn(repository::run(
-            context.clone(),
-            settings,
-            queue,
-            shutdown.clone(),
-        ));
-        tokio::spawn(flow::run(context.clone(), shutdown.clone()));
+        tokio::spawn(sync::run(context.clone(), settings, queue, shutdown.clone()));
+        tokio::spawn(promotion::run(context.clone(), shutdown.clone()));
         // no run ends here
-        let (_, ended) = release::run_endings();
+        let (_, ended) = run_endings();
         tokio::spawn(release::run(context, ended, shutdown.clone()));
         Self {
             server,

@@ -9,7 +9,7 @@ use k8s_openapi::{
 use kube::Api;
 use serde_json::json;
 use signoff::{
-    controllers::{context::Clock, leadership::Timing},
+    cluster::{context::Clock, leadership::Timing},
     operator::{LEASE, Rivalry},
 };
 use signoff_api::{Approval, Run};

@@ -7,7 +7,7 @@ use std::sync::{
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use signoff::controllers::context::Clock;
+use signoff::cluster::context::Clock;
 use signoff_api::Approval;
 
 use crate::support::{

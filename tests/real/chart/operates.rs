@@ -1,7 +1,7 @@
 //! The operator on a real API server, with its service account's own token and no right but those of the chart.
 
 use serde_json::{Value, json};
-use signoff::controllers::leadership::Timing;
+use signoff::cluster::leadership::Timing;
 use signoff::gateway::ConnectionLimits;
 use signoff::net::{AddressPolicy, Network};
 use signoff::operator::{LoneGateway, LoneGatewayOptions, Operator, OperatorOptions, Rivalry};

@@ -1,0 +1,297 @@
+//! Work on approvals: one at a time for each, many at the same time for all, and none is kept that has nothing to wait for.
+
+use std::collections::{HashMap, HashSet};
+
+use compact_str::CompactString;
+use futures::{Stream, StreamExt as _};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{
+    backoff::Backoffs,
+    context::Context,
+    fairness::{FairQueue, may_take},
+    object_key::ApprovalKey,
+    open_approvals::Touched,
+    parts::caught,
+    timers::{Again, Due, Timers, Wake},
+};
+use signoff_api::Approval;
+
+/// How many that wait are kept as they were shown; the others are read again.
+const KEPT: usize = 256;
+
+/// What waits to be worked on.
+struct Queue {
+    /// What is not worked on; namespaces take turns.
+    waiting: FairQueue<ApprovalKey>,
+    /// What the watch has last shown of those that wait, so that it need not be read.
+    shown: HashMap<ApprovalKey, Option<Box<Approval>>>,
+    busy: HashSet<ApprovalKey>,
+    /// How many of each namespace are.
+    busy_of: HashMap<CompactString, usize>,
+    timers: Timers<ApprovalKey>,
+    timer_of: HashMap<ApprovalKey, Due>,
+}
+
+/// Works on whatever is touched until `shutdown`, then lets what is under way end. A panic stays with the approval at which it happened.
+pub(crate) async fn run<F>(
+    kind: &'static str,
+    context: &Context,
+    touched: impl Stream<Item = Touched>,
+    concurrency: usize,
+    shutdown: CancellationToken,
+    work: impl Fn(ApprovalKey, Option<Box<Approval>>) -> F,
+) where
+    F: Future<Output = Again> + Send + 'static,
+{
+    let mut queue = Queue::new(context.timers());
+    let panics = Backoffs::default();
+    let mut working: JoinSet<(ApprovalKey, Result<Again, String>)> = JoinSet::new();
+    let mut touched = std::pin::pin!(touched);
+    loop {
+        while working.len() < concurrency
+            && let Some((key, shown)) = queue.next(concurrency - working.len())
+        {
+            let job = work(key.clone(), shown);
+            working.spawn(async move { (key, caught(job).await) });
+        }
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(done) = working.join_next() => match done {
+                Ok((key, Ok(again))) => {
+                    panics.succeeded(&key);
+                    queue.done(&key, again);
+                }
+                Ok((key, Err(panic))) => {
+                    context.panicked(kind, &key, &panic);
+                    queue.done(&key, Some(Wake::After(panics.failed(key.clone()))));
+                }
+                // it was stopped, as everything is
+                Err(_) => {}
+            },
+            Some(key) = queue.timers.next() => {
+                queue.timer_of.remove(&key);
+                queue.touch(key, None);
+            }
+            Some(next) = touched.next() => match next {
+                Touched::Shown(approval) => queue.touch(ApprovalKey::of(&*approval), Some(approval)),
+                Touched::Named(key) => queue.touch(key, None),
+            },
+            else => break,
+        }
+    }
+    while working.join_next().await.is_some() {}
+}
+
+impl Queue {
+    fn new(timers: Timers<ApprovalKey>) -> Self {
+        Self {
+            waiting: FairQueue::default(),
+            shown: HashMap::new(),
+            busy: HashSet::new(),
+            busy_of: HashMap::new(),
+            timers,
+            timer_of: HashMap::new(),
+        }
+    }
+
+    fn touch(&mut self, key: ApprovalKey, shown: Option<Box<Approval>>) {
+        let shown = shown.filter(|_| self.waiting.len() < KEPT);
+        // what the watch shows later is newer; a mere name is a reason to read it
+        // one that is worked on waits for its end
+        if self.shown.insert(key.clone(), shown).is_none() && !self.busy.contains(&key) {
+            self.wait(key);
+        }
+    }
+
+    fn wait(&mut self, key: ApprovalKey) {
+        let namespace = CompactString::from(key.namespace());
+        self.waiting.push(&namespace, key);
+    }
+
+    /// The next that waits, where so many more may be worked on. One namespace leaves some of them for others.
+    fn next(&mut self, free: usize) -> Option<(ApprovalKey, Option<Box<Approval>>)> {
+        let busy_of = &self.busy_of;
+        let has = |namespace: &str| busy_of.get(namespace).copied().unwrap_or_default();
+        let key = self
+            .waiting
+            .pop_where(|namespace| may_take(has(namespace), free))?;
+        let shown = self.shown.remove(&key).flatten();
+        if let Some(timer) = self.timer_of.remove(&key) {
+            self.timers.remove(key.clone(), timer);
+        }
+        self.busy.insert(key.clone());
+        *self.busy_of.entry(key.namespace().into()).or_default() += 1;
+        if self.waiting.is_empty() {
+            // a burst may have made it long
+            self.shown.shrink_to(KEPT);
+        }
+        Some((key, shown))
+    }
+
+    fn done(&mut self, key: &ApprovalKey, again: Again) {
+        self.end(key);
+        if let Some(wake) = again
+            && !self.shown.contains_key(key)
+        {
+            let timer = self.timers.insert(key.clone(), wake);
+            self.timer_of.insert(key.clone(), timer);
+        }
+    }
+
+    /// It is worked on no more; what came meanwhile is a reason to do so again.
+    fn end(&mut self, key: &ApprovalKey) {
+        if !self.busy.remove(key) {
+            return;
+        }
+        if let Some(busy) = self.busy_of.get_mut(key.namespace()) {
+            *busy -= 1;
+            if *busy == 0 {
+                self.busy_of.remove(key.namespace());
+            }
+        }
+        if self.shown.contains_key(key) {
+            self.wait(key.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
+
+    use kube::{Client, client::Body};
+
+    use super::*;
+    use crate::cluster::context::Clock;
+
+    fn context() -> Context {
+        let nobody = tower::service_fn(|_: http::Request<Body>| {
+            std::future::pending::<Result<http::Response<Body>, kube::Error>>()
+        });
+        Context::new(Client::new(nobody, "ns"), Clock::system())
+    }
+
+    fn key(name: &str) -> ApprovalKey {
+        ApprovalKey::new("ns", name)
+    }
+
+    #[tokio::test]
+    async fn one_is_worked_on_once_at_a_time_and_again_for_what_came_meanwhile() {
+        let (sender, touched) = futures::channel::mpsc::unbounded();
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let shutdown = CancellationToken::new();
+        for name in ["a", "a", "b"] {
+            sender.unbounded_send(Touched::Named(key(name))).unwrap();
+        }
+        let (told, stop) = (Arc::clone(&log), shutdown.clone());
+        let work = move |key: ApprovalKey, _| {
+            let (log, sender, stop) = (Arc::clone(&told), sender.clone(), stop.clone());
+            async move {
+                let times = {
+                    let mut log = log.lock().unwrap();
+                    log.push(format!("begin {}", key.name()));
+                    log.iter()
+                        .filter(|line| **line == format!("begin {}", key.name()))
+                        .count()
+                };
+                if key.name() == "a" && times == 1 {
+                    sender.unbounded_send(Touched::Named(key.clone())).unwrap();
+                }
+                tokio::task::yield_now().await;
+                log.lock().unwrap().push(format!("end {}", key.name()));
+                if times == 2 {
+                    stop.cancel();
+                }
+                None
+            }
+        };
+        run("Approval", &context(), touched, 4, shutdown, work).await;
+        let log = log.lock().unwrap();
+        let of_a: Vec<_> = log.iter().filter(|line| line.ends_with('a')).collect();
+        assert_eq!(of_a, ["begin a", "end a", "begin a", "end a"]);
+        assert!(log.contains(&"end b".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn many_of_one_namespace_do_not_hold_up_one_of_another() {
+        let (sender, touched) = futures::channel::mpsc::unbounded();
+        let shutdown = CancellationToken::new();
+        for number in 0..100 {
+            sender
+                .unbounded_send(Touched::Named(key(&number.to_string())))
+                .unwrap();
+        }
+        sender
+            .unbounded_send(Touched::Named(ApprovalKey::new("other", "a")))
+            .unwrap();
+        let stop = shutdown.clone();
+        // those of the first namespace never end
+        let work = move |key: ApprovalKey, _| {
+            let stop = stop.clone();
+            async move {
+                if key.namespace() == "other" {
+                    stop.cancel();
+                    return None;
+                }
+                stop.cancelled().await;
+                None
+            }
+        };
+        run("Approval", &context(), touched, 8, shutdown, work).await;
+        drop(sender);
+    }
+
+    #[tokio::test]
+    async fn one_that_asks_for_it_is_looked_at_again() {
+        let (sender, touched) = futures::channel::mpsc::unbounded();
+        let shutdown = CancellationToken::new();
+        sender.unbounded_send(Touched::Named(key("a"))).unwrap();
+        let (stop, times) = (shutdown.clone(), Arc::new(Mutex::new(0)));
+        let work = move |_, _| {
+            let mut times = times.lock().unwrap();
+            *times += 1;
+            let again = (*times < 3).then_some(Wake::After(Duration::from_millis(1)));
+            if again.is_none() {
+                stop.cancel();
+            }
+            async move { again }
+        };
+        run("Approval", &context(), touched, 4, shutdown, work).await;
+        drop(sender);
+    }
+
+    #[tokio::test]
+    async fn one_whose_judging_panics_is_judged_again_and_holds_no_other_up() {
+        let (sender, touched) = futures::channel::mpsc::unbounded();
+        let (shutdown, context) = (CancellationToken::new(), context());
+        for name in ["broken", "sound"] {
+            sender.unbounded_send(Touched::Named(key(name))).unwrap();
+        }
+        let (stop, tries) = (shutdown.clone(), Arc::new(Mutex::new(0)));
+        let work = move |key: ApprovalKey, _| {
+            let (stop, tries) = (stop.clone(), Arc::clone(&tries));
+            async move {
+                if key.name() == "sound" {
+                    return None;
+                }
+                let mut tries = tries.lock().unwrap();
+                *tries += 1;
+                let first = *tries == 1;
+                drop(tries);
+                assert!(!first, "a defect");
+                stop.cancel();
+                None
+            }
+        };
+        run("Approval", &context, touched, 4, shutdown, work).await;
+        let metrics = context.metrics().render().unwrap();
+        assert!(metrics.contains("class=\"Defect\""), "{metrics}");
+        drop(sender);
+    }
+}

@@ -1,0 +1,51 @@
+//! What every controller needs of the cluster: clients, watches, queues, back-off, timers, leadership, proof of the policies.
+
+pub mod backoff;
+pub mod context;
+pub mod event;
+pub mod fairness;
+pub mod identity;
+pub mod inbox;
+pub mod leadership;
+pub mod object_key;
+pub mod objects;
+pub mod open_approvals;
+pub mod outgoing;
+pub mod parts;
+pub mod reconciler;
+pub mod releases;
+pub mod run_endings;
+pub mod server_time;
+pub mod status;
+pub mod timers;
+
+/// An error with its causes, each once, as people read it.
+pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = message(error);
+    let mut last = text.clone();
+    for error in std::iter::successors(error.source(), |error| error.source()) {
+        let cause = message(error);
+        // a wrapper repeats its source, whole or at its end
+        if !last.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        last = cause;
+        // its sources say the same once more, as a dump of the whole status
+        if error
+            .downcast_ref::<kube::Error>()
+            .is_some_and(|error| matches!(error, kube::Error::Api(_)))
+        {
+            break;
+        }
+    }
+    text
+}
+
+/// What an API server says is meant for people; what the client makes of it is not.
+fn message(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => status.message.clone(),
+        _ => error.to_string(),
+    }
+}

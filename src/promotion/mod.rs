@@ -1,0 +1,193 @@
+//! The Flow controller: checks the definition, cuts its release, and promotes the release that `spec.live` names.
+
+mod cut;
+mod promote;
+pub mod release;
+mod summary;
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+use kube::{
+    ResourceExt as _,
+    runtime::{
+        WatchStreamExt as _,
+        controller::{trigger_self, trigger_with},
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{
+    backoff::Backoffs,
+    context::Context,
+    error_chain,
+    fairness::Permits,
+    objects::reflected,
+    reconciler::Reconciler,
+    status::{AFTER_CONFLICT, is_stale, patch_status},
+    timers::{Again, Wake},
+};
+use signoff_api::{
+    Approval, Flow, Release, Repository, names,
+    reason::{Classified, ErrorClass},
+};
+
+/// How many flows of a namespace are worked on at the same time.
+const CONCURRENCY: usize = 16;
+
+/// Why a flow could not be brought forward now; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// The API server refused or did not answer.
+    #[error("cannot {0}")]
+    Api(&'static str, #[source] kube::Error),
+    /// The definition has no JSON form.
+    #[error("the definition has no canonical form")]
+    NotCanonical(#[source] serde_json::Error),
+}
+
+impl Classified for FlowError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Api(..) => ErrorClass::Transient,
+            Self::NotCanonical(_) => ErrorClass::Invalid,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Api(..) => "APIFailed",
+            Self::NotCanonical(_) => "NotCanonical",
+        }
+    }
+}
+
+/// What the reconciler shares.
+struct Flows {
+    context: Arc<Context>,
+    releases: Store<Release>,
+    approvals: Store<Approval>,
+    repositories: Store<Repository>,
+    backoffs: Backoffs<ObjectRef<Flow>>,
+    /// What the watch shows.
+    known: Store<Flow>,
+    turns: Permits,
+}
+
+/// Brings flows forward until `shutdown`.
+pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
+    let (flows, flow_writer) = reflector::store::<Flow>();
+    let (releases, release_writer) = reflector::store::<Release>();
+    let (approvals, approval_writer) = reflector::store::<Approval>();
+    let (repositories, repository_writer) = reflector::store::<Repository>();
+    let everything = watcher::Config::default;
+    let flow_events = reflected(&context, everything(), flow_writer).touched_objects();
+    let release_events = reflected(&context, everything(), release_writer).touched_objects();
+    // those of runs are many, and none of them is about a promotion
+    let of_promotions = everything().labels(&format!("!{}", names::RUN));
+    let approval_events = reflected(&context, of_promotions, approval_writer).touched_objects();
+    let repository_events = reflected(&context, everything(), repository_writer).touched_objects();
+    let (release_owners, gated) = (releases.clone(), flows.clone());
+    let queue = stream::select_all([
+        trigger_self(flow_events, ()).boxed(),
+        trigger_with(release_events, |release: Release| flow_of(&release)).boxed(),
+        trigger_with(approval_events, move |approval: Approval| {
+            flow_of_promotion(&approval, &release_owners)
+        })
+        .boxed(),
+        // a changed gate counts from the next promotion on, and its flows say at once whether there is one
+        trigger_with(repository_events, move |repository: Repository| {
+            gated_otherwise(&repository, &gated)
+        })
+        .boxed(),
+    ]);
+    let shared = Arc::new(Flows {
+        context: Arc::clone(&context),
+        releases,
+        approvals,
+        repositories,
+        backoffs: Backoffs::default(),
+        known: flows.clone(),
+        turns: Permits::of_which_one_may_hold(CONCURRENCY),
+    });
+    let reconciler = Reconciler {
+        // bounded by their turns, of which one namespace has not all
+        concurrency: 0,
+        name: "Flow",
+        reconcile: |flow, shared| Box::pin(in_turn(flow, shared)),
+        failed: |flow: &Flow, error: &FlowError, shared: &Flows| {
+            tracing::warn!(flow = %flow.name_any(), error = %error_chain(error), "a flow could not be brought forward; trying again");
+            shared.backoffs.failed(ObjectRef::from_obj(flow))
+        },
+    };
+    reconciler.run(&context, shared, flows, queue, shutdown).await;
+}
+
+fn flow_of(release: &Release) -> Option<ObjectRef<Flow>> {
+    Some(ObjectRef::new(&release.spec.flow).within(&release.namespace()?))
+}
+
+fn flow_of_promotion(approval: &Approval, releases: &Store<Release>) -> Option<ObjectRef<Flow>> {
+    let release = approval.spec.subject.release.as_deref()?;
+    let release = releases.get(&ObjectRef::new(release).within(&approval.namespace()?))?;
+    flow_of(&release)
+}
+
+/// The flows of a Repository that do not say yet whether it has a gate.
+fn gated_otherwise(repository: &Repository, flows: &Store<Flow>) -> Vec<ObjectRef<Flow>> {
+    let otherwise = |flow: &Flow| {
+        let status = flow.status.as_ref();
+        status.is_some_and(|status| {
+            status.live.is_some() && status.gated.unwrap_or_default() != repository.spec.promotion.is_some()
+        }) && promote::brought(repository, flow)
+    };
+    let flows = flows.state();
+    let flows = flows.iter().filter(|flow| otherwise(flow));
+    flows.map(|flow| ObjectRef::from_obj(&**flow)).collect()
+}
+
+/// Brings it forward as it is when its namespace has a turn.
+async fn in_turn(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowError> {
+    let _turn = shared.turns.acquire(&flow.namespace().unwrap_or_default()).await;
+    // it may have changed while it waited for its turn
+    let Some(flow) = shared.known.get(&ObjectRef::from_obj(&*flow)) else {
+        return Ok(None);
+    };
+    let context = Arc::clone(&shared.context);
+    context.counted("Flow", reconcile(flow, shared)).await
+}
+
+async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowError> {
+    if flow.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
+    // an empty store is not an empty cluster: a gate or a question could be missed
+    let ready = tokio::try_join!(
+        shared.releases.wait_until_ready(),
+        shared.approvals.wait_until_ready(),
+        shared.repositories.wait_until_ready(),
+    );
+    if ready.is_err() {
+        return Ok(None);
+    }
+    let before = flow.status.clone().unwrap_or_default();
+    let mut next = before.clone();
+    let drafted = cut::draft(&shared, &flow, &mut next).await?;
+    let promoted = promote::promote(&shared, &flow, &mut next).await?;
+    next.gated = promote::gated(&shared, &flow, &next).await?;
+    summary::summarise(&shared.context, &flow, &drafted, &promoted, &mut next);
+    if flow.status.as_ref() != Some(&next) {
+        match patch_status(&shared.context, &*flow, &next).await {
+            Ok(_) => summary::tell(&shared.context, &flow, &before, &next).await,
+            Err(error) if is_stale(&error) => {
+                shared.context.metrics().api_conflict("flows");
+                return Ok(Some(Wake::After(AFTER_CONFLICT)));
+            }
+            Err(error) => return Err(FlowError::Api("write the flow's status", error)),
+        }
+    }
+    shared.backoffs.succeeded(&ObjectRef::from_obj(&*flow));
+    Ok(None)
+}

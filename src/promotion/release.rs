@@ -1,0 +1,313 @@
+//! The Release controller: checks that a release is what its digest says, says which channel it is on, and keeps it while runs use it.
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+use kube::{
+    ResourceExt as _,
+    api::{ListParams, Patch, PatchParams},
+    runtime::{
+        WatchStreamExt as _,
+        controller::{ReconcileRequest, trigger_self, trigger_with},
+        events::EventType,
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{
+    backoff::Backoffs,
+    context::Context,
+    error_chain,
+    fairness::Permits,
+    objects::reflected,
+    reconciler::Reconciler,
+    run_endings::EndedRuns,
+    status::{AFTER_CONFLICT, Standing, is_missing, is_stale, patch_status, stand},
+    timers::{Again, Wake},
+};
+use signoff_api::{
+    Flow, Release, ReleaseStatus, Run, RunPhase, canonical, names,
+    reason::{Classified, ErrorClass},
+};
+
+/// How many releases of a namespace are worked on at the same time.
+const CONCURRENCY: usize = 16;
+
+/// Why a release could not be looked after now; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// The API server refused or did not answer.
+    #[error("cannot {0}")]
+    Api(&'static str, #[source] kube::Error),
+    /// The definition has no JSON form.
+    #[error("the definition has no canonical form")]
+    NotCanonical(#[source] serde_json::Error),
+}
+
+impl Classified for ReleaseError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Api(..) => ErrorClass::Transient,
+            Self::NotCanonical(_) => ErrorClass::Invalid,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Api(..) => "APIFailed",
+            Self::NotCanonical(_) => "NotCanonical",
+        }
+    }
+}
+
+struct Releases {
+    context: Arc<Context>,
+    flows: Store<Flow>,
+    backoffs: Backoffs<ObjectRef<Release>>,
+    /// What the watch shows.
+    known: Store<Release>,
+    turns: Permits,
+}
+
+/// Looks after releases until `shutdown`.
+pub async fn run(context: Arc<Context>, ended: EndedRuns, shutdown: CancellationToken) {
+    let (releases, release_writer) = reflector::store::<Release>();
+    let (flows, flow_writer) = reflector::store::<Flow>();
+    let release_events = reflected(&context, watcher::Config::default(), release_writer).touched_objects();
+    let flow_events = reflected(&context, watcher::Config::default(), flow_writer).touched_objects();
+    let (of_flows, held) = (releases.clone(), releases.clone());
+    // a run that has ended or is gone may have been the last that held a release
+    let let_go = ended
+        .stream()
+        .flat_map(move |namespace| stream::iter(leaving(&namespace, &held)));
+    let queue = stream::select_all([
+        trigger_self(release_events, ()).boxed(),
+        trigger_with(flow_events, move |flow: Flow| of_flow(&flow, &of_flows)).boxed(),
+        let_go.map(|release| Ok(ReconcileRequest::from(release))).boxed(),
+    ]);
+    let shared = Arc::new(Releases {
+        context: Arc::clone(&context),
+        flows,
+        backoffs: Backoffs::default(),
+        known: releases.clone(),
+        turns: Permits::of_which_one_may_hold(CONCURRENCY),
+    });
+    let reconciler = Reconciler {
+        // bounded by their turns, of which one namespace has not all
+        concurrency: 0,
+        name: "Release",
+        reconcile: |release, shared| Box::pin(in_turn(release, shared)),
+        failed: |release: &Release, error: &ReleaseError, shared: &Releases| {
+            tracing::warn!(release = %release.name_any(), error = %error_chain(error), "a release could not be looked after; trying again");
+            shared.backoffs.failed(ObjectRef::from_obj(release))
+        },
+    };
+    reconciler.run(&context, shared, releases, queue, shutdown).await;
+}
+
+/// The releases whose channel a flow's status may have changed.
+fn of_flow(flow: &Flow, releases: &Store<Release>) -> Vec<ObjectRef<Release>> {
+    let (namespace, name) = (flow.namespace(), flow.name_any());
+    let affected = |release: &Release| {
+        let channel_before = release
+            .status
+            .as_ref()
+            .and_then(|status| status.channel.as_deref());
+        release.spec.flow == name
+            && release.namespace() == namespace
+            && (channel_before != channel(flow, &release.name_any())
+                || release.metadata.deletion_timestamp.is_some())
+    };
+    releases
+        .state()
+        .iter()
+        .filter(|release| affected(release))
+        .map(|release| ObjectRef::from_obj(&**release))
+        .collect()
+}
+
+/// A release that is to go and that the run holds or held.
+/// The releases of a namespace that are to go.
+fn leaving(namespace: &str, releases: &Store<Release>) -> Vec<ObjectRef<Release>> {
+    releases
+        .state()
+        .iter()
+        .filter(|release| {
+            release.metadata.deletion_timestamp.is_some() && release.namespace().as_deref() == Some(namespace)
+        })
+        .map(|release| ObjectRef::from_obj(&**release))
+        .collect()
+}
+
+fn channel(flow: &Flow, release: &str) -> Option<&'static str> {
+    let status = flow.status.as_ref()?;
+    if status.live.as_deref() == Some(release) {
+        return Some("live");
+    }
+    status
+        .draft
+        .as_ref()
+        .is_some_and(|draft| draft.release == release)
+        .then_some("draft")
+}
+
+/// Brings it forward as it is when its namespace has a turn.
+async fn in_turn(release: Arc<Release>, shared: Arc<Releases>) -> Result<Again, ReleaseError> {
+    let _turn = shared
+        .turns
+        .acquire(&release.namespace().unwrap_or_default())
+        .await;
+    // it may have changed while it waited for its turn
+    let Some(release) = shared.known.get(&ObjectRef::from_obj(&*release)) else {
+        return Ok(None);
+    };
+    let context = Arc::clone(&shared.context);
+    context.counted("Release", reconcile(release, shared)).await
+}
+
+async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Again, ReleaseError> {
+    // an empty store is not an empty cluster: a live release would look as if nothing held it
+    if shared.flows.wait_until_ready().await.is_err() {
+        return Ok(None);
+    }
+    if release.metadata.deletion_timestamp.is_some() {
+        let_go(&shared, &release).await?;
+        return Ok(None);
+    }
+    let before = release.status.clone().unwrap_or_default();
+    let mut next = before.clone();
+    let forged = verify(&shared.context, &release, &mut next)?;
+    let flow = release.namespace().and_then(|namespace| {
+        shared
+            .flows
+            .get(&ObjectRef::new(&release.spec.flow).within(&namespace))
+    });
+    next.channel = flow
+        .and_then(|flow| channel(&flow, &release.name_any()))
+        .map(str::to_owned);
+    if release.status.as_ref() != Some(&next) {
+        match patch_status(&shared.context, &*release, &next).await {
+            Ok(_) => {}
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) if is_stale(&error) => {
+                shared.context.metrics().api_conflict("releases");
+                return Ok(Some(Wake::After(AFTER_CONFLICT)));
+            }
+            Err(error) => return Err(ReleaseError::Api("write the release's status", error)),
+        }
+        if let (Some(message), true) = (forged, before.conditions.is_empty()) {
+            shared
+                .context
+                .event(&*release, EventType::Warning, "DigestMismatch", &message)
+                .await;
+        }
+    }
+    shared.backoffs.succeeded(&ObjectRef::from_obj(&*release));
+    Ok(None)
+}
+
+/// Recomputes the digest; gives what is wrong with the release.
+fn verify(
+    context: &Context,
+    release: &Release,
+    status: &mut ReleaseStatus,
+) -> Result<Option<String>, ReleaseError> {
+    let digest = canonical::digest(&release.spec.definition).map_err(ReleaseError::NotCanonical)?;
+    let name = names::release_name(&release.spec.flow, &digest);
+    let problem = if digest != release.spec.digest {
+        Some(format!(
+            "it says it is {}, but its content is {digest}",
+            release.spec.digest
+        ))
+    } else if name != release.name_any() {
+        Some(format!("a release with this content is called {name}"))
+    } else {
+        None
+    };
+    let (standing, reason, message) = match &problem {
+        Some(problem) => (Standing::Stalled, "DigestMismatch", problem.as_str()),
+        None => (Standing::Ready, "Verified", "the content is what the digest says"),
+    };
+    stand(
+        &mut status.conditions,
+        standing,
+        reason,
+        message,
+        release.metadata.generation,
+        context.now(),
+    );
+    Ok(problem)
+}
+
+/// Whether a flow that stays has this release live.
+fn is_live(shared: &Releases, release: &Release) -> bool {
+    let reference = ObjectRef::new(&release.spec.flow).within(&release.namespace().unwrap_or_default());
+    shared.flows.get(&reference).is_some_and(|flow| {
+        flow.metadata.deletion_timestamp.is_none() && channel(&flow, &release.name_any()) == Some("live")
+    })
+}
+
+/// Removes the finalizer of a release that is to go, once no run that goes on uses it.
+async fn let_go(shared: &Releases, release: &Release) -> Result<(), ReleaseError> {
+    if !release
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == names::FINALIZER)
+    {
+        return Ok(());
+    }
+    let namespace = release.namespace().unwrap_or_default();
+    if is_live(shared, release) {
+        let note = "it stays while it is live: its gate judges the next promotion";
+        shared
+            .context
+            .event(release, EventType::Normal, "InUse", note)
+            .await;
+        return Ok(());
+    }
+    let unfinished = ListParams::default().fields(&RunPhase::unfinished());
+    let runs = shared.context.list::<Run>(&namespace, &unfinished).await;
+    let runs = runs.map_err(|error| ReleaseError::Api("list the runs", error))?;
+    let name = release.name_any();
+    let uses = |run: &Run| {
+        run.status.as_ref().is_some_and(|status| {
+            !status.phase.is_finished() && status.release.as_ref().is_some_and(|pinned| pinned.name == name)
+        })
+    };
+    if let Some(run) = runs.items.iter().find(|run| uses(run)) {
+        let note = format!("it stays until run {} has ended", run.name_any());
+        shared
+            .context
+            .event(release, EventType::Normal, "InUse", &note)
+            .await;
+        return Ok(());
+    }
+    // it may use this release, and would need it when it can be decoded again
+    if let Some(run) = runs.undecodable.first() {
+        let run = run.metadata.name.as_deref().unwrap_or_default();
+        let note = format!("it stays while run {run}, which may use it, cannot be decoded");
+        shared
+            .context
+            .event(release, EventType::Normal, "InUse", &note)
+            .await;
+        return Ok(());
+    }
+    let kept: Vec<&String> = release
+        .finalizers()
+        .iter()
+        .filter(|finalizer| *finalizer != names::FINALIZER)
+        .collect();
+    let patch = json!({ "metadata": { "resourceVersion": release.resource_version(), "finalizers": kept } });
+    let api = shared.context.namespaced::<Release>(&namespace);
+    match api
+        .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(error) if is_missing(&error) => Ok(()),
+        Err(error) => Err(ReleaseError::Api("remove the finalizer", error)),
+    }
+}

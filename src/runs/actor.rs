@@ -1,0 +1,525 @@
+//! One run while it moves: takes in what happened, decides, writes, performs, and rests when there is nothing to do.
+//!
+//! * At most one status write is in flight; what happens meanwhile goes into the next one.
+//! * An effect that may be repeated starts beside the write; one that may not starts only when its intent is acknowledged.
+//! * What came of an effect is kept until a state that knows it is acknowledged, whatever happens to writes in between.
+
+mod decide;
+mod leave;
+mod settle;
+
+use self::decide::Decided;
+pub(super) use self::decide::phase_name;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Deps, FlowKey, RunKey, perform::ChoreError, write};
+use crate::{
+    cluster::{error_chain, fairness::Permit, object_key::UidMark, parts::rethrow, status::is_missing},
+    telemetry::metrics::Resumption,
+};
+use signoff_api::{Run, RunPhase, RunStatus, run::StepPhase};
+use signoff_engine::{
+    callback_token::record_key,
+    effect::{Effect, EffectKey},
+    facts::{ApprovalFact, EffectError, EffectOutcome, HttpResponse},
+};
+
+/// Longest pause between attempts to write or read.
+const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// Longest pause before the clock is looked at again: it may be set, and the machine may sleep.
+const LONGEST_LOOK: Duration = Duration::from_mins(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// An Approval that was judged in this process.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// Its name.
+    pub approval: String,
+    pub fact: ApprovalFact,
+    /// The run as it was read meanwhile.
+    pub run: Option<Run>,
+    /// When the deciding Decision was seen.
+    pub since: Option<Instant>,
+}
+
+/// What a run is told.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// The watch shows it like this. A new one has a turn, which ends when it has nothing to write.
+    Changed(Box<Run>, Option<Permit>),
+    /// It is new and has a turn, and is to be read.
+    Read(Permit),
+    /// The watch shows it no more: it is gone, or it has ended.
+    Unseen,
+    /// Something it may be waiting for has changed.
+    Wake(Option<(Resumption, Instant)>),
+    /// An Approval of it was judged; the watch will show the same.
+    Judged(Box<Judged>),
+    /// Start nothing more; write down what comes of what is under way.
+    Drain,
+}
+
+/// What is left of a run that rests.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub uid: UidMark,
+    /// Newest resource version known; nothing up to it is news.
+    pub version: u64,
+    pub phase: RunPhase,
+    /// When it goes on by itself.
+    pub wake_at: Option<Timestamp>,
+    /// The flow whose change it waits for, when it has no release to go on with.
+    pub awaits: Option<FlowKey>,
+    /// Whether nothing will ever be done for it again.
+    pub done: bool,
+    pub mailbox: UnboundedReceiver<Mail>,
+}
+
+/// Whether anything is still to be done for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Going,
+    /// It has ended, and what was open for it is closed.
+    Done,
+    /// It is not there any more.
+    Gone,
+}
+
+/// A decision that is being made, on a thread of its own: it evaluates what whoever wrote the flow wrote.
+struct Deciding {
+    /// The run that is decided on.
+    run: Arc<Run>,
+    /// The outcomes that were known.
+    outcomes: Vec<EffectKey>,
+    draining: bool,
+    result: BoxFuture<'static, Decided>,
+}
+
+/// A status write and what depends on it.
+struct Writing {
+    /// The run as it was; the watch may show what is written before the answer comes.
+    before: Arc<Run>,
+    next: RunStatus,
+    result: BoxFuture<'static, Result<Run, kube::Error>>,
+    /// What may start only when the write is acknowledged.
+    then: Vec<Effect>,
+    began: Instant,
+}
+
+/// A write of which it is not known whether it was applied.
+struct Unconfirmed {
+    before: Arc<Run>,
+    next: RunStatus,
+    then: Vec<Effect>,
+}
+
+enum Chore {
+    Opened(String, Result<ApprovalFact, ChoreError>),
+    Closed(String, Result<Option<ApprovalFact>, ChoreError>),
+    /// People were told of a transition.
+    Told,
+}
+
+/// A call that is under way.
+struct InFlight {
+    task: AbortHandle,
+    /// Whether it must not be repeated.
+    fenced: bool,
+}
+
+type Performed = (EffectKey, Timestamp, Result<HttpResponse, EffectError>);
+
+pub(super) struct Actor {
+    deps: Arc<Deps>,
+    key: RunKey,
+    uid: UidMark,
+    mailbox: UnboundedReceiver<Mail>,
+    /// The run as last acknowledged by the API server; nothing when it must be read first.
+    run: Option<Arc<Run>>,
+    version: u64,
+    phase: RunPhase,
+    life: Life,
+    draining: bool,
+    /// Whether there may be something to decide.
+    dirty: bool,
+    outcomes: Vec<EffectOutcome>,
+    effects: JoinSet<Performed>,
+    in_flight: BTreeMap<EffectKey, InFlight>,
+    /// Cancelled when the run is to end: what still waits for a permit is not sent.
+    ending: CancellationToken,
+    chores: JoinSet<Chore>,
+    busy_approvals: BTreeSet<String>,
+    /// Approvals known more recently than the watch shows them.
+    newer: BTreeMap<String, ApprovalFact>,
+    deciding: Option<Deciding>,
+    /// Approvals that the API server refuses to create, with its reason.
+    refused: BTreeMap<String, String>,
+    /// Approvals that could not be created so far, with the reason.
+    unopened: BTreeMap<String, String>,
+    writing: Option<Writing>,
+    /// What waits for a write whose acknowledgement was lost.
+    unconfirmed: Option<Unconfirmed>,
+    failures: u32,
+    retry_at: Option<Instant>,
+    wake_at: Option<Timestamp>,
+    awaits: Option<FlowKey>,
+    resumed: Option<(Resumption, Instant)>,
+    /// Whether the watch shows it no more.
+    unseen: bool,
+    /// Held until there is nothing to write for the first time.
+    turn: Option<Permit>,
+}
+
+impl Actor {
+    pub(super) fn new(
+        deps: Arc<Deps>,
+        key: RunKey,
+        uid: UidMark,
+        version: u64,
+        mailbox: UnboundedReceiver<Mail>,
+    ) -> Self {
+        Self {
+            deps,
+            key,
+            uid,
+            mailbox,
+            run: None,
+            version,
+            phase: RunPhase::Pending,
+            life: Life::Going,
+            draining: false,
+            dirty: true,
+            outcomes: Vec::new(),
+            effects: JoinSet::new(),
+            in_flight: BTreeMap::new(),
+            ending: CancellationToken::new(),
+            chores: JoinSet::new(),
+            busy_approvals: BTreeSet::new(),
+            newer: BTreeMap::new(),
+            deciding: None,
+            refused: BTreeMap::new(),
+            unopened: BTreeMap::new(),
+            writing: None,
+            unconfirmed: None,
+            failures: 0,
+            retry_at: None,
+            wake_at: None,
+            awaits: None,
+            resumed: None,
+            unseen: false,
+            turn: None,
+        }
+    }
+
+    /// Drives the run until it rests.
+    pub(super) async fn run(mut self, first: VecDeque<Mail>) -> Rest {
+        for mail in first {
+            self.take(mail);
+        }
+        loop {
+            while let Ok(mail) = self.mailbox.try_recv() {
+                self.take(mail);
+            }
+            if self.life == Life::Gone || self.is_lost() {
+                self.leave().await;
+                return self.rest();
+            }
+            if self.may_decide() {
+                if self.run.is_none() {
+                    self.read().await;
+                } else {
+                    self.decide().await;
+                }
+                continue;
+            }
+            if self.is_idle() {
+                return self.rest();
+            }
+            if self.deciding.is_none() && self.writing.is_none() && self.chores.is_empty() {
+                self.turn = None;
+            }
+            self.wait().await;
+        }
+    }
+
+    fn may_decide(&self) -> bool {
+        self.dirty
+            && self.life == Life::Going
+            && self.deciding.is_none()
+            && self.writing.is_none()
+            && self.retry_at.is_none()
+    }
+
+    /// Whether it left the watch without having ended, as far as the last answer says.
+    fn is_lost(&self) -> bool {
+        self.unseen && self.writing.is_none() && self.run.is_some() && !self.phase.is_finished()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.deciding.is_none()
+            && self.writing.is_none()
+            && self.effects.is_empty()
+            && self.chores.is_empty()
+            && self.retry_at.is_none()
+            && (self.life != Life::Going || !self.dirty)
+    }
+
+    /// Waits for the next thing to happen and takes it in.
+    async fn wait(&mut self) {
+        let timer = self.retry_at.or_else(|| self.own_timer());
+        tokio::select! {
+            // nothing more is told of a run that the watch shows no more
+            mail = self.mailbox.recv(), if !self.unseen => self.take(mail.unwrap_or(Mail::Unseen)),
+            decided = async { match &mut self.deciding {
+                Some(deciding) => (&mut deciding.result).await,
+                None => std::future::pending().await,
+            } } => self.decided(decided),
+            result = async { match &mut self.writing {
+                Some(writing) => (&mut writing.result).await,
+                None => std::future::pending().await,
+            } } => self.written(result),
+            Some(performed) = self.effects.join_next() => {
+                match performed {
+                    Ok((key, at, result)) => {
+                        self.in_flight.remove(&key);
+                        self.outcomes.push(EffectOutcome { key, at, result });
+                        self.dirty = true;
+                    }
+                    // one that was aborted has no outcome; one that broke is like a crash of this process
+                    Err(broken) => rethrow(broken),
+                }
+            }
+            Some(chore) = self.chores.join_next() => {
+                match chore {
+                    Ok(chore) => self.chore_done(chore),
+                    Err(broken) => rethrow(broken),
+                }
+            }
+            () = async { match timer {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            } } => {
+                self.retry_at = None;
+                self.dirty = true;
+            }
+        }
+    }
+
+    /// While effects keep it from resting, the run minds its own clock.
+    fn own_timer(&self) -> Option<Instant> {
+        let wake_at = self.wake_at?;
+        let now = self.deps.context.now();
+        let left = wake_at.duration_since(now).unsigned_abs().min(LONGEST_LOOK);
+        let overdue = wake_at <= now;
+        // a write in flight decides anew when it is acknowledged
+        (self.writing.is_none() || !overdue)
+            .then(|| Instant::now() + if overdue { Duration::ZERO } else { left })
+    }
+
+    fn take(&mut self, mail: Mail) {
+        match mail {
+            Mail::Changed(run, turn) => {
+                self.turn = turn.or(self.turn.take());
+                self.changed(*run);
+            }
+            Mail::Read(turn) => self.turn = Some(turn),
+            Mail::Unseen => self.unseen = true,
+            Mail::Wake(resumed) => {
+                self.resumed = self.resumed.or(resumed);
+                self.dirty = true;
+            }
+            Mail::Judged(judged) => {
+                let Judged {
+                    approval,
+                    fact,
+                    run,
+                    since,
+                } = *judged;
+                if fact.status.phase.is_closed()
+                    && let Some(since) = since
+                {
+                    self.resumed.get_or_insert((Resumption::Decision, since));
+                }
+                self.newer.insert(approval, fact);
+                self.dirty = true;
+                if let Some(run) = run {
+                    self.changed(run);
+                }
+            }
+            Mail::Drain => self.draining = true,
+        }
+    }
+
+    fn changed(&mut self, run: Run) {
+        if UidMark::of_object(&run) != self.uid {
+            self.life = Life::Gone;
+            return;
+        }
+        // what was read or written since is newer than the watch; and a write in doubt is settled by reading only
+        let newer = version_of(&run) > self.version || self.run.is_none();
+        if newer && self.unconfirmed.is_none() {
+            let cancelled = run.spec.cancel == Some(true);
+            self.know(run);
+            self.dirty = true;
+            // a run that is cancelled does not wait for what was being decided before
+            if cancelled
+                && let Some(deciding) = &self.deciding
+                && deciding.run.spec.cancel != Some(true)
+            {
+                self.deciding = None;
+            }
+        }
+    }
+
+    /// Takes the run as the API server has it.
+    fn know(&mut self, run: Run) -> Arc<Run> {
+        if let Some(newer) = self
+            .run
+            .as_ref()
+            .filter(|known| version_of(known) > version_of(&run))
+        {
+            return Arc::clone(newer);
+        }
+        self.version = self.version.max(version_of(&run));
+        self.phase = run.status.as_ref().map(|status| status.phase).unwrap_or_default();
+        if run.status.as_ref().is_some_and(has_awaited_callback) {
+            self.resumed.get_or_insert((Resumption::Callback, Instant::now()));
+            self.dirty = true;
+        }
+        let run = Arc::new(run);
+        self.run = Some(Arc::clone(&run));
+        run
+    }
+
+    /// Reads the run afresh: at the start of a move, after a conflict, after an answer was lost.
+    async fn read(&mut self) {
+        match self
+            .deps
+            .context
+            .namespaced::<Run>(self.key.namespace())
+            .get_opt(self.key.name())
+            .await
+        {
+            Ok(Some(run)) if UidMark::of_object(&run) == self.uid => {
+                self.know(run);
+                self.confirm();
+            }
+            Ok(_) => self.life = Life::Gone,
+            Err(error) => self.pause("the run could not be read", &error),
+        }
+    }
+
+    fn written(&mut self, result: Result<Run, kube::Error>) {
+        let Some(writing) = self.writing.take() else {
+            return;
+        };
+        self.deps.metrics.reconciled("Run", writing.began.elapsed());
+        match result {
+            Ok(run) => self.acknowledged(&writing.before, run, writing.then),
+            Err(error) if is_missing(&error) => self.life = Life::Gone,
+            Err(error) => {
+                // whether or not it was applied, only the API server knows: ask it before deciding again
+                if matches!(&error, kube::Error::Api(status) if status.code == 409 || status.code == 422) {
+                    self.deps.metrics.api_conflict("runs");
+                    // a first conflict is news from elsewhere; one after another is something wrong
+                    if self.failures > 0 {
+                        self.pause("the run's status was not accepted", &error);
+                    } else {
+                        self.failures = 1;
+                    }
+                } else {
+                    self.pause("the run's status could not be written", &error);
+                }
+                self.unconfirmed = Some(Unconfirmed {
+                    before: writing.before,
+                    next: writing.next,
+                    then: writing.then,
+                });
+                self.run = None;
+                self.dirty = true;
+            }
+        }
+    }
+
+    fn pause(&mut self, what: &str, error: &kube::Error) {
+        self.deps.metrics.reconcile_failed("Run", "Transient");
+        tracing::warn!(run = %self.key, error = %error_chain(error), failures = self.failures, "{what}; trying again");
+        self.retry_later();
+    }
+
+    fn retry_later(&mut self) {
+        self.failures += 1;
+        self.retry_at = Some(Instant::now() + pause_after(self.failures));
+    }
+
+    fn rest(self) -> Rest {
+        Rest {
+            uid: self.uid,
+            version: self.version,
+            phase: self.phase,
+            wake_at: self.wake_at,
+            awaits: self.awaits,
+            done: self.life != Life::Going,
+            mailbox: self.mailbox,
+        }
+    }
+}
+
+/// Whether a step waits for a callback that has come.
+fn has_awaited_callback(status: &RunStatus) -> bool {
+    !status.callbacks.is_empty()
+        && status.steps.iter().any(|step| {
+            step.phase == StepPhase::Waiting
+                && status
+                    .callbacks
+                    .contains_key(&record_key(&step.name, step.iteration))
+        })
+}
+
+fn pause_after(failures: u32) -> Duration {
+    FIRST_PAUSE
+        .saturating_mul(1 << failures.clamp(1, 16))
+        .min(MAX_PAUSE)
+}
+
+/// The resource version as a number; 0, which is never news, if it is none.
+pub(super) fn version_of(run: &Run) -> u64 {
+    run.resource_version()
+        .and_then(|version| version.parse().ok())
+        .unwrap_or_default()
+}
+
+fn begin_write(
+    deps: &Arc<Deps>,
+    run: &Arc<Run>,
+    next: &RunStatus,
+) -> BoxFuture<'static, Result<Run, kube::Error>> {
+    let (deps, run, next) = (Arc::clone(deps), Arc::clone(run), next.clone());
+    // a task of its own, so that it goes on while the run waits for other things
+    let task = tokio::spawn(async move {
+        let namespace = run.metadata.namespace.as_deref().unwrap_or_default();
+        let _permit = deps.bounds.writes.acquire(namespace).await;
+        write::status(&deps.context, &run, &next).await
+    });
+    Box::pin(async move {
+        match task.await {
+            Ok(result) => result,
+            Err(error) => Err(kube::Error::Service(Box::new(error))),
+        }
+    })
+}

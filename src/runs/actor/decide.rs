@@ -1,0 +1,475 @@
+//! One decision of a run and what follows from it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant as Monotonic};
+
+use futures::FutureExt as _;
+use k8s_openapi::jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{Actor, Chore, Deciding, InFlight, Life, Unconfirmed, Writing, begin_write, settle::is_past};
+use crate::{
+    cluster::{error_chain, releases::LoadedRelease},
+    runs::{
+        gather,
+        perform::{self, ChoreError},
+        pin,
+        transitions::{self, Transition},
+    },
+};
+use signoff_api::{
+    ApprovalPhase, Run, RunStatus,
+    reason::{Classified as _, ErrorClass, StepReason},
+    run::{PinnedRelease, StepStatus},
+};
+use signoff_engine::{
+    advance::{Advance, advance},
+    effect::{CloseApproval, Effect, HttpEffect},
+    facts::{ApprovalFact, ConnectionFact, EffectError, Facts},
+    inputs,
+};
+
+/// How often an Approval's name was taken before people are told: one that goes with an earlier run of the same name is gone by then.
+const TOLD_AFTER: u32 = 6;
+
+impl Actor {
+    /// Decides on the acknowledged state and begins what follows.
+    pub(super) async fn decide(&mut self) {
+        let Some(run) = self.run.clone() else { return };
+        self.dirty = false;
+        self.awaits = None;
+        self.wake_at = None;
+        if run.metadata.deletion_timestamp.is_some() {
+            self.life = Life::Gone;
+            return;
+        }
+        if run
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase.is_finished())
+        {
+            self.finish(&run);
+            return;
+        }
+        if self.draining && self.outcomes.is_empty() {
+            return;
+        }
+        match pin::release(&self.deps, &run).await {
+            Ok(release) => {
+                // what the watch shows by now need not be remembered
+                self.newer.retain(|name, fact| {
+                    fact.status.phase.is_closed() || !gather::is_open(&self.deps, &run, name)
+                });
+                let gathered = async {
+                    let approvals = gather::approvals(&self.deps, &run, &self.newer).await?;
+                    let connections = gather::connections(&self.deps, &run, &release).await?;
+                    Ok::<_, kube::Error>((approvals, connections))
+                };
+                match gathered.await {
+                    Ok((approvals, connections)) => self.advance(&run, &release, approvals, connections),
+                    Err(error) => {
+                        self.dirty = true;
+                        self.pause("an approval or a connection of the run could not be read", &error);
+                    }
+                }
+            }
+            Err(why) => self.hold(&run, &why),
+        }
+    }
+
+    /// Begins to make a decision.
+    fn advance(
+        &mut self,
+        run: &Arc<Run>,
+        release: &Arc<LoadedRelease>,
+        approvals: BTreeMap<String, ApprovalFact>,
+        connections: BTreeMap<String, ConnectionFact>,
+    ) {
+        let mut state = run.status.clone().unwrap_or_default();
+        let now = self.deps.context.now();
+        // nothing is asked of the inputs of a run that is cancelled
+        let is_new = state.release.is_none() && run.spec.cancel != Some(true);
+        state.release.get_or_insert_with(|| PinnedRelease {
+            name: release.facts.name.clone(),
+            digest: release.facts.digest.clone(),
+            commit: release.facts.commit.clone(),
+        });
+        let in_flight = self.in_flight.keys().cloned().collect();
+        let outcomes = self.outcomes.clone();
+        let known: Vec<_> = outcomes.iter().map(|outcome| outcome.key.clone()).collect();
+        let unasked = (self.refused.clone(), self.unopened.clone());
+        let mut facts = gather::facts(&self.deps, run, release, approvals, unasked, outcomes, in_flight);
+        facts.connections = connections;
+        // while draining, outcomes are written down and nothing new begins
+        facts.run.suspend |= self.draining;
+        // what was sent is settled before a run ends, and the question about it shows the request
+        let under_way = |step: &StepStatus| step.attempt > 0 && !step.phase.is_finished();
+        let settles = state.steps.iter().any(under_way);
+        let cancel = facts.run.cancel;
+        let evaluates = !cancel || settles || !known.is_empty();
+        let release = Arc::clone(release);
+        let decide = move || decide(&release, is_new, &state, &facts, now);
+        let result = if evaluates {
+            let (context, namespace) = (Arc::clone(&self.deps.context), self.key.namespace().to_owned());
+            async move {
+                if cancel {
+                    context.evaluate_first(&namespace, decide).await
+                } else {
+                    context.evaluate(&namespace, decide).await
+                }
+            }
+            .boxed()
+        } else {
+            std::future::ready(decide()).boxed()
+        };
+        self.deciding = Some(Deciding {
+            run: Arc::clone(run),
+            outcomes: known,
+            draining: self.draining,
+            result,
+        });
+    }
+
+    /// A decision was made: begins what follows.
+    pub(super) fn decided(&mut self, decided: Decided) {
+        let Some(deciding) = self.deciding.take() else {
+            return;
+        };
+        let revision = |run: &Run| run.status.as_ref().map(|status| status.revision);
+        let current = self.run.clone();
+        let current = current.filter(|current| revision(current) == revision(&deciding.run));
+        let Some(run) = current.filter(|_| deciding.draining == self.draining) else {
+            // it was about another state, or about beginning what may not begin any more
+            self.dirty = true;
+            return;
+        };
+        // what came meanwhile is decided on next
+        self.dirty |= !Arc::ptr_eq(&run, &deciding.run);
+        let advanced = match decided {
+            Decided::Advanced(advanced) => *advanced,
+            Decided::Unfit(message) => {
+                let now = self.deps.context.now();
+                self.begin(&run, pin::unfit(&run, &message, now), Vec::new());
+                return;
+            }
+        };
+        self.wake_at = advanced.wake_at;
+        if advanced.state.ending.is_some() {
+            self.ending.cancel();
+        }
+        let calls = advanced
+            .effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Http(_)));
+        if !calls && !advanced.state.phase.is_finished() {
+            // what it went on to is not an effect, so there is nothing to measure
+            self.resumed = None;
+        }
+        let (at_once, acknowledged): (Vec<_>, Vec<_>) =
+            advanced.effects.into_iter().partition(may_start_unwritten);
+        if !self.begin(&run, advanced.state, acknowledged) {
+            // no state can make use of them
+            self.outcomes
+                .retain(|outcome| !deciding.outcomes.contains(&outcome.key));
+        }
+        self.perform(&run, at_once);
+    }
+
+    /// Begins to write the next state if it is another one. What depends on the write follows it, or starts at once without one.
+    fn begin(&mut self, run: &Arc<Run>, mut next: RunStatus, then: Vec<Effect>) -> bool {
+        let current = run.status.as_ref();
+        next.revision = current.map_or(0, |status| status.revision);
+        next.callbacks = current.map(|status| status.callbacks.clone()).unwrap_or_default();
+        if current == Some(&next) {
+            self.perform(run, then);
+            return false;
+        }
+        next.revision = next.revision.checked_add(1).unwrap_or(1);
+        let result = begin_write(&self.deps, run, &next);
+        self.writing = Some(Writing {
+            before: Arc::clone(run),
+            next,
+            result,
+            then,
+            began: Instant::now(),
+        });
+        true
+    }
+
+    /// There is no release to go on with: says so, once.
+    fn hold(&mut self, run: &Arc<Run>, why: &pin::Unpinned) {
+        self.deps.metrics.reconcile_failed("Run", class_name(why.class()));
+        if why.class() == ErrorClass::Transient {
+            tracing::warn!(run = %self.key, error = %error_chain(why), "the run could not be pinned; trying again");
+            self.retry_later();
+            return;
+        }
+        self.awaits = Some(pin::awaited(run));
+        let held = pin::held(run, why, self.deps.context.now());
+        self.begin(run, held, Vec::new());
+    }
+
+    /// A state was acknowledged.
+    pub(super) fn acknowledged(&mut self, before: &Run, run: Run, then: Vec<Effect>) {
+        self.failures = 0;
+        self.dirty |= self.retry_at.take().is_some();
+        let asked_anew = before.spec != run.spec;
+        let before = before.status.as_ref();
+        let run = self.know(run);
+        let Some(after) = &run.status else { return };
+        self.outcomes.retain(|outcome| !is_past(after, &outcome.key));
+        self.dirty |= asked_anew || !self.outcomes.is_empty() || after.phase.is_finished();
+        for told in transitions::between(before, after) {
+            self.tell(&run, told);
+        }
+        if after.phase.is_finished() && !before.is_some_and(|status| status.phase.is_finished()) {
+            self.deps.metrics.run_finished(phase_name(after.phase));
+            self.observe_resumption();
+            tracing::info!(run = %self.key, phase = %after.phase, "the run has ended");
+        }
+        self.perform(&run, then);
+    }
+
+    /// Finds out what became of a write whose answer was lost or was a refusal.
+    pub(super) fn confirm(&mut self) {
+        let Some(Unconfirmed { before, next, then }) = self.unconfirmed.take() else {
+            return;
+        };
+        let Some(run) = self.run.clone() else { return };
+        let applied = run.status.clone().is_some_and(|mut status| {
+            status.callbacks.clone_from(&next.callbacks);
+            status == next
+        });
+        if applied {
+            self.acknowledged(&before, (*run).clone(), then);
+        }
+    }
+
+    /// Begins effects. One that is under way, or whose outcome is known but not yet written, is not begun again.
+    fn perform(&mut self, run: &Arc<Run>, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Http(http) => self.call(*http),
+                Effect::OpenApproval(wanted) => {
+                    if self.busy_approvals.insert(wanted.name.clone()) {
+                        let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
+                        self.chores.spawn(async move {
+                            let result = perform::open(&deps.context, &run, &wanted).await;
+                            Chore::Opened(wanted.name, result)
+                        });
+                    }
+                }
+                Effect::CloseApproval(wanted) => self.close(run, wanted),
+                Effect::Abort(key) => {
+                    if let Some(call) = self.in_flight.remove(&key) {
+                        call.task.abort();
+                    }
+                }
+            }
+        }
+    }
+
+    fn call(&mut self, effect: HttpEffect) {
+        let known = self.outcomes.iter().any(|outcome| outcome.key == effect.key);
+        if known || (self.draining && !effect.fenced) || self.in_flight.contains_key(&effect.key) {
+            return;
+        }
+        self.observe_resumption();
+        let key = effect.key.clone();
+        tracing::debug!(run = %self.key, step = %key.step, attempt = key.attempt, "a call begins");
+        let fenced = effect.fenced;
+        let (deps, namespace) = (Arc::clone(&self.deps), self.key.namespace().to_owned());
+        let ending = self.ending.clone();
+        let task = self.effects.spawn(async move {
+            let _permit = tokio::select! {
+                biased;
+                () = ending.cancelled() => return (effect.key, deps.context.now(), Err(not_sent())),
+                permit = deps.bounds.effects.acquire(&namespace) => permit,
+            };
+            if !deps.leadership.is_held() {
+                // it is for another process to perform; this task ends with the term
+                return std::future::pending().await;
+            }
+            let _in_flight = deps.metrics.effect_started();
+            let result = deps.executor.perform(&namespace, &effect).await;
+            (effect.key, deps.context.now(), result)
+        });
+        self.in_flight.insert(key, InFlight { task, fenced });
+    }
+
+    fn close(&mut self, run: &Arc<Run>, wanted: CloseApproval) {
+        if self.busy_approvals.insert(wanted.name.clone()) {
+            let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
+            self.chores.spawn(async move {
+                let result = perform::close(&deps.context, &run, &wanted).await;
+                Chore::Closed(wanted.name, result)
+            });
+        }
+    }
+
+    /// The run has ended: stops what is under way and closes what is open. A crash in between is made good by a sweep at the next start.
+    fn finish(&mut self, run: &Arc<Run>) {
+        self.effects.abort_all();
+        self.in_flight.clear();
+        self.outcomes.clear();
+        let steps = run.status.iter().flat_map(|status| &status.steps);
+        let open: Vec<String> = steps
+            .filter_map(|step| step.approval.clone())
+            .filter(|name| match self.newer.get(name) {
+                Some(fact) => !fact.status.phase.is_closed(),
+                None => gather::is_open(&self.deps, run, name),
+            })
+            .collect();
+        for name in open {
+            let message = "the run has ended".to_owned();
+            self.close(
+                run,
+                CloseApproval {
+                    name,
+                    phase: ApprovalPhase::Cancelled,
+                    message,
+                },
+            );
+        }
+        if self.busy_approvals.is_empty() {
+            self.life = Life::Done;
+        }
+    }
+
+    /// Lets people know, by an Event.
+    fn tell(&mut self, run: &Arc<Run>, told: Transition) {
+        let (context, run) = (Arc::clone(&self.deps.context), Arc::clone(run));
+        self.chores.spawn(async move {
+            context.event(&*run, told.type_, told.reason, &told.note).await;
+            Chore::Told
+        });
+    }
+
+    pub(super) fn chore_done(&mut self, chore: Chore) {
+        let finished = self.phase.is_finished();
+        let failed = match chore {
+            Chore::Opened(name, result) => {
+                self.busy_approvals.remove(&name);
+                self.opened(name, result)
+            }
+            Chore::Closed(name, result) => {
+                self.busy_approvals.remove(&name);
+                result.map(|fact| {
+                    if let Some(fact) = fact {
+                        self.newer.insert(name, fact);
+                    }
+                })
+            }
+            Chore::Told => return,
+        };
+        if let Err(error) = failed {
+            self.deps.metrics.reconcile_failed("Run", "Transient");
+            tracing::warn!(run = %self.key, error = %error_chain(&error), "something a run needs could not be done; trying again");
+            self.retry_later();
+            if let (ChoreError::NotOurs(_), Some(run)) = (&error, self.run.clone()) {
+                let note = format!("{error}: delete it or this run");
+                self.tell(&run, transitions::warning("ApprovalNotOurs", note));
+            }
+        }
+        self.dirty |= finished && self.busy_approvals.is_empty();
+    }
+
+    /// Takes in what came of opening an Approval: it is there, or is refused for good, or is tried again, of which people are told.
+    fn opened(&mut self, name: String, result: Result<ApprovalFact, ChoreError>) -> Result<(), ChoreError> {
+        let error = match result {
+            Ok(fact) => {
+                // one that was answered before it was known here, or whose absence was told
+                self.dirty |= fact.status.phase.is_closed() || self.unopened.remove(&name).is_some();
+                self.newer.insert(name, fact);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if let Some(why) = error.refusal() {
+            self.refused.insert(name, why);
+            self.dirty = true;
+            return Ok(());
+        }
+        let told_after = if error.is_forbidden() { 0 } else { TOLD_AFTER };
+        if self.failures >= told_after && !self.unopened.contains_key(&name) {
+            let note = error_chain(&error);
+            if let Some(run) = self.run.clone() {
+                self.tell(&run, transitions::warning("ApprovalNotOpened", note.clone()));
+            }
+            self.unopened.insert(name, note);
+        }
+        Err(error)
+    }
+
+    fn observe_resumption(&mut self) {
+        if let Some((after, since)) = self.resumed.take() {
+            self.deps
+                .metrics
+                .resumed(after, Monotonic::now().duration_since(since.into_std()));
+        }
+    }
+}
+
+/// What a decision came to.
+pub(super) enum Decided {
+    Advanced(Box<Advance>),
+    /// The inputs do not fit the release.
+    Unfit(String),
+}
+
+/// Decides: all that takes as long as whoever wrote the flow, or started the run, makes it take.
+fn decide(
+    release: &LoadedRelease,
+    is_new: bool,
+    state: &RunStatus,
+    facts: &Facts,
+    now: Timestamp,
+) -> Decided {
+    if is_new && let Err(message) = inputs::check(&release.definition, &facts.run.inputs) {
+        return Decided::Unfit(message);
+    }
+    Decided::Advanced(Box::new(advance(&release.plan, state, facts, now)))
+}
+
+/// What may be repeated need not wait for the write. Approvals wait, so that a state that was refused leaves none behind.
+fn may_start_unwritten(effect: &Effect) -> bool {
+    match effect {
+        Effect::Http(http) => !http.fenced,
+        Effect::Abort(_) => true,
+        Effect::OpenApproval(_) | Effect::CloseApproval(_) => false,
+    }
+}
+
+/// The run was to end before a call was made.
+fn not_sent() -> EffectError {
+    EffectError {
+        reason: StepReason::Cancelled,
+        message: "it was not sent".to_owned(),
+        retryable: false,
+        may_have_happened: false,
+        retry_after: None,
+    }
+}
+
+fn class_name(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::Transient => "Transient",
+        ErrorClass::Waiting => "Waiting",
+        ErrorClass::Invalid => "Invalid",
+    }
+}
+
+/// The phase as a metric's label.
+pub(in crate::runs) fn phase_name(phase: signoff_api::RunPhase) -> &'static str {
+    use signoff_api::RunPhase as P;
+    match phase {
+        P::Pending => "Pending",
+        P::Queued => "Queued",
+        P::Running => "Running",
+        P::Waiting => "Waiting",
+        P::Succeeded => "Succeeded",
+        P::Failed => "Failed",
+        P::Rejected => "Rejected",
+        P::TimedOut => "TimedOut",
+        P::Cancelled => "Cancelled",
+    }
+}

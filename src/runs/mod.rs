@@ -1,0 +1,244 @@
+//! The Run controller: pin, decide (engine), write, perform.
+//!
+//! A run that waits is an entry of a few dozen bytes; the whole run is read when it has to move. A run that moves is a task of its
+//! own ([`actor`]). There is no finalizer on a run: its work ends with the task, and its Approvals go with it by their owner
+//! reference, so a run costs no more writes than its progress.
+
+mod actor;
+mod dispatch;
+mod gather;
+mod perform;
+mod pin;
+mod sweep;
+mod transitions;
+mod write;
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use kube::{
+    Resource as _, ResourceExt as _,
+    runtime::{WatchStreamExt as _, reflector::Store, watcher},
+};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    actor::Judged,
+    dispatch::{Dispatcher, Message},
+};
+use crate::{
+    cluster::{
+        context::Context,
+        fairness::Permits,
+        inbox::{Inbox, inbox},
+        leadership::Leadership,
+        object_key::{ApprovalKey, ObjectKey, UidMark},
+        objects::{Decoded, watch},
+        open_approvals::{OpenApprovals, QuestionListener},
+        parts::beside,
+        releases::Releases,
+        run_endings::RunEndings,
+    },
+    perform::http::HttpExecutor,
+    telemetry::metrics::Metrics,
+};
+use signoff_api::{Approval, Connection, Flow, Release, Run, RunPhase};
+use signoff_engine::callback_token::CallbackMinter;
+
+/// How many status writes of runs are under way at the same time: enough to keep an API server busy. Each is a connection of its own.
+const WRITES: usize = 32;
+
+/// How many runs are looked at for the first time at the same time.
+const INTAKE: usize = 96;
+
+/// How long a listing waits for a turn of a namespace whose runs hold all that it may have. The namespace's others are then put in line.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+type RunKey = ObjectKey<Run>;
+type FlowKey = ObjectKey<Flow>;
+
+/// What runs need to go on.
+#[derive(Debug)]
+pub struct Deps {
+    /// Client, clock, events.
+    pub context: Arc<Context>,
+    /// Releases they are pinned to.
+    pub releases: Arc<Releases>,
+    /// Flows as the watch shows them, for their live and draft releases.
+    pub flows: Store<Flow>,
+    /// Connections as the watch shows them, for what people are shown of them.
+    pub connections: Store<Connection>,
+    /// The questions that are open, as the watch shows them.
+    pub open: OpenApprovals,
+    /// Performs HTTP steps.
+    pub executor: HttpExecutor,
+    /// Makes callback addresses.
+    pub callbacks: CallbackMinter,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// How much may be under way at the same time.
+    pub bounds: Bounds,
+    /// Whether effects may be performed.
+    pub leadership: Leadership,
+    /// Who wants to know when a run has ended.
+    pub endings: RunEndings,
+}
+
+/// How much may be under way at the same time. Namespaces take turns. Clones are handles on the same.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    effects: Permits,
+    /// As many writes as are good for the API server.
+    writes: Permits,
+    /// As many runs looked at for the first time as keep the writes busy.
+    intake: Permits,
+}
+
+impl Bounds {
+    /// With at most so many effects performed at the same time.
+    pub fn new(effects: usize) -> Self {
+        Self {
+            effects: Permits::that_leave_some(effects),
+            writes: Permits::new_in_turns(WRITES),
+            intake: Permits::that_leave_some(INTAKE),
+        }
+    }
+}
+
+/// Tells runs that something they may be waiting for has changed. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RunWaker(mpsc::UnboundedSender<Message>);
+
+/// Where a [`RunWaker`]'s calls arrive. Clones are handles on the same.
+#[derive(Clone, Debug)]
+pub struct RunCalls(mpsc::UnboundedSender<Message>, Inbox<Message>);
+
+/// A waker and where its calls arrive.
+pub fn waker() -> (RunWaker, RunCalls) {
+    let (sender, receiver) = inbox();
+    (RunWaker(sender.clone()), RunCalls(sender, receiver))
+}
+
+impl QuestionListener for RunWaker {
+    fn approval_is_over(&self, approval: &ApprovalKey, run: Option<&str>) {
+        if let Some(run) = run {
+            let run = RunKey::new(approval.namespace(), run);
+            self.send(Message::ApprovalChanged(run, approval.name().to_owned()));
+        }
+    }
+}
+
+impl RunWaker {
+    /// An Approval was judged, and the API server has acknowledged it. `run` is the run it was put for, if that was read meanwhile; `since`
+    /// is when the deciding Decision was seen.
+    pub fn judged(&self, approval: &Approval, run: Option<Run>, since: Option<Instant>) {
+        if let Some(name) = &approval.spec.subject.run {
+            let key = RunKey::new(approval.metadata.namespace.as_deref().unwrap_or_default(), name);
+            let judged = Judged {
+                approval: approval.name_any(),
+                fact: gather::approval_fact(approval),
+                run: run.map(slim),
+                since,
+            };
+            self.send(Message::Judged(key, Box::new(judged)));
+        }
+    }
+
+    /// A flow has changed as the watch shows it.
+    pub fn flow_changed(&self, flow: &Flow) {
+        self.send(Message::FlowChanged(FlowKey::of(flow)));
+    }
+
+    /// A Connection of this namespace has changed as the watch shows it.
+    pub fn connection_changed(&self, namespace: &str) {
+        self.send(Message::ConnectionChanged(namespace.to_owned()));
+    }
+
+    fn send(&self, message: Message) {
+        // nobody listens at the end of the process
+        let _ = self.0.send(message);
+    }
+}
+
+/// Drives all runs until `shutdown`. The stores must be filled before.
+pub async fn run(deps: Arc<Deps>, calls: RunCalls, shutdown: CancellationToken) {
+    let RunCalls(sender, receiver) = calls;
+    let mut messages = receiver.open().await;
+    // what was for one before this that broke: everything is listed anew
+    while messages.try_recv().is_ok() {}
+    let dispatcher = Dispatcher::new(Arc::clone(&deps), sender.clone(), messages);
+    let stop = || shutdown.clone();
+    let runs = stop().run_until_cancelled_owned(watch_runs(Arc::clone(&deps), sender.clone()));
+    let releases = stop().run_until_cancelled_owned(watch_releases(deps, sender));
+    beside(runs, beside(releases, dispatcher.run(shutdown.clone()))).await;
+}
+
+async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
+    // one that has ended leaves the watch
+    let unfinished = watcher::Config::default().fields(&RunPhase::unfinished());
+    let mut events = watch::<Run>(&deps.context, unfinished).boxed();
+    // namespaces whose runs are put in line for the rest of the listing
+    let mut slow = HashSet::new();
+    while let Some(event) = events.next().await {
+        let message = match event {
+            Ok(watcher::Event::Init) => {
+                slow.clear();
+                Message::Relisting
+            }
+            Ok(watcher::Event::InitDone) => Message::Relisted,
+            // not listed, it is as good as gone
+            Ok(watcher::Event::InitApply(Decoded::Undecodable(_))) => continue,
+            Ok(watcher::Event::InitApply(Decoded::Object(run))) => {
+                // a listing of many is taken in as fast as it is worked through, and not all at once
+                let namespace = run.metadata.namespace.clone().unwrap_or_default();
+                let turn = if slow.contains(&namespace) {
+                    None
+                } else {
+                    tokio::time::timeout(PATIENCE, deps.bounds.intake.acquire(&namespace))
+                        .await
+                        .ok()
+                };
+                if turn.is_none() {
+                    // runs of others come after it
+                    slow.insert(namespace);
+                }
+                Message::Seen(Box::new(slim(run)), turn)
+            }
+            Ok(watcher::Event::Apply(Decoded::Object(run))) => Message::Seen(Box::new(slim(run)), None),
+            Ok(watcher::Event::Apply(run @ Decoded::Undecodable(_)) | watcher::Event::Delete(run)) => {
+                let meta = run.meta();
+                let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
+                let key = RunKey::new(namespace.unwrap_or_default(), name.unwrap_or_default());
+                Message::Unseen(key, UidMark::of_object(&run))
+            }
+            // it starts again
+            Err(_) => continue,
+        };
+        if to.send(message).is_err() {
+            return;
+        }
+    }
+}
+
+fn slim(mut run: Run) -> Run {
+    run.metadata.managed_fields = None;
+    run
+}
+
+/// A release that becomes ready lets the runs go on that wait for it.
+async fn watch_releases(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
+    let releases = watch::<Release>(&deps.context, watcher::Config::default());
+    let mut touched = releases.touched_objects().boxed();
+    while let Some(event) = touched.next().await {
+        if let Ok(Decoded::Object(release)) = event {
+            let flow = FlowKey::new(
+                release.metadata.namespace.as_deref().unwrap_or_default(),
+                &release.spec.flow,
+            );
+            if to.send(Message::FlowChanged(flow)).is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Which release a run takes.
+
+use std::sync::Arc;
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
+use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
+
+use super::{Deps, FlowKey};
+use crate::cluster::releases::{LoadedRelease, ReleaseUnusable};
+use signoff_api::{
+    Flow, Run, RunPhase, RunStatus,
+    condition::{self, SUCCEEDED, Truth},
+    reason::{Classified, ErrorClass, StepReason},
+    run::{Channel, StepError, StepOutcome, StepPhase},
+    text::visible,
+};
+
+/// Why a run has no release to go on with.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unpinned {
+    /// There is no such flow.
+    #[error("there is no flow {0:?} in this namespace")]
+    FlowNotFound(String),
+    /// Nothing is live yet.
+    #[error("the flow {0:?} has no live release yet; promote one, or start the run with the draft channel")]
+    NoLiveRelease(String),
+    /// No release was cut yet.
+    #[error("no release was cut from the flow {0:?} yet")]
+    NoDraftRelease(String),
+    /// The release belongs to another flow.
+    #[error("the release {release:?} is one of the flow {actual:?}, not of {wanted:?}")]
+    OtherFlow {
+        /// The release asked for.
+        release: String,
+        /// Its flow.
+        actual: String,
+        /// The run's flow.
+        wanted: String,
+    },
+    /// The release it was pinned to is not what it was.
+    #[error("the release {0:?} is not the one this run was pinned to")]
+    Replaced(String),
+    /// The release cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] ReleaseUnusable),
+}
+
+impl Classified for Unpinned {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::FlowNotFound(_) | Self::NoLiveRelease(_) | Self::NoDraftRelease(_) => ErrorClass::Waiting,
+            Self::OtherFlow { .. } | Self::Replaced(_) => ErrorClass::Invalid,
+            Self::Unusable(unusable) => unusable.class(),
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::FlowNotFound(_) => "FlowNotFound",
+            Self::NoLiveRelease(_) => "NoLiveRelease",
+            Self::NoDraftRelease(_) => "NoDraftRelease",
+            Self::OtherFlow { .. } => "ReleaseOfOtherFlow",
+            Self::Replaced(_) => "ReleaseReplaced",
+            Self::Unusable(unusable) => unusable.reason(),
+        }
+    }
+}
+
+/// The release a run is pinned to, or is to be pinned to now.
+pub(super) async fn release(deps: &Deps, run: &Run) -> Result<Arc<LoadedRelease>, Unpinned> {
+    let namespace = run.namespace().unwrap_or_default();
+    if let Some(pinned) = run.status.as_ref().and_then(|status| status.release.as_ref()) {
+        let release = deps.releases.load(&namespace, &pinned.name).await?;
+        return if release.facts.digest == pinned.digest {
+            Ok(release)
+        } else {
+            Err(Unpinned::Replaced(pinned.name.clone()))
+        };
+    }
+    let name = match &run.spec.release {
+        Some(name) => name.to_string(),
+        None => of_channel(
+            deps,
+            &namespace,
+            &run.spec.flow,
+            run.spec.channel.unwrap_or_default(),
+        )?,
+    };
+    let release = deps.releases.load(&namespace, &name).await?;
+    if run.spec.flow == release.facts.flow {
+        Ok(release)
+    } else {
+        Err(Unpinned::OtherFlow {
+            release: name,
+            actual: release.facts.flow.clone(),
+            wanted: run.spec.flow.to_string(),
+        })
+    }
+}
+
+fn of_channel(deps: &Deps, namespace: &str, flow: &str, channel: Channel) -> Result<String, Unpinned> {
+    let found = deps
+        .flows
+        .get(&ObjectRef::<Flow>::new(flow).within(namespace))
+        .ok_or_else(|| Unpinned::FlowNotFound(flow.to_owned()))?;
+    let status = found.status.as_ref();
+    match channel {
+        Channel::Live => status
+            .and_then(|status| status.live.clone())
+            .ok_or_else(|| Unpinned::NoLiveRelease(flow.to_owned())),
+        Channel::Draft => status
+            .and_then(|status| status.draft.as_ref())
+            .map(|draft| draft.release.clone())
+            .ok_or_else(|| Unpinned::NoDraftRelease(flow.to_owned())),
+    }
+}
+
+/// The status of a run that has no release to go on with.
+pub(super) fn held(run: &Run, why: &Unpinned, now: Timestamp) -> RunStatus {
+    let mut status = run.status.clone().unwrap_or_default();
+    let message = why.to_string();
+    status.observed_generation = run.metadata.generation;
+    if run.spec.cancel == Some(true) {
+        return cancelled(status, run.metadata.generation, now);
+    }
+    // the API server's caps; a name is far shorter
+    status.waiting_on = Some(visible(&message).chars().take(512).collect());
+    let generation = run.metadata.generation;
+    condition::set(
+        &mut status.conditions,
+        SUCCEEDED,
+        Truth::Unknown,
+        why.reason(),
+        &message,
+        generation,
+        now,
+    );
+    status
+}
+
+/// The status of a run whose inputs do not fit the release it was to be pinned to.
+pub(super) fn unfit(run: &Run, message: &str, now: Timestamp) -> RunStatus {
+    let mut status = run.status.clone().unwrap_or_default();
+    let generation = run.metadata.generation;
+    let message: String = visible(message).chars().take(1_024).collect();
+    status.observed_generation = generation;
+    status.phase = RunPhase::Failed;
+    status.waiting_on = None;
+    status.finished_at = Some(MicroTime(now));
+    condition::set(
+        &mut status.conditions,
+        SUCCEEDED,
+        Truth::False,
+        "InvalidInputs",
+        &message,
+        generation,
+        now,
+    );
+    status.error = Some(StepError {
+        reason: StepReason::InvalidRequest,
+        message,
+    });
+    status
+}
+
+/// Ends a run without the release it ran on, if any. What was under way cannot be settled without it, and is not passed over either.
+fn cancelled(mut status: RunStatus, generation: Option<i64>, now: Timestamp) -> RunStatus {
+    let message = if status.release.is_some() {
+        "the run was cancelled while its release could not be used"
+    } else {
+        "the run was cancelled before it was pinned to a release"
+    };
+    for step in status.steps.iter_mut().filter(|step| !step.phase.is_finished()) {
+        let sent = step.attempt > 0 && step.phase != StepPhase::Retrying;
+        step.phase = StepPhase::Cancelled;
+        step.outcome = Some(StepOutcome::Cancelled);
+        step.finished_at = Some(MicroTime(now));
+        step.wake_at = None;
+        step.waiting_on = None;
+        if sent {
+            step.error = Some(StepError {
+                reason: StepReason::OutcomeUnknown,
+                message: format!(
+                    "attempt {} was sent, and it is unknown what came of it",
+                    step.attempt
+                ),
+            });
+        }
+    }
+    status.ending = None;
+    status.phase = RunPhase::Cancelled;
+    status.waiting_on = None;
+    status.finished_at = Some(MicroTime(now));
+    status.error = Some(StepError {
+        reason: StepReason::Cancelled,
+        message: message.to_owned(),
+    });
+    let reason = StepReason::Cancelled.to_string();
+    condition::set(
+        &mut status.conditions,
+        SUCCEEDED,
+        Truth::False,
+        &reason,
+        message,
+        generation,
+        now,
+    );
+    status
+}
+
+/// What has to change for a run to be looked at again: a flow, or a release of it.
+pub(super) fn awaited(run: &Run) -> FlowKey {
+    FlowKey::new(
+        run.metadata.namespace.as_deref().unwrap_or_default(),
+        &run.spec.flow,
+    )
+}

@@ -1,0 +1,45 @@
+//! Questions that were left open by a run that has ended.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Deps,
+    perform::{self, ChoreError},
+};
+use crate::cluster::{error_chain, object_key::ApprovalKey};
+use signoff_api::{ApprovalPhase, Run};
+use signoff_engine::effect::CloseApproval;
+
+/// Closes a question if its run has ended. One whose run is gone goes with it, by its owner reference.
+pub(super) async fn close_if_ended(deps: Arc<Deps>, approval: ApprovalKey, run: String) {
+    let mut pause = Duration::from_millis(200);
+    while let Err(error) = try_to_close(&deps, &approval, &run).await {
+        tracing::warn!(%approval, error = %error_chain(&error), "a question that a run left open could not be closed; trying again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(15));
+    }
+}
+
+async fn try_to_close(deps: &Deps, approval: &ApprovalKey, run: &str) -> Result<(), ChoreError> {
+    let runs = deps.context.namespaced::<Run>(approval.namespace());
+    let found = runs.get_opt(run).await;
+    if let Err(kube::Error::SerdeError(_)) = found {
+        // whether it has ended cannot be known, and will not be by reading it again
+        return Ok(());
+    }
+    let found = found.map_err(|error| ChoreError::Api(format!("read the run {run:?}"), error))?;
+    let has_ended = |run: &Run| {
+        run.status
+            .as_ref()
+            .is_some_and(|status| status.phase.is_finished())
+    };
+    if let Some(run) = found.filter(has_ended) {
+        let wanted = CloseApproval {
+            name: approval.name().to_owned(),
+            phase: ApprovalPhase::Cancelled,
+            message: "the run has ended".to_owned(),
+        };
+        perform::close(&deps.context, &run, &wanted).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Status writes of a run: only what changed, and only if nobody else has written since.
+
+use json_patch::{
+    AddOperation, Patch as Operations, PatchOperation, RemoveOperation, ReplaceOperation, TestOperation,
+    jsonptr::PointerBuf,
+};
+use kube::{
+    ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Map, Value};
+
+use super::RunKey;
+use crate::cluster::context::Context;
+use signoff_api::{Run, RunStatus, names};
+
+/// The part of a status that the gateway writes.
+const CALLBACKS: &str = "callbacks";
+const STEPS: &str = "steps";
+
+/// Writes the next status of a run whose acknowledged state is `run`. Gives the run as the API server acknowledged it.
+pub(super) async fn status(context: &Context, run: &Run, next: &RunStatus) -> Result<Run, kube::Error> {
+    let key = RunKey::of(run);
+    let operations = operations(run, next).map_err(kube::Error::SerdeError)?;
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    context
+        .namespaced::<Run>(key.namespace())
+        .patch_status(key.name(), &params, &Patch::<()>::Json(operations))
+        .await
+}
+
+fn operations(run: &Run, next: &RunStatus) -> Result<Operations, serde_json::Error> {
+    let mut operations = vec![test(&["metadata", "uid"], run.uid().unwrap_or_default().into())];
+    let next = object(next)?;
+    match &run.status {
+        // a patch cannot test that something is absent, but an object that nobody has touched since it was read has no status
+        None => {
+            operations.push(test(
+                &["metadata", "resourceVersion"],
+                run.resource_version().unwrap_or_default().into(),
+            ));
+            operations.push(add(&["status"], Value::Object(next)));
+        }
+        Some(current) => {
+            operations.push(test(&["status", "revision"], current.revision.into()));
+            changes(&object(current)?, next, &mut operations);
+        }
+    }
+    Ok(Operations(operations))
+}
+
+fn object(status: &RunStatus) -> Result<Map<String, Value>, serde_json::Error> {
+    match serde_json::to_value(status)? {
+        Value::Object(map) => Ok(map),
+        _ => Ok(Map::new()),
+    }
+}
+
+fn changes(current: &Map<String, Value>, next: Map<String, Value>, operations: &mut Vec<PatchOperation>) {
+    for name in current
+        .keys()
+        .filter(|name| *name != CALLBACKS && !next.contains_key(*name))
+    {
+        operations.push(PatchOperation::Remove(RemoveOperation {
+            path: pointer(&["status", name]),
+        }));
+    }
+    for (name, value) in next {
+        if name == CALLBACKS || current.get(&name) == Some(&value) {
+            continue;
+        }
+        match (name.as_str(), current.get(&name), value) {
+            (STEPS, Some(Value::Array(before)), Value::Array(after)) if after.len() >= before.len() => {
+                steps(before, after, operations);
+            }
+            (_, _, value) => operations.push(add(&["status", &name], value)),
+        }
+    }
+}
+
+/// Steps are only ever appended or changed where they stand, so a write need not repeat the whole list.
+fn steps(before: &[Value], after: Vec<Value>, operations: &mut Vec<PatchOperation>) {
+    for (index, step) in after.into_iter().enumerate() {
+        match before.get(index) {
+            Some(same) if *same == step => {}
+            Some(_) => {
+                let path = pointer(&["status", STEPS, &index.to_string()]);
+                operations.push(PatchOperation::Replace(ReplaceOperation { path, value: step }));
+            }
+            None => operations.push(add(&["status", STEPS, "-"], step)),
+        }
+    }
+}
+
+fn test(path: &[&str], value: Value) -> PatchOperation {
+    PatchOperation::Test(TestOperation {
+        path: pointer(path),
+        value,
+    })
+}
+
+fn add(path: &[&str], value: Value) -> PatchOperation {
+    PatchOperation::Add(AddOperation {
+        path: pointer(path),
+        value,
+    })
+}
+
+fn pointer(tokens: &[&str]) -> PointerBuf {
+    PointerBuf::from_tokens(tokens.iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn run(status: &Value) -> Run {
+        let metadata = json!({"name": "r", "namespace": "default", "uid": "u", "resourceVersion": "7"});
+        serde_json::from_value(json!({
+            "apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": metadata, "spec": {"flow": "f"}, "status": status
+        }))
+        .unwrap()
+    }
+
+    fn patch(before: &Value, after: Value) -> Value {
+        let after: RunStatus = serde_json::from_value(after).unwrap();
+        serde_json::to_value(operations(&run(before), &after).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_first_write_is_whole_and_starts_the_callbacks() {
+        let operations = patch(&Value::Null, json!({"revision": 1, "phase": "Running"}));
+        assert_eq!(
+            operations[0],
+            json!({"op": "test", "path": "/metadata/uid", "value": "u"})
+        );
+        assert_eq!(
+            operations[1],
+            json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"})
+        );
+        assert_eq!(operations[2]["path"], "/status");
+        assert_eq!(operations[2]["value"]["callbacks"], json!({}));
+    }
+
+    #[test]
+    fn a_later_write_tests_the_revision_and_says_only_what_changed() {
+        let step =
+            |name: &str, phase: &str| json!({"name": name, "iteration": 1, "phase": phase, "attempt": 1});
+        let callback = json!({"x.1": {"receivedAt": "2026-01-01T00:00:00.000000Z", "body": 1,
+            "sha256": format!("sha256:{}", "0".repeat(64))}});
+        let before = json!({"revision": 3, "phase": "Running", "waitingOn": "b",
+            "steps": [step("a", "Succeeded"), step("b", "Running")], "callbacks": callback});
+        let after = json!({"revision": 4, "phase": "Running",
+            "steps": [step("a", "Succeeded"), step("b", "Succeeded"), step("c", "Running")]});
+        let operations = patch(&before, after);
+        let paths: Vec<_> = operations
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|op| format!("{} {}", op["op"], op["path"]).replace('"', ""))
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "test /metadata/uid",
+                "test /status/revision",
+                "remove /status/waitingOn",
+                "add /status/revision",
+                "replace /status/steps/1",
+                "add /status/steps/-"
+            ]
+        );
+    }
+}

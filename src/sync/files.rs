@@ -1,0 +1,400 @@
+//! Pure: the flows that a commit's manifests define, and what is wrong with them, by path, line and column.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
+
+use kube::core::Status;
+use serde_json::Value;
+
+use crate::git::{
+    CommitInfo, Problem, Tree,
+    manifest::{self, SyntaxError},
+};
+use signoff_api::{API_VERSION, Digest, GROUP, canonical, crds, flow::FlowSpec, names};
+use signoff_engine::plan::Plan;
+
+/// Longest message of a problem, in characters, as the status takes it.
+const MAX_MESSAGE: usize = 1_024;
+/// Most problems told of one file: finding the place of each is reading the file once more.
+const MAX_PROBLEMS: usize = 20;
+/// How a file begins whose content lies in Git LFS.
+const LFS_POINTER: &str = "version https://git-lfs.github.com/spec/";
+/// Most flows that one commit may define.
+const MAX_FLOWS: usize = 2_000;
+
+/// What a commit defines.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Defined {
+    pub(super) commit: CommitInfo,
+    /// The folder that was read; empty for the whole repository.
+    folder: String,
+    /// The flows, by name.
+    pub(crate) flows: BTreeMap<String, FileFlow>,
+    pub(crate) problems: Vec<Problem>,
+    /// Files whose flows are not known.
+    unread: BTreeSet<String>,
+    /// Files that are there and hold nothing of ours, with what keeps them from being read, if anything does.
+    others: BTreeMap<String, Option<SyntaxError>>,
+    complete: bool,
+}
+
+/// One flow as a file defines it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FileFlow {
+    pub(crate) spec: FlowSpec,
+    pub(crate) digest: Digest,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+    /// Whether its definition can run.
+    pub(crate) valid: bool,
+    pub(super) place: Place,
+}
+
+/// Where a flow is defined.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Place {
+    pub(super) path: String,
+    document: usize,
+    text: std::sync::Arc<str>,
+}
+
+impl Place {
+    /// A problem with a field of this flow.
+    pub(super) fn problem(&self, field: &str, message: &str) -> Problem {
+        let at = manifest::locate(&self.text, self.document, field);
+        let message = if field.is_empty() {
+            message.to_owned()
+        } else {
+            format!("{field}: {message}")
+        };
+        Problem {
+            path: self.path.clone(),
+            line: at.map(|at| at.line),
+            column: at.map(|at| at.column),
+            message: message.chars().take(MAX_MESSAGE).collect(),
+        }
+    }
+
+    /// What the API server finds wrong with this flow, a problem for each field.
+    pub(super) fn refused(&self, status: &Status) -> Vec<Problem> {
+        let causes = status
+            .details
+            .as_ref()
+            .map(|details| details.causes.as_slice())
+            .unwrap_or_default();
+        if causes.is_empty() {
+            return vec![self.problem("", &status.message)];
+        }
+        causes
+            .iter()
+            .take(MAX_PROBLEMS)
+            .map(|cause| self.problem(&cause.field, &cause.message))
+            .collect()
+    }
+}
+
+impl Defined {
+    /// Whether a flow is defined in this file.
+    pub(super) fn has_file(&self, path: &str) -> bool {
+        self.flows.values().any(|flow| flow.place.path == path)
+    }
+
+    /// Whether a file that held a flow is there still and holds none that can be read, with what is to be told of that beside its other problems.
+    pub(super) fn lost(&self, path: &str) -> Option<Vec<Problem>> {
+        if self.has_file(path) {
+            return None;
+        }
+        if self.unread.contains(path) {
+            return Some(vec![]);
+        }
+        let why = self.others.get(path)?;
+        let message = "this file held a flow and holds none that can be read now; the flow stays as it is until the file is deleted or mended";
+        Some(vec![Problem {
+            path: path.to_owned(),
+            line: Some(
+                why.as_ref()
+                    .and_then(|error| error.position)
+                    .map_or(1, |at| at.line),
+            ),
+            column: Some(
+                why.as_ref()
+                    .and_then(|error| error.position)
+                    .map_or(1, |at| at.column),
+            ),
+            message: match why {
+                Some(error) => format!("{message}: {}", error.message)
+                    .chars()
+                    .take(MAX_MESSAGE)
+                    .collect(),
+                None => message.to_owned(),
+            },
+        }])
+    }
+
+    /// Whether it can be told that a flow which was read from a file earlier is gone now.
+    pub(crate) fn knows(&self, path: Option<&str>) -> bool {
+        let Some(path) = path else { return self.complete };
+        let rest = path.strip_prefix(self.folder.as_str());
+        let is_inside = self.folder.is_empty() || rest.is_some_and(|rest| rest.starts_with('/'));
+        // from another folder it may have come here by any name
+        let is_read = if is_inside {
+            !self.unread.contains(path)
+        } else {
+            self.unread.is_empty()
+        };
+        self.complete && is_read
+    }
+
+    /// Whether every flow is known, so that one which is not there is gone, by whatever name its file went.
+    pub(crate) fn knows_all(&self) -> bool {
+        self.complete && self.unread.is_empty()
+    }
+}
+
+/// Reads the flows of a commit. Manifests of other kinds are not ours to judge.
+pub(crate) fn read(tree: Tree, namespace: &str) -> Defined {
+    let mut defined = Defined {
+        commit: tree.commit,
+        folder: tree.folder,
+        flows: BTreeMap::new(),
+        unread: tree.problems.iter().map(|problem| problem.path.clone()).collect(),
+        others: tree.passed_over.into_iter().map(|path| (path, None)).collect(),
+        problems: tree.problems,
+        complete: tree.complete,
+    };
+    for file in tree.files {
+        if !manifest::may_be_ours(file.text.as_bytes()) {
+            let pointer = file.text.starts_with(LFS_POINTER).then(|| SyntaxError {
+                position: None,
+                message: "it is a pointer of Git LFS, which is not followed".to_owned(),
+            });
+            defined.others.insert(file.path, pointer);
+            continue;
+        }
+        let documents = match manifest::documents(&file.text) {
+            Ok(documents) => documents,
+            Err(error) if !manifest::is_meant_to_be_ours(file.text.as_bytes()) => {
+                defined.others.insert(file.path, Some(error));
+                continue;
+            }
+            Err(error) => {
+                defined.unread.insert(file.path.clone());
+                defined.problems.push(Problem {
+                    path: file.path,
+                    line: error.position.map(|at| at.line),
+                    column: error.position.map(|at| at.column),
+                    message: error.message.chars().take(MAX_MESSAGE).collect(),
+                });
+                continue;
+            }
+        };
+        let text: std::sync::Arc<str> = file.text.into();
+        let before = defined.problems.len();
+        for document in documents {
+            if defined.problems.len() - before >= MAX_PROBLEMS {
+                let message = "the rest of this file is not read: so much is wrong with it already";
+                defined.problems.push(Problem::of_file(&file.path, message));
+                defined.unread.insert(file.path.clone());
+                break;
+            }
+            if !is_ours(&document.value) {
+                continue;
+            }
+            let place = Place {
+                path: file.path.clone(),
+                document: document.index,
+                text: text.clone(),
+            };
+            match document.value["kind"].as_str() {
+                Some("Flow") => add(&mut defined, &place, document.value, namespace),
+                // these are not applied from git
+                Some(kind) if KINDS.iter().any(|known| known == kind) => {}
+                kind => {
+                    let message = format!(
+                        "there is no kind {:?} in {API_VERSION}; a flow is of the kind \"Flow\"",
+                        kind.unwrap_or_default()
+                    );
+                    defined.problems.push(place.problem("kind", &message));
+                    defined.unread.insert(place.path.clone());
+                }
+            }
+        }
+        let is_known = defined.unread.contains(&file.path) || defined.has_file(&file.path);
+        if !is_known {
+            defined.others.insert(file.path, None);
+        }
+    }
+    defined
+}
+
+/// The kinds of our group.
+static KINDS: LazyLock<Vec<String>> =
+    LazyLock::new(|| crds().into_iter().map(|crd| crd.spec.names.kind).collect());
+
+fn is_ours(value: &Value) -> bool {
+    let version = value["apiVersion"].as_str();
+    let group = version.and_then(|version| version.split_once('/'));
+    group.is_some_and(|(group, _)| group == GROUP)
+}
+
+fn add(defined: &mut Defined, place: &Place, value: Value, namespace: &str) {
+    match flow(place, value, namespace) {
+        Ok((name, flow, mut problems)) => {
+            defined.problems.append(&mut problems);
+            match defined.flows.get(&name) {
+                Some(first) => {
+                    let message = format!("a flow named {name:?} is defined in {} already", first.place.path);
+                    defined.problems.push(place.problem("metadata.name", &message));
+                }
+                None if defined.flows.len() >= MAX_FLOWS => {
+                    // one such message is enough to act on
+                    if defined.complete {
+                        let message = format!(
+                            "there are more than {MAX_FLOWS} flows; this one and later ones are not applied"
+                        );
+                        defined.problems.push(place.problem("metadata.name", &message));
+                    }
+                    defined.complete = false;
+                }
+                None => {
+                    defined.flows.insert(name, flow);
+                }
+            }
+        }
+        Err(mut problems) => {
+            defined.unread.insert(place.path.clone());
+            defined.problems.append(&mut problems);
+        }
+    }
+}
+
+type Read = (String, FileFlow, Vec<Problem>);
+
+fn flow(place: &Place, mut value: Value, namespace: &str) -> Result<Read, Vec<Problem>> {
+    let one = |field: &str, message: &str| vec![place.problem(field, message)];
+    if value["apiVersion"] != API_VERSION {
+        return Err(one("apiVersion", &format!("only {API_VERSION} is known")));
+    }
+    let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if !is_name(&name) {
+        let message = format!(
+            "a flow needs a name of at most {} lower-case letters, digits and dashes",
+            names::MAX_NAME
+        );
+        return Err(one("metadata.name", &message));
+    }
+    if value["metadata"]
+        .get("namespace")
+        .is_some_and(|other| other != namespace)
+    {
+        let message = format!("a Repository applies flows in its own namespace, {namespace}, only");
+        return Err(one("metadata.namespace", &message));
+    }
+    let labels =
+        texts(&value["metadata"]["labels"]).ok_or_else(|| one("metadata.labels", "must be texts"))?;
+    let annotations = texts(&value["metadata"]["annotations"])
+        .ok_or_else(|| one("metadata.annotations", "must be texts"))?;
+    let written = value["spec"].take();
+    let spec: FlowSpec = serde_json::from_value(written.clone()).map_err(|error| {
+        let (field, message) = innermost(&written, &error);
+        one(&field, &message)
+    })?;
+    let unknown = unknown_fields(&written, &serde_json::to_value(&spec).unwrap_or_default(), "spec");
+    if !unknown.is_empty() {
+        return Err(unknown
+            .iter()
+            .take(MAX_PROBLEMS)
+            .map(|field| place.problem(field, "there is no such field"))
+            .collect());
+    }
+    let digest = canonical::digest(&spec.definition).map_err(|error| one("spec", &error.to_string()))?;
+    let compiled = Plan::compile(&spec.definition);
+    let problems: Vec<Problem> = compiled
+        .err()
+        .into_iter()
+        .flatten()
+        .take(MAX_PROBLEMS)
+        .map(|problem| place.problem(&format!("spec.{}", problem.field), &problem.message))
+        .collect();
+    let valid = problems.is_empty();
+    Ok((
+        name,
+        FileFlow {
+            spec,
+            digest,
+            labels,
+            annotations,
+            valid,
+            place: place.clone(),
+        },
+        problems,
+    ))
+}
+
+/// DNS-1123 label, as long as a flow's name may be.
+fn is_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = name.as_bytes();
+    bytes.len() <= names::MAX_NAME
+        && bytes.first().is_some_and(|b| inner(*b))
+        && bytes.last().is_some_and(|b| inner(*b))
+        && bytes.iter().all(|b| inner(*b) || *b == b'-')
+}
+
+fn texts(value: &Value) -> Option<BTreeMap<String, String>> {
+    if value.is_null() {
+        return Some(BTreeMap::new());
+    }
+    let entries = value.as_object()?.iter();
+    entries
+        .map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// The step that cannot be read, if it is one: an error from inside a flattened structure does not say where it is.
+fn innermost(spec: &Value, error: &serde_json::Error) -> (String, String) {
+    let steps = spec["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let bad = steps.iter().enumerate().find_map(|(index, step)| {
+        let error = serde_json::from_value::<signoff_api::Step>(step.clone()).err()?;
+        Some((format!("spec.steps[{index}]"), error.to_string()))
+    });
+    bad.unwrap_or_else(|| ("spec".to_owned(), error.to_string()))
+}
+
+/// The fields that were written but are not there after reading: nothing knows them. Empty ones may be left out.
+fn unknown_fields(written: &Value, read: &Value, at: &str) -> Vec<String> {
+    match (written, read) {
+        (Value::Object(written), Value::Object(read)) => written
+            .iter()
+            .flat_map(|(key, value)| {
+                let at = format!("{at}.{key}");
+                match read.get(key) {
+                    Some(read) => unknown_fields(value, read, &at),
+                    None if is_empty(value) => vec![],
+                    None => vec![at],
+                }
+            })
+            .collect(),
+        (Value::Array(written), Value::Array(read)) => written
+            .iter()
+            .zip(read)
+            .enumerate()
+            .flat_map(|(index, (written, read))| unknown_fields(written, read, &format!("{at}[{index}]")))
+            .collect(),
+        _ => vec![],
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
