@@ -14,7 +14,7 @@ use crate::cluster::status::{is_missing, patch_status};
 use signoff_api::{
     Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, Repository, canonical,
     condition,
-    flow::{Promotion, PromotionPhase, PromotionStatus},
+    flow::{Promotion, PromotionPhase, PromotionStatus, repository_uid},
     name::ReleaseName,
     names,
 };
@@ -272,10 +272,8 @@ fn repository_gate(shared: &Flows, flow: &Flow) -> Option<Promotion> {
 
 /// Whether a flow came from this Repository. The Repository tells it as well, so that taking the label off a flow does not take it past the gate.
 pub(super) fn brought(repository: &Repository, flow: &Flow) -> bool {
-    let owner = flow
-        .owner_references()
-        .iter()
-        .any(|owner| Some(&owner.uid) == repository.metadata.uid.as_ref());
+    let uid = repository_uid(flow);
+    let owner = uid.is_some() && uid == repository.metadata.uid.as_deref();
     let label = flow.labels().get(names::REPOSITORY) == repository.metadata.name.as_ref();
     let listed = repository
         .status

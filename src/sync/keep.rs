@@ -1,7 +1,12 @@
-//! What stays when a Repository is deleted. Its flows are its dependents, which the API server's garbage collector deletes after it; a finalizer
-//! holds it until those that stay are dependents no more.
+//! What stays when a Repository is deleted. Flows that go with it have an owner reference, so that the API server's garbage
+//! collector deletes them. Flows that stay have none: an owner that is deleted in the foreground loses all its dependents at once.
+//! A finalizer holds the Repository until the flows that stay no longer name it.
 
-use json_patch::{AddOperation, Patch as Operations, PatchOperation, TestOperation, jsonptr::PointerBuf};
+use std::sync::Arc;
+
+use json_patch::{
+    AddOperation, Patch as Operations, PatchOperation, RemoveOperation, TestOperation, jsonptr::PointerBuf,
+};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
@@ -17,12 +22,28 @@ use crate::{
     cluster::{context::Context, status::is_missing},
     remotes::RepositoryError,
 };
-use signoff_api::{Flow, Repository, names, repository::Prune};
+use signoff_api::{Flow, Repository, flow::repository_owners, names, repository::Prune};
 
 /// As an owner that does not wait for its dependents: one that is deleted in the foreground would have them deleted before it.
 pub(super) fn owner(mut owner: OwnerReference) -> OwnerReference {
     owner.block_owner_deletion = Some(false);
     owner
+}
+
+/// Takes the owner reference from the flows that stay when the Repository goes.
+pub(super) async fn untie(
+    context: &Context,
+    repository: &Repository,
+    flows: &[Arc<Flow>],
+) -> Result<(), RepositoryError> {
+    let tied = |flow: &&Arc<Flow>| {
+        let mut owners = repository_owners(&***flow);
+        owners.any(|uid| Some(uid) == repository.metadata.uid.as_ref()) && keeps(repository, flow)
+    };
+    for flow in flows.iter().filter(tied) {
+        without_owner(context, repository, flow, false).await?;
+    }
+    Ok(())
 }
 
 /// Whether a flow stays when its Repository goes, or when its file goes and nothing else says what is live.
@@ -68,9 +89,9 @@ pub(super) async fn let_go(context: &Context, repository: &Repository) -> Result
     let all = flows.list(&ListParams::default()).await;
     let all = all.map_err(|error| RepositoryError::Api("list the flows", error))?;
     let mut kept = Vec::new();
-    for flow in all.items.iter().filter(|flow| plan::is_owned(repository, flow)) {
+    for flow in all.items.iter().filter(|flow| plan::is_owned(repository, *flow)) {
         if keeps(repository, flow) {
-            disown(context, repository, flow).await?;
+            without_owner(context, repository, flow, true).await?;
             kept.push(flow.name_any());
         }
     }
@@ -84,15 +105,26 @@ pub(super) async fn let_go(context: &Context, repository: &Repository) -> Result
     set_finalizer(context, repository, false).await
 }
 
-/// Makes a flow a dependent of its Repository no more.
-async fn disown(context: &Context, repository: &Repository, flow: &Flow) -> Result<(), RepositoryError> {
+/// Takes the owner reference from a flow, and what else says that it belongs to the Repository if it is to be forgotten.
+async fn without_owner(
+    context: &Context,
+    repository: &Repository,
+    flow: &Flow,
+    forget: bool,
+) -> Result<(), RepositoryError> {
     let uid = repository.uid();
     let left: Vec<&OwnerReference> = flow
         .owner_references()
         .iter()
         .filter(|owner| Some(&owner.uid) != uid.as_ref())
         .collect();
-    replace(context, flow, "ownerReferences", json!(left), "keep a flow").await
+    let mut changes = vec![replaced("ownerReferences", json!(left))];
+    if forget && flow.annotations().contains_key(names::REPOSITORY_UID) {
+        changes.push(PatchOperation::Remove(RemoveOperation {
+            path: PointerBuf::from_tokens(["metadata", "annotations", names::REPOSITORY_UID]),
+        }));
+    }
+    change(context, flow, changes, "keep a flow").await
 }
 
 async fn set_finalizer(
@@ -105,22 +137,22 @@ async fn set_finalizer(
     if held {
         finalizers.push(names::FINALIZER.to_owned());
     }
-    replace(
-        context,
-        repository,
-        "finalizers",
-        json!(finalizers),
-        "hold or let go of the repository",
-    )
-    .await
+    let changes = vec![replaced("finalizers", json!(finalizers))];
+    change(context, repository, changes, "hold or let go of the repository").await
 }
 
-/// Replaces a list of an object's metadata, if the object is as it was seen.
-async fn replace<K>(
+fn replaced(field: &str, value: Value) -> PatchOperation {
+    PatchOperation::Add(AddOperation {
+        path: PointerBuf::from_tokens(["metadata", field]),
+        value,
+    })
+}
+
+/// Changes an object's metadata, if the object is as it was seen.
+async fn change<K>(
     context: &Context,
     object: &K,
-    field: &str,
-    value: Value,
+    changes: Vec<PatchOperation>,
     doing: &'static str,
 ) -> Result<(), RepositoryError>
 where
@@ -129,16 +161,11 @@ where
         + DeserializeOwned
         + std::fmt::Debug,
 {
-    let operations = Operations(vec![
-        PatchOperation::Test(TestOperation {
-            path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
-            value: Value::String(object.resource_version().unwrap_or_default()),
-        }),
-        PatchOperation::Add(AddOperation {
-            path: PointerBuf::from_tokens(["metadata", field]),
-            value,
-        }),
-    ]);
+    let unchanged = PatchOperation::Test(TestOperation {
+        path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
+        value: Value::String(object.resource_version().unwrap_or_default()),
+    });
+    let operations = Operations(std::iter::once(unchanged).chain(changes).collect());
     let params = PatchParams {
         field_manager: Some(names::FIELD_MANAGER.to_owned()),
         ..PatchParams::default()

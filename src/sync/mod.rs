@@ -115,10 +115,11 @@ pub async fn run(
         .applied_objects();
     let flow_events = reflected(&context, watcher::Config::default(), flow_writer).touched_objects();
     let release_events = reflected(&context, watcher::Config::default(), release_writer).touched_objects();
+    let known = repositories.clone();
     let queue = stream::select_all([
         trigger_self(repository_events, ()).boxed(),
         // a flow that was edited or deleted by hand is set right
-        trigger_with(flow_events, |flow: Flow| owner_of(&flow)).boxed(),
+        trigger_with(flow_events, move |flow: Flow| owner_of(&known, &flow)).boxed(),
         // only their store is of interest
         trigger_with(release_events, |_: Release| None::<ObjectRef<Repository>>).boxed(),
         requested
@@ -147,12 +148,12 @@ pub async fn run(
 }
 
 /// The Repository that a flow belongs to.
-pub(super) fn owner_of(flow: &impl kube::ResourceExt) -> Option<ObjectRef<Repository>> {
-    let owner = flow
-        .owner_references()
+pub(super) fn owner_of(known: &Store<Repository>, flow: &Flow) -> Option<ObjectRef<Repository>> {
+    let known = known.state();
+    let owner = known
         .iter()
-        .find(|owner| owner.kind == Repository::kind(&()))?;
-    Some(ObjectRef::new(&owner.name).within(&flow.namespace()?))
+        .find(|known| plan::is_owned(known, flow) && known.namespace() == flow.namespace())?;
+    Some(ObjectRef::from_obj(&**owner))
 }
 
 pub(super) fn interval(repository: &Repository) -> Duration {
@@ -181,6 +182,7 @@ async fn reconcile(repository: Arc<Repository>, shared: Arc<Repositories>) -> Re
         return Ok(None);
     }
     let context = &shared.context;
+    keep::untie(context, &repository, &shared.flows.state()).await?;
     let gated = gated(&shared, &repository);
     let before = repository.status.clone().unwrap_or_default();
     if before.gated != gated {
@@ -245,7 +247,7 @@ async fn reconcile(repository: Arc<Repository>, shared: Arc<Repositories>) -> Re
 
 /// Whether one of its flows is live behind a gate.
 fn gated(shared: &Repositories, repository: &Repository) -> Option<bool> {
-    let gated = |flow: &Arc<Flow>| plan::is_gated(flow) && plan::is_owned(repository, flow);
+    let gated = |flow: &Arc<Flow>| plan::is_gated(flow) && plan::is_owned(repository, &**flow);
     shared.flows.state().iter().any(gated).then_some(true)
 }
 

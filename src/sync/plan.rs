@@ -11,7 +11,7 @@ use super::{
 use crate::git::Problem;
 use signoff_api::{
     Digest, Flow, Release, Repository,
-    flow::Definition,
+    flow::{Definition, repository_uid},
     names,
     release::{ReleaseSource, Verified},
 };
@@ -81,6 +81,8 @@ pub(super) struct Cluster<'a> {
     pub(super) flows: BTreeMap<String, &'a Flow>,
     /// The flows that are not there yet and that another Repository is about to bring, with its name.
     pub(super) claimed: BTreeMap<String, String>,
+    /// Name of the Repository of the namespace with this uid.
+    pub(super) repository: &'a dyn Fn(&str) -> Option<String>,
     /// Whether a release of this name is there.
     pub(super) has_release: &'a dyn Fn(&str) -> bool,
 }
@@ -108,7 +110,7 @@ pub(super) fn plan(
     for name in in_git {
         let current = cluster.flows.get(name).copied();
         let other = match current {
-            Some(flow) => other_owner(repository, flow),
+            Some(flow) => other_owner(repository, cluster, flow),
             None => cluster.claimed.get(name).cloned(),
         };
         if let Some(other) = other {
@@ -133,7 +135,7 @@ pub(super) fn plan(
         if lost.contains_key(name) {
             todo.flows.insert(name.clone());
         } else if !todo.flows.contains(name) {
-            leave(repository, draft, live, name, flow, &mut todo);
+            leave(repository, draft, live, cluster, (name, flow), &mut todo);
         }
     }
     todo
@@ -170,7 +172,7 @@ fn lost(
     };
     let mut all = BTreeMap::new();
     for (name, flow) in &cluster.flows {
-        let Some(path) = source_path(flow).filter(|_| is_owned(repository, flow)) else {
+        let Some(path) = source_path(flow).filter(|_| is_owned(repository, *flow)) else {
             continue;
         };
         let of_draft = in_channel(draft, folders[0], name, &path);
@@ -213,8 +215,8 @@ fn leave(
     repository: &Repository,
     draft: Channel<'_>,
     live: Live<'_>,
-    name: &str,
-    flow: &Flow,
+    cluster: &Cluster<'_>,
+    (name, flow): (&str, &Flow),
     todo: &mut Todo,
 ) {
     let is_gone = is_gone(draft, live, flow);
@@ -239,7 +241,7 @@ fn leave(
         .status
         .as_ref()
         .is_some_and(|status| status.flows.iter().any(|flow| flow == name));
-    if other_owner(repository, flow).is_some() || !(listed || is_owned(repository, flow)) {
+    if other_owner(repository, cluster, flow).is_some() || !(listed || is_owned(repository, flow)) {
         return;
     }
     // the Repository's gate goes on to hold for what the Repository names
@@ -329,6 +331,12 @@ fn bring(
         } else if by_hand && flow.spec.live != is_live {
             flow.spec.live = None;
         }
+        let stays =
+            keep::keeps(repository, &flow) || current.is_some_and(|flow| keep::keeps(repository, flow));
+        flow.metadata.owner_references = repository
+            .controller_owner_ref(&())
+            .filter(|_| !stays)
+            .map(|owner| vec![keep::owner(owner)]);
         flow
     };
     let wanted = flow(wanted_live);
@@ -376,14 +384,15 @@ fn flow(
     let mut annotations = file.annotations.clone();
     annotations.insert(names::SOURCE.to_owned(), said);
     annotations.insert(names::SOURCE_DIGEST.to_owned(), file.digest.to_string());
+    annotations.insert(
+        names::REPOSITORY_UID.to_owned(),
+        repository.uid().unwrap_or_default(),
+    );
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),
         namespace: repository.namespace(),
         labels: Some(labels),
         annotations: Some(annotations),
-        owner_references: repository
-            .controller_owner_ref(&())
-            .map(|owner| vec![keep::owner(owner)]),
         ..ObjectMeta::default()
     };
     Flow {
@@ -431,10 +440,10 @@ fn differs(current: Option<&Flow>, wanted: &Flow) -> bool {
         || (wanted.spec.live.is_none() && current.spec.live.is_some() && sets_live(current))
         || !contains(current.labels(), wanted.labels())
         || !contains(current.annotations(), wanted.annotations())
-        || !current
+        || !wanted
             .owner_references()
             .iter()
-            .any(|owner| wanted.owner_references().contains(owner))
+            .all(|owner| current.owner_references().contains(owner))
 }
 
 /// Tells who wants what live, and how it ends.
@@ -467,21 +476,18 @@ fn managers_of_live(flow: &Flow) -> impl Iterator<Item = &str> {
     })
 }
 
-pub(super) fn is_owned(repository: &Repository, flow: &Flow) -> bool {
-    let uid = repository.uid();
-    flow.owner_references()
-        .iter()
-        .any(|owner| owner.kind == "Repository" && Some(&owner.uid) == uid.as_ref())
+pub(super) fn is_owned(repository: &Repository, flow: &impl kube::ResourceExt) -> bool {
+    let uid = repository_uid(flow);
+    uid.is_some() && uid == repository.metadata.uid.as_deref()
 }
 
-/// Name of another Repository that a flow belongs to.
-fn other_owner(repository: &Repository, flow: &Flow) -> Option<String> {
-    let uid = repository.uid();
-    let owner = flow
-        .owner_references()
-        .iter()
-        .find(|owner| owner.kind == "Repository")?;
-    (Some(&owner.uid) != uid.as_ref()).then(|| owner.name.clone())
+/// Name of another Repository that is there and that a flow belongs to.
+fn other_owner(repository: &Repository, cluster: &Cluster<'_>, flow: &Flow) -> Option<String> {
+    let uid = repository_uid(flow)?;
+    if Some(uid) == repository.metadata.uid.as_deref() {
+        return None;
+    }
+    (cluster.repository)(uid)
 }
 
 /// Whether git is known not to have a flow any more.

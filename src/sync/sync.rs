@@ -342,6 +342,13 @@ fn plan(
     let cluster = Cluster {
         claimed: shared.claims.claim(repository, &new),
         flows,
+        repository: &|uid| {
+            let known = shared.known.state();
+            let found = known.iter().find(|known| {
+                known.metadata.uid.as_deref() == Some(uid) && known.namespace().as_deref() == Some(&namespace)
+            });
+            found.map(|found| found.name_any())
+        },
         has_release: &|name| {
             shared
                 .releases

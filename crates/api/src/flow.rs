@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{CustomResource, KubeSchema};
+use kube::{CustomResource, KubeSchema, ResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use super::{
     Digest, HumanDuration, Json, Step,
     approval::AskVia,
     name::SUBDOMAIN,
+    names,
     step::{Approvers, Escalation},
 };
 
@@ -197,4 +198,19 @@ pub struct DefinitionProblem {
     /// What is wrong.
     #[schemars(length(max = 1024))]
     pub message: String,
+}
+/// The uid of the Repository that a flow belongs to, if it came from git.
+pub fn repository_uid(flow: &impl ResourceExt) -> Option<&str> {
+    let noted = flow.annotations().get(names::REPOSITORY_UID);
+    noted
+        .or_else(|| repository_owners(flow).next())
+        .map(String::as_str)
+}
+
+/// The uids of the Repositories that a flow is deleted with.
+pub fn repository_owners(flow: &impl ResourceExt) -> impl Iterator<Item = &String> {
+    let owners = flow.owner_references().iter();
+    owners
+        .filter(|owner| owner.kind == "Repository")
+        .map(|owner| &owner.uid)
 }

@@ -18,6 +18,9 @@ pub const RUN: &str = "signoff.dev/run";
 pub const STEP: &str = "signoff.dev/step";
 /// Label: the Repository that applied a flow, or that the flow came from which a question is about.
 pub const REPOSITORY: &str = "signoff.dev/repository";
+/// Annotation: the uid of the Repository that a flow belongs to. A flow that stays when its Repository goes has no owner
+/// reference, because the garbage collector deletes all dependents of an owner that is deleted in the foreground.
+pub const REPOSITORY_UID: &str = "signoff.dev/repository-uid";
 /// Label on the admission policies of an installation, and their bindings; its value is what their names begin with.
 pub const POLICIES: &str = "signoff.dev/policies";
 /// Annotation on a Repository: a change of its value asks for a sync at once.

@@ -51,7 +51,7 @@ use crate::{
     forge::{CommitStatus, Forge, ForgeError, PullRequest},
     git::CommitId,
     remotes::{RepositorySettings, forges},
-    sync::{self},
+    sync::{self, plan},
 };
 use signoff_api::{
     Flow, Repository, names,
@@ -109,9 +109,10 @@ pub async fn run(
     let hooked = heard(hooks).inspect(move |repository| {
         hearing.hooked().insert(repository.clone());
     });
+    let known = repositories.clone();
     let queue = stream::select_all([
         trigger_self(repository_events, ()).boxed(),
-        trigger_with(flow_events, |flow: Flow| sync::owner_of(&flow)).boxed(),
+        trigger_with(flow_events, move |flow: Flow| sync::owner_of(&known, &flow)).boxed(),
         hooked
             .map(|repository| Ok(ReconcileRequest::from(repository)))
             .boxed(),
@@ -299,9 +300,8 @@ impl Feedback {
 
     /// The flows of a Repository, by name.
     fn flows_of(&self, repository: &Repository) -> Vec<Arc<Flow>> {
-        let ours = ObjectRef::from_obj(repository);
         let mut flows = self.flows.state();
-        flows.retain(|flow| sync::owner_of(&**flow).as_ref() == Some(&ours));
+        flows.retain(|flow| plan::is_owned(repository, &**flow));
         flows.sort_by_key(|flow| flow.name_any());
         flows
     }
@@ -325,7 +325,6 @@ impl Feedback {
             .list::<PartialObjectMeta<Flow>>(&namespace, &params)
             .await;
         let listed = listed.map_err(|error| FeedbackError::Api("list the flows", error))?;
-        let ours = ObjectRef::from_obj(repository);
         let is_here = |flow: &PartialObjectMeta<Flow>| {
             let known = self
                 .flows
@@ -337,7 +336,7 @@ impl Feedback {
         let caught_up = listed
             .items
             .iter()
-            .filter(|flow| sync::owner_of(*flow).as_ref() == Some(&ours))
+            .filter(|flow| plan::is_owned(repository, *flow))
             .all(is_here);
         if caught_up {
             self.memories.of(&uid, |memory| memory.caught_up = Some(commits));

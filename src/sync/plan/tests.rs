@@ -46,6 +46,7 @@ fn plan_on(
     let cluster = Cluster {
         flows: flows.iter().map(|flow| (flow.name_any(), flow)).collect(),
         claimed: BTreeMap::new(),
+        repository: &|uid| (uid == "uid-2").then(|| "other".to_owned()),
         has_release: &|name| releases.contains(&name),
     };
     plan(repository, channel("refs/heads/main", draft), live, &cluster)
@@ -297,6 +298,7 @@ fn a_flow_that_left_git_stays_while_it_is_live_behind_a_gate() {
     );
     // nor is the Repository's gate shaken off by taking away what says where the flow is from
     flow.metadata.owner_references = None;
+    flow.annotations_mut().remove(names::REPOSITORY_UID);
     flow.metadata.labels = None;
     let flows = std::slice::from_ref(&flow);
     assert!(plan_on(&repository, &empty, None, flows, &[]).flows.is_empty());
@@ -418,15 +420,42 @@ fn flows_of_others_are_left_alone() {
         ..Default::default()
     };
     theirs.metadata.owner_references = Some(vec![owner]);
+    theirs.annotations_mut().remove(names::REPOSITORY_UID);
     let todo = plan_on(&repository, &draft, None, std::slice::from_ref(&theirs), &[]);
     assert!(todo.actions.is_empty());
     assert_eq!(todo.problems[0].message, "flow good belongs to Repository other");
     assert!(todo.flows.is_empty(), "so that this one's gate has no say in it");
     assert!(
-        plan_on(&repository, &defined(&[]), None, &[theirs], &[])
+        plan_on(&repository, &defined(&[]), None, &[theirs.clone()], &[])
             .actions
             .is_empty()
     );
+    // what belonged to one that is gone is free
+    theirs.metadata.owner_references = None;
+    let noted = |uid: &str| {
+        let mut flow = theirs.clone();
+        flow.annotations_mut()
+            .insert(names::REPOSITORY_UID.to_owned(), uid.to_owned());
+        plan_on(&repository, &draft, None, &[flow], &[])
+    };
+    assert!(noted("uid-2").actions.is_empty());
+    assert_eq!(told(&noted("gone")), ["apply good live=-"]);
+}
+
+#[test]
+fn a_flow_that_stays_when_its_repository_goes_has_no_owner_that_it_could_be_deleted_with() {
+    let mut repository = repository(true);
+    let good = defined(&[("a.yaml", GOOD)]);
+    let release = release_of(GOOD);
+    let owners = |repository: &Repository| {
+        let todo = plan_on(repository, &good, Some(&good), &[], &[release.as_str()]);
+        let flow = applied(&todo);
+        assert!(is_owned(repository, &flow));
+        flow.owner_references().len()
+    };
+    assert_eq!(owners(&repository), 0);
+    repository.spec.prune = Some(signoff_api::repository::Prune::All);
+    assert_eq!(owners(&repository), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use kube::{
     runtime::wait::await_condition,
 };
 use serde_json::json;
-use signoff_api::{Flow, Repository};
+use signoff_api::{Flow, Repository, names};
 
 use crate::{
     support::rig::PATIENCE,
@@ -77,14 +77,47 @@ async fn a_live_flow_stays_when_its_repository_is_deleted_while_suspended() {
         .await
         .unwrap();
     world.ready("Suspended").await;
-    flow_is_owned(&world, "hello").await;
+    flow_is_noted(&world, "hello").await;
     delete(&world, PropagationPolicy::Background).await;
     flow_stays(&world, "hello").await;
 }
 
-async fn flow_is_owned(world: &World, name: &str) {
-    let flow = world.api::<Flow>().get(name).await.unwrap();
-    assert_eq!(flow.owner_references()[0].name, "flows", "{name}");
+/// The flow is the Repository's, and is not deleted with it.
+async fn flow_is_noted(world: &World, name: &str) {
+    let untied = await_condition(world.api::<Flow>(), name, |flow: Option<&Flow>| {
+        flow.is_some_and(|flow| flow.owner_references().is_empty())
+    });
+    let flow = tokio::time::timeout(PATIENCE, untied)
+        .await
+        .expect("a live flow has no owner")
+        .unwrap()
+        .unwrap();
+    let repository = world.api::<Repository>().get("flows").await.unwrap();
+    assert_eq!(
+        flow.annotations().get(names::REPOSITORY_UID),
+        repository.metadata.uid.as_ref(),
+        "{name}"
+    );
+}
+
+#[tokio::test]
+async fn a_live_flow_stays_when_its_repository_is_deleted_in_the_foreground_and_a_draft_goes() {
+    let world = two_flows(json!({})).await;
+    flow_is_noted(&world, "hello").await;
+    delete(&world, PropagationPolicy::Foreground).await;
+    if world.server.can_test("that a draft goes with its Repository") {
+        world.until_gone("draft").await;
+    }
+    flow_stays(&world, "hello").await;
+    assert!(
+        !world
+            .api::<Flow>()
+            .get("hello")
+            .await
+            .unwrap()
+            .annotations()
+            .contains_key(names::REPOSITORY_UID)
+    );
 }
 
 #[tokio::test]
@@ -109,7 +142,7 @@ async fn a_flow_that_people_made_live_stays_when_its_file_leaves_git() {
     world.push("main", &[("hello.yaml", None), ("draft.yaml", None)]);
     world.sync();
     world.until_gone("draft").await;
-    flow_is_owned(&world, "hello").await;
+    flow_is_noted(&world, "hello").await;
     let all = Patch::Merge(json!({"spec": {"prune": "All"}}));
     world
         .api::<Repository>()
