@@ -7,6 +7,7 @@ use signoff_api::{DecisionStatus, decision::DecisionReason};
 /// Tells the deciders of an approval that is not there.
 pub(super) async fn settle(context: &Context, decisions: &[Seen]) -> Result<(), ApprovalError> {
     // one that was judged while the approval was there keeps what it was told
+    let mut failed = Ok(());
     for seen in decisions.iter().filter(|seen| !seen.is_settled()) {
         let status = DecisionStatus {
             counted: Some(false),
@@ -16,7 +17,8 @@ pub(super) async fn settle(context: &Context, decisions: &[Seen]) -> Result<(), 
                 seen.decision.spec.approval
             )),
         };
-        write::one_decision(context, &seen.decision, &status).await?;
+        let written = write::one_decision(context, &seen.decision, &status).await;
+        failed = failed.and(written);
     }
-    Ok(())
+    failed
 }

@@ -12,7 +12,8 @@ use serde_json::json;
 use super::ApprovalError;
 use crate::cluster::{
     context::Context,
-    status::{is_missing, patch_status},
+    error_chain,
+    status::{is_invalid, is_missing, patch_status},
 };
 use signoff_api::{
     Approval, ApprovalPhase, ApprovalStatus, Decision, DecisionStatus, decision::DecisionReason, names,
@@ -45,7 +46,7 @@ pub(super) async fn announce(context: &Context, approval: &Approval, status: &Ap
         .await;
 }
 
-/// Writes what became of each decision, where that is news.
+/// Writes what became of each decision, where that is news. One that cannot be written does not hold back the others.
 pub(super) async fn decisions(
     context: &Context,
     decisions: &[Arc<Decision>],
@@ -55,12 +56,14 @@ pub(super) async fn decisions(
         .iter()
         .map(|decision| (decision.name_any(), decision))
         .collect();
+    let mut failed = Ok(());
     for (name, next) in judged {
         if let Some(decision) = by_name.get(&name) {
-            one_decision(context, decision, &next).await?;
+            let written = one_decision(context, decision, &next).await;
+            failed = failed.and(written);
         }
     }
-    Ok(())
+    failed
 }
 
 /// Makes a decision go with the approval it is on, when that is deleted: nobody else may delete it, and nobody would. Gives it as it is then.
@@ -80,6 +83,10 @@ pub(super) async fn tie(
     match api.patch(&decision.name_any(), &params, &patch).await {
         Ok(tied) => Ok(Some(tied)),
         Err(error) if is_missing(&error) => Ok(None),
+        Err(error) if is_invalid(&error) => {
+            report_unwritable(decision, &error);
+            Ok(None)
+        }
         Err(error) => Err(ApprovalError::Api("tie a decision to its approval", error)),
     }
 }
@@ -96,6 +103,11 @@ pub(super) async fn one_decision(
     match patch_status(context, decision, next).await {
         Ok(_) => {}
         Err(error) if is_missing(&error) => return Ok(()),
+        // tried again with the next change, not in a loop: the API server does not take this object
+        Err(error) if is_invalid(&error) => {
+            report_unwritable(decision, &error);
+            return Ok(());
+        }
         Err(error) => return Err(ApprovalError::Api("write the decision's status", error)),
     }
     let refused = next.counted == Some(false) && next.reason != Some(DecisionReason::Replaced);
@@ -110,4 +122,10 @@ pub(super) async fn one_decision(
             .await;
     }
     Ok(())
+}
+
+/// Logs that the API server does not take an object as it is stored.
+fn report_unwritable(decision: &Decision, error: &kube::Error) {
+    let (namespace, decision) = (decision.namespace(), decision.name_any());
+    tracing::warn!(namespace, decision, error = %error_chain(error), "a decision cannot be written");
 }

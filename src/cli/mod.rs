@@ -42,7 +42,7 @@ use self::{
     error::CliError,
 };
 use crate::telemetry;
-use signoff_api::{HumanDuration, name::DnsLabel};
+use signoff_api::{HumanDuration, name::DnsLabel, text::visible};
 
 /// Run agent workflows from git, and stop for people.
 #[derive(Debug, Parser)]
@@ -137,13 +137,16 @@ enum Verb {
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let name = called_as(&arguments);
     let json = wants_json(&arguments);
-    let matches = Cli::command()
-        .name(name)
-        .bin_name(name)
-        .try_get_matches_from(arguments);
-    let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
+    let cli = match parse(name, arguments.clone()) {
         Ok(cli) => cli,
-        Err(usage) => return error::usage(&usage, json),
+        // the message repeats arguments, which scripts may have from others
+        Err(usage) => {
+            let visible = arguments
+                .iter()
+                .map(|argument| visible(&argument.to_string_lossy()).into_owned().into());
+            let shown = parse(name, visible.collect()).err();
+            return error::usage(shown.as_ref().unwrap_or(&usage), json);
+        }
     };
     if let Err(error) = telemetry::logs::init(log_format(&cli), level(&cli)) {
         return CliError::internal("logs", &error).report(cli.global.output);
@@ -159,6 +162,12 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Ok(answer) => answer.print(format),
         Err(error) => error.report(format),
     }
+}
+
+fn parse(name: &'static str, arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let command = Cli::command().name(name).bin_name(name);
+    let mut matches = command.try_get_matches_from(arguments)?;
+    Cli::from_arg_matches_mut(&mut matches)
 }
 
 async fn perform(cli: Cli) -> Result<Answer, CliError> {

@@ -67,6 +67,11 @@ pub fn is_stale(error: &kube::Error) -> bool {
     }
 }
 
+/// Whether the API server will say the same again, whoever asks: the object itself is what it does not take.
+pub fn is_invalid(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 413 | 422)) && !is_stale(error)
+}
+
 /// Whether an object was not there.
 pub fn is_missing(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)

@@ -14,6 +14,7 @@ use signoff_api::{Run, StepKind, connection::SecretKeyRef, step::CallbackWait};
 use signoff_engine::{
     callback_token::CallbackAddress,
     expression::{Scope, Template},
+    schema::Schema,
 };
 
 /// The checks of one wait.
@@ -101,12 +102,12 @@ impl Checks {
     pub(super) fn payload(&self, headers: &HeaderMap, body: &Value) -> Result<(), Problem> {
         let unfit = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
         if let Some(schema) = &self.wait.schema {
-            let validator = jsonschema::validator_for(schema.as_value())
+            let schema = Schema::compile(schema.as_value())
                 .map_err(|error| unfit(format!("the wait's schema cannot be used: {error}")))?;
-            if let Some(error) = validator.iter_errors(body).next() {
+            if let Some(misfit) = schema.misfits(body).first() {
                 return Err(unfit(format!(
-                    "the body does not fit at {:?}: {error}",
-                    error.instance_path().to_string()
+                    "the body does not fit at {:?}: {}",
+                    misfit.pointer, misfit.message
                 )));
             }
         }

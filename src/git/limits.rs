@@ -40,7 +40,8 @@ impl Default for Limits {
             files: 2_000,
             file_bytes: 1 << 20,
             total_bytes: 64 << 20,
-            depth: 32,
+            // packages of other tools lie deep
+            depth: 128,
             entries: 200_000,
             problems: 1_000,
         }

@@ -95,6 +95,14 @@ pub fn documents(text: &str) -> Result<Vec<Document>, SyntaxError> {
 }
 
 impl SyntaxError {
+    /// What keeps a file as a whole from being read.
+    pub fn of_file(why: &str) -> Self {
+        Self {
+            position: None,
+            message: why.to_owned(),
+        }
+    }
+
     fn of_weight(error: TooHeavy) -> Self {
         Self {
             position: error.at.map(|(line, column)| Position { line, column }),

@@ -22,8 +22,9 @@ pub struct Tree {
     pub folder: String,
     /// Every readable `*.yaml`, `*.yml` and `*.json`, by path.
     pub files: Vec<SourceFile>,
-    /// Paths of files that were not read because nothing of ours can be in them.
-    pub passed_over: Vec<String>,
+    /// Paths that were not read because nothing of ours is in them, or because they are links or submodules, with the reason to
+    /// give if a flow was read from there before.
+    pub passed_over: Vec<(String, Option<&'static str>)>,
     /// What could not be read.
     pub problems: Vec<Problem>,
     /// Whether all of the folder was looked at; if not, a missing file means nothing.
@@ -38,7 +39,7 @@ impl Tree {
                 .is_some_and(|rest| rest.starts_with('/'))
         };
         self.files.retain(|file| !inside(&file.path));
-        self.passed_over.retain(|path| !inside(path));
+        self.passed_over.retain(|(path, _)| !inside(path));
         self.problems.retain(|problem| !inside(&problem.path));
     }
 }
@@ -163,7 +164,7 @@ struct Walk<'a> {
     repository: &'a Repository,
     limits: &'a Limits,
     files: Vec<SourceFile>,
-    passed_over: Vec<String>,
+    passed_over: Vec<(String, Option<&'static str>)>,
     problems: Vec<Problem>,
     complete: bool,
     /// The reasons for which something was left out, as they were told.
@@ -209,21 +210,32 @@ impl Walk<'_> {
             let path = format!("{prefix}{}", names::shown(name));
             let is_folder = entry.kind() == Some(ObjectType::Tree);
             let is_submodule = entry.filemode() == SUBMODULE || entry.kind() == Some(ObjectType::Commit);
-            if !is_folder && !is_submodule && !is_manifest(&path) {
+            // other tools have them too; only if a flow was read from there before is it a problem
+            if is_submodule {
+                let why = "it is a submodule, and submodules are not followed";
+                self.passed_over.push((path, Some(why)));
+                continue;
+            }
+            if entry.filemode() == SYMLINK {
+                let why = "it is a symbolic link, and links are not followed";
+                self.passed_over.push((path, Some(why)));
+                continue;
+            }
+            if !is_folder && !is_manifest(&path) {
                 continue;
             }
             if let Some(why) = names::refused(name) {
+                if !is_folder && !self.is_ours(entry.id())? {
+                    self.passed_over.push((path, Some(why)));
+                    continue;
+                }
                 // what is in it may have been read by another name before
                 self.complete = false;
                 self.problem(&path, why);
             } else if !names.insert(name.to_owned()) {
                 self.problem(&path, "its folder has another entry of this name; it is not read");
-            } else if is_submodule {
-                self.problem(&path, "submodules are not followed");
             } else if is_folder {
                 self.folder(entry.id(), &format!("{path}/"), depth + 1)?;
-            } else if entry.filemode() == SYMLINK {
-                self.problem(&path, "symbolic links are not followed");
             } else {
                 self.file(path, entry.id())?;
             }
@@ -237,7 +249,7 @@ impl Walk<'_> {
         if kind != ObjectType::Blob {
             self.problem(&path, "its folder says that it is a file, and it is not");
         } else if size > limits.file_bytes && !self.is_meant_to_be_ours(id, size)? {
-            self.passed_over.push(path);
+            self.passed_over.push((path, None));
         } else if size > limits.file_bytes {
             let most = limits.file_bytes;
             self.problem(
@@ -259,8 +271,14 @@ impl Walk<'_> {
         } else {
             self.bytes += size;
             match String::from_utf8(self.repository.find_blob(id)?.content().to_vec()) {
-                Ok(text) => self.files.push(SourceFile { path, text }),
-                Err(error) if !manifest::is_meant_to_be_ours(error.as_bytes()) => self.passed_over.push(path),
+                Ok(text) => {
+                    // kubectl takes a byte order mark too
+                    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+                    self.files.push(SourceFile { path, text });
+                }
+                Err(error) if !manifest::is_meant_to_be_ours(error.as_bytes()) => {
+                    self.passed_over.push((path, None));
+                }
                 Err(error) => {
                     let good = error.utf8_error().valid_up_to();
                     let (line, column) = end_of(&String::from_utf8_lossy(&error.as_bytes()[..good]));
@@ -273,6 +291,12 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a file that is not read by its name is a manifest of ours all the same.
+    fn is_ours(&mut self, id: Oid) -> Result<bool, GitError> {
+        let (kind, size) = object::header(self.repository, id)?;
+        Ok(kind == ObjectType::Blob && self.is_meant_to_be_ours(id, size)?)
     }
 
     /// Whether a file that is too large to be read is a manifest of ours all the same. Other tools have large files too, such as lists of locked

@@ -6,7 +6,6 @@ use futures::{StreamExt as _, stream};
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions},
-    core::Status,
 };
 
 use serde_json::json;
@@ -18,7 +17,7 @@ use super::{
 use crate::{
     cluster::{
         context::Context,
-        status::{is_missing, is_stale},
+        status::{is_invalid, is_missing, is_stale},
     },
     git::Problem,
     remotes::RepositoryError,
@@ -82,14 +81,16 @@ async fn apply_flow(
         match perform(context, namespace, action).await {
             Ok(()) if deletes => applied.deleted.push(name.clone()),
             Ok(()) => {}
-            Err(RepositoryError::Api(_, kube::Error::Api(status))) if is_refusal(&status) => {
+            Err(RepositoryError::Api(_, ref error @ kube::Error::Api(ref status)))
+                if is_invalid(error) || status.code == 403 =>
+            {
                 let place = read
                     .iter()
                     .find_map(|defined| defined.flows.get(&name))
                     .map(|flow| &flow.place);
                 applied
                     .problems
-                    .extend(place.map(|place| place.refused(&status)).unwrap_or_default());
+                    .extend(place.map(|place| place.refused(status)).unwrap_or_default());
                 break;
             }
             Err(error) => {
@@ -99,12 +100,6 @@ async fn apply_flow(
         }
     }
     applied
-}
-
-/// Whether the API server will say the same again, unless a user acts.
-fn is_refusal(status: &Status) -> bool {
-    let stale = is_stale(&kube::Error::Api(Box::new(status.clone())));
-    !stale && matches!(status.code, 400 | 403 | 422)
 }
 
 async fn perform(context: &Context, namespace: &str, action: Action) -> Result<(), RepositoryError> {

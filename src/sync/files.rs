@@ -109,7 +109,12 @@ impl Defined {
         if self.unread.contains(path) {
             return Some(vec![]);
         }
-        let why = self.others.get(path)?;
+        // a folder may have become a link or a submodule
+        let mut above = path.match_indices('/').map(|(at, _)| &path[..at]);
+        let why = self
+            .others
+            .get(path)
+            .or_else(|| above.find_map(|folder| self.others.get(folder)))?;
         let message = "this file held a flow and holds none that can be read now; the flow stays as it is until the file is deleted or mended";
         Some(vec![Problem {
             path: path.to_owned(),
@@ -160,7 +165,11 @@ pub(crate) fn read(tree: Tree, namespace: &str) -> Defined {
         folder: tree.folder,
         flows: BTreeMap::new(),
         unread: tree.problems.iter().map(|problem| problem.path.clone()).collect(),
-        others: tree.passed_over.into_iter().map(|path| (path, None)).collect(),
+        others: tree
+            .passed_over
+            .into_iter()
+            .map(|(path, why)| (path, why.map(SyntaxError::of_file)))
+            .collect(),
         problems: tree.problems,
         complete: tree.complete,
     };

@@ -85,8 +85,8 @@ pub(super) async fn let_go(context: &Context, repository: &Repository) -> Result
         return Ok(());
     }
     // as they are now: one that has just become live stays
-    let flows = context.namespaced::<Flow>(&repository.namespace().unwrap_or_default());
-    let all = flows.list(&ListParams::default()).await;
+    let namespace = repository.namespace().unwrap_or_default();
+    let all = context.list::<Flow>(&namespace, &ListParams::default()).await;
     let all = all.map_err(|error| RepositoryError::Api("list the flows", error))?;
     let mut kept = Vec::new();
     for flow in all.items.iter().filter(|flow| plan::is_owned(repository, *flow)) {

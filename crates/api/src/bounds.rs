@@ -7,6 +7,8 @@ use serde_json::Value;
 pub const MAX_NESTING: usize = 32;
 /// Deepest nesting of a whole object. A value that somebody writes lies less deep than this is more than [`MAX_NESTING`].
 pub const MAX_OBJECT_NESTING: usize = 64;
+/// Deepest nesting of a request body. The API server's record of who manages which field lies deeper than the fields.
+pub const MAX_BODY_NESTING: usize = MAX_OBJECT_NESTING + 8;
 /// Longest title of a question, in characters; a longer one is cut.
 pub const MAX_TITLE: usize = 1_024;
 /// Largest shown item, in bytes.

@@ -1,5 +1,6 @@
 //! Checks a run's inputs against its release before the first step.
 
+use crate::schema::Schema;
 use signoff_api::{Definition, Json, bounds, json::JsonObject};
 
 /// Checks inputs.
@@ -21,11 +22,12 @@ pub fn check(definition: &Definition, inputs: &JsonObject) -> Result<(), String>
             bounds::MAX_INPUTS
         ));
     }
-    let validator = jsonschema::validator_for(schema.as_value())
-        .map_err(|error| format!("the inputs' schema: {error}"))?;
-    let mut messages: Vec<String> = validator
-        .iter_errors(&value)
-        .map(|error| format!("inputs{}: {error}", dotted(&error.instance_path().to_string())))
+    let checked =
+        Schema::compile(schema.as_value()).map_err(|error| format!("the inputs' schema: {error}"))?;
+    let mut messages: Vec<String> = checked
+        .misfits(&value)
+        .into_iter()
+        .map(|misfit| format!("inputs{}: {}", dotted(&misfit.pointer), misfit.message))
         .collect();
     messages.extend(unlisted(schema, inputs).map(|name| format!("inputs.{name}: there is no such input")));
     if messages.is_empty() {

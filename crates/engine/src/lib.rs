@@ -17,6 +17,7 @@ pub mod markdown;
 pub mod plan;
 pub mod promotion;
 pub mod question;
+pub mod schema;
 mod turn;
 
 #[cfg(test)]

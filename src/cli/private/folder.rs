@@ -60,13 +60,17 @@ fn prepare_entry(path: &Path) -> Result<(), PrivateError> {
 /// Nothing of the folder is ever committed.
 fn keep_out_of_git(folder: &Path) -> Result<(), PrivateError> {
     let path = folder.join(".gitignore");
-    let made = OpenOptions::new()
+    // an empty one is left from a disk that was full
+    if fs::metadata(&path).is_ok_and(|found| found.len() > 0) {
+        return Ok(());
+    }
+    let opened = OpenOptions::new()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(true)
         .mode(0o600)
         .open(&path);
-    match made.and_then(|mut file| file.write_all(b"*\n")) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(io_error(&path, error)),
-        _ => Ok(()),
-    }
+    opened
+        .and_then(|mut file| file.write_all(b"*\n"))
+        .map_err(|error| io_error(&path, error))
 }

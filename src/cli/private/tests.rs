@@ -24,7 +24,9 @@ fn a_folder_that_is_missing_or_empty_becomes_private_and_stays_out_of_git() {
         let ignored = folder.join(".gitignore");
         assert_eq!(fs::read_to_string(&ignored).unwrap(), "*\n");
         assert_eq!(mode(&ignored), 0o600);
+        fs::write(&ignored, "").unwrap();
         prepare_folder(&folder).unwrap();
+        assert_eq!(fs::read_to_string(&ignored).unwrap(), "*\n");
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) async fn resolve(
             let url = join(&http.base_url, path).ok_or_else(|| {
                 error::invalid(
                     StepReason::InvalidRequest,
-                    format!("the path leads out of the Connection {name:?}"),
+                    format!("the path leads out of the Connection {name:?}, or has a segment `.` or `..`"),
                 )
             })?;
             let mut secrets = Secrets::default();
@@ -122,8 +122,23 @@ fn parse(text: &str) -> Result<Url, EffectError> {
     Ok(url)
 }
 
-/// A path appended to a base address, unless it leads out of it.
+/// A path appended to a base address, unless it leads out of it. A segment `.` or `..` is refused: it would take away what the
+/// author wrote before it.
 fn join(base: &str, path: &str) -> Option<Url> {
+    let mut segments = path
+        .split(['?', '#'])
+        .next()
+        .unwrap_or_default()
+        .split(['/', '\\']);
+    let is_dots = |segment: &str| {
+        matches!(
+            segment.to_ascii_lowercase().replace("%2e", ".").as_str(),
+            "." | ".."
+        )
+    };
+    if segments.any(is_dots) {
+        return None;
+    }
     let base = Url::parse(base.trim_end_matches('/')).ok()?;
     let separator = if path.is_empty() || path.starts_with(['/', '?']) {
         ""
@@ -240,9 +255,22 @@ mod tests {
             joined("https://a.example/v1", ""),
             Some("https://a.example/v1".into())
         );
-        for path in ["/../admin", "/%2e%2e/admin", "/a/../../admin", "/..", "/.."] {
+        for path in [
+            "/../admin",
+            "/%2e%2e/admin",
+            "/a/../../admin",
+            "/..",
+            "/a/../b",
+            "/a/.%2E/b",
+            "/a/./b",
+            "..\\x",
+        ] {
             assert_eq!(joined("https://a.example/v1", path), None, "{path}");
         }
+        assert_eq!(
+            joined("https://a.example", "/a?to=../b"),
+            Some("https://a.example/a?to=../b".into())
+        );
         assert_eq!(
             joined("https://a.example", "@evil.example/"),
             Some("https://a.example/@evil.example/".into())

@@ -262,3 +262,16 @@ fn an_expression_that_is_nested_too_deeply_is_told_by_its_place() {
         "{told:?}"
     );
 }
+
+#[test]
+fn a_link_or_a_submodule_is_a_problem_only_where_a_flow_was_read_before() {
+    let mut tree = tree(&[("good.yaml", GOOD)]);
+    let why = "it is a submodule, and submodules are not followed";
+    tree.passed_over = vec![("vendor".to_owned(), Some(why)), ("link.yaml".to_owned(), None)];
+    let defined = read(tree, "default");
+    assert_eq!(defined.problems, []);
+    assert!(defined.knows_all() && defined.lost("gone.yaml").is_none());
+    let told = defined.lost("vendor/flows/a.yaml").unwrap();
+    assert!(told[0].message.ends_with(why), "{told:?}");
+    assert!(defined.lost("link.yaml").is_some());
+}

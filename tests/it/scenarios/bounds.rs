@@ -1,5 +1,6 @@
 //! What is nested too deeply, asks nothing or asks too much, and what would lead elsewhere: told to whom it concerns, and nobody else notices.
 
+use kube::api::PostParams;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use signoff_api::{Approval, Run};
@@ -222,6 +223,68 @@ async fn a_question_may_stay_open_for_ten_years() {
     rig.start("r", json!({"flow": "f"})).await;
     rig.until::<Approval>("r-review", |_| true).await;
     rig.decide("alice", "r-review", "Approve").await;
+    rig.phase("r", "Succeeded").await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_is_nested_too_deeply_keeps_nobody_else_from_being_told() {
+    let (rig, operator) = with_flow(json!([{"name": "ask", "approval": {"title": "go?"}}])).await;
+    rig.start("r", json!({"flow": "f", "inputs": {"t": 1}})).await;
+    let question = rig.asked("r-ask").await;
+    let deep = (0..57).fold(json!(1), |inner, _| json!({ "a": inner }));
+    let deep = json!({"approval": "r-ask", "digest": question.spec.digest, "verdict": "Approve", "values": {"a": deep}});
+    let taken = rig.decide_with("bob", deep).await;
+    let good = rig.decide("alice", "r-ask", "Approve").await;
+    assert!(rig.judged(&good).await.0);
+    // what the API server takes, it can write again
+    if let Ok(deep) = taken {
+        assert!(!rig.judged(&deep).await.0);
+    }
+    rig.phase("r", "Succeeded").await;
+    operator.stop().await;
+}
+
+/// A chain of definitions that each refer to the next one twice.
+fn doubling(levels: usize) -> Value {
+    let defs = (0..levels).map(|level| {
+        let next = json!({"$ref": format!("#/$defs/d{}", level + 1)});
+        (format!("d{level}"), json!({"anyOf": [next, next]}))
+    });
+    let last = (format!("d{levels}"), json!({"type": "string"}));
+    let defs: serde_json::Map<String, Value> = defs.chain([last]).collect();
+    json!({"type": "object", "properties": {"x": {"$ref": "#/$defs/d0"}}, "$defs": defs})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_could_cost_too_much_is_refused_before_a_release_is_cut() {
+    let rig = Rig::open().await;
+    let operator = rig.operator().await;
+    let steps = json!([{"name": "a", "set": {"x": 1}}]);
+    let wait = |schema: Value| json!([{"name": "w", "wait": {"callback": {"schema": schema}}}]);
+    for (name, spec) in [
+        ("inputs", json!({"inputs": doubling(30), "steps": steps})),
+        ("callback", json!({"steps": wait(doubling(30))})),
+        (
+            "pattern",
+            json!({"steps": wait(json!({"pattern": "^(((((a{1,100}){1,100}){1,100}){1,100}){1,100})$"}))}),
+        ),
+    ] {
+        let flow = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Flow", "metadata": {"name": name}, "spec": spec});
+        let flow = serde_json::from_value(flow).unwrap();
+        rig.api::<signoff_api::Flow>()
+            .create(&PostParams::default(), &flow)
+            .await
+            .unwrap();
+        rig.until::<signoff_api::Flow>(name, |flow| {
+            let conditions = flow.status.iter().flat_map(|status| &status.conditions);
+            let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
+            ready.any(|ready| ready.reason == "InvalidDefinition")
+        })
+        .await;
+    }
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
     rig.phase("r", "Succeeded").await;
     operator.stop().await;
 }

@@ -1,29 +1,23 @@
 //! What a decider may fill in: the fields of a form, and whether what was filled in fits it.
 
-use jsonschema::Validator;
 use serde_json::{Map, Value};
 
+use crate::schema::{Schema, SchemaError};
 use signoff_api::{Json, json::JsonObject};
-
-/// Longest message about one value, in characters.
-const MAX_MESSAGE: usize = 300;
 
 /// A form that is ready to check values. It is closed: a key that it does not list is refused, whatever its schema says of others.
 #[derive(Debug)]
 pub struct Form<'a> {
     schema: Option<&'a Value>,
-    validator: Option<Result<Validator, String>>,
+    checked: Option<Result<Schema, SchemaError>>,
 }
 
 impl<'a> Form<'a> {
     /// The form of an approval; where there is none, nothing may be filled in.
     pub fn of(form: Option<&'a Json>) -> Self {
         let schema = form.map(Json::as_value);
-        let validator = schema.map(|schema| {
-            let options = jsonschema::options().should_validate_formats(true);
-            options.build(schema).map_err(|error| error.to_string())
-        });
-        Self { schema, validator }
+        let checked = schema.map(Schema::compile);
+        Self { schema, checked }
     }
 
     /// The fields, in the order of their names.
@@ -58,13 +52,12 @@ impl<'a> Form<'a> {
     pub fn problems(&self, values: Option<&JsonObject>) -> Vec<String> {
         let mut problems = self.unknown(values);
         let values = values.map_or_else(|| Value::Object(Map::new()), JsonObject::to_value);
-        match &self.validator {
+        match &self.checked {
             None => {}
             Some(Err(error)) => problems.push(format!("the form cannot be used: {error}")),
-            Some(Ok(validator)) => problems.extend(validator.iter_errors(&values).map(|error| {
-                let path = error.instance_path().to_string();
-                let field = path.trim_start_matches('/').replace('/', ".");
-                let message: String = error.to_string().chars().take(MAX_MESSAGE).collect();
+            Some(Ok(schema)) => problems.extend(schema.misfits(&values).into_iter().map(|misfit| {
+                let field = misfit.pointer.trim_start_matches('/').replace('/', ".");
+                let message = misfit.message;
                 if field.is_empty() {
                     message
                 } else {

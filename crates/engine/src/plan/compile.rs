@@ -16,6 +16,7 @@ use super::{
     types::{InputTypes, infer, not_boolean},
 };
 use crate::expression::{Expression, JsonTemplate, Template};
+use crate::schema::Schema;
 use signoff_api::{
     Definition, HumanDuration, Json, Step, StepKind, address, bounds,
     name::{DnsLabel, ObjectName},
@@ -556,7 +557,7 @@ impl<'a> Compiler<'a> {
     fn schema(&mut self, field: &str, schema: Option<&Json>) {
         if let Some(schema) = schema
             && self.is_shallow(field, schema.as_value())
-            && let Err(error) = jsonschema::validator_for(schema.as_value())
+            && let Err(error) = Schema::compile(schema.as_value())
         {
             self.problem(field, format!("not a JSON Schema: {error}"));
         }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::ENDING_ITEM;
 use signoff_api::{ApprovalSpec, Definition, StepKind, Verdict, approval::ApprovalPurpose, json::JsonObject};
 
 /// What happens when this answer closes the question. Without the definition of the release, the steps are not named.
@@ -13,6 +14,8 @@ pub fn consequence(
 ) -> String {
     let step = spec.subject.step.as_deref().unwrap_or("?");
     let goes_on = || goes_on(definition, step);
+    let mut shown = spec.show.iter();
+    let ending = shown.find(|item| spec.purpose == ApprovalPurpose::Outcome && item.name == ENDING_ITEM);
     match (spec.purpose, verdict) {
         (ApprovalPurpose::Promotion, Verdict::Approve) => {
             let release = spec.subject.release.as_deref().unwrap_or("?");
@@ -24,15 +27,20 @@ pub fn consequence(
         }
         (ApprovalPurpose::Outcome, Verdict::Approve) => {
             let happened = values.and_then(|values| values.0.get("happened"));
-            match happened {
-                Some(Value::Bool(true)) => format!("step {step} counts as done, and {}", goes_on()),
-                Some(Value::Bool(false)) => format!("step {step} is performed again"),
-                _ => format!("step {step} counts as done or is performed again, as `happened` says"),
+            match (happened, ending) {
+                (Some(Value::Bool(true)), None) => format!("step {step} counts as done, and {}", goes_on()),
+                (Some(Value::Bool(true)), Some(ending)) => {
+                    format!("step {step} counts as done, and {}", ending.inline)
+                }
+                (Some(Value::Bool(false)), None) => format!("step {step} is performed again"),
+                (_, None) => format!("step {step} counts as done or is performed again, as `happened` says"),
+                (_, Some(ending)) => format!("step {step} is not performed again, and {}", ending.inline),
             }
         }
-        (ApprovalPurpose::Outcome, Verdict::Reject | Verdict::RequestChanges) => {
-            format!("step {step} fails, since its outcome is unknown, and the run with it")
-        }
+        (ApprovalPurpose::Outcome, Verdict::Reject | Verdict::RequestChanges) => match ending {
+            None => format!("step {step} fails, since its outcome is unknown, and the run with it"),
+            Some(ending) => format!("the outcome of step {step} stays unknown, and {}", ending.inline),
+        },
         (ApprovalPurpose::Step, Verdict::Approve) => goes_on(),
         (ApprovalPurpose::Step, Verdict::Reject) => "the run ends Rejected".to_owned(),
         (ApprovalPurpose::Step, Verdict::RequestChanges) => match back_to(definition, step) {
@@ -135,6 +143,28 @@ mod tests {
         assert_eq!(
             said("Step", Some(&graph), Verdict::Approve, &none),
             "the run goes on with the steps a, b"
+        );
+        let ends = |verdict: Verdict, values: &Value| {
+            let spec: ApprovalSpec = serde_json::from_value(json!({
+                "subject": {"run": "r", "step": "pay", "iteration": 1}, "purpose": "Outcome", "digest": Digest::of(b""),
+                "title": "did it?", "quorum": 1, "selfApproval": false, "verdicts": ["Approve", "Reject"],
+                "show": [{"name": ENDING_ITEM, "mediaType": "text/plain", "inline": "the run ends Cancelled"}],
+            }))
+            .unwrap();
+            let values = values.as_object().cloned().map(JsonObject);
+            consequence(&spec, Some(&chain), verdict, values.as_ref())
+        };
+        assert_eq!(
+            ends(Verdict::Approve, &json!({"happened": true})),
+            "step pay counts as done, and the run ends Cancelled"
+        );
+        assert_eq!(
+            ends(Verdict::Approve, &json!({"happened": false})),
+            "step pay is not performed again, and the run ends Cancelled"
+        );
+        assert_eq!(
+            ends(Verdict::Reject, &none),
+            "the outcome of step pay stays unknown, and the run ends Cancelled"
         );
         for (happened, effect) in [
             (true, "step review counts as done, and the run goes on"),

@@ -12,6 +12,9 @@ pub use self::{
 };
 use signoff_api::ApprovalSpec;
 
+/// Name of the shown item that says how the run ends, in a question about a step of a run that is ending.
+pub(crate) const ENDING_ITEM: &str = "ending";
+
 /// A question that is put to people who use git.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {

@@ -7,6 +7,7 @@ use super::{
     approval::{decision, whom},
     cut, sentence,
 };
+use crate::question::ENDING_ITEM;
 use crate::{
     asked::{self, sealed, unsealed},
     effect::{Effect, HttpTarget, OpenApproval},
@@ -149,13 +150,24 @@ impl Turn<'_> {
         let mut show = vec![item("why", "text/plain", why)];
         show.extend(self.request(entry));
         show.push(item("sending", "text/plain", self.sending(entry)));
-        show.push(item(
-            "what to answer",
-            "text/plain",
-            "Approve with happened=true if it happened, and with happened=false to have it done again. \
-             Reject if it cannot be told: the run then fails."
-                .to_owned(),
-        ));
+        let answers = match self.ending {
+            None => {
+                "Approve with happened=true if it happened, and with happened=false to have it done again. \
+                     Reject if it cannot be told: the run then fails."
+                    .to_owned()
+            }
+            Some(ending) => format!(
+                "The run ends {} in each case, and nothing is done again. Approve with happened=true if it happened, and with \
+                 happened=false if it did not. Reject if it cannot be told.",
+                ending.phase()
+            ),
+        };
+        show.push(item("what to answer", "text/plain", answers));
+        // said with each answer
+        show.extend(self.ending.map(|ending| {
+            let text = format!("the run ends {}", ending.phase());
+            item(ENDING_ITEM, "text/plain", text)
+        }));
         let form = json!({
             "type": "object",
             "required": ["happened"],
@@ -213,7 +225,10 @@ impl Turn<'_> {
             HttpTarget::Url(url) => (if url.contains('?') { '&' } else { '?' }, String::new(), url),
             HttpTarget::Connection { name, path, bound: _ } => {
                 let mark = if path.contains('?') { '&' } else { '?' };
-                (mark, format!(" through connection {name}"), path)
+                let known = self.facts.connections.get(name.as_str());
+                let address = known.and_then(|known| known.address.as_deref());
+                let address = address.map(|address| format!(" ({address})")).unwrap_or_default();
+                (mark, format!(" through connection {name}{address}"), path)
             }
         };
         let query = if query.is_empty() {

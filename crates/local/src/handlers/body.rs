@@ -75,7 +75,7 @@ pub fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Decoded, ApiError> {
 
 /// Parses JSON.
 pub fn json(bytes: &[u8]) -> Result<Decoded, ApiError> {
-    bounds::nesting_of_json(bytes, bounds::MAX_OBJECT_NESTING).map_err(|e| unrecognized(&e))?;
+    bounds::nesting_of_json(bytes, bounds::MAX_BODY_NESTING).map_err(|e| unrecognized(&e))?;
     let mut text = serde_json::Deserializer::from_slice(bytes);
     decode::decode(&mut text)
         .and_then(|decoded| text.end().map(|()| decoded))

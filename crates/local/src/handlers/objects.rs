@@ -265,8 +265,15 @@ pub fn refused(kind: &ResourceKind, name: &str, error: &WriteError) -> ApiError 
 /// The object sent, in the form in which it is stored.
 pub fn received(call: &Call<'_>, mut object: Value) -> Result<Value, ApiError> {
     // what was sent, or what a patch has made of what is there: a reader bears more than this, but not without end
-    bounds::nesting(&object, bounds::MAX_OBJECT_NESTING)
-        .map_err(|error| ApiError::bad_request(format!("the object cannot be stored: {error}")))?;
+    let owners = object["metadata"]
+        .as_object_mut()
+        .and_then(|meta| meta.remove("managedFields"));
+    let bounded = bounds::nesting(&object, bounds::MAX_OBJECT_NESTING)
+        .map_err(|error| ApiError::bad_request(format!("the object cannot be stored: {error}")));
+    if let Some(owners) = owners {
+        object["metadata"]["managedFields"] = owners;
+    }
+    bounded?;
     identify(call, &mut object)?;
     Ok(events::stored(call.kind(), object))
 }
