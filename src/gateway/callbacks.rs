@@ -98,6 +98,10 @@ fn parse(bytes: &[u8]) -> Result<Value, Problem> {
         let detail = format!("the body cannot be taken: {error}");
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with("limit", bounds::MAX_NESTING)
     })?;
+    bounds::exact_integers_of_json(bytes).map_err(|error| {
+        let detail = format!("the body cannot be taken: {error}");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    })?;
     serde_json::from_slice(bytes).map_err(|error| {
         let detail = format!(
             "the body is not JSON: line {}, column {}",

@@ -25,8 +25,13 @@ pub(super) enum Unpinned {
     #[error("the flow {0:?} has no live release yet; promote one, or start the run with the draft channel")]
     NoLiveRelease(String),
     /// No release was cut yet.
-    #[error("no release was cut from the flow {0:?} yet")]
-    NoDraftRelease(String),
+    #[error("no release was cut from the flow {flow:?} yet{because}")]
+    NoDraftRelease {
+        /// The flow.
+        flow: String,
+        /// What the flow says of that, after a colon; empty if it is ready.
+        because: String,
+    },
     /// The release belongs to another flow.
     #[error("the release {release:?} is one of the flow {actual:?}, not of {wanted:?}")]
     OtherFlow {
@@ -48,7 +53,9 @@ pub(super) enum Unpinned {
 impl Classified for Unpinned {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::FlowNotFound(_) | Self::NoLiveRelease(_) | Self::NoDraftRelease(_) => ErrorClass::Waiting,
+            Self::FlowNotFound(_) | Self::NoLiveRelease(_) | Self::NoDraftRelease { .. } => {
+                ErrorClass::Waiting
+            }
             Self::OtherFlow { .. } | Self::Replaced(_) => ErrorClass::Invalid,
             Self::Unusable(unusable) => unusable.class(),
         }
@@ -58,7 +65,7 @@ impl Classified for Unpinned {
         match self {
             Self::FlowNotFound(_) => "FlowNotFound",
             Self::NoLiveRelease(_) => "NoLiveRelease",
-            Self::NoDraftRelease(_) => "NoDraftRelease",
+            Self::NoDraftRelease { .. } => "NoDraftRelease",
             Self::OtherFlow { .. } => "ReleaseOfOtherFlow",
             Self::Replaced(_) => "ReleaseReplaced",
             Self::Unusable(unusable) => unusable.reason(),
@@ -111,8 +118,21 @@ fn of_channel(deps: &Deps, namespace: &str, flow: &str, channel: Channel) -> Res
         Channel::Draft => status
             .and_then(|status| status.draft.as_ref())
             .map(|draft| draft.release.clone())
-            .ok_or_else(|| Unpinned::NoDraftRelease(flow.to_owned())),
+            .ok_or_else(|| Unpinned::NoDraftRelease {
+                flow: flow.to_owned(),
+                because: unready(&found),
+            }),
     }
+}
+
+/// Why a flow is not ready, as it says itself.
+fn unready(flow: &Flow) -> String {
+    let conditions = flow.status.iter().flat_map(|status| &status.conditions);
+    let mut unready = conditions.filter(|known| known.type_ == condition::READY && known.status != "True");
+    let known = unready.next();
+    known.map_or_else(String::new, |known| {
+        format!(": {}: {}", known.reason, known.message)
+    })
 }
 
 /// The status of a run that has no release to go on with.

@@ -62,11 +62,66 @@ pub fn nesting_of_json(text: &[u8], most: usize) -> Result<(), TooDeep> {
     Ok(())
 }
 
+/// An integer that no reader keeps as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the integer {0} does not fit into 64 bits; send it as a string")]
+pub struct InexactInteger(pub String);
+
+/// Refuses a JSON text with an integer beyond 64 bits, before it is parsed: parsing would round it. What is not JSON may pass.
+///
+/// # Errors
+/// With the first such integer.
+pub fn exact_integers_of_json(text: &[u8]) -> Result<(), InexactInteger> {
+    let (mut at, mut in_string) = (0, false);
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'\\' if in_string => at += 1,
+            b'"' => in_string = !in_string,
+            b'-' | b'0'..=b'9' if !in_string => {
+                let rest = &text[at..];
+                let is_part = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+                let length = rest.iter().take_while(|byte| is_part(byte)).count();
+                let token = String::from_utf8_lossy(&rest[..length]);
+                let is_integer = !token.contains(['.', 'e', 'E']);
+                if is_integer && length > 18 && token.parse::<i64>().is_err() && token.parse::<u64>().is_err()
+                {
+                    return Err(InexactInteger(token.chars().take(40).collect()));
+                }
+                at += length - 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn integers_beyond_64_bits_are_refused_and_all_else_passes() {
+        for good in [
+            "18446744073709551615",
+            "-9223372036854775808",
+            "1e400",
+            "1.00000000000000000000001",
+            r#"["123456789012345678901234567890", "\\", 1]"#,
+            r#"{"123456789012345678901234567890": 2}"#,
+        ] {
+            assert_eq!(exact_integers_of_json(good.as_bytes()), Ok(()), "{good}");
+        }
+        for bad in [
+            "18446744073709551616",
+            "-9223372036854775809",
+            "[1, 123456789012345678901234567890]",
+        ] {
+            assert!(exact_integers_of_json(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
 
     fn lists(levels: usize) -> String {
         format!("{}{}", "[".repeat(levels), "]".repeat(levels))

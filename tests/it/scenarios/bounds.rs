@@ -64,6 +64,8 @@ async fn a_callback_that_is_nested_too_deeply_is_refused_and_the_next_one_is_tak
             "{told}"
         );
     }
+    let rounded = post(&url, r#"{"id": 123456789012345678901234567890}"#.to_owned()).await;
+    assert_eq!(rounded.status(), StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(post(&url, lists(32)).await.status(), StatusCode::ACCEPTED);
     rig.phase("r", "Succeeded").await;
     operator.stop().await;
@@ -283,6 +285,20 @@ async fn a_schema_that_could_cost_too_much_is_refused_before_a_release_is_cut() 
         })
         .await;
     }
+    rig.start("waits", json!({"flow": "inputs", "channel": "draft"}))
+        .await;
+    let waits = rig
+        .until::<Run>("waits", |run| {
+            run.status
+                .as_ref()
+                .is_some_and(|status| status.waiting_on.is_some())
+        })
+        .await;
+    let why = waits.status.unwrap().waiting_on.unwrap();
+    assert!(
+        why.contains("InvalidDefinition") && why.contains("parts"),
+        "{why}"
+    );
     rig.flow("f", json!({"steps": steps})).await;
     rig.start("r", json!({"flow": "f"})).await;
     rig.phase("r", "Succeeded").await;
