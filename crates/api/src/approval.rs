@@ -13,7 +13,7 @@ use super::{
     step::{Approvers, Escalation},
 };
 
-/// A question put to people: what it is about, what they are shown, who may decide and until when. Answer it by creating a Decision.
+/// A question to people: its subject, what they see, who may decide, and until when. To answer it, create a Decision.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "signoff.dev",
@@ -25,7 +25,7 @@ use super::{
     namespaced,
     status = "ApprovalStatus",
     derive = "PartialEq",
-    doc = "A question put to people. Answer it by creating a Decision, or with `signoff approve`.",
+    doc = "A question to people. Answer it by creating a Decision, or with `signoff approve`.",
     selectable = ".status.phase",
     validation = Rule::new("self.spec == oldSelf.spec").message("an approval's question never changes"),
     printcolumn(name = "Run", type_ = "string", json_path = ".spec.subject.run"),
@@ -40,72 +40,77 @@ use super::{
 pub struct ApprovalSpec {
     /// What the question is about.
     pub subject: ApprovalSubject,
-    /// Why it is asked.
+    /// Why the question is asked. `Step`: an approval step of a flow. `Outcome`: whether an effect with an unknown
+    /// outcome happened. `Promotion`: whether a release may become live.
     pub purpose: ApprovalPurpose,
-    /// Digest of everything the decision is bound to: release, step, iteration and every shown item. A Decision repeats it.
+    /// Digest of everything that the decision is bound to: release, step, iteration and every shown item. A Decision
+    /// repeats it.
     pub digest: Digest,
-    /// Who asked for what is to be approved.
+    /// User who requested the run or the promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub requested_by: Option<String>,
-    /// Who wrote the release, as its source says.
+    /// Author of the release, as recorded in its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub author: Option<String>,
-    /// Users who are proven to have written the release: whoever changed the flow, or whose key signed its commit.
+    /// Users who provably wrote the release: those who changed the flow, or whose key signed its commit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(max = 256)))]
     pub written_by: Vec<String>,
     /// The question.
     #[schemars(length(min = 1, max = 2048))]
     pub title: String,
-    /// What the deciders are shown: the items of the step, and the Connections that later steps use.
+    /// Items that people see: those of the step, and the Connections that later steps use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 33))]
     pub show: Vec<ShownItem>,
-    /// Flat JSON Schema of what a decider may fill in as `values`.
+    /// Flat JSON Schema of the `values` that a decider may fill in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Json>,
-    /// Who may decide, beside having the verb `approve`. Without it everybody who has the verb.
+    /// Limits who may decide. A decider also needs the verb `approve`. Without this field, everybody with the verb
+    /// may decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvers: Option<Approvers>,
-    /// How many people must approve, all of them with the same `values`.
+    /// Number of people who must approve, all with the same `values`.
     #[schemars(range(min = 1, max = 50))]
     pub quorum: i64,
-    /// Whether the requester and those who wrote it may decide.
+    /// Whether the requester and the authors may decide.
     pub self_approval: bool,
-    /// The verdicts on offer.
+    /// Verdicts that people can choose from.
     #[schemars(length(min = 1, max = 3))]
     pub verdicts: Vec<Verdict>,
-    /// When the time to decide is over, by the API server's clock.
+    /// Deadline for decisions, by the clock of the API server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub expires_at: Option<Time>,
-    /// Who may decide as well, after a while.
+    /// Rules that let more people decide if the question stays open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub escalate: Vec<Escalation>,
-    /// Name of the Repository that the flow comes from, if it comes from one.
+    /// Name of the Repository that the flow comes from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub repository: Option<String>,
-    /// How the question is put on the forge of that Repository. Without it, as the Repository says.
+    /// How the question is also asked in that Repository. Defaults to `decisions.propose` of the Repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask_via: Option<AskVia>,
 }
 
-/// How a question is put where the flow lies, beside the API.
+/// How the question is also asked in the git repository that the flow comes from. `PullRequest`: as a pull request.
+/// Merging it approves, closing it rejects, and a review can request changes. `Branch`: as a branch with a file,
+/// without a forge. People answer with a signed commit. `None`: not in the repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AskVia {
-    /// As a pull request: merging it approves, closing it rejects, a review that requests changes requests changes.
+    /// As a pull request. Merging it approves, closing it rejects, and a review can request changes.
     PullRequest,
-    /// As a branch with a file, where there is no forge to ask: who merges it with a signed commit, decides.
+    /// As a branch with a file, without a forge. People answer with a signed commit.
     Branch,
-    /// Not at all.
+    /// Not in the repository, only as an Approval object.
     None,
 }
 
-/// What an approval is about: a step of a run, or a release.
+/// A step of a run, or a release.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -121,117 +126,120 @@ pub struct ApprovalSubject {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub step: Option<String>,
-    /// Which time round, from 1.
+    /// Iteration of the step, from 1. A step that is repeated has a higher iteration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub iteration: Option<i64>,
-    /// Name of the release that is to become live.
+    /// Name of the release that would become live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub release: Option<String>,
 }
 
-/// Why an approval is asked.
+/// Why a question is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ApprovalPurpose {
-    /// A flow's approval step.
+    /// An approval step of a flow.
     Step,
-    /// An effect that must not be repeated was begun and its outcome is unknown: did it happen?
+    /// Whether an effect with an unknown outcome happened.
     Outcome,
-    /// A release is to become live.
+    /// Whether a release may become live.
     Promotion,
 }
 
-/// One thing shown to the deciders, whole.
+/// Name, media type and complete content of an item.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShownItem {
-    /// Name, unique in the list.
+    /// Name of the item, unique in the list.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// Media type of the content.
     #[schemars(length(min = 1, max = 128))]
     pub media_type: String,
-    /// The content: JSON pretty-printed, text as it is.
+    /// The content. JSON is pretty-printed, and text is unchanged.
     #[schemars(length(max = 65536))]
     pub inline: String,
 }
 
-/// How a question stands.
+/// Observed state of an Approval.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalStatus {
-    /// How it stands.
+    /// State of the question. `Pending`: not decided yet. `Approved`, `Rejected`, `ChangesRequested`: the decision.
+    /// `Expired`: nobody decided in time. `Cancelled`: its subject was stopped. `Superseded`: its subject has
+    /// changed.
     #[serde(default)]
     pub phase: ApprovalPhase,
     /// What is still needed, such as `1 of finance`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub needs: Option<String>,
-    /// The decisions that count, one a person.
+    /// Decisions that count, at most one for each person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub counted: Vec<CountedDecision>,
-    /// When it was decided, by the API server's clock.
+    /// Time of the decision, by the clock of the API server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub decided_at: Option<MicroTime>,
-    /// Comment of the decision that decided it.
+    /// Comment of the final decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub comment: Option<String>,
-    /// What was filled in: by the decision that decided it, and until then by those who have approved so far. Only approvals with the same values
-    /// count together; one with other values begins anew, so that nobody is taken to approve what somebody else made of it.
+    /// Values of the final decision. Before that, the values that people have approved so far. Only approvals with
+    /// the same values count together. An approval with other values starts a new tally.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<JsonObject>,
-    /// Digest of `values` in canonical JSON, whose first ten digits the commit status `signoff/quorum` shows.
+    /// Digest of `values` in canonical JSON. The commit status `signoff/quorum` shows its first ten digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values_digest: Option<Digest>,
-    /// How it came to its phase, as one sentence.
+    /// How the question reached its phase, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
-    /// The pull request that puts the question on the forge.
+    /// Pull request that asks the question on the forge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<ProposedPullRequest>,
-    /// Decided: True once the question is closed, whatever the answer. Asked: False where it cannot be put on the forge.
+    /// Conditions of type Decided and Asked. Decided is True once the question is closed, whatever the answer. Asked
+    /// is False if the question cannot be asked on the forge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 
-/// A pull request that puts a question.
+/// Number and page of the pull request.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProposedPullRequest {
-    /// Its number.
+    /// Number of the pull request.
     pub number: i64,
-    /// Its page.
+    /// Web page of the pull request.
     #[schemars(length(max = 2048))]
     pub url: String,
-    /// Number of the first pull request that put this question, where it was put more than once. What was done on an earlier one was about another
-    /// question of this name.
+    /// Number of the first pull request for this question, if there was more than one. Actions on pull requests with
+    /// lower numbers belong to another question of the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<i64>,
 }
 
-/// How a question stands.
+/// State of a question.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ApprovalPhase {
-    /// People have not decided yet.
+    /// Not decided yet.
     #[default]
     Pending,
-    /// People said yes.
+    /// People approved.
     Approved,
-    /// People said no.
+    /// People rejected.
     Rejected,
-    /// People asked for changes.
+    /// People requested changes.
     ChangesRequested,
     /// Nobody decided in time.
     Expired,
-    /// What it was about was stopped.
+    /// The subject was stopped.
     Cancelled,
-    /// What it was about has changed.
+    /// The subject has changed.
     Superseded,
 }
 
@@ -259,19 +267,19 @@ impl std::fmt::Display for ApprovalPhase {
     }
 }
 
-/// One decision that counts.
+/// A decision and its author.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CountedDecision {
     /// Name of the Decision.
     #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub decision: String,
-    /// Who.
+    /// User who decided.
     #[schemars(length(max = 256))]
     pub by: String,
-    /// What.
+    /// Verdict of the decision.
     pub verdict: Verdict,
-    /// When the API server accepted it.
+    /// Time at which the API server accepted the decision.
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub at: MicroTime,
 }

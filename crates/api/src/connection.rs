@@ -9,8 +9,8 @@ use super::{
     name::{ObjectName, SecretKey},
 };
 
-/// Where a step or a Repository connects and which Secret it uses. The Secret lies in the Connection's namespace and is read at the
-/// moment of the call.
+/// Where a step or a Repository connects, and which Secret it uses. The Secret is in the namespace of the Connection.
+/// It is read each time a call is made.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "signoff.dev",
@@ -27,7 +27,7 @@ use super::{
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionSpec {
-    /// What is connected to; exactly one.
+    /// What the Connection connects to. Exactly one kind is set.
     #[serde(flatten)]
     pub kind: ConnectionKind,
 }
@@ -60,50 +60,50 @@ pub enum ConnectionKind {
     Git(GitConnection),
 }
 
-/// An HTTP API: its base address and how to authenticate.
+/// Base address of an HTTP API and how requests authenticate.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(super::address::BASE_URL_RULE).message(super::address::CREDENTIALS))]
 pub struct HttpConnection {
-    /// Address that a step's `path` is appended to, http or https, without query or fragment.
+    /// Address to which the `path` of a step is appended: http or https, without query or fragment.
     #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
     pub base_url: String,
-    /// How requests authenticate. Without it they carry no credentials.
+    /// How requests authenticate. Without it, they carry no credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<HttpAuth>,
 }
 
-/// How an HTTP request authenticates; exactly one.
+/// How an HTTP request authenticates. Exactly one method is set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum HttpAuth {
-    /// `Authorization: Bearer <token>`.
+    /// Sends `Authorization: Bearer <token>`.
     Bearer(SecretKeyRef),
     /// HTTP basic authentication.
     Basic(BasicAuth),
-    /// A header with the secret as its value, such as `X-Api-Key`.
+    /// Sends the secret as the value of a header, such as `X-Api-Key`.
     Header(HeaderAuth),
 }
 
-/// User name and password for HTTP basic authentication.
+/// User name and password.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BasicAuth {
     /// User name.
     #[schemars(length(min = 1, max = 256))]
     pub username: String,
-    /// Where the password lies.
+    /// Secret that holds the password.
     pub password: SecretKeyRef,
 }
 
-/// A header whose value is a secret.
+/// Name and value of the header.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HeaderAuth {
     /// Name of the header.
     #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"))]
     pub name: String,
-    /// Where the value lies.
+    /// Secret that holds the value.
     pub value: SecretKeyRef,
 }
 
@@ -113,11 +113,11 @@ pub struct HeaderAuth {
 pub struct SecretKeyRef {
     /// Name of the Secret.
     pub name: ObjectName,
-    /// Key in the Secret's `data`.
+    /// Key in the `data` of the Secret.
     pub key: SecretKey,
 }
 
-/// Credentials for a git remote; which of them is used follows from the scheme of the Repository's url.
+/// Credentials for a git remote. The scheme of the Repository's `url` determines which of them are used.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GitConnection {
@@ -128,10 +128,10 @@ pub struct GitConnection {
     /// Password or access token for http(s).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretKeyRef>,
-    /// Private key in OpenSSH or PEM format for ssh.
+    /// Private key for ssh, in OpenSSH or PEM format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_key: Option<SecretKeyRef>,
-    /// `known_hosts` lines for ssh; without a matching line the host is refused.
+    /// `known_hosts` lines for ssh. A host without a matching line is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_hosts: Option<SecretKeyRef>,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, json::JsonObject, name::ObjectName};
 
-/// One person's verdict on one Approval. It is created once and never changes.
+/// Verdict of one person on one Approval. A Decision never changes after it is created.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "signoff.dev",
@@ -35,39 +35,40 @@ use super::{Digest, json::JsonObject, name::ObjectName};
 pub struct DecisionSpec {
     /// Name of the Approval, in the same namespace.
     pub approval: ObjectName,
-    /// Digest of what was shown, as in the Approval's `spec.digest`. A decision on something else does not count.
+    /// Digest of what was shown: `spec.digest` of the Approval. A decision with another digest does not count.
     pub digest: Digest,
-    /// The verdict.
+    /// `Approve`, `Reject`, or `RequestChanges` with a comment that says what to change.
     pub verdict: Verdict,
-    /// Why; for `RequestChanges`, what should change.
+    /// Reason for the verdict. For `RequestChanges`, what should change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub comment: Option<String>,
-    /// What the approval's form asks for. Where several people must approve, only approvals with the same values count together: one with other
-    /// values begins anew, and those before it count no more.
+    /// Values for the form of the Approval. If several people must approve, only approvals with the same values count
+    /// together. An approval with other values starts a new tally, and the earlier approvals no longer count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<JsonObject>,
-    /// Who decides. Filled in by the API server from the caller; nobody can set another name.
+    /// User who decides. From Kubernetes 1.36, the API server fills it in. Any other name is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub by: Option<String>,
-    /// The decider's groups, all of them. Filled in by the API server from the caller; others cannot be claimed, and none can be left out.
+    /// All groups of the user who decides. From Kubernetes 1.36, the API server fills them in. Groups that the user
+    /// does not have are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
     pub groups: Option<Vec<String>>,
-    /// How the decision came in, when the operator wrote it for somebody else.
+    /// How the decision was made, if the operator recorded it on behalf of a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Via>,
 }
 
-/// A verdict.
+/// Verdict of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {
     /// Yes.
     Approve,
     /// No.
     Reject,
-    /// Not like this: see the comment.
+    /// Not like this. The comment says what to change.
     RequestChanges,
 }
 
@@ -78,19 +79,19 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// How a decision came in, and what proves it.
+/// Channel of the decision and its evidence.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Via {
-    /// Through what.
+    /// Channel through which the person decided.
     pub channel: ViaChannel,
-    /// What proves it, such as the commit or the session.
+    /// Evidence of the decision, such as the commit or the pull request.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "super::schema::texts::<16, 4096>")]
     pub evidence: BTreeMap<String, String>,
 }
 
-/// Through what a decision came in.
+/// Channel through which a person decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ViaChannel {
@@ -102,57 +103,57 @@ pub enum ViaChannel {
     Slack,
 }
 
-/// Whether a decision counts.
+/// Whether the decision counts, and why.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionStatus {
-    /// Whether it counts.
+    /// Whether the decision counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<bool>,
-    /// Why it does not count, machine-readable; `Counted` when it does.
+    /// `Counted`, or the machine-readable reason why the decision does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<DecisionReason>,
-    /// Why, for people; for the loser of a race, who decided and when.
+    /// Explanation of the reason, for people. If somebody else decided first, it says who and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
 }
 
-/// Why a decision counts or does not.
+/// Why a decision counts or does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum DecisionReason {
-    /// It counts.
+    /// The decision counts.
     Counted,
-    /// A later decision by the same person stands in its place.
+    /// A later decision by the same person replaces it.
     Replaced,
-    /// Somebody approved other values after it: approve those, or decide anew.
+    /// Somebody approved other values after it. Approve those values, or decide again.
     Amended,
-    /// There is no such approval.
+    /// The Approval does not exist.
     ApprovalNotFound,
     /// The digest is not that of what was shown.
     DigestMismatch,
-    /// The decider asked for what is to be approved, or wrote it.
+    /// The decider requested the run or promotion, or wrote the release.
     SelfApproval,
-    /// A service account asked for what is to be approved, or wrote it, and the decider may act as it.
+    /// A service account requested or wrote it, and the decider may act as that account.
     ActsAsRequester,
     /// The decider is not among the approvers.
     NotAnApprover,
-    /// A service account that the approval does not name.
+    /// The decider is a service account that the Approval does not name.
     ServiceAccount,
-    /// The question was closed before: somebody else decided.
+    /// The question was already closed.
     AlreadyDecided,
-    /// It is older than the question.
+    /// The decision is older than the question.
     TooEarly,
-    /// The time to decide was over.
+    /// The deadline had passed.
     Expired,
-    /// What it was about was stopped.
+    /// The subject of the question was stopped.
     Cancelled,
-    /// What it was about has changed.
+    /// The subject of the question has changed.
     Superseded,
-    /// The verdict is not on offer.
+    /// The question does not offer this verdict.
     VerdictNotOffered,
     /// The values do not match the form.
     InvalidValues,
-    /// It is not proven who decided.
+    /// The identity of the decider is not proven.
     IdentityUnverified,
 }

@@ -27,7 +27,7 @@ use super::{
     namespaced,
     status = "FlowStatus",
     derive = "PartialEq",
-    doc = "The editable definition of a workflow: its newest content is the draft, from which releases are cut.",
+    doc = "The editable definition of a workflow. Releases are cut from its newest content, the draft.",
     validation = Rule::new("self.metadata.name.size() <= 52").message("a flow's name may have at most 52 characters"),
     printcolumn(name = "Draft", type_ = "string", json_path = ".status.draft.release"),
     printcolumn(name = "Live", type_ = "string", json_path = ".status.live"),
@@ -48,154 +48,159 @@ pub struct FlowSpec {
         reason = "a doc here would become the description of the whole spec"
     )]
     pub definition: Definition,
-    /// Name of the release that should be live. Setting it asks for promotion; a gate may hold it until people approve.
+    /// Name of the release that should be live. Setting it requests a promotion. If a gate applies, the release
+    /// becomes live after people have approved it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub live: Option<String>,
 }
 
-/// What a release fixes: a Flow's spec without `live`.
+/// Definition of a workflow: the spec of a Flow without `live`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Definition {
-    /// What the flow is for, for people.
+    /// Purpose of the flow, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
-    /// JSON Schema of the inputs, checked before a run starts. Without it a run takes no inputs.
+    /// JSON Schema of the inputs. Inputs are checked before a run starts. Without a schema, a run takes no inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Json>,
-    /// The steps. They run in order unless one of them has `needs`; then they form a graph.
+    /// Steps in the order in which they run. If any step has `needs`, the steps form a graph instead.
     #[schemars(length(min = 1, max = 200))]
     pub steps: Vec<Step>,
-    /// Values the run ends with; strings may hold `${…}` expressions.
+    /// Output of the run. Strings may contain `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64))]
     pub output: Option<BTreeMap<String, Json>>,
-    /// What a release must pass to become live. Judged by the gate of the release that is live at that moment.
+    /// Gate that a release must pass to become live. The gate of the release that is live at that moment applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
 }
 
-/// What a release must pass to become live.
+/// Gate of a promotion.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Promotion {
-    /// People who must approve it.
+    /// People must approve the promotion.
     pub approval: PromotionApproval,
 }
 
-/// The people who must approve a promotion, and how many of them.
+/// Number of people who must approve, and who may approve.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PromotionApproval {
-    /// Who may decide, beside having the verb `approve`. Without it everybody who has the verb.
+    /// Limits who may decide. A decider also needs the verb `approve`. Without this field, everybody with the verb
+    /// may decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvers: Option<Approvers>,
-    /// How many people must approve. Defaults to 1.
+    /// Number of people who must approve. Defaults to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 50))]
     pub quorum: Option<i64>,
-    /// Whether who asked for the promotion, and who wrote the release, may approve it. Defaults to false.
+    /// Whether the person who requested the promotion, and the author of the release, may approve it. Defaults to
+    /// false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_approval: Option<bool>,
-    /// How long people have; after that the promotion is not made. Defaults to 7d.
+    /// Time limit for the answer. After it, the release does not become live. Defaults to 7d.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub respond_within: Option<HumanDuration>,
-    /// Who may decide as well, after a while without an answer.
+    /// Rules that let more people decide if the question stays open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     pub escalate: Option<Vec<Escalation>>,
-    /// How the question is put on the forge of the Repository that the flow comes from. Defaults to the Repository's `decisions.propose`.
+    /// How the question is also asked in the git repository that the flow comes from. Defaults to `decisions.propose`
+    /// of the Repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask_via: Option<AskVia>,
 }
 
-/// What a Flow has come to.
+/// Observed state of a Flow.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FlowStatus {
-    /// Generation of the spec this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The release cut from the newest valid content.
+    /// Release cut from the newest valid content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draft: Option<DraftStatus>,
-    /// Name of the release that is live: runs without another wish are pinned to it.
+    /// Name of the live release. New runs use it unless they name a release or the channel `draft`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub live: Option<String>,
-    /// Whether another release becomes live only through a gate: that of the live release, or of the Repository. Who deletes the flow then, and the
-    /// gate with it, takes the verb `delete` on releases.
+    /// Whether another release can become live only through a gate: that of the live release, or of the Repository.
+    /// Deleting such a flow also requires the verb `delete` on releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gated: Option<bool>,
-    /// The promotion under way or last refused.
+    /// The most recent promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<PromotionStatus>,
-    /// What is wrong with the definition, each with its place; the first 50.
+    /// Problems of the definition, each with its place. The first 50 are listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub problems: Vec<DefinitionProblem>,
-    /// Ready, Reconciling, Stalled.
+    /// Conditions of type Ready, Reconciling and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 
-/// The draft as a release.
+/// Name and digest of a release.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DraftStatus {
     /// Name of the release.
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub release: String,
-    /// Its digest.
+    /// Digest of the release.
     pub digest: Digest,
 }
 
-/// A promotion that waits for people or was refused.
+/// A promotion and its state.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PromotionStatus {
-    /// The release that is to become live.
+    /// Release that was requested to become live.
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub release: String,
-    /// The approval that gates it.
+    /// Name of the Approval that gates the promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub approval: Option<String>,
-    /// How it stands.
+    /// State of the promotion. `Waiting`: people have not decided yet. `Promoted`: the release is live. `Rejected`:
+    /// people rejected it. `TimedOut`: nobody answered in time.
     pub phase: PromotionPhase,
-    /// Counts the promotions asked of this release, from 1; part of the approval's name.
+    /// How often a promotion of this release was requested, from 1. It is part of the name of the Approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<i64>,
-    /// The release that was live before, where it was cut later than this one: this promotion was a rollback.
+    /// Release that was live before, if it was cut later than this one. The promotion is then a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub rolled_back_from: Option<String>,
 }
 
-/// How a promotion stands.
+/// State of a promotion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PromotionPhase {
     /// People have not decided yet.
     Waiting,
     /// The release is live.
     Promoted,
-    /// People said no.
+    /// People rejected the promotion.
     Rejected,
     /// Nobody answered in time.
     TimedOut,
 }
 
-/// One thing that is wrong with a definition.
+/// A field and what is wrong with it.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DefinitionProblem {
-    /// Where, as a field path such as `spec.steps[2].http.body.order`.
+    /// Path of the field, such as `spec.steps[2].http.body.order`.
     #[schemars(length(max = 1024))]
     pub field: String,
-    /// What is wrong.
+    /// Description of the problem.
     #[schemars(length(max = 1024))]
     pub message: String,
 }

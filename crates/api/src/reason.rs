@@ -41,38 +41,39 @@ pub trait Classified: std::error::Error {
     fn reason(&self) -> &'static str;
 }
 
-/// Why a step, and with it usually its run, failed.
+/// Why a step failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum StepReason {
     /// An expression could not be evaluated.
     ExpressionFailed,
-    /// A question could not be put: it says nothing, or the API server refused it for good.
+    /// A question could not be asked: its title is empty, or the API server refused it permanently.
     ApprovalRefused,
-    /// An expression takes more time or memory than it may.
+    /// An expression exceeded its limit of time or memory.
     ExpressionTooCostly,
-    /// An HTTP response had a status the step does not expect.
+    /// An HTTP response had a status that the step does not expect.
     UnexpectedStatus,
-    /// The remote could not be reached or broke off.
+    /// The remote could not be reached, or the connection broke.
     Unreachable,
-    /// One attempt took longer than the step's `timeout`.
+    /// One attempt took longer than `timeout`.
     AttemptTimedOut,
-    /// The address is one that steps may not call.
+    /// Steps may not call this address.
     AddressRefused,
     /// A response was larger than the limit.
     ResponseTooLarge,
-    /// A response was not what its content type says.
+    /// A response does not match its content type.
     InvalidResponse,
-    /// An output is above 64 KiB.
+    /// An output is larger than 64 KiB.
     OutputTooLarge,
-    /// The run's status would outgrow 512 KiB.
+    /// The status of the run would exceed 512 KiB.
     StatusTooLarge,
-    /// A Connection that the step names does not exist or does not fit.
+    /// A Connection that the step names does not exist or has another kind.
     ConnectionNotFound,
-    /// A Connection is not what it was when people decided on what the step does.
+    /// A Connection has changed since people decided on the step.
     ConnectionChanged,
-    /// A Secret or a key of it that the step needs does not exist.
+    /// A Secret that the step needs, or its key, does not exist.
     SecretNotFound,
-    /// It is unknown whether an effect that must not be repeated happened, and a person said it did not or could not tell.
+    /// It is unknown whether an effect that must not be repeated happened. A person said that it did not, or could
+    /// not tell.
     OutcomeUnknown,
     /// A person or an outside system did not respond in time.
     RespondTimedOut,
@@ -80,9 +81,9 @@ pub enum StepReason {
     Rejected,
     /// Changes were requested more often than the flow allows.
     TooManyChanges,
-    /// A request could not be formed from what the step says.
+    /// The step's fields do not make a valid request.
     InvalidRequest,
-    /// A `wait` names a time that cannot be read.
+    /// The time of a `wait` cannot be parsed.
     InvalidTime,
     /// The run was cancelled.
     Cancelled,

@@ -11,7 +11,7 @@ use super::{
     name::{COMMIT, SUBDOMAIN},
 };
 
-/// An immutable snapshot of a flow with its digest and where it came from.
+/// Immutable snapshot of a flow, with its digest and its source.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "signoff.dev",
@@ -44,35 +44,35 @@ pub struct ReleaseSpec {
     /// Name of the flow.
     #[schemars(length(min = 1, max = 52), regex(pattern = SUBDOMAIN))]
     pub flow: String,
-    /// The definition as it was when the release was cut.
+    /// Definition of the flow when the release was cut.
     pub definition: Definition,
-    /// Digest of the definition's canonical JSON.
+    /// Digest of the canonical JSON of the definition.
     pub digest: Digest,
     /// Where the content came from.
     pub source: ReleaseSource,
 }
 
-/// Where a release's content came from: a commit, or a flow applied directly.
+/// A commit, or a flow that was applied directly.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseSource {
-    /// Name of the Repository, when it came from git.
+    /// Name of the Repository, if the content came from git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub repository: Option<String>,
-    /// The ref it was read at.
+    /// Git ref that was read.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub git_ref: Option<String>,
-    /// The commit it was read at.
+    /// Commit that was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), regex(pattern = COMMIT))]
     pub commit: Option<String>,
-    /// The file in that commit.
+    /// Path of the file in that commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub path: Option<String>,
-    /// Who wrote the commit, as the commit says; a claim, not a proof.
+    /// Author of the commit, as the commit says. It is a claim, not a proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub author: Option<String>,
@@ -80,18 +80,20 @@ pub struct ReleaseSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub message: Option<String>,
-    /// Whose signature the commit or its tag carried, when the Repository has `verify`. Absent, nobody vouched for it.
+    /// Accepted signature on the commit or its tag, if the Repository has `verify`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verified>,
-    /// User who last changed the flow, when it did not come from git, as the API server recorded it in the annotation `signoff.dev/changed-by`.
+    /// User who last changed the flow, if it did not come from git. The API server records it in the annotation
+    /// `signoff.dev/changed-by`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub changed_by: Option<String>,
-    /// Field manager that last applied the flow, when it did not come from git; a name that the caller chooses, not a user.
+    /// Field manager that last applied the flow, if it did not come from git. The caller chooses this name. It is not
+    /// a user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub applied_by: Option<String>,
-    /// Generation of the flow, when it did not come from git.
+    /// Generation of the flow, if it did not come from git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
 }
@@ -103,21 +105,21 @@ impl ReleaseSource {
     }
 }
 
-/// A good signature by a key that the Repository accepted at that time.
+/// An accepted signature.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verified {
-    /// Name of the key in the Repository's `spec.verify.keys`.
+    /// Name of the key in `spec.verify.keys` of the Repository.
     #[schemars(length(min = 1, max = 63))]
     pub key: String,
-    /// Fingerprint of the key that signed: `SHA256:…` of an SSH key, hexadecimal digits of an OpenPGP key or subkey.
+    /// Fingerprint of the signing key: `SHA256:…` for an SSH key, hexadecimal digits for an OpenPGP key or subkey.
     #[schemars(length(min = 1, max = 128))]
     pub fingerprint: String,
-    /// What carried the signature.
+    /// What was signed: the commit, or an annotated tag that points at it.
     pub object: SignedObject,
 }
 
-/// What carries a signature.
+/// Git object that carries a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SignedObject {
     /// The commit.
@@ -126,15 +128,16 @@ pub enum SignedObject {
     Tag,
 }
 
-/// How a release stands.
+/// Observed state of a Release.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
-    /// `live`, `draft`, or empty when it is neither any more.
+    /// `live`, `draft`, or empty if the release is neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub channel: Option<String>,
-    /// Ready (the digest is right), Stalled (it is not: the release is forged or was written by something else).
+    /// Conditions of type Ready and Stalled. Stalled is True if the digest is wrong: the release was forged or
+    /// written by another program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -13,7 +13,7 @@ use super::{
     name::{COMMIT, ObjectName, SUBDOMAIN},
 };
 
-/// A git remote that holds flows: its draft and live refs and where the flows lie in it.
+/// A git remote that contains flows: its draft and live refs, and the folders of the flows.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "signoff.dev",
@@ -45,94 +45,102 @@ use super::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(super::address::REMOTE_RULE).message(super::address::CREDENTIALS))]
 pub struct RepositorySpec {
-    /// Address of the remote: `https://`, `http://`, `ssh://`, or `git@host:path`; `file://` only where the operator allows it. Credentials belong into a
-    /// Connection.
+    /// Address of the remote: `https://`, `http://`, `ssh://`, or `git@host:path`. `file://` works only if the
+    /// operator allows it. Credentials are not allowed here: use a Connection.
     #[schemars(length(min = 1, max = 2048))]
     pub url: String,
-    /// Name of a `git` Connection in this namespace with the credentials. Without it the remote is read anonymously.
+    /// Name of a `git` Connection in this namespace that holds the credentials. Without it, the remote is read
+    /// anonymously.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<ObjectName>,
-    /// How often to look for changes nobody told about, at least 1s. Defaults to 1m.
+    /// How often the remote is checked for changes, at least 1s. Defaults to 1m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<HumanDuration>,
-    /// Where drafts come from: a push here updates flows and cuts releases.
+    /// Source of drafts. A push to it updates flows and cuts releases.
     pub draft: DraftSource,
-    /// What is live: a branch, the tag of the highest version, or a folder. A push, a merged pull request or a new tag there promotes. Without it,
-    /// promote with `spec.live` of a Flow.
+    /// Source of live releases: a branch, the tag of the highest version, or a folder. A push, a merged pull request
+    /// or a new tag there promotes. Without it, set `spec.live` of a Flow to promote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<LiveSource>,
-    /// Folder in the repository that is read, with its sub-folders, unless `draft` or `live` names another. Defaults to the whole repository.
+    /// Folder that is read, with its sub-folders, unless `draft` or `live` names another. Defaults to the whole
+    /// repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub path: Option<String>,
-    /// A gate every promotion of this repository's flows must pass, beside the flow's own.
+    /// Gate for every promotion of this repository's flows, in addition to the gate of the flow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
-    /// Whose signatures are accepted. Where it is set, a ref whose newest commit or tag has no good signature is taken as if it had not been
-    /// pushed: nothing of it is applied, cut or promoted, and the conditions say why.
+    /// Whose signatures are accepted. If it is set, a ref is ignored unless its newest commit or tag carries an
+    /// accepted signature. Nothing of that ref is applied, cut or promoted, and the conditions say why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
-    /// The push webhook of the forge. Without it only the interval and the annotation `signoff.dev/requestedAt` start a sync.
+    /// Push webhook of the forge. Without it, only `interval` and the annotation `signoff.dev/requestedAt` start a
+    /// sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<PushWebhook>,
-    /// The forge that serves this repository: where commit statuses are posted and pull requests opened. Without it git alone is used.
+    /// Forge that hosts this repository. Commit statuses and pull requests are created there. Without it, only git is
+    /// used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forge: Option<ForgeSpec>,
-    /// How questions about this repository's flows are put on its forge, and answered there.
+    /// How questions about this repository's flows are asked in the repository, and answered there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decisions: Option<Decisions>,
-    /// Which user of the cluster an account of the forge is. An account that is not found here decides nothing.
+    /// Maps accounts of the forge to users of the cluster. An account that is not mapped cannot decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identities: Option<Identities>,
-    /// Begins the names of the branches and commit statuses that are made there, and defaults to `signoff`. Where several clusters or Repositories
-    /// put questions or tell of commits in one project, give each its own, such as `signoff-staging`, and its own `decisions.path`. What was put under another
-    /// prefix stays as it is: change it while no question is open.
+    /// Prefix of the names of branches and commit statuses. Defaults to `signoff`. If several clusters or
+    /// Repositories use one project, give each its own prefix, such as `signoff-staging`, and its own
+    /// `decisions.path`. Change it only while no question is open: pull requests with another prefix are no longer
+    /// looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 40), regex(pattern = "^signoff(-[a-z0-9]+)*$"))]
     pub prefix: Option<String>,
-    /// Which flows are deleted when git no longer holds them, and when the Repository is deleted. Defaults to `KeepLive`.
+    /// Which flows are deleted when git no longer contains them, and when the Repository is deleted. `KeepLive`, the
+    /// default: flows without a live release. `All`: all flows. `Never`: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune: Option<Prune>,
-    /// Stop syncing. What was applied stays.
+    /// Stops syncing. What was applied stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
 
-/// Which flows are deleted with what they came from. A flow whose live release has a gate is never deleted because its file is gone from git.
+/// Which flows are deleted when git no longer contains them, and when the Repository is deleted. `KeepLive`, the
+/// default: flows without a live release. `All`: all flows. `Never`: none. A flow whose live release has a gate is
+/// never deleted because its file is missing in git.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Prune {
-    /// Flows that have no live release. One that has stays when the Repository is deleted, and when its file is gone from the draft while `spec.live` of
-    /// the flow, not git, says what is live.
+    /// Flows without a live release. A flow with one stays when the Repository is deleted. It also stays when its
+    /// file is missing in the draft while `spec.live` of the flow was not set by git.
     #[default]
     KeepLive,
-    /// All flows, also those that are live.
+    /// All flows, including live ones.
     All,
     /// None.
     Never,
 }
 
-/// Where drafts come from.
+/// Git ref and folder.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DraftSource {
-    /// Branch name such as `main`, or a full ref such as `refs/tags/v1`.
+    /// Branch name, such as `main`, or a full ref, such as `refs/tags/v1`.
     #[serde(rename = "ref")]
     #[schemars(length(min = 1, max = 255))]
     pub name: String,
-    /// Folder that holds the drafts. Defaults to the `path` of the Repository.
+    /// Folder that contains the drafts. Defaults to `path` of the Repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub path: Option<String>,
 }
 
-/// What is live.
+/// Git ref and folder. Exactly one of `ref` and `tag` is set.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveSource {
-    /// Which ref of the remote it is; exactly one of the forms.
+    /// Which ref of the remote is live. Exactly one form is set.
     #[serde(flatten)]
     pub at: LiveRef,
-    /// Folder that holds what is live, where the ref is the draft's too. Defaults to the `path` of the Repository.
+    /// Folder that contains the live flows, if the ref is also the draft's. Defaults to `path` of the Repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub path: Option<String>,
@@ -142,11 +150,12 @@ pub struct LiveSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum LiveRef {
-    /// Branch name such as `live`, or a full ref such as `refs/tags/v1`.
+    /// Branch name, such as `live`, or a full ref, such as `refs/tags/v1`.
     #[serde(rename = "ref")]
     Name(#[schemars(length(min = 1, max = 255))] String),
-    /// Pattern for tags of versions, such as `v*`, with at most one `*`: the one with the highest semantic version is live. What comes before the
-    /// version is passed over; pre-releases count only where the pattern has a `-` within the version, as `v2.0.0-*` has.
+    /// Pattern for version tags, such as `v*`, with at most one `*`. The tag with the highest semantic version is
+    /// live. Text before the version is ignored. Pre-releases count only if the pattern has a `-` within the version,
+    /// such as `v2.0.0-*`.
     Tag(#[schemars(length(min = 1, max = 255))] String),
 }
 
@@ -199,33 +208,35 @@ impl RepositorySpec {
     }
 }
 
-/// The forge that serves a repository, and how to call its API.
+/// Kind of the forge, and how to call its API.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(super::address::URL_RULE).message(super::address::CREDENTIALS))]
 pub struct ForgeSpec {
-    /// What kind of forge it is.
+    /// Kind of the forge. `GitHub` includes GitHub Enterprise. `Gitea` includes Forgejo.
     pub kind: ForgeKind,
-    /// Address of the forge's API: `https://api.github.com`, `https://gitlab.com/api/v4`, `https://gitea.example.com/api/v1`.
+    /// Address of the API of the forge: `https://api.github.com`, `https://gitlab.com/api/v4`,
+    /// `https://gitea.example.com/api/v1`.
     #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
     pub url: String,
-    /// Where the access token lies, in a Secret of this namespace, which whoever writes this may get: it is sent to `url`.
+    /// Secret in this namespace with the access token. You must be allowed to read it, because it is sent to `url`.
     pub token: SecretKeyRef,
-    /// Whether the e-mail addresses that a Gitea or Forgejo shows may name people in `identities.expression`. Its API does not say which of them it has
-    /// confirmed: set this only where it lets nobody have an address without confirming it (`REGISTER_EMAIL_CONFIRM`, or accounts that
-    /// come from a directory). Otherwise `email` is null there. GitHub and GitLab show none that they have not confirmed.
+    /// Whether `email` of a Gitea or Forgejo account may be used in `identities.expression`. If false, `email` is
+    /// null there. The API does not say which addresses were confirmed. Set it only if the forge requires confirmed
+    /// addresses (`REGISTER_EMAIL_CONFIRM`, or accounts from a directory). GitHub and GitLab show confirmed addresses
+    /// only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust_email: Option<bool>,
-    /// The project on the forge, such as `acme/flows`. Defaults to the path of `url` without `.git`.
+    /// Project on the forge, such as `acme/flows`. Defaults to the path of `url` without `.git`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 512))]
     pub project: Option<String>,
 }
 
-/// A kind of forge.
+/// Kind of a forge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ForgeKind {
-    /// GitHub, also GitHub Enterprise.
+    /// GitHub or GitHub Enterprise.
     GitHub,
     /// GitLab.
     GitLab,
@@ -233,71 +244,77 @@ pub enum ForgeKind {
     Gitea,
 }
 
-/// Whose signatures are accepted, and what has to be signed.
+/// Accepted keys, and what must be signed.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.keys.all(k, self.keys.exists_one(o, o.name == k.name))").message("the names of the keys differ"))]
 pub struct Verify {
-    /// What has to be signed. Defaults to `Head`.
+    /// What must be signed. `Head`, the default: the commit that the ref points at, which vouches for the commits
+    /// before it. `Tag`: if the ref is a tag, the annotated tag itself, made under that name. Its commit need not be
+    /// signed. If the ref is a branch, its commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<VerifyMode>,
-    /// The keys whose signatures are accepted; any one of them is enough.
+    /// Keys whose signatures are accepted. A signature by any one of them is enough.
     #[schemars(length(min = 1, max = 64))]
     pub keys: Vec<VerifyKey>,
 }
 
-/// What has to be signed. `Head`, the default: the commit that a ref points at; the commits before it are vouched for by it. `Tag`: where the
-/// ref is a tag, the annotated tag itself, whose name must be the ref's, while its commit need not be signed; where it is a branch, its commit.
+/// What must be signed. `Head`, the default: the commit that the ref points at, which vouches for the commits before
+/// it. `Tag`: if the ref is a tag, the annotated tag itself, made under that name. Its commit need not be signed. If
+/// the ref is a branch, its commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum VerifyMode {
     /// The commit that a ref points at.
     #[default]
     Head,
-    /// The annotated tag where a ref is one, else the commit.
+    /// The annotated tag if the ref is a tag, otherwise the commit.
     Tag,
 }
 
-/// A key whose signatures are accepted.
+/// A name and a public key. Exactly one of `ssh`, `openpgp` and `secretRef` is set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VerifyKey {
-    /// What a release calls the key that vouches for it, such as a person's name.
+    /// Name of the key, such as the name of a person. Releases record it.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// The public key; exactly one of the forms.
+    /// The public key. Exactly one form is set.
     #[serde(flatten)]
     pub key: PublicKeySource,
 }
 
-/// A public key or where it lies.
+/// A public key, or the Secret that holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum PublicKeySource {
-    /// An SSH public key as a line of `id_ed25519.pub` has it: Ed25519, ECDSA, or RSA of at least 2048 bits. Signatures are those that git makes
-    /// with `gpg.format=ssh`.
+    /// SSH public key, as in a line of `id_ed25519.pub`: Ed25519, ECDSA, or RSA of at least 2048 bits. Signatures are
+    /// those that git makes with `gpg.format=ssh`.
     Ssh(#[schemars(length(min = 1, max = 8192))] String),
-    /// An OpenPGP certificate as `gpg --armor --export` writes it, with its subkeys, expiry and revocations.
+    /// OpenPGP certificate, as `gpg --armor --export` writes it, with its subkeys, expiry and revocations.
     Openpgp(#[schemars(length(min = 1, max = 65536))] String),
-    /// A key of a Secret in this namespace that holds OpenPGP certificates, or SSH public keys, one on each line. Whoever may write that Secret says
-    /// whose signatures are accepted.
+    /// Key of a Secret in this namespace that holds OpenPGP certificates, or SSH public keys, one on each line.
+    /// Anybody who may write that Secret controls whose signatures are accepted.
     SecretRef(SecretKeyRef),
 }
 
-/// How questions are put. Pull requests need `forge`, branches need `verify`, and both need `identities`.
+/// Pull requests need `forge`, branches need `verify`, and both need `identities`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decisions {
-    /// How a question is put unless its approval says otherwise (`askVia`).
+    /// How a question is asked, unless its approval sets `askVia`. `PullRequest`: as a pull request. Merging it
+    /// approves, closing it rejects, and a review can request changes. `Branch`: as a branch with a file, which
+    /// people answer with a signed commit. `None`: only as an Approval object.
     pub propose: AskVia,
-    /// The branch that pull requests go into, or where signed merges are looked for. Defaults to the draft's.
+    /// Branch that pull requests are merged into, or where signed merges are looked for. Defaults to the branch of
+    /// the draft.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub into: Option<String>,
-    /// Folder in the repository for the files that hold the questions. Flows are not read from it. Defaults to `decisions`.
+    /// Folder for the files of the questions. Flows are not read from it. Defaults to `decisions`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub path: Option<String>,
-    /// Login names of those who are asked to review.
+    /// Logins of accounts that are asked to review.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 256)))]
     pub reviewers: Vec<String>,
@@ -310,40 +327,43 @@ impl Decisions {
     }
 }
 
-/// Which user of the cluster an account of the forge is. The table is looked at first.
+/// Accounts and keys, and the users that they are. `users` is checked before `expression`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Identities {
-    /// Accounts and their users.
+    /// Accounts of the forge and their users.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub users: Vec<MappedIdentity>,
-    /// Keys of `verify`, by their names there, and their users: who a signature is, where questions are put as branches.
+    /// Keys in `verify` and their users. They identify signers if questions are asked as branches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub keys: Vec<MappedKey>,
-    /// For other accounts, a CEL expression over `login`, `id` (the forge's number for the account, which unlike the login never becomes somebody
-    /// else's), `email` (verified by the forge, or null; see `forge.trustEmail`) and `groups` (`owner/team`) that gives the user's name, or an
-    /// object with `user` and `groups`, or null for an account that is nobody here. A user must have one name only: who asks for something
-    /// under one could approve it under another.
+    /// CEL expression for accounts that are not in `users`. It reads `login`, `id` (the number of the account, which
+    /// never changes owner), `email` (verified by the forge, or null, see `forge.trustEmail`) and `groups`
+    /// (`owner/team`). It returns the user's name, an object with `user` and `groups`, or null if the account is not
+    /// a user. Each person must have one user name only. Otherwise they can request under one name and approve under
+    /// another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub expression: Option<String>,
 }
 
-/// An account of the forge and the user of the cluster that it is.
+/// An account of the forge and its user in the cluster.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MappedIdentity {
-    /// Login name on the forge, in upper or lower case.
+    /// Login name on the forge. Case does not matter.
     #[schemars(length(min = 1, max = 256))]
     pub login: String,
-    /// The forge's number for the account. With it, whoever takes the login after it was given up is nobody here. `GET /users/<login>` of the
-    /// forge's API tells it (GitLab: `GET /users?username=<login>`), and every Decision in `via.evidence.accountId`.
+    /// Number of the account on the forge. With it, another person who later takes the same login is not accepted.
+    /// Find it with `GET /users/<login>` of the forge's API (GitLab: `GET /users?username=<login>`), or in
+    /// `via.evidence.accountId` of a Decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub id: Option<i64>,
-    /// Name of the user in the cluster; `system:serviceaccount:<namespace>:<name>` for an agent's account, which then decides nothing.
+    /// User name in the cluster. Use `system:serviceaccount:<namespace>:<name>` for the account of an agent, which
+    /// then cannot decide.
     #[schemars(length(min = 1, max = 256))]
     pub user: String,
     /// Groups of the user in the cluster.
@@ -352,14 +372,14 @@ pub struct MappedIdentity {
     pub groups: Vec<String>,
 }
 
-/// A key whose signatures are accepted and the user of the cluster that holds it.
+/// A key in `verify` and its user in the cluster.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MappedKey {
     /// Name of the key in `verify.keys`.
     #[schemars(length(min = 1, max = 63))]
     pub key: String,
-    /// Name of the user in the cluster; a service account decides nothing.
+    /// User name in the cluster. A service account cannot decide.
     #[schemars(length(min = 1, max = 256))]
     pub user: String,
     /// Groups of the user in the cluster.
@@ -368,26 +388,26 @@ pub struct MappedKey {
     pub groups: Vec<String>,
 }
 
-/// How a forge proves that a push webhook is its own.
+/// How a push webhook is authenticated.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PushWebhook {
-    /// The secret shared with the forge.
+    /// Secret that is shared with the forge.
     pub secret_ref: SecretKeyRef,
 }
 
-/// What a Repository last saw.
+/// Observed state of a Repository.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RepositoryStatus {
-    /// Generation of the spec this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Value of the annotation `signoff.dev/requestedAt` that was last acted on.
+    /// Value of the annotation `signoff.dev/requestedAt` that was last handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_request: Option<String>,
-    /// Address that is followed, without credentials.
+    /// Address of the remote, without credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub url: Option<String>,
@@ -397,45 +417,46 @@ pub struct RepositoryStatus {
     /// Commit of the live ref that was last read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<SyncedCommit>,
-    /// Flows applied from the draft ref, by name.
+    /// Names of the flows applied from the draft ref.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2000), inner(length(min = 1, max = 253), regex(pattern = SUBDOMAIN)))]
     pub flows: Vec<String>,
-    /// Whether one of its flows is gated (`status.gated` there). Who deletes the Repository then, and its flows with it, takes the verb `delete`
-    /// on releases.
+    /// Whether one of its flows has `status.gated`. Deleting such a Repository also requires the verb `delete` on
+    /// releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gated: Option<bool>,
-    /// Files that could not be used, each with the place and the reason; the first 50.
+    /// Problems with files, each with its place. The first 50 are listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub problems: Vec<FileProblem>,
-    /// Ready, Reconciling, Stalled; with a forge also `ForgeReady`, which says whether it can be told what came of commits and pull requests.
+    /// Conditions of type Ready, Reconciling and Stalled. With a forge, ForgeReady says whether commit statuses and
+    /// comments can be written there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 
-/// A commit that was read.
+/// A commit, and the ref at which it was found.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncedCommit {
-    /// Object id of the commit, hexadecimal.
+    /// Object id of the commit, in hexadecimal digits.
     #[schemars(length(max = 64), regex(pattern = COMMIT))]
     pub commit: String,
-    /// Its first ten digits.
+    /// First ten digits of the object id.
     #[schemars(length(max = 10))]
     pub short: String,
-    /// The ref that it was found at, by full name.
+    /// Full name of the ref.
     #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub git_ref: Option<String>,
 }
 
-/// One file that could not be used.
+/// A file and what is wrong with it.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileProblem {
-    /// Path in the repository.
+    /// Path of the file in the repository.
     #[schemars(length(max = 1024))]
     pub path: String,
     /// Line, from 1.
@@ -444,10 +465,10 @@ pub struct FileProblem {
     /// Column, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<i64>,
-    /// What is wrong.
+    /// Description of the problem.
     #[schemars(length(max = 1024))]
     pub message: String,
-    /// Whether it is so in the draft, in what is live, or in both.
+    /// Where the problem is: in the draft, in what is live, or in both.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
     pub channels: Vec<Channel>,

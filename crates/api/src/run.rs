@@ -15,7 +15,7 @@ use super::{
     schema::TIMESTAMP,
 };
 
-/// One execution of a flow. Its release is chosen once, when it starts; a promotion later does not touch it.
+/// One execution of a flow. Its release is chosen once, when it starts. A later promotion does not change it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "signoff.dev",
@@ -67,113 +67,118 @@ use super::{
 pub struct RunSpec {
     /// Name of the flow, in the same namespace.
     pub flow: FlowName,
-    /// Which release to take: the live one or the newest draft. Defaults to `live`.
+    /// Release to use: `live` for the live release, `draft` for the newest draft. Defaults to `live`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
-    /// Name of the release to take, instead of a channel.
+    /// Name of the release to use, instead of a channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseName>,
-    /// Inputs, checked against the release's schema before the first step.
+    /// Inputs. They are checked against the schema of the release before the first step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<JsonObject>,
-    /// Who asked for the run. Filled in by the API server from the caller; nobody can set another name.
+    /// User who requested the run. From Kubernetes 1.36, the API server fills it in. Any other name is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub requested_by: Option<String>,
-    /// Stop the run. Cannot be taken back.
+    /// Cancels the run. A cancellation cannot be undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
-    /// Start no further step until this is false again.
+    /// While true, no further step starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
 
-/// Which release to take: the live one or the newest draft. Defaults to `live`.
+/// Release to use: `live` for the live release, `draft` for the newest draft. Defaults to `live`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Channel {
-    /// The release that is live.
+    /// The live release.
     #[default]
     Live,
     /// The release cut from the newest content.
     Draft,
 }
 
-/// How a run stands. All of it is written by the controllers but `callbacks`, which the gateway writes.
+/// Observed state of a Run. The controllers write it, except `callbacks`, which the gateway writes.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunStatus {
-    /// Generation of the spec this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Counts the controllers' writes; each write tests it, so that a stale writer is refused.
+    /// Number of writes by the controllers. Each write tests it, so that a stale writer is refused.
     #[serde(default)]
     pub revision: i64,
-    /// How it stands as a whole.
+    /// State of the run. `Pending`: has no release yet. `Queued`: held back by the concurrency limit of the flow.
+    /// `Running`: a step is being performed. `Waiting`: waits for people, a callback or a time. `Succeeded`,
+    /// `Failed`, `Rejected`, `TimedOut` and `Cancelled`: ended.
     #[serde(default)]
     pub phase: RunPhase,
-    /// The release it is pinned to; set once.
+    /// Release that the run uses. It is set once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<PinnedRelease>,
-    /// The steps that have begun, in the order they began; a repeated step has an entry for each iteration.
+    /// Steps that have started, in that order. A repeated step has one entry for each iteration.
     #[serde(default)]
     #[schemars(length(max = 2000))]
     pub steps: Vec<StepStatus>,
-    /// Callbacks received, by `<step>.<iteration>`; written by the gateway.
+    /// Received callbacks, by `<step>.<iteration>`. The gateway writes them.
     #[serde(default)]
     #[schemars(extend("maxProperties" = 2000))]
     pub callbacks: BTreeMap<String, CallbackRecord>,
-    /// What the run ended with.
+    /// Output of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
-    /// How many billable steps were performed.
+    /// Number of billable steps performed. Each `http` step counts once per iteration, however many attempts it
+    /// takes.
     #[serde(default)]
     pub billable_steps: i64,
-    /// What the run waits for, as one sentence.
+    /// What the run waits for, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub waiting_on: Option<String>,
-    /// Why it failed.
+    /// Why the run failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StepError>,
-    /// What the run is about to end as. It is there while the outcome of something that was sent is still to be settled: no step begins any more.
+    /// How the run will end. It is set while the outcome of a request that was sent is still open. No further step
+    /// starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<RunEnding>,
-    /// When the first step began.
+    /// Time at which the first step started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub started_at: Option<MicroTime>,
-    /// When it ended.
+    /// Time at which the run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub finished_at: Option<MicroTime>,
-    /// Succeeded: True at a good end, False at another, Unknown before.
+    /// Condition of type Succeeded: True if the run succeeded, False if it ended in another way, Unknown before its
+    /// end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 
-/// How a run stands as a whole.
+/// State of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum RunPhase {
-    /// Not yet pinned to a release.
+    /// The run has no release yet.
     #[default]
     Pending,
-    /// Held back by the flow's concurrency limit.
+    /// The concurrency limit of the flow holds the run back.
     Queued,
     /// A step is being performed.
     Running,
-    /// Nothing goes on until a person, a callback or a clock.
+    /// The run waits for people, a callback or a time.
     Waiting,
-    /// Ended well.
+    /// The run ended well.
     Succeeded,
     /// A step failed.
     Failed,
-    /// People said no.
+    /// People rejected.
     Rejected,
     /// Nobody responded in time.
     TimedOut,
-    /// Stopped on request.
+    /// The run was cancelled.
     Cancelled,
 }
 
@@ -207,27 +212,27 @@ impl std::fmt::Display for RunPhase {
     }
 }
 
-/// What a run is about to end as.
+/// Phase in which the run will end, and since when that is known.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunEnding {
-    /// The phase it will have.
+    /// Phase in which the run will end.
     pub outcome: EndingOutcome,
-    /// When this was known.
+    /// Time from which the outcome was known.
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub since: MicroTime,
 }
 
-/// How a run ends when it does not succeed.
+/// How a run ends if it does not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum EndingOutcome {
     /// A step failed.
     Failed,
-    /// People said no.
+    /// People rejected.
     Rejected,
     /// Nobody responded in time.
     TimedOut,
-    /// Stopped on request.
+    /// The run was cancelled.
     Cancelled,
 }
 
@@ -243,115 +248,117 @@ impl EndingOutcome {
     }
 }
 
-/// The release a run is pinned to.
+/// Name, digest and commit of a release.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PinnedRelease {
-    /// Its name.
+    /// Name of the release.
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub name: String,
-    /// Its digest.
+    /// Digest of the release.
     pub digest: Digest,
-    /// The commit it was cut from.
+    /// Commit that the release was cut from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), regex(pattern = COMMIT))]
     pub commit: Option<String>,
 }
 
-/// How one iteration of one step stands.
+/// Observed state of one iteration of a step.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepStatus {
     /// Name of the step.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub name: String,
-    /// Which time round, from 1.
+    /// Iteration of the step, from 1.
     pub iteration: i64,
-    /// How it stands.
+    /// State of the step. `Running`: an attempt has started, and its outcome is not known yet. `Retrying`: an attempt
+    /// failed, and another one follows. `Waiting`: waits for people, a callback or a time. `Succeeded`, `Failed`,
+    /// `Skipped` and `Cancelled`: ended.
     pub phase: StepPhase,
-    /// What it came to.
+    /// Outcome of the step, which later steps read as `steps.<name>.outcome`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<StepOutcome>,
-    /// Which attempt, from 1; 0 before the first. Steps that are not attempted (`set`, `wait`, `approval`) stay at 0.
+    /// Number of the current attempt, from 1. It is 0 before the first attempt, and for `set`, `wait` and `approval`.
     #[serde(default)]
     pub attempt: i64,
-    /// When it began.
+    /// Time at which the step started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub started_at: Option<MicroTime>,
-    /// When its newest attempt was begun, of an effect that must not be repeated (`AtMostOnce`).
+    /// Start of the newest attempt, for a step with `delivery: AtMostOnce`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub attempted_at: Option<MicroTime>,
-    /// When it ended.
+    /// Time at which the step ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub finished_at: Option<MicroTime>,
-    /// When it goes on by itself: the next attempt, or the end of a wait.
+    /// Time at which the step goes on by itself: the next attempt, or the end of a wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub wake_at: Option<MicroTime>,
-    /// When the time to respond is over.
+    /// Time at which `respondWithin` is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub deadline: Option<MicroTime>,
-    /// The approval it opened.
+    /// Name of the Approval that the step opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub approval: Option<String>,
-    /// Digest of what the deciders were shown.
+    /// Digest of what people were shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// Where later steps call, as the deciders were shown. They call nowhere else.
+    /// Connections that later steps use, as people were shown them. Later steps do not call any other address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     pub connections: Vec<BoundConnection>,
     /// What people decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<StepDecision>,
-    /// What it produced.
+    /// Output of the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
-    /// Why it failed, or why its last attempt did.
+    /// Why the step, or its last attempt, failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StepError>,
-    /// What it waits for, as one sentence.
+    /// What the step waits for, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub waiting_on: Option<String>,
 }
 
-/// A Connection as it was when people were asked.
+/// A Connection at the time when people were asked.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BoundConnection {
-    /// Its name.
+    /// Name of the Connection.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Its address; none if it was not there, or is not one to an HTTP API.
+    /// Address of the Connection. It is absent if the Connection did not exist or is not of kind `http`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub address: Option<String>,
-    /// Digest of its spec.
+    /// Digest of the spec of the Connection.
     pub digest: Digest,
 }
 
-/// How a step stands.
+/// State of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum StepPhase {
-    /// An attempt was begun; its outcome is not known yet.
+    /// An attempt has started. Its outcome is not known yet.
     Running,
-    /// The last attempt failed; another follows.
+    /// The last attempt failed. Another one follows.
     Retrying,
-    /// It waits for a person, a callback or a clock.
+    /// The step waits for people, a callback or a time.
     Waiting,
-    /// It ended, well or with an outcome the flow goes on with.
+    /// The step ended well, or with an outcome with which the flow goes on.
     Succeeded,
-    /// It ended badly.
+    /// The step failed.
     Failed,
-    /// Its `when` was false, or a step it needs was skipped or did not end well.
+    /// Its `when` is false, or a step that it needs was skipped or did not end well.
     Skipped,
-    /// The run was stopped, or the step is done again in a later iteration.
+    /// The run was stopped, or a later iteration repeats the step.
     Cancelled,
 }
 
@@ -362,74 +369,74 @@ impl StepPhase {
     }
 }
 
-/// What a step came to.
+/// Outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum StepOutcome {
-    /// It did what it is for.
+    /// The step succeeded.
     Succeeded,
-    /// It could not.
+    /// The step failed.
     Failed,
-    /// It was not needed.
+    /// The step was skipped.
     Skipped,
-    /// People said yes.
+    /// People approved.
     Approved,
-    /// People said no.
+    /// People rejected.
     Rejected,
-    /// People asked for changes.
+    /// People requested changes.
     ChangesRequested,
     /// Nobody responded in time.
     TimedOut,
-    /// The callback came.
+    /// The callback arrived.
     Callback,
-    /// The time waited for came.
+    /// The wait is over.
     Elapsed,
-    /// It was stopped.
+    /// The step was stopped.
     Cancelled,
 }
 
-/// What people decided about a step.
+/// Verdict on an approval step, and who decided.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepDecision {
-    /// What it came to.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The people whose decisions made it so.
+    /// Users whose decisions count towards the verdict.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), inner(length(max = 256)))]
     pub by: Vec<String>,
-    /// When the deciding one was accepted, by the API server's clock.
+    /// Time of the final decision, by the clock of the API server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub at: Option<MicroTime>,
-    /// The deciding one's comment.
+    /// Comment of the final decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub comment: Option<String>,
-    /// What the deciders filled in.
+    /// Values that the deciders filled in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<JsonObject>,
 }
 
-/// Why a step or a run failed.
+/// Reason and message of a failure.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepError {
     /// Machine-readable reason.
     pub reason: StepReason,
-    /// For people.
+    /// Explanation for people.
     #[schemars(length(max = 1024))]
     pub message: String,
 }
 
-/// A callback as it was received.
+/// A received callback.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CallbackRecord {
-    /// When.
+    /// Time at which the gateway received the callback.
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub received_at: MicroTime,
-    /// Digest of the body's bytes.
+    /// Digest of the bytes of the body.
     pub sha256: Digest,
-    /// The body.
+    /// Body of the callback.
     pub body: Json,
 }

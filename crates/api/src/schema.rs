@@ -48,14 +48,14 @@ pub fn conditions(generator: &mut SchemaGenerator) -> Schema {
         "maxItems": MAX_CONDITIONS,
         "items": {
             "type": "object",
-            "description": "One aspect of how an object stands.",
+            "description": "Type, status and reason of a condition.",
             "required": ["lastTransitionTime", "message", "reason", "status", "type"],
             "properties": {
-                "lastTransitionTime": described(time, "When the status last changed."),
-                "message": { "type": "string", "maxLength": 32768, "description": "For people." },
+                "lastTransitionTime": described(time, "Time at which the status last changed."),
+                "message": { "type": "string", "maxLength": 32768, "description": "Explanation for people." },
                 "observedGeneration": {
                     "type": "integer", "format": "int64", "minimum": 0,
-                    "description": "Generation of the spec that this speaks of.",
+                    "description": "Generation of the spec that this condition describes.",
                 },
                 "reason": {
                     "type": "string", "minLength": 1, "maxLength": 1024,
@@ -64,12 +64,12 @@ pub fn conditions(generator: &mut SchemaGenerator) -> Schema {
                 },
                 "status": {
                     "type": "string", "enum": ["True", "False", "Unknown"],
-                    "description": "Whether it holds.",
+                    "description": "Whether the condition holds.",
                 },
                 "type": {
                     "type": "string", "minLength": 1, "maxLength": 316,
                     "pattern": "^[A-Za-z0-9]([-A-Za-z0-9_./]*[A-Za-z0-9])?$",
-                    "description": "Which aspect.",
+                    "description": "Type of the condition, such as Ready.",
                 },
             },
         },

@@ -13,33 +13,34 @@ use super::{
     name::{LABEL, ObjectName},
 };
 
-/// One step of a flow: a name, what every step may say, and exactly one kind.
+/// One step: a name, options that every kind of step has, and exactly one kind, such as `http` or `approval`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// Name, unique in the flow; a DNS label.
+    /// Name of the step, unique in the flow. It is a DNS label.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub name: String,
-    /// Condition, one `${…}` expression that gives true or false. When false the step is skipped.
+    /// Condition: one `${…}` expression that returns true or false. If it is false, the step is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub when: Option<String>,
-    /// Steps that must be done first. As soon as one step of a flow has `needs`, the steps form a graph, and a step without it
-    /// needs nothing.
+    /// Names of the steps that must finish before this step starts. If any step of the flow has `needs`, the steps
+    /// form a graph, and a step without `needs` starts at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 63), regex(pattern = LABEL)))]
     pub needs: Option<Vec<String>>,
-    /// How often and when to try again after a failure.
+    /// When and how often a failed attempt is repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// How long one attempt may take; never counts time spent waiting for people. Defaults to 30s for `http` and `notify`.
+    /// Longest time that one attempt may take. Time spent waiting for people does not count. Defaults to 30s for
+    /// `http` and `notify`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
-    /// Whether an effect may be repeated when its outcome is unknown after a crash. Defaults to `AtLeastOnce`, with the same
-    /// `Idempotency-Key` each time. With `AtMostOnce` a person is asked instead.
+    /// Whether the step may be repeated if its outcome is unknown after a crash. `AtLeastOnce`, the default, repeats
+    /// it with the same `Idempotency-Key`. `AtMostOnce` never repeats it: people are asked whether it happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
-    /// What the step does; exactly one.
+    /// What the step does. Exactly one kind is set.
     #[serde(flatten)]
     pub kind: StepKind,
 }
@@ -48,33 +49,33 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum StepKind {
-    /// Call an HTTP API.
+    /// Calls an HTTP API.
     Http(Box<HttpStep>),
-    /// Compute values; each string may hold `${…}` expressions. They become the step's output.
+    /// Computes values, which become the step's output. Strings may contain `${…}` expressions.
     Set(#[schemars(extend("maxProperties" = 64))] BTreeMap<String, Json>),
-    /// Wait for a callback, a duration, a time, or the first of several.
+    /// Waits for a callback, a duration, or a time.
     Wait(Box<WaitStep>),
-    /// Ask people.
+    /// Asks people for a decision.
     Approval(Box<ApprovalStep>),
-    /// Tell people.
+    /// Sends people a message.
     Notify(Box<NotifyStep>),
 }
 
-/// Whether an effect may be repeated when its outcome is unknown after a crash. Defaults to `AtLeastOnce`, with the same
-/// `Idempotency-Key` each time. With `AtMostOnce` a person is asked instead.
+/// Whether the step may be repeated if its outcome is unknown after a crash. `AtLeastOnce`, the default, repeats it
+/// with the same `Idempotency-Key`. `AtMostOnce` never repeats it: people are asked whether it happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Delivery {
-    /// Repeat under the same `Idempotency-Key` until the outcome is known.
+    /// Repeat the effect with the same `Idempotency-Key` until its outcome is known.
     AtLeastOnce,
-    /// Never repeat; when the outcome is unknown, ask a person.
+    /// Never repeat the effect. If its outcome is unknown, ask people.
     AtMostOnce,
 }
 
-/// How often and when to try again.
+/// Number of attempts and the pause between them.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Retry {
-    /// Attempts in all, the first one included.
+    /// Total number of attempts, including the first one.
     #[schemars(range(min = 1, max = 100))]
     pub attempts: i64,
     /// Pause between attempts. Defaults to 1s, doubling up to 1m.
@@ -82,23 +83,23 @@ pub struct Retry {
     pub backoff: Option<Backoff>,
 }
 
-/// Pause between attempts: `initial`, then each time `factor` times longer, at most `max`.
+/// The first pause is `initial`. Each further pause is `factor` times longer, up to `max`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backoff {
-    /// The first pause. Defaults to 1s.
+    /// First pause. Defaults to 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial: Option<HumanDuration>,
-    /// Growth from pause to pause. Defaults to 2.
+    /// Growth from one pause to the next. Defaults to 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub factor: Option<i64>,
-    /// The longest pause. Defaults to 1m.
+    /// Longest pause. Defaults to 1m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<HumanDuration>,
 }
 
-/// Call an HTTP API. Either `url`, or `connection` and `path`.
+/// An HTTP request to `url`, or to `path` of a `connection`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -107,41 +108,42 @@ pub struct Backoff {
 #[x_kube(validation = Rule::new("!has(self.path) || has(self.connection)").message("path needs a connection"))]
 #[x_kube(validation = Rule::new(super::address::URL_RULE).message(super::address::CREDENTIALS))]
 pub struct HttpStep {
-    /// Whole address; may hold `${…}` expressions.
+    /// Complete address. It may contain `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub url: Option<String>,
     /// Name of an `http` Connection in the run's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<ObjectName>,
-    /// Appended to the Connection's base address; may hold `${…}` expressions, whose values are percent-encoded.
+    /// Path that is appended to the base address of the Connection. It may contain `${…}` expressions, whose values
+    /// are percent-encoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub path: Option<String>,
-    /// Request method. Defaults to GET, or POST with a body.
+    /// Request method. Defaults to GET, or to POST if there is a body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<HttpMethod>,
-    /// Request headers; values may hold `${…}` expressions.
+    /// Request headers. Values may contain `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::optional_texts::<64, 4096>")]
     pub headers: Option<BTreeMap<String, String>>,
-    /// Query parameters; values may hold `${…}` expressions.
+    /// Query parameters. Values may contain `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::optional_texts::<64, 4096>")]
     pub query: Option<BTreeMap<String, String>>,
-    /// Request body, sent as JSON; strings may hold `${…}` expressions.
+    /// Request body, sent as JSON. Strings may contain `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Json>,
-    /// What counts as success. Defaults to any status from 200 to 299.
+    /// Responses that count as success. Defaults to status 200 to 299.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<HttpExpect>,
-    /// The step's output, with `response.status`, `response.headers` and `response.body` at hand. Defaults to the body: parsed when
-    /// it is JSON, otherwise text.
+    /// Output of the step. Expressions can read `response.status`, `response.headers` and `response.body`. Defaults
+    /// to the response body: parsed if it is JSON, otherwise as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
 }
 
-/// Method of an HTTP request.
+/// Request method. Defaults to GET, or to POST if there is a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[allow(
@@ -170,7 +172,7 @@ impl std::fmt::Display for HttpMethod {
     }
 }
 
-/// What counts as success of an HTTP call.
+/// Conditions on the response of an HTTP call.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpExpect {
@@ -179,7 +181,7 @@ pub struct HttpExpect {
     pub status: Vec<i64>,
 }
 
-/// Wait for a callback, a duration, a time, or the first of several.
+/// At least one of `callback`, `duration` and `until`. The first one that happens ends the wait.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -187,36 +189,37 @@ pub struct HttpExpect {
         .message("a wait step needs at least one of callback, duration and until")
 )]
 pub struct WaitStep {
-    /// Wait for a POST to the callback URL; its body becomes the output.
+    /// Wait for a POST to the callback URL. The request body becomes the output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback: Option<CallbackWait>,
-    /// Wait this long.
+    /// Wait for this duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<HumanDuration>,
-    /// Wait until this time (RFC 3339); may hold `${…}` expressions.
+    /// Wait until this time (RFC 3339). It may contain `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub until: Option<String>,
-    /// How long the outside system has to call back. Without it the step waits for as long as it takes.
+    /// Time limit for the callback. Without it, the step waits without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub respond_within: Option<HumanDuration>,
-    /// What happens after `respondWithin`. Defaults to `Fail`.
+    /// What happens when `respondWithin` is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_timeout: Option<WaitTimeout>,
 }
 
-/// Checks on a callback, all optional.
+/// Checks on the callback request. All of them are optional.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CallbackWait {
-    /// JSON Schema the payload must match; another payload is refused with 422.
+    /// JSON Schema of the request body. A body that does not match is refused with status 422.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Json>,
-    /// One `${…}` expression over `body` and `headers` that gives true or false; false is refused with 422.
+    /// One `${…}` expression over `body` and `headers` that returns true or false. If it is false, the request is
+    /// refused with status 422.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub accept: Option<String>,
-    /// Secret of a Standard Webhooks signature that the request must carry.
+    /// Requires the request to carry a Standard Webhooks signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hmac: Option<CallbackHmac>,
 }
@@ -225,81 +228,84 @@ pub struct CallbackWait {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CallbackHmac {
-    /// Where the secret lies, in the run's namespace.
+    /// Key of a Secret in the run's namespace that holds the signing secret.
     pub secret_ref: SecretKeyRef,
 }
 
-/// What happens when nobody responds in time to a wait.
+/// Result of a wait whose time limit is over.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitTimeout {
-    /// What the step comes to.
+    /// `Fail`: the step fails and the run ends as `TimedOut`. `Continue`: the run goes on, and the outcome of the
+    /// step is `TimedOut`. Without `onTimeout` it is `Fail`.
     pub outcome: WaitTimeoutOutcome,
 }
 
-/// What a wait comes to when nobody responds in time.
+/// Result of a wait whose time limit is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum WaitTimeoutOutcome {
-    /// The step fails and the run ends `TimedOut`.
+    /// The step fails and the run ends as `TimedOut`.
     Fail,
-    /// The run goes on; the step's outcome is `TimedOut`.
+    /// The run goes on. The outcome of the step is `TimedOut`.
     Continue,
 }
 
-/// Ask people.
+/// A question, what people see with it, and who may decide.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalStep {
-    /// The question; may hold `${…}` expressions.
+    /// The question. It may contain `${…}` expressions.
     #[schemars(length(min = 1, max = 1024))]
     pub title: String,
-    /// What the deciders see and what their decision is bound to.
+    /// Items that people see before they decide. The decision is bound to their exact content by a digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub show: Option<Vec<ShowItem>>,
-    /// Flat JSON Schema of what a decider may fill in; it becomes `steps.<name>.decision.values`.
+    /// Flat JSON Schema of the fields that a decider may fill in. The values become `steps.<name>.decision.values`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Json>,
-    /// Who may decide, beside having the verb `approve`. Without it everybody who has the verb.
+    /// Limits who may decide. A decider also needs the verb `approve`. Without this field, everybody with the verb
+    /// may decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvers: Option<Approvers>,
-    /// How many people must approve. Defaults to 1.
+    /// Number of people who must approve. Defaults to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 50))]
     pub quorum: Option<i64>,
-    /// Whether the person who asked for the run may approve. Defaults to false.
+    /// Whether the person who requested the run, and the author of the release, may approve. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_approval: Option<bool>,
-    /// How long people have. Without it the question stays open.
+    /// Time limit for the answer. Without it, the question stays open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub respond_within: Option<HumanDuration>,
-    /// What happens after `respondWithin`. Defaults to `Fail`.
+    /// What happens when `respondWithin` is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_timeout: Option<ApprovalTimeout>,
-    /// Who may decide as well, after a while without an answer.
+    /// Rules that let more people decide if the question stays open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     pub escalate: Option<Vec<Escalation>>,
-    /// What "request changes" does. Without it the answer is not offered.
+    /// What "request changes" does. Without this field, that answer is not available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
-    /// How the question is put on the forge of the Repository that the flow comes from. Defaults to the Repository's `decisions.propose`.
+    /// How the question is also asked in the git repository that the flow comes from. Defaults to `decisions.propose`
+    /// of the Repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask_via: Option<AskVia>,
 }
 
-/// One thing shown to the deciders.
+/// A name and a value that is shown.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShowItem {
-    /// Name, unique in the list.
+    /// Name of the item, unique in the list.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// What is shown; strings may hold `${…}` expressions.
+    /// Value of the item. Strings may contain `${…}` expressions.
     pub value: Json,
 }
 
-/// Who may decide. A person needs to be in one of the lists; empty lists allow nobody.
+/// A decider must be in one of the lists. If all lists are empty, nobody may decide.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Approvers {
@@ -307,67 +313,70 @@ pub struct Approvers {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(min = 1, max = 256)))]
     pub users: Vec<String>,
-    /// Groups.
+    /// Group names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(min = 1, max = 256)))]
     pub groups: Vec<String>,
-    /// Service accounts, as `<namespace>:<name>`. A service account that is not named here never counts.
+    /// Service accounts, as `<namespace>:<name>`. The decision of a service account that is not listed never counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(min = 3, max = 317)))]
     pub service_accounts: Vec<String>,
 }
 
-/// Who may decide as well, after a while.
+/// More people and the time from which they may decide.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Escalation {
-    /// How long after the question was put.
+    /// Time after the question was asked.
     pub after: HumanDuration,
-    /// Who may decide from then on, beside those who already could.
+    /// People who may decide from then on, in addition to those who already could.
     pub to: Approvers,
 }
 
-/// What happens when nobody decides in time.
+/// Result of an approval that nobody decided in time.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalTimeout {
-    /// What the step comes to.
+    /// `Fail`: the run ends as `TimedOut`. `Reject`: the run ends as `Rejected`, and the outcome of the step is
+    /// `TimedOut`. `Continue`: the run goes on, and the outcome of the step is `TimedOut`. Without `onTimeout` it is
+    /// `Fail`.
     pub outcome: ApprovalTimeoutOutcome,
 }
 
-/// What an approval comes to when nobody decides in time.
+/// Result of an approval that nobody decided in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ApprovalTimeoutOutcome {
-    /// As if rejected: the run ends `Rejected`. The step's outcome still says `TimedOut`.
+    /// The run ends as `Rejected`. The outcome of the step is `TimedOut`.
     Reject,
-    /// The run ends `TimedOut`.
+    /// The run ends as `TimedOut`.
     Fail,
-    /// The run goes on; the step's outcome is `TimedOut`.
+    /// The run goes on. The outcome of the step is `TimedOut`.
     Continue,
 }
 
-/// What "request changes" does: go back to an earlier step and do it all again, with the comment at hand.
+/// The run goes back to an earlier step and repeats everything from there.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Changes {
-    /// The step to go back to. The comment is `steps.<this step>.decision.comment` there.
+    /// Step to go back to. There, `${steps.<this step>.decision.?comment.orValue('')}` is the comment. In the first
+    /// pass there is no decision yet.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub back_to: String,
-    /// How often changes may be requested; once more fails the step. Defaults to 3.
+    /// How often changes may be requested. One more request fails the step. Defaults to 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 20))]
     pub max: Option<i64>,
 }
 
-/// Tell people, through a webhook.
+/// A message and where it is sent.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NotifyStep {
-    /// POST a JSON message to an address.
+    /// Sends a JSON message to an address with POST.
     pub webhook: NotifyWebhook,
 }
 
-/// A message posted to an address. Either `url`, or `connection` and `path`.
+/// A JSON message to `url`, or to `path` of a `connection`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -376,18 +385,18 @@ pub struct NotifyStep {
 #[x_kube(validation = Rule::new("!has(self.path) || has(self.connection)").message("path needs a connection"))]
 #[x_kube(validation = Rule::new(super::address::URL_RULE).message(super::address::CREDENTIALS))]
 pub struct NotifyWebhook {
-    /// Whole address.
+    /// Complete address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub url: Option<String>,
     /// Name of an `http` Connection in the run's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<ObjectName>,
-    /// Appended to the Connection's base address.
+    /// Path that is appended to the base address of the Connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub path: Option<String>,
-    /// The message; strings may hold `${…}` expressions. A plain string is sent as `{"text": …}`.
+    /// The message. Strings may contain `${…}` expressions. A plain string is sent as `{"text": …}`.
     pub message: Json,
 }
 
