@@ -1,18 +1,17 @@
 # syntax=docker/dockerfile:1
-# The operator's image: one binary, no shell, no root. Built without the embedded control plane (`--no-default-features`).
-# docs/install.md says how to build the same image twice.
-# a digest after the tag pins them
+# Image of the operator: one binary, no shell, no root, without the embedded control plane (`--no-default-features`).
+# docs/install.md describes reproducible builds. A digest after the tag pins the base images.
 ARG RUST=rust:1.95-bookworm
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${RUST} AS build
-# the image's own toolchain is the pinned one: rustup need not fetch another
+# use the toolchain of the image, so that rustup does not download another one
 ENV RUSTUP_TOOLCHAIN=1.95.0 CARGO_INCREMENTAL=0
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY crates ./crates
 COPY src ./src
-# paths of the build do not get into the binary, so that the same sources give the same image
+# keep build paths out of the binary, so that the same sources produce the same image
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     RUSTFLAGS="--remap-path-prefix=/src=. --remap-path-prefix=/usr/local/cargo=cargo" \

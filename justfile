@@ -1,29 +1,29 @@
-# See it work
+# Play the demo
 demo:
     cargo run -- demo
 
-# A control plane on this machine, to play with
+# Run a control plane on this machine
 dev:
     cargo run -- dev
 
-# Every test that needs no more than Rust, a C compiler and git
+# Run all tests that need only Rust, a C compiler and git
 test:
     cargo test
 
-# Everything that needs a control plane, on the oldest supported Kubernetes (needs Go and Python)
+# Run all tests that need a control plane, on the oldest supported Kubernetes (needs Go and Python)
 test-oldest:
     tests/controlplane/oldest.sh
 
-# Format, and be told what the lints say
+# Format and lint
 tidy:
     cargo fmt
     cargo clippy --all-targets
 
-# Write the CustomResourceDefinitions anew
+# Regenerate the CustomResourceDefinitions
 crds:
     cargo run -- crds --dir crds
     cargo run -- crds --dir charts/signoff-crds/files
 
-# What has to pass before a change lands
+# Run everything that must pass before a change is merged
 ci:
     .ci/run

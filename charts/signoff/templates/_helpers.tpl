@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
-{{- /* Name of what lies in the release namespace. */ -}}
+{{- /* Name of objects in the release namespace. */ -}}
 {{- define "signoff.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
@@ -13,8 +13,8 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* Name of what belongs to this installation but lies outside any namespace: with the release namespace in it where several
-       installations can be in one cluster. One that is too long ends in a hash of the whole, so that no two are cut to the same. */ -}}
+{{- /* Name of cluster-wide objects of this installation. It contains the release namespace if a cluster can have several
+       installations. A name that is too long ends in a hash of the whole name, so that no two become equal. */ -}}
 {{- define "signoff.clusterName" -}}
 {{- if .Values.watchNamespaces -}}
 {{- $name := printf "%s-%s" (include "signoff.fullname" .) .Release.Namespace -}}
@@ -67,7 +67,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Where outside systems reach the gateway: what callback URLs begin with. */ -}}
+{{- /* Address at which outside systems reach the gateway. Callback URLs start with it. */ -}}
 {{- define "signoff.gatewayUrl" -}}
 {{- if .Values.gateway.url -}}
 {{- trimSuffix "/" .Values.gateway.url -}}
@@ -88,19 +88,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 [{{ range $i, $name := .Values.policies.controllers }}{{ if $i }}, {{ end }}'{{ $name }}'{{ end }}]
 {{- end -}}
 
-{{- /* CEL: whether a request makes or changes what a release would fix of a flow, which is its spec without live. A test holds the list to
-       the kind's fields. */ -}}
+{{- /* CEL: whether a request creates a flow or changes its definition, which is its spec without live. A test compares the list
+       with the fields of the kind. */ -}}
 {{- define "signoff.policies.definitionChanged" -}}
 oldObject == null
 {{- range list "description" "inputs" "steps" "output" "promotion" }} || object.spec.?{{ . }} != oldObject.spec.?{{ . }}{{ end }}
 {{- end -}}
-{{- /* CEL: whether a request sets or changes the release that a flow wants live. */ -}}
+{{- /* CEL: whether a request sets or changes spec.live of a flow. */ -}}
 {{- define "signoff.policies.liveChanged" -}}
 oldObject == null ? has(object.spec.live) : object.spec.?live != oldObject.spec.?live
 {{- end -}}
 
-{{- /* CEL: the owners that an object has and had not. An owner is all that the garbage collector looks for it by: one whose uid is kept under a kind
-       or a name that does not exist is gone for it as well. */ -}}
+{{- /* CEL: the owners that a request adds. Version, kind, name and uid must all be equal: the garbage collector also treats an
+       owner as missing if the uid stays and the kind or name does not exist. */ -}}
 {{- define "signoff.policies.newOwners" -}}
 object == null ? [] : object.metadata.?ownerReferences.orValue([]).filter(o,
 oldObject == null || !oldObject.metadata.?ownerReferences.orValue([]).exists(p,
@@ -121,7 +121,7 @@ true
 {{- if and .Values.policies.enabled (not .Values.watchNamespaces) }}true{{ end -}}
 {{- end -}}
 
-{{- /* The operator watches by the last one that all policies are there. */ -}}
+{{- /* By the last one, the operator checks that all policies exist. */ -}}
 {{- define "signoff.policies.labels" -}}
 {{ include "signoff.labels" . }}
 signoff.dev/policies: {{ include "signoff.clusterName" . }}
@@ -139,7 +139,7 @@ metadata:
 spec:
   policyName: {{ $name }}
   {{- if eq .kind "ValidatingAdmissionPolicy" }}
-  # Audit beside Deny, so that the audit log has the refused attempts with the reason
+  # Audit in addition to Deny, so that the audit log contains refused attempts with the reason
   validationActions: [Deny, Audit]
   {{- end }}
   {{- with .root.Values.watchNamespaces }}

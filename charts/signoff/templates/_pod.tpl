@@ -1,4 +1,4 @@
-{{- /* What both Deployments have in common. */ -}}
+{{- /* Common parts of both Deployments. */ -}}
 
 {{- /* The argument is a dict of root, component and, where the pod reads them, a checksum of the policies. */ -}}
 {{- define "signoff.pod.metadata" -}}
@@ -65,12 +65,12 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 env:
 - name: RUST_LOG
   value: {{ .Values.log.filter | quote }}
-# where the keys and the lease are
+# namespace of the keys and the lease
 - name: POD_NAMESPACE
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
-# who holds the lease, for people to read
+# name of the holder in the lease, for people
 - name: POD_NAME
   valueFrom:
     fieldRef:

@@ -337,14 +337,14 @@ fn the_notes_say_how_it_is_installed_and_what_comes_next() {
         "is installed in signoff-system; it watches every namespace.",
         "kubectl -n signoff-system rollout status deployment/signoff-controller deployment/signoff-gateway",
         "kubectl -n NAMESPACE create rolebinding approvers --clusterrole=signoff-approver --group=GROUP",
-        "Callbacks come to http://signoff.signoff-system.svc:80, without TLS.",
+        "The address for callbacks is http://signoff.signoff-system.svc:80, without TLS.",
     ] {
         assert_says(&notes, expected);
     }
     let proven = if space.plane.stamps() {
-        "Who decides is proven and filled in by the API server."
+        "The API server proves who decides, and fills in the name."
     } else {
-        "Who decides is proven by the API server. It cannot fill in the name"
+        "The API server proves who decides. It cannot fill in the name"
     };
     assert_says(&notes, proven);
     assert!(!notes.contains("The kinds are missing"), "{notes}");
