@@ -4,8 +4,8 @@
 //! [`Budget`] in every operation, and ends with [`Error::BudgetExceeded`] when there are no more. Values share what they are made of, so
 //! that an expression costs what it does and not what the scope holds.
 //!
-//! The functions are those of Kubernetes 1.37. A host adds its own with [`Library::with`], and its own values as [`HostValue`].
-//! [`Function`] says of each which types it takes and gives.
+//! The functions are those of Kubernetes 1.37. A host adds its own with [`Library::with`], its own values as [`HostValue`],
+//! and messages with [`Library::with_messages`]. [`Function`] says of each which types it takes and gives.
 
 mod ast;
 mod budget;
@@ -22,7 +22,7 @@ pub use ast::{Binary, Comprehension, Entry, Expr, Literal, MacroKind};
 pub use budget::{Budget, Limits};
 pub use error::{Error, ParseError, Resource};
 pub use evaluate::{Call, Scope};
-pub use library::{Function, Library};
+pub use library::{Function, Library, Message};
 pub use program::Program;
 pub use types::Type;
 pub use value::{HostValue, Key, List, Map, Text, Value};

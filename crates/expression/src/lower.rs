@@ -4,7 +4,7 @@ use cel::{
     IdedExpr,
     common::ast::{
         CallExpr, ComprehensionExpr, EntryExpr, Expr as Parsed, IdedEntryExpr, ListExpr, LiteralValue,
-        SelectExpr, operators,
+        SelectExpr, StructExpr, operators,
     },
 };
 
@@ -41,9 +41,7 @@ impl Lowering<'_> {
             Parsed::Select(select) => self.select(select),
             Parsed::List(list) => self.list(list),
             Parsed::Map(map) => self.map(map.entries),
-            Parsed::Struct(message) => {
-                Err(problem(format!("messages cannot be made: {}", message.type_name)))
-            }
+            Parsed::Struct(message) => self.message(message),
             Parsed::Call(call) => self.call(call),
             Parsed::Comprehension(comprehension) => self.comprehension(*comprehension),
         }
@@ -124,6 +122,24 @@ impl Lowering<'_> {
                 optional: entry.optional,
             }),
             EntryExpr::StructField(field) => Err(problem(format!("unexpected field {}", field.field))),
+        });
+        Ok(Expr::Map(entries.collect::<Result<_, ParseError>>()?))
+    }
+
+    /// A message of the host is the map of its fields.
+    fn message(&mut self, message: StructExpr) -> Lowered {
+        let name = message.type_name;
+        let Some(known) = self.library.message(&name) else {
+            return Err(problem(format!("messages cannot be made: {name}")));
+        };
+        let entries = message.entries.into_iter().map(|entry| match entry.expr {
+            EntryExpr::StructField(entry) if known.fields.contains(&entry.field.as_str()) => Ok(Entry {
+                key: Expr::Literal(Literal::String(entry.field)),
+                value: self.expr(entry.value)?,
+                optional: entry.optional,
+            }),
+            EntryExpr::StructField(entry) => Err(problem(format!("{name} has no field {}", entry.field))),
+            EntryExpr::MapEntry(_) => Err(problem(format!("{name} has fields, not entries"))),
         });
         Ok(Expr::Map(entries.collect::<Result<_, ParseError>>()?))
     }

@@ -4,13 +4,18 @@ mod comprehension;
 mod equality;
 mod operators;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
     ast::{Binary, Entry, Expr, Literal},
     budget::Budget,
     error::Error,
     library::patterns::Patterns,
+    program::Program,
     types::Type,
     value::{Key, List, Text, Value},
 };
@@ -18,21 +23,36 @@ use crate::{
 /// The variables that an expression can read.
 #[derive(Clone, Debug, Default)]
 pub struct Scope<'a> {
-    variables: Vec<(&'a str, Value<'a>)>,
+    variables: Vec<(&'a str, Variable<'a>)>,
+}
+
+#[derive(Clone, Debug)]
+enum Variable<'a> {
+    Known(Value<'a>),
+    /// Evaluated when it is first read, at the cost of the expression that reads it; clones of the scope share the result.
+    Defined(&'a Program, Arc<OnceLock<Evaluated<'a>>>),
 }
 
 impl<'a> Scope<'a> {
     /// Adds a variable.
     pub fn set(&mut self, name: &'a str, value: impl Into<Value<'a>>) -> &mut Self {
-        self.variables.push((name, value.into()));
+        self.variables.push((name, Variable::Known(value.into())));
         self
     }
 
-    fn get(&self, name: &str) -> Option<&Value<'a>> {
-        let mut newest_first = self.variables.iter().rev();
-        newest_first
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| value)
+    /// Adds a variable with the value of an expression, which can read the variables that were added before. It is evaluated at most once,
+    /// when another expression first reads the variable.
+    pub fn define(&mut self, name: &'a str, program: &'a Program) -> &mut Self {
+        self.variables
+            .push((name, Variable::Defined(program, Arc::default())));
+        self
+    }
+
+    /// The newest variable of that name among the first `visible` ones, with its place.
+    fn get(&self, name: &str, visible: usize) -> Option<(usize, &Variable<'a>)> {
+        let among = self.variables.iter().enumerate().take(visible).rev();
+        let mut named = among.filter(|(_, (known, _))| *known == name);
+        named.next().map(|(place, (_, variable))| (place, variable))
     }
 }
 
@@ -62,6 +82,7 @@ pub(crate) fn evaluate<'a>(root: &'a Expr, scope: &Scope<'a>, budget: &mut Budge
     let mut patterns = Patterns::default();
     let mut evaluator = Evaluator {
         scope,
+        visible: scope.variables.len(),
         locals: Vec::new(),
         call: Call {
             budget,
@@ -73,6 +94,8 @@ pub(crate) fn evaluate<'a>(root: &'a Expr, scope: &Scope<'a>, budget: &mut Budge
 
 struct Evaluator<'a, 'b> {
     scope: &'b Scope<'a>,
+    /// How many variables of the scope can be read.
+    visible: usize,
     locals: Vec<Value<'a>>,
     call: Call<'b>,
 }
@@ -83,10 +106,7 @@ impl<'a> Evaluator<'a, '_> {
         match expr {
             Expr::Literal(literal) => Ok(constant(literal)),
             Expr::Type(type_) => Ok(Value::Type(*type_)),
-            Expr::Variable(name) => {
-                let value = self.scope.get(name).cloned();
-                value.ok_or_else(|| Error::UnknownVariable(name.clone()))
-            }
+            Expr::Variable(name) => self.variable(name),
             Expr::Local { slot, .. } => Ok(self.locals.get(*slot).cloned().unwrap_or(Value::Null)),
             _ => stacker::maybe_grow(RED_ZONE, PIECE, || self.composed(expr)),
         }
@@ -154,6 +174,27 @@ impl<'a> Evaluator<'a, '_> {
                 }
             }
             Expr::Macro(comprehension) => self.comprehension(comprehension),
+        }
+    }
+
+    fn variable(&mut self, name: &'a str) -> Evaluated<'a> {
+        let scope = self.scope;
+        let (place, variable) = scope
+            .get(name, self.visible)
+            .ok_or_else(|| Error::UnknownVariable(name.to_owned()))?;
+        match variable {
+            Variable::Known(value) => Ok(value.clone()),
+            Variable::Defined(program, result) => {
+                if let Some(result) = result.get() {
+                    return result.clone();
+                }
+                let visible = std::mem::replace(&mut self.visible, place);
+                let locals = std::mem::take(&mut self.locals);
+                let evaluated = self.value(program.tree());
+                self.locals = locals;
+                self.visible = visible;
+                result.get_or_init(|| evaluated).clone()
+            }
         }
     }
 

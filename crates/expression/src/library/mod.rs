@@ -126,12 +126,22 @@ const fn method(name: &'static str, parameters: &'static [Type], result: Type, n
     }
 }
 
+/// A message that an expression can make, as in `Name{field: value}`. Its value is the map of the fields that are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The name of its type.
+    pub name: &'static str,
+    /// The names of its fields, which can have any type.
+    pub fields: &'static [&'static str],
+}
+
 type Overloads = HashMap<(Cow<'static, str>, bool), Vec<(usize, Arc<[Function]>)>>;
 
 /// The functions that an expression may call.
 #[derive(Clone, Debug)]
 pub struct Library {
     overloads: Arc<Overloads>,
+    messages: Arc<[Message]>,
 }
 
 impl Default for Library {
@@ -151,7 +161,20 @@ impl Library {
     #[must_use]
     pub fn with(&self, functions: impl IntoIterator<Item = Function>) -> Self {
         let known = self.functions().cloned();
-        Self::of(known.chain(functions).collect())
+        Self {
+            messages: Arc::clone(&self.messages),
+            ..Self::of(known.chain(functions).collect())
+        }
+    }
+
+    /// The same with messages of the host.
+    #[must_use]
+    pub fn with_messages(&self, messages: impl IntoIterator<Item = Message>) -> Self {
+        let known = self.messages.iter().copied();
+        Self {
+            overloads: Arc::clone(&self.overloads),
+            messages: known.chain(messages).collect(),
+        }
     }
 
     fn of(functions: Vec<Function>) -> Self {
@@ -171,6 +194,7 @@ impl Library {
         }
         Self {
             overloads: Arc::new(overloads),
+            messages: Arc::default(),
         }
     }
 
@@ -187,6 +211,10 @@ impl Library {
         let known = self.overloads.get(&(Cow::Owned(name.to_owned()), is_method))?;
         let found = known.iter().find(|(count, _)| *count == arguments);
         found.map(|(_, functions)| Arc::clone(functions))
+    }
+
+    pub(crate) fn message(&self, name: &str) -> Option<Message> {
+        self.messages.iter().find(|message| message.name == name).copied()
     }
 
     pub(crate) fn has(&self, name: &str, is_method: bool) -> bool {
