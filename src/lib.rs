@@ -16,10 +16,10 @@
 //! | Room | What it is for | May use |
 //! |---|---|---|
 //! | [`net`] | calling out: one client, one address policy, redaction | nothing of ours |
-//! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `net` |
+//! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `cluster` (the reader of Secrets), `net` |
 //! | [`git`] | fetch, read trees, verify | `net` |
 //! | [`forge`] | GitHub, GitLab, Gitea: pull requests, reviews, commit statuses | `git` (commit ids, when to leave a host alone), `net` |
-//! | [`cluster`] | what every controller needs: clients, watches, queues, back-off, timers, leadership, proof of the policies | `signoff_engine`, `telemetry` |
+//! | [`cluster`] | what every controller needs: clients, watches, queues, back-off, timers, leadership, proof of the policies, Secrets | `signoff_engine`, `telemetry` |
 //! | [`remotes`] | a Repository's remote: credentials, mirror, trusted keys, forge | `cluster`, `git`, `forge`, `net` |
 //! | [`runs`] | the Run controller: gather, decide (engine), write, perform | `signoff_engine`, `cluster`, `perform`, `telemetry` |
 //! | [`approvals`] | the Approval controller, and questions as pull requests | `signoff_engine`, `cluster`, `runs`, `remotes`, `git`, `forge`, `telemetry` |

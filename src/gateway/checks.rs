@@ -1,7 +1,6 @@
 //! What a wait asks of its callback: a signature, a schema, a condition.
 
 use axum::http::{HeaderMap, StatusCode};
-use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value};
 
 use super::{
@@ -9,7 +8,7 @@ use super::{
     problem::Problem,
     signature::{self, SigningKey},
 };
-use crate::cluster::error_chain;
+use crate::cluster::{error_chain, secrets};
 use signoff_api::{Run, StepKind, connection::SecretKeyRef, step::CallbackWait};
 use signoff_engine::{
     callback_token::CallbackAddress,
@@ -66,23 +65,15 @@ async fn key(
     address: &CallbackAddress,
     at: &SecretKeyRef,
 ) -> Result<SigningKey, Problem> {
-    let found = gateway
-        .context
-        .namespaced::<Secret>(&address.namespace)
-        .get_opt(&at.name)
-        .await;
-    let secret = found.ok().flatten();
-    let bytes = secret
-        .as_ref()
-        .and_then(|secret| secret.data.as_ref()?.get(at.key.as_str()));
-    let (Some(secret), Some(bytes)) = (&secret, bytes) else {
+    let read = secrets::read(gateway.context.client(), &address.namespace, at).await;
+    let Ok(secret) = read else {
         tracing::warn!(run = %address.run, secret = %at.name, "a callback cannot be checked: its secret is not there");
         return Err(Problem::unavailable());
     };
-    match SigningKey::standard(&bytes.0) {
+    match SigningKey::standard(&secret.bytes) {
         Ok(key) => Ok(key),
         Err(weak) => {
-            gateway.weak.tell(&gateway.context, run, secret, weak).await;
+            gateway.weak.tell(&gateway.context, run, &secret.of, weak).await;
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, weak.to_string()))
         }
     }

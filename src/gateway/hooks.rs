@@ -7,14 +7,16 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode},
 };
-use k8s_openapi::api::core::v1::Secret;
 
 use super::{
     Gateway,
     problem::Problem,
     signature::{self, SHORTEST_SECRET, SigningKey, WeakSecret},
 };
-use crate::cluster::error_chain;
+use crate::cluster::{
+    error_chain,
+    secrets::{self, SecretError},
+};
 use signoff_api::{
     Repository,
     name::{DnsLabel, ObjectName},
@@ -56,25 +58,19 @@ pub(super) async fn push(
         .ok_or_else(unknown)?;
     let webhook = repository.spec.webhook.clone().ok_or_else(unknown)?;
     let body = gateway.bodies.read(body, MAX_BODY).await?;
-    let secret = gateway
-        .context
-        .namespaced::<Secret>(&namespace)
-        .get_opt(&webhook.secret_ref.name)
-        .await;
-    let secret = secret.map_err(unavailable)?.ok_or_else(unknown)?;
-    let bytes = secret
-        .data
-        .as_ref()
-        .and_then(|data| data.get(webhook.secret_ref.key.as_str()));
-    let bytes = bytes.ok_or_else(unknown)?;
+    let secret = secrets::read(gateway.context.client(), &namespace, &webhook.secret_ref).await;
+    let secret = secret.map_err(|error| match error {
+        SecretError::Unreadable(_, error) => unavailable(error),
+        SecretError::NoSecret { .. } | SecretError::NoKey { .. } | SecretError::NotText { .. } => unknown(),
+    })?;
     let now = gateway.context.now().as_second();
-    match is_signed(&bytes.0, &headers, &body.bytes, now) {
+    match is_signed(&secret.bytes, &headers, &body.bytes, now) {
         Ok(true) => {}
         Ok(false) => return Err(unknown()),
         Err(weak) => {
             gateway
                 .weak
-                .tell(&gateway.context, &repository, &secret, weak)
+                .tell(&gateway.context, &repository, &secret.of, weak)
                 .await;
             return Err(unknown());
         }

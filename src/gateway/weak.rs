@@ -6,11 +6,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Resource, ResourceExt as _, runtime::events::EventType};
+use kube::{Resource, runtime::events::EventType};
 
 use super::signature::WeakSecret;
-use crate::cluster::context::Context;
+use crate::cluster::{context::Context, secrets::SecretVersion};
 
 /// How many are remembered.
 const REMEMBERED: usize = 1_024;
@@ -21,17 +20,13 @@ pub struct WeakSecrets(Arc<Mutex<HashSet<(String, String)>>>);
 
 impl WeakSecrets {
     /// Tells people on the object that uses a secret, unless they were told.
-    pub(super) async fn tell<K>(&self, context: &Context, user: &K, secret: &Secret, weak: WeakSecret)
+    pub(super) async fn tell<K>(&self, context: &Context, user: &K, secret: &SecretVersion, weak: WeakSecret)
     where
         K: Resource<DynamicType = ()>,
     {
         let of = (
             user.meta().uid.clone().unwrap_or_default(),
-            format!(
-                "{}/{}",
-                secret.uid().unwrap_or_default(),
-                secret.resource_version().unwrap_or_default()
-            ),
+            secret.version.clone(),
         );
         {
             let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,10 +37,10 @@ impl WeakSecrets {
                 return;
             }
         }
-        let note = format!("the Secret {}: {weak}", secret.name_any());
+        let note = format!("the Secret {}: {weak}", secret.name);
         tracing::warn!(
             object = user.meta().name.as_deref().unwrap_or_default(),
-            namespace = secret.namespace().unwrap_or_default(),
+            namespace = secret.namespace,
             "{note}"
         );
         context.event(user, EventType::Warning, "WeakSecret", &note).await;

@@ -1,11 +1,14 @@
 //! The credentials of a Repository: its Connection and the Secrets that names, read when they are needed.
 
-use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::ResourceExt as _;
 
 use super::RepositoryError;
 use crate::{
-    cluster::{context::Context, status::is_missing},
+    cluster::{
+        context::Context,
+        secrets::{SecretError, read_text},
+        status::is_missing,
+    },
     git::{Credentials, Remote, Secret},
 };
 use signoff_api::{Connection, ConnectionKind, Repository, connection::SecretKeyRef};
@@ -52,26 +55,14 @@ pub async fn read_key(
     namespace: &str,
     reference: &SecretKeyRef,
 ) -> Result<String, RepositoryError> {
-    let missing = || RepositoryError::NoSecret {
-        name: reference.name.to_string(),
-        key: reference.key.to_string(),
-    };
-    let secret = match context
-        .namespaced::<KubeSecret>(namespace)
-        .get(&reference.name)
+    read_text(context.client(), namespace, reference)
         .await
-    {
-        Ok(secret) => secret,
-        Err(error) if is_missing(&error) => return Err(missing()),
-        Err(error) => return Err(RepositoryError::Api("read the Secret", error)),
-    };
-    let bytes = secret
-        .data
-        .unwrap_or_default()
-        .remove(reference.key.as_str())
-        .ok_or_else(missing)?;
-    String::from_utf8(bytes.0).map_err(|_| RepositoryError::NotText {
-        name: reference.name.to_string(),
-        key: reference.key.to_string(),
-    })
+        .map_err(|error| match error {
+            SecretError::Unreadable(_, error) => RepositoryError::Api("read the Secret", error),
+            SecretError::NotText { name, key } => RepositoryError::NotText { name, key },
+            SecretError::NoSecret { .. } | SecretError::NoKey { .. } => RepositoryError::NoSecret {
+                name: reference.name.to_string(),
+                key: reference.key.to_string(),
+            },
+        })
 }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::ResourceExt as _;
 use url::Url;
 
 use crate::{
-    cluster::{context::Context, status::is_missing},
+    cluster::{
+        context::Context,
+        secrets::{SecretError, read_text},
+    },
     forge::{self, Access, Forge, ForgeError, ProjectPath},
     git::{RemoteUrl, Secret},
     remotes::RepositorySettings,
@@ -102,19 +104,16 @@ async fn read_token(
     namespace: &str,
     reference: &SecretKeyRef,
 ) -> Result<Secret, ForgeSettingsError> {
-    let missing = || ForgeSettingsError::NoToken {
-        name: reference.name.to_string(),
-        key: reference.key.to_string(),
-    };
-    let secrets = context.namespaced::<KubeSecret>(namespace);
-    let secret = match secrets.get(&reference.name).await {
-        Ok(secret) => secret,
-        Err(error) if is_missing(&error) => return Err(missing()),
-        Err(error) => return Err(ForgeSettingsError::Api("read the Secret", error)),
-    };
-    let bytes = secret.data.unwrap_or_default().remove(reference.key.as_str());
-    let text = bytes.and_then(|bytes| String::from_utf8(bytes.0).ok());
-    text.map(|text| Secret::new(text.trim())).ok_or_else(missing)
+    match read_text(context.client(), namespace, reference).await {
+        Ok(text) => Ok(Secret::new(text.trim())),
+        Err(SecretError::Unreadable(_, error)) => Err(ForgeSettingsError::Api("read the Secret", error)),
+        Err(SecretError::NoSecret { .. } | SecretError::NoKey { .. } | SecretError::NotText { .. }) => {
+            Err(ForgeSettingsError::NoToken {
+                name: reference.name.to_string(),
+                key: reference.key.to_string(),
+            })
+        }
+    }
 }
 
 /// The project that the address of a git remote names: its path without `.git`.

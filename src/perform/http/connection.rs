@@ -2,12 +2,14 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue, header};
-use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use url::Url;
 
 use super::error;
-use crate::net::redact::Secrets;
+use crate::{
+    cluster::secrets::{SecretError, read_text},
+    net::redact::Secrets,
+};
 use signoff_api::{
     Connection, ConnectionKind, address,
     connection::{HttpAuth, SecretKeyRef},
@@ -204,33 +206,18 @@ async fn secret(
     reference: &SecretKeyRef,
     secrets: &mut Secrets,
 ) -> Result<String, EffectError> {
-    let SecretKeyRef { name, key } = reference;
-    let missing = |message| error::invalid(StepReason::SecretNotFound, message);
-    let found = match Api::<Secret>::namespaced(client.clone(), namespace)
-        .get_opt(name)
+    let text = read_text(client, namespace, reference)
         .await
-    {
-        Ok(Some(found)) => found,
-        Ok(None) => {
-            return Err(missing(format!(
-                "there is no Secret {name:?} in namespace {namespace:?}"
-            )));
-        }
-        Err(failure) => {
-            return Err(unreadable(
+        .map_err(|why| match &why {
+            SecretError::Unreadable(name, failure) => unreadable(
                 StepReason::SecretNotFound,
                 &format!("the Secret {name:?}"),
-                &failure,
-            ));
-        }
-    };
-    let bytes = found
-        .data
-        .unwrap_or_default()
-        .remove(key.as_str())
-        .ok_or_else(|| missing(format!("the Secret {name:?} has no key {key:?}")))?;
-    let text = String::from_utf8(bytes.0)
-        .map_err(|_| missing(format!("the key {key:?} of the Secret {name:?} is not text")))?;
+                failure,
+            ),
+            SecretError::NoSecret { .. } | SecretError::NoKey { .. } | SecretError::NotText { .. } => {
+                error::invalid(StepReason::SecretNotFound, why.to_string())
+            }
+        })?;
     let value = text.trim_end_matches(['\r', '\n']).to_owned();
     secrets.add(&value);
     Ok(value)

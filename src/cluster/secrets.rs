@@ -1,0 +1,108 @@
+//! Reading Secrets: at the moment of use, so that a rotated one is taken up, and never into a log or a message.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, ResourceExt as _};
+
+use signoff_api::connection::SecretKeyRef;
+
+/// Why the value of a key of a Secret is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// There is no such Secret.
+    #[error("there is no Secret {name:?} in namespace {namespace:?}")]
+    NoSecret {
+        /// Its name.
+        name: String,
+        /// Where it was looked for.
+        namespace: String,
+    },
+    /// The Secret has no such key.
+    #[error("the Secret {name:?} has no key {key:?}")]
+    NoKey {
+        /// The Secret.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// The value is not text.
+    #[error("the key {key:?} of the Secret {name:?} is not text")]
+    NotText {
+        /// The Secret.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// The API server refused or did not answer.
+    #[error("the Secret {0:?} could not be read")]
+    Unreadable(String, #[source] kube::Error),
+}
+
+/// The value of one key of a Secret. It shows nothing of it.
+pub struct SecretValue {
+    /// What was read.
+    pub bytes: Vec<u8>,
+    /// The Secret it was read from.
+    pub of: SecretVersion,
+}
+
+/// A Secret as it was when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretVersion {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Which of that name it is, and its version.
+    pub version: String,
+}
+
+impl std::fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretValue")
+            .field("of", &self.of)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads one key of a Secret.
+///
+/// # Errors
+/// If it is not there or cannot be read.
+pub async fn read(client: &Client, namespace: &str, at: &SecretKeyRef) -> Result<SecretValue, SecretError> {
+    let (name, key) = (at.name.to_string(), at.key.to_string());
+    let found = Api::<Secret>::namespaced(client.clone(), namespace)
+        .get_opt(&name)
+        .await;
+    let mut secret = match found {
+        Ok(Some(secret)) => secret,
+        Ok(None) => {
+            let namespace = namespace.to_owned();
+            return Err(SecretError::NoSecret { name, namespace });
+        }
+        Err(error) => return Err(SecretError::Unreadable(name, error)),
+    };
+    let (uid, version) = (secret.uid(), secret.resource_version());
+    match secret.data.as_mut().and_then(|data| data.remove(&key)) {
+        Some(bytes) => Ok(SecretValue {
+            bytes: bytes.0,
+            of: SecretVersion {
+                namespace: namespace.to_owned(),
+                name,
+                version: format!("{}/{}", uid.unwrap_or_default(), version.unwrap_or_default()),
+            },
+        }),
+        None => Err(SecretError::NoKey { name, key }),
+    }
+}
+
+/// Reads one key of a Secret as text.
+///
+/// # Errors
+/// If it is not there, cannot be read or is not text.
+pub async fn read_text(client: &Client, namespace: &str, at: &SecretKeyRef) -> Result<String, SecretError> {
+    let value = read(client, namespace, at).await?;
+    String::from_utf8(value.bytes).map_err(|_| SecretError::NotText {
+        name: at.name.to_string(),
+        key: at.key.to_string(),
+    })
+}
