@@ -6,17 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::try_join_all;
-use k8s_openapi::api::authorization::v1::{
-    LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec,
-};
-use kube::api::{ObjectMeta, PostParams};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 
-use crate::cluster::{context::Context, error_chain};
+use crate::cluster::{
+    access::{self, User},
+    context::Context,
+    error_chain,
+};
 use signoff_api::Approval;
 use signoff_engine::judge::{ActsAs, DecisionFact};
 
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
-const AUTHENTICATED: &str = "system:authenticated";
 
 /// One way to act as a service account.
 struct Way {
@@ -171,36 +171,16 @@ async fn may(
     user: &str,
     groups: &[String],
 ) -> Result<bool, kube::Error> {
-    let mut groups = groups.to_vec();
-    if !groups.iter().any(|group| group == AUTHENTICATED) {
-        groups.push(AUTHENTICATED.to_owned());
-    }
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let attributes = ResourceAttributes {
+    let what = ResourceAttributes {
         group: some(way.group),
         resource: some(way.resource),
         subresource: some(way.subresource),
         verb: some(way.verb),
         name: way.named.then(|| account.name.to_owned()),
-        namespace: some(account.namespace),
         ..ResourceAttributes::default()
     };
-    let review = LocalSubjectAccessReview {
-        metadata: ObjectMeta {
-            namespace: some(account.namespace),
-            ..ObjectMeta::default()
-        },
-        spec: SubjectAccessReviewSpec {
-            user: Some(user.to_owned()),
-            groups: Some(groups),
-            resource_attributes: Some(attributes),
-            ..SubjectAccessReviewSpec::default()
-        },
-        status: None,
-    };
-    let reviews = context.namespaced::<LocalSubjectAccessReview>(account.namespace);
-    let answer = reviews.create(&PostParams::default(), &review).await?;
-    Ok(answer.status.is_some_and(|status| status.allowed))
+    access::may(context, account.namespace, User { name: user, groups }, what).await
 }
 
 #[cfg(test)]

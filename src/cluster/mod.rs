@@ -1,7 +1,10 @@
 //! What every controller needs of the cluster: clients, watches, queues, back-off, timers, leadership, proof of the policies.
 
+pub mod access;
 pub mod backoff;
+pub mod behalf;
 pub mod context;
+pub mod create;
 pub mod event;
 pub mod fairness;
 pub mod identity;
@@ -15,6 +18,7 @@ pub mod parts;
 pub mod reconciler;
 pub mod releases;
 pub mod run_endings;
+pub mod secrets;
 pub mod server_time;
 pub mod status;
 pub mod timers;

@@ -6,11 +6,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{
-    Api, Client,
-    api::{ObjectMeta, PostParams},
-};
+use kube::{Api, Client, api::ObjectMeta};
 
+use crate::cluster::create::create_or_adopt;
 use signoff_api::names;
 use signoff_engine::callback_token::{CallbackKeys, CallbackKeysError};
 
@@ -40,14 +38,11 @@ pub(super) async fn read_or_make(client: &Client, namespace: &str) -> Result<Cal
     let failed = |what| move |error| KeysError::Api(what, namespace.to_owned(), error);
     let secret = match api.get_opt(NAME).await.map_err(failed("read"))? {
         Some(secret) => secret,
-        None => match api.create(&PostParams::default(), &fresh()).await {
-            Ok(secret) => secret,
-            // another operator was faster
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                api.get(NAME).await.map_err(failed("read"))?
-            }
-            Err(error) => return Err(failed("create")(error)),
-        },
+        // another operator may be faster, and its keys are as good
+        None => create_or_adopt(&api, &fresh(), |_| true)
+            .await
+            .map_err(failed("create"))?
+            .object(),
     };
     keys(secret, namespace)
 }

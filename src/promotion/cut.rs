@@ -1,12 +1,9 @@
 //! Cuts the release of a flow's newest content: same content, same release.
 
-use kube::{
-    Resource as _, ResourceExt as _,
-    api::{ObjectMeta, PostParams},
-    runtime::reflector::ObjectRef,
-};
+use kube::{Resource as _, ResourceExt as _, api::ObjectMeta, runtime::reflector::ObjectRef};
 
 use super::{FlowError, Flows};
+use crate::cluster::create::{Adopted, create_or_adopt};
 use signoff_api::{
     Digest, Flow, FlowStatus, Release, ReleaseSpec, canonical,
     flow::{DefinitionProblem, DraftStatus},
@@ -69,19 +66,10 @@ async fn ensure(
         return Ok((release.spec.digest != *digest).then(|| release.spec.digest.clone()));
     }
     let api = shared.context.namespaced::<Release>(&namespace);
-    let params = PostParams {
-        field_manager: Some(names::FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    match api.create(&params, &release(flow, name, digest)).await {
-        Ok(_) => Ok(None),
-        Err(kube::Error::Api(refusal)) if refusal.reason == "AlreadyExists" => {
-            let there = api
-                .get(name)
-                .await
-                .map_err(|error| FlowError::Api("read the release", error))?;
-            Ok((there.spec.digest != *digest).then_some(there.spec.digest))
-        }
+    let is_same = |there: &Release| there.spec.digest == *digest;
+    match create_or_adopt(&api, &release(flow, name, digest), is_same).await {
+        Ok(Adopted::Ours(_)) => Ok(None),
+        Ok(Adopted::Others(there)) => Ok(Some(there.spec.digest)),
         Err(error) => Err(FlowError::Api("create the release", error)),
     }
 }

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use k8s_openapi::jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
-use kube::{
-    Resource as _, ResourceExt as _,
-    api::{ObjectMeta, PostParams},
-    runtime::reflector::ObjectRef,
-};
+use kube::{Resource as _, ResourceExt as _, api::ObjectMeta, runtime::reflector::ObjectRef};
 
 use super::{FlowError, Flows, cut::recorded};
-use crate::cluster::status::{is_missing, patch_status};
+use crate::cluster::{
+    create::create_or_adopt,
+    status::{is_missing, patch_status},
+};
 use signoff_api::{
     Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, Repository, canonical,
     condition,
@@ -368,24 +367,11 @@ async fn open(
         return Ok(approval);
     }
     let api = shared.context.namespaced::<Approval>(&namespace);
-    let params = PostParams {
-        field_manager: Some(names::FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    match api
-        .create(&params, &approval(flow, release, name, spec.clone()))
-        .await
-    {
-        Ok(approval) => Ok(Arc::new(approval)),
-        Err(kube::Error::Api(refusal)) if refusal.reason == "AlreadyExists" => {
-            let there = api
-                .get(name)
-                .await
-                .map_err(|error| FlowError::Api("read the approval", error))?;
-            Ok(Arc::new(there))
-        }
-        Err(error) => Err(FlowError::Api("open the approval", error)),
-    }
+    let wanted = approval(flow, release, name, spec.clone());
+    // whether it is the question is compared where a cached one is as well
+    let opened = create_or_adopt(&api, &wanted, |_| true).await;
+    let opened = opened.map_err(|error| FlowError::Api("open the approval", error))?;
+    Ok(Arc::new(opened.object()))
 }
 
 fn approval(flow: &Flow, release: &Release, name: &str, spec: ApprovalSpec) -> Approval {

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
-use kube::{
-    Resource as _, ResourceExt as _,
-    api::{ObjectMeta, PostParams},
-};
+use kube::{Resource as _, ResourceExt as _, api::ObjectMeta};
 
 use super::gather::{approval_fact, belongs_to};
 use crate::cluster::{
     context::Context,
+    create::{Adopted, create_or_adopt},
     status::{is_missing, is_stale, patch_status},
 };
 use signoff_api::{
@@ -76,32 +74,23 @@ pub(super) async fn open(
         owner_references: Some(owner(run)),
         ..approval.metadata
     };
-    let params = PostParams {
-        field_manager: Some(names::FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    let what = || format!("open the approval {:?}", wanted.name);
-    match api.create(&params, &approval).await {
-        Ok(created) => Ok(approval_fact(&created)),
-        Err(kube::Error::Api(status)) if status.code == 409 => {
-            let existing = api
-                .get(&wanted.name)
-                .await
-                .map_err(|error| ChoreError::Api(what(), error))?;
-            let mut asked = existing.spec.clone();
-            if wanted.ask_owners {
-                // they may have changed meanwhile
-                asked.approvers.clone_from(&wanted.spec.approvers);
-            }
-            if !belongs_to(&existing, run) {
-                Err(ChoreError::Taken(wanted.name.clone()))
-            } else if asked != wanted.spec {
-                Err(ChoreError::NotOurs(wanted.name.clone()))
-            } else {
-                Ok(approval_fact(&existing))
-            }
+    let is_ours = |there: &Approval| {
+        let mut asked = there.spec.clone();
+        if wanted.ask_owners {
+            // they may have changed meanwhile
+            asked.approvers.clone_from(&wanted.spec.approvers);
         }
-        Err(error) => Err(ChoreError::Api(what(), error)),
+        belongs_to(there, run) && asked == wanted.spec
+    };
+    let name = || wanted.name.clone();
+    match create_or_adopt(&api, &approval, is_ours).await {
+        Ok(Adopted::Ours(approval)) => Ok(approval_fact(&approval)),
+        Ok(Adopted::Others(there)) if !belongs_to(&there, run) => Err(ChoreError::Taken(name())),
+        Ok(Adopted::Others(_)) => Err(ChoreError::NotOurs(name())),
+        Err(error) => Err(ChoreError::Api(
+            format!("open the approval {:?}", wanted.name),
+            error,
+        )),
     }
 }
 

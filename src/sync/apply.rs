@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use kube::{
     Api, Resource as _, ResourceExt as _,
-    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions},
 };
 
 use serde_json::json;
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     cluster::{
         context::Context,
+        create::{Adopted, create_or_adopt},
         status::{is_invalid, is_missing, is_stale},
     },
     git::Problem,
@@ -165,21 +166,9 @@ async fn cut_release(context: &Context, namespace: &str, cut: Cut) -> Result<(),
     let flow = flow.map_err(|error| RepositoryError::Api("read a flow", error))?;
     let releases = context.namespaced::<Release>(namespace);
     let release = release(&flow, &cut);
-    let params = PostParams {
-        field_manager: Some(names::FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    match releases.create(&params, &release).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
-            let there = releases.get(&release.name_any()).await;
-            let there = there.map_err(|error| RepositoryError::Api("read a release", error))?;
-            if is_of(&there, &cut) {
-                Ok(())
-            } else {
-                Err(RepositoryError::Collision(release.name_any()))
-            }
-        }
+    match create_or_adopt(&releases, &release, |there| is_of(there, &cut)).await {
+        Ok(Adopted::Ours(_)) => Ok(()),
+        Ok(Adopted::Others(there)) => Err(RepositoryError::Collision(there.name_any())),
         Err(error) => Err(RepositoryError::Api("create a release", error)),
     }
 }

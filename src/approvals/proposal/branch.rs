@@ -13,14 +13,17 @@ use kube::{ResourceExt as _, runtime::events::EventType};
 
 use super::{
     Asking, ProposalError,
-    decision::{self, Made, standing},
-    person::{holder, may_approve},
+    decision::{self, standing},
+    person::holder,
     plan::Standing,
     reading,
     settle::{UNTIL_JUDGED, base, branch_of, is_open},
 };
 use crate::{
-    cluster::object_key::ApprovalKey,
+    cluster::{
+        behalf::{self, Decided, Person},
+        object_key::ApprovalKey,
+    },
     git::{Change, CommitId, GitError, Mirror, ProposedFile, RefName, RefSelector, Remote, RemoteUrl, Rest},
     remotes::{credentials, trust},
 };
@@ -365,13 +368,12 @@ impl<'a> Board<'a> {
             Err(why) => return Ok(Err(format!("{why}"))),
         };
         let context = &self.asking.context;
-        let may = may_approve(context, key.namespace(), key.name(), &person).await;
-        if !may.map_err(|error| ProposalError::Api("ask who may approve", error))? {
-            return Ok(Err(format!(
-                "the user {:?} has no right to `approve` it",
-                person.user
-            )));
-        }
+        let decider = match behalf::decider(context, key, person).await? {
+            Ok(decider) => decider,
+            Err(Person { user, .. }) => {
+                return Ok(Err(format!("the user {user:?} has no right to `approve` it")));
+            }
+        };
         let filled = file.values.filter(|values| !values.0.is_empty());
         let values = filled.filter(|_| verdict == Verdict::Approve);
         let mut evidence = self.evidence(change.commit, content, &verified);
@@ -384,19 +386,20 @@ impl<'a> Board<'a> {
             verdict,
             comment: comment.map(|text| text.chars().take(4_000).collect()),
             values,
-            by: Some(person.user),
-            groups: Some(person.groups),
-            via: Some(Via {
-                channel: ViaChannel::Git,
-                evidence,
-            }),
+            by: None,
+            groups: None,
+            via: None,
         };
-        Ok(match decision::make(context, key, name, spec).await? {
-            Made::Yes => {
+        let via = Via {
+            channel: ViaChannel::Git,
+            evidence,
+        };
+        Ok(match decider.decide(context, name, via, spec).await? {
+            Decided::Made => {
                 tracing::info!(approval = %key, key = %verified.key, commit = %change.commit, "somebody decided with a signed commit");
                 Ok(())
             }
-            Made::Refused(why) => Err(why),
+            Decided::Refused(why) => Err(why),
         })
     }
 

@@ -40,6 +40,7 @@ use crate::{
     approvals::queue,
     cluster::{
         backoff::Backoffs,
+        behalf::BehalfError,
         context::Context,
         error_chain,
         object_key::ApprovalKey,
@@ -70,6 +71,9 @@ pub enum ProposalError {
     /// The API server refused or did not answer.
     #[error("cannot {0}")]
     Api(&'static str, #[source] kube::Error),
+    /// It could not be decided on somebody's behalf.
+    #[error(transparent)]
+    Behalf(#[from] BehalfError),
     /// The forge is not set up.
     #[error(transparent)]
     Settings(#[from] ForgeSettingsError),
@@ -103,6 +107,7 @@ impl ProposalError {
             Self::Forge(error) | Self::Settings(ForgeSettingsError::Forge(error)) => error.retry_after(),
             Self::Git(error) => error.retry_after(),
             Self::Api(..)
+            | Self::Behalf(_)
             | Self::Settings(_)
             | Self::Repository(_)
             | Self::NoBranch(_)
@@ -115,7 +120,7 @@ impl ProposalError {
 impl Classified for ProposalError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Api(..) => ErrorClass::Transient,
+            Self::Api(..) | Self::Behalf(_) => ErrorClass::Transient,
             Self::Settings(error) => error.class(),
             Self::Forge(error) => error.class(),
             Self::Git(error) => error.class(),
@@ -127,7 +132,7 @@ impl Classified for ProposalError {
 
     fn reason(&self) -> &'static str {
         match self {
-            Self::Api(..) => "APIFailed",
+            Self::Api(..) | Self::Behalf(_) => "APIFailed",
             Self::Settings(error) => error.reason(),
             Self::Forge(error) => error.reason(),
             Self::Git(error) => error.reason(),

@@ -1,34 +1,25 @@
-//! Which user of the cluster an account of the forge is, and whether that user may approve.
+//! Which user of the cluster an account of the forge is.
 
-use k8s_openapi::api::authorization::v1::{
-    LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec,
-};
-use kube::api::{ObjectMeta, PostParams};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::context::Context,
+    cluster::behalf::Person,
     forge::{Account, AccountKind, Actor, Login},
 };
-use signoff_api::{
-    GROUP,
-    repository::{Identities, MappedIdentity},
-};
+use signoff_api::repository::{Identities, MappedIdentity};
 use signoff_engine::expression::{EvaluationError, Expression, Scope};
 
-/// A group that every user of a cluster is in, and that bindings may name.
-const AUTHENTICATED: &str = "system:authenticated";
 /// Begins the names that Kubernetes keeps for itself.
 const RESERVED: &str = "system:";
 
-/// A user of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// A user of the cluster, as an expression gives one.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Person {
-    pub user: String,
+struct Given {
+    user: String,
     #[serde(default)]
-    pub groups: Vec<String>,
+    groups: Vec<String>,
 }
 
 /// Why an account decides nothing.
@@ -179,8 +170,8 @@ fn mapped(
             user,
             groups: Vec::new(),
         }),
-        other => match serde_json::from_value::<Person>(other) {
-            Ok(person) if !person.user.is_empty() => Ok(person),
+        other => match serde_json::from_value::<Given>(other) {
+            Ok(Given { user, groups }) if !user.is_empty() => Ok(Person { user, groups }),
             Ok(_) => Err(NobodyReason::Unmapped),
             Err(error) => Err(fails(format!(
                 "it gives neither a name nor an object of user and groups: {error}"
@@ -211,41 +202,6 @@ fn evaluate(expression: &str, account: &Account, groups: &[String]) -> Result<Va
         .set("email", json!(account.email))
         .set("groups", json!(groups));
     parsed.evaluate(&scope)
-}
-
-/// Whether a user has the verb `approve` on an approval. What the API server does not allow is refused.
-pub(super) async fn may_approve(
-    context: &Context,
-    namespace: &str,
-    approval: &str,
-    person: &Person,
-) -> Result<bool, kube::Error> {
-    let mut groups = person.groups.clone();
-    groups.push(AUTHENTICATED.to_owned());
-    let attributes = ResourceAttributes {
-        group: Some(GROUP.to_owned()),
-        resource: Some("approvals".to_owned()),
-        verb: Some("approve".to_owned()),
-        name: Some(approval.to_owned()),
-        namespace: Some(namespace.to_owned()),
-        ..ResourceAttributes::default()
-    };
-    let review = LocalSubjectAccessReview {
-        metadata: ObjectMeta {
-            namespace: Some(namespace.to_owned()),
-            ..ObjectMeta::default()
-        },
-        spec: SubjectAccessReviewSpec {
-            user: Some(person.user.clone()),
-            groups: Some(groups),
-            resource_attributes: Some(attributes),
-            ..SubjectAccessReviewSpec::default()
-        },
-        status: None,
-    };
-    let reviews = context.namespaced::<LocalSubjectAccessReview>(namespace);
-    let answer = reviews.create(&PostParams::default(), &review).await?;
-    Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
 #[cfg(test)]

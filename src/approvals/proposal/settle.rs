@@ -9,13 +9,16 @@ use super::{
     binding::Looked,
     branch::Board,
     claim::{Claim, claims},
-    decision::{self, Made, standing},
-    person::{hidden, may_approve, needs_groups, person},
+    decision::{self, standing},
+    person::{hidden, needs_groups, person},
     plan::{Put, Standing, Step, when_closed, when_elsewhere, while_open},
     reading, tell, texts,
 };
 use crate::{
-    cluster::object_key::ApprovalKey,
+    cluster::{
+        behalf::{self, Decided, Person},
+        object_key::ApprovalKey,
+    },
     forge::{
         Account, CommitStatus, Forge, ForgeError, Login, PullRequest, PullRequestNumber, PullRequestState,
     },
@@ -386,20 +389,21 @@ impl Table<'_> {
                 return Ok(false);
             }
         };
-        let (namespace, name) = (self.key.namespace(), self.key.name());
         // what is there has a name
-        let Ok(approval_name) = name.parse() else {
+        let Ok(approval_name) = self.key.name().parse() else {
             return Ok(false);
         };
-        let may = may_approve(&self.asking.context, namespace, name, &person).await;
-        if !may.map_err(|error| ProposalError::Api("ask who may approve", error))? {
-            let why = format!(
-                "the user {:?} of the cluster has no right to `approve` it in namespace {namespace:?}",
-                person.user
-            );
-            self.answer(number, claim, &why).await?;
-            return Ok(false);
-        }
+        let decider = match behalf::decider(&self.asking.context, self.key, person).await? {
+            Ok(decider) => decider,
+            Err(Person { user, .. }) => {
+                let namespace = self.key.namespace();
+                let why = format!(
+                    "the user {user:?} of the cluster has no right to `approve` it in namespace {namespace:?}"
+                );
+                self.answer(number, claim, &why).await?;
+                return Ok(false);
+            }
+        };
         let values = match self.values(approval, put, claim).await? {
             Some(Ok(values)) => values,
             // more of it will be known soon
@@ -419,29 +423,21 @@ impl Table<'_> {
                 .as_deref()
                 .map(|text| text.chars().take(4_000).collect()),
             values,
-            by: Some(person.user),
-            groups: Some(person.groups),
-            via: Some(Via {
-                channel: ViaChannel::Git,
-                evidence,
-            }),
+            by: None,
+            groups: None,
+            via: None,
         };
-        self.create(number, claim, spec).await
-    }
-
-    async fn create(
-        &self,
-        number: PullRequestNumber,
-        claim: &Claim,
-        spec: DecisionSpec,
-    ) -> Result<bool, ProposalError> {
+        let via = Via {
+            channel: ViaChannel::Git,
+            evidence,
+        };
         let name = self.decision_name(number, claim);
-        match decision::make(&self.asking.context, self.key, &name, spec).await? {
-            Made::Yes => {
+        match decider.decide(&self.asking.context, &name, via, spec).await? {
+            Decided::Made => {
                 tracing::info!(approval = %self.key, by = %claim.by.login, act = claim.act, "somebody decided on the forge");
                 Ok(true)
             }
-            Made::Refused(why) => {
+            Decided::Refused(why) => {
                 self.answer(number, claim, &why).await?;
                 Ok(false)
             }
