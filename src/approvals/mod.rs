@@ -8,7 +8,6 @@ mod gather;
 mod index;
 mod orphans;
 pub mod proposal;
-pub(crate) mod queue;
 mod write;
 
 use std::{sync::Arc, time::Duration};
@@ -28,8 +27,9 @@ use crate::{
         inbox::Inbox,
         object_key::{ApprovalKey, created_at},
         objects::{Decoded, watch},
-        open_approvals::{OpenApprovals, Touched},
+        open_approvals::OpenApprovals,
         parts::beside,
+        queue::{self, Touched},
         server_time::{ServerTimeError, server_time},
         status::{AFTER_CONFLICT, is_missing, is_stale},
         timers::{Again, Wake},
@@ -89,8 +89,8 @@ struct Judging {
 /// Judges approvals until `shutdown`, as `touched` brings them; `touch` is its other end.
 pub async fn run(
     deps: Deps,
-    touch: mpsc::UnboundedSender<Touched>,
-    touched: Inbox<Touched>,
+    touch: mpsc::UnboundedSender<Touched<Approval>>,
+    touched: Inbox<Touched<Approval>>,
     shutdown: CancellationToken,
 ) {
     let judging = Arc::new(Judging {
@@ -105,7 +105,7 @@ pub async fn run(
     beside(proving, Box::pin(beside(watching, working))).await;
 }
 
-async fn judge_all(judging: Arc<Judging>, touched: Inbox<Touched>, shutdown: CancellationToken) {
+async fn judge_all(judging: Arc<Judging>, touched: Inbox<Touched<Approval>>, shutdown: CancellationToken) {
     // an answer that was half given is not to be taken back for want of the decisions it rests on
     let known = shutdown.run_until_cancelled(judging.decisions.are_known()).await;
     if known.is_none() {
@@ -134,7 +134,7 @@ async fn judge_all(judging: Arc<Judging>, touched: Inbox<Touched>, shutdown: Can
 /// Judges everything anew when it becomes known, or is no longer known, who decides.
 async fn keep_proving(
     judging: Arc<Judging>,
-    touch: mpsc::UnboundedSender<Touched>,
+    touch: mpsc::UnboundedSender<Touched<Approval>>,
     shutdown: CancellationToken,
 ) {
     let Deps {
@@ -162,7 +162,7 @@ fn failed(key: &ApprovalKey, error: &ApprovalError, judging: &Judging) -> Durati
     RETRY
 }
 
-async fn watch_decisions(judging: Arc<Judging>, touch: mpsc::UnboundedSender<Touched>) {
+async fn watch_decisions(judging: Arc<Judging>, touch: mpsc::UnboundedSender<Touched<Approval>>) {
     let context = &judging.deps.context;
     let mut events = watch::<Decision>(context, watcher::Config::default()).boxed();
     while let Some(event) = events.next().await {
@@ -188,14 +188,14 @@ async fn watch_decisions(judging: Arc<Judging>, touch: mpsc::UnboundedSender<Tou
 /// Judges an approval. Gives when to look at it again.
 async fn reconcile(
     key: &ApprovalKey,
-    shown: Option<Box<Approval>>,
+    shown: Option<Arc<Approval>>,
     judging: &Judging,
 ) -> Result<Again, ApprovalError> {
     let began = Instant::now();
     let context = &judging.deps.context;
     let seen = judging.decisions.on(key);
     let approval = match shown {
-        Some(approval) => *approval,
+        Some(approval) => approval,
         None if seen.iter().all(index::Seen::is_done) && !judging.deps.open.keeps(key) => {
             // a listing brings them all once more
             judging.decisions.forget(key);
@@ -212,7 +212,7 @@ async fn reconcile(
                 judging.decisions.forget(key);
                 return Ok(None);
             };
-            approval
+            Arc::new(approval)
         }
     };
     if !asked::is_ours(judging, key, &approval, &seen).await? {
@@ -236,7 +236,7 @@ async fn reconcile(
     let proof = judging.deps.identity.proof();
     let held =
         open && matches!(proof, Proof::Proven { .. }) && acts_as::ask(context, &approval, &mut facts).await;
-    let created_at = created_at(&approval);
+    let created_at = created_at(&*approval);
     let judgement = if approval.spec.form.is_some() {
         // whoever wrote the flow wrote the form, which answers are checked against
         let (spec, status) = (approval.spec.clone(), status.clone());

@@ -1,4 +1,4 @@
-//! Per-object exponential backoff.
+//! Exponential back-off: how long to wait after so many failures in a row.
 
 use std::{
     collections::HashMap,
@@ -7,10 +7,29 @@ use std::{
     time::Duration,
 };
 
-/// First pause after a failure.
-const FIRST: Duration = Duration::from_millis(500);
-/// Longest pause.
-pub const LONGEST: Duration = Duration::from_mins(2);
+/// Pauses that double with each failure in a row, up to a longest one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// After the first failure.
+    pub first: Duration,
+    /// However many there were.
+    pub longest: Duration,
+}
+
+impl Backoff {
+    /// For an object that cannot be brought forward: half a second, doubling up to two minutes.
+    pub const OBJECT: Self = Self {
+        first: Duration::from_millis(500),
+        longest: Duration::from_mins(2),
+    };
+
+    /// The pause after one more failure than these.
+    pub fn after(self, failures_before: u32) -> Duration {
+        self.first
+            .saturating_mul(1 << failures_before.min(16))
+            .min(self.longest)
+    }
+}
 
 /// How often each object has failed in a row.
 #[derive(Debug)]
@@ -23,11 +42,11 @@ impl<K> Default for Backoffs<K> {
 }
 
 impl<K: Eq + Hash> Backoffs<K> {
-    /// Counts a failure and gives the pause before the next try: half a second, doubling up to two minutes.
+    /// Counts a failure and gives the pause before the next try.
     pub fn failed(&self, key: K) -> Duration {
         let mut failures = self.lock();
         let count = failures.entry(key).or_default();
-        let pause = FIRST.saturating_mul(1 << (*count).min(16)).min(LONGEST);
+        let pause = Backoff::OBJECT.after(*count);
         *count = count.saturating_add(1);
         pause
     }
@@ -55,8 +74,8 @@ mod tests {
         for _ in 0..50 {
             backoffs.failed("a");
         }
-        assert_eq!(backoffs.failed("a"), LONGEST);
+        assert_eq!(backoffs.failed("a"), Backoff::OBJECT.longest);
         backoffs.succeeded(&"a");
-        assert_eq!(backoffs.failed("a"), FIRST);
+        assert_eq!(backoffs.failed("a"), Backoff::OBJECT.first);
     }
 }

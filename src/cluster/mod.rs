@@ -15,6 +15,7 @@ pub mod objects;
 pub mod open_approvals;
 pub mod outgoing;
 pub mod parts;
+pub mod queue;
 pub mod reconciler;
 pub mod releases;
 pub mod run_endings;

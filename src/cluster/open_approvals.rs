@@ -16,6 +16,7 @@ use super::{
     inbox::{Inbox, inbox},
     object_key::{ApprovalKey, UidMark, created_at},
     objects::{Decoded, watch as watch_objects},
+    queue::Touched,
 };
 use crate::telemetry::metrics::Metrics;
 use signoff_api::{Approval, ApprovalPhase};
@@ -24,15 +25,6 @@ use signoff_api::{Approval, ApprovalPhase};
 pub trait QuestionListener: Clone + Send + Sync + 'static {
     /// A question is closed or gone, and it is not known which. `run` is the name of the run it was put for, if it was.
     fn approval_is_over(&self, approval: &ApprovalKey, run: Option<&str>);
-}
-
-/// An approval that has come or changed, or the name of one that has to be judged for another reason.
-#[derive(Debug)]
-pub enum Touched {
-    /// As the watch has just shown it.
-    Shown(Box<Approval>),
-    /// To be read.
-    Named(ApprovalKey),
 }
 
 /// What is kept of an open question.
@@ -148,7 +140,7 @@ impl OpenApprovals {
     }
 
     /// Has all that are open looked at.
-    pub fn touch_all(&self, touch: &mpsc::UnboundedSender<Touched>) {
+    pub fn touch_all(&self, touch: &mpsc::UnboundedSender<Touched<Approval>>) {
         for key in self.keys() {
             // the receiver is gone only when the operator ends
             let _ = touch.send(Touched::Named(key));
@@ -216,8 +208,8 @@ pub fn watch_open(
     listener: impl QuestionListener,
 ) -> (
     OpenApprovals,
-    mpsc::UnboundedSender<Touched>,
-    Inbox<Touched>,
+    mpsc::UnboundedSender<Touched<Approval>>,
+    Inbox<Touched<Approval>>,
     impl Future<Output = ()> + Send + 'static,
 ) {
     let (filled, is_filled) = watch::channel(false);
@@ -239,7 +231,7 @@ pub fn watch_open(
                     | watcher::Event::Apply(Decoded::Object(approval)),
                 ) => {
                     known.put(ApprovalKey::of(&approval), &approval);
-                    if to.send(Touched::Shown(Box::new(approval))).is_err() {
+                    if to.send(Touched::Shown(Arc::new(approval))).is_err() {
                         return;
                     }
                 }

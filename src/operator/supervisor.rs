@@ -5,12 +5,17 @@ use std::{future::Future, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{cluster::parts::caught, gateway::Readiness, telemetry::metrics::Metrics};
+use crate::{
+    cluster::{backoff::Backoff, parts::caught},
+    gateway::Readiness,
+    telemetry::metrics::Metrics,
+};
 
-/// First pause before a task is started again; it doubles.
-const FIRST: Duration = Duration::from_millis(100);
-/// Longest pause.
-const LONGEST: Duration = Duration::from_secs(30);
+/// Pauses before a task is started again.
+const PAUSES: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(30),
+};
 /// A task that has run for so long has recovered.
 const STEADY: Duration = Duration::from_mins(2);
 /// How often in a row a task is started again. It takes about two minutes.
@@ -31,7 +36,7 @@ pub struct Exhausted {
 pub(super) struct Supervisor {
     metrics: Metrics,
     readiness: Readiness,
-    first: Duration,
+    pauses: Backoff,
 }
 
 impl Supervisor {
@@ -39,7 +44,7 @@ impl Supervisor {
         Self {
             metrics,
             readiness,
-            first: FIRST,
+            pauses: PAUSES,
         }
     }
 
@@ -81,10 +86,7 @@ impl Supervisor {
             if failures > MOST {
                 return Err(Exhausted { task, last });
             }
-            let pause = self
-                .first
-                .saturating_mul(1 << (failures - 1).min(16))
-                .min(LONGEST);
+            let pause = self.pauses.after(failures - 1);
             if shutdown
                 .run_until_cancelled(tokio::time::sleep(pause))
                 .await
@@ -104,7 +106,10 @@ mod tests {
 
     fn supervisor() -> Supervisor {
         Supervisor {
-            first: Duration::from_micros(10),
+            pauses: Backoff {
+                first: Duration::from_micros(10),
+                ..PAUSES
+            },
             ..Supervisor::new(Metrics::new(), Readiness::default())
         }
     }
@@ -150,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn the_process_is_not_ready_while_a_task_waits_to_be_started_again() {
         let mut supervisor = supervisor();
-        supervisor.first = LONGEST;
+        supervisor.pauses.first = PAUSES.longest;
         let shutdown = CancellationToken::new();
         let kept = supervisor.keep("controller", &shutdown, || async { panic!("a defect") });
         let looked = async {

@@ -15,8 +15,9 @@ use crate::{
         identity::Identity,
         inbox::Inbox,
         leadership::Leadership,
-        open_approvals::{self, OpenApprovals, Touched},
+        open_approvals::{self, OpenApprovals},
         parts::beside,
+        queue::Touched,
         releases::Releases,
         run_endings::run_endings,
     },
@@ -29,7 +30,7 @@ use crate::{
     sync::{self, SyncQueue, SyncRequests, feedback, sync_requests},
     telemetry::metrics::Metrics,
 };
-use signoff_api::{Connection, Flow};
+use signoff_api::{Approval, Connection, Flow};
 use signoff_engine::callback_token::CallbackMinter;
 
 /// Longest time that what goes on beside the controllers, such as Events, may take to end.
@@ -232,8 +233,8 @@ struct Shared {
     flows: Store<Flow>,
     connections: Store<Connection>,
     open: OpenApprovals,
-    touch: UnboundedSender<Touched>,
-    touched: Inbox<Touched>,
+    touch: UnboundedSender<Touched<Approval>>,
+    touched: Inbox<Touched<Approval>>,
     waker: RunWaker,
     calls: RunCalls,
     settings: RepositorySettings,

@@ -29,7 +29,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Deps, FlowKey, RunKey, perform::ChoreError, write};
 use crate::{
-    cluster::{error_chain, fairness::Permit, object_key::UidMark, parts::rethrow, status::is_missing},
+    cluster::{
+        backoff::Backoff, error_chain, fairness::Permit, object_key::UidMark, parts::rethrow,
+        status::is_missing,
+    },
     telemetry::metrics::Resumption,
 };
 use signoff_api::{Run, RunPhase, RunStatus, run::StepPhase};
@@ -39,11 +42,13 @@ use signoff_engine::{
     facts::{ApprovalFact, EffectError, EffectOutcome, HttpResponse},
 };
 
-/// Longest pause between attempts to write or read.
-const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// Pauses between attempts to write or read.
+const PAUSES: Backoff = Backoff {
+    first: Duration::from_millis(50),
+    longest: Duration::from_secs(15),
+};
 /// Longest pause before the clock is looked at again: it may be set, and the machine may sleep.
 const LONGEST_LOOK: Duration = Duration::from_mins(1);
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// An Approval that was judged in this process.
 #[derive(Debug)]
@@ -464,7 +469,7 @@ impl Actor {
 
     fn retry_later(&mut self) {
         self.failures += 1;
-        self.retry_at = Some(Instant::now() + pause_after(self.failures));
+        self.retry_at = Some(Instant::now() + PAUSES.after(self.failures));
     }
 
     fn rest(self) -> Rest {
@@ -489,12 +494,6 @@ fn has_awaited_callback(status: &RunStatus) -> bool {
                     .callbacks
                     .contains_key(&record_key(&step.name, step.iteration))
         })
-}
-
-fn pause_after(failures: u32) -> Duration {
-    FIRST_PAUSE
-        .saturating_mul(1 << failures.clamp(1, 16))
-        .min(MAX_PAUSE)
 }
 
 /// The resource version as a number; 0, which is never news, if it is none.

@@ -287,16 +287,8 @@ impl Dispatcher {
 
     /// Gives the turns there are to those that wait for one.
     fn next_in_line(&mut self) {
-        loop {
-            let (intake, mut turn) = (&self.deps.bounds.intake, None);
-            let next = self.line.pop_where(|namespace| {
-                turn = intake.try_acquire(namespace);
-                turn.is_some()
-            });
-            match (next, turn) {
-                (Some(next), Some(turn)) => self.begin(next, turn),
-                _ => return,
-            }
+        while let Some((next, turn)) = self.deps.bounds.intake.pop(&mut self.line) {
+            self.begin(next, turn);
         }
     }
 

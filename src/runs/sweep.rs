@@ -6,17 +6,23 @@ use super::{
     Deps,
     perform::{self, ChoreError},
 };
-use crate::cluster::{error_chain, object_key::ApprovalKey};
+use crate::cluster::{backoff::Backoff, error_chain, object_key::ApprovalKey};
 use signoff_api::{ApprovalPhase, Run};
 use signoff_engine::effect::CloseApproval;
 
+/// Pauses between attempts.
+const PAUSES: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(15),
+};
+
 /// Closes a question if its run has ended. One whose run is gone goes with it, by its owner reference.
 pub(super) async fn close_if_ended(deps: Arc<Deps>, approval: ApprovalKey, run: String) {
-    let mut pause = Duration::from_millis(200);
+    let mut failures = 0;
     while let Err(error) = try_to_close(&deps, &approval, &run).await {
         tracing::warn!(%approval, error = %error_chain(&error), "a question that a run left open could not be closed; trying again");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(15));
+        tokio::time::sleep(PAUSES.after(failures)).await;
+        failures += 1;
     }
 }
 

@@ -10,12 +10,14 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::{interval, sync};
-use crate::{cluster::backoff::LONGEST, git::GitError, remotes::RepositoryError};
+use crate::{cluster::backoff::Backoff, git::GitError, remotes::RepositoryError};
 use signoff_api::{
     Repository,
     reason::{Classified as _, ErrorClass},
 };
 
+/// Longest pause after what another try may mend.
+const LONGEST: Duration = Backoff::OBJECT.longest;
 /// First pause after what may be over at once.
 const SOON: Duration = Duration::from_millis(500);
 /// First pause after credentials were refused. A forge counts such attempts.
@@ -105,9 +107,9 @@ pub(super) fn retry_after(error: &RepositoryError) -> Option<Duration> {
 
 /// The pause after so many failures before this one.
 fn pause(error: &RepositoryError, failures: u32, interval: Duration) -> Duration {
-    let growing = |first: Duration| first.saturating_mul(1 << failures.min(16));
+    let growing = |first, longest| Backoff { first, longest }.after(failures);
     if let Some(asked) = retry_after(error) {
-        return asked.max(growing(SOON).min(LONGEST));
+        return asked.max(growing(SOON, LONGEST));
     }
     match error {
         // mended where no watch tells of it: at the forge, in a Secret, by a Connection
@@ -121,14 +123,14 @@ fn pause(error: &RepositoryError, failures: u32, interval: Duration) -> Duration
         | RepositoryError::NoConnection(_)
         | RepositoryError::WrongConnection(_)
         | RepositoryError::NoSecret { .. }
-        | RepositoryError::NotText { .. } => growing(REFUSED).min(LONGEST).min(interval.max(REFUSED)),
+        | RepositoryError::NotText { .. } => growing(REFUSED, LONGEST.min(interval.max(REFUSED))),
         RepositoryError::Git(
             GitError::TooLarge { .. }
             | GitError::TooManyRefs { .. }
             | GitError::TooManyObjects { .. }
             | GitError::ObjectTooLarge { .. },
-        ) => growing(interval).min(COSTLY.max(interval)),
-        _ if error.class() == ErrorClass::Transient => growing(SOON).min(LONGEST),
+        ) => growing(interval, COSTLY.max(interval)),
+        _ if error.class() == ErrorClass::Transient => growing(SOON, LONGEST),
         // looking again is all that can be done; a user acts on the remote as well as here
         _ => interval,
     }

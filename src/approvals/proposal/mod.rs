@@ -37,7 +37,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::propose::linked;
 use crate::{
-    approvals::queue,
     cluster::{
         backoff::Backoffs,
         behalf::BehalfError,
@@ -45,8 +44,8 @@ use crate::{
         error_chain,
         object_key::ApprovalKey,
         objects::{Decoded, reflected, watch},
-        open_approvals::Touched,
         parts::beside,
+        queue::{self, Touched},
         timers::Wake,
     },
     forge::{CommitState, ForgeError, PullRequestNumber},
@@ -326,7 +325,7 @@ pub async fn run(
 
 async fn settle_all(
     asking: Arc<Asking>,
-    touched: mpsc::UnboundedReceiver<Touched>,
+    touched: mpsc::UnboundedReceiver<Touched<Approval>>,
     shutdown: CancellationToken,
 ) {
     let ready = asking.repositories.wait_until_ready();
@@ -384,7 +383,7 @@ async fn failed(asking: &Asking, key: &ApprovalKey, error: &ProposalError) -> Du
 async fn watch_repositories(
     asking: Arc<Asking>,
     writer: reflector::store::Writer<Repository>,
-    touch: mpsc::UnboundedSender<Touched>,
+    touch: mpsc::UnboundedSender<Touched<Approval>>,
 ) {
     let repositories = reflected(&asking.context, watcher::Config::default(), writer);
     let mut changed = repositories.touched_objects().boxed();
@@ -450,7 +449,7 @@ impl Asking {
 }
 
 /// Only questions about flows of a Repository are watched, and only while they are open.
-async fn watch_questions(asking: Arc<Asking>, touch: mpsc::UnboundedSender<Touched>) {
+async fn watch_questions(asking: Arc<Asking>, touch: mpsc::UnboundedSender<Touched<Approval>>) {
     let open = ApprovalPhase::CLOSED
         .map(|phase| format!("status.phase!={phase}"))
         .join(",");

@@ -25,11 +25,11 @@ use super::{
     settle::{base, branches_of},
 };
 use crate::{
-    cluster::{error_chain, object_key::ApprovalKey, open_approvals::Touched, parts::caught},
+    cluster::{error_chain, object_key::ApprovalKey, parts::caught, queue::Touched},
     forge::{MOST_LISTED, PullRequest},
     remotes::{INTERVAL, forges},
 };
-use signoff_api::{HumanDuration, Repository};
+use signoff_api::{Approval, HumanDuration, Repository};
 
 /// How often it is looked whether a Repository is due.
 const TICK: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ struct Due {
 pub(super) async fn run(
     asking: Arc<Asking>,
     mut hooks: broadcast::Receiver<Name>,
-    touch: mpsc::UnboundedSender<Touched>,
+    touch: mpsc::UnboundedSender<Touched<Approval>>,
 ) {
     let mut rounds = Rounds::default();
     let mut ticks = tokio::time::interval(TICK);
@@ -101,7 +101,7 @@ pub(super) async fn run(
 }
 
 impl Rounds {
-    fn begin(&mut self, asking: &Arc<Asking>, touch: &mpsc::UnboundedSender<Touched>, name: Name) {
+    fn begin(&mut self, asking: &Arc<Asking>, touch: &mpsc::UnboundedSender<Touched<Approval>>, name: Name) {
         let Some(repository) = asking
             .repositories
             .get(&name)
@@ -142,7 +142,7 @@ fn puts_questions(repository: &Repository) -> bool {
 async fn ask(
     asking: &Asking,
     repository: &Arc<Repository>,
-    touch: &mpsc::UnboundedSender<Touched>,
+    touch: &mpsc::UnboundedSender<Touched<Approval>>,
 ) -> Result<(), ProposalError> {
     let Some(decisions) = &repository.spec.decisions else {
         return Ok(());

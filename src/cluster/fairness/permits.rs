@@ -98,6 +98,16 @@ impl Permits {
         self.take(&mut self.lock(), namespace)
     }
 
+    /// Takes the first item of the first namespace whose turn it is and that may have a permit now, with the permit.
+    pub fn pop<T>(&self, waiting: &mut FairQueue<T>) -> Option<(T, Permit)> {
+        let mut permit = None;
+        let item = waiting.pop_where(|namespace| {
+            permit = self.try_acquire(namespace);
+            permit.is_some()
+        })?;
+        Some((item, permit?))
+    }
+
     /// Changes whenever a permit is given back.
     pub fn freed(&self) -> watch::Receiver<()> {
         self.0.freed.subscribe()

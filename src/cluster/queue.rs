@@ -1,60 +1,73 @@
-//! Work on approvals: one at a time for each, many at the same time for all, and none is kept that has nothing to wait for.
+//! Work on objects by their names: one at a time for each, many at the same time for all, fair between namespaces, and none is kept that has
+//! nothing to wait for.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use compact_str::CompactString;
 use futures::{Stream, StreamExt as _};
+use kube::Resource;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{
+use super::{
     backoff::Backoffs,
     context::Context,
-    fairness::{FairQueue, may_take},
-    object_key::ApprovalKey,
-    open_approvals::Touched,
+    fairness::{FairQueue, Permit, Permits},
+    object_key::ObjectKey,
     parts::caught,
     timers::{Again, Due, Timers, Wake},
 };
-use signoff_api::Approval;
 
 /// How many that wait are kept as they were shown; the others are read again.
 const KEPT: usize = 256;
 
-/// What waits to be worked on.
-struct Queue {
-    /// What is not worked on; namespaces take turns.
-    waiting: FairQueue<ApprovalKey>,
-    /// What the watch has last shown of those that wait, so that it need not be read.
-    shown: HashMap<ApprovalKey, Option<Box<Approval>>>,
-    busy: HashSet<ApprovalKey>,
-    /// How many of each namespace are.
-    busy_of: HashMap<CompactString, usize>,
-    timers: Timers<ApprovalKey>,
-    timer_of: HashMap<ApprovalKey, Due>,
+/// An object that has come or changed, or the name of one that has to be worked on for another reason.
+#[derive(Debug)]
+pub enum Touched<K> {
+    /// As the watch has just shown it.
+    Shown(Arc<K>),
+    /// To be read.
+    Named(ObjectKey<K>),
 }
 
-/// Works on whatever is touched until `shutdown`, then lets what is under way end. A panic stays with the approval at which it happened.
-pub(crate) async fn run<F>(
+/// What waits to be worked on.
+struct Queue<K> {
+    /// What is not worked on; namespaces take turns.
+    waiting: FairQueue<ObjectKey<K>>,
+    /// What the watch has last shown of those that wait, so that it need not be read.
+    shown: HashMap<ObjectKey<K>, Option<Arc<K>>>,
+    busy: HashSet<ObjectKey<K>>,
+    turns: Permits,
+    timers: Timers<ObjectKey<K>>,
+    timer_of: HashMap<ObjectKey<K>, Due>,
+}
+
+/// Works on whatever is touched until `shutdown`, then lets what is under way end. A panic stays with the object at which it happened.
+pub async fn run<K, F>(
     kind: &'static str,
     context: &Context,
-    touched: impl Stream<Item = Touched>,
+    touched: impl Stream<Item = Touched<K>>,
     concurrency: usize,
     shutdown: CancellationToken,
-    work: impl Fn(ApprovalKey, Option<Box<Approval>>) -> F,
+    work: impl Fn(ObjectKey<K>, Option<Arc<K>>) -> F,
 ) where
+    K: Resource<DynamicType = ()> + Send + Sync + 'static,
     F: Future<Output = Again> + Send + 'static,
 {
-    let mut queue = Queue::new(context.timers());
+    let mut queue = Queue::new(context.timers(), concurrency);
     let panics = Backoffs::default();
-    let mut working: JoinSet<(ApprovalKey, Result<Again, String>)> = JoinSet::new();
+    let mut working: JoinSet<(ObjectKey<K>, Result<Again, String>)> = JoinSet::new();
     let mut touched = std::pin::pin!(touched);
     loop {
-        while working.len() < concurrency
-            && let Some((key, shown)) = queue.next(concurrency - working.len())
-        {
+        while let Some((key, shown, turn)) = queue.next() {
             let job = work(key.clone(), shown);
-            working.spawn(async move { (key, caught(job).await) });
+            working.spawn(async move {
+                let done = caught(job).await;
+                drop(turn);
+                (key, done)
+            });
         }
         tokio::select! {
             biased;
@@ -76,7 +89,7 @@ pub(crate) async fn run<F>(
                 queue.touch(key, None);
             }
             Some(next) = touched.next() => match next {
-                Touched::Shown(approval) => queue.touch(ApprovalKey::of(&*approval), Some(approval)),
+                Touched::Shown(object) => queue.touch(ObjectKey::of(&*object), Some(object)),
                 Touched::Named(key) => queue.touch(key, None),
             },
             else => break,
@@ -85,19 +98,19 @@ pub(crate) async fn run<F>(
     while working.join_next().await.is_some() {}
 }
 
-impl Queue {
-    fn new(timers: Timers<ApprovalKey>) -> Self {
+impl<K> Queue<K> {
+    fn new(timers: Timers<ObjectKey<K>>, concurrency: usize) -> Self {
         Self {
             waiting: FairQueue::default(),
             shown: HashMap::new(),
             busy: HashSet::new(),
-            busy_of: HashMap::new(),
+            turns: Permits::that_leave_some(concurrency),
             timers,
             timer_of: HashMap::new(),
         }
     }
 
-    fn touch(&mut self, key: ApprovalKey, shown: Option<Box<Approval>>) {
+    fn touch(&mut self, key: ObjectKey<K>, shown: Option<Arc<K>>) {
         let shown = shown.filter(|_| self.waiting.len() < KEPT);
         // what the watch shows later is newer; a mere name is a reason to read it
         // one that is worked on waits for its end
@@ -106,54 +119,34 @@ impl Queue {
         }
     }
 
-    fn wait(&mut self, key: ApprovalKey) {
-        let namespace = CompactString::from(key.namespace());
+    fn wait(&mut self, key: ObjectKey<K>) {
+        let namespace = key.namespace().to_owned();
         self.waiting.push(&namespace, key);
     }
 
-    /// The next that waits, where so many more may be worked on. One namespace leaves some of them for others.
-    fn next(&mut self, free: usize) -> Option<(ApprovalKey, Option<Box<Approval>>)> {
-        let busy_of = &self.busy_of;
-        let has = |namespace: &str| busy_of.get(namespace).copied().unwrap_or_default();
-        let key = self
-            .waiting
-            .pop_where(|namespace| may_take(has(namespace), free))?;
+    /// The next that waits and whose namespace has a turn. One namespace leaves some of them for others.
+    fn next(&mut self) -> Option<(ObjectKey<K>, Option<Arc<K>>, Permit)> {
+        let (key, turn) = self.turns.pop(&mut self.waiting)?;
         let shown = self.shown.remove(&key).flatten();
         if let Some(timer) = self.timer_of.remove(&key) {
             self.timers.remove(key.clone(), timer);
         }
         self.busy.insert(key.clone());
-        *self.busy_of.entry(key.namespace().into()).or_default() += 1;
         if self.waiting.is_empty() {
             // a burst may have made it long
             self.shown.shrink_to(KEPT);
         }
-        Some((key, shown))
+        Some((key, shown, turn))
     }
 
-    fn done(&mut self, key: &ApprovalKey, again: Again) {
-        self.end(key);
-        if let Some(wake) = again
-            && !self.shown.contains_key(key)
-        {
+    fn done(&mut self, key: &ObjectKey<K>, again: Again) {
+        self.busy.remove(key);
+        if self.shown.contains_key(key) {
+            // what came meanwhile is a reason to work on it again
+            self.wait(key.clone());
+        } else if let Some(wake) = again {
             let timer = self.timers.insert(key.clone(), wake);
             self.timer_of.insert(key.clone(), timer);
-        }
-    }
-
-    /// It is worked on no more; what came meanwhile is a reason to do so again.
-    fn end(&mut self, key: &ApprovalKey) {
-        if !self.busy.remove(key) {
-            return;
-        }
-        if let Some(busy) = self.busy_of.get_mut(key.namespace()) {
-            *busy -= 1;
-            if *busy == 0 {
-                self.busy_of.remove(key.namespace());
-            }
-        }
-        if self.shown.contains_key(key) {
-            self.wait(key.clone());
         }
     }
 }
@@ -168,7 +161,7 @@ mod tests {
     use kube::{Client, client::Body};
 
     use super::*;
-    use crate::cluster::context::Clock;
+    use crate::cluster::{context::Clock, object_key::ApprovalKey};
 
     fn context() -> Context {
         let nobody = tower::service_fn(|_: http::Request<Body>| {
