@@ -9,7 +9,7 @@ use super::{
     signature::{self, SigningKey},
 };
 use crate::cluster::{error_chain, secrets};
-use signoff_api::{Run, StepKind, connection::SecretKeyRef, step::CallbackWait};
+use signoff_api::{Run, connection::SecretKeyRef, step::CallbackWait};
 use signoff_engine::{
     callback_token::CallbackAddress,
     expression::{Scope, Template},
@@ -39,11 +39,8 @@ pub(super) async fn of(gateway: &Gateway, run: &Run, address: &CallbackAddress) 
         .steps
         .iter()
         .find(|step| step.name == address.step);
-    let wait = match step.map(|step| &step.kind) {
-        Some(StepKind::Wait(wait)) => wait.callback.clone(),
-        _ => None,
-    };
-    let wait = wait.ok_or_else(nothing_waits)?;
+    let wait = step.and_then(|step| step.kind.as_kind().callback());
+    let wait = wait.cloned().ok_or_else(nothing_waits)?;
     let key = match &wait.hmac {
         Some(hmac) => Some(key(gateway, run, address, &hmac.secret_ref).await?),
         None => None,

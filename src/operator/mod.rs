@@ -33,7 +33,7 @@ use crate::{
     },
     gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, WeakSecrets},
     net::{AddressPolicy, Network},
-    perform::http::{HttpExecutor, HttpExecutorError},
+    perform::{Executors, http::HttpExecutorError},
     runs::Bounds,
     telemetry::{memory, metrics::Metrics},
 };
@@ -128,7 +128,7 @@ pub struct Operator {
     campaign: Option<Campaign>,
     options: OperatorOptions,
     metrics: Metrics,
-    executor: HttpExecutor,
+    executors: Executors,
     callbacks: CallbackMinter,
     releases: Arc<Releases>,
     readiness: Readiness,
@@ -162,7 +162,7 @@ impl Operator {
         };
         let (serving, leading) = (context(unbound), context(bound));
         Ok(Self {
-            executor: HttpExecutor::new(leading.client().clone(), options.network.clone())?,
+            executors: Executors::new(leading.client().clone(), options.network.clone())?,
             callbacks: CallbackMinter {
                 base_url: options.gateway_base_url.clone(),
                 keys,

@@ -1,4 +1,38 @@
-//! Effects: one executor per step kind that touches the world. An executor chooses nothing; it performs what it is told and says
-//! what came of it.
+//! Calls: one executor for each sort of request. An executor chooses nothing; it performs what it is told and says what
+//! came of it.
 
 pub mod http;
+
+use kube::Client;
+
+use self::http::{HttpExecutor, HttpExecutorError};
+use crate::net::Network;
+use signoff_engine::{
+    effect::{Call, Request},
+    facts::{EffectError, Response},
+};
+
+/// Performs calls. Cheap to clone; all clones share connections.
+#[derive(Clone, Debug)]
+pub struct Executors {
+    http: HttpExecutor,
+}
+
+impl Executors {
+    /// Executors that read Connections and Secrets with this client and call only where the network allows it.
+    pub fn new(client: Client, network: Network) -> Result<Self, HttpExecutorError> {
+        Ok(Self {
+            http: HttpExecutor::new(client, network)?,
+        })
+    }
+
+    /// Performs one attempt. What comes back holds none of the secrets that were used.
+    pub async fn perform(&self, namespace: &str, call: &Call) -> Result<Response, EffectError> {
+        match &call.request {
+            Request::Http(request) => {
+                let answered = self.http.perform(namespace, call, request).await;
+                answered.map(Response::Http)
+            }
+        }
+    }
+}

@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Deps, FlowKey, RunKey, perform::ChoreError, write};
+use super::{Deps, FlowKey, RunKey, objects::ObjectError, write};
 use crate::{
     cluster::{
         backoff::Backoff, error_chain, fairness::Permit, object_key::UidMark, parts::rethrow,
@@ -39,7 +39,8 @@ use signoff_api::{Run, RunPhase, RunStatus, run::StepPhase};
 use signoff_engine::{
     callback_token::record_key,
     effect::{Effect, EffectKey},
-    facts::{ApprovalFact, EffectError, EffectOutcome, HttpResponse},
+    facts::{ApprovalFact, EffectError, EffectOutcome, Response},
+    object::{ObjectFact, ObjectKey},
 };
 
 /// Pauses between attempts to write or read.
@@ -134,8 +135,8 @@ struct Unconfirmed {
 }
 
 enum Chore {
-    Opened(String, Result<ApprovalFact, ChoreError>),
-    Closed(String, Result<Option<ApprovalFact>, ChoreError>),
+    Opened(ObjectKey, Result<ObjectFact, ObjectError>),
+    Closed(ObjectKey, Result<Option<ObjectFact>, ObjectError>),
     /// People were told of a transition.
     Told,
 }
@@ -147,7 +148,7 @@ struct InFlight {
     fenced: bool,
 }
 
-type Performed = (EffectKey, Timestamp, Result<HttpResponse, EffectError>);
+type Performed = (EffectKey, Timestamp, Result<Response, EffectError>);
 
 pub(super) struct Actor {
     deps: Arc<Deps>,
@@ -168,14 +169,15 @@ pub(super) struct Actor {
     /// Cancelled when the run is to end: what still waits for a permit is not sent.
     ending: CancellationToken,
     chores: JoinSet<Chore>,
-    busy_approvals: BTreeSet<String>,
-    /// Approvals known more recently than the watch shows them.
-    newer: BTreeMap<String, ApprovalFact>,
+    /// Objects that are being opened or closed.
+    busy_objects: BTreeSet<ObjectKey>,
+    /// Objects known more recently than the watch shows them.
+    newer: BTreeMap<ObjectKey, ObjectFact>,
     deciding: Option<Deciding>,
-    /// Approvals that the API server refuses to create, with its reason.
-    refused: BTreeMap<String, String>,
-    /// Approvals that could not be created so far, with the reason.
-    unopened: BTreeMap<String, String>,
+    /// Objects that the API server refuses to create, with its reason.
+    refused: BTreeMap<ObjectKey, String>,
+    /// Objects that could not be created so far, with the reason.
+    unopened: BTreeMap<ObjectKey, String>,
     writing: Option<Writing>,
     /// What waits for a write whose acknowledgement was lost.
     unconfirmed: Option<Unconfirmed>,
@@ -214,7 +216,7 @@ impl Actor {
             in_flight: BTreeMap::new(),
             ending: CancellationToken::new(),
             chores: JoinSet::new(),
-            busy_approvals: BTreeSet::new(),
+            busy_objects: BTreeSet::new(),
             newer: BTreeMap::new(),
             deciding: None,
             refused: BTreeMap::new(),
@@ -360,7 +362,8 @@ impl Actor {
                 {
                     self.resumed.get_or_insert((Resumption::Decision, since));
                 }
-                self.newer.insert(approval, fact);
+                let key = ObjectKey::approval(approval);
+                self.newer.insert(key, ObjectFact::Approval(fact));
                 self.dirty = true;
                 if let Some(run) = run {
                     self.changed(run);

@@ -7,7 +7,7 @@
 mod actor;
 mod dispatch;
 mod gather;
-mod perform;
+mod objects;
 mod pin;
 mod sweep;
 mod transitions;
@@ -40,7 +40,7 @@ use crate::{
         releases::Releases,
         run_endings::RunEndings,
     },
-    perform::http::HttpExecutor,
+    perform::Executors,
     telemetry::metrics::Metrics,
 };
 use signoff_api::{Approval, Connection, Flow, Release, Run, RunPhase};
@@ -72,7 +72,7 @@ pub struct Deps {
     /// The questions that are open, as the watch shows them.
     pub open: OpenApprovals,
     /// Performs HTTP steps.
-    pub executor: HttpExecutor,
+    pub executors: Executors,
     /// Makes callback addresses.
     pub callbacks: CallbackMinter,
     /// What is counted.
@@ -137,7 +137,7 @@ impl RunWaker {
             let key = RunKey::new(approval.metadata.namespace.as_deref().unwrap_or_default(), name);
             let judged = Judged {
                 approval: approval.name_any(),
-                fact: gather::approval_fact(approval),
+                fact: objects::approval::approval_fact(approval),
                 run: run.map(slim),
                 since,
             };

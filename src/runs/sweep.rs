@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Deps,
-    perform::{self, ChoreError},
+    objects::{self, ObjectError},
 };
 use crate::cluster::{backoff::Backoff, error_chain, object_key::ApprovalKey};
-use signoff_api::{ApprovalPhase, Run};
-use signoff_engine::effect::CloseApproval;
+use signoff_api::Run;
+use signoff_engine::object::{CloseObject, Closing, ObjectKey};
 
 /// Pauses between attempts.
 const PAUSES: Backoff = Backoff {
@@ -26,26 +26,26 @@ pub(super) async fn close_if_ended(deps: Arc<Deps>, approval: ApprovalKey, run: 
     }
 }
 
-async fn try_to_close(deps: &Deps, approval: &ApprovalKey, run: &str) -> Result<(), ChoreError> {
+async fn try_to_close(deps: &Deps, approval: &ApprovalKey, run: &str) -> Result<(), ObjectError> {
     let runs = deps.context.namespaced::<Run>(approval.namespace());
     let found = runs.get_opt(run).await;
     if let Err(kube::Error::SerdeError(_)) = found {
         // whether it has ended cannot be known, and will not be by reading it again
         return Ok(());
     }
-    let found = found.map_err(|error| ChoreError::Api(format!("read the run {run:?}"), error))?;
+    let found = found.map_err(|error| ObjectError::Api(format!("read the run {run:?}"), error))?;
     let has_ended = |run: &Run| {
         run.status
             .as_ref()
             .is_some_and(|status| status.phase.is_finished())
     };
     if let Some(run) = found.filter(has_ended) {
-        let wanted = CloseApproval {
-            name: approval.name().to_owned(),
-            phase: ApprovalPhase::Cancelled,
+        let wanted = CloseObject {
+            key: ObjectKey::approval(approval.name()),
+            closing: Closing::Cancelled,
             message: "the run has ended".to_owned(),
         };
-        perform::close(&deps.context, &run, &wanted).await?;
+        objects::close(&deps.context, &run, &wanted).await?;
     }
     Ok(())
 }

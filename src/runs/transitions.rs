@@ -113,7 +113,12 @@ fn of_step(before: Option<&StepStatus>, after: &StepStatus) -> Option<Transition
             "ApprovalTimedOut",
             format!("nobody decided on the step {name} in time"),
         )),
-        _ => None,
+        StepOutcome::Succeeded
+        | StepOutcome::Failed
+        | StepOutcome::Skipped
+        | StepOutcome::Callback
+        | StepOutcome::Elapsed
+        | StepOutcome::Cancelled => None,
     }
 }
 
@@ -128,7 +133,9 @@ fn end(status: &RunStatus) -> Transition {
         RunPhase::Cancelled => normal("Cancelled", format!("the run was cancelled{why}")),
         RunPhase::Rejected => warning("RunRejected", format!("the run was rejected{why}")),
         RunPhase::TimedOut => warning("RunTimedOut", format!("the run timed out{why}")),
-        _ => warning("Failed", format!("the run failed{why}")),
+        RunPhase::Failed | RunPhase::Pending | RunPhase::Queued | RunPhase::Running | RunPhase::Waiting => {
+            warning("Failed", format!("the run failed{why}"))
+        }
     }
 }
 

@@ -1,11 +1,15 @@
 //! What a decision asks of the world. Everything in an effect is rendered; an executor chooses nothing.
+//!
+//! There are two sorts. A call takes seconds, is performed in this process and may die with it. An object that the run
+//! owns may take days; it is created or adopted, watched, and closed.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use signoff_api::{ApprovalPhase, ApprovalSpec, Digest, name::ObjectName, step::HttpMethod};
+use crate::object::{CloseObject, OwnedObject};
+use signoff_api::{Digest, name::ObjectName, step::HttpMethod};
 
 /// Names one attempt of one iteration of one step within a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,26 +32,45 @@ impl fmt::Display for EffectKey {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Effect {
-    /// Perform an HTTP request; its outcome comes back as a fact under the same key.
-    Http(Box<HttpEffect>),
-    /// Create an Approval; doing it again changes nothing.
-    OpenApproval(Box<OpenApproval>),
-    /// Close an Approval that is still pending; doing it again changes nothing.
-    CloseApproval(CloseApproval),
-    /// Stop an effect that is being performed; no outcome is expected any more.
+    /// Perform a call; its outcome comes back as a fact under the same key.
+    Call(Box<Call>),
+    /// Create an object that the run owns, or adopt it; doing it again changes nothing.
+    Open(OwnedObject),
+    /// Close an owned object that is still open; doing it again changes nothing.
+    Close(CloseObject),
+    /// Stop a call that is being performed; no outcome is expected any more.
     Abort(EffectKey),
+}
+
+/// One attempt of a step to call somebody.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Call {
+    /// Where the outcome belongs.
+    pub key: EffectKey,
+    /// The same for every attempt of an iteration, so that the other side can tell a repetition.
+    pub idempotency_key: String,
+    /// Whether the intent must be written and acknowledged before the call starts (`AtMostOnce`).
+    pub fenced: bool,
+    /// How long the attempt may take.
+    #[serde(serialize_with = "as_millis")]
+    pub timeout: Duration,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// What a call asks, by the executor that performs it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Request {
+    /// An HTTP request.
+    Http(HttpRequest),
 }
 
 /// An HTTP request of a step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct HttpEffect {
-    /// Where the outcome belongs.
-    pub key: EffectKey,
-    /// Sent as `Idempotency-Key`; the same for every attempt of an iteration.
-    pub idempotency_key: String,
-    /// Whether the intent must be written and acknowledged before the request starts (`AtMostOnce`).
-    pub fenced: bool,
+pub struct HttpRequest {
     /// Where to.
     pub target: HttpTarget,
     /// Request method.
@@ -58,9 +81,6 @@ pub struct HttpEffect {
     pub query: BTreeMap<String, String>,
     /// JSON body.
     pub body: Option<Value>,
-    /// How long the attempt may take.
-    #[serde(serialize_with = "as_millis")]
-    pub timeout: Duration,
 }
 
 /// Where an HTTP request goes.
@@ -79,31 +99,6 @@ pub enum HttpTarget {
         #[serde(skip_serializing_if = "Option::is_none")]
         bound: Option<Digest>,
     },
-}
-
-/// An Approval to be created.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OpenApproval {
-    /// Its name.
-    pub name: String,
-    /// Its spec.
-    pub spec: ApprovalSpec,
-    /// Whether those decide who may promote, if the Repository that the release comes from has a gate: the spec names nobody.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub ask_owners: bool,
-}
-
-/// An Approval to be closed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CloseApproval {
-    /// Its name.
-    pub name: String,
-    /// `Cancelled` or `Superseded`.
-    pub phase: ApprovalPhase,
-    /// Why, as one sentence.
-    pub message: String,
 }
 
 fn as_millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

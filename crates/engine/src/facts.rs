@@ -9,7 +9,11 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{callback_token::CallbackMinter, effect::EffectKey};
+use super::{
+    callback_token::CallbackMinter,
+    effect::EffectKey,
+    object::{ObjectFact, ObjectKey},
+};
 use signoff_api::{Digest, approval::ApprovalStatus, json::JsonObject, reason::StepReason};
 
 /// What is known about the world. Gathered by the controller; the engine reads nothing else.
@@ -19,12 +23,12 @@ pub struct Facts {
     pub run: RunFacts,
     /// The release it is pinned to.
     pub release: ReleaseFacts,
-    /// The Approvals of this run that exist, by name.
-    pub approvals: BTreeMap<String, ApprovalFact>,
-    /// Approvals that the API server refuses to create, whatever is done, by name, with its reason.
-    pub refused: BTreeMap<String, String>,
-    /// Approvals that could not be created so far, by name, with the reason; it is tried again.
-    pub unopened: BTreeMap<String, String>,
+    /// The objects that this run owns and that exist.
+    pub objects: BTreeMap<ObjectKey, ObjectFact>,
+    /// Objects that the API server refuses to create, whatever is done, with its reason.
+    pub refused: BTreeMap<ObjectKey, String>,
+    /// Objects that could not be created so far, with the reason; it is tried again.
+    pub unopened: BTreeMap<ObjectKey, String>,
     /// What came of effects since the last decision.
     pub outcomes: Vec<EffectOutcome>,
     /// Effects this process is performing now. A step that is `Running` in the state, without an outcome and not in here, was
@@ -101,7 +105,14 @@ pub struct EffectOutcome {
     /// When it was known.
     pub at: Timestamp,
     /// What came of it.
-    pub result: Result<HttpResponse, EffectError>,
+    pub result: Result<Response, EffectError>,
+}
+
+/// What a call was answered, by the executor that performed it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Response {
+    /// An HTTP response, whatever its status.
+    Http(HttpResponse),
 }
 
 /// An HTTP response, whatever its status.
@@ -113,6 +124,15 @@ pub struct HttpResponse {
     pub headers: BTreeMap<String, String>,
     /// The body: parsed if the content type says JSON, otherwise a string; null if empty.
     pub body: Value,
+}
+
+impl Response {
+    /// The HTTP response, if it is one.
+    pub(crate) fn as_http(&self) -> Option<&HttpResponse> {
+        match self {
+            Self::Http(response) => Some(response),
+        }
+    }
 }
 
 /// Why an effect brought no response.

@@ -14,7 +14,7 @@ use self::connection::Target;
 use crate::net::Network;
 use signoff_api::{reason::StepReason, step::HttpMethod};
 use signoff_engine::{
-    effect::HttpEffect,
+    effect::{Call, HttpRequest},
     facts::{EffectError, HttpResponse},
 };
 
@@ -59,28 +59,38 @@ impl HttpExecutor {
     }
 
     /// Performs one attempt. What comes back holds none of the secrets that were used.
-    pub async fn perform(&self, namespace: &str, effect: &HttpEffect) -> Result<HttpResponse, EffectError> {
-        let target = connection::resolve(&self.kube.0, namespace, &effect.target).await?;
+    pub async fn perform(
+        &self,
+        namespace: &str,
+        call: &Call,
+        request: &HttpRequest,
+    ) -> Result<HttpResponse, EffectError> {
+        let target = connection::resolve(&self.kube.0, namespace, &request.target).await?;
         let place = place(&target.url);
-        match tokio::time::timeout(effect.timeout, self.call(effect, target)).await {
+        match tokio::time::timeout(call.timeout, self.call(call, request, target)).await {
             Ok(result) => result,
-            Err(_) => Err(error::timed_out(&place, effect.timeout)),
+            Err(_) => Err(error::timed_out(&place, call.timeout)),
         }
     }
 
-    async fn call(&self, effect: &HttpEffect, target: Target) -> Result<HttpResponse, EffectError> {
-        let mut headers = headers(effect)?;
+    async fn call(
+        &self,
+        call: &Call,
+        asked: &HttpRequest,
+        target: Target,
+    ) -> Result<HttpResponse, EffectError> {
+        let mut headers = headers(call, asked)?;
         let auth = target.auth.map(|(name, value)| {
             headers.insert(name.clone(), value);
             name
         });
         let mut url = target.url;
-        if !effect.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&effect.query);
+        if !asked.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&asked.query);
         }
-        let mut redirects_left = match effect.method {
+        let mut redirects_left = match asked.method {
             HttpMethod::Get | HttpMethod::Head => MAX_REDIRECTS,
-            _ => 0,
+            HttpMethod::Post | HttpMethod::Put | HttpMethod::Patch | HttpMethod::Delete => 0,
         };
         loop {
             let place = place(&url);
@@ -89,9 +99,9 @@ impl HttpExecutor {
                 .map_err(|refused| error::invalid(StepReason::AddressRefused, refused.to_string()))?;
             let mut request = self
                 .http
-                .request(method(effect.method), url.clone())
+                .request(method(asked.method), url.clone())
                 .headers(headers.clone());
-            if let Some(body) = &effect.body {
+            if let Some(body) = &asked.body {
                 request = request.json(body);
             }
             let response = request
@@ -132,9 +142,9 @@ fn strip_credentials(headers: &mut HeaderMap, auth: Option<&HeaderName>) {
     }
 }
 
-fn headers(effect: &HttpEffect) -> Result<HeaderMap, EffectError> {
-    let mut headers = HeaderMap::with_capacity(effect.headers.len() + 2);
-    for (name, value) in &effect.headers {
+fn headers(call: &Call, asked: &HttpRequest) -> Result<HeaderMap, EffectError> {
+    let mut headers = HeaderMap::with_capacity(asked.headers.len() + 2);
+    for (name, value) in &asked.headers {
         let wrong = |what| {
             error::invalid(
                 StepReason::InvalidRequest,
@@ -153,7 +163,7 @@ fn headers(effect: &HttpEffect) -> Result<HeaderMap, EffectError> {
             HeaderValue::try_from(value).map_err(|_| wrong("an invalid value"))?,
         );
     }
-    let key = HeaderValue::try_from(&effect.idempotency_key).map_err(|_| {
+    let key = HeaderValue::try_from(&call.idempotency_key).map_err(|_| {
         error::invalid(
             StepReason::InvalidRequest,
             "the idempotency key has characters that no header may hold",

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::net::AddressPolicy;
-use signoff_engine::effect::{EffectKey, HttpTarget};
+use signoff_engine::effect::{Call, EffectKey, HttpTarget};
 
 /// Serves a router on a free port of this machine until the test ends.
 async fn serve(router: Router) -> SocketAddr {
@@ -75,8 +75,19 @@ fn executor(base: SocketAddr) -> HttpExecutor {
     HttpExecutor::new(api_server(format!("http://{base}/v1")), Network::new(policy)).unwrap()
 }
 
-fn effect(target: HttpTarget) -> HttpEffect {
-    HttpEffect {
+fn effect(target: HttpTarget) -> HttpRequest {
+    HttpRequest {
+        target,
+        method: HttpMethod::Get,
+        headers: BTreeMap::new(),
+        query: BTreeMap::new(),
+        body: None,
+    }
+}
+
+/// One attempt of a request.
+fn attempt(request: &HttpRequest) -> Call {
+    Call {
         key: EffectKey {
             step: "s".into(),
             iteration: 1,
@@ -84,20 +95,23 @@ fn effect(target: HttpTarget) -> HttpEffect {
         },
         idempotency_key: "key-1".into(),
         fenced: false,
-        target,
-        method: HttpMethod::Get,
-        headers: BTreeMap::new(),
-        query: BTreeMap::new(),
-        body: None,
         timeout: Duration::from_secs(20),
+        request: signoff_engine::effect::Request::Http(request.clone()),
     }
 }
 
-fn to(address: SocketAddr, path: &str) -> HttpEffect {
+impl HttpExecutor {
+    /// Performs the first attempt of a request.
+    async fn once(&self, request: &HttpRequest) -> Result<HttpResponse, EffectError> {
+        self.perform("default", &attempt(request), request).await
+    }
+}
+
+fn to(address: SocketAddr, path: &str) -> HttpRequest {
     effect(HttpTarget::Url(format!("http://{address}{path}")))
 }
 
-fn shop(path: &str) -> HttpEffect {
+fn shop(path: &str) -> HttpRequest {
     effect(HttpTarget::Connection {
         name: "shop".parse().unwrap(),
         path: path.into(),
@@ -127,7 +141,7 @@ async fn sends_what_the_effect_says() {
     effect.body = Some(json!({"order": 81}));
     effect.query = [("q".to_owned(), "x y&z".to_owned())].into();
     effect.headers = [("X-Order".to_owned(), "81".to_owned())].into();
-    let seen = executor(address).perform("default", &effect).await.unwrap();
+    let seen = executor(address).once(&effect).await.unwrap();
     assert_eq!(seen.status, 200);
     assert_eq!(seen.body["uri"], "/v1/refunds?a=1&q=x+y%26z");
     assert_eq!(
@@ -157,7 +171,7 @@ async fn a_secret_is_sent_but_never_comes_back() {
             .into_response()
     }));
     let address = serve(router).await;
-    let response = executor(address).perform("default", &shop("/")).await.unwrap();
+    let response = executor(address).once(&shop("/")).await.unwrap();
     assert_eq!(*seen.lock().unwrap(), "Bearer s3cr3t-token");
     assert_eq!(response.body, json!({"auth": "Bearer [redacted]"}));
     assert_eq!(response.headers["x-echo"], "Bearer [redacted]");
@@ -179,7 +193,7 @@ async fn a_connection_that_is_not_what_was_approved_is_not_called() {
         path: "/".into(),
         bound: Some(signoff_api::Digest::of(b"another")),
     };
-    let error = executor.perform("default", &effect).await.unwrap_err();
+    let error = executor.once(&effect).await.unwrap_err();
     assert_eq!(
         (error.reason, error.retryable, error.may_have_happened),
         (StepReason::ConnectionChanged, false, false)
@@ -196,13 +210,13 @@ async fn a_missing_connection_secret_or_key_is_named() {
         path: String::new(),
         bound: None,
     });
-    let error = executor.perform("default", &effect).await.unwrap_err();
+    let error = executor.once(&effect).await.unwrap_err();
     assert_eq!(
         (error.reason, error.retryable, error.may_have_happened),
         (StepReason::ConnectionNotFound, false, false)
     );
     assert!(error.message.contains("\"nope\""), "{}", error.message);
-    let keyed = HttpEffect {
+    let keyed = HttpRequest {
         target: HttpTarget::Connection {
             name: "keyed".parse().unwrap(),
             path: String::new(),
@@ -210,7 +224,7 @@ async fn a_missing_connection_secret_or_key_is_named() {
         },
         ..effect
     };
-    let error = executor.perform("default", &keyed).await.unwrap_err();
+    let error = executor.once(&keyed).await.unwrap_err();
     assert_eq!(error.reason, StepReason::SecretNotFound);
     assert!(error.message.contains("no key \"other\""), "{}", error.message);
 }
@@ -219,11 +233,15 @@ async fn a_missing_connection_secret_or_key_is_named() {
 async fn a_hung_server_ends_the_attempt_and_may_have_acted() {
     let router = Router::new().fallback(any(std::future::pending::<StatusCode>));
     let address = serve(router).await;
-    let effect = HttpEffect {
+    let effect = to(address, "/slow");
+    let hasty = Call {
         timeout: Duration::from_millis(50),
-        ..to(address, "/slow")
+        ..attempt(&effect)
     };
-    let error = executor(address).perform("default", &effect).await.unwrap_err();
+    let error = executor(address)
+        .perform("default", &hasty, &effect)
+        .await
+        .unwrap_err();
     assert_eq!(
         (error.reason, error.retryable, error.may_have_happened),
         (StepReason::AttemptTimedOut, true, true)
@@ -237,7 +255,7 @@ async fn a_refused_connection_has_surely_not_happened() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let error = executor(address)
-        .perform("default", &to(address, "/?token=hidden"))
+        .once(&to(address, "/?token=hidden"))
         .await
         .unwrap_err();
     assert_eq!(
@@ -260,10 +278,7 @@ async fn a_response_of_100_mb_is_not_read_on() {
         Body::from_stream(chunks)
     }));
     let address = serve(router).await;
-    let error = executor(address)
-        .perform("default", &to(address, "/big"))
-        .await
-        .unwrap_err();
+    let error = executor(address).once(&to(address, "/big")).await.unwrap_err();
     assert_eq!(
         (error.reason, error.retryable, error.may_have_happened),
         (StepReason::ResponseTooLarge, false, true)
@@ -279,10 +294,7 @@ async fn a_response_of_100_mb_is_not_read_on() {
 async fn a_declared_length_above_the_limit_is_enough() {
     let router = Router::new().fallback(any(|| async { vec![b'x'; MAX_BODY + 1] }));
     let address = serve(router).await;
-    let error = executor(address)
-        .perform("default", &to(address, "/"))
-        .await
-        .unwrap_err();
+    let error = executor(address).once(&to(address, "/")).await.unwrap_err();
     assert_eq!(error.reason, StepReason::ResponseTooLarge);
 }
 
@@ -307,7 +319,7 @@ async fn bodies_are_read_by_their_content_type() {
         );
     let address = serve(router).await;
     let executor = executor(address);
-    let call = async |path| executor.perform("default", &to(address, path)).await;
+    let call = async |path| executor.once(&to(address, path)).await;
     assert_eq!(call("/text").await.unwrap().body, json!("a text"));
     assert_eq!(call("/none").await.unwrap().body, Value::Null);
     assert_eq!(
@@ -342,7 +354,7 @@ async fn redirects_are_followed_for_get_only_and_credentials_stay_at_home() {
         .route("/v1/echo", any(echo));
     let address = serve(home).await;
     let executor = executor(address);
-    let call = async |path: &str| executor.perform("default", &shop(path)).await;
+    let call = async |path: &str| executor.once(&shop(path)).await;
     assert_eq!(
         call("/near").await.unwrap().body["headers"]["authorization"],
         "Bearer [redacted]"
@@ -357,11 +369,11 @@ async fn redirects_are_followed_for_get_only_and_credentials_stay_at_home() {
         call("/inside").await.unwrap_err().reason,
         StepReason::AddressRefused
     );
-    let post = HttpEffect {
+    let post = HttpRequest {
         method: HttpMethod::Post,
         ..shop("/near")
     };
-    assert_eq!(executor.perform("default", &post).await.unwrap().status, 302);
+    assert_eq!(executor.once(&post).await.unwrap().status, 302);
 }
 
 #[tokio::test]
@@ -373,10 +385,8 @@ async fn this_machine_is_refused_by_name_and_by_address() {
         format!("http://{address}/"),
         format!("http://localhost:{}/", address.port()),
     ] {
-        let error = executor
-            .perform("default", &effect(HttpTarget::Url(url)))
-            .await
-            .unwrap_err();
+        let request = effect(HttpTarget::Url(url));
+        let error = executor.once(&request).await.unwrap_err();
         assert_eq!(
             (error.reason, error.retryable, error.may_have_happened),
             (StepReason::AddressRefused, false, false)

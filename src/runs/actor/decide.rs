@@ -11,21 +11,22 @@ use crate::{
     cluster::{error_chain, releases::LoadedRelease},
     runs::{
         gather,
-        perform::{self, ChoreError},
+        objects::{self, ObjectError},
         pin,
         transitions::{self, Transition},
     },
 };
 use signoff_api::{
-    ApprovalPhase, Run, RunStatus,
+    Run, RunStatus,
     reason::{Classified as _, ErrorClass, StepReason},
     run::{PinnedRelease, StepStatus},
 };
 use signoff_engine::{
     advance::{Advance, advance},
-    effect::{CloseApproval, Effect, HttpEffect},
-    facts::{ApprovalFact, ConnectionFact, EffectError, Facts},
+    effect::{Call, Effect},
+    facts::{ConnectionFact, EffectError, Facts},
     inputs,
+    object::{CloseObject, Closing, ObjectFact, ObjectKey},
 };
 
 /// How often an Approval's name was taken before people are told: one that goes with an earlier run of the same name is gone by then.
@@ -56,19 +57,18 @@ impl Actor {
         match pin::release(&self.deps, &run).await {
             Ok(release) => {
                 // what the watch shows by now need not be remembered
-                self.newer.retain(|name, fact| {
-                    fact.status.phase.is_closed() || !gather::is_open(&self.deps, &run, name)
-                });
+                self.newer
+                    .retain(|key, fact| fact.is_closed() || !objects::is_open(&self.deps, &run, key));
                 let gathered = async {
-                    let approvals = gather::approvals(&self.deps, &run, &self.newer).await?;
+                    let objects = gather::objects(&self.deps, &run, &self.newer).await?;
                     let connections = gather::connections(&self.deps, &run, &release).await?;
-                    Ok::<_, kube::Error>((approvals, connections))
+                    Ok::<_, kube::Error>((objects, connections))
                 };
                 match gathered.await {
-                    Ok((approvals, connections)) => self.advance(&run, &release, approvals, connections),
+                    Ok((objects, connections)) => self.advance(&run, &release, objects, connections),
                     Err(error) => {
                         self.dirty = true;
-                        self.pause("an approval or a connection of the run could not be read", &error);
+                        self.pause("an object or a connection of the run could not be read", &error);
                     }
                 }
             }
@@ -81,7 +81,7 @@ impl Actor {
         &mut self,
         run: &Arc<Run>,
         release: &Arc<LoadedRelease>,
-        approvals: BTreeMap<String, ApprovalFact>,
+        objects: BTreeMap<ObjectKey, ObjectFact>,
         connections: BTreeMap<String, ConnectionFact>,
     ) {
         let mut state = run.status.clone().unwrap_or_default();
@@ -97,7 +97,7 @@ impl Actor {
         let outcomes = self.outcomes.clone();
         let known: Vec<_> = outcomes.iter().map(|outcome| outcome.key.clone()).collect();
         let unasked = (self.refused.clone(), self.unopened.clone());
-        let mut facts = gather::facts(&self.deps, run, release, approvals, unasked, outcomes, in_flight);
+        let mut facts = gather::facts(&self.deps, run, release, objects, unasked, outcomes, in_flight);
         facts.connections = connections;
         // while draining, outcomes are written down and nothing new begins
         facts.run.suspend |= self.draining;
@@ -159,7 +159,7 @@ impl Actor {
         let calls = advanced
             .effects
             .iter()
-            .any(|effect| matches!(effect, Effect::Http(_)));
+            .any(|effect| matches!(effect, Effect::Call(_)));
         if !calls && !advanced.state.phase.is_finished() {
             // what it went on to is not an effect, so there is nothing to measure
             self.resumed = None;
@@ -248,17 +248,18 @@ impl Actor {
     fn perform(&mut self, run: &Arc<Run>, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Http(http) => self.call(*http),
-                Effect::OpenApproval(wanted) => {
-                    if self.busy_approvals.insert(wanted.name.clone()) {
+                Effect::Call(call) => self.call(*call),
+                Effect::Open(wanted) => {
+                    let key = wanted.key();
+                    if self.busy_objects.insert(key.clone()) {
                         let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
                         self.chores.spawn(async move {
-                            let result = perform::open(&deps.context, &run, &wanted).await;
-                            Chore::Opened(wanted.name, result)
+                            let result = objects::open(&deps.context, &run, &wanted).await;
+                            Chore::Opened(key, result)
                         });
                     }
                 }
-                Effect::CloseApproval(wanted) => self.close(run, wanted),
+                Effect::Close(wanted) => self.close(run, wanted),
                 Effect::Abort(key) => {
                     if let Some(call) = self.in_flight.remove(&key) {
                         call.task.abort();
@@ -268,7 +269,7 @@ impl Actor {
         }
     }
 
-    fn call(&mut self, effect: HttpEffect) {
+    fn call(&mut self, effect: Call) {
         let known = self.outcomes.iter().any(|outcome| outcome.key == effect.key);
         if known || (self.draining && !effect.fenced) || self.in_flight.contains_key(&effect.key) {
             return;
@@ -290,18 +291,18 @@ impl Actor {
                 return std::future::pending().await;
             }
             let _in_flight = deps.metrics.effect_started();
-            let result = deps.executor.perform(&namespace, &effect).await;
+            let result = deps.executors.perform(&namespace, &effect).await;
             (effect.key, deps.context.now(), result)
         });
         self.in_flight.insert(key, InFlight { task, fenced });
     }
 
-    fn close(&mut self, run: &Arc<Run>, wanted: CloseApproval) {
-        if self.busy_approvals.insert(wanted.name.clone()) {
+    fn close(&mut self, run: &Arc<Run>, wanted: CloseObject) {
+        if self.busy_objects.insert(wanted.key.clone()) {
             let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
             self.chores.spawn(async move {
-                let result = perform::close(&deps.context, &run, &wanted).await;
-                Chore::Closed(wanted.name, result)
+                let result = objects::close(&deps.context, &run, &wanted).await;
+                Chore::Closed(wanted.key, result)
             });
         }
     }
@@ -312,25 +313,25 @@ impl Actor {
         self.in_flight.clear();
         self.outcomes.clear();
         let steps = run.status.iter().flat_map(|status| &status.steps);
-        let open: Vec<String> = steps
-            .filter_map(|step| step.approval.clone())
-            .filter(|name| match self.newer.get(name) {
-                Some(fact) => !fact.status.phase.is_closed(),
-                None => gather::is_open(&self.deps, run, name),
+        let open: Vec<ObjectKey> = steps
+            .filter_map(ObjectKey::of)
+            .filter(|key| match self.newer.get(key) {
+                Some(fact) => !fact.is_closed(),
+                None => objects::is_open(&self.deps, run, key),
             })
             .collect();
-        for name in open {
+        for key in open {
             let message = "the run has ended".to_owned();
             self.close(
                 run,
-                CloseApproval {
-                    name,
-                    phase: ApprovalPhase::Cancelled,
+                CloseObject {
+                    key,
+                    closing: Closing::Cancelled,
                     message,
                 },
             );
         }
-        if self.busy_approvals.is_empty() {
+        if self.busy_objects.is_empty() {
             self.life = Life::Done;
         }
     }
@@ -347,15 +348,15 @@ impl Actor {
     pub(super) fn chore_done(&mut self, chore: Chore) {
         let finished = self.phase.is_finished();
         let failed = match chore {
-            Chore::Opened(name, result) => {
-                self.busy_approvals.remove(&name);
-                self.opened(name, result)
+            Chore::Opened(key, result) => {
+                self.busy_objects.remove(&key);
+                self.opened(key, result)
             }
-            Chore::Closed(name, result) => {
-                self.busy_approvals.remove(&name);
+            Chore::Closed(key, result) => {
+                self.busy_objects.remove(&key);
                 result.map(|fact| {
                     if let Some(fact) = fact {
-                        self.newer.insert(name, fact);
+                        self.newer.insert(key, fact);
                     }
                 })
             }
@@ -365,37 +366,37 @@ impl Actor {
             self.deps.metrics.reconcile_failed("Run", "Transient");
             tracing::warn!(run = %self.key, error = %error_chain(&error), "something a run needs could not be done; trying again");
             self.retry_later();
-            if let (ChoreError::NotOurs(_), Some(run)) = (&error, self.run.clone()) {
+            if let (ObjectError::NotOurs(_), Some(run)) = (&error, self.run.clone()) {
                 let note = format!("{error}: delete it or this run");
                 self.tell(&run, transitions::warning("ApprovalNotOurs", note));
             }
         }
-        self.dirty |= finished && self.busy_approvals.is_empty();
+        self.dirty |= finished && self.busy_objects.is_empty();
     }
 
-    /// Takes in what came of opening an Approval: it is there, or is refused for good, or is tried again, of which people are told.
-    fn opened(&mut self, name: String, result: Result<ApprovalFact, ChoreError>) -> Result<(), ChoreError> {
+    /// Takes in what came of opening an object: it is there, or is refused for good, or is tried again, of which people are told.
+    fn opened(&mut self, key: ObjectKey, result: Result<ObjectFact, ObjectError>) -> Result<(), ObjectError> {
         let error = match result {
             Ok(fact) => {
                 // one that was answered before it was known here, or whose absence was told
-                self.dirty |= fact.status.phase.is_closed() || self.unopened.remove(&name).is_some();
-                self.newer.insert(name, fact);
+                self.dirty |= fact.is_closed() || self.unopened.remove(&key).is_some();
+                self.newer.insert(key, fact);
                 return Ok(());
             }
             Err(error) => error,
         };
         if let Some(why) = error.refusal() {
-            self.refused.insert(name, why);
+            self.refused.insert(key, why);
             self.dirty = true;
             return Ok(());
         }
         let told_after = if error.is_forbidden() { 0 } else { TOLD_AFTER };
-        if self.failures >= told_after && !self.unopened.contains_key(&name) {
+        if self.failures >= told_after && !self.unopened.contains_key(&key) {
             let note = error_chain(&error);
             if let Some(run) = self.run.clone() {
                 self.tell(&run, transitions::warning("ApprovalNotOpened", note.clone()));
             }
-            self.unopened.insert(name, note);
+            self.unopened.insert(key, note);
         }
         Err(error)
     }
@@ -430,12 +431,12 @@ fn decide(
     Decided::Advanced(Box::new(advance(&release.plan, state, facts, now)))
 }
 
-/// What may be repeated need not wait for the write. Approvals wait, so that a state that was refused leaves none behind.
+/// What may be repeated need not wait for the write. Objects wait, so that a state that was refused leaves none behind.
 fn may_start_unwritten(effect: &Effect) -> bool {
     match effect {
-        Effect::Http(http) => !http.fenced,
+        Effect::Call(call) => !call.fenced,
         Effect::Abort(_) => true,
-        Effect::OpenApproval(_) | Effect::CloseApproval(_) => false,
+        Effect::Open(_) | Effect::Close(_) => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Actor, Performed};
 use crate::runs::transitions;
-use signoff_engine::facts::{EffectError, HttpResponse};
+use signoff_engine::facts::{EffectError, Response};
 
 impl Actor {
     /// Breaks off what may be repeated. A call that must not be is not broken off: what comes of it is told by an Event, for there is no run
@@ -43,9 +43,9 @@ impl Actor {
     }
 }
 
-fn outcome(result: &Result<HttpResponse, EffectError>) -> String {
+fn outcome(result: &Result<Response, EffectError>) -> String {
     match result {
-        Ok(response) => format!("the call was answered with status {}", response.status),
+        Ok(Response::Http(response)) => format!("the call was answered with status {}", response.status),
         Err(error) if error.may_have_happened => {
             format!("it is unknown whether it happened ({})", error.message)
         }

@@ -28,7 +28,7 @@ pub struct FieldChange {
 
 /// One field of a struct: its path, its value, and what is to be known when it is compared.
 #[derive(Debug)]
-pub(super) struct Field {
+pub(crate) struct Field {
     path: &'static str,
     value: Option<Value>,
     default: Option<&'static str>,
@@ -37,7 +37,7 @@ pub(super) struct Field {
 }
 
 impl Field {
-    pub(super) fn new(path: &'static str, content: Option<&impl Serialize>) -> Self {
+    pub(crate) fn new(path: &'static str, content: Option<&impl Serialize>) -> Self {
         Self {
             path,
             value: content.map(value),
@@ -47,28 +47,28 @@ impl Field {
         }
     }
 
-    pub(super) fn required(path: &'static str, content: &impl Serialize) -> Self {
+    pub(crate) fn required(path: &'static str, content: &impl Serialize) -> Self {
         Self::new(path, Some(content))
     }
 
     /// What it means when the field is not set.
-    pub(super) fn default(mut self, meaning: &'static str) -> Self {
+    pub(crate) fn default(mut self, meaning: &'static str) -> Self {
         self.default = Some(meaning);
         self
     }
 
     /// The field belongs to who may approve what.
-    pub(super) fn control(self) -> Self {
+    pub(crate) fn control(self) -> Self {
         self.control_if(true)
     }
 
-    pub(super) fn control_if(mut self, control: bool) -> Self {
+    pub(crate) fn control_if(mut self, control: bool) -> Self {
         self.control = control;
         self
     }
 
     /// The field is a list of objects that are known by their `name`.
-    pub(super) fn named(mut self) -> Self {
+    pub(crate) fn named(mut self) -> Self {
         self.named = true;
         self
     }

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::{ChangeKind, Subject, fields::Field, steps::Pair};
+use crate::kinds;
 use signoff_api::{
-    HumanDuration, Step, StepKind,
+    HumanDuration, Step,
     flow::{Promotion, PromotionApproval},
-    step::{ApprovalStep, ApprovalTimeoutOutcome, Approvers, Changes, Escalation},
+    step::{ApprovalTimeoutOutcome, Approvers, Changes, Escalation},
 };
 
 /// A gate whose terms are not what they were.
@@ -88,33 +89,7 @@ fn compare(gate: Subject, before: Option<Terms>, after: Option<Terms>) -> Option
 }
 
 fn terms_of_step(step: &Step) -> Option<Terms> {
-    let StepKind::Approval(approval) = &step.kind else {
-        return None;
-    };
-    let ApprovalStep {
-        title: _, // what is asked is not who is asked; the step's change has it
-        show: _,
-        form: _,
-        approvers,
-        quorum,
-        self_approval,
-        respond_within,
-        on_timeout,
-        escalate,
-        changes,
-        ask_via: _, // where it is asked changes nothing about who may decide
-    } = &**approval;
-    let outcome = on_timeout.as_ref().map(|timeout| timeout.outcome);
-    Some(Terms {
-        when: step.when.clone(),
-        approvers: approvers.clone(),
-        quorum: quorum.unwrap_or(1),
-        self_approval: self_approval.unwrap_or(false),
-        respond_within: respond_within.clone(),
-        on_timeout: Some(outcome.unwrap_or(ApprovalTimeoutOutcome::Fail)),
-        escalate: escalate.clone().unwrap_or_default(),
-        changes: changes.clone(),
-    })
+    kinds::of(&step.kind).terms(step.when.as_ref())
 }
 
 fn terms_of_promotion(promotion: &Promotion) -> Terms {

@@ -10,7 +10,7 @@ use super::{
     steps::Pair,
 };
 use crate::plan;
-use signoff_api::{Step, StepKind};
+use signoff_api::Step;
 
 /// The approvals before every step, by name, before and after.
 pub(super) struct Guards<'a> {
@@ -38,7 +38,7 @@ impl<'a> Guards<'a> {
             Pair::Kept { old, new, .. } => Some((old, new)),
             Pair::Added(_) | Pair::Removed(_) => None,
         });
-        kept.filter(|(_, new)| has_effect(&new.kind))
+        kept.filter(|(_, new)| new.kind.rules().has_effect)
             .filter_map(|(old, new)| {
                 let lost: Vec<String> = before(&self.old, old)?
                     .difference(before(&self.new, new)?)
@@ -72,12 +72,4 @@ fn approvals_before(steps: &[Step]) -> Vec<(&Step, BTreeSet<&str>)> {
 fn before<'a, 'b>(guards: &'b [(&'a Step, BTreeSet<&'a str>)], step: &Step) -> Option<&'b BTreeSet<&'a str>> {
     let found = guards.iter().find(|(other, _)| std::ptr::eq(*other, step));
     found.map(|(_, before)| before)
-}
-
-/// Whether the world notices the step.
-fn has_effect(kind: &StepKind) -> bool {
-    match kind {
-        StepKind::Http(_) | StepKind::Notify(_) => true,
-        StepKind::Set(_) | StepKind::Wait(_) | StepKind::Approval(_) => false,
-    }
 }

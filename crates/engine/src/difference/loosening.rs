@@ -6,14 +6,12 @@ use super::{
     Subject,
     gates::{GateChange, Terms},
     report::{outcome, who},
-    shown::name,
     steps::Pair,
 };
+use crate::kinds;
 use signoff_api::{
-    HumanDuration, Step, StepKind,
-    step::{
-        ApprovalTimeoutOutcome, Approvers, CallbackWait, Delivery, Escalation, WaitStep, WaitTimeoutOutcome,
-    },
+    HumanDuration, Step,
+    step::{ApprovalTimeoutOutcome, Approvers, Delivery, Escalation},
 };
 
 /// One change that loosens control.
@@ -30,6 +28,17 @@ pub struct Loosening {
     /// What is to be, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+}
+
+/// What a kind of step says is looser than it was.
+#[derive(Debug)]
+pub(crate) struct Loosened {
+    /// In what way.
+    pub(crate) kind: LooseningKind,
+    /// What was, in words.
+    pub(crate) before: Option<String>,
+    /// What is to be, in words.
+    pub(crate) after: Option<String>,
 }
 
 /// In what way control is loosened.
@@ -96,30 +105,10 @@ pub(super) fn of_step(pair: &Pair<'_>, gate: Option<&GateChange>) -> Vec<Looseni
         let (before, after) = ("AtMostOnce".to_owned(), "AtLeastOnce".to_owned());
         tell(LooseningKind::RepeatsAllowed, Some(before), Some(after));
     }
-    match (&old.kind, &new.kind) {
-        (StepKind::Approval(old), StepKind::Approval(new)) => {
-            let shown = |item: &&str| new.show.iter().flatten().any(|other| other.name == **item);
-            let old = old.show.iter().flatten().map(|item| item.name.as_str());
-            let gone: Vec<String> = old.filter(|item| !shown(item)).map(name).collect();
-            if !gone.is_empty() {
-                tell(LooseningKind::ShowsLess, Some(gone.join(", ")), None);
-            }
+    if old.kind.rules() == new.kind.rules() {
+        for Loosened { kind, before, after } in kinds::of(&new.kind).loosened(kinds::of(&old.kind)) {
+            tell(kind, before, after);
         }
-        (StepKind::Wait(old), StepKind::Wait(new)) => {
-            let (then, now) = (answerless_wait(old), answerless_wait(new));
-            if old.callback.is_some() && now.is_looser_than(&then) {
-                tell(
-                    LooseningKind::ContinuesUnanswered,
-                    then.words(None),
-                    now.words(None),
-                );
-            }
-            let gone = checks_gone(old, new);
-            if !gone.is_empty() {
-                tell(LooseningKind::CallbackCheckRemoved, Some(gone.join(", ")), None);
-            }
-        }
-        _ => {}
     }
     found
 }
@@ -199,7 +188,7 @@ pub(super) fn of_gate(change: &GateChange) -> Vec<Loosening> {
 }
 
 /// What happens when nobody answers.
-enum Answerless<'a> {
+pub(crate) enum Answerless<'a> {
     /// It stops, or waits on.
     Stops,
     /// It goes on after this span, if that is known.
@@ -208,7 +197,7 @@ enum Answerless<'a> {
 
 impl Answerless<'_> {
     /// Whether it goes on where it did not, or sooner.
-    fn is_looser_than(&self, before: &Self) -> bool {
+    pub(crate) fn is_looser_than(&self, before: &Self) -> bool {
         match (before, self) {
             (_, Self::Stops) | (Self::GoesOn(_), Self::GoesOn(None)) => false,
             (Self::Stops | Self::GoesOn(None), Self::GoesOn(_)) => true,
@@ -216,7 +205,7 @@ impl Answerless<'_> {
         }
     }
 
-    fn words(&self, stops: Option<ApprovalTimeoutOutcome>) -> Option<String> {
+    pub(crate) fn words(&self, stops: Option<ApprovalTimeoutOutcome>) -> Option<String> {
         match self {
             Self::Stops => stops.map(|stops| outcome(stops).to_owned()),
             Self::GoesOn(None) => Some("Continue".to_owned()),
@@ -229,25 +218,6 @@ fn answerless(on_timeout: Option<ApprovalTimeoutOutcome>, within: Option<&HumanD
     match on_timeout {
         Some(ApprovalTimeoutOutcome::Continue) => Answerless::GoesOn(within),
         Some(ApprovalTimeoutOutcome::Reject | ApprovalTimeoutOutcome::Fail) | None => Answerless::Stops,
-    }
-}
-
-/// A wait goes on when the first of what it waits for is there, so a duration beside a callback does without the callback.
-fn answerless_wait(step: &WaitStep) -> Answerless<'_> {
-    let WaitStep {
-        callback: _, // the answer itself
-        duration,
-        until,
-        respond_within,
-        on_timeout,
-    } = step;
-    let outcome = on_timeout.as_ref().map(|timeout| timeout.outcome);
-    let late = (outcome == Some(WaitTimeoutOutcome::Continue)).then_some(respond_within.as_ref());
-    let spans = duration.iter().chain(late.flatten());
-    match spans.min_by_key(|span| span.duration()) {
-        Some(soonest) => Answerless::GoesOn(Some(soonest)),
-        None if until.is_some() || late.is_some() => Answerless::GoesOn(None),
-        None => Answerless::Stops,
     }
 }
 
@@ -278,23 +248,4 @@ fn wider(after: Option<&Approvers>, before: &[Option<&Approvers>]) -> bool {
         .iter()
         .any(|name| !known(|list| &list.service_accounts, name));
     new_account || (!everybody && (new_user || new_group))
-}
-
-/// The checks of a callback that were there and are not any more, or the whole callback.
-fn checks_gone(old: &WaitStep, new: &WaitStep) -> Vec<&'static str> {
-    let (old, new) = match (&old.callback, &new.callback) {
-        (Some(old), Some(new)) => (old, new),
-        (Some(_), None) => return vec!["callback"],
-        (None, _) => return vec![],
-    };
-    let CallbackWait { schema, accept, hmac } = new;
-    let gone = [
-        ("schema", old.schema.is_some() && schema.is_none()),
-        ("accept", old.accept.is_some() && accept.is_none()),
-        ("hmac", old.hmac.is_some() && hmac.is_none()),
-    ];
-    gone.into_iter()
-        .filter(|(_, gone)| *gone)
-        .map(|(check, _)| check)
-        .collect()
 }

@@ -17,6 +17,11 @@ mod text;
 
 use serde::Serialize;
 
+pub(crate) use self::{
+    fields::Field,
+    loosening::{Answerless, Loosened},
+    shown::name,
+};
 pub use self::{
     fields::FieldChange,
     gates::{GateChange, Terms},
@@ -24,11 +29,8 @@ pub use self::{
     loosening::{Loosening, LooseningKind},
     steps::{Move, Order, OrderChange, StepChange, StepChangeKind},
 };
-use self::{
-    fields::{Field, changes},
-    guards::Guards,
-};
-use signoff_api::{Definition, Step, StepKind, flow::Promotion};
+use self::{fields::changes, guards::Guards};
+use signoff_api::{Definition, Step, flow::Promotion};
 
 /// What changes from one definition to another. In JSON absent lists are empty lists, and the field names are stable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -222,7 +224,7 @@ fn place(loosening: &Loosening, pairs: &[steps::Pair<'_>]) -> usize {
 
 /// Whether a step asks people.
 fn is_approval(step: &Step) -> bool {
-    matches!(step.kind, StepKind::Approval(_))
+    step.kind.as_kind().question().is_some()
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(super) fn line(words: &str) -> String {
 }
 
 /// A name in a list of names: in quotes unless it is made of what names are made of.
-pub(super) fn name(name: &str) -> String {
+pub(crate) fn name(name: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '@' | '/' | '+' | '$');
     if !name.is_empty() && name.chars().all(plain) {
         name.to_owned()

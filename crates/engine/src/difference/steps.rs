@@ -8,10 +8,8 @@ use super::{
     fields::{Field, FieldChange, changes, leaf},
     is_approval,
 };
-use signoff_api::{
-    Step, StepKind,
-    step::{ApprovalStep, ApprovalTimeout, HttpStep, NotifyStep, NotifyWebhook, WaitStep, WaitTimeout},
-};
+use crate::kinds;
+use signoff_api::Step;
 
 /// A step that is not what it was.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -147,7 +145,7 @@ pub(super) fn compare(pairs: &[Pair<'_>]) -> Vec<StepChange> {
 fn change(pair: &Pair<'_>) -> Option<StepChange> {
     let told = |step: &Step, change, moved, fields| StepChange {
         step: step.name.clone(),
-        kind: step.kind.key(),
+        kind: step.kind.rules().key,
         change,
         moved,
         fields,
@@ -187,7 +185,10 @@ pub(super) fn order(old: &[Step], new: &[Step]) -> Option<OrderChange> {
 
 fn fields(old: Option<&Step>, new: Option<&Step>) -> Vec<FieldChange> {
     let mut found = Vec::new();
-    let kinds = (old.map(|step| step.kind.key()), new.map(|step| step.kind.key()));
+    let kinds = (
+        old.map(|step| step.kind.rules().key),
+        new.map(|step| step.kind.rules().key),
+    );
     if let (Some(before), Some(after)) = kinds
         && before != after
     {
@@ -197,8 +198,8 @@ fn fields(old: Option<&Step>, new: Option<&Step>) -> Vec<FieldChange> {
     }
     found.extend(changes(old.map(common), new.map(common)));
     let (old, new) = (
-        old.map(|step| of_kind(&step.kind)),
-        new.map(|step| of_kind(&step.kind)),
+        old.map(|step| kinds::of(&step.kind).fields()),
+        new.map(|step| kinds::of(&step.kind).fields()),
     );
     if kinds.0 == kinds.1 {
         found.extend(changes(old, new));
@@ -228,116 +229,5 @@ fn common(step: &Step) -> Vec<Field> {
         Field::new("retry", retry.as_ref()).default("one attempt"),
         Field::new("timeout", timeout.as_ref()),
         Field::new("delivery", delivery.as_ref()).default("AtLeastOnce"),
-    ]
-}
-
-fn of_kind(kind: &StepKind) -> Vec<Field> {
-    match kind {
-        StepKind::Http(step) => http(step),
-        StepKind::Set(values) => vec![Field::required("set", values)],
-        StepKind::Wait(step) => wait(step),
-        StepKind::Approval(step) => approval(step),
-        StepKind::Notify(step) => notify(step),
-    }
-}
-
-fn http(step: &HttpStep) -> Vec<Field> {
-    let HttpStep {
-        url,
-        connection,
-        path,
-        method,
-        headers,
-        query,
-        body,
-        expect,
-        output,
-    } = step;
-    vec![
-        Field::new("http.connection", connection.as_ref()),
-        Field::new("http.method", method.as_ref()).default("GET, or POST with a body"),
-        Field::new("http.url", url.as_ref()),
-        Field::new("http.path", path.as_ref()),
-        Field::new("http.headers", headers.as_ref()),
-        Field::new("http.query", query.as_ref()),
-        Field::new("http.body", body.as_ref()),
-        Field::new("http.expect", expect.as_ref()).default("any status from 200 to 299"),
-        Field::new("http.output", output.as_ref()).default("the response's body"),
-    ]
-}
-
-fn wait(step: &WaitStep) -> Vec<Field> {
-    let WaitStep {
-        callback,
-        duration,
-        until,
-        respond_within,
-        on_timeout,
-    } = step;
-    let outcome = on_timeout.as_ref().map(|WaitTimeout { outcome }| outcome);
-    vec![
-        Field::new("wait.callback", callback.as_ref()),
-        Field::new("wait.duration", duration.as_ref()),
-        Field::new("wait.until", until.as_ref()),
-        Field::new("wait.respondWithin", respond_within.as_ref()).default("as long as it takes"),
-        Field::new("wait.onTimeout.outcome", outcome).default("Fail"),
-    ]
-}
-
-fn approval(step: &ApprovalStep) -> Vec<Field> {
-    let ApprovalStep {
-        title,
-        show,
-        form,
-        approvers,
-        quorum,
-        self_approval,
-        respond_within,
-        on_timeout,
-        escalate,
-        changes,
-        ask_via,
-    } = step;
-    let outcome = on_timeout.as_ref().map(|ApprovalTimeout { outcome }| outcome);
-    vec![
-        Field::required("approval.title", title),
-        Field::new("approval.show", show.as_ref()).named(),
-        Field::new("approval.form", form.as_ref()),
-        Field::new("approval.approvers", approvers.as_ref())
-            .default("everybody with the verb approve")
-            .control(),
-        Field::new("approval.quorum", quorum.as_ref())
-            .default("1")
-            .control(),
-        Field::new("approval.selfApproval", self_approval.as_ref())
-            .default("false")
-            .control(),
-        Field::new("approval.respondWithin", respond_within.as_ref())
-            .default("stays open")
-            .control(),
-        Field::new("approval.onTimeout.outcome", outcome)
-            .default("Fail")
-            .control(),
-        Field::new("approval.escalate", escalate.as_ref()).control(),
-        Field::new("approval.changes", changes.as_ref())
-            .default("cannot be requested")
-            .control(),
-        Field::new("approval.askVia", ask_via.as_ref()).default("as the repository says"),
-    ]
-}
-
-fn notify(step: &NotifyStep) -> Vec<Field> {
-    let NotifyStep { webhook } = step;
-    let NotifyWebhook {
-        url,
-        connection,
-        path,
-        message,
-    } = webhook;
-    vec![
-        Field::new("notify.webhook.connection", connection.as_ref()),
-        Field::new("notify.webhook.url", url.as_ref()),
-        Field::new("notify.webhook.path", path.as_ref()),
-        Field::required("notify.webhook.message", message),
     ]
 }

@@ -2,19 +2,24 @@
 
 mod compile;
 mod graph;
+mod place;
 mod references;
 mod types;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
-use super::expression::{Expression, JsonTemplate, Template};
+pub(crate) use self::place::Place;
+use super::{
+    expression::{Expression, JsonTemplate},
+    kinds::{KindPlan, approval::ApprovalPlan},
+};
 use signoff_api::{
     Definition, Step,
-    name::ObjectName,
-    step::{ApprovalStep, ApprovalTimeoutOutcome, Approvers, HttpMethod},
+    step::{Approvers, Rules},
 };
 
 /// Most steps of a flow, as its schema says.
@@ -54,7 +59,12 @@ pub(super) struct PlannedStep {
     pub(super) retry: RetryPolicy,
     pub(super) timeout: Duration,
     pub(super) at_most_once: bool,
-    pub(super) action: Action,
+    /// What holds for every step of its kind.
+    pub(super) rules: &'static Rules,
+    /// What its kind does.
+    pub(super) kind: Arc<dyn KindPlan>,
+    /// Of a step that asks people: the Connections that later steps use, each with the names of those.
+    pub(super) binds: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,62 +73,6 @@ pub(super) struct RetryPolicy {
     pub(super) initial: Duration,
     pub(super) factor: u32,
     pub(super) max: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Action {
-    Http(Box<HttpPlan>),
-    Set(JsonTemplate),
-    Wait(WaitPlan),
-    Approval(Box<ApprovalPlan>),
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct HttpPlan {
-    pub(super) target: TargetPlan,
-    pub(super) method: HttpMethod,
-    pub(super) headers: Vec<(String, Template)>,
-    pub(super) query: Vec<(String, Template)>,
-    pub(super) body: Option<JsonTemplate>,
-    /// A body that is plain text is sent as `{"text": …}`.
-    pub(super) wrap_text: bool,
-    /// Status codes that count as success; empty for any from 200 to 299.
-    pub(super) expect: Vec<i64>,
-    pub(super) output: Option<JsonTemplate>,
-    pub(super) billable: bool,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum TargetPlan {
-    Url(Template),
-    Connection { name: ObjectName, path: Template },
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct WaitPlan {
-    pub(super) callback: bool,
-    pub(super) duration: Option<Duration>,
-    pub(super) until: Option<Template>,
-    pub(super) respond_within: Option<Duration>,
-    pub(super) continue_on_timeout: bool,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct ApprovalPlan {
-    pub(super) step: ApprovalStep,
-    pub(super) title: Template,
-    pub(super) show: Vec<(String, JsonTemplate)>,
-    pub(super) on_timeout: ApprovalTimeoutOutcome,
-    pub(super) changes: Option<ChangesPlan>,
-    /// The Connections that later steps use, each with the names of those.
-    pub(super) connections: BTreeMap<String, Vec<String>>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct ChangesPlan {
-    /// Every step that is done again: the one gone back to and all that follow from it.
-    pub(super) again: BTreeSet<usize>,
-    pub(super) max: i64,
 }
 
 impl Plan {
@@ -149,10 +103,7 @@ impl Plan {
             let approval = near
                 .iter()
                 .rev()
-                .find_map(|near| match &self.steps[*near].action {
-                    Action::Approval(approval) => Some(&**approval),
-                    Action::Http(_) | Action::Set(_) | Action::Wait(_) => None,
-                });
+                .find_map(|near| self.steps[*near].kind.question());
             if approval.is_some() {
                 return approval;
             }
@@ -166,14 +117,8 @@ impl Plan {
 
     /// The Connections that approvals bind.
     pub fn bound_connections(&self) -> BTreeSet<&str> {
-        let approvals = self.steps.iter().filter_map(|step| match &step.action {
-            Action::Approval(approval) => Some(approval),
-            Action::Http(_) | Action::Set(_) | Action::Wait(_) => None,
-        });
-        approvals
-            .flat_map(|approval| approval.connections.keys())
-            .map(String::as_str)
-            .collect()
+        let bound = self.steps.iter().flat_map(|step| step.binds.keys());
+        bound.map(String::as_str).collect()
     }
 
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {

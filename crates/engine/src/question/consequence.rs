@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::ENDING_ITEM;
-use signoff_api::{ApprovalSpec, Definition, StepKind, Verdict, approval::ApprovalPurpose, json::JsonObject};
+use signoff_api::{ApprovalSpec, Definition, Verdict, approval::ApprovalPurpose, json::JsonObject};
 
 /// What happens when this answer closes the question. Without the definition of the release, the steps are not named.
 pub fn consequence(
@@ -88,10 +88,9 @@ fn goes_on(definition: Option<&Definition>, step: &str) -> String {
 
 fn back_to<'a>(definition: Option<&'a Definition>, step: &str) -> Option<&'a str> {
     let steps = &definition?.steps;
-    match &steps.iter().find(|other| other.name == step)?.kind {
-        StepKind::Approval(approval) => Some(approval.changes.as_ref()?.back_to.as_str()),
-        StepKind::Http(_) | StepKind::Set(_) | StepKind::Wait(_) | StepKind::Notify(_) => None,
-    }
+    let step = steps.iter().find(|other| other.name == step)?;
+    let changes = step.kind.as_kind().question()?.changes.as_ref()?;
+    Some(&changes.back_to)
 }
 
 #[cfg(test)]

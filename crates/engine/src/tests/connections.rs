@@ -1,7 +1,7 @@
 //! Where later steps call is bound by what people decide on.
 
 use super::*;
-use crate::effect::HttpTarget;
+use crate::{effect::HttpTarget, object::Closing};
 
 fn shop(address: &str) -> ConnectionFact {
     ConnectionFact {
@@ -24,18 +24,10 @@ fn gated() -> Scenario {
 }
 
 fn bound(run: &Scenario) -> Option<Digest> {
-    match &run.http()[0].target {
+    match &request(run.http()[0]).target {
         HttpTarget::Connection { bound, .. } => bound.clone(),
         HttpTarget::Url(url) => panic!("{url}"),
     }
-}
-
-fn asked(run: &Scenario) -> Vec<&crate::effect::OpenApproval> {
-    let opened = run.effects.iter().filter_map(|effect| match effect {
-        Effect::OpenApproval(open) => Some(&**open),
-        Effect::Http(_) | Effect::CloseApproval(_) | Effect::Abort(_) => None,
-    });
-    opened.collect()
 }
 
 #[test]
@@ -43,7 +35,7 @@ fn people_are_shown_where_later_steps_call_and_these_call_nowhere_else() {
     let mut run = gated();
     assert_eq!(bound(&run), None, "nobody has decided on it");
     run.answer("quote", 200, Value::Null);
-    let question = asked(&run)[0].clone();
+    let question = run.opened()[0].clone();
     let item = question.spec.show.last().unwrap();
     assert_eq!((question.spec.show.len(), item.name.as_str()), (2, "connections"));
     let shown: Value = serde_json::from_str(&item.inline).unwrap();
@@ -65,16 +57,16 @@ fn a_connection_that_changes_below_an_open_question_supersedes_it() {
     for answered in [ApprovalPhase::Pending, ApprovalPhase::Approved] {
         let mut run = gated();
         run.answer("quote", 200, Value::Null);
-        let before = asked(&run)[0].spec.digest.clone();
+        let before = run.opened()[0].spec.digest.clone();
         run.facts.connections.insert("shop".into(), shop("https://evil"));
         // also when the answer to what was shown before is there at the same time
         run.decide("r-review", answered);
         assert!(run.http().is_empty(), "{answered}");
         let closed = run.effects.iter().any(
-            |effect| matches!(effect, Effect::CloseApproval(close) if is_called(&close.name, "r-review") && close.phase == ApprovalPhase::Superseded),
+            |effect| matches!(effect, Effect::Close(close) if is_called(&close.key.name, "r-review") && close.closing == Closing::Superseded),
         );
         assert!(closed, "{:?}", run.effects);
-        let next = asked(&run)[0].clone();
+        let next = run.opened()[0].clone();
         assert_eq!(next.spec.subject.iteration, Some(2));
         assert_ne!(next.spec.digest, before);
         assert_eq!(run.state.phase, RunPhase::Waiting);
@@ -112,7 +104,7 @@ fn an_item_of_the_flow_keeps_its_name() {
     ] });
     let mut run = Scenario::of(flow, &json!({}));
     run.tick();
-    let names: Vec<String> = asked(&run)[0]
+    let names: Vec<String> = run.opened()[0]
         .spec
         .show
         .iter()
@@ -125,6 +117,6 @@ fn an_item_of_the_flow_keeps_its_name() {
 fn a_flow_without_connections_shows_nothing_more() {
     let mut run = Scenario::of(refund(), &json!({ "amount": 250 }));
     run.tick().answer("propose", 200, Value::Null);
-    assert_eq!(asked(&run)[0].spec.show.len(), 1);
+    assert_eq!(run.opened()[0].spec.show.len(), 1);
     assert!(run.state.steps[1].connections.is_empty());
 }

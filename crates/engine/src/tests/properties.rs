@@ -83,7 +83,10 @@ impl Scenario {
             .filter(|step| step.phase == StepPhase::Waiting);
         steps
             .filter_map(|step| step.approval.clone())
-            .filter(|name| self.facts.approvals[name].status.phase == ApprovalPhase::Pending)
+            .filter(|name| {
+                let fact = self.facts.objects[&ObjectKey::approval(name.as_str())].as_approval();
+                fact.unwrap().status.phase == ApprovalPhase::Pending
+            })
             .collect()
     }
 
@@ -108,7 +111,7 @@ impl Scenario {
                         headers: BTreeMap::new(),
                         body: Value::Null,
                     };
-                    self.outcome_of(key, Ok(response));
+                    self.outcome_of(key, Ok(Response::Http(response)));
                 }
             }
             Happening::Lost(n) => {
@@ -125,7 +128,7 @@ impl Scenario {
             }
             Happening::Decide(n, yes, happened) => {
                 if let Some(name) = pick(&self.open_approvals(), *n) {
-                    let status = &mut self.facts.approvals.get_mut(&name).unwrap().status;
+                    let (_, status) = self.questions_mut().find(|(known, _)| *known == name).unwrap();
                     status.phase = if *yes {
                         ApprovalPhase::Approved
                     } else {
@@ -171,7 +174,7 @@ impl Scenario {
         }
     }
 
-    fn outcome_of(&mut self, key: EffectKey, result: Result<HttpResponse, EffectError>) {
+    fn outcome_of(&mut self, key: EffectKey, result: Result<Response, EffectError>) {
         self.facts.in_flight.remove(&key);
         self.facts.outcomes.push(EffectOutcome {
             key,
@@ -274,7 +277,7 @@ proptest! {
             match heard.get(&key) {
                 Some(Some(200)) => prop_assert_eq!(entry.phase, StepPhase::Succeeded),
                 Some(Some(404)) => prop_assert_eq!(entry.phase, StepPhase::Failed),
-                _ => prop_assert!(run.facts.approvals.contains_key(&question), "{key} is not settled: {entry:#?}"),
+                _ => prop_assert!(run.facts.objects.contains_key(&ObjectKey::approval(&question)), "{key} is not settled: {entry:#?}"),
             }
         }
     }

@@ -36,20 +36,20 @@ impl Scenario {
         }
         for effect in &self.effects {
             let told = match effect {
-                Effect::Http(http) => format!(
+                Effect::Call(call) => format!(
                     "call {} with key {}{}",
-                    http.key,
-                    http.idempotency_key,
-                    if http.fenced { ", fenced" } else { "" }
+                    call.key,
+                    call.idempotency_key,
+                    if call.fenced { ", fenced" } else { "" }
                 ),
-                Effect::OpenApproval(open) => {
+                Effect::Open(OwnedObject::Approval(open)) => {
                     format!("open {}: {}", called(&open.name), open.spec.title)
                 }
-                Effect::CloseApproval(close) => {
+                Effect::Close(close) => {
                     format!(
                         "close {} as {}: {}",
-                        called(&close.name),
-                        close.phase,
+                        called(&close.key.name),
+                        close.closing,
                         close.message
                     )
                 }

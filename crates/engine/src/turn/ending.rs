@@ -3,9 +3,12 @@
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 
 use super::{Turn, cut, sentence};
-use crate::advance::Advance;
+use crate::{
+    advance::Advance,
+    object::{Closing, ObjectKey},
+};
 use signoff_api::{
-    ApprovalPhase, Json, RunPhase, RunStatus, bounds, condition,
+    Json, RunPhase, RunStatus, bounds, condition,
     reason::StepReason,
     run::{EndingOutcome, RunEnding, StepError, StepPhase, StepStatus},
 };
@@ -58,7 +61,7 @@ impl Turn<'_> {
     }
 
     fn is_over(&self, step: usize) -> bool {
-        self.current(step).is_some_and(|entry| {
+        self.view().current(step).is_some_and(|entry| {
             matches!(
                 self.state.steps[entry].phase,
                 StepPhase::Succeeded | StepPhase::Skipped
@@ -71,7 +74,7 @@ impl Turn<'_> {
             .plan
             .output
             .as_ref()
-            .map(|output| output.value(&self.scope()))
+            .map(|output| output.value(&self.view().scope()))
         {
             None => None,
             Some(Ok(output)) => Some(Json(output)),
@@ -106,7 +109,7 @@ impl Turn<'_> {
             if self.is_unsettled(entry) {
                 self.settle(entry);
             } else if !self.state.steps[entry].phase.is_finished() {
-                self.stop(entry, ApprovalPhase::Cancelled, &why);
+                self.stop(entry, Closing::Cancelled, &why);
             }
         }
         if self.state.steps.iter().all(|step| step.phase.is_finished()) {
@@ -193,7 +196,7 @@ impl Turn<'_> {
             .steps
             .iter()
             .filter(|step| step.phase == StepPhase::Waiting);
-        let unopened = waiting.find_map(|step| self.facts.unopened.get(step.approval.as_ref()?));
+        let unopened = waiting.find_map(|step| self.facts.unopened.get(&ObjectKey::of(step)?));
         match unopened {
             Some(why) => condition::set(
                 &mut self.state.conditions,
@@ -221,11 +224,11 @@ impl Turn<'_> {
         turn.conclude()
     }
 
-    /// Approvals are expired by the API server's clock, so only waits and retries wake a run.
+    /// Objects expire by the API server's clock, so only waits and retries wake a run.
     fn wake_at(&self) -> Option<Timestamp> {
         let suspend = self.facts.run.suspend;
         let times = self.unfinished().flat_map(|step| {
-            let deadline = step.deadline.as_ref().filter(|_| step.approval.is_none());
+            let deadline = step.deadline.as_ref().filter(|_| ObjectKey::of(step).is_none());
             // an attempt that is due while the run is suspended begins when that ends
             let wake_at = step
                 .wake_at

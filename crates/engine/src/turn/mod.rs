@@ -1,26 +1,23 @@
 //! One turn of a run: the state as it changes while a decision is made.
 
-mod approval;
-mod connections;
+mod apply;
+mod attempts;
 mod ending;
-mod http;
 mod outcome_question;
-mod scope;
 mod settle;
-mod wait;
+mod view;
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::MicroTime,
-    jiff::{SignedDuration, Timestamp},
-};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 use serde_json::Value;
 
+pub(crate) use self::view::{Owned, RunView, StepView};
 use super::{
     effect::{Effect, EffectKey},
     facts::Facts,
-    plan::{Action, Plan, PlannedStep},
+    object::ObjectKey,
+    plan::{Plan, PlannedStep},
 };
 use signoff_api::{
     Json, RunStatus, bounds,
@@ -62,6 +59,23 @@ impl<'a> Turn<'a> {
         }
     }
 
+    fn view(&self) -> RunView<'_> {
+        RunView {
+            plan: self.plan,
+            facts: self.facts,
+            state: &self.state,
+            now: self.now,
+        }
+    }
+
+    fn step_view(&self, step: usize, entry: usize) -> StepView<'_> {
+        StepView {
+            run: self.view(),
+            planned: &self.plan.steps[step],
+            status: &self.state.steps[entry],
+        }
+    }
+
     /// Takes in what came of effects.
     pub(super) fn hear_outcomes(&mut self) {
         for outcome in &self.facts.outcomes {
@@ -71,8 +85,8 @@ impl<'a> Turn<'a> {
                     && entry.attempt == outcome.key.attempt
                     && entry.phase == StepPhase::Running
             });
-            if let Some(entry) = entry {
-                self.http_outcome(entry, outcome);
+            if let (Some(entry), Some(step)) = (entry, self.plan.index_of(&outcome.key.step)) {
+                self.attempt_ended(step, entry, outcome);
             }
         }
     }
@@ -93,14 +107,21 @@ impl<'a> Turn<'a> {
             let Some(step) = self.plan.index_of(&self.state.steps[entry].name) else {
                 continue;
             };
-            match (&self.plan.steps[step].action, self.state.steps[entry].phase) {
-                (Action::Http(_), StepPhase::Running) => self.http_running(entry, step),
-                (Action::Http(_), StepPhase::Retrying) => self.http_retrying(entry, step),
-                (Action::Http(_), StepPhase::Waiting) => self.outcome_question_open(entry, step),
-                (Action::Wait(_), _) => self.wait_open(entry, step),
-                (Action::Approval(_), _) => self.approval_open(entry, step),
-                (Action::Set(_) | Action::Http(_), _) => {}
+            self.look_at(step, entry);
+        }
+    }
+
+    fn look_at(&mut self, step: usize, entry: usize) {
+        let (planned, status) = (&self.plan.steps[step], &self.state.steps[entry]);
+        match status.phase {
+            StepPhase::Retrying => self.retry_if_due(step, entry),
+            // people are to say whether it happened
+            StepPhase::Waiting if planned.at_most_once => self.outcome_question_open(step, entry),
+            StepPhase::Running if planned.rules.attempts && ObjectKey::of(status).is_none() => {
+                self.attempt_running(step, entry);
             }
+            StepPhase::Running | StepPhase::Waiting => self.go_on_with(step, entry),
+            StepPhase::Succeeded | StepPhase::Failed | StepPhase::Skipped | StepPhase::Cancelled => {}
         }
     }
 
@@ -115,7 +136,7 @@ impl<'a> Turn<'a> {
     }
 
     fn is_ready(&self, step: usize) -> bool {
-        self.current(step).is_none()
+        self.view().current(step).is_none()
             && !self.held.contains(&step)
             && self.plan.steps[step]
                 .needs
@@ -124,7 +145,7 @@ impl<'a> Turn<'a> {
     }
 
     fn is_done(&self, step: usize) -> bool {
-        self.current(step).is_some_and(|entry| {
+        self.view().current(step).is_some_and(|entry| {
             matches!(
                 self.state.steps[entry].phase,
                 StepPhase::Succeeded | StepPhase::Skipped
@@ -134,23 +155,18 @@ impl<'a> Turn<'a> {
 
     fn start(&mut self, step: usize) {
         let planned = &self.plan.steps[step];
-        let entry = self.begin(planned, self.iteration(step));
-        match planned.when.as_ref().map(|when| when.holds(&self.scope())) {
+        let entry = self.begin(planned, self.view().iteration(step));
+        match planned.when.as_ref().map(|when| when.holds(&self.view().scope())) {
             Some(Err(error)) => {
                 return self.fail(entry, error.reason(), format!("when: {error}"));
             }
             Some(Ok(false)) => return self.finish(entry, StepPhase::Skipped, StepOutcome::Skipped, None),
             Some(Ok(true)) | None => {}
         }
-        match &planned.action {
-            Action::Http(_) => self.http_attempt(entry, step),
-            Action::Set(values) => match values.value(&self.scope()) {
-                Ok(value) => self.finish(entry, StepPhase::Succeeded, StepOutcome::Succeeded, Some(value)),
-                Err(error) => self.fail(entry, error.reason(), error.to_string()),
-            },
-            Action::Wait(wait) => self.wait_start(entry, step, wait),
-            Action::Approval(approval) => self.approval_start(entry, step, approval),
+        if planned.rules.attempts {
+            self.begin_attempt(step, entry);
         }
+        self.start_kind(step, entry);
     }
 
     fn begin(&mut self, planned: &PlannedStep, iteration: i64) -> usize {
@@ -176,35 +192,6 @@ impl<'a> Turn<'a> {
             waiting_on: None,
         });
         self.state.steps.len() - 1
-    }
-
-    /// Which time round a step is due: once, once more for every request for changes that led back to it or before it, and once more each time
-    /// that a Connection changed below its question.
-    fn iteration(&self, step: usize) -> i64 {
-        let requests = self.state.steps.iter().filter(|entry| {
-            entry.outcome == Some(StepOutcome::ChangesRequested)
-                && self
-                    .done_again_after(&entry.name)
-                    .is_some_and(|again| again.contains(&step))
-        });
-        let superseded = self.superseded(&self.plan.steps[step].name);
-        1 + i64::try_from(requests.count() + superseded).unwrap_or(i64::MAX - 1)
-    }
-
-    fn done_again_after(&self, approval: &str) -> Option<&'a BTreeSet<usize>> {
-        match &self.plan.steps[self.plan.index_of(approval)?].action {
-            Action::Approval(approval) => approval.changes.as_ref().map(|changes| &changes.again),
-            _ => None,
-        }
-    }
-
-    /// The entry of a step's iteration that is due, if it has begun.
-    fn current(&self, step: usize) -> Option<usize> {
-        let (name, iteration) = (&self.plan.steps[step].name, self.iteration(step));
-        self.state
-            .steps
-            .iter()
-            .rposition(|entry| entry.name == *name && entry.iteration == iteration)
     }
 
     /// Ends a step well, or with an outcome the flow goes on with.
@@ -278,11 +265,6 @@ impl<'a> Turn<'a> {
             self.state.error = Some(StepError { reason, message });
             self.ending = Some(ending);
         }
-    }
-
-    fn after(&self, span: std::time::Duration) -> Timestamp {
-        let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
-        self.now.checked_add(span).unwrap_or(Timestamp::MAX)
     }
 }
 

@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Turn,
-    approval::{decision, whom},
-    cut, sentence,
-};
+use super::{Owned, Turn, cut, sentence};
 use crate::question::ENDING_ITEM;
 use crate::{
     asked::{self, sealed, unsealed},
-    effect::{Effect, HttpTarget, OpenApproval},
-    plan::Action,
+    effect::Effect,
+    kinds::{
+        self, Failure, Next,
+        approval::{decision, whom},
+    },
+    object::{ObjectKey, OpenApproval, OwnedObject},
     question::item,
 };
 use signoff_api::{
@@ -25,7 +25,7 @@ use signoff_api::{
 
 impl Turn<'_> {
     /// Stops at a question: did the effect happen?
-    pub(super) fn outcome_question(&mut self, entry: usize, why: String) {
+    pub(super) fn outcome_question(&mut self, step: usize, entry: usize, why: String) {
         let run = &self.facts.run;
         let status = &mut self.state.steps[entry];
         status.phase = StepPhase::Waiting;
@@ -41,7 +41,7 @@ impl Turn<'_> {
             message: cut(why),
         });
         if let Some(name) = self.state.steps[entry].approval.clone() {
-            let open = self.open_outcome_question(entry, name);
+            let open = self.open_outcome_question(step, entry, name);
             let approvers = open.spec.approvers.as_ref();
             let whom = approvers.map_or_else(|| "somebody".to_owned(), whom);
             let status = &mut self.state.steps[entry];
@@ -50,40 +50,44 @@ impl Turn<'_> {
                 "{whom} to say whether step {} happened",
                 status.name
             )));
-            self.effects.push(Effect::OpenApproval(Box::new(open)));
+            self.effects
+                .push(Effect::Open(OwnedObject::Approval(Box::new(open))));
         }
     }
 
-    pub(super) fn outcome_question_open(&mut self, entry: usize, step: usize) {
-        let status = &self.state.steps[entry];
-        let Some(name) = status.approval.clone() else {
+    pub(super) fn outcome_question_open(&mut self, step: usize, entry: usize) {
+        let Some(name) = self.state.steps[entry].approval.clone() else {
             return;
         };
-        // one that is about something else is not ours, whoever put it there
-        let known = self.facts.approvals.get(&name);
-        let Some(fact) = known.filter(|fact| status.digest.as_ref() == Some(&fact.digest)) else {
-            if let Some(why) = self.facts.refused.get(&name) {
+        let answer = match self.step_view(step, entry).object() {
+            Owned::Nothing => return,
+            Owned::Refused(why) => {
                 let message =
                     format!("it is unknown whether it happened, and the API server refuses to ask: {why}");
                 return self.fail(entry, StepReason::OutcomeUnknown, message);
             }
-            let asked = |effect: &Effect| matches!(effect, Effect::OpenApproval(open) if open.name == name);
-            if !self.effects.iter().any(asked) {
-                let open = self.open_outcome_question(entry, name);
-                self.effects.push(Effect::OpenApproval(Box::new(open)));
+            Owned::Absent => {
+                if !self.is_asked_for(&ObjectKey::approval(&name)) {
+                    let open = self.open_outcome_question(step, entry, name);
+                    self.effects
+                        .push(Effect::Open(OwnedObject::Approval(Box::new(open))));
+                }
+                return;
             }
-            return;
+            Owned::There(fact) => fact.as_approval().map(|fact| fact.status.clone()),
         };
-        match fact.status.phase {
+        let Some(answer) = answer else { return };
+        match answer.phase {
             ApprovalPhase::Pending => {}
-            ApprovalPhase::Approved => self.outcome_told(entry, step, &fact.status),
-            _ => {
-                let told = fact
-                    .status
-                    .message
-                    .clone()
-                    .unwrap_or_else(|| "nobody could tell".to_owned());
-                self.state.steps[entry].decision = Some(decision(&fact.status, Verdict::Reject));
+            ApprovalPhase::Approved => self.outcome_told(step, entry, &answer),
+            ApprovalPhase::Rejected
+            | ApprovalPhase::ChangesRequested
+            | ApprovalPhase::Expired
+            | ApprovalPhase::Cancelled
+            | ApprovalPhase::Superseded => {
+                let told = answer.message.clone();
+                let told = told.unwrap_or_else(|| "nobody could tell".to_owned());
+                self.state.steps[entry].decision = Some(decision(&answer, Verdict::Reject));
                 self.fail(
                     entry,
                     StepReason::OutcomeUnknown,
@@ -93,7 +97,7 @@ impl Turn<'_> {
         }
     }
 
-    fn outcome_told(&mut self, entry: usize, step: usize, answer: &ApprovalStatus) {
+    fn outcome_told(&mut self, step: usize, entry: usize, answer: &ApprovalStatus) {
         let values = answer.values.clone().unwrap_or_default().0;
         self.state.steps[entry].decision = Some(decision(answer, Verdict::Approve));
         if values.get("happened") == Some(&Value::Bool(true)) {
@@ -120,26 +124,23 @@ impl Turn<'_> {
             status.attempt.saturating_add(1),
             status.name
         )));
-        self.http_retrying(entry, step);
+        self.retry_if_due(step, entry);
     }
 
-    fn open_outcome_question(&self, entry: usize, name: String) -> OpenApproval {
-        let before = self
-            .plan
-            .index_of(&self.state.steps[entry].name)
-            .and_then(|step| self.plan.approval_before(step));
+    fn open_outcome_question(&self, step: usize, entry: usize, name: String) -> OpenApproval {
+        let before = self.plan.approval_before(step);
         let approvers = match before {
             Some(approval) => approval.step.approvers.clone(),
             None => self.plan.owners.clone(),
         };
         OpenApproval {
             ask_owners: before.is_none() && approvers.is_none(),
-            spec: self.outcome_spec(entry, approvers),
+            spec: self.outcome_spec(step, entry, approvers),
             name,
         }
     }
 
-    fn outcome_spec(&self, entry: usize, approvers: Option<Approvers>) -> ApprovalSpec {
+    fn outcome_spec(&self, step: usize, entry: usize, approvers: Option<Approvers>) -> ApprovalSpec {
         let status = &self.state.steps[entry];
         let title = format!("Did step {} of run {} happen?", status.name, self.facts.run.name);
         let why = status
@@ -148,7 +149,7 @@ impl Turn<'_> {
             .map(|error| error.message.clone())
             .unwrap_or_default();
         let mut show = vec![item("why", "text/plain", why)];
-        show.extend(self.request(entry));
+        show.extend(self.request(step, entry));
         show.push(item("sending", "text/plain", self.sending(entry)));
         let answers = match self.ending {
             None => {
@@ -205,44 +206,17 @@ impl Turn<'_> {
         sealed(&subject, spec)
     }
 
-    /// The request that was sent. Nothing of the Connection is in it, so no secret of it either; tokens of callbacks are taken out.
-    fn request(&self, entry: usize) -> Vec<ShownItem> {
-        let step = self.plan.index_of(&self.state.steps[entry].name);
-        let Some(Action::Http(http)) = step.map(|step| &self.plan.steps[step].action) else {
+    /// The request that was sent; tokens of callbacks are taken out.
+    fn request(&self, step: usize, entry: usize) -> Vec<ShownItem> {
+        let next = self.plan.steps[step].kind.start(&self.step_view(step, entry));
+        if let Next::Fail(Failure { message, .. }) = &next {
+            let why = format!("it cannot be rendered any more: {message}");
+            return vec![item("request", "text/plain", why)];
+        }
+        let Next::Call(request) = next else {
             return vec![];
         };
-        let (target, _, query, body) = match self.render(&self.state.steps[entry].name, http) {
-            Ok(request) => request,
-            Err(error) => {
-                let why = format!("it cannot be rendered any more: {error}");
-                return vec![item("request", "text/plain", why)];
-            }
-        };
-        let mut pairs = url::form_urlencoded::Serializer::new(String::new());
-        pairs.extend_pairs(&query);
-        let query = pairs.finish();
-        let (mark, through, address) = match &target {
-            HttpTarget::Url(url) => (if url.contains('?') { '&' } else { '?' }, String::new(), url),
-            HttpTarget::Connection { name, path, bound: _ } => {
-                let mark = if path.contains('?') { '&' } else { '?' };
-                let known = self.facts.connections.get(name.as_str());
-                let address = known.and_then(|known| known.address.as_deref());
-                let address = address.map(|address| format!(" ({address})")).unwrap_or_default();
-                (mark, format!(" through connection {name}{address}"), path)
-            }
-        };
-        let query = if query.is_empty() {
-            query
-        } else {
-            format!("{mark}{query}")
-        };
-        let request = format!("{} {address}{query}{through}", http.method);
-        let mut items = vec![item("request", "text/plain", self.without_tokens(request))];
-        items.extend(body.map(|body| {
-            let text = self.without_tokens(format!("{body:#}"));
-            item("body", "application/json", text)
-        }));
-        items
+        kinds::shown(&request, &|text| self.without_tokens(text))
     }
 
     fn sending(&self, entry: usize) -> String {
@@ -257,7 +231,7 @@ impl Turn<'_> {
 
     /// Whoever has the token of a callback may answer it, so those who are asked do not see it.
     fn without_tokens(&self, text: String) -> String {
-        let callbacks = self.callbacks();
+        let callbacks = self.view().callbacks();
         let all = callbacks.as_object().into_iter().flatten();
         all.fold(text, |text, (step, callback)| match callback["token"].as_str() {
             Some(token) => text.replace(token, &format!("(token of the callback of {step})")),

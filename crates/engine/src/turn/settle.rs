@@ -5,13 +5,12 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::{Turn, http::INTERRUPTED, key_of, sentence};
+use super::{Turn, attempts::INTERRUPTED, key_of, sentence};
 use crate::{
-    effect::{CloseApproval, Effect, EffectKey},
-    plan::Action,
+    effect::{Effect, EffectKey},
+    object::{CloseObject, Closing, ObjectKey},
 };
 use signoff_api::{
-    ApprovalPhase,
     reason::StepReason,
     run::{StepError, StepOutcome, StepPhase},
 };
@@ -23,8 +22,7 @@ impl Turn<'_> {
         let at_most_once = || {
             self.plan
                 .index_of(&status.name)
-                .map(|step| &self.plan.steps[step])
-                .is_some_and(|step| step.at_most_once && matches!(step.action, Action::Http(_)))
+                .is_some_and(|step| self.plan.steps[step].at_most_once)
         };
         match status.phase {
             StepPhase::Running => at_most_once() && self.was_sent(entry),
@@ -40,18 +38,19 @@ impl Turn<'_> {
 
     /// Goes after the outcome of something that was sent.
     pub(super) fn settle(&mut self, entry: usize) {
+        let Some(step) = self.plan.index_of(&self.state.steps[entry].name) else {
+            return;
+        };
         let status = &mut self.state.steps[entry];
         if status.phase == StepPhase::Waiting {
-            if let Some(step) = self.plan.index_of(&status.name) {
-                self.outcome_question_open(entry, step);
-            }
+            self.outcome_question_open(step, entry);
         } else if self.facts.in_flight.contains(&key_of(status)) {
             status.waiting_on = Some(sentence(format!(
                 "the outcome of step {}, which was sent",
                 status.name
             )));
         } else {
-            self.outcome_question(entry, INTERRUPTED.to_owned());
+            self.outcome_question(step, entry, INTERRUPTED.to_owned());
         }
     }
 
@@ -71,7 +70,7 @@ impl Turn<'_> {
             let entry = known.unwrap_or_else(|| self.begin(&self.plan.steps[step], key.iteration));
             let status = &mut self.state.steps[entry];
             if status.attempt < key.attempt && !status.phase.is_finished() {
-                if status.attempt == 0 && self.is_billable(step) {
+                if status.attempt == 0 && self.plan.steps[step].rules.is_billable {
                     self.state.billable_steps += 1;
                 }
                 let status = &mut self.state.steps[entry];
@@ -85,16 +84,16 @@ impl Turn<'_> {
     }
 
     /// Stops a step that is under way.
-    pub(super) fn stop(&mut self, entry: usize, approval_phase: ApprovalPhase, why: &str) {
-        let (key, approval) = {
+    pub(super) fn stop(&mut self, entry: usize, closing: Closing, why: &str) {
+        let (key, object) = {
             let status = &self.state.steps[entry];
-            (key_of(status), status.approval.clone())
+            (key_of(status), ObjectKey::of(status))
         };
         // what this turn was about to begin is not begun
         self.effects.retain(|effect| match effect {
-            Effect::Http(http) => http.key != key,
-            Effect::OpenApproval(open) => Some(&open.name) != approval.as_ref(),
-            Effect::CloseApproval(_) | Effect::Abort(_) => true,
+            Effect::Call(call) => call.key != key,
+            Effect::Open(open) => Some(&open.key()) != object.as_ref(),
+            Effect::Close(_) | Effect::Abort(_) => true,
         });
         if self.state.steps[entry].phase == StepPhase::Running && key.attempt > 0 {
             if self.was_sent(entry) {
@@ -111,12 +110,11 @@ impl Turn<'_> {
                 self.take_back_attempt(entry);
             }
         }
-        if let Some(name) = approval {
-            let message = why.to_owned();
-            self.effects.push(Effect::CloseApproval(CloseApproval {
-                name,
-                phase: approval_phase,
-                message,
+        if let Some(key) = object {
+            self.effects.push(Effect::Close(CloseObject {
+                key,
+                closing,
+                message: why.to_owned(),
             }));
         }
         self.cancelled(entry);
@@ -157,16 +155,12 @@ impl Turn<'_> {
                     .any(|step| step.phase == StepPhase::Running && key_of(step) == key))
     }
 
-    fn is_billable(&self, step: usize) -> bool {
-        matches!(&self.plan.steps[step].action, Action::Http(http) if http.billable)
-    }
-
     fn take_back_attempt(&mut self, entry: usize) {
         let status = &mut self.state.steps[entry];
         status.attempt -= 1;
         status.attempted_at = None;
         let (first, step) = (status.attempt == 0, self.plan.index_of(&status.name));
-        if first && step.is_some_and(|step| self.is_billable(step)) {
+        if first && step.is_some_and(|step| self.plan.steps[step].rules.is_billable) {
             self.state.billable_steps -= 1;
         }
     }

@@ -1,69 +1,42 @@
-//! Carries out what was decided, beside HTTP calls: opening and closing Approvals, and marking a run as finished.
+//! Approvals of a run: opened, closed, and read.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use kube::{Resource as _, ResourceExt as _, api::ObjectMeta};
 
-use super::gather::{approval_fact, belongs_to};
-use crate::cluster::{
-    context::Context,
-    create::{Adopted, create_or_adopt},
-    status::{is_missing, is_stale, patch_status},
+use super::ObjectError;
+use crate::{
+    cluster::{
+        context::Context,
+        create::{Adopted, create_or_adopt},
+        object_key::ApprovalKey,
+        status::{is_missing, is_stale, patch_status},
+    },
+    runs::Deps,
 };
 use signoff_api::{
-    Approval, ApprovalSpec, Repository, Run,
+    Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Repository, Run,
     condition::{self, Truth},
     names,
+    run::StepStatus,
     step::Approvers,
 };
 use signoff_engine::{
-    effect::{CloseApproval, OpenApproval},
+    asked,
     facts::ApprovalFact,
+    object::{CloseObject, Closing, OpenApproval},
 };
 
 /// Condition of an Approval that is closed.
 const DECIDED: &str = "Decided";
-
-/// An Approval could not be opened or closed, or the run not be marked.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ChoreError {
-    /// The API server refused or did not answer.
-    #[error("cannot {0}")]
-    Api(String, #[source] kube::Error),
-    /// The name is taken by an Approval that is not this run's.
-    #[error("the name of the approval {0:?} is taken by one that does not belong to this run")]
-    Taken(String),
-    /// Somebody else put another question under the name.
-    #[error(
-        "the approval {0:?} is not the question that the run asks: somebody else made it, and no answer to it counts"
-    )]
-    NotOurs(String),
-}
-
-impl ChoreError {
-    /// Why the API server refuses it for good: it is not valid, or too large. Another answer may change.
-    pub(super) fn refusal(&self) -> Option<String> {
-        match self {
-            Self::Api(_, kube::Error::Api(status)) if matches!(status.code, 400 | 413 | 422) => {
-                Some(status.message.clone())
-            }
-            Self::Api(..) | Self::Taken(_) | Self::NotOurs(_) => None,
-        }
-    }
-
-    /// Whether the operator lacks a right.
-    pub(super) fn is_forbidden(&self) -> bool {
-        matches!(self, Self::Api(_, kube::Error::Api(status)) if status.code == 403)
-    }
-}
 
 /// Creates an Approval, or finds the one that an earlier attempt created.
 pub(super) async fn open(
     context: &Context,
     run: &Run,
     wanted: &OpenApproval,
-) -> Result<ApprovalFact, ChoreError> {
+) -> Result<ApprovalFact, ObjectError> {
     let api = context.namespaced::<Approval>(&run.namespace().unwrap_or_default());
     let mut approval = Approval::new(&wanted.name, wanted.spec.clone());
     if wanted.ask_owners {
@@ -85,9 +58,9 @@ pub(super) async fn open(
     let name = || wanted.name.clone();
     match create_or_adopt(&api, &approval, is_ours).await {
         Ok(Adopted::Ours(approval)) => Ok(approval_fact(&approval)),
-        Ok(Adopted::Others(there)) if !belongs_to(&there, run) => Err(ChoreError::Taken(name())),
-        Ok(Adopted::Others(_)) => Err(ChoreError::NotOurs(name())),
-        Err(error) => Err(ChoreError::Api(
+        Ok(Adopted::Others(there)) if !belongs_to(&there, run) => Err(ObjectError::Taken(name())),
+        Ok(Adopted::Others(_)) => Err(ObjectError::NotOurs(name())),
+        Err(error) => Err(ObjectError::Api(
             format!("open the approval {:?}", wanted.name),
             error,
         )),
@@ -95,14 +68,14 @@ pub(super) async fn open(
 }
 
 /// Who may promote what the Repository of a question brings, if its gate names them.
-async fn owners(context: &Context, run: &Run, spec: &ApprovalSpec) -> Result<Option<Approvers>, ChoreError> {
+async fn owners(context: &Context, run: &Run, spec: &ApprovalSpec) -> Result<Option<Approvers>, ObjectError> {
     let Some(name) = &spec.repository else {
         return Ok(None);
     };
     let api = context.namespaced::<Repository>(&run.namespace().unwrap_or_default());
     let repository = api.get_opt(name).await;
     let repository =
-        repository.map_err(|error| ChoreError::Api(format!("read the repository {name:?}"), error))?;
+        repository.map_err(|error| ObjectError::Api(format!("read the repository {name:?}"), error))?;
     let gate = repository.and_then(|repository| repository.spec.promotion);
     Ok(gate.and_then(|gate| gate.approval.approvers))
 }
@@ -134,12 +107,12 @@ fn owner(run: &Run) -> Vec<OwnerReference> {
 pub(super) async fn close(
     context: &Context,
     run: &Run,
-    wanted: &CloseApproval,
-) -> Result<Option<ApprovalFact>, ChoreError> {
+    wanted: &CloseObject,
+) -> Result<Option<ApprovalFact>, ObjectError> {
     let api = context.namespaced::<Approval>(&run.namespace().unwrap_or_default());
-    let failed = |error| ChoreError::Api(format!("close the approval {:?}", wanted.name), error);
+    let failed = |error| ObjectError::Api(format!("close the approval {:?}", wanted.key.name), error);
     loop {
-        let Some(approval) = api.get_opt(&wanted.name).await.map_err(failed)? else {
+        let Some(approval) = api.get_opt(&wanted.key.name).await.map_err(failed)? else {
             return Ok(None);
         };
         let mut status = approval.status.clone().unwrap_or_default();
@@ -147,11 +120,14 @@ pub(super) async fn close(
             return Ok(Some(approval_fact(&approval)));
         }
         let now = context.now();
-        status.phase = wanted.phase;
+        status.phase = match wanted.closing {
+            Closing::Cancelled => ApprovalPhase::Cancelled,
+            Closing::Superseded => ApprovalPhase::Superseded,
+        };
         status.needs = None;
         status.decided_at = Some(MicroTime(now));
         status.message = Some(wanted.message.clone());
-        let (reason, generation) = (wanted.phase.to_string(), approval.metadata.generation);
+        let (reason, generation) = (wanted.closing.to_string(), approval.metadata.generation);
         condition::set(
             &mut status.conditions,
             DECIDED,
@@ -169,4 +145,63 @@ pub(super) async fn close(
             Err(error) => return Err(failed(error)),
         }
     }
+}
+
+/// An Approval as the engine sees it.
+pub(in crate::runs) fn approval_fact(approval: &Approval) -> ApprovalFact {
+    ApprovalFact {
+        digest: approval.spec.digest.clone(),
+        status: approval.status.clone().unwrap_or_default(),
+    }
+}
+
+/// What is known of a question: what the watch shows as open is; the others are read.
+pub(super) async fn look(
+    deps: &Deps,
+    run: &Run,
+    step: &StepStatus,
+    name: &str,
+) -> Result<Option<ApprovalFact>, kube::Error> {
+    match &step.digest {
+        Some(digest) if is_open(deps, run, name) => Ok(Some(ApprovalFact {
+            digest: digest.clone(),
+            status: ApprovalStatus::default(),
+        })),
+        Some(_) | None => read(deps, run, name).await,
+    }
+}
+
+/// Whether the watch shows this question of this run as open.
+pub(super) fn is_open(deps: &Deps, run: &Run, name: &str) -> bool {
+    let key = ApprovalKey::new(run.metadata.namespace.as_deref().unwrap_or_default(), name);
+    deps.open
+        .is_open(&key, run.metadata.uid.as_deref().unwrap_or_default())
+}
+
+/// Whether it is the very question that the run's status names, and not one that somebody else put under its name.
+fn is_asked(approval: &Approval, run: &Run) -> bool {
+    let uid = run.metadata.uid.as_deref().unwrap_or_default();
+    run.status
+        .as_ref()
+        .is_some_and(|status| asked::by_run(uid, status, &approval.name_any(), &approval.spec))
+}
+
+/// The Approval of that name, if it belongs to this run and not to an earlier one of the same name, and is the question
+/// that the run asks.
+async fn read(deps: &Deps, run: &Run, name: &str) -> Result<Option<ApprovalFact>, kube::Error> {
+    let api = deps
+        .context
+        .namespaced::<Approval>(run.metadata.namespace.as_deref().unwrap_or_default());
+    let approval = api.get_opt(name).await?;
+    Ok(approval
+        .filter(|approval| belongs_to(approval, run) && is_asked(approval, run))
+        .map(|approval| approval_fact(&approval)))
+}
+
+/// Whether an Approval was opened by this very run.
+fn belongs_to(approval: &Approval, run: &Run) -> bool {
+    approval
+        .owner_references()
+        .iter()
+        .any(|owner| owner.kind == "Run" && Some(&owner.uid) == run.metadata.uid.as_ref())
 }

@@ -1,0 +1,142 @@
+//! `approval`: ask people.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, Rules};
+use crate::{HumanDuration, Json, approval::AskVia, name::LABEL};
+
+/// A question, what people see with it, and who may decide.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalStep {
+    /// The question. It may contain `${…}` expressions.
+    #[schemars(length(min = 1, max = 1024))]
+    pub title: String,
+    /// Items that people see before they decide. The decision is bound to their exact content by a digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub show: Option<Vec<ShowItem>>,
+    /// Flat JSON Schema of the fields that a decider may fill in. The values become `steps.<name>.decision.values`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<Json>,
+    /// Limits who may decide. A decider also needs the verb `approve`. Without this field, everybody with the verb
+    /// may decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvers: Option<Approvers>,
+    /// Number of people who must approve. Defaults to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 50))]
+    pub quorum: Option<i64>,
+    /// Whether the person who requested the run, and the author of the release, may approve. Defaults to false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_approval: Option<bool>,
+    /// Time limit for the answer. Without it, the question stays open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub respond_within: Option<HumanDuration>,
+    /// What happens when `respondWithin` is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_timeout: Option<ApprovalTimeout>,
+    /// Rules that let more people decide if the question stays open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub escalate: Option<Vec<Escalation>>,
+    /// What "request changes" does. Without this field, that answer is not available.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
+    /// How the question is also asked in the git repository that the flow comes from. Defaults to `decisions.propose`
+    /// of the Repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_via: Option<AskVia>,
+}
+
+impl Kind for ApprovalStep {
+    fn rules(&self) -> &'static Rules {
+        &Rules {
+            key: "approval",
+            attempts: false,
+            delivery: false,
+            has_effect: false,
+            is_billable: false,
+        }
+    }
+
+    fn question(&self) -> Option<&ApprovalStep> {
+        Some(self)
+    }
+}
+
+/// A name and a value that is shown.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShowItem {
+    /// Name of the item, unique in the list.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Value of the item. Strings may contain `${…}` expressions.
+    pub value: Json,
+}
+
+/// A decider must be in one of the lists. If all lists are empty, nobody may decide.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Approvers {
+    /// User names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 256)))]
+    pub users: Vec<String>,
+    /// Group names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 256)))]
+    pub groups: Vec<String>,
+    /// Service accounts, as `<namespace>:<name>`. The decision of a service account that is not listed never counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 3, max = 317)))]
+    pub service_accounts: Vec<String>,
+}
+
+/// More people and the time from which they may decide.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Escalation {
+    /// Time after the question was asked.
+    pub after: HumanDuration,
+    /// People who may decide from then on, in addition to those who already could.
+    pub to: Approvers,
+}
+
+/// Result of an approval that nobody decided in time.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalTimeout {
+    /// `Fail`: the run ends as `TimedOut`. `Reject`: the run ends as `Rejected`, and the outcome of the step is
+    /// `TimedOut`. `Continue`: the run goes on, and the outcome of the step is `TimedOut`. Without `onTimeout` it is
+    /// `Fail`.
+    pub outcome: ApprovalTimeoutOutcome,
+}
+
+/// Result of an approval that nobody decided in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApprovalTimeoutOutcome {
+    /// The run ends as `Rejected`. The outcome of the step is `TimedOut`.
+    Reject,
+    /// The run ends as `TimedOut`.
+    Fail,
+    /// The run goes on. The outcome of the step is `TimedOut`.
+    Continue,
+}
+
+/// The run goes back to an earlier step and repeats everything from there.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Changes {
+    /// Step to go back to. There, `${steps.<this step>.decision.?comment.orValue('')}` is the comment. In the first
+    /// pass there is no decision yet.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub back_to: String,
+    /// How often changes may be requested. One more request fails the step. Defaults to 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 20))]
+    pub max: Option<i64>,
+}

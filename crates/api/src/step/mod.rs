@@ -1,0 +1,157 @@
+//! Steps of a flow: what every step may say, and a file for each kind.
+
+mod approval;
+mod http;
+mod notify;
+mod set;
+mod wait;
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    approval::{
+        ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome, Approvers, Changes, Escalation, ShowItem,
+    },
+    http::{HttpExpect, HttpMethod, HttpStep},
+    notify::{NotifyStep, NotifyWebhook},
+    set::SetStep,
+    wait::{CallbackHmac, CallbackWait, WaitStep, WaitTimeout, WaitTimeoutOutcome},
+};
+use super::{HumanDuration, name::LABEL};
+
+/// One step: a name, options that every kind of step has, and exactly one kind, such as `http` or `approval`.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Name of the step, unique in the flow. It is a DNS label.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub name: String,
+    /// Condition: one `${…}` expression that returns true or false. If it is false, the step is skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub when: Option<String>,
+    /// Names of the steps that must finish before this step starts. If any step of the flow has `needs`, the steps
+    /// form a graph, and a step without `needs` starts at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63), regex(pattern = LABEL)))]
+    pub needs: Option<Vec<String>>,
+    /// When and how often a failed attempt is repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// Longest time that one attempt may take. Time spent waiting for people does not count. Defaults to 30s for
+    /// `http` and `notify`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<HumanDuration>,
+    /// Whether the step may be repeated if its outcome is unknown after a crash. `AtLeastOnce`, the default, repeats
+    /// it with the same `Idempotency-Key`. `AtMostOnce` never repeats it: people are asked whether it happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
+    /// What the step does. Exactly one kind is set.
+    #[serde(flatten)]
+    pub kind: StepKind,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum StepKind {
+    /// Calls an HTTP API.
+    Http(Box<HttpStep>),
+    /// Computes values, which become the step's output. Strings may contain `${…}` expressions.
+    Set(SetStep),
+    /// Waits for a callback, a duration, or a time.
+    Wait(Box<WaitStep>),
+    /// Asks people for a decision.
+    Approval(Box<ApprovalStep>),
+    /// Sends people a message.
+    Notify(Box<NotifyStep>),
+}
+
+impl StepKind {
+    /// What every kind says of itself.
+    pub fn as_kind(&self) -> &dyn Kind {
+        match self {
+            Self::Http(step) => &**step,
+            Self::Set(step) => step,
+            Self::Wait(step) => &**step,
+            Self::Approval(step) => &**step,
+            Self::Notify(step) => &**step,
+        }
+    }
+
+    /// What holds for every step of its kind.
+    pub fn rules(&self) -> &'static Rules {
+        self.as_kind().rules()
+    }
+}
+
+/// What every kind of step says of itself.
+pub trait Kind {
+    /// What holds for every step of the kind.
+    fn rules(&self) -> &'static Rules;
+
+    /// The callback that it waits for.
+    fn callback(&self) -> Option<&CallbackWait> {
+        None
+    }
+
+    /// What it asks people.
+    fn question(&self) -> Option<&ApprovalStep> {
+        None
+    }
+}
+
+/// What holds for every step of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The key under which a manifest says it.
+    pub key: &'static str,
+    /// Whether it makes attempts, so that it may have `retry` and `timeout`.
+    pub attempts: bool,
+    /// Whether it may have `delivery`: its effect may be unknown after a crash, and can be repeated.
+    pub delivery: bool,
+    /// Whether the world notices it, so that an approval before it guards something.
+    pub has_effect: bool,
+    /// Whether its first attempt counts as a billable step.
+    pub is_billable: bool,
+}
+
+/// Whether the step may be repeated if its outcome is unknown after a crash. `AtLeastOnce`, the default, repeats it
+/// with the same `Idempotency-Key`. `AtMostOnce` never repeats it: people are asked whether it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Delivery {
+    /// Repeat the effect with the same `Idempotency-Key` until its outcome is known.
+    AtLeastOnce,
+    /// Never repeat the effect. If its outcome is unknown, ask people.
+    AtMostOnce,
+}
+
+/// Number of attempts and the pause between them.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// Total number of attempts, including the first one.
+    #[schemars(range(min = 1, max = 100))]
+    pub attempts: i64,
+    /// Pause between attempts. Defaults to 1s, doubling up to 1m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
+}
+
+/// The first pause is `initial`. Each further pause is `factor` times longer, up to `max`.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backoff {
+    /// First pause. Defaults to 1s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial: Option<HumanDuration>,
+    /// Growth from one pause to the next. Defaults to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub factor: Option<i64>,
+    /// Longest pause. Defaults to 1m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<HumanDuration>,
+}

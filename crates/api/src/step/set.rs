@@ -1,0 +1,26 @@
+//! `set`: compute values.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, Rules};
+use crate::Json;
+
+/// Compute values; each string may hold `${…}` expressions. They become the step's output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct SetStep(#[schemars(extend("maxProperties" = 64))] pub BTreeMap<String, Json>);
+
+impl Kind for SetStep {
+    fn rules(&self) -> &'static Rules {
+        &Rules {
+            key: "set",
+            attempts: false,
+            delivery: false,
+            has_effect: false,
+            is_billable: false,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `wait`: wait for a callback, a duration, a time, or the first of several.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, Rules};
+use crate::{HumanDuration, Json, connection::SecretKeyRef};
+
+/// At least one of `callback`, `duration` and `until`. The first one that happens ends the wait.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.callback) || has(self.duration) || has(self.until)")
+        .message("a wait step needs at least one of callback, duration and until")
+)]
+pub struct WaitStep {
+    /// Wait for a POST to the callback URL. The request body becomes the output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<CallbackWait>,
+    /// Wait for this duration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<HumanDuration>,
+    /// Wait until this time (RFC 3339). It may contain `${…}` expressions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub until: Option<String>,
+    /// Time limit for the callback. Without it, the step waits without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub respond_within: Option<HumanDuration>,
+    /// What happens when `respondWithin` is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_timeout: Option<WaitTimeout>,
+}
+
+impl Kind for WaitStep {
+    fn rules(&self) -> &'static Rules {
+        &Rules {
+            key: "wait",
+            attempts: false,
+            delivery: false,
+            has_effect: false,
+            is_billable: false,
+        }
+    }
+
+    fn callback(&self) -> Option<&CallbackWait> {
+        self.callback.as_ref()
+    }
+}
+
+/// Checks on the callback request. All of them are optional.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallbackWait {
+    /// JSON Schema of the request body. A body that does not match is refused with status 422.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Json>,
+    /// One `${…}` expression over `body` and `headers` that returns true or false. If it is false, the request is
+    /// refused with status 422.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub accept: Option<String>,
+    /// Requires the request to carry a Standard Webhooks signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hmac: Option<CallbackHmac>,
+}
+
+/// Secret of a Standard Webhooks signature.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallbackHmac {
+    /// Key of a Secret in the run's namespace that holds the signing secret.
+    pub secret_ref: SecretKeyRef,
+}
+
+/// Result of a wait whose time limit is over.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitTimeout {
+    /// `Fail`: the step fails and the run ends as `TimedOut`. `Continue`: the run goes on, and the outcome of the
+    /// step is `TimedOut`. Without `onTimeout` it is `Fail`.
+    pub outcome: WaitTimeoutOutcome,
+}
+
+/// Result of a wait whose time limit is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WaitTimeoutOutcome {
+    /// The step fails and the run ends as `TimedOut`.
+    Fail,
+    /// The run goes on. The outcome of the step is `TimedOut`.
+    Continue,
+}

@@ -1,0 +1,89 @@
+//! How two versions of an `approval` step differ.
+
+use crate::difference::{Field, Loosened, LooseningKind, Terms, name};
+use signoff_api::step::{ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome};
+
+pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
+    let ApprovalStep {
+        title,
+        show,
+        form,
+        approvers,
+        quorum,
+        self_approval,
+        respond_within,
+        on_timeout,
+        escalate,
+        changes,
+        ask_via,
+    } = step;
+    let outcome = on_timeout.as_ref().map(|ApprovalTimeout { outcome }| outcome);
+    vec![
+        Field::required("approval.title", title),
+        Field::new("approval.show", show.as_ref()).named(),
+        Field::new("approval.form", form.as_ref()),
+        Field::new("approval.approvers", approvers.as_ref())
+            .default("everybody with the verb approve")
+            .control(),
+        Field::new("approval.quorum", quorum.as_ref())
+            .default("1")
+            .control(),
+        Field::new("approval.selfApproval", self_approval.as_ref())
+            .default("false")
+            .control(),
+        Field::new("approval.respondWithin", respond_within.as_ref())
+            .default("stays open")
+            .control(),
+        Field::new("approval.onTimeout.outcome", outcome)
+            .default("Fail")
+            .control(),
+        Field::new("approval.escalate", escalate.as_ref()).control(),
+        Field::new("approval.changes", changes.as_ref())
+            .default("cannot be requested")
+            .control(),
+        Field::new("approval.askVia", ask_via.as_ref()).default("as the repository says"),
+    ]
+}
+
+/// Who is asked, when, and what happens without an answer.
+pub(super) fn terms(step: &ApprovalStep, when: Option<&String>) -> Terms {
+    let ApprovalStep {
+        title: _, // what is asked is not who is asked; the step's change has it
+        show: _,
+        form: _,
+        approvers,
+        quorum,
+        self_approval,
+        respond_within,
+        on_timeout,
+        escalate,
+        changes,
+        ask_via: _, // where it is asked changes nothing about who may decide
+    } = step;
+    let outcome = on_timeout.as_ref().map(|timeout| timeout.outcome);
+    Terms {
+        when: when.cloned(),
+        approvers: approvers.clone(),
+        quorum: quorum.unwrap_or(1),
+        self_approval: self_approval.unwrap_or(false),
+        respond_within: respond_within.clone(),
+        on_timeout: Some(outcome.unwrap_or(ApprovalTimeoutOutcome::Fail)),
+        escalate: escalate.clone().unwrap_or_default(),
+        changes: changes.clone(),
+    }
+}
+
+/// What an approval leaves to less control than it did, beside its terms.
+pub(super) fn loosened(old: &ApprovalStep, new: &ApprovalStep) -> Vec<Loosened> {
+    let shown = |item: &&str| new.show.iter().flatten().any(|other| other.name == **item);
+    let old = old.show.iter().flatten().map(|item| item.name.as_str());
+    let gone: Vec<String> = old.filter(|item| !shown(item)).map(name).collect();
+    if gone.is_empty() {
+        return vec![];
+    }
+    vec![Loosened {
+        kind: LooseningKind::ShowsLess,
+        before: Some(gone.join(", ")),
+        after: None,
+    }]
+}

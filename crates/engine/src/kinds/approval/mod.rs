@@ -1,0 +1,155 @@
+//! `approval` steps: a question to people, and what the answer does.
+
+mod compile;
+mod connections;
+mod difference;
+mod question;
+
+use std::{any::Any, collections::BTreeSet, sync::Arc};
+
+pub(crate) use self::question::{decision, whom};
+use super::{Done, Failure, Kind, KindPlan, Next};
+use crate::{
+    difference::{Field, Loosened, Terms},
+    expression::{JsonTemplate, Template},
+    object::ObjectFact,
+    plan::Place,
+    turn::{Owned, StepView},
+};
+use signoff_api::{
+    ApprovalPhase, Verdict,
+    approval::ApprovalStatus,
+    reason::StepReason,
+    run::{EndingOutcome, StepDecision, StepOutcome},
+    step::{ApprovalStep, ApprovalTimeoutOutcome},
+};
+
+/// An `approval` step with its expressions parsed.
+#[derive(Debug)]
+pub(crate) struct ApprovalPlan {
+    pub(crate) step: ApprovalStep,
+    title: Template,
+    show: Vec<(String, JsonTemplate)>,
+    on_timeout: ApprovalTimeoutOutcome,
+    pub(crate) changes: Option<ChangesPlan>,
+}
+
+/// What "request changes" does.
+#[derive(Debug)]
+pub(crate) struct ChangesPlan {
+    /// Every step that is done again: the one gone back to and all that follow from it.
+    pub(crate) again: BTreeSet<usize>,
+    max: i64,
+}
+
+impl Kind for ApprovalStep {
+    fn compile(&self, place: &mut Place<'_, '_>) -> Arc<dyn KindPlan> {
+        Arc::new(compile::compile(self, place))
+    }
+
+    fn fields(&self) -> Vec<Field> {
+        difference::fields(self)
+    }
+
+    fn loosened(&self, before: &dyn Any) -> Vec<Loosened> {
+        let before = before.downcast_ref();
+        before.map_or_else(Vec::new, |before| difference::loosened(before, self))
+    }
+
+    fn terms(&self, when: Option<&String>) -> Option<Terms> {
+        Some(difference::terms(self, when))
+    }
+}
+
+impl KindPlan for ApprovalPlan {
+    fn start(&self, step: &StepView<'_>) -> Next {
+        self.ask(step)
+    }
+
+    fn go_on(&self, step: &StepView<'_>) -> Next {
+        if let Some(next) = connections::superseded(step) {
+            return next;
+        }
+        match step.object() {
+            Owned::Nothing => Next::Stay,
+            Owned::Refused(why) => {
+                let message = format!("the API server refuses the question: {why}");
+                Next::Fail(Failure::new(StepReason::ApprovalRefused, message))
+            }
+            Owned::Absent => self.ask_again(step),
+            Owned::There(fact) => self.looked_at(step, fact),
+        }
+    }
+
+    fn question(&self) -> Option<&ApprovalPlan> {
+        Some(self)
+    }
+}
+
+impl ApprovalPlan {
+    fn looked_at(&self, step: &StepView<'_>, fact: &ObjectFact) -> Next {
+        let Some(fact) = fact.as_approval() else {
+            return Next::Stay;
+        };
+        let answer = &fact.status;
+        match answer.phase {
+            ApprovalPhase::Pending => Next::Stay,
+            ApprovalPhase::Approved => {
+                let decision = decision(answer, Verdict::Approve);
+                Next::Done(Done::new(StepOutcome::Approved).with_decision(decision))
+            }
+            ApprovalPhase::Rejected => {
+                let decision = decision(answer, Verdict::Reject);
+                Next::Fail(Failure {
+                    outcome: StepOutcome::Rejected,
+                    reason: StepReason::Rejected,
+                    message: rejection(&decision),
+                    decision: Some(decision),
+                    ending: EndingOutcome::Rejected,
+                })
+            }
+            ApprovalPhase::ChangesRequested => self.changes_requested(step, answer),
+            ApprovalPhase::Expired => self.expired(),
+            ApprovalPhase::Cancelled | ApprovalPhase::Superseded => {
+                let name = step.status.approval.as_deref().unwrap_or_default();
+                let message = answer
+                    .message
+                    .clone()
+                    .unwrap_or_else(|| format!("the approval {name} was closed"));
+                Next::Fail(Failure::new(StepReason::Cancelled, message))
+            }
+        }
+    }
+
+    fn expired(&self) -> Next {
+        let message = "nobody decided in time";
+        match self.on_timeout {
+            ApprovalTimeoutOutcome::Continue => Next::Done(Done::new(StepOutcome::TimedOut)),
+            ApprovalTimeoutOutcome::Reject => {
+                Next::Fail(Failure::timed_out(message, EndingOutcome::Rejected))
+            }
+            ApprovalTimeoutOutcome::Fail => Next::Fail(Failure::timed_out(message, EndingOutcome::TimedOut)),
+        }
+    }
+
+    fn changes_requested(&self, step: &StepView<'_>, answer: &ApprovalStatus) -> Next {
+        let decision = decision(answer, Verdict::RequestChanges);
+        let asked_before = step.run.state.steps.iter().filter(|other| {
+            other.name == step.status.name && other.outcome == Some(StepOutcome::ChangesRequested)
+        });
+        let asked = i64::try_from(asked_before.count()).unwrap_or(i64::MAX - 1) + 1;
+        if self.changes.as_ref().is_some_and(|changes| asked <= changes.max) {
+            return Next::GoBack(decision);
+        }
+        let message = format!("changes were requested {asked} times");
+        Next::Fail(Failure::new(StepReason::TooManyChanges, message).with_decision(decision))
+    }
+}
+
+fn rejection(decision: &StepDecision) -> String {
+    let by = decision.by.join(" and ");
+    match &decision.comment {
+        Some(comment) => format!("rejected by {by}: {comment}"),
+        None => format!("rejected by {by}"),
+    }
+}

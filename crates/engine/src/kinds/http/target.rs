@@ -1,0 +1,99 @@
+//! Where a request goes: a whole address, or a path below a Connection's.
+
+use crate::{
+    effect::HttpTarget,
+    expression::{EvaluationError, Scope, Template},
+    plan::Place,
+    turn::StepView,
+};
+use signoff_api::{address, name::ObjectName};
+
+/// Where a request goes, with its expressions parsed.
+#[derive(Debug)]
+pub(in crate::kinds) enum Target {
+    /// A whole address.
+    Url(Template),
+    /// A path below a Connection's base address.
+    Connection { name: ObjectName, path: Template },
+}
+
+impl Target {
+    pub(in crate::kinds) fn compile(
+        place: &mut Place<'_, '_>,
+        url: Option<&String>,
+        connection: Option<&ObjectName>,
+        path: Option<&String>,
+    ) -> Self {
+        // never performed: there is a problem
+        let nothing = || Self::Url(Template::default());
+        match (url, connection) {
+            (Some(url), None) => {
+                if path.is_some() {
+                    place.problem("path", "path needs a connection");
+                }
+                let Some(template) = place.template("url", url) else {
+                    return nothing();
+                };
+                if let Some(literal) = template.as_literal()
+                    && !literal.starts_with("http://")
+                    && !literal.starts_with("https://")
+                {
+                    place.problem("url", "an address starts with http:// or https://");
+                }
+                if address::http_holds_credentials(&template.outline()) {
+                    place.problem("url", address::CREDENTIALS);
+                }
+                Self::Url(template)
+            }
+            (None, Some(name)) => {
+                let path = path.map_or("", String::as_str);
+                let template = place.template("path", path);
+                template.map_or_else(nothing, |path| Self::Connection {
+                    name: name.clone(),
+                    path,
+                })
+            }
+            (None, None) | (Some(_), Some(_)) => {
+                place.problem("", "either url, or connection and path");
+                nothing()
+            }
+        }
+    }
+
+    pub(in crate::kinds) fn render(
+        &self,
+        step: &StepView<'_>,
+        scope: &Scope,
+    ) -> Result<HttpTarget, EvaluationError> {
+        match self {
+            Self::Url(url) => Ok(HttpTarget::Url(url.text(scope)?)),
+            Self::Connection { name, path } => Ok(HttpTarget::Connection {
+                name: name.clone(),
+                path: path.text_with(scope, percent_encode)?,
+                bound: step.bound(name),
+            }),
+        }
+    }
+
+    pub(in crate::kinds) fn connection(&self) -> Option<&ObjectName> {
+        match self {
+            Self::Connection { name, .. } => Some(name),
+            Self::Url(_) => None,
+        }
+    }
+}
+
+/// As RFC 3986 encodes a path segment: everything but unreserved characters.
+fn percent_encode(text: String) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.into_bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            // writing to a String cannot fail
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}

@@ -1,0 +1,94 @@
+//! Step kinds, a file or a folder for each: how a step is compiled, how it starts, how it goes on with news, and how
+//! two versions of it differ.
+//!
+//! A kind returns data ([`Next`]); only the turn applies it to the run's state. What holds for every step of a kind
+//! without knowing more of it is in its `Rules` in `signoff_api::step`.
+
+pub(crate) mod approval;
+pub(crate) mod http;
+mod next;
+mod notify;
+mod set;
+mod wait;
+
+use std::{any::Any, fmt, sync::Arc};
+
+use self::approval::ApprovalPlan;
+pub(crate) use self::next::{Done, Failure, Next, Own, Wait};
+use crate::{
+    difference::{Field, Loosened, Terms},
+    effect::Request,
+    facts::Response,
+    plan::Place,
+    turn::StepView,
+};
+use signoff_api::{StepKind, approval::ShownItem, name::ObjectName};
+
+/// A step of a kind as a manifest says it.
+pub(crate) trait Kind: Any {
+    /// Parses and resolves it. What is wrong becomes a problem of the place, and what is made then never runs.
+    fn compile(&self, place: &mut Place<'_, '_>) -> Arc<dyn KindPlan>;
+
+    /// Its fields as two versions are compared, always all of them and in one order.
+    fn fields(&self) -> Vec<Field>;
+
+    /// What it leaves to less control than an earlier version, a step of the same kind.
+    fn loosened(&self, _before: &dyn Any) -> Vec<Loosened> {
+        vec![]
+    }
+
+    /// The terms on which it asks people, under its condition.
+    fn terms(&self, _when: Option<&String>) -> Option<Terms> {
+        None
+    }
+}
+
+/// The kind of a step.
+pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
+    match kind {
+        StepKind::Http(step) => &**step,
+        StepKind::Set(step) => step,
+        StepKind::Wait(step) => &**step,
+        StepKind::Approval(step) => &**step,
+        StepKind::Notify(step) => &**step,
+    }
+}
+
+/// A step of a kind with its expressions parsed.
+pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
+    /// Begins it. Of a kind that makes attempts: begins one, also again when the outcome of a repeatable one was lost.
+    fn start(&self, step: &StepView<'_>) -> Next;
+
+    /// Looks whether what it waits for is there. Called in every turn while it waits or owns an object, and once when
+    /// it begins to.
+    fn go_on(&self, _step: &StepView<'_>) -> Next {
+        Next::Stay
+    }
+
+    /// Takes in the answer to its call.
+    fn answered(&self, _step: &StepView<'_>, _response: &Response) -> Next {
+        Next::Stay
+    }
+
+    /// The Connection that it calls.
+    fn connection(&self) -> Option<&ObjectName> {
+        None
+    }
+
+    /// Whether it waits for a callback.
+    fn takes_callback(&self) -> bool {
+        false
+    }
+
+    /// What it asks people.
+    fn question(&self) -> Option<&ApprovalPlan> {
+        None
+    }
+}
+
+/// A request as people are shown it.
+pub(crate) fn shown(request: &Request, hide: &dyn Fn(String) -> String) -> Vec<ShownItem> {
+    match request {
+        Request::Http(request) => http::shown(request, hide),
+    }
+}

@@ -1,0 +1,133 @@
+//! What a kind of step wants to come next. The turn does it.
+
+use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{effect::Request, expression::EvaluationError, facts::EffectError, object::OwnedObject};
+use signoff_api::{
+    reason::StepReason,
+    run::{BoundConnection, EndingOutcome, StepDecision, StepOutcome},
+};
+
+/// What comes next of a step.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Nothing has happened.
+    Stay,
+    /// It is over, and the run goes on.
+    Done(Done),
+    /// Perform this call. Its answer goes to the kind, its failure to the step's retry policy.
+    Call(Request),
+    /// The attempt failed; the step's retry policy says what follows.
+    AttemptFailed(EffectError),
+    /// Own an object and wait for it.
+    Own(Box<Own>),
+    /// Wait.
+    Wait(Wait),
+    /// It failed, and the run ends.
+    Fail(Failure),
+    /// People want changes: everything from the step that the question names is done again.
+    GoBack(StepDecision),
+    /// What its object was made of has changed: another iteration takes its place.
+    Supersede(StepReason, String),
+}
+
+/// How a step is over.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) outcome: StepOutcome,
+    pub(crate) output: Option<Value>,
+    pub(crate) decision: Option<StepDecision>,
+}
+
+impl Done {
+    pub(crate) fn new(outcome: StepOutcome) -> Self {
+        Self {
+            outcome,
+            output: None,
+            decision: None,
+        }
+    }
+
+    pub(crate) fn with_output(self, output: Value) -> Self {
+        Self {
+            output: Some(output),
+            ..self
+        }
+    }
+
+    pub(crate) fn with_decision(self, decision: StepDecision) -> Self {
+        Self {
+            decision: Some(decision),
+            ..self
+        }
+    }
+}
+
+/// An object that a step owns, and what the state says while it does.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) object: OwnedObject,
+    /// When the object expires, by the API server's clock.
+    pub(crate) deadline: Option<Timestamp>,
+    /// The Connections that the object binds.
+    pub(crate) connections: Vec<BoundConnection>,
+    /// For what the run waits.
+    pub(crate) waiting_on: String,
+}
+
+/// What a step waits for without an object.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    /// When it is over by itself.
+    pub(crate) wake_at: Option<Timestamp>,
+    /// When the other side is too late.
+    pub(crate) deadline: Option<Timestamp>,
+    /// For what the run waits.
+    pub(crate) waiting_on: String,
+}
+
+/// How a step failed, and the run with it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) outcome: StepOutcome,
+    pub(crate) reason: StepReason,
+    pub(crate) message: String,
+    pub(crate) decision: Option<StepDecision>,
+    /// How the run ends.
+    pub(crate) ending: EndingOutcome,
+}
+
+impl Failure {
+    pub(crate) fn new(reason: StepReason, message: impl Into<String>) -> Self {
+        Self {
+            outcome: StepOutcome::Failed,
+            reason,
+            message: message.into(),
+            decision: None,
+            ending: EndingOutcome::Failed,
+        }
+    }
+
+    /// Nobody answered in time.
+    pub(crate) fn timed_out(message: impl Into<String>, ending: EndingOutcome) -> Self {
+        Self {
+            outcome: StepOutcome::TimedOut,
+            ending,
+            ..Self::new(StepReason::RespondTimedOut, message)
+        }
+    }
+
+    pub(crate) fn with_decision(self, decision: StepDecision) -> Self {
+        Self {
+            decision: Some(decision),
+            ..self
+        }
+    }
+}
+
+impl From<EvaluationError> for Failure {
+    fn from(error: EvaluationError) -> Self {
+        Self::new(error.reason(), error.to_string())
+    }
+}

@@ -1,0 +1,132 @@
+//! `wait` steps: until a callback, a duration, a time, or the first of several.
+
+mod difference;
+
+use std::{any::Any, sync::Arc, time::Duration};
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
+
+use super::{Done, Failure, Kind, KindPlan, Next, Wait};
+use crate::{
+    difference::{Field, Loosened},
+    expression::Template,
+    plan::Place,
+    turn::StepView,
+};
+use signoff_api::{
+    HumanDuration,
+    reason::StepReason,
+    run::{EndingOutcome, StepOutcome},
+    step::{WaitStep, WaitTimeoutOutcome},
+};
+
+/// A `wait` step with its expressions parsed.
+#[derive(Debug)]
+struct WaitPlan {
+    callback: bool,
+    duration: Option<Duration>,
+    until: Option<Template>,
+    respond_within: Option<Duration>,
+    continue_on_timeout: bool,
+}
+
+impl Kind for WaitStep {
+    fn compile(&self, place: &mut Place<'_, '_>) -> Arc<dyn KindPlan> {
+        if self.callback.is_none() && self.duration.is_none() && self.until.is_none() {
+            place.problem(
+                "",
+                "a wait step needs at least one of callback, duration and until",
+            );
+        }
+        if let Some(callback) = &self.callback {
+            place.schema("callback.schema", callback.schema.as_ref());
+            if let Some(accept) = &callback.accept {
+                place.condition("callback.accept", accept, &["body", "headers"]);
+            }
+        }
+        let until = self
+            .until
+            .as_ref()
+            .and_then(|until| place.template("until", until));
+        if let Some(literal) = until.as_ref().and_then(Template::as_literal)
+            && literal.parse::<Timestamp>().is_err()
+        {
+            place.problem(
+                "until",
+                format!("{literal:?} is not a time such as 2026-12-24T18:00:00Z"),
+            );
+        }
+        Arc::new(WaitPlan {
+            callback: self.callback.is_some(),
+            duration: self.duration.as_ref().map(HumanDuration::duration),
+            until,
+            respond_within: self.respond_within.as_ref().map(HumanDuration::duration),
+            continue_on_timeout: self
+                .on_timeout
+                .as_ref()
+                .is_some_and(|then| then.outcome == WaitTimeoutOutcome::Continue),
+        })
+    }
+
+    fn fields(&self) -> Vec<Field> {
+        difference::fields(self)
+    }
+
+    fn loosened(&self, before: &dyn Any) -> Vec<Loosened> {
+        let before = before.downcast_ref();
+        before.map_or_else(Vec::new, |before| difference::loosened(before, self))
+    }
+}
+
+impl KindPlan for WaitPlan {
+    fn start(&self, step: &StepView<'_>) -> Next {
+        let until = match self.until.as_ref().map(|until| until.text(&step.scope())) {
+            None => None,
+            Some(Err(error)) => return Next::Fail(Failure::new(error.reason(), format!("until: {error}"))),
+            Some(Ok(text)) => match text.parse::<Timestamp>() {
+                Ok(time) => Some(time),
+                Err(_) => {
+                    let message = format!("until: {text:?} is not a time");
+                    return Next::Fail(Failure::new(StepReason::InvalidTime, message));
+                }
+            },
+        };
+        let wake_at = [self.duration.map(|span| step.after(span)), until]
+            .into_iter()
+            .flatten()
+            .min();
+        let what = match (self.callback, wake_at) {
+            (true, Some(at)) => format!("a callback, or {at:.0}"),
+            (true, None) => "a callback".to_owned(),
+            (false, Some(at)) => format!("{at:.0}"),
+            (false, None) => "nothing".to_owned(),
+        };
+        Next::Wait(Wait {
+            wake_at,
+            deadline: self.respond_within.map(|span| step.after(span)),
+            waiting_on: format!("{what} ({})", step.status.name),
+        })
+    }
+
+    fn go_on(&self, step: &StepView<'_>) -> Next {
+        if let Some(record) = step.callback().filter(|_| self.callback) {
+            let body = record.body.0.clone();
+            return Next::Done(Done::new(StepOutcome::Callback).with_output(body));
+        }
+        let passed = |time: &Option<MicroTime>| time.as_ref().is_some_and(|time| time.0 <= step.run.now);
+        if passed(&step.status.wake_at) {
+            Next::Done(Done::new(StepOutcome::Elapsed))
+        } else if !passed(&step.status.deadline) {
+            Next::Stay
+        } else if self.continue_on_timeout {
+            Next::Done(Done::new(StepOutcome::TimedOut))
+        } else {
+            let message = "no callback came in time";
+            Next::Fail(Failure::timed_out(message, EndingOutcome::TimedOut))
+        }
+    }
+
+    fn takes_callback(&self) -> bool {
+        self.callback
+    }
+}

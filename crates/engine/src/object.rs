@@ -1,0 +1,151 @@
+//! Objects that a run owns. One may take days: it has a name that follows from the run and the step, is created or
+//! adopted, watched, and closed. Nothing in memory waits for it, and a new leader adopts it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::facts::ApprovalFact;
+use signoff_api::{ApprovalSpec, Digest, run::StepStatus};
+
+/// The kinds of objects that a run owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum ObjectKind {
+    /// A question to people.
+    Approval,
+}
+
+/// Names one object that a run owns, in the run's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ObjectKey {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// An object to be created.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OwnedObject {
+    /// A question to people.
+    Approval(Box<OpenApproval>),
+}
+
+/// An Approval to be created.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenApproval {
+    /// Its name.
+    pub name: String,
+    /// Its spec.
+    pub spec: ApprovalSpec,
+    /// Whether those decide who may promote, if the Repository that the release comes from has a gate: the spec names
+    /// nobody.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ask_owners: bool,
+}
+
+/// An object to be closed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CloseObject {
+    /// Which one.
+    pub key: ObjectKey,
+    /// What it comes to.
+    pub closing: Closing,
+    /// Why, as one sentence.
+    pub message: String,
+}
+
+/// What an object comes to that is closed before it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Closing {
+    /// Nobody needs it any more.
+    Cancelled,
+    /// Another one takes its place.
+    Superseded,
+}
+
+/// What is known about one owned object.
+#[derive(Clone, Debug)]
+pub enum ObjectFact {
+    /// A question to people.
+    Approval(ApprovalFact),
+}
+
+impl ObjectKey {
+    /// The key of an Approval.
+    pub fn approval(name: impl Into<String>) -> Self {
+        Self {
+            kind: ObjectKind::Approval,
+            name: name.into(),
+        }
+    }
+
+    /// The object that a step owns, as the run's state has it.
+    pub fn of(step: &StepStatus) -> Option<Self> {
+        step.approval.as_ref().map(Self::approval)
+    }
+
+    /// Writes into the state that a step owns this object.
+    pub(crate) fn own(&self, step: &mut StepStatus) {
+        match self.kind {
+            ObjectKind::Approval => step.approval = Some(self.name.clone()),
+        }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl fmt::Display for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cancelled => "Cancelled",
+            Self::Superseded => "Superseded",
+        })
+    }
+}
+
+impl OwnedObject {
+    /// Its kind and name.
+    pub fn key(&self) -> ObjectKey {
+        match self {
+            Self::Approval(open) => ObjectKey::approval(&open.name),
+        }
+    }
+
+    /// What binds its content, where something does.
+    pub(crate) fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Approval(open) => Some(&open.spec.digest),
+        }
+    }
+}
+
+impl ObjectFact {
+    /// Whether nothing more will come of it.
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Approval(fact) => fact.status.phase.is_closed(),
+        }
+    }
+
+    /// Whether it is what the state of a step says, and not something that somebody else put under its name.
+    pub(crate) fn is_of(&self, step: &StepStatus) -> bool {
+        match self {
+            Self::Approval(fact) => step.digest.as_ref() == Some(&fact.digest),
+        }
+    }
+
+    /// The question, if it is one.
+    pub fn as_approval(&self) -> Option<&ApprovalFact> {
+        match self {
+            Self::Approval(fact) => Some(fact),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What is wrong with a definition.
+
+use super::*;
+
+#[test]
+fn every_problem_of_a_definition_is_reported_with_its_place() {
+    let definition: Definition = serde_json::from_value(json!({
+        "inputs": { "type": "object", "properties": { "n": { "type": "number" } } },
+        "steps": [
+            { "name": "a", "when": "${inputs.n + 1}", "http": { "url": "http://x/${inputs.m}" } },
+            { "name": "a", "set": { "v": { "deep": "${steps.later.output}" } } },
+            { "name": "later", "when": "${inputs.n == 'x'}", "set": { "v": "${1 +}" } },
+            { "name": "ask", "approval": { "title": "${secrets.x} ${callback('a').url}", "changes": { "backTo": "gone" } } },
+        ],
+    }))
+    .unwrap();
+    let problems = Plan::compile(&definition).unwrap_err();
+    let told: Vec<(&str, &str)> = problems
+        .iter()
+        .map(|problem| (problem.field.as_str(), problem.message.as_str()))
+        .collect();
+    for expected in [
+        ("steps[1].name", "there is another step a"),
+        ("steps[0].when", "a condition is true or false, not a number"),
+        ("steps[0].http.url", "there is no input m"),
+        ("steps[1].set.v.deep", "step later is not done before this one"),
+        ("steps[2].when", "a number and a string are never equal"),
+        (
+            "steps[3].approval.title",
+            "callback('a'): there is no wait step a with a callback",
+        ),
+        ("steps[3].approval.changes.backTo", "there is no step gone"),
+    ] {
+        assert!(told.contains(&expected), "{expected:?} not in {told:#?}");
+    }
+    assert!(
+        told.iter()
+            .any(|(field, message)| *field == "steps[2].set.v" && message.starts_with("syntax error")),
+        "{told:#?}"
+    );
+    assert!(
+        told.iter()
+            .any(|(_, message)| message.starts_with("there is no variable secrets")),
+        "{told:#?}"
+    );
+}
+
+#[test]
+fn a_circle_of_needs_is_named() {
+    let with = |name: &str, needs: &str| json!({ "name": name, "needs": [needs], "set": { "x": 1 } });
+    let definition =
+        serde_json::from_value(json!({ "steps": [with("a", "b"), with("b", "c"), with("c", "a")] })).unwrap();
+    let problems = Plan::compile(&definition).unwrap_err();
+    assert_eq!(
+        problems[0].message,
+        "the steps need each other in a circle: a needs b needs c needs a"
+    );
+}

@@ -1,0 +1,191 @@
+//! A run with a clock that stands still, and what can happen to it.
+
+use super::*;
+
+/// A run with a clock that stands still until it is moved.
+pub(super) struct Scenario {
+    pub(super) plan: Plan,
+    pub(super) state: RunStatus,
+    pub(super) facts: Facts,
+    pub(super) now: Timestamp,
+    pub(super) effects: Vec<Effect>,
+    pub(super) wake_at: Option<Timestamp>,
+}
+
+impl Scenario {
+    pub(super) fn of(definition: Value, inputs: &Value) -> Self {
+        let definition: Definition = serde_json::from_value(definition).unwrap();
+        let keys = CallbackKeys::new("k1", [("k1".to_owned(), vec![7; 32])].into()).unwrap();
+        let facts = Facts {
+            run: RunFacts {
+                namespace: "default".into(),
+                name: "r".into(),
+                uid: "u".into(),
+                generation: Some(1),
+                requested_by: Some("dev".into()),
+                inputs: JsonObject(inputs.as_object().cloned().unwrap()),
+                cancel: false,
+                suspend: false,
+            },
+            release: ReleaseFacts {
+                name: "f-1".into(),
+                flow: "f".into(),
+                digest: Digest::of(b"1"),
+                commit: None,
+                author: None,
+                repository: None,
+            },
+            objects: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            unopened: BTreeMap::new(),
+            outcomes: vec![],
+            in_flight: BTreeSet::new(),
+            connections: BTreeMap::new(),
+            callbacks: CallbackMinter {
+                base_url: "http://gateway".into(),
+                keys,
+            },
+        };
+        let plan = Plan::compile(&definition).unwrap();
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        Self {
+            plan,
+            state: RunStatus::default(),
+            facts,
+            now,
+            effects: vec![],
+            wake_at: None,
+        }
+    }
+
+    /// Decides once, as the controller does: what was asked for is under way afterwards, what was heard is forgotten.
+    pub(super) fn tick(&mut self) -> &mut Self {
+        let Advance {
+            state,
+            effects,
+            wake_at,
+        } = advance(&self.plan, &self.state, &self.facts, self.now);
+        self.state = state;
+        self.wake_at = wake_at;
+        self.facts.outcomes.clear();
+        for effect in &effects {
+            match effect {
+                Effect::Call(call) => {
+                    self.facts.in_flight.insert(call.key.clone());
+                }
+                Effect::Open(OwnedObject::Approval(open)) => {
+                    let fact = ApprovalFact {
+                        digest: open.spec.digest.clone(),
+                        status: ApprovalStatus::default(),
+                    };
+                    let key = ObjectKey::approval(&open.name);
+                    self.facts.objects.insert(key, ObjectFact::Approval(fact));
+                }
+                Effect::Close(_) => {}
+                Effect::Abort(key) => {
+                    self.facts.in_flight.remove(key);
+                }
+            }
+        }
+        self.effects = effects;
+        let again = advance(&self.plan, &self.state, &self.facts, self.now);
+        assert_eq!(again.state, self.state, "deciding again changes nothing");
+        self
+    }
+
+    pub(super) fn answer(&mut self, step: &str, status: u16, body: Value) -> &mut Self {
+        let response = HttpResponse {
+            status,
+            headers: BTreeMap::new(),
+            body,
+        };
+        self.outcome(step, Ok(Response::Http(response)))
+    }
+
+    pub(super) fn outcome(&mut self, step: &str, result: Result<Response, EffectError>) -> &mut Self {
+        let key = self
+            .facts
+            .in_flight
+            .iter()
+            .find(|key| key.step == step)
+            .cloned()
+            .expect("the step is under way");
+        self.facts.in_flight.remove(&key);
+        self.facts.outcomes.push(EffectOutcome {
+            key,
+            at: self.now,
+            result,
+        });
+        self.tick()
+    }
+
+    pub(super) fn decide(&mut self, approval: &str, phase: ApprovalPhase) -> &mut Self {
+        self.open(approval).phase = phase;
+        self.tick()
+    }
+
+    /// The status of the question that is open, by its name without the hash.
+    pub(super) fn open(&mut self, approval: &str) -> &mut ApprovalStatus {
+        self.questions_mut()
+            .find(|(name, status)| is_called(name, approval) && status.phase == ApprovalPhase::Pending)
+            .map(|(_, status)| status)
+            .expect("the approval is open")
+    }
+
+    pub(super) fn questions_mut(&mut self) -> impl Iterator<Item = (&str, &mut ApprovalStatus)> {
+        let objects = self.facts.objects.iter_mut();
+        objects.map(|(key, fact)| match fact {
+            ObjectFact::Approval(fact) => (key.name.as_str(), &mut fact.status),
+        })
+    }
+
+    pub(super) fn restart(&mut self) -> &mut Self {
+        self.facts.in_flight.clear();
+        self.tick()
+    }
+
+    pub(super) fn pass(&mut self, seconds: i64) -> &mut Self {
+        self.now = self.now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
+        self.tick()
+    }
+
+    pub(super) fn http(&self) -> Vec<&Call> {
+        let calls = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Call(call) => Some(&**call),
+            Effect::Open(_) | Effect::Close(_) | Effect::Abort(_) => None,
+        });
+        calls.collect()
+    }
+
+    pub(super) fn opened(&self) -> Vec<&OpenApproval> {
+        let opened = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Open(OwnedObject::Approval(open)) => Some(&**open),
+            Effect::Call(_) | Effect::Close(_) | Effect::Abort(_) => None,
+        });
+        opened.collect()
+    }
+
+    pub(super) fn steps(&self) -> Vec<(&str, i64, StepPhase, Option<StepOutcome>)> {
+        self.state
+            .steps
+            .iter()
+            .map(|step| (step.name.as_str(), step.iteration, step.phase, step.outcome))
+            .collect()
+    }
+}
+
+/// What is asked over HTTP.
+pub(super) fn request(call: &Call) -> &HttpRequest {
+    match &call.request {
+        Request::Http(request) => request,
+    }
+}
+
+/// Whether a question is called so, or so but for the hash at its end.
+pub(super) fn is_called(name: &str, readable: &str) -> bool {
+    let hash = name
+        .strip_prefix(readable)
+        .and_then(|rest| rest.strip_prefix('-'));
+    name == readable
+        || hash.is_some_and(|hash| hash.len() == 10 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+}

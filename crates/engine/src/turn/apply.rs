@@ -1,0 +1,150 @@
+//! Does to the run's state what a kind of step wants next.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use super::{Turn, cut, sentence};
+use crate::{
+    effect::Effect,
+    kinds::{Done, Failure, Next, Own, Wait},
+    object::{Closing, ObjectKey},
+};
+use signoff_api::{
+    reason::StepReason,
+    run::{StepDecision, StepError, StepOutcome, StepPhase},
+};
+
+impl Turn<'_> {
+    /// Lets the kind of a step begin it.
+    pub(super) fn start_kind(&mut self, step: usize, entry: usize) {
+        let next = self.plan.steps[step].kind.start(&self.step_view(step, entry));
+        self.apply(step, entry, next);
+    }
+
+    /// Lets the kind of a step look at what it waits for.
+    pub(super) fn go_on_with(&mut self, step: usize, entry: usize) {
+        let next = self.plan.steps[step].kind.go_on(&self.step_view(step, entry));
+        self.apply(step, entry, next);
+    }
+
+    pub(super) fn apply(&mut self, step: usize, entry: usize, next: Next) {
+        match next {
+            Next::Stay => {}
+            Next::Done(Done {
+                outcome,
+                output,
+                decision,
+            }) => {
+                self.keep_decision(entry, decision);
+                self.finish(entry, StepPhase::Succeeded, outcome, output);
+            }
+            Next::Call(request) => self.call(step, entry, request),
+            Next::AttemptFailed(error) => self.attempt_failed(step, entry, &error),
+            Next::Own(own) => self.own(step, entry, *own),
+            Next::Wait(wait) => self.wait(step, entry, wait),
+            Next::Fail(failure) => self.failed(entry, failure),
+            Next::GoBack(decision) => self.go_back(entry, decision),
+            Next::Supersede(reason, message) => self.supersede(entry, reason, message),
+        }
+    }
+
+    fn keep_decision(&mut self, entry: usize, decision: Option<StepDecision>) {
+        if decision.is_some() {
+            self.state.steps[entry].decision = decision;
+        }
+    }
+
+    fn failed(&mut self, entry: usize, failure: Failure) {
+        let Failure {
+            outcome,
+            reason,
+            message,
+            decision,
+            ending,
+        } = failure;
+        self.keep_decision(entry, decision);
+        self.end_badly(entry, outcome, reason, &message, ending);
+    }
+
+    /// Owns an object from now on, or asks once more for one that is not there.
+    fn own(&mut self, step: usize, entry: usize, own: Own) {
+        let key = own.object.key();
+        let status = &mut self.state.steps[entry];
+        if ObjectKey::of(status).as_ref() != Some(&key) {
+            status.phase = StepPhase::Waiting;
+            status.deadline = own.deadline.map(MicroTime);
+            status.digest = own.object.digest().cloned();
+            status.connections = own.connections;
+            status.waiting_on = Some(sentence(own.waiting_on));
+            key.own(status);
+            // it may be there already, or be refused
+            if self.facts.objects.contains_key(&key) || self.facts.refused.contains_key(&key) {
+                return self.go_on_with(step, entry);
+            }
+        }
+        if !self.is_asked_for(&key) {
+            self.effects.push(Effect::Open(own.object));
+        }
+    }
+
+    /// Whether this turn asks for the object already.
+    pub(super) fn is_asked_for(&self, key: &ObjectKey) -> bool {
+        let opens = |effect: &Effect| matches!(effect, Effect::Open(object) if object.key() == *key);
+        self.effects.iter().any(opens)
+    }
+
+    fn wait(&mut self, step: usize, entry: usize, wait: Wait) {
+        let status = &mut self.state.steps[entry];
+        let begins = status.phase != StepPhase::Waiting;
+        status.phase = StepPhase::Waiting;
+        status.wake_at = wait.wake_at.map(MicroTime);
+        status.deadline = wait.deadline.map(MicroTime);
+        status.waiting_on = Some(sentence(wait.waiting_on));
+        if begins {
+            // it may have come before
+            self.go_on_with(step, entry);
+        }
+    }
+
+    /// Goes back: this step is done, and everything from the step gone back to is due once more.
+    fn go_back(&mut self, entry: usize, decision: StepDecision) {
+        let name = self.state.steps[entry].name.clone();
+        let Some(again) = self.view().done_again_after(&name) else {
+            return;
+        };
+        // stop what is under way of the iteration that is over, before the outcome makes the next one due
+        let over: Vec<usize> = again
+            .iter()
+            .filter_map(|step| self.view().current(*step))
+            .collect();
+        // what was sent and must not be repeated is settled before it is done again
+        if let Some(unsettled) = over.iter().find(|other| self.is_unsettled(**other)) {
+            let sent = self.state.steps[*unsettled].name.clone();
+            let again = again.clone();
+            self.held.extend(again);
+            self.state.steps[entry].waiting_on = Some(sentence(format!(
+                "the outcome of step {sent}, which was sent, before it is done again"
+            )));
+            return;
+        }
+        self.state.steps[entry].decision = Some(decision);
+        for other in over {
+            if other != entry && !self.state.steps[other].phase.is_finished() {
+                self.stop(
+                    other,
+                    Closing::Superseded,
+                    &format!("changes were requested at step {name}"),
+                );
+            }
+        }
+        self.finish(entry, StepPhase::Succeeded, StepOutcome::ChangesRequested, None);
+    }
+
+    /// Ends this iteration, so that another takes its place.
+    fn supersede(&mut self, entry: usize, reason: StepReason, message: String) {
+        self.stop(entry, Closing::Superseded, &message);
+        self.state.steps[entry].error = Some(StepError {
+            reason,
+            message: cut(message),
+        });
+    }
+}

@@ -1,0 +1,132 @@
+//! Attempts: of steps that call, how they begin, are retried, and fail.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use super::{Turn, cut, key_of, sentence};
+use crate::{
+    effect::{Call, Effect, Request},
+    facts::{EffectError, EffectOutcome},
+    kinds::Next,
+};
+use signoff_api::{
+    reason::StepReason,
+    run::{StepError, StepPhase},
+};
+
+/// Why the outcome of an attempt is unknown that this process is not performing.
+pub(super) const INTERRUPTED: &str = "the process that performed it stopped before the outcome was known";
+
+impl Turn<'_> {
+    /// Counts the next attempt.
+    pub(super) fn begin_attempt(&mut self, step: usize, entry: usize) {
+        let planned = &self.plan.steps[step];
+        if self.state.steps[entry].attempt == 0 && planned.rules.is_billable {
+            self.state.billable_steps += 1;
+        }
+        let status = &mut self.state.steps[entry];
+        status.attempt = status.attempt.saturating_add(1);
+        status.attempted_at = planned.at_most_once.then_some(MicroTime(self.now));
+        status.phase = StepPhase::Running;
+        status.wake_at = None;
+        status.waiting_on = None;
+    }
+
+    /// A begun attempt whose outcome is not known: under way here, or interrupted.
+    pub(super) fn attempt_running(&mut self, step: usize, entry: usize) {
+        if self.facts.in_flight.contains(&key_of(&self.state.steps[entry])) {
+            return;
+        }
+        if self.plan.steps[step].at_most_once {
+            self.outcome_question(step, entry, INTERRUPTED.to_owned());
+        } else {
+            self.start_kind(step, entry);
+        }
+    }
+
+    /// A failed attempt after which another follows.
+    pub(super) fn retry_if_due(&mut self, step: usize, entry: usize) {
+        let due = self.state.steps[entry]
+            .wake_at
+            .as_ref()
+            .is_none_or(|at| at.0 <= self.now);
+        if due && !self.facts.run.suspend && !self.held.contains(&step) {
+            self.begin_attempt(step, entry);
+            self.start_kind(step, entry);
+        }
+    }
+
+    /// What came of an attempt.
+    pub(super) fn attempt_ended(&mut self, step: usize, entry: usize, outcome: &EffectOutcome) {
+        let next = match &outcome.result {
+            Ok(response) => self.plan.steps[step]
+                .kind
+                .answered(&self.step_view(step, entry), response),
+            Err(error) => Next::AttemptFailed(error.clone()),
+        };
+        self.apply(step, entry, next);
+    }
+
+    pub(super) fn call(&mut self, step: usize, entry: usize, request: Request) {
+        let (planned, status) = (&self.plan.steps[step], &self.state.steps[entry]);
+        self.effects.push(Effect::Call(Box::new(Call {
+            key: key_of(status),
+            idempotency_key: format!("{}/{}/{}", self.facts.run.uid, status.name, status.iteration),
+            fenced: planned.at_most_once,
+            timeout: planned.timeout,
+            request,
+        })));
+    }
+
+    pub(super) fn attempt_failed(&mut self, step: usize, entry: usize, error: &EffectError) {
+        let planned = &self.plan.steps[step];
+        if planned.at_most_once && error.may_have_happened {
+            return self.outcome_question(step, entry, error.message.clone());
+        }
+        if error.reason == StepReason::Cancelled {
+            return self.withdraw(entry);
+        }
+        let attempt = self.state.steps[entry].attempt;
+        if !error.retryable || attempt >= planned.retry.attempts {
+            let message = match attempt {
+                1 => error.message.clone(),
+                attempts => format!("{} (attempt {attempts} of {attempts})", error.message),
+            };
+            return self.fail(entry, error.reason, message);
+        }
+        let pause = pause(
+            planned.retry.initial,
+            planned.retry.factor,
+            planned.retry.max,
+            attempt,
+        );
+        let at = self
+            .view()
+            .after(pause.max(error.retry_after.unwrap_or_default()));
+        let (name, attempts) = (planned.name.clone(), planned.retry.attempts);
+        let status = &mut self.state.steps[entry];
+        status.phase = StepPhase::Retrying;
+        status.wake_at = Some(MicroTime(at));
+        status.error = Some(StepError {
+            reason: error.reason,
+            message: cut(error.message.clone()),
+        });
+        status.waiting_on = Some(sentence(format!(
+            "attempt {} of {attempts} of step {name}",
+            attempt.saturating_add(1)
+        )));
+    }
+}
+
+/// `initial`, growing by `factor` with every attempt, at most `max`.
+fn pause(initial: Duration, factor: u32, max: Duration, attempt: i64) -> Duration {
+    let mut pause = initial.min(max);
+    for _ in 1..attempt {
+        pause = pause.saturating_mul(factor).min(max);
+        if pause == max {
+            break;
+        }
+    }
+    pause
+}

@@ -1,0 +1,91 @@
+//! Objects that a run owns: opened, closed and looked at, a file for each kind.
+
+pub(super) mod approval;
+
+use super::Deps;
+use crate::cluster::context::Context;
+use signoff_api::{Run, run::StepStatus};
+use signoff_engine::object::{CloseObject, ObjectFact, ObjectKey, ObjectKind, OwnedObject};
+
+/// An object could not be opened or closed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ObjectError {
+    /// The API server refused or did not answer.
+    #[error("cannot {0}")]
+    Api(String, #[source] kube::Error),
+    /// The name is taken by an Approval that is not this run's.
+    #[error("the name of the approval {0:?} is taken by one that does not belong to this run")]
+    Taken(String),
+    /// Somebody else put another question under the name.
+    #[error(
+        "the approval {0:?} is not the question that the run asks: somebody else made it, and no answer to it counts"
+    )]
+    NotOurs(String),
+}
+
+impl ObjectError {
+    /// Why the API server refuses it for good: it is not valid, or too large. Another answer may change.
+    pub(super) fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Api(_, kube::Error::Api(status)) if matches!(status.code, 400 | 413 | 422) => {
+                Some(status.message.clone())
+            }
+            Self::Api(..) | Self::Taken(_) | Self::NotOurs(_) => None,
+        }
+    }
+
+    /// Whether the operator lacks a right.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Api(_, kube::Error::Api(status)) if status.code == 403)
+    }
+}
+
+/// Creates an object, or finds the one that an earlier attempt created.
+pub(super) async fn open(
+    context: &Context,
+    run: &Run,
+    wanted: &OwnedObject,
+) -> Result<ObjectFact, ObjectError> {
+    match wanted {
+        OwnedObject::Approval(wanted) => {
+            let opened = approval::open(context, run, wanted).await;
+            opened.map(ObjectFact::Approval)
+        }
+    }
+}
+
+/// Closes an object of this run that is still open, and says what became of it if it is there.
+pub(super) async fn close(
+    context: &Context,
+    run: &Run,
+    wanted: &CloseObject,
+) -> Result<Option<ObjectFact>, ObjectError> {
+    match wanted.key.kind {
+        ObjectKind::Approval => {
+            let closed = approval::close(context, run, wanted).await;
+            closed.map(|fact| fact.map(ObjectFact::Approval))
+        }
+    }
+}
+
+/// Whether the watch shows this object of this run as open.
+pub(super) fn is_open(deps: &Deps, run: &Run, key: &ObjectKey) -> bool {
+    match key.kind {
+        ObjectKind::Approval => approval::is_open(deps, run, &key.name),
+    }
+}
+
+/// What is known of the object that a step owns.
+pub(super) async fn look(
+    deps: &Deps,
+    run: &Run,
+    step: &StepStatus,
+    key: &ObjectKey,
+) -> Result<Option<ObjectFact>, kube::Error> {
+    match key.kind {
+        ObjectKind::Approval => {
+            let fact = approval::look(deps, run, step, &key.name).await?;
+            Ok(fact.map(ObjectFact::Approval))
+        }
+    }
+}
