@@ -88,25 +88,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 [{{ range $i, $name := .Values.policies.controllers }}{{ if $i }}, {{ end }}'{{ $name }}'{{ end }}]
 {{- end -}}
 
-{{- /* CEL: whether a request creates a flow or changes its definition, which is its spec without live. A test compares the list
-       with the fields of the kind. */ -}}
-{{- define "signoff.policies.definitionChanged" -}}
-oldObject == null
-{{- range list "description" "inputs" "steps" "output" "promotion" }} || object.spec.?{{ . }} != oldObject.spec.?{{ . }}{{ end }}
-{{- end -}}
-{{- /* CEL: whether a request sets or changes spec.live of a flow. */ -}}
-{{- define "signoff.policies.liveChanged" -}}
-oldObject == null ? has(object.spec.live) : object.spec.?live != oldObject.spec.?live
-{{- end -}}
-
-{{- /* CEL: the owners that a request adds. Version, kind, name and uid must all be equal: the garbage collector also treats an
-       owner as missing if the uid stays and the kind or name does not exist. */ -}}
-{{- define "signoff.policies.newOwners" -}}
-object == null ? [] : object.metadata.?ownerReferences.orValue([]).filter(o,
-oldObject == null || !oldObject.metadata.?ownerReferences.orValue([]).exists(p,
-p.apiVersion == o.apiVersion && p.kind == o.kind && p.name == o.name && p.uid == o.uid))
-{{- end -}}
-
 {{- /* Whether the API server can stamp the author. */ -}}
 {{- define "signoff.policies.stamp" -}}
 {{- if eq .Values.policies.stamp "always" -}}
@@ -125,6 +106,23 @@ true
 {{- define "signoff.policies.labels" -}}
 {{ include "signoff.labels" . }}
 signoff.dev/policies: {{ include "signoff.clusterName" . }}
+{{- end -}}
+
+{{- /* An admission policy with its binding; the argument is a dict of root, sort (validating or mutating) and about. The embedded
+       control plane reads the same files, so they use only these placeholders, and nothing else of a template. */ -}}
+{{- define "signoff.policy" -}}
+{{- $root := .root -}}
+{{- $values := $root.Files.Get "files/policies/shared.yaml" | fromYaml -}}
+{{- $_ := set $values "name" (include "signoff.clusterName" $root) -}}
+{{- $_ := set $values "labels" (include "signoff.policies.labels" $root | indent 4 | trim) -}}
+{{- $_ := set $values "operators" (include "signoff.policies.operators" $root) -}}
+{{- $_ := set $values "controllers" (include "signoff.policies.controllers" $root) -}}
+{{- $_ := set $values "gateway" (include "signoff.gateway" $root) -}}
+{{- $_ := set $values "rolePrefix" $root.Values.clusterRoles.prefix -}}
+{{- $_ := set $values "stamps" (ternary "true" "false" (ne (include "signoff.policies.stamp" $root) "")) -}}
+{{- tpl ($root.Files.Get (printf "files/policies/%s/%s.yaml" .sort .about)) $values | trim }}
+---
+{{ include "signoff.policies.binding" (dict "root" $root "kind" (printf "%sAdmissionPolicy" (title .sort)) "suffix" .about) }}
 {{- end -}}
 
 {{- /* The binding of a policy; the argument is a dict of root, kind and suffix. */ -}}
