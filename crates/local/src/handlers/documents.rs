@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::body::{self, Body};
 use crate::discovery;
+use crate::openapi;
 use crate::plane::Plane;
 use crate::status::ApiError;
 
@@ -13,12 +14,16 @@ use crate::status::ApiError;
 const MAJOR: &str = "1";
 const MINOR: &str = "35";
 
+fn git_version() -> String {
+    format!("v{MAJOR}.{MINOR}.0+signoff.{}", env!("CARGO_PKG_VERSION"))
+}
+
 /// The answer of `/version`.
 pub fn version() -> Value {
     json!({
         "major": MAJOR,
         "minor": MINOR,
-        "gitVersion": format!("v{MAJOR}.{MINOR}.0+signoff.{}", env!("CARGO_PKG_VERSION")),
+        "gitVersion": git_version(),
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",
@@ -47,6 +52,11 @@ pub fn answer(plane: &Plane, parts: &[String], headers: &HeaderMap) -> Result<Re
         ["api", version] => discovery::resources(registry, "", version),
         ["apis", group] => discovery::one_group(registry, group),
         ["apis", group, version] => discovery::resources(registry, group, version),
+        ["openapi", "v2"] if accept.contains(openapi::v2::ACCEPTED) => {
+            let body = body::full(openapi::v2::protobuf(&git_version()));
+            return Ok(body::respond(StatusCode::OK, openapi::v2::PROTOBUF, body));
+        }
+        ["openapi", "v2"] => Some(openapi::v2::json(&git_version())),
         ["openapi", "v3"] => Some(plane.documents().root().clone()),
         ["openapi", "v3", path @ ..] => {
             let document = plane.documents().document(&path.join("/")).map(str::to_owned);

@@ -1,7 +1,7 @@
 //! Events exist once, as core/v1 objects, and are shown in two groups: kubectl reads the old one, newer
 //! clients write `events.k8s.io`. The two differ in the names of some fields.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::registry::ResourceKind;
 
@@ -38,9 +38,29 @@ pub fn shown(kind: &ResourceKind, mut object: Value) -> Value {
         for (core, new) in RENAMED {
             rename(&mut object, core, new);
         }
+        if let Some(map) = object.as_object_mut() {
+            map.retain(|name, value| !name.starts_with("reporting") || *value != "");
+        }
         object["apiVersion"] = Value::from("events.k8s.io/v1");
     }
     object
+}
+
+/// Fills in the fields that every Event of a real server has, null or empty where nothing is set, so that kubectl can sort by them. Other
+/// kinds are left alone.
+pub fn complete(kind: &ResourceKind, object: &mut Value) {
+    if stored_as(kind) != "events" {
+        return;
+    }
+    if let Some(map) = object.as_object_mut() {
+        for field in ["eventTime", "firstTimestamp", "lastTimestamp"] {
+            map.entry(field).or_insert(Value::Null);
+        }
+        map.entry("source").or_insert_with(|| json!({}));
+        for field in ["reportingComponent", "reportingInstance"] {
+            map.entry(field).or_insert_with(|| json!(""));
+        }
+    }
 }
 
 /// An object of this kind as it is stored.
@@ -77,5 +97,30 @@ mod tests {
         assert_eq!(core["involvedObject"]["name"], "a");
         assert_eq!(core["message"], "hello");
         assert_eq!(shown(kind, core), event);
+    }
+
+    #[test]
+    fn an_event_has_the_fields_that_kubectl_sorts_by_even_if_they_say_nothing() {
+        let registry = Registry::new([]);
+        let (core, new) = (
+            registry.resource("", "events").unwrap(),
+            registry.resource(GROUP, "events").unwrap(),
+        );
+        let mut event =
+            json!({"apiVersion": "v1", "kind": "Event", "eventTime": "2026-01-01T00:00:00.000000Z"});
+        complete(new, &mut event);
+        let expected = json!({
+            "apiVersion": "v1", "kind": "Event", "eventTime": "2026-01-01T00:00:00.000000Z", "firstTimestamp": null,
+            "lastTimestamp": null, "reportingComponent": "", "reportingInstance": "", "source": {},
+        });
+        assert_eq!(shown(core, event.clone()), expected);
+        let expected = json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "eventTime": "2026-01-01T00:00:00.000000Z",
+            "deprecatedFirstTimestamp": null, "deprecatedLastTimestamp": null, "deprecatedSource": {},
+        });
+        assert_eq!(shown(new, event), expected);
+        let mut map = json!({"kind": "ConfigMap"});
+        complete(registry.resource("", "configmaps").unwrap(), &mut map);
+        assert_eq!(map, json!({"kind": "ConfigMap"}));
     }
 }

@@ -7,7 +7,7 @@ use super::body::{self, Body};
 use super::decode::Decoded;
 use super::objects::Tracked;
 use super::query::WriteOptions;
-use super::{Call, meta, objects};
+use super::{Call, events, meta, objects};
 use crate::admission::Admission;
 use crate::clock;
 use crate::core_kinds;
@@ -126,7 +126,9 @@ impl Call<'_> {
             None => rules.create(new),
             Some(old) => rules.change(old, new),
         })?;
-        objects::validate(self.plane, self.kind(), new, old)
+        objects::validate(self.plane, self.kind(), new, old)?;
+        events::complete(self.kind(), new);
+        Ok(())
     }
 
     /// Refuses a deletion that the rules forbid.

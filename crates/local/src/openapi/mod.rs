@@ -2,6 +2,7 @@
 //! the server itself validates fields.
 
 pub mod core;
+pub mod v2;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::kind::object;
-use super::hold;
+use super::{Terminal, hold};
 
 const WORDING: &str = "the wording of messages";
 const MOVED: &str =
@@ -11,7 +11,6 @@ const MOVED: &str =
 const UNKNOWN: &str = "an apply with an unknown field is treated as `fieldValidation` says";
 const COLUMNS: &str = "wide tables of core kinds have fewer columns";
 const QUOTAS: &str = "`kubectl describe` of a namespace says nothing of quotas";
-const NULLS: &str = "an Event has no fields that are null";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_creates_changes_and_deletes_objects() {
@@ -198,7 +197,7 @@ async fn kubectl_handles_the_core_kinds() {
         t.feed("create -f -", &event);
         t.run("get events");
         t.differs(COLUMNS).run("get events -o wide");
-        t.differs(NULLS).run("get events.events.k8s.io e -o yaml");
+        t.run("get events.events.k8s.io e -o yaml");
         t.run("events");
         t.run("events --for=gadget/a");
         t.feed("create -f -", &object("a", &json!({"color": "red"})));
@@ -208,6 +207,63 @@ async fn kubectl_handles_the_core_kinds() {
         t.feed("apply -f -", &lease);
         t.run("get leases");
         t.run("describe lease l");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_sorts_events_by_what_they_do_not_say() {
+    hold("events", |t| {
+        let event = |name: &str, second: u8| {
+            json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": name}, "type": "Normal",
+                "reason": "Looked", "action": "Look", "note": format!("{name} was looked at"),
+                "eventTime": format!("2020-01-01T00:00:0{second}.000000Z"),
+                "reportingController": "conformance.dev/tests", "reportingInstance": "tests-0",
+                "regarding": {"apiVersion": "conformance.dev/v1", "kind": "Gadget", "name": name, "namespace": "conformance-kubectl-events"}})
+        };
+        t.feed("create -f -", &event("b", 1));
+        t.feed("create -f -", &event("a", 2));
+        for command in [
+            "get events --sort-by=.lastTimestamp",
+            "get events --sort-by=.eventTime",
+            "get events --sort-by=.metadata.name",
+            "get event a -o yaml",
+            "get events.events.k8s.io a -o yaml",
+            "annotate event a note=one",
+            "get event a -o yaml",
+            r#"patch event a --type=merge -p {"count":2}"#,
+            "get events.events.k8s.io a -o yaml",
+        ] {
+            t.run(command);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_says_that_a_kind_is_not_there_and_takes_lists() {
+    hold("files", |t| {
+        let misspelt = json!({"apiVersion": "conformance.dev/v1", "kind": "Gadgett", "metadata": {"name": "a"}, "spec": {}});
+        let of_no_group = json!({"apiVersion": "nowhere.dev/v1", "kind": "Gadget", "metadata": {"name": "a"}, "spec": {}});
+        for object in [&misspelt, &of_no_group] {
+            for command in ["apply -f -", "apply -f - --server-side", "create -f -", "apply -f - --validate=false"] {
+                t.feed(command, object);
+            }
+        }
+        for name in ["a", "b"] {
+            t.feed("apply -f -", &object(name, &json!({"color": "red"})));
+        }
+        let all = |t: &mut Terminal| -> Value { serde_json::from_str(&t.run("get gd -o json")).unwrap() };
+        let list = all(t);
+        t.feed("apply -f -", &list);
+        // it is of before that
+        t.feed("apply -f -", &list);
+        let mut list = all(t);
+        list["items"][1]["spec"]["color"] = json!("blue");
+        t.feed("apply -f - --dry-run=server", &list);
+        t.feed("apply -f -", &list);
+        t.run("get gd");
+        t.feed("delete -f -", &list);
     })
     .await;
 }
