@@ -190,6 +190,27 @@ async fn who_decides_and_who_asks_is_what_the_server_saw() {
 }
 
 #[tokio::test]
+async fn what_the_operator_writes_down_is_changed_by_nobody_else() {
+    let local = Local::start().await;
+    let admin: Api<Flow> = Api::default_namespaced(local.client());
+    let flow: Flow = serde_json::from_value(
+        json!({"metadata": {"name": "refund"}, "spec": {"steps": [{"name": "a", "set": {"a": 1}}]}}),
+    )
+    .unwrap();
+    admin.create(&PostParams::default(), &flow).await.unwrap();
+    let params = PatchParams::default();
+    for status in [json!({"live": "refund-0000000000"}), json!({})] {
+        let patch = Patch::Merge(json!({ "status": status }));
+        let (code, _, message) = refusal(admin.patch_status("refund", &params, &patch).await);
+        assert_eq!(code, 403);
+        assert!(
+            message.contains("ValidatingAdmissionPolicy 'signoff-records' with binding 'signoff-records' denied request: the status of a flow is written only by the operator"),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_flow_does_not_make_up_where_it_came_from() {
     let local = Local::start().await;
     let admin: Api<Flow> = Api::default_namespaced(local.client());
@@ -403,7 +424,8 @@ async fn a_flow_that_is_live_behind_a_gate_is_not_deleted_and_made_anew_without_
     .unwrap();
     dev.create(&PostParams::default(), &flow).await.unwrap();
     let gated = Patch::Merge(json!({"status": {"live": "refund-0000000000", "gated": true}}));
-    admin
+    let operator: Api<Flow> = Api::default_namespaced(local.plane.client(&Identity::Operator));
+    operator
         .patch_status("refund", &PatchParams::default(), &gated)
         .await
         .unwrap();

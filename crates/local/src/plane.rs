@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accounts::{self, Accounts};
+use super::admission::Policies;
 use super::handlers::{self, Caller, events};
 use super::openapi::Documents;
 use super::rbac::{Attributes, Authorizer, Verdict};
@@ -54,6 +55,7 @@ pub(super) struct Plane {
     pub(super) store: Arc<Store>,
     pub(super) registry: Arc<Registry>,
     pub(super) accounts: Accounts,
+    pub(super) policies: Policies,
     pub(super) stop: CancellationToken,
     documents: OnceLock<Documents>,
     schemas: HashMap<String, Schema>,
@@ -152,6 +154,7 @@ impl ControlPlane {
             path: data.clone(),
             source,
         })?;
+        let policies = Policies::of_the_chart()?;
         let schemas = registry
             .iter()
             .map(|kind| (kind.qualified(), Schema::of(kind)))
@@ -161,6 +164,7 @@ impl ControlPlane {
             store: Arc::new(store),
             registry,
             accounts,
+            policies,
             stop: CancellationToken::new(),
             schemas,
             authorizer: Mutex::new(None),

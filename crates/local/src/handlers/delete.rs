@@ -34,7 +34,7 @@ pub async fn one(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
     let kind = call.kind();
     let key = call.key(call.name());
     let outcome = remove_if(call.plane, kind, key, &options, |object| {
-        call.admit_deletion(object)
+        call.admit_deletion(object, options.dry_run)
     })
     .await?;
     Ok(match outcome {
@@ -65,7 +65,7 @@ pub async fn collection(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
             name: entry.name.clone(),
         };
         let outcome = remove_if(call.plane, kind, key, &options, |object| {
-            call.admit_deletion(object)
+            call.admit_deletion(object, options.dry_run)
         });
         match outcome.await {
             Ok(Outcome::Gone(object) | Outcome::Waiting(object)) => removed.push(events::shown(kind, object)),

@@ -14,7 +14,7 @@ pub fn answer(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
     let mut review = body::parse(&call.headers, &call.body)?.value;
     objects::identify(call, &mut review)?;
     let status = match call.kind().kind.as_str() {
-        "SelfSubjectReview" => json!({"userInfo": info(&call.user)}),
+        "SelfSubjectReview" => json!({"userInfo": call.user.info()}),
         "TokenReview" => token(call, &review),
         "SelfSubjectAccessReview" => access(call, &call.user, &review)?,
         "SubjectAccessReview" | "LocalSubjectAccessReview" => {
@@ -28,21 +28,10 @@ pub fn answer(call: &Call<'_>) -> Result<Response<Body>, ApiError> {
     Ok(body::object(StatusCode::CREATED, &review))
 }
 
-fn info(user: &User) -> Value {
-    let mut info = json!({"username": user.name, "groups": user.groups});
-    if !user.uid.is_empty() {
-        info["uid"] = json!(user.uid);
-    }
-    if !user.extra.is_empty() {
-        info["extra"] = json!(user.extra);
-    }
-    info
-}
-
 fn token(call: &Call<'_>, review: &Value) -> Value {
     let token = review["spec"]["token"].as_str().unwrap_or_default();
     match call.plane.accounts.by_token(token) {
-        Some(user) => json!({"authenticated": true, "user": info(user)}),
+        Some(user) => json!({"authenticated": true, "user": user.info()}),
         None => json!({"authenticated": false, "error": "invalid bearer token"}),
     }
 }

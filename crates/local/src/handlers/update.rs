@@ -8,11 +8,10 @@ use super::decode::Decoded;
 use super::objects::Tracked;
 use super::query::WriteOptions;
 use super::{Call, events, meta, objects};
-use crate::admission::Admission;
+use crate::admission::{Operation, Request};
 use crate::clock;
 use crate::core_kinds;
 use crate::managed_fields::{self, ApplyContext};
-use crate::rbac::Attributes;
 use crate::registry::ResourceKind;
 use crate::status::{ApiError, cause};
 use crate::store::WriteError;
@@ -106,12 +105,13 @@ impl Call<'_> {
         }
         self.plane.schema(kind).default(new);
         if meta::same(old, new) {
-            return Ok(());
+            let request = self.admission(Operation::Update, self.name(), options.dry_run);
+            return request.validate(&self.plane.policies, Some(old), Some(new));
         }
         self.admit(options, Some(old), new, tracked)
     }
 
-    /// Ownership, admission rules and validation: the last steps before an object is stored. What the rules fill in, nobody owns.
+    /// Ownership, admission and validation: the last steps before an object is stored. What the policies fill in, nobody owns.
     pub(super) fn admit(
         &self,
         options: &WriteOptions,
@@ -122,28 +122,34 @@ impl Call<'_> {
         if tracked == Tracked::No {
             managed_fields::track_update(old, new, &self.ownership(options, &clock::now()));
         }
-        self.with_rules(|rules| match old {
-            None => rules.create(new),
-            Some(old) => rules.change(old, new),
-        })?;
-        objects::validate(self.plane, self.kind(), new, old)?;
+        let plane = self.plane;
+        let name = new["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let operation = old.map_or(Operation::Create, |_| Operation::Update);
+        let request = self.admission(operation, &name, options.dry_run);
+        request.mutate(&plane.policies, old, new)?;
+        objects::validate(plane, self.kind(), new, old)?;
+        request.validate(&plane.policies, old, Some(new))?;
         events::complete(self.kind(), new);
         Ok(())
     }
 
-    /// Refuses a deletion that the rules forbid.
-    pub(super) fn admit_deletion(&self, object: &Value) -> Result<(), ApiError> {
-        self.with_rules(|rules| rules.delete(object))
+    /// Refuses a deletion that the policies forbid.
+    pub(super) fn admit_deletion(&self, object: &Value, dry_run: bool) -> Result<(), ApiError> {
+        let request = self.admission(Operation::Delete, self.name(), dry_run);
+        request.validate(&self.plane.policies, Some(object), None)
     }
 
-    fn with_rules(&self, apply: impl FnOnce(&Admission<'_>) -> Result<(), ApiError>) -> Result<(), ApiError> {
-        let may = |asked: &Attributes| self.plane.allows(&self.user, asked);
-        apply(&Admission {
+    fn admission<'a>(&'a self, operation: Operation, name: &'a str, dry_run: bool) -> Request<'a> {
+        Request {
             user: &self.user,
             kind: self.kind(),
+            subresource: self.target.part.as_deref().unwrap_or_default(),
             namespace: self.namespace(),
-            may: &may,
-        })
+            name,
+            operation,
+            dry_run,
+            authorizer: self.plane.authorizer(),
+        }
     }
 
     /// Who writes what, for field ownership.

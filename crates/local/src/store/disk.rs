@@ -55,6 +55,9 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    /// A rule of the chart is not evaluated here.
+    #[error("the admission policies cannot be used")]
+    Policies(#[from] crate::admission::PolicyError),
     /// The writer thread could not be started.
     #[error("cannot start the store's writer")]
     Thread(#[source] std::io::Error),
