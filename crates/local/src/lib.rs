@@ -1,5 +1,6 @@
 //! The embedded control plane of `signoff dev`: an API server that speaks the Kubernetes API for our
-//! kinds and the few core kinds they need, with its state on disk. It depends on nothing of ours but `api`.
+//! kinds and the few core kinds they need, with its state on disk. Of ours it uses `api`, `expression` and the text of the
+//! chart's admission policies.
 
 mod accounts;
 pub mod admission;
