@@ -13,7 +13,7 @@ mod gateway;
 mod remote;
 
 use serde_json::{Value, json};
-use signoff::git::manifest;
+use signoff::manifest;
 use signoff_api::{Approval, Definition};
 use signoff_engine::{
     expression::{Expression, JsonTemplate, Scope},

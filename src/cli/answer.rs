@@ -28,6 +28,7 @@ pub(super) struct Answer {
     data: Value,
     names: Vec<String>,
     next: Vec<String>,
+    next_is_for_deciders: bool,
     exit: u8,
     printed: bool,
 }
@@ -63,6 +64,12 @@ impl Answer {
     /// Command lines that make sense now.
     pub(super) fn with_next(mut self, next: impl IntoIterator<Item = String>) -> Self {
         self.next = next.into_iter().collect();
+        self
+    }
+
+    /// The command lines are for whoever may decide, who is not the one who asked.
+    pub(super) fn for_deciders(mut self) -> Self {
+        self.next_is_for_deciders = true;
         self
     }
 
@@ -105,7 +112,11 @@ impl Answer {
         if format == Format::Table && !self.next.is_empty() {
             let mut next = Lines::default();
             next.blank();
-            next.push("next:");
+            next.push(if self.next_is_for_deciders {
+                "next, for somebody who may decide:"
+            } else {
+                "next:"
+            });
             for line in &self.next {
                 next.command(line);
             }

@@ -12,10 +12,10 @@ use serde_json::json;
 use super::{
     Global,
     answer::Answer,
-    connect::Connection,
+    connect::{Connection, patch_params},
     error::{CliError, exit},
-    lines::Lines,
-    manifest::Manifest,
+    lines::{self, Lines},
+    manifest::{Checked, Manifest, files},
 };
 use signoff_api::{
     GROUP, VERSION, crds,
@@ -25,9 +25,12 @@ use signoff_api::{
 /// Apply manifests of Signoff's kinds, server-side.
 #[derive(Debug, clap::Args)]
 pub(super) struct ApplyArgs {
-    /// Files to apply; - reads standard input.
+    /// Files to apply, or folders of them; - reads standard input.
     #[arg(short, long = "filename", required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Look into the folders below a folder as well.
+    #[arg(short = 'R', long)]
+    recursive: bool,
     /// Take over fields that somebody else applied.
     #[arg(long)]
     force: bool,
@@ -35,11 +38,26 @@ pub(super) struct ApplyArgs {
 
 pub(super) async fn verb(args: &ApplyArgs, global: &Global) -> Result<Answer, CliError> {
     let mut manifests = Vec::new();
-    for path in &args.files {
-        let manifest = Manifest::read(path)?;
+    for path in files(&args.files, args.recursive)? {
+        let manifest = Manifest::read(&path)?;
         manifests
             .push(manifest.map_err(|finding| CliError::new("Invalid", exit::INVALID, finding.to_string()))?);
     }
+    if manifests.iter().all(|manifest| manifest.documents.is_empty()) {
+        return Err(CliError::usage(
+            "there is nothing to apply: no manifest in what was named",
+        ));
+    }
+    // the API server has the last word, but takes a flow that cannot run
+    let problems = manifests.iter().flat_map(|manifest| {
+        let checked = manifest.documents.iter().map(|document| manifest.check(document));
+        checked.flat_map(|checked| match checked {
+            Checked::Ours { problems, warnings } => problems.into_iter().chain(warnings).collect(),
+            Checked::Skipped { .. } => vec![],
+        })
+    });
+    let warnings: Lines = problems.map(|problem| format!("warning: {problem}")).collect();
+    lines::say(&warnings);
     let connection = Connection::open(global).await?;
     let mut applied = Vec::new();
     for document in manifests.iter().flat_map(|manifest| &manifest.documents) {
@@ -94,14 +112,21 @@ async fn apply(
         .map_err(|error: NameError| invalid(format!("metadata.namespace: {error}")))?;
     let api: Api<DynamicObject> = Api::namespaced_with(connection.client.clone(), &namespace, &resource);
     let params = PatchParams {
-        field_manager: Some("signoff-cli".to_owned()),
         force,
         field_validation: Some(ValidationDirective::Strict),
-        ..PatchParams::default()
+        ..patch_params()
     };
     api.patch(&name, &params, &Patch::Apply(&object))
         .await
-        .map_err(|error| CliError::api(&name, &error))
+        .map_err(|error| {
+            let is_conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
+            let error = CliError::api(&name, &error);
+            if is_conflict && !force {
+                error.hint("--force takes over the fields that somebody else applied")
+            } else {
+                error
+            }
+        })
 }
 
 fn resource(kind: &str) -> Option<ApiResource> {

@@ -1,15 +1,12 @@
 //! `signoff cancel`: stops a run.
 
-use kube::{
-    ResourceExt as _,
-    api::{Patch, PatchParams},
-};
+use kube::{ResourceExt as _, api::Patch};
 use serde_json::json;
 
 use super::{
     Global,
     answer::Answer,
-    connect::Connection,
+    connect::{Connection, patch_params},
     error::{CliError, exit},
 };
 use signoff_api::{Run, name::ObjectName};
@@ -34,11 +31,11 @@ pub(super) async fn verb(args: &CancelArgs, global: &Global) -> Result<Answer, C
     }
     let patch = json!({ "spec": { "cancel": true } });
     let patched = runs
-        .patch(&args.run, &PatchParams::default(), &Patch::Merge(&patch))
+        .patch(&args.run, &patch_params(), &Patch::Merge(&patch))
         .await;
     let run = patched.map_err(|error| CliError::api(&args.run, &error))?;
     Ok(Answer::text(format!("run/{} is being cancelled", run.name_any()))
         .with_data(json!(run))
         .with_names([format!("run/{}", run.name_any())])
-        .with_next([format!("signoff status {}", run.name_any())]))
+        .with_next([global.command(&format!("status {}", run.name_any()))]))
 }

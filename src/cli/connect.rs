@@ -5,8 +5,8 @@ use std::path::Path;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Config, Resource,
-    api::{ListParams, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
+    api::{ListParams, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
 use super::{
@@ -19,6 +19,25 @@ use crate::cluster::{
     error_chain,
     objects::{self, Decoded, Kind},
 };
+
+/// The name under which the API server notes what the command line writes.
+const FIELD_MANAGER: &str = "signoff-cli";
+
+/// How the command line creates objects.
+pub(super) fn post_params() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
+
+/// How the command line changes objects.
+pub(super) fn patch_params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
 
 /// A client and the namespace to work in.
 #[derive(Clone)]
@@ -70,6 +89,23 @@ impl Connection {
         Ok(listed.items)
     }
 
+    /// An object that has to be there; none if it may not be read, as the API server has the last word anyway.
+    pub(super) async fn named<K: Kind>(&self, name: &str) -> Result<Option<K>, CliError>
+    where
+        Api<K>: Clone,
+    {
+        match self.api::<K>().get(name).await {
+            Ok(object) => Ok(Some(object)),
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+            Err(kube::Error::Api(status)) if status.code == 404 && names(&status) => {
+                let kind = K::kind(&()).to_lowercase();
+                let message = format!("there is no {kind} {name} in namespace {}", self.namespace);
+                Err(CliError::new("NotFound", exit::NOT_FOUND, message))
+            }
+            Err(error) => Err(CliError::api(name, &error)),
+        }
+    }
+
     /// The user name and the groups that the API server knows the caller by, to be written down where it does not do so itself.
     pub(super) async fn whoami(&self) -> Result<(String, Vec<String>), CliError> {
         let reviews: Api<SelfSubjectReview> = Api::all(self.client.clone());
@@ -85,17 +121,21 @@ impl Connection {
     }
 }
 
+/// Whether an answer speaks of one object, and not of a kind that is not installed.
+fn names(status: &kube::core::Status) -> bool {
+    status
+        .details
+        .as_ref()
+        .is_some_and(|details| !details.name.is_empty())
+}
+
 /// The configuration of a kubeconfig, or of the pod this runs in.
 pub(super) async fn config(global: &Global) -> Result<Config, CliError> {
     let options = KubeConfigOptions {
         context: global.context.clone(),
         ..KubeConfigOptions::default()
     };
-    let unusable = |error: kube::config::KubeconfigError| {
-        CliError::new("Kubeconfig", exit::UNREACHABLE, format!("the kubeconfig cannot be used: {error}"))
-            .hint("signoff dev starts a control plane on this machine; otherwise set KUBECONFIG or give --kubeconfig")
-    };
-    let Some(kubeconfig) = chosen(global, unusable)? else {
+    let Some(kubeconfig) = chosen(global)? else {
         if global.context.is_none()
             && let Ok(config) = Config::incluster()
         {
@@ -108,11 +148,27 @@ pub(super) async fn config(global: &Global) -> Result<Config, CliError> {
         .map_err(unusable)
 }
 
+fn unusable(error: KubeconfigError) -> CliError {
+    let why = match &error {
+        KubeconfigError::ReadConfig(why, path) => format!("{}: {why}", path.display()),
+        KubeconfigError::LoadContext(name) => format!("it has no context {name:?}"),
+        KubeconfigError::CurrentContextNotSet => "it has no current context".to_owned(),
+        error => error.to_string(),
+    };
+    let hint = match &error {
+        KubeconfigError::LoadContext(_) | KubeconfigError::CurrentContextNotSet => {
+            "kubectl config get-contexts lists the contexts; choose one with --context"
+        }
+        _ => {
+            "signoff dev starts a control plane on this machine; otherwise set KUBECONFIG or give --kubeconfig"
+        }
+    };
+    let message = format!("the kubeconfig cannot be used: {why}");
+    CliError::new("Kubeconfig", exit::UNREACHABLE, message).hint(hint)
+}
+
 /// The kubeconfig of `--kubeconfig`, or else that of `signoff dev` in this folder unless `KUBECONFIG` names others.
-fn chosen(
-    global: &Global,
-    unusable: impl Fn(kube::config::KubeconfigError) -> CliError,
-) -> Result<Option<Kubeconfig>, CliError> {
+fn chosen(global: &Global) -> Result<Option<Kubeconfig>, CliError> {
     if let Some(path) = &global.kubeconfig {
         return Kubeconfig::read_from(path).map(Some).map_err(unusable);
     }

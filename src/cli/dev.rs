@@ -36,14 +36,23 @@ pub struct DevArgs {
     #[arg(long, default_value = ".signoff", value_name = "DIR")]
     pub data: PathBuf,
     /// Address of the API server (TLS); port 0 picks a free one.
-    #[arg(long, default_value = "127.0.0.1:7443", value_name = "ADDRESS")]
+    #[arg(long, default_value = "127.0.0.1:7443", value_name = "ADDRESS", value_parser = address)]
     pub listen: SocketAddr,
     /// Address of the gateway, which takes callbacks and push webhooks; port 0 picks a free one.
-    #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDRESS")]
+    #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDRESS", value_parser = address)]
     pub gateway: SocketAddr,
     /// Address for health, readiness and metrics; without it they are not served.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub admin: Option<SocketAddr>,
+}
+
+/// An address to listen on; a port alone is one of this machine.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok(SocketAddr::from(([127, 0, 0, 1], port)));
+    }
+    text.parse()
+        .map_err(|_| "write ADDRESS:PORT, such as 127.0.0.1:7443, or a port".to_owned())
 }
 
 /// Why `signoff dev` or `signoff demo` could not start.
@@ -61,7 +70,7 @@ pub enum DevError {
         source: std::io::Error,
     },
     /// The state is not this user's alone.
-    #[error("the state is not taken")]
+    #[error("the state cannot be used")]
     Private(#[from] PrivateError),
     /// The state could not be opened.
     #[error("cannot open the state in {}", path.display())]

@@ -12,7 +12,8 @@ use super::{
     connect::Connection,
     error::{CliError, exit},
     lines::Lines,
-    manifest::{Finding, Manifest},
+    manifest::{Checked, Finding, Manifest},
+    quoted,
 };
 use signoff_api::{
     Definition, Flow, FlowSpec, Release,
@@ -74,7 +75,7 @@ pub(super) async fn verb(args: &DiffArgs, global: &Global) -> Result<Answer, Cli
     let releases = connection.api::<Release>();
     let (new, next) = match (file, &args.release, status.draft) {
         (Some((_, side)), _, _) => {
-            let next = format!("signoff apply -f {}", side.name);
+            let next = global.command(&format!("apply -f {}", quoted(&side.name)));
             (side, next)
         }
         (None, ..) if missing => {
@@ -82,11 +83,11 @@ pub(super) async fn verb(args: &DiffArgs, global: &Global) -> Result<Answer, Cli
             return Err(CliError::new("NotFound", exit::NOT_FOUND, message));
         }
         (None, Some(release), _) => {
-            let next = format!("signoff promote {name} {release}");
+            let next = global.command(&format!("promote {name} {release}"));
             (from_release(&releases, release, &name).await?, next)
         }
         (None, None, Some(draft)) => {
-            let next = format!("signoff promote {name} {}", draft.release);
+            let next = global.command(&format!("promote {name} {}", draft.release));
             (from_release(&releases, &draft.release, &name).await?, next)
         }
         (None, None, None) => {
@@ -181,9 +182,10 @@ fn from_file(path: &Path, wanted: Option<&str>) -> Result<(String, Side), CliErr
         };
         return Err(CliError::usage(message));
     };
-    let findings = manifest.check(document);
-    if !findings.is_empty() {
-        return Err(invalid(&findings));
+    if let Checked::Ours { problems, .. } = manifest.check(document)
+        && !problems.is_empty()
+    {
+        return Err(invalid(&problems));
     }
     let name = document.value["metadata"]["name"].as_str().unwrap_or_default();
     let spec: FlowSpec = serde_json::from_value(document.value["spec"].clone())

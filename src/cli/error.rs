@@ -28,6 +28,8 @@ pub(super) mod exit {
     pub(in crate::cli) const UNREACHABLE: u8 = 7;
     /// A manifest is not valid.
     pub(in crate::cli) const INVALID: u8 = 8;
+    /// What was waited for has not come: people are asked, or `--timeout` passed.
+    pub(in crate::cli) const NOT_YET: u8 = 9;
 }
 
 /// Why a verb failed.
@@ -37,6 +39,8 @@ pub(super) struct CliError {
     /// What happened on one line, and what that line speaks of, a line each.
     message: Vec<String>,
     hint: Option<String>,
+    /// Command lines that make sense now.
+    next: Vec<String>,
     details: Value,
     exit: u8,
 }
@@ -47,6 +51,7 @@ impl CliError {
             code: code.to_owned(),
             message: vec![message.into()],
             hint: None,
+            next: vec![],
             details: Value::Null,
             exit,
         }
@@ -60,6 +65,11 @@ impl CliError {
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    pub(super) fn next(mut self, next: impl IntoIterator<Item = String>) -> Self {
+        self.next = next.into_iter().collect();
         self
     }
 
@@ -79,12 +89,15 @@ impl CliError {
     /// From what the API server, or the way to it, said.
     pub(super) fn api(what: &str, error: &kube::Error) -> Self {
         let kube::Error::Api(status) = error else {
-            return Self::new(
-                "Unreachable",
-                exit::UNREACHABLE,
-                format!("{what}: {}", error_chain(error)),
-            )
-            .hint("is the API server up, and is this the right kubeconfig and context?");
+            let why = match error {
+                // the layers between say nothing to people
+                kube::Error::Service(error) => {
+                    format!("the API server cannot be reached: {}", innermost(error.as_ref()))
+                }
+                error => error_chain(error),
+            };
+            return Self::new("Unreachable", exit::UNREACHABLE, format!("{what}: {why}"))
+                .hint("is the API server up, and is this the right kubeconfig and context?");
         };
         let exit = match status.code {
             404 => exit::NOT_FOUND,
@@ -105,7 +118,9 @@ impl CliError {
                 .is_none_or(|details| details.name.is_empty());
         let error = Self::new(code, exit, status.message.clone());
         if kind_missing {
-            error.hint("the kinds are not installed: signoff crds | kubectl apply -f -")
+            error
+                .hint("the kinds are not installed")
+                .next(["signoff crds | kubectl apply -f -".to_owned()])
         } else {
             error
         }
@@ -114,10 +129,10 @@ impl CliError {
     /// Tells of the error: as JSON on stdout, or as text on stderr.
     pub(super) fn report(&self, format: Format) -> ExitCode {
         if format == Format::Json {
-            let error =
-                json!({ "code": self.code, "message": self.message.join("\n"), "details": self.details });
-            let next: Vec<&String> = self.hint.iter().collect();
-            let envelope = json!({ "ok": false, "data": null, "error": error, "next": next });
+            let error = json!({
+                "code": self.code, "message": self.message.join("\n"), "hint": self.hint, "details": self.details,
+            });
+            let envelope = json!({ "ok": false, "data": null, "error": error, "next": self.next });
             let _ = writeln!(std::io::stdout(), "{envelope:#}");
         } else {
             let mut told = Lines::default();
@@ -128,10 +143,22 @@ impl CliError {
             if let Some(hint) = &self.hint {
                 told.push(format!("hint: {hint}"));
             }
+            for line in &self.next {
+                told.command(line);
+            }
             lines::say(&told);
         }
         ExitCode::from(self.exit)
     }
+}
+
+/// What an error comes from in the end.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 /// What clap says of the arguments: help and version are no errors.

@@ -100,9 +100,10 @@ pub(super) fn verb(args: &GitArgs, global: &Global) -> Result<Answer, CliError> 
         .filter(|path| args.folder.join(path).exists())
         .collect();
     if !taken.is_empty() && !args.force {
-        let message = format!("{} is there already", taken.join(", "));
+        let are = if taken.len() == 1 { "is" } else { "are" };
+        let message = format!("{} {are} there already", taken.join(", "));
         return Err(CliError::new("AlreadyExists", exit::CONFLICT, message)
-            .hint("--force writes over it")
+            .hint("--force writes over what is there")
             .details(json!({ "files": taken })));
     }
     for (path, text) in &files {
@@ -112,17 +113,13 @@ pub(super) fn verb(args: &GitArgs, global: &Global) -> Result<Answer, CliError> 
     let paths: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
     let next = starter.setup();
     let mut text = Lines::from(format!("wrote {}", paths.join(", ")));
-    text.blank();
-    text.push("Next:");
-    for line in &next {
-        text.command(line);
-    }
     if let Some(kind) = starter.forge {
         text.blank();
         text.push(format!(
             "{} needs the variable SIGNOFF_SOURCE: see README.md",
             kind.check().0
         ));
+        text.push("Nobody can answer yet: put people into identities in signoff/repository.yaml, as README.md says.");
     }
     Ok(Answer::text(text)
         .with_data(json!({ "files": paths }))
@@ -151,12 +148,19 @@ impl Starter {
         let address = match &args.url {
             Some(url) => url.clone(),
             None => origin(&args.folder).ok_or_else(|| {
-                CliError::new("NoURL", exit::USAGE, "which git remote is it for?")
-                    .hint("name it with --url, or add it: git remote add origin …")
+                let message = format!("{} has no git remote named origin", args.folder.display());
+                CliError::new("NoURL", exit::USAGE, message)
+                    .hint("name the address of the remote with --url, or add it: git remote add origin URL")
             })?,
         };
         let url: RemoteUrl = address.parse().map_err(|error: crate::git::UrlError| {
-            CliError::new("InvalidURL", exit::USAGE, error.to_string())
+            let from = if args.url.is_some() {
+                "--url"
+            } else {
+                "the remote origin"
+            };
+            CliError::new("InvalidURL", exit::USAGE, format!("{from}, {address:?}: {error}"))
+                .hint("a repository on this machine is file:///path/to/it.git")
         })?;
         let known = match url.host() {
             "github.com" => Some(Kind::GitHub),
@@ -195,12 +199,14 @@ impl Starter {
             let text = include_str!("starter/check.md").replace("@CHECK@", kind.check().0);
             text.replace("@VARIABLES@", kind.variables())
         });
+        let forge_setup = self.forge.map(|_| include_str!("starter/setup.md"));
         let connection = login.as_ref().map(|_| "  connection: @NAME@-git\n");
         let mut text = text
             .replace("@CONNECTION@", connection.unwrap_or_default())
             .replace("@FORGE@", forge.unwrap_or_default())
             .replace("@LOGIN@\n", &login.unwrap_or_default())
             .replace("@CHECK@", &check.unwrap_or_default())
+            .replace("@FORGE_SETUP@\n", forge_setup.unwrap_or_default())
             .replace("@SETUP@", &self.setup().join("\n"))
             .replace("@IN@", &self.within("-n "))
             .replace("@ANSWER@", self.answer())

@@ -220,6 +220,12 @@ fn width(stream: &(impl std::io::IsTerminal + std::os::fd::AsFd)) -> Option<usiz
     Some(usize::from(size.0.0)).filter(|width| *width > 0)
 }
 
+/// `1 problem`, `2 problems`.
+pub(super) fn count(n: usize, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{plural}")
+}
+
 /// Says something beside the data: on standard error.
 pub(super) fn say(lines: &Lines) {
     let mut stderr = std::io::stderr().lock();

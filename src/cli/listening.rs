@@ -14,13 +14,13 @@ pub(super) struct ConnectionArgs {
     #[arg(long, default_value_t = 1_024, value_name = "NUMBER", value_parser = positive)]
     gateway_max_connections_per_address: usize,
     /// Longest time that the headers of a request may take.
-    #[arg(long, default_value = "10s", value_name = "SPAN", value_parser = time)]
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = time)]
     gateway_header_timeout: HumanDuration,
     /// Longest time that one request may take, its body included.
-    #[arg(long, default_value = "15s", value_name = "SPAN", value_parser = time)]
+    #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = time)]
     gateway_request_timeout: HumanDuration,
     /// How long a connection is kept between two requests: longer than a proxy in front of it keeps one.
-    #[arg(long, default_value = "75s", value_name = "SPAN", value_parser = time)]
+    #[arg(long, default_value = "75s", value_name = "DURATION", value_parser = time)]
     gateway_idle_timeout: HumanDuration,
 }
 

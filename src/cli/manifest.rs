@@ -1,16 +1,22 @@
 //! Manifest files: their documents, checked against the kinds' schemas, with the place of everything that is wrong.
 
-use std::{io::Read as _, path::Path, sync::LazyLock};
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 
 use super::error::CliError;
-use crate::git::manifest::{Document, Position, documents, locate};
-use signoff_api::{API_VERSION, Definition, GROUP, crds};
-use signoff_engine::plan::Plan;
+use crate::manifest::{
+    Document, Position, booleans, check, closest, documents, is_kind, locate, no_such_kind,
+};
+use signoff_api::{API_VERSION, GROUP};
 
 /// Largest manifest read, in bytes: what an API server accepts as well.
 const MAX_MANIFEST: u64 = 3 * 1024 * 1024;
+/// Endings of files that are taken from a folder, as kubectl takes them.
+const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 
 /// A file with its documents.
 #[derive(Debug)]
@@ -21,7 +27,7 @@ pub(super) struct Manifest {
 }
 
 /// Something that is wrong with a file.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub(super) struct Finding {
     pub(super) path: String,
     pub(super) line: Option<usize>,
@@ -38,14 +44,30 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// The schemas of our kinds as JSON, by kind.
-static SCHEMAS: LazyLock<Vec<(String, Value)>> = LazyLock::new(|| {
-    let of = |crd: k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition| {
-        let schema = crd.spec.versions.first()?.schema.as_ref()?.open_api_v3_schema.as_ref()?;
-        Some((crd.spec.names.kind.clone(), serde_json::to_value(schema).ok()?))
-    };
-    crds().into_iter().filter_map(of).collect()
-});
+/// What a document is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Belongs {
+    /// Of our group, in whatever version.
+    Ours,
+    /// Meant to be ours, but its group is not: what keeps it from being so.
+    Nearly(&'static str),
+    /// One of our kinds by name, in a group of others.
+    Namesake,
+    /// Of others.
+    Other,
+}
+
+/// What checking a document came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Checked {
+    /// It is ours: what is wrong with it, and what to be warned of.
+    Ours {
+        problems: Vec<Finding>,
+        warnings: Vec<Finding>,
+    },
+    /// It is not ours and was not looked at.
+    Skipped { warning: Option<Finding> },
+}
 
 impl Manifest {
     /// Reads a file, or standard input for `-`; its documents if it is YAML, otherwise where it is not.
@@ -62,43 +84,131 @@ impl Manifest {
         })
     }
 
-    /// Everything that is wrong with one of our kinds; other kinds are not looked at.
-    pub(super) fn check(&self, document: &Document) -> Vec<Finding> {
+    /// Everything that is wrong with a document, by its place, if it is one of ours or meant to be.
+    pub(super) fn check(&self, document: &Document) -> Checked {
         let value = &document.value;
         let kind = value["kind"].as_str().unwrap_or_default();
-        if value["apiVersion"].as_str() != Some(API_VERSION) {
-            let ours = value["apiVersion"]
-                .as_str()
-                .is_some_and(|version| version.starts_with(GROUP));
-            let message = match (ours, kind) {
-                (true, _) => format!("{} is not served; use {API_VERSION}", value["apiVersion"]),
-                (false, "") => "a manifest has apiVersion and kind".to_owned(),
-                (false, _) => return vec![],
-            };
-            return vec![self.at(document, "apiVersion", message)];
-        }
-        let Some((_, schema)) = SCHEMAS.iter().find(|(name, _)| name == kind) else {
-            return vec![self.at(
-                document,
-                "kind",
-                format!("there is no kind {kind:?} in {API_VERSION}"),
-            )];
+        let version = value["apiVersion"].as_str();
+        let problem = |field: &str, message: String| Checked::Ours {
+            problems: vec![self.at(document, field, message)],
+            warnings: vec![],
         };
-        let mut wrong = Vec::new();
-        unknown_fields(value, schema, "", &mut wrong);
-        wrong.extend(schema_errors(value, schema));
-        if wrong.is_empty() && kind == "Flow" {
-            wrong.extend(definition_errors(value));
+        match belongs(version, kind) {
+            Belongs::Other if kind.is_empty() => {
+                problem("apiVersion", "a manifest has apiVersion and kind".to_owned())
+            }
+            Belongs::Other => Checked::Skipped { warning: None },
+            Belongs::Namesake => {
+                let version = version.unwrap_or_default();
+                let message = format!("this {kind} is of {version}, not of {GROUP}: it was not checked");
+                Checked::Skipped {
+                    warning: Some(self.at(document, "apiVersion", message)),
+                }
+            }
+            Belongs::Nearly(why) => problem("apiVersion", format!("{why}; use {API_VERSION}")),
+            Belongs::Ours if version != Some(API_VERSION) => problem(
+                "apiVersion",
+                format!("{} is not served; use {API_VERSION}", version.unwrap_or_default()),
+            ),
+            Belongs::Ours if !is_kind(kind) => problem("kind", no_such_kind(kind)),
+            Belongs::Ours => {
+                let mut problems: Vec<Finding> = check(value)
+                    .into_iter()
+                    .map(|problem| {
+                        self.at(
+                            document,
+                            &problem.field,
+                            format!("{}: {}", problem.field, problem.message),
+                        )
+                    })
+                    .collect();
+                problems.sort();
+                let warnings = booleans(&self.text, document)
+                    .into_iter()
+                    .map(|(field, word)| {
+                        let message =
+                            format!("{field}: kubectl reads {word} as true or false; write it in quotes");
+                        self.at(document, &field, message)
+                    })
+                    .collect();
+                Checked::Ours { problems, warnings }
+            }
         }
-        wrong
-            .into_iter()
-            .map(|(field, message)| self.at(document, &field, format!("{field}: {message}")))
-            .collect()
     }
 
     fn at(&self, document: &Document, field: &str, message: String) -> Finding {
         finding(&self.path, locate(&self.text, document.index, field), message)
     }
+}
+
+fn belongs(version: Option<&str>, kind: &str) -> Belongs {
+    let Some(version) = version else {
+        return if is_kind(kind) {
+            Belongs::Nearly("apiVersion is missing")
+        } else {
+            Belongs::Other
+        };
+    };
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    if group == GROUP {
+        Belongs::Ours
+    } else if version == GROUP {
+        Belongs::Nearly("the version is missing")
+    } else if is_kind(kind) && closest(group, [GROUP]).is_some() {
+        Belongs::Nearly("there is no such group")
+    } else if is_kind(kind) {
+        Belongs::Namesake
+    } else {
+        Belongs::Other
+    }
+}
+
+/// The files that were named; of a folder the manifests in it, in the order of their names, of a tree those in all folders below as well.
+pub(super) fn files(paths: &[PathBuf], recursive: bool) -> Result<Vec<PathBuf>, CliError> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path == Path::new("-") || !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let before = files.len();
+        let unreadable = |error: std::io::Error| CliError::usage(format!("{}: {error}", path.display()));
+        of_folder(path, recursive, &mut files).map_err(unreadable)?;
+        if files.len() == before {
+            let deeper = if recursive {
+                ""
+            } else {
+                "; -R looks into the folders below as well"
+            };
+            let message = format!(
+                "{}: there is no *.yaml, *.yml or *.json in this folder{deeper}",
+                path.display()
+            );
+            return Err(CliError::usage(message));
+        }
+    }
+    Ok(files)
+}
+
+fn of_folder(folder: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let entries: std::io::Result<Vec<_>> = std::fs::read_dir(folder)?.collect();
+    let mut entries = entries?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        // links to folders are not followed, so that there is no circle
+        if entry.file_type()?.is_dir() {
+            if recursive {
+                of_folder(&path, recursive, files)?;
+            }
+        } else if path
+            .extension()
+            .is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known))
+        {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 fn text(path: &Path) -> std::io::Result<String> {
@@ -132,86 +242,52 @@ fn finding(path: &str, position: Option<Position>, message: String) -> Finding {
     }
 }
 
-/// Fields that the schema does not know, as a strict API server would refuse them.
-fn unknown_fields(value: &Value, schema: &Value, path: &str, found: &mut Vec<(String, String)>) {
-    match value {
-        Value::Object(map) => {
-            let free = schema["x-kubernetes-preserve-unknown-fields"] == Value::Bool(true);
-            for (key, item) in map {
-                let field = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
-                let known = &schema["properties"][key.as_str()];
-                if path.is_empty() && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
-                    continue;
-                }
-                if known.is_object() {
-                    unknown_fields(item, known, &field, found);
-                } else if schema["additionalProperties"].is_object() {
-                    unknown_fields(item, &schema["additionalProperties"], &field, found);
-                } else if !free {
-                    found.push((field, "there is no such field".to_owned()));
-                }
-            }
-        }
-        Value::Array(items) => {
-            for (i, item) in items.iter().enumerate() {
-                unknown_fields(item, &schema["items"], &format!("{path}[{i}]"), found);
-            }
-        }
-        _ => {}
-    }
+/// `kind/name` of a document.
+pub(super) fn name(value: &Value) -> String {
+    let kind = value["kind"].as_str().unwrap_or("unknown").to_lowercase();
+    let metadata = &value["metadata"];
+    let name = metadata["name"]
+        .as_str()
+        .or_else(|| metadata["generateName"].as_str());
+    format!("{kind}/{}", name.unwrap_or("unnamed"))
 }
 
-fn schema_errors(value: &Value, schema: &Value) -> Vec<(String, String)> {
-    let Ok(validator) = jsonschema::validator_for(schema) else {
-        return vec![];
-    };
-    validator
-        .iter_errors(value)
-        .map(|error| (dotted(&error.instance_path().to_string()), error.to_string()))
-        .collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// `/spec/steps/2/name` as `spec.steps[2].name`.
-fn dotted(pointer: &str) -> String {
-    let mut path = String::new();
-    for part in pointer.split('/').filter(|part| !part.is_empty()) {
-        if part.bytes().all(|byte| byte.is_ascii_digit()) {
-            path.extend(["[", part, "]"]);
-        } else {
-            if !path.is_empty() {
-                path.push('.');
-            }
-            path.push_str(&part.replace("~1", "/").replace("~0", "~"));
+    #[test]
+    fn a_document_is_ours_by_its_group_and_nearly_so_by_a_slip() {
+        assert_eq!(belongs(Some("signoff.dev/v1alpha1"), "Flow"), Belongs::Ours);
+        assert_eq!(belongs(Some("signoff.dev/v2"), "Anything"), Belongs::Ours);
+        assert!(matches!(
+            belongs(Some("signof.dev/v1alpha1"), "Flow"),
+            Belongs::Nearly(_)
+        ));
+        assert!(matches!(belongs(Some("signoff.dev"), "Flow"), Belongs::Nearly(_)));
+        assert!(matches!(belongs(None, "Flow"), Belongs::Nearly(_)));
+        assert_eq!(belongs(Some("tekton.dev/v1"), "Run"), Belongs::Namesake);
+        assert_eq!(belongs(Some("signof.dev/v1"), "Thing"), Belongs::Other);
+        assert_eq!(belongs(Some("v1"), "ConfigMap"), Belongs::Other);
+        assert_eq!(belongs(None, "ConfigMap"), Belongs::Other);
+    }
+
+    #[test]
+    fn a_folder_is_its_manifests_in_order_and_a_tree_only_if_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        std::fs::create_dir(root.join("below")).unwrap();
+        for name in ["b.yaml", "a.yml", "c.json", "README.md", "below/d.yaml"] {
+            std::fs::write(root.join(name), "").unwrap();
         }
-    }
-    path
-}
-
-fn definition_errors(value: &Value) -> Vec<(String, String)> {
-    let mut spec = value["spec"].clone();
-    if let Some(spec) = spec.as_object_mut() {
-        spec.remove("live");
-    }
-    match serde_json::from_value::<Definition>(spec) {
-        Err(error) => vec![("spec".to_owned(), error.to_string())],
-        Ok(definition) => match Plan::compile(&definition) {
-            Ok(_) => vec![],
-            Err(problems) => {
-                let told = |problem: signoff_engine::plan::Problem| {
-                    let message = match problem.offset {
-                        Some(offset) => {
-                            format!("{} (at character {} of the text)", problem.message, offset + 1)
-                        }
-                        None => problem.message,
-                    };
-                    (format!("spec.{}", problem.field), message)
-                };
-                problems.into_iter().map(told).collect()
-            }
-        },
+        let names = |recursive| -> Vec<String> {
+            let files = files(&[root.to_owned(), PathBuf::from("-")], recursive).unwrap();
+            let relative = |path: &PathBuf| path.strip_prefix(root).unwrap_or(path).display().to_string();
+            files.iter().map(relative).collect()
+        };
+        assert_eq!(names(false), ["a.yml", "b.yaml", "c.json", "-"]);
+        assert_eq!(names(true), ["a.yml", "b.yaml", "below/d.yaml", "c.json", "-"]);
+        std::fs::create_dir(root.join("empty")).unwrap();
+        assert!(files(&[root.join("empty")], false).is_err());
     }
 }

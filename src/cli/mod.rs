@@ -61,7 +61,11 @@ struct Cli {
 
 /// What every verb understands.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Options of every verb")]
 struct Global {
+    /// How the program was called.
+    #[arg(skip)]
+    program: &'static str,
     /// How to print the answer.
     #[arg(
         short,
@@ -87,8 +91,8 @@ struct Global {
     /// Act as a member of this group; repeatable.
     #[arg(long = "as-group", global = true, value_name = "GROUP", requires = "act_as")]
     act_as_group: Vec<String>,
-    /// Longest wait for something to happen; passing it is not an error.
-    #[arg(long, global = true, default_value = "30s", value_name = "SPAN")]
+    /// Longest wait for something to happen; when it passes, the exit code is 9.
+    #[arg(long, global = true, default_value = "30s", value_name = "DURATION")]
     timeout: HumanDuration,
     /// Log more to stderr; repeat for still more.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -98,6 +102,56 @@ struct Global {
 impl Global {
     fn timeout(&self) -> Duration {
         self.timeout.duration()
+    }
+
+    /// A command line for the same server, namespace and user, called as this one was.
+    fn command(&self, line: &str) -> String {
+        let mut words = vec![
+            if self.program.is_empty() {
+                "signoff"
+            } else {
+                self.program
+            }
+            .to_owned(),
+        ];
+        let flags = [
+            ("-n", self.namespace.as_ref().map(ToString::to_string)),
+            ("--context", self.context.clone()),
+            (
+                "--kubeconfig",
+                self.kubeconfig.as_ref().map(|path| path.display().to_string()),
+            ),
+            ("--as", self.act_as.clone()),
+        ];
+        let groups = self
+            .act_as_group
+            .iter()
+            .map(|group| ("--as-group", Some(group.clone())));
+        for (flag, value) in flags.into_iter().chain(groups) {
+            if let Some(value) = value {
+                words.extend([flag.to_owned(), quoted(&value)]);
+            }
+        }
+        words.push(line.to_owned());
+        words.join(" ")
+    }
+
+    /// The same for somebody else, who is not impersonated.
+    fn command_for_others(&self, line: &str) -> String {
+        let mut others = self.clone();
+        others.act_as = None;
+        others.act_as_group.clear();
+        others.command(line)
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._/:@=+-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 
@@ -138,7 +192,10 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let name = called_as(&arguments);
     let json = wants_json(&arguments);
     let cli = match parse(name, arguments.clone()) {
-        Ok(cli) => cli,
+        Ok(mut cli) => {
+            cli.global.program = name;
+            cli
+        }
         // the message repeats arguments, which scripts may have from others
         Err(usage) => {
             let visible = arguments
@@ -248,5 +305,50 @@ fn level(cli: &Cli) -> &'static str {
         (false, 1) => "info",
         (_, 1 | 2) => "debug",
         _ => "trace",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn global(arguments: &[&str]) -> Global {
+        let mut cli = Cli::try_parse_from(arguments).unwrap();
+        cli.global.program = called_as(&[arguments[0].into()]);
+        cli.global
+    }
+
+    #[test]
+    fn a_command_to_go_on_with_names_the_same_server_and_namespace() {
+        let plain = global(&["signoff", "version"]);
+        assert_eq!(plain.command("status r"), "signoff status r");
+        let full = global(&[
+            "kubectl-signoff",
+            "-n",
+            "g",
+            "version",
+            "--context",
+            "o'hara@prod",
+            "--kubeconfig",
+            "/a b",
+            "--as",
+            "dev",
+            "--as-group",
+            "x",
+        ]);
+        let server = "kubectl signoff -n g --context 'o'\\''hara@prod' --kubeconfig '/a b'";
+        assert_eq!(
+            full.command("status r"),
+            format!("{server} --as dev --as-group x status r")
+        );
+        assert_eq!(
+            full.command_for_others("approve a"),
+            format!("{server} approve a")
+        );
+    }
+
+    #[test]
+    fn the_arguments_of_every_verb_are_well_formed() {
+        Cli::command().debug_assert();
     }
 }

@@ -55,7 +55,7 @@ pub(super) struct OperatorArgs {
     #[arg(long)]
     without_rivals: bool,
     /// How long after an operator fell silent another one leads, at least 3s. One that stops in order hands over at once.
-    #[arg(long, default_value = "15s", value_name = "SPAN", value_parser = lease)]
+    #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = lease)]
     lease_duration: HumanDuration,
     /// What this process calls itself in the lease, with something random added; in a cluster the name of the pod.
     #[arg(long, env = "POD_NAME", default_value = "operator", value_name = "NAME")]

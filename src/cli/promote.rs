@@ -1,20 +1,16 @@
 //! `signoff promote`: asks for a release to become live.
 
-use kube::{
-    Api, ResourceExt as _,
-    api::{Patch, PatchParams},
-    runtime::wait::await_condition,
-};
+use kube::{Api, ResourceExt as _, api::Patch, runtime::wait::await_condition};
 use serde_json::json;
 
 use super::{
     Global,
     answer::Answer,
-    connect::Connection,
+    connect::{Connection, patch_params},
     error::{CliError, exit},
 };
 use signoff_api::{
-    Flow,
+    Flow, Release,
     flow::PromotionPhase,
     name::{FlowName, ReleaseName},
     names,
@@ -22,6 +18,7 @@ use signoff_api::{
 
 /// Make a release of a flow live; a gate may ask people first.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  signoff releases refund && signoff promote refund refund-3f9c1a2b7d")]
 pub(super) struct PromoteArgs {
     /// Name of the flow.
     flow: FlowName,
@@ -32,6 +29,17 @@ pub(super) struct PromoteArgs {
 pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
     let flows: Api<Flow> = connection.api();
+    // before anything is written: a flow that wants a release which is not there is stalled until somebody mends it
+    let listed = [global.command(&format!("releases {}", args.flow))];
+    let release = connection.named::<Release>(&args.release).await;
+    let release = release.map_err(|error| error.next(listed.clone()))?;
+    if let Some(release) = release.filter(|release| args.flow != *release.spec.flow) {
+        let message = format!(
+            "release {} is of flow {}, not of {}",
+            args.release, release.spec.flow, args.flow
+        );
+        return Err(CliError::new("NotFound", exit::NOT_FOUND, message).next(listed));
+    }
     let generation = ask(&connection, args).await?.metadata.generation;
     let seen = |flow: Option<&Flow>| {
         flow.is_none_or(|flow| {
@@ -40,8 +48,8 @@ pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, 
                 .is_some_and(|status| status.observed_generation >= generation)
         })
     };
-    // past the time-out the flow is told as it is
-    let _ = tokio::time::timeout(global.timeout(), await_condition(flows.clone(), &args.flow, seen)).await;
+    let waited =
+        tokio::time::timeout(global.timeout(), await_condition(flows.clone(), &args.flow, seen)).await;
     let flow = flows
         .get(&args.flow)
         .await
@@ -55,6 +63,15 @@ pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, 
     let promotion = status
         .promotion
         .filter(|promotion| args.release == promotion.release);
+    if waited.is_err() {
+        let text = format!("the promotion of {} to {name} is not judged yet", args.release);
+        let next = global.command(&format!("diff {}", args.flow));
+        return Ok(Answer::text(text)
+            .with_data(json!(flow))
+            .with_names([name])
+            .with_next([next])
+            .with_exit(exit::NOT_YET));
+    }
     match promotion {
         Some(promotion) if promotion.phase == PromotionPhase::Waiting => {
             let approval = promotion.approval.unwrap_or_default();
@@ -62,11 +79,12 @@ pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, 
                 "release {} becomes live when approval {approval} is given",
                 args.release
             );
-            let next = format!("signoff approve {approval}");
+            let next = global.command_for_others(&format!("approve {approval}"));
             Ok(Answer::text(text)
                 .with_data(json!(flow))
                 .with_names([name])
-                .with_next([next]))
+                .with_next([next])
+                .for_deciders())
         }
         _ => {
             let ready = status
@@ -85,10 +103,7 @@ pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, 
 /// Wishes the release live, and says who does: not every server writes it down by itself, but each that has the policies checks it.
 async fn ask(connection: &Connection, args: &PromoteArgs) -> Result<Flow, CliError> {
     let flows: Api<Flow> = connection.api();
-    let params = PatchParams {
-        field_manager: Some("signoff-cli".to_owned()),
-        ..PatchParams::default()
-    };
+    let params = patch_params();
     let wish = json!({ "spec": { "live": args.release } });
     let mut signed = wish.clone();
     signed["metadata"]["annotations"][names::PROMOTED_BY] = json!(connection.whoami().await?.0);

@@ -16,7 +16,7 @@ use super::{
     },
     timeline::{age, short},
 };
-use signoff_api::{Release, name::FlowName};
+use signoff_api::{Flow, Release, name::FlowName};
 
 /// List the releases of a flow, the newest first.
 #[derive(Debug, clap::Args)]
@@ -32,6 +32,7 @@ pub(super) async fn verb(args: &ReleasesArgs, global: &Global) -> Result<Answer,
     let mut releases = list.map_err(|error| CliError::api("the releases cannot be listed", &error))?;
     releases.sort_by_key(|release| std::cmp::Reverse(release.creation_timestamp().map(|time| time.0)));
     if releases.is_empty() {
+        connection.named::<Flow>(&args.flow).await?;
         return Ok(Answer::text(format!("flow {} has no releases", args.flow)).with_data(json!([])));
     }
     let now = now();
@@ -50,6 +51,7 @@ pub(super) async fn verb(args: &ReleasesArgs, global: &Global) -> Result<Answer,
                 source
                     .author
                     .clone()
+                    .or_else(|| source.changed_by.clone())
                     .or_else(|| source.applied_by.clone())
                     .unwrap_or_default(),
                 source.message.clone().unwrap_or_default(),

@@ -1,31 +1,33 @@
 //! `signoff run`: starts a run, and waits for it if asked to.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Api, ResourceExt as _,
-    api::{ObjectMeta, PostParams},
-    runtime::wait::await_condition,
-};
+use kube::{Api, ResourceExt as _, api::ObjectMeta, runtime::wait::await_condition};
 use serde_json::{Map, Value, json};
 
 use super::{
     Global,
     answer::Answer,
-    connect::Connection,
+    connect::{Connection, post_params},
     error::{CliError, exit},
+    lines::{self, Lines},
     timeline,
 };
 use signoff_api::{
-    Flow, Release, Run, RunPhase, RunSpec, bounds,
+    Definition, Flow, Release, Run, RunPhase, RunSpec, bounds,
     json::JsonObject,
     name::{FlowName, ReleaseName},
-    run::Channel,
+    run::{Channel, StepPhase},
 };
+use signoff_engine::inputs;
 
 /// Start a run of a flow.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  signoff run refund --input order=81 --input amount=250\n  \
+signoff run refund --draft --wait --timeout 10m"
+)]
 pub(super) struct RunArgs {
     /// Name of the flow.
     flow: FlowName,
@@ -41,19 +43,27 @@ pub(super) struct RunArgs {
     /// Run this release.
     #[arg(long, value_name = "RELEASE")]
     release: Option<ReleaseName>,
-    /// Wait until the run ends or stops for people, at most --timeout.
+    /// Wait until the run ends, or until only people or a callback let it go on (exit code 9); at most --timeout.
     #[arg(long)]
     wait: bool,
 }
 
 pub(super) async fn verb(args: RunArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
-    let inputs = inputs(&args, &connection).await?;
+    let release = release(&args, &connection).await?;
+    let definition = release.as_ref().map(|release| &release.spec.definition);
+    let inputs = given(&args, definition)?;
+    if let Some(definition) = definition {
+        inputs::check(definition, &inputs).map_err(|problems| {
+            let message = format!("no run was started, since the inputs do not fit: {problems}");
+            CliError::new("InvalidInputs", exit::INVALID, message)
+        })?;
+    }
     let spec = RunSpec {
         flow: args.flow.clone(),
         channel: args.draft.then_some(Channel::Draft),
         release: args.release.clone(),
-        inputs: (!inputs.is_empty()).then_some(JsonObject(inputs)),
+        inputs: (!inputs.0.is_empty()).then_some(inputs),
         requested_by: None,
         cancel: None,
         suspend: None,
@@ -65,7 +75,7 @@ pub(super) async fn verb(args: RunArgs, global: &Global) -> Result<Answer, CliEr
         return Ok(Answer::text(format!("run/{name} created"))
             .with_data(json!(run))
             .with_names([format!("run/{name}")])
-            .with_next([format!("signoff status {name}")]));
+            .with_next([global.command(&format!("status {name}"))]));
     }
     let settled = await_condition(runs.clone(), &name, |run: Option<&Run>| {
         run.is_none_or(is_settled)
@@ -75,7 +85,7 @@ pub(super) async fn verb(args: RunArgs, global: &Global) -> Result<Answer, CliEr
         .get(&name)
         .await
         .map_err(|error| CliError::api(&name, &error))?;
-    Ok(after_wait(&run, waited.is_err(), global.timeout()))
+    Ok(after_wait(&run, waited.is_err(), global))
 }
 
 async fn start(connection: &Connection, spec: RunSpec) -> Result<Run, CliError> {
@@ -89,57 +99,98 @@ async fn start(connection: &Connection, spec: RunSpec) -> Result<Run, CliError> 
         status: None,
     };
     let runs: Api<Run> = connection.api();
-    let mut created = runs.create(&PostParams::default(), &run).await;
+    let mut created = runs.create(&post_params(), &run).await;
     // a server without a mutating policy asks the requester to say who they are, and checks it
     if let Err(kube::Error::Api(refusal)) = &created
         && refusal.message.contains("spec.requestedBy")
     {
         run.spec.requested_by = Some(connection.whoami().await?.0);
-        created = runs.create(&PostParams::default(), &run).await;
+        created = runs.create(&post_params(), &run).await;
     }
     created.map_err(|error| CliError::api("the run cannot be started", &error))
 }
 
-/// Nothing goes on by itself any more, or not without people or the outside.
+/// It has ended, or nothing but people or a callback lets it go on. A retry and a timer come by themselves.
 fn is_settled(run: &Run) -> bool {
-    run.status
-        .as_ref()
-        .is_some_and(|status| status.phase.is_finished() || status.phase == RunPhase::Waiting)
+    let Some(status) = &run.status else {
+        return false;
+    };
+    let needs_others = status
+        .steps
+        .iter()
+        .any(|step| step.phase == StepPhase::Waiting && (step.approval.is_some() || step.wake_at.is_none()));
+    status.phase.is_finished() || (status.phase == RunPhase::Waiting && needs_others)
 }
 
-fn after_wait(run: &Run, timed_out: bool, timeout: Duration) -> Answer {
+fn after_wait(run: &Run, timed_out: bool, global: &Global) -> Answer {
     let name = run.name_any();
     let phase = run.status.as_ref().map(|status| status.phase).unwrap_or_default();
     let approvals: Vec<String> = super::status::open_approvals(run);
     let mut text = timeline::render(run);
     if timed_out {
         text.blank();
-        text.push(format!("still going on after {}s", timeout.as_secs()));
+        text.push(format!("the run has not ended after {}", global.timeout));
     }
-    let exit = if phase.is_finished() && phase != RunPhase::Succeeded {
-        exit::RUN_ENDED_BADLY
-    } else {
-        0
+    let exit = match (phase.is_finished(), phase) {
+        (true, RunPhase::Succeeded) => 0,
+        (true, _) => exit::RUN_ENDED_BADLY,
+        (false, _) => exit::NOT_YET,
     };
     let mut data = json!(run);
     data["waiting"] = json!(!phase.is_finished());
-    let next = if approvals.is_empty() && !phase.is_finished() {
-        vec![format!("signoff status {name}")]
-    } else {
-        approvals
-            .iter()
-            .map(|approval| format!("signoff approve {approval}"))
-            .collect()
-    };
-    Answer::text(text)
+    let answer = Answer::text(text)
         .with_data(data)
         .with_names([format!("run/{name}")])
-        .with_next(next)
-        .with_exit(exit)
+        .with_exit(exit);
+    if approvals.is_empty() {
+        let next = (!phase.is_finished()).then(|| global.command(&format!("status {name}")));
+        answer.with_next(next)
+    } else {
+        let approve = |approval: &String| global.command_for_others(&format!("approve {approval}"));
+        answer.with_next(approvals.iter().map(approve)).for_deciders()
+    }
 }
 
-async fn inputs(args: &RunArgs, connection: &Connection) -> Result<Map<String, Value>, CliError> {
-    let mut inputs = match &args.input_file {
+/// The release that will run. None if nothing is live or drafted yet, of which a warning is said, or if it may not be read: the API server and
+/// the operator have the last word anyway.
+async fn release(args: &RunArgs, connection: &Connection) -> Result<Option<Release>, CliError> {
+    let name = if let Some(release) = &args.release {
+        release.to_string()
+    } else {
+        let Some(flow) = connection.named::<Flow>(&args.flow).await? else {
+            return Ok(None);
+        };
+        let status = flow.status.unwrap_or_default();
+        let draft = status.draft.map(|draft| draft.release);
+        let (wanted, what) = if args.draft {
+            (draft, "draft")
+        } else {
+            (status.live, "live")
+        };
+        let Some(name) = wanted else {
+            let message = format!(
+                "warning: flow {} has no {what} release yet; the run begins when it has one",
+                args.flow
+            );
+            lines::say(&Lines::from(message));
+            return Ok(None);
+        };
+        name
+    };
+    let release = connection.named::<Release>(&name).await?;
+    if let Some(release) = release.as_ref().filter(|release| args.flow != *release.spec.flow) {
+        let message = format!(
+            "release {name} is of flow {}, not of {}",
+            release.spec.flow, args.flow
+        );
+        return Err(CliError::new("NotFound", exit::NOT_FOUND, message));
+    }
+    Ok(release)
+}
+
+/// The inputs as they were given, read as the definition declares them.
+fn given(args: &RunArgs, definition: Option<&Definition>) -> Result<JsonObject, CliError> {
+    let mut inputs: Map<String, Value> = match &args.input_file {
         None => Map::new(),
         Some(path) => {
             let text = std::fs::read_to_string(path)
@@ -149,19 +200,13 @@ async fn inputs(args: &RunArgs, connection: &Connection) -> Result<Map<String, V
             })?
         }
     };
-    let schema = if args.inputs.is_empty() {
-        Value::Null
-    } else {
-        schema(args, connection).await
-    };
+    let schema = definition.and_then(|definition| definition.inputs.as_ref());
     for pair in &args.inputs {
         let (key, text) = pair
             .split_once('=')
             .ok_or_else(|| CliError::usage(format!("--input {pair}: write KEY=VALUE")))?;
-        inputs.insert(
-            key.to_owned(),
-            typed(text, schema["properties"][key]["type"].as_str()),
-        );
+        let declared = schema.and_then(|schema| schema.0["properties"][key]["type"].as_str());
+        inputs.insert(key.to_owned(), typed(text, declared));
     }
     for (name, value) in &inputs {
         // the object of all inputs is the first level
@@ -169,30 +214,7 @@ async fn inputs(args: &RunArgs, connection: &Connection) -> Result<Map<String, V
             CliError::usage(format!("input {name}: {}", bounds::TooDeep(bounds::MAX_NESTING)))
         })?;
     }
-    Ok(inputs)
-}
-
-/// The inputs' schema of what will run; nothing if it cannot be read, as the API has the last word anyway.
-async fn schema(args: &RunArgs, connection: &Connection) -> Value {
-    let flow: Option<Flow> = connection.api::<Flow>().get_opt(&args.flow).await.ok().flatten();
-    let status = flow
-        .as_ref()
-        .and_then(|flow| flow.status.clone())
-        .unwrap_or_default();
-    let draft = status.draft.map(|draft| draft.release);
-    let Some(name) =
-        args.release
-            .as_ref()
-            .map(ToString::to_string)
-            .or(if args.draft { draft } else { status.live })
-    else {
-        return Value::Null;
-    };
-    let release: Option<Release> = connection.api::<Release>().get_opt(&name).await.ok().flatten();
-    release
-        .and_then(|release| release.spec.definition.inputs)
-        .map(|inputs| inputs.0)
-        .unwrap_or_default()
+    Ok(JsonObject(inputs))
 }
 
 /// A string stays one where it is declared so; everything else is JSON if it can be.
@@ -220,5 +242,35 @@ mod tests {
         assert_eq!(typed("81", Some("number")), json!(81));
         assert_eq!(typed("true", None), json!(true));
         assert_eq!(typed("plain text", None), json!("plain text"));
+    }
+
+    fn run(phase: &str, step: &Value) -> Run {
+        serde_json::from_value(json!({
+            "apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": "r"},
+            "spec": {"flow": "f"}, "status": {"phase": phase, "steps": [step]}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_retry_and_a_timer_are_waited_through_and_people_and_callbacks_are_not() {
+        let step = |phase: &str, more: Value| {
+            let mut step = json!({"name": "s", "iteration": 1, "phase": phase});
+            step.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            step
+        };
+        let at = "2026-11-29T12:00:00.000000Z";
+        for (phase, step, settled) in [
+            ("Waiting", step("Retrying", json!({"wakeAt": at})), false),
+            ("Waiting", step("Waiting", json!({"wakeAt": at})), false),
+            ("Waiting", step("Waiting", json!({"approval": "r-s"})), true),
+            ("Waiting", step("Waiting", json!({"deadline": at})), true),
+            ("Running", step("Running", json!({})), false),
+            ("Failed", step("Failed", json!({})), true),
+        ] {
+            assert_eq!(is_settled(&run(phase, &step)), settled, "{phase} {step}");
+        }
     }
 }

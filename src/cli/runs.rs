@@ -14,9 +14,9 @@ use super::{
         Column::{Free, Whole},
         table,
     },
-    timeline::age,
+    timeline::{age, took},
 };
-use signoff_api::{Run, name::FlowName};
+use signoff_api::{Run, RunStatus, name::FlowName};
 
 /// List runs, the newest first.
 #[derive(Debug, clap::Args)]
@@ -24,6 +24,13 @@ pub(super) struct RunsArgs {
     /// Only runs of this flow.
     #[arg(long)]
     flow: Option<FlowName>,
+}
+
+/// What a run waits for, or why it failed.
+fn why(status: &RunStatus) -> String {
+    let error = status.error.as_ref();
+    let failed = || error.map(|error| format!("{}: {}", error.reason, error.message));
+    status.waiting_on.clone().or_else(failed).unwrap_or_default()
 }
 
 pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, CliError> {
@@ -48,9 +55,14 @@ pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, Cli
             vec![
                 run.name_any(),
                 run.spec.flow.to_string(),
-                status.release.map(|release| release.name).unwrap_or_default(),
+                status
+                    .release
+                    .as_ref()
+                    .map(|release| release.name.clone())
+                    .unwrap_or_default(),
                 status.phase.to_string(),
-                status.waiting_on.unwrap_or_default(),
+                why(&status),
+                took(&status, now),
                 age(run.creation_timestamp().as_ref(), now),
             ]
         })
@@ -60,7 +72,8 @@ pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, Cli
         Whole("flow"),
         Whole("release"),
         Whole("phase"),
-        Free("waiting on"),
+        Free("why"),
+        Whole("took"),
         Whole("age"),
     ];
     let text = table(&headings, &rows, terminal_width());

@@ -20,14 +20,15 @@ pub(super) async fn verb(args: &StatusArgs, global: &Global) -> Result<Answer, C
         .get(&args.run)
         .await
         .map_err(|error| CliError::api(&args.run, &error))?;
-    let next: Vec<String> = open_approvals(&run)
-        .into_iter()
-        .map(|approval| format!("signoff approve {approval}"))
-        .collect();
+    let approvals = open_approvals(&run);
+    let next = approvals
+        .iter()
+        .map(|approval| global.command_for_others(&format!("approve {approval}")));
     Ok(Answer::text(timeline::render(&run))
         .with_data(json!(run))
         .with_names([format!("run/{}", run.name_any())])
-        .with_next(next))
+        .with_next(next)
+        .for_deciders())
 }
 
 /// The approvals a run waits for.

@@ -10,7 +10,10 @@ use super::{
         table,
     },
 };
-use signoff_api::{Run, run::StepStatus};
+use signoff_api::{
+    Run, RunStatus,
+    run::{StepError, StepPhase, StepStatus},
+};
 
 /// The run as a heading, its steps as a table, and what it waits for.
 pub(super) fn render(run: &Run) -> Lines {
@@ -29,6 +32,21 @@ pub(super) fn render(run: &Run) -> Lines {
             format!("{} ({}{commit})", release.name, release.digest),
         );
     }
+    if let Some(inputs) = &run.spec.inputs {
+        lines.field("inputs", inputs.to_value().to_string());
+    }
+    if let Some(started) = &status.started_at {
+        lines.field("started", seconds(started));
+    }
+    if let Some(finished) = &status.finished_at {
+        let took = since("", status.started_at.as_ref().map(|time| time.0), Some(finished));
+        let took = if took.is_empty() {
+            took
+        } else {
+            format!(", took {took}")
+        };
+        lines.field("finished", format!("{}{took}", seconds(finished)));
+    }
     if let Some(waiting_on) = &status.waiting_on {
         lines.field("waiting on", waiting_on);
     }
@@ -44,7 +62,7 @@ pub(super) fn render(run: &Run) -> Lines {
         lines.blank();
         let headings = [
             Whole("step"),
-            Whole("outcome"),
+            Whole("state"),
             Free("by"),
             Whole("began"),
             Whole("took"),
@@ -52,15 +70,66 @@ pub(super) fn render(run: &Run) -> Lines {
         ];
         lines.append(table(&headings, &rows, terminal_width()));
     }
+    for step in &status.steps {
+        more(&mut lines, step, status.error.as_ref());
+    }
     lines
 }
 
-fn row(step: &StepStatus, start: Option<Timestamp>) -> Vec<String> {
-    let name = if step.iteration > 1 {
-        format!("{} (time {})", step.name, step.iteration)
+/// What does not fit into the table: why an attempt failed and when the next one is, and what people said.
+fn more(lines: &mut Lines, step: &StepStatus, of_run: Option<&StepError>) {
+    // a step may succeed after a failure, and the error of the run is told above
+    let error = step.error.as_ref().filter(|error| {
+        matches!(
+            step.phase,
+            StepPhase::Retrying | StepPhase::Running | StepPhase::Failed
+        ) && Some(*error) != of_run
+    });
+    let next = step
+        .wake_at
+        .as_ref()
+        .filter(|_| step.phase == StepPhase::Retrying);
+    if let Some(error) = error {
+        lines.blank();
+        lines.push(format!("{}: {}: {}", named(step), error.reason, error.message));
+        if let Some(next) = next {
+            lines.push(format!("  next attempt at {}", seconds(next)));
+        }
+    }
+    if let Some(decision) = &step.decision
+        && let Some(comment) = &decision.comment
+    {
+        lines.blank();
+        lines.push(format!(
+            "{}, with the comment of the deciding answer:",
+            named(step)
+        ));
+        lines.block(2, comment);
+    }
+}
+
+fn named(step: &StepStatus) -> String {
+    if step.iteration > 1 {
+        format!("{} (iteration {})", step.name, step.iteration)
     } else {
         step.name.clone()
+    }
+}
+
+fn seconds(time: &MicroTime) -> String {
+    format!("{:.0}", time.0)
+}
+
+/// How long a run took, or has taken so far.
+pub(super) fn took(status: &RunStatus, now: Timestamp) -> String {
+    let Some(started) = &status.started_at else {
+        return String::new();
     };
+    let end = status.finished_at.as_ref().map_or(now, |time| time.0);
+    short_span(end.duration_since(started.0).as_secs().max(0))
+}
+
+fn row(step: &StepStatus, start: Option<Timestamp>) -> Vec<String> {
     let attempts = if step.attempt > 1 {
         format!(", attempt {}", step.attempt)
     } else {
@@ -80,11 +149,12 @@ fn row(step: &StepStatus, start: Option<Timestamp>) -> Vec<String> {
         .map(|digest| format!("sha256:{}…", digest.short()))
         .unwrap_or_default();
     vec![
-        name,
+        named(step),
         format!("{outcome}{attempts}"),
         by,
-        since(start, step.started_at.as_ref()),
+        since("+", start, step.started_at.as_ref()),
         since(
+            "",
             step.started_at.as_ref().map(|time| time.0),
             step.finished_at.as_ref(),
         ),
@@ -92,19 +162,20 @@ fn row(step: &StepStatus, start: Option<Timestamp>) -> Vec<String> {
     ]
 }
 
-fn since(from: Option<Timestamp>, to: Option<&MicroTime>) -> String {
+/// The time between two moments, after a sign that says from where it counts.
+fn since(sign: &str, from: Option<Timestamp>, to: Option<&MicroTime>) -> String {
     let (Some(from), Some(to)) = (from, to) else {
         return String::new();
     };
     let seconds = to.0.duration_since(from).as_secs_f64();
     if seconds < 1.0 {
-        format!("{:.1} ms", seconds * 1_000.0)
+        format!("{sign}{:.1} ms", seconds * 1_000.0)
     } else if seconds < 120.0 {
-        format!("{seconds:.1} s")
+        format!("{sign}{seconds:.1} s")
     } else if seconds < 7_200.0 {
-        format!("{:.0} min", seconds / 60.0)
+        format!("{sign}{:.0} min", seconds / 60.0)
     } else {
-        format!("{:.1} h", seconds / 3_600.0)
+        format!("{sign}{:.1} h", seconds / 3_600.0)
     }
 }
 
@@ -138,5 +209,61 @@ fn short_span(seconds: i64) -> String {
         120..7_200 => format!("{}m", seconds / 60),
         7_200..172_800 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rendered(status: &serde_json::Value) -> String {
+        let run: Run = serde_json::from_value(json!({
+            "apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": "r"},
+            "spec": {"flow": "f", "requestedBy": "dev", "inputs": {"order": 81}}, "status": status
+        }))
+        .unwrap();
+        render(&run).render(None)
+    }
+
+    #[test]
+    fn a_step_that_is_tried_again_tells_why_and_when() {
+        let told = rendered(
+            &json!({"phase": "Waiting", "startedAt": "2026-11-29T12:00:00.000000Z", "steps": [{
+                "name": "propose", "iteration": 2, "phase": "Retrying", "attempt": 1, "wakeAt": "2026-11-29T12:00:09.000000Z",
+                "startedAt": "2026-11-29T12:00:01.500000Z", "error": {"reason": "Unreachable", "message": "no such host"}
+            }]}),
+        );
+        for part in [
+            "  inputs        {\"order\":81}",
+            "  started       2026-11-29T12:00:00Z",
+            "propose (iteration 2)   Retrying        +1.5 s",
+            "propose (iteration 2): Unreachable: no such host\n  next attempt at 2026-11-29T12:00:09Z",
+        ] {
+            assert!(told.contains(part), "{part}\n{told}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_ended_tells_when_and_what_was_said() {
+        let told = rendered(&json!({
+            "phase": "Rejected", "startedAt": "2026-11-29T12:00:00.000000Z", "finishedAt": "2026-11-29T12:00:30.000000Z",
+            "error": {"reason": "Rejected", "message": "no"},
+            "steps": [{
+                "name": "review", "iteration": 1, "phase": "Failed", "outcome": "Rejected",
+                "error": {"reason": "Rejected", "message": "no"},
+                "decision": {"verdict": "Reject", "by": ["alice"], "comment": "not\ntoday"}
+            }]
+        }));
+        assert!(
+            told.contains("  finished      2026-11-29T12:00:30Z, took 30.0 s\n"),
+            "{told}"
+        );
+        assert!(
+            told.contains("review, with the comment of the deciding answer:\n  │ not\n  │ today"),
+            "{told}"
+        );
+        assert_eq!(told.matches("Rejected: no").count(), 1, "{told}");
     }
 }

@@ -12,7 +12,6 @@ mod http;
 mod known_hosts;
 mod limits;
 mod listing;
-pub mod manifest;
 mod mirror;
 mod object;
 mod packs;

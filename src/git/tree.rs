@@ -10,8 +10,9 @@ use super::{
     commit::{CommitId, CommitInfo},
     error::GitError,
     limits::Limits,
-    manifest, object,
+    object,
 };
+use crate::manifest;
 
 /// The manifests of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -171,13 +171,13 @@ pub(super) fn unfit(run: &Run, message: &str, now: Timestamp) -> RunStatus {
         &mut status.conditions,
         SUCCEEDED,
         Truth::False,
-        "InvalidInputs",
+        StepReason::InvalidInputs.to_string().as_str(),
         &message,
         generation,
         now,
     );
     status.error = Some(StepError {
-        reason: StepReason::InvalidRequest,
+        reason: StepReason::InvalidInputs,
         message,
     });
     status

@@ -84,6 +84,17 @@ pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Tran
 }
 
 fn of_step(before: Option<&StepStatus>, after: &StepStatus) -> Option<Transition> {
+    if let Some(error) = &after.error
+        && after.phase == StepPhase::Retrying
+        && before.is_none_or(|step| step.error.is_none())
+    {
+        // later attempts are told by the status alone
+        let failed = format!(
+            "the step {} failed and is tried again: {} ({})",
+            after.name, error.message, error.reason
+        );
+        return Some(warning("Retrying", failed));
+    }
     let approval = after.approval.as_ref()?;
     let name = &after.name;
     if after.phase == StepPhase::Waiting && before.is_none_or(|step| step.approval.as_ref() != Some(approval))
@@ -173,6 +184,17 @@ mod tests {
         assert_eq!(reasons(None, &after), Vec::<&str>::new());
         assert_eq!(reasons(Some(&RunStatus::default()), &after), Vec::<&str>::new());
         assert_eq!(reasons(Some(&running), &after), ["Succeeded"]);
+    }
+
+    #[test]
+    fn the_first_attempt_that_fails_is_told_of_and_later_ones_are_not() {
+        let after = |attempt: i64| {
+            let step = json!({"name": "call", "iteration": 1, "phase": "Retrying", "attempt": attempt,
+                "error": {"reason": "Unreachable", "message": "no such host"}});
+            status(json!({"phase": "Waiting", "release": release(), "steps": [step]}))
+        };
+        assert_eq!(reasons(None, &after(1)), ["Pinned", "Retrying"]);
+        assert_eq!(reasons(Some(&after(1)), &after(2)), Vec::<&str>::new());
     }
 
     #[test]

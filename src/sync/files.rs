@@ -1,19 +1,15 @@
 //! Pure: the flows that a commit's manifests define, and what is wrong with them, by path, line and column.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::LazyLock,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::core::Status;
 use serde_json::Value;
 
-use crate::git::{
-    CommitInfo, Problem, Tree,
-    manifest::{self, SyntaxError},
+use crate::{
+    git::{CommitInfo, Problem, Tree},
+    manifest::{self, FieldProblem, SyntaxError},
 };
-use signoff_api::{API_VERSION, Digest, GROUP, canonical, crds, flow::FlowSpec, names};
-use signoff_engine::plan::Plan;
+use signoff_api::{API_VERSION, Digest, GROUP, canonical, flow::FlowSpec, names};
 
 /// Longest message of a problem, in characters, as the status takes it.
 const MAX_MESSAGE: usize = 1_024;
@@ -219,12 +215,9 @@ pub(crate) fn read(tree: Tree, namespace: &str) -> Defined {
             match document.value["kind"].as_str() {
                 Some("Flow") => add(&mut defined, &place, document.value, namespace),
                 // these are not applied from git
-                Some(kind) if KINDS.iter().any(|known| known == kind) => {}
+                Some(kind) if manifest::is_kind(kind) => {}
                 kind => {
-                    let message = format!(
-                        "there is no kind {:?} in {API_VERSION}; a flow is of the kind \"Flow\"",
-                        kind.unwrap_or_default()
-                    );
+                    let message = manifest::no_such_kind(kind.unwrap_or_default());
                     defined.problems.push(place.problem("kind", &message));
                     defined.unread.insert(place.path.clone());
                 }
@@ -238,10 +231,6 @@ pub(crate) fn read(tree: Tree, namespace: &str) -> Defined {
     defined
 }
 
-/// The kinds of our group.
-static KINDS: LazyLock<Vec<String>> =
-    LazyLock::new(|| crds().into_iter().map(|crd| crd.spec.names.kind).collect());
-
 fn is_ours(value: &Value) -> bool {
     let version = value["apiVersion"].as_str();
     let group = version.and_then(|version| version.split_once('/'));
@@ -249,7 +238,7 @@ fn is_ours(value: &Value) -> bool {
 }
 
 fn add(defined: &mut Defined, place: &Place, value: Value, namespace: &str) {
-    match flow(place, value, namespace) {
+    match flow(place, &value, namespace) {
         Ok((name, flow, mut problems)) => {
             defined.problems.append(&mut problems);
             match defined.flows.get(&name) {
@@ -281,7 +270,7 @@ fn add(defined: &mut Defined, place: &Place, value: Value, namespace: &str) {
 
 type Read = (String, FileFlow, Vec<Problem>);
 
-fn flow(place: &Place, mut value: Value, namespace: &str) -> Result<Read, Vec<Problem>> {
+fn flow(place: &Place, value: &Value, namespace: &str) -> Result<Read, Vec<Problem>> {
     let one = |field: &str, message: &str| vec![place.problem(field, message)];
     if value["apiVersion"] != API_VERSION {
         return Err(one("apiVersion", &format!("only {API_VERSION} is known")));
@@ -305,28 +294,21 @@ fn flow(place: &Place, mut value: Value, namespace: &str) -> Result<Read, Vec<Pr
         texts(&value["metadata"]["labels"]).ok_or_else(|| one("metadata.labels", "must be texts"))?;
     let annotations = texts(&value["metadata"]["annotations"])
         .ok_or_else(|| one("metadata.annotations", "must be texts"))?;
-    let written = value["spec"].take();
-    let spec: FlowSpec = serde_json::from_value(written.clone()).map_err(|error| {
-        let (field, message) = innermost(&written, &error);
-        one(&field, &message)
-    })?;
-    let unknown = unknown_fields(&written, &serde_json::to_value(&spec).unwrap_or_default(), "spec");
-    if !unknown.is_empty() {
-        return Err(unknown
-            .iter()
-            .take(MAX_PROBLEMS)
-            .map(|field| place.problem(field, "there is no such field"))
-            .collect());
+    let told = |problems: Vec<FieldProblem>| -> Vec<Problem> {
+        let first = problems.iter().take(MAX_PROBLEMS);
+        first
+            .map(|problem| place.problem(&problem.field, &problem.message))
+            .collect()
+    };
+    // what is wrong is told as `signoff validate` tells it
+    let Ok(spec) = serde_json::from_value::<FlowSpec>(value["spec"].clone()) else {
+        return Err(told(manifest::check(value)));
+    };
+    if !manifest::unknown_fields(value).is_empty() {
+        return Err(told(manifest::check(value)));
     }
     let digest = canonical::digest(&spec.definition).map_err(|error| one("spec", &error.to_string()))?;
-    let compiled = Plan::compile(&spec.definition);
-    let problems: Vec<Problem> = compiled
-        .err()
-        .into_iter()
-        .flatten()
-        .take(MAX_PROBLEMS)
-        .map(|problem| place.problem(&format!("spec.{}", problem.field), &problem.message))
-        .collect();
+    let problems = told(manifest::plan_problems(&spec.definition));
     let valid = problems.is_empty();
     Ok((
         name,
@@ -360,49 +342,6 @@ fn texts(value: &Value) -> Option<BTreeMap<String, String>> {
     entries
         .map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
         .collect()
-}
-
-/// The step that cannot be read, if it is one: an error from inside a flattened structure does not say where it is.
-fn innermost(spec: &Value, error: &serde_json::Error) -> (String, String) {
-    let steps = spec["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let bad = steps.iter().enumerate().find_map(|(index, step)| {
-        let error = serde_json::from_value::<signoff_api::Step>(step.clone()).err()?;
-        Some((format!("spec.steps[{index}]"), error.to_string()))
-    });
-    bad.unwrap_or_else(|| ("spec".to_owned(), error.to_string()))
-}
-
-/// The fields that were written but are not there after reading: nothing knows them. Empty ones may be left out.
-fn unknown_fields(written: &Value, read: &Value, at: &str) -> Vec<String> {
-    match (written, read) {
-        (Value::Object(written), Value::Object(read)) => written
-            .iter()
-            .flat_map(|(key, value)| {
-                let at = format!("{at}.{key}");
-                match read.get(key) {
-                    Some(read) => unknown_fields(value, read, &at),
-                    None if is_empty(value) => vec![],
-                    None => vec![at],
-                }
-            })
-            .collect(),
-        (Value::Array(written), Value::Array(read)) => written
-            .iter()
-            .zip(read)
-            .enumerate()
-            .flat_map(|(index, (written, read))| unknown_fields(written, read, &format!("{at}[{index}]")))
-            .collect(),
-        _ => vec![],
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
 }
 
 #[cfg(test)]

@@ -152,7 +152,11 @@ pub(super) fn synced(repository: &Repository, outcome: Outcome<'_>, now: Timesta
             (
                 Standing::Ready,
                 "Synced",
-                format!("{flows} flows at {}{live}", outcome.draft.commit.short()),
+                format!(
+                    "{flows} {} at {}{live}",
+                    if flows == 1 { "flow" } else { "flows" },
+                    outcome.draft.commit.short()
+                ),
             )
         }
     };

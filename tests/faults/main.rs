@@ -177,6 +177,7 @@ async fn kinds_that_are_installed_after_the_operator_are_taken_up() {
             "--install",
             "signoff",
             "charts/signoff",
+            "--set=image.repository=registry.example/signoff",
             "--create-namespace",
             "-n",
             "signoff-system",

@@ -222,6 +222,7 @@ pub fn install(plane: &ControlPlane, values: &[&str]) {
         "-n",
         OWN_NAMESPACE,
         "--set=rbac.gatewaySecrets=true",
+        "--set=image.repository=registry.example/signoff",
     ];
     let args = [&operator[..], &into, values].concat();
     plane.helm().run(&args).expect_ok();

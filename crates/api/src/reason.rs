@@ -83,6 +83,8 @@ pub enum StepReason {
     TooManyChanges,
     /// The step's fields do not make a valid request.
     InvalidRequest,
+    /// The inputs of a run do not match the schema of its release.
+    InvalidInputs,
     /// The time of a `wait` cannot be parsed.
     InvalidTime,
     /// The run was cancelled.

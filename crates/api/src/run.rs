@@ -34,6 +34,8 @@ use super::{
     printcolumn(name = "Release", type_ = "string", json_path = ".status.release.name"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Waiting on", type_ = "string", json_path = ".status.waitingOn"),
+    printcolumn(name = "Error", type_ = "string", json_path = ".status.error.reason"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.error.message", priority = 1),
     printcolumn(name = "Requested by", type_ = "string", json_path = ".spec.requestedBy", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

@@ -371,7 +371,7 @@ impl<'a> Board<'a> {
         let decider = match behalf::decider(context, key, person).await? {
             Ok(decider) => decider,
             Err(Person { user, .. }) => {
-                return Ok(Err(format!("the user {user:?} has no right to `approve` it")));
+                return Ok(Err(no_right(&user, key.namespace())));
             }
         };
         let filled = file.values.filter(|values| !values.0.is_empty());
@@ -436,4 +436,13 @@ impl<'a> Board<'a> {
 /// Whether a decision that counts leaves nothing to decide.
 fn closes(approval: &Approval, decision: &Decision) -> bool {
     approval.spec.quorum == 1 || decision.spec.verdict != Verdict::Approve
+}
+
+/// What somebody is told who may not decide, and how that is mended.
+fn no_right(user: &str, namespace: &str) -> String {
+    format!(
+        "the user {user:?} has no right to `approve` it. Somebody with the right to bind roles may give it: \
+         `kubectl -n {namespace} create rolebinding approvers --clusterrole=signoff-approver --user={user}`. \
+         Then push another signed commit that changes the file: this one is not judged again"
+    )
 }

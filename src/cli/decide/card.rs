@@ -139,7 +139,7 @@ impl Card<'_> {
             return;
         };
         if let Some(why) = &preview.refused {
-            lines.push(format!("  It would not count: {why}."));
+            lines.push(format!("  It would not count: {}.", why.message));
             return;
         }
         if preview.replaces.is_some() {

@@ -5,7 +5,7 @@ mod card;
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, ResourceExt as _,
-    api::{ListParams, ObjectMeta, PostParams},
+    api::{ListParams, ObjectMeta},
     runtime::wait::await_condition,
 };
 use serde_json::json;
@@ -14,14 +14,14 @@ use self::card::Card;
 use super::{
     Global,
     answer::Answer,
-    connect::Connection,
+    connect::{Connection, post_params},
     error::{CliError, exit},
     lines::{self, Lines},
     run::now,
 };
 use signoff_api::{
     Approval, ApprovalPhase, Decision, DecisionSpec, Definition, Digest, Release, Run, Verdict,
-    name::ObjectName,
+    decision::DecisionReason, name::ObjectName,
 };
 use signoff_engine::{
     judge::{ActsAs, DecisionFact, Preview, Tally, preview},
@@ -30,6 +30,9 @@ use signoff_engine::{
 
 /// Decide on an approval.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  signoff approvals && signoff approve refund-7c2k-review-5f0c2a91d4 -m 'as agreed'"
+)]
 pub(super) struct DecideArgs {
     /// Name of the approval.
     approval: ObjectName,
@@ -45,6 +48,9 @@ pub(super) struct DecideArgs {
     /// Do not ask before sending, even on a terminal.
     #[arg(short, long)]
     yes: bool,
+    /// Send it even if it is known not to count.
+    #[arg(long)]
+    force: bool,
 }
 
 pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) -> Result<Answer, CliError> {
@@ -97,6 +103,15 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
             .listing(problems.into_iter().map(|problem| format!("  {problem}")))
             .details(details));
     }
+    if let Some(refused) = preview.as_ref().and_then(|preview| preview.refused.as_ref())
+        && !args.force
+    {
+        let message = format!("nothing was sent, since it would not count: {}", refused.message);
+        return Err(
+            CliError::new(&format!("{:?}", refused.reason), exit_of(refused.reason), message)
+                .hint("--force sends it all the same, and it is kept as refused"),
+        );
+    }
     let confirmed = args.yes
         || lines::confirm(&format!("{verdict}?"))
             .map_err(|error| CliError::internal("the answer cannot be read", &error))?;
@@ -107,7 +122,9 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
     let judged = judged(&connection, &decision, global).await?;
     // it is written before the decision is said to count
     let approval = connection.api().get(&args.approval).await.unwrap_or(approval);
-    told(&approval, &judged, preview.as_ref(), &consequence)
+    let next = approval.spec.subject.run.as_deref();
+    let next = next.map(|run| global.command(&format!("status {run}")));
+    Ok(told(&approval, &judged, preview.as_ref(), &consequence)?.with_next(next))
 }
 
 /// The decisions on an approval, if they may be read.
@@ -180,7 +197,7 @@ async fn send(connection: &Connection, spec: DecisionSpec) -> Result<Decision, C
         status: None,
     };
     let decisions: Api<Decision> = connection.api();
-    match decisions.create(&PostParams::default(), &decision).await {
+    match decisions.create(&post_params(), &decision).await {
         Ok(decision) if decision.spec.by.is_some() => Ok(decision),
         // a server without a mutating policy asks the decider to say who they are, and checks it
         Ok(_) => Err(CliError::new(
@@ -193,7 +210,7 @@ async fn send(connection: &Connection, spec: DecisionSpec) -> Result<Decision, C
             let (user, groups) = connection.whoami().await?;
             decision.spec.by = Some(user);
             decision.spec.groups = Some(groups);
-            let sent = decisions.create(&PostParams::default(), &decision).await;
+            let sent = decisions.create(&post_params(), &decision).await;
             sent.map_err(|error| CliError::api("the decision was not taken", &error))
         }
         Err(error) => Err(CliError::api("the decision was not taken", &error)),
@@ -221,6 +238,29 @@ async fn judged(connection: &Connection, decision: &Decision, global: &Global) -
         .map_err(|error| CliError::api(&name, &error))
 }
 
+/// The exit code of an answer that does not count.
+fn exit_of(reason: DecisionReason) -> u8 {
+    match reason {
+        DecisionReason::AlreadyDecided
+        | DecisionReason::Amended
+        | DecisionReason::Cancelled
+        | DecisionReason::DigestMismatch
+        | DecisionReason::Expired
+        | DecisionReason::Replaced
+        | DecisionReason::Superseded
+        | DecisionReason::TooEarly => exit::CONFLICT,
+        DecisionReason::ApprovalNotFound => exit::NOT_FOUND,
+        DecisionReason::InvalidValues => exit::INVALID,
+        DecisionReason::ActsAsRequester
+        | DecisionReason::Counted
+        | DecisionReason::IdentityUnverified
+        | DecisionReason::NotAnApprover
+        | DecisionReason::SelfApproval
+        | DecisionReason::ServiceAccount
+        | DecisionReason::VerdictNotOffered => exit::REFUSED,
+    }
+}
+
 /// What was sent, what it counts for, and what comes of it.
 fn told(
     approval: &Approval,
@@ -231,15 +271,12 @@ fn told(
     let name = decision.name_any();
     let status = decision.status.clone().unwrap_or_default();
     if status.counted == Some(false) {
-        let reason = status
-            .reason
-            .map(|reason| format!("{reason:?}"))
-            .unwrap_or_default();
+        let reason = status.reason.unwrap_or(DecisionReason::IdentityUnverified);
         let message = format!(
             "the decision does not count: {}",
             status.message.unwrap_or_default()
         );
-        return Err(CliError::new(&reason, exit::REFUSED, message).details(json!(decision)));
+        return Err(CliError::new(&format!("{reason:?}"), exit_of(reason), message).details(json!(decision)));
     }
     let stands = approval.status.clone().unwrap_or_default();
     let tally = Tally::of(&approval.spec, &stands);
@@ -279,9 +316,13 @@ fn told(
     data["tally"] = json!(tally);
     data["counted"] = json!(stands.counted);
     data["needs"] = json!(stands.needs);
-    let run = approval.spec.subject.run.as_deref();
+    let exit = if status.counted.is_none() {
+        exit::NOT_YET
+    } else {
+        0
+    };
     Ok(Answer::text(text)
         .with_data(data)
         .with_names([format!("decision/{name}")])
-        .with_next(run.map(|run| format!("signoff status {run}"))))
+        .with_exit(exit))
 }

@@ -114,6 +114,9 @@ async fn run(args: DemoArgs, telling: Telling) -> Result<(), DemoError> {
     }
     if args.keep && played.is_ok() {
         keep(&instance, &narrator).await;
+    } else if played.is_ok() {
+        narrator
+            .say("\nsignoff demo --keep leaves it running to play with; signoff dev starts one of your own.");
     }
     shutdown.cancel();
     instance.stop().await;

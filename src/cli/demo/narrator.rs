@@ -5,6 +5,8 @@ use std::io::Write as _;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cli::lines::{Lines, terminal_width};
+
 /// How the story is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Telling {
@@ -55,8 +57,9 @@ impl Narrator {
     /// A line outside the numbered story.
     pub(super) fn say(&self, line: &str) {
         if self.telling == Telling::Prose {
+            let wide: Lines = line.lines().collect();
             // a closed pipe ends the telling, not the demo
-            let _ = writeln!(std::io::stdout(), "{line}");
+            let _ = write!(std::io::stdout(), "{}", wide.render(terminal_width()));
         }
     }
 

@@ -126,24 +126,24 @@ fn every_mistake_is_told_with_its_place() {
             "f.yaml:3:24 metadata.namespace: a Repository applies".to_owned(),
         ),
         (
-            with("{x: 1}", "{x: 1}\n    wen: 'true'"),
-            format!("f.yaml:8:5 spec.steps[0].wen: {field}"),
+            with("{x: 1}", "{x: 1}\n    colour: red"),
+            format!("f.yaml:8:5 spec.steps[0].colour: {field}"),
         ),
         (
-            with("  steps:", "  stages: []\n  colour: red\n  steps:"),
-            format!("f.yaml:6:3 spec.colour: {field}"),
+            with("  steps:", "  colour: red\n  steps:"),
+            format!("f.yaml:5:3 spec.colour: {field}"),
         ),
         (
             with("set: {x: 1}", "sett: {x: 1}"),
-            "f.yaml:6:5 spec.steps[0]: ".to_owned(),
+            format!("f.yaml:7:5 spec.steps[0].sett: {field}; did you mean set?"),
         ),
         (
             with("name: one", "nam: one"),
-            "f.yaml:6:5 spec.steps[0]: missing field `name`".to_owned(),
+            format!("f.yaml:6:5 spec.steps[0].nam: {field}; did you mean name?"),
         ),
         (
             with("steps:", "stepps:"),
-            "f.yaml:4:1 spec: missing field `steps`".to_owned(),
+            format!("f.yaml:5:3 spec.stepps: {field}; did you mean steps?"),
         ),
         (
             with("x: 1", "x: '${inputs.nope}'"),

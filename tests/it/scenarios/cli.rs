@@ -30,6 +30,12 @@ fn output(args: &[&str]) -> Output {
 }
 
 fn validate(manifest: &str) -> (i32, String) {
+    let (code, _, told) = validate_all(manifest);
+    (code, told)
+}
+
+/// Exit code, standard output and standard error.
+fn validate_all(manifest: &str) -> (i32, String, String) {
     let mut child = signoff(&["validate", "-"])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
@@ -45,8 +51,77 @@ fn validate(manifest: &str) -> (i32, String) {
     let output = child.wait_with_output().unwrap();
     (
         output.status.code().unwrap(),
+        String::from_utf8(output.stdout).unwrap(),
         String::from_utf8(output.stderr).unwrap(),
     )
+}
+
+const FLOW: &str = "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {name: f}\nspec:\n  steps:\n  - name: a\n    set: {x: 1}\n";
+
+#[test]
+fn validate_counts_what_it_checked_and_what_it_did_not() {
+    let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
+    let (code, out, _) = validate_all(&format!("{FLOW}---\n{other}"));
+    assert_eq!(
+        (code, out.as_str()),
+        (0, "1 valid, 1 skipped (not signoff.dev)\n")
+    );
+    for nothing in [
+        "",
+        "---\n",
+        other,
+        "apiVersion: tekton.dev/v1\nkind: Run\nmetadata: {name: r}\n",
+    ] {
+        let (code, told) = validate(nothing);
+        assert!(
+            code == 8 && told.contains("nothing was checked"),
+            "{nothing}\n{told}"
+        );
+    }
+    for (from, to, expected) in [
+        (
+            "signoff.dev/",
+            "signof.dev/",
+            "-:1:1: there is no such group; use signoff.dev/v1alpha1",
+        ),
+        (
+            "apiVersion: signoff.dev/v1alpha1\n",
+            "",
+            "-:1:1: apiVersion is missing; use signoff.dev/v1alpha1",
+        ),
+        (
+            "kind: Flow",
+            "kind: Flwo",
+            "-:2:1: there is no kind \"Flwo\" in signoff.dev/v1alpha1; did you mean Flow?",
+        ),
+    ] {
+        let (code, told) = validate(&FLOW.replace(from, to));
+        assert!(code == 8 && told.contains(expected), "{expected}\n{told}");
+    }
+}
+
+#[test]
+fn validate_tells_problems_in_the_order_of_the_file_and_warns_of_what_kubectl_reads_otherwise() {
+    let steps = "  - name: b\n    timeout: 5\n    aproval: {title: Go?}\n  - name: c\n    set: {y: no}\n  - name: d\n    http: {url: https://a.example, method: FETCH}\n";
+    let (code, told) = validate(&format!("{FLOW}{steps}"));
+    assert_eq!(code, 8, "{told}");
+    let lines: Vec<usize> = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("-:")?.split(':').next()?.parse().ok())
+        .collect();
+    assert!(lines.len() >= 3 && lines.is_sorted(), "{told}");
+    assert!(
+        told.contains("-:10:5: spec.steps[1].aproval: there is no such field; did you mean approval?"),
+        "{told}"
+    );
+    assert!(
+        told.contains("\"FETCH\" is not one of GET, HEAD, POST, PUT, PATCH, DELETE"),
+        "{told}"
+    );
+    for word in ["y", "no"] {
+        let warning = format!("spec.steps[2].set.y: kubectl reads {word} as true or false");
+        assert!(told.contains(&warning), "{told}");
+    }
 }
 
 #[test]
@@ -186,17 +261,43 @@ async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
             break name.to_owned();
         }
     };
+    let nothing = cli("dev", &["promote", "ask", "ask-0000000000"]);
+    assert_eq!(
+        (nothing.0, nothing.1["error"]["code"].as_str()),
+        (3, Some("NotFound"))
+    );
     let (code, envelope) = cli("dev", &["promote", "ask", &release]);
     assert_eq!(
         (code, envelope["data"]["status"]["live"].as_str()),
         (0, Some(release.as_str())),
         "{envelope:#}"
     );
+    assert!(
+        envelope["data"]["spec"]["live"] == release.as_str(),
+        "{envelope:#}"
+    );
+    for (args, code) in [
+        (vec!["run", "nope"], 3),
+        (vec!["run", "ask", "--release", "ask-0000000000"], 3),
+        (vec!["run", "ask", "--input", "whoo=x"], 8),
+        (vec!["releases", "nope"], 3),
+        (vec!["promote", "nope", release.as_str()], 3),
+    ] {
+        assert_eq!(cli("dev", &args).0, code, "{args:?}");
+    }
+    assert_eq!(cli("dev", &["runs"]).1["data"].as_array().unwrap().len(), 0);
     let (code, envelope) = cli("dev", &["run", "ask", "--input", "who=7", "--wait"]);
     assert_eq!(
         (code, &envelope["data"]["waiting"]),
-        (0, &Value::Bool(true)),
+        (9, &Value::Bool(true)),
         "{envelope:#}"
+    );
+    let next = envelope["next"][0].as_str().unwrap();
+    let server = format!("signoff -n {} --context dev approve ", desk.namespace);
+    assert!(next.starts_with(&server), "{next}");
+    assert_eq!(
+        envelope["data"]["metadata"]["managedFields"][0]["manager"],
+        "signoff-cli"
     );
     let run = envelope["data"]["metadata"]["name"].as_str().unwrap().to_owned();
     assert_eq!(
@@ -218,6 +319,12 @@ async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
     let (code, envelope) = cli("agent", &["approve", &approval]);
     assert_eq!(
         (code, envelope["error"]["code"].as_str()),
+        (4, Some("NotAnApprover")),
+        "{envelope:#}"
+    );
+    let (code, envelope) = cli("agent", &["approve", &approval, "--force"]);
+    assert_eq!(
+        (code, envelope["error"]["code"].as_str()),
         (4, Some("Forbidden")),
         "{envelope:#}"
     );
@@ -233,8 +340,18 @@ async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
     let (code, envelope) = cli("bob", &["approve", &approval]);
     assert_eq!(
         (code, envelope["error"]["code"].as_str()),
-        (4, Some("AlreadyDecided")),
+        (5, Some("AlreadyDecided")),
         "{envelope:#}"
+    );
+    assert!(
+        envelope["error"]["details"].is_null(),
+        "no decision was sent: {envelope:#}"
+    );
+    let (code, sent) = cli("bob", &["approve", &approval, "--force"]);
+    assert_eq!(
+        (code, &sent["error"]["details"]["kind"]),
+        (5, &Value::from("Decision")),
+        "{sent:#}"
     );
     assert!(
         envelope["error"]["message"]
@@ -302,7 +419,11 @@ fn shows_differences(
         let (_, envelope) = cli("dev", &["diff", "ask"]);
         let draft = envelope["data"]["to"].as_str().unwrap().to_owned();
         if draft != live {
-            assert_eq!(envelope["next"][0], format!("signoff promote ask {draft}"));
+            let next = envelope["next"][0].as_str().unwrap();
+            assert!(
+                next.ends_with(&format!("--context dev promote ask {draft}")),
+                "{next}"
+            );
             break draft;
         }
     };
@@ -406,6 +527,47 @@ impl Waiting {
             text(output.stderr),
         )
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_goes_through_timers_and_says_by_its_exit_code_when_the_run_has_not_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = "  - name: ask\n    approval: {title: Go?}\n";
+    let waiting = Waiting::on(dir.path(), steps, &[]).await;
+    let flow = |name: &str, step: &str| {
+        let manifest = dir.path().join(format!("{name}.yaml"));
+        let head = format!(
+            "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {{name: {name}}}\nspec:\n  steps:\n"
+        );
+        std::fs::write(
+            &manifest,
+            format!("{head}  - {{name: first, wait: {step}}}\n  - {{name: then, set: {{x: 1}}}}\n"),
+        )
+        .unwrap();
+        let (code, _, err) = waiting.plain("dev", &["apply", "-f", manifest.to_str().unwrap()]);
+        assert_eq!(code, 0, "{err}");
+        loop {
+            if waiting
+                .plain("dev", &["releases", name, "-o", "name"])
+                .1
+                .contains("release/")
+            {
+                break;
+            }
+        }
+    };
+    flow("timer", "{duration: 1s}");
+    let (code, out, err) = waiting.plain("dev", &["run", "timer", "--draft", "--wait"]);
+    assert!(code == 0 && out.contains(": Succeeded"), "{out}{err}");
+    flow("late", "{duration: 1h}");
+    let (code, out, err) = waiting.plain("dev", &["run", "late", "--draft", "--wait", "--timeout", "1s"]);
+    assert!(
+        code == 9 && out.contains("the run has not ended after 1s"),
+        "{out}{err}"
+    );
+    flow("call", "{callback: {}}");
+    let (code, out, err) = waiting.plain("dev", &["run", "call", "--draft", "--wait"]);
+    assert!(code == 9 && out.contains("a callback"), "{out}{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

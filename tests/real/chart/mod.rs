@@ -41,6 +41,7 @@ fn install(plane: &ControlPlane, namespace: &str, values: &[&str]) {
         "--install",
         "signoff",
         "charts/signoff",
+        "--set=image.repository=registry.example/signoff",
         "--create-namespace",
         "-n",
         namespace,

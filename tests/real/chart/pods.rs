@@ -188,6 +188,7 @@ fn the_gateway_reads_the_secrets_that_are_named_and_the_notes_print_the_role_for
             "install",
             "signoff",
             "charts/signoff",
+            "--set=image.repository=registry.example/signoff",
             "--dry-run=client",
             "-n=own",
         ];

@@ -21,6 +21,7 @@ impl Rendered {
             "charts/signoff",
             "--namespace=signoff-system",
             "--kube-version=1.34.0",
+            "--set=image.repository=registry.example/signoff",
         ];
         args.extend(values);
         let text = helm.run(&args).expect_ok().out;
@@ -50,6 +51,13 @@ pub(super) fn names<'a>(objects: impl Iterator<Item = &'a Value>) -> Vec<&'a str
     let mut names: Vec<_> = objects.map(super::name).collect();
     names.sort_unstable();
     names
+}
+
+#[test]
+fn an_image_has_to_be_named_since_none_is_published() {
+    let Some(helm) = helm(SUITE) else { return };
+    let message = helm.run(&["template", "charts/signoff"]).expect_refused();
+    assert_says(&message, "set image.repository");
 }
 
 #[test]

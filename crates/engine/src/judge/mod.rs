@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 pub use self::{
     form::{Field, Form},
-    preview::{Preview, Tally, preview},
+    preview::{Preview, Refused, Tally, preview},
 };
 use signoff_api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, DecisionStatus, Digest, Verdict,

@@ -33,11 +33,20 @@ impl Tally {
     }
 }
 
+/// Why an answer would not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Machine-readable.
+    pub reason: DecisionReason,
+    /// For people.
+    pub message: String,
+}
+
 /// What an answer would come to if it were given now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preview {
     /// Why it would not count.
-    pub refused: Option<String>,
+    pub refused: Option<Refused>,
     /// How the question would stand.
     pub phase: ApprovalPhase,
     /// The tally then.
@@ -85,7 +94,10 @@ pub fn preview(
     let ours = judged.iter().find(|(name, _)| name == NOT_GIVEN);
     let refused = ours
         .filter(|(_, status)| status.counted == Some(false))
-        .map(|(_, status)| status.message.clone().unwrap_or_default());
+        .map(|(_, status)| Refused {
+            reason: status.reason.unwrap_or(DecisionReason::IdentityUnverified),
+            message: status.message.clone().unwrap_or_default(),
+        });
     let counted_now = |name: &str| status.counted.iter().any(|counted| counted.decision == name);
     let lost = |reason: DecisionReason| {
         judged

@@ -19,7 +19,7 @@ pub fn consequence(
     match (spec.purpose, verdict) {
         (ApprovalPurpose::Promotion, Verdict::Approve) => {
             let release = spec.subject.release.as_deref().unwrap_or("?");
-            format!("release {release} becomes live, once every gate is passed")
+            format!("release {release} becomes live, unless another gate is still open")
         }
         (ApprovalPurpose::Promotion, Verdict::Reject | Verdict::RequestChanges) => {
             let release = spec.subject.release.as_deref().unwrap_or("?");

@@ -206,7 +206,7 @@ fn a_preview_tells_what_an_answer_comes_to_and_whom_it_sets_aside() {
         (Some("alice-1"), 1)
     );
     let own = seen(of_amount("dev", 100, 5));
-    assert!(own.refused.unwrap().contains("dev asked for it"));
+    assert!(own.refused.unwrap().message.contains("dev asked for it"));
 }
 
 #[test]

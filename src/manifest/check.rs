@@ -1,0 +1,297 @@
+//! What is wrong with an object of one of our kinds: its fields against the schema, and whether a flow's definition can run.
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::{
+    closest, did_you_mean,
+    wording::{self, join},
+};
+use signoff_api::{
+    API_VERSION, Definition, Step, crds,
+    name::{FlowName, NameError, ObjectName},
+};
+use signoff_engine::plan::Plan;
+
+/// Something that is wrong with a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldProblem {
+    /// Its path, such as `spec.steps[2].http.url`.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+struct Schema {
+    kind: String,
+    value: Value,
+    validator: Option<jsonschema::Validator>,
+}
+
+static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| {
+    let of = |crd: k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition| {
+        let schema = crd.spec.versions.first()?.schema.as_ref()?.open_api_v3_schema.as_ref()?;
+        let value = serde_json::to_value(schema).ok()?;
+        Some(Schema { kind: crd.spec.names.kind.clone(), validator: jsonschema::validator_for(&value).ok(), value })
+    };
+    crds().into_iter().filter_map(of).collect()
+});
+
+/// The names of our kinds.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    SCHEMAS.iter().map(|schema| schema.kind.as_str())
+}
+
+/// Whether one of our kinds has this name.
+pub fn is_kind(name: &str) -> bool {
+    kinds().any(|kind| kind == name)
+}
+
+/// What is told of a kind that we do not have.
+pub fn no_such_kind(name: &str) -> String {
+    let meant = match closest(name, kinds()) {
+        Some(kind) => format!("did you mean {kind}?"),
+        None => format!("there are {}", kinds().collect::<Vec<_>>().join(", ")),
+    };
+    format!("there is no kind {name:?} in {API_VERSION}; {meant}")
+}
+
+/// Everything that is wrong with an object of one of our kinds.
+///
+/// A field that is misspelt is read as the field that was probably meant, so that everything else is told in the same go.
+pub fn check(object: &Value) -> Vec<FieldProblem> {
+    let Some(schema) = schema_of(object) else {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        return vec![FieldProblem {
+            field: "kind".to_owned(),
+            message: no_such_kind(kind),
+        }];
+    };
+    let mut object = object.clone();
+    let mut found: Vec<FieldProblem> = name_problem(&object, &schema.kind).into_iter().collect();
+    correct(&mut object, &schema.value, "", &mut found);
+    if let Some(validator) = &schema.validator {
+        found.extend(
+            validator
+                .iter_errors(&object)
+                .map(|error| wording::problem(&error, &schema.value)),
+        );
+    }
+    if schema.kind == "Flow" {
+        let mut spec = object["spec"].take();
+        if let Some(spec) = spec.as_object_mut() {
+            spec.remove("live");
+        }
+        match serde_json::from_value::<Definition>(spec.clone()) {
+            Ok(definition) => found.extend(plan_problems(&definition)),
+            // what the schema says of it is said better
+            Err(_) if !found.is_empty() => {}
+            Err(error) => found.push(innermost(&spec, &error)),
+        }
+    }
+    found
+}
+
+/// The fields of an object that its kind does not have, as a strict API server refuses them.
+pub fn unknown_fields(object: &Value) -> Vec<FieldProblem> {
+    let mut found = Vec::new();
+    if let Some(schema) = schema_of(object) {
+        correct(&mut object.clone(), &schema.value, "", &mut found);
+    }
+    found
+}
+
+/// Why a definition cannot run.
+pub fn plan_problems(definition: &Definition) -> Vec<FieldProblem> {
+    let told = |problem: signoff_engine::plan::Problem| FieldProblem {
+        message: match problem.offset {
+            Some(offset) => format!("{} (at character {} of the text)", problem.message, offset + 1),
+            None => problem.message,
+        },
+        field: format!("spec.{}", problem.field),
+    };
+    Plan::compile(definition)
+        .err()
+        .into_iter()
+        .flatten()
+        .map(told)
+        .collect()
+}
+
+fn schema_of(object: &Value) -> Option<&'static Schema> {
+    let kind = object["kind"].as_str()?;
+    SCHEMAS.iter().find(|schema| schema.kind == kind)
+}
+
+fn name_problem(object: &Value, kind: &str) -> Option<FieldProblem> {
+    let metadata = &object["metadata"];
+    let problem = |message: String| {
+        Some(FieldProblem {
+            field: "metadata.name".to_owned(),
+            message,
+        })
+    };
+    let Some(name) = metadata["name"].as_str() else {
+        // a Run may be named by the API server
+        return if metadata["generateName"].is_string() {
+            None
+        } else {
+            problem("this field is required".to_owned())
+        };
+    };
+    let parsed: Result<(), NameError> = if kind == "Flow" {
+        name.parse::<FlowName>().map(|_| ())
+    } else {
+        name.parse::<ObjectName>().map(|_| ())
+    };
+    parsed.err().and_then(|error| problem(error.to_string()))
+}
+
+/// Tells the fields that a schema does not know. Each is read as the one that was probably meant, or left out.
+fn correct(value: &mut Value, schema: &Value, path: &str, found: &mut Vec<FieldProblem>) {
+    match value {
+        Value::Object(map) => {
+            let free = schema["x-kubernetes-preserve-unknown-fields"] == Value::Bool(true);
+            let known = schema["properties"].as_object();
+            let others = &schema["additionalProperties"];
+            let given: Vec<String> = map.keys().cloned().collect();
+            for (key, mut item) in std::mem::take(map) {
+                let field = join(path, &key);
+                if path.is_empty() && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+                    map.insert(key, item);
+                } else if let Some(schema) = known.and_then(|known| known.get(&key)) {
+                    correct(&mut item, schema, &field, found);
+                    map.insert(key, item);
+                } else if others.is_object() {
+                    correct(&mut item, others, &field, found);
+                    map.insert(key, item);
+                } else if free {
+                    map.insert(key, item);
+                } else {
+                    let names = || {
+                        let names = known.into_iter().flat_map(serde_json::Map::keys);
+                        names
+                            .map(String::as_str)
+                            .filter(|name| !given.iter().any(|given| given == name))
+                    };
+                    let meant = did_you_mean(&key, names());
+                    found.push(FieldProblem {
+                        field: field.clone(),
+                        message: format!("there is no such field{meant}"),
+                    });
+                    if let Some((name, schema)) =
+                        closest(&key, names()).and_then(|name| Some((name, known?.get(name)?)))
+                    {
+                        correct(&mut item, schema, &field, found);
+                        map.entry(name).or_insert(item);
+                    }
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (i, item) in items.iter_mut().enumerate() {
+                correct(item, &schema["items"], &format!("{path}[{i}]"), found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The step that cannot be read, if it is one: an error from inside a flattened structure does not say where it is.
+fn innermost(spec: &Value, error: &serde_json::Error) -> FieldProblem {
+    let steps = spec["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let bad = steps.iter().enumerate().find_map(|(index, step)| {
+        let error = serde_json::from_value::<Step>(step.clone()).err()?;
+        Some((format!("spec.steps[{index}]"), error.to_string()))
+    });
+    let (field, message) = bad.unwrap_or_else(|| ("spec".to_owned(), error.to_string()));
+    FieldProblem { field, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn flow(steps: Value) -> Value {
+        json!({"apiVersion": API_VERSION, "kind": "Flow", "metadata": {"name": "f"}, "spec": {"steps": steps}})
+    }
+
+    fn told(object: &Value) -> Vec<String> {
+        check(object)
+            .into_iter()
+            .map(|problem| format!("{}: {}", problem.field, problem.message))
+            .collect()
+    }
+
+    #[test]
+    fn a_misspelt_kind_of_step_is_named_with_the_one_that_was_meant() {
+        let steps = json!([{"name": "a", "aproval": {"title": "Go?"}}]);
+        assert_eq!(
+            told(&flow(steps)),
+            ["spec.steps[0].aproval: there is no such field; did you mean approval?"]
+        );
+    }
+
+    #[test]
+    fn everything_is_told_at_once_however_wrong_the_first_thing_is() {
+        let steps = json!([
+            {"name": "a", "aproval": {"titel": "Go?", "quorum": 0}},
+            {"name": "B", "set": {"x": "${steps.nope.output}"}, "timeout": "5"},
+            {"name": "c", "http": {"url": "https://a.example", "method": "FETCH"}, "set": {}},
+            {"name": "d"},
+        ]);
+        let told = told(&flow(steps));
+        for part in [
+            "spec.steps[0].aproval: there is no such field; did you mean approval?",
+            "spec.steps[0].aproval.titel: there is no such field; did you mean title?",
+            "spec.steps[1].name: \"B\" is not a name: lower-case letters, digits and dashes",
+            "spec.steps[1].timeout: \"5\" is not a duration; write for example 500ms, 30s",
+            "spec.steps[2].http.method: \"FETCH\" is not one of GET, HEAD, POST, PUT, PATCH, DELETE",
+            "spec.steps[2]: a step needs exactly one of http, set, wait, approval, notify; it has http and set",
+            "spec.steps[3]: a step needs exactly one of http, set, wait, approval, notify; it has none",
+        ] {
+            assert!(
+                told.iter().any(|line| line.starts_with(part)),
+                "{part}\n{told:#?}"
+            );
+        }
+        let both = json!([{"name": "a", "sett": {}}, {"name": "b", "set": {"x": "${steps.nope.output}"}}]);
+        let both = check(&flow(both));
+        assert_eq!(
+            (both.len(), both[1].field.as_str()),
+            (2, "spec.steps[1].set.x"),
+            "{both:?}"
+        );
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_and_a_missing_field_are_told_without_the_schema() {
+        let steps = json!([{"name": "a", "approval": {"quorum": "two"}}]);
+        let told = told(&flow(steps));
+        for part in [
+            "spec.steps[0].approval.title: this field is required",
+            "spec.steps[0].approval.quorum: \"two\" must be an integer",
+        ] {
+            assert!(told.iter().any(|line| line == part), "{part}\n{told:#?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_an_api_server_refuses_is_told() {
+        let mut nameless = flow(json!([{"name": "a", "set": {}}]));
+        assert_eq!(told(&nameless), [""; 0]);
+        nameless["metadata"] = json!({});
+        assert_eq!(told(&nameless), ["metadata.name: this field is required"]);
+        nameless["metadata"] = json!({"name": "Not_a_name"});
+        assert!(told(&nameless)[0].starts_with("metadata.name: \"Not_a_name\" is not "));
+    }
+
+    #[test]
+    fn a_kind_that_is_not_ours_is_told_with_ours() {
+        assert!(no_such_kind("flow").ends_with("did you mean Flow?"));
+        assert!(no_such_kind("Pipeline").contains("there are Repository, Flow, Release"));
+    }
+}
