@@ -20,7 +20,7 @@ use crate::{
     target::{Target, until},
 };
 
-const SECRET: &str = "bench";
+const SECRET: &str = "a secret of the benchmark";
 
 pub async fn measure(table: &mut Table, server: &Server, target: &Target, flows: usize, pushes: usize) {
     let dir = tempfile::tempdir().unwrap();
