@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Kind, Rules};
 use crate::Json;
 
-/// Compute values; each string may hold `${…}` expressions. They become the step's output.
+/// Computes values, which become the step's output. Strings may contain `${…}` expressions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct SetStep(#[schemars(extend("maxProperties" = 64))] pub BTreeMap<String, Json>);

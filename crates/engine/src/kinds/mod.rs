@@ -18,7 +18,7 @@ pub(crate) use self::next::{Done, Failure, Next, Own, Wait};
 use crate::{
     difference::{Field, Loosened, Terms},
     effect::Request,
-    facts::Response,
+    facts::{Facts, Response},
     plan::Place,
     turn::StepView,
 };
@@ -87,8 +87,8 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
 }
 
 /// A request as people are shown it.
-pub(crate) fn shown(request: &Request, hide: &dyn Fn(String) -> String) -> Vec<ShownItem> {
+pub(crate) fn shown(request: &Request, facts: &Facts, hide: &dyn Fn(String) -> String) -> Vec<ShownItem> {
     match request {
-        Request::Http(request) => http::shown(request, hide),
+        Request::Http(request) => http::shown(request, facts, hide),
     }
 }

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::{Owned, Turn, cut, sentence};
-use crate::question::ENDING_ITEM;
 use crate::{
     asked::{self, sealed, unsealed},
     effect::Effect,
@@ -12,7 +11,7 @@ use crate::{
         approval::{decision, whom},
     },
     object::{ObjectKey, OpenApproval, OwnedObject},
-    question::item,
+    question::{ENDING_ITEM, item},
 };
 use signoff_api::{
     ApprovalPhase, ApprovalSpec, Json, Verdict,
@@ -216,7 +215,7 @@ impl Turn<'_> {
         let Next::Call(request) = next else {
             return vec![];
         };
-        kinds::shown(&request, &|text| self.without_tokens(text))
+        kinds::shown(&request, self.facts, &|text| self.without_tokens(text))
     }
 
     fn sending(&self, entry: usize) -> String {

@@ -4,6 +4,7 @@ use super::HttpPlan;
 use crate::{
     effect::{HttpRequest, HttpTarget},
     expression::{EvaluationError, Template},
+    facts::Facts,
     question::item,
     turn::StepView,
 };
@@ -32,7 +33,11 @@ impl HttpPlan {
 
 /// A request for people. Nothing of the Connection is in it, so no secret of it either; `hide` takes out what they may
 /// not see.
-pub(in crate::kinds) fn shown(request: &HttpRequest, hide: &dyn Fn(String) -> String) -> Vec<ShownItem> {
+pub(in crate::kinds) fn shown(
+    request: &HttpRequest,
+    facts: &Facts,
+    hide: &dyn Fn(String) -> String,
+) -> Vec<ShownItem> {
     let mut pairs = url::form_urlencoded::Serializer::new(String::new());
     pairs.extend_pairs(&request.query);
     let query = pairs.finish();
@@ -40,7 +45,10 @@ pub(in crate::kinds) fn shown(request: &HttpRequest, hide: &dyn Fn(String) -> St
         HttpTarget::Url(url) => (if url.contains('?') { '&' } else { '?' }, String::new(), url),
         HttpTarget::Connection { name, path, bound: _ } => {
             let mark = if path.contains('?') { '&' } else { '?' };
-            (mark, format!(" through connection {name}"), path)
+            let known = facts.connections.get(name.as_str());
+            let address = known.and_then(|known| known.address.as_deref());
+            let address = address.map(|address| format!(" ({address})")).unwrap_or_default();
+            (mark, format!(" through connection {name}{address}"), path)
         }
     };
     let query = if query.is_empty() {
