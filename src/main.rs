@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     signoff::telemetry::memory::set_up();
-    signoff::cli::main(std::env::args_os().collect())
+    signoff::cli::main(&std::env::args_os().collect::<Vec<_>>())
 }

@@ -141,15 +141,17 @@ pub(super) async fn config(global: &Global) -> Result<Config, CliError> {
         {
             return Ok(config);
         }
-        return Config::from_kubeconfig(&options).await.map_err(unusable);
+        return Config::from_kubeconfig(&options)
+            .await
+            .map_err(|error| unusable(&error));
     };
     Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
-        .map_err(unusable)
+        .map_err(|error| unusable(&error))
 }
 
-fn unusable(error: KubeconfigError) -> CliError {
-    let why = match &error {
+fn unusable(error: &KubeconfigError) -> CliError {
+    let why = match error {
         KubeconfigError::ReadConfig(why, path) => format!("{}: {why}", path.display()),
         KubeconfigError::LoadContext(name) => format!("it has no context {name:?}"),
         KubeconfigError::CurrentContextNotSet => "it has no current context".to_owned(),
@@ -170,7 +172,9 @@ fn unusable(error: KubeconfigError) -> CliError {
 /// The kubeconfig of `--kubeconfig`, or else that of `signoff dev` in this folder unless `KUBECONFIG` names others.
 fn chosen(global: &Global) -> Result<Option<Kubeconfig>, CliError> {
     if let Some(path) = &global.kubeconfig {
-        return Kubeconfig::read_from(path).map(Some).map_err(unusable);
+        return Kubeconfig::read_from(path)
+            .map(Some)
+            .map_err(|error| unusable(&error));
     }
     if std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty()) {
         return Ok(None);

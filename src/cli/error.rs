@@ -41,7 +41,8 @@ pub(super) struct CliError {
     hint: Option<String>,
     /// Command lines that make sense now.
     next: Vec<String>,
-    details: Value,
+    // boxed, so that a result with it stays small
+    details: Box<Value>,
     exit: u8,
 }
 
@@ -52,7 +53,7 @@ impl CliError {
             message: vec![message.into()],
             hint: None,
             next: vec![],
-            details: Value::Null,
+            details: Box::default(),
             exit,
         }
     }
@@ -74,7 +75,7 @@ impl CliError {
     }
 
     pub(super) fn details(mut self, details: Value) -> Self {
-        self.details = details;
+        self.details = Box::new(details);
         self
     }
 

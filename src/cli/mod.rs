@@ -188,10 +188,10 @@ enum Verb {
 }
 
 /// Parses the arguments, performs the verb, prints its answer.
-pub fn main(arguments: Vec<OsString>) -> ExitCode {
-    let name = called_as(&arguments);
-    let json = wants_json(&arguments);
-    let cli = match parse(name, arguments.clone()) {
+pub fn main(arguments: &[OsString]) -> ExitCode {
+    let name = called_as(arguments);
+    let json = wants_json(arguments);
+    let cli = match parse(name, arguments.to_vec()) {
         Ok(mut cli) => {
             cli.global.program = name;
             cli

@@ -215,7 +215,7 @@ mod tests {
 
     use super::*;
 
-    fn flow(steps: Value) -> Value {
+    fn flow(steps: &Value) -> Value {
         json!({"apiVersion": API_VERSION, "kind": "Flow", "metadata": {"name": "f"}, "spec": {"steps": steps}})
     }
 
@@ -230,7 +230,7 @@ mod tests {
     fn a_misspelt_kind_of_step_is_named_with_the_one_that_was_meant() {
         let steps = json!([{"name": "a", "aproval": {"title": "Go?"}}]);
         assert_eq!(
-            told(&flow(steps)),
+            told(&flow(&steps)),
             ["spec.steps[0].aproval: there is no such field; did you mean approval?"]
         );
     }
@@ -243,7 +243,7 @@ mod tests {
             {"name": "c", "http": {"url": "https://a.example", "method": "FETCH"}, "set": {}},
             {"name": "d"},
         ]);
-        let told = told(&flow(steps));
+        let told = told(&flow(&steps));
         for part in [
             "spec.steps[0].aproval: there is no such field; did you mean approval?",
             "spec.steps[0].aproval.titel: there is no such field; did you mean title?",
@@ -259,7 +259,7 @@ mod tests {
             );
         }
         let both = json!([{"name": "a", "sett": {}}, {"name": "b", "set": {"x": "${steps.nope.output}"}}]);
-        let both = check(&flow(both));
+        let both = check(&flow(&both));
         assert_eq!(
             (both.len(), both[1].field.as_str()),
             (2, "spec.steps[1].set.x"),
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_type_and_a_missing_field_are_told_without_the_schema() {
         let steps = json!([{"name": "a", "approval": {"quorum": "two"}}]);
-        let told = told(&flow(steps));
+        let told = told(&flow(&steps));
         for part in [
             "spec.steps[0].approval.title: this field is required",
             "spec.steps[0].approval.quorum: \"two\" must be an integer",
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_name_that_an_api_server_refuses_is_told() {
-        let mut nameless = flow(json!([{"name": "a", "set": {}}]));
+        let mut nameless = flow(&json!([{"name": "a", "set": {}}]));
         assert_eq!(told(&nameless), [""; 0]);
         nameless["metadata"] = json!({});
         assert_eq!(told(&nameless), ["metadata.name: this field is required"]);

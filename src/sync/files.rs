@@ -213,7 +213,7 @@ pub(crate) fn read(tree: Tree, namespace: &str) -> Defined {
                 text: text.clone(),
             };
             match document.value["kind"].as_str() {
-                Some("Flow") => add(&mut defined, &place, document.value, namespace),
+                Some("Flow") => add(&mut defined, &place, &document.value, namespace),
                 // these are not applied from git
                 Some(kind) if manifest::is_kind(kind) => {}
                 kind => {
@@ -237,8 +237,8 @@ fn is_ours(value: &Value) -> bool {
     group.is_some_and(|(group, _)| group == GROUP)
 }
 
-fn add(defined: &mut Defined, place: &Place, value: Value, namespace: &str) {
-    match flow(place, &value, namespace) {
+fn add(defined: &mut Defined, place: &Place, value: &Value, namespace: &str) {
+    match flow(place, value, namespace) {
         Ok((name, flow, mut problems)) => {
             defined.problems.append(&mut problems);
             match defined.flows.get(&name) {

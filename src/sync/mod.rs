@@ -2,6 +2,7 @@
 
 mod apply;
 mod claims;
+mod cycle;
 pub mod feedback;
 pub(super) mod files;
 mod keep;
@@ -10,7 +11,6 @@ mod requests;
 mod rest;
 pub(super) mod sources;
 pub(super) mod summary;
-mod sync;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 
 pub use self::requests::{SyncQueue, SyncRequests, sync_requests};
-use self::{claims::Claims, requests::Asked, rest::Rests, sync::Memories};
+use self::{claims::Claims, cycle::Memories, requests::Asked, rest::Rests};
 use crate::{
     cluster::{
         backoff::Backoffs,
@@ -215,10 +215,10 @@ async fn reconcile(repository: Arc<Repository>, shared: Arc<Repositories>) -> Re
         // it was changed or deleted while it waited for room, and comes again as it is now
         return Ok(Some(Wake::After(Duration::ZERO)));
     }
-    let synced = sync::sync(&shared, &repository).await;
+    let synced = cycle::sync(&shared, &repository).await;
     drop(room);
     match synced {
-        Ok(sync::Done { status, failure }) => {
+        Ok(cycle::Done { status, failure }) => {
             shared.rests.over(&repository.uid().unwrap_or_default());
             write(context, &repository, status).await?;
             if let Some(error) = failure {
@@ -230,7 +230,7 @@ async fn reconcile(repository: Arc<Repository>, shared: Arc<Repositories>) -> Re
         Err(error) if shared.shutdown.is_cancelled() => Err(error),
         Err(error) => {
             let mut status = summary::failed(&repository, &error, context.now());
-            status.last_handled_request = sync::request_of(&repository);
+            status.last_handled_request = cycle::request_of(&repository);
             let pause = shared.rests.failed(&repository, &error, context.now());
             if let Some(pause) = rest::retry_after(&error) {
                 let url = &repository.spec.url;

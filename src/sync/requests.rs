@@ -9,7 +9,7 @@ use futures::Stream;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::{broadcast, mpsc};
 
-use super::sync::request_of;
+use super::cycle::request_of;
 use crate::cluster::inbox::{Inbox, inbox};
 use signoff_api::Repository;
 

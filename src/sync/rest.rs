@@ -9,7 +9,7 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::{interval, sync};
+use super::{cycle, interval};
 use crate::{cluster::backoff::Backoff, git::GitError, remotes::RepositoryError};
 use signoff_api::{
     Repository,
@@ -61,7 +61,7 @@ impl Rests {
             until: now.checked_add(pause).unwrap_or(now),
             by: retry_after(error).map(|_| repository.spec.url.clone()),
             generation,
-            request: sync::request_of(repository),
+            request: cycle::request_of(repository),
         };
         rests.insert(uid, rest);
         pause
@@ -83,7 +83,7 @@ impl Rests {
         let rest = rests.get(&repository.uid().unwrap_or_default())?;
         let wanted = asked
             || rest.generation != repository.metadata.generation
-            || rest.request != sync::request_of(repository);
+            || rest.request != cycle::request_of(repository);
         let holds = match &rest.by {
             Some(url) => *url == repository.spec.url,
             None => !wanted,

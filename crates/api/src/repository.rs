@@ -428,7 +428,7 @@ pub struct RepositoryStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub problems: Vec<FileProblem>,
-    /// Conditions of type Ready, Reconciling and Stalled. With a forge, ForgeReady says whether commit statuses and
+    /// Conditions of type Ready, Reconciling and Stalled. With a forge, `ForgeReady` says whether commit statuses and
     /// comments can be written there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]

@@ -128,6 +128,7 @@ pub struct HttpResponse {
 
 impl Response {
     /// The HTTP response, if it is one.
+    #[expect(clippy::unnecessary_wraps, reason = "there is one sort of response so far")]
     pub(crate) fn as_http(&self) -> Option<&HttpResponse> {
         match self {
             Self::Http(response) => Some(response),

@@ -105,6 +105,10 @@ pub trait Kind {
 
 /// What holds for every step of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each rule holds or does not, whatever the others say"
+)]
 pub struct Rules {
     /// The key under which a manifest says it.
     pub key: &'static str,

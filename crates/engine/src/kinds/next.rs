@@ -93,7 +93,7 @@ pub(crate) struct Failure {
     pub(crate) outcome: StepOutcome,
     pub(crate) reason: StepReason,
     pub(crate) message: String,
-    pub(crate) decision: Option<StepDecision>,
+    pub(crate) decision: Option<Box<StepDecision>>,
     /// How the run ends.
     pub(crate) ending: EndingOutcome,
 }
@@ -120,7 +120,7 @@ impl Failure {
 
     pub(crate) fn with_decision(self, decision: StepDecision) -> Self {
         Self {
-            decision: Some(decision),
+            decision: Some(Box::new(decision)),
             ..self
         }
     }

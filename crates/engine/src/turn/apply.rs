@@ -61,7 +61,7 @@ impl Turn<'_> {
             decision,
             ending,
         } = failure;
-        self.keep_decision(entry, decision);
+        self.keep_decision(entry, decision.map(|decision| *decision));
         self.end_badly(entry, outcome, reason, &message, ending);
     }
 

@@ -104,7 +104,7 @@ impl ApprovalPlan {
                     outcome: StepOutcome::Rejected,
                     reason: StepReason::Rejected,
                     message: rejection(&decision),
-                    decision: Some(decision),
+                    decision: Some(Box::new(decision)),
                     ending: EndingOutcome::Rejected,
                 })
             }

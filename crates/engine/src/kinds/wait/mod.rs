@@ -83,13 +83,13 @@ impl KindPlan for WaitPlan {
         let until = match self.until.as_ref().map(|until| until.text(&step.scope())) {
             None => None,
             Some(Err(error)) => return Next::Fail(Failure::new(error.reason(), format!("until: {error}"))),
-            Some(Ok(text)) => match text.parse::<Timestamp>() {
-                Ok(time) => Some(time),
-                Err(_) => {
+            Some(Ok(text)) => {
+                let Ok(time) = text.parse::<Timestamp>() else {
                     let message = format!("until: {text:?} is not a time");
                     return Next::Fail(Failure::new(StepReason::InvalidTime, message));
-                }
-            },
+                };
+                Some(time)
+            }
         };
         let wake_at = [self.duration.map(|span| step.after(span)), until]
             .into_iter()
