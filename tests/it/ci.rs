@@ -136,3 +136,26 @@ fn many_failures_are_not_repeated() {
     assert_eq!(tally, "passed 3\nfailed 11\nskipped 1\n");
     assert_eq!(given, "");
 }
+
+#[test]
+fn every_test_program_is_named_in_the_ci_script() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = fs::read_to_string(root.join(".ci/run")).unwrap();
+    let crates = fs::read_dir(root.join("crates")).unwrap();
+    let folders = crates.map(|entry| entry.unwrap().path().join("tests"));
+    for folder in folders
+        .chain([root.join("tests")])
+        .filter(|folder| folder.exists())
+    {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_program = path.extension().is_some_and(|it| it == "rs") || path.join("main.rs").exists();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            assert!(
+                !is_program || script.contains(&format!("--test {name}")),
+                "{} is not run by .ci/run",
+                path.display()
+            );
+        }
+    }
+}
