@@ -11,6 +11,7 @@ use super::{
     lines::Lines,
 };
 use crate::git::RemoteUrl;
+use signoff_api::address::without_credentials;
 
 /// Work on the git side of flows.
 #[derive(Debug, clap::Args)]
@@ -159,7 +160,8 @@ impl Starter {
             } else {
                 "the remote origin"
             };
-            CliError::new("InvalidURL", exit::USAGE, format!("{from}, {address:?}: {error}"))
+            let shown = without_credentials(&address);
+            CliError::new("InvalidURL", exit::USAGE, format!("{from}, {shown:?}: {error}"))
                 .hint("a repository on this machine is file:///path/to/it.git")
         })?;
         let known = match url.host() {

@@ -78,7 +78,7 @@ async fn inputs_that_are_nested_too_deeply_fail_their_run_and_no_other() {
     rig.start("deep", json!({"flow": "f", "inputs": {"t": deep}}))
         .await;
     let (reason, message) = failed(&rig, "deep").await;
-    assert_eq!(reason, "InvalidRequest");
+    assert_eq!(reason, "InvalidInputs");
     assert!(message.contains("nested more than 32 levels"), "{message}");
     let path = format!("/apis/signoff.dev/v1alpha1/namespaces/{}/runs", rig.namespace());
     for levels in [124, 9_900] {

@@ -127,7 +127,7 @@ async fn a_broken_file_is_told_by_its_place_and_holds_back_nothing_else() {
         [
             ("huge.yaml", None),
             ("bad.yaml", Some(3)),
-            ("other.yaml", Some(6))
+            ("other.yaml", Some(7))
         ],
         "{:?}",
         status.problems

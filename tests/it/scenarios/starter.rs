@@ -152,7 +152,7 @@ fn what_is_there_is_not_written_over_unless_asked_for() {
     let url = ["git", "init", "--url", "https://git.example.com/acme/flows.git"];
     let refused = signoff(dir.path(), &url);
     assert_eq!(refused.status.code(), Some(5), "{refused:?}");
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("README.md are there already"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("README.md is there already"));
     assert_eq!(
         std::fs::read_dir(dir.path()).unwrap().count(),
         1,
