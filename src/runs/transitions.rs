@@ -63,11 +63,8 @@ pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Tran
     if let Some(ending) = &after.ending
         && !was_ending
     {
-        let why = after
-            .error
-            .as_ref()
-            .map(|error| error.message.as_str())
-            .unwrap_or_default();
+        let why = after.error.as_ref().map(|error| error.message.as_str());
+        let why = why.or(ending.message.as_deref()).unwrap_or_default();
         let left = after.waiting_on.as_deref().unwrap_or_default();
         told.push(normal(
             "Ending",

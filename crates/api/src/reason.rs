@@ -89,6 +89,8 @@ pub enum StepReason {
     InvalidTime,
     /// The run was cancelled.
     Cancelled,
+    /// An `end` step ended the run.
+    Ended,
 }
 
 impl fmt::Display for StepReason {

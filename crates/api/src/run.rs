@@ -223,11 +223,17 @@ pub struct RunEnding {
     /// Time from which the outcome was known.
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub since: MicroTime,
+    /// Message of the `end` step, if the run will succeed because of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
 }
 
-/// How a run ends if it does not succeed.
+/// How a run ends if something other than its last step ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum EndingOutcome {
+    /// An `end` step ended the run.
+    Succeeded,
     /// A step failed.
     Failed,
     /// People rejected.
@@ -242,6 +248,7 @@ impl EndingOutcome {
     /// The phase of a run that has ended so.
     pub fn phase(self) -> RunPhase {
         match self {
+            Self::Succeeded => RunPhase::Succeeded,
             Self::Failed => RunPhase::Failed,
             Self::Rejected => RunPhase::Rejected,
             Self::TimedOut => RunPhase::TimedOut,

@@ -124,6 +124,41 @@ async fn a_payment_that_a_server_failed_while_the_run_was_to_end_is_asked_about(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_ends_the_run_waits_for_the_payment_under_way_and_closes_the_question() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let held = shop.hold("/pay");
+    let steps = json!([
+        {"name": "pay", "needs": [], "delivery": "AtMostOnce", "timeout": "5m",
+            "http": {"method": "POST", "url": shop.url("/pay"), "body": {}}},
+        {"name": "ask", "needs": [], "approval": {"title": "?"}},
+        {"name": "ready", "needs": [], "approval": {"title": "enough?"}},
+        {"name": "enough", "needs": ["ready"],
+            "end": {"outcome": "Succeeded", "message": "enough for ${inputs.who}", "output": {"who": "${inputs.who}"}}},
+        {"name": "never", "needs": ["enough"], "http": {"url": shop.url("/never")}},
+    ]);
+    let inputs = json!({"type": "object", "properties": {"who": {"type": "string"}}});
+    rig.flow("f", json!({"inputs": inputs, "steps": steps})).await;
+    rig.start("r", json!({"flow": "f", "inputs": {"who": "dev"}}))
+        .await;
+    eventually("the payment was asked for", || !shop.asked("/pay").is_empty()).await;
+    rig.until::<Approval>("r-ask", |_| true).await;
+    rig.decide("alice", "r-ready", "Approve").await;
+    until_ending(&rig, "Succeeded").await;
+    held.cancel();
+    let run = rig.phase("r", "Succeeded").await;
+    assert_eq!(step(&run, "pay").phase, StepPhase::Succeeded);
+    assert_eq!(step(&run, "ask").phase, StepPhase::Cancelled);
+    assert_eq!(step(&run, "enough").phase, StepPhase::Succeeded);
+    let status = run.status.unwrap();
+    assert_eq!(status.output.unwrap().0, json!({"who": "dev"}));
+    let condition = signoff_api::condition::get(&status.conditions, "Succeeded").unwrap();
+    assert_eq!(condition.message, "enough for dev");
+    assert!(shop.asked("/never").is_empty());
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_comes_of_a_payment_whose_run_was_deleted_is_told() {
     let (rig, shop, operator, held) = paying(waiting).await;
     rig.delete_run("r").await;

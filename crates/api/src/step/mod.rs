@@ -1,6 +1,7 @@
 //! Steps of a flow: what every step may say, and a file for each kind.
 
 mod approval;
+mod end;
 mod http;
 mod notify;
 mod set;
@@ -14,6 +15,7 @@ pub use self::{
     approval::{
         ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome, Approvers, Changes, Escalation, ShowItem,
     },
+    end::{EndOutcome, EndStep},
     http::{HttpExpect, HttpMethod, HttpStep},
     notify::{NotifyStep, NotifyWebhook},
     set::SetStep,
@@ -67,6 +69,8 @@ pub enum StepKind {
     Approval(Box<ApprovalStep>),
     /// Sends people a message.
     Notify(Box<NotifyStep>),
+    /// Ends the run.
+    End(Box<EndStep>),
 }
 
 impl StepKind {
@@ -78,6 +82,7 @@ impl StepKind {
             Self::Wait(step) => &**step,
             Self::Approval(step) => &**step,
             Self::Notify(step) => &**step,
+            Self::End(step) => &**step,
         }
     }
 

@@ -5,6 +5,7 @@
 //! without knowing more of it is in its `Rules` in `signoff_api::step`.
 
 pub(crate) mod approval;
+mod end;
 pub(crate) mod http;
 mod next;
 mod notify;
@@ -14,7 +15,7 @@ mod wait;
 use std::{any::Any, fmt, sync::Arc};
 
 use self::approval::ApprovalPlan;
-pub(crate) use self::next::{Done, Failure, Next, Own, Wait};
+pub(crate) use self::next::{Done, End, Failure, Next, Own, Wait};
 use crate::{
     difference::{Field, Loosened, Terms},
     effect::Request,
@@ -51,6 +52,7 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Wait(step) => &**step,
         StepKind::Approval(step) => &**step,
         StepKind::Notify(step) => &**step,
+        StepKind::End(step) => &**step,
     }
 }
 

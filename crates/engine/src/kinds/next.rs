@@ -26,6 +26,8 @@ pub(crate) enum Next {
     Wait(Wait),
     /// It failed, and the run ends.
     Fail(Failure),
+    /// The run ends here.
+    End(End),
     /// People want changes: everything from the step that the question names is done again.
     GoBack(StepDecision),
     /// What its object was made of has changed: another iteration takes its place.
@@ -96,6 +98,16 @@ pub(crate) struct Failure {
     pub(crate) decision: Option<Box<StepDecision>>,
     /// How the run ends.
     pub(crate) ending: EndingOutcome,
+}
+
+/// How a step ends the run.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) ending: EndingOutcome,
+    /// Why.
+    pub(crate) message: String,
+    /// The run's output.
+    pub(crate) output: Option<Value>,
 }
 
 impl Failure {

@@ -38,7 +38,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 /// A flow of up to six steps of any kind, in order or as a graph.
 fn flows() -> impl Strategy<Value = Value> {
     let step = (
-        0..5_u8,
+        0..6_u8,
         any::<bool>(),
         prop::collection::vec(any::<prop::sample::Index>(), 0..3),
         any::<bool>(),
@@ -54,6 +54,7 @@ fn flows() -> impl Strategy<Value = Value> {
                     1 => json!({ "name": name, "http": { "url": "http://x/" }, "delivery": "AtMostOnce" }),
                     2 => json!({ "name": name, "set": { "x": i } }),
                     3 => json!({ "name": name, "wait": { "callback": {}, "duration": "1m" } }),
+                    5 => json!({ "name": name, "end": { "outcome": if flag { "Succeeded" } else { "Failed" } } }),
                     _ => json!({ "name": name, "approval": { "title": "?" } }),
                 };
                 if kind == 4 && flag {
@@ -217,7 +218,10 @@ proptest! {
         }
         run.say_yes_to_everything();
         prop_assert!(run.state.phase.is_finished(), "{:#?}", run.state);
-        if run.state.phase == RunPhase::Succeeded {
+        let is_end = |name: &str| run.plan.index_of(name).is_some_and(|step| run.plan.steps[step].rules.key == "end");
+        // an `end` step leaves out what would come after it
+        let cut_short = run.state.steps.iter().any(|entry| is_end(&entry.name) && entry.outcome == Some(StepOutcome::Succeeded));
+        if run.state.phase == RunPhase::Succeeded && !cut_short {
             for step in 0..run.plan.steps.len() {
                 let name = &run.plan.steps[step].name;
                 prop_assert!(run.state.steps.iter().any(|entry| entry.name == *name), "step {name} was lost");

@@ -311,6 +311,30 @@ fn changes_wait_for_a_payment_that_is_under_way() {
 }
 
 #[test]
+fn a_step_that_ends_the_run_settles_what_was_sent_and_stops_the_rest() {
+    let steps = |outcome: &str| {
+        json!([
+            { "name": "check", "needs": [], "http": { "url": "http://x/check" } },
+            { "name": "pay", "needs": [], "delivery": "AtMostOnce", "http": { "url": "http://x/pay" } },
+            { "name": "ask", "needs": [], "approval": { "title": "?" } },
+            { "name": "enough", "needs": ["check"], "when": "${steps.check.output.from == 'check'}",
+                "end": { "outcome": outcome, "message": "${steps.check.output.from} says so", "output": { "why": "checked" } } },
+            { "name": "after", "needs": ["enough"], "http": { "url": "http://x/after" } },
+        ])
+    };
+    let script = ["tick", "answer check 200", "answer pay 200"];
+    for outcome in ["Succeeded", "Failed"] {
+        let flow = json!({ "steps": steps(outcome), "output": { "all": "${steps.after.output}" } });
+        let mut run = Scenario::of(flow, &json!({}));
+        let transcript = run.play(&script);
+        golden(&format!("end-{}", outcome.to_lowercase()), &transcript);
+        assert_eq!(run.state.output.as_ref().unwrap().0, json!({ "why": "checked" }));
+        let condition = signoff_api::condition::get(&run.state.conditions, "Succeeded").unwrap();
+        assert_eq!(condition.message, "check says so");
+    }
+}
+
+#[test]
 fn a_wait_for_the_first_of_several() {
     let flow = json!({ "steps": [{ "name": "w", "wait": { "callback": {}, "duration": "1h", "respondWithin": "30m", "onTimeout": { "outcome": "Continue" } } }] });
     golden("wait", &play(flow, &json!({}), &["tick", "pass 1799", "pass 1"]));

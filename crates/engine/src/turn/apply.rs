@@ -2,13 +2,14 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::{Turn, cut, sentence};
+use super::{Turn, cut, ending::unkept, sentence};
 use crate::{
     effect::Effect,
-    kinds::{Done, Failure, Next, Own, Wait},
+    kinds::{Done, End, Failure, Next, Own, Wait},
     object::{Closing, ObjectKey},
 };
 use signoff_api::{
+    Json,
     reason::StepReason,
     run::{StepDecision, StepError, StepOutcome, StepPhase},
 };
@@ -42,6 +43,7 @@ impl Turn<'_> {
             Next::Own(own) => self.own(step, entry, *own),
             Next::Wait(wait) => self.wait(step, entry, wait),
             Next::Fail(failure) => self.failed(entry, failure),
+            Next::End(end) => self.end_here(entry, end),
             Next::GoBack(decision) => self.go_back(entry, decision),
             Next::Supersede(reason, message) => self.supersede(entry, reason, message),
         }
@@ -63,6 +65,21 @@ impl Turn<'_> {
         } = failure;
         self.keep_decision(entry, decision.map(|decision| *decision));
         self.end_badly(entry, outcome, reason, &message, ending);
+    }
+
+    fn end_here(&mut self, entry: usize, end: End) {
+        let End {
+            ending,
+            message,
+            output,
+        } = end;
+        let output = output.filter(|output| !output.is_null()).map(Json);
+        if let Some(message) = output.as_ref().and_then(unkept) {
+            return self.fail(entry, StepReason::OutputTooLarge, message);
+        }
+        self.finish(entry, StepPhase::Succeeded, StepOutcome::Succeeded, None);
+        self.state.output = output;
+        self.end_because(ending, StepReason::Ended, cut(message));
     }
 
     /// Owns an object from now on, or asks once more for one that is not there.

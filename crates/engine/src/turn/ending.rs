@@ -26,9 +26,15 @@ impl Turn<'_> {
         );
     }
 
-    fn end_because(&mut self, ending: EndingOutcome, reason: StepReason, message: String) {
+    pub(super) fn end_because(&mut self, ending: EndingOutcome, reason: StepReason, message: String) {
         if self.ending.is_none() {
-            self.state.error = Some(StepError { reason, message });
+            match ending {
+                EndingOutcome::Succeeded => self.end_message = Some(message),
+                EndingOutcome::Failed
+                | EndingOutcome::Rejected
+                | EndingOutcome::TimedOut
+                | EndingOutcome::Cancelled => self.state.error = Some(StepError { reason, message }),
+            }
             self.ending = Some(ending);
         }
     }
@@ -83,13 +89,7 @@ impl Turn<'_> {
                 return self.end_because(EndingOutcome::Failed, error.reason(), message);
             }
         };
-        let size = output.as_ref().map_or(0, |output| output.0.to_string().len());
-        let too_large = (size > super::MAX_OUTPUT)
-            .then(|| format!("the run's output is larger than {} bytes", super::MAX_OUTPUT));
-        let too_deep = || bounds::nesting(&output.as_ref()?.0, bounds::MAX_NESTING).err();
-        let too_large =
-            too_large.or_else(|| Some(format!("the run's output cannot be kept: {}", too_deep()?)));
-        if let Some(message) = too_large {
+        if let Some(message) = output.as_ref().and_then(unkept) {
             return self.end_because(EndingOutcome::Failed, StepReason::OutputTooLarge, message);
         }
         self.state.output = output;
@@ -101,7 +101,10 @@ impl Turn<'_> {
         self.recall_unwritten();
         let why = match ending {
             EndingOutcome::Cancelled => "the run was cancelled".to_owned(),
-            EndingOutcome::Failed | EndingOutcome::Rejected | EndingOutcome::TimedOut => {
+            EndingOutcome::Succeeded
+            | EndingOutcome::Failed
+            | EndingOutcome::Rejected
+            | EndingOutcome::TimedOut => {
                 format!("the run ended {}", ending.phase())
             }
         };
@@ -119,6 +122,7 @@ impl Turn<'_> {
         self.state.ending.get_or_insert(RunEnding {
             outcome: ending,
             since: MicroTime(self.now),
+            message: self.end_message.clone(),
         });
         self.state.phase = self.phase_of_steps();
         let left = self.unfinished().filter_map(|step| step.waiting_on.clone());
@@ -171,10 +175,11 @@ impl Turn<'_> {
             _ if phase.is_finished() => condition::Truth::False,
             _ => condition::Truth::Unknown,
         };
-        let message = match (&self.state.error, &self.state.waiting_on) {
-            (Some(error), _) if phase.is_finished() => error.message.clone(),
+        let why = self.state.error.as_ref().map(|error| &error.message);
+        let message = match (why.or(self.end_message.as_ref()), &self.state.waiting_on) {
+            (Some(why), _) if phase.is_finished() => why.clone(),
             (_, Some(waiting_on)) => format!("waiting on {waiting_on}"),
-            _ => String::new(),
+            (_, None) => String::new(),
         };
         let generation = self.facts.run.generation;
         condition::set(
@@ -238,6 +243,18 @@ impl Turn<'_> {
         });
         times.flatten().map(|time| time.0).min()
     }
+}
+
+/// Why a run's output cannot be kept, if it cannot.
+pub(super) fn unkept(output: &Json) -> Option<String> {
+    if output.0.to_string().len() > super::MAX_OUTPUT {
+        return Some(format!(
+            "the run's output is larger than {} bytes",
+            super::MAX_OUTPUT
+        ));
+    }
+    let too_deep = bounds::nesting(&output.0, bounds::MAX_NESTING).err()?;
+    Some(format!("the run's output cannot be kept: {too_deep}"))
 }
 
 fn serialized_len(state: &RunStatus) -> usize {

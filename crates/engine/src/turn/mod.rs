@@ -38,6 +38,8 @@ pub(super) struct Turn<'a> {
     state: RunStatus,
     effects: Vec<Effect>,
     ending: Option<EndingOutcome>,
+    /// Why it is to end well before its last step.
+    end_message: Option<String>,
     /// Steps that begin nothing in this turn: they are to be done again when something that was sent is settled.
     held: BTreeSet<usize>,
     /// Whether outputs are left out, because the status has no room for them.
@@ -54,6 +56,7 @@ impl<'a> Turn<'a> {
             state: state.clone(),
             effects: Vec::new(),
             ending: state.ending.as_ref().map(|ending| ending.outcome),
+            end_message: state.ending.as_ref().and_then(|ending| ending.message.clone()),
             held: BTreeSet::new(),
             without_outputs: false,
         }

@@ -63,6 +63,7 @@ fn everything() -> Value {
                 "name": "five",
                 "notify": { "webhook": { "url": "http://y/", "connection": "chat", "path": "/m", "message": { "text": "hi" } } },
             },
+            { "name": "six", "end": { "outcome": "Failed", "message": "${inputs.a}", "output": { "r": "${inputs.b}" } } },
         ],
         "output": { "r": "${steps.two.output}", "s": { "t": [1, 2] } },
         "promotion": {
@@ -157,7 +158,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Other values that may stand in the place of one.
 fn others(value: &Value) -> Vec<Value> {
-    const WORDS: [&str; 9] = [
+    const WORDS: [&str; 11] = [
         "17h",
         "GET",
         "POST",
@@ -167,6 +168,8 @@ fn others(value: &Value) -> Vec<Value> {
         "Fail",
         "Continue",
         "None",
+        "Succeeded",
+        "Failed",
     ];
     match value {
         Value::String(text) => std::iter::once(format!("{text}-other"))

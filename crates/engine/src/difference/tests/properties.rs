@@ -9,13 +9,14 @@ use signoff_api::canonical;
 /// Definitions from a small world, so that two of them often have much in common; names may come twice.
 fn definitions() -> impl Strategy<Value = Value> {
     let name = prop::sample::select(vec!["a", "b", "c", "d"]);
-    let step = (name, 0..6_u8, 0..3_u8, 0..4_u8).prop_map(|(name, kind, n, common)| {
+    let step = (name, 0..7_u8, 0..3_u8, 0..4_u8).prop_map(|(name, kind, n, common)| {
         let mut step = match kind {
             0 => json!({ "name": name, "http": { "url": "http://x/", "body": [n, { "x": n }] } }),
             1 => json!({ "name": name, "set": { "x": n, "y": [n] } }),
             2 => json!({ "name": name, "wait": { "callback": {}, "duration": format!("{}m", n + 1) } }),
             3 => json!({ "name": name, "approval": { "title": "?", "quorum": n + 1, "show": [] } }),
             4 => json!({ "name": name, "approval": { "title": "?", "show": [{ "name": "x", "value": n }, { "name": "y", "value": 1 }] } }),
+            5 => json!({ "name": name, "end": { "outcome": "Succeeded", "output": n } }),
             _ => json!({ "name": name, "notify": { "webhook": { "url": "http://x/", "message": n } } }),
         };
         match common {
