@@ -293,11 +293,19 @@ fn the_command_line_tool_says_who_promotes() {
     };
     let dev = space.user("dev");
     dev.create(&flow(1));
+    let release = json!({
+        "flow": "refund",
+        "definition": {"steps": [{"name": "one", "set": {"x": 1}}]},
+        "digest": super::DIGEST,
+        "source": {"appliedBy": "dev", "generation": 1},
+    });
+    let operator = space.user("operator");
+    operator.create(&object("Release", "refund-0000000000", &release));
     let promote = |user: &str| {
         let args = [
             "promote",
             "refund",
-            "refund-1",
+            "refund-0000000000",
             "--namespace=promoted",
             "--timeout=1s",
             "--context",
@@ -309,10 +317,9 @@ fn the_command_line_tool_says_who_promotes() {
             .output()
             .unwrap();
         // nobody makes it live, since no operator runs here
-        assert_says(
-            &String::from_utf8(output.stderr).unwrap(),
-            "the flow was not looked at yet",
-        );
+        let said = [output.stdout, output.stderr].concat();
+        assert_eq!(output.status.code(), Some(9));
+        assert_says(&String::from_utf8(said).unwrap(), "is not judged yet");
     };
     promote("dev");
     assert_eq!(annotation(&dev, "promoted-by"), "dev");
