@@ -29,6 +29,9 @@ struct Schema {
     validator: Option<jsonschema::Validator>,
 }
 
+/// Most wrong fields for which it is told what was meant.
+const MOST_MEANT: usize = 100;
+
 static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| {
     let of = |crd: k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition| {
         let schema = crd.spec.versions.first()?.schema.as_ref()?.open_api_v3_schema.as_ref()?;
@@ -155,7 +158,12 @@ fn correct(value: &mut Value, schema: &Value, path: &str, found: &mut Vec<FieldP
             let free = schema["x-kubernetes-preserve-unknown-fields"] == Value::Bool(true);
             let known = schema["properties"].as_object();
             let others = &schema["additionalProperties"];
-            let given: Vec<String> = map.keys().cloned().collect();
+            let names = known
+                .into_iter()
+                .flat_map(serde_json::Map::keys)
+                .map(String::as_str);
+            // what is given already was not meant by another key
+            let names: Vec<&str> = names.filter(|name| !map.contains_key(*name)).collect();
             for (key, mut item) in std::mem::take(map) {
                 let field = join(path, &key);
                 if path.is_empty() && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
@@ -169,20 +177,14 @@ fn correct(value: &mut Value, schema: &Value, path: &str, found: &mut Vec<FieldP
                 } else if free {
                     map.insert(key, item);
                 } else {
-                    let names = || {
-                        let names = known.into_iter().flat_map(serde_json::Map::keys);
-                        names
-                            .map(String::as_str)
-                            .filter(|name| !given.iter().any(|given| given == name))
-                    };
+                    let names = || names.iter().copied().filter(|_| found.len() < MOST_MEANT);
                     let meant = did_you_mean(&key, names());
+                    let read_as = closest(&key, names());
                     found.push(FieldProblem {
                         field: field.clone(),
                         message: format!("there is no such field{meant}"),
                     });
-                    if let Some((name, schema)) =
-                        closest(&key, names()).and_then(|name| Some((name, known?.get(name)?)))
-                    {
+                    if let Some((name, schema)) = read_as.and_then(|name| Some((name, known?.get(name)?))) {
                         correct(&mut item, schema, &field, found);
                         map.entry(name).or_insert(item);
                     }
@@ -250,8 +252,8 @@ mod tests {
             "spec.steps[1].name: \"B\" is not a name: lower-case letters, digits and dashes",
             "spec.steps[1].timeout: \"5\" is not a duration; write for example 500ms, 30s",
             "spec.steps[2].http.method: \"FETCH\" is not one of GET, HEAD, POST, PUT, PATCH, DELETE",
-            "spec.steps[2]: a step needs exactly one of http, set, wait, approval, notify; it has http and set",
-            "spec.steps[3]: a step needs exactly one of http, set, wait, approval, notify; it has none",
+            "spec.steps[2]: a step needs exactly one of http, set, wait, approval, notify, end; it has http and set",
+            "spec.steps[3]: a step needs exactly one of http, set, wait, approval, notify, end; it has none",
         ] {
             assert!(
                 told.iter().any(|line| line.starts_with(part)),

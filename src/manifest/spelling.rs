@@ -1,7 +1,14 @@
 //! "Did you mean …?"
 
+/// Longest word that is compared, in bytes.
+const MAX_WORD: usize = 64;
+
 /// The candidate that a word was probably meant to be: the same but for case, or few letters away.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // nobody means a name by so long a word
+    if word.len() > MAX_WORD {
+        return None;
+    }
     let lower = word.to_lowercase();
     let most = (word.chars().count() / 3).max(1);
     candidates
