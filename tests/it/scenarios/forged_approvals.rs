@@ -62,6 +62,11 @@ async fn a_question_that_somebody_else_put_under_the_name_of_ours_is_not_ours() 
     assert!(judged.is_none(), "{judged:?}");
     assert!(shop.asked("/pay").is_empty());
 
+    // no account may delete evidence on a real server
+    if rig.server.gateway().is_some() {
+        operator.stop().await;
+        return;
+    }
     // once it is gone the run asks, and the vote on the other one is on nothing
     approvals.delete(&name, &DeleteParams::default()).await.unwrap();
     rig.until::<Approval>(&name, |approval| {
