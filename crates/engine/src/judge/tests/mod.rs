@@ -1,4 +1,4 @@
-//! Who counts, who does not and why, and what it all comes to.
+//! Tests of the judge: which decisions count, why others do not, and how the question stands then.
 
 mod proof;
 mod values;
