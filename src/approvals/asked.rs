@@ -6,7 +6,7 @@ use super::{ApprovalError, Judging, index::Seen, write};
 use crate::cluster::object_key::ApprovalKey;
 use signoff_api::{
     Approval, Run,
-    condition::{self, Truth},
+    condition::{self, ConditionStatus},
 };
 use signoff_engine::asked;
 
@@ -54,7 +54,7 @@ pub(super) async fn is_ours(
     condition::set(
         &mut next.conditions,
         "Decided",
-        Truth::False,
+        ConditionStatus::False,
         "NotAsked",
         message,
         None,

@@ -11,7 +11,7 @@ use super::{
     serving,
 };
 use crate::{
-    operator::{LoneGateway, LoneGatewayOptions},
+    operator::{GatewayServer, GatewayServerOptions},
     telemetry::logs::LogFormat,
 };
 use signoff_api::name::DnsLabel;
@@ -48,14 +48,14 @@ pub(super) struct GatewayArgs {
 
 pub(super) async fn verb(args: GatewayArgs, global: &Global) -> Result<Answer, CliError> {
     let client = serving::client(global, &args.name).await?;
-    let options = LoneGatewayOptions {
+    let options = GatewayServerOptions {
         namespace: args.own_namespace.into(),
         watch_namespaces: args.watch_namespaces.into_iter().map(String::from).collect(),
         connections: args.connections.limits(),
     };
     let listener = bind(args.gateway_listen).await?;
     let admin = bind(args.admin_listen).await?;
-    let gateway = LoneGateway::start(client, options)
+    let gateway = GatewayServer::start(client, options)
         .await
         .map_err(|error| CliError::internal("the gateway cannot start", &error))?;
     let routes = gateway.admin();

@@ -13,7 +13,6 @@ pub mod leadership;
 pub mod object_key;
 pub mod objects;
 pub mod open_approvals;
-pub mod outgoing;
 pub mod parts;
 pub mod queue;
 pub mod reconciler;
@@ -22,6 +21,7 @@ pub mod run_endings;
 pub mod secrets;
 pub mod server_time;
 pub mod status;
+pub mod throttled_client;
 pub mod timers;
 
 /// An error with its causes, each once, as people read it.

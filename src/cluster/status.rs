@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::context::Context;
 use signoff_api::{
-    condition::{self, Truth},
+    condition::{self, ConditionStatus},
     names,
 };
 
@@ -98,9 +98,9 @@ pub fn stand(
     now: Timestamp,
 ) {
     let ready = if standing == Standing::Ready {
-        Truth::True
+        ConditionStatus::True
     } else {
-        Truth::False
+        ConditionStatus::False
     };
     condition::set(
         conditions,
@@ -116,7 +116,15 @@ pub fn stand(
         (condition::STALLED, Standing::Stalled),
     ] {
         if standing == of {
-            condition::set(conditions, type_, Truth::True, reason, message, generation, now);
+            condition::set(
+                conditions,
+                type_,
+                ConditionStatus::True,
+                reason,
+                message,
+                generation,
+                now,
+            );
         } else {
             condition::clear(conditions, type_);
         }

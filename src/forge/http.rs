@@ -14,7 +14,7 @@ use url::Url;
 
 use super::{error::ForgeError, types::Account};
 use crate::{
-    git::{REST, Rest, Secret, rest},
+    git::{HostPause, REST, Secret, rest},
     net::{self, BodyError, Network, redact::Secrets, refusal_in},
 };
 use signoff_api::text::visible;
@@ -39,7 +39,7 @@ pub(super) struct Http {
     host: String,
     /// What it says is told on, but not our token, should it repeat that.
     secrets: Secrets,
-    rest: Rest,
+    rest: HostPause,
     own: OnceCell<Account>,
 }
 
@@ -100,7 +100,12 @@ impl<'a> Call<'a> {
 
 impl Http {
     /// A client for the API at `base`.
-    pub(super) fn new(base: Url, token: &Secret, rest: Rest, network: &Network) -> Result<Self, ForgeError> {
+    pub(super) fn new(
+        base: Url,
+        token: &Secret,
+        rest: HostPause,
+        network: &Network,
+    ) -> Result<Self, ForgeError> {
         let host = base.host_str().unwrap_or_default().to_owned();
         network.check_url(&base)?;
         let mut secrets = Secrets::default();

@@ -29,7 +29,7 @@ pub use self::{
 pub const MOST_LISTED: usize = http::MAX_ENTRIES;
 
 use crate::{
-    git::{CommitId, Rest, Secret},
+    git::{CommitId, HostPause, Secret},
     net::Network,
 };
 use signoff_api::repository::ForgeKind;
@@ -48,7 +48,7 @@ pub struct Access {
     /// Whether the e-mail addresses that it shows are believed where it does not say that it has verified them.
     pub trust_email: bool,
     /// Until when it is left alone; while it is, every call fails at once with [`ForgeError::RateLimited`].
-    pub rest: Rest,
+    pub rest: HostPause,
 }
 
 /// A client for one project of a forge.

@@ -22,10 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether a process can do its work. Clones are handles on the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<Standing>>, Arc<Mutex<Vec<&'static str>>>);
+pub struct Readiness(Arc<Mutex<ServingState>>, Arc<Mutex<Vec<&'static str>>>);
 
 #[derive(Debug, Default)]
-enum Standing {
+enum ServingState {
     /// The watches have not shown everything yet.
     #[default]
     Starting,
@@ -49,7 +49,7 @@ impl Knowing {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(scope, approvals);
         if known.len() == self.all {
-            *self.readiness.lock() = Standing::Leading(known.values().cloned().collect());
+            *self.readiness.lock() = ServingState::Leading(known.values().cloned().collect());
         }
     }
 }
@@ -57,7 +57,7 @@ impl Knowing {
 impl Readiness {
     /// It serves what needs no leader.
     pub fn standby(&self) {
-        *self.lock() = Standing::Standby;
+        *self.lock() = ServingState::Standby;
     }
 
     /// It leads; so many have to know what there is before it is ready.
@@ -86,12 +86,12 @@ impl Readiness {
 
     fn approvals(&self) -> Vec<OpenApprovals> {
         match &*self.lock() {
-            Standing::Leading(approvals) => approvals.clone(),
+            ServingState::Leading(approvals) => approvals.clone(),
             _ => Vec::new(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Standing> {
+    fn lock(&self) -> MutexGuard<'_, ServingState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -130,7 +130,7 @@ pub fn admin(client: Client, metrics: Metrics, readiness: Readiness) -> Router {
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
-    if matches!(*admin.readiness.lock(), Standing::Starting) {
+    if matches!(*admin.readiness.lock(), ServingState::Starting) {
         return (
             StatusCode::SERVICE_UNAVAILABLE,
             "the watches have not shown everything yet",

@@ -88,14 +88,14 @@ impl Mirror {
         cancel: CancellationToken,
     ) -> Result<Synced, GitError> {
         let depth = i32::from(!self.history);
-        self.converse(remote, cancel, move |session, repository| {
+        self.with_remote(remote, cancel, move |session, repository| {
             follow(session, repository, refs, depth)
         })
         .await
     }
 
     /// Talks with the remote, on a thread for it.
-    pub(super) async fn converse<T: Send + 'static>(
+    pub(super) async fn with_remote<T: Send + 'static>(
         &self,
         remote: Remote,
         cancel: CancellationToken,
@@ -114,7 +114,7 @@ impl Mirror {
         );
         blocking(move || {
             let dir = session.dir.clone();
-            if is_worn(&dir, session.limits.fetch_bytes) {
+            if needs_reclone(&dir, session.limits.fetch_bytes) {
                 remove(&dir)?;
             }
             let repository = open_or_make(&dir)?;
@@ -207,7 +207,7 @@ fn open_or_make(dir: &Path) -> Result<Repository, GitError> {
 
 /// Whether so much has gathered that starting anew is better: each fetch leaves a pack, and what forced pushes took away stays. Nothing in
 /// a mirror is worth more than another fetch.
-fn is_worn(dir: &Path, fetch_bytes: u64) -> bool {
+fn needs_reclone(dir: &Path, fetch_bytes: u64) -> bool {
     let Ok(packs) = std::fs::read_dir(dir.join("objects/pack")) else {
         return false;
     };

@@ -36,7 +36,7 @@ pub use limits::Limits;
 pub use mirror::{Mirror, Remote, Synced};
 pub use push::ProposedFile;
 pub use refs::{RefAt, RefName, RefNameError, RefSelector};
-pub use rest::Rest;
+pub use rest::HostPause;
 pub(crate) use rest::{REST, rest};
 pub use tags::{TagPattern, TagPatternError};
 pub use tree::{Problem, SourceFile, Tree};

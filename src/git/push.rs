@@ -45,7 +45,7 @@ impl Mirror {
         file: ProposedFile,
         cancel: CancellationToken,
     ) -> Result<bool, GitError> {
-        self.converse(remote, cancel, move |session, repository| {
+        self.with_remote(remote, cancel, move |session, repository| {
             push(session, repository, &file.branch, |is_there| {
                 if is_there {
                     return Ok(None);
@@ -67,7 +67,7 @@ impl Mirror {
         branch: RefName,
         cancel: CancellationToken,
     ) -> Result<bool, GitError> {
-        self.converse(remote, cancel, move |session, repository| {
+        self.with_remote(remote, cancel, move |session, repository| {
             push(session, repository, &branch, |is_there| {
                 Ok(is_there.then(|| format!(":{branch}")))
             })

@@ -15,9 +15,9 @@ pub(crate) const REST: Duration = Duration::from_mins(1);
 
 /// Until when a server is left alone because it asked for that. Clones are handles on the same one, so that all who call that server keep to it.
 #[derive(Clone, Debug, Default)]
-pub struct Rest(Arc<Mutex<Option<Instant>>>);
+pub struct HostPause(Arc<Mutex<Option<Instant>>>);
 
-impl Rest {
+impl HostPause {
     /// Leaves it alone for as long, unless it asked for longer before.
     pub fn begin(&self, pause: Duration) {
         let until = Instant::now() + pause;
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_longest_that_was_asked_for_holds_for_everybody() {
-        let (one, other) = (Rest::default(), Rest::default());
+        let (one, other) = (HostPause::default(), HostPause::default());
         let handle = one.clone();
         one.begin(Duration::from_hours(2));
         handle.begin(Duration::from_secs(1));

@@ -9,7 +9,7 @@ use serde::{
 
 use signoff_api::{
     bounds,
-    weight::{self, TooHeavy},
+    yaml_budget::{self, BudgetExceeded},
 };
 
 /// Most that aliases may bring a manifest to that is smaller. No text as large as a manifest comes to that without.
@@ -74,7 +74,7 @@ pub fn is_meant_to_be_ours(text: &[u8]) -> bool {
 /// # Errors
 /// When any of them is not YAML, has a key twice, has no form as JSON, or is much larger than its text once its aliases are followed.
 pub fn documents(text: &str) -> Result<Vec<Document>, SyntaxError> {
-    weight::check(text, MOST).map_err(SyntaxError::of_weight)?;
+    yaml_budget::check(text, MOST).map_err(SyntaxError::of_budget)?;
     let mut documents = vec![];
     for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
         let mut value = serde_yaml::Value::deserialize(document).map_err(|error| SyntaxError::of(&error))?;
@@ -103,7 +103,7 @@ impl SyntaxError {
         }
     }
 
-    fn of_weight(error: TooHeavy) -> Self {
+    fn of_budget(error: BudgetExceeded) -> Self {
         Self {
             position: error.at.map(|(line, column)| Position { line, column }),
             message: error.message,

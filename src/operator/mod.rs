@@ -1,9 +1,9 @@
 //! The operator as a whole: the controllers of whoever leads, and the gateway, which every process serves.
 
+mod controller_set;
+mod gateway_server;
 mod keys;
-mod lone_gateway;
 mod supervisor;
-mod term;
 mod watches;
 
 use std::{
@@ -17,19 +17,19 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use self::supervisor::Exhausted;
+use self::{controller_set::ControllerSet, supervisor::Supervisor};
 pub use self::{
+    gateway_server::{GatewayServer, GatewayServerOptions},
     keys::KeysError,
-    lone_gateway::{LoneGateway, LoneGatewayOptions},
 };
-use self::{supervisor::Supervisor, term::Term};
 pub use crate::cluster::identity::{Policies, RenderedError};
 use crate::{
     cluster::{
         context::{Clock, Context, Pools},
         leadership::{Election, Leadership, Timing, leadership},
-        outgoing::{Outgoing, RequestBound},
         releases::Releases,
         server_time::Skew,
+        throttled_client::{RequestBound, ThrottledClient},
     },
     gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, WeakSecrets},
     net::{AddressPolicy, Network},
@@ -136,24 +136,24 @@ pub struct Operator {
 }
 
 /// What is needed to become the one that leads.
-type Campaign = (Election, crate::cluster::leadership::Mandate);
+type Campaign = (Election, crate::cluster::leadership::LeaderHandle);
 
 impl Operator {
     /// Sets everything up, without beginning any work.
     pub async fn start(client: Client, options: OperatorOptions) -> Result<Self, OperatorError> {
         let metrics = Metrics::new();
         let skew = Skew::default();
-        let outgoing = |leadership: Leadership| Outgoing {
+        let throttled = |leadership: Leadership| ThrottledClient {
             metrics: metrics.clone(),
             leadership,
             clock: options.clock.clone(),
             skew: skew.clone(),
             bound: RequestBound::default(),
         };
-        let unbound = outgoing(Leadership::unrivalled()).through(client.clone());
+        let unbound = throttled(Leadership::unrivalled()).through(client.clone());
         let keys = keys::read_or_make(&unbound, &options.namespace).await?;
         let (leadership, campaign) = rivals(&unbound, &options);
-        let bound = outgoing(leadership.clone()).through(client);
+        let bound = throttled(leadership.clone()).through(client);
         let clock = options.clock.clone().corrected_by(skew);
         let pools = Pools::new(&metrics);
         let context = |client| {
@@ -211,7 +211,7 @@ impl Operator {
             let serving = Listener::gateway(self.options.connections, self.metrics.clone());
             AbortOnDropHandle::new(tokio::spawn(serving.serve(listener, router, shutdown.clone())))
         });
-        let _giving_back = AbortOnDropHandle::new(tokio::spawn(memory::keep_giving_back()));
+        let _giving_back = AbortOnDropHandle::new(tokio::spawn(memory::trim_heap_periodically()));
         let retire = CancellationToken::new();
         let _retire = retire.clone().drop_guard();
         let campaign = self.campaign.take().map(|(election, mandate)| {
@@ -298,7 +298,7 @@ impl Operator {
                 // what is shared by the controllers of a term breaks it as a whole; each of them is started again by itself
                 let exhausted = OnceLock::new();
                 let term = || {
-                    let term = Term::of(self, scope.clone(), bounds.clone());
+                    let term = ControllerSet::of(self, scope.clone(), bounds.clone());
                     let running = Box::pin(term.run(readiness.clone(), supervisor.clone(), shutdown.clone()));
                     let exhausted = &exhausted;
                     async move {

@@ -434,7 +434,7 @@ async fn withdraw(shared: &Flows, flow: &Flow, promotion: &PromotionStatus) -> R
             message: Some(message.clone()),
             ..current
         };
-        let (truth, now) = (condition::Truth::True, shared.context.now());
+        let (truth, now) = (condition::ConditionStatus::True, shared.context.now());
         condition::set(
             &mut next.conditions,
             "Decided",

@@ -65,13 +65,13 @@ pub(super) struct Judged {
 
 /// What a run is told.
 #[derive(Debug)]
-pub(super) enum Mail {
+pub(super) enum RunEvent {
     /// The watch shows it like this. A new one has a turn, which ends when it has nothing to write.
     Changed(Box<Run>, Option<Permit>),
     /// It is new and has a turn, and is to be read.
     Read(Permit),
     /// The watch shows it no more: it is gone, or it has ended.
-    Unseen,
+    LeftWatch,
     /// Something it may be waiting for has changed.
     Wake(Option<(Resumption, Instant)>),
     /// An Approval of it was judged; the watch will show the same.
@@ -82,7 +82,7 @@ pub(super) enum Mail {
 
 /// What is left of a run that rests.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(super) struct ParkedRun {
     pub uid: UidMark,
     /// Newest resource version known; nothing up to it is news.
     pub version: u64,
@@ -93,7 +93,7 @@ pub(super) struct Rest {
     pub awaits: Option<FlowKey>,
     /// Whether nothing will ever be done for it again.
     pub done: bool,
-    pub mailbox: UnboundedReceiver<Mail>,
+    pub mailbox: UnboundedReceiver<RunEvent>,
 }
 
 /// Whether anything is still to be done for a run.
@@ -134,7 +134,7 @@ struct Unconfirmed {
     then: Vec<Effect>,
 }
 
-enum Chore {
+enum ApprovalTask {
     Opened(ObjectKey, Result<ObjectFact, ObjectError>),
     Closed(ObjectKey, Result<Option<ObjectFact>, ObjectError>),
     /// People were told of a transition.
@@ -154,7 +154,7 @@ pub(super) struct Actor {
     deps: Arc<Deps>,
     key: RunKey,
     uid: UidMark,
-    mailbox: UnboundedReceiver<Mail>,
+    mailbox: UnboundedReceiver<RunEvent>,
     /// The run as last acknowledged by the API server; nothing when it must be read first.
     run: Option<Arc<Run>>,
     version: u64,
@@ -168,7 +168,7 @@ pub(super) struct Actor {
     in_flight: BTreeMap<EffectKey, InFlight>,
     /// Cancelled when the run is to end: what still waits for a permit is not sent.
     ending: CancellationToken,
-    chores: JoinSet<Chore>,
+    approval_tasks: JoinSet<ApprovalTask>,
     /// Objects that are being opened or closed.
     busy_objects: BTreeSet<ObjectKey>,
     /// Objects known more recently than the watch shows them.
@@ -187,7 +187,7 @@ pub(super) struct Actor {
     awaits: Option<FlowKey>,
     resumed: Option<(Resumption, Instant)>,
     /// Whether the watch shows it no more.
-    unseen: bool,
+    left_watch: bool,
     /// Held until there is nothing to write for the first time.
     turn: Option<Permit>,
 }
@@ -198,7 +198,7 @@ impl Actor {
         key: RunKey,
         uid: UidMark,
         version: u64,
-        mailbox: UnboundedReceiver<Mail>,
+        mailbox: UnboundedReceiver<RunEvent>,
     ) -> Self {
         Self {
             deps,
@@ -215,7 +215,7 @@ impl Actor {
             effects: JoinSet::new(),
             in_flight: BTreeMap::new(),
             ending: CancellationToken::new(),
-            chores: JoinSet::new(),
+            approval_tasks: JoinSet::new(),
             busy_objects: BTreeSet::new(),
             newer: BTreeMap::new(),
             deciding: None,
@@ -228,23 +228,23 @@ impl Actor {
             wake_at: None,
             awaits: None,
             resumed: None,
-            unseen: false,
+            left_watch: false,
             turn: None,
         }
     }
 
     /// Drives the run until it rests.
-    pub(super) async fn run(mut self, first: VecDeque<Mail>) -> Rest {
-        for mail in first {
-            self.take(mail);
+    pub(super) async fn run(mut self, first: VecDeque<RunEvent>) -> ParkedRun {
+        for event in first {
+            self.take(event);
         }
         loop {
-            while let Ok(mail) = self.mailbox.try_recv() {
-                self.take(mail);
+            while let Ok(event) = self.mailbox.try_recv() {
+                self.take(event);
             }
             if self.life == Life::Gone || self.is_lost() {
                 self.leave().await;
-                return self.rest();
+                return self.parked_run();
             }
             if self.may_decide() {
                 if self.run.is_none() {
@@ -255,9 +255,9 @@ impl Actor {
                 continue;
             }
             if self.is_idle() {
-                return self.rest();
+                return self.parked_run();
             }
-            if self.deciding.is_none() && self.writing.is_none() && self.chores.is_empty() {
+            if self.deciding.is_none() && self.writing.is_none() && self.approval_tasks.is_empty() {
                 self.turn = None;
             }
             self.wait().await;
@@ -274,14 +274,14 @@ impl Actor {
 
     /// Whether it left the watch without having ended, as far as the last answer says.
     fn is_lost(&self) -> bool {
-        self.unseen && self.writing.is_none() && self.run.is_some() && !self.phase.is_finished()
+        self.left_watch && self.writing.is_none() && self.run.is_some() && !self.phase.is_finished()
     }
 
     fn is_idle(&self) -> bool {
         self.deciding.is_none()
             && self.writing.is_none()
             && self.effects.is_empty()
-            && self.chores.is_empty()
+            && self.approval_tasks.is_empty()
             && self.retry_at.is_none()
             && (self.life != Life::Going || !self.dirty)
     }
@@ -291,7 +291,7 @@ impl Actor {
         let timer = self.retry_at.or_else(|| self.own_timer());
         tokio::select! {
             // nothing more is told of a run that the watch shows no more
-            mail = self.mailbox.recv(), if !self.unseen => self.take(mail.unwrap_or(Mail::Unseen)),
+            event = self.mailbox.recv(), if !self.left_watch => self.take(event.unwrap_or(RunEvent::LeftWatch)),
             decided = async { match &mut self.deciding {
                 Some(deciding) => (&mut deciding.result).await,
                 None => std::future::pending().await,
@@ -311,9 +311,9 @@ impl Actor {
                     Err(broken) => rethrow(broken),
                 }
             }
-            Some(chore) = self.chores.join_next() => {
-                match chore {
-                    Ok(chore) => self.chore_done(chore),
+            Some(approval_task) = self.approval_tasks.join_next() => {
+                match approval_task {
+                    Ok(approval_task) => self.approval_task_done(approval_task),
                     Err(broken) => rethrow(broken),
                 }
             }
@@ -338,19 +338,19 @@ impl Actor {
             .then(|| Instant::now() + if overdue { Duration::ZERO } else { left })
     }
 
-    fn take(&mut self, mail: Mail) {
-        match mail {
-            Mail::Changed(run, turn) => {
+    fn take(&mut self, event: RunEvent) {
+        match event {
+            RunEvent::Changed(run, turn) => {
                 self.turn = turn.or(self.turn.take());
                 self.changed(*run);
             }
-            Mail::Read(turn) => self.turn = Some(turn),
-            Mail::Unseen => self.unseen = true,
-            Mail::Wake(resumed) => {
+            RunEvent::Read(turn) => self.turn = Some(turn),
+            RunEvent::LeftWatch => self.left_watch = true,
+            RunEvent::Wake(resumed) => {
                 self.resumed = self.resumed.or(resumed);
                 self.dirty = true;
             }
-            Mail::Judged(judged) => {
+            RunEvent::Judged(judged) => {
                 let Judged {
                     approval,
                     fact,
@@ -369,7 +369,7 @@ impl Actor {
                     self.changed(run);
                 }
             }
-            Mail::Drain => self.draining = true,
+            RunEvent::Drain => self.draining = true,
         }
     }
 
@@ -475,8 +475,8 @@ impl Actor {
         self.retry_at = Some(Instant::now() + PAUSES.after(self.failures));
     }
 
-    fn rest(self) -> Rest {
-        Rest {
+    fn parked_run(self) -> ParkedRun {
+        ParkedRun {
             uid: self.uid,
             version: self.version,
             phase: self.phase,

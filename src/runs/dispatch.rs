@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Deps, FlowKey, RunKey,
-    actor::{Actor, Judged, Mail, Rest, phase_name, version_of},
+    actor::{Actor, Judged, ParkedRun, RunEvent, phase_name, version_of},
     sweep,
 };
 use crate::cluster::{
@@ -39,7 +39,7 @@ const AFTER_PANIC: Duration = Duration::from_secs(5);
 
 /// What the dispatcher is told.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(super) enum DispatchEvent {
     /// The watch begins to list all runs anew.
     Relisting,
     /// The watch has listed all runs.
@@ -47,7 +47,7 @@ pub(super) enum Message {
     /// The watch shows a run. In a listing it has a turn, which ends when it has nothing to write.
     Seen(Box<Run>, Option<Permit>),
     /// The watch shows a run no more: it is gone, or it has ended.
-    Unseen(RunKey, UidMark),
+    LeftWatch(RunKey, UidMark),
     /// A flow, or a release of it, has changed.
     FlowChanged(FlowKey),
     /// A Connection in this namespace has changed.
@@ -57,7 +57,7 @@ pub(super) enum Message {
     /// An Approval of a run was judged in this process.
     Judged(RunKey, Box<Judged>),
     /// A run rests.
-    Rested(RunKey, Box<Rest>),
+    Parked(RunKey, Box<ParkedRun>),
     /// The task of a run broke.
     Broken(RunKey, UidMark),
 }
@@ -68,9 +68,9 @@ struct Entry {
     version: u64,
     phase: RunPhase,
     /// Whether it is in line for its first turn.
-    in_line: bool,
+    queued: bool,
     /// Its task, while it moves.
-    moving: Option<Box<Moving>>,
+    active: Option<Box<ActiveRun>>,
     timer: Option<Due>,
     awaits: Option<Box<FlowKey>>,
     /// The Approval it was last told of directly; the watch showing the same is no news.
@@ -78,8 +78,8 @@ struct Entry {
 }
 
 /// The task of a run that moves.
-struct Moving {
-    mailbox: UnboundedSender<Mail>,
+struct ActiveRun {
+    mailbox: UnboundedSender<RunEvent>,
     /// How many changes of flows had been told of when it started.
     started_at: u64,
 }
@@ -94,9 +94,9 @@ struct InLine {
 
 pub(super) struct Dispatcher {
     deps: Arc<Deps>,
-    messages: OwnedMutexGuard<UnboundedReceiver<Message>>,
+    messages: OwnedMutexGuard<UnboundedReceiver<DispatchEvent>>,
     /// Given to the tasks, so that they can report.
-    report: UnboundedSender<Message>,
+    report: UnboundedSender<DispatchEvent>,
     entries: HashMap<RunKey, Entry>,
     /// Runs without a release, by the flow they wait for.
     awaiting: HashMap<FlowKey, HashSet<RunKey>>,
@@ -104,14 +104,14 @@ pub(super) struct Dispatcher {
     changed: HashMap<FlowKey, u64>,
     changes: u64,
     /// Runs not yet seen since the watch began to list anew.
-    unseen: Option<HashSet<RunKey>>,
+    left_watch: Option<HashSet<RunKey>>,
     /// When runs go on by themselves.
     timers: Timers<RunKey>,
     /// New runs that wait for a turn. Namespaces take turns, and within one the first that came goes first.
     line: FairQueue<InLine>,
     /// When a turn was given back.
     freed: watch::Receiver<()>,
-    moving: JoinSet<()>,
+    active: JoinSet<()>,
     /// How many that were when it was last told.
     told_depth: usize,
     draining: bool,
@@ -120,8 +120,8 @@ pub(super) struct Dispatcher {
 impl Dispatcher {
     pub(super) fn new(
         deps: Arc<Deps>,
-        report: UnboundedSender<Message>,
-        messages: OwnedMutexGuard<UnboundedReceiver<Message>>,
+        report: UnboundedSender<DispatchEvent>,
+        messages: OwnedMutexGuard<UnboundedReceiver<DispatchEvent>>,
     ) -> Self {
         let timers = deps.context.timers();
         Self {
@@ -133,10 +133,10 @@ impl Dispatcher {
             awaiting: HashMap::new(),
             changed: HashMap::new(),
             changes: 0,
-            unseen: None,
+            left_watch: None,
             timers,
             line: FairQueue::default(),
-            moving: JoinSet::new(),
+            active: JoinSet::new(),
             told_depth: 0,
             draining: false,
         }
@@ -153,10 +153,10 @@ impl Dispatcher {
                     if let Some(entry) = self.entries.get_mut(&key) {
                         entry.timer = None;
                     }
-                    self.tell(&key, Mail::Wake(None));
+                    self.tell(&key, RunEvent::Wake(None));
                 }
                 Ok(()) = self.freed.changed(), if !self.line.is_empty() => self.next_in_line(),
-                Some(_) = self.moving.join_next() => {}
+                Some(_) = self.active.join_next() => {}
             }
         }
         self.drain().await;
@@ -165,84 +165,84 @@ impl Dispatcher {
     async fn drain(&mut self) {
         self.draining = true;
         for entry in self.entries.values() {
-            if let Some(moving) = &entry.moving {
+            if let Some(active) = &entry.active {
                 // a task that is ending needs no telling
-                let _ = moving.mailbox.send(Mail::Drain);
+                let _ = active.mailbox.send(RunEvent::Drain);
             }
         }
-        let ended = async { while self.moving.join_next().await.is_some() {} };
+        let ended = async { while self.active.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN, ended).await.is_err() {
             tracing::warn!("effects were still under way at the end of the drain time");
         }
-        self.moving.shutdown().await;
+        self.active.shutdown().await;
     }
 
-    fn handle(&mut self, message: Message) {
+    fn handle(&mut self, message: DispatchEvent) {
         match message {
-            Message::Relisting => self.unseen = Some(self.entries.keys().cloned().collect()),
-            Message::Relisted => {
-                for key in self.unseen.take().unwrap_or_default() {
+            DispatchEvent::Relisting => self.left_watch = Some(self.entries.keys().cloned().collect()),
+            DispatchEvent::Relisted => {
+                for key in self.left_watch.take().unwrap_or_default() {
                     self.remove(&key);
                 }
                 self.sweep();
             }
-            Message::Seen(run, turn) => self.seen(*run, turn),
-            Message::Unseen(key, uid) => {
+            DispatchEvent::Seen(run, turn) => self.seen(*run, turn),
+            DispatchEvent::LeftWatch(key, uid) => {
                 if self.entries.get(&key).is_some_and(|entry| entry.uid == uid) {
                     self.remove(&key);
                 }
             }
-            Message::FlowChanged(flow) => {
+            DispatchEvent::FlowChanged(flow) => {
                 self.changes += 1;
                 self.changed.insert(flow.clone(), self.changes);
                 for key in self.awaiting.get(&flow).cloned().unwrap_or_default() {
-                    self.tell(&key, Mail::Wake(None));
+                    self.tell(&key, RunEvent::Wake(None));
                 }
             }
-            Message::ConnectionChanged(namespace) => {
+            DispatchEvent::ConnectionChanged(namespace) => {
                 // those that people decide on, who may have been shown it
                 let asked = self.deps.open.of_runs().into_iter();
                 let here = asked.filter(|(approval, _)| approval.namespace() == namespace);
                 let runs: HashSet<String> = here.map(|(_, run)| run).collect();
                 for run in runs {
-                    self.tell(&RunKey::new(&namespace, &run), Mail::Wake(None));
+                    self.tell(&RunKey::new(&namespace, &run), RunEvent::Wake(None));
                 }
             }
-            Message::ApprovalChanged(key, name) => {
+            DispatchEvent::ApprovalChanged(key, name) => {
                 let known = self
                     .entries
                     .get(&key)
                     .is_some_and(|entry| entry.judged.as_deref() == Some(&*name));
                 if !known {
-                    self.tell(&key, Mail::Wake(None));
+                    self.tell(&key, RunEvent::Wake(None));
                 }
             }
-            Message::Judged(key, judged) => {
+            DispatchEvent::Judged(key, judged) => {
                 if let Some(entry) = self.entries.get_mut(&key) {
                     entry.judged = Some(judged.approval.clone().into());
                 }
-                self.tell(&key, Mail::Judged(judged));
+                self.tell(&key, RunEvent::Judged(judged));
             }
-            Message::Rested(key, rest) => self.rested(&key, *rest),
-            Message::Broken(key, uid) => {
+            DispatchEvent::Parked(key, parked_run) => self.parked(&key, *parked_run),
+            DispatchEvent::Broken(key, uid) => {
                 if let Some(entry) = self.entries.get_mut(&key)
                     && entry.uid == uid
                 {
-                    entry.moving = None;
+                    entry.active = None;
                     entry.timer = Some(self.timers.insert(key, Wake::After(AFTER_PANIC)));
                 }
             }
         }
         self.deps
             .metrics
-            .queue_changed("Run", self.told_depth, self.moving.len());
-        self.told_depth = self.moving.len();
+            .queue_changed("Run", self.told_depth, self.active.len());
+        self.told_depth = self.active.len();
     }
 
     fn seen(&mut self, run: Run, turn: Option<Permit>) {
         let key = RunKey::of(&run);
-        if let Some(unseen) = &mut self.unseen {
-            unseen.remove(&key);
+        if let Some(left_watch) = &mut self.left_watch {
+            left_watch.remove(&key);
         }
         let uid = UidMark::of_object(&run);
         if self.entries.get(&key).is_some_and(|entry| entry.uid != uid) {
@@ -255,8 +255,8 @@ impl Dispatcher {
                     uid,
                     version: 0,
                     phase,
-                    in_line: false,
-                    moving: None,
+                    queued: false,
+                    active: None,
                     timer: None,
                     awaits: None,
                     judged: None,
@@ -264,21 +264,21 @@ impl Dispatcher {
                 self.deps.metrics.run_phase(None, Some(phase_name(phase)));
                 let turn = turn.or_else(|| self.deps.bounds.intake.try_acquire(key.namespace()));
                 return match turn {
-                    Some(turn) => self.tell(&key, Mail::Changed(Box::new(run), Some(turn))),
-                    None => self.line_up(key, run),
+                    Some(turn) => self.tell(&key, RunEvent::Changed(Box::new(run), Some(turn))),
+                    None => self.enqueue(key, run),
                 };
             }
             // the echo of our own write
             MapEntry::Occupied(entry) if entry.get().version >= version_of(&run) => return,
             MapEntry::Occupied(_) => {}
         }
-        self.tell(&key, Mail::Changed(Box::new(run), turn));
+        self.tell(&key, RunEvent::Changed(Box::new(run), turn));
     }
 
     /// Lets a new run wait for a turn, so that a burst of them is not all in memory.
-    fn line_up(&mut self, key: RunKey, run: Run) {
+    fn enqueue(&mut self, key: RunKey, run: Run) {
         if let Some(entry) = self.entries.get_mut(&key) {
-            entry.in_line = true;
+            entry.queued = true;
             let (uid, shown) = (entry.uid, (self.line.len() < KEPT).then(|| Box::new(run)));
             let namespace = CompactString::from(key.namespace());
             self.line.push(&namespace, InLine { key, uid, shown });
@@ -297,11 +297,11 @@ impl Dispatcher {
         let waits = self
             .entries
             .get(&key)
-            .is_some_and(|entry| entry.uid == uid && entry.in_line);
+            .is_some_and(|entry| entry.uid == uid && entry.queued);
         if waits {
             let first = match shown {
-                Some(run) => Mail::Changed(run, Some(turn)),
-                None => Mail::Read(turn),
+                Some(run) => RunEvent::Changed(run, Some(turn)),
+                None => RunEvent::Read(turn),
             };
             self.tell(&key, first);
         }
@@ -315,7 +315,7 @@ impl Dispatcher {
             });
         for (approval, run) in left {
             let deps = Arc::clone(&self.deps);
-            self.moving.spawn(sweep::close_if_ended(deps, approval, run));
+            self.active.spawn(sweep::close_if_ended(deps, approval, run));
         }
     }
 
@@ -326,8 +326,8 @@ impl Dispatcher {
         self.deps.endings.tell(key.namespace());
         self.deps.metrics.run_phase(Some(phase_name(entry.phase)), None);
         self.forget_waits(key, entry.timer, entry.awaits.as_deref());
-        if let Some(moving) = entry.moving {
-            let _ = moving.mailbox.send(Mail::Unseen);
+        if let Some(active) = entry.active {
+            let _ = active.mailbox.send(RunEvent::LeftWatch);
         }
     }
 
@@ -346,41 +346,41 @@ impl Dispatcher {
     }
 
     /// Tells a run, starting its task if it rests.
-    fn tell(&mut self, key: &RunKey, mail: Mail) {
+    fn tell(&mut self, key: &RunKey, event: RunEvent) {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
-        match &entry.moving {
+        match &entry.active {
             // kept for the task that follows if this one is ending
-            Some(moving) => {
-                let _ = moving.mailbox.send(mail);
+            Some(active) => {
+                let _ = active.mailbox.send(event);
             }
-            None => self.start(key, VecDeque::from([mail])),
+            None => self.start(key, VecDeque::from([event])),
         }
     }
 
-    fn start(&mut self, key: &RunKey, first: VecDeque<Mail>) {
+    fn start(&mut self, key: &RunKey, first: VecDeque<RunEvent>) {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
         let (sender, mailbox) = mpsc::unbounded_channel();
-        entry.moving = Some(Box::new(Moving {
+        entry.active = Some(Box::new(ActiveRun {
             mailbox: sender,
             started_at: self.changes,
         }));
         // something else may have happened that makes it start at once; it is read if that does not bring it
-        entry.in_line = false;
+        entry.queued = false;
         let (timer, awaits) = (entry.timer.take(), entry.awaits.take());
         let (uid, version) = (entry.uid, entry.version);
         self.forget_waits(key, timer, awaits.as_deref());
         let actor = Actor::new(Arc::clone(&self.deps), key.clone(), uid, version, mailbox);
         let (report, key, context) = (self.report.clone(), key.clone(), Arc::clone(&self.deps.context));
-        self.moving.spawn(async move {
+        self.active.spawn(async move {
             let message = match caught(actor.run(first)).await {
-                Ok(rest) => Message::Rested(key, Box::new(rest)),
+                Ok(parked_run) => DispatchEvent::Parked(key, Box::new(parked_run)),
                 Err(panic) => {
                     context.panicked("Run", &key, &panic);
-                    Message::Broken(key, uid)
+                    DispatchEvent::Broken(key, uid)
                 }
             };
             // nobody listens at the end of the process
@@ -388,36 +388,40 @@ impl Dispatcher {
         });
     }
 
-    fn rested(&mut self, key: &RunKey, mut rest: Rest) {
-        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.uid == rest.uid) else {
+    fn parked(&mut self, key: &RunKey, mut parked_run: ParkedRun) {
+        let Some(entry) = self
+            .entries
+            .get_mut(key)
+            .filter(|entry| entry.uid == parked_run.uid)
+        else {
             return;
         };
         self.deps
             .metrics
-            .run_phase(Some(phase_name(entry.phase)), Some(phase_name(rest.phase)));
-        let started_at = entry.moving.take().map_or(0, |moving| moving.started_at);
-        entry.version = rest.version;
-        entry.phase = rest.phase;
-        if rest.done {
+            .run_phase(Some(phase_name(entry.phase)), Some(phase_name(parked_run.phase)));
+        let started_at = entry.active.take().map_or(0, |active| active.started_at);
+        entry.version = parked_run.version;
+        entry.phase = parked_run.phase;
+        if parked_run.done {
             return;
         }
         // what came while it was ending
         let mut late = VecDeque::new();
-        while let Ok(mail) = rest.mailbox.try_recv() {
-            late.push_back(mail);
+        while let Ok(event) = parked_run.mailbox.try_recv() {
+            late.push_back(event);
         }
-        let changed = rest.awaits.as_ref().and_then(|flow| self.changed.get(flow));
+        let changed = parked_run.awaits.as_ref().and_then(|flow| self.changed.get(flow));
         if changed.is_some_and(|change| *change > started_at) {
-            late.push_back(Mail::Wake(None));
+            late.push_back(RunEvent::Wake(None));
         }
         if !late.is_empty() {
             self.start(key, late);
             return;
         }
-        if let Some(wake_at) = rest.wake_at {
+        if let Some(wake_at) = parked_run.wake_at {
             entry.timer = Some(self.timers.insert(key.clone(), Wake::At(wake_at)));
         }
-        if let Some(flow) = rest.awaits {
+        if let Some(flow) = parked_run.awaits {
             self.awaiting.entry(flow.clone()).or_default().insert(key.clone());
             entry.awaits = Some(Box::new(flow));
         }

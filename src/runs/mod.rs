@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     actor::Judged,
-    dispatch::{Dispatcher, Message},
+    dispatch::{DispatchEvent, Dispatcher},
 };
 use crate::{
     cluster::{
@@ -108,11 +108,11 @@ impl Bounds {
 
 /// Tells runs that something they may be waiting for has changed. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct RunWaker(mpsc::UnboundedSender<Message>);
+pub struct RunWaker(mpsc::UnboundedSender<DispatchEvent>);
 
 /// Where a [`RunWaker`]'s calls arrive. Clones are handles on the same.
 #[derive(Clone, Debug)]
-pub struct RunCalls(mpsc::UnboundedSender<Message>, Inbox<Message>);
+pub struct RunCalls(mpsc::UnboundedSender<DispatchEvent>, Inbox<DispatchEvent>);
 
 /// A waker and where its calls arrive.
 pub fn waker() -> (RunWaker, RunCalls) {
@@ -124,7 +124,7 @@ impl QuestionListener for RunWaker {
     fn approval_is_over(&self, approval: &ApprovalKey, run: Option<&str>) {
         if let Some(run) = run {
             let run = RunKey::new(approval.namespace(), run);
-            self.send(Message::ApprovalChanged(run, approval.name().to_owned()));
+            self.send(DispatchEvent::ApprovalChanged(run, approval.name().to_owned()));
         }
     }
 }
@@ -141,21 +141,21 @@ impl RunWaker {
                 run: run.map(slim),
                 since,
             };
-            self.send(Message::Judged(key, Box::new(judged)));
+            self.send(DispatchEvent::Judged(key, Box::new(judged)));
         }
     }
 
     /// A flow has changed as the watch shows it.
     pub fn flow_changed(&self, flow: &Flow) {
-        self.send(Message::FlowChanged(FlowKey::of(flow)));
+        self.send(DispatchEvent::FlowChanged(FlowKey::of(flow)));
     }
 
     /// A Connection of this namespace has changed as the watch shows it.
     pub fn connection_changed(&self, namespace: &str) {
-        self.send(Message::ConnectionChanged(namespace.to_owned()));
+        self.send(DispatchEvent::ConnectionChanged(namespace.to_owned()));
     }
 
-    fn send(&self, message: Message) {
+    fn send(&self, message: DispatchEvent) {
         // nobody listens at the end of the process
         let _ = self.0.send(message);
     }
@@ -174,7 +174,7 @@ pub async fn run(deps: Arc<Deps>, calls: RunCalls, shutdown: CancellationToken) 
     beside(runs, beside(releases, dispatcher.run(shutdown.clone()))).await;
 }
 
-async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
+async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<DispatchEvent>) {
     // one that has ended leaves the watch
     let unfinished = watcher::Config::default().fields(&RunPhase::unfinished());
     let mut events = watch::<Run>(&deps.context, unfinished).boxed();
@@ -184,9 +184,9 @@ async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
         let message = match event {
             Ok(watcher::Event::Init) => {
                 slow.clear();
-                Message::Relisting
+                DispatchEvent::Relisting
             }
-            Ok(watcher::Event::InitDone) => Message::Relisted,
+            Ok(watcher::Event::InitDone) => DispatchEvent::Relisted,
             // not listed, it is as good as gone
             Ok(watcher::Event::InitApply(Decoded::Undecodable(_))) => continue,
             Ok(watcher::Event::InitApply(Decoded::Object(run))) => {
@@ -203,14 +203,14 @@ async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
                     // runs of others come after it
                     slow.insert(namespace);
                 }
-                Message::Seen(Box::new(slim(run)), turn)
+                DispatchEvent::Seen(Box::new(slim(run)), turn)
             }
-            Ok(watcher::Event::Apply(Decoded::Object(run))) => Message::Seen(Box::new(slim(run)), None),
+            Ok(watcher::Event::Apply(Decoded::Object(run))) => DispatchEvent::Seen(Box::new(slim(run)), None),
             Ok(watcher::Event::Apply(run @ Decoded::Undecodable(_)) | watcher::Event::Delete(run)) => {
                 let meta = run.meta();
                 let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
                 let key = RunKey::new(namespace.unwrap_or_default(), name.unwrap_or_default());
-                Message::Unseen(key, UidMark::of_object(&run))
+                DispatchEvent::LeftWatch(key, UidMark::of_object(&run))
             }
             // it starts again
             Err(_) => continue,
@@ -227,7 +227,7 @@ fn slim(mut run: Run) -> Run {
 }
 
 /// A release that becomes ready lets the runs go on that wait for it.
-async fn watch_releases(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
+async fn watch_releases(deps: Arc<Deps>, to: mpsc::UnboundedSender<DispatchEvent>) {
     let releases = watch::<Release>(&deps.context, watcher::Config::default());
     let mut touched = releases.touched_objects().boxed();
     while let Some(event) = touched.next().await {
@@ -236,7 +236,7 @@ async fn watch_releases(deps: Arc<Deps>, to: mpsc::UnboundedSender<Message>) {
                 release.metadata.namespace.as_deref().unwrap_or_default(),
                 &release.spec.flow,
             );
-            if to.send(Message::FlowChanged(flow)).is_err() {
+            if to.send(DispatchEvent::FlowChanged(flow)).is_err() {
                 return;
             }
         }

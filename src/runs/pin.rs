@@ -9,7 +9,7 @@ use super::{Deps, FlowKey};
 use crate::cluster::releases::{LoadedRelease, ReleaseUnusable};
 use signoff_api::{
     Flow, Run, RunPhase, RunStatus,
-    condition::{self, SUCCEEDED, Truth},
+    condition::{self, ConditionStatus, SUCCEEDED},
     reason::{Classified, ErrorClass, StepReason},
     run::{Channel, StepError, StepOutcome, StepPhase},
     text::visible,
@@ -149,7 +149,7 @@ pub(super) fn held(run: &Run, why: &Unpinned, now: Timestamp) -> RunStatus {
     condition::set(
         &mut status.conditions,
         SUCCEEDED,
-        Truth::Unknown,
+        ConditionStatus::Unknown,
         why.reason(),
         &message,
         generation,
@@ -170,7 +170,7 @@ pub(super) fn unfit(run: &Run, message: &str, now: Timestamp) -> RunStatus {
     condition::set(
         &mut status.conditions,
         SUCCEEDED,
-        Truth::False,
+        ConditionStatus::False,
         StepReason::InvalidInputs.to_string().as_str(),
         &message,
         generation,
@@ -219,7 +219,7 @@ fn cancelled(mut status: RunStatus, generation: Option<i64>, now: Timestamp) -> 
     condition::set(
         &mut status.conditions,
         SUCCEEDED,
-        Truth::False,
+        ConditionStatus::False,
         &reason,
         message,
         generation,

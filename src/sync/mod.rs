@@ -28,7 +28,7 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 
 pub use self::requests::{SyncQueue, SyncRequests, sync_requests};
-use self::{claims::Claims, cycle::Memories, requests::Asked, rest::Rests};
+use self::{claims::Claims, cycle::Memories, requests::Asked, rest::FailurePauses};
 use crate::{
     cluster::{
         backoff::Backoffs,
@@ -66,7 +66,7 @@ struct Repositories {
     /// Failures to apply what was read.
     backoffs: Backoffs<ObjectRef<Repository>>,
     /// Failures to read it.
-    rests: Rests,
+    rests: FailurePauses,
     /// Room for the repositories whose remotes answered when they were last asked, and for the others.
     known_good: Permits,
     others: Permits,
@@ -94,7 +94,7 @@ pub async fn run(
         asked,
         claims: Claims::default(),
         backoffs: Backoffs::default(),
-        rests: Rests::default(),
+        rests: FailurePauses::default(),
         known_good: Permits::of_which_one_may_hold(CONCURRENCY),
         others: Permits::of_which_one_may_hold(CONCURRENCY),
         shutdown: shutdown.clone(),

@@ -27,10 +27,10 @@ const COSTLY: Duration = Duration::from_hours(1);
 
 /// What is remembered of each Repository that failed, by uid. Losing it costs one look at the remote.
 #[derive(Debug, Default)]
-pub(super) struct Rests(Mutex<HashMap<String, Rest>>);
+pub(super) struct FailurePauses(Mutex<HashMap<String, FailurePause>>);
 
 #[derive(Clone, Debug)]
-struct Rest {
+struct FailurePause {
     failures: u32,
     since: Timestamp,
     until: Timestamp,
@@ -40,7 +40,7 @@ struct Rest {
     request: Option<String>,
 }
 
-impl Rests {
+impl FailurePauses {
     /// Counts a failure and gives the pause before the remote is asked again.
     pub(super) fn failed(
         &self,
@@ -55,7 +55,7 @@ impl Rests {
         let before = rests.get(&uid).filter(|rest| rest.generation == generation);
         let failures = before.map_or(0, |rest| rest.failures);
         let pause = pause(error, failures, interval(repository));
-        let rest = Rest {
+        let rest = FailurePause {
             failures: failures.saturating_add(1),
             since: now,
             until: now.checked_add(pause).unwrap_or(now),
@@ -93,7 +93,7 @@ impl Rests {
         (holds && now >= rest.since && !left.is_zero()).then_some(left)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Rest>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, FailurePause>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_remote_is_left_alone_until_somebody_asks_or_the_settings_are_others() {
-        let rests = Rests::default();
+        let rests = FailurePauses::default();
         let before = repository(&json!({}));
         assert_eq!(rests.left(&before, false, at(0)), None);
         assert_eq!(rests.failed(&before, &refused(), at(100)).as_secs(), 5);
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_remote_that_asked_to_be_left_alone_is_whoever_asks() {
-        let rests = Rests::default();
+        let rests = FailurePauses::default();
         let before = repository(&json!({}));
         rests.failed(&before, &limited(30), at(100));
         let edited = repository(&json!({"metadata": {"generation": 2}}));

@@ -24,7 +24,7 @@ pub fn set_up() {
 }
 
 /// Gives memory back from time to time, for as long as it is polled.
-pub async fn keep_giving_back() {
+pub async fn trim_heap_periodically() {
     loop {
         tokio::time::sleep(PAUSE).await;
         // a panic there would be the allocator's, and the next time may do

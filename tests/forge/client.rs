@@ -7,7 +7,7 @@ use signoff::{
         self, Access, AccountKind, Actor, CommitState, CommitStatus, ForgeError, Login, NewFile,
         NewPullRequest, Opinion, ProjectPath, PullRequest, PullRequestNumber, PullRequestState,
     },
-    git::{CommitId, Rest, Secret},
+    git::{CommitId, HostPause, Secret},
     net::{AddressPolicy, Network},
 };
 use signoff_api::repository::ForgeKind;
@@ -110,7 +110,7 @@ pub fn client(forge: &Forge, repo: &Repo, token: &str) -> Arc<dyn forge::Forge> 
         token: Secret::new(token),
         project,
         trust_email: false,
-        rest: Rest::default(),
+        rest: HostPause::default(),
     };
     forge::connect(access, &network).unwrap()
 }

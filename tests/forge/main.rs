@@ -13,10 +13,10 @@
 mod account;
 mod checkout;
 mod client;
+mod deciders;
 mod fixture;
 mod flaky;
 mod line;
-mod parlour;
 mod people;
 mod pulls;
 mod relay;
@@ -46,7 +46,7 @@ use std::{
 
 use account::Account;
 use checkout::Checkout;
-use parlour::Parlour;
+use deciders::Deciders;
 use pulls::Pull;
 use relay::Relay;
 use repos::Repo;

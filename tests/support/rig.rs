@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use signoff::{
     gateway::Listener,
     net::{AddressPolicy, Network},
-    operator::{LoneGateway, LoneGatewayOptions, Operator, OperatorOptions},
+    operator::{GatewayServer, GatewayServerOptions, Operator, OperatorOptions},
     telemetry::metrics::Metrics,
 };
 use signoff_api::{Approval, Decision, Flow, Run, approval::ApprovalPurpose};
@@ -150,7 +150,7 @@ impl Rig {
         };
         choose(&mut options);
         *self.gateway.lock().unwrap() = Some(gateway);
-        let of_gateway = LoneGatewayOptions {
+        let of_gateway = GatewayServerOptions {
             namespace: options.namespace.clone(),
             watch_namespaces: options.watch_namespaces.clone(),
             connections: options.connections,
@@ -158,7 +158,7 @@ impl Rig {
         let shutdown = CancellationToken::new();
         let operator = Operator::start(client, options).await?;
         let alone = match self.server.gateway() {
-            Some(client) => Some(LoneGateway::start(client, of_gateway).await.unwrap()),
+            Some(client) => Some(GatewayServer::start(client, of_gateway).await.unwrap()),
             None => None,
         };
         let health = TcpListener::bind("127.0.0.1:0").await.unwrap();

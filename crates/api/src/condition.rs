@@ -25,7 +25,7 @@ pub const MAX_MESSAGE: usize = 1_024;
 
 /// A condition's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Truth {
+pub enum ConditionStatus {
     /// It holds.
     True,
     /// It does not hold.
@@ -34,7 +34,7 @@ pub enum Truth {
     Unknown,
 }
 
-impl Truth {
+impl ConditionStatus {
     /// As the API spells it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Truth {
 pub fn set(
     conditions: &mut Vec<Condition>,
     type_: &str,
-    truth: Truth,
+    truth: ConditionStatus,
     reason: &str,
     message: &str,
     generation: Option<i64>,
@@ -100,8 +100,24 @@ mod tests {
             Timestamp::from_second(2).unwrap(),
         );
         let mut list = vec![];
-        set(&mut list, READY, Truth::False, "Busy", "one", Some(1), t1);
-        set(&mut list, READY, Truth::False, "Busy", "two", Some(2), t2);
+        set(
+            &mut list,
+            READY,
+            ConditionStatus::False,
+            "Busy",
+            "one",
+            Some(1),
+            t1,
+        );
+        set(
+            &mut list,
+            READY,
+            ConditionStatus::False,
+            "Busy",
+            "two",
+            Some(2),
+            t2,
+        );
         assert_eq!(
             (
                 list.len(),
@@ -110,7 +126,7 @@ mod tests {
             ),
             (1, t1, "two")
         );
-        set(&mut list, READY, Truth::True, "Done", "", Some(2), t2);
+        set(&mut list, READY, ConditionStatus::True, "Done", "", Some(2), t2);
         assert_eq!(list[0].last_transition_time.0, t2);
     }
 
@@ -121,7 +137,7 @@ mod tests {
         set(
             &mut list,
             READY,
-            Truth::False,
+            ConditionStatus::False,
             "Bad",
             message,
             None,
@@ -136,7 +152,7 @@ mod tests {
         set(
             &mut list,
             READY,
-            Truth::True,
+            ConditionStatus::True,
             "Done",
             &"é".repeat(5_000),
             None,

@@ -22,7 +22,7 @@ pub mod run;
 pub mod schema;
 pub mod step;
 pub mod text;
-pub mod weight;
+pub mod yaml_budget;
 
 pub use approval::{Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus};
 pub use connection::{Connection, ConnectionKind, ConnectionSpec};

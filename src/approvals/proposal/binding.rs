@@ -4,12 +4,12 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{
     ProposalError,
-    branch::Board,
+    branch::BranchQuestion,
     claim::Claim,
-    plan::{Flaw, Put},
+    plan::{Flaw, ProposedPull},
     propose::{first, number},
     reading,
-    settle::{Table, base},
+    settle::{PullRequestQuestion, base},
     texts,
 };
 use crate::forge::{NewPullRequest, PullRequest, PullRequestState};
@@ -29,7 +29,7 @@ pub(super) enum Looked {
     Later,
 }
 
-impl Table<'_> {
+impl PullRequestQuestion<'_> {
     pub(super) fn question<'a>(&'a self, approval: &'a Approval) -> Question<'a> {
         Question {
             spec: &approval.spec,
@@ -55,7 +55,7 @@ impl Table<'_> {
 
     /// Why a claim on a pull request is not about the question as it was put: whoever may write to the repository may edit its text, and have it
     /// merged elsewhere.
-    pub(super) fn unbound(&self, approval: &Approval, put: &Put, claim: &Claim) -> Option<String> {
+    pub(super) fn unbound(&self, approval: &Approval, put: &ProposedPull, claim: &Claim) -> Option<String> {
         if is_earlier(approval, number(&put.request), claim.at) {
             return Some("it was done before the question was asked".to_owned());
         }
@@ -83,7 +83,11 @@ impl Table<'_> {
     }
 
     /// Puts the text and the base of an open pull request back that somebody edited.
-    pub(super) async fn restore(&self, approval: &Approval, puts: &[Put]) -> Result<(), ProposalError> {
+    pub(super) async fn restore(
+        &self,
+        approval: &Approval,
+        puts: &[ProposedPull],
+    ) -> Result<(), ProposalError> {
         let open = puts
             .iter()
             .find(|put| put.request.state == PullRequestState::Open);
@@ -104,7 +108,7 @@ impl Table<'_> {
         let Some(head) = request.head_commit else {
             return Ok(None);
         };
-        if self.asking.is_sound(self.key, head) {
+        if self.proposals.is_sound(self.key, head) {
             return Ok(None);
         }
         let files = self.forge.changed_files(request.number).await?;
@@ -112,10 +116,16 @@ impl Table<'_> {
             "the branch changes other files than the question's as well".to_owned()
         } else {
             let content = self.forge.file(head, &self.path()).await?;
-            match reading::answer(&self.asking.context, &self.question(approval), content.as_deref()).await {
+            match reading::answer(
+                &self.proposals.context,
+                &self.question(approval),
+                content.as_deref(),
+            )
+            .await
+            {
                 Ok(_) => {
                     if files == Some(1) {
-                        self.asking.sound(self.key, head);
+                        self.proposals.sound(self.key, head);
                     }
                     return Ok(None);
                 }
@@ -128,7 +138,7 @@ impl Table<'_> {
     }
 
     /// The file that somebody approved, by a review or a merge.
-    pub(super) async fn approved(&self, put: &Put, claim: &Claim) -> Result<Looked, ProposalError> {
+    pub(super) async fn approved(&self, put: &ProposedPull, claim: &Claim) -> Result<Looked, ProposalError> {
         let Some(commit) = claim.commit else {
             let why = "the forge does not say which commit was looked at";
             return Ok(Looked::Not(why.to_owned()));
@@ -143,12 +153,12 @@ impl Table<'_> {
     /// The file that a merge brought into the base. What it changed is read from git's own objects, whatever the forge makes of it.
     async fn merged(
         &self,
-        put: &Put,
+        put: &ProposedPull,
         claim: &Claim,
         commit: crate::git::CommitId,
     ) -> Result<Looked, ProposalError> {
         let request = &put.request;
-        let board = Board::new(self.asking, &self.repository, &self.decisions)?;
+        let board = BranchQuestion::new(self.proposals, &self.repository, &self.decisions)?;
         let Some(change) = board.landed(commit, &self.path()).await? else {
             let why = format!(
                 "commit {} does not bring the file with the question to {:?} by itself",
@@ -193,7 +203,7 @@ impl Table<'_> {
 
     /// That a claim does not count, unless it is so new that more may be known of it soon.
     fn or_later(&self, claim: &Claim, why: String) -> Looked {
-        let now = self.asking.context.now();
+        let now = self.proposals.context.now();
         match claim.at {
             Some(at) if now.duration_since(at) < NEWS => Looked::Later,
             _ => Looked::Not(why),

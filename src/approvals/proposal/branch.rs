@@ -12,10 +12,10 @@ use std::{
 use kube::{ResourceExt as _, runtime::events::EventType};
 
 use super::{
-    Asking, ProposalError,
+    ProposalContext, ProposalError,
     decision::{self, standing},
     person::holder,
-    plan::Standing,
+    plan::ClaimState,
     reading,
     settle::{UNTIL_JUDGED, base, branch_of, is_open},
 };
@@ -24,7 +24,9 @@ use crate::{
         behalf::{self, Decided, Person},
         object_key::ApprovalKey,
     },
-    git::{Change, CommitId, GitError, Mirror, ProposedFile, RefName, RefSelector, Remote, RemoteUrl, Rest},
+    git::{
+        Change, CommitId, GitError, HostPause, Mirror, ProposedFile, RefName, RefSelector, Remote, RemoteUrl,
+    },
     remotes::{credentials, trust},
 };
 use signoff_api::{
@@ -58,22 +60,22 @@ impl Heads {
 }
 
 /// A Repository whose questions are put as branches.
-pub(super) struct Board<'a> {
-    asking: &'a Asking,
+pub(super) struct BranchQuestion<'a> {
+    proposals: &'a ProposalContext,
     repository: Arc<Repository>,
     decisions: Decisions,
     into: RefName,
 }
 
-impl<'a> Board<'a> {
+impl<'a> BranchQuestion<'a> {
     pub(super) fn new(
-        asking: &'a Asking,
+        proposals: &'a ProposalContext,
         repository: &Arc<Repository>,
         decisions: &Decisions,
     ) -> Result<Self, ProposalError> {
         let into = base(repository, decisions).parse::<RefName>();
         Ok(Self {
-            asking,
+            proposals,
             repository: Arc::clone(repository),
             decisions: decisions.clone(),
             into: into.map_err(|error| ProposalError::Repository(error.into()))?,
@@ -85,7 +87,7 @@ impl<'a> Board<'a> {
     }
 
     fn mirror(&self) -> Mirror {
-        self.asking.mirror(&self.repository)
+        self.proposals.mirror(&self.repository)
     }
 
     /// The remote, unless it wants to be left alone.
@@ -95,12 +97,12 @@ impl<'a> Board<'a> {
             let host = url.map(|url| url.host().to_owned()).unwrap_or_default();
             return Err(GitError::RateLimited { host, retry_after }.into());
         }
-        Ok(credentials::remote(&self.asking.context, &self.repository).await?)
+        Ok(credentials::remote(&self.proposals.context, &self.repository).await?)
     }
 
-    fn rest(&self) -> Rest {
+    fn rest(&self) -> HostPause {
         let url = &self.repository.spec.url;
-        self.asking.settings.pauses.of(&self.repository, url)
+        self.proposals.settings.pauses.of(&self.repository, url)
     }
 
     /// Keeps in mind that the remote wants to be left alone.
@@ -116,7 +118,7 @@ impl<'a> Board<'a> {
 
     /// Asks the remote where the branch is. Whether it moved.
     pub(super) async fn look(&self) -> Result<bool, ProposalError> {
-        let slot = self.asking.heads.of(&self.uid());
+        let slot = self.proposals.heads.of(&self.uid());
         let mut head = slot.lock().await;
         let found = Some(self.kept(self.find().await)?);
         let moved = *head != found;
@@ -129,7 +131,7 @@ impl<'a> Board<'a> {
         let wanted = vec![RefSelector::Name(self.into.clone())];
         let synced = self
             .mirror()
-            .sync(remote, wanted, self.asking.shutdown.clone())
+            .sync(remote, wanted, self.proposals.shutdown.clone())
             .await?;
         Ok(synced.refs.into_values().flatten().map(|at| at.commit).next())
     }
@@ -150,10 +152,10 @@ impl<'a> Board<'a> {
         approval: Option<&Approval>,
         wanted: bool,
     ) -> Result<Option<Duration>, ProposalError> {
-        let slot = self.asking.heads.of(&self.uid());
+        let slot = self.proposals.heads.of(&self.uid());
         let mut head = slot.lock().await;
         let Some(approval) = approval.filter(|approval| wanted && is_open(approval)) else {
-            if self.asking.has_put(key) {
+            if self.proposals.has_put(key) {
                 self.take_back(key).await?;
             }
             return Ok(None);
@@ -166,10 +168,10 @@ impl<'a> Board<'a> {
             return Err(ProposalError::NoBranch(self.into.to_string()));
         };
         let changes = self.mirror().changes(at, &self.path(key)).await?;
-        if !self.asking.has_put(key) && !self.is_there(key, approval, &changes).await {
+        if !self.proposals.has_put(key) && !self.is_there(key, approval, &changes).await {
             self.put(key, approval, at).await?;
         }
-        self.asking.put(key);
+        self.proposals.put(key);
         self.judge(key, approval, &changes).await
     }
 
@@ -177,7 +179,7 @@ impl<'a> Board<'a> {
     async fn is_there(&self, key: &ApprovalKey, approval: &Approval, changes: &[Change]) -> bool {
         let question = self.question(key, approval);
         for change in changes {
-            if reading::answer(&self.asking.context, &question, change.content.as_deref())
+            if reading::answer(&self.proposals.context, &question, change.content.as_deref())
                 .await
                 .is_ok()
             {
@@ -211,7 +213,7 @@ impl<'a> Board<'a> {
     /// The change of a file that a commit of the branch made, asked of the remote afresh; none where the commit is not on the branch itself, or left
     /// the file alone. What other branches brought along is theirs.
     pub(super) async fn landed(&self, commit: CommitId, path: &str) -> Result<Option<Change>, ProposalError> {
-        let slot = self.asking.heads.of(&self.uid());
+        let slot = self.proposals.heads.of(&self.uid());
         // what is known of the branch stays as it was, so that it is news for those who wait for it
         let _alone = slot.lock().await;
         let Some(at) = self.find().await? else {
@@ -232,7 +234,7 @@ impl<'a> Board<'a> {
             message: question.message(),
         };
         let remote = self.remote().await?;
-        let stop = self.asking.shutdown.clone();
+        let stop = self.proposals.shutdown.clone();
         if self.is_another(&branch, &question, &file.path).await? {
             tracing::warn!(approval = %key, %branch, "a branch that does not put its question is made anew");
             self.mirror()
@@ -245,7 +247,7 @@ impl<'a> Board<'a> {
                 self.repository.name_any(),
                 self.into
             );
-            let context = &self.asking.context;
+            let context = &self.proposals.context;
             context.event(approval, EventType::Normal, "Asked", &note).await;
         }
         Ok(())
@@ -260,7 +262,7 @@ impl<'a> Board<'a> {
     ) -> Result<bool, ProposalError> {
         let remote = self.remote().await?;
         let wanted = [&self.into, branch].map(|name| RefSelector::Name(name.clone()));
-        let stop = self.asking.shutdown.clone();
+        let stop = self.proposals.shutdown.clone();
         let mut synced = self.mirror().sync(remote, wanted.to_vec(), stop).await?;
         let there = synced.refs.remove(&RefSelector::Name(branch.clone()));
         let Some(there) = there.flatten() else {
@@ -268,18 +270,18 @@ impl<'a> Board<'a> {
         };
         let changes = self.mirror().changes(there.commit, path).await?;
         let newest = changes.last().and_then(|change| change.content.as_deref());
-        Ok(reading::answer(&self.asking.context, question, newest)
+        Ok(reading::answer(&self.proposals.context, question, newest)
             .await
             .is_err())
     }
 
     async fn take_back(&self, key: &ApprovalKey) -> Result<(), ProposalError> {
         let remote = self.remote().await?;
-        let stop = self.asking.shutdown.clone();
+        let stop = self.proposals.shutdown.clone();
         self.mirror()
             .delete_branch(remote, self.branch(key)?, stop)
             .await?;
-        self.asking.taken_back(key);
+        self.proposals.taken_back(key);
         Ok(())
     }
 
@@ -294,35 +296,35 @@ impl<'a> Board<'a> {
         let made = if changes.is_empty() {
             BTreeMap::new()
         } else {
-            decision::made(&self.asking.context, key).await?
+            decision::made(&self.proposals.context, key).await?
         };
         let mut again = false;
         for change in changes {
             let seen = (change.commit, self.repository.metadata.generation);
             let name = self.decision_name(key, change.commit);
-            let refused = match standing(made.get(&name), self.asking.has_refused(key, seen)) {
-                Standing::New => match self.consider(key, approval, change, &name).await? {
+            let refused = match standing(made.get(&name), self.proposals.has_refused(key, seen)) {
+                ClaimState::New => match self.consider(key, approval, change, &name).await? {
                     Ok(()) => {
                         again = true;
                         break;
                     }
                     Err(why) => why,
                 },
-                Standing::Judging => {
+                ClaimState::Judging => {
                     again = true;
                     break;
                 }
-                Standing::Refused(why) => why,
+                ClaimState::Refused(why) => why,
                 // it closes the question, which was still open when it was read
-                Standing::Counted if made.get(&name).is_some_and(|made| closes(approval, made)) => break,
-                Standing::Counted | Standing::Answered => continue,
+                ClaimState::Counted if made.get(&name).is_some_and(|made| closes(approval, made)) => break,
+                ClaimState::Counted | ClaimState::Answered => continue,
             };
             let note = format!("commit {} decides nothing: {refused}", change.commit.short());
-            let context = &self.asking.context;
+            let context = &self.proposals.context;
             context
                 .event(approval, EventType::Warning, "AnswerNotCounted", &note)
                 .await;
-            self.asking.refused(key, seen);
+            self.proposals.refused(key, seen);
         }
         Ok(again.then_some(UNTIL_JUDGED))
     }
@@ -347,11 +349,16 @@ impl<'a> Board<'a> {
         let Some(content) = &change.content else {
             return Ok(Err("the file with the question is too large".to_owned()));
         };
-        let file =
-            match reading::answer(&self.asking.context, &self.question(key, approval), Some(content)).await {
-                Ok(file) => file,
-                Err(why) => return Ok(Err(why.to_string())),
-            };
+        let file = match reading::answer(
+            &self.proposals.context,
+            &self.question(key, approval),
+            Some(content),
+        )
+        .await
+        {
+            Ok(file) => file,
+            Err(why) => return Ok(Err(why.to_string())),
+        };
         let Some(verdict) = file.verdict else {
             return Ok(Err("the file has no verdict".to_owned()));
         };
@@ -367,7 +374,7 @@ impl<'a> Board<'a> {
             Ok(name) => name,
             Err(why) => return Ok(Err(format!("{why}"))),
         };
-        let context = &self.asking.context;
+        let context = &self.proposals.context;
         let decider = match behalf::decider(context, key, person).await? {
             Ok(decider) => decider,
             Err(Person { user, .. }) => {
@@ -409,7 +416,7 @@ impl<'a> Board<'a> {
             let why = "`spec.verify` of the Repository names no keys whose signatures count";
             return Ok(Err(why.to_owned()));
         };
-        let context = &self.asking.context;
+        let context = &self.proposals.context;
         let keys = trust::keys(context, &self.repository, verify).await?;
         let signed = self.mirror().signed_commit(&self.into, commit).await?;
         let verified = signed.and_then(|signed| keys.verify(&signed, context.now()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kube::{ResourceExt as _, api::ListParams};
 
-use super::{ProposalError, plan::Standing};
+use super::{ProposalError, plan::ClaimState};
 use crate::cluster::{context::Context, object_key::ApprovalKey};
 use signoff_api::{Decision, decision::DecisionReason};
 
@@ -24,7 +24,7 @@ pub(super) async fn made(
 }
 
 /// How an act stands: by the decision that was made of it, and whether it was answered before.
-pub(super) fn standing(decision: Option<&Decision>, answered: bool) -> Standing {
+pub(super) fn standing(decision: Option<&Decision>, answered: bool) -> ClaimState {
     let judged = decision.map(|decision| {
         decision
             .status
@@ -32,11 +32,11 @@ pub(super) fn standing(decision: Option<&Decision>, answered: bool) -> Standing 
             .and_then(|status| Some((status.reason?, status)))
     });
     match judged {
-        None if answered => Standing::Answered,
-        None => Standing::New,
-        Some(None) => Standing::Judging,
-        Some(Some((DecisionReason::Counted | DecisionReason::Replaced, _))) => Standing::Counted,
-        Some(Some(_)) if answered => Standing::Answered,
-        Some(Some((_, status))) => Standing::Refused(status.message.clone().unwrap_or_default()),
+        None if answered => ClaimState::Answered,
+        None => ClaimState::New,
+        Some(None) => ClaimState::Judging,
+        Some(Some((DecisionReason::Counted | DecisionReason::Replaced, _))) => ClaimState::Counted,
+        Some(Some(_)) if answered => ClaimState::Answered,
+        Some(Some((_, status))) => ClaimState::Refused(status.message.clone().unwrap_or_default()),
     }
 }

@@ -187,7 +187,7 @@ impl Look {
 }
 
 /// What questions need to be put and settled on forges.
-struct Asking {
+struct ProposalContext {
     context: Arc<Context>,
     settings: RepositorySettings,
     repositories: Store<Repository>,
@@ -197,7 +197,7 @@ struct Asking {
     shutdown: CancellationToken,
 }
 
-impl Asking {
+impl ProposalContext {
     /// The Repository on whose forge a question is put.
     fn home(&self, key: &ApprovalKey, approval: Option<&Approval>) -> Option<String> {
         let named = approval.and_then(|approval| approval.spec.repository.clone());
@@ -304,7 +304,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) {
     let (repositories, writer) = reflector::store::<Repository>();
-    let asking = Arc::new(Asking {
+    let proposals = Arc::new(ProposalContext {
         context,
         settings,
         repositories,
@@ -314,41 +314,41 @@ pub async fn run(
         shutdown: shutdown.clone(),
     });
     let (touch, touched) = mpsc::unbounded_channel();
-    let repositories = watch_repositories(Arc::clone(&asking), writer, touch.clone());
-    let questions = watch_questions(Arc::clone(&asking), touch.clone());
-    let polling = poll::run(Arc::clone(&asking), hooks, touch);
+    let repositories = watch_repositories(Arc::clone(&proposals), writer, touch.clone());
+    let questions = watch_questions(Arc::clone(&proposals), touch.clone());
+    let polling = poll::run(Arc::clone(&proposals), hooks, touch);
     let watching = async move { tokio::join!(repositories, questions, polling) };
     let watching = shutdown.clone().run_until_cancelled_owned(watching);
     // boxed: it is large
-    Box::pin(beside(watching, settle_all(asking, touched, shutdown))).await;
+    Box::pin(beside(watching, settle_all(proposals, touched, shutdown))).await;
 }
 
 async fn settle_all(
-    asking: Arc<Asking>,
+    proposals: Arc<ProposalContext>,
     touched: mpsc::UnboundedReceiver<Touched<Approval>>,
     shutdown: CancellationToken,
 ) {
-    let ready = asking.repositories.wait_until_ready();
+    let ready = proposals.repositories.wait_until_ready();
     if shutdown.run_until_cancelled(ready).await.is_none() {
         return;
     }
-    let context = Arc::clone(&asking.context);
+    let context = Arc::clone(&proposals.context);
     let touched = stream::unfold(touched, async |mut touched| {
         Some((touched.recv().await?, touched))
     });
     queue::run("Proposal", &context, touched, CONCURRENCY, shutdown, |key, _| {
-        let asking = Arc::clone(&asking);
+        let proposals = Arc::clone(&proposals);
         async move {
-            let worked = asking
+            let worked = proposals
                 .context
-                .counted("Proposal", settle::settle(&asking, &key))
+                .counted("Proposal", settle::settle(&proposals, &key))
                 .await;
             match worked {
                 Ok(again) => {
-                    asking.backoffs.succeeded(&key);
+                    proposals.backoffs.succeeded(&key);
                     again.map(Wake::After)
                 }
-                Err(error) => Some(Wake::After(failed(&asking, &key, &error).await)),
+                Err(error) => Some(Wake::After(failed(&proposals, &key, &error).await)),
             }
         }
     })
@@ -356,7 +356,7 @@ async fn settle_all(
 }
 
 /// Says once what is wrong. Gives the pause before the next try.
-async fn failed(asking: &Asking, key: &ApprovalKey, error: &ProposalError) -> Duration {
+async fn failed(proposals: &ProposalContext, key: &ApprovalKey, error: &ProposalError) -> Duration {
     let message = error_chain(error);
     tracing::warn!(approval = %key, error = %message, "a question could not be put or settled on its forge; trying again");
     // how long it still is to be left alone is another text each time
@@ -364,43 +364,43 @@ async fn failed(asking: &Asking, key: &ApprovalKey, error: &ProposalError) -> Du
         Some(_) => error.reason().to_owned(),
         None => message.clone(),
     };
-    let news = asking.lock().get_mut(key).is_some_and(|known| {
+    let news = proposals.lock().get_mut(key).is_some_and(|known| {
         let told = known.warned.replace(what.clone());
         told.as_ref() != Some(&what)
     });
     if error.class() != ErrorClass::Transient {
-        tell::cannot_be_put(&asking.context, key, error.reason(), &message, news).await;
+        tell::cannot_be_put(&proposals.context, key, error.reason(), &message, news).await;
     }
     match error.class() {
         ErrorClass::Invalid => AFTER_INVALID,
         _ => error
             .retry_after()
-            .unwrap_or_else(|| asking.backoffs.failed(key.clone())),
+            .unwrap_or_else(|| proposals.backoffs.failed(key.clone())),
     }
 }
 
 /// A Repository that has changed may put its questions otherwise.
 async fn watch_repositories(
-    asking: Arc<Asking>,
+    proposals: Arc<ProposalContext>,
     writer: reflector::store::Writer<Repository>,
     touch: mpsc::UnboundedSender<Touched<Approval>>,
 ) {
-    let repositories = reflected(&asking.context, watcher::Config::default(), writer);
+    let repositories = reflected(&proposals.context, watcher::Config::default(), writer);
     let mut changed = repositories.touched_objects().boxed();
     let mut generations: HashMap<ObjectRef<Repository>, Option<i64>> = HashMap::new();
     while let Some(event) = changed.next().await {
         let Ok(repository) = event else { continue };
         let name = ObjectRef::from_obj(&repository);
-        if asking.repositories.get(&name).is_none() {
+        if proposals.repositories.get(&name).is_none() {
             generations.remove(&name);
-            asking.forget(&repository).await;
+            proposals.forget(&repository).await;
             continue;
         }
         let generation = repository.metadata.generation;
         if generations.insert(name, generation) == Some(generation) {
             continue;
         }
-        for key in asking.at(
+        for key in proposals.at(
             &repository.namespace().unwrap_or_default(),
             &repository.name_any(),
         ) {
@@ -410,7 +410,7 @@ async fn watch_repositories(
     }
 }
 
-impl Asking {
+impl ProposalContext {
     /// Forgets a Repository that is gone, and its mirror.
     async fn forget(&self, repository: &Repository) {
         let uid = repository.uid().unwrap_or_default();
@@ -449,12 +449,12 @@ impl Asking {
 }
 
 /// Only questions about flows of a Repository are watched, and only while they are open.
-async fn watch_questions(asking: Arc<Asking>, touch: mpsc::UnboundedSender<Touched<Approval>>) {
+async fn watch_questions(proposals: Arc<ProposalContext>, touch: mpsc::UnboundedSender<Touched<Approval>>) {
     let open = ApprovalPhase::CLOSED
         .map(|phase| format!("status.phase!={phase}"))
         .join(",");
     let of_repositories = watcher::Config::default().fields(&open).labels(names::REPOSITORY);
-    let mut events = watch::<Approval>(&asking.context, of_repositories).boxed();
+    let mut events = watch::<Approval>(&proposals.context, of_repositories).boxed();
     while let Some(event) = events.next().await {
         let approval = match event {
             Ok(
@@ -463,15 +463,15 @@ async fn watch_questions(asking: Arc<Asking>, touch: mpsc::UnboundedSender<Touch
             ) => {
                 let key = ApprovalKey::of(&approval);
                 let home = approval.spec.repository.clone().unwrap_or_default();
-                asking.lock().entry(key).or_default().home = home;
-                if !asking.may_put(&approval) {
+                proposals.lock().entry(key).or_default().home = home;
+                if !proposals.may_put(&approval) {
                     continue;
                 }
                 approval
             }
             Ok(watcher::Event::Delete(Decoded::Object(approval))) => {
-                if !asking.may_put(&approval) {
-                    asking.lock().remove(&ApprovalKey::of(&approval));
+                if !proposals.may_put(&approval) {
+                    proposals.lock().remove(&ApprovalKey::of(&approval));
                     continue;
                 }
                 approval

@@ -13,7 +13,7 @@ pub(super) const MAX_ATTEMPTS: usize = 10;
 
 /// How a claim stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum ClaimState {
     /// Nothing was made of it.
     New,
     /// It is a Decision that is not judged yet.
@@ -28,19 +28,19 @@ pub(super) enum Standing {
 
 /// A pull request that puts the question, and what was done on it.
 #[derive(Clone, Debug)]
-pub(super) struct Put {
+pub(super) struct ProposedPull {
     pub request: PullRequest,
-    pub claims: Vec<(Claim, Standing)>,
+    pub claims: Vec<(Claim, ClaimState)>,
     /// What is wrong with its branch, while it is open.
     pub flaw: Option<Flaw>,
     /// What is filled in at the head of one that is open.
     pub values: Option<JsonObject>,
 }
 
-impl Put {
+impl ProposedPull {
     /// Whether there is something to do about it, or may be without a word of ours.
     pub(super) fn waits(&self) -> bool {
-        let is_done = |standing: &Standing| matches!(standing, Standing::Counted | Standing::Answered);
+        let is_done = |standing: &ClaimState| matches!(standing, ClaimState::Counted | ClaimState::Answered);
         self.request.state == PullRequestState::Open
             || !self.claims.iter().all(|(_, standing)| is_done(standing))
     }
@@ -80,13 +80,13 @@ pub(super) enum Step {
 }
 
 /// What is to be done about a question that is open.
-pub(super) fn while_open(status: &ApprovalStatus, quorum: i64, puts: &[Put]) -> Vec<Step> {
+pub(super) fn while_open(status: &ApprovalStatus, quorum: i64, puts: &[ProposedPull]) -> Vec<Step> {
     let (mut steps, settled) = of_claims(quorum, puts);
     let open = puts
         .iter()
         .find(|put| put.request.state == PullRequestState::Open);
     match open {
-        Some(Put {
+        Some(ProposedPull {
             request,
             flaw: Some(flaw),
             ..
@@ -112,33 +112,33 @@ pub(super) fn while_open(status: &ApprovalStatus, quorum: i64, puts: &[Put]) -> 
 }
 
 /// What is to be done about what people did on a question that is open, and whether none of it may still be the answer.
-fn of_claims(quorum: i64, puts: &[Put]) -> (Vec<Step>, bool) {
+fn of_claims(quorum: i64, puts: &[ProposedPull]) -> (Vec<Step>, bool) {
     let mut steps = Vec::new();
     let all = in_order(puts);
-    let judging = all.iter().any(|(.., standing)| **standing == Standing::Judging);
+    let judging = all.iter().any(|(.., standing)| **standing == ClaimState::Judging);
     // one that closes the question, which was still open when it was read
     let closes = |claim: &Claim| quorum == 1 || claim.verdict != Verdict::Approve;
     let settled = !all.iter().any(|(_, claim, standing)| match standing {
-        Standing::New | Standing::Judging => true,
-        Standing::Counted => closes(claim),
-        Standing::Refused(_) | Standing::Answered => false,
+        ClaimState::New | ClaimState::Judging => true,
+        ClaimState::Counted => closes(claim),
+        ClaimState::Refused(_) | ClaimState::Answered => false,
     });
     let is_closing =
-        |(_, claim, standing): &(_, &Claim, &Standing)| **standing == Standing::Counted && closes(claim);
+        |(_, claim, standing): &(_, &Claim, &ClaimState)| **standing == ClaimState::Counted && closes(claim);
     let waits = judging || all.iter().any(is_closing);
     for (number, claim, standing) in all {
         match standing {
-            Standing::New if waits => {}
-            Standing::New => steps.push(Step::Consider(number, claim.clone())),
-            Standing::Refused(why) => steps.push(Step::Answer(number, claim.clone(), why.clone())),
-            Standing::Judging | Standing::Counted | Standing::Answered => {}
+            ClaimState::New if waits => {}
+            ClaimState::New => steps.push(Step::Consider(number, claim.clone())),
+            ClaimState::Refused(why) => steps.push(Step::Answer(number, claim.clone(), why.clone())),
+            ClaimState::Judging | ClaimState::Counted | ClaimState::Answered => {}
         }
     }
     (steps, settled)
 }
 
 /// All that was done on the pull requests of a question, in the order in which it was done.
-fn in_order(puts: &[Put]) -> Vec<(PullRequestNumber, &Claim, &Standing)> {
+fn in_order(puts: &[ProposedPull]) -> Vec<(PullRequestNumber, &Claim, &ClaimState)> {
     let mut all: Vec<_> = puts
         .iter()
         // they come with the newest first
@@ -156,7 +156,7 @@ fn in_order(puts: &[Put]) -> Vec<(PullRequestNumber, &Claim, &Standing)> {
 
 /// What is to be done about a question that is open and not put here any more: what was done before its pull request is closed counts, and `late` is
 /// what those are told who do something after that.
-pub(super) fn when_elsewhere(quorum: i64, puts: &[Put], late: &str) -> Vec<Step> {
+pub(super) fn when_elsewhere(quorum: i64, puts: &[ProposedPull], late: &str) -> Vec<Step> {
     let is_late = |number: &PullRequestNumber, claim: &Claim| {
         let put = puts.iter().find(|put| put.request.number == *number);
         let ended = put.and_then(|put| match &put.request.state {
@@ -180,7 +180,7 @@ pub(super) fn when_elsewhere(quorum: i64, puts: &[Put], late: &str) -> Vec<Step>
 }
 
 /// Closes what is open.
-fn take_back(puts: &[Put]) -> Vec<Step> {
+fn take_back(puts: &[ProposedPull]) -> Vec<Step> {
     let open = puts
         .iter()
         .filter(|put| put.request.state == PullRequestState::Open);
@@ -192,15 +192,15 @@ fn take_back(puts: &[Put]) -> Vec<Step> {
 }
 
 /// What is to be done about a question that is closed or gone; `late` is what those are told who answer it now.
-pub(super) fn when_closed(puts: &[Put], late: &str) -> Vec<Step> {
+pub(super) fn when_closed(puts: &[ProposedPull], late: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     for put in puts {
         let number = put.request.number;
         for (claim, standing) in &put.claims {
             match standing {
-                Standing::New => steps.push(Step::Answer(number, claim.clone(), late.to_owned())),
-                Standing::Refused(why) => steps.push(Step::Answer(number, claim.clone(), why.clone())),
-                Standing::Judging | Standing::Counted | Standing::Answered => {}
+                ClaimState::New => steps.push(Step::Answer(number, claim.clone(), late.to_owned())),
+                ClaimState::Refused(why) => steps.push(Step::Answer(number, claim.clone(), why.clone())),
+                ClaimState::Judging | ClaimState::Counted | ClaimState::Answered => {}
             }
         }
     }
@@ -210,7 +210,7 @@ pub(super) fn when_closed(puts: &[Put], late: &str) -> Vec<Step> {
 
 /// The merge is one of those that must approve, so it may come when no more than it is missing. Who approved other values than those at the
 /// head has not approved these.
-fn quorum_of(status: &ApprovalStatus, quorum: i64, put: &Put) -> Option<Step> {
+fn quorum_of(status: &ApprovalStatus, quorum: i64, put: &ProposedPull) -> Option<Step> {
     let head = put.request.head_commit?;
     let digest = values_digest(put.values.as_ref());
     let counted = status.counted.iter();
@@ -260,7 +260,7 @@ mod tests {
         }
     }
 
-    fn put(number: u64, state: PullRequestState, claims: &[(&str, Standing)]) -> Put {
+    fn put(number: u64, state: PullRequestState, claims: &[(&str, ClaimState)]) -> ProposedPull {
         let claim = |id: &str| Claim {
             id: id.to_owned(),
             by: alice(),
@@ -270,7 +270,7 @@ mod tests {
             comment: None,
             commit: None,
         };
-        Put {
+        ProposedPull {
             request: PullRequest {
                 number: PullRequestNumber(number),
                 url: String::new(),
@@ -335,9 +335,9 @@ mod tests {
     #[test]
     fn a_merge_is_considered_and_waited_for_until_it_is_judged() {
         for (standing, steps) in [
-            (Standing::New, vec!["consider 1 merged"]),
-            (Standing::Judging, vec![]),
-            (Standing::Counted, vec![]),
+            (ClaimState::New, vec!["consider 1 merged"]),
+            (ClaimState::Judging, vec![]),
+            (ClaimState::Counted, vec![]),
         ] {
             let puts = [put(1, merged(), &[("merged", standing)])];
             assert_eq!(told(&while_open(&status(&[]), 1, &puts)), steps);
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_merge_that_counts_for_one_of_several_is_not_the_last_and_the_question_is_put_again() {
-        let puts = [put(1, merged(), &[("merged", Standing::Counted)])];
+        let puts = [put(1, merged(), &[("merged", ClaimState::Counted)])];
         let steps = ["delete the branch", "propose 2"];
         assert_eq!(told(&while_open(&status(&["alice"]), 2, &puts)), steps);
     }
@@ -354,12 +354,12 @@ mod tests {
     #[test]
     fn what_was_done_later_waits_until_what_was_done_before_is_judged() {
         let at = |second| Some(k8s_openapi::jiff::Timestamp::from_second(second).unwrap());
-        let mut first = put(1, merged(), &[("merged", Standing::New)]);
+        let mut first = put(1, merged(), &[("merged", ClaimState::New)]);
         first.claims[0].0.at = at(3);
         let mut second = put(
             2,
             PullRequestState::Open,
-            &[("review-b", Standing::New), ("review-a", Standing::New)],
+            &[("review-b", ClaimState::New), ("review-a", ClaimState::New)],
         );
         (second.claims[0].0.at, second.claims[1].0.at) = (at(2), at(1));
         let quorum = "Success: merging approves";
@@ -371,14 +371,14 @@ mod tests {
         ];
         let puts = [second.clone(), first.clone()];
         assert_eq!(told(&while_open(&status(&[]), 1, &puts)), considered);
-        second.claims[1].1 = Standing::Judging;
+        second.claims[1].1 = ClaimState::Judging;
         assert_eq!(told(&while_open(&status(&[]), 1, &[second, first])), [quorum]);
     }
 
     #[test]
     fn nothing_is_made_of_what_came_after_an_answer_that_closes_the_question() {
-        let answered = put(1, merged(), &[("merged", Standing::Counted)]);
-        let later = put(2, PullRequestState::Open, &[("review-a", Standing::New)]);
+        let answered = put(1, merged(), &[("merged", ClaimState::Counted)]);
+        let later = put(2, PullRequestState::Open, &[("review-a", ClaimState::New)]);
         let considers = |steps: &[Step]| steps.iter().any(|step| matches!(step, Step::Consider(..)));
         let puts = [later, answered];
         assert!(!considers(&while_open(&status(&[]), 1, &puts)));
@@ -407,13 +407,13 @@ mod tests {
 
     #[test]
     fn an_answer_that_does_not_count_is_answered_and_the_question_is_put_again() {
-        let puts = [put(1, merged(), &[("merged", Standing::Refused("no".into()))])];
+        let puts = [put(1, merged(), &[("merged", ClaimState::Refused("no".into()))])];
         let steps = ["answer 1 merged: no", "delete the branch", "propose 2"];
         assert_eq!(told(&while_open(&status(&[]), 1, &puts)), steps);
-        let puts = [put(1, merged(), &[("merged", Standing::Answered)])];
+        let puts = [put(1, merged(), &[("merged", ClaimState::Answered)])];
         assert_eq!(told(&while_open(&status(&[]), 1, &puts)), steps[1..]);
-        let many: Vec<Put> = (0..10)
-            .map(|number| put(number, merged(), &[("merged", Standing::Answered)]))
+        let many: Vec<ProposedPull> = (0..10)
+            .map(|number| put(number, merged(), &[("merged", ClaimState::Answered)]))
             .collect();
         assert_eq!(told(&while_open(&status(&[]), 1, &many)), ["give up"]);
     }
@@ -438,7 +438,11 @@ mod tests {
 
     #[test]
     fn the_merge_may_come_when_no_more_than_it_is_missing() {
-        let puts = [put(1, PullRequestState::Open, &[("review-1", Standing::Counted)])];
+        let puts = [put(
+            1,
+            PullRequestState::Open,
+            &[("review-1", ClaimState::Counted)],
+        )];
         let waits = "Pending: 1 of 3 approved; more reviews are needed";
         assert_eq!(told(&while_open(&status(&["bob"]), 3, &puts)), [waits]);
         let may = "Success: 2 of 3 approved; merging is the last";
@@ -447,10 +451,10 @@ mod tests {
 
     #[test]
     fn what_was_done_before_a_question_is_put_elsewhere_is_considered_and_what_comes_after_is_not() {
-        let puts = [put(1, merged(), &[("merged", Standing::New)])];
+        let puts = [put(1, merged(), &[("merged", ClaimState::New)])];
         let steps = ["consider 1 merged", "delete the branch"];
         assert_eq!(told(&when_elsewhere(1, &puts, "not here")), steps);
-        let open = [put(1, PullRequestState::Open, &[("review-1", Standing::New)])];
+        let open = [put(1, PullRequestState::Open, &[("review-1", ClaimState::New)])];
         let steps = ["consider 1 review-1", "close 1", "delete the branch"];
         assert_eq!(told(&when_elsewhere(2, &open, "not here")), steps);
         let at = |second| Timestamp::from_second(second).ok();
@@ -461,7 +465,7 @@ mod tests {
         let mut puts = [put(
             1,
             closed,
-            &[("review-1", Standing::New), ("review-2", Standing::New)],
+            &[("review-1", ClaimState::New), ("review-2", ClaimState::New)],
         )];
         puts[0].claims[0].0.at = at(99);
         puts[0].claims[1].0.at = at(101);
@@ -480,13 +484,13 @@ mod tests {
             told(&when_closed(&open, "too late")),
             ["close 1", "delete the branch"]
         );
-        let late = [put(1, merged(), &[("merged", Standing::New)])];
+        let late = [put(1, merged(), &[("merged", ClaimState::New)])];
         let answer = "answer 1 merged: too late";
         assert_eq!(
             told(&when_closed(&late, "too late")),
             [answer, "delete the branch"]
         );
-        let counted = [put(1, merged(), &[("merged", Standing::Counted)])];
+        let counted = [put(1, merged(), &[("merged", ClaimState::Counted)])];
         assert_eq!(told(&when_closed(&counted, "too late")), ["delete the branch"]);
         assert_eq!(told(&when_closed(&[], "too late")), Vec::<String>::new());
     }

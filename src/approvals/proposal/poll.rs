@@ -20,8 +20,8 @@ use tokio::{
 };
 
 use super::{
-    Asking, Known, ProposalError,
-    branch::Board,
+    Known, ProposalContext, ProposalError,
+    branch::BranchQuestion,
     settle::{base, branches_of},
 };
 use crate::{
@@ -58,7 +58,7 @@ struct Due {
 }
 
 pub(super) async fn run(
-    asking: Arc<Asking>,
+    proposals: Arc<ProposalContext>,
     mut hooks: broadcast::Receiver<Name>,
     touch: mpsc::UnboundedSender<Touched<Approval>>,
 ) {
@@ -69,18 +69,18 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                let now = asking.context.steady();
-                for repository in asking.repositories.state() {
+                let now = proposals.context.steady();
+                for repository in proposals.repositories.state() {
                     let name = ObjectRef::from_obj(&*repository);
                     let generation = repository.metadata.generation;
                     let is_due = |due: &Due| due.at <= now || due.generation != generation;
                     if rounds.due.get(&name).is_none_or(is_due) && puts_questions(&repository) {
-                        rounds.begin(&asking, &touch, name);
+                        rounds.begin(&proposals, &touch, name);
                     }
                 }
             }
             hook = hooks.recv(), if hooked => match hook {
-                Ok(name) => rounds.begin(&asking, &touch, name),
+                Ok(name) => rounds.begin(&proposals, &touch, name),
                 // too many to be told one by one
                 Err(RecvError::Lagged(_)) => rounds.due.clear(),
                 Err(RecvError::Closed) => hooked = false,
@@ -88,11 +88,11 @@ pub(super) async fn run(
             Some(asked) = rounds.asked.join_next() => {
                 // a panic is caught, and nobody stops one
                 if let Ok((name, generation, pause)) = asked {
-                    let at = asking.context.steady().saturating_add(pause);
+                    let at = proposals.context.steady().saturating_add(pause);
                     rounds.due.insert(name.clone(), Due { at, generation });
                     rounds.busy.remove(&name);
                     if rounds.again.remove(&name) {
-                        rounds.begin(&asking, &touch, name);
+                        rounds.begin(&proposals, &touch, name);
                     }
                 }
             }
@@ -101,8 +101,13 @@ pub(super) async fn run(
 }
 
 impl Rounds {
-    fn begin(&mut self, asking: &Arc<Asking>, touch: &mpsc::UnboundedSender<Touched<Approval>>, name: Name) {
-        let Some(repository) = asking
+    fn begin(
+        &mut self,
+        proposals: &Arc<ProposalContext>,
+        touch: &mpsc::UnboundedSender<Touched<Approval>>,
+        name: Name,
+    ) {
+        let Some(repository) = proposals
             .repositories
             .get(&name)
             .filter(|repository| puts_questions(repository))
@@ -114,13 +119,13 @@ impl Rounds {
             self.again.insert(name);
             return;
         }
-        let (asking, touch) = (Arc::clone(asking), touch.clone());
+        let (proposals, touch) = (Arc::clone(proposals), touch.clone());
         self.asked.spawn(async move {
             let interval = repository.spec.interval.as_ref().map_or(INTERVAL, HumanDuration::duration);
-            let pause = match caught(ask(&asking, &repository, &touch)).await {
+            let pause = match caught(ask(&proposals, &repository, &touch)).await {
                 Ok(Ok(())) => interval.max(TICK),
                 Err(panic) => {
-                    asking.context.panicked("Repository", &name, &panic);
+                    proposals.context.panicked("Repository", &name, &panic);
                     AFTER_FAILURE
                 }
                 Ok(Err(error)) => {
@@ -140,7 +145,7 @@ fn puts_questions(repository: &Repository) -> bool {
 
 /// Touches the questions of a Repository that have news.
 async fn ask(
-    asking: &Asking,
+    proposals: &ProposalContext,
     repository: &Arc<Repository>,
     touch: &mpsc::UnboundedSender<Touched<Approval>>,
 ) -> Result<(), ProposalError> {
@@ -148,18 +153,22 @@ async fn ask(
         return Ok(());
     };
     let (namespace, name) = (repository.namespace().unwrap_or_default(), repository.name_any());
-    let puts = asking.put_at(&namespace, &name);
-    if !puts.is_empty() && Board::new(asking, repository, decisions)?.look().await? {
+    let puts = proposals.put_at(&namespace, &name);
+    if !puts.is_empty()
+        && BranchQuestion::new(proposals, repository, decisions)?
+            .look()
+            .await?
+    {
         for key in puts {
             let _ = touch.send(Touched::Named(key));
         }
     }
-    let forge = forges::of_repository(&asking.context, &asking.settings, repository).await?;
+    let forge = forges::of_repository(&proposals.context, &proposals.settings, repository).await?;
     let Some(forge) = forge else { return Ok(()) };
     let listed = forge
         .open_pull_requests_into(&base(repository, decisions))
         .await?;
-    for key in news(asking, repository, &listed) {
+    for key in news(proposals, repository, &listed) {
         // the receiver is gone only when the operator ends
         let _ = touch.send(Touched::Named(key));
     }
@@ -167,10 +176,10 @@ async fn ask(
 }
 
 /// The questions whose pull request changed, is not open any more, or puts a question that is closed.
-fn news(asking: &Asking, repository: &Repository, listed: &[PullRequest]) -> Vec<ApprovalKey> {
+fn news(proposals: &ProposalContext, repository: &Repository, listed: &[PullRequest]) -> Vec<ApprovalKey> {
     let (namespace, name) = (repository.namespace().unwrap_or_default(), repository.name_any());
     let ours = branches_of(repository, &namespace);
-    news_of(&mut asking.lock(), (&namespace, &name), &ours, listed)
+    news_of(&mut proposals.lock(), (&namespace, &name), &ours, listed)
 }
 
 fn news_of(

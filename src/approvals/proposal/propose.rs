@@ -3,14 +3,14 @@
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::{ProposalError, plan::Put, settle::Table};
+use super::{ProposalError, plan::ProposedPull, settle::PullRequestQuestion};
 use crate::{
     cluster::status::is_missing,
     forge::{Login, NewFile, NewPullRequest, PullRequest, PullRequestState},
 };
 use signoff_api::{Approval, approval::ProposedPullRequest, json::JsonObject, names};
 
-impl Table<'_> {
+impl PullRequestQuestion<'_> {
     pub(super) async fn propose(&self, attempt: usize) -> Result<(), ProposalError> {
         let Some(approval) = &self.approval else {
             return Ok(());
@@ -33,7 +33,11 @@ impl Table<'_> {
     }
 
     /// Has the Approval name the open pull request that puts it, which it does not if this process died after opening it.
-    pub(super) async fn relink(&self, approval: &Approval, puts: &[Put]) -> Result<(), ProposalError> {
+    pub(super) async fn relink(
+        &self,
+        approval: &Approval,
+        puts: &[ProposedPull],
+    ) -> Result<(), ProposalError> {
         let open = puts
             .iter()
             .find(|put| put.request.state == PullRequestState::Open);
@@ -57,7 +61,10 @@ impl Table<'_> {
             field_manager: Some(names::FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        let approvals = self.asking.context.namespaced::<Approval>(self.key.namespace());
+        let approvals = self
+            .proposals
+            .context
+            .namespaced::<Approval>(self.key.namespace());
         let told = Patch::Merge(json!({"status": {"pullRequest": link}}));
         match approvals.patch_status(self.key.name(), &params, &told).await {
             Err(error) if !is_missing(&error) => {
@@ -70,7 +77,10 @@ impl Table<'_> {
     /// What those have filled in who have approved so far: what is put once more is what they approved. Read now, since it was judged since the
     /// approval was.
     async fn approved_values(&self) -> Result<Option<JsonObject>, ProposalError> {
-        let approvals = self.asking.context.namespaced::<Approval>(self.key.namespace());
+        let approvals = self
+            .proposals
+            .context
+            .namespaced::<Approval>(self.key.namespace());
         let approval = approvals.get_opt(self.key.name()).await;
         let approval = approval.map_err(|error| ProposalError::Api("read the approval", error))?;
         Ok(approval

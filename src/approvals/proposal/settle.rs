@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 
 use super::{
-    Asking, Look, ProposalError,
+    Look, ProposalContext, ProposalError,
     binding::Looked,
-    branch::Board,
+    branch::BranchQuestion,
     claim::{Claim, claims},
     decision::{self, standing},
     person::{hidden, needs_groups, person},
-    plan::{Put, Standing, Step, when_closed, when_elsewhere, while_open},
+    plan::{ClaimState, ProposedPull, Step, when_closed, when_elsewhere, while_open},
     reading, tell, texts,
 };
 use crate::{
@@ -51,8 +51,8 @@ const NOT_AT_ALL: Decisions = Decisions {
 };
 
 /// A question on its forge.
-pub(super) struct Table<'a> {
-    pub asking: &'a Asking,
+pub(super) struct PullRequestQuestion<'a> {
+    pub proposals: &'a ProposalContext,
     pub key: &'a ApprovalKey,
     pub repository: Arc<Repository>,
     pub decisions: Decisions,
@@ -64,29 +64,32 @@ pub(super) struct Table<'a> {
 }
 
 /// Works on one question. Gives when to look again.
-pub(super) async fn settle(asking: &Asking, key: &ApprovalKey) -> Result<Option<Duration>, ProposalError> {
-    let read = asking.context.namespaced::<Approval>(key.namespace());
+pub(super) async fn settle(
+    proposals: &ProposalContext,
+    key: &ApprovalKey,
+) -> Result<Option<Duration>, ProposalError> {
+    let read = proposals.context.namespaced::<Approval>(key.namespace());
     let approval = read.get_opt(key.name()).await;
     let approval = approval.map_err(|error| ProposalError::Api("read the approval", error))?;
-    let again = at_home(asking, key, approval.clone()).await?;
+    let again = at_home(proposals, key, approval.clone()).await?;
     if let Some(open) = approval.as_ref().filter(|approval| is_open(approval)) {
-        tell::is_put(&asking.context, open).await;
+        tell::is_put(&proposals.context, open).await;
     }
     if !approval.as_ref().is_some_and(is_open) {
-        asking.lock().remove(key);
+        proposals.lock().remove(key);
     }
     Ok(again)
 }
 
 async fn at_home(
-    asking: &Asking,
+    proposals: &ProposalContext,
     key: &ApprovalKey,
     approval: Option<Approval>,
 ) -> Result<Option<Duration>, ProposalError> {
-    let home = asking.home(key, approval.as_ref());
+    let home = proposals.home(key, approval.as_ref());
     let repository = home.and_then(|home| {
         let name = ObjectRef::new(&home).within(key.namespace());
-        asking.repositories.get(&name)
+        proposals.repositories.get(&name)
     });
     let Some(repository) = repository.filter(|it| it.spec.suspend != Some(true)) else {
         return Ok(None);
@@ -97,16 +100,16 @@ async fn at_home(
             let via = asked_via.unwrap_or(decisions.propose);
             (decisions, via)
         }
-        None if asking.may_be_left(key, approval.as_ref()) => (NOT_AT_ALL, AskVia::None),
+        None if proposals.may_be_left(key, approval.as_ref()) => (NOT_AT_ALL, AskVia::None),
         None => return Ok(None),
     };
     let mut again = None;
-    if via == AskVia::Branch || asking.has_put(key) {
-        let board = Board::new(asking, &repository, &decisions)?;
+    if via == AskVia::Branch || proposals.has_put(key) {
+        let board = BranchQuestion::new(proposals, &repository, &decisions)?;
         // each is large, and few are ever both
         again = Box::pin(board.settle(key, approval.as_ref(), via == AskVia::Branch)).await?;
     }
-    let forge = forges::of_repository(&asking.context, &asking.settings, &repository).await?;
+    let forge = forges::of_repository(&proposals.context, &proposals.settings, &repository).await?;
     let Some(forge) = forge else {
         let unheard = via == AskVia::PullRequest && approval.as_ref().is_some_and(is_open);
         return if unheard {
@@ -116,8 +119,8 @@ async fn at_home(
         };
     };
     let own = forge.own_account().await?.login;
-    let table = Table {
-        asking,
+    let table = PullRequestQuestion {
+        proposals,
         key,
         repository,
         decisions,
@@ -129,9 +132,9 @@ async fn at_home(
     Ok(Box::pin(table.work()).await?.or(again))
 }
 
-impl Table<'_> {
+impl PullRequestQuestion<'_> {
     async fn work(&self) -> Result<Option<Duration>, ProposalError> {
-        let at = self.asking.context.now();
+        let at = self.proposals.context.now();
         let open = self.approval.as_ref().filter(|approval| is_open(approval));
         let (puts, strays) = self.puts().await?;
         let wanted = open.is_some() && self.via == AskVia::PullRequest;
@@ -149,7 +152,7 @@ impl Table<'_> {
         let mut again = puts
             .iter()
             .flat_map(|put| &put.claims)
-            .any(|(_, standing)| *standing == Standing::Judging);
+            .any(|(_, standing)| *standing == ClaimState::Judging);
         for stray in &strays {
             self.clear(stray, wanted).await?;
         }
@@ -180,8 +183,8 @@ impl Table<'_> {
         }
         let newest = puts.first().map(|put| &put.request).or(strays.first());
         let updated_at = newest.and_then(|request| request.updated_at);
-        let away = !wanted && !puts.iter().any(Put::waits);
-        self.asking.looked(self.key, Look { at, updated_at }, away);
+        let away = !wanted && !puts.iter().any(ProposedPull::waits);
+        self.proposals.looked(self.key, Look { at, updated_at }, away);
         Ok(again.then_some(UNTIL_JUDGED))
     }
 
@@ -196,9 +199,9 @@ impl Table<'_> {
 
     /// The pull requests that put this question, the newest first, and how what was done on them stands; and the open ones from its branch that
     /// put none or another.
-    async fn puts(&self) -> Result<(Vec<Put>, Vec<PullRequest>), ProposalError> {
+    async fn puts(&self) -> Result<(Vec<ProposedPull>, Vec<PullRequest>), ProposalError> {
         let quorum = self.approval.as_ref().map_or(1, |approval| approval.spec.quorum);
-        let made = decision::made(&self.asking.context, self.key).await?;
+        let made = decision::made(&self.proposals.context, self.key).await?;
         let (mut puts, mut strays) = (Vec::new(), Vec::new());
         for request in self.forge.pull_requests_from(&self.branch()).await? {
             if !request.same_project {
@@ -230,7 +233,7 @@ impl Table<'_> {
                 }
                 _ => None,
             };
-            puts.push(Put {
+            puts.push(ProposedPull {
                 values: self.values_at_head(&request).await?,
                 request,
                 claims,
@@ -257,7 +260,7 @@ impl Table<'_> {
 
     /// The answer in a file, or why it is none. Values in which nothing is filled in are none.
     async fn read(&self, approval: &Approval, content: Option<&[u8]>) -> Result<Answer, FileProblem> {
-        let answer = reading::answer(&self.asking.context, &self.question(approval), content).await?;
+        let answer = reading::answer(&self.proposals.context, &self.question(approval), content).await?;
         Ok(Answer {
             values: answer.values.filter(|values| !values.0.is_empty()),
             ..answer
@@ -279,7 +282,7 @@ impl Table<'_> {
             .iter()
             .filter(|comment| comment.by == self.own && !comment.edited);
         let mut answered: Vec<String> = ours.filter_map(|comment| texts::answers(&comment.body)).collect();
-        answered.extend(self.asking.told(self.key, number));
+        answered.extend(self.proposals.told(self.key, number));
         Ok(answered)
     }
 
@@ -311,7 +314,7 @@ impl Table<'_> {
     }
 
     /// Takes one step. Whether a decision was made that will be judged.
-    async fn take(&self, step: Step, puts: &[Put]) -> Result<bool, ProposalError> {
+    async fn take(&self, step: Step, puts: &[ProposedPull]) -> Result<bool, ProposalError> {
         match step {
             Step::Consider(number, claim) => {
                 let put = puts.iter().find(|put| put.request.number == number);
@@ -326,12 +329,12 @@ impl Table<'_> {
                 self.forge
                     .add_comment(number, &texts::warning(head, &why))
                     .await?;
-                self.asking.tell(self.key, number, texts::of_head(head));
+                self.proposals.tell(self.key, number, texts::of_head(head));
             }
             Step::GiveUp => return Err(ProposalError::GivenUp),
             Step::ShowQuorum(commit, state, text) => {
                 let shown = (commit, state, text.clone());
-                if self.asking.shows(self.key, &shown) {
+                if self.proposals.shows(self.key, &shown) {
                     return Ok(false);
                 }
                 let status = CommitStatus {
@@ -341,7 +344,7 @@ impl Table<'_> {
                     target: None,
                 };
                 self.forge.set_commit_status(commit, &status).await?;
-                self.asking.shown(self.key, shown);
+                self.proposals.shown(self.key, shown);
             }
             Step::Close(number) => {
                 let text = texts::closed(self.approval.as_ref());
@@ -356,7 +359,7 @@ impl Table<'_> {
     }
 
     /// Makes a decision of a claim, or answers why not.
-    async fn consider(&self, put: &Put, claim: &Claim) -> Result<bool, ProposalError> {
+    async fn consider(&self, put: &ProposedPull, claim: &Claim) -> Result<bool, ProposalError> {
         let Some(approval) = &self.approval else {
             return Ok(false);
         };
@@ -393,7 +396,7 @@ impl Table<'_> {
         let Ok(approval_name) = self.key.name().parse() else {
             return Ok(false);
         };
-        let decider = match behalf::decider(&self.asking.context, self.key, person).await? {
+        let decider = match behalf::decider(&self.proposals.context, self.key, person).await? {
             Ok(decider) => decider,
             Err(Person { user, .. }) => {
                 let namespace = self.key.namespace();
@@ -432,7 +435,7 @@ impl Table<'_> {
             evidence,
         };
         let name = self.decision_name(number, claim);
-        match decider.decide(&self.asking.context, &name, via, spec).await? {
+        match decider.decide(&self.proposals.context, &name, via, spec).await? {
             Decided::Made => {
                 tracing::info!(approval = %self.key, by = %claim.by.login, act = claim.act, "somebody decided on the forge");
                 Ok(true)
@@ -448,7 +451,7 @@ impl Table<'_> {
     async fn values(
         &self,
         approval: &Approval,
-        put: &Put,
+        put: &ProposedPull,
         claim: &Claim,
     ) -> Result<Option<Result<Option<JsonObject>, String>>, ProposalError> {
         if claim.verdict != Verdict::Approve {
@@ -497,7 +500,7 @@ impl Table<'_> {
     async fn answer(&self, number: PullRequestNumber, claim: &Claim, why: &str) -> Result<(), ProposalError> {
         let text = texts::answer(claim, why);
         self.forge.add_comment(number, &text).await?;
-        self.asking.tell(self.key, number, claim.id.clone());
+        self.proposals.tell(self.key, number, claim.id.clone());
         tracing::info!(approval = %self.key, by = %claim.by.login, act = claim.act, why, "what somebody did on the forge does not count");
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::cluster::{context::Context, object_key::ApprovalKey};
 use signoff_api::{
     Approval,
-    condition::{self, ASKED, Truth},
+    condition::{self, ASKED, ConditionStatus},
     names,
 };
 
@@ -34,14 +34,15 @@ pub(super) async fn cannot_be_put(
         if is_news && attempt == 0 {
             context.event(&approval, EventType::Warning, reason, &note).await;
         }
-        if says(&approval, Truth::False, reason) || set(context, &approval, Truth::False, reason, &note).await
+        if says(&approval, ConditionStatus::False, reason)
+            || set(context, &approval, ConditionStatus::False, reason, &note).await
         {
             return;
         }
     }
 }
 
-fn says(approval: &Approval, truth: Truth, reason: &str) -> bool {
+fn says(approval: &Approval, truth: ConditionStatus, reason: &str) -> bool {
     let conditions = approval.status.as_ref().map(|status| &status.conditions);
     let mut conditions = conditions.into_iter().flatten();
     conditions.any(|one| one.type_ == ASKED && one.status == truth.as_str() && one.reason == reason)
@@ -51,11 +52,11 @@ fn says(approval: &Approval, truth: Truth, reason: &str) -> bool {
 pub(super) async fn is_put(context: &Context, approval: &Approval) {
     let conditions = approval.status.as_ref().map(|status| &status.conditions);
     let mut conditions = conditions.into_iter().flatten();
-    if conditions.any(|one| one.type_ == ASKED && one.status == Truth::False.as_str()) {
+    if conditions.any(|one| one.type_ == ASKED && one.status == ConditionStatus::False.as_str()) {
         set(
             context,
             approval,
-            Truth::True,
+            ConditionStatus::True,
             "Asked",
             "nothing is in the way of the question any more",
         )
@@ -64,7 +65,13 @@ pub(super) async fn is_put(context: &Context, approval: &Approval) {
 }
 
 /// Sets the condition, unless somebody else writes the status at the same time. Whether it is set.
-async fn set(context: &Context, approval: &Approval, truth: Truth, reason: &str, message: &str) -> bool {
+async fn set(
+    context: &Context,
+    approval: &Approval,
+    truth: ConditionStatus,
+    reason: &str,
+    message: &str,
+) -> bool {
     let status = approval.status.clone().unwrap_or_default();
     let mut conditions = status.conditions;
     let generation = approval.metadata.generation;

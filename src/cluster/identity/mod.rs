@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{policies::Policies, rules::RenderedError};
 
-use self::policies::{Installation, Standing};
+use self::policies::{Installation, PolicyState};
 use super::{context::Context, error_chain};
 use signoff_api::{Decision, DecisionSpec, Digest, Verdict, names};
 use signoff_engine::judge::Proof;
@@ -81,18 +81,18 @@ impl Identity {
         let standing = self
             .installation
             .as_ref()
-            .map_or(Standing::Unseen, Installation::standing);
+            .map_or(PolicyState::Unseen, Installation::standing);
         match (refused, standing) {
             _ if self.waived => UNDATED,
-            (_, Standing::Unknown) => Proof::Unknown,
-            (true, Standing::Unseen) => UNDATED,
-            (false, Standing::Unseen) => Proof::Refuted,
-            (true, Standing::Since { since, written }) => Proof::Proven {
+            (_, PolicyState::Unknown) => Proof::Unknown,
+            (true, PolicyState::Unseen) => UNDATED,
+            (false, PolicyState::Unseen) => Proof::Refuted,
+            (true, PolicyState::Since { since, written }) => Proof::Proven {
                 since: Some(since),
                 written: Some(written),
             },
             // those that are there say since when, once all are
-            (false, Standing::Since { .. }) | (_, Standing::Broken(_)) => Proof::Interrupted,
+            (false, PolicyState::Since { .. }) | (_, PolicyState::Broken(_)) => Proof::Interrupted,
         }
     }
 
@@ -157,7 +157,7 @@ impl Identity {
     }
 
     fn tell_what_is_broken(&self) {
-        if let Some(Standing::Broken(broken)) = self.installation.as_ref().map(Installation::standing) {
+        if let Some(PolicyState::Broken(broken)) = self.installation.as_ref().map(Installation::standing) {
             let broken = broken.join(", ");
             tracing::error!(%broken, "admission policies are not in force, so nothing that is decided counts; install those of the chart");
         }

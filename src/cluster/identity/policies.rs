@@ -47,7 +47,7 @@ const WHILE_FORBIDDEN: Duration = Duration::from_secs(600);
 
 /// What is known of the policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum PolicyState {
     /// The watch has not shown them yet.
     Unknown,
     /// They may not be watched.
@@ -148,7 +148,7 @@ impl Installation {
         }
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> PolicyState {
         let mut broken = Vec::new();
         let (mut youngest, mut last) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
         let rendered = self.wanted.rendered.as_deref();
@@ -158,8 +158,8 @@ impl Installation {
         ] {
             let shown = lock(shown);
             let there = match &*shown {
-                Shown::Nothing => return Standing::Unknown,
-                Shown::Forbidden => return Standing::Unseen,
+                Shown::Nothing => return PolicyState::Unknown,
+                Shown::Forbidden => return PolicyState::Unseen,
                 Shown::All(there) => there,
             };
             for name in self.wanted.names() {
@@ -181,12 +181,12 @@ impl Installation {
             }
         }
         if broken.is_empty() {
-            Standing::Since {
+            PolicyState::Since {
                 since: youngest,
                 written: last.max(youngest),
             }
         } else {
-            Standing::Broken(broken)
+            PolicyState::Broken(broken)
         }
     }
 
@@ -361,7 +361,7 @@ mod tests {
 
     fn all_of(wanted: Policies) -> Installation {
         let installation = Installation::of(wanted);
-        assert_eq!(installation.standing(), Standing::Unknown);
+        assert_eq!(installation.standing(), PolicyState::Unknown);
         for shown in [&installation.policies, &installation.bindings] {
             show(shown, Event::InitDone);
             for (subject, second) in SUBJECTS.iter().zip(1..) {
@@ -376,7 +376,7 @@ mod tests {
 
     fn since(installation: &Installation) -> Timestamp {
         match installation.standing() {
-            Standing::Since { since, .. } => since,
+            PolicyState::Since { since, .. } => since,
             other => panic!("{other:?}"),
         }
     }
@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn what_was_written_before_this_process_saw_it_is_known_from_then() {
         let installation = all_of(Policies::named("signoff"));
-        let expected = Standing::Since {
+        let expected = PolicyState::Since {
             since: at(5),
             written: at(100),
         };
@@ -403,7 +403,7 @@ mod tests {
         assert_eq!(since(&installation), at(5));
         let gone = policy("flows", 0, 0, "Fail");
         assert!(show(&installation.bindings, Event::Delete(Decoded::Object(gone))));
-        let missing = Standing::Broken(vec!["binding signoff-flows is missing".to_owned()]);
+        let missing = PolicyState::Broken(vec!["binding signoff-flows is missing".to_owned()]);
         assert_eq!(installation.standing(), missing);
         show(
             &installation.bindings,
@@ -411,7 +411,7 @@ mod tests {
         );
         assert_eq!(since(&installation), at(9));
         *lock(&installation.policies) = Shown::Forbidden;
-        assert_eq!(installation.standing(), Standing::Unseen);
+        assert_eq!(installation.standing(), PolicyState::Unseen);
     }
 
     #[test]
@@ -462,7 +462,7 @@ mod tests {
             Event::Apply(Decoded::Object(policy("decisions", 5, 40, "Ignore"))),
         );
         let changed = vec!["policy signoff-decisions is not as the chart has it".to_owned()];
-        assert_eq!(installation.standing(), Standing::Broken(changed));
+        assert_eq!(installation.standing(), PolicyState::Broken(changed));
 
         let partly = text.replace("signoff-runs", "signoff-walks");
         let error = Policies::named("signoff").rendered_as(&partly).unwrap_err();

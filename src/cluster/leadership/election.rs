@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Mandate,
-    lease::{self, Claim, Observed},
+    LeaderHandle,
+    lease::{self, LeaseClaim, Observed},
 };
 use crate::cluster::{context::Clock, error_chain};
 
@@ -92,7 +92,7 @@ impl Election {
     }
 
     /// Campaigns until `retire`, then gives back the lease if it is held. Nothing may be done as leader any more by then.
-    pub async fn campaign(self, mandate: Mandate, retire: CancellationToken) {
+    pub async fn campaign(self, mandate: LeaderHandle, retire: CancellationToken) {
         let mut known = None;
         let mut leads = false;
         let mut failing = false;
@@ -161,7 +161,7 @@ impl Election {
         let claim = seen.claim(&self.identity, now);
         let wanted = seen.held_by(&self.identity, self.timing.lease, self.clock.now());
         *known = Some(seen);
-        if claim == Claim::Respect {
+        if claim == LeaseClaim::Respect {
             return Ok(false);
         }
         let replaced = self

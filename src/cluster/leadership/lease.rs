@@ -24,7 +24,7 @@ pub(super) struct Observed {
 
 /// What a process may do with a Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Claim {
+pub(super) enum LeaseClaim {
     /// It is the holder and goes on.
     Renew,
     /// Nobody holds it, or who does has been silent for too long.
@@ -42,18 +42,18 @@ impl Observed {
         }
     }
 
-    pub(super) fn claim(&self, identity: &str, now: Instant) -> Claim {
+    pub(super) fn claim(&self, identity: &str, now: Instant) -> LeaseClaim {
         let spec = self.lease.spec.clone().unwrap_or_default();
         match spec.holder_identity.as_deref() {
-            None | Some("") => Claim::Take,
-            Some(holder) if holder == identity => Claim::Renew,
+            None | Some("") => LeaseClaim::Take,
+            Some(holder) if holder == identity => LeaseClaim::Renew,
             Some(_) => {
                 let seconds = spec.lease_duration_seconds.unwrap_or_default();
                 let silent = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
                 if now.duration_since(self.since) >= silent {
-                    Claim::Take
+                    LeaseClaim::Take
                 } else {
-                    Claim::Respect
+                    LeaseClaim::Respect
                 }
             }
         }
@@ -128,23 +128,23 @@ mod tests {
         let start = Instant::now();
         let seen = Observed::update(None, read("other", "1"), start);
         // its times are decades old, which says nothing
-        assert_eq!(seen.claim("me", start), Claim::Respect);
+        assert_eq!(seen.claim("me", start), LeaseClaim::Respect);
         let later = start + Duration::from_secs(14);
         let seen = Observed::update(Some(seen), read("other", "1"), later);
-        assert_eq!(seen.claim("me", later), Claim::Respect);
+        assert_eq!(seen.claim("me", later), LeaseClaim::Respect);
         let renewed = Observed::update(Some(seen.clone()), read("other", "2"), later);
         let late = start + Duration::from_secs(15);
-        assert_eq!(seen.claim("me", late), Claim::Take);
-        assert_eq!(renewed.claim("me", late), Claim::Respect);
+        assert_eq!(seen.claim("me", late), LeaseClaim::Take);
+        assert_eq!(renewed.claim("me", late), LeaseClaim::Respect);
     }
 
     #[test]
     fn a_released_lease_is_free_at_once_and_the_holder_renews() {
         let now = Instant::now();
         let seen = Observed::update(None, read("me", "1"), now);
-        assert_eq!(seen.claim("me", now), Claim::Renew);
+        assert_eq!(seen.claim("me", now), LeaseClaim::Renew);
         let free = Observed::update(None, seen.released(Timestamp::UNIX_EPOCH), now);
-        assert_eq!(free.claim("other", now), Claim::Take);
+        assert_eq!(free.claim("other", now), LeaseClaim::Take);
     }
 
     #[test]

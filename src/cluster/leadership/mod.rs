@@ -15,7 +15,7 @@ use super::context::since_boot;
 
 /// How long this process leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Term {
+enum LeadershipTerm {
     /// It does not.
     Over,
     /// Until then, if it is not renewed before; by this process's own clock, and by the one that runs while the machine sleeps.
@@ -24,7 +24,7 @@ enum Term {
     Endless,
 }
 
-impl Term {
+impl LeadershipTerm {
     fn is_held(self) -> bool {
         match self {
             Self::Over => false,
@@ -36,22 +36,22 @@ impl Term {
 
 /// Whether this process may act. Clones are handles on the same.
 #[derive(Clone, Debug)]
-pub struct Leadership(watch::Receiver<Term>);
+pub struct Leadership(watch::Receiver<LeadershipTerm>);
 
 /// The other end of a [`Leadership`], for who campaigns.
 #[derive(Debug)]
-pub struct Mandate(watch::Sender<Term>);
+pub struct LeaderHandle(watch::Sender<LeadershipTerm>);
 
 /// Both ends; nobody leads yet.
-pub fn leadership() -> (Mandate, Leadership) {
-    let (sender, receiver) = watch::channel(Term::Over);
-    (Mandate(sender), Leadership(receiver))
+pub fn leadership() -> (LeaderHandle, Leadership) {
+    let (sender, receiver) = watch::channel(LeadershipTerm::Over);
+    (LeaderHandle(sender), Leadership(receiver))
 }
 
 impl Leadership {
     /// That of a process that has no rival.
     pub fn unrivalled() -> Self {
-        Self(watch::channel(Term::Endless).1)
+        Self(watch::channel(LeadershipTerm::Endless).1)
     }
 
     /// Whether this process leads at this moment.
@@ -78,7 +78,7 @@ impl Leadership {
             }
             let end = async {
                 match term {
-                    Term::Until(end, _) => tokio::time::sleep_until(end).await,
+                    LeadershipTerm::Until(end, _) => tokio::time::sleep_until(end).await,
                     _ => std::future::pending().await,
                 }
             };
@@ -94,23 +94,24 @@ impl Leadership {
     }
 }
 
-async fn end_of(term: Term) {
+async fn end_of(term: LeadershipTerm) {
     match term {
-        Term::Over => {}
-        Term::Until(end, _) => tokio::time::sleep_until(end).await,
-        Term::Endless => std::future::pending().await,
+        LeadershipTerm::Over => {}
+        LeadershipTerm::Until(end, _) => tokio::time::sleep_until(end).await,
+        LeadershipTerm::Endless => std::future::pending().await,
     }
 }
 
-impl Mandate {
+impl LeaderHandle {
     fn lead_until(&self, end: Instant) {
         let left = end.saturating_duration_since(Instant::now());
-        self.0.send_replace(Term::Until(end, since_boot() + left));
+        self.0
+            .send_replace(LeadershipTerm::Until(end, since_boot() + left));
     }
 
     fn end(&self) {
         self.0
-            .send_if_modified(|term| std::mem::replace(term, Term::Over) != Term::Over);
+            .send_if_modified(|term| std::mem::replace(term, LeadershipTerm::Over) != LeadershipTerm::Over);
     }
 }
 

@@ -23,7 +23,7 @@ use crate::cluster::{
     status::{Standing, stand},
 };
 use signoff_api::{
-    condition::{self, Truth},
+    condition::{self, ConditionStatus},
     names,
 };
 
@@ -146,7 +146,17 @@ fn say(
     context: &Context,
 ) -> bool {
     let (generation, now) = (object.metadata.generation, context.now());
-    let mut set = |type_| condition::set(conditions, type_, Truth::False, REASON, message, generation, now);
+    let mut set = |type_| {
+        condition::set(
+            conditions,
+            type_,
+            ConditionStatus::False,
+            REASON,
+            message,
+            generation,
+            now,
+        )
+    };
     match kind {
         "Repository" | "Flow" | "Release" => {
             stand(conditions, Standing::Stalled, REASON, message, generation, now);

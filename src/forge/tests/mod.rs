@@ -12,7 +12,7 @@ use url::Url;
 use self::contract::Contract;
 use super::{Access, Actor, Forge, Login, ProjectPath, connect};
 use crate::{
-    git::{CommitId, Rest, Secret},
+    git::{CommitId, HostPause, Secret},
     net::{AddressPolicy, Network},
 };
 use signoff_api::repository::ForgeKind;
@@ -26,7 +26,7 @@ fn access(kind: ForgeKind, api: &str) -> Access {
         token: Secret::new(TOKEN),
         project: ProjectPath::parse("acme/flows").unwrap(),
         trust_email: false,
-        rest: Rest::default(),
+        rest: HostPause::default(),
     }
 }
 

@@ -6,7 +6,9 @@ use futures::FutureExt as _;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Actor, Chore, Deciding, InFlight, Life, Unconfirmed, Writing, begin_write, settle::is_past};
+use super::{
+    Actor, ApprovalTask, Deciding, InFlight, Life, Unconfirmed, Writing, begin_write, settle::is_past,
+};
 use crate::{
     cluster::{error_chain, releases::LoadedRelease},
     runs::{
@@ -253,9 +255,9 @@ impl Actor {
                     let key = wanted.key();
                     if self.busy_objects.insert(key.clone()) {
                         let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
-                        self.chores.spawn(async move {
+                        self.approval_tasks.spawn(async move {
                             let result = objects::open(&deps.context, &run, &wanted).await;
-                            Chore::Opened(key, result)
+                            ApprovalTask::Opened(key, result)
                         });
                     }
                 }
@@ -300,9 +302,9 @@ impl Actor {
     fn close(&mut self, run: &Arc<Run>, wanted: CloseObject) {
         if self.busy_objects.insert(wanted.key.clone()) {
             let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
-            self.chores.spawn(async move {
+            self.approval_tasks.spawn(async move {
                 let result = objects::close(&deps.context, &run, &wanted).await;
-                Chore::Closed(wanted.key, result)
+                ApprovalTask::Closed(wanted.key, result)
             });
         }
     }
@@ -339,20 +341,20 @@ impl Actor {
     /// Lets people know, by an Event.
     fn tell(&mut self, run: &Arc<Run>, told: Transition) {
         let (context, run) = (Arc::clone(&self.deps.context), Arc::clone(run));
-        self.chores.spawn(async move {
+        self.approval_tasks.spawn(async move {
             context.event(&*run, told.type_, told.reason, &told.note).await;
-            Chore::Told
+            ApprovalTask::Told
         });
     }
 
-    pub(super) fn chore_done(&mut self, chore: Chore) {
+    pub(super) fn approval_task_done(&mut self, approval_task: ApprovalTask) {
         let finished = self.phase.is_finished();
-        let failed = match chore {
-            Chore::Opened(key, result) => {
+        let failed = match approval_task {
+            ApprovalTask::Opened(key, result) => {
                 self.busy_objects.remove(&key);
                 self.opened(key, result)
             }
-            Chore::Closed(key, result) => {
+            ApprovalTask::Closed(key, result) => {
                 self.busy_objects.remove(&key);
                 result.map(|fact| {
                     if let Some(fact) = fact {
@@ -360,7 +362,7 @@ impl Actor {
                     }
                 })
             }
-            Chore::Told => return,
+            ApprovalTask::Told => return,
         };
         if let Err(error) = failed {
             self.deps.metrics.reconcile_failed("Run", "Transient");

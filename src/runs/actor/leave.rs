@@ -39,7 +39,7 @@ impl Actor {
             }
         }
         // people are told of what happened before
-        while self.chores.join_next().await.is_some() {}
+        while self.approval_tasks.join_next().await.is_some() {}
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 use signoff_api::{
     Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Repository, Run,
-    condition::{self, Truth},
+    condition::{self, ConditionStatus},
     names,
     run::StepStatus,
     step::Approvers,
@@ -131,7 +131,7 @@ pub(super) async fn close(
         condition::set(
             &mut status.conditions,
             DECIDED,
-            Truth::True,
+            ConditionStatus::True,
             &reason,
             &wanted.message,
             generation,

@@ -34,7 +34,7 @@ pub(super) struct Memory {
     pulls: HashMap<PullRequestNumber, Looked>,
     /// When the open pull requests were last listed, and for what.
     listed: Option<(Timestamp, Situation, Commits)>,
-    rest: Option<Rest>,
+    rest: Option<FailurePause>,
 }
 
 /// The commits that a Repository was last read at: of the draft, and of what is live.
@@ -86,7 +86,7 @@ pub(super) struct Looked {
 
 /// A pause after a failure.
 #[derive(Clone, Debug)]
-struct Rest {
+struct FailurePause {
     until: Timestamp,
     of: Cause,
 }
@@ -162,7 +162,7 @@ impl Memory {
             ErrorClass::Invalid => Cause::Settings(repository.metadata.generation, Commits::of(repository)),
             ErrorClass::Transient | ErrorClass::Waiting => Cause::Forge(address(repository)),
         };
-        self.rest = Some(Rest { until, of });
+        self.rest = Some(FailurePause { until, of });
     }
 
     /// Until when the forge is left alone, if it is.

@@ -36,7 +36,7 @@ pub use self::error::FeedbackError;
 use self::{
     memory::{Commits, Memories, Memory, Situation},
     pull::Look,
-    standing::Standing,
+    standing::ForgeState,
 };
 use crate::{
     cluster::{
@@ -158,7 +158,7 @@ async fn tell(repository: Arc<Repository>, shared: Arc<Feedback>) -> Result<Agai
         return Ok(None);
     }
     if spec.forge.is_none() {
-        shared.stands(&repository, Standing::None).await?;
+        shared.stands(&repository, ForgeState::None).await?;
         return Ok(None);
     }
     if spec.suspend == Some(true) || shared.flows.wait_until_ready().await.is_err() {
@@ -174,7 +174,7 @@ async fn tell(repository: Arc<Repository>, shared: Arc<Feedback>) -> Result<Agai
         return Ok(Some(Wake::After(AFTER_CONFLICT)));
     }
     let told = tell_all(&shared, &repository).await;
-    let standing = told.as_ref().err().map_or(Standing::Told, Standing::Failed);
+    let standing = told.as_ref().err().map_or(ForgeState::Told, ForgeState::Failed);
     let written = shared.stands(&repository, standing).await;
     told.and(written)?;
     shared.memories.of(&uid, Memory::rested);

@@ -10,7 +10,7 @@ use crate::cluster::{
 };
 use signoff_api::{
     Repository, RepositoryStatus,
-    condition::{self, Truth},
+    condition::{self, ConditionStatus},
     reason::{Classified as _, ErrorClass},
 };
 
@@ -19,7 +19,7 @@ const FORGE_READY: &str = "ForgeReady";
 
 /// How the forge of a Repository stands.
 #[derive(Debug)]
-pub(super) enum Standing<'a> {
+pub(super) enum ForgeState<'a> {
     /// It has none.
     None,
     /// It was told everything.
@@ -33,7 +33,7 @@ impl Feedback {
     pub(super) async fn stands(
         &self,
         repository: &Repository,
-        standing: Standing<'_>,
+        standing: ForgeState<'_>,
     ) -> Result<(), FeedbackError> {
         let Some(next) = next(repository, &standing, self.context.now()) else {
             return Ok(());
@@ -47,7 +47,7 @@ impl Feedback {
             }
             Err(error) => return Err(FeedbackError::Api("write the repository's status", error)),
         }
-        if let Standing::Failed(error) = standing {
+        if let ForgeState::Failed(error) = standing {
             let note = format!("the forge cannot be told: {}", error_chain(error));
             self.context
                 .event(repository, EventType::Warning, error.reason(), &note)
@@ -58,7 +58,7 @@ impl Feedback {
 }
 
 /// The status with the condition as it has to be, if that is not how it is. What passes by itself does not change it.
-fn next(repository: &Repository, standing: &Standing<'_>, now: Timestamp) -> Option<RepositoryStatus> {
+fn next(repository: &Repository, standing: &ForgeState<'_>, now: Timestamp) -> Option<RepositoryStatus> {
     let before = repository.status.as_ref()?;
     let mut next = before.clone();
     let mut set = |truth, reason: &str, message: &str| {
@@ -74,16 +74,16 @@ fn next(repository: &Repository, standing: &Standing<'_>, now: Timestamp) -> Opt
         );
     };
     match standing {
-        Standing::None => condition::clear(&mut next.conditions, FORGE_READY),
-        Standing::Told => set(
-            Truth::True,
+        ForgeState::None => condition::clear(&mut next.conditions, FORGE_READY),
+        ForgeState::Told => set(
+            ConditionStatus::True,
             "Told",
             "commits and pull requests say what came of them",
         ),
-        Standing::Failed(error) if error.class() == ErrorClass::Invalid => {
-            set(Truth::False, error.reason(), &error_chain(*error));
+        ForgeState::Failed(error) if error.class() == ErrorClass::Invalid => {
+            set(ConditionStatus::False, error.reason(), &error_chain(*error));
         }
-        Standing::Failed(_) => return None,
+        ForgeState::Failed(_) => return None,
     }
     (next != *before).then_some(next)
 }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     /// `type=status reason` of each condition, if they change.
-    fn told(repository: &Repository, standing: &Standing<'_>) -> Option<Vec<String>> {
+    fn told(repository: &Repository, standing: &ForgeState<'_>) -> Option<Vec<String>> {
         let next = next(repository, standing, Timestamp::UNIX_EPOCH)?;
         let conditions = next.conditions.iter();
         Some(
@@ -133,15 +133,18 @@ mod tests {
         }
         .into();
         let fresh = repository(&json!([ready]));
-        assert_eq!(told(&fresh, &Standing::None), None);
-        assert_eq!(told(&fresh, &Standing::Failed(&limited)), None);
+        assert_eq!(told(&fresh, &ForgeState::None), None);
+        assert_eq!(told(&fresh, &ForgeState::Failed(&limited)), None);
         let bad = ["Ready=True Synced", "ForgeReady=False ForgeForbidden"];
-        assert_eq!(told(&fresh, &Standing::Failed(&refused)).unwrap(), bad);
+        assert_eq!(told(&fresh, &ForgeState::Failed(&refused)).unwrap(), bad);
         let mut after = fresh;
-        after.status = next(&after, &Standing::Failed(&refused), Timestamp::UNIX_EPOCH);
-        assert_eq!(told(&after, &Standing::Failed(&refused)), None);
-        assert_eq!(told(&after, &Standing::Failed(&limited)), None);
-        assert_eq!(told(&after, &Standing::Told).unwrap()[1], "ForgeReady=True Told");
-        assert_eq!(told(&after, &Standing::None).unwrap(), ["Ready=True Synced"]);
+        after.status = next(&after, &ForgeState::Failed(&refused), Timestamp::UNIX_EPOCH);
+        assert_eq!(told(&after, &ForgeState::Failed(&refused)), None);
+        assert_eq!(told(&after, &ForgeState::Failed(&limited)), None);
+        assert_eq!(
+            told(&after, &ForgeState::Told).unwrap()[1],
+            "ForgeReady=True Told"
+        );
+        assert_eq!(told(&after, &ForgeState::None).unwrap(), ["Ready=True Synced"]);
     }
 }

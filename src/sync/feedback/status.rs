@@ -101,7 +101,7 @@ fn of_draft(commit: CommitId, problems: &[&FileProblem], flows: &[&Flow]) -> (Co
 
 /// How the wishes of a live ref stand.
 #[derive(Default)]
-struct Wishes<'a> {
+struct DesiredStatuses<'a> {
     refused: Vec<String>,
     waiting: Vec<String>,
     behind: Vec<&'a str>,
@@ -113,17 +113,17 @@ struct Wishes<'a> {
     unchanged: usize,
 }
 
-impl<'a> Wishes<'a> {
+impl<'a> DesiredStatuses<'a> {
     fn of(commit: CommitId, flows: &[&'a Flow]) -> Self {
         let commit = commit.to_string();
-        let mut wishes = Self::default();
+        let mut desired = Self::default();
         for flow in flows {
             if let Some(wanted) = flow.spec.live.as_deref() {
                 let by_it = flow.annotations().get(names::LIVE_COMMIT) == Some(&commit);
-                wishes.add(flow, wanted, by_it);
+                desired.add(flow, wanted, by_it);
             }
         }
-        wishes
+        desired
     }
 
     fn add(&mut self, flow: &'a Flow, wanted: &'a str, by_this_commit: bool) {
@@ -161,30 +161,33 @@ fn of_live(commit: CommitId, problems: &[&FileProblem], flows: &[&Flow]) -> (Com
             first_of(&of_file(first), problems.len() - 1),
         );
     }
-    let wishes = Wishes::of(commit, flows);
+    let desired = DesiredStatuses::of(commit, flows);
     let told = |list: &[String]| list.first().map(|first| first_of(first, list.len() - 1));
-    if let Some(text) = told(&wishes.refused) {
+    if let Some(text) = told(&desired.refused) {
         return (CommitState::Failure, text);
     }
-    if let Some(text) = told(&wishes.waiting) {
+    if let Some(text) = told(&desired.waiting) {
         return (CommitState::Pending, text);
     }
-    if !wishes.behind.is_empty() {
-        return (CommitState::Pending, listed("promoting", &wishes.behind, LONGEST));
+    if !desired.behind.is_empty() {
+        return (
+            CommitState::Pending,
+            listed("promoting", &desired.behind, LONGEST),
+        );
     }
-    let unchanged = match wishes.unchanged {
+    let unchanged = match desired.unchanged {
         0 => String::new(),
         count => format!("; {count} unchanged"),
     };
-    let text = match (wishes.back.is_empty(), wishes.live.is_empty()) {
-        (true, true) if wishes.unchanged == 0 => "nothing is live".to_owned(),
+    let text = match (desired.back.is_empty(), desired.live.is_empty()) {
+        (true, true) if desired.unchanged == 0 => "nothing is live".to_owned(),
         (true, true) => format!("nothing new is live{unchanged}"),
-        (true, false) => with_tail("live:", &wishes.live, &unchanged),
-        (false, true) => with_tail("rolled back", &wishes.back, &unchanged),
+        (true, false) => with_tail("live:", &desired.live, &unchanged),
+        (false, true) => with_tail("rolled back", &desired.back, &unchanged),
         (false, false) => {
             // the rollback matters more than what else came with it
-            let live = listed("; live:", &wishes.live, LONGEST / 3);
-            with_tail("rolled back", &wishes.back, &format!("{live}{unchanged}"))
+            let live = listed("; live:", &desired.live, LONGEST / 3);
+            with_tail("rolled back", &desired.back, &format!("{live}{unchanged}"))
         }
     };
     (CommitState::Success, text)

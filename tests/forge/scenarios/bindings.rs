@@ -9,13 +9,13 @@ use reqwest::Method;
 use serde_json::json;
 use signoff_api::{Approval, Run, names};
 
-use crate::{Account, Parlour, Pull, Repo, flaky::Flaky};
+use crate::{Account, Deciders, Pull, Repo, flaky::Flaky};
 
 const QUESTION: &str = "r-review";
 /// A file that nobody was asked about.
 const SMUGGLED: (&str, Option<&str>) = ("smuggled.yaml", Some("x: 1\n"));
 
-impl Parlour {
+impl Deciders {
     /// Starts a run that asks, whoever has a pull request from its branch already.
     async fn start(&self, run: &str) {
         let spec = json!({"flow": "refund", "inputs": {"amount": 250}});
@@ -97,142 +97,142 @@ impl Account {
 
 #[tokio::test]
 async fn somebody_elses_pull_request_from_the_branch_of_a_question_is_closed_and_the_question_is_put() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let (repo, branch) = (&parlour.stage.repo, parlour.start_suspended("r").await);
-    let work = parlour.mallory.checkout(repo).await;
+    let (repo, branch) = (&deciders.stage.repo, deciders.start_suspended("r").await);
+    let work = deciders.mallory.checkout(repo).await;
     work.point(&branch, "main").await;
     work.push(&branch, &[SMUGGLED]).await;
-    let first = parlour.mallory.open_pull(repo, &branch, "main", "A typo").await;
-    parlour.resume("r").await;
-    parlour.told(&first, "this branch holds a question").await;
-    let ours = parlour.put(QUESTION, 2).await;
-    let said = parlour.stage.owner.pull(&first).await;
+    let first = deciders.mallory.open_pull(repo, &branch, "main", "A typo").await;
+    deciders.resume("r").await;
+    deciders.told(&first, "this branch holds a question").await;
+    let ours = deciders.put(QUESTION, 2).await;
+    let said = deciders.stage.owner.pull(&first).await;
     assert_eq!(
         (&said["state"], &said["title"]),
         (&json!("closed"), &json!("A typo"))
     );
     assert_eq!(
-        parlour.stage.owner.pull(&ours).await["user"]["login"],
-        json!(parlour.bot.login)
+        deciders.stage.owner.pull(&ours).await["user"]["login"],
+        json!(deciders.bot.login)
     );
     // and so is one that comes later
-    let later = parlour.mallory.open_pull(repo, &branch, "live", "A typo").await;
-    parlour.told(&later, "this branch holds a question").await;
-    parlour.is_approved_by(&ours).await;
-    assert!(!parlour.has_smuggled().await);
+    let later = deciders.mallory.open_pull(repo, &branch, "live", "A typo").await;
+    deciders.told(&later, "this branch holds a question").await;
+    deciders.is_approved_by(&ours).await;
+    assert!(!deciders.has_smuggled().await);
 }
 
 #[tokio::test]
 async fn a_branch_that_was_there_before_the_question_is_made_anew() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let branch = parlour.start_suspended("r").await;
-    let work = parlour.mallory.checkout(&parlour.stage.repo).await;
+    let branch = deciders.start_suspended("r").await;
+    let work = deciders.mallory.checkout(&deciders.stage.repo).await;
     work.point(&branch, "main").await;
     work.push(&branch, &[SMUGGLED]).await;
-    parlour.resume("r").await;
-    let pull = parlour.put(QUESTION, 1).await;
-    assert_eq!(parlour.branch(QUESTION), branch);
-    parlour.is_approved_by(&pull).await;
-    assert!(!parlour.has_smuggled().await);
+    deciders.resume("r").await;
+    let pull = deciders.put(QUESTION, 1).await;
+    assert_eq!(deciders.branch(QUESTION), branch);
+    deciders.is_approved_by(&pull).await;
+    assert!(!deciders.has_smuggled().await);
 }
 
 #[tokio::test]
 async fn another_text_that_is_pushed_over_the_question_is_warned_of_and_approves_nothing() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let pull = parlour.ask("r").await;
-    let text = parlour
-        .text(&parlour.branch(QUESTION), &parlour.file(QUESTION))
+    let pull = deciders.ask("r").await;
+    let text = deciders
+        .text(&deciders.branch(QUESTION), &deciders.file(QUESTION))
         .await;
     assert!(text.contains("\"amount\": 250"), "{text}");
     let harmless = |text: &str| text.replace("250", "2");
-    parlour.edit(&parlour.mallory, QUESTION, harmless).await;
-    parlour.is_warned_of(&pull, "was changed in line 1:").await;
-    parlour.alice.merge(&pull).await;
-    let pull = parlour.is_put_again(&pull, "was changed in line 1:", 2).await;
+    deciders.edit(&deciders.mallory, QUESTION, harmless).await;
+    deciders.is_warned_of(&pull, "was changed in line 1:").await;
+    deciders.alice.merge(&pull).await;
+    let pull = deciders.is_put_again(&pull, "was changed in line 1:", 2).await;
 
     // edited and put back, it is what it was
-    parlour.edit(&parlour.mallory, QUESTION, harmless).await;
-    parlour.is_warned_of(&pull, "was changed in line 1:").await;
-    parlour
-        .edit(&parlour.mallory, QUESTION, |text| {
+    deciders.edit(&deciders.mallory, QUESTION, harmless).await;
+    deciders.is_warned_of(&pull, "was changed in line 1:").await;
+    deciders
+        .edit(&deciders.mallory, QUESTION, |text| {
             text.replace("Refund 2?", "Refund 250?")
                 .replace("\"amount\": 2", "\"amount\": 250")
         })
         .await;
-    parlour.is_approved_by(&pull).await;
+    deciders.is_approved_by(&pull).await;
 }
 
 #[tokio::test]
 async fn a_merge_that_brings_other_files_is_warned_of_and_approves_nothing() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let pull = parlour.ask("r").await;
-    let work = parlour.mallory.checkout(&parlour.stage.repo).await;
-    work.push(&parlour.branch(QUESTION), &[SMUGGLED]).await;
-    parlour.is_warned_of(&pull, "other files").await;
-    parlour.alice.merge(&pull).await;
-    let next = parlour
+    let pull = deciders.ask("r").await;
+    let work = deciders.mallory.checkout(&deciders.stage.repo).await;
+    work.push(&deciders.branch(QUESTION), &[SMUGGLED]).await;
+    deciders.is_warned_of(&pull, "other files").await;
+    deciders.alice.merge(&pull).await;
+    let next = deciders
         .is_put_again(&pull, "changes other files as well", 2)
         .await;
-    parlour.is_approved_by(&next).await;
+    deciders.is_approved_by(&next).await;
 }
 
 #[tokio::test]
 async fn other_files_in_a_commit_before_the_last_one_are_found_when_it_is_rebased() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let pull = parlour.ask("r").await;
-    let (branch, file) = (parlour.branch(QUESTION), parlour.file(QUESTION));
-    let text = parlour.text(&branch, &file).await;
-    let work = parlour.mallory.checkout(&parlour.stage.repo).await;
+    let pull = deciders.ask("r").await;
+    let (branch, file) = (deciders.branch(QUESTION), deciders.file(QUESTION));
+    let text = deciders.text(&branch, &file).await;
+    let work = deciders.mallory.checkout(&deciders.stage.repo).await;
     work.point("before", "main").await;
     work.push("before", &[SMUGGLED]).await;
     work.push("before", &[(&file, Some(&text))]).await;
     work.point(&branch, "before").await;
-    parlour.is_warned_of(&pull, "other files").await;
-    parlour.alice.try_merge_by(&pull, "rebase").await.unwrap();
-    let next = parlour
+    deciders.is_warned_of(&pull, "other files").await;
+    deciders.alice.try_merge_by(&pull, "rebase").await.unwrap();
+    let next = deciders
         .is_put_again(&pull, "the pull request changes other files as well", 2)
         .await;
-    parlour.is_approved_by(&next).await;
+    deciders.is_approved_by(&next).await;
 }
 
 #[tokio::test]
 async fn a_pull_request_that_was_turned_to_another_branch_approves_nothing_and_is_turned_back() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let flaky = Flaky::open(&parlour.stage.forge.url()).await;
-    parlour.follow(&flaky.url()).await;
-    let pull = parlour.ask("r").await;
-    let base = async || parlour.stage.owner.pull(&pull).await["base"]["ref"].clone();
-    parlour.mallory.change(&pull, json!({"base": "live"})).await;
-    parlour
+    let flaky = Flaky::open(&deciders.stage.forge.url()).await;
+    deciders.follow(&flaky.url()).await;
+    let pull = deciders.ask("r").await;
+    let base = async || deciders.stage.owner.pull(&pull).await["base"]["ref"].clone();
+    deciders.mallory.change(&pull, json!({"base": "live"})).await;
+    deciders
         .until("the base as it was", async || {
             (base().await == "main").then_some(())
         })
         .await;
 
     flaky.answer(500);
-    parlour.mallory.change(&pull, json!({"base": "live"})).await;
-    parlour.alice.merge(&pull).await;
+    deciders.mallory.change(&pull, json!({"base": "live"})).await;
+    deciders.alice.merge(&pull).await;
     flaky.answer(0);
-    let next = parlour.is_put_again(&pull, "it goes into \"live\"", 2).await;
-    parlour.is_approved_by(&next).await;
+    let next = deciders.is_put_again(&pull, "it goes into \"live\"", 2).await;
+    deciders.is_approved_by(&next).await;
 }
 
 #[tokio::test]
 async fn every_way_of_merging_approves_that_brings_the_question_and_nothing_else() {
     let form = "      form: {type: object, properties: {amount: {type: number}}}\n";
-    let Some(parlour) = Parlour::open(form).await else {
+    let Some(deciders) = Deciders::open(form).await else {
         return;
     };
     for (at, way) in ["squash", "rebase", "rebase-merge", "fast-forward-only"]
@@ -240,21 +240,21 @@ async fn every_way_of_merging_approves_that_brings_the_question_and_nothing_else
         .enumerate()
     {
         let run = format!("r{at}");
-        let pull = parlour.ask(&run).await;
+        let pull = deciders.ask(&run).await;
         // of two commits
-        parlour
-            .edit(&parlour.alice, &format!("{run}-review"), |text| {
+        deciders
+            .edit(&deciders.alice, &format!("{run}-review"), |text| {
                 text.replace("values: {}", "values: {amount: 100}")
             })
             .await;
         if way != "fast-forward-only" {
             // and onto a base that went on
             let more = format!("notes-{at}.txt");
-            parlour.stage.work.push("main", &[(&more, Some("x"))]).await;
+            deciders.stage.work.push("main", &[(&more, Some("x"))]).await;
         }
-        parlour.alice.try_merge_by(&pull, way).await.unwrap();
-        parlour.stage.rig.phase(&run, "Succeeded").await;
-        let decision = parlour.decisions(&format!("{run}-review")).await.remove(0);
+        deciders.alice.try_merge_by(&pull, way).await.unwrap();
+        deciders.stage.rig.phase(&run, "Succeeded").await;
+        let decision = deciders.decisions(&format!("{run}-review")).await.remove(0);
         assert_eq!(decision.spec.by.as_deref(), Some("alice"), "{way}");
         assert_eq!(
             decision.spec.values.unwrap().to_value(),
@@ -266,71 +266,71 @@ async fn every_way_of_merging_approves_that_brings_the_question_and_nothing_else
 
 #[tokio::test]
 async fn a_pull_request_that_goes_with_its_branch_rejects_nothing_and_is_put_again() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let pull = parlour.ask("r").await;
-    let branch = parlour.branch(QUESTION).replace('/', "%2F");
-    let path = parlour.stage.repo.path(&format!("/branches/{branch}"));
-    parlour.alice.call(Method::DELETE, &path, json!(null)).await;
-    let next = parlour.put(QUESTION, 2).await;
-    assert_eq!(parlour.stage.owner.pull(&pull).await["state"], "closed");
-    parlour.is_approved_by(&next).await;
+    let pull = deciders.ask("r").await;
+    let branch = deciders.branch(QUESTION).replace('/', "%2F");
+    let path = deciders.stage.repo.path(&format!("/branches/{branch}"));
+    deciders.alice.call(Method::DELETE, &path, json!(null)).await;
+    let next = deciders.put(QUESTION, 2).await;
+    assert_eq!(deciders.stage.owner.pull(&pull).await["state"], "closed");
+    deciders.is_approved_by(&next).await;
 }
 
 #[tokio::test]
 async fn the_same_file_from_a_fork_answers_nothing() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let pull = parlour.ask("r").await;
+    let pull = deciders.ask("r").await;
     let (repo, branch, file) = (
-        &parlour.stage.repo,
-        parlour.branch(QUESTION),
-        parlour.file(QUESTION),
+        &deciders.stage.repo,
+        deciders.branch(QUESTION),
+        deciders.file(QUESTION),
     );
-    let text = parlour.text(&branch, &file).await;
-    parlour
+    let text = deciders.text(&branch, &file).await;
+    deciders
         .mallory
         .call(Method::POST, &repo.path("/forks"), json!({}))
         .await;
     let fork = Repo {
-        owner: parlour.mallory.login.clone(),
+        owner: deciders.mallory.login.clone(),
         name: repo.name.clone(),
     };
-    let work = parlour.mallory.checkout(&fork).await;
+    let work = deciders.mallory.checkout(&fork).await;
     work.point(&branch, "main").await;
     work.push(&branch, &[(&file, Some(&text))]).await;
     let head = format!("{}:{branch}", fork.owner);
-    let theirs = parlour
+    let theirs = deciders
         .mallory
         .open_pull(repo, &head, "main", "Sign off: Refund 250?")
         .await;
-    parlour.alice.merge(&theirs).await;
+    deciders.alice.merge(&theirs).await;
     // asked of the forge since then, as the edited title shows
-    parlour.mallory.change(&pull, json!({"title": "edited"})).await;
-    parlour
+    deciders.mallory.change(&pull, json!({"title": "edited"})).await;
+    deciders
         .until("the title as it was", async || {
-            (parlour.stage.owner.pull(&pull).await["title"] != "edited").then_some(())
+            (deciders.stage.owner.pull(&pull).await["title"] != "edited").then_some(())
         })
         .await;
-    assert!(parlour.is_open(QUESTION).await);
-    assert!(parlour.decisions(QUESTION).await.is_empty());
-    parlour.bob.close(&pull).await;
-    parlour.stage.rig.phase("r", "Rejected").await;
+    assert!(deciders.is_open(QUESTION).await);
+    assert!(deciders.decisions(QUESTION).await.is_empty());
+    deciders.bob.close(&pull).await;
+    deciders.stage.rig.phase("r", "Rejected").await;
 }
 
 #[tokio::test]
 async fn what_was_done_about_a_question_says_nothing_of_that_of_a_later_run_of_the_same_name() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let rig = &parlour.stage.rig;
-    let old = parlour.ask("r").await;
-    parlour.bob.close(&old).await;
+    let rig = &deciders.stage.rig;
+    let old = deciders.ask("r").await;
+    deciders.bob.close(&old).await;
     rig.phase("r", "Rejected").await;
-    parlour.branch_is_gone(QUESTION).await;
-    let text = parlour.stage.owner.pull(&old).await;
+    deciders.branch_is_gone(QUESTION).await;
+    let text = deciders.stage.owner.pull(&old).await;
     if !rig
         .server
         .can_test("that an answer to an earlier question of the same name is none")
@@ -342,42 +342,42 @@ async fn what_was_done_about_a_question_says_nothing_of_that_of_a_later_run_of_t
         .delete("r", &DeleteParams::default())
         .await
         .unwrap();
-    parlour
+    deciders
         .until("end of the question", async || {
             let runs = rig.api::<Run>().list(&ListParams::default()).await.unwrap();
             let approval = rig.api::<Approval>().get_opt(&rig.known(QUESTION)).await.unwrap();
-            let decisions = parlour.decisions(QUESTION).await;
+            let decisions = deciders.decisions(QUESTION).await;
             (runs.items.is_empty() && approval.is_none() && decisions.is_empty()).then_some(())
         })
         .await;
 
-    parlour.start("r").await;
+    deciders.start("r").await;
     // it has a name of its own, and so a branch
-    let new = parlour.put(QUESTION, 1).await;
-    let body = parlour.stage.owner.pull(&new).await["body"].clone();
+    let new = deciders.put(QUESTION, 1).await;
+    let body = deciders.stage.owner.pull(&new).await["body"].clone();
     assert_ne!(body, text["body"]);
     // not even where the old one is made to look like the new one
-    parlour.mallory.change(&old, json!({"body": body})).await;
-    parlour.until_looked_at(&new).await;
-    assert!(parlour.is_open(QUESTION).await);
-    parlour.is_approved_by(&new).await;
+    deciders.mallory.change(&old, json!({"body": body})).await;
+    deciders.until_looked_at(&new).await;
+    assert!(deciders.is_open(QUESTION).await);
+    deciders.is_approved_by(&new).await;
 }
 
 #[tokio::test]
 async fn a_comment_of_the_operator_that_somebody_edits_hides_no_answer() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let pull = parlour.ask("r").await;
-    let whole = parlour
-        .text(&parlour.branch(QUESTION), &parlour.file(QUESTION))
+    let pull = deciders.ask("r").await;
+    let whole = deciders
+        .text(&deciders.branch(QUESTION), &deciders.file(QUESTION))
         .await;
-    parlour
-        .edit(&parlour.mallory, QUESTION, |text| format!("# Harmless.\n{text}"))
+    deciders
+        .edit(&deciders.mallory, QUESTION, |text| format!("# Harmless.\n{text}"))
         .await;
-    parlour.told(&pull, "would not approve").await;
-    let repo = &parlour.stage.repo;
-    let comments = parlour
+    deciders.told(&pull, "would not approve").await;
+    let repo = &deciders.stage.repo;
+    let comments = deciders
         .stage
         .owner
         .get(&repo.path(&format!("/issues/{}/comments", pull.number)))
@@ -385,47 +385,49 @@ async fn a_comment_of_the_operator_that_somebody_edits_hides_no_answer() {
     let path = repo.path(&format!("/issues/comments/{}", comments[0]["id"]));
     let mark = |more: String| json!({"body": format!("<!-- signoff:answer merged -->\n{more}")});
     // the forge counts seconds, and so what is edited within one is not told from what was written
-    parlour
+    deciders
         .until("an edit of the comment that shows", async || {
-            let mark = mark(parlour.stage.forge.name("edited"));
-            parlour.mallory.call(Method::PATCH, &path, mark).await;
-            let said = parlour.stage.owner.get(&path).await;
+            let mark = mark(deciders.stage.forge.name("edited"));
+            deciders.mallory.call(Method::PATCH, &path, mark).await;
+            let said = deciders.stage.owner.get(&path).await;
             (said["created_at"] != said["updated_at"]).then_some(())
         })
         .await;
-    parlour.edit(&parlour.mallory, QUESTION, |_| whole.clone()).await;
-    parlour.is_approved_by(&pull).await;
+    deciders
+        .edit(&deciders.mallory, QUESTION, |_| whole.clone())
+        .await;
+    deciders.is_approved_by(&pull).await;
 }
 
 #[tokio::test]
 async fn a_question_that_was_put_ten_times_for_nothing_says_that_it_is_put_no_more() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    parlour.start("r").await;
+    deciders.start("r").await;
     for count in 1..=10 {
-        let pull = parlour.put(QUESTION, count).await;
-        parlour.mallory.merge(&pull).await;
+        let pull = deciders.put(QUESTION, count).await;
+        deciders.mallory.merge(&pull).await;
     }
-    let event = parlour.stage.rig.event(QUESTION, "AnswerNotCounted").await;
+    let event = deciders.stage.rig.event(QUESTION, "AnswerNotCounted").await;
     let note = event.note.unwrap_or_default();
     assert!(
         note.contains("it was put 10 times and no answer counted"),
         "{note}"
     );
-    parlour.stage.rig.decide("alice", QUESTION, "Approve").await;
-    parlour.stage.rig.phase("r", "Succeeded").await;
+    deciders.stage.rig.decide("alice", QUESTION, "Approve").await;
+    deciders.stage.rig.phase("r", "Succeeded").await;
 }
 
 #[tokio::test]
 async fn a_question_that_is_to_be_a_pull_request_where_there_is_no_forge_says_so() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let stage = &parlour.stage;
+    let stage = &deciders.stage;
     let more = json!({"interval": "1s", "decisions": {"propose": "PullRequest"}});
     stage.follow(&stage.forge.http_url(&stage.repo), more).await;
-    parlour.start("r").await;
+    deciders.start("r").await;
     let event = stage.rig.event(QUESTION, "ForgeMissing").await;
     let note = event.note.unwrap_or_default();
     assert!(note.contains("`spec.forge`"), "{note}");
@@ -437,8 +439,8 @@ async fn a_question_that_is_to_be_a_pull_request_where_there_is_no_forge_says_so
         }
     };
     stage.rig.until::<Approval>(QUESTION, asked("False")).await;
-    parlour.follow(&stage.forge.url()).await;
-    let pull = parlour.put(QUESTION, 1).await;
+    deciders.follow(&stage.forge.url()).await;
+    let pull = deciders.put(QUESTION, 1).await;
     stage.rig.until::<Approval>(QUESTION, asked("True")).await;
-    parlour.is_approved_by(&pull).await;
+    deciders.is_approved_by(&pull).await;
 }

@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use crate::support::rig::Rig;
-use crate::{Parlour, Stage, parlour::flow, until};
+use crate::{Deciders, Stage, deciders::flow, until};
 
 /// The same people and the same repository, followed by another cluster under this prefix.
-async fn of_another_cluster(first: &Parlour, prefix: &'static str) -> Parlour {
+async fn of_another_cluster(first: &Deciders, prefix: &'static str) -> Deciders {
     let rig = Rig::open().await;
     let stage = Stage {
         forge: first.stage.forge,
@@ -16,7 +16,7 @@ async fn of_another_cluster(first: &Parlour, prefix: &'static str) -> Parlour {
         repo: first.stage.repo.clone(),
         work: first.stage.owner.checkout(&first.stage.repo).await,
     };
-    Parlour {
+    Deciders {
         stage,
         prefix,
         bot: first.bot.clone(),
@@ -30,7 +30,7 @@ async fn of_another_cluster(first: &Parlour, prefix: &'static str) -> Parlour {
 
 #[tokio::test]
 async fn questions_of_one_name_in_two_clusters_keep_apart_by_their_prefixes() {
-    let Some(production) = Parlour::gather().await else {
+    let Some(production) = Deciders::gather().await else {
         return;
     };
     let staging = of_another_cluster(&production, "signoff-staging").await;

@@ -7,18 +7,18 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use signoff_api::{Approval, Decision, Digest, Repository, Run};
 
-use crate::{Parlour, Relay, flaky::Flaky, parlour::flow};
+use crate::{Deciders, Relay, deciders::flow, flaky::Flaky};
 
 #[tokio::test]
 async fn merging_approves_as_the_user_that_the_forge_says_merged() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let pull = parlour.ask("r").await;
-    let said = parlour.stage.owner.pull(&pull).await;
+    let pull = deciders.ask("r").await;
+    let said = deciders.stage.owner.pull(&pull).await;
     assert_eq!(said["title"], "Sign off: Refund 250?");
     let body = said["body"].as_str().unwrap();
-    let approval = parlour.stage.rig.asked("r-review").await;
+    let approval = deciders.stage.rig.asked("r-review").await;
     for shown in [
         &approval.spec.digest.to_string(),
         "\"amount\": 250",
@@ -33,180 +33,180 @@ async fn merging_approves_as_the_user_that_the_forge_says_merged() {
             .as_ref()
             .and_then(|status| status.pull_request.clone())
     };
-    let named = parlour
+    let named = deciders
         .stage
         .rig
         .until::<Approval>("r-review", |approval| told(approval).is_some())
         .await;
     assert_eq!(told(&named).unwrap().number, pull.number);
 
-    parlour.alice.merge(&pull).await;
-    parlour.stage.rig.phase("r", "Succeeded").await;
-    let decision = parlour.decisions("r-review").await.remove(0);
+    deciders.alice.merge(&pull).await;
+    deciders.stage.rig.phase("r", "Succeeded").await;
+    let decision = deciders.decisions("r-review").await.remove(0);
     assert_eq!(decision.spec.by.as_deref(), Some("alice"));
     let via = decision.spec.via.unwrap();
     let evidence = |key: &str| via.evidence.get(key).map(String::as_str).unwrap_or_default();
-    assert_eq!(evidence("login"), parlour.alice.login);
+    assert_eq!(evidence("login"), deciders.alice.login);
     assert_eq!(evidence("pullRequest"), pull.number.to_string());
     assert_eq!(evidence("act"), "merged");
     assert_eq!(evidence("commit").len(), 40);
-    parlour.branch_is_gone("r-review").await;
+    deciders.branch_is_gone("r-review").await;
     // the file that the merge left on the draft branch is no flow, and no problem either
-    parlour.stage.sync().await;
-    parlour.stage.ready("Synced").await;
+    deciders.stage.sync().await;
+    deciders.stage.ready("Synced").await;
 }
 
 #[tokio::test]
 async fn closing_rejects_and_a_review_sends_it_back_with_its_text() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let first = parlour.ask("r").await;
-    parlour
+    let first = deciders.ask("r").await;
+    deciders
         .bob
         .review(&first, "REQUEST_CHANGES", "half of it, please")
         .await;
-    let second = parlour.put("r-review-2", 1).await;
-    let closed = parlour.told(&first, "Closed: ChangesRequested").await;
+    let second = deciders.put("r-review-2", 1).await;
+    let closed = deciders.told(&first, "Closed: ChangesRequested").await;
     assert!(closed.contains("bob"), "{closed}");
-    let body = parlour.stage.owner.pull(&second).await["body"].to_string();
+    let body = deciders.stage.owner.pull(&second).await["body"].to_string();
     assert!(body.contains("half of it, please"), "{body}");
-    parlour.branch_is_gone("r-review").await;
+    deciders.branch_is_gone("r-review").await;
 
-    parlour.bob.close(&second).await;
-    parlour.stage.rig.phase("r", "Rejected").await;
-    let decision = parlour.decisions("r-review-2").await.remove(0);
+    deciders.bob.close(&second).await;
+    deciders.stage.rig.phase("r", "Rejected").await;
+    let decision = deciders.decisions("r-review-2").await.remove(0);
     assert_eq!(decision.spec.by.as_deref(), Some("bob"));
 }
 
 #[tokio::test]
 async fn a_merge_of_an_old_branch_after_the_question_was_put_anew_decides_neither() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let flaky = Flaky::open(&parlour.stage.forge.url()).await;
-    parlour.follow(&flaky.url()).await;
-    let first = parlour.ask("r").await;
-    let (branch, file) = (parlour.branch("r-review"), parlour.file("r-review"));
-    let old = parlour.text(&branch, &file).await;
-    parlour.bob.review(&first, "REQUEST_CHANGES", "half of it").await;
-    let second = parlour.put("r-review-2", 1).await;
-    parlour.branch_is_gone("r-review").await;
+    let flaky = Flaky::open(&deciders.stage.forge.url()).await;
+    deciders.follow(&flaky.url()).await;
+    let first = deciders.ask("r").await;
+    let (branch, file) = (deciders.branch("r-review"), deciders.file("r-review"));
+    let old = deciders.text(&branch, &file).await;
+    deciders.bob.review(&first, "REQUEST_CHANGES", "half of it").await;
+    let second = deciders.put("r-review-2", 1).await;
+    deciders.branch_is_gone("r-review").await;
 
     // somebody who may approve has kept the branch, puts it back, and merges it before the operator takes it away again
     flaky.answer_to(Method::DELETE, 500);
-    let repo = &parlour.stage.repo;
+    let repo = &deciders.stage.repo;
     let other = "late";
-    parlour.stage.work.point(other, "main").await;
-    parlour.stage.work.push(other, &[(&file, Some(&old))]).await;
-    parlour.stage.work.point(&branch, other).await;
-    let late = parlour
+    deciders.stage.work.point(other, "main").await;
+    deciders.stage.work.push(other, &[(&file, Some(&old))]).await;
+    deciders.stage.work.point(&branch, other).await;
+    let late = deciders
         .alice
         .open_pull(repo, &branch, "main", "Sign off: late")
         .await;
-    parlour.alice.merge(&late).await;
+    deciders.alice.merge(&late).await;
     flaky.answer(0);
     // and the file of the newer question is made of the old one, past any pull request
-    let newer = parlour.file("r-review-2");
-    parlour.stage.work.push("main", &[(&newer, Some(&old))]).await;
+    let newer = deciders.file("r-review-2");
+    deciders.stage.work.push("main", &[(&newer, Some(&old))]).await;
 
-    parlour.bob.close(&second).await;
-    parlour.stage.rig.phase("r", "Rejected").await;
+    deciders.bob.close(&second).await;
+    deciders.stage.rig.phase("r", "Rejected").await;
     let by = |decisions: Vec<Decision>| -> Vec<Option<String>> {
         decisions.into_iter().map(|decision| decision.spec.by).collect()
     };
     let bob = || vec![Some("bob".to_owned())];
-    assert_eq!(by(parlour.decisions("r-review").await), bob());
-    assert_eq!(by(parlour.decisions("r-review-2").await), bob());
+    assert_eq!(by(deciders.decisions("r-review").await), bob());
+    assert_eq!(by(deciders.decisions("r-review-2").await), bob());
 }
 
 #[tokio::test]
 async fn a_merge_by_somebody_who_may_not_is_answered_and_the_question_is_put_again() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let mut pull = parlour.ask("r").await;
+    let mut pull = deciders.ask("r").await;
     let cases = [
-        (&parlour.mallory, "does not say which user of the cluster it is"),
-        (&parlour.dev, "does not count as an approval"),
-        (&parlour.agent, "programs decide nothing"),
+        (&deciders.mallory, "does not say which user of the cluster it is"),
+        (&deciders.dev, "does not count as an approval"),
+        (&deciders.agent, "programs decide nothing"),
     ];
     for (attempt, (who, why)) in cases.into_iter().enumerate() {
         who.merge(&pull).await;
-        let answer = parlour.told(&pull, why).await;
+        let answer = deciders.told(&pull, why).await;
         assert!(answer.contains(&format!("@{}", who.login)), "{answer}");
-        pull = parlour.put("r-review", attempt + 2).await;
-        assert!(parlour.is_open("r-review").await, "{}", who.login);
+        pull = deciders.put("r-review", attempt + 2).await;
+        assert!(deciders.is_open("r-review").await, "{}", who.login);
     }
-    parlour.alice.merge(&pull).await;
-    parlour.stage.rig.phase("r", "Succeeded").await;
+    deciders.alice.merge(&pull).await;
+    deciders.stage.rig.phase("r", "Succeeded").await;
 }
 
 #[tokio::test]
 async fn a_merge_by_the_operators_own_account_decides_nothing_and_the_question_is_put_again() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let first = parlour.ask("r").await;
-    parlour.bot.merge(&first).await;
-    let second = parlour.put("r-review", 2).await;
-    assert!(parlour.is_open("r-review").await);
-    parlour.alice.merge(&second).await;
-    parlour.stage.rig.phase("r", "Succeeded").await;
-    let [decision] = parlour.decisions("r-review").await.try_into().unwrap();
+    let first = deciders.ask("r").await;
+    deciders.bot.merge(&first).await;
+    let second = deciders.put("r-review", 2).await;
+    assert!(deciders.is_open("r-review").await);
+    deciders.alice.merge(&second).await;
+    deciders.stage.rig.phase("r", "Succeeded").await;
+    let [decision] = deciders.decisions("r-review").await.try_into().unwrap();
     assert_eq!(decision.spec.by.as_deref(), Some("alice"));
 }
 
 #[tokio::test]
 async fn who_asked_for_the_run_cannot_merge_it_through() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let pull = parlour.ask("r").await;
-    parlour.dev.merge(&pull).await;
-    parlour.told(&pull, "does not count as an approval").await;
-    assert!(parlour.is_open("r-review").await);
-    let refused = parlour.decisions("r-review").await.remove(0).status.unwrap();
+    let pull = deciders.ask("r").await;
+    deciders.dev.merge(&pull).await;
+    deciders.told(&pull, "does not count as an approval").await;
+    assert!(deciders.is_open("r-review").await);
+    let refused = deciders.decisions("r-review").await.remove(0).status.unwrap();
     assert_eq!(serde_json::to_value(refused.reason).unwrap(), "SelfApproval");
 }
 
 #[tokio::test]
 async fn an_edited_digest_is_no_answer_and_edited_values_are_the_answers() {
     let form = "      form: {type: object, required: [amount], properties: {amount: {type: number}}}\n";
-    let Some(parlour) = Parlour::open(form).await else {
+    let Some(deciders) = Deciders::open(form).await else {
         return;
     };
-    let pull = parlour.ask("r").await;
-    let asked = parlour.stage.rig.asked("r-review").await;
+    let pull = deciders.ask("r").await;
+    let asked = deciders.stage.rig.asked("r-review").await;
     let (digest, other) = (
         asked.spec.digest.to_string(),
         Digest::of(b"something else").to_string(),
     );
-    parlour
-        .edit(&parlour.alice, "r-review", |text| {
+    deciders
+        .edit(&deciders.alice, "r-review", |text| {
             assert!(text.contains(&digest), "{text}");
             text.replace(&digest, &other)
         })
         .await;
-    parlour.alice.merge(&pull).await;
-    parlour
+    deciders.alice.merge(&pull).await;
+    deciders
         .told(&pull, "the file with the question was changed in line")
         .await;
-    assert!(parlour.decisions("r-review").await.is_empty());
+    assert!(deciders.decisions("r-review").await.is_empty());
 
-    let pull = parlour.put("r-review", 2).await;
-    parlour.alice.merge(&pull).await;
-    let missing = parlour.told(&pull, "does not count as an approval").await;
+    let pull = deciders.put("r-review", 2).await;
+    deciders.alice.merge(&pull).await;
+    let missing = deciders.told(&pull, "does not count as an approval").await;
     assert!(missing.contains("amount"), "{missing}");
 
-    let pull = parlour.put("r-review", 3).await;
-    parlour
-        .edit(&parlour.alice, "r-review", |text| {
+    let pull = deciders.put("r-review", 3).await;
+    deciders
+        .edit(&deciders.alice, "r-review", |text| {
             text.replace("values: {}", "values: {amount: 100}")
         })
         .await;
-    parlour.alice.merge(&pull).await;
-    let run = parlour.stage.rig.phase("r", "Succeeded").await;
+    deciders.alice.merge(&pull).await;
+    let run = deciders.stage.rig.phase("r", "Succeeded").await;
     let values = |run: &Run| {
         let steps = run.status.clone().unwrap().steps;
         let review = steps.into_iter().rfind(|step| step.name == "review").unwrap();
@@ -217,20 +217,20 @@ async fn an_edited_digest_is_no_answer_and_edited_values_are_the_answers() {
 
 #[tokio::test]
 async fn what_is_decided_elsewhere_closes_the_pull_request_and_says_by_whom() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let pull = parlour.ask("r").await;
-    parlour.stage.rig.decide("alice", "r-review", "Approve").await;
-    let closed = parlour.told(&pull, "Closed: Approved").await;
-    let approval = parlour.stage.rig.asked("r-review").await;
+    let pull = deciders.ask("r").await;
+    deciders.stage.rig.decide("alice", "r-review", "Approve").await;
+    let closed = deciders.told(&pull, "Closed: Approved").await;
+    let approval = deciders.stage.rig.asked("r-review").await;
     let at = approval.status.unwrap().decided_at.unwrap().0;
     let at = at.strftime("%F %T UTC").to_string();
     assert!(closed.contains("alice") && closed.contains(&at), "{closed}");
-    assert_eq!(parlour.stage.owner.pull(&pull).await["state"], "closed");
-    parlour.branch_is_gone("r-review").await;
+    assert_eq!(deciders.stage.owner.pull(&pull).await["state"], "closed");
+    deciders.branch_is_gone("r-review").await;
     assert_eq!(
-        parlour.decisions("r-review").await.len(),
+        deciders.decisions("r-review").await.len(),
         1,
         "closing it is no rejection"
     );
@@ -238,21 +238,21 @@ async fn what_is_decided_elsewhere_closes_the_pull_request_and_says_by_whom() {
 
 #[tokio::test]
 async fn a_quorum_is_reached_by_reviews_and_the_merge_which_the_forge_refuses_where_its_status_is_required() {
-    let Some(parlour) = Parlour::open("      quorum: 2\n").await else {
+    let Some(deciders) = Deciders::open("      quorum: 2\n").await else {
         return;
     };
     let rule = json!({"enable_push": true, "enable_status_check": true, "status_check_contexts": ["signoff/quorum"]});
-    let stage = &parlour.stage;
+    let stage = &deciders.stage;
     stage.owner.protect(&stage.repo, "main", rule).await;
-    let pull = parlour.ask("r").await;
-    let head = parlour.stage.owner.pull(&pull).await["head"]["sha"]
+    let pull = deciders.ask("r").await;
+    let head = deciders.stage.owner.pull(&pull).await["head"]["sha"]
         .as_str()
         .unwrap()
         .to_owned();
     let status = async |wanted: &str| {
-        parlour
+        deciders
             .until(wanted, async || {
-                let all = parlour.stage.owner.statuses(&parlour.stage.repo, &head).await;
+                let all = deciders.stage.owner.statuses(&deciders.stage.repo, &head).await;
                 let quorum = all.into_iter().find(|(context, ..)| context == "signoff/quorum");
                 quorum
                     .filter(|(_, state, text)| format!("{state}: {text}").contains(wanted))
@@ -261,15 +261,15 @@ async fn a_quorum_is_reached_by_reviews_and_the_merge_which_the_forge_refuses_wh
             .await;
     };
     status("pending: 0 of 2 approved").await;
-    let refusal = parlour.alice.try_merge(&pull).await.unwrap_err();
+    let refusal = deciders.alice.try_merge(&pull).await.unwrap_err();
     assert_eq!(refusal.status, StatusCode::METHOD_NOT_ALLOWED, "{refusal:?}");
     assert!(refusal.message.contains("status checks"), "{refusal:?}");
-    parlour.bob.review(&pull, "APPROVED", "").await;
+    deciders.bob.review(&pull, "APPROVED", "").await;
     status("success: 1 of 2 approved").await;
-    assert!(parlour.is_open("r-review").await);
-    parlour.alice.merge(&pull).await;
-    parlour.stage.rig.phase("r", "Succeeded").await;
-    let mut by: Vec<_> = parlour
+    assert!(deciders.is_open("r-review").await);
+    deciders.alice.merge(&pull).await;
+    deciders.stage.rig.phase("r", "Succeeded").await;
+    let mut by: Vec<_> = deciders
         .decisions("r-review")
         .await
         .into_iter()
@@ -281,39 +281,39 @@ async fn a_quorum_is_reached_by_reviews_and_the_merge_which_the_forge_refuses_wh
 
 #[tokio::test]
 async fn a_question_that_asks_for_no_pull_request_gets_none_and_a_wrong_token_is_told_on_the_question() {
-    let Some(parlour) = Parlour::open("      askVia: None\n").await else {
+    let Some(deciders) = Deciders::open("      askVia: None\n").await else {
         return;
     };
-    parlour
+    deciders
         .stage
         .rig
         .start("quiet", json!({"flow": "refund", "inputs": {"amount": 1}}))
         .await;
-    parlour
+    deciders
         .stage
         .rig
         .until::<Approval>("quiet-review", |_| true)
         .await;
-    let commit = parlour
+    let commit = deciders
         .stage
         .work
         .push("main", &[("refund.yaml", Some(&flow("")))])
         .await;
-    parlour.stage.work.point("live", "main").await;
-    parlour.stage.sync().await;
-    parlour.stage.until_read(&commit).await;
-    parlour.stage.secret("api", json!({"token": "wrong"})).await;
-    parlour
+    deciders.stage.work.point("live", "main").await;
+    deciders.stage.sync().await;
+    deciders.stage.until_read(&commit).await;
+    deciders.stage.secret("api", json!({"token": "wrong"})).await;
+    deciders
         .stage
         .rig
         .start("asked", json!({"flow": "refund", "inputs": {"amount": 1}}))
         .await;
-    parlour.stage.rig.event("asked-review", "ForgeForbidden").await;
+    deciders.stage.rig.event("asked-review", "ForgeForbidden").await;
     assert!(
-        parlour
+        deciders
             .stage
             .owner
-            .pulls(&parlour.stage.repo, "all")
+            .pulls(&deciders.stage.repo, "all")
             .await
             .is_empty()
     );
@@ -321,64 +321,70 @@ async fn a_question_that_asks_for_no_pull_request_gets_none_and_a_wrong_token_is
 
 #[tokio::test]
 async fn a_forge_that_is_down_or_wants_to_be_left_alone_loses_no_answer() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let flaky = Flaky::open(&parlour.stage.forge.url()).await;
-    parlour.follow(&flaky.url()).await;
-    let pull = parlour.ask("r").await;
+    let flaky = Flaky::open(&deciders.stage.forge.url()).await;
+    deciders.follow(&flaky.url()).await;
+    let pull = deciders.ask("r").await;
     for status in [500, 429] {
         flaky.answer(status);
-        parlour
+        deciders
             .until("a refused call", async || (flaky.refused() > 0).then_some(()))
             .await;
     }
-    parlour.alice.merge(&pull).await;
-    let run = format!("{:?}", parlour.decisions("r-review").await);
+    deciders.alice.merge(&pull).await;
+    let run = format!("{:?}", deciders.decisions("r-review").await);
     assert_eq!(run, "[]", "nobody could know");
     flaky.answer(0);
-    parlour.stage.rig.phase("r", "Succeeded").await;
-    assert_eq!(parlour.decisions("r-review").await.len(), 1);
+    deciders.stage.rig.phase("r", "Succeeded").await;
+    assert_eq!(deciders.decisions("r-review").await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_pull_request_whose_text_somebody_edited_approves_nothing_and_is_put_right() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let flaky = Flaky::open(&parlour.stage.forge.url()).await;
-    parlour.follow(&flaky.url()).await;
-    let pull = parlour.ask("r").await;
-    let path = parlour.stage.repo.path(&format!("/pulls/{}", pull.number));
+    let flaky = Flaky::open(&deciders.stage.forge.url()).await;
+    deciders.follow(&flaky.url()).await;
+    let pull = deciders.ask("r").await;
+    let path = deciders.stage.repo.path(&format!("/pulls/{}", pull.number));
     let harmless = json!({"body": "Refund 1, as always"});
-    let edited = async || parlour.stage.owner.pull(&pull).await["body"] == harmless["body"];
-    parlour.mallory.call(Method::PATCH, &path, harmless.clone()).await;
-    parlour
+    let edited = async || deciders.stage.owner.pull(&pull).await["body"] == harmless["body"];
+    deciders
+        .mallory
+        .call(Method::PATCH, &path, harmless.clone())
+        .await;
+    deciders
         .until("the text as it was", async || (!edited().await).then_some(()))
         .await;
 
     flaky.answer(500);
-    parlour.mallory.call(Method::PATCH, &path, harmless.clone()).await;
-    parlour.alice.merge(&pull).await;
+    deciders
+        .mallory
+        .call(Method::PATCH, &path, harmless.clone())
+        .await;
+    deciders.alice.merge(&pull).await;
     flaky.answer(0);
-    parlour
+    deciders
         .told(&pull, "somebody edited the title or the description")
         .await;
-    let again = parlour.put("r-review", 2).await;
-    parlour.alice.merge(&again).await;
-    parlour.stage.rig.phase("r", "Succeeded").await;
+    let again = deciders.put("r-review", 2).await;
+    deciders.alice.merge(&again).await;
+    deciders.stage.rig.phase("r", "Succeeded").await;
 }
 
 #[tokio::test]
 async fn a_merge_that_the_forge_tells_of_decides_long_before_the_interval() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let stage = &parlour.stage;
+    let stage = &deciders.stage;
     stage
         .secret("webhook", json!({"hmac": "s3cret-of-the-flows"}))
         .await;
-    let pull = parlour.ask("r").await;
+    let pull = deciders.ask("r").await;
     let webhook = json!({"secretRef": {"name": "webhook", "key": "hmac"}});
     let rarely = Patch::Merge(json!({"spec": {"interval": "24h", "webhook": webhook}}));
     let api = stage.rig.api::<Repository>();
@@ -393,6 +399,6 @@ async fn a_merge_that_the_forge_tells_of_decides_long_before_the_interval() {
         .owner
         .add_webhook(&stage.repo, &url, "s3cret-of-the-flows", &events)
         .await;
-    parlour.alice.merge(&pull).await;
+    deciders.alice.merge(&pull).await;
     stage.rig.phase("r", "Succeeded").await;
 }

@@ -4,18 +4,18 @@ use std::sync::Mutex;
 
 use serde_json::json;
 
-use crate::{Parlour, flaky::Flaky, line::Line, parlour::flow, until};
+use crate::{Deciders, deciders::flow, flaky::Flaky, line::Line, until};
 
 #[tokio::test]
 async fn a_question_that_is_not_put_there_costs_no_call_beside_the_list_of_all_that_is_open() {
-    let Some(parlour) = Parlour::gather().await else {
+    let Some(deciders) = Deciders::gather().await else {
         return;
     };
-    let stage = &parlour.stage;
+    let stage = &deciders.stage;
     let flaky = Flaky::open(&stage.forge.url()).await;
     let none = json!({"decisions": {"propose": "None"}});
-    parlour.follow_with(&flaky.url(), none).await;
-    parlour.release(&flow("")).await;
+    deciders.follow_with(&flaky.url(), none).await;
+    deciders.release(&flow("")).await;
     let asks = json!({"flow": "refund", "inputs": {"amount": 1}});
     stage.rig.start("r", asks).await;
     let calls = Mutex::new(Vec::new());
@@ -40,21 +40,21 @@ async fn a_question_that_is_not_put_there_costs_no_call_beside_the_list_of_all_t
 
 #[tokio::test]
 async fn a_forge_that_refuses_connections_loses_nothing_and_is_caught_up_with_when_it_is_back() {
-    let Some(parlour) = Parlour::gather().await else {
+    let Some(deciders) = Deciders::gather().await else {
         return;
     };
-    let stage = &parlour.stage;
+    let stage = &deciders.stage;
     let mut line = Line::open(&stage.forge.url()).await;
     let url = stage.forge.http_url(&stage.repo);
     let url = url.replace(&stage.forge.url(), &line.url());
-    parlour.follow_with(&line.url(), json!({"url": url})).await;
-    parlour.release(&flow("")).await;
+    deciders.follow_with(&line.url(), json!({"url": url})).await;
+    deciders.release(&flow("")).await;
     let release = stage.cut("refund").await;
-    let pull = parlour.ask("r").await;
+    let pull = deciders.ask("r").await;
 
     line.cut().await;
     // an answer, a question and a push come meanwhile
-    parlour.alice.merge(&pull).await;
+    deciders.alice.merge(&pull).await;
     let asks = json!({"flow": "refund", "inputs": {"amount": 1}});
     stage.rig.start("meanwhile", asks).await;
     let changed = flow("").replace("max: 3", "max: 2");
@@ -66,16 +66,16 @@ async fn a_forge_that_refuses_connections_loses_nothing_and_is_caught_up_with_wh
         counted.contains(failed).then_some(())
     })
     .await;
-    assert_eq!(parlour.deciders("r-review").await, [""; 0], "nobody could know");
+    assert_eq!(deciders.deciders("r-review").await, [""; 0], "nobody could know");
     assert_eq!(stage.cut("refund").await, release);
 
     line.mend().await;
     stage.rig.phase("r", "Succeeded").await;
-    assert_eq!(parlour.deciders("r-review").await, ["alice"]);
+    assert_eq!(deciders.deciders("r-review").await, ["alice"]);
     stage.until_read(&commit).await;
     stage.ready("Synced").await;
-    let asked = parlour.put("meanwhile-review", 1).await;
-    parlour.alice.close(&asked).await;
+    let asked = deciders.put("meanwhile-review", 1).await;
+    deciders.alice.close(&asked).await;
     stage.rig.phase("meanwhile", "Rejected").await;
     assert_eq!(stage.owner.pulls(&stage.repo, "all").await.len(), 2);
 }

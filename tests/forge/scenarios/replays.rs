@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use signoff_api::{Approval, Decision, Flow, Release, Run};
 
-use crate::{Parlour, Relay, Stage, parlour::flow, until};
+use crate::{Deciders, Relay, Stage, deciders::flow, until};
 
 impl Stage {
     /// Every object that a person's answer or a push changes, as it is now.
@@ -37,16 +37,16 @@ impl Stage {
 
 #[tokio::test]
 async fn webhooks_that_are_sent_again_decide_nothing_and_change_nothing() {
-    let Some(parlour) = Parlour::gather().await else {
+    let Some(deciders) = Deciders::gather().await else {
         return;
     };
-    let stage = &parlour.stage;
+    let stage = &deciders.stage;
     stage
         .secret("webhook", json!({"hmac": "s3cret-of-the-flows"}))
         .await;
     let webhook = json!({"secretRef": {"name": "webhook", "key": "hmac"}});
     let rarely = json!({"interval": "1h", "webhook": webhook});
-    parlour.follow_with(&stage.forge.url(), rarely).await;
+    deciders.follow_with(&stage.forge.url(), rarely).await;
     let relay = Relay::open(stage.rig.gateway()).await;
     let url = relay.url(stage.rig.namespace(), "flows");
     let events = ["push", "pull_request", "pull_request_review"];
@@ -61,10 +61,10 @@ async fn webhooks_that_are_sent_again_decide_nothing_and_change_nothing() {
     stage.rig.until("refund", live).await;
     let release = stage.cut("refund").await;
 
-    let pull = parlour.ask("r").await;
-    parlour.alice.merge(&pull).await;
+    let pull = deciders.ask("r").await;
+    deciders.alice.merge(&pull).await;
     stage.rig.phase("r", "Succeeded").await;
-    parlour.branch_is_gone("r-review").await;
+    deciders.branch_is_gone("r-review").await;
     let changed = flow("").replace("max: 3", "max: 2");
     let second = stage.work.push("main", &[("refund.yaml", Some(&changed))]).await;
     let is_newer = |flow: &Flow| {
@@ -72,9 +72,9 @@ async fn webhooks_that_are_sent_again_decide_nothing_and_change_nothing() {
         draft.is_some_and(|draft| draft.release != release)
     };
     stage.rig.until("refund", is_newer).await;
-    let open = parlour.ask("open").await;
+    let open = deciders.ask("open").await;
     stage.rig.phase("open", "Waiting").await;
-    parlour.until_linked("open-review").await;
+    deciders.until_linked("open-review").await;
     stage.owner.remove_webhook(&stage.repo, webhook).await;
     let before = stage.all().await;
 
@@ -96,14 +96,14 @@ async fn webhooks_that_are_sent_again_decide_nothing_and_change_nothing() {
     // the question that is open now is looked at because of it, as nothing else would have it looked at within the hour
     let edited = stage.repo.path(&format!("/pulls/{}", open.number));
     let text = json!({"body": "edited"});
-    parlour.mallory.call(Method::PATCH, &edited, text.clone()).await;
+    deciders.mallory.call(Method::PATCH, &edited, text.clone()).await;
     relay.send(&path, merge.headers.clone(), merge.body.clone()).await;
     until("the text as it was", async || {
         (stage.owner.pull(&open).await["body"] != text["body"]).then_some(())
     })
     .await;
     assert_eq!(stage.all().await, before);
-    assert_eq!(parlour.deciders("r-review").await, ["alice"]);
-    assert!(parlour.is_open("open-review").await);
+    assert_eq!(deciders.deciders("r-review").await, ["alice"]);
+    assert!(deciders.is_open("open-review").await);
     stage.until_read(&second).await;
 }

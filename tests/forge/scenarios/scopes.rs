@@ -3,9 +3,9 @@
 use serde_json::json;
 use signoff_api::Repository;
 
-use crate::{Parlour, people::documented_scopes, until};
+use crate::{Deciders, people::documented_scopes, until};
 
-impl Parlour {
+impl Deciders {
     /// Gives the operator a token without this scope, and with `instead` where that is less.
     pub async fn narrow(&self, without: &str, instead: Option<&str>) {
         let mut scopes = documented_scopes();
@@ -42,11 +42,11 @@ impl Parlour {
 
 #[tokio::test]
 async fn a_scope_of_the_token_that_is_missing_is_named_with_what_it_is_missing_for() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let stage = &parlour.stage;
-    let pull = parlour.ask("r").await;
+    let stage = &deciders.stage;
+    let pull = deciders.ask("r").await;
     let forge_is = |wanted: &'static str| {
         move |repository: &Repository| {
             let conditions = repository.status.as_ref().map(|status| &status.conditions);
@@ -55,7 +55,7 @@ async fn a_scope_of_the_token_that_is_missing_is_named_with_what_it_is_missing_f
         }
     };
 
-    parlour.narrow("write:repository", Some("read:repository")).await;
+    deciders.narrow("write:repository", Some("read:repository")).await;
     let commit = stage.work.push("main", &[("notes.txt", Some("x"))]).await;
     stage.until_read(&commit).await;
     let says = forge_is("set a commit status");
@@ -68,30 +68,30 @@ async fn a_scope_of_the_token_that_is_missing_is_named_with_what_it_is_missing_f
         "{}",
         ready.message
     );
-    parlour.run("a").await;
-    parlour
+    deciders.run("a").await;
+    deciders
         .lacks("a-review", "write:repository", "commit a file to a new branch")
         .await;
 
-    parlour.narrow("read:user", None).await;
-    parlour.run("b").await;
-    parlour
+    deciders.narrow("read:user", None).await;
+    deciders.run("b").await;
+    deciders
         .lacks("b-review", "read:user", "read its own account")
         .await;
 
-    parlour.narrow("write:issue", Some("read:issue")).await;
-    parlour.mallory.merge(&pull).await;
-    parlour
+    deciders.narrow("write:issue", Some("read:issue")).await;
+    deciders.mallory.merge(&pull).await;
+    deciders
         .lacks("r-review", "write:issue", "comment on a pull request")
         .await;
 
     // a better one is taken up, and what was not done is done
-    parlour.widen().await;
-    parlour
+    deciders.widen().await;
+    deciders
         .told(&pull, "does not say which user of the cluster it is")
         .await;
-    parlour.put("r-review", 2).await;
-    parlour.put("a-review", 1).await;
-    parlour.put("b-review", 1).await;
+    deciders.put("r-review", 2).await;
+    deciders.put("a-review", 1).await;
+    deciders.put("b-review", 1).await;
     stage.rig.until::<Repository>("flows", forge_is("Told")).await;
 }

@@ -3,11 +3,11 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::{Account, Parlour};
+use crate::{Account, Deciders};
 
 const QUESTION: &str = "r-review";
 
-impl Parlour {
+impl Deciders {
     /// An account that nobody can look up but who shares an organisation with it, and its number.
     async fn hermit(&self) -> (Account, i64) {
         let forge = self.stage.forge;
@@ -25,81 +25,81 @@ impl Parlour {
 
 #[tokio::test]
 async fn an_outsider_whom_the_forge_does_not_show_is_nobody_and_holds_up_no_answer() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let repo = &parlour.stage.repo;
-    parlour
+    let repo = &deciders.stage.repo;
+    deciders
         .stage
         .owner
         .call(Method::PATCH, &repo.path(""), json!({"private": false}))
         .await;
-    let pull = parlour.ask("r").await;
-    let (hermit, _) = parlour.hermit().await;
+    let pull = deciders.ask("r").await;
+    let (hermit, _) = deciders.hermit().await;
     hermit
         .review(&pull, "REQUEST_CHANGES", "I have nothing to say here")
         .await;
-    let told = parlour
+    let told = deciders
         .told(&pull, "does not show this account to the operator")
         .await;
     assert!(told.contains(&format!("@{}", hermit.login)), "{told}");
-    parlour.alice.merge(&pull).await;
-    parlour.stage.rig.phase("r", "Succeeded").await;
-    assert_eq!(parlour.deciders(QUESTION).await, ["alice"]);
+    deciders.alice.merge(&pull).await;
+    deciders.stage.rig.phase("r", "Succeeded").await;
+    assert_eq!(deciders.deciders(QUESTION).await, ["alice"]);
 }
 
 #[tokio::test]
 async fn who_is_listed_by_number_decides_also_where_the_forge_does_not_show_the_account() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let (hermit, id) = parlour.hermit().await;
-    let stage = &parlour.stage;
+    let (hermit, id) = deciders.hermit().await;
+    let stage = &deciders.stage;
     stage.owner.add_collaborator(&stage.repo, &hermit, "write").await;
     let listed = json!({"users": [{"login": hermit.login, "id": id, "user": "bob"}]});
-    parlour
+    deciders
         .follow_with(&stage.forge.url(), json!({"identities": listed}))
         .await;
-    let pull = parlour.ask("r").await;
+    let pull = deciders.ask("r").await;
     hermit.merge(&pull).await;
     stage.rig.phase("r", "Succeeded").await;
-    assert_eq!(parlour.deciders(QUESTION).await, ["bob"]);
+    assert_eq!(deciders.deciders(QUESTION).await, ["bob"]);
 }
 
 #[tokio::test]
 async fn one_answer_that_cannot_be_looked_into_holds_up_no_other() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let stage = &parlour.stage;
+    let stage = &deciders.stage;
     let flaky = crate::flaky::Flaky::open(&stage.forge.url()).await;
-    parlour.follow(&flaky.url()).await;
-    let pull = parlour.ask("r").await;
-    flaky.answer_at(&format!("/api/v1/users/{}", parlour.mallory.login), 403);
-    parlour.mallory.review(&pull, "REQUEST_CHANGES", "wait").await;
+    deciders.follow(&flaky.url()).await;
+    let pull = deciders.ask("r").await;
+    flaky.answer_at(&format!("/api/v1/users/{}", deciders.mallory.login), 403);
+    deciders.mallory.review(&pull, "REQUEST_CHANGES", "wait").await;
     stage.rig.event(QUESTION, "ForgeForbidden").await;
-    parlour.alice.merge(&pull).await;
+    deciders.alice.merge(&pull).await;
     stage.rig.phase("r", "Succeeded").await;
-    assert_eq!(parlour.deciders(QUESTION).await, ["alice"]);
+    assert_eq!(deciders.deciders(QUESTION).await, ["alice"]);
 }
 
 #[tokio::test]
 async fn comments_that_are_too_large_to_be_read_hold_up_no_answer() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let pull = parlour.ask("r").await;
+    let pull = deciders.ask("r").await;
     let large = "x".repeat(3 << 20);
     for _ in 0..3 {
-        parlour.mallory.comment(&pull, &large).await;
+        deciders.mallory.comment(&pull, &large).await;
     }
-    parlour
+    deciders
         .mallory
         .review(&pull, "REQUEST_CHANGES", "read all of it")
         .await;
-    parlour.told(&pull, "does not say which user").await;
-    parlour.alice.merge(&pull).await;
-    parlour.stage.rig.phase("r", "Succeeded").await;
-    assert_eq!(parlour.deciders(QUESTION).await, ["alice"]);
-    assert_eq!(parlour.ours(&pull).await.len(), 1);
+    deciders.told(&pull, "does not say which user").await;
+    deciders.alice.merge(&pull).await;
+    deciders.stage.rig.phase("r", "Succeeded").await;
+    assert_eq!(deciders.deciders(QUESTION).await, ["alice"]);
+    assert_eq!(deciders.ours(&pull).await.len(), 1);
 }

@@ -1,5 +1,6 @@
 //! End-to-end scenarios. Each runs on an embedded API server here; `tests/controlplane/scenarios.sh` runs all of them on a real one too.
 
+mod api_faults;
 mod approvals;
 mod bounds;
 mod budgets;
@@ -14,7 +15,7 @@ mod hostile;
 mod idle;
 mod leadership;
 mod live;
-mod nuisances;
+
 mod own_work;
 mod poison;
 mod promotion;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use signoff::cluster::leadership::Timing;
 use signoff::gateway::ConnectionLimits;
 use signoff::net::{AddressPolicy, Network};
-use signoff::operator::{LoneGateway, LoneGatewayOptions, Operator, OperatorOptions, Rivalry};
+use signoff::operator::{GatewayServer, GatewayServerOptions, Operator, OperatorOptions, Rivalry};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -277,13 +277,13 @@ async fn gateway(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let options = LoneGatewayOptions {
+    let options = GatewayServerOptions {
         namespace: "team-signoff".to_owned(),
         watch_namespaces: ["team".to_owned(), "other-team".to_owned()].into(),
         connections: ConnectionLimits::default(),
     };
     let client = plane.client(&token(plane, "signoff-gateway"));
-    let gateway = LoneGateway::start(client, options).await.unwrap();
+    let gateway = GatewayServer::start(client, options).await.unwrap();
     async move { gateway.run(listener, shutdown).await.unwrap() }
 }
 

@@ -102,11 +102,11 @@ pub fn judge(
 ) -> Judgement {
     let mut ordered: Vec<&DecisionFact> = decisions.iter().collect();
     ordered.sort_by(|a, b| order(a).cmp(&order(b)));
-    let mut bench = Bench::new(spec, created_at, status, proof);
+    let mut count = VoteCount::new(spec, created_at, status, proof);
     for decision in ordered {
-        bench.hear(decision);
+        count.hear(decision);
     }
-    bench.rule(server_now)
+    count.rule(server_now)
 }
 
 /// Sorts decisions as they were accepted. The times are in whole seconds, so that within one only what was judged before tells: what was
@@ -121,7 +121,7 @@ fn order(decision: &DecisionFact) -> (Timestamp, u8, &str, &str) {
     (decision.created_at, within, &decision.uid, &decision.name)
 }
 
-struct Bench<'a> {
+struct VoteCount<'a> {
     spec: &'a ApprovalSpec,
     created_at: Timestamp,
     before: &'a ApprovalStatus,
@@ -136,7 +136,7 @@ struct Bench<'a> {
     judged: Vec<(String, DecisionStatus)>,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> VoteCount<'a> {
     fn new(spec: &'a ApprovalSpec, created_at: Timestamp, before: &'a ApprovalStatus, proof: Proof) -> Self {
         Self {
             spec,
@@ -419,14 +419,14 @@ impl<'a> Bench<'a> {
         let closed = status.phase.is_closed();
         let is_proven = matches!(self.proof, Proof::Proven { .. });
         let (truth, reason) = if closed {
-            (condition::Truth::True, status.phase.to_string())
+            (condition::ConditionStatus::True, status.phase.to_string())
         } else {
             let reason = if is_proven {
                 "Pending"
             } else {
                 "IdentityUnverified"
             };
-            (condition::Truth::False, reason.to_owned())
+            (condition::ConditionStatus::False, reason.to_owned())
         };
         let at = status.decided_at.as_ref().map_or(self.created_at, |time| time.0);
         let unproven = (!closed && !is_proven).then(|| {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{PutAs, Question};
-use signoff_api::{Verdict, json::JsonObject, text::visible, weight};
+use signoff_api::{Verdict, json::JsonObject, text::visible, yaml_budget};
 
 /// Largest file that is read, in bytes.
 const MAX_FILE: usize = 256 * 1024;
@@ -128,7 +128,7 @@ impl Question<'_> {
 
 /// Reads what was filled in, unless that would cost much more than it shows.
 fn parse(filled_in: &str) -> Result<Answer, String> {
-    weight::check(filled_in, 0).map_err(|error| error.to_string())?;
+    yaml_budget::check(filled_in, 0).map_err(|error| error.to_string())?;
     serde_yaml::from_str(filled_in).map_err(|error| error.to_string())
 }
 

@@ -171,9 +171,9 @@ impl Turn<'_> {
     fn set_condition(&mut self) {
         let phase = self.state.phase;
         let truth = match phase {
-            RunPhase::Succeeded => condition::Truth::True,
-            _ if phase.is_finished() => condition::Truth::False,
-            _ => condition::Truth::Unknown,
+            RunPhase::Succeeded => condition::ConditionStatus::True,
+            _ if phase.is_finished() => condition::ConditionStatus::False,
+            _ => condition::ConditionStatus::Unknown,
         };
         let why = self.state.error.as_ref().map(|error| &error.message);
         let message = match (why.or(self.end_message.as_ref()), &self.state.waiting_on) {
@@ -206,7 +206,7 @@ impl Turn<'_> {
             Some(why) => condition::set(
                 &mut self.state.conditions,
                 condition::ASKED,
-                condition::Truth::False,
+                condition::ConditionStatus::False,
                 "ApprovalNotOpened",
                 why,
                 self.facts.run.generation,

@@ -12,7 +12,7 @@ use super::decode::{self, Decoded};
 use super::protobuf;
 use crate::clock;
 use crate::status::ApiError;
-use signoff_api::{bounds, weight};
+use signoff_api::{bounds, yaml_budget};
 
 /// Body of every response.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -85,7 +85,7 @@ pub fn json(bytes: &[u8]) -> Result<Decoded, ApiError> {
 /// Parses YAML (of which JSON is a part).
 pub fn yaml(bytes: &[u8]) -> Result<Decoded, ApiError> {
     let text = std::str::from_utf8(bytes).map_err(|e| unrecognized(&e))?;
-    weight::check(text, LIMIT).map_err(|e| unrecognized(&e))?;
+    yaml_budget::check(text, LIMIT).map_err(|e| unrecognized(&e))?;
     decode::decode(serde_yaml::Deserializer::from_str(text)).map_err(|e| unrecognized(&e))
 }
 

@@ -11,7 +11,7 @@ const TWO_OF_AN_AMOUNT: &str = "      quorum: 2
       form: {type: object, properties: {amount: {type: number}}}
 ";
 
-impl Parlour {
+impl Deciders {
     /// The head of a pull request.
     async fn head(&self, pull: &Pull) -> String {
         let said = self.stage.owner.pull(pull).await;
@@ -49,38 +49,38 @@ impl Parlour {
 
 #[tokio::test]
 async fn of_answers_found_in_one_look_the_one_that_was_given_first_counts() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let flaky = Flaky::open(&parlour.stage.forge.url()).await;
-    parlour.follow(&flaky.url()).await;
-    let pull = parlour.ask("r").await;
+    let flaky = Flaky::open(&deciders.stage.forge.url()).await;
+    deciders.follow(&flaky.url()).await;
+    let pull = deciders.ask("r").await;
     flaky.answer(500);
-    parlour.bob.review(&pull, "REQUEST_CHANGES", "half of it").await;
-    parlour.alice.merge(&pull).await;
+    deciders.bob.review(&pull, "REQUEST_CHANGES", "half of it").await;
+    deciders.alice.merge(&pull).await;
     flaky.answer(0);
 
-    let second = parlour.put("r-review-2", 1).await;
-    let late = parlour.told(&pull, "the question was closed before").await;
-    assert!(late.contains(&format!("@{}", parlour.alice.login)), "{late}");
-    let [decision] = parlour.decisions("r-review").await.try_into().unwrap();
+    let second = deciders.put("r-review-2", 1).await;
+    let late = deciders.told(&pull, "the question was closed before").await;
+    assert!(late.contains(&format!("@{}", deciders.alice.login)), "{late}");
+    let [decision] = deciders.decisions("r-review").await.try_into().unwrap();
     assert_eq!(decision.spec.by.as_deref(), Some("bob"));
-    parlour.alice.merge(&second).await;
-    parlour.stage.rig.phase("r", "Succeeded").await;
+    deciders.alice.merge(&second).await;
+    deciders.stage.rig.phase("r", "Succeeded").await;
 }
 
 #[tokio::test]
 async fn who_amends_the_values_has_the_others_approve_what_they_made_of_it() {
-    let Some(parlour) = Parlour::open(TWO_OF_AN_AMOUNT).await else {
+    let Some(deciders) = Deciders::open(TWO_OF_AN_AMOUNT).await else {
         return;
     };
-    let pull = parlour.ask("r").await;
-    parlour.alice.review(&pull, "APPROVED", "").await;
-    parlour
+    let pull = deciders.ask("r").await;
+    deciders.alice.review(&pull, "APPROVED", "").await;
+    deciders
         .quorum(&pull, "success: 1 of 2 approved; merging is the last")
         .await;
-    parlour
-        .edit(&parlour.bob, "r-review", |text| {
+    deciders
+        .edit(&deciders.bob, "r-review", |text| {
             text.replace("values: {}", "values: {amount: 1000000}")
         })
         .await;
@@ -90,28 +90,28 @@ async fn who_amends_the_values_has_the_others_approve_what_they_made_of_it() {
         "pending: 0 of 2 approved values {}, 1 approved others; more reviews are needed",
         digest.short()
     );
-    parlour.quorum(&pull, &waits).await;
-    parlour.bob.merge(&pull).await;
-    let told = parlour.told(&pull, "bob approved other values").await;
-    assert!(told.contains(&format!("@{}", parlour.alice.login)), "{told}");
+    deciders.quorum(&pull, &waits).await;
+    deciders.bob.merge(&pull).await;
+    let told = deciders.told(&pull, "bob approved other values").await;
+    assert!(told.contains(&format!("@{}", deciders.alice.login)), "{told}");
 
     // what was approved by one of two is put to the other
-    let again = parlour.put("r-review", 2).await;
+    let again = deciders.put("r-review", 2).await;
     let last = format!(
         "success: 1 of 2 approved values {}; merging is the last",
         digest.short()
     );
-    parlour.quorum(&again, &last).await;
-    let approval = parlour.stage.rig.asked("r-review").await;
+    deciders.quorum(&again, &last).await;
+    let approval = deciders.stage.rig.asked("r-review").await;
     assert_eq!(approval.status.unwrap().values_digest.as_ref(), Some(&digest));
-    parlour.alice.merge(&again).await;
-    let run = parlour.stage.rig.phase("r", "Succeeded").await;
+    deciders.alice.merge(&again).await;
+    let run = deciders.stage.rig.phase("r", "Succeeded").await;
     let steps = run.status.unwrap().steps;
     let review = steps.into_iter().rfind(|step| step.name == "review").unwrap();
     let decision = review.decision.unwrap();
     assert_eq!(decision.values.map(|values| values.to_value()), Some(amended));
     assert_eq!(decision.by.len(), 2, "{:?}", decision.by);
-    for decision in parlour.decisions("r-review").await {
+    for decision in deciders.decisions("r-review").await {
         let status = decision.status.unwrap();
         let by = decision.spec.by.as_deref();
         let amended = decision.spec.values.is_none();
@@ -126,36 +126,36 @@ async fn who_amends_the_values_has_the_others_approve_what_they_made_of_it() {
 
 #[tokio::test]
 async fn a_login_that_was_given_up_and_taken_by_somebody_else_decides_nothing() {
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let id = parlour.id(&parlour.alice).await;
-    let user = json!({"login": parlour.alice.login, "id": id, "user": "alice"});
-    parlour.identify(json!([user])).await;
-    let forge = parlour.stage.forge;
-    let renamed = forge.rename(&parlour.alice, &forge.name("formerly")).await;
-    let newcomer = forge.user_called(&parlour.alice.login).await;
-    let repo = &parlour.stage.repo;
-    parlour
+    let id = deciders.id(&deciders.alice).await;
+    let user = json!({"login": deciders.alice.login, "id": id, "user": "alice"});
+    deciders.identify(json!([user])).await;
+    let forge = deciders.stage.forge;
+    let renamed = forge.rename(&deciders.alice, &forge.name("formerly")).await;
+    let newcomer = forge.user_called(&deciders.alice.login).await;
+    let repo = &deciders.stage.repo;
+    deciders
         .stage
         .owner
         .add_collaborator(repo, &newcomer, "write")
         .await;
 
-    let first = parlour.ask("r").await;
+    let first = deciders.ask("r").await;
     newcomer.merge(&first).await;
-    parlour.told(&first, "somebody else has it").await;
-    let second = parlour.put("r-review", 2).await;
+    deciders.told(&first, "somebody else has it").await;
+    let second = deciders.put("r-review", 2).await;
     renamed.merge(&second).await;
-    parlour.told(&second, "which is not what it is called").await;
-    let third = parlour.put("r-review", 3).await;
-    assert_eq!(parlour.decisions("r-review").await.len(), 0);
+    deciders.told(&second, "which is not what it is called").await;
+    let third = deciders.put("r-review", 3).await;
+    assert_eq!(deciders.decisions("r-review").await.len(), 0);
 
     let user = json!({"login": renamed.login, "id": id, "user": "alice"});
-    parlour.identify(json!([user])).await;
+    deciders.identify(json!([user])).await;
     renamed.merge(&third).await;
-    parlour.stage.rig.phase("r", "Succeeded").await;
-    let [decision] = parlour.decisions("r-review").await.try_into().unwrap();
+    deciders.stage.rig.phase("r", "Succeeded").await;
+    let [decision] = deciders.decisions("r-review").await.try_into().unwrap();
     let evidence = decision.spec.via.unwrap().evidence;
     assert_eq!(evidence.get("accountId"), Some(&id.to_string()));
 }
@@ -164,11 +164,11 @@ async fn a_login_that_was_given_up_and_taken_by_somebody_else_decides_nothing() 
 async fn a_forge_that_asks_for_it_is_left_alone_whatever_is_touched_meanwhile() {
     /// Who may be under way when it begins: whoever works on the question, asks for news, and tells of commits.
     const UNDER_WAY: usize = 3;
-    let Some(parlour) = Parlour::open("").await else {
+    let Some(deciders) = Deciders::open("").await else {
         return;
     };
-    let (stage, flaky) = (&parlour.stage, Flaky::open(&parlour.stage.forge.url()).await);
-    parlour.follow(&flaky.url()).await;
+    let (stage, flaky) = (&deciders.stage, Flaky::open(&deciders.stage.forge.url()).await);
+    deciders.follow(&flaky.url()).await;
     stage
         .secret("webhook", json!({"hmac": "s3cret-of-the-flows"}))
         .await;
@@ -179,9 +179,9 @@ async fn a_forge_that_asks_for_it_is_left_alone_whatever_is_touched_meanwhile() 
         .patch("flows", &PatchParams::default(), &webhook)
         .await
         .unwrap();
-    let pull = parlour.ask("r").await;
+    let pull = deciders.ask("r").await;
     flaky.rest(3_600);
-    parlour
+    deciders
         .until("a refused call", async || (flaky.refused() > 0).then_some(()))
         .await;
 
@@ -211,7 +211,7 @@ async fn a_forge_that_asks_for_it_is_left_alone_whatever_is_touched_meanwhile() 
             .patch(&stage.rig.known("r-review"), &PatchParams::default(), &label)
             .await
             .unwrap();
-        parlour
+        deciders
             .until("look at the question", async || (looks() > before).then_some(()))
             .await;
     }
@@ -219,8 +219,8 @@ async fn a_forge_that_asks_for_it_is_left_alone_whatever_is_touched_meanwhile() 
     assert!(calls <= UNDER_WAY, "it was called {calls} times");
 
     // another address is another forge
-    parlour.follow(&stage.forge.url()).await;
-    parlour.alice.merge(&pull).await;
+    deciders.follow(&stage.forge.url()).await;
+    deciders.alice.merge(&pull).await;
     stage.rig.phase("r", "Succeeded").await;
     assert!(flaky.refused() <= UNDER_WAY);
 }

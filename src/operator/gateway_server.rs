@@ -11,9 +11,9 @@ use crate::{
     cluster::{
         context::{Clock, Context},
         leadership::Leadership,
-        outgoing::{Outgoing, RequestBound},
         releases::Releases,
         server_time::Skew,
+        throttled_client::{RequestBound, ThrottledClient},
     },
     gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, WeakSecrets},
     telemetry::metrics::Metrics,
@@ -22,7 +22,7 @@ use signoff_engine::callback_token::CallbackKeys;
 
 /// How the gateway runs.
 #[derive(Clone, Debug)]
-pub struct LoneGatewayOptions {
+pub struct GatewayServerOptions {
     /// Namespace of the operator, where the keys of callback addresses are.
     pub namespace: String,
     /// The namespaces to work in; none are all of them.
@@ -33,7 +33,7 @@ pub struct LoneGatewayOptions {
 
 /// The gateway, ready to serve.
 #[derive(Debug)]
-pub struct LoneGateway {
+pub struct GatewayServer {
     context: Arc<Context>,
     keys: CallbackKeys,
     namespaces: BTreeSet<String>,
@@ -42,22 +42,22 @@ pub struct LoneGateway {
     readiness: Readiness,
 }
 
-impl LoneGateway {
+impl GatewayServer {
     /// Waits until an operator has made the keys of callback addresses.
     ///
     /// # Errors
     /// When the keys may not be read or cannot be used.
-    pub async fn start(client: Client, options: LoneGatewayOptions) -> Result<Self, KeysError> {
+    pub async fn start(client: Client, options: GatewayServerOptions) -> Result<Self, KeysError> {
         let metrics = Metrics::new();
         let (clock, skew) = (Clock::system(), Skew::default());
-        let outgoing = Outgoing {
+        let throttled = ThrottledClient {
             metrics: metrics.clone(),
             leadership: Leadership::unrivalled(),
             clock: clock.clone(),
             skew: skew.clone(),
             bound: RequestBound::default(),
         };
-        let client = outgoing.through(client);
+        let client = throttled.through(client);
         let keys = keys::await_made(&client, &options.namespace).await?;
         let context = Context::new(client, clock.corrected_by(skew));
         Ok(Self {

@@ -11,7 +11,7 @@ use crate::{Account, Pull, Stage, until};
 const SUITE: &str = "decisions by pull request on a real forge";
 
 /// Everybody of the story: who they are on the forge, and who in the cluster.
-pub struct Parlour {
+pub struct Deciders {
     pub stage: Stage,
     /// What begins the names of its branches and statuses.
     pub prefix: &'static str,
@@ -45,13 +45,13 @@ spec:
     )
 }
 
-impl Parlour {
+impl Deciders {
     /// A Repository whose questions are put as pull requests, and a flow of it that asks one.
     pub async fn open(more: &str) -> Option<Self> {
-        let parlour = Self::gather().await?;
-        parlour.follow(&parlour.stage.forge.url()).await;
-        parlour.release(&flow(more)).await;
-        Some(parlour)
+        let deciders = Self::gather().await?;
+        deciders.follow(&deciders.stage.forge.url()).await;
+        deciders.release(&flow(more)).await;
+        Some(deciders)
     }
 
     /// Everybody, in an empty repository that nobody follows yet.

@@ -37,7 +37,7 @@ use signoff_engine::callback_token::CallbackMinter;
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What one term of leading needs.
-pub(super) struct Term {
+pub(super) struct ControllerSet {
     /// The one namespace it is in; without it all of them.
     scope: Option<String>,
     context: Arc<Context>,
@@ -54,7 +54,7 @@ pub(super) struct Term {
     pushes: Pushes,
 }
 
-impl Term {
+impl ControllerSet {
     /// A term in one namespace, or in all.
     pub(super) fn of(operator: &Operator, scope: Option<String>, bounds: Bounds) -> Self {
         let options = &operator.options;

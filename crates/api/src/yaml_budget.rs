@@ -16,7 +16,7 @@ const BRACKETS: usize = 1 << 14;
 /// Why a text is not read at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}{}", place(*.at))]
-pub struct TooHeavy {
+pub struct BudgetExceeded {
     /// Line and column, from 1.
     pub at: Option<(usize, usize)>,
     /// What is wrong.
@@ -28,17 +28,17 @@ pub struct TooHeavy {
 ///
 /// # Errors
 /// Where it would.
-pub fn check(text: &str, least: usize) -> Result<(), TooHeavy> {
+pub fn check(text: &str, least: usize) -> Result<(), BudgetExceeded> {
     let mut directives = text.lines().enumerate().filter(|(_, line)| line.starts_with('%'));
     if let Some((line, _)) = directives.nth(DIRECTIVES) {
-        return Err(TooHeavy {
+        return Err(BudgetExceeded {
             at: Some((line + 1, 1)),
             message: format!("there are more than {DIRECTIVES} lines with directives"),
         });
     }
     if let Some((at, _)) = text.match_indices(['[', '{']).nth(BRACKETS) {
         let line = text[..at].matches('\n').count() + 1;
-        return Err(TooHeavy {
+        return Err(BudgetExceeded {
             at: Some((line, 1)),
             message: format!("there are more than {BRACKETS} brackets"),
         });
@@ -46,16 +46,16 @@ pub fn check(text: &str, least: usize) -> Result<(), TooHeavy> {
     if !text.contains('*') {
         return Ok(());
     }
-    let weight = Weight(Cell::new(text.len().saturating_mul(3).max(least)));
+    let budget = Budget(Cell::new(text.len().saturating_mul(3).max(least)));
     for document in serde_yaml::Deserializer::from_str(text) {
         // whatever is wrong: what comes after is not weighed, and the parser may give the same broken document without an end
-        (&weight).deserialize(document).map_err(|error| {
+        (&budget).deserialize(document).map_err(|error| {
             let mut message = error.to_string();
             if let Some(at) = message.find(" at line ") {
                 message.truncate(at);
             }
             let at = error.location().map(|at| (at.line(), at.column()));
-            TooHeavy { at, message }
+            BudgetExceeded { at, message }
         })?;
     }
     Ok(())
@@ -66,12 +66,12 @@ fn place(at: Option<(usize, usize)>) -> String {
         .unwrap_or_default()
 }
 
-/// What is left of the weight that a text may have.
-struct Weight(Cell<usize>);
+/// What is left of the budget that a text may have.
+struct Budget(Cell<usize>);
 
-impl Weight {
-    fn take<E: Error>(&self, weight: usize) -> Result<(), E> {
-        self.0.set(self.0.get().saturating_sub(weight.saturating_add(1)));
+impl Budget {
+    fn take<E: Error>(&self, budget: usize) -> Result<(), E> {
+        self.0.set(self.0.get().saturating_sub(budget.saturating_add(1)));
         if self.0.get() == 0 {
             return Err(E::custom("the aliases make far too much of this text"));
         }
@@ -79,7 +79,7 @@ impl Weight {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for &Weight {
+impl<'de> DeserializeSeed<'de> for &Budget {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -87,7 +87,7 @@ impl<'de> DeserializeSeed<'de> for &Weight {
     }
 }
 
-impl<'de> Visitor<'de> for &Weight {
+impl<'de> Visitor<'de> for &Budget {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -30,7 +30,7 @@ pub struct NotLeading;
 
 /// What watches over the requests of a client.
 #[derive(Clone, Debug)]
-pub struct Outgoing {
+pub struct ThrottledClient {
     /// Counts the writes by kind.
     pub metrics: Metrics,
     /// Writes are held back while it is not held; reads go on.
@@ -56,7 +56,7 @@ impl Default for RequestBound {
     }
 }
 
-impl Outgoing {
+impl ThrottledClient {
     /// The same client, watched over.
     pub fn through(self, client: Client) -> Client {
         let namespace = client.default_namespace().to_owned();
@@ -95,7 +95,7 @@ impl Outgoing {
     }
 }
 
-impl Outgoing {
+impl ThrottledClient {
     /// A watch ends by itself when the time it was asked to last is over. One that does not is cut off and taken up again where it was, so
     /// that nothing is missed for longer, whatever holds it: a connection that is dead, a proxy, a server that is half up.
     async fn watch(&self, client: &Client, request: Request<Body>) -> Result<Response<Answer>, kube::Error> {
@@ -258,14 +258,14 @@ mod tests {
                 Ok::<_, kube::Error>(Response::new(Body::empty()))
             }
         });
-        let outgoing = Outgoing {
+        let throttled = ThrottledClient {
             metrics: Metrics::new(),
             leadership: Leadership::unrivalled(),
             clock: Clock::system(),
             skew: Skew::default(),
             bound: RequestBound::default(),
         };
-        let client = outgoing.through(Client::new(server, "default"));
+        let client = throttled.through(Client::new(server, "default"));
         let ask = |path: &str| {
             let (client, request) = (client.clone(), Request::get(path).body(Body::empty()).unwrap());
             async move { client.send(request).await }
