@@ -38,17 +38,18 @@ fn the_command_line_tool_says_who_decides_and_who_requests_where_the_server_does
     let Some(space) = Space::new("typed-less") else {
         return;
     };
-    let signoff = |user: &str, args: &[&str]| {
+    let signoff = |user: &str, args: &[&str], code: i32| {
         let output = Command::new(env!("CARGO_BIN_EXE_signoff"))
             .env("KUBECONFIG", space.plane.kubeconfig())
             .args(args)
             .args(["--namespace=typed-less", "--timeout=1s", "--context", user])
             .output()
             .unwrap();
-        assert!(output.status.success(), "{output:?}");
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
     };
-    signoff("alice", &["approve", "refund-1-review", "--yes"]);
-    signoff("dev", &["run", "refund"]);
+    // no operator runs that would judge it
+    signoff("alice", &["approve", "refund-1-review", "--yes"], 9);
+    signoff("dev", &["run", "refund"], 0);
     let first = |what: &str, path: &str| {
         let path = format!("jsonpath={{.items[0].spec.{path}}}");
         space
