@@ -16,7 +16,7 @@ use crate::{latency::Latencies, load::at_once, server::Server, target::Target};
 /// An object of one of our kinds that nothing watches.
 fn connection(name: &str) -> Connection {
     let object = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": name},
-        "spec": {"http": {"baseUrl": "http://127.0.0.1"}}});
+        "spec": {"http": {"baseURL": "http://127.0.0.1"}}});
     serde_json::from_value(object).unwrap()
 }
 

@@ -73,7 +73,7 @@ pub(super) async fn verb(args: &DiffArgs, global: &Global) -> Result<Answer, Cli
     let missing = flow.is_none();
     let status = flow.and_then(|flow| flow.status).unwrap_or_default();
     let releases = connection.api::<Release>();
-    let (new, next) = match (file, &args.release, status.draft) {
+    let (new, next) = match (file, &args.release, &status.draft) {
         (Some((_, side)), _, _) => {
             let next = global.command(&format!("apply -f {}", quoted(&side.name)));
             (side, next)
@@ -95,7 +95,7 @@ pub(super) async fn verb(args: &DiffArgs, global: &Global) -> Result<Answer, Cli
             return Err(CliError::new("NoDraft", exit::NOT_FOUND, message));
         }
     };
-    let old = match args.against.as_deref().or(status.live.as_deref()) {
+    let old = match args.against.as_deref().or(status.live_release()) {
         Some(release) => Some(from_release(&releases, release, &name).await?),
         None => None,
     };

@@ -56,7 +56,7 @@ pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, 
         .map_err(|error| CliError::api(&args.flow, &error))?;
     let status = flow.status.clone().unwrap_or_default();
     let name = format!("flow/{}", flow.name_any());
-    if status.live.as_deref() == Some(args.release.as_str()) {
+    if status.live_release() == Some(args.release.as_str()) {
         let text = format!("release {} is live for {name}", args.release);
         return Ok(Answer::text(text).with_data(json!(flow)).with_names([name]));
     }

@@ -16,7 +16,7 @@ use super::{
     },
     timeline::{age, short},
 };
-use signoff_api::{Flow, Release, name::FlowName};
+use signoff_api::{Flow, Release, name::FlowName, run::Channel};
 
 /// List the releases of a flow, the newest first.
 #[derive(Debug, clap::Args)]
@@ -45,8 +45,9 @@ pub(super) async fn verb(args: &ReleasesArgs, global: &Global) -> Result<Answer,
                 release
                     .status
                     .as_ref()
-                    .and_then(|status| status.channel.clone())
-                    .unwrap_or_default(),
+                    .and_then(|status| status.channel)
+                    .map_or("", Channel::as_str)
+                    .to_owned(),
                 source.commit.as_deref().map(short).unwrap_or_default().to_owned(),
                 source
                     .author

@@ -161,13 +161,12 @@ async fn release(args: &RunArgs, connection: &Connection) -> Result<Option<Relea
             return Ok(None);
         };
         let status = flow.status.unwrap_or_default();
-        let draft = status.draft.map(|draft| draft.release);
         let (wanted, what) = if args.draft {
-            (draft, "draft")
+            (status.draft, "draft")
         } else {
             (status.live, "live")
         };
-        let Some(name) = wanted else {
+        let Some(name) = wanted.map(|wanted| wanted.release) else {
             let message = format!(
                 "warning: flow {} has no {what} release yet; the run begins when it has one",
                 args.flow

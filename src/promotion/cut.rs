@@ -6,7 +6,7 @@ use super::{FlowError, Flows};
 use crate::cluster::create::{Adopted, create_or_adopt};
 use signoff_api::{
     Digest, Flow, FlowStatus, Release, ReleaseSpec, canonical,
-    flow::{DefinitionProblem, DraftStatus},
+    flow::{DefinitionProblem, NamedRelease},
     names,
     release::ReleaseSource,
     text::visible,
@@ -46,7 +46,7 @@ pub(super) async fn draft(
             "release {name} exists with other content ({other})"
         )));
     }
-    status.draft = Some(DraftStatus {
+    status.draft = Some(NamedRelease {
         release: name,
         digest,
     });

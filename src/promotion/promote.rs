@@ -13,7 +13,7 @@ use crate::cluster::{
 use signoff_api::{
     Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, Repository, canonical,
     condition,
-    flow::{Promotion, PromotionPhase, PromotionStatus, repository_uid},
+    flow::{NamedRelease, Promotion, PromotionPhase, PromotionStatus, repository_uid},
     name::ReleaseName,
     names,
 };
@@ -53,14 +53,14 @@ pub(super) async fn promote(
     let Some(wanted) = wanted else {
         return Ok(Promoted::Settled);
     };
-    if status.live.as_deref() == Some(wanted.as_str()) {
+    if status.live_release() == Some(wanted.as_str()) {
         return Ok(Promoted::Settled);
     }
     let release = match find(shared, flow, &wanted).await? {
         Ok(release) => release,
         Err((reason, message)) => return Ok(Promoted::Impossible(reason, message)),
     };
-    let live = match status.live.as_deref() {
+    let live = match status.live_release() {
         None => None,
         Some(name) => match find(shared, flow, name).await? {
             Ok(live) => Some(live),
@@ -189,7 +189,10 @@ fn settle(
             .filter(|live| is_later(live, release))
             .map(kube::ResourceExt::name_any),
     });
-    status.live = Some(release.name_any());
+    status.live = Some(NamedRelease {
+        release: release.name_any(),
+        digest: release.spec.digest.clone(),
+    });
     Promoted::Settled
 }
 
@@ -287,7 +290,7 @@ pub(super) async fn gated(
     flow: &Flow,
     status: &FlowStatus,
 ) -> Result<Option<bool>, FlowError> {
-    let Some(live) = status.live.as_deref() else {
+    let Some(live) = status.live_release() else {
         return Ok(None);
     };
     let gated = match find(shared, flow, live).await? {

@@ -31,6 +31,7 @@ use crate::cluster::{
 use signoff_api::{
     Flow, Release, ReleaseStatus, Run, RunPhase, canonical, names,
     reason::{Classified, ErrorClass},
+    run::Channel,
 };
 
 /// How many releases of a namespace are worked on at the same time.
@@ -112,10 +113,7 @@ pub async fn run(context: Arc<Context>, ended: EndedRuns, shutdown: Cancellation
 fn of_flow(flow: &Flow, releases: &Store<Release>) -> Vec<ObjectRef<Release>> {
     let (namespace, name) = (flow.namespace(), flow.name_any());
     let affected = |release: &Release| {
-        let channel_before = release
-            .status
-            .as_ref()
-            .and_then(|status| status.channel.as_deref());
+        let channel_before = release.status.as_ref().and_then(|status| status.channel);
         release.spec.flow == name
             && release.namespace() == namespace
             && (channel_before != channel(flow, &release.name_any())
@@ -142,16 +140,16 @@ fn leaving(namespace: &str, releases: &Store<Release>) -> Vec<ObjectRef<Release>
         .collect()
 }
 
-fn channel(flow: &Flow, release: &str) -> Option<&'static str> {
+fn channel(flow: &Flow, release: &str) -> Option<Channel> {
     let status = flow.status.as_ref()?;
-    if status.live.as_deref() == Some(release) {
-        return Some("live");
+    if status.live_release() == Some(release) {
+        return Some(Channel::Live);
     }
     status
         .draft
         .as_ref()
         .is_some_and(|draft| draft.release == release)
-        .then_some("draft")
+        .then_some(Channel::Draft)
 }
 
 /// Brings it forward as it is when its namespace has a turn.
@@ -185,9 +183,7 @@ async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Again
             .flows
             .get(&ObjectRef::new(&release.spec.flow).within(&namespace))
     });
-    next.channel = flow
-        .and_then(|flow| channel(&flow, &release.name_any()))
-        .map(str::to_owned);
+    next.channel = flow.and_then(|flow| channel(&flow, &release.name_any()));
     if release.status.as_ref() != Some(&next) {
         match patch_status(&shared.context, &*release, &next).await {
             Ok(_) => {}
@@ -246,7 +242,8 @@ fn verify(
 fn is_live(shared: &Releases, release: &Release) -> bool {
     let reference = ObjectRef::new(&release.spec.flow).within(&release.namespace().unwrap_or_default());
     shared.flows.get(&reference).is_some_and(|flow| {
-        flow.metadata.deletion_timestamp.is_none() && channel(&flow, &release.name_any()) == Some("live")
+        flow.metadata.deletion_timestamp.is_none()
+            && channel(&flow, &release.name_any()) == Some(Channel::Live)
     })
 }
 

@@ -67,7 +67,7 @@ fn released(status: &FlowStatus) -> String {
         .draft
         .as_ref()
         .map_or("none", |draft| draft.release.as_str());
-    match status.live.as_deref() {
+    match status.live_release() {
         Some(live) if live == draft => format!("{live} is live and the newest"),
         Some(live) => format!("{live} is live; {draft} is the draft"),
         None => format!("{draft} is the draft; nothing is live yet"),
@@ -89,7 +89,7 @@ pub(super) async fn tell(context: &Context, flow: &Flow, before: &FlowStatus, no
             .await;
     }
     if before.live != now.live
-        && let Some(live) = &now.live
+        && let Some(live) = now.live_release()
     {
         let promotion = now.promotion.as_ref();
         let (reason, note) = match promotion.and_then(|promotion| promotion.rolled_back_from.as_ref()) {

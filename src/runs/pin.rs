@@ -113,7 +113,7 @@ fn of_channel(deps: &Deps, namespace: &str, flow: &str, channel: Channel) -> Res
     let status = found.status.as_ref();
     match channel {
         Channel::Live => status
-            .and_then(|status| status.live.clone())
+            .and_then(|status| status.live_release().map(str::to_owned))
             .ok_or_else(|| Unpinned::NoLiveRelease(flow.to_owned())),
         Channel::Draft => status
             .and_then(|status| status.draft.as_ref())

@@ -191,7 +191,11 @@ impl Stage {
 
     /// Waits until this release of the flow `hello` is live.
     pub async fn until_live(&self, release: &str) {
-        let live = |flow: &Flow| flow.status.as_ref().and_then(|status| status.live.clone());
+        let live = |flow: &Flow| {
+            flow.status
+                .as_ref()
+                .and_then(|status| status.live_release().map(str::to_owned))
+        };
         self.rig
             .until::<Flow>("hello", |flow| live(flow).as_deref() == Some(release))
             .await;

@@ -286,7 +286,7 @@ async fn the_documentation_leads_from_an_empty_repository_to_the_first_approval_
     you.merge(&go).await;
     let flows: Api<Flow> = Api::default_namespaced(client);
     until("live release", async || {
-        let live = flows.get("hello").await.unwrap().status?.live?;
+        let live = flows.get("hello").await.unwrap().status?.live?.release;
         (live == release).then_some(())
     })
     .await;

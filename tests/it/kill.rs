@@ -199,7 +199,7 @@ fn outcome_decision(approval: &Approval, happened: bool) -> Decision {
 fn new_run(name: &str) -> Run {
     let run = json!({
         "apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": { "name": name },
-        "spec": { "flow": "load", "channel": "draft" },
+        "spec": { "flow": "load", "channel": "Draft" },
     });
     serde_json::from_value(run).unwrap()
 }

@@ -199,7 +199,10 @@ async fn what_the_operator_writes_down_is_changed_by_nobody_else() {
     .unwrap();
     admin.create(&PostParams::default(), &flow).await.unwrap();
     let params = PatchParams::default();
-    for status in [json!({"live": "refund-0000000000"}), json!({})] {
+    for status in [
+        json!({"live": {"release": "refund-0000000000", "digest": format!("sha256:{}", "0".repeat(64))}}),
+        json!({}),
+    ] {
         let patch = Patch::Merge(json!({ "status": status }));
         let (code, _, message) = refusal(admin.patch_status("refund", &params, &patch).await);
         assert_eq!(code, 403);
@@ -423,7 +426,9 @@ async fn a_flow_that_is_live_behind_a_gate_is_not_deleted_and_made_anew_without_
     )
     .unwrap();
     dev.create(&PostParams::default(), &flow).await.unwrap();
-    let gated = Patch::Merge(json!({"status": {"live": "refund-0000000000", "gated": true}}));
+    let gated = Patch::Merge(
+        json!({"status": {"live": {"release": "refund-0000000000", "digest": format!("sha256:{}", "0".repeat(64))}, "gated": true}}),
+    );
     let operator: Api<Flow> = Api::default_namespaced(local.plane.client(&Identity::Operator));
     operator
         .patch_status("refund", &PatchParams::default(), &gated)
@@ -517,7 +522,7 @@ async fn who_may_not_read_a_secret_does_not_have_it_sent() {
     let admin: Api<Connection> = Api::default_namespaced(local.client());
     let connection: Connection = serde_json::from_value(json!({
         "metadata": {"name": "c"},
-        "spec": {"http": {"baseUrl": "https://shop.example.com", "auth": {"bearer": {"name": "shop", "key": "token"}}}},
+        "spec": {"http": {"baseURL": "https://shop.example.com", "auth": {"bearer": {"name": "shop", "key": "token"}}}},
     }))
     .unwrap();
     let (code, _, message) = refusal(dev.create(&PostParams::default(), &connection).await);
@@ -527,7 +532,7 @@ async fn who_may_not_read_a_secret_does_not_have_it_sent() {
         "{message}"
     );
     admin.create(&PostParams::default(), &connection).await.unwrap();
-    let turned = Patch::Merge(json!({"spec": {"http": {"baseUrl": "https://mine.example.com"}}}));
+    let turned = Patch::Merge(json!({"spec": {"http": {"baseURL": "https://mine.example.com"}}}));
     assert_eq!(
         refusal(dev.patch("c", &PatchParams::default(), &turned).await).0,
         403
@@ -653,7 +658,7 @@ async fn credentials_in_any_address_are_refused_when_written() {
     }
     let objects: Api<Connection> = Api::default_namespaced(local.client());
     let connection: Connection = serde_json::from_value(
-        json!({"metadata": {"name": "c"}, "spec": {"http": {"baseUrl": "https://u:token@shop.example.com"}}}),
+        json!({"metadata": {"name": "c"}, "spec": {"http": {"baseURL": "https://u:token@shop.example.com"}}}),
     )
     .unwrap();
     assert_eq!(

@@ -239,7 +239,11 @@ impl Rig {
             .patch(name, &PatchParams::default(), &patch)
             .await
             .unwrap();
-        let live = |flow: &Flow| flow.status.as_ref().and_then(|status| status.live.clone());
+        let live = |flow: &Flow| {
+            flow.status
+                .as_ref()
+                .and_then(|status| status.live_release().map(str::to_owned))
+        };
         self.until(name, |flow| live(flow).as_deref() == Some(release))
             .await;
     }

@@ -244,7 +244,11 @@ impl World {
     }
 
     pub async fn until_live(&self, release: &str) {
-        let live = |flow: &Flow| flow.status.as_ref().and_then(|status| status.live.clone());
+        let live = |flow: &Flow| {
+            flow.status
+                .as_ref()
+                .and_then(|status| status.live_release().map(str::to_owned))
+        };
         self.until::<Flow>("hello", |flow| live(flow).as_deref() == Some(release))
             .await;
     }

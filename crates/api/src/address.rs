@@ -10,8 +10,8 @@ pub const CREDENTIALS: &str =
 /// CEL: whether `url` is without credentials, the address of an HTTP API, which may begin with the literal part of a template.
 pub const URL_RULE: &str = "!has(self.url) || !self.url.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#$]*@')";
 
-/// CEL: the same of `baseUrl`.
-pub const BASE_URL_RULE: &str = "!self.baseUrl.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#$]*@')";
+/// CEL: the same of `baseURL`.
+pub const BASE_URL_RULE: &str = "!self.baseURL.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#$]*@')";
 
 /// CEL: whether `url` is without credentials, the address of a git remote. A user name is none in `ssh://user@host/path` and `user@host:path`.
 pub const REMOTE_RULE: &str = "!self.url.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#]*@') && \

@@ -22,7 +22,7 @@ use super::{
     namespaced,
     derive = "PartialEq",
     doc = "Where a step or a Repository connects, and which Secret it uses.",
-    printcolumn(name = "URL", type_ = "string", json_path = ".spec.http.baseUrl"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.http.baseURL"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -67,6 +67,7 @@ pub enum ConnectionKind {
 pub struct HttpConnection {
     /// Address to which the `path` of a step is appended: http or https, without query or fragment.
     #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
+    #[serde(rename = "baseURL")]
     pub base_url: String,
     /// How requests authenticate. Without it, they carry no credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]

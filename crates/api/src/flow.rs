@@ -30,7 +30,7 @@ use super::{
     doc = "The editable definition of a workflow. Releases are cut from its newest content, the draft.",
     validation = Rule::new("self.metadata.name.size() <= 52").message("a flow's name may have at most 52 characters"),
     printcolumn(name = "Draft", type_ = "string", json_path = ".status.draft.release"),
-    printcolumn(name = "Live", type_ = "string", json_path = ".status.live"),
+    printcolumn(name = "Live", type_ = "string", json_path = ".status.live.release"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(
         name = "Status",
@@ -123,11 +123,10 @@ pub struct FlowStatus {
     pub observed_generation: Option<i64>,
     /// Release cut from the newest valid content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub draft: Option<DraftStatus>,
-    /// Name of the live release. New runs use it unless they name a release or the channel `draft`.
+    pub draft: Option<NamedRelease>,
+    /// The live release. New runs use it unless they name a release or the channel `Draft`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
-    pub live: Option<String>,
+    pub live: Option<NamedRelease>,
     /// Whether another release can become live only through a gate: that of the live release, or of the Repository.
     /// Deleting such a flow also requires the verb `delete` on releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,10 +144,17 @@ pub struct FlowStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl FlowStatus {
+    /// Name of the live release.
+    pub fn live_release(&self) -> Option<&str> {
+        self.live.as_ref().map(|live| live.release.as_str())
+    }
+}
+
 /// Name and digest of a release.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct DraftStatus {
+pub struct NamedRelease {
     /// Name of the release.
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub release: String,

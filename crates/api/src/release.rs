@@ -9,6 +9,7 @@ use super::{
     Digest,
     flow::Definition,
     name::{COMMIT, SUBDOMAIN},
+    run::Channel,
 };
 
 /// Immutable snapshot of a flow, with its digest and its source.
@@ -132,10 +133,9 @@ pub enum SignedObject {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
-    /// `live`, `draft`, or empty if the release is neither.
+    /// Whether the release is the live one or the newest draft. Absent if it is neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
-    pub channel: Option<String>,
+    pub channel: Option<Channel>,
     /// Conditions of type Ready and Stalled. Stalled is True if the digest is wrong: the release was forged or
     /// written by another program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

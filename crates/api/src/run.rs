@@ -69,7 +69,7 @@ use super::{
 pub struct RunSpec {
     /// Name of the flow, in the same namespace.
     pub flow: FlowName,
-    /// Release to use: `live` for the live release, `draft` for the newest draft. Defaults to `live`.
+    /// Release to use: `Live` for the live release, `Draft` for the newest draft. Defaults to `Live`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
     /// Name of the release to use, instead of a channel.
@@ -90,15 +90,24 @@ pub struct RunSpec {
     pub suspend: Option<bool>,
 }
 
-/// Release to use: `live` for the live release, `draft` for the newest draft. Defaults to `live`.
+/// Release to use: `Live` for the live release, `Draft` for the newest draft. Defaults to `Live`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
 pub enum Channel {
     /// The live release.
     #[default]
     Live,
     /// The release cut from the newest content.
     Draft,
+}
+
+impl Channel {
+    /// Its name in manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "Live",
+            Self::Draft => "Draft",
+        }
+    }
 }
 
 /// Observed state of a Run. The controllers write it, except `callbacks`, which the gateway writes.

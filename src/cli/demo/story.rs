@@ -148,7 +148,7 @@ impl<'a> Story<'a> {
             self.api::<Flow>("dev"),
             FLOW,
             "the promotion of the pushed release",
-            |flow| flow.status.as_ref().and_then(|status| status.live.as_deref()) == Some(name.as_str()),
+            |flow| flow.status.as_ref().and_then(|status| status.live_release()) == Some(name.as_str()),
             describe_flow,
         )
         .await?;

@@ -35,14 +35,14 @@ fn api_server(base_url: String) -> Client {
         let path = request.uri().path().to_owned();
         let (status, body) = if path.ends_with("/connections/shop") {
             let spec =
-                json!({"http": {"baseUrl": base_url, "auth": {"bearer": {"name": "shop", "key": "token"}}}});
+                json!({"http": {"baseURL": base_url, "auth": {"bearer": {"name": "shop", "key": "token"}}}});
             (
                 200,
                 json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "shop"}, "spec": spec}),
             )
         } else if path.ends_with("/connections/keyed") {
             let auth = json!({"header": {"name": "X-Api-Key", "value": {"name": "shop", "key": "other"}}});
-            let spec = json!({"http": {"baseUrl": base_url, "auth": auth}});
+            let spec = json!({"http": {"baseURL": base_url, "auth": auth}});
             (
                 200,
                 json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "keyed"}, "spec": spec}),

@@ -67,7 +67,10 @@ pub(super) struct Situation {
 impl Situation {
     pub(super) fn of(repository: &Repository, flows: &[&Flow]) -> Self {
         let live = flows.iter().map(|flow| {
-            let live = flow.status.as_ref().and_then(|status| status.live.clone());
+            let live = flow
+                .status
+                .as_ref()
+                .and_then(|status| status.live_release().map(str::to_owned));
             (flow.name_any(), live, flow.spec.live.clone())
         });
         Self {

@@ -165,7 +165,11 @@ impl Look<'_> {
 
     /// What a head would change, with the definitions that are live now.
     async fn proposed(&self, defined: Defined) -> Result<Proposed, FeedbackError> {
-        let live = |flow: &Flow| flow.status.as_ref().and_then(|status| status.live.clone());
+        let live = |flow: &Flow| {
+            flow.status
+                .as_ref()
+                .and_then(|status| status.live_release().map(str::to_owned))
+        };
         let gone = self.flows.iter().filter(|flow| {
             let path = status::source(flow).and_then(|source| source.path);
             let matters = live(flow).is_some() || flow.spec.live.is_some();

@@ -131,7 +131,7 @@ impl<'a> DesiredStatuses<'a> {
         let promotion = status
             .and_then(|status| status.promotion.as_ref())
             .filter(|promotion| promotion.release == wanted);
-        if status.and_then(|status| status.live.as_deref()) == Some(wanted) {
+        if status.and_then(|status| status.live_release()) == Some(wanted) {
             let back = promotion.is_some_and(|promotion| promotion.rolled_back_from.is_some());
             match (by_this_commit, back) {
                 (false, _) => self.unchanged += 1,

@@ -107,7 +107,11 @@ async fn a_push_to_live_waits_for_the_merge_of_an_owner() {
         body.contains("Refund ${inputs.amount}?") && body.contains("owners"),
         "{body}"
     );
-    let live = |flow: &Flow| flow.status.as_ref().and_then(|status| status.live.clone());
+    let live = |flow: &Flow| {
+        flow.status
+            .as_ref()
+            .and_then(|status| status.live_release().map(str::to_owned))
+    };
     let now = async || live(&stage.rig.api::<Flow>().get("refund").await.unwrap());
 
     deciders.dev.merge(&pull).await;

@@ -201,7 +201,7 @@ async fn what_is_no_name_reaches_the_api_server_neither_by_the_gateway_nor_in_an
         write(
             "connections",
             "Connection",
-            json!({"http": {"baseUrl": "https://a.example", "auth": {"bearer": reference}}}),
+            json!({"http": {"baseURL": "https://a.example", "auth": {"bearer": reference}}}),
         )
         .await;
         let spec = json!({"url": "https://a.example/x", "draft": {"ref": "main"}, "connection": name});
@@ -285,7 +285,7 @@ async fn a_schema_that_could_cost_too_much_is_refused_before_a_release_is_cut() 
         })
         .await;
     }
-    rig.start("waits", json!({"flow": "inputs", "channel": "draft"}))
+    rig.start("waits", json!({"flow": "inputs", "channel": "Draft"}))
         .await;
     let waits = rig
         .until::<Run>("waits", |run| {

@@ -13,7 +13,7 @@ use crate::support::{
 async fn asking() -> (Rig, Shop, Running) {
     let (rig, shop) = (Rig::open().await, Shop::open().await);
     let connection = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "shop"},
-        "spec": {"http": {"baseUrl": shop.url("")}}});
+        "spec": {"http": {"baseURL": shop.url("")}}});
     let connection: Connection = serde_json::from_value(connection).unwrap();
     rig.api::<Connection>()
         .create(&PostParams::default(), &connection)
@@ -33,7 +33,7 @@ async fn asking() -> (Rig, Shop, Running) {
 }
 
 async fn turn(rig: &Rig, to: &Shop) {
-    let patch = Patch::Merge(json!({"spec": {"http": {"baseUrl": to.url("")}}}));
+    let patch = Patch::Merge(json!({"spec": {"http": {"baseURL": to.url("")}}}));
     rig.api::<Connection>()
         .patch("shop", &PatchParams::default(), &patch)
         .await

@@ -74,7 +74,7 @@ impl Idler {
     fn new_run(&self, name: &str) -> Run {
         let mut run = json!({
             "apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": { "name": name },
-            "spec": { "flow": "idle", "channel": "draft" },
+            "spec": { "flow": "idle", "channel": "Draft" },
         });
         if let Self::Operator(_, server) = self {
             server.sign("dev", &mut run);

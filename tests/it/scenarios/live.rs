@@ -108,7 +108,11 @@ async fn two_folders_of_one_branch_hold_the_draft_and_what_is_live() {
     // what was never a draft goes live too
     world.push("main", &[("live/hello.yaml", Some(&hello(3)))]);
     world.sync();
-    let live = |flow: &Flow| flow.status.as_ref().and_then(|status| status.live.clone());
+    let live = |flow: &Flow| {
+        flow.status
+            .as_ref()
+            .and_then(|status| status.live_release().map(str::to_owned))
+    };
     let flow = world
         .until::<Flow>("hello", |flow| live(flow).is_some_and(|live| live != two))
         .await;

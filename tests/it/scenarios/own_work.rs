@@ -47,7 +47,11 @@ async fn wished_by(rig: &Rig, user: &str, release: &str) -> Approval {
 }
 
 async fn until_live(rig: &Rig, release: &str) -> Flow {
-    let live = |flow: &Flow| flow.status.as_ref().and_then(|status| status.live.clone());
+    let live = |flow: &Flow| {
+        flow.status
+            .as_ref()
+            .and_then(|status| status.live_release().map(str::to_owned))
+    };
     rig.until("f", |flow| live(flow).as_deref() == Some(release))
         .await
 }

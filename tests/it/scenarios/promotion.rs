@@ -149,7 +149,7 @@ async fn a_draft_that_lowers_its_gate_is_judged_by_the_gate_that_is_live() {
     assert_eq!(world.until_asked(&name).await.spec.quorum, 2);
     world.answer(&name, "Rejected").await;
     let refused = world.flow_reason("PromotionRejected").await.status.unwrap();
-    assert_eq!(refused.live.as_deref(), Some(first.as_str()));
+    assert_eq!(refused.live_release(), Some(first.as_str()));
 }
 
 #[tokio::test]
@@ -261,7 +261,7 @@ async fn taking_a_flow_out_of_git_and_bringing_it_back_does_not_take_its_gate_aw
         "{message}"
     );
     let kept = world.api::<Flow>().get("hello").await.unwrap();
-    assert_eq!(kept.status.unwrap().live.as_deref(), Some(first.as_str()));
+    assert_eq!(kept.status.unwrap().live_release(), Some(first.as_str()));
 
     world.push("main", &[("hello.yaml", Some(&FLOW.replace("x: 1", "x: 2")))]);
     world.sync();

@@ -215,7 +215,11 @@ spec:
     }
     yard.follow("flows", "main", json!({"live": {"ref": "live"}}))
         .await;
-    let live = |flow: &Flow| flow.status.as_ref().and_then(|status| status.live.clone());
+    let live = |flow: &Flow| {
+        flow.status
+            .as_ref()
+            .and_then(|status| status.live_release().map(str::to_owned))
+    };
     let flow = yard.rig.until::<Flow>("f", |flow| live(flow).is_some()).await;
     let release = live(&flow).unwrap();
     yard.rig.start("r", json!({"flow": "f"})).await;

@@ -77,12 +77,12 @@ async fn content_that_only_live_has_gets_its_release_from_there() {
     let status = flow.status.unwrap();
     let release = world
         .api::<Release>()
-        .get(&status.live.clone().unwrap())
+        .get(status.live_release().unwrap())
         .await
         .unwrap();
     assert_eq!(release.spec.source.commit, Some(live));
     let draft = world.draft_other_than("").await;
-    assert_ne!(status.live, Some(draft));
+    assert_ne!(status.live_release(), Some(draft.as_str()));
 }
 
 #[tokio::test]

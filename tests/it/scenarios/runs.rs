@@ -134,7 +134,7 @@ async fn a_missing_secret_is_named_in_the_runs_error() {
     let operator = rig.operator().await;
     let connection: signoff_api::Connection = serde_json::from_value(json!({
         "apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "shop"},
-        "spec": {"http": {"baseUrl": shop.url(""), "auth": {"bearer": {"name": "shop-token", "key": "token"}}}},
+        "spec": {"http": {"baseURL": shop.url(""), "auth": {"bearer": {"name": "shop-token", "key": "token"}}}},
     }))
     .unwrap();
     rig.api()

@@ -68,7 +68,7 @@ async fn a_namespace_full_of_costly_runs_keeps_nobody_elses_waiting_and_can_be_c
         let name = format!("small-{number}");
         let run = json!({
             "apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": name},
-            "spec": {"flow": "small", "channel": "draft"},
+            "spec": {"flow": "small", "channel": "Draft"},
         });
         let run: Run = serde_json::from_value(run).unwrap();
         runs.create(&PostParams::default(), &run).await.unwrap();

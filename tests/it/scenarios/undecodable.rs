@@ -16,7 +16,7 @@ use crate::support::{
 /// What the operator reads in place of what is stored: a duration and two words that it does not know.
 const MISREAD: &[(&str, &str)] = &[
     (r#""1h7s""#, r#""soon""#),
-    (r#""channel":"draft""#, r#""channel":"drift""#),
+    (r#""channel":"Draft""#, r#""channel":"Drift""#),
     (r#""verdict":"RequestChanges""#, r#""verdict":"RequestChanged""#),
 ];
 
@@ -75,7 +75,7 @@ async fn objects_of_every_kind_that_cannot_be_decoded_hold_nobody_up_before_and_
     }
     rig.start("held", json!({"flow": "bad"})).await;
     let question = rig.until::<Approval>("held-review", |_| true).await;
-    rig.start("drafted", json!({"flow": "good", "channel": "draft"}))
+    rig.start("drafted", json!({"flow": "good", "channel": "Draft"}))
         .await;
     rig.until::<Approval>("drafted-review", |_| true).await;
     operator.stop().await;

@@ -124,7 +124,7 @@ fn a_flow_that_is_live_behind_a_gate_is_not_deleted_and_made_anew_without_it() {
     let (dev, operator) = (space.user("dev"), space.user("operator"));
     space.bob_is_an_operator();
     dev.create(&flow(1));
-    let live = json!({"status": {"live": "refund-0000000000", "gated": true}});
+    let live = json!({"status": {"live": {"release": "refund-0000000000", "digest": format!("sha256:{}", "0".repeat(64))}, "gated": true}});
     patch(&operator, &["flow", "refund", "--subresource=status"], &live).expect_ok();
     let why = "flow \"refund\" has a release live behind a gate, which would be gone with it: \"dev\" lacks the verb delete on \
                releases.signoff.dev in namespace \"gated\"";
@@ -371,7 +371,7 @@ fn who_may_not_read_a_secret_does_not_have_it_sent() {
         object(
             "Connection",
             "c",
-            &json!({"http": {"baseUrl": "https://mine.example.com", "auth": auth}}),
+            &json!({"http": {"baseURL": "https://mine.example.com", "auth": auth}}),
         )
     };
     let git = |field: &str| object("Connection", "c", &json!({"git": {field: key("other")}}));
@@ -407,7 +407,7 @@ fn who_may_not_read_a_secret_does_not_have_it_sent() {
     .expect_ok();
     // nor is one that is named by somebody else sent elsewhere
     assert_says(
-        &change(&json!({"http": {"baseUrl": "https://other.example.com"}})).expect_refused(),
+        &change(&json!({"http": {"baseURL": "https://other.example.com"}})).expect_refused(),
         why,
     );
     patch(

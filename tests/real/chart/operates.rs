@@ -293,7 +293,7 @@ fn a_live_flow(plane: &ControlPlane, dev: &Tool, shop: &Shop) {
     dev.create(&object(
         "Connection",
         "shop",
-        &json!({"http": {"baseUrl": shop.url(""), "auth": auth}}),
+        &json!({"http": {"baseURL": shop.url(""), "auth": auth}}),
     ));
     let post = |name: &str, path: &str| {
         json!({"name": name, "http": {"connection": "shop", "method": "POST", "path": path,
@@ -324,6 +324,6 @@ fn a_live_flow(plane: &ControlPlane, dev: &Tool, shop: &Shop) {
     dev.run(&["patch", "flow", "refund", "--type=merge", "-p", &live])
         .expect_ok();
     plane.wait("the release to be live", || {
-        field(dev, "flow", "refund", ".status.live") == release
+        field(dev, "flow", "refund", ".status.live.release") == release
     });
 }

@@ -242,7 +242,7 @@ fn ask(stage: &Stage<'_>) {
     stage.plane.wait("a release", || {
         !stage.field("flow", "f", ".status.draft.release").is_empty()
     });
-    let run = json!({"flow": "f", "channel": "draft", "requestedBy": "dev"});
+    let run = json!({"flow": "f", "channel": "Draft", "requestedBy": "dev"});
     stage
         .plane
         .as_user("dev")

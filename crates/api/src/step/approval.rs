@@ -110,17 +110,14 @@ pub struct Escalation {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalTimeout {
-    /// `Fail`: the run ends as `TimedOut`. `Reject`: the run ends as `Rejected`, and the outcome of the step is
-    /// `TimedOut`. `Continue`: the run goes on, and the outcome of the step is `TimedOut`. Without `onTimeout` it is
-    /// `Fail`.
+    /// `Fail`: the run ends as `TimedOut`. `Continue`: the run goes on, and the outcome of the step is `TimedOut`.
+    /// Without `onTimeout` it is `Fail`.
     pub outcome: ApprovalTimeoutOutcome,
 }
 
 /// Result of an approval that nobody decided in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ApprovalTimeoutOutcome {
-    /// The run ends as `Rejected`. The outcome of the step is `TimedOut`.
-    Reject,
     /// The run ends as `TimedOut`.
     Fail,
     /// The run goes on. The outcome of the step is `TimedOut`.

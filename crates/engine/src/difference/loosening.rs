@@ -217,7 +217,7 @@ impl Answerless<'_> {
 fn answerless(on_timeout: Option<ApprovalTimeoutOutcome>, within: Option<&HumanDuration>) -> Answerless<'_> {
     match on_timeout {
         Some(ApprovalTimeoutOutcome::Continue) => Answerless::GoesOn(within),
-        Some(ApprovalTimeoutOutcome::Reject | ApprovalTimeoutOutcome::Fail) | None => Answerless::Stops,
+        Some(ApprovalTimeoutOutcome::Fail) | None => Answerless::Stops,
     }
 }
 

@@ -335,7 +335,6 @@ fn going_back(changes: &Changes) -> String {
 /// What an approval comes to when nobody answers, as a manifest says it.
 pub(super) fn outcome(outcome: ApprovalTimeoutOutcome) -> &'static str {
     match outcome {
-        ApprovalTimeoutOutcome::Reject => "Reject",
         ApprovalTimeoutOutcome::Fail => "Fail",
         ApprovalTimeoutOutcome::Continue => "Continue",
     }

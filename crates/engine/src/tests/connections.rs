@@ -116,7 +116,7 @@ fn an_item_of_the_flow_keeps_its_name() {
 #[test]
 fn a_flow_without_connections_shows_nothing_more() {
     let mut run = Scenario::of(refund(), &json!({ "amount": 250 }));
-    run.tick().answer("propose", 200, Value::Null);
+    run.tick().answer("propose", 200, json!({ "fee": 2 }));
     assert_eq!(run.opened()[0].spec.show.len(), 1);
     assert!(run.state.steps[1].connections.is_empty());
 }

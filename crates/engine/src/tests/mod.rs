@@ -42,7 +42,7 @@ fn refund() -> Value {
     json!({
         "inputs": { "type": "object", "properties": { "amount": { "type": "number" } } },
         "steps": [
-            { "name": "propose", "http": { "url": "http://shop/quote", "body": { "amount": "${inputs.amount}", "why": "${steps.review.decision}" } } },
+            { "name": "propose", "http": { "url": "http://shop/quote", "body": { "amount": "${inputs.amount}", "why": "${steps.review.?decision.comment.orValue('')}" } } },
             { "name": "review", "when": "${inputs.amount > 100}", "approval": {
                 "title": "Refund ${inputs.amount}", "show": [{ "name": "quote", "value": "${steps.propose.output}" }],
                 "approvers": { "groups": ["finance"] }, "changes": { "backTo": "propose", "max": 1 } } },

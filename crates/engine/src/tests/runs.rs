@@ -8,7 +8,7 @@ fn a_run_goes_from_call_to_question_to_call_to_callback_to_its_end() {
     run.tick();
     assert_eq!(
         request(run.http()[0]).body,
-        Some(json!({ "amount": 250, "why": null }))
+        Some(json!({ "amount": 250, "why": "" }))
     );
     run.answer("propose", 200, json!({ "fee": 2 }));
     assert_eq!(
@@ -140,7 +140,7 @@ fn waits_end_by_the_clock_or_time_out() {
 #[test]
 fn cancelling_stops_what_is_under_way_and_closes_the_question() {
     let mut run = Scenario::of(refund(), &json!({ "amount": 250 }));
-    run.tick().answer("propose", 200, Value::Null);
+    run.tick().answer("propose", 200, json!({ "fee": 2 }));
     run.facts.run.cancel = true;
     run.tick();
     assert_eq!(run.state.phase, RunPhase::Cancelled);

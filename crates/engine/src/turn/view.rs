@@ -16,7 +16,7 @@ use crate::{
 use signoff_api::{
     Digest, RunStatus, names,
     reason::StepReason,
-    run::{CallbackRecord, StepError, StepOutcome, StepPhase, StepStatus},
+    run::{CallbackRecord, StepDecision, StepError, StepOutcome, StepPhase, StepStatus},
 };
 
 /// A run in the middle of a decision.
@@ -112,11 +112,21 @@ impl<'a> RunView<'a> {
             .set("steps", steps(self.plan, &self.state.steps))
             .set(
                 "run",
-                json!({ "name": run.name, "namespace": run.namespace, "uid": run.uid, "requestedBy": run.requested_by }),
+                object([
+                    ("name", Some(json!(run.name))),
+                    ("namespace", Some(json!(run.namespace))),
+                    ("uid", Some(json!(run.uid))),
+                    ("requestedBy", run.requested_by.as_ref().map(|user| json!(user))),
+                ]),
             )
             .set(
                 "release",
-                json!({ "name": release.name, "digest": release.digest, "commit": release.commit, "flow": release.flow }),
+                object([
+                    ("name", Some(json!(release.name))),
+                    ("digest", Some(json!(release.digest))),
+                    ("commit", release.commit.as_ref().map(|commit| json!(commit))),
+                    ("flow", Some(json!(release.flow))),
+                ]),
             )
             .set(CALLBACKS, self.callbacks());
         scope
@@ -191,28 +201,53 @@ impl<'a> RunView<'a> {
     }
 }
 
-/// The newest result of each step; of one that has not begun, nulls.
+/// The newest result of each step. What is not there is absent, never null.
 fn steps(plan: &Plan, entries: &[StepStatus]) -> Value {
-    let mut all = Map::new();
-    for step in &plan.steps {
+    let results = plan.steps.iter().map(|step| {
         let newest = entries
             .iter()
             .rfind(|entry| entry.name == step.name && entry.phase.is_finished());
         let decision = entries
             .iter()
-            .rfind(|entry| entry.name == step.name && entry.decision.is_some());
-        let value = json!({
-            "output": newest.and_then(|entry| entry.output.as_ref()),
-            "outcome": newest.and_then(|entry| entry.outcome),
-            "decision": decision.and_then(|entry| entry.decision.as_ref()).map(|decision| json!({
-                "verdict": decision.verdict,
-                "by": decision.by,
-                "at": decision.at,
-                "comment": decision.comment.clone().unwrap_or_default(),
-                "values": decision.values.clone().unwrap_or_default(),
-            })),
-        });
-        all.insert(step.name.clone(), value);
-    }
-    Value::Object(all)
+            .rfind(|entry| entry.name == step.name && entry.decision.is_some())
+            .and_then(|entry| entry.decision.as_ref());
+        let result = object([
+            (
+                "output",
+                newest
+                    .and_then(|entry| entry.output.as_ref())
+                    .map(|output| output.0.clone()),
+            ),
+            (
+                "outcome",
+                newest
+                    .and_then(|entry| entry.outcome)
+                    .map(|outcome| json!(outcome)),
+            ),
+            ("decision", decision.map(decided)),
+        ]);
+        (step.name.clone(), result)
+    });
+    Value::Object(results.collect())
+}
+
+fn decided(decision: &StepDecision) -> Value {
+    object([
+        ("verdict", Some(json!(decision.verdict))),
+        ("by", Some(json!(decision.by))),
+        ("at", decision.at.as_ref().map(|at| json!(at))),
+        (
+            "comment",
+            Some(json!(decision.comment.clone().unwrap_or_default())),
+        ),
+        ("values", Some(json!(decision.values.clone().unwrap_or_default()))),
+    ])
+}
+
+/// An object of what is there.
+fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
+    let there = fields
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(there.collect())
 }

@@ -267,7 +267,7 @@ impl Scene {
 
 fn live(release: &str) -> Flow {
     serde_json::from_value(json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Flow", "metadata": {"name": "good", "namespace": "shop"},
-        "spec": {"steps": [], "live": release}, "status": {"live": release}}))
+        "spec": {"steps": [], "live": release}, "status": {"live": {"release": release, "digest": format!("sha256:{}", "0".repeat(64))}}}))
     .unwrap()
 }
 

@@ -29,8 +29,12 @@ fn flow(name: &str, from: &str, live: Option<(&str, &str)>, status: &Value) -> F
     .unwrap()
 }
 
+fn cut(release: &str) -> Value {
+    json!({"release": release, "digest": format!("sha256:{}", "0".repeat(64))})
+}
+
 fn draft(release: &str) -> Value {
-    json!({"observedGeneration": 2, "draft": {"release": release, "digest": format!("sha256:{}", "0".repeat(64))}})
+    json!({"observedGeneration": 2, "draft": cut(release)})
 }
 
 fn told(problems: &Value, flows: &[Flow]) -> [String; 2] {
@@ -124,9 +128,9 @@ fn a_flow_that_no_release_can_be_cut_of_is_an_error_of_its_file() {
 #[test]
 fn a_commit_of_the_live_ref_says_what_became_live_what_waits_and_what_was_refused() {
     let live = |status: Value| of_live(&json!([]), &[flow("f", "a", Some(("f-2", "b")), &status)]);
-    assert_eq!(live(json!({"live": "f-2"})), "Success: live: f-2");
-    assert_eq!(live(json!({"live": "f-1"})), "Pending: promoting f-2");
-    let promotion = |phase: &str| json!({"live": "f-1", "promotion": {"release": "f-2", "approval": "f-2-promotion", "phase": phase}});
+    assert_eq!(live(json!({"live": cut("f-2")})), "Success: live: f-2");
+    assert_eq!(live(json!({"live": cut("f-1")})), "Pending: promoting f-2");
+    let promotion = |phase: &str| json!({"live": cut("f-1"), "promotion": {"release": "f-2", "approval": "f-2-promotion", "phase": phase}});
     assert_eq!(live(promotion("Waiting")), "Pending: f-2 waits for f-2-promotion");
     assert_eq!(live(promotion("Rejected")), "Failure: f-2 was rejected");
     assert_eq!(
@@ -138,7 +142,7 @@ fn a_commit_of_the_live_ref_says_what_became_live_what_waits_and_what_was_refuse
 #[test]
 fn a_commit_of_the_live_ref_tells_what_it_made_live_from_what_was_so_before() {
     let is_live = |name: &str, release: &str, by: &str| {
-        let status = json!({"live": release, "promotion": {"release": release, "phase": "Promoted"}});
+        let status = json!({"live": cut(release), "promotion": {"release": release, "phase": "Promoted"}});
         flow(name, "a", Some((release, by)), &status)
     };
     let none = json!([]);
@@ -155,7 +159,7 @@ fn a_commit_of_the_live_ref_tells_what_it_made_live_from_what_was_so_before() {
 fn a_revert_on_the_live_ref_is_told_as_a_rollback_by_the_commit_that_made_it() {
     let back = |by: &str| {
         let promotion = json!({"release": "f-1", "phase": "Promoted", "rolledBackFrom": "f-2"});
-        let status = json!({"live": "f-1", "promotion": promotion});
+        let status = json!({"live": cut("f-1"), "promotion": promotion});
         flow("f", "a", Some(("f-1", by)), &status)
     };
     let none = json!([]);
@@ -164,7 +168,7 @@ fn a_revert_on_the_live_ref_is_told_as_a_rollback_by_the_commit_that_made_it() {
         of_live(&none, &[back("9")]),
         "Success: nothing new is live; 1 unchanged"
     );
-    let other = flow("g", "a", Some(("g-2", "b")), &json!({"live": "g-2"}));
+    let other = flow("g", "a", Some(("g-2", "b")), &json!({"live": cut("g-2")}));
     assert_eq!(
         of_live(&none, &[back("b"), other]),
         "Success: rolled back f to f-1; live: g-2"

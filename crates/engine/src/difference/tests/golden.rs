@@ -32,7 +32,7 @@ fn refund() -> Definition {
                     "approvers": { "groups": ["finance"] },
                     "quorum": 2,
                     "respondWithin": "24h",
-                    "onTimeout": { "outcome": "Reject" },
+                    "onTimeout": { "outcome": "Fail" },
                     "escalate": [{ "after": "4h", "to": { "groups": ["finance-leads"] } }],
                     "changes": { "backTo": "propose", "max": 3 },
                 },

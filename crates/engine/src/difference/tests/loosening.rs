@@ -76,10 +76,10 @@ fn self_approval() {
 
 #[test]
 fn going_on_without_an_answer_or_sooner() {
-    let reject = asking(json!({ "respondWithin": "4h", "onTimeout": { "outcome": "Reject" } }));
+    let fail = asking(json!({ "respondWithin": "4h", "onTimeout": { "outcome": "Fail" } }));
     let go_on =
         |within: &str| asking(json!({ "respondWithin": within, "onTimeout": { "outcome": "Continue" } }));
-    loosens(&reject, &go_on("4h"), LooseningKind::ContinuesUnanswered);
+    loosens(&fail, &go_on("4h"), LooseningKind::ContinuesUnanswered);
     loosens(&go_on("4h"), &go_on("1h"), LooseningKind::ContinuesUnanswered);
 }
 

@@ -51,7 +51,7 @@ fn everything() -> Value {
                     "show": [{ "name": "a", "value": { "v": 1 } }, { "name": "b", "value": "w" }],
                     "form": { "type": "object", "properties": { "n": { "type": "number" } } },
                     "approvers": { "users": ["u", "v"], "groups": ["g", "h"], "serviceAccounts": ["n:s", "n:t"] },
-                    "quorum": 2, "selfApproval": true, "respondWithin": "1d", "onTimeout": { "outcome": "Reject" },
+                    "quorum": 2, "selfApproval": true, "respondWithin": "1d", "onTimeout": { "outcome": "Fail" },
                     "escalate": [
                         { "after": "3h", "to": { "users": ["x"], "groups": ["y"], "serviceAccounts": ["n:z"] } },
                         { "after": "4h", "to": { "users": ["x"] } },
@@ -158,13 +158,12 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Other values that may stand in the place of one.
 fn others(value: &Value) -> Vec<Value> {
-    const WORDS: [&str; 11] = [
+    const WORDS: [&str; 10] = [
         "17h",
         "GET",
         "POST",
         "AtLeastOnce",
         "AtMostOnce",
-        "Reject",
         "Fail",
         "Continue",
         "None",

@@ -125,9 +125,6 @@ impl ApprovalPlan {
         let message = "nobody decided in time";
         match self.on_timeout {
             ApprovalTimeoutOutcome::Continue => Next::Done(Done::new(StepOutcome::TimedOut)),
-            ApprovalTimeoutOutcome::Reject => {
-                Next::Fail(Failure::timed_out(message, EndingOutcome::Rejected))
-            }
             ApprovalTimeoutOutcome::Fail => Next::Fail(Failure::timed_out(message, EndingOutcome::TimedOut)),
         }
     }
