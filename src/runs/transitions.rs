@@ -124,6 +124,7 @@ fn of_step(before: Option<&StepStatus>, after: &StepStatus) -> Option<Transition
         StepOutcome::Succeeded
         | StepOutcome::Failed
         | StepOutcome::Skipped
+        | StepOutcome::Omitted
         | StepOutcome::Callback
         | StepOutcome::Elapsed
         | StepOutcome::Cancelled => None,

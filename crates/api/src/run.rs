@@ -292,7 +292,7 @@ pub struct StepStatus {
     pub iteration: i64,
     /// State of the step. `Running`: an attempt has started, and its outcome is not known yet. `Retrying`: an attempt
     /// failed, and another one follows. `Waiting`: waits for people, a callback or a time. `Succeeded`, `Failed`,
-    /// `Skipped` and `Cancelled`: ended.
+    /// `Skipped`, `Omitted` and `Cancelled`: ended.
     pub phase: StepPhase,
     /// Outcome of the step, which later steps read as `steps.<name>.outcome`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -374,8 +374,10 @@ pub enum StepPhase {
     Succeeded,
     /// The step failed.
     Failed,
-    /// Its `when` is false, or a step that it needs was skipped or did not end well.
+    /// Its `when` is false.
     Skipped,
+    /// A step that it needs ended with another outcome than it asks for, or was omitted itself.
+    Omitted,
     /// The run was stopped, or a later iteration repeats the step.
     Cancelled,
 }
@@ -396,6 +398,8 @@ pub enum StepOutcome {
     Failed,
     /// The step was skipped.
     Skipped,
+    /// `needs` asked for another outcome, or the run ended first.
+    Omitted,
     /// People approved.
     Approved,
     /// People rejected.
@@ -410,6 +414,30 @@ pub enum StepOutcome {
     Elapsed,
     /// The step was stopped.
     Cancelled,
+}
+
+impl StepOutcome {
+    /// All outcomes.
+    pub const ALL: [Self; 11] = [
+        Self::Succeeded,
+        Self::Failed,
+        Self::Skipped,
+        Self::Omitted,
+        Self::Approved,
+        Self::Rejected,
+        Self::ChangesRequested,
+        Self::TimedOut,
+        Self::Callback,
+        Self::Elapsed,
+        Self::Cancelled,
+    ];
+}
+
+impl std::fmt::Display for StepOutcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // the serialised form is the variant's name, which Debug prints
+        std::fmt::Debug::fmt(self, f)
+    }
 }
 
 /// Verdict on an approval step, and who decided.

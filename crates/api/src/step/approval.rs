@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Rules};
-use crate::{HumanDuration, Json, approval::AskVia, name::LABEL};
+use crate::{HumanDuration, Json, approval::AskVia, name::LABEL, run::StepOutcome};
 
 /// A question, what people see with it, and who may decide.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct ApprovalStep {
     /// What happens when `respondWithin` is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_timeout: Option<ApprovalTimeout>,
+    /// What happens when people reject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_reject: Option<ApprovalRejection>,
     /// Rules that let more people decide if the question stays open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
@@ -64,6 +67,31 @@ impl Kind for ApprovalStep {
 
     fn question(&self) -> Option<&ApprovalStep> {
         Some(self)
+    }
+
+    fn may_continue_after_failure(&self) -> bool {
+        false
+    }
+
+    fn outcomes(&self) -> Vec<StepOutcome> {
+        let mut outcomes = vec![StepOutcome::Approved];
+        outcomes.extend(self.continuing());
+        outcomes
+    }
+}
+
+impl ApprovalStep {
+    /// The outcomes other than `Approved` with which the run goes on. Later steps with an effect must look at them.
+    pub fn continuing(&self) -> Vec<StepOutcome> {
+        let rejected = match self.on_reject.as_ref().map(|then| then.outcome) {
+            Some(ApprovalRejectionOutcome::Continue) => Some(StepOutcome::Rejected),
+            Some(ApprovalRejectionOutcome::Reject) | None => None,
+        };
+        let late = match self.on_timeout.as_ref().map(|then| then.outcome) {
+            Some(ApprovalTimeoutOutcome::Continue) => Some(StepOutcome::TimedOut),
+            Some(ApprovalTimeoutOutcome::Fail) | None => None,
+        };
+        rejected.into_iter().chain(late).collect()
     }
 }
 
@@ -121,6 +149,24 @@ pub enum ApprovalTimeoutOutcome {
     /// The run ends as `TimedOut`.
     Fail,
     /// The run goes on. The outcome of the step is `TimedOut`.
+    Continue,
+}
+
+/// Result of an approval that people rejected.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRejection {
+    /// `Reject`: the run ends as `Rejected`. `Continue`: the run goes on, and the outcome of the step is `Rejected`.
+    /// Every later step with an effect must then look at that outcome. Without `onReject` it is `Reject`.
+    pub outcome: ApprovalRejectionOutcome,
+}
+
+/// Result of an approval that people rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApprovalRejectionOutcome {
+    /// The run ends as `Rejected`.
+    Reject,
+    /// The run goes on. The outcome of the step is `Rejected`.
     Continue,
 }
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Rules};
-use crate::Json;
+use crate::{Json, run::StepOutcome};
 
 /// Ends the run. Steps that are still running are stopped, and no further step starts.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,14 @@ impl Kind for EndStep {
             has_effect: false,
             is_billable: false,
         }
+    }
+
+    fn may_continue_after_failure(&self) -> bool {
+        false
+    }
+
+    fn outcomes(&self) -> Vec<StepOutcome> {
+        vec![]
     }
 }
 

@@ -3,6 +3,7 @@
 mod approval;
 mod end;
 mod http;
+mod need;
 mod notify;
 mod set;
 mod wait;
@@ -13,15 +14,17 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     approval::{
-        ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome, Approvers, Changes, Escalation, ShowItem,
+        ApprovalRejection, ApprovalRejectionOutcome, ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome,
+        Approvers, Changes, Escalation, ShowItem,
     },
     end::{EndOutcome, EndStep},
     http::{HttpExpect, HttpMethod, HttpStep},
+    need::{NEED, Need, UnknownOutcome},
     notify::{NotifyStep, NotifyWebhook},
     set::SetStep,
     wait::{CallbackHmac, CallbackWait, WaitStep, WaitTimeout, WaitTimeoutOutcome},
 };
-use super::{HumanDuration, name::LABEL};
+use super::{HumanDuration, name::LABEL, run::StepOutcome};
 
 /// One step: a name, options that every kind of step has, and exactly one kind, such as `http` or `approval`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,11 +37,15 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub when: Option<String>,
-    /// Names of the steps that must finish before this step starts. If any step of the flow has `needs`, the steps
-    /// form a graph, and a step without `needs` starts at once.
+    /// Steps that must be over before this step starts, such as `review`, or `review.Approved|TimedOut` with the
+    /// outcomes that will do. With another outcome, this step is `Omitted`, and so is what needs it. If any step of the
+    /// flow has `needs`, the steps form a graph and each step has `needs`; with `[]`, a step starts at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 63), regex(pattern = LABEL)))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256), regex(pattern = NEED)))]
     pub needs: Option<Vec<String>>,
+    /// What happens when the step fails. Not for `approval` and `end`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
     /// When and how often a failed attempt is repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
@@ -53,6 +60,45 @@ pub struct Step {
     /// What the step does. Exactly one kind is set.
     #[serde(flatten)]
     pub kind: StepKind,
+}
+
+impl Step {
+    /// Whether the run goes on when the step fails.
+    pub fn continues_after_failure(&self) -> bool {
+        let then = self.on_failure.as_ref().map(|then| then.outcome);
+        match then {
+            Some(FailureOutcome::Continue) => true,
+            Some(FailureOutcome::Fail) | None => false,
+        }
+    }
+
+    /// The outcomes with which the run goes on after the step.
+    pub fn outcomes(&self) -> Vec<StepOutcome> {
+        let mut outcomes = self.kind.as_kind().outcomes();
+        outcomes.extend(self.continues_after_failure().then_some(StepOutcome::Failed));
+        outcomes.extend(self.when.as_ref().map(|_| StepOutcome::Skipped));
+        let waits = self.needs.as_ref().is_some_and(|needs| !needs.is_empty());
+        outcomes.extend(waits.then_some(StepOutcome::Omitted));
+        outcomes
+    }
+}
+
+/// Result of a step that failed.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OnFailure {
+    /// `Fail`: the run fails. `Continue`: the run goes on, the outcome of the step is `Failed`, and its `error` says
+    /// why. Without `onFailure` it is `Fail`.
+    pub outcome: FailureOutcome,
+}
+
+/// Result of a step that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FailureOutcome {
+    /// The run fails.
+    Fail,
+    /// The run goes on. The outcome of the step is `Failed`.
+    Continue,
 }
 
 /// What a step does.
@@ -105,6 +151,16 @@ pub trait Kind {
     /// What it asks people.
     fn question(&self) -> Option<&ApprovalStep> {
         None
+    }
+
+    /// Whether it may have `onFailure`.
+    fn may_continue_after_failure(&self) -> bool {
+        true
+    }
+
+    /// The outcomes of its own with which the run goes on.
+    fn outcomes(&self) -> Vec<StepOutcome> {
+        vec![StepOutcome::Succeeded]
     }
 }
 

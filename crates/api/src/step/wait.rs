@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Rules};
-use crate::{HumanDuration, Json, connection::SecretKeyRef};
+use crate::{HumanDuration, Json, connection::SecretKeyRef, run::StepOutcome};
 
 /// At least one of `callback`, `duration` and `until`. The first one that happens ends the wait.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,22 @@ impl Kind for WaitStep {
 
     fn callback(&self) -> Option<&CallbackWait> {
         self.callback.as_ref()
+    }
+
+    fn outcomes(&self) -> Vec<StepOutcome> {
+        let then = self.on_timeout.as_ref().map(|then| then.outcome);
+        let goes_on = match then {
+            Some(WaitTimeoutOutcome::Continue) => true,
+            Some(WaitTimeoutOutcome::Fail) | None => false,
+        };
+        let elapses = self.duration.is_some() || self.until.is_some();
+        let all = [
+            (StepOutcome::Callback, self.callback.is_some()),
+            (StepOutcome::Elapsed, elapses),
+            (StepOutcome::TimedOut, goes_on),
+        ];
+        let possible = all.into_iter().filter(|(_, possible)| *possible);
+        possible.map(|(outcome, _)| outcome).collect()
     }
 }
 

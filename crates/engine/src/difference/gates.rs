@@ -7,7 +7,7 @@ use crate::kinds;
 use signoff_api::{
     HumanDuration, Step,
     flow::{Promotion, PromotionApproval},
-    step::{ApprovalTimeoutOutcome, Approvers, Changes, Escalation},
+    step::{ApprovalRejectionOutcome, ApprovalTimeoutOutcome, Approvers, Changes, Escalation},
 };
 
 /// A gate whose terms are not what they were.
@@ -46,6 +46,9 @@ pub struct Terms {
     /// What comes of it when nobody answers in time; absent for the promotion gate, where the promotion is not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_timeout: Option<ApprovalTimeoutOutcome>,
+    /// What comes of it when people reject; absent for the promotion gate, where the promotion is not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_reject: Option<ApprovalRejectionOutcome>,
     /// Who may decide as well, after a while.
     pub escalate: Vec<Escalation>,
     /// What "request changes" does; absent when it is not offered.
@@ -109,6 +112,7 @@ fn terms_of_promotion(promotion: &Promotion) -> Terms {
         self_approval: self_approval.unwrap_or(false),
         respond_within: respond_within.clone(),
         on_timeout: None,
+        on_reject: None,
         escalate: escalate.clone().unwrap_or_default(),
         changes: None,
     }

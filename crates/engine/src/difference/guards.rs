@@ -10,7 +10,7 @@ use super::{
     steps::Pair,
 };
 use crate::plan;
-use signoff_api::Step;
+use signoff_api::{Step, run::StepOutcome, step::Need};
 
 /// The approvals before every step, by name, before and after.
 pub(super) struct Guards<'a> {
@@ -55,6 +55,72 @@ impl<'a> Guards<'a> {
             })
             .collect()
     }
+}
+
+/// Steps that act after more outcomes of an approval than they did, or look at its outcome in another way.
+pub(super) fn widened(old_steps: &[Step], pairs: &[Pair<'_>]) -> Vec<Loosening> {
+    let mut found = Vec::new();
+    let kept = pairs.iter().filter_map(|pair| match *pair {
+        Pair::Kept { old, new, .. } => Some((name(&new.name), old, new)),
+        Pair::Added(_) | Pair::Removed(_) => None,
+    });
+    let approvals: Vec<_> = kept
+        .filter(|(_, old, new)| is_approval(old) && is_approval(new))
+        .collect();
+    for pair in pairs {
+        let (old, new) = match *pair {
+            Pair::Kept { old, new, .. } => (old, new),
+            Pair::Added(_) | Pair::Removed(_) => continue,
+        };
+        let mut tell = |kind, before: Option<String>, after: Option<String>| {
+            found.push(Loosening {
+                subject: Subject::Step(new.name.clone()),
+                kind,
+                before,
+                after,
+            });
+        };
+        for (approval, then, now) in &approvals {
+            let (Some(then), Some(now)) = (acts_after(old, then), acts_after(new, now)) else {
+                continue;
+            };
+            if new.kind.rules().has_effect && now.iter().any(|outcome| !then.contains(outcome)) {
+                let words = |outcomes: &[StepOutcome]| {
+                    let words: Vec<String> = outcomes.iter().map(ToString::to_string).collect();
+                    format!("{approval} {}", words.join(" or "))
+                };
+                tell(LooseningKind::NeedsWidened, Some(words(&then)), Some(words(&now)));
+            }
+        }
+        let condition = plan::Condition::of(old);
+        let read = old_steps
+            .iter()
+            .filter(|step| is_approval(step))
+            .any(|approval| condition.reads_outcome(&approval.name));
+        // of approvals themselves, the change of the gate says it
+        if read && old.when != new.when && !is_approval(new) {
+            tell(LooseningKind::GuardChanged, old.when.clone(), new.when.clone());
+        }
+    }
+    found
+}
+
+/// After which outcomes of an approval a step acts that needs it itself.
+fn acts_after(step: &Step, approval: &Step) -> Option<Vec<StepOutcome>> {
+    let needed = step
+        .needs
+        .iter()
+        .flatten()
+        .filter_map(|text| Need::parse(text).ok())
+        .find(|need| need.step == approval.name)?;
+    let mut outcomes = needed.outcomes.unwrap_or_else(|| {
+        let mut all = approval.outcomes();
+        all.retain(|outcome| *outcome != StepOutcome::Omitted);
+        all
+    });
+    outcomes.sort_by_key(ToString::to_string);
+    outcomes.dedup();
+    Some(outcomes)
 }
 
 fn approvals_before(steps: &[Step]) -> Vec<(&Step, BTreeSet<&str>)> {

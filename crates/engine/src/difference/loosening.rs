@@ -11,7 +11,7 @@ use super::{
 use crate::kinds;
 use signoff_api::{
     HumanDuration, Step,
-    step::{ApprovalTimeoutOutcome, Approvers, Delivery, Escalation},
+    step::{ApprovalRejectionOutcome, ApprovalTimeoutOutcome, Approvers, Delivery, Escalation},
 };
 
 /// One change that loosens control.
@@ -58,6 +58,14 @@ pub enum LooseningKind {
     SelfApprovalAllowed,
     /// It goes on when nobody answers, or does so sooner.
     ContinuesUnanswered,
+    /// It goes on when people reject.
+    ContinuesRejected,
+    /// It goes on when a step fails, where the run ended.
+    ContinuesFailed,
+    /// A step acts after more outcomes of what it needs.
+    NeedsWidened,
+    /// A step acts after an approval under another condition.
+    GuardChanged,
     /// Deciders no longer see something, and their decision is no longer bound to it.
     ShowsLess,
     /// A step no longer waits for an approval that is still there.
@@ -79,6 +87,10 @@ impl LooseningKind {
             Self::EscalationWidened => "more people may approve after a while",
             Self::SelfApprovalAllowed => "who asked for it may approve it",
             Self::ContinuesUnanswered => "goes on when nobody answers",
+            Self::ContinuesRejected => "goes on when people reject",
+            Self::ContinuesFailed => "the run goes on when it fails",
+            Self::NeedsWidened => "acts after more outcomes of an approval",
+            Self::GuardChanged => "acts after an approval under another condition",
             Self::ShowsLess => "deciders no longer see something",
             Self::NoLongerGuarded => "no longer waits for an approval",
             Self::RepeatsAllowed => "may be repeated when its outcome is unknown",
@@ -104,6 +116,10 @@ pub(super) fn of_step(pair: &Pair<'_>, gate: Option<&GateChange>) -> Vec<Looseni
     if is_at_most_once(old) && !is_at_most_once(new) {
         let (before, after) = ("AtMostOnce".to_owned(), "AtLeastOnce".to_owned());
         tell(LooseningKind::RepeatsAllowed, Some(before), Some(after));
+    }
+    if new.continues_after_failure() && !old.continues_after_failure() {
+        let (before, after) = ("Fail".to_owned(), "Continue".to_owned());
+        tell(LooseningKind::ContinuesFailed, Some(before), Some(after));
     }
     if old.kind.rules() == new.kind.rules() {
         for Loosened { kind, before, after } in kinds::of(&new.kind).loosened(kinds::of(&old.kind)) {
@@ -143,6 +159,7 @@ pub(super) fn of_gate(change: &GateChange) -> Vec<Loosening> {
         self_approval,
         respond_within,
         on_timeout,
+        on_reject,
         escalate,
         changes: _, // going back and asking again loosens nothing
     } = after;
@@ -183,6 +200,11 @@ pub(super) fn of_gate(change: &GateChange) -> Vec<Loosening> {
             then.words(before.on_timeout),
             now.words(None),
         );
+    }
+    let continues = |on_reject| matches!(on_reject, Some(ApprovalRejectionOutcome::Continue));
+    if continues(*on_reject) && !continues(before.on_reject) {
+        let (before, after) = ("Reject".to_owned(), "Continue".to_owned());
+        tell(LooseningKind::ContinuesRejected, Some(before), Some(after));
     }
     found
 }

@@ -144,6 +144,7 @@ pub fn difference(old: Option<&Definition>, new: &Definition) -> Difference {
     }
     if let Some(before) = before {
         loosenings.extend(Guards::of(before.steps, after.steps).lost(&pairs));
+        loosenings.extend(guards::widened(before.steps, &pairs));
         loosenings.sort_by_key(|loosening| place(loosening, &pairs));
     }
     let promotion = gates::of_promotion(before.and_then(|parts| parts.promotion), after.promotion);

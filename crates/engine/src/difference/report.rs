@@ -11,7 +11,7 @@ use super::{
     shown,
     steps::{Order, StepChange, StepChangeKind},
 };
-use signoff_api::step::{ApprovalTimeoutOutcome, Approvers, Changes, Escalation};
+use signoff_api::step::{ApprovalRejectionOutcome, ApprovalTimeoutOutcome, Approvers, Changes, Escalation};
 
 /// A piece of text.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +88,7 @@ impl Report {
         let gated = |subject: &Subject| gates.iter().any(|gate| gate.gate == *subject);
         let order = order.map(|order| {
             let text = match order.after {
-                Order::Graph => "the steps are a graph now: one without needs waits for nothing",
+                Order::Graph => "the steps are a graph now",
                 Order::Sequence => "the steps run one after another now",
             };
             Item::of(Mark::Changed, vec![ours(text)])
@@ -203,7 +203,7 @@ fn loosening(loosening: &Loosening) -> Item {
     title.push(ours(format!(": {}", kind.words())));
     // a condition is the definition's own text, everything else is put into words with names in quotes
     let shown = |text: &String| match kind {
-        LooseningKind::ConditionChanged => shown::text(text),
+        LooseningKind::ConditionChanged | LooseningKind::GuardChanged => shown::text(text),
         _ => shown::line(text),
     };
     let (before, after) = shown::excerpts(before.as_ref().map(shown), after.as_ref().map(shown));
@@ -281,6 +281,7 @@ fn terms(terms: &Terms) -> Vec<(&'static str, Piece)> {
         self_approval,
         respond_within,
         on_timeout,
+        on_reject,
         escalate,
         changes,
     } = terms;
@@ -309,6 +310,13 @@ fn terms(terms: &Terms) -> Vec<(&'static str, Piece)> {
         (
             "without an answer",
             on_timeout.map_or_else(|| ours(NONE), |on_timeout| words(outcome(on_timeout))),
+        ),
+        (
+            "when rejected",
+            match on_reject {
+                Some(ApprovalRejectionOutcome::Continue) => words("Continue"),
+                Some(ApprovalRejectionOutcome::Reject) | None => ours(NONE),
+            },
         ),
         (
             "escalation",

@@ -9,7 +9,7 @@ use super::{
     is_approval,
 };
 use crate::kinds;
-use signoff_api::Step;
+use signoff_api::{Step, step::OnFailure};
 
 /// A step that is not what it was.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,7 +55,7 @@ pub struct Move {
 pub enum Order {
     /// In the order of the list.
     Sequence,
-    /// As `needs` says; a step without it waits for nothing.
+    /// As `needs` says.
     Graph,
 }
 
@@ -216,16 +216,19 @@ fn common(step: &Step) -> Vec<Field> {
         name: _, // steps of one name are compared
         when,
         needs,
+        on_failure,
         retry,
         timeout,
         delivery,
         kind: _, // compared by its own fields
     } = step;
+    let failed = on_failure.as_ref().map(|OnFailure { outcome }| outcome);
     vec![
         Field::new("when", when.as_ref())
             .default("always")
             .control_if(is_approval(step)),
         Field::new("needs", needs.as_ref()),
+        Field::new("onFailure.outcome", failed).default("Fail"),
         Field::new("retry", retry.as_ref()).default("one attempt"),
         Field::new("timeout", timeout.as_ref()),
         Field::new("delivery", delivery.as_ref()).default("AtLeastOnce"),

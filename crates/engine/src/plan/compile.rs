@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Plan, PlannedStep, Problem, RetryPolicy, graph::Graph, place::Place, types::InputTypes};
+use super::{Plan, PlannedStep, Problem, RetryPolicy, graph::Graph, guard, place::Place, types::InputTypes};
 use crate::kinds;
 use signoff_api::{
     Definition, HumanDuration, Json, Step,
@@ -40,6 +40,7 @@ pub(super) fn compile(definition: &Definition) -> Result<Plan, Vec<Problem>> {
         compiler.json("output", &value, &everything, &[])
     });
     problems.append(&mut compiler.problems);
+    problems.extend(guard::not_guarded(&definition.steps, &graph));
     if problems.is_empty() {
         bind_connections(&mut steps, &graph);
         let gate = definition.promotion.as_ref();
@@ -156,6 +157,11 @@ impl<'a> Compiler<'a> {
         let mut place = Place::new(self, i, format!("{at}.{}", rules.key), &known);
         let kind = kinds::of(&step.kind).compile(&mut place);
         for (name, said, may) in [
+            (
+                "onFailure",
+                step.on_failure.is_some(),
+                step.kind.as_kind().may_continue_after_failure(),
+            ),
             ("retry", step.retry.is_some(), rules.attempts),
             ("timeout", step.timeout.is_some(), rules.attempts),
             ("delivery", step.delivery.is_some(), rules.delivery),
@@ -169,6 +175,7 @@ impl<'a> Compiler<'a> {
             name: step.name.clone(),
             needs: self.graph.needs[i].clone(),
             when,
+            continues_after_failure: step.continues_after_failure(),
             retry: retry_policy(step.retry.as_ref()),
             timeout: step
                 .timeout

@@ -3,12 +3,31 @@
 use std::collections::BTreeSet;
 
 use super::Problem;
-use signoff_api::Step;
+use signoff_api::{Step, run::StepOutcome, step::Need};
+
+/// A step that must be over first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Needed {
+    /// Its index.
+    pub(crate) step: usize,
+    /// The outcomes that will do; without them, all with which the run goes on, but not `Omitted`.
+    pub(crate) outcomes: Option<Vec<StepOutcome>>,
+}
+
+impl Needed {
+    /// Whether this outcome will do.
+    pub(crate) fn takes(&self, outcome: StepOutcome) -> bool {
+        match &self.outcomes {
+            Some(outcomes) => outcomes.contains(&outcome),
+            None => outcome != StepOutcome::Omitted,
+        }
+    }
+}
 
 /// For each step what it needs and everything that comes before it.
 #[derive(Debug)]
 pub(super) struct Graph {
-    pub(super) needs: Vec<Vec<usize>>,
+    pub(super) needs: Vec<Vec<Needed>>,
     pub(super) ancestors: Vec<BTreeSet<usize>>,
 }
 
@@ -41,24 +60,31 @@ impl Graph {
     }
 }
 
-fn resolve(steps: &[Step], problems: &mut Vec<Problem>) -> Vec<Vec<usize>> {
+fn resolve(steps: &[Step], problems: &mut Vec<Problem>) -> Vec<Vec<Needed>> {
     if steps.iter().all(|step| step.needs.is_none()) {
+        let plain = |step| Needed { step, outcomes: None };
         return (0..steps.len())
-            .map(|step| step.checked_sub(1).into_iter().collect())
+            .map(|step: usize| step.checked_sub(1).map(plain).into_iter().collect())
             .collect();
     }
-    let position = |name: &str| steps.iter().position(|step| step.name == name);
+    let mut problem = |field: String, message: String| {
+        problems.push(Problem {
+            field,
+            offset: None,
+            message,
+        });
+    };
     let mut resolved = Vec::with_capacity(steps.len());
     for (i, step) in steps.iter().enumerate() {
+        if step.needs.is_none() {
+            let message = "another step has needs, so that each step has: `needs: []` begins at once";
+            problem(format!("steps[{i}]"), message.to_owned());
+        }
         let mut needs = Vec::new();
-        for (n, name) in step.needs.iter().flatten().enumerate() {
-            match position(name) {
-                Some(needed) => needs.push(needed),
-                None => problems.push(Problem {
-                    field: format!("steps[{i}].needs[{n}]"),
-                    offset: None,
-                    message: format!("there is no step {name}"),
-                }),
+        for (n, text) in step.needs.iter().flatten().enumerate() {
+            match needed(steps, text) {
+                Ok(needed) => needs.push(needed),
+                Err(message) => problem(format!("steps[{i}].needs[{n}]"), message),
             }
         }
         resolved.push(needs);
@@ -66,15 +92,41 @@ fn resolve(steps: &[Step], problems: &mut Vec<Problem>) -> Vec<Vec<usize>> {
     resolved
 }
 
+/// The step that an entry of `needs` names, if it is there and can end as asked for.
+fn needed(steps: &[Step], text: &str) -> Result<Needed, String> {
+    let name = Need::step_of(text);
+    let position = steps.iter().position(|step| step.name == name);
+    let step = position.ok_or_else(|| format!("there is no step {name}"))?;
+    let possible = steps[step].outcomes();
+    let listed = |outcomes: &[StepOutcome]| {
+        let words: Vec<String> = outcomes.iter().map(ToString::to_string).collect();
+        words.join(", ")
+    };
+    let need = Need::parse(text)
+        .map_err(|error| format!("{error}; step {name} goes on with {}", listed(&possible)))?;
+    for outcome in need.outcomes.iter().flatten() {
+        if !possible.contains(outcome) {
+            return Err(format!(
+                "the run never goes on after step {name} is {outcome}; it does with {}",
+                listed(&possible)
+            ));
+        }
+    }
+    Ok(Needed {
+        step,
+        outcomes: need.outcomes,
+    })
+}
+
 /// A cycle, starting and ending with the same step, if there is one.
-fn cycle(needs: &[Vec<usize>]) -> Option<Vec<usize>> {
+fn cycle(needs: &[Vec<Needed>]) -> Option<Vec<usize>> {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         Unseen,
         Open,
         Done,
     }
-    fn visit(step: usize, needs: &[Vec<usize>], marks: &mut [Mark], path: &mut Vec<usize>) -> bool {
+    fn visit(step: usize, needs: &[Vec<Needed>], marks: &mut [Mark], path: &mut Vec<usize>) -> bool {
         match marks[step] {
             Mark::Done => return false,
             Mark::Open => {
@@ -87,7 +139,10 @@ fn cycle(needs: &[Vec<usize>]) -> Option<Vec<usize>> {
         }
         marks[step] = Mark::Open;
         path.push(step);
-        if needs[step].iter().any(|next| visit(*next, needs, marks, path)) {
+        if needs[step]
+            .iter()
+            .any(|next| visit(next.step, needs, marks, path))
+        {
             return true;
         }
         path.pop();
@@ -101,12 +156,13 @@ fn cycle(needs: &[Vec<usize>]) -> Option<Vec<usize>> {
     })
 }
 
-fn ancestors(step: usize, needs: &[Vec<usize>]) -> BTreeSet<usize> {
+fn ancestors(step: usize, needs: &[Vec<Needed>]) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
-    let mut open = needs[step].clone();
+    let before = |step: usize| needs[step].iter().map(|needed| needed.step);
+    let mut open: Vec<usize> = before(step).collect();
     while let Some(next) = open.pop() {
         if found.insert(next) {
-            open.extend(&needs[next]);
+            open.extend(before(next));
         }
     }
     found

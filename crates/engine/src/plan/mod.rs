@@ -2,6 +2,7 @@
 
 mod compile;
 mod graph;
+mod guard;
 mod place;
 mod references;
 mod types;
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::place::Place;
+pub(crate) use self::{graph::Needed, guard::Condition, place::Place};
 use super::{
     expression::{Expression, JsonTemplate},
     kinds::{KindPlan, approval::ApprovalPlan},
@@ -53,9 +54,11 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub(super) struct PlannedStep {
     pub(super) name: String,
-    /// Indices of the steps that must be done first.
-    pub(super) needs: Vec<usize>,
+    /// The steps that must be over first.
+    pub(super) needs: Vec<Needed>,
     pub(super) when: Option<Expression>,
+    /// Whether the run goes on when it fails.
+    pub(super) continues_after_failure: bool,
     pub(super) retry: RetryPolicy,
     pub(super) timeout: Duration,
     pub(super) at_most_once: bool,
@@ -97,7 +100,8 @@ impl Plan {
 
     /// The approval that comes before a step with the fewest others between; of several the last one in the definition.
     pub(super) fn approval_before(&self, step: usize) -> Option<&ApprovalPlan> {
-        let mut near: BTreeSet<usize> = self.steps[step].needs.iter().copied().collect();
+        let before = |step: usize| self.steps[step].needs.iter().map(|needed| needed.step);
+        let mut near: BTreeSet<usize> = before(step).collect();
         // each round is one step further away, and in a circle nothing would run
         for _ in 0..self.steps.len() {
             let approval = near
@@ -107,10 +111,7 @@ impl Plan {
             if approval.is_some() {
                 return approval;
             }
-            near = near
-                .iter()
-                .flat_map(|near| self.steps[*near].needs.iter().copied())
-                .collect();
+            near = near.into_iter().flat_map(before).collect();
         }
         None
     }
@@ -137,7 +138,7 @@ mod tests {
             let step =
                 |n: usize| json!({ "name": format!("s{n}"), "needs": [format!("s{}", n + 1)], "set": {} });
             let mut steps: Vec<_> = (1..length).map(step).collect();
-            steps.push(json!({ "name": format!("s{length}"), "set": {} }));
+            steps.push(json!({ "name": format!("s{length}"), "needs": [], "set": {} }));
             serde_json::from_value::<Definition>(json!({ "steps": steps })).unwrap()
         };
         assert!(Plan::compile(&chain(MAX_STEPS)).is_ok());

@@ -24,7 +24,7 @@ pub(super) struct Visible<'a> {
 const COMMON: [&str; 5] = ["inputs", "steps", "run", "release", CALLBACKS];
 const RUN: [&str; 4] = ["name", "namespace", "uid", "requestedBy"];
 const RELEASE: [&str; 4] = ["name", "digest", "commit", "flow"];
-const STEP: [&str; 3] = ["output", "outcome", "decision"];
+const STEP: [&str; 4] = ["output", "outcome", "decision", "error"];
 
 /// Everything in an expression that refers to something that is not there.
 pub(super) fn unknown(expression: &Expression, visible: &Visible<'_>) -> Vec<String> {
@@ -57,7 +57,7 @@ fn walk_indices(expr: &Expr, visible: &Visible<'_>, problems: &mut Vec<String>) 
 }
 
 /// `steps['a'].output.b` as its segments; an index that is no string literal ends the path.
-fn path_of(expr: &Expr) -> Option<Vec<String>> {
+pub(super) fn path_of(expr: &Expr) -> Option<Vec<String>> {
     match expr {
         Expr::Variable(name) => Some(vec![name.clone()]),
         Expr::Select { operand, field, .. } | Expr::Has { operand, field } => {

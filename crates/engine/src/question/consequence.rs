@@ -3,7 +3,13 @@
 use serde_json::Value;
 
 use super::ENDING_ITEM;
-use signoff_api::{ApprovalSpec, Definition, Verdict, approval::ApprovalPurpose, json::JsonObject};
+use signoff_api::{
+    ApprovalSpec, Definition, Step, Verdict,
+    approval::ApprovalPurpose,
+    json::JsonObject,
+    run::StepOutcome,
+    step::{ApprovalStep, Need},
+};
 
 /// What happens when this answer closes the question. Without the definition of the release, the steps are not named.
 pub fn consequence(
@@ -13,7 +19,8 @@ pub fn consequence(
     values: Option<&JsonObject>,
 ) -> String {
     let step = spec.subject.step.as_deref().unwrap_or("?");
-    let goes_on = || goes_on(definition, step);
+    let goes_on = |outcome| goes_on(definition, step, outcome);
+    let named = definition.and_then(|all| all.steps.iter().find(|other| other.name == step));
     let mut shown = spec.show.iter();
     let ending = shown.find(|item| spec.purpose == ApprovalPurpose::Outcome && item.name == ENDING_ITEM);
     match (spec.purpose, verdict) {
@@ -28,7 +35,10 @@ pub fn consequence(
         (ApprovalPurpose::Outcome, Verdict::Approve) => {
             let happened = values.and_then(|values| values.0.get("happened"));
             match (happened, ending) {
-                (Some(Value::Bool(true)), None) => format!("step {step} counts as done, and {}", goes_on()),
+                (Some(Value::Bool(true)), None) => format!(
+                    "step {step} counts as done, and {}",
+                    goes_on(StepOutcome::Succeeded)
+                ),
                 (Some(Value::Bool(true)), Some(ending)) => {
                     format!("step {step} counts as done, and {}", ending.inline)
                 }
@@ -38,11 +48,23 @@ pub fn consequence(
             }
         }
         (ApprovalPurpose::Outcome, Verdict::Reject | Verdict::RequestChanges) => match ending {
+            None if named.is_some_and(Step::continues_after_failure) => format!(
+                "step {step} fails, since its outcome is unknown, and {}",
+                goes_on(StepOutcome::Failed)
+            ),
             None => format!("step {step} fails, since its outcome is unknown, and the run with it"),
             Some(ending) => format!("the outcome of step {step} stays unknown, and {}", ending.inline),
         },
-        (ApprovalPurpose::Step, Verdict::Approve) => goes_on(),
-        (ApprovalPurpose::Step, Verdict::Reject) => "the run ends Rejected".to_owned(),
+        (ApprovalPurpose::Step, Verdict::Approve) => goes_on(StepOutcome::Approved),
+        (ApprovalPurpose::Step, Verdict::Reject) => {
+            let question = named.and_then(|step| step.kind.as_kind().question());
+            let continuing = question.map(ApprovalStep::continuing).unwrap_or_default();
+            if continuing.contains(&StepOutcome::Rejected) {
+                format!("step {step} is Rejected, and {}", goes_on(StepOutcome::Rejected))
+            } else {
+                "the run ends Rejected".to_owned()
+            }
+        }
         (ApprovalPurpose::Step, Verdict::RequestChanges) => match back_to(definition, step) {
             Some(back_to) => format!("the run goes back to step {back_to}"),
             None => "the run goes back to an earlier step".to_owned(),
@@ -50,16 +72,21 @@ pub fn consequence(
     }
 }
 
-/// With what the run goes on after a step: the steps that need it, or the one after it.
-fn goes_on(definition: Option<&Definition>, step: &str) -> String {
+/// With what the run goes on after a step has this outcome: the steps that need it, or the one after it.
+fn goes_on(definition: Option<&Definition>, step: &str, outcome: StepOutcome) -> String {
     let Some(definition) = definition else {
         return "the run goes on".to_owned();
     };
     let steps = &definition.steps;
     let is_graph = steps.iter().any(|step| step.needs.is_some());
     let next: Vec<&str> = if is_graph {
-        let needs = |needs: &Option<Vec<String>>| needs.iter().flatten().any(|needed| needed == step);
-        let after = steps.iter().filter(|other| needs(&other.needs));
+        let takes = |text: &String| {
+            let need = Need::parse(text).ok().filter(|need| need.step == step);
+            need.is_some_and(|need| need.outcomes.is_none_or(|outcomes| outcomes.contains(&outcome)))
+        };
+        let after = steps
+            .iter()
+            .filter(|other| other.needs.iter().flatten().any(takes));
         after.map(|other| other.name.as_str()).collect()
     } else {
         let after = steps.iter().skip_while(|other| other.name != step).nth(1);

@@ -56,3 +56,56 @@ fn a_circle_of_needs_is_named() {
         "the steps need each other in a circle: a needs b needs c needs a"
     );
 }
+
+/// What is wrong with steps, each with its place.
+fn problems(steps: &Value) -> Vec<(String, String)> {
+    let definition = serde_json::from_value(json!({ "steps": steps })).unwrap();
+    let problems = Plan::compile(&definition).err().unwrap_or_default();
+    let problems = problems.into_iter();
+    problems.map(|problem| (problem.field, problem.message)).collect()
+}
+
+#[test]
+fn needs_name_steps_and_outcomes_with_which_the_run_goes_on() {
+    let ask = |approval: Value| json!({ "name": "ask", "needs": [], "approval": approval });
+    let after = |needs: &str| json!({ "name": "then", "needs": [needs], "set": {} });
+    let plain = json!({ "title": "?" });
+    let continues = json!({ "title": "?", "onReject": { "outcome": "Continue" } });
+    for (steps, field, message) in [
+        (
+            json!([ask(plain.clone()), after("ask.Aproved")]),
+            "steps[1].needs[0]",
+            "\"Aproved\" is not an outcome of a step; step ask goes on with Approved",
+        ),
+        (
+            json!([ask(plain.clone()), after("ask.Rejected")]),
+            "steps[1].needs[0]",
+            "the run never goes on after step ask is Rejected; it does with Approved",
+        ),
+        (
+            json!([ask(plain), { "name": "then", "set": {} }]),
+            "steps[1]",
+            "another step has needs, so that each step has: `needs: []` begins at once",
+        ),
+    ] {
+        assert_eq!(problems(&steps), [(field.to_owned(), message.to_owned())]);
+    }
+    assert_eq!(problems(&json!([ask(continues), after("ask.Rejected")])), []);
+}
+
+#[test]
+fn only_steps_that_can_fail_by_themselves_say_what_happens_then() {
+    let steps = json!([
+        { "name": "ask", "onFailure": { "outcome": "Continue" }, "approval": { "title": "?" } },
+        { "name": "over", "onFailure": { "outcome": "Fail" }, "end": { "outcome": "Failed" } },
+        { "name": "values", "onFailure": { "outcome": "Continue" }, "set": {} },
+    ]);
+    let message = |kind: &str| format!("{kind} steps have no onFailure");
+    assert_eq!(
+        problems(&steps),
+        [
+            ("steps[0].onFailure".to_owned(), message("approval")),
+            ("steps[1].onFailure".to_owned(), message("end")),
+        ]
+    );
+}

@@ -3,6 +3,8 @@
 mod connections;
 mod definitions;
 mod endings;
+mod going_on;
+mod guards;
 mod outcome_questions;
 mod properties;
 mod runs;

@@ -38,41 +38,84 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 /// A flow of up to six steps of any kind, in order or as a graph.
 fn flows() -> impl Strategy<Value = Value> {
     let step = (
-        0..6_u8,
+        0..8_u8,
         any::<bool>(),
-        prop::collection::vec(any::<prop::sample::Index>(), 0..3),
+        prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..3),
         any::<bool>(),
     );
-    (prop::collection::vec(step, 1..7), any::<bool>()).prop_map(|(steps, graph)| {
-        let steps: Vec<Value> = steps
-            .into_iter()
-            .enumerate()
-            .map(|(i, (kind, flag, needs, skip))| {
-                let name = format!("s{i}");
-                let mut step = match kind {
-                    0 => json!({ "name": name, "http": { "url": "http://x/" }, "retry": { "attempts": 3 } }),
-                    1 => json!({ "name": name, "http": { "url": "http://x/" }, "delivery": "AtMostOnce" }),
-                    2 => json!({ "name": name, "set": { "x": i } }),
-                    3 => json!({ "name": name, "wait": { "callback": {}, "duration": "1m" } }),
-                    5 => json!({ "name": name, "end": { "outcome": if flag { "Succeeded" } else { "Failed" } } }),
-                    _ => json!({ "name": name, "approval": { "title": "?" } }),
-                };
-                if kind == 4 && flag {
-                    step["approval"]["changes"] = json!({ "backTo": name, "max": 2 });
-                }
-                if skip && flag {
-                    step["when"] = json!("${1 > 2}");
-                }
-                if graph && i > 0 {
-                    let needs: Vec<String> =
-                        needs.iter().map(|index| format!("s{}", index.index(i))).collect();
-                    step["needs"] = json!(needs);
-                }
-                step
-            })
-            .collect();
+    (prop::collection::vec(step, 1..7), any::<bool>()).prop_map(|(drawn, graph)| {
+        let mut steps: Vec<Value> = Vec::new();
+        let mut before: Vec<BTreeSet<usize>> = Vec::new();
+        for (i, (kind, flag, needs, skip)) in drawn.into_iter().enumerate() {
+            let mut step = step_of(&format!("s{i}"), kind, flag);
+            let needs: Vec<(usize, bool)> = if graph {
+                let earlier = needs.into_iter().filter(|_| i > 0);
+                earlier.map(|(index, narrow)| (index.index(i), narrow)).collect()
+            } else {
+                i.checked_sub(1).map(|last| (last, false)).into_iter().collect()
+            };
+            let mut all: BTreeSet<usize> = needs.iter().map(|(needed, _)| *needed).collect();
+            all.extend(needs.iter().flat_map(|(needed, _)| before[*needed].clone()));
+            if graph {
+                let say = |(needed, narrow): &(usize, bool)| need(&steps[*needed], *narrow);
+                step["needs"] = needs.iter().map(say).collect();
+            }
+            let unsure: Vec<&Value> = all
+                .iter()
+                .map(|earlier| &steps[*earlier])
+                .filter(|earlier| earlier["approval"]["onReject"].is_object())
+                .collect();
+            let acts = step["http"].is_object() && !unsure.is_empty();
+            if acts {
+                let looks = unsure.iter().map(|ask| {
+                    let name = ask["name"].as_str().unwrap();
+                    format!("steps.{name}.outcome != 'Rejected'")
+                });
+                step["when"] = json!(format!("${{{}}}", looks.collect::<Vec<_>>().join(" && ")));
+            } else if skip && flag {
+                step["when"] = json!("${1 > 2}");
+            }
+            before.push(all);
+            steps.push(step);
+        }
         json!({ "steps": steps })
     })
+}
+
+fn step_of(name: &str, kind: u8, flag: bool) -> Value {
+    let mut step = match kind {
+        0 => json!({ "name": name, "http": { "url": "http://x/" }, "retry": { "attempts": 3 } }),
+        1 => json!({ "name": name, "http": { "url": "http://x/" }, "delivery": "AtMostOnce" }),
+        2 => json!({ "name": name, "set": { "x": name } }),
+        3 => json!({ "name": name, "wait": { "callback": {}, "duration": "1m" } }),
+        5 => json!({ "name": name, "end": { "outcome": if flag { "Succeeded" } else { "Failed" } } }),
+        6 => json!({ "name": name, "approval": { "title": "?", "onReject": { "outcome": "Continue" } } }),
+        7 => {
+            json!({ "name": name, "http": { "url": "http://x/" }, "onFailure": { "outcome": "Continue" } })
+        }
+        _ => json!({ "name": name, "approval": { "title": "?" } }),
+    };
+    if kind == 4 && flag {
+        step["approval"]["changes"] = json!({ "backTo": name, "max": 2 });
+    }
+    step
+}
+
+/// An entry of `needs`: the step, or the step with one outcome of its own.
+fn need(step: &Value, narrow: bool) -> String {
+    let name = step["name"].as_str().unwrap();
+    let outcome = if step["approval"].is_object() {
+        "Approved"
+    } else if step["wait"].is_object() {
+        "Callback"
+    } else {
+        "Succeeded"
+    };
+    if narrow && step["end"].is_null() {
+        format!("{name}.{outcome}")
+    } else {
+        name.to_owned()
+    }
 }
 
 impl Scenario {
@@ -255,8 +298,12 @@ proptest! {
         run.tick();
         let script = script.iter().cloned();
         // whatever is left at the end is answered, one after another
-        let rest = (0..400).map(|n| if n % 2 == 0 { Happening::Answer(n, 200) } else { Happening::Decide(n, true, n % 4 == 1) });
-        for happening in script.chain([Happening::Cancel]).chain(rest) {
+        let rest = (0..600).map(|n| match n % 3 {
+            0 => Happening::Answer(n, 200),
+            1 => Happening::Decide(n, true, n % 2 == 1),
+            _ => Happening::Time(60),
+        });
+        for happening in script.chain([Happening::Cancel, Happening::Suspend(false)]).chain(rest) {
             sent.extend(run.http().into_iter().filter(|http| http.fenced).map(|http| http.key.clone()));
             let under_way = run.facts.in_flight.clone();
             run.happen(&happening);
@@ -325,7 +372,7 @@ proptest! {
         for (at, entry) in run.state.steps.iter().enumerate().filter(|(_, entry)| entry.iteration == 1) {
             let step = run.plan.index_of(&entry.name).unwrap();
             for needed in &run.plan.steps[step].needs {
-                let name = &run.plan.steps[*needed].name;
+                let name = &run.plan.steps[needed.step].name;
                 let before = run.state.steps[..at].iter().any(|other| other.name == *name && other.phase.is_finished());
                 prop_assert!(before, "{} began before {name} was done", entry.name);
             }

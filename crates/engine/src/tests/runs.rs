@@ -106,7 +106,12 @@ fn failures_are_retried_with_growing_pauses_and_then_end_the_run() {
 fn branches_run_side_by_side_and_a_failure_stops_the_others() {
     let mut last = call("c");
     last["needs"] = json!(["a", "b"]);
-    let mut run = Scenario::of(json!({ "steps": [call("a"), call("b"), last] }), &json!({}));
+    let first = |name| {
+        let mut step = call(name);
+        step["needs"] = json!([]);
+        step
+    };
+    let mut run = Scenario::of(json!({ "steps": [first("a"), first("b"), last] }), &json!({}));
     run.tick();
     assert_eq!(run.http().len(), 2);
     run.answer("a", 404, Value::Null);

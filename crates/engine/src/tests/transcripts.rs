@@ -221,7 +221,7 @@ fn server_errors_then_success() {
 #[test]
 fn changes_in_a_graph_supersede_what_is_open_beside() {
     let flow = json!({ "steps": [
-        { "name": "draft", "http": { "url": "http://x/" } },
+        { "name": "draft", "needs": [], "http": { "url": "http://x/" } },
         { "name": "legal", "needs": ["draft"], "approval": { "title": "legal?" } },
         { "name": "finance", "needs": ["draft"], "approval": { "title": "finance?", "changes": { "backTo": "draft" } } },
         { "name": "send", "needs": ["legal", "finance"], "http": { "url": "http://x/send" } },
@@ -338,4 +338,28 @@ fn a_step_that_ends_the_run_settles_what_was_sent_and_stops_the_rest() {
 fn a_wait_for_the_first_of_several() {
     let flow = json!({ "steps": [{ "name": "w", "wait": { "callback": {}, "duration": "1h", "respondWithin": "30m", "onTimeout": { "outcome": "Continue" } } }] });
     golden("wait", &play(flow, &json!({}), &["tick", "pass 1799", "pass 1"]));
+}
+
+#[test]
+fn a_no_and_a_failure_with_which_the_run_goes_on() {
+    let flow = || {
+        json!({ "steps": [
+            { "name": "check", "needs": [], "onFailure": { "outcome": "Continue" }, "http": { "url": "http://x/check" } },
+            { "name": "ask", "needs": ["check"], "approval": { "title": "check: ${steps.check.outcome}", "onReject": { "outcome": "Continue" } } },
+            { "name": "pay", "needs": ["ask.Approved"], "delivery": "AtMostOnce", "http": { "url": "http://x/pay" } },
+            { "name": "thank", "needs": ["pay"], "http": { "url": "http://x/thank" } },
+            { "name": "sorry", "needs": ["ask.Rejected"], "http": { "url": "http://x/sorry" } },
+        ] })
+    };
+    let no = ["tick", "answer check 404", "reject r-ask", "answer sorry 200"];
+    golden("going-on-rejected", &play(flow(), &json!({}), &no));
+    let yes = [
+        "tick",
+        "answer check 200",
+        "approve r-ask",
+        "restart",
+        "happened r-pay-outcome true",
+        "answer thank 200",
+    ];
+    golden("going-on-approved", &play(flow(), &json!({}), &yes));
 }

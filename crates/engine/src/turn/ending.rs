@@ -66,15 +66,6 @@ impl Turn<'_> {
         }
     }
 
-    fn is_over(&self, step: usize) -> bool {
-        self.view().current(step).is_some_and(|entry| {
-            matches!(
-                self.state.steps[entry].phase,
-                StepPhase::Succeeded | StepPhase::Skipped
-            )
-        })
-    }
-
     fn succeed(&mut self) {
         let output = match self
             .plan

@@ -124,7 +124,11 @@ impl<'a> Turn<'a> {
                 self.attempt_running(step, entry);
             }
             StepPhase::Running | StepPhase::Waiting => self.go_on_with(step, entry),
-            StepPhase::Succeeded | StepPhase::Failed | StepPhase::Skipped | StepPhase::Cancelled => {}
+            StepPhase::Succeeded
+            | StepPhase::Failed
+            | StepPhase::Skipped
+            | StepPhase::Omitted
+            | StepPhase::Cancelled => {}
         }
     }
 
@@ -144,21 +148,37 @@ impl<'a> Turn<'a> {
             && self.plan.steps[step]
                 .needs
                 .iter()
-                .all(|needed| self.is_done(*needed))
+                .all(|needed| self.is_over(needed.step))
     }
 
-    fn is_done(&self, step: usize) -> bool {
-        self.view().current(step).is_some_and(|entry| {
-            matches!(
-                self.state.steps[entry].phase,
-                StepPhase::Succeeded | StepPhase::Skipped
-            )
+    /// Whether a step has ended, and the run goes on.
+    fn is_over(&self, step: usize) -> bool {
+        let entry = self.view().current(step).map(|entry| &self.state.steps[entry]);
+        entry.is_some_and(|entry| match entry.phase {
+            StepPhase::Succeeded | StepPhase::Skipped | StepPhase::Omitted => true,
+            StepPhase::Failed => self.plan.steps[step].continues_after_failure,
+            StepPhase::Running | StepPhase::Retrying | StepPhase::Waiting | StepPhase::Cancelled => false,
+        })
+    }
+
+    /// Whether everything that a step needs ended as it asks for.
+    fn is_wanted(&self, step: usize) -> bool {
+        let view = self.view();
+        self.plan.steps[step].needs.iter().all(|needed| {
+            let outcome = view
+                .current(needed.step)
+                .and_then(|entry| self.state.steps[entry].outcome);
+            outcome.is_some_and(|outcome| needed.takes(outcome))
         })
     }
 
     fn start(&mut self, step: usize) {
         let planned = &self.plan.steps[step];
+        let is_wanted = self.is_wanted(step);
         let entry = self.begin(planned, self.view().iteration(step));
+        if !is_wanted {
+            return self.finish(entry, StepPhase::Omitted, StepOutcome::Omitted, None);
+        }
         match planned.when.as_ref().map(|when| when.holds(&self.view().scope())) {
             Some(Err(error)) => {
                 return self.fail(entry, error.reason(), format!("when: {error}"));
@@ -234,7 +254,8 @@ impl<'a> Turn<'a> {
         step.waiting_on = None;
     }
 
-    /// Ends a step badly, and with it the run, unless that ends for another reason already.
+    /// Ends a step badly, and with it the run, unless that goes on after the failure or ends for another reason
+    /// already.
     fn fail(&mut self, entry: usize, reason: StepReason, message: impl AsRef<str>) {
         self.end_badly(
             entry,
@@ -263,7 +284,12 @@ impl<'a> Turn<'a> {
             reason,
             message: cut(message.to_owned()),
         });
-        if self.ending.is_none() {
+        let continues = outcome == StepOutcome::Failed
+            && self
+                .plan
+                .index_of(&step.name)
+                .is_some_and(|step| self.plan.steps[step].continues_after_failure);
+        if self.ending.is_none() && !continues {
             let message = cut(format!("step {}: {message}", step.name));
             self.state.error = Some(StepError { reason, message });
             self.ending = Some(ending);

@@ -32,6 +32,7 @@ impl Turn<'_> {
             | StepPhase::Succeeded
             | StepPhase::Failed
             | StepPhase::Skipped
+            | StepPhase::Omitted
             | StepPhase::Cancelled => false,
         }
     }

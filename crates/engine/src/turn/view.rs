@@ -89,7 +89,10 @@ impl<'a> StepView<'a> {
     pub(crate) fn bound(&self, connection: &str) -> Option<Digest> {
         let decided = self.run.state.steps.iter().rev().filter(|entry| {
             entry.phase == StepPhase::Succeeded
-                && matches!(entry.outcome, Some(StepOutcome::Approved | StepOutcome::TimedOut))
+                && matches!(
+                    entry.outcome,
+                    Some(StepOutcome::Approved | StepOutcome::Rejected | StepOutcome::TimedOut)
+                )
         });
         let binds = |name: &str| {
             let index = self.run.plan.index_of(name)?;
@@ -225,10 +228,16 @@ fn steps(plan: &Plan, entries: &[StepStatus]) -> Value {
                     .map(|outcome| json!(outcome)),
             ),
             ("decision", decision.map(decided)),
+            ("error", newest.and_then(failure).map(|error| json!(error))),
         ]);
         (step.name.clone(), result)
     });
     Value::Object(results.collect())
+}
+
+/// Why a step failed.
+fn failure(entry: &StepStatus) -> Option<&StepError> {
+    entry.error.as_ref().filter(|_| entry.phase == StepPhase::Failed)
 }
 
 fn decided(decision: &StepDecision) -> Value {

@@ -212,6 +212,49 @@ fn a_step_that_slips_past_an_approval_without_being_touched_itself() {
 }
 
 #[test]
+fn a_run_that_goes_on_after_a_no_or_a_failure() {
+    let go_on = asking(json!({ "onReject": { "outcome": "Continue" } }));
+    loosens(&asking(json!({})), &go_on, LooseningKind::ContinuesRejected);
+    let call = json!({ "name": "scan", "http": { "url": "http://x/" } });
+    let mut on = call.clone();
+    on["onFailure"] = json!({ "outcome": "Continue" });
+    loosens(
+        &json!({ "steps": [call] }),
+        &json!({ "steps": [on] }),
+        LooseningKind::ContinuesFailed,
+    );
+}
+
+#[test]
+fn a_step_that_acts_after_more_answers_than_it_did() {
+    let ask = json!({ "name": "ask", "needs": [], "approval": { "title": "?", "onReject": { "outcome": "Continue" } } });
+    let pay = |needs: &str| {
+        let pay = json!({ "name": "pay", "needs": [needs], "http": { "url": "http://x/" } });
+        json!({ "steps": [ask, pay] })
+    };
+    for wider in ["ask", "ask.Approved|Rejected"] {
+        loosens(&pay("ask.Approved"), &pay(wider), LooseningKind::NeedsWidened);
+    }
+    loosens(&pay("ask.Rejected"), &pay("ask"), LooseningKind::NeedsWidened);
+}
+
+#[test]
+fn a_step_that_looks_at_an_answer_in_another_way() {
+    let ask = json!({ "name": "ask", "approval": { "title": "?", "onReject": { "outcome": "Continue" } } });
+    let pay = |when: &str| {
+        let pay = json!({ "name": "pay", "when": when, "http": { "url": "http://x/" } });
+        json!({ "steps": [ask, pay] })
+    };
+    let (only, never) = (
+        pay("${steps.ask.outcome == 'Approved'}"),
+        pay("${steps['ask'].outcome != 'Failed'}"),
+    );
+    assert_eq!(kinds(&only, &never), [LooseningKind::GuardChanged]);
+    assert_eq!(kinds(&only, &pay("${true}")), [LooseningKind::GuardChanged]);
+    assert_eq!(kinds(&pay("${true}"), &only), []);
+}
+
+#[test]
 fn nothing_is_loosened_by_the_first_release() {
     let first = difference(None, &definition(asking(json!({ "selfApproval": true }))));
     assert!(first.first && !first.loosens_control() && !first.is_empty());

@@ -21,7 +21,8 @@ fn everything() -> Value {
             {
                 "name": "one",
                 "when": "${inputs.b > 1}",
-                "needs": ["zero", "other"],
+                "needs": ["zero", "other.Succeeded|Failed"],
+                "onFailure": { "outcome": "Continue" },
                 "retry": { "attempts": 3, "backoff": { "initial": "3s", "factor": 3, "max": "3m" } },
                 "timeout": "10s",
                 "delivery": "AtMostOnce",
@@ -52,6 +53,7 @@ fn everything() -> Value {
                     "form": { "type": "object", "properties": { "n": { "type": "number" } } },
                     "approvers": { "users": ["u", "v"], "groups": ["g", "h"], "serviceAccounts": ["n:s", "n:t"] },
                     "quorum": 2, "selfApproval": true, "respondWithin": "1d", "onTimeout": { "outcome": "Fail" },
+                    "onReject": { "outcome": "Continue" },
                     "escalate": [
                         { "after": "3h", "to": { "users": ["x"], "groups": ["y"], "serviceAccounts": ["n:z"] } },
                         { "after": "4h", "to": { "users": ["x"] } },
@@ -158,12 +160,13 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Other values that may stand in the place of one.
 fn others(value: &Value) -> Vec<Value> {
-    const WORDS: [&str; 10] = [
+    const WORDS: [&str; 11] = [
         "17h",
         "GET",
         "POST",
         "AtLeastOnce",
         "AtMostOnce",
+        "Reject",
         "Fail",
         "Continue",
         "None",

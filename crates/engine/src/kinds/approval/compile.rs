@@ -8,6 +8,7 @@ use super::{ApprovalPlan, ChangesPlan};
 use crate::plan::Place;
 use signoff_api::{
     Json,
+    run::StepOutcome,
     step::{ApprovalStep, ApprovalTimeoutOutcome, Changes},
 };
 
@@ -39,6 +40,7 @@ pub(super) fn compile(step: &ApprovalStep, place: &mut Place<'_, '_>) -> Approva
         title,
         show,
         on_timeout,
+        continue_on_reject: step.continuing().contains(&StepOutcome::Rejected),
         changes,
     }
 }

@@ -1,7 +1,9 @@
 //! How two versions of an `approval` step differ.
 
 use crate::difference::{Field, Loosened, LooseningKind, Terms, name};
-use signoff_api::step::{ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome};
+use signoff_api::step::{
+    ApprovalRejection, ApprovalRejectionOutcome, ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome,
+};
 
 pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
     let ApprovalStep {
@@ -13,11 +15,13 @@ pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
         self_approval,
         respond_within,
         on_timeout,
+        on_reject,
         escalate,
         changes,
         ask_via,
     } = step;
     let outcome = on_timeout.as_ref().map(|ApprovalTimeout { outcome }| outcome);
+    let rejected = on_reject.as_ref().map(|ApprovalRejection { outcome }| outcome);
     vec![
         Field::required("approval.title", title),
         Field::new("approval.show", show.as_ref()).named(),
@@ -36,6 +40,9 @@ pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
             .control(),
         Field::new("approval.onTimeout.outcome", outcome)
             .default("Fail")
+            .control(),
+        Field::new("approval.onReject.outcome", rejected)
+            .default("Reject")
             .control(),
         Field::new("approval.escalate", escalate.as_ref()).control(),
         Field::new("approval.changes", changes.as_ref())
@@ -56,11 +63,13 @@ pub(super) fn terms(step: &ApprovalStep, when: Option<&String>) -> Terms {
         self_approval,
         respond_within,
         on_timeout,
+        on_reject,
         escalate,
         changes,
         ask_via: _, // where it is asked changes nothing about who may decide
     } = step;
     let outcome = on_timeout.as_ref().map(|timeout| timeout.outcome);
+    let rejected = on_reject.as_ref().map(|rejection| rejection.outcome);
     Terms {
         when: when.cloned(),
         approvers: approvers.clone(),
@@ -68,6 +77,7 @@ pub(super) fn terms(step: &ApprovalStep, when: Option<&String>) -> Terms {
         self_approval: self_approval.unwrap_or(false),
         respond_within: respond_within.clone(),
         on_timeout: Some(outcome.unwrap_or(ApprovalTimeoutOutcome::Fail)),
+        on_reject: Some(rejected.unwrap_or(ApprovalRejectionOutcome::Reject)),
         escalate: escalate.clone().unwrap_or_default(),
         changes: changes.clone(),
     }

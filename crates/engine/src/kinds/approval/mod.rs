@@ -31,6 +31,7 @@ pub(crate) struct ApprovalPlan {
     title: Template,
     show: Vec<(String, JsonTemplate)>,
     on_timeout: ApprovalTimeoutOutcome,
+    continue_on_reject: bool,
     pub(crate) changes: Option<ChangesPlan>,
 }
 
@@ -100,6 +101,9 @@ impl ApprovalPlan {
             }
             ApprovalPhase::Rejected => {
                 let decision = decision(answer, Verdict::Reject);
+                if self.continue_on_reject {
+                    return Next::Done(Done::new(StepOutcome::Rejected).with_decision(decision));
+                }
                 Next::Fail(Failure {
                     outcome: StepOutcome::Rejected,
                     reason: StepReason::Rejected,
