@@ -16,6 +16,9 @@ use signoff_api::{Run, name::ObjectName};
 pub(super) struct CancelArgs {
     /// Name of the run.
     run: ObjectName,
+    /// Stop the run without the steps of `finally`.
+    #[arg(long)]
+    terminate: bool,
 }
 
 pub(super) async fn verb(args: &CancelArgs, global: &Global) -> Result<Answer, CliError> {
@@ -29,12 +32,14 @@ pub(super) async fn verb(args: &CancelArgs, global: &Global) -> Result<Answer, C
         let message = format!("run {} has ended already: {}", args.run, status.phase);
         return Err(CliError::new("AlreadyEnded", exit::CONFLICT, message));
     }
-    let patch = json!({ "spec": { "cancel": true } });
+    let field = if args.terminate { "terminate" } else { "cancel" };
+    let patch = json!({ "spec": { field: true } });
     let patched = runs
         .patch(&args.run, &patch_params(), &Patch::Merge(&patch))
         .await;
     let run = patched.map_err(|error| CliError::api(&args.run, &error))?;
-    Ok(Answer::text(format!("run/{} is being cancelled", run.name_any()))
+    let what = if args.terminate { "terminated" } else { "cancelled" };
+    Ok(Answer::text(format!("run/{} is being {what}", run.name_any()))
         .with_data(json!(run))
         .with_names([format!("run/{}", run.name_any())])
         .with_next([global.command(&format!("status {}", run.name_any()))]))

@@ -36,8 +36,7 @@ pub(super) async fn of(gateway: &Gateway, run: &Run, address: &CallbackAddress) 
     })?;
     let step = release
         .definition
-        .steps
-        .iter()
+        .all_steps()
         .find(|step| step.name == address.step);
     let wait = step.and_then(|step| step.kind.as_kind().callback());
     let wait = wait.cloned().ok_or_else(nothing_waits)?;

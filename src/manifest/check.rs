@@ -202,10 +202,16 @@ fn correct(value: &mut Value, schema: &Value, path: &str, found: &mut Vec<FieldP
 
 /// The step that cannot be read, if it is one: an error from inside a flattened structure does not say where it is.
 fn innermost(spec: &Value, error: &serde_json::Error) -> FieldProblem {
-    let steps = spec["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let bad = steps.iter().enumerate().find_map(|(index, step)| {
+    let all = ["steps", "finally"].into_iter().flat_map(|list| {
+        let steps = spec[list].as_array().map(Vec::as_slice).unwrap_or_default();
+        steps
+            .iter()
+            .enumerate()
+            .map(move |(index, step)| (list, index, step))
+    });
+    let bad = all.into_iter().find_map(|(list, index, step)| {
         let error = serde_json::from_value::<Step>(step.clone()).err()?;
-        Some((format!("spec.steps[{index}]"), error.to_string()))
+        Some((format!("spec.{list}[{index}]"), error.to_string()))
     });
     let (field, message) = bad.unwrap_or_else(|| ("spec".to_owned(), error.to_string()));
     FieldProblem { field, message }

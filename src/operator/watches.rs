@@ -31,6 +31,7 @@ pub(super) fn flows(
             description: None,
             inputs: None,
             steps: Vec::new(),
+            finally: None,
             output: None,
             promotion: None,
         };

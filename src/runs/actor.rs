@@ -381,13 +381,14 @@ impl Actor {
         // what was read or written since is newer than the watch; and a write in doubt is settled by reading only
         let newer = version_of(&run) > self.version || self.run.is_none();
         if newer && self.unconfirmed.is_none() {
-            let cancelled = run.spec.cancel == Some(true);
+            let stopped = decide::is_stopped(&run);
+            let terminated = run.spec.terminate == Some(true);
             self.know(run);
             self.dirty = true;
-            // a run that is cancelled does not wait for what was being decided before
-            if cancelled
-                && let Some(deciding) = &self.deciding
-                && deciding.run.spec.cancel != Some(true)
+            // a run that is stopped does not wait for what was being decided before
+            if let Some(deciding) = &self.deciding
+                && (stopped && !decide::is_stopped(&deciding.run)
+                    || terminated && deciding.run.spec.terminate != Some(true))
             {
                 self.deciding = None;
             }

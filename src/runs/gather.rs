@@ -32,7 +32,9 @@ pub(super) fn facts(
             requested_by: run.spec.requested_by.clone(),
             inputs: run.spec.inputs.clone().unwrap_or_default(),
             cancel: run.spec.cancel.unwrap_or_default(),
-            suspend: run.spec.suspend.unwrap_or_default(),
+            terminate: run.spec.terminate.unwrap_or_default(),
+            // the last steps of a run that is cancelled are not held back
+            suspend: run.spec.suspend.unwrap_or_default() && !run.spec.cancel.unwrap_or_default(),
         },
         release: release.facts.clone(),
         objects,

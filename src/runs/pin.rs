@@ -140,7 +140,7 @@ pub(super) fn held(run: &Run, why: &Unpinned, now: Timestamp) -> RunStatus {
     let mut status = run.status.clone().unwrap_or_default();
     let message = why.to_string();
     status.observed_generation = run.metadata.generation;
-    if run.spec.cancel == Some(true) {
+    if run.spec.cancel == Some(true) || run.spec.terminate == Some(true) {
         return cancelled(status, run.metadata.generation, now);
     }
     // the API server's caps; a name is far shorter

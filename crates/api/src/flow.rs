@@ -68,13 +68,27 @@ pub struct Definition {
     /// Steps in the order in which they run. If any step has `needs`, the steps form a graph instead.
     #[schemars(length(min = 1, max = 200))]
     pub steps: Vec<Step>,
-    /// Output of the run. Strings may contain `${…}` expressions.
+    /// Steps that run one after another before the run ends, in every case: after success, failure, rejection, time-out
+    /// and cancellation. Each runs whatever came of those before. They read `run.outcome`, `run.error` and
+    /// `run.failedStep`. If one fails, a run that would have succeeded fails (`FinallyFailed`). `approval`, `end` and
+    /// `needs` are not allowed, and a `wait` takes at most 24h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20))]
+    pub finally: Option<Vec<Step>>,
+    /// Output of the run, read after the last of `steps` if the run succeeds. Strings may contain `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64))]
     pub output: Option<BTreeMap<String, Json>>,
     /// Gate that a release must pass to become live. The gate of the release that is live at that moment applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
+}
+
+impl Definition {
+    /// All steps: those of `steps`, then those of `finally`.
+    pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().chain(self.finally.iter().flatten())
+    }
 }
 
 /// Gate of a promotion.

@@ -87,6 +87,8 @@ pub enum StepReason {
     InvalidInputs,
     /// The time of a `wait` cannot be parsed.
     InvalidTime,
+    /// The run was to succeed, but a step of `finally` failed.
+    FinallyFailed,
     /// The run was cancelled.
     Cancelled,
     /// An `end` step ended the run.

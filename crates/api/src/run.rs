@@ -64,6 +64,10 @@ use super::{
         .message("a cancellation cannot be taken back")
 )]
 #[x_kube(
+    validation = Rule::new("!has(oldSelf.terminate) || !oldSelf.terminate || (has(self.terminate) && self.terminate)")
+        .message("a termination cannot be taken back")
+)]
+#[x_kube(
     validation = Rule::new("!(has(self.channel) && has(self.release))").message("a run has either a channel or a release")
 )]
 pub struct RunSpec {
@@ -82,9 +86,13 @@ pub struct RunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub requested_by: Option<String>,
-    /// Cancels the run. A cancellation cannot be undone.
+    /// Cancels the run. The steps of `finally` still run. A cancellation cannot be undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
+    /// Stops the run without the steps of `finally`. The outcome of a call with `delivery: AtMostOnce` that was sent is
+    /// still settled first. A termination cannot be undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminate: Option<bool>,
     /// While true, no further step starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -150,8 +158,8 @@ pub struct RunStatus {
     /// Why the run failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StepError>,
-    /// How the run will end. It is set while the outcome of a request that was sent is still open. No further step
-    /// starts.
+    /// How the run will end. It is set while the outcome of a request that was sent is still open, and while the steps
+    /// of `finally` run. No other step starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<RunEnding>,
     /// Time at which the first step started.
@@ -236,12 +244,16 @@ pub struct RunEnding {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
+    /// Name of the step that made the run end badly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub failed_step: Option<String>,
 }
 
-/// How a run ends if something other than its last step ends it.
+/// How a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum EndingOutcome {
-    /// An `end` step ended the run.
+    /// The last step is over, or an `end` step ended the run.
     Succeeded,
     /// A step failed.
     Failed,

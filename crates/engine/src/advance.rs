@@ -29,7 +29,9 @@ pub fn advance(plan: &Plan, state: &RunStatus, facts: &Facts, now: Timestamp) ->
         };
     }
     let mut turn = Turn::new(plan, state, facts, now);
-    if facts.run.cancel {
+    if facts.run.terminate {
+        turn.terminate();
+    } else if facts.run.cancel {
         turn.cancel();
     }
     turn.hear_outcomes();

@@ -57,6 +57,8 @@ pub struct RunFacts {
     pub inputs: JsonObject,
     /// Whether it is to stop.
     pub cancel: bool,
+    /// Whether it is to stop without the steps of `finally`.
+    pub terminate: bool,
     /// Whether no further step is to start.
     pub suspend: bool,
 }

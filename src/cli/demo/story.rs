@@ -169,6 +169,7 @@ impl<'a> Story<'a> {
             inputs: inputs.as_object().cloned().map(JsonObject),
             requested_by: None,
             cancel: None,
+            terminate: None,
             suspend: None,
         };
         let metadata = ObjectMeta {

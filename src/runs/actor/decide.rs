@@ -89,7 +89,7 @@ impl Actor {
         let mut state = run.status.clone().unwrap_or_default();
         let now = self.deps.context.now();
         // nothing is asked of the inputs of a run that is cancelled
-        let is_new = state.release.is_none() && run.spec.cancel != Some(true);
+        let is_new = state.release.is_none() && !is_stopped(run);
         state.release.get_or_insert_with(|| PinnedRelease {
             name: release.facts.name.clone(),
             digest: release.facts.digest.clone(),
@@ -106,8 +106,9 @@ impl Actor {
         // what was sent is settled before a run ends, and the question about it shows the request
         let under_way = |step: &StepStatus| step.attempt > 0 && !step.phase.is_finished();
         let settles = state.steps.iter().any(under_way);
-        let cancel = facts.run.cancel;
-        let evaluates = !cancel || settles || !known.is_empty();
+        let cancel = facts.run.cancel || facts.run.terminate;
+        let last_steps = release.plan.has_finally() && !facts.run.terminate && !state.steps.is_empty();
+        let evaluates = !cancel || settles || last_steps || !known.is_empty();
         let release = Arc::clone(release);
         let decide = move || decide(&release, is_new, &state, &facts, now);
         let result = if evaluates {
@@ -155,8 +156,10 @@ impl Actor {
             }
         };
         self.wake_at = advanced.wake_at;
-        if advanced.state.ending.is_some() {
-            self.ending.cancel();
+        let was_ending = run.status.as_ref().is_some_and(|status| status.ending.is_some());
+        if advanced.state.ending.is_some() && !was_ending {
+            // what the run does at its end is sent
+            std::mem::take(&mut self.ending).cancel();
         }
         let calls = advanced
             .effects
@@ -410,6 +413,11 @@ impl Actor {
                 .resumed(after, Monotonic::now().duration_since(since.into_std()));
         }
     }
+}
+
+/// Whether somebody has stopped the run.
+pub(super) fn is_stopped(run: &Run) -> bool {
+    run.spec.cancel == Some(true) || run.spec.terminate == Some(true)
 }
 
 /// What a decision came to.

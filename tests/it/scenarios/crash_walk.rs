@@ -3,8 +3,11 @@
 //! Whatever the write was, and whether or not it was applied: the run ends as it would have, a call that must not be repeated is made
 //! at most once (or a person is asked), a repeated call carries the same key, and no decision is lost.
 
-use serde_json::json;
-use signoff_api::{Approval, Run, run::StepPhase};
+use serde_json::{Value, json};
+use signoff_api::{
+    Approval, Run,
+    run::{StepOutcome, StepPhase},
+};
 
 use crate::support::{
     faults::{Cut, cut},
@@ -220,4 +223,86 @@ async fn callback(rig: &Rig, shop: &Shop) {
     let path = shop.asked("/pay")[0].body["url"].as_str().unwrap().to_owned();
     let token = path.rsplit('/').next().unwrap().to_owned();
     rig.call_back(&token, r#"{"receipt":1}"#).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_before_any_write_of_a_run_that_goes_on_after_a_no_runs_its_last_steps() {
+    walk_last_steps(Cut::Before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_after_any_write_of_a_run_that_goes_on_after_a_no_runs_its_last_steps() {
+    walk_last_steps(Cut::After).await;
+}
+
+async fn walk_last_steps(at: impl Fn(usize) -> Cut) {
+    for n in 1..=MOST_WRITES {
+        if !one_to_its_last_steps(at(n)).await {
+            assert!(n > 4, "the walk is over after {n} writes");
+            return;
+        }
+    }
+    panic!("more than {MOST_WRITES} writes for one run");
+}
+
+/// Plays one run that is rejected, goes on, and tells how it ended. Says whether the cut was reached.
+async fn one_to_its_last_steps(at: Cut) -> bool {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let post = |path: &str, body: Value| json!({"method": "POST", "url": shop.url(path), "body": body});
+    let steps = json!([
+        {"name": "review", "approval": {"title": "go?", "onReject": {"outcome": "Continue"}}},
+        {"name": "pay", "when": "${steps.review.outcome == 'Approved'}", "delivery": "AtMostOnce", "http": post("/pay", json!({}))},
+        {"name": "sorry", "when": "${steps.review.outcome == 'Rejected'}", "http": post("/sorry", json!({}))},
+    ]);
+    let last = json!([
+        {"name": "tell", "http": post("/tell", json!({"outcome": "${run.outcome}", "paid": "${steps.pay.outcome}"}))},
+        {"name": "clean", "http": post("/clean", json!({}))},
+    ]);
+    rig.flow("f", json!({"steps": steps, "finally": last})).await;
+    operator.stop().await;
+
+    let (client, fault) = cut(rig.operator_client(), at);
+    let first = rig.operator_with(client).await.ok();
+    rig.start("r", json!({"flow": "f"})).await;
+    let story = async {
+        rig.until::<Approval>("r-review", |_| true).await;
+        rig.decide("alice", "r-review", "Reject").await;
+        rig.phase("r", "Succeeded").await;
+    };
+    tokio::pin!(story);
+    let ended_first = tokio::select! {
+        biased;
+        () = &mut story => true,
+        () = fault.broken.cancelled() => false,
+    };
+    let reached = !ended_first || fault.broken.is_cancelled();
+    if let Some(first) = first {
+        first.kill().await;
+    }
+    let second = rig.operator().await;
+    if !ended_first {
+        story.await;
+    }
+    let run = rig.phase("r", "Succeeded").await;
+    second.stop().await;
+
+    assert!(shop.asked("/pay").is_empty(), "{at:?}");
+    for (path, body) in [
+        ("/sorry", json!({})),
+        ("/tell", json!({"outcome": "Succeeded", "paid": "Skipped"})),
+        ("/clean", json!({})),
+    ] {
+        let asked = shop.asked(path);
+        assert!(!asked.is_empty(), "{at:?}: {path} was never called");
+        for one in &asked {
+            assert_eq!(one.body, body, "{at:?}: {path}");
+            assert_eq!(one.idempotency_key, asked[0].idempotency_key, "{at:?}: {path}");
+        }
+    }
+    let status = run.status.unwrap();
+    let review = status.steps.iter().find(|step| step.name == "review").unwrap();
+    assert_eq!(review.outcome, Some(StepOutcome::Rejected), "{at:?}");
+    assert_eq!(review.decision.as_ref().unwrap().by, ["alice"], "{at:?}");
+    reached
 }

@@ -105,6 +105,23 @@ pub(super) fn widened(old_steps: &[Step], pairs: &[Pair<'_>]) -> Vec<Loosening> 
     found
 }
 
+/// Steps that came after approvals, and now run before the run ends in every case.
+pub(super) fn moved_to_finally(old_steps: &[Step], new_last: &[Step]) -> Vec<Loosening> {
+    let before = approvals_before(old_steps);
+    let moved = new_last.iter().filter_map(|new| {
+        let (_, approvals) = before.iter().find(|(old, _)| old.name == new.name)?;
+        let acts = new.kind.rules().has_effect && !approvals.is_empty();
+        let names: Vec<String> = approvals.iter().copied().map(name).collect();
+        acts.then(|| Loosening {
+            subject: Subject::Step(new.name.clone()),
+            kind: LooseningKind::NoLongerGuarded,
+            before: Some(names.join(", ")),
+            after: None,
+        })
+    });
+    moved.collect()
+}
+
 /// After which outcomes of an approval a step acts that needs it itself.
 fn acts_after(step: &Step, approval: &Step) -> Option<Vec<StepOutcome>> {
     let needed = step

@@ -47,6 +47,8 @@ pub struct Difference {
     pub order: Option<OrderChange>,
     /// Steps that were added, removed, moved or changed; the removed ones last.
     pub steps: Vec<StepChange>,
+    /// The same of the steps of `finally`.
+    pub finally: Vec<StepChange>,
     /// Inputs that were added, removed or changed.
     pub inputs: Vec<InputChange>,
     /// What else changed in the schema of the inputs.
@@ -89,6 +91,7 @@ impl Difference {
             gates,
             order,
             steps,
+            finally,
             inputs,
             input_rules,
             output,
@@ -100,6 +103,7 @@ impl Difference {
             && gates.is_empty()
             && order.is_none()
             && steps.is_empty()
+            && finally.is_empty()
             && inputs.is_empty()
             && [input_rules, output, promotion, description]
                 .iter()
@@ -135,9 +139,10 @@ pub fn difference(old: Option<&Definition>, new: &Definition) -> Difference {
     let before = before.as_ref();
     let after = Parts::of(new);
     let pairs = steps::pair(before.map_or(&[], |parts| parts.steps), after.steps);
+    let last = steps::pair(before.map_or(&[], |parts| parts.finally), after.finally);
     let mut loosenings = Vec::new();
     let mut gates = Vec::new();
-    for pair in &pairs {
+    for pair in pairs.iter().chain(&last) {
         let change = gates::of_step(pair);
         loosenings.extend(loosening::of_step(pair, change.as_ref()));
         gates.extend(change);
@@ -145,7 +150,9 @@ pub fn difference(old: Option<&Definition>, new: &Definition) -> Difference {
     if let Some(before) = before {
         loosenings.extend(Guards::of(before.steps, after.steps).lost(&pairs));
         loosenings.extend(guards::widened(before.steps, &pairs));
-        loosenings.sort_by_key(|loosening| place(loosening, &pairs));
+        loosenings.extend(guards::moved_to_finally(before.steps, after.finally));
+        let all: Vec<_> = pairs.iter().chain(&last).copied().collect();
+        loosenings.sort_by_key(|loosening| place(loosening, &all));
     }
     let promotion = gates::of_promotion(before.and_then(|parts| parts.promotion), after.promotion);
     loosenings.extend(promotion.as_ref().map(loosening::of_gate).unwrap_or_default());
@@ -157,6 +164,7 @@ pub fn difference(old: Option<&Definition>, new: &Definition) -> Difference {
         gates,
         order: before.and_then(|before| steps::order(before.steps, after.steps)),
         steps: steps::compare(&pairs),
+        finally: steps::compare(&last),
         inputs,
         input_rules,
         output: changes(
@@ -181,6 +189,7 @@ struct Parts<'a> {
     description: Option<&'a str>,
     inputs: Option<&'a signoff_api::Json>,
     steps: &'a [Step],
+    finally: &'a [Step],
     output: Option<serde_json::Value>,
     promotion: Option<&'a Promotion>,
 }
@@ -191,6 +200,7 @@ impl<'a> Parts<'a> {
             description,
             inputs,
             steps,
+            finally,
             output,
             promotion,
         } = definition;
@@ -198,6 +208,7 @@ impl<'a> Parts<'a> {
             description: description.as_deref(),
             inputs: inputs.as_ref(),
             steps,
+            finally: finally.as_deref().unwrap_or_default(),
             output: output.as_ref().map(fields::value),
             promotion: promotion.as_ref(),
         }

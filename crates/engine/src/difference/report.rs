@@ -79,6 +79,7 @@ impl Report {
             gates,
             order,
             steps,
+            finally,
             inputs,
             input_rules,
             output,
@@ -96,6 +97,9 @@ impl Report {
         let steps = steps
             .iter()
             .filter_map(|change| step(change, gated(&Subject::Step(change.step.clone()))));
+        let last = finally
+            .iter()
+            .filter_map(|change| step(change, gated(&Subject::Step(change.step.clone()))));
         let promotion = if gated(&Subject::Promotion) {
             &[][..]
         } else {
@@ -105,6 +109,7 @@ impl Report {
             ("Loosens control", loosenings.iter().map(loosening).collect()),
             ("Who may approve", gates.iter().map(gate).collect()),
             ("Steps", order.into_iter().chain(steps).collect()),
+            ("Finally", last.collect()),
             (
                 "Inputs",
                 inputs.iter().map(input).chain(fields(input_rules)).collect(),
@@ -157,7 +162,8 @@ fn summary(difference: &Difference) -> String {
         1 => Some("1 change loosens control".to_owned()),
         n => Some(format!("{n} changes loosen control")),
     };
-    let steps = |kind| difference.steps.iter().filter(|step| step.change == kind).count();
+    let all = || difference.steps.iter().chain(&difference.finally);
+    let steps = |kind| all().filter(|step| step.change == kind).count();
     let counts = [
         (steps(StepChangeKind::Added), "step", "added"),
         (steps(StepChangeKind::Removed), "step", "removed"),

@@ -7,7 +7,9 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Plan, PlannedStep, Problem, RetryPolicy, graph::Graph, guard, place::Place, types::InputTypes};
+use super::{
+    Plan, PlannedStep, Problem, RetryPolicy, finally, graph::Graph, guard, place::Place, types::InputTypes,
+};
 use crate::kinds;
 use signoff_api::{
     Definition, HumanDuration, Json, Step,
@@ -20,15 +22,24 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) fn compile(definition: &Definition) -> Result<Plan, Vec<Problem>> {
     let mut problems = Vec::new();
     names(definition, &mut problems);
-    let graph = Graph::of(&definition.steps, &mut problems);
+    let last: &[Step] = definition.finally.as_deref().unwrap_or_default();
+    let graph = Graph::of(&definition.steps, &mut problems).with_finally(last.len());
     let mut compiler = Compiler::new(definition, &graph);
     compiler.schema("inputs", definition.inputs.as_ref());
-    let mut steps: Vec<PlannedStep> = definition
-        .steps
-        .iter()
-        .enumerate()
-        .map(|(i, step)| compiler.step(i, step))
-        .collect();
+    let main = definition.steps.len();
+    let mut steps = Vec::with_capacity(main + last.len());
+    for (i, step) in definition.steps.iter().enumerate() {
+        let known = compiler.known(i);
+        steps.push(compiler.step(i, &format!("steps[{i}]"), step, &known));
+    }
+    compiler.in_finally = true;
+    for (i, step) in last.iter().enumerate() {
+        let at = format!("finally[{i}]");
+        finally::check(&mut compiler, &at, step);
+        let known = compiler.all_steps[..main + i].iter().copied().collect();
+        steps.push(compiler.step(main + i, &at, step, &known));
+    }
+    compiler.in_finally = false;
     let output = definition.output.as_ref().and_then(|output| {
         let values = output.iter();
         let value = Value::Object(
@@ -36,7 +47,7 @@ pub(super) fn compile(definition: &Definition) -> Result<Plan, Vec<Problem>> {
                 .map(|(key, value)| (key.clone(), value.0.clone()))
                 .collect(),
         );
-        let everything = compiler.all_steps.iter().copied().collect();
+        let everything = compiler.all_steps[..main].iter().copied().collect();
         compiler.json("output", &value, &everything, &[])
     });
     problems.append(&mut compiler.problems);
@@ -46,6 +57,7 @@ pub(super) fn compile(definition: &Definition) -> Result<Plan, Vec<Problem>> {
         let gate = definition.promotion.as_ref();
         Ok(Plan {
             steps,
+            main,
             output,
             owners: gate.and_then(|gate| gate.approval.approvers.clone()),
         })
@@ -75,8 +87,15 @@ fn bind_connections(steps: &mut [PlannedStep], graph: &Graph) {
 
 fn names(definition: &Definition, problems: &mut Vec<Problem>) {
     let mut seen = BTreeSet::new();
-    for (i, step) in definition.steps.iter().enumerate() {
-        let field = format!("steps[{i}].name");
+    let lists = [
+        ("steps", definition.steps.as_slice()),
+        ("finally", definition.finally.as_deref().unwrap_or_default()),
+    ];
+    let all = lists
+        .iter()
+        .flat_map(|(list, steps)| steps.iter().enumerate().map(move |(i, step)| (list, i, step)));
+    for (list, i, step) in all {
+        let field = format!("{list}[{i}].name");
         if step.name.parse::<DnsLabel>().is_err() {
             let message = format!(
                 "{:?} is not a DNS label: lower-case letters, digits and dashes, at most 63",
@@ -111,21 +130,23 @@ pub(super) struct Compiler<'a> {
     pub(super) all_steps: Vec<&'a str>,
     pub(super) callback_steps: BTreeSet<&'a str>,
     pub(super) inputs: InputTypes,
+    /// Whether what is compiled runs before the run ends, when it is known how it will.
+    pub(super) in_finally: bool,
     pub(super) problems: Vec<Problem>,
 }
 
 impl<'a> Compiler<'a> {
     fn new(definition: &'a Definition, graph: &'a Graph) -> Self {
         let callbacks = definition
-            .steps
-            .iter()
+            .all_steps()
             .filter(|step| step.kind.as_kind().callback().is_some());
         Self {
             graph,
             steps: &definition.steps,
-            all_steps: definition.steps.iter().map(|step| step.name.as_str()).collect(),
+            all_steps: definition.all_steps().map(|step| step.name.as_str()).collect(),
             callback_steps: callbacks.map(|step| step.name.as_str()).collect(),
             inputs: InputTypes::of(definition.inputs.as_ref().map(Json::as_value)),
+            in_finally: false,
             problems: Vec::new(),
         }
     }
@@ -146,15 +167,13 @@ impl<'a> Compiler<'a> {
             .collect()
     }
 
-    fn step(&mut self, i: usize, step: &Step) -> PlannedStep {
-        let at = format!("steps[{i}]");
-        let known = self.known(i);
+    fn step(&mut self, i: usize, at: &str, step: &Step, known: &BTreeSet<&'a str>) -> PlannedStep {
         let when = step
             .when
             .as_ref()
-            .and_then(|when| self.condition(&format!("{at}.when"), when, &known, &[]));
+            .and_then(|when| self.condition(&format!("{at}.when"), when, known, &[]));
         let rules = step.kind.rules();
-        let mut place = Place::new(self, i, format!("{at}.{}", rules.key), &known);
+        let mut place = Place::new(self, i, format!("{at}.{}", rules.key), known);
         let kind = kinds::of(&step.kind).compile(&mut place);
         for (name, said, may) in [
             (
@@ -175,6 +194,7 @@ impl<'a> Compiler<'a> {
             name: step.name.clone(),
             needs: self.graph.needs[i].clone(),
             when,
+            is_finally: self.in_finally,
             continues_after_failure: step.continues_after_failure(),
             retry: retry_policy(step.retry.as_ref()),
             timeout: step

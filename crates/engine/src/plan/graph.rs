@@ -29,6 +29,8 @@ impl Needed {
 pub(super) struct Graph {
     pub(super) needs: Vec<Vec<Needed>>,
     pub(super) ancestors: Vec<BTreeSet<usize>>,
+    /// How many steps there are before those of `finally`.
+    main: usize,
 }
 
 impl Graph {
@@ -46,15 +48,29 @@ impl Graph {
             return Self {
                 ancestors: vec![(0..steps.len()).collect(); steps.len()],
                 needs: vec![vec![]; steps.len()],
+                main: steps.len(),
             };
         }
         let ancestors = (0..steps.len()).map(|step| ancestors(step, &needs)).collect();
-        Self { needs, ancestors }
+        Self {
+            needs,
+            ancestors,
+            main: steps.len(),
+        }
     }
 
-    /// The step itself and every step that comes after it.
+    /// The same with this many steps of `finally`, each of which comes after all others.
+    pub(super) fn with_finally(mut self, count: usize) -> Self {
+        for step in self.main..self.main + count {
+            self.needs.push(vec![]);
+            self.ancestors.push((0..step).collect());
+        }
+        self
+    }
+
+    /// The step itself and every step that comes after it, but for those of `finally`, which come in every case.
     pub(super) fn from(&self, step: usize) -> BTreeSet<usize> {
-        (0..self.needs.len())
+        (0..self.main)
             .filter(|other| *other == step || self.ancestors[*other].contains(&step))
             .collect()
     }

@@ -1,6 +1,7 @@
 //! A plan: a definition with every expression parsed and every reference resolved. What has a plan can run.
 
 mod compile;
+mod finally;
 mod graph;
 mod guard;
 mod place;
@@ -13,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::{graph::Needed, guard::Condition, place::Place};
+pub(crate) use self::{finally::LONGEST_WAIT, graph::Needed, guard::Condition, place::Place};
 use super::{
     expression::{Expression, JsonTemplate},
     kinds::{KindPlan, approval::ApprovalPlan},
@@ -25,6 +26,8 @@ use signoff_api::{
 
 /// Most steps of a flow, as its schema says.
 const MAX_STEPS: usize = 200;
+/// Most steps of `finally`, as the schema says.
+const MAX_FINALLY: usize = 20;
 
 /// For each step the steps that come before it, by index. A reference that leads nowhere is left out; in a circle all come before all.
 pub(super) fn ancestors(steps: &[Step]) -> Vec<BTreeSet<usize>> {
@@ -45,7 +48,10 @@ pub struct Problem {
 /// A definition that can run.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Those of `steps`, then those of `finally`.
     pub(super) steps: Vec<PlannedStep>,
+    /// How many of them are of `steps`.
+    pub(super) main: usize,
     pub(super) output: Option<JsonTemplate>,
     /// Who may promote a release in place of this one, where its gate names them.
     pub(super) owners: Option<Approvers>,
@@ -57,6 +63,8 @@ pub(super) struct PlannedStep {
     /// The steps that must be over first.
     pub(super) needs: Vec<Needed>,
     pub(super) when: Option<Expression>,
+    /// Whether it is of `finally`.
+    pub(super) is_finally: bool,
     /// Whether the run goes on when it fails.
     pub(super) continues_after_failure: bool,
     pub(super) retry: RetryPolicy,
@@ -85,15 +93,18 @@ impl Plan {
     /// Everything that is wrong with it, not only the first.
     pub fn compile(definition: &Definition) -> Result<Self, Vec<Problem>> {
         // a file from git has met no API server yet, and circles are looked for by recursion
-        if definition.steps.len() > MAX_STEPS {
-            return Err(vec![Problem {
-                field: "steps".to_owned(),
-                offset: None,
-                message: format!(
-                    "there are {} steps, at most {MAX_STEPS} may be",
-                    definition.steps.len()
-                ),
-            }]);
+        let finally = definition.finally.as_ref().map_or(0, Vec::len);
+        for (field, count, most) in [
+            ("steps", definition.steps.len(), MAX_STEPS),
+            ("finally", finally, MAX_FINALLY),
+        ] {
+            if count > most {
+                return Err(vec![Problem {
+                    field: field.to_owned(),
+                    offset: None,
+                    message: format!("there are {count} steps, at most {most} may be"),
+                }]);
+            }
         }
         compile::compile(definition)
     }
@@ -120,6 +131,11 @@ impl Plan {
     pub fn bound_connections(&self) -> BTreeSet<&str> {
         let bound = self.steps.iter().flat_map(|step| step.binds.keys());
         bound.map(String::as_str).collect()
+    }
+
+    /// Whether steps run before the run ends, in every case.
+    pub fn has_finally(&self) -> bool {
+        self.main < self.steps.len()
     }
 
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {

@@ -188,6 +188,7 @@ impl<'a> Compiler<'a> {
             known_steps: known,
             callback_steps: &self.callback_steps,
             inputs: &self.inputs,
+            in_finally: self.in_finally,
         };
         let mut messages = unknown(expression, &visible);
         infer(expression.tree(), &self.inputs, &mut messages);

@@ -19,10 +19,14 @@ pub(super) struct Visible<'a> {
     pub(super) callback_steps: &'a BTreeSet<&'a str>,
     /// The inputs.
     pub(super) inputs: &'a InputTypes,
+    /// Whether it is known how the run will end.
+    pub(super) in_finally: bool,
 }
 
 const COMMON: [&str; 5] = ["inputs", "steps", "run", "release", CALLBACKS];
 const RUN: [&str; 4] = ["name", "namespace", "uid", "requestedBy"];
+/// What is known of the run in `finally` beside.
+const ENDING: [&str; 3] = ["outcome", "error", "failedStep"];
 const RELEASE: [&str; 4] = ["name", "digest", "commit", "flow"];
 const STEP: [&str; 4] = ["output", "outcome", "decision", "error"];
 
@@ -99,7 +103,10 @@ fn check_path(path: &[String], visible: &Visible<'_>, problems: &mut Vec<String>
             ));
         }
         "inputs" if !visible.inputs.may_have(second) => problems.push(format!("there is no input {second}")),
-        "run" if !RUN.contains(&second) => {
+        "run" if ENDING.contains(&second) && !visible.in_finally => {
+            problems.push(format!("run.{second} is known only in finally"));
+        }
+        "run" if !RUN.contains(&second) && !ENDING.contains(&second) => {
             problems.push(format!("run has no {second}; it has {}", RUN.join(", ")));
         }
         "release" if !RELEASE.contains(&second) => {

@@ -20,7 +20,8 @@ pub fn consequence(
 ) -> String {
     let step = spec.subject.step.as_deref().unwrap_or("?");
     let goes_on = |outcome| goes_on(definition, step, outcome);
-    let named = definition.and_then(|all| all.steps.iter().find(|other| other.name == step));
+    let named = definition.and_then(|all| all.all_steps().find(|other| other.name == step));
+    let is_last = definition.is_some_and(|all| all.finally.iter().flatten().any(|last| last.name == step));
     let mut shown = spec.show.iter();
     let ending = shown.find(|item| spec.purpose == ApprovalPurpose::Outcome && item.name == ENDING_ITEM);
     match (spec.purpose, verdict) {
@@ -52,6 +53,7 @@ pub fn consequence(
                 "step {step} fails, since its outcome is unknown, and {}",
                 goes_on(StepOutcome::Failed)
             ),
+            None if is_last => format!("step {step} fails, since its outcome is unknown"),
             None => format!("step {step} fails, since its outcome is unknown, and the run with it"),
             Some(ending) => format!("the outcome of step {step} stays unknown, and {}", ending.inline),
         },

@@ -109,3 +109,76 @@ fn only_steps_that_can_fail_by_themselves_say_what_happens_then() {
         ]
     );
 }
+
+#[test]
+fn nothing_in_finally_waits_for_people_or_without_end() {
+    let told = |last: Value| {
+        let definition = json!({ "steps": [{ "name": "a", "set": {} }], "finally": [last] });
+        let problems = Plan::compile(&serde_json::from_value(definition).unwrap())
+            .err()
+            .unwrap_or_default();
+        let problems = problems.into_iter();
+        problems
+            .map(|problem| (problem.field, problem.message))
+            .collect::<Vec<_>>()
+    };
+    let is = |field: &str, message: &str| vec![(field.to_owned(), message.to_owned())];
+    let long = "a wait of finally takes at most 24h";
+    for (last, expected) in [
+        (
+            json!({ "name": "b", "approval": { "title": "?" } }),
+            is(
+                "finally[0].approval",
+                "finally has no approval steps: it runs in every case",
+            ),
+        ),
+        (
+            json!({ "name": "b", "end": { "outcome": "Failed" } }),
+            is(
+                "finally[0].end",
+                "finally has no end steps: it runs in every case",
+            ),
+        ),
+        (
+            json!({ "name": "b", "needs": [], "set": {} }),
+            is(
+                "finally[0].needs",
+                "steps of finally run one after another and have no needs",
+            ),
+        ),
+        (
+            json!({ "name": "b", "wait": { "callback": {} } }),
+            is("finally[0].wait.respondWithin", long),
+        ),
+        (
+            json!({ "name": "b", "wait": { "duration": "25h" } }),
+            is("finally[0].wait.duration", long),
+        ),
+        (
+            json!({ "name": "b", "wait": { "callback": {}, "respondWithin": "1d" } }),
+            vec![],
+        ),
+        (
+            json!({ "name": "a", "set": {} }),
+            is("finally[0].name", "there is another step a"),
+        ),
+        (
+            json!({ "name": "b", "set": { "x": "${steps.a.outcome}${run.outcome}" } }),
+            vec![],
+        ),
+        (
+            json!({ "name": "b", "set": { "x": "${run.phase}" } }),
+            is(
+                "finally[0].set.x",
+                "run has no phase; it has name, namespace, uid, requestedBy",
+            ),
+        ),
+    ] {
+        assert_eq!(told(last), expected);
+    }
+    let early = json!([{ "name": "a", "when": "${run.outcome == 'Failed'}", "set": {} }]);
+    assert_eq!(
+        problems(&early),
+        is("steps[0].when", "run.outcome is known only in finally")
+    );
+}

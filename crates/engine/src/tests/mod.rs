@@ -3,6 +3,7 @@
 mod connections;
 mod definitions;
 mod endings;
+mod finally;
 mod going_on;
 mod guards;
 mod outcome_questions;

@@ -17,6 +17,7 @@ enum Happening {
     Time(i64),
     Restart,
     Cancel,
+    Terminate,
     Suspend(bool),
 }
 
@@ -29,7 +30,8 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         2 => any::<usize>().prop_map(Happening::Callback),
         2 => (0_i64..120).prop_map(Happening::Time),
         2 => Just(Happening::Restart),
-        1 => Just(Happening::Cancel),
+        2 => Just(Happening::Cancel),
+        1 => Just(Happening::Terminate),
         1 => any::<bool>().prop_map(Happening::Suspend),
     ];
     prop::collection::vec(one, 0..40)
@@ -43,7 +45,8 @@ fn flows() -> impl Strategy<Value = Value> {
         prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..3),
         any::<bool>(),
     );
-    (prop::collection::vec(step, 1..7), any::<bool>()).prop_map(|(drawn, graph)| {
+    let last = prop::collection::vec((0..4_u8, any::<bool>()), 0..3);
+    (prop::collection::vec(step, 1..7), any::<bool>(), last).prop_map(|(drawn, graph, last)| {
         let mut steps: Vec<Value> = Vec::new();
         let mut before: Vec<BTreeSet<usize>> = Vec::new();
         for (i, (kind, flag, needs, skip)) in drawn.into_iter().enumerate() {
@@ -78,7 +81,19 @@ fn flows() -> impl Strategy<Value = Value> {
             before.push(all);
             steps.push(step);
         }
-        json!({ "steps": steps })
+        let last = last.into_iter().enumerate().map(|(i, (kind, flag))| {
+            let mut step = step_of(&format!("last{i}"), kind, flag);
+            if flag {
+                step["when"] = json!("${run.outcome != 'Succeeded'}");
+            }
+            step
+        });
+        let last: Vec<Value> = last.collect();
+        if last.is_empty() {
+            json!({ "steps": steps })
+        } else {
+            json!({ "steps": steps, "finally": last })
+        }
     })
 }
 
@@ -132,6 +147,16 @@ impl Scenario {
                 fact.unwrap().status.phase == ApprovalPhase::Pending
             })
             .collect()
+    }
+
+    /// The calls that must not be repeated.
+    fn sent_once(&self) -> Vec<&Call> {
+        let mut calls = self.http();
+        calls.retain(|call| {
+            let step = self.plan.index_of(&call.key.step).unwrap();
+            self.plan.steps[step].at_most_once
+        });
+        calls
     }
 
     fn open_callbacks(&self) -> Vec<String> {
@@ -211,6 +236,10 @@ impl Scenario {
                 self.facts.run.cancel = true;
                 self.tick();
             }
+            Happening::Terminate => {
+                self.facts.run.terminate = true;
+                self.tick();
+            }
             Happening::Suspend(suspend) => {
                 self.facts.run.suspend = *suspend;
                 self.tick();
@@ -265,7 +294,7 @@ proptest! {
         // an `end` step leaves out what would come after it
         let cut_short = run.state.steps.iter().any(|entry| is_end(&entry.name) && entry.outcome == Some(StepOutcome::Succeeded));
         if run.state.phase == RunPhase::Succeeded && !cut_short {
-            for step in 0..run.plan.steps.len() {
+            for step in 0..run.plan.main {
                 let name = &run.plan.steps[step].name;
                 prop_assert!(run.state.steps.iter().any(|entry| entry.name == *name), "step {name} was lost");
             }
@@ -277,7 +306,7 @@ proptest! {
         let mut run = Scenario::of(flow, &json!({}));
         let mut asked: BTreeMap<EffectKey, usize> = BTreeMap::new();
         let mut note = |run: &Scenario| {
-            for http in run.http().into_iter().filter(|http| http.fenced) {
+            for http in run.sent_once() {
                 *asked.entry(http.key.clone()).or_default() += 1;
             }
         };
@@ -304,7 +333,7 @@ proptest! {
             _ => Happening::Time(60),
         });
         for happening in script.chain([Happening::Cancel, Happening::Suspend(false)]).chain(rest) {
-            sent.extend(run.http().into_iter().filter(|http| http.fenced).map(|http| http.key.clone()));
+            sent.extend(run.sent_once().into_iter().map(|http| http.key.clone()));
             let under_way = run.facts.in_flight.clone();
             run.happen(&happening);
             for key in under_way.difference(&run.facts.in_flight) {
@@ -376,6 +405,33 @@ proptest! {
                 let before = run.state.steps[..at].iter().any(|other| other.name == *name && other.phase.is_finished());
                 prop_assert!(before, "{} began before {name} was done", entry.name);
             }
+        }
+    }
+
+    #[test]
+    fn last_steps_run_once_in_order_in_every_case_but_a_termination(flow in flows(), script in happenings()) {
+        let mut run = Scenario::of(flow, &json!({}));
+        run.tick();
+        let mut ending = None;
+        for happening in &script {
+            run.happen(happening);
+            let noted = run.state.ending.as_ref().map(|ending| ending.outcome);
+            if !run.facts.run.terminate && noted.is_some() {
+                prop_assert!(ending.is_none() || ending == noted, "it ends in another way: {noted:?}");
+                ending = noted;
+            }
+        }
+        run.say_yes_to_everything();
+        prop_assert!(run.state.phase.is_finished(), "{:#?}", run.state);
+        let is_last = |name: &str| run.plan.steps[run.plan.index_of(name).unwrap()].is_finally;
+        let last: Vec<&str> = run.state.steps.iter().map(|entry| entry.name.as_str()).filter(|name| is_last(name)).collect();
+        let all: Vec<&str> = run.plan.steps[run.plan.main..].iter().map(|step| step.name.as_str()).collect();
+        if run.facts.run.terminate || run.state.steps.is_empty() {
+            prop_assert!(all.starts_with(&last), "{last:?}");
+        } else {
+            prop_assert_eq!(last, all);
+            let first = run.state.steps.iter().position(|entry| is_last(&entry.name));
+            prop_assert!(run.state.steps[first.unwrap_or(0)..].iter().all(|entry| first.is_none() || is_last(&entry.name)));
         }
     }
 }

@@ -25,6 +25,7 @@ impl Scenario {
                 requested_by: Some("dev".into()),
                 inputs: JsonObject(inputs.as_object().cloned().unwrap()),
                 cancel: false,
+                terminate: false,
                 suspend: false,
             },
             release: ReleaseFacts {

@@ -85,6 +85,10 @@ impl Scenario {
                     self.facts.run.cancel = true;
                     self.tick()
                 }
+                ["terminate"] => {
+                    self.facts.run.terminate = true;
+                    self.tick()
+                }
                 ["happened", name, happened] => {
                     let happened: bool = happened.parse().unwrap();
                     let status = self.open(name);
@@ -362,4 +366,40 @@ fn a_no_and_a_failure_with_which_the_run_goes_on() {
         "answer thank 200",
     ];
     golden("going-on-approved", &play(flow(), &json!({}), &yes));
+}
+
+#[test]
+fn last_steps_after_a_rejection_and_after_a_payment_that_was_cancelled() {
+    let flow = || {
+        json!({
+            "steps": [
+                { "name": "ask", "approval": { "title": "?" } },
+                { "name": "pay", "delivery": "AtMostOnce", "http": { "url": "http://x/pay" } },
+            ],
+            "finally": [
+                { "name": "tell", "when": "${run.outcome != 'Succeeded'}", "http": { "url": "http://x/tell" } },
+                { "name": "clean", "http": { "url": "http://x/clean" } },
+            ],
+        })
+    };
+    let rejected = [
+        "tick",
+        "reject r-ask",
+        "restart",
+        "answer tell 404",
+        "answer clean 200",
+    ];
+    golden("finally-rejected", &play(flow(), &json!({}), &rejected));
+    let cancelled = [
+        "tick",
+        "approve r-ask",
+        "cancel",
+        "restart",
+        "happened r-pay-outcome true",
+        "answer tell 200",
+        "terminate",
+    ];
+    golden("finally-cancelled", &play(flow(), &json!({}), &cancelled));
+    let failed = ["tick", "approve r-ask", "answer pay 200", "answer clean 404"];
+    golden("finally-failed", &play(flow(), &json!({}), &failed));
 }

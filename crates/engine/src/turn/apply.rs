@@ -7,11 +7,12 @@ use crate::{
     effect::Effect,
     kinds::{Done, End, Failure, Next, Own, Wait},
     object::{Closing, ObjectKey},
+    plan::LONGEST_WAIT,
 };
 use signoff_api::{
     Json,
     reason::StepReason,
-    run::{StepDecision, StepError, StepOutcome, StepPhase},
+    run::{EndingOutcome, StepDecision, StepError, StepOutcome, StepPhase},
 };
 
 impl Turn<'_> {
@@ -79,6 +80,9 @@ impl Turn<'_> {
         }
         self.finish(entry, StepPhase::Succeeded, StepOutcome::Succeeded, None);
         self.state.output = output;
+        if ending == EndingOutcome::Failed {
+            self.failed_step = Some(self.state.steps[entry].name.clone());
+        }
         self.end_because(ending, StepReason::Ended, cut(message));
     }
 
@@ -110,6 +114,11 @@ impl Turn<'_> {
     }
 
     fn wait(&mut self, step: usize, entry: usize, wait: Wait) {
+        let latest = self.view().after(LONGEST_WAIT);
+        if self.plan.steps[step].is_finally && wait.wake_at.is_some_and(|at| at > latest) {
+            let message = "a wait of finally takes at most 24h";
+            return self.fail(entry, StepReason::InvalidTime, message);
+        }
         let status = &mut self.state.steps[entry];
         let begins = status.phase != StepPhase::Waiting;
         status.phase = StepPhase::Waiting;

@@ -73,7 +73,7 @@ impl Turn<'_> {
         self.effects.push(Effect::Call(Box::new(Call {
             key: key_of(status),
             idempotency_key: format!("{}/{}/{}", self.facts.run.uid, status.name, status.iteration),
-            fenced: planned.at_most_once,
+            fenced: planned.at_most_once || self.is_first_of_finally(step),
             timeout: planned.timeout,
             request,
         })));

@@ -15,6 +15,8 @@ use signoff_api::{
 
 /// Largest status, in bytes of JSON.
 const MAX_STATUS: usize = 512 * 1024;
+/// What a suspended run waits for.
+const SUSPENDED: &str = "somebody to resume it: it is suspended";
 
 impl Turn<'_> {
     /// Stops the run because somebody asked for it, unless it ends for another reason already.
@@ -41,7 +43,7 @@ impl Turn<'_> {
 
     /// Settles the run's phase and gives the decision.
     pub(crate) fn conclude(mut self) -> Advance {
-        if self.ending.is_none() && (0..self.plan.steps.len()).all(|step| self.is_over(step)) {
+        if self.ending.is_none() && (0..self.plan.main).all(|step| self.is_over(step)) {
             self.succeed();
         }
         if let Some(ending) = self.ending {
@@ -84,7 +86,11 @@ impl Turn<'_> {
             return self.end_because(EndingOutcome::Failed, StepReason::OutputTooLarge, message);
         }
         self.state.output = output;
-        self.finish_run(RunPhase::Succeeded);
+        if self.plan.has_finally() {
+            self.ending = Some(EndingOutcome::Succeeded);
+        } else {
+            self.finish_run(RunPhase::Succeeded);
+        }
     }
 
     /// Stops what may be stopped. What was sent and must not be repeated is settled first: only then the run has ended.
@@ -100,28 +106,59 @@ impl Turn<'_> {
             }
         };
         for entry in 0..self.state.steps.len() {
+            if self.is_last_entry(entry) {
+                continue;
+            }
             if self.is_unsettled(entry) {
                 self.settle(entry);
             } else if !self.state.steps[entry].phase.is_finished() {
                 self.stop(entry, Closing::Cancelled, &why);
             }
         }
-        if self.state.steps.iter().all(|step| step.phase.is_finished()) {
-            self.state.ending = None;
-            return self.finish_run(ending.phase());
+        let has_ended = self.state.steps.iter().all(|step| step.phase.is_finished());
+        if has_ended && !self.has_last_steps() {
+            return self.finish_ending(ending);
         }
-        self.state.ending.get_or_insert(RunEnding {
-            outcome: ending,
-            since: MicroTime(self.now),
-            message: self.end_message.clone(),
-        });
+        self.note_ending(ending);
+        self.begin_last_steps();
+        if self.last_steps_are_over() {
+            return self.finish_ending(ending);
+        }
         self.state.phase = self.phase_of_steps();
-        let left = self.unfinished().filter_map(|step| step.waiting_on.clone());
+        let left = self.unfinished().map(|step| {
+            let what = step.waiting_on.clone();
+            what.unwrap_or_else(|| format!("step {}", step.name))
+        });
         let left = left.collect::<Vec<_>>().join(" and ");
+        let left = if left.is_empty() { SUSPENDED } else { &left };
         self.state.waiting_on = Some(sentence(format!(
             "{left}, before the run ends {}",
             ending.phase()
         )));
+    }
+
+    /// Writes down how the run will end.
+    fn note_ending(&mut self, outcome: EndingOutcome) {
+        let known = self.state.ending.as_ref();
+        self.state.ending = Some(RunEnding {
+            outcome,
+            since: known.map_or(MicroTime(self.now), |known| known.since.clone()),
+            message: self.end_message.clone(),
+            failed_step: self.failed_step.clone(),
+        });
+    }
+
+    fn finish_ending(&mut self, ending: EndingOutcome) {
+        self.state.ending = None;
+        let failed = self
+            .failed_last_step()
+            .filter(|_| ending == EndingOutcome::Succeeded);
+        let Some(error) = failed else {
+            return self.finish_run(ending.phase());
+        };
+        self.state.error = Some(error);
+        self.state.output = None;
+        self.finish_run(RunPhase::Failed);
     }
 
     fn finish_run(&mut self, phase: RunPhase) {
@@ -142,7 +179,7 @@ impl Turn<'_> {
             (Some(_), _) if running => None,
             (Some(only), 0) => Some(only.clone()),
             (Some(last), more) => Some(format!("{last}, and {more} more").chars().take(512).collect()),
-            (None, _) if self.facts.run.suspend => Some("somebody to resume it: it is suspended".to_owned()),
+            (None, _) if self.facts.run.suspend => Some(SUSPENDED.to_owned()),
             (None, _) => None,
         };
     }
@@ -211,7 +248,9 @@ impl Turn<'_> {
     fn too_large(self) -> Advance {
         let mut turn = Self::new(self.plan, self.before, self.facts, self.now);
         turn.without_outputs = true;
-        if self.facts.run.cancel {
+        if self.facts.run.terminate {
+            turn.terminate();
+        } else if self.facts.run.cancel {
             turn.cancel();
         }
         let message = format!("the run's status would outgrow {MAX_STATUS} bytes");

@@ -3,6 +3,7 @@
 mod apply;
 mod attempts;
 mod ending;
+mod finally;
 mod outcome_question;
 mod settle;
 mod view;
@@ -40,6 +41,10 @@ pub(super) struct Turn<'a> {
     ending: Option<EndingOutcome>,
     /// Why it is to end well before its last step.
     end_message: Option<String>,
+    /// The step that made it end badly.
+    failed_step: Option<String>,
+    /// Whether it is to end without the steps of `finally`.
+    terminated: bool,
     /// Steps that begin nothing in this turn: they are to be done again when something that was sent is settled.
     held: BTreeSet<usize>,
     /// Whether outputs are left out, because the status has no room for them.
@@ -57,6 +62,11 @@ impl<'a> Turn<'a> {
             effects: Vec::new(),
             ending: state.ending.as_ref().map(|ending| ending.outcome),
             end_message: state.ending.as_ref().and_then(|ending| ending.message.clone()),
+            failed_step: state
+                .ending
+                .as_ref()
+                .and_then(|ending| ending.failed_step.clone()),
+            terminated: false,
             held: BTreeSet::new(),
             without_outputs: false,
         }
@@ -100,9 +110,6 @@ impl<'a> Turn<'a> {
             .filter(|entry| !self.state.steps[*entry].phase.is_finished())
             .collect();
         for entry in unfinished {
-            if self.ending.is_some() {
-                return;
-            }
             // a request for changes may have ended it in this very turn
             if self.state.steps[entry].phase.is_finished() {
                 continue;
@@ -110,7 +117,9 @@ impl<'a> Turn<'a> {
             let Some(step) = self.plan.index_of(&self.state.steps[entry].name) else {
                 continue;
             };
-            self.look_at(step, entry);
+            if self.ending.is_none() || self.is_last(step) {
+                self.look_at(step, entry);
+            }
         }
     }
 
@@ -135,7 +144,7 @@ impl<'a> Turn<'a> {
     /// Begins every step whose turn it is, until there is none.
     pub(super) fn start_what_is_ready(&mut self) {
         while self.ending.is_none() && !self.facts.run.suspend {
-            let Some(step) = (0..self.plan.steps.len()).find(|step| self.is_ready(*step)) else {
+            let Some(step) = (0..self.plan.main).find(|step| self.is_ready(*step)) else {
                 return;
             };
             self.start(step);
@@ -179,7 +188,11 @@ impl<'a> Turn<'a> {
         if !is_wanted {
             return self.finish(entry, StepPhase::Omitted, StepOutcome::Omitted, None);
         }
-        match planned.when.as_ref().map(|when| when.holds(&self.view().scope())) {
+        match planned
+            .when
+            .as_ref()
+            .map(|when| when.holds(&self.step_view(step, entry).scope()))
+        {
             Some(Err(error)) => {
                 return self.fail(entry, error.reason(), format!("when: {error}"));
             }
@@ -291,6 +304,7 @@ impl<'a> Turn<'a> {
                 .is_some_and(|step| self.plan.steps[step].continues_after_failure);
         if self.ending.is_none() && !continues {
             let message = cut(format!("step {}: {message}", step.name));
+            self.failed_step = Some(step.name.clone());
             self.state.error = Some(StepError { reason, message });
             self.ending = Some(ending);
         }

@@ -18,7 +18,7 @@ use signoff_api::{
     approval::{ApprovalPurpose, ApprovalStatus, ApprovalSubject, ShownItem},
     names,
     reason::StepReason,
-    run::{StepError, StepOutcome, StepPhase},
+    run::{EndingOutcome, StepError, StepOutcome, StepPhase},
     step::Approvers,
 };
 
@@ -108,7 +108,7 @@ impl Turn<'_> {
             });
             return self.finish(entry, StepPhase::Succeeded, StepOutcome::Succeeded, output);
         }
-        if self.ending.is_some() {
+        if self.ending_beside(step).is_some() {
             return self.did_not_happen(entry);
         }
         let status = &mut self.state.steps[entry];
@@ -150,7 +150,13 @@ impl Turn<'_> {
         let mut show = vec![item("why", "text/plain", why)];
         show.extend(self.request(step, entry));
         show.push(item("sending", "text/plain", self.sending(entry)));
-        let answers = match self.ending {
+        let ending = self.ending_beside(step);
+        let answers = match ending {
+            None if self.plan.steps[step].is_finally => {
+                "Approve with happened=true if it happened, and with happened=false to have it done again. \
+                     Reject if it cannot be told: the step then fails."
+                    .to_owned()
+            }
             None => {
                 "Approve with happened=true if it happened, and with happened=false to have it done again. \
                      Reject if it cannot be told: the run then fails."
@@ -164,7 +170,7 @@ impl Turn<'_> {
         };
         show.push(item("what to answer", "text/plain", answers));
         // said with each answer
-        show.extend(self.ending.map(|ending| {
+        show.extend(ending.map(|ending| {
             let text = format!("the run ends {}", ending.phase());
             item(ENDING_ITEM, "text/plain", text)
         }));
@@ -203,6 +209,11 @@ impl Turn<'_> {
             ask_via: None,
         };
         sealed(&subject, spec)
+    }
+
+    /// How the run will end, for a step that is not part of its end.
+    fn ending_beside(&self, step: usize) -> Option<EndingOutcome> {
+        self.ending.filter(|_| !self.is_last(step))
     }
 
     /// The request that was sent; tokens of callbacks are taken out.

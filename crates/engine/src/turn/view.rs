@@ -51,7 +51,7 @@ pub(crate) enum Owned<'a> {
 impl<'a> StepView<'a> {
     /// What expressions see now.
     pub(crate) fn scope(&self) -> Scope {
-        self.run.scope()
+        self.run.scope_of(self.planned.is_finally)
     }
 
     /// This long after now.
@@ -108,11 +108,18 @@ impl<'a> StepView<'a> {
 impl<'a> RunView<'a> {
     /// What expressions see now; callbacks are those of the iteration that is due.
     pub(crate) fn scope(&self) -> Scope {
+        self.scope_of(false)
+    }
+
+    /// What expressions see now, in a step of `finally` or elsewhere.
+    fn scope_of(&self, is_finally: bool) -> Scope {
+        let ending = self.state.ending.as_ref().filter(|_| is_finally);
+        let error = self.state.error.as_ref().filter(|_| is_finally);
         let (run, release) = (&self.facts.run, &self.facts.release);
         let mut scope = Scope::default();
         scope
             .set("inputs", run.inputs.to_value())
-            .set("steps", steps(self.plan, &self.state.steps))
+            .set("steps", steps(self.plan, &self.state.steps, is_finally))
             .set(
                 "run",
                 object([
@@ -120,6 +127,14 @@ impl<'a> RunView<'a> {
                     ("namespace", Some(json!(run.namespace))),
                     ("uid", Some(json!(run.uid))),
                     ("requestedBy", run.requested_by.as_ref().map(|user| json!(user))),
+                    ("outcome", ending.map(|ending| json!(ending.outcome))),
+                    ("error", error.map(|error| json!(error))),
+                    (
+                        "failedStep",
+                        ending
+                            .and_then(|ending| ending.failed_step.as_ref())
+                            .map(|step| json!(step)),
+                    ),
                 ]),
             )
             .set(
@@ -204,8 +219,9 @@ impl<'a> RunView<'a> {
     }
 }
 
-/// The newest result of each step. What is not there is absent, never null.
-fn steps(plan: &Plan, entries: &[StepStatus]) -> Value {
+/// The newest result of each step. What is not there is absent, never null. In `finally`, the run has ended before every
+/// other step that did not begin.
+fn steps(plan: &Plan, entries: &[StepStatus], is_finally: bool) -> Value {
     let results = plan.steps.iter().map(|step| {
         let newest = entries
             .iter()
@@ -214,6 +230,8 @@ fn steps(plan: &Plan, entries: &[StepStatus]) -> Value {
             .iter()
             .rfind(|entry| entry.name == step.name && entry.decision.is_some())
             .and_then(|entry| entry.decision.as_ref());
+        let omitted = (is_finally && !step.is_finally).then_some(StepOutcome::Omitted);
+        let outcome = newest.map_or(omitted, |entry| entry.outcome);
         let result = object([
             (
                 "output",
@@ -221,12 +239,7 @@ fn steps(plan: &Plan, entries: &[StepStatus]) -> Value {
                     .and_then(|entry| entry.output.as_ref())
                     .map(|output| output.0.clone()),
             ),
-            (
-                "outcome",
-                newest
-                    .and_then(|entry| entry.outcome)
-                    .map(|outcome| json!(outcome)),
-            ),
+            ("outcome", outcome.map(|outcome| json!(outcome))),
             ("decision", decision.map(decided)),
             ("error", newest.and_then(failure).map(|error| json!(error))),
         ]);

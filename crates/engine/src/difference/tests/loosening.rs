@@ -255,6 +255,15 @@ fn a_step_that_looks_at_an_answer_in_another_way() {
 }
 
 #[test]
+fn a_step_that_is_moved_to_where_it_runs_in_every_case() {
+    let ask = json!({ "name": "ask", "approval": { "title": "?" } });
+    let pay = json!({ "name": "pay", "http": { "url": "http://x/" } });
+    let after = json!({ "steps": [ask], "finally": [pay] });
+    let before = json!({ "steps": [ask, pay] });
+    loosens(&before, &after, LooseningKind::NoLongerGuarded);
+}
+
+#[test]
 fn nothing_is_loosened_by_the_first_release() {
     let first = difference(None, &definition(asking(json!({ "selfApproval": true }))));
     assert!(first.first && !first.loosens_control() && !first.is_empty());

@@ -1,0 +1,53 @@
+//! What a step of `finally` may not be: it runs in every case, so that nothing in it waits for people or without end.
+
+use std::time::Duration;
+
+use super::compile::Compiler;
+use signoff_api::{Step, StepKind, step::WaitStep};
+
+/// Longest wait of `finally`.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn check(compiler: &mut Compiler<'_>, at: &str, step: &Step) {
+    if step.needs.is_some() {
+        compiler.problem(
+            format!("{at}.needs"),
+            "steps of finally run one after another and have no needs",
+        );
+    }
+    let key = step.kind.rules().key;
+    match &step.kind {
+        StepKind::Approval(_) | StepKind::End(_) => {
+            let message = format!("finally has no {key} steps: it runs in every case");
+            compiler.problem(format!("{at}.{key}"), message);
+        }
+        StepKind::Wait(wait) => {
+            for field in too_long(wait) {
+                let message = "a wait of finally takes at most 24h";
+                compiler.problem(format!("{at}.wait.{field}"), message);
+            }
+        }
+        StepKind::Http(_) | StepKind::Set(_) | StepKind::Notify(_) => {}
+    }
+}
+
+/// The fields that let a wait last longer than it may. A time in `until` is looked at when it is known.
+fn too_long(wait: &WaitStep) -> Vec<&'static str> {
+    let WaitStep {
+        callback: _,
+        duration,
+        until,
+        respond_within,
+        on_timeout: _,
+    } = wait;
+    let spans = [
+        ("duration", duration.as_ref()),
+        ("respondWithin", respond_within.as_ref()),
+    ];
+    let is_bounded = until.is_some() || spans.iter().any(|(_, span)| span.is_some());
+    let long = spans
+        .iter()
+        .filter(|(_, span)| span.is_some_and(|span| span.duration() > LONGEST_WAIT));
+    let long: Vec<_> = long.map(|(field, _)| *field).collect();
+    if is_bounded { long } else { vec!["respondWithin"] }
+}
