@@ -68,6 +68,16 @@ fn changes(current: &Map<String, Value>, next: Map<String, Value>, operations: &
             path: pointer(&["status", name]),
         }));
     }
+    // the gateway adds callbacks; of old passes they are taken out one by one, so that none is lost that came meanwhile
+    let kept = next.get(CALLBACKS).and_then(Value::as_object);
+    let known = current.get(CALLBACKS).and_then(Value::as_object);
+    for key in known.into_iter().flat_map(Map::keys) {
+        if kept.is_none_or(|kept| !kept.contains_key(key)) {
+            operations.push(PatchOperation::Remove(RemoveOperation {
+                path: pointer(&["status", CALLBACKS, key]),
+            }));
+        }
+    }
     for (name, value) in next {
         if name == CALLBACKS || current.get(&name) == Some(&value) {
             continue;
@@ -154,7 +164,7 @@ mod tests {
             "sha256": format!("sha256:{}", "0".repeat(64))}});
         let before = json!({"revision": 3, "phase": "Running", "waitingOn": "b",
             "steps": [step("a", "Succeeded"), step("b", "Running")], "callbacks": callback});
-        let after = json!({"revision": 4, "phase": "Running",
+        let after = json!({"revision": 4, "phase": "Running", "callbacks": callback,
             "steps": [step("a", "Succeeded"), step("b", "Succeeded"), step("c", "Running")]});
         let operations = patch(&before, after);
         let paths: Vec<_> = operations

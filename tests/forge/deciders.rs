@@ -35,7 +35,7 @@ spec:
   inputs: {{type: object, properties: {{amount: {{type: number}}}}}}
   steps:
   - name: quote
-    set: {{amount: \"${{inputs.amount}}\", note: \"${{steps.review.decision.?comment.orValue('')}}\"}}
+    set: {{amount: \"${{inputs.amount}}\", note: \"${{steps.review.?previous.decision.comment.orValue('')}}\"}}
   - name: review
     approval:
       title: \"Refund ${{inputs.amount}}?\"

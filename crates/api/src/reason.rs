@@ -81,6 +81,8 @@ pub enum StepReason {
     Rejected,
     /// Changes were requested more often than the flow allows.
     TooManyChanges,
+    /// A loop took more passes than its `max` allows.
+    RepeatLimit,
     /// The step's fields do not make a valid request.
     InvalidRequest,
     /// The inputs of a run do not match the schema of its release.

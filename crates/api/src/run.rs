@@ -136,10 +136,14 @@ pub struct RunStatus {
     /// Release that the run uses. It is set once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<PinnedRelease>,
-    /// Steps that have started, in that order. A repeated step has one entry for each iteration.
+    /// Steps that have started, in that order. Of a step that is repeated, the newest two passes are kept.
     #[serde(default)]
     #[schemars(length(max = 2000))]
     pub steps: Vec<StepStatus>,
+    /// Loops that are in their second pass or a later one, by the step that ends them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 200))]
+    pub loops: BTreeMap<String, LoopStatus>,
     /// Received callbacks, by `<step>.<iteration>`. The gateway writes them.
     #[serde(default)]
     #[schemars(extend("maxProperties" = 2000))]
@@ -293,6 +297,18 @@ pub struct PinnedRelease {
     pub commit: Option<String>,
 }
 
+/// How far a loop is.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoopStatus {
+    /// Number of the current pass since the loop was entered, from 1.
+    pub pass: i64,
+    /// Time at which the current pass begins, while the loop pauses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
+    pub resume_at: Option<MicroTime>,
+}
+
 /// Observed state of one iteration of a step.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -302,6 +318,9 @@ pub struct StepStatus {
     pub name: String,
     /// Iteration of the step, from 1.
     pub iteration: i64,
+    /// True if a later pass repeats the step, or has repeated it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeated: Option<bool>,
     /// State of the step. `Running`: an attempt has started, and its outcome is not known yet. `Retrying`: an attempt
     /// failed, and another one follows. `Waiting`: waits for people, a callback or a time. `Succeeded`, `Failed`,
     /// `Skipped`, `Omitted` and `Cancelled`: ended.

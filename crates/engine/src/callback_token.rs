@@ -10,6 +10,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+use signoff_api::RunStatus;
+
 const VERSION: &str = "v1";
 /// Longest token accepted, in bytes: two object names, a label and a uid in base64, with the MAC.
 const MAX_TOKEN: usize = 1_024;
@@ -54,6 +56,18 @@ impl CallbackAddress {
         };
         parts.next().is_none().then_some(address)
     }
+}
+
+/// Whether a callback belongs to a pass of a loop that is not kept any more.
+pub fn is_of_old_pass(status: &RunStatus, key: &str) -> bool {
+    let Some((step, iteration)) = key.rsplit_once('.') else {
+        return false;
+    };
+    let Ok(iteration) = iteration.parse::<i64>() else {
+        return false;
+    };
+    let entries = || status.steps.iter().filter(|entry| entry.name == step);
+    entries().any(|entry| entry.repeated == Some(true)) && entries().all(|entry| iteration < entry.iteration)
 }
 
 /// Key of a wait in a run's `status.callbacks`.

@@ -25,6 +25,7 @@ use signoff_api::{
 };
 use signoff_engine::{
     advance::{Advance, advance},
+    callback_token::is_of_old_pass,
     effect::{Call, Effect},
     facts::{ConnectionFact, EffectError, Facts},
     inputs,
@@ -184,6 +185,15 @@ impl Actor {
         let current = run.status.as_ref();
         next.revision = current.map_or(0, |status| status.revision);
         next.callbacks = current.map(|status| status.callbacks.clone()).unwrap_or_default();
+        let of_old_passes: Vec<String> = next
+            .callbacks
+            .keys()
+            .filter(|key| is_of_old_pass(&next, key))
+            .cloned()
+            .collect();
+        for key in of_old_passes {
+            next.callbacks.remove(&key);
+        }
         if current == Some(&next) {
             self.perform(run, then);
             return false;

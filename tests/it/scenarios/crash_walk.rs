@@ -306,3 +306,113 @@ async fn one_to_its_last_steps(at: Cut) -> bool {
     assert_eq!(review.decision.as_ref().unwrap().by, ["alice"], "{at:?}");
     reached
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_before_any_write_of_a_loop_repeats_no_pass_under_another_key() {
+    walk_loop(Cut::Before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_after_any_write_of_a_loop_repeats_no_pass_under_another_key() {
+    walk_loop(Cut::After).await;
+}
+
+async fn walk_loop(at: impl Fn(usize) -> Cut) {
+    for n in 1..=MOST_WRITES {
+        if !one_loop(at(n)).await {
+            assert!(n > 5, "the walk is over after {n} writes");
+            return;
+        }
+    }
+    panic!("more than {MOST_WRITES} writes for one run");
+}
+
+/// Plays one run that polls, and then drafts and pays twice. Says whether the cut was reached.
+async fn one_loop(at: Cut) -> bool {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let post = |path: &str, body: Value| json!({"method": "POST", "url": shop.url(path), "body": body});
+    let steps = json!([
+        {"name": "poll", "http": post("/poll", json!({"pass": "${steps.poll.pass}"})),
+            "repeat": {"until": "${steps.poll.pass == 2}", "every": "1s"}},
+        {"name": "draft", "http": post("/draft", json!({"pass": "${steps.draft.pass}"}))},
+        {"name": "pay", "delivery": "AtMostOnce", "http": post("/pay", json!({})),
+            "onFailure": {"outcome": "Continue"},
+            "repeat": {"from": "draft", "until": "${steps.pay.pass == 2}"}},
+    ]);
+    rig.flow("f", json!({"steps": steps})).await;
+    operator.stop().await;
+
+    let (client, fault) = cut(rig.operator_client(), at);
+    let first = rig.operator_with(client).await.ok();
+    rig.start("r", json!({"flow": "f"})).await;
+    let story = async {
+        // whether a payment happened is answered as it is
+        let mut told = std::collections::BTreeSet::new();
+        loop {
+            let run = rig
+                .until::<Run>("r", |run| {
+                    let status = run.status.clone().unwrap_or_default();
+                    let open = status
+                        .steps
+                        .iter()
+                        .filter(|step| step.phase == StepPhase::Waiting);
+                    let mut open = open.filter_map(|step| step.approval.clone());
+                    status.phase.is_finished() || open.any(|name| !told.contains(&name))
+                })
+                .await;
+            let status = run.status.unwrap();
+            if status.phase.is_finished() {
+                return;
+            }
+            let asked: Vec<_> = status
+                .steps
+                .iter()
+                .filter(|step| step.phase == StepPhase::Waiting)
+                .collect();
+            for step in asked {
+                let Some(name) = step.approval.clone().filter(|name| told.insert(name.clone())) else {
+                    continue;
+                };
+                let question = rig.until_ever::<Approval>(&name).await;
+                let happened = shop.asked("/pay").len() >= usize::try_from(step.iteration).unwrap();
+                let spec = json!({"approval": name, "digest": question.spec.digest, "verdict": "Approve",
+                    "values": {"happened": happened}});
+                rig.decide_with("alice", spec).await.unwrap();
+            }
+        }
+    };
+    tokio::pin!(story);
+    let ended_first = tokio::select! {
+        biased;
+        () = &mut story => true,
+        () = fault.broken.cancelled() => false,
+    };
+    let reached = !ended_first || fault.broken.is_cancelled();
+    if let Some(first) = first {
+        first.kill().await;
+    }
+    let second = rig.operator().await;
+    if !ended_first {
+        story.await;
+    }
+    let run = rig.phase("r", "Succeeded").await;
+    second.stop().await;
+
+    for (path, passes) in [("/poll", 2), ("/draft", 2), ("/pay", 2)] {
+        let mut keys: Vec<_> = shop
+            .asked(path)
+            .into_iter()
+            .map(|one| one.idempotency_key)
+            .collect();
+        if path == "/pay" {
+            assert_eq!(keys.len(), passes, "{at:?}: paid once in each pass");
+        }
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), passes, "{at:?}: {path}: {keys:?}");
+    }
+    let steps = run.status.unwrap().steps;
+    assert!(steps.len() <= 6, "{at:?}: {steps:#?}");
+    reached
+}

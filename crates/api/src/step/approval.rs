@@ -170,12 +170,12 @@ pub enum ApprovalRejectionOutcome {
     Continue,
 }
 
-/// The run goes back to an earlier step and repeats everything from there.
+/// The run goes back to an earlier step and repeats everything from there to this step.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Changes {
-    /// Step to go back to. There, `${steps.<this step>.decision.?comment.orValue('')}` is the comment. In the first
-    /// pass there is no decision yet.
+    /// Step to go back to. There, `${steps.<this step>.?previous.decision.comment.orValue('')}` is the comment. In the
+    /// first pass there is no previous one.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub back_to: String,
     /// How often changes may be requested. One more request fails the step. Defaults to 3.

@@ -5,6 +5,7 @@ mod end;
 mod http;
 mod need;
 mod notify;
+mod repeat;
 mod set;
 mod wait;
 
@@ -21,6 +22,7 @@ pub use self::{
     http::{HttpExpect, HttpMethod, HttpStep},
     need::{NEED, Need, UnknownOutcome},
     notify::{NotifyStep, NotifyWebhook},
+    repeat::Repeat,
     set::SetStep,
     wait::{CallbackHmac, CallbackWait, WaitStep, WaitTimeout, WaitTimeoutOutcome},
 };
@@ -57,6 +59,9 @@ pub struct Step {
     /// it with the same `Idempotency-Key`. `AtMostOnce` never repeats it: people are asked whether it happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
+    /// Repeats the steps from `from` to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Repeat>,
     /// What the step does. Exactly one kind is set.
     #[serde(flatten)]
     pub kind: StepKind,

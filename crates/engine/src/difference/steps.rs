@@ -220,6 +220,7 @@ fn common(step: &Step) -> Vec<Field> {
         retry,
         timeout,
         delivery,
+        repeat,
         kind: _, // compared by its own fields
     } = step;
     let failed = on_failure.as_ref().map(|OnFailure { outcome }| outcome);
@@ -232,5 +233,6 @@ fn common(step: &Step) -> Vec<Field> {
         Field::new("retry", retry.as_ref()).default("one attempt"),
         Field::new("timeout", timeout.as_ref()),
         Field::new("delivery", delivery.as_ref()).default("AtLeastOnce"),
+        Field::new("repeat", repeat.as_ref()).default("once"),
     ]
 }

@@ -8,7 +8,8 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Plan, PlannedStep, Problem, RetryPolicy, finally, graph::Graph, guard, place::Place, types::InputTypes,
+    Plan, PlannedStep, Problem, RetryPolicy, finally, graph::Graph, guard, place::Place, repeat,
+    repeat::RepeatPlan, types::InputTypes,
 };
 use crate::kinds;
 use signoff_api::{
@@ -40,6 +41,7 @@ pub(super) fn compile(definition: &Definition) -> Result<Plan, Vec<Problem>> {
         steps.push(compiler.step(main + i, &at, step, &known));
     }
     compiler.in_finally = false;
+    compiler.looped.clear();
     let output = definition.output.as_ref().and_then(|output| {
         let values = output.iter();
         let value = Value::Object(
@@ -53,7 +55,11 @@ pub(super) fn compile(definition: &Definition) -> Result<Plan, Vec<Problem>> {
     problems.append(&mut compiler.problems);
     problems.extend(guard::not_guarded(&definition.steps, &graph));
     if problems.is_empty() {
+        problems.extend(repeat::across(&steps));
+    }
+    if problems.is_empty() {
         bind_connections(&mut steps, &graph);
+        repeat::innermost(&mut steps);
         let gate = definition.promotion.as_ref();
         Ok(Plan {
             steps,
@@ -132,6 +138,8 @@ pub(super) struct Compiler<'a> {
     pub(super) inputs: InputTypes,
     /// Whether what is compiled runs before the run ends, when it is known how it will.
     pub(super) in_finally: bool,
+    /// The steps of which only the previous pass is known where something is compiled.
+    pub(super) looped: BTreeSet<&'a str>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -147,27 +155,51 @@ impl<'a> Compiler<'a> {
             callback_steps: callbacks.map(|step| step.name.as_str()).collect(),
             inputs: InputTypes::of(definition.inputs.as_ref().map(Json::as_value)),
             in_finally: false,
+            looped: BTreeSet::new(),
             problems: Vec::new(),
         }
     }
 
-    /// The steps whose results are known when a step starts: those before it, and approvals whose changes lead back to it.
+    /// The steps whose results are known when a step starts: those before it.
     fn known(&self, step: usize) -> BTreeSet<&'a str> {
-        let leads_back = |other: &Step| {
-            let changes = other.kind.as_kind().question()?.changes.as_ref()?;
-            self.all_steps.iter().position(|name| *name == changes.back_to)
+        let before = self.graph.ancestors[step].iter();
+        before.map(|before| self.all_steps[*before]).collect()
+    }
+
+    /// The steps that run in the same loops and not before a step: what they gave in the previous pass is known.
+    fn looped(&self, step: usize) -> BTreeSet<&'a str> {
+        let position = |name: &String| self.all_steps.iter().position(|step| step == name);
+        let begins = |(last, other): (usize, &'a Step)| {
+            let changes = other
+                .kind
+                .as_kind()
+                .question()
+                .and_then(|question| question.changes.as_ref());
+            let changes = changes.and_then(|changes| position(&changes.back_to));
+            let repeat = other.repeat.as_ref().and_then(|repeat| match &repeat.from {
+                Some(from) => position(from),
+                None => Some(last),
+            });
+            let first = changes.into_iter().chain(repeat);
+            first.map(move |first| (first, last)).collect::<Vec<_>>()
         };
-        let loops = self.steps.iter().enumerate().filter(|(_, other)| {
-            leads_back(other).is_some_and(|back_to| self.graph.from(back_to).contains(&step))
-        });
-        let before = self.graph.ancestors[step].iter().copied();
-        before
-            .chain(loops.map(|(i, _)| i))
-            .map(|i| self.all_steps[i])
+        let loops = self.steps.iter().enumerate().flat_map(begins);
+        loops
+            .filter(|(first, _)| *first < self.steps.len())
+            .map(|(first, last)| self.graph.between(first, last))
+            .filter(|again| again.contains(&step))
+            .flatten()
+            .filter(|other| !self.graph.ancestors[step].contains(other))
+            .map(|other| self.all_steps[other])
             .collect()
     }
 
     fn step(&mut self, i: usize, at: &str, step: &Step, known: &BTreeSet<&'a str>) -> PlannedStep {
+        self.looped = if self.in_finally {
+            BTreeSet::new()
+        } else {
+            self.looped(i)
+        };
         let when = step
             .when
             .as_ref()
@@ -175,7 +207,24 @@ impl<'a> Compiler<'a> {
         let rules = step.kind.rules();
         let mut place = Place::new(self, i, format!("{at}.{}", rules.key), known);
         let kind = kinds::of(&step.kind).compile(&mut place);
+        let repeat = step.repeat.as_ref().filter(|_| !self.in_finally);
+        let repeat = repeat.and_then(|repeat| {
+            let mut known = known.clone();
+            known.insert(self.all_steps[i]);
+            let steps = self.steps;
+            RepeatPlan::compile(repeat, steps, i, &mut Place::new(self, i, at.to_owned(), &known))
+        });
+        let changes = step
+            .kind
+            .as_kind()
+            .question()
+            .and_then(|question| question.changes.as_ref());
+        if step.repeat.is_some() && changes.is_some() {
+            let message = "a step has either repeat or changes";
+            self.problem(format!("{at}.repeat"), message);
+        }
         for (name, said, may) in [
+            ("repeat", step.repeat.is_some(), rules.key != "end"),
             (
                 "onFailure",
                 step.on_failure.is_some(),
@@ -196,6 +245,8 @@ impl<'a> Compiler<'a> {
             when,
             is_finally: self.in_finally,
             continues_after_failure: step.continues_after_failure(),
+            repeat,
+            loop_end: None,
             retry: retry_policy(step.retry.as_ref()),
             timeout: step
                 .timeout

@@ -15,6 +15,9 @@ pub(super) fn check(compiler: &mut Compiler<'_>, at: &str, step: &Step) {
             "steps of finally run one after another and have no needs",
         );
     }
+    if step.repeat.is_some() {
+        compiler.problem(format!("{at}.repeat"), "steps of finally are not repeated");
+    }
     let key = step.kind.rules().key;
     match &step.kind {
         StepKind::Approval(_) | StepKind::End(_) => {

@@ -68,6 +68,13 @@ impl Graph {
         self
     }
 
+    /// The steps of a loop from one step to another: what comes after the first, but not after the last.
+    pub(super) fn between(&self, first: usize, last: usize) -> BTreeSet<usize> {
+        let mut steps = self.from(first);
+        steps.retain(|step| *step == last || !self.ancestors[*step].contains(&last));
+        steps
+    }
+
     /// The step itself and every step that comes after it, but for those of `finally`, which come in every case.
     pub(super) fn from(&self, step: usize) -> BTreeSet<usize> {
         (0..self.main)

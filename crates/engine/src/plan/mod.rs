@@ -6,6 +6,7 @@ mod graph;
 mod guard;
 mod place;
 mod references;
+mod repeat;
 mod types;
 
 use std::{
@@ -14,7 +15,9 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::{finally::LONGEST_WAIT, graph::Needed, guard::Condition, place::Place};
+pub(crate) use self::{
+    finally::LONGEST_WAIT, graph::Needed, guard::Condition, place::Place, repeat::RepeatPlan,
+};
 use super::{
     expression::{Expression, JsonTemplate},
     kinds::{KindPlan, approval::ApprovalPlan},
@@ -67,6 +70,9 @@ pub(super) struct PlannedStep {
     pub(super) is_finally: bool,
     /// Whether the run goes on when it fails.
     pub(super) continues_after_failure: bool,
+    pub(super) repeat: Option<RepeatPlan>,
+    /// The step that ends the innermost loop that it is in.
+    pub(super) loop_end: Option<usize>,
     pub(super) retry: RetryPolicy,
     pub(super) timeout: Duration,
     pub(super) at_most_once: bool,
@@ -84,6 +90,19 @@ pub(super) struct RetryPolicy {
     pub(super) initial: Duration,
     pub(super) factor: u32,
     pub(super) max: Duration,
+}
+
+impl PlannedStep {
+    /// The loops that end with it: the field that says it, and the steps.
+    pub(super) fn loops(&self) -> impl Iterator<Item = (&'static str, &BTreeSet<usize>)> {
+        let changes = self
+            .kind
+            .question()
+            .and_then(|question| question.changes.as_ref());
+        let changes = changes.map(|changes| ("approval.changes", &changes.again));
+        let repeat = self.repeat.as_ref().map(|repeat| ("repeat", &repeat.again));
+        changes.into_iter().chain(repeat)
+    }
 }
 
 impl Plan {

@@ -87,9 +87,9 @@ impl<'c, 'a> Place<'c, 'a> {
         step == self.step || self.compiler.graph.ancestors[self.step].contains(&step)
     }
 
-    /// A step and all that follow from it.
-    pub(crate) fn from(&self, step: usize) -> BTreeSet<usize> {
-        self.compiler.graph.from(step)
+    /// The steps of a loop from a step to this one.
+    pub(crate) fn loop_from(&self, step: usize) -> BTreeSet<usize> {
+        self.compiler.graph.between(step, self.step)
     }
 }
 
@@ -188,6 +188,7 @@ impl<'a> Compiler<'a> {
             known_steps: known,
             callback_steps: &self.callback_steps,
             inputs: &self.inputs,
+            looped_steps: &self.looped,
             in_finally: self.in_finally,
         };
         let mut messages = unknown(expression, &visible);

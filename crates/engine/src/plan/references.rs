@@ -15,6 +15,8 @@ pub(super) struct Visible<'a> {
     pub(super) all_steps: &'a [&'a str],
     /// Names of the steps whose results are known here.
     pub(super) known_steps: &'a BTreeSet<&'a str>,
+    /// Names of the steps of which the previous pass is known.
+    pub(super) looped_steps: &'a BTreeSet<&'a str>,
     /// Names of the steps that wait for a callback.
     pub(super) callback_steps: &'a BTreeSet<&'a str>,
     /// The inputs.
@@ -28,7 +30,7 @@ const RUN: [&str; 4] = ["name", "namespace", "uid", "requestedBy"];
 /// What is known of the run in `finally` beside.
 const ENDING: [&str; 3] = ["outcome", "error", "failedStep"];
 const RELEASE: [&str; 4] = ["name", "digest", "commit", "flow"];
-const STEP: [&str; 4] = ["output", "outcome", "decision", "error"];
+const STEP: [&str; 6] = ["output", "outcome", "decision", "error", "pass", "previous"];
 
 /// Everything in an expression that refers to something that is not there.
 pub(super) fn unknown(expression: &Expression, visible: &Visible<'_>) -> Vec<String> {
@@ -122,6 +124,12 @@ fn check_step(step: &str, field: Option<&str>, visible: &Visible<'_>, problems: 
     }
     if !visible.all_steps.contains(&step) {
         problems.push(format!("there is no step {step}"));
+    } else if visible.looped_steps.contains(step) && !visible.known_steps.contains(step) {
+        if !matches!(field, Some("previous" | "pass")) {
+            problems.push(format!(
+                "step {step} is not done before this one in a pass; of the pass before, `steps.{step}.?previous` is known"
+            ));
+        }
     } else if !visible.known_steps.contains(step) {
         problems.push(format!("step {step} is not done before this one"));
     }

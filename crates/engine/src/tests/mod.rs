@@ -6,6 +6,7 @@ mod endings;
 mod finally;
 mod going_on;
 mod guards;
+mod loops;
 mod outcome_questions;
 mod properties;
 mod runs;
@@ -45,7 +46,7 @@ fn refund() -> Value {
     json!({
         "inputs": { "type": "object", "properties": { "amount": { "type": "number" } } },
         "steps": [
-            { "name": "propose", "http": { "url": "http://shop/quote", "body": { "amount": "${inputs.amount}", "why": "${steps.review.?decision.comment.orValue('')}" } } },
+            { "name": "propose", "http": { "url": "http://shop/quote", "body": { "amount": "${inputs.amount}", "why": "${steps.review.?previous.decision.comment.orValue('')}" } } },
             { "name": "review", "when": "${inputs.amount > 100}", "approval": {
                 "title": "Refund ${inputs.amount}", "show": [{ "name": "quote", "value": "${steps.propose.output}" }],
                 "approvers": { "groups": ["finance"] }, "changes": { "backTo": "propose", "max": 1 } } },

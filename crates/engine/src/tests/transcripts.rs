@@ -75,6 +75,10 @@ impl Scenario {
                 ["answer", step, status] => {
                     self.answer(step, status.parse().unwrap(), json!({ "from": step }))
                 }
+                ["says", step, done] => {
+                    let done: bool = done.parse().unwrap();
+                    self.answer(step, 200, json!({ "done": done }))
+                }
                 ["approve", name] => self.decide(name, ApprovalPhase::Approved),
                 ["reject", name] => self.decide(name, ApprovalPhase::Rejected),
                 ["changes", name] => self.decide(name, ApprovalPhase::ChangesRequested),
@@ -402,4 +406,39 @@ fn last_steps_after_a_rejection_and_after_a_payment_that_was_cancelled() {
     golden("finally-cancelled", &play(flow(), &json!({}), &cancelled));
     let failed = ["tick", "approve r-ask", "answer pay 200", "answer clean 404"];
     golden("finally-failed", &play(flow(), &json!({}), &failed));
+}
+
+#[test]
+fn a_poll_and_a_loop_of_several_steps_with_a_question() {
+    let poll = json!({ "steps": [{
+        "name": "poll", "http": { "url": "http://x/job" },
+        "repeat": { "until": "${steps.poll.output.done}", "every": "30s", "max": 3 },
+    }] });
+    let script = [
+        "tick",
+        "says poll false",
+        "pass 30",
+        "restart",
+        "says poll false",
+        "pass 30",
+        "says poll false",
+    ];
+    golden("repeat-poll", &play(poll, &json!({}), &script));
+    let review = json!({ "steps": [
+        { "name": "draft", "http": { "url": "http://x/draft" } },
+        { "name": "ask", "approval": { "title": "pass ${steps.ask.pass}?", "onReject": { "outcome": "Continue" } },
+            "repeat": { "from": "draft", "until": "${steps.ask.outcome == 'Approved'}", "max": 5 } },
+        { "name": "send", "when": "${steps.ask.outcome == 'Approved'}", "http": { "url": "http://x/send" } },
+    ] });
+    let script = [
+        "tick",
+        "answer draft 200",
+        "reject r-ask",
+        "answer draft 200",
+        "reject r-ask",
+        "answer draft 200",
+        "approve r-ask",
+        "answer send 200",
+    ];
+    golden("repeat-review", &play(review, &json!({}), &script));
 }

@@ -45,7 +45,7 @@ impl Turn<'_> {
             Next::Wait(wait) => self.wait(step, entry, wait),
             Next::Fail(failure) => self.failed(entry, failure),
             Next::End(end) => self.end_here(entry, end),
-            Next::GoBack(decision) => self.go_back(entry, decision),
+            Next::GoBack(decision) => self.go_back(step, entry, decision),
             Next::Supersede(reason, message) => self.supersede(entry, reason, message),
         }
     }
@@ -132,37 +132,26 @@ impl Turn<'_> {
     }
 
     /// Goes back: this step is done, and everything from the step gone back to is due once more.
-    fn go_back(&mut self, entry: usize, decision: StepDecision) {
+    fn go_back(&mut self, step: usize, entry: usize, decision: StepDecision) {
         let name = self.state.steps[entry].name.clone();
-        let Some(again) = self.view().done_again_after(&name) else {
+        let question = self.plan.steps[step].kind.question();
+        let Some(changes) = question.and_then(|question| question.changes.as_ref()) else {
             return;
         };
-        // stop what is under way of the iteration that is over, before the outcome makes the next one due
-        let over: Vec<usize> = again
-            .iter()
-            .filter_map(|step| self.view().current(*step))
-            .collect();
         // what was sent and must not be repeated is settled before it is done again
+        let over = self.current_of(&changes.again);
         if let Some(unsettled) = over.iter().find(|other| self.is_unsettled(**other)) {
             let sent = self.state.steps[*unsettled].name.clone();
-            let again = again.clone();
-            self.held.extend(again);
+            self.held.extend(changes.again.iter().copied());
             self.state.steps[entry].waiting_on = Some(sentence(format!(
                 "the outcome of step {sent}, which was sent, before it is done again"
             )));
             return;
         }
         self.state.steps[entry].decision = Some(decision);
-        for other in over {
-            if other != entry && !self.state.steps[other].phase.is_finished() {
-                self.stop(
-                    other,
-                    Closing::Superseded,
-                    &format!("changes were requested at step {name}"),
-                );
-            }
-        }
         self.finish(entry, StepPhase::Succeeded, StepOutcome::ChangesRequested, None);
+        let why = format!("changes were requested at step {name}");
+        self.begin_pass(step, &changes.again, None, &why);
     }
 
     /// Ends this iteration, so that another takes its place.

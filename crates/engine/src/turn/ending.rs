@@ -43,7 +43,7 @@ impl Turn<'_> {
 
     /// Settles the run's phase and gives the decision.
     pub(crate) fn conclude(mut self) -> Advance {
-        if self.ending.is_none() && (0..self.plan.main).all(|step| self.is_over(step)) {
+        if self.ending.is_none() && (0..self.plan.main).all(|step| self.is_ended(step)) {
             self.succeed();
         }
         if let Some(ending) = self.ending {
@@ -51,6 +51,7 @@ impl Turn<'_> {
         } else if !self.state.phase.is_finished() {
             self.go_on();
         }
+        self.forget_old_passes();
         self.state.observed_generation = self.facts.run.generation;
         self.set_condition();
         if !self.without_outputs && serialized_len(&self.state) > MAX_STATUS {
@@ -179,6 +180,9 @@ impl Turn<'_> {
             (Some(_), _) if running => None,
             (Some(only), 0) => Some(only.clone()),
             (Some(last), more) => Some(format!("{last}, and {more} more").chars().take(512).collect()),
+            (None, _) if self.next_pass().is_some() => self
+                .next_pass()
+                .map(|(at, last)| format!("the next pass of the loop of step {last}, at {at:.0}")),
             (None, _) if self.facts.run.suspend => Some(SUSPENDED.to_owned()),
             (None, _) => None,
         };
@@ -271,7 +275,8 @@ impl Turn<'_> {
                 .filter(|_| !(suspend && step.phase == StepPhase::Retrying));
             [wake_at, deadline]
         });
-        times.flatten().map(|time| time.0).min()
+        let next_pass = self.next_pass().map(|(at, _)| at);
+        times.flatten().map(|time| time.0).chain(next_pass).min()
     }
 }
 

@@ -5,6 +5,7 @@ mod attempts;
 mod ending;
 mod finally;
 mod outcome_question;
+mod passes;
 mod settle;
 mod view;
 
@@ -45,6 +46,8 @@ pub(super) struct Turn<'a> {
     failed_step: Option<String>,
     /// Whether it is to end without the steps of `finally`.
     terminated: bool,
+    /// Entries after which a loop is over.
+    last_passes: BTreeSet<usize>,
     /// Steps that begin nothing in this turn: they are to be done again when something that was sent is settled.
     held: BTreeSet<usize>,
     /// Whether outputs are left out, because the status has no room for them.
@@ -67,6 +70,7 @@ impl<'a> Turn<'a> {
                 .as_ref()
                 .and_then(|ending| ending.failed_step.clone()),
             terminated: false,
+            last_passes: BTreeSet::new(),
             held: BTreeSet::new(),
             without_outputs: false,
         }
@@ -143,7 +147,11 @@ impl<'a> Turn<'a> {
 
     /// Begins every step whose turn it is, until there is none.
     pub(super) fn start_what_is_ready(&mut self) {
-        while self.ending.is_none() && !self.facts.run.suspend {
+        loop {
+            self.look_after_loops();
+            if self.ending.is_some() || self.facts.run.suspend {
+                return;
+            }
             let Some(step) = (0..self.plan.main).find(|step| self.is_ready(*step)) else {
                 return;
             };
@@ -154,14 +162,15 @@ impl<'a> Turn<'a> {
     fn is_ready(&self, step: usize) -> bool {
         self.view().current(step).is_none()
             && !self.held.contains(&step)
+            && self.pauses_until(step).is_none()
             && self.plan.steps[step]
                 .needs
                 .iter()
-                .all(|needed| self.is_over(needed.step))
+                .all(|needed| self.is_ended(needed.step))
     }
 
     /// Whether a step has ended, and the run goes on.
-    fn is_over(&self, step: usize) -> bool {
+    fn is_ended(&self, step: usize) -> bool {
         let entry = self.view().current(step).map(|entry| &self.state.steps[entry]);
         entry.is_some_and(|entry| match entry.phase {
             StepPhase::Succeeded | StepPhase::Skipped | StepPhase::Omitted => true,
@@ -211,6 +220,7 @@ impl<'a> Turn<'a> {
         self.state.steps.push(StepStatus {
             name: planned.name.clone(),
             iteration,
+            repeated: None,
             phase: StepPhase::Running,
             outcome: None,
             attempt: 0,

@@ -63,6 +63,9 @@ impl Turn<'_> {
             let Some(step) = self.plan.index_of(&key.step) else {
                 continue;
             };
+            if key.iteration < self.view().iteration(step) {
+                continue;
+            }
             let known = self
                 .state
                 .steps

@@ -1,7 +1,7 @@
 //! What a decision sees: the plan, the facts and the state as it is by now. Kinds of steps see it, and change nothing
 //! of it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
@@ -105,7 +105,7 @@ impl<'a> StepView<'a> {
     }
 }
 
-impl<'a> RunView<'a> {
+impl RunView<'_> {
     /// What expressions see now; callbacks are those of the iteration that is due.
     pub(crate) fn scope(&self) -> Scope {
         self.scope_of(false)
@@ -119,7 +119,7 @@ impl<'a> RunView<'a> {
         let mut scope = Scope::default();
         scope
             .set("inputs", run.inputs.to_value())
-            .set("steps", steps(self.plan, &self.state.steps, is_finally))
+            .set("steps", steps(self.plan, self.state, is_finally))
             .set(
                 "run",
                 object([
@@ -179,73 +179,95 @@ impl<'a> RunView<'a> {
         self.now.checked_add(span).unwrap_or(Timestamp::MAX)
     }
 
-    /// Which time round a step is due: once, once more for every request for changes that led back to it or before it,
-    /// and once more each time that a Connection changed below its question.
+    /// Which iteration of a step is due: the newest one, unless it is to be done again.
     pub(super) fn iteration(&self, step: usize) -> i64 {
-        let requests = self.state.steps.iter().filter(|entry| {
-            entry.outcome == Some(StepOutcome::ChangesRequested)
-                && self
-                    .done_again_after(&entry.name)
-                    .is_some_and(|again| again.contains(&step))
-        });
-        let superseded = self.superseded(&self.plan.steps[step].name);
-        1 + i64::try_from(requests.count() + superseded).unwrap_or(i64::MAX - 1)
+        let newest = self.newest(step).map(|entry| &self.state.steps[entry]);
+        match newest {
+            None => 1,
+            Some(newest) if is_due_again(newest) => newest.iteration.saturating_add(1),
+            Some(newest) => newest.iteration,
+        }
     }
 
-    /// The steps that are done again when people want changes at this one.
-    pub(super) fn done_again_after(&self, step: &str) -> Option<&'a BTreeSet<usize>> {
-        let question = self.plan.steps[self.plan.index_of(step)?].kind.question()?;
-        question.changes.as_ref().map(|changes| &changes.again)
+    fn newest(&self, step: usize) -> Option<usize> {
+        let name = &self.plan.steps[step].name;
+        self.state.steps.iter().rposition(|entry| entry.name == *name)
     }
 
-    /// How often a question of this step was superseded.
+    /// How often a question of this step was superseded in this pass.
     pub(crate) fn superseded(&self, step: &str) -> usize {
-        let is_superseded = |error: &StepError| error.reason == StepReason::ConnectionChanged;
-        self.state
-            .steps
-            .iter()
-            .filter(|entry| entry.name == step && entry.outcome == Some(StepOutcome::Cancelled))
-            .filter(|entry| entry.error.as_ref().is_some_and(is_superseded))
+        let entries = self.state.steps.iter();
+        entries
+            .filter(|entry| entry.name == step && is_superseded(entry) && entry.repeated.is_none())
             .count()
+    }
+
+    /// The number of the pass that a loop is in, by the step that ends it.
+    pub(crate) fn pass_of(&self, last: &str) -> i64 {
+        self.state.loops.get(last).map_or(1, |state| state.pass)
     }
 
     /// The entry of a step's iteration that is due, if it has begun.
     pub(super) fn current(&self, step: usize) -> Option<usize> {
-        let (name, iteration) = (&self.plan.steps[step].name, self.iteration(step));
-        self.state
-            .steps
-            .iter()
-            .rposition(|entry| entry.name == *name && entry.iteration == iteration)
+        self.newest(step)
+            .filter(|entry| !is_due_again(&self.state.steps[*entry]))
     }
 }
 
-/// The newest result of each step. What is not there is absent, never null. In `finally`, the run has ended before every
-/// other step that did not begin.
-fn steps(plan: &Plan, entries: &[StepStatus], is_finally: bool) -> Value {
+/// Whether another iteration takes the place of this one.
+fn is_due_again(entry: &StepStatus) -> bool {
+    entry.repeated == Some(true) || is_superseded(entry)
+}
+
+/// Whether a question was superseded because a Connection changed below it.
+fn is_superseded(entry: &StepStatus) -> bool {
+    entry.outcome == Some(StepOutcome::Cancelled)
+        && entry
+            .error
+            .as_ref()
+            .is_some_and(|error| error.reason == StepReason::ConnectionChanged)
+}
+
+/// The results of each step in this pass, and in the one before. What is not there is absent, never null. In `finally`, the
+/// run has ended before every other step that did not begin.
+fn steps(plan: &Plan, state: &RunStatus, is_finally: bool) -> Value {
+    let entries = &state.steps;
     let results = plan.steps.iter().map(|step| {
-        let newest = entries
-            .iter()
-            .rfind(|entry| entry.name == step.name && entry.phase.is_finished());
-        let decision = entries
-            .iter()
-            .rfind(|entry| entry.name == step.name && entry.decision.is_some())
-            .and_then(|entry| entry.decision.as_ref());
+        let of_step = |repeated: bool| {
+            let newest = entries.iter().rev();
+            newest.filter(move |entry| entry.name == step.name && (entry.repeated == Some(true)) == repeated)
+        };
+        let newest = of_step(false).find(|entry| entry.phase.is_finished());
+        let decision = of_step(false).find_map(|entry| entry.decision.as_ref());
         let omitted = (is_finally && !step.is_finally).then_some(StepOutcome::Omitted);
-        let outcome = newest.map_or(omitted, |entry| entry.outcome);
-        let result = object([
-            (
-                "output",
-                newest
-                    .and_then(|entry| entry.output.as_ref())
-                    .map(|output| output.0.clone()),
-            ),
-            ("outcome", outcome.map(|outcome| json!(outcome))),
-            ("decision", decision.map(decided)),
-            ("error", newest.and_then(failure).map(|error| json!(error))),
-        ]);
-        (step.name.clone(), result)
+        let mut result = outcome(newest, decision, newest.map_or(omitted, |entry| entry.outcome));
+        if let Some(last) = step.loop_end {
+            let pass = state
+                .loops
+                .get(&plan.steps[last].name)
+                .map_or(1, |state| state.pass);
+            result.insert("pass".to_owned(), json!(pass));
+            let before = of_step(true).next();
+            let previous = before.map(|entry| outcome(Some(entry), entry.decision.as_ref(), entry.outcome));
+            result.extend(previous.map(|previous| ("previous".to_owned(), Value::Object(previous))));
+        }
+        (step.name.clone(), Value::Object(result))
     });
     Value::Object(results.collect())
+}
+
+fn outcome(
+    entry: Option<&StepStatus>,
+    decision: Option<&StepDecision>,
+    outcome: Option<StepOutcome>,
+) -> Map<String, Value> {
+    let output = entry.and_then(|entry| entry.output.as_ref());
+    fields([
+        ("output", output.map(|output| output.0.clone())),
+        ("outcome", outcome.map(|outcome| json!(outcome))),
+        ("decision", decision.map(decided)),
+        ("error", entry.and_then(failure).map(|error| json!(error))),
+    ])
 }
 
 /// Why a step failed.
@@ -267,9 +289,13 @@ fn decided(decision: &StepDecision) -> Value {
 }
 
 /// An object of what is there.
-fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
-    let there = fields
+fn object<const N: usize>(all: [(&str, Option<Value>); N]) -> Value {
+    Value::Object(fields(all))
+}
+
+fn fields<const N: usize>(all: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    let there = all
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    Value::Object(there.collect())
+    there.collect()
 }

@@ -34,6 +34,7 @@ fn all_but_finally() -> Value {
                 "when": "${inputs.b > 1}",
                 "needs": ["zero", "other.Succeeded|Failed"],
                 "onFailure": { "outcome": "Continue" },
+                "repeat": { "from": "zero", "until": "${true}", "while": "${false}", "every": "5s", "max": 7 },
                 "retry": { "attempts": 3, "backoff": { "initial": "3s", "factor": 3, "max": "3m" } },
                 "timeout": "10s",
                 "delivery": "AtMostOnce",

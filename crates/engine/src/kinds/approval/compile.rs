@@ -58,7 +58,7 @@ fn changes(place: &mut Place<'_, '_>, changes: &Changes) -> Option<ChangesPlan> 
         return None;
     }
     Some(ChangesPlan {
-        again: place.from(back_to),
+        again: place.loop_from(back_to),
         max: changes.max.unwrap_or(DEFAULT_CHANGES),
     })
 }

@@ -38,7 +38,7 @@ pub(crate) struct ApprovalPlan {
 /// What "request changes" does.
 #[derive(Debug)]
 pub(crate) struct ChangesPlan {
-    /// Every step that is done again: the one gone back to and all that follow from it.
+    /// Every step that is done again: the one gone back to and all from there to the question.
     pub(crate) again: BTreeSet<usize>,
     max: i64,
 }
@@ -135,10 +135,8 @@ impl ApprovalPlan {
 
     fn changes_requested(&self, step: &StepView<'_>, answer: &ApprovalStatus) -> Next {
         let decision = decision(answer, Verdict::RequestChanges);
-        let asked_before = step.run.state.steps.iter().filter(|other| {
-            other.name == step.status.name && other.outcome == Some(StepOutcome::ChangesRequested)
-        });
-        let asked = i64::try_from(asked_before.count()).unwrap_or(i64::MAX - 1) + 1;
+        // each pass but the first was asked for
+        let asked = step.run.pass_of(&step.status.name);
         if self.changes.as_ref().is_some_and(|changes| asked <= changes.max) {
             return Next::GoBack(decision);
         }
