@@ -1,6 +1,8 @@
 //! Calls: one executor for each sort of request. An executor chooses nothing; it performs what it is told and says what
 //! came of it.
 
+mod connection;
+mod error;
 pub mod http;
 
 use kube::Client;

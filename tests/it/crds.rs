@@ -93,3 +93,31 @@ fn no_number_has_an_unsigned_format() {
         );
     });
 }
+
+/// The admission policy of Connections refuses a Connection whose writer may not read the Secrets that it names. A Secret
+/// that the policy does not know would be sent for anybody.
+#[test]
+fn the_policy_of_connections_checks_every_secret_that_they_can_name() {
+    let policy = "charts/signoff/files/policies/validating/connections.yaml";
+    let policy = std::fs::read_to_string(policy).unwrap();
+    let (mut places, mut unchecked) = (0, Vec::new());
+    each_schema(&mut |path, schema| {
+        let keys: Vec<&str> = schema["properties"]
+            .as_object()
+            .into_iter()
+            .flat_map(|properties| properties.keys().map(String::as_str))
+            .collect();
+        let Some(field) = path.strip_prefix("Connection.spec.") else {
+            return;
+        };
+        if keys == ["key", "name"] {
+            places += 1;
+            let read = format!("object.spec.?{}.?name", field.replace('.', ".?"));
+            if !policy.contains(&read) {
+                unchecked.push(field.to_owned());
+            }
+        }
+    });
+    assert!(places >= 6, "only {places} Secrets were found in the schema");
+    assert!(unchecked.is_empty(), "the policy does not check {unchecked:?}");
+}

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, header};
 use serde_json::Value;
 
-use super::error;
-use crate::net::{self, BodyError, redact::Secrets};
+use crate::{
+    net::{self, BodyError, redact::Secrets},
+    perform::error,
+};
 use signoff_api::reason::StepReason;
 use signoff_engine::facts::{EffectError, HttpResponse};
 

@@ -2,19 +2,14 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue, header};
-use kube::{Api, Client};
+use kube::Client;
 use url::Url;
 
-use super::error;
 use crate::{
-    cluster::secrets::{SecretError, read_text},
     net::redact::Secrets,
+    perform::{connection, error},
 };
-use signoff_api::{
-    Connection, ConnectionKind, address,
-    connection::{HttpAuth, SecretKeyRef},
-    reason::StepReason,
-};
+use signoff_api::{ConnectionKind, address, connection::HttpAuth, reason::StepReason};
 use signoff_engine::{effect::HttpTarget, facts::EffectError};
 
 /// A resolved target.
@@ -39,39 +34,14 @@ pub(super) async fn resolve(
             secrets: Secrets::default(),
         }),
         HttpTarget::Connection { name, path, bound } => {
-            let connection = match Api::<Connection>::namespaced(client.clone(), namespace)
-                .get_opt(name)
-                .await
-            {
-                Ok(Some(connection)) => connection,
-                Ok(None) => {
-                    return Err(connection_error(format!(
-                        "there is no Connection {name:?} in namespace {namespace:?}"
-                    )));
-                }
-                Err(failure) => {
-                    return Err(unreadable(
-                        StepReason::ConnectionNotFound,
-                        &format!("the Connection {name:?}"),
-                        &failure,
-                    ));
-                }
-            };
-            if bound.is_some() && connection.spec.digest().ok() != *bound {
-                return Err(error::invalid(
-                    StepReason::ConnectionChanged,
-                    format!(
-                        "the Connection {name:?} has changed since people decided on what the step does; nothing was sent"
-                    ),
-                ));
-            }
-            let ConnectionKind::Http(http) = connection.spec.kind else {
-                return Err(connection_error(format!(
+            let connection = connection::find(client, namespace, name, bound.as_ref()).await?;
+            let ConnectionKind::Http(http) = connection.kind else {
+                return Err(connection::unusable(format!(
                     "the Connection {name:?} is not one to an HTTP API"
                 )));
             };
             if address::http_holds_credentials(&http.base_url) {
-                return Err(connection_error(format!(
+                return Err(connection::unusable(format!(
                     "the address of the Connection {name:?} holds credentials; put them into a Secret that its auth names"
                 )));
             }
@@ -88,19 +58,6 @@ pub(super) async fn resolve(
             };
             Ok(Target { url, auth, secrets })
         }
-    }
-}
-
-fn connection_error(message: String) -> EffectError {
-    error::invalid(StepReason::ConnectionNotFound, message)
-}
-
-fn unreadable(reason: StepReason, what: &str, failure: &kube::Error) -> EffectError {
-    match failure {
-        kube::Error::Api(status) if status.code == 403 => {
-            error::invalid(reason, format!("the operator may not read {what}"))
-        }
-        _ => error::not_ready(reason, format!("{what} could not be read from the API server")),
     }
 }
 
@@ -169,17 +126,17 @@ async fn authenticate(
 ) -> Result<(HeaderName, HeaderValue), EffectError> {
     let (name, text) = match auth {
         HttpAuth::Bearer(reference) => {
-            let token = secret(client, namespace, reference, secrets).await?;
+            let token = connection::secret(client, namespace, reference, secrets).await?;
             (header::AUTHORIZATION, format!("Bearer {token}"))
         }
         HttpAuth::Basic(basic) => {
-            let password = secret(client, namespace, &basic.password, secrets).await?;
+            let password = connection::secret(client, namespace, &basic.password, secrets).await?;
             let pair = STANDARD.encode(format!("{}:{password}", basic.username));
             secrets.add(&pair);
             (header::AUTHORIZATION, format!("Basic {pair}"))
         }
         HttpAuth::Header(header) => {
-            let value = secret(client, namespace, &header.value, secrets).await?;
+            let value = connection::secret(client, namespace, &header.value, secrets).await?;
             let name = HeaderName::try_from(&header.name).map_err(|_| {
                 error::invalid(
                     StepReason::InvalidRequest,
@@ -197,30 +154,6 @@ async fn authenticate(
     })?;
     value.set_sensitive(true);
     Ok((name, value))
-}
-
-/// The value of one key of a Secret, without a line break at its end.
-async fn secret(
-    client: &Client,
-    namespace: &str,
-    reference: &SecretKeyRef,
-    secrets: &mut Secrets,
-) -> Result<String, EffectError> {
-    let text = read_text(client, namespace, reference)
-        .await
-        .map_err(|why| match &why {
-            SecretError::Unreadable(name, failure) => unreadable(
-                StepReason::SecretNotFound,
-                &format!("the Secret {name:?}"),
-                failure,
-            ),
-            SecretError::NoSecret { .. } | SecretError::NoKey { .. } | SecretError::NotText { .. } => {
-                error::invalid(StepReason::SecretNotFound, why.to_string())
-            }
-        })?;
-    let value = text.trim_end_matches(['\r', '\n']).to_owned();
-    secrets.add(&value);
-    Ok(value)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 mod body;
 mod connection;
-mod error;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +10,7 @@ use kube::Client;
 use url::Url;
 
 use self::connection::Target;
+use super::error;
 use crate::net::Network;
 use signoff_api::{reason::StepReason, step::HttpMethod};
 use signoff_engine::{

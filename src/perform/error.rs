@@ -7,7 +7,7 @@ use signoff_api::reason::StepReason;
 use signoff_engine::facts::EffectError;
 
 /// A call that never left: the step or what it refers to is wrong, and another attempt cannot help.
-pub(super) fn invalid(reason: StepReason, message: impl Into<String>) -> EffectError {
+pub(in crate::perform) fn invalid(reason: StepReason, message: impl Into<String>) -> EffectError {
     EffectError {
         reason,
         message: message.into(),
@@ -18,7 +18,7 @@ pub(super) fn invalid(reason: StepReason, message: impl Into<String>) -> EffectE
 }
 
 /// A call that never left because something it needs could not be read just now.
-pub(super) fn not_ready(reason: StepReason, message: impl Into<String>) -> EffectError {
+pub(in crate::perform) fn not_ready(reason: StepReason, message: impl Into<String>) -> EffectError {
     EffectError {
         retryable: true,
         ..invalid(reason, message)
@@ -26,7 +26,7 @@ pub(super) fn not_ready(reason: StepReason, message: impl Into<String>) -> Effec
 }
 
 /// A response that came but cannot be used; the other side has done what it was asked.
-pub(super) fn unusable(reason: StepReason, message: impl Into<String>) -> EffectError {
+pub(in crate::perform) fn unusable(reason: StepReason, message: impl Into<String>) -> EffectError {
     EffectError {
         may_have_happened: true,
         ..invalid(reason, message)
@@ -34,7 +34,7 @@ pub(super) fn unusable(reason: StepReason, message: impl Into<String>) -> Effect
 }
 
 /// The attempt took too long. Whether the request was acted on is unknown.
-pub(super) fn timed_out(place: &str, timeout: Duration) -> EffectError {
+pub(in crate::perform) fn timed_out(place: &str, timeout: Duration) -> EffectError {
     let message = format!("{place} did not answer within {}", humane(timeout));
     EffectError {
         retryable: true,
@@ -43,7 +43,7 @@ pub(super) fn timed_out(place: &str, timeout: Duration) -> EffectError {
 }
 
 /// What the HTTP client says went wrong.
-pub(super) fn transport(place: &str, error: reqwest::Error, secrets: &Secrets) -> EffectError {
+pub(in crate::perform) fn transport(place: &str, error: reqwest::Error, secrets: &Secrets) -> EffectError {
     // the address may hold credentials in its query
     let error = error.without_url();
     if let Some(refused) = refusal_in(&error) {

@@ -1,30 +1,9 @@
-//! `notify`: tell people.
+//! `webhook`: a JSON message to an address.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Rules};
-use crate::{Json, name::ObjectName};
-
-/// A message and where it is sent.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NotifyStep {
-    /// Sends a JSON message to an address with POST.
-    pub webhook: NotifyWebhook,
-}
-
-impl Kind for NotifyStep {
-    fn rules(&self) -> &'static Rules {
-        &Rules {
-            key: "notify",
-            attempts: true,
-            delivery: true,
-            has_effect: true,
-            is_billable: false,
-        }
-    }
-}
+use crate::{Json, address, name::ObjectName};
 
 /// A JSON message to `url`, or to `path` of a `connection`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,7 +12,7 @@ impl Kind for NotifyStep {
     validation = Rule::new("has(self.url) != has(self.connection)").message("a webhook has either url, or connection and path")
 )]
 #[x_kube(validation = Rule::new("!has(self.path) || has(self.connection)").message("path needs a connection"))]
-#[x_kube(validation = Rule::new(crate::address::URL_RULE).message(crate::address::CREDENTIALS))]
+#[x_kube(validation = Rule::new(address::URL_RULE).message(address::CREDENTIALS))]
 pub struct NotifyWebhook {
     /// Complete address.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,56 +1,58 @@
-//! `notify` steps: a message posted to an address. How it is called and judged is as for `http` steps.
+//! `webhook`: a message posted to an address. How it is called and judged is as for `http` steps.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::{
-    Done, Kind, KindPlan, Next,
-    http::{Target, failed_status},
-};
+use super::Channel;
 use crate::{
     difference::Field,
     effect::{HttpRequest, Request},
     expression::{EvaluationError, JsonTemplate},
     facts::Response,
+    kinds::{
+        Done, KindPlan, Next,
+        http::{Target, failed_status},
+    },
     plan::Place,
     turn::StepView,
 };
 use signoff_api::{
     name::ObjectName,
     run::StepOutcome,
-    step::{HttpMethod, NotifyStep, NotifyWebhook},
+    step::{HttpMethod, NotifyWebhook},
 };
 
-/// A `notify` step with its expressions parsed.
+/// A `webhook` message with its expressions parsed.
 #[derive(Debug)]
-struct NotifyPlan {
+struct WebhookPlan {
     target: Target,
     message: Option<JsonTemplate>,
 }
 
-impl Kind for NotifyStep {
+impl Channel for NotifyWebhook {
+    fn key(&self) -> &'static str {
+        "webhook"
+    }
+
     fn compile(&self, place: &mut Place<'_, '_>) -> Arc<dyn KindPlan> {
-        let webhook = &self.webhook;
-        let mut place = place.below("webhook");
         let target = Target::compile(
-            &mut place,
-            webhook.url.as_ref(),
-            webhook.connection.as_ref(),
-            webhook.path.as_ref(),
+            place,
+            self.url.as_ref(),
+            self.connection.as_ref(),
+            self.path.as_ref(),
         );
-        let message = place.json("message", &webhook.message.0, &[]);
-        Arc::new(NotifyPlan { target, message })
+        let message = place.json("message", &self.message.0, &[]);
+        Arc::new(WebhookPlan { target, message })
     }
 
     fn fields(&self) -> Vec<Field> {
-        let Self { webhook } = self;
-        let NotifyWebhook {
+        let Self {
             url,
             connection,
             path,
             message,
-        } = webhook;
+        } = self;
         vec![
             Field::new("notify.webhook.connection", connection.as_ref()),
             Field::new("notify.webhook.url", url.as_ref()),
@@ -60,7 +62,7 @@ impl Kind for NotifyStep {
     }
 }
 
-impl NotifyPlan {
+impl WebhookPlan {
     fn request(&self, step: &StepView<'_>) -> Result<HttpRequest, EvaluationError> {
         let scope = step.scope();
         let target = self.target.render(step, &scope)?;
@@ -80,7 +82,7 @@ impl NotifyPlan {
     }
 }
 
-impl KindPlan for NotifyPlan {
+impl KindPlan for WebhookPlan {
     fn start(&self, step: &StepView<'_>) -> Next {
         match self.request(step) {
             Ok(request) => Next::Call(Request::Http(request)),

@@ -1,0 +1,100 @@
+//! Connection: where a step or a Repository connects, and which Secrets it uses. Each type is a file.
+
+mod git;
+mod http;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    git::GitConnection,
+    http::{BasicAuth, HeaderAuth, HttpAuth, HttpConnection},
+};
+use super::{
+    Digest, canonical,
+    name::{ObjectName, SecretKey},
+};
+
+/// Where a step or a Repository connects, and which Secret it uses. The Secret is in the namespace of the Connection.
+/// It is read each time a call is made.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "signoff.dev",
+    version = "v1alpha1",
+    kind = "Connection",
+    plural = "connections",
+    shortname = "conn",
+    category = "signoff",
+    namespaced,
+    derive = "PartialEq",
+    doc = "Where a step or a Repository connects, and which Secret it uses.",
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.http.baseURL"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionSpec {
+    /// What the Connection connects to. Exactly one kind is set.
+    #[serde(flatten)]
+    pub kind: ConnectionKind,
+}
+
+impl ConnectionSpec {
+    /// Digest of all it says: a change of it is a change of where a step calls, or as whom.
+    ///
+    /// # Errors
+    /// When it has no JSON form, which no spec that was read lacks.
+    pub fn digest(&self) -> Result<Digest, serde_json::Error> {
+        Ok(canonical::digest_of_value(&serde_json::to_value(self)?))
+    }
+
+    /// The address that it leads to, if the Connection says it.
+    pub fn address(&self) -> Option<&str> {
+        self.kind.as_type().address()
+    }
+
+    /// The Secrets that it names.
+    pub fn secrets(&self) -> Vec<&SecretKeyRef> {
+        self.kind.as_type().secrets()
+    }
+}
+
+/// What a Connection connects to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ConnectionKind {
+    /// An HTTP API.
+    Http(HttpConnection),
+    /// A git remote.
+    Git(GitConnection),
+}
+
+impl ConnectionKind {
+    /// What every type says of itself.
+    pub fn as_type(&self) -> &dyn ConnectionType {
+        match self {
+            Self::Http(http) => http,
+            Self::Git(git) => git,
+        }
+    }
+}
+
+/// What every type of Connection says of itself. Its digest is that of the whole spec.
+pub trait ConnectionType {
+    /// The address that it leads to, if the Connection says it. People are shown it when they decide on a call.
+    fn address(&self) -> Option<&str>;
+
+    /// The Secrets that it names. Whoever writes the Connection must be allowed to read each of them, which the
+    /// admission policy of Connections checks.
+    fn secrets(&self) -> Vec<&SecretKeyRef>;
+}
+
+/// One key of a Secret in the same namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// Name of the Secret.
+    pub name: ObjectName,
+    /// Key in the `data` of the Secret.
+    pub key: SecretKey,
+}
