@@ -16,7 +16,7 @@
 //! | Room | What it is for | May use |
 //! |---|---|---|
 //! | [`net`] | calling out: one client, one address policy, redaction | nothing of ours |
-//! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `cluster` (the reader of Secrets), `net` |
+//! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `cluster` (the reader of Secrets, the clock), `net` |
 //! | [`manifest`] | YAML and its places, objects of our kinds checked without a server | `signoff_engine` |
 //! | [`git`] | fetch, read trees, verify | `net`, `manifest` |
 //! | [`forge`] | GitHub, GitLab, Gitea: pull requests, reviews, commit statuses | `git` (commit ids, when to leave a host alone), `net` |
@@ -26,7 +26,7 @@
 //! | [`approvals`] | the Approval controller, and questions as pull requests | `signoff_engine`, `cluster`, `runs`, `remotes`, `git`, `forge`, `telemetry` |
 //! | [`promotion`] | the Flow and Release controllers: releases are cut and promoted | `signoff_engine`, `cluster` |
 //! | [`sync`] | the Repository controller, and what is said of it on forges | `signoff_engine`, `cluster`, `remotes`, `git`, `forge`, `net`, `manifest` |
-//! | [`gateway`] | HTTP: callbacks, sync hooks, health, metrics | `signoff_engine`, `cluster`, `sync`, `telemetry` |
+//! | [`gateway`] | HTTP: callbacks, sync hooks, health, metrics | `signoff_engine`, `cluster`, `net`, `sync`, `telemetry` |
 //! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `remotes`, `runs`, `approvals`, `promotion`, `sync`, `gateway`, `telemetry` |
 //! | [`cli`] | one file per verb; output formats | everything |
 //! | [`telemetry`] | logs and metrics | nothing more |

@@ -1,9 +1,14 @@
 //! Reading Secrets: at the moment of use, so that a rotated one is taken up, and never into a log or a message.
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, ResourceExt as _};
+use json_patch::{Patch as Operations, PatchOperation, ReplaceOperation, TestOperation, jsonptr::PointerBuf};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
 
-use signoff_api::connection::SecretKeyRef;
+use signoff_api::{connection::SecretKeyRef, names};
 
 /// Why the value of a key of a Secret is not there.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +40,25 @@ pub enum SecretError {
     /// The API server refused or did not answer.
     #[error("the Secret {0:?} could not be read")]
     Unreadable(String, #[source] kube::Error),
+}
+
+/// Why the value of a key of a Secret was not replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretWriteError {
+    /// It could not be read.
+    #[error(transparent)]
+    Read(#[from] SecretError),
+    /// The value is not what it was when it was read.
+    #[error("the key {key:?} of the Secret {name:?} has changed")]
+    Changed {
+        /// The Secret.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// The API server refused the new value or did not answer.
+    #[error("the Secret {0:?} could not be written")]
+    Refused(String, #[source] kube::Error),
 }
 
 /// The value of one key of a Secret. It shows nothing of it.
@@ -93,6 +117,44 @@ pub async fn read(client: &Client, namespace: &str, at: &SecretKeyRef) -> Result
         }),
         None => Err(SecretError::NoKey { name, key }),
     }
+}
+
+/// Writes one key of a Secret anew, if it still has the text that was read, white space around it aside.
+///
+/// # Errors
+/// If it has another text, or must not be written.
+pub async fn replace_text(
+    client: &Client,
+    namespace: &str,
+    at: &SecretKeyRef,
+    old: &str,
+    new: &str,
+) -> Result<(), SecretWriteError> {
+    let (name, key) = (at.name.to_string(), at.key.to_string());
+    let known = read(client, namespace, at).await?.bytes;
+    if known.trim_ascii() != old.trim().as_bytes() {
+        return Err(SecretWriteError::Changed { name, key });
+    }
+    let path = PointerBuf::from_tokens(["data", &key]);
+    let operations = Operations(vec![
+        PatchOperation::Test(TestOperation {
+            path: path.clone(),
+            value: json!(ByteString(known)),
+        }),
+        PatchOperation::Replace(ReplaceOperation {
+            path,
+            value: json!(ByteString(new.as_bytes().to_vec())),
+        }),
+    ]);
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let api = Api::<Secret>::namespaced(client.clone(), namespace);
+    let written = api.patch(&name, &params, &Patch::<()>::Json(operations)).await;
+    written
+        .map(drop)
+        .map_err(|error| SecretWriteError::Refused(name, error))
 }
 
 /// Reads one key of a Secret as text.

@@ -10,7 +10,10 @@ use reqwest::{
 use tokio::net::TcpStream;
 use url::Url;
 
-use super::address::{AddressPolicy, AddressRefused};
+use super::{
+    address::{AddressPolicy, AddressRefused},
+    tls::{ClientTls, TlsError},
+};
 
 /// Longest wait for a connection; what a caller waits for the answer may be shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -111,6 +114,26 @@ impl Network {
     /// A client that obeys the policy, follows no redirects, and gives up where there is no connection. Where redirects are wanted,
     /// [`Network::redirects`] judges each.
     pub fn client(&self) -> ClientBuilder {
+        let builder = self.bare_client();
+        if self.roots.is_empty() {
+            builder
+        } else {
+            builder.tls_certs_merge(self.roots.iter().cloned())
+        }
+    }
+
+    /// The same with its own TLS settings.
+    pub fn client_with(&self, tls: &ClientTls) -> Result<ClientBuilder, TlsError> {
+        let builder = if tls.ca.is_some() {
+            self.bare_client()
+        } else {
+            self.client()
+        };
+        tls.apply(builder)
+    }
+
+    /// A client that knows nothing of the network's certificate authorities.
+    fn bare_client(&self) -> ClientBuilder {
         // fails only when one is installed already, which is as good
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = Client::builder()
@@ -118,11 +141,6 @@ impl Network {
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .dns_resolver(Arc::new(Resolver(self.clone())));
-        let builder = if self.roots.is_empty() {
-            builder
-        } else {
-            builder.tls_certs_merge(self.roots.iter().cloned())
-        };
         match &self.proxy {
             Some(outbound) => builder.proxy(outbound.proxy.clone()),
             None => builder.no_proxy(),

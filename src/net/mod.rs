@@ -8,12 +8,16 @@
 mod address;
 mod body;
 mod client;
+mod content_type;
 pub mod redact;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use self::{
     address::{AddressPolicy, AddressRefused},
     body::{BodyError, read_body},
     client::{ConnectError, Network, NetworkError, refusal_in},
+    content_type::ContentType,
+    tls::{ClientTls, TlsError},
 };

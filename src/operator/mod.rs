@@ -162,7 +162,7 @@ impl Operator {
         };
         let (serving, leading) = (context(unbound), context(bound));
         Ok(Self {
-            executors: Executors::new(leading.client().clone(), options.network.clone())?,
+            executors: Executors::new(leading.client().clone(), options.network.clone(), clock.clone())?,
             callbacks: CallbackMinter {
                 base_url: options.gateway_base_url.clone(),
                 keys,

@@ -8,7 +8,7 @@ pub mod http;
 use kube::Client;
 
 use self::http::{HttpExecutor, HttpExecutorError};
-use crate::net::Network;
+use crate::{cluster::context::Clock, net::Network};
 use signoff_engine::{
     effect::{Call, Request},
     facts::{EffectError, Response},
@@ -22,9 +22,9 @@ pub struct Executors {
 
 impl Executors {
     /// Executors that read Connections and Secrets with this client and call only where the network allows it.
-    pub fn new(client: Client, network: Network) -> Result<Self, HttpExecutorError> {
+    pub fn new(client: Client, network: Network, clock: Clock) -> Result<Self, HttpExecutorError> {
         Ok(Self {
-            http: HttpExecutor::new(client, network)?,
+            http: HttpExecutor::new(client, network, clock)?,
         })
     }
 

@@ -13,6 +13,9 @@ pub const URL_RULE: &str = "!has(self.url) || !self.url.matches('^[hH][tT][tT][p
 /// CEL: the same of `baseURL`.
 pub const BASE_URL_RULE: &str = "!self.baseURL.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#$]*@')";
 
+/// CEL: the same of `tokenURL`.
+pub const TOKEN_URL_RULE: &str = "!self.tokenURL.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#$]*@')";
+
 /// CEL: whether `url` is without credentials, the address of a git remote. A user name is none in `ssh://user@host/path` and `user@host:path`.
 pub const REMOTE_RULE: &str = "!self.url.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#]*@') && \
     !self.url.matches('^[sS][sS][hH]:/*[^/?#]*:[^/?#]*@') && !self.url.matches('^[^/:]*:[^/@]*@[^/]*:')";
@@ -68,6 +71,27 @@ pub fn without_credentials(text: &str) -> String {
     }
 }
 
+/// Whether an address, or the path of one, has a segment `.` or `..`. It would take away what stands before it, and a
+/// segment that came from data is not what the author meant. Escaped dots, back slashes and the characters that parsers
+/// pass over count too.
+pub fn has_dot_segment(text: &str) -> bool {
+    let text: String = text
+        .chars()
+        .filter(|c| !matches!(c, '\t' | '\r' | '\n'))
+        .collect();
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    path.split(['/', '\\']).any(|segment| {
+        matches!(
+            segment
+                .trim_matches(' ')
+                .to_ascii_lowercase()
+                .replace("%2e", ".")
+                .as_str(),
+            "." | ".."
+        )
+    })
+}
+
 /// What follows a scheme and its slashes, however many there are.
 fn after_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     let (found, rest) = text.split_once(':')?;
@@ -115,6 +139,30 @@ mod tests {
             "${inputs.url}",
         ] {
             assert!(!http_holds_credentials(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn dot_segments_are_found_however_they_are_written() {
+        for text in [
+            "https://h/a/../b",
+            "https://h/..",
+            "https://h/./b",
+            "/a/%2e%2E/b",
+            "..\\x",
+            "/a/.\t./b",
+            "/a/.. ",
+        ] {
+            assert!(has_dot_segment(text), "{text:?}");
+        }
+        for text in [
+            "https://h/a..b/.c",
+            "https://h/a?to=../b",
+            "/a#/../",
+            "https://h",
+            "/.../x",
+        ] {
+            assert!(!has_dot_segment(text), "{text:?}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! Bounds that hold at every door: whatever somebody else writes is refused above them, by the API server, the gateway, git and the command line
 //! alike, and is smaller than what any reader bears.
 
+use std::{borrow::Cow, ops::Range};
+
 use serde_json::Value;
 
 /// Deepest nesting of a value that somebody writes: lists and objects within each other.
@@ -64,36 +66,90 @@ pub fn nesting_of_json(text: &[u8], most: usize) -> Result<(), TooDeep> {
 
 /// An integer that no reader keeps as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the integer {0} does not fit into 64 bits; send it as a string")]
+#[error("the integer {0} does not fit into 64 bits with a sign; send it as a string")]
 pub struct InexactInteger(pub String);
 
-/// Refuses a JSON text with an integer beyond 64 bits, before it is parsed: parsing would round it. What is not JSON may pass.
+/// Refuses a JSON text with an integer beyond 64 bits with a sign, before it is parsed: the parser here, or the API
+/// server's, would round it. What is not JSON may pass.
 ///
 /// # Errors
 /// With the first such integer.
 pub fn exact_integers_of_json(text: &[u8]) -> Result<(), InexactInteger> {
-    let (mut at, mut in_string) = (0, false);
-    while let Some(byte) = text.get(at) {
-        match byte {
-            b'\\' if in_string => at += 1,
-            b'"' => in_string = !in_string,
-            b'-' | b'0'..=b'9' if !in_string => {
-                let rest = &text[at..];
-                let is_part = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
-                let length = rest.iter().take_while(|byte| is_part(byte)).count();
-                let token = String::from_utf8_lossy(&rest[..length]);
-                let is_integer = !token.contains(['.', 'e', 'E']);
-                if is_integer && length > 18 && token.parse::<i64>().is_err() && token.parse::<u64>().is_err()
-                {
-                    return Err(InexactInteger(token.chars().take(40).collect()));
-                }
-                at += length - 1;
-            }
-            _ => {}
+    match InexactIntegers::of(text).next() {
+        None => Ok(()),
+        Some(place) => {
+            let digits = String::from_utf8_lossy(&text[place]);
+            Err(InexactInteger(digits.chars().take(40).collect()))
         }
-        at += 1;
     }
-    Ok(())
+}
+
+/// The JSON text with each integer beyond 64 bits with a sign as a string of its digits, so that none is rounded.
+pub fn with_inexact_integers_as_strings(text: &str) -> Cow<'_, str> {
+    let mut kept = String::new();
+    let mut at = 0;
+    for place in InexactIntegers::of(text.as_bytes()) {
+        kept.push_str(&text[at..place.start]);
+        kept.push('"');
+        kept.push_str(&text[place.clone()]);
+        kept.push('"');
+        at = place.end;
+    }
+    if at == 0 {
+        return Cow::Borrowed(text);
+    }
+    kept.push_str(&text[at..]);
+    Cow::Owned(kept)
+}
+
+/// The places of integers beyond 64 bits with a sign in a JSON text.
+struct InexactIntegers<'a> {
+    text: &'a [u8],
+    at: usize,
+    in_string: bool,
+}
+
+impl<'a> InexactIntegers<'a> {
+    fn of(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            at: 0,
+            in_string: false,
+        }
+    }
+}
+
+impl Iterator for InexactIntegers<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        while let Some(byte) = self.text.get(self.at) {
+            let start = self.at;
+            self.at += 1;
+            match byte {
+                b'\\' if self.in_string => self.at += 1,
+                b'"' => self.in_string = !self.in_string,
+                b'-' | b'0'..=b'9' if !self.in_string => {
+                    let is_part = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+                    let length = self.text[start..].iter().take_while(|byte| is_part(byte)).count();
+                    self.at = start + length;
+                    if is_inexact(&self.text[start..self.at]) {
+                        return Some(start..self.at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// Whether a number in a JSON text is an integer that does not fit. What is no number does not count.
+fn is_inexact(token: &[u8]) -> bool {
+    let digits = token.strip_prefix(b"-").unwrap_or(token);
+    let is_integer = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let fits = || std::str::from_utf8(token).is_ok_and(|token| token.parse::<i64>().is_ok());
+    is_integer && digits.len() > 18 && !fits()
 }
 
 #[cfg(test)]
@@ -103,9 +159,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn integers_beyond_64_bits_are_refused_and_all_else_passes() {
+    fn integers_beyond_64_bits_with_a_sign_are_refused_and_all_else_passes() {
         for good in [
-            "18446744073709551615",
+            "9223372036854775807",
             "-9223372036854775808",
             "1e400",
             "1.00000000000000000000001",
@@ -115,12 +171,28 @@ mod tests {
             assert_eq!(exact_integers_of_json(good.as_bytes()), Ok(()), "{good}");
         }
         for bad in [
-            "18446744073709551616",
+            "9223372036854775808",
+            "18446744073709551615",
             "-9223372036854775809",
             "[1, 123456789012345678901234567890]",
         ] {
             assert!(exact_integers_of_json(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn integers_beyond_64_bits_become_strings_and_all_else_stays() {
+        let kept = |text| with_inexact_integers_as_strings(text).into_owned();
+        let good = r#"{"a": [1, 9223372036854775807, 1.5e300], "b": "99999999999999999999 \" 1"}"#;
+        assert_eq!(kept(good), good);
+        assert_eq!(
+            kept(r#"{"id": 12345678901234567890123, "x": [-99999999999999999999,1]}"#),
+            r#"{"id": "12345678901234567890123", "x": ["-99999999999999999999",1]}"#
+        );
+        assert_eq!(
+            kept("123456789012345678901234567890"),
+            r#""123456789012345678901234567890""#
+        );
     }
 
     fn lists(levels: usize) -> String {

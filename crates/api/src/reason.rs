@@ -52,6 +52,8 @@ pub enum StepReason {
     ExpressionTooCostly,
     /// An HTTP response had a status that the step does not expect.
     UnexpectedStatus,
+    /// An HTTP response does not meet the condition `expect.when` of the step.
+    UnexpectedResponse,
     /// The remote could not be reached, or the connection broke.
     Unreachable,
     /// One attempt took longer than `timeout`.
@@ -60,7 +62,7 @@ pub enum StepReason {
     AddressRefused,
     /// A response was larger than the limit.
     ResponseTooLarge,
-    /// A response does not match its content type.
+    /// A response does not match its content type, or the `schema` of the step.
     InvalidResponse,
     /// An output is larger than 64 KiB.
     OutputTooLarge,
@@ -72,6 +74,8 @@ pub enum StepReason {
     ConnectionChanged,
     /// A Secret that the step needs, or its key, does not exist.
     SecretNotFound,
+    /// The token endpoint of a Connection gave no access token, or its credentials cannot be used.
+    CredentialsRefused,
     /// It is unknown whether an effect that must not be repeated happened. A person said that it did not, or could
     /// not tell.
     OutcomeUnknown,

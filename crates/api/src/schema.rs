@@ -40,6 +40,16 @@ pub fn optional_texts<const COUNT: usize, const LENGTH: usize>(generator: &mut S
     schema
 }
 
+/// Any values by free keys, where they may be left out: `COUNT` bounds how many there are.
+pub fn optional_values<const COUNT: usize>(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "nullable": true,
+        "maxProperties": COUNT,
+        "additionalProperties": { "x-kubernetes-preserve-unknown-fields": true },
+    })
+}
+
 /// Conditions as the Kubernetes API conventions bound them.
 pub fn conditions(generator: &mut SchemaGenerator) -> Schema {
     let time = timestamp(generator);

@@ -77,10 +77,24 @@ pub struct HttpRequest {
     pub method: HttpMethod,
     /// Request headers.
     pub headers: BTreeMap<String, String>,
-    /// Query parameters, not yet encoded.
-    pub query: BTreeMap<String, String>,
-    /// JSON body.
-    pub body: Option<Value>,
+    /// Query parameters, not yet encoded; a list repeats the parameter.
+    pub query: BTreeMap<String, Vec<String>>,
+    /// What is sent.
+    pub body: Option<HttpBody>,
+    /// How many redirects are followed.
+    pub redirects: u8,
+}
+
+/// What an HTTP request sends.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HttpBody {
+    /// JSON.
+    Json(Value),
+    /// The fields of a form, not yet encoded.
+    Form(BTreeMap<String, String>),
+    /// Text.
+    Text(String),
 }
 
 /// Where an HTTP request goes.

@@ -1,15 +1,16 @@
-//! Reads a response's body up to a limit and parses it.
+//! Reads a response's body up to a limit and parses it. A call that succeeded does not fail because its body is not quite
+//! as it should be: it may begin with a byte order mark, have another character set, or be nothing but white space.
 
 use std::collections::BTreeMap;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, header::SET_COOKIE};
 use serde_json::Value;
 
 use crate::{
-    net::{self, BodyError, redact::Secrets},
+    net::{self, BodyError, ContentType, redact::Secrets},
     perform::error,
 };
-use signoff_api::reason::StepReason;
+use signoff_api::{bounds, reason::StepReason};
 use signoff_engine::facts::{EffectError, HttpResponse};
 
 /// Largest body read, in bytes. What is beyond it is never received.
@@ -54,32 +55,24 @@ fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, String> {
     if bytes.is_empty() {
         return Ok(Value::Null);
     }
-    if is_json(headers) {
-        // the message of serde_json may quote the body; line and column are enough
-        return serde_json::from_slice(bytes)
-            .map_err(|error| format!("line {} column {}", error.line(), error.column()));
+    let content_type = ContentType::of(headers);
+    let text = content_type.decode(bytes);
+    if !content_type.is_json() {
+        return Ok(Value::String(text.into_owned()));
     }
-    Ok(Value::String(String::from_utf8_lossy(bytes).into_owned()))
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let essence = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
+    if text.trim().is_empty() {
+        return Ok(Value::Null);
+    }
+    // an integer that would be rounded is kept as text
+    let text = bounds::with_inexact_integers_as_strings(&text);
+    // the message of serde_json may quote the body; line and column are enough
+    serde_json::from_str(&text).map_err(|error| format!("line {} column {}", error.line(), error.column()))
 }
 
 /// The headers as the flow sees them. Cookies are credentials of the other side and are left out.
 fn headers(headers: &HeaderMap, secrets: &Secrets) -> BTreeMap<String, String> {
     let mut found = BTreeMap::<String, String>::new();
-    for (name, value) in headers.iter().filter(|(name, _)| *name != header::SET_COOKIE) {
+    for (name, value) in headers.iter().filter(|(name, _)| *name != SET_COOKIE) {
         let value = secrets.redact(&String::from_utf8_lossy(value.as_bytes()));
         found
             .entry(name.as_str().to_owned())

@@ -1,27 +1,34 @@
 //! The `http` executor: one call to an HTTP API.
 
+mod auth;
 mod body;
-mod connection;
+mod clients;
+mod target;
 #[cfg(test)]
 mod tests;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use kube::Client;
 use url::Url;
 
-use self::connection::Target;
+use self::{
+    auth::{Tokens, Unsent},
+    clients::Clients,
+    target::Target,
+};
 use super::error;
-use crate::net::Network;
+use crate::{cluster::context::Clock, net::Network};
 use signoff_api::{reason::StepReason, step::HttpMethod};
 use signoff_engine::{
-    effect::{Call, HttpRequest},
+    effect::{Call, HttpBody, HttpRequest},
     facts::{EffectError, HttpResponse},
 };
 
 pub use self::body::MAX_BODY;
 
-/// How many redirects are followed, for GET and HEAD only.
-const MAX_REDIRECTS: usize = 5;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Performs HTTP effects. Cheap to clone; all clones share connections.
@@ -30,6 +37,9 @@ pub struct HttpExecutor {
     kube: KubeClient,
     http: reqwest::Client,
     network: Network,
+    clock: Clock,
+    clients: Clients,
+    tokens: Tokens,
 }
 
 #[derive(Clone)]
@@ -48,13 +58,16 @@ pub struct HttpExecutorError(#[from] reqwest::Error);
 
 impl HttpExecutor {
     /// An executor that reads Connections and Secrets with this client and calls only where the network allows it.
-    pub fn new(client: Client, network: Network) -> Result<Self, HttpExecutorError> {
+    pub fn new(client: Client, network: Network, clock: Clock) -> Result<Self, HttpExecutorError> {
         // the engine alone decides what is tried again
         let http = network.client().retry(reqwest::retry::never()).build()?;
         Ok(Self {
             kube: KubeClient(client),
             http,
             network,
+            clock,
+            clients: Clients::default(),
+            tokens: Tokens::default(),
         })
     }
 
@@ -65,11 +78,16 @@ impl HttpExecutor {
         call: &Call,
         request: &HttpRequest,
     ) -> Result<HttpResponse, EffectError> {
-        let target = connection::resolve(&self.kube.0, namespace, &request.target).await?;
+        let target = self.resolve(namespace, &request.target).await?;
         let place = place(&target.url);
-        match tokio::time::timeout(call.timeout, self.call(call, request, target)).await {
+        let sent = AtomicBool::new(false);
+        match tokio::time::timeout(call.timeout, self.call(call, request, target, &sent)).await {
             Ok(result) => result,
-            Err(_) => Err(error::timed_out(&place, call.timeout)),
+            Err(_) => Err(EffectError {
+                // before, only a token was asked for
+                may_have_happened: sent.load(Ordering::Relaxed),
+                ..error::timed_out(&place, call.timeout)
+            }),
         }
     }
 
@@ -77,43 +95,70 @@ impl HttpExecutor {
         &self,
         call: &Call,
         asked: &HttpRequest,
-        target: Target,
+        mut target: Target,
+        sent: &AtomicBool,
     ) -> Result<HttpResponse, EffectError> {
-        let mut headers = headers(call, asked)?;
-        let auth = target.auth.map(|(name, value)| {
-            headers.insert(name.clone(), value);
-            name
-        });
-        let mut url = target.url;
-        if !asked.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&asked.query);
+        let mut headers = headers(call, asked, &target.idempotency_header)?;
+        let body = asked
+            .body
+            .as_ref()
+            .map(|body| encode(body, &mut headers))
+            .unwrap_or_default();
+        let method = method(asked.method);
+        let mut url = target.url.clone();
+        for (name, values) in &asked.query {
+            url.query_pairs_mut()
+                .extend_pairs(values.iter().map(|value| (name, value)));
         }
         let mut redirects_left = match asked.method {
-            HttpMethod::Get | HttpMethod::Head => MAX_REDIRECTS,
+            HttpMethod::Get | HttpMethod::Head => asked.redirects,
             HttpMethod::Post | HttpMethod::Put | HttpMethod::Patch | HttpMethod::Delete => 0,
         };
+        // what has once left the origin of the target never gets credentials again
+        let (mut is_home, mut was_refused) = (true, false);
         loop {
             let place = place(&url);
             self.network
                 .check_url(&url)
                 .map_err(|refused| error::invalid(StepReason::AddressRefused, refused.to_string()))?;
-            let mut request = self
-                .http
-                .request(method(asked.method), url.clone())
-                .headers(headers.clone());
-            if let Some(body) = &asked.body {
-                request = request.json(body);
+            let (mut hop_url, mut hop_headers) = (url.clone(), headers.clone());
+            if is_home {
+                for (name, value) in &target.headers {
+                    hop_headers.insert(name.clone(), value.clone());
+                }
+                let unsent = Unsent {
+                    method: &method,
+                    url: &mut hop_url,
+                    headers: &mut hop_headers,
+                    body: &body,
+                };
+                target
+                    .auth
+                    .apply(unsent, self.clock.now(), was_refused, &mut target.secrets)
+                    .await?;
             }
+            let client = if is_home { &target.client } else { &self.http };
+            let mut request = client.request(method.clone(), hop_url).headers(hop_headers);
+            if asked.body.is_some() {
+                request = request.body(body.clone());
+            }
+            sent.store(true, Ordering::Relaxed);
             let response = request
                 .send()
                 .await
                 .map_err(|error| error::transport(&place, error, &target.secrets))?;
+            let unauthorized = response.status() == StatusCode::UNAUTHORIZED;
+            if is_home && unauthorized && !was_refused && target.auth.can_renew() {
+                was_refused = true;
+                continue;
+            }
             let next = next_hop(&url, &response).filter(|_| redirects_left > 0);
             let Some(next) = next else {
                 return body::read(&place, response, &target.secrets).await;
             };
             if next.origin() != url.origin() {
-                strip_credentials(&mut headers, auth.as_ref());
+                is_home = false;
+                strip_credentials(&mut headers);
             }
             redirects_left -= 1;
             url = next;
@@ -121,7 +166,24 @@ impl HttpExecutor {
     }
 }
 
-/// Where a response redirects to, if it does.
+/// The bytes of a body. Its content type is set unless the step has set one.
+fn encode(body: &HttpBody, headers: &mut HeaderMap) -> Bytes {
+    let (content_type, bytes) = match body {
+        HttpBody::Json(value) => ("application/json", value.to_string()),
+        HttpBody::Form(fields) => {
+            let mut form = url::form_urlencoded::Serializer::new(String::new());
+            form.extend_pairs(fields);
+            ("application/x-www-form-urlencoded", form.finish())
+        }
+        HttpBody::Text(text) => ("text/plain; charset=utf-8", text.clone()),
+    };
+    headers
+        .entry(header::CONTENT_TYPE)
+        .or_insert(HeaderValue::from_static(content_type));
+    bytes.into()
+}
+
+/// Where a response redirects to, if it does, and never from https to http.
 fn next_hop(url: &Url, response: &reqwest::Response) -> Option<Url> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
@@ -129,20 +191,29 @@ fn next_hop(url: &Url, response: &reqwest::Response) -> Option<Url> {
     let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
     url.join(location)
         .ok()
-        .filter(|next| matches!(next.scheme(), "http" | "https"))
+        .filter(|next| next.scheme() == "https" || next.scheme() == "http" && url.scheme() == "http")
 }
 
 /// Another origin gets nothing that authenticates at this one.
-fn strip_credentials(headers: &mut HeaderMap, auth: Option<&HeaderName>) {
-    for name in [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE]
-        .iter()
-        .chain(auth)
-    {
+fn strip_credentials(headers: &mut HeaderMap) {
+    for name in [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE] {
         headers.remove(name);
     }
 }
 
-fn headers(call: &Call, asked: &HttpRequest) -> Result<HeaderMap, EffectError> {
+/// Whether a header is for the client to set.
+fn is_ours(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION | header::TE
+    )
+}
+
+fn headers(
+    call: &Call,
+    asked: &HttpRequest,
+    idempotency_header: &HeaderName,
+) -> Result<HeaderMap, EffectError> {
     let mut headers = HeaderMap::with_capacity(asked.headers.len() + 2);
     for (name, value) in &asked.headers {
         let wrong = |what| {
@@ -152,10 +223,7 @@ fn headers(call: &Call, asked: &HttpRequest) -> Result<HeaderMap, EffectError> {
             )
         };
         let parsed = HeaderName::try_from(name).map_err(|_| wrong("an invalid name"))?;
-        if matches!(
-            parsed,
-            header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION
-        ) {
+        if is_ours(&parsed) {
             return Err(wrong("a name that a step may not set"));
         }
         headers.insert(
@@ -169,7 +237,7 @@ fn headers(call: &Call, asked: &HttpRequest) -> Result<HeaderMap, EffectError> {
             "the idempotency key has characters that no header may hold",
         )
     })?;
-    headers.insert(IDEMPOTENCY_KEY, key);
+    headers.insert(idempotency_header.clone(), key);
     Ok(headers)
 }
 

@@ -79,6 +79,71 @@ fn a_connection_with_the_most_secrets_takes_the_right_to_read_each_of_them() {
     space.user("admin").create(&git(["x", "y", "z"]));
 }
 
+/// For each way to authenticate and for TLS: a Connection, with the places of its Secrets.
+fn http_connections() -> [(Value, &'static [&'static str]); 7] {
+    let oauth2 =
+        |grant: &str| json!({"grant": grant, "tokenURL": "https://login.example.com/token", "clientID": "c"});
+    [
+        (json!({"auth": {}}), &["/auth/bearer"]),
+        (
+            json!({"auth": {"basic": {"username": "u"}}}),
+            &["/auth/basic/password"],
+        ),
+        (json!({"auth": {"query": {"name": "q"}}}), &["/auth/query/value"]),
+        (
+            json!({"auth": {"oauth2": oauth2("RefreshToken")}}),
+            &["/auth/oauth2/clientSecret", "/auth/oauth2/refreshToken"],
+        ),
+        (
+            json!({"auth": {"oauth2": oauth2("JwtBearer")}}),
+            &["/auth/oauth2/privateKey"],
+        ),
+        (
+            json!({"auth": {"sigv4": {"region": "r", "service": "s3"}}}),
+            &[
+                "/auth/sigv4/accessKeyID",
+                "/auth/sigv4/secretAccessKey",
+                "/auth/sigv4/sessionToken",
+            ],
+        ),
+        (json!({"tls": {}}), &["/tls/ca", "/tls/certificate", "/tls/key"]),
+    ]
+}
+
+#[test]
+fn an_http_connection_takes_the_right_to_read_each_secret_that_it_names() {
+    let Some(space) = Space::new("http-secrets") else {
+        return;
+    };
+    let agent = space.user("agent");
+    let_read(&space, &["one"]);
+    for (index, (http, places)) in http_connections().into_iter().enumerate() {
+        let with = |other: Option<&str>| {
+            let mut http = http.clone();
+            http["baseURL"] = "https://shop.example.com".into();
+            for place in places {
+                let (parent, field) = place.rsplit_once('/').unwrap();
+                let secret = if Some(*place) == other { "other" } else { "one" };
+                http.pointer_mut(parent).unwrap()[field] = key(secret);
+            }
+            object("Connection", &format!("c{index}"), &json!({"http": http}))
+        };
+        for place in places {
+            space.until("the policy", false, || {
+                agent.feed(
+                    &["create", "--dry-run=server", "-f", "-"],
+                    &with(Some(place)).to_string(),
+                )
+            });
+            let why = "a Connection sends the Secrets that it names";
+            let refused = agent.refused(&with(Some(place)));
+            assert_says(&refused, why);
+            assert_says(&refused, "may not get the Secret \"other\"");
+        }
+        agent.create(&with(None));
+    }
+}
+
 #[test]
 fn a_repository_with_the_most_secrets_takes_the_right_to_read_the_one_that_it_sends() {
     let Some(space) = Space::new("most-secrets-of-git") else {

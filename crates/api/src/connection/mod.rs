@@ -2,6 +2,7 @@
 
 mod git;
 mod http;
+mod tls;
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -9,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     git::GitConnection,
-    http::{BasicAuth, HeaderAuth, HttpAuth, HttpConnection},
+    http::{BasicAuth, HeaderAuth, HttpAuth, HttpConnection, OAuth2, OAuth2Grant, QueryAuth, SigV4},
+    tls::Tls,
 };
 use super::{
     Digest, canonical,
@@ -64,7 +66,7 @@ impl ConnectionSpec {
 #[serde(rename_all = "camelCase")]
 pub enum ConnectionKind {
     /// An HTTP API.
-    Http(HttpConnection),
+    Http(Box<HttpConnection>),
     /// A git remote.
     Git(GitConnection),
 }
@@ -73,7 +75,7 @@ impl ConnectionKind {
     /// What every type says of itself.
     pub fn as_type(&self) -> &dyn ConnectionType {
         match self {
-            Self::Http(http) => http,
+            Self::Http(http) => &**http,
             Self::Git(git) => git,
         }
     }

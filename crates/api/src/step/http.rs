@@ -16,6 +16,7 @@ use crate::{Json, name::ObjectName};
     validation = Rule::new("has(self.url) != has(self.connection)").message("an http step has either url, or connection and path")
 )]
 #[x_kube(validation = Rule::new("!has(self.path) || has(self.connection)").message("path needs a connection"))]
+#[x_kube(validation = Rule::new("!has(self.form) || !has(self.text)").message("a request has one of body, form and text"))]
 #[x_kube(validation = Rule::new(crate::address::URL_RULE).message(crate::address::CREDENTIALS))]
 pub struct HttpStep {
     /// Complete address. It may contain `${…}` expressions.
@@ -30,23 +31,43 @@ pub struct HttpStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub path: Option<String>,
-    /// Request method. Defaults to GET, or to POST if there is a body.
+    /// Request method. Defaults to GET, or to POST if there is a `body`, `form` or `text`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<HttpMethod>,
-    /// Request headers. Values may contain `${…}` expressions.
+    /// Request headers. Values may contain `${…}` expressions. `Host`, `Authorization` and a few others are refused:
+    /// credentials are in the Connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::optional_texts::<64, 4096>")]
     pub headers: Option<BTreeMap<String, String>>,
-    /// Query parameters. Values may contain `${…}` expressions.
+    /// Query parameters: texts, numbers, booleans, or lists of them. A list repeats the parameter. Strings may contain
+    /// `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_texts::<64, 4096>")]
-    pub query: Option<BTreeMap<String, String>>,
+    #[schemars(schema_with = "crate::schema::optional_values::<64>")]
+    pub query: Option<BTreeMap<String, Json>>,
     /// Request body, sent as JSON. Strings may contain `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Json>,
+    /// Request body, sent as the fields of a form (`application/x-www-form-urlencoded`). Values may contain `${…}`
+    /// expressions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::optional_texts::<64, 65536>")]
+    pub form: Option<BTreeMap<String, String>>,
+    /// Request body, sent as text, at most 1 MiB. It may contain `${…}` expressions. It is `text/plain` in UTF-8 unless
+    /// `headers` has a `Content-Type`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1_048_576))]
+    pub text: Option<String>,
     /// Responses that count as success. Defaults to status 200 to 299.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<HttpExpect>,
+    /// JSON Schema of the response body. A response with another body fails the step with `InvalidResponse`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Json>,
+    /// Number of redirects to follow, for GET and HEAD. Defaults to 0: a redirect is the response. Each address is
+    /// checked as the first one is. Another origin receives neither credentials nor headers of the Connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 5))]
+    pub redirects: Option<i64>,
     /// Output of the step. Expressions can read `response.status`, `response.headers` and `response.body`. Defaults
     /// to the response body: parsed if it is JSON, otherwise as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,7 +86,7 @@ impl Kind for HttpStep {
     }
 }
 
-/// Request method. Defaults to GET, or to POST if there is a body.
+/// Request method. Defaults to GET, or to POST if there is a `body`, `form` or `text`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[allow(
@@ -94,11 +115,17 @@ impl std::fmt::Display for HttpMethod {
     }
 }
 
-/// Conditions on the response of an HTTP call.
+/// Conditions on the response of an HTTP call. Both must hold.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpExpect {
-    /// Status codes that count as success.
+    /// Status codes that count as success. Defaults to 200 to 299.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), inner(range(min = 100, max = 599)))]
-    pub status: Vec<i64>,
+    pub status: Option<Vec<i64>>,
+    /// Condition: one `${…}` expression over `response.status`, `response.headers` and `response.body` that returns true
+    /// or false. If it is false, the attempt fails with `UnexpectedResponse`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub when: Option<String>,
 }

@@ -7,6 +7,7 @@ mod finally;
 mod going_on;
 mod guards;
 mod loops;
+mod http;
 mod outcome_questions;
 mod properties;
 mod runs;

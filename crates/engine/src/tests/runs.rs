@@ -1,6 +1,7 @@
 //! What a run does: calls, questions, waits, values, and its end.
 
 use super::*;
+use crate::effect::HttpBody;
 
 #[test]
 fn a_run_goes_from_call_to_question_to_call_to_callback_to_its_end() {
@@ -8,7 +9,7 @@ fn a_run_goes_from_call_to_question_to_call_to_callback_to_its_end() {
     run.tick();
     assert_eq!(
         request(run.http()[0]).body,
-        Some(json!({ "amount": 250, "why": "" }))
+        Some(HttpBody::Json(json!({ "amount": 250, "why": "" })))
     );
     run.answer("propose", 200, json!({ "fee": 2 }));
     assert_eq!(
@@ -30,7 +31,7 @@ fn a_run_goes_from_call_to_question_to_call_to_callback_to_its_end() {
     assert_eq!(run.state.phase, RunPhase::Succeeded);
     assert_eq!(run.state.output.as_ref().unwrap().0, json!({ "receipt": "R1" }));
     assert_eq!(run.state.billable_steps, 2);
-    let url = request(&pay).body.as_ref().unwrap()["callback"]
+    let url = scenario::json(request(&pay))["callback"]
         .as_str()
         .unwrap()
         .to_owned();

@@ -1,6 +1,7 @@
 //! A run with a clock that stands still, and what can happen to it.
 
 use super::*;
+use crate::effect::HttpBody;
 
 /// A run with a clock that stands still until it is moved.
 pub(super) struct Scenario {
@@ -179,6 +180,14 @@ impl Scenario {
 pub(super) fn request(call: &Call) -> &HttpRequest {
     match &call.request {
         Request::Http(request) => request,
+    }
+}
+
+/// The JSON body of a request.
+pub(super) fn json(request: &HttpRequest) -> &Value {
+    match &request.body {
+        Some(HttpBody::Json(body)) => body,
+        other => panic!("no JSON body: {other:?}"),
     }
 }
 

@@ -400,3 +400,41 @@ fn evidence_is_made_and_deleted_only_by_the_operator() {
     assert!(why.contains("an approval is evidence and is kept"), "{why}");
     delete(&accounts::operator()).unwrap();
 }
+
+/// Alice may read no Secret, so that each place is refused by itself.
+#[test]
+fn a_connection_is_refused_for_each_secret_that_its_writer_may_not_read() {
+    let alice = accounts::named("alice").unwrap();
+    let key = json!({"name": "payroll", "key": "k"});
+    let http = |more: Value| {
+        let mut http = json!({"baseURL": "https://shop.example.com"});
+        http.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json!({ "http": http })
+    };
+    let auth = |method: &str, said: Value| http(json!({"auth": {method: said}}));
+    assert!(create(&alice, "Connection", http(json!({}))).is_ok());
+    for spec in [
+        auth("bearer", key.clone()),
+        auth("basic", json!({"username": "u", "password": key})),
+        auth("header", json!({"name": "X-Key", "value": key})),
+        auth("query", json!({"name": "key", "value": key})),
+        auth("oauth2", json!({"clientSecret": key})),
+        auth("oauth2", json!({"refreshToken": key})),
+        auth("oauth2", json!({"privateKey": key})),
+        auth("sigv4", json!({"accessKeyID": key})),
+        auth("sigv4", json!({"secretAccessKey": key})),
+        auth("sigv4", json!({"sessionToken": key})),
+        http(json!({"tls": {"ca": key}})),
+        http(json!({"tls": {"certificate": key}})),
+        http(json!({"tls": {"key": key}})),
+        json!({"git": {"password": key}}),
+        json!({"git": {"privateKey": key}}),
+        json!({"git": {"knownHosts": key}}),
+    ] {
+        let refused = message(create(&alice, "Connection", spec.clone()));
+        let why = "\"alice\" may not get the Secret \"payroll\" in namespace \"default\"";
+        assert!(refused.contains(why), "{spec}: {refused}");
+    }
+}

@@ -41,7 +41,8 @@ fn all_but_finally() -> Value {
                 "http": {
                     "url": "http://x/", "connection": "shop", "path": "/p", "method": "PUT", "headers": { "X-A": "1" },
                     "query": { "q": "2" }, "body": { "deep": [{ "er": "${inputs.a}" }, null, 1.5] },
-                    "expect": { "status": [200, 201] }, "output": "${response.body}",
+                    "form": { "f": "1" }, "text": "t", "schema": { "type": "object" }, "redirects": 2,
+                    "expect": { "status": [200, 201], "when": "${response.body.ok}" }, "output": "${response.body}",
                 },
             },
             { "name": "two", "set": { "x": 1, "y": { "z": ["a", "b"] } } },

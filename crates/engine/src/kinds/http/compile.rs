@@ -1,13 +1,31 @@
 //! How an `http` step is compiled.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{HttpPlan, Target};
-use crate::{expression::Template, plan::Place};
-use signoff_api::step::{HttpMethod, HttpStep};
+use serde_json::{Map, Value};
 
-/// Headers that are not for a flow to set.
-const OURS: [&str; 3] = ["idempotency-key", "host", "content-length"];
+use super::{Body, HttpPlan, Target, response::Expected};
+use crate::{
+    expression::{JsonTemplate, Template},
+    plan::Place,
+    schema::Schema,
+};
+use signoff_api::{
+    Json,
+    step::{HttpExpect, HttpMethod, HttpStep},
+};
+
+/// Headers that Signoff sets.
+const OURS: [&str; 6] = [
+    "connection",
+    "content-length",
+    "host",
+    "idempotency-key",
+    "te",
+    "transfer-encoding",
+];
+/// Headers that hold credentials.
+const CREDENTIALS: [&str; 2] = ["authorization", "proxy-authorization"];
 
 pub(super) fn compile(step: &HttpStep, place: &mut Place<'_, '_>) -> HttpPlan {
     let target = Target::compile(
@@ -16,46 +34,108 @@ pub(super) fn compile(step: &HttpStep, place: &mut Place<'_, '_>) -> HttpPlan {
         step.connection.as_ref(),
         step.path.as_ref(),
     );
-    let body = step
-        .body
-        .as_ref()
-        .and_then(|body| place.json("body", &body.0, &[]));
+    let body = body(step, place);
     let default_method = if body.is_some() {
         HttpMethod::Post
     } else {
         HttpMethod::Get
     };
-    let headers = texts(place, "headers", step.headers.as_ref());
-    let query = texts(place, "query", step.query.as_ref());
-    for (name, _) in &headers {
-        if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-            place.problem(&format!("headers.{name}"), "not a name for a header");
-        } else if OURS.contains(&name.to_ascii_lowercase().as_str()) {
-            place.problem(&format!("headers.{name}"), "this header is set by Signoff");
-        }
+    let method = step.method.unwrap_or(default_method);
+    let redirects = step.redirects.unwrap_or(0);
+    if redirects > 0 && !matches!(method, HttpMethod::Get | HttpMethod::Head) {
+        place.problem("redirects", "only GET and HEAD follow redirects");
     }
+    place.schema("schema", step.schema.as_ref());
+    let schema = step.schema.as_ref();
+    let schema = schema.and_then(|schema| Schema::compile(schema.as_value()).ok());
     let output = step
         .output
         .as_ref()
         .and_then(|output| place.json("output", &output.0, &["response"]));
-    let expect = step.expect.as_ref().map(|expect| expect.status.clone());
     HttpPlan {
         target,
-        method: step.method.unwrap_or(default_method),
-        headers,
-        query,
+        method,
+        headers: headers(place, step.headers.as_ref()),
+        query: query(place, step.query.as_ref()),
         body,
-        expect: expect.unwrap_or_default(),
+        redirects: u8::try_from(redirects).unwrap_or(0),
+        expected: expected(place, step.expect.as_ref()),
+        schema: schema.map(Arc::new),
         output,
+    }
+}
+
+fn body(step: &HttpStep, place: &mut Place<'_, '_>) -> Option<Body> {
+    let given = [step.body.is_some(), step.form.is_some(), step.text.is_some()];
+    if given.into_iter().filter(|is_there| *is_there).count() > 1 {
+        place.problem("", "a request has one of body, form and text");
+        return None;
+    }
+    if let Some(body) = &step.body {
+        return place.json("body", &body.0, &[]).map(Body::Json);
+    }
+    if let Some(text) = &step.text {
+        return place.template("text", text).map(Body::Text);
+    }
+    let form = step.form.as_ref()?;
+    Some(Body::Form(texts(place, "form", form)))
+}
+
+fn headers(place: &mut Place<'_, '_>, headers: Option<&BTreeMap<String, String>>) -> Vec<(String, Template)> {
+    for (name, value) in headers.into_iter().flatten() {
+        let field = format!("headers.{name}");
+        let lower = name.to_ascii_lowercase();
+        if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+            place.problem(&field, "not a name for a header");
+        } else if OURS.contains(&lower.as_str()) {
+            place.problem(&field, "this header is set by Signoff");
+        } else if CREDENTIALS.contains(&lower.as_str()) {
+            place.problem(
+                &field,
+                "credentials are not in a flow; use a Connection, whose auth names a Secret",
+            );
+        }
+        if value.contains(['\r', '\n', '\0']) {
+            place.problem(&field, "a header has no line breaks");
+        }
+    }
+    headers.map_or_else(Vec::new, |headers| texts(place, "headers", headers))
+}
+
+fn query(place: &mut Place<'_, '_>, query: Option<&BTreeMap<String, Json>>) -> Option<JsonTemplate> {
+    let query = query?;
+    for (name, value) in query {
+        let is_plain = |value: &Value| !matches!(value, Value::Null | Value::Array(_) | Value::Object(_));
+        let fits = match &value.0 {
+            Value::Array(items) => items.iter().all(is_plain),
+            other => is_plain(other),
+        };
+        if !fits {
+            let message = "a query parameter is a text, a number, a boolean, or a list of them";
+            place.problem(&format!("query.{name}"), message);
+        }
+    }
+    let entries = query.iter().map(|(name, value)| (name.clone(), value.0.clone()));
+    place.json("query", &Value::Object(entries.collect::<Map<_, _>>()), &[])
+}
+
+fn expected(place: &mut Place<'_, '_>, expect: Option<&HttpExpect>) -> Expected {
+    let Some(expect) = expect else {
+        return Expected::default();
+    };
+    let when = expect.when.as_ref();
+    Expected {
+        status: expect.status.clone().unwrap_or_default(),
+        when: when.and_then(|when| place.condition("expect.when", when, &["response"])),
     }
 }
 
 fn texts(
     place: &mut Place<'_, '_>,
     field: &str,
-    entries: Option<&BTreeMap<String, String>>,
+    entries: &BTreeMap<String, String>,
 ) -> Vec<(String, Template)> {
-    let entries = entries.into_iter().flatten();
+    let entries = entries.iter();
     entries
         .filter_map(|(key, text)| Some((key.clone(), place.template(&format!("{field}.{key}"), text)?)))
         .collect()

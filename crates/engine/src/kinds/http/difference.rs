@@ -12,7 +12,11 @@ pub(super) fn fields(step: &HttpStep) -> Vec<Field> {
         headers,
         query,
         body,
+        form,
+        text,
         expect,
+        schema,
+        redirects,
         output,
     } = step;
     vec![
@@ -23,7 +27,11 @@ pub(super) fn fields(step: &HttpStep) -> Vec<Field> {
         Field::new("http.headers", headers.as_ref()),
         Field::new("http.query", query.as_ref()),
         Field::new("http.body", body.as_ref()),
+        Field::new("http.form", form.as_ref()),
+        Field::new("http.text", text.as_ref()),
         Field::new("http.expect", expect.as_ref()).default("any status from 200 to 299"),
+        Field::new("http.schema", schema.as_ref()),
+        Field::new("http.redirects", redirects.as_ref()).default("0"),
         Field::new("http.output", output.as_ref()).default("the response's body"),
     ]
 }

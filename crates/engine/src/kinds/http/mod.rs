@@ -10,14 +10,16 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use self::response::Expected;
 pub(super) use self::{request::shown, response::failed_status, target::Target};
 use super::{Done, Failure, Kind, KindPlan, Next};
 use crate::{
     difference::Field,
     effect::Request,
-    expression::{JsonTemplate, Template},
+    expression::{EvaluationError, JsonTemplate, Template},
     facts::{HttpResponse, Response},
     plan::Place,
+    schema::Schema,
     turn::StepView,
 };
 use signoff_api::{
@@ -32,11 +34,20 @@ struct HttpPlan {
     target: Target,
     method: HttpMethod,
     headers: Vec<(String, Template)>,
-    query: Vec<(String, Template)>,
-    body: Option<JsonTemplate>,
-    /// Status codes that count as success; empty for any from 200 to 299.
-    expect: Vec<i64>,
+    query: Option<JsonTemplate>,
+    body: Option<Body>,
+    redirects: u8,
+    expected: Expected,
+    schema: Option<Arc<Schema>>,
     output: Option<JsonTemplate>,
+}
+
+/// What a request sends, with its expressions parsed.
+#[derive(Debug)]
+enum Body {
+    Json(JsonTemplate),
+    Form(Vec<(String, Template)>),
+    Text(Template),
 }
 
 impl Kind for HttpStep {
@@ -53,17 +64,14 @@ impl KindPlan for HttpPlan {
     fn start(&self, step: &StepView<'_>) -> Next {
         match self.request(step) {
             Ok(request) => Next::Call(Request::Http(request)),
-            Err(error) => Next::Fail(error.into()),
+            Err(failure) => Next::Fail(failure),
         }
     }
 
     fn answered(&self, step: &StepView<'_>, response: &Response) -> Next {
         match response.as_http() {
             None => Next::Stay,
-            Some(response) => match failed_status(response, &self.expect) {
-                Some(error) => Next::AttemptFailed(error),
-                None => self.succeeded(step, response),
-            },
+            Some(response) => self.judge(step, response),
         }
     }
 
@@ -73,27 +81,31 @@ impl KindPlan for HttpPlan {
 }
 
 impl HttpPlan {
-    fn succeeded(&self, step: &StepView<'_>, response: &HttpResponse) -> Next {
+    fn judge(&self, step: &StepView<'_>, response: &HttpResponse) -> Next {
+        let mut scope = step.scope();
+        scope.set(
+            "response",
+            json!({ "status": response.status, "headers": response.headers, "body": response.body }),
+        );
+        let unclear = |field: &str, error: &EvaluationError| {
+            let message = format!(
+                "it was answered with status {}, but {field}: {error}",
+                response.status
+            );
+            Next::Fail(Failure::new(error.reason(), message))
+        };
+        match self.expected.failed(response, self.schema.as_deref(), &scope) {
+            Ok(None) => {}
+            Ok(Some(error)) => return Next::AttemptFailed(error),
+            Err(error) => return unclear("expect.when", &error),
+        }
         let output = match &self.output {
             None => Ok(response.body.clone()),
-            Some(output) => {
-                let mut scope = step.scope();
-                scope.set(
-                    "response",
-                    json!({ "status": response.status, "headers": response.headers, "body": response.body }),
-                );
-                output.value(&scope)
-            }
+            Some(output) => output.value(&scope),
         };
         match output {
             Ok(output) => Next::Done(Done::new(StepOutcome::Succeeded).with_output(output)),
-            Err(error) => {
-                let message = format!(
-                    "it was answered with status {}, but output: {error}",
-                    response.status
-                );
-                Next::Fail(Failure::new(error.reason(), message))
-            }
+            Err(error) => unclear("output", &error),
         }
     }
 }

@@ -1,34 +1,98 @@
 //! The request of an `http` step: rendered, and shown to people.
 
-use super::HttpPlan;
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Body, HttpPlan};
 use crate::{
-    effect::{HttpRequest, HttpTarget},
-    expression::{EvaluationError, Template},
+    effect::{HttpBody, HttpRequest, HttpTarget},
+    expression::{EvaluationError, Scope, Template},
     facts::Facts,
+    kinds::Failure,
     question::item,
     turn::StepView,
 };
-use signoff_api::approval::ShownItem;
+use signoff_api::{approval::ShownItem, reason::StepReason};
+
+/// Longest text that is sent, in bytes.
+const MAX_TEXT: usize = 1 << 20;
 
 impl HttpPlan {
-    pub(super) fn request(&self, step: &StepView<'_>) -> Result<HttpRequest, EvaluationError> {
+    pub(super) fn request(&self, step: &StepView<'_>) -> Result<HttpRequest, Failure> {
         let scope = step.scope();
-        let target = self.target.render(step, &scope)?;
-        let texts = |entries: &[(String, Template)]| {
-            entries
-                .iter()
-                .map(|(name, template)| Ok((name.clone(), template.text(&scope)?)))
-                .collect::<Result<_, EvaluationError>>()
-        };
-        let body = self.body.as_ref().map(|body| body.value(&scope)).transpose()?;
+        let headers = texts(&self.headers, &scope)?;
+        if let Some((name, _)) = headers
+            .iter()
+            .find(|(_, value)| value.contains(['\r', '\n', '\0']))
+        {
+            return Err(invalid(format!("headers.{name}: a header has no line breaks")));
+        }
         Ok(HttpRequest {
-            target,
+            target: self.target.render(step, &scope)?,
             method: self.method,
-            headers: texts(&self.headers)?,
-            query: texts(&self.query)?,
-            body,
+            headers,
+            query: self.query(&scope)?,
+            body: self.body.as_ref().map(|body| body.render(&scope)).transpose()?,
+            redirects: self.redirects,
         })
     }
+
+    fn query(&self, scope: &Scope) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+        let Some(query) = &self.query else {
+            return Ok(BTreeMap::new());
+        };
+        let Value::Object(parameters) = query.value(scope)? else {
+            return Ok(BTreeMap::new());
+        };
+        let parameters = parameters.into_iter().map(|(name, value)| {
+            let values = match value {
+                Value::Array(items) => items.into_iter().map(plain).collect(),
+                other => plain(other).map(|text| vec![text]),
+            };
+            let message = || format!("query.{name}: neither a text, a number, a boolean, nor a list of them");
+            let values: Vec<String> = values.ok_or_else(|| invalid(message()))?;
+            Ok((name, values))
+        });
+        parameters.collect()
+    }
+}
+
+impl Body {
+    fn render(&self, scope: &Scope) -> Result<HttpBody, Failure> {
+        Ok(match self {
+            Self::Json(body) => HttpBody::Json(body.value(scope)?),
+            Self::Form(form) => HttpBody::Form(texts(form, scope)?),
+            Self::Text(text) => {
+                let text = text.text(scope)?;
+                if text.len() > MAX_TEXT {
+                    let message = format!("text: it has {} bytes; at most {MAX_TEXT} are sent", text.len());
+                    return Err(invalid(message));
+                }
+                HttpBody::Text(text)
+            }
+        })
+    }
+}
+
+fn texts(entries: &[(String, Template)], scope: &Scope) -> Result<BTreeMap<String, String>, EvaluationError> {
+    entries
+        .iter()
+        .map(|(name, template)| Ok((name.clone(), template.text(scope)?)))
+        .collect()
+}
+
+/// The text of a value in a query.
+fn plain(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+pub(super) fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new(StepReason::InvalidRequest, message)
 }
 
 /// A request for people. Nothing of the Connection is in it, so no secret of it either; `hide` takes out what they may
@@ -39,7 +103,9 @@ pub(in crate::kinds) fn shown(
     hide: &dyn Fn(String) -> String,
 ) -> Vec<ShownItem> {
     let mut pairs = url::form_urlencoded::Serializer::new(String::new());
-    pairs.extend_pairs(&request.query);
+    for (name, values) in &request.query {
+        pairs.extend_pairs(values.iter().map(|value| (name, value)));
+    }
     let query = pairs.finish();
     let (mark, through, address) = match &request.target {
         HttpTarget::Url(url) => (if url.contains('?') { '&' } else { '?' }, String::new(), url),
@@ -59,8 +125,12 @@ pub(in crate::kinds) fn shown(
     let line = format!("{} {address}{query}{through}", request.method);
     let mut items = vec![item("request", "text/plain", hide(line))];
     items.extend(request.body.as_ref().map(|body| {
-        let text = hide(format!("{body:#}"));
-        item("body", "application/json", text)
+        let (media_type, text) = match body {
+            HttpBody::Json(body) => ("application/json", format!("{body:#}")),
+            HttpBody::Form(fields) => ("application/json", format!("{:#}", serde_json::json!(fields))),
+            HttpBody::Text(text) => ("text/plain", text.clone()),
+        };
+        item("body", media_type, hide(text))
     }));
     items
 }

@@ -2,7 +2,8 @@
 
 use crate::{
     effect::HttpTarget,
-    expression::{EvaluationError, Scope, Template},
+    expression::{Scope, Template},
+    kinds::Failure,
     plan::Place,
     turn::StepView,
 };
@@ -60,13 +61,17 @@ impl Target {
         }
     }
 
-    pub(in crate::kinds) fn render(
-        &self,
-        step: &StepView<'_>,
-        scope: &Scope,
-    ) -> Result<HttpTarget, EvaluationError> {
+    pub(in crate::kinds) fn render(&self, step: &StepView<'_>, scope: &Scope) -> Result<HttpTarget, Failure> {
         match self {
-            Self::Url(url) => Ok(HttpTarget::Url(url.text(scope)?)),
+            Self::Url(url) => {
+                let address = url.text(scope)?;
+                if url.as_literal().is_none() && address::has_dot_segment(&address) {
+                    return Err(super::request::invalid(
+                        "url: a value makes a segment `.` or `..` of the path, which leads elsewhere",
+                    ));
+                }
+                Ok(HttpTarget::Url(address))
+            }
             Self::Connection { name, path } => Ok(HttpTarget::Connection {
                 name: name.clone(),
                 path: path.text_with(scope, percent_encode)?,

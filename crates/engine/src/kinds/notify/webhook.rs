@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::Channel;
 use crate::{
     difference::Field,
-    effect::{HttpRequest, Request},
-    expression::{EvaluationError, JsonTemplate},
+    effect::{HttpBody, HttpRequest, Request},
+    expression::JsonTemplate,
     facts::Response,
     kinds::{
-        Done, KindPlan, Next,
+        Done, Failure, KindPlan, Next,
         http::{Target, failed_status},
     },
     plan::Place,
@@ -63,7 +63,7 @@ impl Channel for NotifyWebhook {
 }
 
 impl WebhookPlan {
-    fn request(&self, step: &StepView<'_>) -> Result<HttpRequest, EvaluationError> {
+    fn request(&self, step: &StepView<'_>) -> Result<HttpRequest, Failure> {
         let scope = step.scope();
         let target = self.target.render(step, &scope)?;
         let message = self.message.as_ref().map(|message| message.value(&scope));
@@ -77,7 +77,8 @@ impl WebhookPlan {
             method: HttpMethod::Post,
             headers: BTreeMap::new(),
             query: BTreeMap::new(),
-            body,
+            body: body.map(HttpBody::Json),
+            redirects: 0,
         })
     }
 }
@@ -86,7 +87,7 @@ impl KindPlan for WebhookPlan {
     fn start(&self, step: &StepView<'_>) -> Next {
         match self.request(step) {
             Ok(request) => Next::Call(Request::Http(request)),
-            Err(error) => Next::Fail(error.into()),
+            Err(failure) => Next::Fail(failure),
         }
     }
 

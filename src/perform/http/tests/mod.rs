@@ -1,3 +1,8 @@
+mod bodies;
+mod oauth2;
+mod sigv4;
+mod tls;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -13,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -29,50 +35,113 @@ async fn serve(router: Router) -> SocketAddr {
     address
 }
 
-/// An API server that holds one Connection `shop` to this address and one Secret with the key `token`.
-fn api_server(base_url: String) -> Client {
-    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-        let path = request.uri().path().to_owned();
-        let (status, body) = if path.ends_with("/connections/shop") {
-            let spec =
-                json!({"http": {"baseURL": base_url, "auth": {"bearer": {"name": "shop", "key": "token"}}}});
-            (
-                200,
-                json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "shop"}, "spec": spec}),
-            )
-        } else if path.ends_with("/connections/keyed") {
-            let auth = json!({"header": {"name": "X-Api-Key", "value": {"name": "shop", "key": "other"}}});
-            let spec = json!({"http": {"baseURL": base_url, "auth": auth}});
-            (
-                200,
-                json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "keyed"}, "spec": spec}),
-            )
-        } else if path.ends_with("/secrets/shop") {
-            let data = json!({"token": "czNjcjN0LXRva2VuCg=="});
-            (
-                200,
-                json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shop"}, "data": data}),
-            )
-        } else {
-            (
-                404,
-                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "no"}),
-            )
-        };
-        let response = http::Response::builder()
-            .status(status)
-            .body(kube::client::Body::from(body.to_string().into_bytes()));
-        async move { Ok::<_, std::convert::Infallible>(response.unwrap()) }
-    });
-    Client::new(service, "default")
+/// An API server that holds these Connections, by name, and one Secret `shop` with these values.
+#[derive(Clone)]
+struct ApiServer {
+    connections: Value,
+    secret: Arc<Mutex<BTreeMap<String, String>>>,
+    /// Whether the Secret may be written.
+    writable: bool,
 }
 
+impl ApiServer {
+    fn new(connections: Value, secret: &[(&str, &str)]) -> Self {
+        let secret = secret
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Self {
+            connections,
+            secret: Arc::new(Mutex::new(secret.collect())),
+            writable: true,
+        }
+    }
+
+    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
+        let failure = |code, reason| {
+            (
+                code,
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code, "message": "no"}),
+            )
+        };
+        if let Some((_, name)) = path.rsplit_once("/connections/") {
+            let spec = &self.connections[name];
+            return if spec.is_null() {
+                failure(404, "NotFound")
+            } else {
+                (
+                    200,
+                    json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": name}, "spec": spec}),
+                )
+            };
+        }
+        if !path.ends_with("/secrets/shop") {
+            return failure(404, "NotFound");
+        }
+        let mut secret = self.secret.lock().unwrap();
+        if *method == Method::PATCH {
+            if !self.writable {
+                return failure(403, "Forbidden");
+            }
+            let operations: Value = serde_json::from_slice(body).unwrap();
+            assert_eq!(operations[0]["op"], "test");
+            let key = operations[1]["path"]
+                .as_str()
+                .unwrap()
+                .rsplit('/')
+                .next()
+                .unwrap();
+            let value = STANDARD.decode(operations[1]["value"].as_str().unwrap()).unwrap();
+            secret.insert(key.to_owned(), String::from_utf8(value).unwrap());
+        }
+        let data: BTreeMap<&String, String> = secret
+            .iter()
+            .map(|(key, value)| (key, STANDARD.encode(value)))
+            .collect();
+        (
+            200,
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shop"}, "data": data}),
+        )
+    }
+
+    fn client(&self) -> Client {
+        let this = self.clone();
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let this = this.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect_bytes().await.unwrap();
+                let (status, body) = this.answer(&parts.method, parts.uri.path(), &body);
+                let response = http::Response::builder()
+                    .status(status)
+                    .body(kube::client::Body::from(body.to_string().into_bytes()));
+                Ok::<_, std::convert::Infallible>(response.unwrap())
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    /// An executor that may call this machine.
+    fn executor(&self) -> HttpExecutor {
+        let policy = AddressPolicy {
+            allow_loopback: true,
+            ..AddressPolicy::default()
+        };
+        HttpExecutor::new(self.client(), Network::new(policy), clock()).unwrap()
+    }
+}
+
+fn clock() -> Clock {
+    Clock::from_fn(|| "2026-11-29T12:00:00Z".parse().unwrap())
+}
+
+/// An executor with a Connection `shop` to this address, whose token is in the Secret, and one `keyed`, whose key is not.
 fn executor(base: SocketAddr) -> HttpExecutor {
-    let policy = AddressPolicy {
-        allow_loopback: true,
-        ..AddressPolicy::default()
-    };
-    HttpExecutor::new(api_server(format!("http://{base}/v1")), Network::new(policy)).unwrap()
+    let base_url = format!("http://{base}/v1");
+    let connections = json!({
+        "shop": {"http": {"baseURL": base_url, "auth": {"bearer": {"name": "shop", "key": "token"}}}},
+        "keyed": {"http": {"baseURL": base_url, "auth": {"header": {"name": "X-Api-Key", "value": {"name": "shop", "key": "other"}}}}},
+    });
+    ApiServer::new(connections, &[("token", "s3cr3t-token\n")]).executor()
 }
 
 fn effect(target: HttpTarget) -> HttpRequest {
@@ -82,6 +151,7 @@ fn effect(target: HttpTarget) -> HttpRequest {
         headers: BTreeMap::new(),
         query: BTreeMap::new(),
         body: None,
+        redirects: 5,
     }
 }
 
@@ -128,7 +198,8 @@ async fn echo(request: Request) -> Response {
         .iter()
         .map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned()))
         .collect();
-    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
+    let body: Value = serde_json::from_slice(&body).unwrap_or_else(|_| text());
     let seen = json!({"method": parts.method.as_str(), "uri": parts.uri.to_string(), "headers": headers, "body": body});
     axum::Json(seen).into_response()
 }
@@ -138,12 +209,12 @@ async fn sends_what_the_effect_says() {
     let address = serve(Router::new().fallback(any(echo))).await;
     let mut effect = shop("/refunds?a=1");
     effect.method = HttpMethod::Post;
-    effect.body = Some(json!({"order": 81}));
-    effect.query = [("q".to_owned(), "x y&z".to_owned())].into();
+    effect.body = Some(HttpBody::Json(json!({"order": 81})));
+    effect.query = [("q".to_owned(), vec!["x y&z".to_owned(), "2".to_owned()])].into();
     effect.headers = [("X-Order".to_owned(), "81".to_owned())].into();
     let seen = executor(address).once(&effect).await.unwrap();
     assert_eq!(seen.status, 200);
-    assert_eq!(seen.body["uri"], "/v1/refunds?a=1&q=x+y%26z");
+    assert_eq!(seen.body["uri"], "/v1/refunds?a=1&q=x+y%26z&q=2");
     assert_eq!(
         (&seen.body["method"], &seen.body["body"]),
         (&json!("POST"), &json!({"order": 81}))
@@ -299,45 +370,25 @@ async fn a_declared_length_above_the_limit_is_enough() {
 }
 
 #[tokio::test]
-async fn bodies_are_read_by_their_content_type() {
-    let router = Router::new()
-        .route("/text", any(|| async { "a text" }))
-        .route("/none", any(|| async { StatusCode::NO_CONTENT }))
-        .route(
-            "/bad",
-            any(|| async { ([("content-type", "application/json")], "{") }),
-        )
-        .route(
-            "/page",
-            any(|| async {
-                (
-                    StatusCode::BAD_GATEWAY,
-                    [("content-type", "application/problem+json")],
-                    "<html>",
-                )
-            }),
-        );
-    let address = serve(router).await;
-    let executor = executor(address);
-    let call = async |path| executor.once(&to(address, path)).await;
-    assert_eq!(call("/text").await.unwrap().body, json!("a text"));
-    assert_eq!(call("/none").await.unwrap().body, Value::Null);
-    assert_eq!(
-        call("/bad").await.unwrap_err().reason,
-        StepReason::InvalidResponse
-    );
-    let page = call("/page").await.unwrap();
-    assert_eq!((page.status, page.body), (502, json!("<html>")));
-}
-
-#[tokio::test]
 async fn redirects_are_followed_for_get_only_and_credentials_stay_at_home() {
-    let other = serve(Router::new().fallback(any(echo))).await;
-    let away = format!("http://{other}/away");
+    let there = Arc::new(std::sync::OnceLock::new());
+    let home = Arc::clone(&there);
+    let back = any(move || async move {
+        (
+            StatusCode::FOUND,
+            [(LOCATION, home.get().cloned().unwrap_or_default())],
+        )
+    });
+    let other = serve(Router::new().route("/back", back).fallback(any(echo))).await;
+    let (away, around) = (format!("http://{other}/away"), format!("http://{other}/back"));
     let home = Router::new()
         .route(
             "/v1/away",
             any(move || async move { (StatusCode::FOUND, [(LOCATION, away)]) }),
+        )
+        .route(
+            "/v1/away-and-back",
+            any(move || async move { (StatusCode::FOUND, [(LOCATION, around)]) }),
         )
         .route(
             "/v1/near",
@@ -353,6 +404,7 @@ async fn redirects_are_followed_for_get_only_and_credentials_stay_at_home() {
         )
         .route("/v1/echo", any(echo));
     let address = serve(home).await;
+    there.set(format!("http://{address}/v1/echo")).unwrap();
     let executor = executor(address);
     let call = async |path: &str| executor.once(&shop(path)).await;
     assert_eq!(
@@ -364,6 +416,12 @@ async fn redirects_are_followed_for_get_only_and_credentials_stay_at_home() {
         (&away["uri"], away["headers"].get("authorization")),
         (&json!("/away"), None)
     );
+    let back = call("/away-and-back").await.unwrap().body;
+    assert_eq!(
+        back["headers"].get("authorization"),
+        None,
+        "credentials do not come back"
+    );
     assert_eq!(call("/loop").await.unwrap().status, 302);
     assert_eq!(
         call("/inside").await.unwrap_err().reason,
@@ -374,13 +432,22 @@ async fn redirects_are_followed_for_get_only_and_credentials_stay_at_home() {
         ..shop("/near")
     };
     assert_eq!(executor.once(&post).await.unwrap().status, 302);
+    let none = HttpRequest {
+        redirects: 0,
+        ..shop("/near")
+    };
+    assert_eq!(executor.once(&none).await.unwrap().status, 302);
 }
 
 #[tokio::test]
 async fn this_machine_is_refused_by_name_and_by_address() {
     let address = serve(Router::new().fallback(any(echo))).await;
-    let executor =
-        HttpExecutor::new(api_server(String::new()), Network::new(AddressPolicy::default())).unwrap();
+    let executor = HttpExecutor::new(
+        ApiServer::new(json!({}), &[]).client(),
+        Network::new(AddressPolicy::default()),
+        clock(),
+    )
+    .unwrap();
     for url in [
         format!("http://{address}/"),
         format!("http://localhost:{}/", address.port()),

@@ -1,0 +1,166 @@
+//! How requests authenticate. A file for each method that is more than one value.
+
+mod jwt;
+mod oauth2;
+mod sigv4;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use jiff::Timestamp;
+use url::Url;
+
+pub(super) use self::oauth2::Tokens;
+use self::{oauth2::TokenSource, sigv4::Signer};
+use super::HttpExecutor;
+use crate::{
+    net::{ClientTls, redact::Secrets},
+    perform::{connection, error},
+};
+use signoff_api::{connection::HttpAuth, name::ObjectName, reason::StepReason};
+use signoff_engine::facts::EffectError;
+
+/// What authenticates the requests of one call.
+pub(super) enum Auth {
+    None,
+    Header(HeaderName, HeaderValue),
+    Query(String, String),
+    OAuth2(Box<TokenSource>),
+    SigV4(Signer),
+}
+
+impl std::fmt::Debug for Auth {
+    /// What it holds is not shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Header(..) => "Header",
+            Self::Query(..) => "Query",
+            Self::OAuth2(_) => "OAuth2",
+            Self::SigV4(_) => "SigV4",
+        })
+    }
+}
+
+/// A request that is about to be sent.
+pub(super) struct Unsent<'a> {
+    pub method: &'a Method,
+    pub url: &'a mut Url,
+    pub headers: &'a mut HeaderMap,
+    pub body: &'a [u8],
+}
+
+impl Auth {
+    /// Authenticates a request. `refused` says that the API has answered 401 to the token before.
+    pub(super) async fn apply(
+        &self,
+        request: Unsent<'_>,
+        now: Timestamp,
+        refused: bool,
+        secrets: &mut Secrets,
+    ) -> Result<(), EffectError> {
+        match self {
+            Self::None => {}
+            Self::Header(name, value) => {
+                request.headers.insert(name.clone(), value.clone());
+            }
+            Self::Query(name, value) => {
+                request.url.query_pairs_mut().append_pair(name, value);
+            }
+            Self::OAuth2(source) => {
+                let token = source.token(refused, now, secrets).await?;
+                let value = sensitive(&format!("Bearer {token}"))?;
+                request.headers.insert(header::AUTHORIZATION, value);
+            }
+            Self::SigV4(signer) => {
+                signer
+                    .sign(request.method, request.url, request.headers, request.body, now)
+                    .map_err(|why| error::invalid(StepReason::InvalidRequest, why.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether another token may be accepted where this one was refused.
+    pub(super) fn can_renew(&self) -> bool {
+        match self {
+            Self::OAuth2(_) => true,
+            Self::None | Self::Header(..) | Self::Query(..) | Self::SigV4(_) => false,
+        }
+    }
+}
+
+impl HttpExecutor {
+    /// Reads what a method of a Connection needs.
+    pub(super) async fn authentication(
+        &self,
+        namespace: &str,
+        name: &ObjectName,
+        auth: &HttpAuth,
+        tls: Option<&ClientTls>,
+        target: &Url,
+        secrets: &mut Secrets,
+    ) -> Result<Auth, EffectError> {
+        let client = &self.kube.0;
+        Ok(match auth {
+            HttpAuth::Bearer(reference) => {
+                let token = connection::secret(client, namespace, reference, secrets).await?;
+                Auth::Header(header::AUTHORIZATION, sensitive(&format!("Bearer {token}"))?)
+            }
+            HttpAuth::Basic(basic) => {
+                let password = connection::secret(client, namespace, &basic.password, secrets).await?;
+                let pair = STANDARD.encode(format!("{}:{password}", basic.username));
+                secrets.add(&pair);
+                Auth::Header(header::AUTHORIZATION, sensitive(&format!("Basic {pair}"))?)
+            }
+            HttpAuth::Header(header) => {
+                let value = connection::secret(client, namespace, &header.value, secrets).await?;
+                let name = HeaderName::try_from(&header.name).map_err(|_| {
+                    error::invalid(
+                        StepReason::InvalidRequest,
+                        "the Connection's header has no valid name",
+                    )
+                })?;
+                Auth::Header(name, sensitive(&value)?)
+            }
+            HttpAuth::Query(query) => {
+                let value = connection::secret(client, namespace, &query.value, secrets).await?;
+                Auth::Query(query.name.clone(), value)
+            }
+            HttpAuth::OAuth2(oauth2) => {
+                let source = self
+                    .token_source(namespace, name, oauth2, tls, target, secrets)
+                    .await?;
+                Auth::OAuth2(Box::new(source))
+            }
+            HttpAuth::SigV4(sigv4) => {
+                let session_token = match &sigv4.session_token {
+                    Some(at) => Some(connection::secret(client, namespace, at, secrets).await?),
+                    None => None,
+                };
+                let access_key_id =
+                    connection::secret(client, namespace, &sigv4.access_key_id, secrets).await?;
+                let secret_access_key =
+                    connection::secret(client, namespace, &sigv4.secret_access_key, secrets).await?;
+                Auth::SigV4(Signer {
+                    region: sigv4.region.clone(),
+                    service: sigv4.service.clone(),
+                    access_key_id,
+                    secret_access_key,
+                    session_token,
+                })
+            }
+        })
+    }
+}
+
+/// The value of a header that nobody may see.
+fn sensitive(text: &str) -> Result<HeaderValue, EffectError> {
+    let mut value = HeaderValue::try_from(text).map_err(|_| {
+        error::invalid(
+            StepReason::InvalidRequest,
+            "the Connection's secret has characters that no header may hold",
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -1,0 +1,272 @@
+//! Where a call goes, through which client and with which credentials, read at the moment of the call.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use kube::Client;
+use url::Url;
+
+use super::{HttpExecutor, IDEMPOTENCY_KEY, auth::Auth};
+use crate::{
+    net::{ClientTls, redact::Secrets},
+    perform::{connection, error},
+};
+use signoff_api::{
+    ConnectionKind, address,
+    connection::{HttpConnection, Tls},
+    name::ObjectName,
+    reason::StepReason,
+};
+use signoff_engine::{effect::HttpTarget, facts::EffectError};
+
+/// A resolved target.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub url: Url,
+    /// The client for the target's own origin.
+    pub client: reqwest::Client,
+    /// What authenticates a request; for the target's own origin only.
+    pub auth: Auth,
+    /// Headers of the Connection; for the target's own origin only.
+    pub headers: HeaderMap,
+    pub idempotency_header: HeaderName,
+    pub secrets: Secrets,
+}
+
+impl HttpExecutor {
+    /// Finds out where a call goes.
+    pub(super) async fn resolve(&self, namespace: &str, target: &HttpTarget) -> Result<Target, EffectError> {
+        let client = &self.kube.0;
+        match target {
+            HttpTarget::Url(url) => Ok(Target {
+                url: parse(url)?,
+                client: self.http.clone(),
+                auth: Auth::None,
+                headers: HeaderMap::new(),
+                idempotency_header: IDEMPOTENCY_KEY,
+                secrets: Secrets::default(),
+            }),
+            HttpTarget::Connection { name, path, bound } => {
+                let connection = connection::find(client, namespace, name, bound.as_ref()).await?;
+                let ConnectionKind::Http(http) = connection.kind else {
+                    return Err(connection::unusable(format!(
+                        "the Connection {name:?} is not one to an HTTP API"
+                    )));
+                };
+                self.through(namespace, name, &http, path).await
+            }
+        }
+    }
+
+    async fn through(
+        &self,
+        namespace: &str,
+        name: &ObjectName,
+        http: &HttpConnection,
+        path: &str,
+    ) -> Result<Target, EffectError> {
+        if address::http_holds_credentials(&http.base_url) {
+            return Err(connection::unusable(format!(
+                "the address of the Connection {name:?} holds credentials; put them into a Secret that its auth names"
+            )));
+        }
+        let url = join(&http.base_url, path).ok_or_else(|| {
+            error::invalid(
+                StepReason::InvalidRequest,
+                format!("the path leads out of the Connection {name:?}, or has a segment `.` or `..`"),
+            )
+        })?;
+        let mut secrets = Secrets::default();
+        let tls = match &http.tls {
+            Some(tls) => Some(read_tls(&self.kube.0, namespace, tls, &mut secrets).await?),
+            None => None,
+        };
+        let client = self.client(name, tls.as_ref())?;
+        let auth = match &http.auth {
+            Some(auth) => {
+                self.authentication(namespace, name, auth, tls.as_ref(), &url, &mut secrets)
+                    .await?
+            }
+            None => Auth::None,
+        };
+        let wrong = |what: &str| {
+            error::invalid(
+                StepReason::InvalidRequest,
+                format!("the Connection {name:?} has {what}"),
+            )
+        };
+        let idempotency_header = match &http.idempotency_header {
+            None => IDEMPOTENCY_KEY,
+            Some(header) => HeaderName::try_from(header).map_err(|_| wrong("no valid idempotencyHeader"))?,
+        };
+        Ok(Target {
+            url,
+            client,
+            auth,
+            headers: headers(http).ok_or_else(|| {
+                wrong("a header that cannot be sent: credentials belong to auth, and some headers are set by Signoff")
+            })?,
+            idempotency_header,
+            secrets,
+        })
+    }
+
+    /// The client for the TLS settings of a Connection.
+    pub(super) fn client(
+        &self,
+        name: &ObjectName,
+        tls: Option<&ClientTls>,
+    ) -> Result<reqwest::Client, EffectError> {
+        let Some(tls) = tls else {
+            return Ok(self.http.clone());
+        };
+        self.clients.get(&self.network, tls).map_err(|why| {
+            error::invalid(
+                StepReason::CredentialsRefused,
+                format!("the Connection {name:?} cannot be used: {why}"),
+            )
+        })
+    }
+}
+
+async fn read_tls(
+    client: &Client,
+    namespace: &str,
+    tls: &Tls,
+    secrets: &mut Secrets,
+) -> Result<ClientTls, EffectError> {
+    let ca = match &tls.ca {
+        // a certificate is no secret
+        Some(ca) => Some(connection::secret(client, namespace, ca, &mut Secrets::default()).await?),
+        None => None,
+    };
+    let identity = match (&tls.certificate, &tls.key) {
+        (Some(certificate), Some(key)) => {
+            let certificate =
+                connection::secret(client, namespace, certificate, &mut Secrets::default()).await?;
+            Some((
+                certificate,
+                connection::secret(client, namespace, key, secrets).await?,
+            ))
+        }
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(connection::unusable(
+                "tls.certificate and tls.key of a Connection belong together".to_owned(),
+            ));
+        }
+    };
+    Ok(ClientTls {
+        ca,
+        identity,
+        server_name: tls.server_name.clone(),
+    })
+}
+
+/// The headers of a Connection, if all of them can be sent.
+fn headers(http: &HttpConnection) -> Option<HeaderMap> {
+    let headers = http.headers.iter().flatten().map(|(name, value)| {
+        let name = HeaderName::try_from(name).ok()?;
+        let is_ours =
+            super::is_ours(&name) || name == header::AUTHORIZATION || name == header::PROXY_AUTHORIZATION;
+        (!is_ours).then_some((name, HeaderValue::try_from(value).ok()?))
+    });
+    headers.collect()
+}
+
+pub(super) fn parse(text: &str) -> Result<Url, EffectError> {
+    let url = Url::parse(text).map_err(|problem| {
+        error::invalid(
+            StepReason::InvalidRequest,
+            format!("the address is not a URL: {problem}"),
+        )
+    })?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(error::invalid(
+            StepReason::InvalidRequest,
+            "the address is neither http nor https",
+        ));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let message = "the address holds credentials; put them in a Secret and use a Connection";
+        return Err(error::invalid(StepReason::InvalidRequest, message));
+    }
+    Ok(url)
+}
+
+/// A path appended to a base address, unless it leads out of it. A segment `.` or `..` is refused: it would take away what the
+/// author wrote before it.
+fn join(base: &str, path: &str) -> Option<Url> {
+    if address::has_dot_segment(path) {
+        return None;
+    }
+    let base = Url::parse(base.trim_end_matches('/')).ok()?;
+    let separator = if path.is_empty() || path.starts_with(['/', '?']) {
+        ""
+    } else {
+        "/"
+    };
+    let url = Url::parse(&format!(
+        "{}{separator}{path}",
+        base.as_str().trim_end_matches('/')
+    ))
+    .ok()?;
+    let below = base.path().trim_end_matches('/');
+    let inside = url
+        .path()
+        .strip_prefix(below)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    (url.origin() == base.origin() && inside && url.username().is_empty() && url.password().is_none())
+        .then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_below_its_base() {
+        let joined = |base, path| join(base, path).map(String::from);
+        assert_eq!(
+            joined("https://a.example/v1/", "/refunds"),
+            Some("https://a.example/v1/refunds".into())
+        );
+        assert_eq!(
+            joined("https://a.example", "x?y=1"),
+            Some("https://a.example/x?y=1".into())
+        );
+        assert_eq!(
+            joined("https://a.example/v1", ""),
+            Some("https://a.example/v1".into())
+        );
+        for path in [
+            "/../admin",
+            "/%2e%2e/admin",
+            "/a/../../admin",
+            "/..",
+            "/a/../b",
+            "/a/.%2E/b",
+            "/a/./b",
+            "..\\x",
+        ] {
+            assert_eq!(joined("https://a.example/v1", path), None, "{path}");
+        }
+        assert_eq!(
+            joined("https://a.example", "/a?to=../b"),
+            Some("https://a.example/a?to=../b".into())
+        );
+        assert_eq!(
+            joined("https://a.example", "@evil.example/"),
+            Some("https://a.example/@evil.example/".into())
+        );
+        assert_eq!(
+            joined("https://a.example", ".evil.example/"),
+            Some("https://a.example/.evil.example/".into())
+        );
+    }
+
+    #[test]
+    fn an_address_with_credentials_is_refused() {
+        assert!(parse("https://user:pass@a.example/").is_err());
+        assert!(parse("ftp://a.example/").is_err() && parse("/x").is_err());
+        assert!(parse("https://a.example/x").is_ok());
+    }
+}
