@@ -4,22 +4,26 @@ use std::sync::Arc;
 
 use axum::{
     Json as JsonBody,
-    body::{Body, to_bytes},
+    body::Body,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
 };
-use bytes::Bytes;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use super::{Gateway, checks, problem::Problem, record};
+use super::{Gateway, checks, payload::Payload, problem::Problem, record};
 use crate::cluster::error_chain;
-use signoff_api::{Digest, Run, RunStatus, bounds, run::CallbackRecord};
+use signoff_api::{Digest, Run, RunStatus, run::CallbackRecord};
 use signoff_engine::callback_token::CallbackAddress;
 
-/// Largest callback, in bytes.
-pub(super) const MAX_BODY: usize = 16 * 1024;
+/// One callback, however often it is sent.
+pub(super) struct Delivery {
+    /// Digest of its body.
+    pub(super) sha256: Digest,
+    /// What its sender calls it. A sender may write the same delivery differently the second time.
+    pub(super) id: Option<String>,
+}
 
 pub(super) async fn receive(
     State(gateway): State<Arc<Gateway>>,
@@ -32,16 +36,19 @@ pub(super) async fn receive(
         .verify(&token)
         .filter(|address| gateway.is_for(&address.namespace))
         .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no callback at this address"))?;
-    let bytes = read(&headers, body).await?;
+    let payload = Payload::read(&headers, body).await?;
     let run = find(&gateway, &address).await?;
     let checks = checks::of(&gateway, &run, &address).await?;
-    checks.signature(&headers, &bytes)?;
-    let sha256 = Digest::of(&bytes);
+    checks.signature(&headers, &payload)?;
+    let delivery = Delivery {
+        sha256: payload.sha256(),
+        id: payload.delivery.clone(),
+    };
     if let Some(known) = recorded(&run, &address) {
-        return answer_again(known, &sha256);
+        return answer_again(known, &delivery);
     }
     expired(&run, &address)?;
-    let value = parse(&bytes)?;
+    let value = payload.parse()?;
     let (checked, value) = gateway
         .context
         .evaluate(&address.namespace, move || {
@@ -49,67 +56,7 @@ pub(super) async fn receive(
         })
         .await;
     checked?;
-    record::record(&gateway, run, &address, &sha256, value).await
-}
-
-/// Reads the body, up to the limit.
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .map(|value| value.to_str().unwrap_or_default());
-    if let Some(content_type) = content_type {
-        let essence = content_type
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
-        if essence != "application/json" && !essence.ends_with("+json") {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "a callback is application/json",
-            ));
-        }
-    }
-    let too_large = || {
-        let detail = format!("a callback has at most {MAX_BODY} bytes");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).with("limit", MAX_BODY)
-    };
-    let declared = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > MAX_BODY as u64) {
-        return Err(too_large());
-    }
-    to_bytes(body, MAX_BODY).await.map_err(|error| {
-        // the limit is an error of its own within axum's
-        let over = std::error::Error::source(&error)
-            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-        if over {
-            too_large()
-        } else {
-            Problem::new(StatusCode::BAD_REQUEST, "the body could not be read")
-        }
-    })
-}
-
-fn parse(bytes: &[u8]) -> Result<Value, Problem> {
-    bounds::nesting_of_json(bytes, bounds::MAX_NESTING).map_err(|error| {
-        let detail = format!("the body cannot be taken: {error}");
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with("limit", bounds::MAX_NESTING)
-    })?;
-    bounds::exact_integers_of_json(bytes).map_err(|error| {
-        let detail = format!("the body cannot be taken: {error}");
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
-    })?;
-    serde_json::from_slice(bytes).map_err(|error| {
-        let detail = format!(
-            "the body is not JSON: line {}, column {}",
-            error.line(),
-            error.column()
-        );
-        Problem::new(StatusCode::BAD_REQUEST, detail)
-    })
+    record::record(&gateway, run, &address, delivery, value).await
 }
 
 /// The run a token is for. The token is a good one, so its owner may know that the run is gone.
@@ -137,9 +84,10 @@ pub(super) fn recorded<'a>(run: &'a Run, address: &CallbackAddress) -> Option<&'
     run.status.as_ref()?.callbacks.get(&address.record_key())
 }
 
-/// The answer to a callback when there is one already: the same for the same body, a refusal for another.
-pub(super) fn answer_again(known: &CallbackRecord, sha256: &Digest) -> Result<Response, Problem> {
-    if known.sha256 == *sha256 {
+/// The answer to a callback when there is one already: the same for the same delivery, a refusal for another.
+pub(super) fn answer_again(known: &CallbackRecord, delivery: &Delivery) -> Result<Response, Problem> {
+    let is_same_id = delivery.id.is_some() && delivery.id == known.webhook_id;
+    if known.sha256 == delivery.sha256 || is_same_id {
         return Ok((StatusCode::OK, JsonBody(receipt(known))).into_response());
     }
     let detail = format!("another callback was recorded at {}", known.received_at.0);

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Gateway,
+    payload::Payload,
     problem::Problem,
     signature::{self, SigningKey},
 };
@@ -77,12 +78,16 @@ async fn key(
 
 impl Checks {
     /// The signature, if one is asked for.
-    pub(super) fn signature(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
-        match &self.key {
-            None => Ok(()),
-            Some(key) => signature::standard_webhooks(key, headers, body, self.now)
-                .map_err(|why| Problem::new(StatusCode::UNAUTHORIZED, why)),
-        }
+    pub(super) fn signature(&self, headers: &HeaderMap, body: &Payload) -> Result<(), Problem> {
+        let Some(key) = &self.key else {
+            return Ok(());
+        };
+        let [plain, raw] = body
+            .signable()
+            .map(|bytes| signature::standard_webhooks(key, headers, bytes, self.now));
+        plain
+            .or(raw)
+            .map_err(|why| Problem::new(StatusCode::UNAUTHORIZED, why))
     }
 
     /// The schema and the condition, where they are asked for.

@@ -5,6 +5,7 @@ mod bodies;
 mod callbacks;
 mod checks;
 mod hooks;
+mod payload;
 mod problem;
 mod pushes;
 mod record;
@@ -64,11 +65,11 @@ impl Gateway {
 /// The routes that are open to the outside.
 pub fn router(gateway: Gateway) -> Router {
     let longest = gateway.request_timeout;
+    let callback = || post(callbacks::receive).fallback(only_post);
     Router::new()
-        .route(
-            "/v1/callbacks/{token}",
-            post(callbacks::receive).fallback(only_post),
-        )
+        .route("/v1/callbacks/{token}", callback())
+        // some senders write it so
+        .route("/v1/callbacks/{token}/", callback())
         .route(
             "/v1/hooks/git/{namespace}/{repository}",
             post(hooks::push).fallback(only_post),

@@ -17,14 +17,14 @@ use serde_json::{Value, json};
 
 use super::{
     Gateway,
-    callbacks::{answer_again, expired, receipt, recorded},
+    callbacks::{Delivery, answer_again, expired, receipt, recorded},
     problem::Problem,
 };
 use crate::cluster::{
     error_chain,
     status::{is_missing, is_stale},
 };
-use signoff_api::{Digest, Json, Run, names, run::CallbackRecord};
+use signoff_api::{Json, Run, names, run::CallbackRecord};
 use signoff_engine::callback_token::CallbackAddress;
 
 /// How often a write is tried when others write the same run at the same time.
@@ -37,13 +37,14 @@ pub(super) async fn record(
     gateway: &Gateway,
     mut run: Run,
     address: &CallbackAddress,
-    sha256: &Digest,
+    delivery: Delivery,
     body: Value,
 ) -> Result<Response, Problem> {
     let api = gateway.context.namespaced::<Run>(&address.namespace);
     let record = CallbackRecord {
         received_at: MicroTime(gateway.context.now()),
-        sha256: sha256.clone(),
+        sha256: delivery.sha256.clone(),
+        webhook_id: delivery.id.clone(),
         body: Json(body),
     };
     for attempt in 0..ATTEMPTS {
@@ -74,7 +75,7 @@ pub(super) async fn record(
             .map_err(|_| Problem::unavailable())?
             .ok_or_else(|| Problem::new(StatusCode::GONE, "the run that this callback was for is gone"))?;
         if let Some(known) = recorded(&run, address) {
-            return answer_again(known, sha256);
+            return answer_again(known, &delivery);
         }
         expired(&run, address)?;
     }

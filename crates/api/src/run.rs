@@ -512,8 +512,12 @@ pub struct CallbackRecord {
     /// Time at which the gateway received the callback.
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub received_at: MicroTime,
-    /// Digest of the bytes of the body.
+    /// Digest of the bytes of the body, uncompressed.
     pub sha256: Digest,
+    /// Header `webhook-id` of the request, which is the same each time that the sender sends this callback.
+    #[serde(default, rename = "webhookID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub webhook_id: Option<String>,
     /// Body of the callback.
     pub body: Json,
 }

@@ -24,6 +24,7 @@ fn a_run_goes_from_call_to_question_to_call_to_callback_to_its_end() {
     let record = CallbackRecord {
         received_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(run.now),
         sha256: Digest::of(b"{}"),
+        webhook_id: None,
         body: json!({ "receipt": "R1" }).into(),
     };
     run.state.callbacks.insert("settled.1".into(), record);

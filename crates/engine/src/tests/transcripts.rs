@@ -105,6 +105,7 @@ impl Scenario {
                     let record = CallbackRecord {
                         received_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(self.now),
                         sha256: Digest::of(b"{}"),
+                        webhook_id: None,
                         body: json!({ "receipt": "R1" }).into(),
                     };
                     self.state.callbacks.insert((*key).to_owned(), record);
