@@ -15,12 +15,13 @@ use super::{
     timeline,
 };
 use signoff_api::{
-    Definition, Flow, Release, Run, RunPhase, RunSpec, bounds,
+    Definition, Flow, Release, Run, RunPhase, RunSpec,
+    bounds::{self, InexactInteger},
     json::JsonObject,
     name::{FlowName, ReleaseName},
     run::{Channel, StepPhase},
 };
-use signoff_engine::inputs;
+use signoff_engine::inputs::{self, Declared};
 
 /// Start a run of a flow.
 #[derive(Debug, clap::Args)]
@@ -31,8 +32,8 @@ signoff run refund --draft --wait --timeout 10m"
 pub(super) struct RunArgs {
     /// Name of the flow.
     flow: FlowName,
-    /// An input as key=value, read as its declared type; repeatable.
-    #[arg(long = "input", value_name = "KEY=VALUE")]
+    /// An input as key=value, read as its declared type, or as key:=JSON; repeatable.
+    #[arg(short = 'i', long = "input", value_name = "KEY=VALUE")]
     inputs: Vec<String>,
     /// Inputs from a YAML or JSON file; single inputs override it.
     #[arg(long, value_name = "FILE")]
@@ -54,7 +55,7 @@ pub(super) async fn verb(args: RunArgs, global: &Global) -> Result<Answer, CliEr
     let definition = release.as_ref().map(|release| &release.spec.definition);
     let inputs = given(&args, definition)?;
     if let Some(definition) = definition {
-        inputs::check(definition, &inputs).map_err(|problems| {
+        inputs::complete(definition, &inputs).map_err(|problems| {
             let message = format!("no run was started, since the inputs do not fit: {problems}");
             CliError::new("InvalidInputs", exit::INVALID, message)
         })?;
@@ -200,13 +201,9 @@ fn given(args: &RunArgs, definition: Option<&Definition>) -> Result<JsonObject, 
             })?
         }
     };
-    let schema = definition.and_then(|definition| definition.inputs.as_ref());
     for pair in &args.inputs {
-        let (key, text) = pair
-            .split_once('=')
-            .ok_or_else(|| CliError::usage(format!("--input {pair}: write KEY=VALUE")))?;
-        let declared = schema.and_then(|schema| schema.0["properties"][key]["type"].as_str());
-        inputs.insert(key.to_owned(), typed(text, declared));
+        let (key, value) = read_input(pair, definition)?;
+        inputs.insert(key, value);
     }
     for (name, value) in &inputs {
         // the object of all inputs is the first level
@@ -217,13 +214,36 @@ fn given(args: &RunArgs, definition: Option<&Definition>) -> Result<JsonObject, 
     Ok(JsonObject(inputs))
 }
 
-/// A string stays one where it is declared so; everything else is JSON if it can be.
-fn typed(text: &str, declared: Option<&str>) -> Value {
-    let string = || Value::String(text.to_owned());
-    if declared == Some("string") {
-        string()
-    } else {
-        serde_json::from_str(text).unwrap_or_else(|_| string())
+/// An input as it is written on the command line: `key=value`, or `key:=JSON`.
+fn read_input(pair: &str, definition: Option<&Definition>) -> Result<(String, Value), CliError> {
+    let usage = |why: &str| CliError::usage(format!("--input {pair}: {why}"));
+    let (key, text) = pair
+        .split_once('=')
+        .ok_or_else(|| usage("write KEY=VALUE, or KEY:=JSON"))?;
+    if let Some(key) = key.strip_suffix(':') {
+        bounds::exact_integers_of_json(text.as_bytes()).map_err(|why| usage(&why.to_string()))?;
+        let value = serde_json::from_str(text).map_err(|why| usage(&format!("not JSON: {why}")))?;
+        return Ok((key.to_owned(), value));
+    }
+    let declared = definition.map(|definition| Declared::of(definition, key));
+    let value = typed(text, &declared.unwrap_or_default()).map_err(|why| usage(&why.to_string()))?;
+    Ok((key.to_owned(), value))
+}
+
+/// Text stays text where the schema says so, and a number stays text unless the schema says number. Everything else is JSON
+/// if it can be.
+fn typed(text: &str, declared: &Declared<'_>) -> Result<Value, InexactInteger> {
+    let string = || Ok(Value::String(text.to_owned()));
+    if declared.allows("string") {
+        return string();
+    }
+    if declared.allows_numbers() {
+        bounds::exact_integers_of_json(text.as_bytes())?;
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Number(_)) if !declared.allows_numbers() => string(),
+        Ok(value) => Ok(value),
+        Err(_) => string(),
     }
 }
 
@@ -238,10 +258,49 @@ mod tests {
 
     #[test]
     fn inputs_are_read_as_they_are_declared() {
-        assert_eq!(typed("81", Some("string")), json!("81"));
-        assert_eq!(typed("81", Some("number")), json!(81));
-        assert_eq!(typed("true", None), json!(true));
-        assert_eq!(typed("plain text", None), json!("plain text"));
+        let definition = json!({"steps": [], "inputs": {
+            "type": "object",
+            "$defs": {"version": {"type": "string"}},
+            "properties": {
+                "text": {"type": "string"}, "version": {"$ref": "#/$defs/version"}, "any": {},
+                "number": {"type": "number"}, "count": {"type": ["integer", "null"]}, "one": {"enum": [1, 2]},
+                "either": {"anyOf": [{"type": "string"}, {"type": "integer"}]}, "list": {"type": "array"},
+            },
+        }});
+        let definition: Definition = serde_json::from_value(definition).unwrap();
+        let long = "12345678901234567890123";
+        for (pair, expected) in [
+            ("text=81", json!("81")),
+            ("text=true", json!("true")),
+            ("version=1.10", json!("1.10")),
+            ("either=0644", json!("0644")),
+            ("any=1.10", json!("1.10")),
+            ("any=true", json!(true)),
+            ("any=plain text", json!("plain text")),
+            ("unknown=7", json!("7")),
+            ("number=81", json!(81)),
+            ("number=1.10", json!(1.1)),
+            ("count=3", json!(3)),
+            ("count=0644", json!("0644")),
+            ("one=2", json!(2)),
+            ("list=[1, \"a=b\"]", json!([1, "a=b"])),
+            ("any:=1.10", json!(1.1)),
+            ("text:=\"x\"", json!("x")),
+        ] {
+            let (_, value) = read_input(pair, Some(&definition)).unwrap();
+            assert_eq!(value, expected, "{pair}");
+        }
+        let read = |pair: &str| read_input(pair, Some(&definition)).map(|(_, value)| value);
+        assert_eq!(read(&format!("text={long}")).unwrap(), json!(long));
+        assert_eq!(read(&format!("any={long}")).unwrap(), json!(long));
+        for wrong in [
+            &format!("count={long}"),
+            &format!("any:={long}"),
+            "any:=x",
+            "text",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     fn run(phase: &str, step: &Value) -> Run {

@@ -32,7 +32,7 @@ pub(super) fn render(run: &Run) -> Lines {
             format!("{} ({}{commit})", release.name, release.digest),
         );
     }
-    if let Some(inputs) = &run.spec.inputs {
+    if let Some(inputs) = run.inputs() {
         lines.field("inputs", inputs.to_value().to_string());
     }
     if let Some(started) = &status.started_at {

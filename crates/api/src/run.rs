@@ -136,6 +136,9 @@ pub struct RunStatus {
     /// Release that the run uses. It is set once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<PinnedRelease>,
+    /// Inputs of the run, with the defaults of the release. It is set once, if the defaults add anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<JsonObject>,
     /// Steps that have started, in that order. Of a step that is repeated, the newest two passes are kept.
     #[serde(default)]
     #[schemars(length(max = 2000))]
@@ -179,6 +182,14 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+impl Run {
+    /// The inputs that expressions see: those of the spec, with the defaults of the release once the run has one.
+    pub fn inputs(&self) -> Option<&JsonObject> {
+        let completed = self.status.as_ref().and_then(|status| status.inputs.as_ref());
+        completed.or(self.spec.inputs.as_ref())
+    }
 }
 
 /// State of a run.

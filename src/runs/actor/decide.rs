@@ -111,7 +111,10 @@ impl Actor {
         let last_steps = release.plan.has_finally() && !facts.run.terminate && !state.steps.is_empty();
         let evaluates = !cancel || settles || last_steps || !known.is_empty();
         let release = Arc::clone(release);
-        let decide = move || decide(&release, is_new, &state, &facts, now);
+        let decide = move || {
+            let (mut state, mut facts) = (state, facts);
+            decide(&release, is_new, &mut state, &mut facts, now)
+        };
         let result = if evaluates {
             let (context, namespace) = (Arc::clone(&self.deps.context), self.key.namespace().to_owned());
             async move {
@@ -441,12 +444,19 @@ pub(super) enum Decided {
 fn decide(
     release: &LoadedRelease,
     is_new: bool,
-    state: &RunStatus,
-    facts: &Facts,
+    state: &mut RunStatus,
+    facts: &mut Facts,
     now: Timestamp,
 ) -> Decided {
-    if is_new && let Err(message) = inputs::check(&release.definition, &facts.run.inputs) {
-        return Decided::Unfit(message);
+    if is_new {
+        match inputs::complete(&release.definition, &facts.run.inputs) {
+            Err(message) => return Decided::Unfit(message),
+            Ok(completed) if completed == facts.run.inputs => {}
+            Ok(completed) => {
+                facts.run.inputs = completed.clone();
+                state.inputs = Some(completed);
+            }
+        }
     }
     Decided::Advanced(Box::new(advance(&release.plan, state, facts, now)))
 }
