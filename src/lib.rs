@@ -20,7 +20,7 @@
 //! | [`manifest`] | YAML and its places, objects of our kinds checked without a server | `signoff_engine` |
 //! | [`git`] | fetch, read trees, verify | `net`, `manifest` |
 //! | [`forge`] | GitHub, GitLab, Gitea: pull requests, reviews, commit statuses | `git` (commit ids, when to leave a host alone), `net` |
-//! | [`cluster`] | what every controller needs: clients, watches, queues, back-off, timers, leadership, proof of the policies, Secrets | `signoff_engine`, `telemetry` |
+//! | [`cluster`] | what every controller needs: clients, watches that all share ([`cluster::shared`]), queues, back-off, timers, leadership, proof of the policies, Secrets | `signoff_engine`, `telemetry` |
 //! | [`remotes`] | a Repository's remote: credentials, mirror, trusted keys, forge | `cluster`, `git`, `forge`, `net` |
 //! | [`runs`] | the Run controller: gather, decide (engine), write, perform | `signoff_engine`, `cluster`, `perform`, `telemetry` |
 //! | [`approvals`] | the Approval controller, and questions as pull requests | `signoff_engine`, `cluster`, `runs`, `remotes`, `git`, `forge`, `telemetry` |

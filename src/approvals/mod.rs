@@ -12,7 +12,7 @@ mod write;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::runtime::watcher::{self, Event};
 use tokio::{sync::mpsc, time::Instant};
@@ -24,13 +24,12 @@ use crate::{
         context::Context,
         error_chain,
         identity::Identity,
-        inbox::Inbox,
         object_key::{ApprovalKey, created_at},
         objects::{Decoded, watch},
-        open_approvals::OpenApprovals,
         parts::beside,
         queue::{self, Touched},
         server_time::{ServerTimeError, server_time},
+        shared::{ApprovalInbox, OpenApprovals},
         status::{AFTER_CONFLICT, is_missing, is_stale},
         timers::{Again, Wake},
     },
@@ -86,13 +85,9 @@ struct Judging {
     decisions: DecisionIndex,
 }
 
-/// Judges approvals until `shutdown`, as `touched` brings them; `touch` is its other end.
-pub async fn run(
-    deps: Deps,
-    touch: mpsc::UnboundedSender<Touched<Approval>>,
-    touched: Inbox<Touched<Approval>>,
-    shutdown: CancellationToken,
-) {
+/// Judges approvals until `shutdown`, as the inbox brings them.
+pub async fn run(deps: Deps, inbox: ApprovalInbox, shutdown: CancellationToken) {
+    let ApprovalInbox { touch, touched } = inbox;
     let judging = Arc::new(Judging {
         deps,
         decisions: DecisionIndex::default(),
@@ -100,12 +95,16 @@ pub async fn run(
     let proving = keep_proving(Arc::clone(&judging), touch.clone(), shutdown.clone());
     let watching = watch_decisions(Arc::clone(&judging), touch);
     let watching = shutdown.clone().run_until_cancelled_owned(watching);
-    let working = judge_all(judging, touched, shutdown);
+    let working = judge_all(judging, touched.stream(), shutdown);
     // boxed: it is large
     beside(proving, Box::pin(beside(watching, working))).await;
 }
 
-async fn judge_all(judging: Arc<Judging>, touched: Inbox<Touched<Approval>>, shutdown: CancellationToken) {
+async fn judge_all(
+    judging: Arc<Judging>,
+    touched: impl Stream<Item = Touched<Approval>>,
+    shutdown: CancellationToken,
+) {
     // an answer that was half given is not to be taken back for want of the decisions it rests on
     let known = shutdown.run_until_cancelled(judging.decisions.are_known()).await;
     if known.is_none() {
@@ -115,7 +114,7 @@ async fn judge_all(judging: Arc<Judging>, touched: Inbox<Touched<Approval>>, shu
     queue::run(
         "Approval",
         &context,
-        touched.stream(),
+        touched,
         CONCURRENCY,
         shutdown,
         |key, shown| {

@@ -1,4 +1,4 @@
-//! What every controller needs of the cluster: clients, watches, queues, back-off, timers, leadership, proof of the policies.
+//! What every controller needs of the cluster: clients, shared watches, queues, back-off, timers, leadership, proof of the policies.
 
 pub mod access;
 pub mod backoff;
@@ -12,7 +12,6 @@ pub mod inbox;
 pub mod leadership;
 pub mod object_key;
 pub mod objects;
-pub mod open_approvals;
 pub mod parts;
 pub mod queue;
 pub mod reconciler;
@@ -20,6 +19,7 @@ pub mod releases;
 pub mod run_endings;
 pub mod secrets;
 pub mod server_time;
+pub mod shared;
 pub mod status;
 pub mod throttled_client;
 pub mod timers;

@@ -2,13 +2,12 @@
 
 use std::{collections::HashMap, convert::Infallible, fmt::Debug, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
+use futures::{Stream, StreamExt as _, future::BoxFuture, stream};
 use kube::{
     Resource,
     runtime::{
         controller::{Action, Config, ReconcileRequest, applier},
         reflector::{ObjectRef, Store},
-        watcher,
     },
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -57,16 +56,14 @@ where
         context: &Context,
         shared: Arc<C>,
         objects: Store<K>,
-        queue: impl Stream<Item = Result<ReconcileRequest<K>, watcher::Error>> + Send + 'static,
+        queue: impl Stream<Item = ObjectRef<K>> + Send + 'static,
         shutdown: CancellationToken,
     ) {
         let (orders, ordered) = unbounded_channel();
-        let rings = rings(context.timers(), ordered).map(|key: ObjectKey<K>| {
-            let object = ObjectRef::new(key.name()).within(key.namespace());
-            Ok(ReconcileRequest::from(object))
-        });
+        let rings = rings(context.timers(), ordered)
+            .map(|key: ObjectKey<K>| ObjectRef::new(key.name()).within(key.namespace()));
         let queue = stream::select(queue.boxed(), rings.boxed())
-            .map_err(Arc::new)
+            .map(|object| Ok::<_, Infallible>(ReconcileRequest::from(object)))
             .take_until(shutdown.cancelled_owned());
         let panics = Arc::new(Backoffs::default());
         let work = |object: Arc<K>, shared: Arc<C>| {
@@ -214,8 +211,7 @@ mod tests {
         });
         let clock = Clock::from_fn(Timestamp::now).looked_at_every(Duration::from_millis(5));
         let context = Context::new(Client::new(nobody, "ns"), clock);
-        let queue =
-            stream::iter(names.map(|name| Ok(ReconcileRequest::from(ObjectRef::new(name).within("ns")))));
+        let queue = stream::iter(names.map(|name| ObjectRef::new(name).within("ns")));
         let log = Arc::new(Log::default());
         let reconciler = Reconciler {
             name: "ConfigMap",

@@ -15,7 +15,7 @@ use axum::{
 };
 use kube::Client;
 
-use crate::{cluster::open_approvals::OpenApprovals, telemetry::metrics::Metrics};
+use crate::{cluster::shared::OpenApprovals, telemetry::metrics::Metrics};
 
 /// Longest wait for the API server's answer before it counts as not reachable.
 const PATIENCE: Duration = Duration::from_secs(2);

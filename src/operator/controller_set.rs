@@ -3,8 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use kube::runtime::reflector::Store;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Exhausted, Operator, OperatorOptions, Supervisor, watches};
@@ -13,13 +11,11 @@ use crate::{
     cluster::{
         context::Context,
         identity::Identity,
-        inbox::Inbox,
         leadership::Leadership,
-        open_approvals::{self, OpenApprovals},
         parts::beside,
-        queue::Touched,
         releases::Releases,
         run_endings::run_endings,
+        shared::{ApprovalInbox, SharedStores},
     },
     gateway::{Knowing, Pushes},
     git::Limits,
@@ -30,7 +26,6 @@ use crate::{
     sync::{self, SyncQueue, SyncRequests, feedback, sync_requests},
     telemetry::metrics::Metrics,
 };
-use signoff_api::{Approval, Connection, Flow};
 use signoff_engine::callback_token::CallbackMinter;
 
 /// Longest time that what goes on beside the controllers, such as Events, may take to end.
@@ -93,9 +88,8 @@ impl ControllerSet {
         let _connected = self.pushes.connect(self.scope.clone(), syncs.clone());
         let (waker, calls) = runs::waker();
         // watches outlive the order to stop, so that runs that end still see what they wait for
-        let (flows, watch_flows) = watches::flows(&self.context, waker.clone());
-        let (connections, watch_connections) = watches::connections(&self.context, waker.clone());
-        let (open, touch, touched, watch_open) = open_approvals::watch_open(&self.context, waker.clone());
+        let (stores, inbox, watching) = SharedStores::watch(&self.context, waker.clone());
+        let waking = watches::wake_runs(stores.clone(), waker.clone());
         let settings = self.remotes.clone();
         let controllers = self.controllers(
             readiness,
@@ -103,11 +97,8 @@ impl ControllerSet {
             shutdown,
             &tasks,
             Shared {
-                flows,
-                connections,
-                open,
-                touch,
-                touched,
+                stores,
+                inbox,
                 waker,
                 calls,
                 settings,
@@ -115,8 +106,7 @@ impl ControllerSet {
                 requested,
             },
         );
-        let controllers = beside(watch_open, controllers);
-        beside(watch_flows, beside(watch_connections, controllers)).await?;
+        beside(watching, beside(waking, controllers)).await?;
         tasks.close();
         if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
             tracing::warn!("some events could not be written before the end");
@@ -133,11 +123,8 @@ impl ControllerSet {
         shared: Shared,
     ) -> Result<(), Exhausted> {
         let Shared {
-            flows,
-            connections,
-            open,
-            touch,
-            touched,
+            stores,
+            inbox,
             waker,
             calls,
             settings,
@@ -148,15 +135,16 @@ impl ControllerSet {
             let proven = self.identity.prove(&self.context, &self.probe_namespace);
             // an error says that the watch has ended, and with it the term
             let _ = tokio::join!(
-                flows.wait_until_ready(),
-                connections.wait_until_ready(),
-                open.are_known(),
+                stores.flows.is_known(),
+                stores.connections.is_known(),
+                stores.open.are_known(),
                 proven
             );
         };
         if shutdown.run_until_cancelled(ready).await.is_none() {
             return Ok(());
         }
+        let open = stores.open.clone();
         readiness.knows(self.scope, open.clone());
         let judging = approvals::Deps {
             context: Arc::clone(&self.context),
@@ -172,8 +160,8 @@ impl ControllerSet {
             context: Arc::clone(&self.context),
             leadership: self.leadership,
             releases: self.releases,
-            flows,
-            connections,
+            flows: stores.flows.store(),
+            connections: stores.connections.store(),
             open: open.clone(),
             executors: self.executors,
             callbacks: self.callbacks,
@@ -187,36 +175,53 @@ impl ControllerSet {
         let approvals = || {
             // one that broke may have had any of them in hand
             if std::mem::replace(&mut judged_before, true) {
-                open.touch_all(&touch);
+                open.touch_all(&inbox.touch);
             }
-            ending(
-                stop(),
-                approvals::run(judging.clone(), touch.clone(), touched.clone(), stop()),
-            )
+            ending(stop(), approvals::run(judging.clone(), inbox.clone(), stop()))
         };
         tokio::try_join!(
             supervisor.keep("repositories", &shutdown, || {
-                let syncing = sync::run(context(), settings.clone(), requested.clone(), stop());
-                ending(stop(), syncing)
+                let stores = stores.clone();
+                let syncing = sync::run(
+                    context(),
+                    stores.clone(),
+                    settings.clone(),
+                    requested.clone(),
+                    stop(),
+                );
+                ending(stop(), once_known(stores, syncing))
             }),
             supervisor.keep("proposals", &shutdown, || {
-                ending(
+                let stores = stores.clone();
+                let putting = proposal::run(
+                    context(),
+                    stores.clone(),
+                    settings.clone(),
+                    syncs.listen(),
                     stop(),
-                    proposal::run(context(), settings.clone(), syncs.listen(), stop()),
-                )
+                );
+                ending(stop(), once_known(stores, putting))
             }),
             supervisor.keep("feedback", &shutdown, || {
-                ending(
+                let stores = stores.clone();
+                let telling = feedback::run(
+                    context(),
+                    stores.clone(),
+                    settings.clone(),
+                    syncs.listen(),
                     stop(),
-                    feedback::run(context(), settings.clone(), syncs.listen(), stop()),
-                )
+                );
+                ending(stop(), once_known(stores, telling))
             }),
-            supervisor.keep("flows", &shutdown, || ending(
-                stop(),
-                promotion::run(context(), stop())
-            )),
+            supervisor.keep("flows", &shutdown, || {
+                let stores = stores.clone();
+                let promoting = promotion::run(context(), stores.clone(), stop());
+                ending(stop(), once_known(stores, promoting))
+            }),
             supervisor.keep("releases", &shutdown, || {
-                ending(stop(), release::run(context(), ended.clone(), stop()))
+                let stores = stores.clone();
+                let keeping = release::run(context(), stores.clone(), ended.clone(), stop());
+                ending(stop(), once_known(stores, keeping))
             }),
             supervisor.keep("approvals", &shutdown, approvals),
             // has a drain time of its own
@@ -230,16 +235,21 @@ impl ControllerSet {
 
 /// What the controllers of a term share.
 struct Shared {
-    flows: Store<Flow>,
-    connections: Store<Connection>,
-    open: OpenApprovals,
-    touch: UnboundedSender<Touched<Approval>>,
-    touched: Inbox<Touched<Approval>>,
+    stores: SharedStores,
+    inbox: ApprovalInbox,
     waker: RunWaker,
     calls: RunCalls,
     settings: RepositorySettings,
     syncs: SyncRequests,
     requested: SyncQueue,
+}
+
+/// Runs a controller that compares with all stores, once they are filled. Runs and approvals do not wait for that.
+async fn once_known(stores: SharedStores, controller: impl Future<Output = ()> + Send) {
+    // without a watch there is nothing to do, and the term ends
+    if stores.are_known().await {
+        controller.await;
+    }
 }
 
 /// Lets a controller end what it is at when the order to stop comes. One that was still waiting for its first listing would wait for

@@ -1,94 +1,67 @@
-//! Watches that several controllers share, each object held once.
-
-use std::{collections::HashMap, future::Future};
+//! Tells runs of what they may be waiting for.
 
 use futures::StreamExt as _;
-use kube::{
-    ResourceExt as _,
-    runtime::{
-        WatchStreamExt as _,
-        reflector::{self, Store},
-        watcher::{self, Event},
-    },
-};
+use kube::ResourceExt as _;
 
 use crate::{
-    cluster::{context::Context, objects::reflected_as},
+    cluster::shared::{Change, SharedStores},
     runs::RunWaker,
 };
-use signoff_api::{Connection, Flow, flow::Definition};
+use signoff_api::Connection;
 
-/// Flows, for their live and draft releases.
-pub(super) fn flows(
-    context: &Context,
-    waker: RunWaker,
-) -> (Store<Flow>, impl Future<Output = ()> + Send + 'static) {
-    let (store, writer) = reflector::store::<Flow>();
-    let events = reflected_as(context, watcher::Config::default(), writer, |flow| {
-        flow.metadata.managed_fields = None;
-        // runs go by the release; the definition would only fill the memory
-        flow.spec.definition = Definition {
-            description: None,
-            inputs: None,
-            steps: Vec::new(),
-            finally: None,
-            output: None,
-            promotion: None,
-        };
-    });
-    let watch = async move {
-        let mut touched = std::pin::pin!(events.touched_objects());
-        while let Some(event) = touched.next().await {
-            // a watch that broke starts again
-            if let Ok(flow) = event {
-                waker.flow_changed(&flow);
-            }
+/// Tells runs of each change of a flow, of a release of one, and of a Connection, as long as there is anything to tell.
+pub(super) async fn wake_runs(stores: SharedStores, waker: RunWaker) {
+    let mut flows = Box::pin(stores.flows.subscribe());
+    let mut releases = Box::pin(stores.releases.subscribe());
+    let mut connections = Box::pin(stores.connections.subscribe());
+    loop {
+        tokio::select! {
+            Some(flow) = flows.next() => waker.flow_changed(flow.object()),
+            // one that becomes ready lets the runs go on that wait for it
+            Some(release) = releases.next() => waker.release_changed(release.object()),
+            Some(connection) = connections.next() => if has_changed(&connection) {
+                waker.connection_changed(&connection.object().namespace().unwrap_or_default());
+            },
+            else => return,
         }
-    };
-    (store, watch)
+    }
 }
 
-/// Connections, for what people are shown of where steps call. Runs that people decide on are told of each change.
-pub(super) fn connections(
-    context: &Context,
-    waker: RunWaker,
-) -> (Store<Connection>, impl Future<Output = ()> + Send + 'static) {
-    let (store, writer) = reflector::store::<Connection>();
-    let slim = |connection: &mut Connection| connection.metadata.managed_fields = None;
-    let events = reflected_as(context, watcher::Config::default(), writer, slim);
-    let watch = async move {
-        let mut events = std::pin::pin!(events);
-        // the generation counts changes of the spec
-        let mut known: HashMap<(String, String), Option<i64>> = HashMap::new();
-        let mut listed = false;
-        while let Some(event) = events.next().await {
-            let (connection, is_there) = match event {
-                Ok(Event::Init) => continue,
-                Ok(Event::InitDone) => {
-                    // one that is gone meanwhile is in no event
-                    for (namespace, _) in known.keys().filter(|_| listed) {
-                        waker.connection_changed(namespace);
-                    }
-                    listed = true;
-                    continue;
-                }
-                Ok(Event::Apply(connection) | Event::InitApply(connection)) => (connection, true),
-                Ok(Event::Delete(connection)) => (connection, false),
-                // a watch that broke starts again
-                Err(_) => continue,
-            };
-            let namespace = connection.namespace().unwrap_or_default();
-            let key = (namespace.clone(), connection.name_any());
-            let generation = connection.metadata.generation;
-            let changed = if is_there {
-                known.insert(key, generation) != Some(generation)
-            } else {
-                known.remove(&key).is_some()
-            };
-            if changed && listed {
-                waker.connection_changed(&namespace);
-            }
-        }
-    };
-    (store, watch)
+/// Whether people may have been shown something else of a Connection before. The generation counts changes of the spec.
+fn has_changed(connection: &Change<Connection>) -> bool {
+    match connection {
+        // runs that go on look at it then
+        Change::Present(_) => false,
+        Change::Added(_) | Change::Removed(_) => true,
+        Change::Updated { before, now } => before.metadata.generation != now.metadata.generation,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn connection(generation: i64) -> Arc<Connection> {
+        let connection = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection",
+            "metadata": {"name": "shop", "namespace": "ns", "generation": generation},
+            "spec": {"http": {"baseURL": "https://shop.example.com"}}});
+        Arc::new(serde_json::from_value(connection).unwrap())
+    }
+
+    #[test]
+    fn runs_are_woken_by_another_connection_and_not_by_one_that_is_only_seen_again() {
+        let updated = |before, now| Change::Updated {
+            before: connection(before),
+            now: connection(now),
+        };
+        assert!(!has_changed(&Change::Present(connection(1))));
+        assert!(!has_changed(&updated(1, 1)), "only its metadata is another");
+        assert!(has_changed(&updated(1, 2)));
+        assert!(has_changed(&Change::Added(connection(1))));
+        assert!(has_changed(&Change::Removed(connection(1))));
+    }
 }

@@ -10,12 +10,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use kube::{
     ResourceExt as _,
-    runtime::{
-        WatchStreamExt as _,
-        controller::{trigger_self, trigger_with},
-        reflector::{self, ObjectRef, Store},
-        watcher,
-    },
+    runtime::reflector::{ObjectRef, Store},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -24,13 +19,13 @@ use crate::cluster::{
     context::Context,
     error_chain,
     fairness::Permits,
-    objects::reflected,
     reconciler::Reconciler,
+    shared::{Change, SharedStores},
     status::{AFTER_CONFLICT, is_stale, patch_status},
     timers::{Again, Wake},
 };
 use signoff_api::{
-    Approval, Flow, Release, Repository, names,
+    Approval, Flow, Release, Repository,
     reason::{Classified, ErrorClass},
 };
 
@@ -68,7 +63,8 @@ impl Classified for FlowError {
 struct Flows {
     context: Arc<Context>,
     releases: Store<Release>,
-    approvals: Store<Approval>,
+    /// The open questions about promotions.
+    questions: Store<Approval>,
     repositories: Store<Repository>,
     backoffs: Backoffs<ObjectRef<Flow>>,
     /// What the watch shows.
@@ -76,38 +72,30 @@ struct Flows {
     turns: Permits,
 }
 
-/// Brings flows forward until `shutdown`.
-pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
-    let (flows, flow_writer) = reflector::store::<Flow>();
-    let (releases, release_writer) = reflector::store::<Release>();
-    let (approvals, approval_writer) = reflector::store::<Approval>();
-    let (repositories, repository_writer) = reflector::store::<Repository>();
-    let everything = watcher::Config::default;
-    let flow_events = reflected(&context, everything(), flow_writer).touched_objects();
-    let release_events = reflected(&context, everything(), release_writer).touched_objects();
-    // those of runs are many, and none of them is about a promotion
-    let of_promotions = everything().labels(&format!("!{}", names::RUN));
-    let approval_events = reflected(&context, of_promotions, approval_writer).touched_objects();
-    let repository_events = reflected(&context, everything(), repository_writer).touched_objects();
-    let (release_owners, gated) = (releases.clone(), flows.clone());
+/// Brings flows forward until `shutdown`. The stores must be filled before.
+pub async fn run(context: Arc<Context>, stores: SharedStores, shutdown: CancellationToken) {
+    let (flows, releases) = (stores.flows.store(), stores.releases.store());
+    let (owners, gated) = (releases.clone(), flows.clone());
+    let of_release = |release: Change<Release>| stream::iter(flow_of(release.object()));
+    let of_question =
+        move |question: Change<Approval>| stream::iter(flow_of_promotion(question.object(), &owners));
+    // a changed gate counts from the next promotion on, and its flows say at once whether there is one
+    let of_repository =
+        move |repository: Change<Repository>| stream::iter(gated_otherwise(repository.object(), &gated));
+    let flow_changes = stores.flows.subscribe();
     let queue = stream::select_all([
-        trigger_self(flow_events, ()).boxed(),
-        trigger_with(release_events, |release: Release| flow_of(&release)).boxed(),
-        trigger_with(approval_events, move |approval: Approval| {
-            flow_of_promotion(&approval, &release_owners)
-        })
-        .boxed(),
-        // a changed gate counts from the next promotion on, and its flows say at once whether there is one
-        trigger_with(repository_events, move |repository: Repository| {
-            gated_otherwise(&repository, &gated)
-        })
-        .boxed(),
+        flow_changes
+            .map(|flow| ObjectRef::from_obj(&**flow.object()))
+            .boxed(),
+        stores.releases.subscribe().flat_map(of_release).boxed(),
+        stores.promotions.subscribe().flat_map(of_question).boxed(),
+        stores.repositories.subscribe().flat_map(of_repository).boxed(),
     ]);
     let shared = Arc::new(Flows {
         context: Arc::clone(&context),
         releases,
-        approvals,
-        repositories,
+        questions: stores.promotions.store(),
+        repositories: stores.repositories.store(),
         backoffs: Backoffs::default(),
         known: flows.clone(),
         turns: Permits::of_which_one_may_hold(CONCURRENCY),
@@ -161,15 +149,6 @@ async fn in_turn(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowError
 
 async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowError> {
     if flow.metadata.deletion_timestamp.is_some() {
-        return Ok(None);
-    }
-    // an empty store is not an empty cluster: a gate or a question could be missed
-    let ready = tokio::try_join!(
-        shared.releases.wait_until_ready(),
-        shared.approvals.wait_until_ready(),
-        shared.repositories.wait_until_ready(),
-    );
-    if ready.is_err() {
         return Ok(None);
     }
     let before = flow.status.clone().unwrap_or_default();

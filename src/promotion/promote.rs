@@ -1,9 +1,13 @@
 //! Promotes the release that `spec.live` names, through its gates.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use k8s_openapi::jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
-use kube::{Resource as _, ResourceExt as _, api::ObjectMeta, runtime::reflector::ObjectRef};
+use kube::{
+    Resource as _, ResourceExt as _,
+    api::{ListParams, ObjectMeta},
+    runtime::reflector::ObjectRef,
+};
 
 use super::{FlowError, Flows, cut::recorded};
 use crate::cluster::{
@@ -99,7 +103,7 @@ async fn pass_gates(
     }
     let round = match current.as_ref().and_then(|promotion| promotion.round) {
         Some(round) => round,
-        None => next_round(shared, flow, &wanted),
+        None => next_round(shared, flow, &wanted).await?,
     };
     let involved = involved(shared, flow, status, release);
     let namespace = flow.namespace().unwrap_or_default();
@@ -203,22 +207,56 @@ fn is_later(release: &Release, than: &Release) -> bool {
 }
 
 /// One more than the promotions of this release that people were asked about before.
-fn next_round(shared: &Flows, flow: &Flow, release: &str) -> i64 {
+async fn next_round(shared: &Flows, flow: &Flow, release: &str) -> Result<i64, FlowError> {
     let namespace = flow.namespace().unwrap_or_default();
-    let is_closed = |approval: Arc<Approval>| {
-        let status = approval.status.as_ref();
-        status.is_some_and(|status| status.phase.is_closed())
-    };
+    let mut first_is_over = false;
+    for gate in GATES {
+        let name = names::promotion_approval_name(release, 1, gate);
+        let asked = look_up(shared, &namespace, &name).await?;
+        first_is_over |= asked.is_some_and(|asked| is_closed(&asked));
+    }
+    if !first_is_over {
+        return Ok(1);
+    }
+    // how many there were before, only a list tells
+    let of_release = ListParams::default().labels(&format!("{}={release}", names::RELEASE));
+    let listed = shared.context.list::<Approval>(&namespace, &of_release).await;
+    let listed = listed.map_err(|error| FlowError::Api("list the approvals of the release", error))?;
+    let closed = listed.items.iter().filter(|approval| is_closed(approval));
+    let closed: HashSet<String> = closed.map(kube::ResourceExt::name_any).collect();
+    Ok(round_after(release, &closed))
+}
+
+/// The first round of which no question is closed.
+fn round_after(release: &str, closed: &HashSet<String>) -> i64 {
     let asked = |round: i64| {
-        GATES.iter().any(|gate| {
-            let name = names::promotion_approval_name(release, round, gate);
-            let there = shared.approvals.get(&ObjectRef::new(&name).within(&namespace));
-            there.is_some_and(is_closed)
-        })
+        let mut names = GATES
+            .iter()
+            .map(|gate| names::promotion_approval_name(release, round, gate));
+        names.any(|name| closed.contains(&name))
     };
     (1..=i64::from(u16::MAX))
         .find(|round| !asked(*round))
         .unwrap_or(1)
+}
+
+fn is_closed(approval: &Approval) -> bool {
+    let status = approval.status.as_ref();
+    status.is_some_and(|status| status.phase.is_closed())
+}
+
+/// An approval about a promotion. One that is closed is not in the store.
+async fn look_up(shared: &Flows, namespace: &str, name: &str) -> Result<Option<Arc<Approval>>, FlowError> {
+    if let Some(open) = shared.questions.get(&ObjectRef::new(name).within(namespace)) {
+        return Ok(Some(open));
+    }
+    let read = shared
+        .context
+        .namespaced::<Approval>(namespace)
+        .get_opt(name)
+        .await;
+    let read = read.map_err(|error| FlowError::Api("read the approval", error))?;
+    Ok(read.map(Arc::new))
 }
 
 fn candidate<'a>(release: &'a Release, live: Option<&'a Release>) -> Candidate<'a> {
@@ -366,7 +404,7 @@ async fn open(
     name: &str,
 ) -> Result<Arc<Approval>, FlowError> {
     let namespace = flow.namespace().unwrap_or_default();
-    if let Some(approval) = shared.approvals.get(&ObjectRef::new(name).within(&namespace)) {
+    if let Some(approval) = look_up(shared, &namespace, name).await? {
         return Ok(approval);
     }
     let api = shared.context.namespaced::<Approval>(&namespace);
@@ -422,8 +460,7 @@ async fn withdraw(shared: &Flows, flow: &Flow, promotion: &PromotionStatus) -> R
     let namespace = flow.namespace().unwrap_or_default();
     for gate in GATES {
         let name = names::promotion_approval_name(&promotion.release, promotion.round.unwrap_or(1), gate);
-        let reference = ObjectRef::new(&name).within(&namespace);
-        let Some(approval) = shared.approvals.get(&reference) else {
+        let Some(approval) = look_up(shared, &namespace, &name).await? else {
             continue;
         };
         let current = approval.status.clone().unwrap_or_default();

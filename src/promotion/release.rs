@@ -7,11 +7,8 @@ use kube::{
     ResourceExt as _,
     api::{ListParams, Patch, PatchParams},
     runtime::{
-        WatchStreamExt as _,
-        controller::{ReconcileRequest, trigger_self, trigger_with},
         events::EventType,
-        reflector::{self, ObjectRef, Store},
-        watcher,
+        reflector::{ObjectRef, Store},
     },
 };
 use serde_json::json;
@@ -22,9 +19,9 @@ use crate::cluster::{
     context::Context,
     error_chain,
     fairness::Permits,
-    objects::reflected,
     reconciler::Reconciler,
     run_endings::EndedRuns,
+    shared::{Change, SharedStores},
     status::{AFTER_CONFLICT, Standing, is_missing, is_stale, patch_status, stand},
     timers::{Again, Wake},
 };
@@ -73,25 +70,26 @@ struct Releases {
     turns: Permits,
 }
 
-/// Looks after releases until `shutdown`.
-pub async fn run(context: Arc<Context>, ended: EndedRuns, shutdown: CancellationToken) {
-    let (releases, release_writer) = reflector::store::<Release>();
-    let (flows, flow_writer) = reflector::store::<Flow>();
-    let release_events = reflected(&context, watcher::Config::default(), release_writer).touched_objects();
-    let flow_events = reflected(&context, watcher::Config::default(), flow_writer).touched_objects();
+/// Looks after releases until `shutdown`. The stores must be filled before: a live release would look as if nothing held it.
+pub async fn run(context: Arc<Context>, stores: SharedStores, ended: EndedRuns, shutdown: CancellationToken) {
+    let releases = stores.releases.store();
     let (of_flows, held) = (releases.clone(), releases.clone());
     // a run that has ended or is gone may have been the last that held a release
     let let_go = ended
         .stream()
         .flat_map(move |namespace| stream::iter(leaving(&namespace, &held)));
+    let of_flow = move |flow: Change<Flow>| stream::iter(of_flow(flow.object(), &of_flows));
+    let release_changes = stores.releases.subscribe();
     let queue = stream::select_all([
-        trigger_self(release_events, ()).boxed(),
-        trigger_with(flow_events, move |flow: Flow| of_flow(&flow, &of_flows)).boxed(),
-        let_go.map(|release| Ok(ReconcileRequest::from(release))).boxed(),
+        release_changes
+            .map(|release| ObjectRef::from_obj(&**release.object()))
+            .boxed(),
+        stores.flows.subscribe().flat_map(of_flow).boxed(),
+        let_go.boxed(),
     ]);
     let shared = Arc::new(Releases {
         context: Arc::clone(&context),
-        flows,
+        flows: stores.flows.store(),
         backoffs: Backoffs::default(),
         known: releases.clone(),
         turns: Permits::of_which_one_may_hold(CONCURRENCY),
@@ -127,7 +125,6 @@ fn of_flow(flow: &Flow, releases: &Store<Release>) -> Vec<ObjectRef<Release>> {
         .collect()
 }
 
-/// A release that is to go and that the run holds or held.
 /// The releases of a namespace that are to go.
 fn leaving(namespace: &str, releases: &Store<Release>) -> Vec<ObjectRef<Release>> {
     releases
@@ -167,10 +164,6 @@ async fn in_turn(release: Arc<Release>, shared: Arc<Releases>) -> Result<Again, 
 }
 
 async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Again, ReleaseError> {
-    // an empty store is not an empty cluster: a live release would look as if nothing held it
-    if shared.flows.wait_until_ready().await.is_err() {
-        return Ok(None);
-    }
     if release.metadata.deletion_timestamp.is_some() {
         let_go(&shared, &release).await?;
         return Ok(None);

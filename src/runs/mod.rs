@@ -18,7 +18,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use kube::{
     Resource as _, ResourceExt as _,
-    runtime::{WatchStreamExt as _, reflector::Store, watcher},
+    runtime::{reflector::Store, watcher},
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -35,10 +35,10 @@ use crate::{
         leadership::Leadership,
         object_key::{ApprovalKey, ObjectKey, UidMark},
         objects::{Decoded, watch},
-        open_approvals::{OpenApprovals, QuestionListener},
         parts::beside,
         releases::Releases,
         run_endings::RunEndings,
+        shared::{OpenApprovals, QuestionListener},
     },
     perform::Executors,
     telemetry::metrics::Metrics,
@@ -150,6 +150,15 @@ impl RunWaker {
         self.send(DispatchEvent::FlowChanged(FlowKey::of(flow)));
     }
 
+    /// A release has changed as the watch shows it.
+    pub fn release_changed(&self, release: &Release) {
+        let namespace = release.metadata.namespace.as_deref().unwrap_or_default();
+        self.send(DispatchEvent::FlowChanged(FlowKey::new(
+            namespace,
+            &release.spec.flow,
+        )));
+    }
+
     /// A Connection of this namespace has changed as the watch shows it.
     pub fn connection_changed(&self, namespace: &str) {
         self.send(DispatchEvent::ConnectionChanged(namespace.to_owned()));
@@ -168,10 +177,10 @@ pub async fn run(deps: Arc<Deps>, calls: RunCalls, shutdown: CancellationToken) 
     // what was for one before this that broke: everything is listed anew
     while messages.try_recv().is_ok() {}
     let dispatcher = Dispatcher::new(Arc::clone(&deps), sender.clone(), messages);
-    let stop = || shutdown.clone();
-    let runs = stop().run_until_cancelled_owned(watch_runs(Arc::clone(&deps), sender.clone()));
-    let releases = stop().run_until_cancelled_owned(watch_releases(deps, sender));
-    beside(runs, beside(releases, dispatcher.run(shutdown.clone()))).await;
+    let runs = shutdown
+        .clone()
+        .run_until_cancelled_owned(watch_runs(deps, sender));
+    beside(runs, dispatcher.run(shutdown)).await;
 }
 
 async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<DispatchEvent>) {
@@ -224,21 +233,4 @@ async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<DispatchEvent>) {
 fn slim(mut run: Run) -> Run {
     run.metadata.managed_fields = None;
     run
-}
-
-/// A release that becomes ready lets the runs go on that wait for it.
-async fn watch_releases(deps: Arc<Deps>, to: mpsc::UnboundedSender<DispatchEvent>) {
-    let releases = watch::<Release>(&deps.context, watcher::Config::default());
-    let mut touched = releases.touched_objects().boxed();
-    while let Some(event) = touched.next().await {
-        if let Ok(Decoded::Object(release)) = event {
-            let flow = FlowKey::new(
-                release.metadata.namespace.as_deref().unwrap_or_default(),
-                &release.spec.flow,
-            );
-            if to.send(DispatchEvent::FlowChanged(flow)).is_err() {
-                return;
-            }
-        }
-    }
 }

@@ -14,15 +14,12 @@ pub(super) mod summary;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, stream};
 use kube::{
     Resource as _, ResourceExt as _,
     runtime::{
-        WatchStreamExt as _,
-        controller::{ReconcileRequest, trigger_self, trigger_with},
         events::EventType,
-        reflector::{self, ObjectRef, Store},
-        watcher::{self, Event},
+        reflector::{ObjectRef, Store},
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -35,8 +32,8 @@ use crate::{
         context::Context,
         error_chain,
         fairness::Permits,
-        objects::reflected,
         reconciler::Reconciler,
+        shared::{Change, SharedStores},
         status::{is_missing, is_stale, patch_status},
         timers::{Again, Wake},
     },
@@ -73,23 +70,22 @@ struct Repositories {
     shutdown: CancellationToken,
 }
 
-/// Syncs repositories until `shutdown`, which cuts fetches under way.
+/// Syncs repositories until `shutdown`, which cuts fetches under way. The stores must be filled before: the plan compares with them.
 pub async fn run(
     context: Arc<Context>,
+    stores: SharedStores,
     settings: RepositorySettings,
     requests: SyncQueue,
     shutdown: CancellationToken,
 ) {
-    let (repositories, repository_writer) = reflector::store::<Repository>();
-    let (flows, flow_writer) = reflector::store::<Flow>();
-    let (releases, release_writer) = reflector::store::<Release>();
+    let repositories = stores.repositories.store();
     let (asked, requested) = requests.split();
     let shared = Arc::new(Repositories {
         context: Arc::clone(&context),
         settings,
         known: repositories.clone(),
-        flows: flows.clone(),
-        releases: releases.clone(),
+        flows: stores.flows.store(),
+        releases: stores.releases.store(),
         memories: Memories::default(),
         asked,
         claims: Claims::default(),
@@ -103,28 +99,17 @@ pub async fn run(
     let sweep = async move { mirrors::sweep(&sweeping.context, &sweeping.settings).await };
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(sweep));
     let forgetting = Arc::clone(&shared);
-    let repository_events = reflected(&context, watcher::Config::default(), repository_writer)
-        .inspect_ok(move |event| {
-            if let Event::Delete(repository) = event {
-                let (shared, gone) = (Arc::clone(&forgetting), repository.clone());
-                forgetting.backoffs.succeeded(&ObjectRef::from_obj(repository));
-                forgetting.asked.forget(&ObjectRef::from_obj(repository));
-                tokio::spawn(async move { shared.forget(&gone).await });
-            }
-        })
-        .applied_objects();
-    let flow_events = reflected(&context, watcher::Config::default(), flow_writer).touched_objects();
-    let release_events = reflected(&context, watcher::Config::default(), release_writer).touched_objects();
-    let known = repositories.clone();
+    let forget = move |gone: &Arc<Repository>| {
+        let (shared, gone) = (Arc::clone(&forgetting), Arc::clone(gone));
+        forgetting.backoffs.succeeded(&ObjectRef::from_obj(&*gone));
+        forgetting.asked.forget(&ObjectRef::from_obj(&*gone));
+        tokio::spawn(async move { shared.forget(&gone).await });
+    };
     let queue = stream::select_all([
-        trigger_self(repository_events, ()).boxed(),
+        those_there(&stores, forget).boxed(),
         // a flow that was edited or deleted by hand is set right
-        trigger_with(flow_events, move |flow: Flow| owner_of(&known, &flow)).boxed(),
-        // only their store is of interest
-        trigger_with(release_events, |_: Release| None::<ObjectRef<Repository>>).boxed(),
-        requested
-            .map(|repository| Ok(ReconcileRequest::from(repository)))
-            .boxed(),
+        owners_of_changed(&stores).boxed(),
+        requested.boxed(),
     ]);
     let reconciler = Reconciler {
         name: "Repository",
@@ -147,8 +132,32 @@ pub async fn run(
         .await;
 }
 
+/// The Repositories that have come or changed. Those that are gone are forgotten.
+fn those_there<F: Fn(&Arc<Repository>) + Send + 'static>(
+    stores: &SharedStores,
+    forget: F,
+) -> impl Stream<Item = ObjectRef<Repository>> + Send + use<F> {
+    let changes = stores.repositories.subscribe();
+    changes.filter_map(move |change| {
+        if let Change::Removed(gone) = &change {
+            forget(gone);
+        }
+        let there = change
+            .applied()
+            .map(|repository| ObjectRef::from_obj(&**repository));
+        std::future::ready(there)
+    })
+}
+
+/// The Repositories of flows that have come, changed or gone.
+fn owners_of_changed(stores: &SharedStores) -> impl Stream<Item = ObjectRef<Repository>> + Send + use<> {
+    let known = stores.repositories.store();
+    let changes = stores.flows.subscribe();
+    changes.filter_map(move |flow| std::future::ready(owner_of(&known, flow.object())))
+}
+
 /// The Repository that a flow belongs to.
-pub(super) fn owner_of(known: &Store<Repository>, flow: &Flow) -> Option<ObjectRef<Repository>> {
+fn owner_of(known: &Store<Repository>, flow: &Flow) -> Option<ObjectRef<Repository>> {
     let known = known.state();
     let owner = known
         .iter()
@@ -171,14 +180,6 @@ async fn reconcile(repository: Arc<Repository>, shared: Arc<Repositories>) -> Re
     }
     if keep::hold(&shared.context, &repository).await? {
         // the watch brings the Repository as it is then
-        return Ok(None);
-    }
-    // the plan compares with these, and an empty store is not an empty cluster
-    let (flows, releases) = tokio::join!(
-        shared.flows.wait_until_ready(),
-        shared.releases.wait_until_ready()
-    );
-    if flows.is_err() || releases.is_err() {
         return Ok(None);
     }
     let context = &shared.context;

@@ -7,6 +7,7 @@ pub mod faults;
 pub mod local;
 pub mod processes;
 pub mod real;
+pub mod requests;
 pub mod rig;
 pub mod server;
 pub mod shop;

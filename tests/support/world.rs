@@ -11,11 +11,13 @@ use signoff::{
     cluster::{
         context::{Clock, Context},
         run_endings::run_endings,
+        shared::SharedStores,
     },
     git::Limits,
     net::{AddressPolicy, Network},
     promotion::{self, release},
     remotes::{Pauses, RepositorySettings},
+    runs,
     sync::{self, SyncRequests, sync_requests},
 };
 use signoff_api::{Flow, Repository};
@@ -95,11 +97,16 @@ impl World {
             pauses: Pauses::default(),
         };
         let shutdown = CancellationToken::new();
-        tokio::spawn(sync::run(context.clone(), settings, queue, shutdown.clone()));
-        tokio::spawn(promotion::run(context.clone(), shutdown.clone()));
-        // no run ends here
+        // there are no runs here
+        let (waker, _) = runs::waker();
+        let (stores, _, watching) = SharedStores::watch(&context, waker);
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(watching));
+        assert!(stores.are_known().await, "the watches have ended");
+        let syncing = sync::run(context.clone(), stores.clone(), settings, queue, shutdown.clone());
+        tokio::spawn(syncing);
+        tokio::spawn(promotion::run(context.clone(), stores.clone(), shutdown.clone()));
         let (_, ended) = run_endings();
-        tokio::spawn(release::run(context, ended, shutdown.clone()));
+        tokio::spawn(release::run(context, stores, ended, shutdown.clone()));
         Self {
             server,
             remote,

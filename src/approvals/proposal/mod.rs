@@ -26,11 +26,7 @@ use futures::{StreamExt as _, stream};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{
     ResourceExt as _,
-    runtime::{
-        WatchStreamExt as _,
-        reflector::{self, ObjectRef, Store},
-        watcher,
-    },
+    runtime::reflector::{ObjectRef, Store},
 };
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -43,9 +39,9 @@ use crate::{
         context::Context,
         error_chain,
         object_key::ApprovalKey,
-        objects::{Decoded, reflected, watch},
         parts::beside,
         queue::{self, Touched},
+        shared::{Change, Question, QuestionChange, RepositoryQuestions, SharedStores},
         timers::Wake,
     },
     forge::{CommitState, ForgeError, PullRequestNumber},
@@ -53,7 +49,7 @@ use crate::{
     remotes::{RepositoryError, RepositorySettings, forges::ForgeSettingsError, mirrors::Purpose},
 };
 use signoff_api::{
-    Approval, ApprovalPhase, Repository, names,
+    Approval, Repository,
     reason::{Classified, ErrorClass},
 };
 
@@ -191,6 +187,8 @@ struct ProposalContext {
     context: Arc<Context>,
     settings: RepositorySettings,
     repositories: Store<Repository>,
+    /// The open questions of Repositories.
+    questions: RepositoryQuestions,
     known: Mutex<HashMap<ApprovalKey, Known>>,
     heads: branch::Heads,
     backoffs: Backoffs<ApprovalKey>,
@@ -296,28 +294,28 @@ impl ProposalContext {
     }
 }
 
-/// Puts and settles questions until `shutdown`. `hooks` tells of Repositories whose forge has news.
+/// Puts and settles questions until `shutdown`. `hooks` tells of Repositories whose forge has news. The stores must be filled before.
 pub async fn run(
     context: Arc<Context>,
+    stores: SharedStores,
     settings: RepositorySettings,
     hooks: broadcast::Receiver<ObjectRef<Repository>>,
     shutdown: CancellationToken,
 ) {
-    let (repositories, writer) = reflector::store::<Repository>();
     let proposals = Arc::new(ProposalContext {
         context,
         settings,
-        repositories,
+        repositories: stores.repositories.store(),
+        questions: stores.questions.clone(),
         known: Mutex::default(),
         heads: branch::Heads::default(),
         backoffs: Backoffs::default(),
         shutdown: shutdown.clone(),
     });
     let (touch, touched) = mpsc::unbounded_channel();
-    let repositories = watch_repositories(Arc::clone(&proposals), writer, touch.clone());
-    let questions = watch_questions(Arc::clone(&proposals), touch.clone());
+    let following = follow(Arc::clone(&proposals), stores, touch.clone());
     let polling = poll::run(Arc::clone(&proposals), hooks, touch);
-    let watching = async move { tokio::join!(repositories, questions, polling) };
+    let watching = async move { tokio::join!(following, polling) };
     let watching = shutdown.clone().run_until_cancelled_owned(watching);
     // boxed: it is large
     Box::pin(beside(watching, settle_all(proposals, touched, shutdown))).await;
@@ -328,10 +326,6 @@ async fn settle_all(
     touched: mpsc::UnboundedReceiver<Touched<Approval>>,
     shutdown: CancellationToken,
 ) {
-    let ready = proposals.repositories.wait_until_ready();
-    if shutdown.run_until_cancelled(ready).await.is_none() {
-        return;
-    }
     let context = Arc::clone(&proposals.context);
     let touched = stream::unfold(touched, async |mut touched| {
         Some((touched.recv().await?, touched))
@@ -379,31 +373,21 @@ async fn failed(proposals: &ProposalContext, key: &ApprovalKey, error: &Proposal
     }
 }
 
-/// A Repository that has changed may put its questions otherwise.
-async fn watch_repositories(
+/// Has questions worked on that have come or changed, and those of Repositories that have.
+async fn follow(
     proposals: Arc<ProposalContext>,
-    writer: reflector::store::Writer<Repository>,
+    stores: SharedStores,
     touch: mpsc::UnboundedSender<Touched<Approval>>,
 ) {
-    let repositories = reflected(&proposals.context, watcher::Config::default(), writer);
-    let mut changed = repositories.touched_objects().boxed();
-    let mut generations: HashMap<ObjectRef<Repository>, Option<i64>> = HashMap::new();
-    while let Some(event) = changed.next().await {
-        let Ok(repository) = event else { continue };
-        let name = ObjectRef::from_obj(&repository);
-        if proposals.repositories.get(&name).is_none() {
-            generations.remove(&name);
-            proposals.forget(&repository).await;
-            continue;
-        }
-        let generation = repository.metadata.generation;
-        if generations.insert(name, generation) == Some(generation) {
-            continue;
-        }
-        for key in proposals.at(
-            &repository.namespace().unwrap_or_default(),
-            &repository.name_any(),
-        ) {
+    let mut repositories = Box::pin(stores.repositories.subscribe());
+    let mut questions = Box::pin(stores.questions.subscribe());
+    loop {
+        let touched = tokio::select! {
+            Some(repository) = repositories.next() => proposals.repository_changed(&repository).await,
+            Some(question) = questions.next() => proposals.question_changed(question).into_iter().collect(),
+            else => return,
+        };
+        for key in touched {
             // the receiver is gone only when the operator ends
             let _ = touch.send(Touched::Named(key));
         }
@@ -421,75 +405,57 @@ impl ProposalContext {
         }
     }
 
+    /// Gives the questions that a Repository which has changed may put otherwise.
+    async fn repository_changed(&self, change: &Change<Repository>) -> Vec<ApprovalKey> {
+        let repository = match change {
+            Change::Removed(gone) => {
+                self.forget(gone).await;
+                return Vec::new();
+            }
+            // its status is no matter here
+            Change::Updated { before, now } if before.metadata.generation == now.metadata.generation => {
+                return Vec::new();
+            }
+            Change::Present(repository)
+            | Change::Added(repository)
+            | Change::Updated { now: repository, .. } => repository,
+        };
+        let (namespace, name) = (repository.namespace().unwrap_or_default(), repository.name_any());
+        let of = self.questions.of(&namespace, &name).into_iter();
+        of.filter_map(|(key, question)| self.question_changed(QuestionChange::Open(key, question)))
+            .collect()
+    }
+
+    /// Gives the question if there is something to be done for it.
+    fn question_changed(&self, change: QuestionChange) -> Option<ApprovalKey> {
+        match change {
+            QuestionChange::Open(key, question) => {
+                let is_known = self.lock().contains_key(&key);
+                if !is_known && !self.may_put(&key, &question) {
+                    return None;
+                }
+                let home = question.repository.to_string();
+                self.lock().entry(key.clone()).or_default().home = home;
+                Some(key)
+            }
+            QuestionChange::Over(key) => self.lock().contains_key(&key).then_some(key),
+        }
+    }
+
     /// Whether a question may be put at all. One whose Repository is not known yet is looked at.
-    fn may_put(&self, approval: &Approval) -> bool {
-        let home = approval.spec.repository.as_ref().map(|home| {
-            let namespace = approval.namespace().unwrap_or_default();
-            self.repositories.get(&ObjectRef::new(home).within(&namespace))
-        });
-        home.flatten()
-            .is_none_or(|repository| repository.spec.decisions.is_some() || linked(approval).is_some())
+    fn may_put(&self, key: &ApprovalKey, question: &Question) -> bool {
+        let home = ObjectRef::new(&question.repository).within(key.namespace());
+        let repository = self.repositories.get(&home);
+        repository.is_none_or(|repository| repository.spec.decisions.is_some() || question.linked)
     }
 
     /// The questions of a Repository that are put as branches.
     fn put_at(&self, namespace: &str, repository: &str) -> Vec<ApprovalKey> {
-        let mut at = self.at(namespace, repository);
-        at.retain(|key| self.has_put(key));
-        at
-    }
-
-    /// The open questions of a Repository.
-    fn at(&self, namespace: &str, repository: &str) -> Vec<ApprovalKey> {
         let known = self.lock();
         let at = known
             .iter()
-            .filter(|(key, known)| key.namespace() == namespace && known.home == repository);
+            .filter(|(key, known)| key.namespace() == namespace && known.home == repository && known.put);
         at.map(|(key, _)| key.clone()).collect()
-    }
-}
-
-/// Only questions about flows of a Repository are watched, and only while they are open.
-async fn watch_questions(proposals: Arc<ProposalContext>, touch: mpsc::UnboundedSender<Touched<Approval>>) {
-    let open = ApprovalPhase::CLOSED
-        .map(|phase| format!("status.phase!={phase}"))
-        .join(",");
-    let of_repositories = watcher::Config::default().fields(&open).labels(names::REPOSITORY);
-    let mut events = watch::<Approval>(&proposals.context, of_repositories).boxed();
-    while let Some(event) = events.next().await {
-        let approval = match event {
-            Ok(
-                watcher::Event::Apply(Decoded::Object(approval))
-                | watcher::Event::InitApply(Decoded::Object(approval)),
-            ) => {
-                let key = ApprovalKey::of(&approval);
-                let home = approval.spec.repository.clone().unwrap_or_default();
-                proposals.lock().entry(key).or_default().home = home;
-                if !proposals.may_put(&approval) {
-                    continue;
-                }
-                approval
-            }
-            Ok(watcher::Event::Delete(Decoded::Object(approval))) => {
-                if !proposals.may_put(&approval) {
-                    proposals.lock().remove(&ApprovalKey::of(&approval));
-                    continue;
-                }
-                approval
-            }
-            // what is on its forge stays there: it can be decoded again one day
-            Ok(
-                watcher::Event::Apply(Decoded::Undecodable(_))
-                | watcher::Event::InitApply(Decoded::Undecodable(_))
-                | watcher::Event::Delete(Decoded::Undecodable(_))
-                | watcher::Event::Init
-                | watcher::Event::InitDone,
-            ) => continue,
-            // it starts again
-            Err(_) => continue,
-        };
-        if touch.send(Touched::Named(ApprovalKey::of(&approval))).is_err() {
-            return;
-        }
     }
 }
 

@@ -11,5 +11,5 @@ pub use self::{
     decoded::{Decoded, Kind, Undecodable},
     list::{Listed, list},
     undecodable::PassedOver,
-    watch::{reflected, reflected_as, watch, watched_briefly},
+    watch::{watch, watched_briefly},
 };

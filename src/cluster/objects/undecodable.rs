@@ -155,7 +155,7 @@ fn say(
             message,
             generation,
             now,
-        )
+        );
     };
     match kind {
         "Repository" | "Flow" | "Release" => {

@@ -16,18 +16,13 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     ResourceExt as _,
     api::ListParams,
     core::PartialObjectMeta,
-    runtime::{
-        WatchStreamExt as _,
-        controller::{ReconcileRequest, trigger_self, trigger_with},
-        reflector::{self, ObjectRef, Store},
-        watcher::{self, Event},
-    },
+    runtime::reflector::{ObjectRef, Store},
 };
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
@@ -43,8 +38,8 @@ use crate::{
         backoff::Backoffs,
         context::Context,
         error_chain,
-        objects::reflected,
         reconciler::Reconciler,
+        shared::SharedStores,
         status::AFTER_CONFLICT,
         timers::{Again, Wake},
     },
@@ -76,46 +71,39 @@ struct Feedback {
     shutdown: CancellationToken,
 }
 
-/// Tells forges of commits and pull requests until `shutdown`. `hooks` tells of Repositories whose forge has news.
+/// Tells forges of commits and pull requests until `shutdown`. `hooks` tells of Repositories whose forge has news. The stores must be filled
+/// before.
 pub async fn run(
     context: Arc<Context>,
+    stores: SharedStores,
     settings: RepositorySettings,
     hooks: broadcast::Receiver<ObjectRef<Repository>>,
     shutdown: CancellationToken,
 ) {
-    let (repositories, repository_writer) = reflector::store::<Repository>();
-    let (flows, flow_writer) = reflector::store::<Flow>();
+    let repositories = stores.repositories.store();
     let shared = Arc::new(Feedback {
         context: Arc::clone(&context),
         settings,
-        flows,
+        flows: stores.flows.store(),
         memories: Memories::default(),
         hooked: Mutex::default(),
         backoffs: Backoffs::default(),
         shutdown: shutdown.clone(),
     });
     let forgetting = Arc::clone(&shared);
-    let repository_events = reflected(&context, watcher::Config::default(), repository_writer)
-        .inspect_ok(move |event| {
-            if let Event::Delete(repository) = event {
-                forgetting.backoffs.succeeded(&ObjectRef::from_obj(repository));
-                let (shared, gone) = (Arc::clone(&forgetting), repository.clone());
-                tokio::spawn(async move { shared.forget(&gone).await });
-            }
-        })
-        .applied_objects();
-    let flow_events = reflected(&context, watcher::Config::default(), flow_writer).touched_objects();
+    let forget = move |gone: &Arc<Repository>| {
+        let (shared, gone) = (Arc::clone(&forgetting), Arc::clone(gone));
+        forgetting.backoffs.succeeded(&ObjectRef::from_obj(&*gone));
+        tokio::spawn(async move { shared.forget(&gone).await });
+    };
     let hearing = Arc::clone(&shared);
     let hooked = heard(hooks).inspect(move |repository| {
         hearing.hooked().insert(repository.clone());
     });
-    let known = repositories.clone();
     let queue = stream::select_all([
-        trigger_self(repository_events, ()).boxed(),
-        trigger_with(flow_events, move |flow: Flow| sync::owner_of(&known, &flow)).boxed(),
-        hooked
-            .map(|repository| Ok(ReconcileRequest::from(repository)))
-            .boxed(),
+        sync::those_there(&stores, forget).boxed(),
+        sync::owners_of_changed(&stores).boxed(),
+        hooked.boxed(),
     ]);
     let reconciler = Reconciler {
         name: "Feedback",
@@ -161,7 +149,7 @@ async fn tell(repository: Arc<Repository>, shared: Arc<Feedback>) -> Result<Agai
         shared.stands(&repository, ForgeState::None).await?;
         return Ok(None);
     }
-    if spec.suspend == Some(true) || shared.flows.wait_until_ready().await.is_err() {
+    if spec.suspend == Some(true) {
         return Ok(None);
     }
     let (uid, now) = (repository.uid().unwrap_or_default(), shared.context.now());

@@ -1,12 +1,24 @@
-//! What a run costs the API server.
+//! What a run and a decision cost the API server.
 
 use serde_json::json;
 use signoff_api::Approval;
 
 use crate::support::{
+    requests::{Asked, Requests, Verb},
     rig::{Rig, eventually},
     shop::Shop,
 };
+
+/// The kinds that controllers work with.
+const KINDS: [&str; 7] = [
+    "flows",
+    "releases",
+    "repositories",
+    "approvals",
+    "runs",
+    "decisions",
+    "connections",
+];
 
 /// A metric's value as the operator counts it.
 fn metric(text: &str, name: &str) -> u64 {
@@ -69,4 +81,70 @@ async fn what_happened_is_counted() {
         1
     );
     operator.stop().await;
+}
+
+fn told(asked: &Asked) -> String {
+    format!("{:?} {}", asked.verb, asked.resource)
+}
+
+/// Reads of objects and writes, but for Events.
+fn reads_and_writes(requests: &[Asked]) -> Vec<String> {
+    let of_objects = requests
+        .iter()
+        .filter(|asked| asked.verb != Verb::Watch && asked.resource != "events");
+    of_objects.map(told).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_is_listed_once_and_watched_once() {
+    let rig = Rig::open().await;
+    let (client, requests) = Requests::of(rig.operator_client());
+    let operator = rig.operator_with(client).await.unwrap();
+    let steps = json!([{"name": "review", "approval": {"title": "go?"}}]);
+    // by then all controllers work
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |_| true).await;
+    rig.decide("alice", "r-review", "Approve").await;
+    rig.phase("r", "Succeeded").await;
+    operator.stop().await;
+    for kind in KINDS {
+        assert_eq!(
+            (requests.lists(kind), requests.watches(kind)),
+            (1, 1),
+            "lists and watches of {kind}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_costs_one_read_and_one_write_before_the_next_effect_and_a_read_beside_the_write() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let (client, requests) = Requests::of(rig.operator_client());
+    let operator = rig.operator_with(client).await.unwrap();
+    let steps = json!([{"name": "review", "approval": {"title": "go?"}}, {"name": "call", "http": {"url": shop.url("/x")}}]);
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    let is_judged = |approval: &Approval| {
+        approval
+            .status
+            .as_ref()
+            .is_some_and(|status| status.needs.is_some())
+    };
+    rig.until::<Approval>("r-review", is_judged).await;
+    rig.phase("r", "Waiting").await;
+    let before = requests.count();
+    rig.decide("alice", "r-review", "Approve").await;
+    rig.phase("r", "Succeeded").await;
+    operator.stop().await;
+    assert_eq!(shop.asked("/x").len(), 1);
+    let all = reads_and_writes(&requests.since(before));
+    // the call starts beside the first write of the run
+    let first_write = all.iter().position(|asked| asked == "Patch runs/status").unwrap();
+    let mut before_it = all[..first_write].to_vec();
+    assert_eq!(before_it.remove(0), "Get approvals");
+    // whoever is told of the decision beside the run
+    before_it.retain(|asked| asked != "Patch decisions/status" && asked != "Patch decisions");
+    before_it.sort();
+    assert_eq!(before_it, ["Get runs", "Patch approvals/status"], "{all:?}");
 }

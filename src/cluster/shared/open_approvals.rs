@@ -6,20 +6,18 @@ use std::{
 };
 
 use compact_str::CompactString;
-use futures::StreamExt as _;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Resource as _, ResourceExt as _, core::ObjectMeta, runtime::watcher};
+use kube::ResourceExt as _;
 use tokio::sync::{mpsc, watch};
 
-use super::{
-    context::Context,
-    inbox::{Inbox, inbox},
-    object_key::{ApprovalKey, UidMark, created_at},
-    objects::{Decoded, watch as watch_objects},
-    queue::Touched,
+use crate::{
+    cluster::{
+        object_key::{ApprovalKey, UidMark, created_at},
+        queue::Touched,
+    },
+    telemetry::metrics::Metrics,
 };
-use crate::telemetry::metrics::Metrics;
-use signoff_api::{Approval, ApprovalPhase};
+use signoff_api::Approval;
 
 /// Learns that questions are over.
 pub trait QuestionListener: Clone + Send + Sync + 'static {
@@ -29,7 +27,7 @@ pub trait QuestionListener: Clone + Send + Sync + 'static {
 
 /// What is kept of an open question.
 #[derive(Clone, Debug)]
-struct Open {
+pub(super) struct Open {
     /// When it was put, in seconds of Unix time.
     created: i64,
     /// Which of that name it is.
@@ -39,7 +37,7 @@ struct Open {
     /// The object it belongs to.
     owner: UidMark,
     /// The run it was put for, if it was.
-    run: Option<CompactString>,
+    pub(super) run: Option<CompactString>,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +79,12 @@ impl<L: QuestionListener> Drop for Answering<'_, L> {
 pub struct OpenApprovals(Arc<Mutex<Inner>>, watch::Receiver<bool>);
 
 impl OpenApprovals {
+    /// None, before the first listing; and what is to be told when that is whole.
+    pub(super) fn new() -> (Self, watch::Sender<bool>) {
+        let (filled, is_filled) = watch::channel(false);
+        (Self(Arc::default(), is_filled), filled)
+    }
+
     /// Returns when the watch has shown all there are.
     pub async fn are_known(&self) {
         let mut filled = self.1.clone();
@@ -155,17 +159,6 @@ impl OpenApprovals {
             .collect()
     }
 
-    /// A question has left the watch. Gives what was known of it, and whether somebody else will tell.
-    fn is_over(&self, key: &ApprovalKey) -> (Option<Open>, bool) {
-        let mut inner = self.lock();
-        let open = inner.open.remove(key);
-        let answering = inner
-            .answering
-            .get_mut(key)
-            .map(|shown_closed| *shown_closed = true);
-        (open, answering.is_some())
-    }
-
     /// Tells how many are pending in all of these and how long the oldest has been.
     pub fn count(all: &[Self], metrics: &Metrics) {
         let pending = all.iter().map(|open| open.lock().open.len()).sum();
@@ -182,8 +175,28 @@ impl OpenApprovals {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn put(&self, key: ApprovalKey, approval: &Approval) {
+/// What the watch shows.
+impl OpenApprovals {
+    /// A new listing begins.
+    pub(super) fn relisting(&self) {
+        self.lock().listing = Some(HashMap::new());
+    }
+
+    /// The listing is whole. Gives what is no longer open.
+    pub(super) fn relisted(&self) -> Vec<(ApprovalKey, Open)> {
+        let mut inner = self.lock();
+        let listing = inner.listing.take().unwrap_or_default();
+        let before = std::mem::replace(&mut inner.open, listing);
+        before
+            .into_iter()
+            .filter(|(key, _)| !inner.open.contains_key(key))
+            .collect()
+    }
+
+    /// The watch shows an open question, in a listing or by itself.
+    pub(super) fn put(&self, key: ApprovalKey, approval: &Approval) {
         let owner = approval.owner_references().first();
         let uid = UidMark::of_object(approval);
         let mut inner = self.lock();
@@ -200,78 +213,15 @@ impl OpenApprovals {
             None => inner.open.insert(key, open),
         };
     }
-}
 
-/// The open questions, what happens to them, and the watch that has to be driven for it.
-pub fn watch_open(
-    context: &Context,
-    listener: impl QuestionListener,
-) -> (
-    OpenApprovals,
-    mpsc::UnboundedSender<Touched<Approval>>,
-    Inbox<Touched<Approval>>,
-    impl Future<Output = ()> + Send + 'static,
-) {
-    let (filled, is_filled) = watch::channel(false);
-    let open = OpenApprovals(Arc::default(), is_filled);
-    let (sender, touched) = inbox();
-    // one that is closed leaves the watch
-    let not_closed = ApprovalPhase::CLOSED
-        .map(|phase| format!("status.phase!={phase}"))
-        .join(",");
-    let events = watch_objects::<Approval>(context, watcher::Config::default().fields(&not_closed));
-    let (known, to) = (open.clone(), sender.clone());
-    let watching = async move {
-        let mut events = std::pin::pin!(events);
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(watcher::Event::Init) => known.lock().listing = Some(HashMap::new()),
-                Ok(
-                    watcher::Event::InitApply(Decoded::Object(approval))
-                    | watcher::Event::Apply(Decoded::Object(approval)),
-                ) => {
-                    known.put(ApprovalKey::of(&approval), &approval);
-                    if to.send(Touched::Shown(Arc::new(approval))).is_err() {
-                        return;
-                    }
-                }
-                Ok(watcher::Event::InitDone) => {
-                    for (key, open) in relisted(&known) {
-                        listener.approval_is_over(&key, open.run.as_deref());
-                    }
-                    filled.send_replace(true);
-                }
-                // not listed, it is as good as gone
-                Ok(watcher::Event::InitApply(Decoded::Undecodable(_))) => {}
-                Ok(watcher::Event::Apply(Decoded::Undecodable(gone))) => {
-                    leave(&known, &listener, &gone.metadata);
-                }
-                Ok(watcher::Event::Delete(gone)) => leave(&known, &listener, gone.meta()),
-                // it starts again
-                Err(_) => {}
-            }
-        }
-    };
-    (open, sender, touched, watching)
-}
-
-/// Tells that a question has left the watch, unless somebody else does.
-fn leave(known: &OpenApprovals, listener: &impl QuestionListener, gone: &ObjectMeta) {
-    let (namespace, name) = (gone.namespace.as_deref(), gone.name.as_deref());
-    let key = ApprovalKey::new(namespace.unwrap_or_default(), name.unwrap_or_default());
-    let (open, is_answered_here) = known.is_over(&key);
-    if let Some(open) = open.filter(|_| !is_answered_here) {
-        listener.approval_is_over(&key, open.run.as_deref());
+    /// A question has left the watch. Gives what was known of it, and whether somebody else will tell.
+    pub(super) fn is_over(&self, key: &ApprovalKey) -> (Option<Open>, bool) {
+        let mut inner = self.lock();
+        let open = inner.open.remove(key);
+        let answering = inner
+            .answering
+            .get_mut(key)
+            .map(|shown_closed| *shown_closed = true);
+        (open, answering.is_some())
     }
-}
-
-/// Takes the new listing for what is known. Gives what is no longer open.
-fn relisted(known: &OpenApprovals) -> Vec<(ApprovalKey, Open)> {
-    let mut inner = known.lock();
-    let listing = inner.listing.take().unwrap_or_default();
-    let before = std::mem::replace(&mut inner.open, listing);
-    before
-        .into_iter()
-        .filter(|(key, _)| !inner.open.contains_key(key))
-        .collect()
 }
