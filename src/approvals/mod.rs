@@ -8,12 +8,12 @@ mod gather;
 mod index;
 mod orphans;
 pub mod proposal;
+mod rest;
 mod write;
 
 use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::runtime::watcher::{self, Event};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -111,6 +111,8 @@ async fn judge_all(
         return;
     }
     let context = Arc::clone(&judging.deps.context);
+    let looking = Arc::clone(&judging);
+    let touched = touched.filter_map(move |touched| std::future::ready(unless_at_rest(&looking, touched)));
     queue::run(
         "Approval",
         &context,
@@ -128,6 +130,22 @@ async fn judge_all(
         },
     )
     .await;
+}
+
+/// What is left to do for what was touched. An approval that nobody has decided on, and that says so, needs nothing until its deadline.
+fn unless_at_rest(judging: &Judging, touched: Touched<Approval>) -> Option<Touched<Approval>> {
+    let Touched::Shown(approval) = &touched else {
+        return Some(touched);
+    };
+    let key = ApprovalKey::of(approval);
+    if !judging.decisions.on(&key).is_empty() {
+        return Some(touched);
+    }
+    let deps = &judging.deps;
+    match rest::at_rest(approval, deps.identity.proof(), deps.context.now()) {
+        None => Some(touched),
+        Some(again) => again.map(|wake| Touched::Later(key, wake)),
+    }
 }
 
 /// Judges everything anew when it becomes known, or is no longer known, who decides.
@@ -274,26 +292,14 @@ async fn reconcile(
             judging.decisions.apply(Event::Apply(Decoded::Object(tied)));
         }
     }
-    Ok(match deadline {
-        _ if held => Some(Wake::After(RETRY)),
-        _ if closed => {
-            if !open {
-                judging.decisions.forget(key);
-            }
-            None
+    Ok(if held {
+        Some(Wake::After(RETRY))
+    } else if closed {
+        if !open {
+            judging.decisions.forget(key);
         }
-        // whoever proves it has everything judged anew
-        Some(_) if !matches!(proof, Proof::Proven { .. }) => Some(Wake::After(WHILE_UNKNOWN)),
-        Some(deadline) => Some(until(deadline, server_now)),
-        None => None,
+        None
+    } else {
+        rest::next_look(deadline, server_now, proof)
     })
-}
-
-/// When the deadline may have passed. Where the server says that it has not, though our clock shows it, the server is asked again.
-fn until(deadline: Timestamp, server_now: Option<Timestamp>) -> Wake {
-    let Some(now) = server_now else {
-        return Wake::At(deadline);
-    };
-    let left = deadline.duration_since(now).max(SignedDuration::ZERO);
-    Wake::After(left.unsigned_abs().clamp(CLOCK_PAUSE, SERVER_PAUSE))
 }

@@ -30,6 +30,8 @@ pub enum Touched<K> {
     Shown(Arc<K>),
     /// To be read.
     Named(ObjectKey<K>),
+    /// There is nothing to do for it now; it is to be read at that time.
+    Later(ObjectKey<K>, Wake),
 }
 
 /// What waits to be worked on.
@@ -91,6 +93,7 @@ pub async fn run<K, F>(
             Some(next) = touched.next() => match next {
                 Touched::Shown(object) => queue.touch(ObjectKey::of(&*object), Some(object)),
                 Touched::Named(key) => queue.touch(key, None),
+                Touched::Later(key, wake) => queue.later(key, wake),
             },
             else => break,
         }
@@ -116,6 +119,21 @@ impl<K> Queue<K> {
         // one that is worked on waits for its end
         if self.shown.insert(key.clone(), shown).is_none() && !self.busy.contains(&key) {
             self.wait(key);
+        }
+    }
+
+    /// Lets an object wait for a time. One that is about to be worked on, or is worked on now, says itself when that is.
+    fn later(&mut self, key: ObjectKey<K>, wake: Wake) {
+        if self.shown.contains_key(&key) || self.busy.contains(&key) {
+            return;
+        }
+        let timer = self.timers.insert(key.clone(), wake);
+        if let Some(before) = self
+            .timer_of
+            .insert(key.clone(), timer)
+            .filter(|before| *before != timer)
+        {
+            self.timers.remove(key, before);
         }
     }
 
@@ -257,6 +275,46 @@ mod tests {
         };
         run("Approval", &context(), touched, 4, shutdown, work).await;
         drop(sender);
+    }
+
+    #[tokio::test]
+    async fn one_that_has_nothing_to_do_now_is_worked_on_once_when_its_time_comes() {
+        let (sender, touched) = futures::channel::mpsc::unbounded();
+        let shutdown = CancellationToken::new();
+        let wakes = [Duration::from_secs(3_600), Duration::from_millis(1)];
+        for wake in wakes {
+            sender
+                .unbounded_send(Touched::Later(key("a"), Wake::After(wake)))
+                .unwrap();
+        }
+        let (stop, times) = (shutdown.clone(), Arc::new(Mutex::new(0)));
+        let counted = Arc::clone(&times);
+        let work = move |_, shown: Option<Arc<_>>| {
+            assert!(shown.is_none(), "it is read");
+            *counted.lock().unwrap() += 1;
+            stop.cancel();
+            std::future::ready(None)
+        };
+        run("Approval", &context(), touched, 4, shutdown, work).await;
+        assert_eq!(*times.lock().unwrap(), 1);
+        drop(sender);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_about_to_be_worked_on_does_not_wait_for_a_time() {
+        let mut queue = Queue::<signoff_api::Approval>::new(context().timers(), 4);
+        let (waits, works) = (key("waits"), key("works"));
+        queue.touch(works.clone(), None);
+        let (next, _, _turn) = queue.next().unwrap();
+        assert_eq!(next, works);
+        queue.touch(waits.clone(), None);
+        for key in [&waits, &works] {
+            queue.later(key.clone(), Wake::After(Duration::ZERO));
+        }
+        assert!(queue.timer_of.is_empty());
+        queue.done(&works, None);
+        queue.later(works.clone(), Wake::After(Duration::ZERO));
+        assert!(queue.timer_of.contains_key(&works));
     }
 
     #[tokio::test]

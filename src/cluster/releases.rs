@@ -6,6 +6,7 @@ use std::{
 };
 
 use kube::ResourceExt as _;
+use tokio::sync::OnceCell;
 
 use super::context::Context;
 use signoff_api::{
@@ -13,6 +14,7 @@ use signoff_api::{
     condition::{self, READY},
     flow::Definition,
     name::ReleaseName,
+    names,
     reason::{Classified, ErrorClass},
 };
 use signoff_engine::{facts::ReleaseFacts, plan::Plan};
@@ -37,7 +39,7 @@ pub enum ReleaseUnusable {
     /// There is none of that name.
     #[error("there is no release {0:?}")]
     Missing(String),
-    /// It was not checked yet, or did not pass.
+    /// Something is wrong with it.
     #[error("the release {name:?} is not ready: {message}")]
     NotReady {
         /// Its name.
@@ -85,8 +87,11 @@ impl Classified for ReleaseUnusable {
 #[derive(Debug)]
 pub struct Releases {
     context: Arc<Context>,
-    loaded: Mutex<HashMap<(String, String), Arc<LoadedRelease>>>,
+    loaded: Mutex<HashMap<(String, String), Arc<Slot>>>,
 }
+
+/// A release, or room for one that is read once for all who wait for it.
+type Slot = OnceCell<Arc<LoadedRelease>>;
 
 impl Releases {
     /// None loaded yet.
@@ -99,31 +104,39 @@ impl Releases {
 
     /// The release of that name, checked.
     pub async fn load(&self, namespace: &str, name: &str) -> Result<Arc<LoadedRelease>, ReleaseUnusable> {
-        let key = (namespace.to_owned(), name.to_owned());
-        if let Some(loaded) = self.lock().get(&key) {
-            return Ok(Arc::clone(loaded));
-        }
         let Ok(path) = name.parse::<ReleaseName>() else {
             return Err(ReleaseUnusable::Missing(name.to_owned()));
         };
-        let found = self.context.namespaced::<Release>(namespace).get_opt(&path).await;
+        let slot = self.slot(namespace, name);
+        let loaded = slot.get_or_try_init(|| self.read(namespace, &path)).await?;
+        Ok(Arc::clone(loaded))
+    }
+
+    async fn read(&self, namespace: &str, name: &ReleaseName) -> Result<Arc<LoadedRelease>, ReleaseUnusable> {
+        let found = self.context.namespaced::<Release>(namespace).get_opt(name).await;
         let release = found
-            .map_err(|error| ReleaseUnusable::Unreadable(name.to_owned(), error))?
-            .ok_or_else(|| ReleaseUnusable::Missing(name.to_owned()))?;
+            .map_err(|error| ReleaseUnusable::Unreadable(name.to_string(), error))?
+            .ok_or_else(|| ReleaseUnusable::Missing(name.to_string()))?;
         let loaded = self
             .context
             .evaluate_first(namespace, move || check(&release))
             .await;
-        let loaded = Arc::new(loaded?);
-        let mut all = self.lock();
-        if all.len() >= KEPT {
-            all.retain(|_, release| Arc::strong_count(release) > 1);
-        }
-        all.insert(key, Arc::clone(&loaded));
-        Ok(loaded)
+        loaded.map(Arc::new)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), Arc<LoadedRelease>>> {
+    fn slot(&self, namespace: &str, name: &str) -> Arc<Slot> {
+        let key = (namespace.to_owned(), name.to_owned());
+        let mut all = self.lock();
+        if all.len() >= KEPT && !all.contains_key(&key) {
+            let is_used = |slot: &Arc<Slot>| {
+                Arc::strong_count(slot) > 1 || slot.get().is_some_and(|loaded| Arc::strong_count(loaded) > 1)
+            };
+            all.retain(|_, slot| is_used(slot));
+        }
+        Arc::clone(all.entry(key).or_default())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), Arc<Slot>>> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -135,25 +148,22 @@ fn check(release: &Release) -> Result<LoadedRelease, ReleaseUnusable> {
     if digest.as_ref() != Some(&release.spec.digest) {
         return Err(ReleaseUnusable::Forged(name));
     }
+    let named = names::release_name(&release.spec.flow, &release.spec.digest);
+    if named != name {
+        let message = format!("a release with this content is called {named}");
+        return Err(ReleaseUnusable::NotReady { name, message });
+    }
     let conditions = release
         .status
         .as_ref()
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
-    match condition::get(conditions, READY) {
-        Some(ready) if ready.status == "True" => {}
-        Some(ready) => {
-            return Err(ReleaseUnusable::NotReady {
-                name,
-                message: ready.message.clone(),
-            });
-        }
-        None => {
-            return Err(ReleaseUnusable::NotReady {
-                name,
-                message: "it was not checked yet".into(),
-            });
-        }
+    // a release has no conditions while nothing is wrong with it and it was never live
+    if let Some(ready) = condition::get(conditions, READY).filter(|ready| ready.status != "True") {
+        return Err(ReleaseUnusable::NotReady {
+            name,
+            message: ready.message.clone(),
+        });
     }
     let plan = Plan::compile(&release.spec.definition).map_err(|problems| ReleaseUnusable::Invalid {
         name: name.clone(),
@@ -174,4 +184,49 @@ fn check(release: &Release) -> Result<LoadedRelease, ReleaseUnusable> {
         definition: release.spec.definition.clone(),
         plan,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn release(more: &Value) -> Release {
+        let mut release = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Release",
+            "metadata": {"name": "hello", "namespace": "ns"},
+            "spec": {"flow": "hello", "definition": {"steps": [{"name": "one", "set": {"x": 1}}]},
+                "digest": format!("sha256:{}", "0".repeat(64)), "source": {}}});
+        let read: Release = serde_json::from_value(release.clone()).unwrap();
+        let digest = canonical::digest(&read.spec.definition).unwrap();
+        release["metadata"]["name"] = json!(names::release_name("hello", &digest));
+        release["spec"]["digest"] = json!(digest);
+        json_patch::merge(&mut release, more);
+        serde_json::from_value(release).unwrap()
+    }
+
+    fn ready(status: &str) -> Value {
+        json!({"status": {"conditions": [{"type": "Ready", "status": status, "reason": "R", "message": "so it is",
+            "lastTransitionTime": "1970-01-01T00:00:00Z"}]}})
+    }
+
+    #[test]
+    fn a_release_of_which_nothing_is_said_can_be_used_and_so_can_one_that_is_ready() {
+        check(&release(&json!({}))).unwrap();
+        check(&release(&ready("True"))).unwrap();
+    }
+
+    #[test]
+    fn a_release_of_which_something_is_wrong_cannot_be_used_whatever_is_said_of_it() {
+        let refused = |release: &Release| check(release).unwrap_err();
+        assert!(
+            matches!(refused(&release(&ready("False"))), ReleaseUnusable::NotReady { message, .. } if message == "so it is")
+        );
+        let mut forged = release(&ready("True"));
+        forged.spec.digest = format!("sha256:{}", "1".repeat(64)).parse().unwrap();
+        assert!(matches!(refused(&forged), ReleaseUnusable::Forged(_)));
+        let mut renamed = release(&ready("True"));
+        renamed.metadata.name = Some("hello-0123456789".to_owned());
+        assert!(matches!(refused(&renamed), ReleaseUnusable::NotReady { .. }));
+    }
 }

@@ -1,6 +1,9 @@
-//! What a run and a decision cost the API server.
+//! What a run, a decision and a restart cost the API server.
+
+use std::collections::BTreeSet;
 
 use serde_json::json;
+use signoff::telemetry::metrics::Metrics;
 use signoff_api::Approval;
 
 use crate::support::{
@@ -19,6 +22,8 @@ const KINDS: [&str; 7] = [
     "decisions",
     "connections",
 ];
+/// More than a queue keeps of what it was shown, so that what is read again would show.
+const WAITING: usize = 300;
 
 /// A metric's value as the operator counts it.
 fn metric(text: &str, name: &str) -> u64 {
@@ -139,12 +144,71 @@ async fn a_decision_costs_one_read_and_one_write_before_the_next_effect_and_a_re
     operator.stop().await;
     assert_eq!(shop.asked("/x").len(), 1);
     let all = reads_and_writes(&requests.since(before));
-    // the call starts beside the first write of the run
-    let first_write = all.iter().position(|asked| asked == "Patch runs/status").unwrap();
-    let mut before_it = all[..first_write].to_vec();
+    // the call starts beside the first write of the run; what became of the decision is written when it is answered
+    let is_later = |asked: &String| asked == "Patch runs/status" || asked == "Patch decisions/status";
+    let first_later = all.iter().position(is_later).unwrap();
+    let mut before_it = all[..first_later].to_vec();
     assert_eq!(before_it.remove(0), "Get approvals");
-    // whoever is told of the decision beside the run
-    before_it.retain(|asked| asked != "Patch decisions/status" && asked != "Patch decisions");
     before_it.sort();
     assert_eq!(before_it, ["Get runs", "Patch approvals/status"], "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_lists_each_kind_and_reads_nothing_again() {
+    let rig = Rig::open().await;
+    let operator = rig.operator().await;
+    rig.flow(
+        "f",
+        json!({"steps": [{"name": "review", "approval": {"title": "go?", "respondWithin": "1h"}}]}),
+    )
+    .await;
+    for number in 0..WAITING {
+        rig.start(&format!("r{number}"), json!({"flow": "f"})).await;
+    }
+    let metrics = operator.metrics().clone();
+    let waiting = |metrics: &Metrics| {
+        let text = metrics.render().unwrap();
+        metric(&text, "signoff_runs{phase=\"Waiting\"}") == WAITING as u64
+    };
+    eventually("all runs wait", || waiting(&metrics)).await;
+    let is_judged = |approval: &Approval| {
+        approval
+            .status
+            .as_ref()
+            .is_some_and(|status| status.needs.is_some())
+    };
+    for number in 0..WAITING {
+        rig.until::<Approval>(&format!("r{number}-review"), is_judged)
+            .await;
+    }
+    operator.stop().await;
+    let (client, requests) = Requests::of(rig.operator_client());
+    let operator = rig.operator_with(client).await.unwrap();
+    let metrics = operator.metrics().clone();
+    eventually("all runs wait again", || waiting(&metrics)).await;
+    // what is decided then comes after what the listings brought
+    rig.decide("alice", "r0-review", "Approve").await;
+    rig.phase("r0", "Succeeded").await;
+    operator.stop().await;
+    for kind in KINDS {
+        assert_eq!(
+            (requests.lists(kind), requests.watches(kind)),
+            (1, 1),
+            "lists and watches of {kind}"
+        );
+    }
+    let reads = |kind: &str| {
+        let all = requests.since(0).into_iter();
+        let reads = all.filter(|asked| asked.verb == Verb::Get && asked.resource == kind);
+        let names: BTreeSet<String> = reads.filter_map(|asked| asked.name).collect();
+        names.into_iter().collect::<Vec<_>>()
+    };
+    // only of the run that goes on
+    assert_eq!(reads("approvals"), [rig.known("r0-review")]);
+    assert_eq!(reads("runs"), ["r0"]);
+    let since = requests.since(0);
+    let of_releases = since
+        .iter()
+        .filter(|asked| asked.verb == Verb::Get && asked.resource == "releases");
+    assert_eq!(of_releases.count(), 1, "the plan that all of them go by");
 }

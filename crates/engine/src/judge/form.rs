@@ -1,5 +1,7 @@
 //! What a decider may fill in: the fields of a form, and whether what was filled in fits it.
 
+use std::sync::OnceLock;
+
 use serde_json::{Map, Value};
 
 use crate::schema::{Schema, SchemaError};
@@ -9,15 +11,17 @@ use signoff_api::{Json, json::JsonObject};
 #[derive(Debug)]
 pub struct Form<'a> {
     schema: Option<&'a Value>,
-    checked: Option<Result<Schema, SchemaError>>,
+    /// Compiled when values are checked for the first time: most questions are looked at and not answered.
+    checked: OnceLock<Result<Schema, SchemaError>>,
 }
 
 impl<'a> Form<'a> {
     /// The form of an approval; where there is none, nothing may be filled in.
     pub fn of(form: Option<&'a Json>) -> Self {
-        let schema = form.map(Json::as_value);
-        let checked = schema.map(Schema::compile);
-        Self { schema, checked }
+        Self {
+            schema: form.map(Json::as_value),
+            checked: OnceLock::new(),
+        }
     }
 
     /// The fields, in the order of their names.
@@ -52,7 +56,10 @@ impl<'a> Form<'a> {
     pub fn problems(&self, values: Option<&JsonObject>) -> Vec<String> {
         let mut problems = self.unknown(values);
         let values = values.map_or_else(|| Value::Object(Map::new()), JsonObject::to_value);
-        match &self.checked {
+        let checked = self
+            .schema
+            .map(|schema| self.checked.get_or_init(|| Schema::compile(schema)));
+        match checked {
             None => {}
             Some(Err(error)) => problems.push(format!("the form cannot be used: {error}")),
             Some(Ok(schema)) => problems.extend(schema.misfits(&values).into_iter().map(|misfit| {
