@@ -121,9 +121,18 @@ pub struct Entry {
     pub optional: bool,
 }
 
-/// A node and what is below it.
+/// A node, what is below it, and where it is written.
 #[derive(Clone, Debug)]
-pub enum Expr {
+pub struct Expr {
+    /// What it is.
+    pub node: Node,
+    /// Where it begins in the text, in bytes.
+    pub offset: usize,
+}
+
+/// What a part of an expression is.
+#[derive(Clone, Debug)]
+pub enum Node {
     /// A constant.
     Literal(Literal),
     /// A type as a value, such as `int`.
@@ -166,6 +175,8 @@ pub enum Expr {
     List(Vec<(Expr, bool)>),
     /// A map.
     Map(Vec<Entry>),
+    /// A message of the host: the map of its fields.
+    Message(Vec<Entry>),
     /// `left && right`
     And(Box<Expr>, Box<Expr>),
     /// `left || right`
@@ -192,22 +203,22 @@ pub enum Expr {
 impl Expr {
     /// The nodes directly below.
     pub fn children(&self) -> Vec<&Expr> {
-        match self {
-            Self::Literal(_) | Self::Type(_) | Self::Variable(_) | Self::Local { .. } => vec![],
-            Self::Select { operand, .. } | Self::Has { operand, .. } => vec![operand],
-            Self::Not(operand) | Self::Negate(operand) => vec![operand],
-            Self::Index { operand, index, .. } => vec![operand, index],
-            Self::List(items) => items.iter().map(|(item, _)| item).collect(),
-            Self::Map(entries) => entries
+        match &self.node {
+            Node::Literal(_) | Node::Type(_) | Node::Variable(_) | Node::Local { .. } => vec![],
+            Node::Select { operand, .. } | Node::Has { operand, .. } => vec![operand],
+            Node::Not(operand) | Node::Negate(operand) => vec![operand],
+            Node::Index { operand, index, .. } => vec![operand, index],
+            Node::List(items) => items.iter().map(|(item, _)| item).collect(),
+            Node::Map(entries) | Node::Message(entries) => entries
                 .iter()
                 .flat_map(|entry| [&entry.key, &entry.value])
                 .collect(),
-            Self::And(left, right) | Self::Or(left, right) | Self::Binary(_, left, right) => {
+            Node::And(left, right) | Node::Or(left, right) | Node::Binary(_, left, right) => {
                 vec![left, right]
             }
-            Self::Conditional(parts) => parts.iter().collect(),
-            Self::Call { arguments, .. } => arguments.iter().collect(),
-            Self::Macro(comprehension) => {
+            Node::Conditional(parts) => parts.iter().collect(),
+            Node::Call { arguments, .. } => arguments.iter().collect(),
+            Node::Macro(comprehension) => {
                 let mut below = vec![&comprehension.range];
                 below.extend(&comprehension.filter);
                 below.push(&comprehension.body);
@@ -218,24 +229,24 @@ impl Expr {
 
     /// The nodes directly below, to be changed.
     pub fn children_mut(&mut self) -> Vec<&mut Expr> {
-        match self {
-            Self::Literal(_) | Self::Type(_) | Self::Variable(_) | Self::Local { .. } => vec![],
-            Self::Select { operand, .. } | Self::Has { operand, .. } => vec![operand],
-            Self::Not(operand) | Self::Negate(operand) => vec![operand],
-            Self::Index { operand, index, .. } => vec![operand, index],
-            Self::List(items) => items.iter_mut().map(|(item, _)| item).collect(),
-            Self::Map(entries) => {
+        match &mut self.node {
+            Node::Literal(_) | Node::Type(_) | Node::Variable(_) | Node::Local { .. } => vec![],
+            Node::Select { operand, .. } | Node::Has { operand, .. } => vec![operand],
+            Node::Not(operand) | Node::Negate(operand) => vec![operand],
+            Node::Index { operand, index, .. } => vec![operand, index],
+            Node::List(items) => items.iter_mut().map(|(item, _)| item).collect(),
+            Node::Map(entries) | Node::Message(entries) => {
                 let parts = entries.iter_mut();
                 parts
                     .flat_map(|entry| [&mut entry.key, &mut entry.value])
                     .collect()
             }
-            Self::And(left, right) | Self::Or(left, right) | Self::Binary(_, left, right) => {
+            Node::And(left, right) | Node::Or(left, right) | Node::Binary(_, left, right) => {
                 vec![left, right]
             }
-            Self::Conditional(parts) => parts.iter_mut().collect(),
-            Self::Call { arguments, .. } => arguments.iter_mut().collect(),
-            Self::Macro(comprehension) => {
+            Node::Conditional(parts) => parts.iter_mut().collect(),
+            Node::Call { arguments, .. } => arguments.iter_mut().collect(),
+            Node::Macro(comprehension) => {
                 let Comprehension {
                     range, filter, body, ..
                 } = &mut **comprehension;

@@ -6,9 +6,13 @@
 //!
 //! The functions are those of Kubernetes 1.37. A host adds its own with [`Library::with`], its own values as [`HostValue`],
 //! and messages with [`Library::with_messages`]. [`Function`] says of each which types it takes and gives.
+//!
+//! [`Program::check`] knows the type of an expression before it is evaluated, from the types of the variables in [`Declarations`], and
+//! finds everything that can be wrong with it by then.
 
 mod ast;
 mod budget;
+mod check;
 mod error;
 mod evaluate;
 mod library;
@@ -18,8 +22,9 @@ mod program;
 mod types;
 mod value;
 
-pub use ast::{Binary, Comprehension, Entry, Expr, Literal, MacroKind};
+pub use ast::{Binary, Comprehension, Entry, Expr, Literal, MacroKind, Node};
 pub use budget::{Budget, Limits};
+pub use check::{CheckError, Declarations, Facts, Field, Implication, ObjectType, Path, StaticType};
 pub use error::{Error, ParseError, Resource};
 pub use evaluate::{Call, Scope};
 pub use library::{Function, Library, Message};

@@ -4,22 +4,24 @@ use cel::{
     IdedExpr,
     common::ast::{
         CallExpr, ComprehensionExpr, EntryExpr, Expr as Parsed, IdedEntryExpr, ListExpr, LiteralValue,
-        SelectExpr, StructExpr, operators,
+        SelectExpr, SourceInfo, StructExpr, operators,
     },
 };
 
 use crate::{
-    ast::{Binary, Comprehension, Entry, Expr, Literal, MacroKind},
+    ast::{Binary, Comprehension, Entry, Expr, Literal, MacroKind, Node},
+    check::suggest::did_you_mean,
     error::ParseError,
     library::Library,
-    parse::problem,
     types::Type,
 };
 
 /// The tree of an expression that may call the functions of a library.
-pub(crate) fn lower(tree: IdedExpr, library: &Library) -> Result<Expr, ParseError> {
+pub(crate) fn lower(tree: IdedExpr, source: &SourceInfo, library: &Library) -> Result<Expr, ParseError> {
     let mut lowering = Lowering {
         library,
+        source,
+        offset: 0,
         bound: Vec::new(),
     };
     lowering.expr(tree)
@@ -27,16 +29,32 @@ pub(crate) fn lower(tree: IdedExpr, library: &Library) -> Result<Expr, ParseErro
 
 struct Lowering<'a> {
     library: &'a Library,
+    source: &'a SourceInfo,
+    /// Where the part begins that is being lowered.
+    offset: usize,
     bound: Vec<String>,
 }
 
-type Lowered = Result<Expr, ParseError>;
+type Lowered = Result<Node, ParseError>;
 
 impl Lowering<'_> {
-    fn expr(&mut self, tree: IdedExpr) -> Lowered {
+    fn expr(&mut self, tree: IdedExpr) -> Result<Expr, ParseError> {
+        let around = self.offset;
+        // parts that come from expanding a macro are nowhere in the text
+        let start = self.source.offset_for(tree.id).map(|(start, _)| start);
+        let offset = start
+            .and_then(|start| usize::try_from(start).ok())
+            .unwrap_or(around);
+        self.offset = offset;
+        let node = self.node(tree)?;
+        self.offset = around;
+        Ok(Expr { node, offset })
+    }
+
+    fn node(&mut self, tree: IdedExpr) -> Lowered {
         match tree.expr {
-            Parsed::Unspecified => Err(problem("syntax error")),
-            Parsed::Literal(literal) => Ok(Expr::Literal(constant(literal))),
+            Parsed::Unspecified => Err(self.problem("syntax error")),
+            Parsed::Literal(literal) => Ok(Node::Literal(constant(literal))),
             Parsed::Ident(name) => Ok(self.name(&name)),
             Parsed::Select(select) => self.select(select),
             Parsed::List(list) => self.list(list),
@@ -47,11 +65,18 @@ impl Lowering<'_> {
         }
     }
 
+    fn problem(&self, message: impl Into<String>) -> ParseError {
+        ParseError {
+            offset: self.offset,
+            message: message.into(),
+        }
+    }
+
     fn boxed(&mut self, tree: IdedExpr) -> Result<Box<Expr>, ParseError> {
         self.expr(tree).map(Box::new)
     }
 
-    fn name(&self, name: &str) -> Expr {
+    fn name(&self, name: &str) -> Node {
         // a dot in front leaves out what macros bind
         let (name, is_absolute) = match name.strip_prefix('.') {
             Some(name) => (name, true),
@@ -59,14 +84,14 @@ impl Lowering<'_> {
         };
         let slot = self.bound.iter().rposition(|bound| bound == name);
         if let Some(slot) = slot.filter(|_| !is_absolute) {
-            return Expr::Local {
+            return Node::Local {
                 name: name.to_owned(),
                 slot,
             };
         }
         match Type::named(name) {
-            Some(type_) => Expr::Type(type_),
-            None => Expr::Variable(name.to_owned()),
+            Some(type_) => Node::Type(type_),
+            None => Node::Variable(name.to_owned()),
         }
     }
 
@@ -77,15 +102,15 @@ impl Lowering<'_> {
             name.push('.');
             name.push_str(&select.field);
             if let Some(type_) = Type::named(&name) {
-                return Ok(Expr::Type(type_));
+                return Ok(Node::Type(type_));
             }
         }
         let operand = self.boxed(*select.operand)?;
         let field = select.field;
         Ok(if select.test {
-            Expr::Has { operand, field }
+            Node::Has { operand, field }
         } else {
-            Expr::Select {
+            Node::Select {
                 operand,
                 field,
                 optional: false,
@@ -111,7 +136,7 @@ impl Lowering<'_> {
         let optional = list.optional_indices;
         let items = list.elements.into_iter().enumerate();
         let items = items.map(|(index, item)| Ok((self.expr(item)?, optional.contains(&index))));
-        Ok(Expr::List(items.collect::<Result<_, ParseError>>()?))
+        Ok(Node::List(items.collect::<Result<_, ParseError>>()?))
     }
 
     fn map(&mut self, entries: Vec<IdedEntryExpr>) -> Lowered {
@@ -121,27 +146,32 @@ impl Lowering<'_> {
                 value: self.expr(entry.value)?,
                 optional: entry.optional,
             }),
-            EntryExpr::StructField(field) => Err(problem(format!("unexpected field {}", field.field))),
+            EntryExpr::StructField(field) => Err(self.problem(format!("unexpected field {}", field.field))),
         });
-        Ok(Expr::Map(entries.collect::<Result<_, ParseError>>()?))
+        Ok(Node::Map(entries.collect::<Result<_, ParseError>>()?))
     }
 
     /// A message of the host is the map of its fields.
     fn message(&mut self, message: StructExpr) -> Lowered {
         let name = message.type_name;
         let Some(known) = self.library.message(&name) else {
-            return Err(problem(format!("messages cannot be made: {name}")));
+            return Err(self.problem(format!("messages cannot be made: {name}")));
         };
         let entries = message.entries.into_iter().map(|entry| match entry.expr {
             EntryExpr::StructField(entry) if known.fields.contains(&entry.field.as_str()) => Ok(Entry {
-                key: Expr::Literal(Literal::String(entry.field)),
+                key: Expr {
+                    node: Node::Literal(Literal::String(entry.field)),
+                    offset: self.offset,
+                },
                 value: self.expr(entry.value)?,
                 optional: entry.optional,
             }),
-            EntryExpr::StructField(entry) => Err(problem(format!("{name} has no field {}", entry.field))),
-            EntryExpr::MapEntry(_) => Err(problem(format!("{name} has fields, not entries"))),
+            EntryExpr::StructField(entry) => {
+                Err(self.problem(format!("{name} has no field {}", entry.field)))
+            }
+            EntryExpr::MapEntry(_) => Err(self.problem(format!("{name} has fields, not entries"))),
         });
-        Ok(Expr::Map(entries.collect::<Result<_, ParseError>>()?))
+        Ok(Node::Message(entries.collect::<Result<_, ParseError>>()?))
     }
 
     fn call(&mut self, call: CallExpr) -> Lowered {
@@ -154,7 +184,7 @@ impl Lowering<'_> {
             qualified.push_str(&name);
             if let Some(overloads) = self.library.find(&qualified, false, call.args.len()) {
                 let arguments = self.all(call.args)?;
-                return Ok(Expr::Call { overloads, arguments });
+                return Ok(Node::Call { overloads, arguments });
             }
         }
         if let Some((kind, names, has_filter)) = macro_of(&name, call.args.len()) {
@@ -166,7 +196,7 @@ impl Lowering<'_> {
             return Err(self.unknown(&name, true));
         };
         let arguments = self.all(arguments)?;
-        Ok(Expr::Call { overloads, arguments })
+        Ok(Node::Call { overloads, arguments })
     }
 
     fn all(&mut self, trees: Vec<IdedExpr>) -> Result<Vec<Expr>, ParseError> {
@@ -176,7 +206,8 @@ impl Lowering<'_> {
     fn operator_or_function(&mut self, name: &str, arguments: Vec<IdedExpr>) -> Lowered {
         let count = arguments.len();
         let mut arguments = arguments.into_iter();
-        let mut next = || arguments.next().ok_or_else(|| problem("an operand is missing"));
+        let missing = self.problem("an operand is missing");
+        let mut next = || arguments.next().ok_or_else(|| missing.clone());
         let binary = match name {
             operators::ADD => Binary::Add,
             operators::SUBSTRACT => Binary::Subtract,
@@ -190,16 +221,16 @@ impl Lowering<'_> {
             operators::GREATER => Binary::Greater,
             operators::GREATER_EQUALS => Binary::GreaterOrEqual,
             operators::IN => Binary::In,
-            operators::LOGICAL_AND => return Ok(Expr::And(self.boxed(next()?)?, self.boxed(next()?)?)),
-            operators::LOGICAL_OR => return Ok(Expr::Or(self.boxed(next()?)?, self.boxed(next()?)?)),
-            operators::LOGICAL_NOT => return Ok(Expr::Not(self.boxed(next()?)?)),
-            operators::NEGATE => return Ok(Expr::Negate(self.boxed(next()?)?)),
+            operators::LOGICAL_AND => return Ok(Node::And(self.boxed(next()?)?, self.boxed(next()?)?)),
+            operators::LOGICAL_OR => return Ok(Node::Or(self.boxed(next()?)?, self.boxed(next()?)?)),
+            operators::LOGICAL_NOT => return Ok(Node::Not(self.boxed(next()?)?)),
+            operators::NEGATE => return Ok(Node::Negate(self.boxed(next()?)?)),
             operators::CONDITIONAL => {
                 let parts = [self.expr(next()?)?, self.expr(next()?)?, self.expr(next()?)?];
-                return Ok(Expr::Conditional(Box::new(parts)));
+                return Ok(Node::Conditional(Box::new(parts)));
             }
             operators::INDEX | operators::OPT_INDEX => {
-                return Ok(Expr::Index {
+                return Ok(Node::Index {
                     operand: self.boxed(next()?)?,
                     index: self.boxed(next()?)?,
                     optional: name == operators::OPT_INDEX,
@@ -208,9 +239,9 @@ impl Lowering<'_> {
             operators::OPT_SELECT => {
                 let operand = self.boxed(next()?)?;
                 let Parsed::Literal(LiteralValue::String(field)) = next()?.expr else {
-                    return Err(problem("a field is selected by its name"));
+                    return Err(self.problem("a field is selected by its name"));
                 };
-                return Ok(Expr::Select {
+                return Ok(Node::Select {
                     operand,
                     field: field.into_inner(),
                     optional: true,
@@ -222,18 +253,23 @@ impl Lowering<'_> {
                     return Err(self.unknown(plain, false));
                 };
                 let arguments = self.all(arguments.collect())?;
-                return Ok(Expr::Call { overloads, arguments });
+                return Ok(Node::Call { overloads, arguments });
             }
         };
-        Ok(Expr::Binary(binary, self.boxed(next()?)?, self.boxed(next()?)?))
+        Ok(Node::Binary(binary, self.boxed(next()?)?, self.boxed(next()?)?))
     }
 
     fn unknown(&self, name: &str, is_method: bool) -> ParseError {
         let what = if is_method { "method" } else { "function" };
-        problem(if self.library.has(name, is_method) {
+        self.problem(if self.library.has(name, is_method) {
             format!("{what} {name} does not take that many arguments")
         } else {
-            format!("there is no {what} {name}")
+            let alike = self
+                .library
+                .functions()
+                .filter(|function| function.is_method == is_method);
+            let meant = did_you_mean(name, alike.map(|function| &*function.name));
+            format!("there is no {what} {name}{meant}")
         })
     }
 
@@ -251,13 +287,13 @@ impl Lowering<'_> {
         for argument in arguments.by_ref().take(names) {
             match argument.expr {
                 Parsed::Ident(name) if !name.starts_with('.') && !bound.contains(&name) => bound.push(name),
-                _ => return Err(problem("a macro binds simple names, each once")),
+                _ => return Err(self.problem("a macro binds simple names, each once")),
             }
         }
         let filter = if has_filter { arguments.next() } else { None };
         let body = arguments
             .next()
-            .ok_or_else(|| problem("an argument is missing"))?;
+            .ok_or_else(|| self.problem("an argument is missing"))?;
         self.bind(kind, target, bound, filter, body)
     }
 
@@ -275,7 +311,7 @@ impl Lowering<'_> {
         let filter = filter.map(|filter| self.expr(filter)).transpose();
         let body = self.expr(body);
         self.bound.truncate(before);
-        Ok(Expr::Macro(Box::new(Comprehension {
+        Ok(Node::Macro(Box::new(Comprehension {
             kind,
             range,
             names,
@@ -286,23 +322,25 @@ impl Lowering<'_> {
 
     /// A macro that the parser has expanded. What it expands to says which one it was.
     fn comprehension(&mut self, parsed: ComprehensionExpr) -> Lowered {
-        let unexpected = || problem("unexpected comprehension");
+        let unexpected = self.problem("unexpected comprehension");
         let Parsed::Call(step) = parsed.loop_step.expr else {
-            return Err(unexpected());
+            return Err(unexpected);
         };
         let mut arguments = step.args.into_iter();
         let (first, second, third) = (arguments.next(), arguments.next(), arguments.next());
         let (kind, filter, body) = match (step.func_name.as_str(), first, second, third) {
             (operators::LOGICAL_AND, _, Some(body), None) => (MacroKind::All, None, body),
             (operators::LOGICAL_OR, _, Some(body), None) => (MacroKind::Exists, None, body),
-            (operators::ADD, _, Some(item), None) => {
-                (MacroKind::Map, None, only_item(item).ok_or_else(unexpected)?)
-            }
+            (operators::ADD, _, Some(item), None) => (
+                MacroKind::Map,
+                None,
+                only_item(item).ok_or_else(|| unexpected.clone())?,
+            ),
             (operators::CONDITIONAL, Some(condition), Some(then), Some(_)) => {
                 let Parsed::Call(then) = then.expr else {
-                    return Err(unexpected());
+                    return Err(unexpected);
                 };
-                let item = then.args.into_iter().nth(1).ok_or_else(unexpected)?;
+                let item = then.args.into_iter().nth(1).ok_or_else(|| unexpected.clone())?;
                 if matches!(&item.expr, Parsed::Literal(_)) {
                     (MacroKind::ExistsOne, None, condition)
                 } else {
@@ -310,11 +348,11 @@ impl Lowering<'_> {
                     (
                         MacroKind::Map,
                         Some(condition),
-                        only_item(item).ok_or_else(unexpected)?,
+                        only_item(item).ok_or_else(|| unexpected.clone())?,
                     )
                 }
             }
-            _ => return Err(unexpected()),
+            _ => return Err(unexpected),
         };
         let mut names = vec![parsed.iter_var];
         names.extend(parsed.iter_var2);

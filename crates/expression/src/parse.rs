@@ -1,6 +1,12 @@
 //! Parses a text within bounds, whoever wrote it: the parser recurses, and so do those that walk, evaluate and drop the tree.
 
-use cel::{IdedExpr, common::ast, parser::PrattParser};
+use std::sync::Arc;
+
+use cel::{
+    IdedExpr,
+    common::ast::{self, SourceInfo},
+    parser::PrattParser,
+};
 
 use crate::error::ParseError;
 
@@ -20,7 +26,7 @@ const SHORT: usize = 64;
 /// Parses, then hands the tree on while there is stack for it.
 pub(crate) fn parse<T>(
     source: &str,
-    then: impl FnOnce(IdedExpr) -> Result<T, ParseError>,
+    then: impl FnOnce(IdedExpr, &SourceInfo) -> Result<T, ParseError>,
 ) -> Result<T, ParseError> {
     if source.len() > MAX_SOURCE {
         return Err(problem(format!("an expression has at most {MAX_SOURCE} bytes")));
@@ -29,12 +35,7 @@ pub(crate) fn parse<T>(
         return Err(problem("the expression is empty"));
     }
     let run = || {
-        let parser = PrattParser::new()
-            .max_recursion_depth(MAX_RECURSION)
-            .max_expression_node_count(MAX_NODES)
-            .error_recovery_limit(4)
-            .enable_optional_syntax(true);
-        let tree = parser
+        let tree = parser()
             .parse(source)
             .map_err(|errors| match errors.errors.first() {
                 Some(error) if error.msg.to_lowercase().contains("recursion") => too_deep(),
@@ -47,7 +48,7 @@ pub(crate) fn parse<T>(
         if is_too_deep(&tree) {
             return Err(too_deep());
         }
-        then(tree)
+        then(tree, &positions(source))
     };
     let nests = source.bytes().any(|byte| b"([{!-?".contains(&byte));
     if source.len() <= SHORT && !nests {
@@ -55,6 +56,23 @@ pub(crate) fn parse<T>(
     } else {
         stacker::grow(STACK, run)
     }
+}
+
+fn parser() -> PrattParser {
+    PrattParser::new()
+        .max_recursion_depth(MAX_RECURSION)
+        .max_expression_node_count(MAX_NODES)
+        .error_recovery_limit(4)
+        .enable_optional_syntax(true)
+}
+
+/// Where the nodes of a text that can be parsed stand. The parser gives that only with an error, so it parses the text again with a
+/// bracket after its end, which it finds when the tree is complete.
+fn positions(source: &str) -> Arc<SourceInfo> {
+    let refused = parser().parse(&format!("{source}\n)")).err();
+    let errors = refused.into_iter().flat_map(|errors| errors.errors);
+    let mut known = errors.filter_map(|error| error.source_info);
+    known.next().unwrap_or_default()
 }
 
 /// The parser says of some errors twice that they are of syntax.
@@ -100,7 +118,7 @@ fn too_deep() -> ParseError {
     problem("the expression is nested too deeply")
 }
 
-pub(crate) fn problem(message: impl Into<String>) -> ParseError {
+fn problem(message: impl Into<String>) -> ParseError {
     ParseError {
         offset: 0,
         message: message.into(),

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by them")]
 
 use serde_json::Value as Json;
-use signoff_expression::{Budget, Library, Program, Scope};
+use signoff_expression::{Budget, Declarations, Library, Program, Scope, StaticType};
 
 const CASES: &str = include_str!("golden/cases.txt");
 const RESULTS: &str = include_str!("golden/results.jsonl");
@@ -11,9 +11,9 @@ const RESULTS: &str = include_str!("golden/results.jsonl");
 struct Case {
     expression: String,
     inputs: Json,
-    /// Only its types are wrong, and there is no checker yet.
-    is_of_types: bool,
-    /// Theirs has a value that we do not make.
+    /// We take it, although they do not.
+    is_taken: bool,
+    /// They take it, although we do not.
     is_refused: bool,
 }
 
@@ -30,7 +30,7 @@ fn cases() -> Vec<Case> {
             cases.push(Case {
                 expression: plain.unwrap_or(line).to_owned(),
                 inputs: inputs.clone(),
-                is_of_types: line.starts_with("~ "),
+                is_taken: line.starts_with("~ "),
                 is_refused: line.starts_with("! "),
             });
         }
@@ -38,14 +38,37 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn ours(case: &Case) -> Result<String, String> {
-    let program = Program::parse(&case.expression, &Library::kubernetes()).map_err(|error| error.message)?;
+/// Why an expression has no value.
+struct Failure {
+    /// It is refused before it is evaluated.
+    is_refused: bool,
+    message: String,
+}
+
+fn refused(message: String) -> Failure {
+    Failure {
+        is_refused: true,
+        message,
+    }
+}
+
+fn ours(case: &Case) -> Result<String, Failure> {
+    let compiled = Program::parse(&case.expression, &Library::kubernetes());
+    let program = compiled.map_err(|error| refused(error.message))?;
+    let mut declarations = Declarations::default();
+    declarations
+        .variables
+        .insert("inputs".to_owned(), StaticType::Dyn);
+    program
+        .check(&declarations)
+        .map_err(|errors| refused(format!("{errors:?}")))?;
     let mut scope = Scope::default();
     scope.set("inputs", &case.inputs);
     let value = program.evaluate(&scope, &mut Budget::default());
-    value
-        .map(|value| value.shown())
-        .map_err(|error| error.to_string())
+    value.map(|value| value.shown()).map_err(|error| Failure {
+        is_refused: false,
+        message: error.to_string(),
+    })
 }
 
 #[test]
@@ -65,16 +88,18 @@ fn every_expression_gives_what_kubernetes_gives() {
     for (case, theirs) in cases.iter().zip(&results) {
         assert_eq!(theirs["expression"], case.expression.as_str());
         let got = ours(case);
+        let is_refused_there = theirs["error"] == "compile";
         let agree = match (theirs["value"].as_str(), &got) {
-            _ if case.is_of_types => theirs["error"] == "compile",
-            (Some(_), got) if case.is_refused => got.is_err(),
+            (_, got) if case.is_refused => got.is_err() && !is_refused_there,
+            (_, got) if case.is_taken => got.is_ok() && is_refused_there,
             (Some(value), Ok(got)) => value == got,
-            (None, Err(_)) => true,
+            (None, Err(failure)) => failure.is_refused == is_refused_there,
             (Some(_), Err(_)) | (None, Ok(_)) => false,
         };
         if !agree {
+            let ours = got.unwrap_or_else(|failure| failure.message);
             differ.push(format!(
-                "{}\n    theirs: {}{}\n    ours:   {got:?}",
+                "{}\n    theirs: {}{}\n    ours:   {ours}",
                 case.expression,
                 theirs["value"].as_str().unwrap_or_default(),
                 theirs["error"].as_str().unwrap_or_default()

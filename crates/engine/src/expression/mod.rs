@@ -8,7 +8,7 @@ mod template;
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::Value;
-use signoff_expression::{self as cel, Budget, Expr, Function, Library, Literal, Program, Type};
+use signoff_expression::{self as cel, Budget, Expr, Function, Library, Literal, Node, Program, Type};
 
 use signoff_api::reason::StepReason;
 
@@ -158,14 +158,21 @@ pub(super) fn type_name(value: &Value) -> &'static str {
 
 /// `callback('x')` becomes a look-up, so that what it gives is in the scope like everything else.
 fn rewrite_callbacks(expr: &mut Expr) -> Result<(), String> {
-    if let Expr::Call { overloads, arguments } = expr
+    if let Node::Call { overloads, arguments } = &expr.node
         && overloads.iter().any(|function| function.name == "callback")
     {
-        let [step @ Expr::Literal(Literal::String(_))] = arguments.as_slice() else {
+        let [step] = arguments.as_slice() else {
             return Err("callback takes the name of a step as a literal string".to_owned());
         };
-        *expr = Expr::Index {
-            operand: Box::new(Expr::Variable(CALLBACKS.to_owned())),
+        if !matches!(step.node, Node::Literal(Literal::String(_))) {
+            return Err("callback takes the name of a step as a literal string".to_owned());
+        }
+        let callbacks = Expr {
+            node: Node::Variable(CALLBACKS.to_owned()),
+            offset: expr.offset,
+        };
+        expr.node = Node::Index {
+            operand: Box::new(callbacks),
             index: Box::new(step.clone()),
             optional: false,
         };

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use signoff_expression::{Expr, Literal};
+use signoff_expression::{Expr, Literal, Node};
 
 use super::{
     Problem,
@@ -137,10 +137,10 @@ fn reads(expr: &Expr, step: &str) -> bool {
         path_of(operand).is_some_and(|path| path.len() == 2 && path[0] == "steps" && path[1] == step)
     };
     let tells = |field: &str| matches!(field, "outcome" | "items");
-    let found = match expr {
-        Expr::Select { operand, field, .. } => tells(field) && is_step(operand),
-        Expr::Index { operand, index, .. } => match &**index {
-            Expr::Literal(Literal::String(field)) => tells(field) && is_step(operand),
+    let found = match &expr.node {
+        Node::Select { operand, field, .. } => tells(field) && is_step(operand),
+        Node::Index { operand, index, .. } => match &index.node {
+            Node::Literal(Literal::String(field)) => tells(field) && is_step(operand),
             _ => false,
         },
         _ => false,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use signoff_expression::{Expr, Literal};
+use signoff_expression::{Expr, Literal, Node};
 
 use super::types::InputTypes;
 use crate::expression::{CALLBACKS, Expression};
@@ -52,9 +52,9 @@ fn walk(expr: &Expr, visible: &Visible<'_>, problems: &mut Vec<String>) {
 }
 
 fn walk_indices(expr: &Expr, visible: &Visible<'_>, problems: &mut Vec<String>) {
-    match expr {
-        Expr::Select { operand, .. } | Expr::Has { operand, .. } => walk_indices(operand, visible, problems),
-        Expr::Index { operand, index, .. } => {
+    match &expr.node {
+        Node::Select { operand, .. } | Node::Has { operand, .. } => walk_indices(operand, visible, problems),
+        Node::Index { operand, index, .. } => {
             walk_indices(operand, visible, problems);
             walk(index, visible, problems);
         }
@@ -64,17 +64,17 @@ fn walk_indices(expr: &Expr, visible: &Visible<'_>, problems: &mut Vec<String>) 
 
 /// `steps['a'].output.b` as its segments; an index that is no string literal ends the path.
 pub(super) fn path_of(expr: &Expr) -> Option<Vec<String>> {
-    match expr {
-        Expr::Variable(name) => Some(vec![name.clone()]),
-        Expr::Select { operand, field, .. } | Expr::Has { operand, field } => {
+    match &expr.node {
+        Node::Variable(name) => Some(vec![name.clone()]),
+        Node::Select { operand, field, .. } | Node::Has { operand, field } => {
             let mut path = path_of(operand)?;
             path.push(field.clone());
             Some(path)
         }
-        Expr::Index { operand, index, .. } => {
+        Node::Index { operand, index, .. } => {
             let mut path = path_of(operand)?;
-            match &**index {
-                Expr::Literal(Literal::String(key)) => path.push(key.clone()),
+            match &index.node {
+                Node::Literal(Literal::String(key)) => path.push(key.clone()),
                 _ => path.push("*".to_owned()),
             }
             Some(path)

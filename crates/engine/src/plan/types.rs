@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use signoff_expression::{Binary, Expr, Literal};
+use signoff_expression::{Binary, Expr, Literal, Node};
 
 /// A type as far as it can be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +69,8 @@ fn declared(name: &str) -> Option<Type> {
 
 /// The type of an expression, with every clash that is certain.
 pub(super) fn infer(expr: &Expr, inputs: &InputTypes, clashes: &mut Vec<String>) -> Option<Type> {
-    if let Expr::Select { operand, field, .. } = expr
-        && matches!(&**operand, Expr::Variable(root) if root == "inputs")
+    if let Node::Select { operand, field, .. } = &expr.node
+        && matches!(&operand.node, Node::Variable(root) if root == "inputs")
     {
         return inputs
             .types
@@ -84,27 +84,27 @@ pub(super) fn infer(expr: &Expr, inputs: &InputTypes, clashes: &mut Vec<String>)
         .into_iter()
         .map(|child| infer(child, inputs, clashes))
         .collect();
-    match (expr, below.as_slice()) {
-        (Expr::Literal(literal), _) => literal_type(literal),
-        (Expr::List(_), _) => Some(Type::List),
-        (Expr::Map(_), _) => Some(Type::Object),
-        (Expr::Has { .. }, _) => Some(Type::Boolean),
-        (Expr::And(..), types) => Some(logic("&&", types, clashes)),
-        (Expr::Or(..), types) => Some(logic("||", types, clashes)),
-        (Expr::Not(_), [operand]) => {
+    match (&expr.node, below.as_slice()) {
+        (Node::Literal(literal), _) => literal_type(literal),
+        (Node::List(_), _) => Some(Type::List),
+        (Node::Map(_), _) => Some(Type::Object),
+        (Node::Has { .. }, _) => Some(Type::Boolean),
+        (Node::And(..), types) => Some(logic("&&", types, clashes)),
+        (Node::Or(..), types) => Some(logic("||", types, clashes)),
+        (Node::Not(_), [operand]) => {
             if let Some(type_) = operand.filter(|type_| *type_ != Type::Boolean) {
                 clashes.push(format!("! negates a boolean, not {}", type_.name()));
             }
             Some(Type::Boolean)
         }
-        (Expr::Conditional(_), [condition, left, right]) => {
+        (Node::Conditional(_), [condition, left, right]) => {
             if let Some(type_) = condition.filter(|type_| *type_ != Type::Boolean) {
                 clashes.push(format!("the condition of ?: is a boolean, not {}", type_.name()));
             }
             if left == right { *left } else { None }
         }
-        (Expr::Binary(operator, ..), [left, right]) => binary(*operator, *left, *right, clashes),
-        (Expr::Call { overloads, .. }, _) => {
+        (Node::Binary(operator, ..), [left, right]) => binary(*operator, *left, *right, clashes),
+        (Node::Call { overloads, .. }, _) => {
             let mut results = overloads.iter().map(|function| result(function.result));
             let first = results.next().flatten();
             if results.all(|result| result == first) {
@@ -118,7 +118,7 @@ pub(super) fn infer(expr: &Expr, inputs: &InputTypes, clashes: &mut Vec<String>)
 }
 
 fn is_optional(expr: &Expr) -> bool {
-    matches!(expr, Expr::Select { optional: true, .. })
+    matches!(&expr.node, Node::Select { optional: true, .. })
 }
 
 /// What a function gives, where JSON has a type for it.

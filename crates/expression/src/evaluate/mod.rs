@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    ast::{Binary, Entry, Expr, Literal},
+    ast::{Binary, Entry, Expr, Literal, Node},
     budget::Budget,
     error::Error,
     library::patterns::Patterns,
@@ -103,19 +103,19 @@ struct Evaluator<'a, 'b> {
 impl<'a> Evaluator<'a, '_> {
     fn value(&mut self, expr: &'a Expr) -> Evaluated<'a> {
         self.call.budget.step(1)?;
-        match expr {
-            Expr::Literal(literal) => Ok(constant(literal)),
-            Expr::Type(type_) => Ok(Value::Type(*type_)),
-            Expr::Variable(name) => self.variable(name),
-            Expr::Local { slot, .. } => Ok(self.locals.get(*slot).cloned().unwrap_or(Value::Null)),
+        match &expr.node {
+            Node::Literal(literal) => Ok(constant(literal)),
+            Node::Type(type_) => Ok(Value::Type(*type_)),
+            Node::Variable(name) => self.variable(name),
+            Node::Local { slot, .. } => Ok(self.locals.get(*slot).cloned().unwrap_or(Value::Null)),
             _ => stacker::maybe_grow(RED_ZONE, PIECE, || self.composed(expr)),
         }
     }
 
     fn composed(&mut self, expr: &'a Expr) -> Evaluated<'a> {
-        match expr {
-            Expr::Literal(_) | Expr::Type(_) | Expr::Variable(_) | Expr::Local { .. } => self.value(expr),
-            Expr::Select {
+        match &expr.node {
+            Node::Literal(_) | Node::Type(_) | Node::Variable(_) | Node::Local { .. } => self.value(expr),
+            Node::Select {
                 operand,
                 field,
                 optional,
@@ -123,11 +123,11 @@ impl<'a> Evaluator<'a, '_> {
                 let operand = self.value(operand)?;
                 select(&operand, field, *optional)
             }
-            Expr::Has { operand, field } => {
+            Node::Has { operand, field } => {
                 let operand = self.value(operand)?;
                 has(&operand, field).map(Value::Bool)
             }
-            Expr::Index {
+            Node::Index {
                 operand,
                 index,
                 optional,
@@ -137,16 +137,16 @@ impl<'a> Evaluator<'a, '_> {
                 self.call.budget.scan(key_length(&index))?;
                 self::index(&operand, &index, *optional)
             }
-            Expr::List(items) => self.list(items),
-            Expr::Map(entries) => self.map(entries),
-            Expr::And(left, right) => self.logic(left, right, false),
-            Expr::Or(left, right) => self.logic(left, right, true),
-            Expr::Not(operand) => match self.value(operand)? {
+            Node::List(items) => self.list(items),
+            Node::Map(entries) | Node::Message(entries) => self.map(entries),
+            Node::And(left, right) => self.logic(left, right, false),
+            Node::Or(left, right) => self.logic(left, right, true),
+            Node::Not(operand) => match self.value(operand)? {
                 Value::Bool(truth) => Ok(Value::Bool(!truth)),
                 other => Err(no_overload("!", &[other])),
             },
-            Expr::Negate(operand) => operators::negate(self.value(operand)?),
-            Expr::Conditional(parts) => {
+            Node::Negate(operand) => operators::negate(self.value(operand)?),
+            Node::Conditional(parts) => {
                 let [condition, yes, no] = &**parts;
                 match self.value(condition)? {
                     Value::Bool(true) => self.value(yes),
@@ -154,12 +154,12 @@ impl<'a> Evaluator<'a, '_> {
                     other => Err(no_overload("?:", &[other])),
                 }
             }
-            Expr::Binary(operator, left, right) => {
+            Node::Binary(operator, left, right) => {
                 let left = self.value(left)?;
                 let right = self.value(right)?;
                 self.binary(*operator, left, right)
             }
-            Expr::Call { overloads, arguments } => {
+            Node::Call { overloads, arguments } => {
                 let arguments = arguments
                     .iter()
                     .map(|argument| self.value(argument))
@@ -173,7 +173,7 @@ impl<'a> Evaluator<'a, '_> {
                     )),
                 }
             }
-            Expr::Macro(comprehension) => self.comprehension(comprehension),
+            Node::Macro(comprehension) => self.comprehension(comprehension),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use signoff_expression::{Budget, Error, Expr, Library, Message, Program, Scope, Value};
+use signoff_expression::{Budget, Error, Expr, Library, Message, Node, Program, Scope, Value};
 
 use super::authorizer;
 
@@ -97,21 +97,21 @@ impl Expression {
 
 /// Makes `variables.user` one name, and refuses names that nothing has.
 fn resolve(expr: &mut Expr, place: Place, known: &[Variable]) -> Result<(), String> {
-    if let Expr::Select {
+    if let Node::Select {
         operand,
         field,
         optional: false,
-    } = &*expr
-        && matches!(&**operand, Expr::Variable(name) if name == "variables")
+    } = &expr.node
+        && matches!(&operand.node, Node::Variable(name) if name == "variables")
     {
         let name = format!("variables.{field}");
         if !known.iter().any(|variable| variable.name == name) {
             return Err(format!("undefined field '{field}'"));
         }
-        *expr = Expr::Variable(name);
+        expr.node = Node::Variable(name);
         return Ok(());
     }
-    if let Expr::Variable(name) = &*expr {
+    if let Node::Variable(name) = &expr.node {
         let is_known = match name.as_str() {
             "object" | "oldObject" | "request" => true,
             "authorizer" => matches!(place, Place::Rule),

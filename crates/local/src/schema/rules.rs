@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use signoff_expression::{self as cel, Budget, Expr, Library, Limits, Program, Scope};
+use signoff_expression::{self as cel, Budget, Expr, Library, Limits, Node, Program, Scope};
 
 use super::typed::Shape;
 
@@ -313,7 +313,7 @@ impl Rule {
 }
 
 fn mentions(expr: &Expr, name: &str) -> bool {
-    matches!(expr, Expr::Variable(known) if known == name)
+    matches!(&expr.node, Node::Variable(known) if known == name)
         || expr.children().into_iter().any(|child| mentions(child, name))
 }
 
