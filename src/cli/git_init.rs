@@ -183,6 +183,7 @@ impl Starter {
         let check = self.forge.map(Kind::check);
         let filled = [
             ("flows/hello.yaml", include_str!("starter/flow.yaml")),
+            ("tests/hello.yaml", include_str!("starter/scenarios.yaml")),
             ("signoff/repository.yaml", include_str!("starter/repository.yaml")),
             ("README.md", include_str!("starter/README.md")),
         ];

@@ -136,7 +136,7 @@ impl Manifest {
         }
     }
 
-    fn at(&self, document: &Document, field: &str, message: String) -> Finding {
+    pub(super) fn at(&self, document: &Document, field: &str, message: String) -> Finding {
         finding(&self.path, locate(&self.text, document.index, field), message)
     }
 }

@@ -30,6 +30,7 @@ mod runs;
 mod serving;
 mod status;
 mod table;
+mod test;
 mod timeline;
 mod validate;
 
@@ -166,6 +167,7 @@ enum Verb {
     Gateway(gateway::GatewayArgs),
     Crds(crds::CrdsArgs),
     Validate(validate::ValidateArgs),
+    Test(test::TestArgs),
     Apply(applying::ApplyArgs),
     Run(run::RunArgs),
     Runs(runs::RunsArgs),
@@ -238,6 +240,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Gateway(args) => gateway::verb(args, &global).await,
         Verb::Crds(args) => crds::verb(&args),
         Verb::Validate(args) => validate::verb(&args),
+        Verb::Test(args) => test::verb(&args, global.output),
         Verb::Apply(args) => applying::verb(&args, &global).await,
         Verb::Run(args) => run::verb(args, &global).await,
         Verb::Runs(args) => runs::verb(&args, &global).await,

@@ -1,7 +1,7 @@
 //! What a wait asks of its callback: a signature, a schema, a condition.
 
-use axum::http::{HeaderMap, StatusCode};
-use serde_json::{Map, Value};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::Value;
 
 use super::{
     Gateway,
@@ -11,11 +11,7 @@ use super::{
 };
 use crate::cluster::{error_chain, secrets};
 use signoff_api::{Run, connection::SecretKeyRef, step::CallbackWait};
-use signoff_engine::{
-    callback_token::CallbackAddress,
-    expression::{Scope, Template},
-    schema::Schema,
-};
+use signoff_engine::{callback_body, callback_token::CallbackAddress};
 
 /// The checks of one wait.
 #[derive(Debug)]
@@ -92,82 +88,12 @@ impl Checks {
 
     /// The schema and the condition, where they are asked for.
     pub(super) fn payload(&self, headers: &HeaderMap, body: &Value) -> Result<(), Problem> {
-        let unfit = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
-        if let Some(schema) = &self.wait.schema {
-            let schema = Schema::compile(schema.as_value())
-                .map_err(|error| unfit(format!("the wait's schema cannot be used: {error}")))?;
-            if let Some(misfit) = schema.misfits(body).first() {
-                return Err(unfit(format!(
-                    "the body does not fit at {:?}: {}",
-                    misfit.pointer, misfit.message
-                )));
-            }
-        }
-        let Some(accept) = &self.wait.accept else {
-            return Ok(());
-        };
-        match holds(accept, headers, body) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(unfit("the wait does not accept this body".to_owned())),
-            Err(message) => Err(unfit(format!(
-                "whether the wait accepts this body cannot be told: {message}"
-            ))),
-        }
-    }
-}
-
-fn holds(accept: &str, headers: &HeaderMap, body: &Value) -> Result<bool, String> {
-    let template = Template::parse(accept).map_err(|_| "it is no expression")?;
-    let expression = template.as_expression().ok_or("it is not one expression")?;
-    let headers: Map<String, Value> = headers
-        .iter()
-        .map(|(name, value)| {
-            (
-                name.to_string(),
-                Value::String(String::from_utf8_lossy(value.as_bytes()).into_owned()),
-            )
-        })
-        .collect();
-    let mut scope = Scope::default();
-    scope
-        .set("body", body.clone())
-        .set("headers", Value::Object(headers));
-    expression.holds(&scope).map_err(|error| error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn checks(wait: Value) -> Checks {
-        Checks {
-            wait: serde_json::from_value(wait).unwrap(),
-            key: None,
-            now: 0,
-        }
-    }
-
-    #[test]
-    fn a_body_must_fit_the_schema_and_the_condition() {
-        let checks = checks(json!({
-            "schema": {"type": "object", "required": ["ok"]},
-            "accept": "${body.ok && headers['x-kind'] == 'done'}",
-        }));
-        let mut headers = HeaderMap::new();
-        headers.insert("x-kind", "done".parse().unwrap());
-        assert!(checks.payload(&headers, &json!({"ok": true})).is_ok());
-        assert!(checks.payload(&headers, &json!({"ok": false})).is_err());
-        assert!(checks.payload(&headers, &json!({})).is_err());
-        assert!(checks.payload(&HeaderMap::new(), &json!({"ok": true})).is_err());
-    }
-
-    #[test]
-    fn a_condition_that_costs_too_much_accepts_nothing() {
-        let accept = "${body.l.all(x, body.l.all(y, x + y >= 0))}";
-        let checks = checks(json!({ "accept": accept }));
-        let body = json!({"l": vec![1; 3_000]});
-        let problem = checks.payload(&HeaderMap::new(), &body).unwrap_err();
-        assert!(format!("{problem:?}").contains("too costly"), "{problem:?}");
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), text(value)))
+            .collect();
+        callback_body::check(&self.wait, &headers, body)
+            .map_err(|why| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why))
     }
 }

@@ -19,6 +19,7 @@ mod local_objects;
 mod local_rules;
 mod local_server;
 mod local_watch;
+mod scenario_files;
 mod scenarios;
 mod schemas;
 mod state_folder;

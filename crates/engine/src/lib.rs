@@ -6,6 +6,7 @@
 
 pub mod advance;
 pub mod asked;
+pub mod callback_body;
 pub mod callback_token;
 pub mod difference;
 pub mod effect;

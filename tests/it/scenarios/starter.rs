@@ -113,6 +113,8 @@ async fn what_is_written_is_valid_and_applies_for_every_forge_and_kind_of_addres
                 "{next} is not in the README"
             );
         }
+        let tested = signoff(dir.path(), &["test", "-R", "tests"]);
+        assert!(tested.status.success(), "{tested:?}");
         let validated = signoff(dir.path(), &["validate", "flows/hello.yaml"]);
         assert!(validated.status.success(), "{validated:?}");
         let run: Value = serde_yaml::from_str(&read(dir.path(), check)).unwrap();

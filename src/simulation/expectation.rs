@@ -1,0 +1,244 @@
+//! What a scenario expects, held against what happened.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    compare::{lacking, same, word},
+    scenario::{Expect, ExpectApproval, ExpectCall, ExpectStep},
+    world::{Question, Record},
+};
+use signoff_api::run::StepStatus;
+use signoff_engine::expression::{Scope, Template};
+
+/// Everything that is not as expected, a line each.
+pub fn check(expect: &Expect, record: &Record) -> Vec<String> {
+    let mut found = record.problems.clone();
+    let status = &record.status;
+    if let Some(outcome) = expect.outcome.filter(|outcome| *outcome != status.phase) {
+        let why = status.error.as_ref().map(|error| format!(": {}", error.message));
+        let waits = status.waiting_on.as_ref().map(|on| format!(": waits for {on}"));
+        found.push(format!(
+            "outcome: {}{}; expected {outcome}",
+            status.phase,
+            why.or(waits).unwrap_or_default()
+        ));
+    }
+    if let Some(part) = &expect.error {
+        let error = status.error.as_ref();
+        let text = error.map_or("none".to_owned(), |error| {
+            format!("{}: {}", error.reason, error.message)
+        });
+        if !text.contains(part.as_str()) {
+            found.push(format!("error: {text}; expected {part:?} in it"));
+        }
+    }
+    if let Some(output) = &expect.output {
+        let is = status
+            .output
+            .as_ref()
+            .map_or(Value::Null, |output| output.0.clone());
+        if !same(output, &is) {
+            found.push(format!("output: {is}; expected {output}"));
+        }
+    }
+    if let Some(longest) = &expect.finished_within {
+        let took = record.ended.duration_since(record.began);
+        if !status.phase.is_finished() || took.unsigned_abs() > longest.duration() {
+            found.push(format!("finishedWithin: {took:#}; expected at most {longest}"));
+        }
+    }
+    found.extend(expect.steps.iter().flat_map(|expected| step(expected, record)));
+    found.extend(expect.calls.iter().flat_map(|expected| calls(expected, record)));
+    found.extend(
+        expect
+            .approvals
+            .iter()
+            .flat_map(|expected| approval(expected, record)),
+    );
+    let scope = scope(record);
+    for assert in &expect.asserts {
+        found.extend(asserted(assert, &scope));
+    }
+    found
+}
+
+fn step(expected: &ExpectStep, record: &Record) -> Vec<String> {
+    let name = &expected.step;
+    let entries: Vec<&StepStatus> = record
+        .status
+        .steps
+        .iter()
+        .filter(|entry| entry.name == *name)
+        .collect();
+    let mut found = vec![];
+    if let Some(passes) = expected.passes.filter(|passes| *passes != entries.len()) {
+        found.push(format!(
+            "step {name}: {} passes; expected {passes}",
+            entries.len()
+        ));
+    }
+    if expected.outcome.is_none() && expected.output.is_none() {
+        return found;
+    }
+    let entry = match expected.pass {
+        Some(pass) => entries.iter().find(|entry| entry.iteration == pass),
+        None => entries.last(),
+    };
+    let Some(entry) = entry else {
+        found.push(format!("step {name}: it did not run"));
+        return found;
+    };
+    if let Some(outcome) = expected.outcome.filter(|outcome| Some(*outcome) != entry.outcome) {
+        let is = entry.outcome.map_or_else(|| word(entry.phase), word);
+        found.push(format!("step {name}: {is}; expected {}", word(outcome)));
+    }
+    if let Some(output) = &expected.output {
+        let is = entry
+            .output
+            .as_ref()
+            .map_or(Value::Null, |output| output.0.clone());
+        if !same(output, &is) {
+            found.push(format!("step {name}: output {is}; expected {output}"));
+        }
+    }
+    found
+}
+
+fn calls(expected: &ExpectCall, record: &Record) -> Vec<String> {
+    let name = &expected.step;
+    let sent: Vec<_> = record.calls.iter().filter(|call| call.step == *name).collect();
+    let mut found = vec![];
+    if let Some(times) = expected.times.filter(|times| *times != sent.len()) {
+        found.push(format!(
+            "calls of {name}: sent {} times; expected {times}",
+            sent.len()
+        ));
+    }
+    match (&expected.request, sent.last()) {
+        (Some(part), Some(call)) => {
+            found.extend(lacking(part, &call.request, "").map(|lacks| format!("calls of {name}: {lacks}")));
+        }
+        (Some(_), None) => found.push(format!("calls of {name}: none was sent")),
+        (None, _) => {}
+    }
+    found
+}
+
+fn approval(expected: &ExpectApproval, record: &Record) -> Vec<String> {
+    let name = &expected.step;
+    let of_step = |question: &&Question| question.spec.subject.step.as_ref() == Some(name);
+    let mut asked = record.questions.iter().filter(of_step);
+    let question = match expected.pass {
+        Some(pass) => asked.find(|question| question.spec.subject.iteration == Some(pass)),
+        None => asked.last(),
+    };
+    let Some(question) = question else {
+        return vec![format!("approval of {name}: it was not asked")];
+    };
+    let mut found = vec![];
+    if let Some(title) = expected
+        .title
+        .as_ref()
+        .filter(|title| **title != question.spec.title)
+    {
+        found.push(format!(
+            "approval of {name}: title {:?}; expected {title:?}",
+            question.spec.title
+        ));
+    }
+    if let Some(phase) = expected.phase.filter(|phase| *phase != question.status.phase) {
+        found.push(format!(
+            "approval of {name}: {}; expected {phase}",
+            question.status.phase
+        ));
+    }
+    if let Some(part) = &expected.approvers {
+        let approvers = json!(question.spec.approvers);
+        found.extend(
+            lacking(part, &approvers, "approvers").map(|lacks| format!("approval of {name}: {lacks}")),
+        );
+    }
+    if let Some(part) = &expected.shown {
+        let shown = shown(question);
+        found.extend(lacking(part, &shown, "shown").map(|lacks| format!("approval of {name}: {lacks}")));
+    }
+    found
+}
+
+/// What a question shows, by name. What is JSON is given as it is.
+pub(super) fn shown(question: &Question) -> Value {
+    let items = question.spec.show.iter().map(|item| {
+        let value = serde_json::from_str(&item.inline).unwrap_or_else(|_| Value::String(item.inline.clone()));
+        (item.name.clone(), value)
+    });
+    Value::Object(items.collect())
+}
+
+fn asserted(assert: &str, scope: &Scope) -> Option<String> {
+    let failed = |why: String| Some(format!("assert {assert}: {why}"));
+    let template = match Template::parse(assert) {
+        Ok(template) => template,
+        Err(problems) => {
+            let all: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
+            return failed(all.join("; "));
+        }
+    };
+    let Some(expression) = template.as_expression() else {
+        return failed("it is not one expression; write ${…}".to_owned());
+    };
+    match expression.holds(scope) {
+        Ok(true) => None,
+        Ok(false) => failed("it does not hold".to_owned()),
+        Err(error) => failed(error.to_string()),
+    }
+}
+
+/// What asserts see.
+fn scope(record: &Record) -> Scope {
+    let status = &record.status;
+    let mut steps = Map::new();
+    for entry in &status.steps {
+        let mut seen = json!({ "passes": record.passes.get(&entry.name).map_or(0, BTreeSet::len) });
+        let parts = [
+            ("outcome", entry.outcome.map(|outcome| json!(outcome))),
+            ("output", entry.output.as_ref().map(|output| output.0.clone())),
+            (
+                "decision",
+                entry.decision.as_ref().map(|decision| json!(decision)),
+            ),
+            ("error", entry.error.as_ref().map(|error| json!(error))),
+        ];
+        for (key, value) in parts {
+            if let Some(value) = value {
+                seen[key] = value;
+            }
+        }
+        steps.insert(entry.name.clone(), seen);
+    }
+    let mut run = json!({ "outcome": status.phase, "requestedBy": record.requested_by });
+    if let Some(output) = &status.output {
+        run["output"] = output.0.clone();
+    }
+    if let Some(error) = &status.error {
+        run["error"] = json!(error);
+    }
+    let approvals = record.questions.iter().map(|question| {
+        json!({
+            "step": question.spec.subject.step,
+            "title": question.spec.title,
+            "phase": question.status.phase,
+            "shown": shown(question),
+        })
+    });
+    let approvals: Vec<Value> = approvals.collect();
+    let mut scope = Scope::default();
+    scope
+        .set("inputs", record.inputs.clone())
+        .set("steps", Value::Object(steps))
+        .set("run", run)
+        .set("calls", json!(record.calls))
+        .set("approvals", json!(approvals));
+    scope
+}

@@ -1,0 +1,376 @@
+//! Scenario files: what a run is given, what others do, and what is expected of it.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use k8s_openapi::jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use signoff_api::{
+    HumanDuration, RunPhase, Verdict,
+    json::JsonObject,
+    name::{FlowName, ObjectName},
+    reason::StepReason,
+    run::StepOutcome,
+};
+
+/// The group of scenarios. No API server serves it, and Repositories pass it over.
+pub const API_GROUP: &str = "test.signoff.dev";
+/// The group and version of scenarios.
+pub const API_VERSION: &str = "test.signoff.dev/v1alpha1";
+/// The kind of a scenario.
+pub const KIND: &str = "Scenario";
+
+/// Whether a document is of the group of scenarios, in whatever version.
+pub fn is_scenario(document: &Value) -> bool {
+    let version = document["apiVersion"].as_str().unwrap_or_default();
+    version.split_once('/').map_or(version, |(group, _)| group) == API_GROUP
+}
+
+/// One run of a flow, offline.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Scenario {
+    /// Group and version.
+    pub api_version: String,
+    /// Always `Scenario`.
+    pub kind: String,
+    /// Its name.
+    pub metadata: Metadata,
+    /// What it says.
+    pub spec: ScenarioSpec,
+}
+
+/// The name of a scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// Unique in its file.
+    pub name: ObjectName,
+}
+
+/// What a run is given, what others do, and what is expected.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScenarioSpec {
+    /// Manifests with the flow and the Connections that it uses, relative to the scenario's file.
+    pub files: Vec<PathBuf>,
+    /// Name of the flow.
+    pub flow: FlowName,
+    /// Time at which the run is created.
+    pub now: Timestamp,
+    /// User who requests the run.
+    #[serde(default = "requester")]
+    pub requested_by: String,
+    /// Inputs of the run.
+    #[serde(default)]
+    pub inputs: JsonObject,
+    /// Results of steps that call others.
+    #[serde(default)]
+    pub stubs: Vec<Stub>,
+    /// What people and other systems do, and when.
+    #[serde(default)]
+    pub events: Vec<Event>,
+    /// What must have happened at the end.
+    #[serde(default)]
+    pub expect: Expect,
+}
+
+fn requester() -> String {
+    "dev".to_owned()
+}
+
+/// The result of a step's call. Of several that fit, a crash comes first, then the one that names most.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Stub {
+    /// Name of the step.
+    pub step: String,
+    /// Only for this iteration of the step.
+    pub pass: Option<i64>,
+    /// Only for this attempt.
+    pub attempt: Option<i64>,
+    /// Body of a successful answer.
+    pub output: Option<Value>,
+    /// A whole answer.
+    pub response: Option<StubResponse>,
+    /// Why there is no answer.
+    pub error: Option<StubError>,
+    /// The operator is killed at this moment, and starts again. This happens once; the call is then answered by another
+    /// stub.
+    pub crash: Option<Crash>,
+}
+
+/// An HTTP answer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StubResponse {
+    /// Status code.
+    #[serde(default = "ok")]
+    pub status: u16,
+    /// Headers; their names are in lower case.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    #[serde(default)]
+    pub body: Value,
+}
+
+fn ok() -> u16 {
+    200
+}
+
+/// Why a call brought no answer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StubError {
+    /// Reason, such as `Unreachable` or `AttemptTimedOut`.
+    pub reason: StepReason,
+    /// Message.
+    #[serde(default)]
+    pub message: String,
+    /// Whether another attempt may help. Defaults to what the operator does for the reason.
+    pub retryable: Option<bool>,
+    /// Whether the effect may have happened. Defaults to true for `AttemptTimedOut`.
+    pub may_have_happened: Option<bool>,
+}
+
+/// The moment at which the operator is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Crash {
+    /// After the intent was written, and before the call was sent.
+    BeforeSend,
+    /// After the call was sent, and before its answer was written.
+    AfterSend,
+}
+
+/// Something that happens at a time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Event {
+    /// When: a duration after the start, or a time.
+    pub at: At,
+    /// Step that it is for. `run` events have none.
+    pub step: Option<String>,
+    /// A person decides.
+    pub decide: Option<Decide>,
+    /// Another system answers.
+    pub callback: Option<Callback>,
+    /// Somebody changes the run.
+    pub run: Option<RunEvent>,
+    /// What comes of it: the reason of the decision (`Counted`, `SelfApproval`, …), or the status of the answer to the
+    /// callback (`202`, `422`, …).
+    pub expect: Option<Value>,
+}
+
+/// A time in a scenario.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum At {
+    /// After the start.
+    After(HumanDuration),
+    /// At this time.
+    Time(Timestamp),
+}
+
+/// A decision of a person.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Decide {
+    /// User name.
+    pub by: String,
+    /// Groups of the user.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Comment.
+    pub comment: Option<String>,
+    /// What the user fills in.
+    pub values: Option<JsonObject>,
+}
+
+/// A callback that another system sends. A signature that the wait asks for is taken as given.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Callback {
+    /// JSON body.
+    #[serde(default)]
+    pub body: Value,
+    /// Headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A change of the run's spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RunEvent {
+    /// Somebody cancels it.
+    Cancel,
+    /// Somebody suspends it.
+    Suspend,
+    /// Somebody lets it go on.
+    Resume,
+}
+
+/// What must have happened at the end. What is not named may be anything.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Expect {
+    /// Phase of the run.
+    pub outcome: Option<RunPhase>,
+    /// Part of the reason and message of the run's error.
+    pub error: Option<String>,
+    /// Output of the run, whole.
+    pub output: Option<Value>,
+    /// Longest time from start to end.
+    pub finished_within: Option<HumanDuration>,
+    /// Steps.
+    #[serde(default)]
+    pub steps: Vec<ExpectStep>,
+    /// Calls that were sent.
+    #[serde(default)]
+    pub calls: Vec<ExpectCall>,
+    /// Questions that were asked.
+    #[serde(default)]
+    pub approvals: Vec<ExpectApproval>,
+    /// Expressions over the end that must be true, with `inputs`, `steps`, `run`, `calls` and `approvals`.
+    #[serde(default)]
+    pub asserts: Vec<String>,
+}
+
+/// What must be true of a step.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExpectStep {
+    /// Name of the step.
+    pub step: String,
+    /// Which iteration; the last one by default.
+    pub pass: Option<i64>,
+    /// Outcome of the step.
+    pub outcome: Option<StepOutcome>,
+    /// Output of the step, whole.
+    pub output: Option<Value>,
+    /// Number of iterations. 0: it never ran.
+    pub passes: Option<usize>,
+}
+
+/// What must be true of the calls of a step.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExpectCall {
+    /// Name of the step.
+    pub step: String,
+    /// Number of calls that were sent. 0: never.
+    pub times: Option<usize>,
+    /// Part of the last request: `method`, `url`, `connection`, `path`, `query`, `headers`, `body`.
+    pub request: Option<Value>,
+}
+
+/// What must be true of a question.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExpectApproval {
+    /// Name of the step.
+    pub step: String,
+    /// Which iteration; the last one by default.
+    pub pass: Option<i64>,
+    /// The question.
+    pub title: Option<String>,
+    /// Part of who may decide.
+    pub approvers: Option<Value>,
+    /// Part of what is shown, by name.
+    pub shown: Option<Value>,
+    /// Phase at the end.
+    pub phase: Option<signoff_api::ApprovalPhase>,
+}
+
+/// Why a document is no scenario.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// A field cannot be read.
+    #[error("{field}: {message}")]
+    Field {
+        /// Its path, such as `spec.events[1].decide`.
+        field: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl ScenarioError {
+    /// The field that is wrong.
+    pub fn field(&self) -> &str {
+        match self {
+            Self::Field { field, .. } => field,
+        }
+    }
+
+    fn at(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Field {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl Scenario {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// The first field that cannot be read, or that contradicts another.
+    pub fn parse(document: Value) -> Result<Self, ScenarioError> {
+        let scenario: Self = serde_path_to_error::deserialize(document).map_err(|error| {
+            let field = match error.path().to_string() {
+                path if path == "." => String::new(),
+                path => path,
+            };
+            ScenarioError::at(field, error.into_inner().to_string())
+        })?;
+        if scenario.api_version != API_VERSION {
+            let message = format!("{} is not known; use {API_VERSION}", scenario.api_version);
+            return Err(ScenarioError::at("apiVersion", message));
+        }
+        if scenario.kind != KIND {
+            let message = format!("there is no kind {:?}; use {KIND}", scenario.kind);
+            return Err(ScenarioError::at("kind", message));
+        }
+        for (index, stub) in scenario.spec.stubs.iter().enumerate() {
+            let results = [
+                stub.output.is_some(),
+                stub.response.is_some(),
+                stub.error.is_some(),
+                stub.crash.is_some(),
+            ];
+            exactly_one(&results).map_err(|()| {
+                let message = "a stub has one of output, response, error, crash";
+                ScenarioError::at(format!("spec.stubs[{index}]"), message)
+            })?;
+        }
+        for (index, event) in scenario.spec.events.iter().enumerate() {
+            let field = format!("spec.events[{index}]");
+            let sorts = [
+                event.decide.is_some(),
+                event.callback.is_some(),
+                event.run.is_some(),
+            ];
+            exactly_one(&sorts).map_err(|()| {
+                ScenarioError::at(field.clone(), "an event has one of decide, callback, run")
+            })?;
+            if event.run.is_some() == event.step.is_some() {
+                let message = "a decision or a callback names its step; a change of the run names none";
+                return Err(ScenarioError::at(field, message));
+            }
+        }
+        Ok(scenario)
+    }
+}
+
+fn exactly_one(set: &[bool]) -> Result<(), ()> {
+    if set.iter().filter(|set| **set).count() == 1 {
+        Ok(())
+    } else {
+        Err(())
+    }
+}

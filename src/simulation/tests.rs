@@ -1,0 +1,238 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn objects(steps: Value) -> Objects {
+    let definition: Definition = serde_json::from_value(json!({
+        "inputs": {"type": "object", "properties": {"n": {"type": "integer"}}},
+        "steps": steps,
+    }))
+    .unwrap();
+    Objects {
+        flows: [("f".parse().unwrap(), definition)].into(),
+        connections: BTreeMap::new(),
+    }
+}
+
+fn parse(more: Value) -> Result<Scenario, ScenarioError> {
+    let mut spec = json!({"files": ["f.yaml"], "flow": "f", "now": "2026-11-23T09:00:00Z"});
+    spec.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    Scenario::parse(json!({
+        "apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "s"}, "spec": spec,
+    }))
+}
+
+fn record(steps: Value, more: Value) -> (Scenario, Record) {
+    let scenario = parse(more).unwrap();
+    let record = simulate(&scenario, &objects(steps)).unwrap();
+    (scenario, record)
+}
+
+/// What is not as expected.
+fn problems(steps: Value, more: Value) -> Vec<String> {
+    let (scenario, record) = record(steps, more);
+    check(&scenario.spec.expect, &record)
+}
+
+fn call(delivery: &str) -> Value {
+    json!([{"name": "pay", "http": {"url": "https://shop.example/pay", "method": "POST", "body": {"n": "${inputs.n}"}},
+        "delivery": delivery}])
+}
+
+fn question() -> Value {
+    json!([{"name": "ask", "approval": {"title": "Go?", "approvers": {"groups": ["g"]}, "respondWithin": "1h"}}])
+}
+
+#[test]
+fn what_nobody_stubs_is_told_and_never_answered() {
+    let found = problems(
+        call("AtLeastOnce"),
+        json!({"inputs": {"n": 1}, "expect": {"outcome": "Running"}}),
+    );
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("NotStubbed: step pay (pass 1, attempt 1)"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn the_most_specific_stub_answers() {
+    let stubs = json!([
+        {"step": "pay", "attempt": 1, "error": {"reason": "Unreachable", "message": "no"}},
+        {"step": "pay", "output": {"ok": true}},
+    ]);
+    let mut steps = call("AtLeastOnce");
+    steps[0]["retry"] = json!({"attempts": 2, "backoff": {"initial": "1h"}});
+    let expect = json!({
+        "outcome": "Succeeded", "finishedWithin": "1h",
+        "steps": [{"step": "pay", "output": {"ok": true}}],
+        "calls": [{"step": "pay", "times": 2, "request": {"body": {"n": 7}}}],
+    });
+    let more = json!({"inputs": {"n": 7}, "stubs": stubs, "expect": expect});
+    assert_eq!(problems(steps, more), Vec::<String>::new());
+}
+
+#[test]
+fn a_crash_repeats_what_may_be_repeated_and_asks_of_what_may_not() {
+    let crash = json!([
+        {"step": "pay", "crash": "AfterSend"},
+        {"step": "pay", "output": {}},
+    ]);
+    let twice = json!({"outcome": "Succeeded", "calls": [{"step": "pay", "times": 2}]});
+    let more = json!({"inputs": {"n": 1}, "stubs": crash, "expect": twice});
+    assert_eq!(problems(call("AtLeastOnce"), more), Vec::<String>::new());
+    let asked = json!({"outcome": "Waiting", "calls": [{"step": "pay", "times": 1}], "approvals": [{"step": "pay", "phase": "Pending"}]});
+    let more = json!({"inputs": {"n": 1}, "stubs": [{"step": "pay", "crash": "AfterSend"}], "expect": asked});
+    assert_eq!(problems(call("AtMostOnce"), more), Vec::<String>::new());
+}
+
+#[test]
+fn people_are_judged_as_by_the_operator_and_the_clock_jumps_to_the_deadline() {
+    let decide = |at: &str, by: &str, groups: Value, expect: &str| json!({"at": at, "step": "ask", "decide": {"by": by, "groups": groups, "verdict": "Approve"}, "expect": expect});
+    let events = json!([
+        decide("1m", "eve", json!([]), "NotAnApprover"),
+        decide("2m", "dev", json!(["g"]), "SelfApproval"),
+        decide("60m", "alice", json!(["g"]), "Expired"),
+    ]);
+    let expect = json!({"outcome": "TimedOut", "finishedWithin": "1h", "approvals": [{"step": "ask", "phase": "Expired"}]});
+    assert_eq!(
+        problems(question(), json!({"events": events, "expect": expect})),
+        Vec::<String>::new()
+    );
+    let events = json!([decide("59m", "alice", json!(["g"]), "Counted")]);
+    let more = json!({"events": events, "expect": {"outcome": "Succeeded"}});
+    assert_eq!(problems(question(), more), Vec::<String>::new());
+}
+
+#[test]
+fn what_does_not_count_is_a_problem_unless_it_is_expected() {
+    let event = json!({"at": "1m", "step": "ask", "decide": {"by": "eve", "verdict": "Approve"}});
+    let found = problems(question(), json!({"events": [event]}));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("eve decides on ask at 2026-11-23T09:01:00Z: NotAnApprover"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn an_event_after_the_end_is_a_problem() {
+    let event = json!({"at": "1m", "run": "cancel"});
+    let found = problems(
+        json!([{"name": "a", "set": {"v": 1}}]),
+        json!({"events": [event]}),
+    );
+    assert!(found[0].contains("came too late"), "{found:?}");
+}
+
+#[test]
+fn a_callback_is_checked_and_taken_once() {
+    let steps = json!([{"name": "w", "wait": {"callback": {"accept": "${body.ok}"}}}, {"name": "p", "wait": {"duration": "1h"}}]);
+    let call = |at: &str, ok: Value, code: u16| json!({"at": at, "step": "w", "callback": {"body": {"ok": ok}}, "expect": code});
+    let events = json!([
+        call("1m", json!(false), 422),
+        call("2m", json!(true), 202),
+        call("3m", json!(true), 200),
+        call("4m", json!(false), 409),
+    ]);
+    let expect =
+        json!({"outcome": "Succeeded", "asserts": ["${steps.w.output.ok && steps.p.outcome == 'Elapsed'}"]});
+    assert_eq!(
+        problems(steps, json!({"events": events, "expect": expect})),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_run_is_cancelled_suspended_and_resumed() {
+    let events = json!([{"at": "1m", "run": "suspend"}, {"at": "3h", "run": "resume"}]);
+    let steps = json!([{"name": "a", "wait": {"duration": "1h"}}, {"name": "b", "set": {"v": 1}}]);
+    let (scenario, record) = record(
+        steps.clone(),
+        json!({"events": events, "expect": {"outcome": "Succeeded"}}),
+    );
+    assert_eq!(check(&scenario.spec.expect, &record), Vec::<String>::new());
+    assert_eq!(record.ended, "2026-11-23T12:00:00Z".parse().unwrap());
+    let more = json!({"events": [{"at": "1m", "run": "cancel"}], "expect": {"outcome": "Cancelled"}});
+    assert_eq!(problems(steps, more), Vec::<String>::new());
+}
+
+#[test]
+fn everything_that_is_not_as_expected_is_told_at_once() {
+    let expect = json!({
+        "outcome": "Failed", "error": "boom", "output": {"a": 1}, "finishedWithin": "1s",
+        "steps": [{"step": "a", "outcome": "Failed"}, {"step": "x", "outcome": "Failed"}],
+        "calls": [{"step": "a", "times": 1, "request": {}}], "approvals": [{"step": "a"}],
+        "asserts": ["${steps.a.output.v == 2}", "${nothing}", "no"],
+    });
+    let found = problems(json!([{"name": "a", "set": {"v": 1}}]), json!({"expect": expect}));
+    let starts = [
+        "outcome: Succeeded",
+        "error: none",
+        "output: null",
+        "step a: Succeeded",
+        "step x: it did not run",
+        "calls of a: sent 0 times",
+        "calls of a: none",
+        "approval of a",
+        "assert ${steps.a",
+        "assert ${nothing}",
+        "assert no",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    for (found, start) in found.iter().zip(starts) {
+        assert!(found.starts_with(start), "{found}: {start}");
+    }
+}
+
+#[test]
+fn inputs_that_do_not_fit_and_flows_that_are_not_there_are_told() {
+    let scenario = parse(json!({"inputs": {"n": "x"}})).unwrap();
+    let problem = simulate(&scenario, &objects(call("AtMostOnce"))).unwrap_err();
+    assert!(problem[0].starts_with("spec.inputs.n"), "{problem:?}");
+    let scenario = parse(json!({"flow": "g"})).unwrap();
+    let problem = simulate(&scenario, &objects(call("AtMostOnce"))).unwrap_err();
+    assert_eq!(problem, ["spec.flow: there is no flow g in the files"]);
+}
+
+#[test]
+fn a_field_that_cannot_be_read_is_named() {
+    for (more, field) in [
+        (json!({"stubs": [{"step": "a"}]}), "spec.stubs[0]"),
+        (
+            json!({"stubs": [{"step": "a", "output": 1, "crash": "AfterSend"}]}),
+            "spec.stubs[0]",
+        ),
+        (
+            json!({"stubs": [{"step": "a", "outptu": 1}]}),
+            "spec.stubs[0].outptu",
+        ),
+        (json!({"events": [{"at": "1m", "step": "a"}]}), "spec.events[0]"),
+        (
+            json!({"events": [{"at": "1m", "step": "a", "run": "cancel"}]}),
+            "spec.events[0]",
+        ),
+        (json!({"expect": {"outcome": "Sucess"}}), "spec.expect.outcome"),
+    ] {
+        let error = parse(more.clone()).unwrap_err();
+        assert_eq!(error.field(), field, "{more} {error}");
+    }
+}
+
+#[test]
+fn what_happened_is_written_in_place_of_what_was_expected() {
+    let (_, record) = record(json!([{"name": "a", "set": {"v": 1}}]), json!({}));
+    let text = "# first\nspec:\n  flow: g\n  expect: {}\n---\n# second\nspec:\n  expect:\n    outcome: Failed\n  flow: f  # mine\n";
+    let next = update(text, 1, &record).unwrap();
+    assert_eq!(
+        next,
+        "# first\nspec:\n  flow: g\n  expect: {}\n---\n# second\nspec:\n  expect:\n    outcome: Succeeded\n    steps:\n    - outcome: Succeeded\n      passes: 1\n      step: a\n  flow: f  # mine\n"
+    );
+    assert!(matches!(
+        update("spec: {}\n", 0, &record),
+        Err(UpdateError::NoBlock)
+    ));
+}

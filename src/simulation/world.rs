@@ -1,0 +1,642 @@
+//! The world of one run: a clock that jumps, calls with the answers of stubs, questions with a judge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::{SignedDuration, Timestamp},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    Objects,
+    compare::word,
+    scenario::{At, Callback, Crash, Decide, Event, RunEvent, Scenario},
+    stubs::{Fate, fate},
+};
+use signoff_api::{
+    ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, Definition, Digest, Json, RunStatus,
+    canonical,
+    name::ObjectName,
+    names,
+    run::{CallbackRecord, StepPhase},
+    text::visible,
+};
+use signoff_engine::{
+    advance::advance,
+    callback_body,
+    callback_token::{CallbackKeys, CallbackMinter, record_key},
+    effect::{Call as WantedCall, Effect, HttpTarget, Request},
+    facts::{ApprovalFact, ConnectionFact, EffectOutcome, Facts, ReleaseFacts, RunFacts},
+    inputs,
+    judge::{ActsAs, DecisionFact, Proof, judge},
+    object::{Closing, ObjectFact, ObjectKey, OwnedObject},
+    plan::Plan,
+};
+
+/// Most decisions of the engine for one run: a flow that needs more does not end.
+const MAX_TURNS: usize = 50_000;
+const NAMESPACE: &str = "default";
+const RUN: &str = "run";
+
+/// What happened.
+#[derive(Debug)]
+pub struct Record {
+    /// The run's state at the end.
+    pub status: RunStatus,
+    /// What the run was given.
+    pub inputs: Value,
+    /// Who asked for it.
+    pub requested_by: String,
+    /// Calls that were sent, in order.
+    pub calls: Vec<Call>,
+    /// Questions that were asked, in order.
+    pub questions: Vec<Question>,
+    /// Iterations that began, by the name of the step. The run's status keeps only the newest ones.
+    pub passes: BTreeMap<String, BTreeSet<i64>>,
+    /// When the run was created.
+    pub began: Timestamp,
+    /// When nothing more happened.
+    pub ended: Timestamp,
+    /// What happened, line by line, with the time.
+    pub story: Vec<(Timestamp, String)>,
+    /// What was not as the scenario's events and stubs want it.
+    pub problems: Vec<String>,
+}
+
+/// A call that was sent.
+#[derive(Clone, Debug, Serialize)]
+pub struct Call {
+    /// Name of the step.
+    pub step: String,
+    /// Which iteration of the step.
+    pub pass: i64,
+    /// Which attempt.
+    pub attempt: i64,
+    /// What was sent.
+    pub request: Value,
+}
+
+/// A question that was asked.
+#[derive(Debug)]
+pub struct Question {
+    /// Its name.
+    pub name: String,
+    /// What was asked.
+    pub spec: ApprovalSpec,
+    /// How it stands.
+    pub status: ApprovalStatus,
+    asked_at: Timestamp,
+    decisions: Vec<DecisionFact>,
+}
+
+/// Performs a scenario.
+///
+/// # Errors
+/// Why the run cannot start: a flow that is not there or cannot run, or inputs that do not fit.
+pub fn simulate(scenario: &Scenario, objects: &Objects) -> Result<Record, Vec<String>> {
+    let flow = &scenario.spec.flow;
+    let definition = objects
+        .flows
+        .get(flow)
+        .ok_or_else(|| vec![format!("spec.flow: there is no flow {flow} in the files")])?;
+    let plan = Plan::compile(definition).map_err(|problems| {
+        let told = problems
+            .into_iter()
+            .map(|problem| format!("flow {flow}: spec.{}: {}", problem.field, problem.message));
+        told.collect::<Vec<_>>()
+    })?;
+    inputs::check(definition, &scenario.spec.inputs).map_err(|message| vec![format!("spec.{message}")])?;
+    let mut world = World::new(scenario, objects, definition, &plan)?;
+    world.play();
+    Ok(world.record())
+}
+
+struct World<'a> {
+    scenario: &'a Scenario,
+    definition: &'a Definition,
+    plan: &'a Plan,
+    state: RunStatus,
+    facts: Facts,
+    now: Timestamp,
+    /// Events that are still to come, the next one last.
+    coming: Vec<(Timestamp, &'a Event)>,
+    calls: Vec<Call>,
+    questions: Vec<Question>,
+    passes: BTreeMap<String, BTreeSet<i64>>,
+    story: Vec<(Timestamp, String)>,
+    problems: Vec<String>,
+    /// Stubs of crashes that have happened.
+    spent: BTreeSet<usize>,
+    /// Whether the operator was killed since the last decision.
+    restarted: bool,
+}
+
+impl<'a> World<'a> {
+    fn new(
+        scenario: &'a Scenario,
+        objects: &Objects,
+        definition: &'a Definition,
+        plan: &'a Plan,
+    ) -> Result<Self, Vec<String>> {
+        let spec = &scenario.spec;
+        let digest = canonical::digest(definition).map_err(|error| vec![error.to_string()])?;
+        let keys = CallbackKeys::new("test", [("test".to_owned(), vec![0; 32])].into())
+            .map_err(|error| vec![error.to_string()])?;
+        let mut connections = BTreeMap::new();
+        for name in plan.bound_connections() {
+            connections.insert(name.to_owned(), connection(objects, name)?);
+        }
+        let facts = Facts {
+            run: RunFacts {
+                namespace: NAMESPACE.to_owned(),
+                name: RUN.to_owned(),
+                uid: RUN.to_owned(),
+                generation: Some(1),
+                requested_by: Some(spec.requested_by.clone()),
+                inputs: spec.inputs.clone(),
+                cancel: false,
+                suspend: false,
+            },
+            release: ReleaseFacts {
+                name: names::release_name(&spec.flow, &digest),
+                flow: spec.flow.to_string(),
+                digest,
+                commit: None,
+                author: None,
+                repository: None,
+            },
+            objects: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            unopened: BTreeMap::new(),
+            outcomes: vec![],
+            in_flight: BTreeSet::new(),
+            connections,
+            callbacks: CallbackMinter {
+                base_url: "https://signoff.example".to_owned(),
+                keys,
+            },
+        };
+        let mut coming: Vec<_> = spec
+            .events
+            .iter()
+            .map(|event| (time(&event.at, spec.now), event))
+            .collect();
+        coming.reverse();
+        coming.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        Ok(Self {
+            scenario,
+            definition,
+            plan,
+            state: RunStatus::default(),
+            facts,
+            now: spec.now,
+            coming,
+            calls: vec![],
+            questions: vec![],
+            passes: BTreeMap::new(),
+            story: vec![],
+            problems: vec![],
+            spent: BTreeSet::new(),
+            restarted: false,
+        })
+    }
+
+    fn play(&mut self) {
+        let mut turns = 0;
+        loop {
+            turns += 1;
+            if turns > MAX_TURNS {
+                self.problems
+                    .push(format!("the run did not end in {MAX_TURNS} turns"));
+                break;
+            }
+            let next = advance(self.plan, &self.state, &self.facts, self.now);
+            let changed = next.state != self.state;
+            self.tell_steps(&next.state);
+            self.state = next.state;
+            self.facts.outcomes.clear();
+            for effect in next.effects {
+                self.perform(effect);
+            }
+            if self.state.phase.is_finished() {
+                self.say(format!("the run ends: {}", self.state.phase));
+                break;
+            }
+            if std::mem::take(&mut self.restarted) || changed || !self.facts.outcomes.is_empty() {
+                continue;
+            }
+            if !self.go_on_until(next.wake_at) {
+                break;
+            }
+        }
+        if !self.state.phase.is_finished() && self.story.len() >= MAX_TURNS {
+            self.problems
+                .push(format!("the run did not end in {MAX_TURNS} turns"));
+        }
+        for (at, event) in std::mem::take(&mut self.coming).into_iter().rev() {
+            let what = event.step.as_deref().unwrap_or("the run");
+            self.problems.push(format!(
+                "the event for {what} at {at} came too late: the run had ended"
+            ));
+        }
+    }
+
+    /// Moves the clock to what comes next, and lets it happen. False if nothing will.
+    fn go_on_until(&mut self, wake_at: Option<Timestamp>) -> bool {
+        let deadlines = self
+            .questions
+            .iter()
+            .filter(|question| question.status.phase == ApprovalPhase::Pending)
+            .filter_map(|question| question.spec.expires_at.as_ref().map(|at| at.0));
+        let event = self.coming.last().map(|(at, _)| *at);
+        let Some(next) = deadlines.chain(wake_at).chain(event).min() else {
+            return false;
+        };
+        self.now = self.now.max(next);
+        // an answer in the last moment counts
+        if event == Some(next)
+            && let Some((_, event)) = self.coming.pop()
+        {
+            self.happen(event);
+            return true;
+        }
+        for index in 0..self.questions.len() {
+            self.judge(index);
+        }
+        true
+    }
+
+    fn happen(&mut self, event: &Event) {
+        let step = event.step.as_deref().unwrap_or_default();
+        let (what, came) = match (&event.decide, &event.callback, &event.run) {
+            (Some(decide), ..) => (
+                format!("{} decides on {step}", decide.by),
+                self.decide(step, decide),
+            ),
+            (_, Some(callback), _) => (
+                format!("the callback of {step}"),
+                self.called_back(step, callback),
+            ),
+            (_, _, Some(change)) => {
+                match change {
+                    RunEvent::Cancel => self.facts.run.cancel = true,
+                    RunEvent::Suspend => self.facts.run.suspend = true,
+                    RunEvent::Resume => self.facts.run.suspend = false,
+                }
+                (
+                    format!("{change:?}").to_lowercase() + " the run",
+                    Ok((json!(null), String::new())),
+                )
+            }
+            (None, None, None) => return,
+        };
+        let (came, why) = match came {
+            Ok(came) => came,
+            Err(problem) => {
+                self.problems.push(format!("{what} at {}: {problem}", self.now));
+                return;
+            }
+        };
+        let why = if why.is_empty() { why } else { format!(" ({why})") };
+        let result = if came.is_null() {
+            String::new()
+        } else {
+            format!(": {}{why}", word(&came))
+        };
+        self.say(format!("{what}{result}"));
+        let fits = |expected: &Value| word(expected) == word(&came);
+        match &event.expect {
+            Some(expected) if !fits(expected) => self.problems.push(format!(
+                "{what} at {}: {}{why}; expected {}",
+                self.now,
+                word(&came),
+                word(expected)
+            )),
+            Some(_) => {}
+            // what does not count is a mistake in the scenario, unless it says so
+            None => match came.as_str() {
+                Some("Counted" | "Replaced") | None if came.as_i64().is_none_or(|code| code < 300) => {}
+                _ => self
+                    .problems
+                    .push(format!("{what} at {}: {}{why}", self.now, word(&came))),
+            },
+        }
+    }
+
+    /// Lets a person decide on the newest question of a step; gives the reason of what comes of it.
+    fn decide(&mut self, step: &str, decide: &Decide) -> Result<(Value, String), String> {
+        let of_step = |question: &Question| question.spec.subject.step.as_deref() == Some(step);
+        let index = self
+            .questions
+            .iter()
+            .rposition(of_step)
+            .ok_or_else(|| format!("no question of step {step} has been asked"))?;
+        let question = &mut self.questions[index];
+        let number = question.decisions.len() + 1;
+        let approval: ObjectName = question
+            .name
+            .parse()
+            .map_err(|_| "its name is no name".to_owned())?;
+        question.decisions.push(DecisionFact {
+            name: format!("{}-{number:03}", question.name),
+            uid: format!("{number:03}"),
+            created_at: self.now,
+            spec: DecisionSpec {
+                approval,
+                digest: question.spec.digest.clone(),
+                verdict: decide.verdict,
+                comment: decide.comment.clone(),
+                values: decide.values.clone(),
+                by: Some(decide.by.clone()),
+                groups: Some(decide.groups.clone()),
+                via: None,
+            },
+            judged: None,
+            acts_as: ActsAs::Nobody,
+        });
+        self.judge(index);
+        let judged = self.questions[index]
+            .decisions
+            .last()
+            .and_then(|decision| decision.judged.clone());
+        let judged = judged.ok_or("nothing is said of the decision")?;
+        Ok((json!(judged.reason), judged.message.unwrap_or_default()))
+    }
+
+    fn judge(&mut self, index: usize) {
+        let question = &mut self.questions[index];
+        let proven = Proof::Proven {
+            since: None,
+            written: None,
+        };
+        let judged = judge(
+            &question.spec,
+            question.asked_at,
+            &question.status,
+            &question.decisions,
+            Some(self.now),
+            proven,
+        );
+        for (name, status) in judged.decisions {
+            if let Some(decision) = question
+                .decisions
+                .iter_mut()
+                .find(|decision| decision.name == name)
+            {
+                decision.judged = Some(status);
+            }
+        }
+        question.status = judged.status;
+        self.facts
+            .objects
+            .insert(ObjectKey::approval(&question.name), fact(question));
+    }
+
+    /// Takes a callback as the gateway does; gives the status of its answer.
+    fn called_back(&mut self, step: &str, callback: &Callback) -> Result<(Value, String), String> {
+        let wait = self.definition.steps.iter().find(|known| known.name == step);
+        let wait = wait
+            .and_then(|known| known.kind.as_kind().callback())
+            .ok_or_else(|| format!("step {step} waits for no callback"))?;
+        let pass = self
+            .state
+            .steps
+            .iter()
+            .filter(|entry| entry.name == step)
+            .map(|entry| entry.iteration);
+        let key = record_key(step, pass.max().unwrap_or(1));
+        let sha256 = canonical::digest_of_value(&callback.body);
+        if let Some(known) = self.state.callbacks.get(&key) {
+            return Ok(if known.sha256 == sha256 {
+                (json!(200), String::new())
+            } else {
+                (json!(409), "another body came first".to_owned())
+            });
+        }
+        let headers = callback
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_lowercase(), value.clone()))
+            .collect();
+        if let Err(why) = callback_body::check(wait, &headers, &callback.body) {
+            return Ok((json!(422), why));
+        }
+        let record = CallbackRecord {
+            received_at: MicroTime(self.now),
+            sha256,
+            body: Json(callback.body.clone()),
+        };
+        self.state.callbacks.insert(key, record);
+        Ok((json!(202), String::new()))
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Call(call) => self.call(*call),
+            Effect::Open(OwnedObject::Approval(open)) => {
+                let key = ObjectKey::approval(&open.name);
+                if self.facts.objects.contains_key(&key) {
+                    return;
+                }
+                self.say(format!("asks: {}", open.spec.title));
+                let question = Question {
+                    name: open.name,
+                    spec: open.spec,
+                    status: ApprovalStatus::default(),
+                    asked_at: self.now,
+                    decisions: vec![],
+                };
+                self.facts.objects.insert(key, fact(&question));
+                self.questions.push(question);
+            }
+            Effect::Close(wanted) => {
+                let question = self
+                    .questions
+                    .iter_mut()
+                    .find(|question| question.name == wanted.key.name);
+                if let Some(question) = question.filter(|question| !question.status.phase.is_closed()) {
+                    question.status.phase = match wanted.closing {
+                        Closing::Cancelled => ApprovalPhase::Cancelled,
+                        Closing::Superseded => ApprovalPhase::Superseded,
+                    };
+                    let (key, fact) = (wanted.key, fact(question));
+                    self.facts.objects.insert(key, fact);
+                }
+            }
+            Effect::Abort(key) => {
+                self.facts.in_flight.remove(&key);
+            }
+        }
+    }
+
+    fn call(&mut self, call: WantedCall) {
+        let key = call.key;
+        if !self.facts.in_flight.insert(key.clone()) {
+            return;
+        }
+        let sent = Call {
+            step: key.step.clone(),
+            pass: key.iteration,
+            attempt: key.attempt,
+            request: request(&call.request),
+        };
+        let line = format!("{} sends {}", key.step, in_short(&sent.request));
+        match fate(&self.scenario.spec.stubs, &key, &mut self.spent) {
+            None => {
+                self.say(line);
+                self.calls.push(sent);
+                self.problems.push(format!(
+                    "NotStubbed: step {} (pass {}, attempt {}) calls, and no stub says what it is answered",
+                    key.step, key.iteration, key.attempt
+                ));
+            }
+            Some(Fate::Ends(result)) => {
+                self.say(line);
+                self.calls.push(sent);
+                self.facts.in_flight.remove(&key);
+                self.facts.outcomes.push(EffectOutcome {
+                    key,
+                    at: self.now,
+                    result,
+                });
+            }
+            Some(Fate::Crash(crash)) => {
+                if crash == Crash::AfterSend {
+                    self.say(line);
+                    self.calls.push(sent);
+                }
+                self.say("the operator is killed and starts again".to_owned());
+                // nothing is under way any more
+                self.facts.in_flight.clear();
+                self.facts.outcomes.clear();
+                self.restarted = true;
+            }
+        }
+    }
+
+    fn tell_steps(&mut self, next: &RunStatus) {
+        let steps = std::mem::take(&mut self.state.steps);
+        let known = |name: &str, iteration: i64| {
+            steps
+                .iter()
+                .find(|entry| entry.name == name && entry.iteration == iteration)
+                .map(|entry| entry.phase)
+        };
+        let mut lines = vec![];
+        for entry in &next.steps {
+            self.passes
+                .entry(entry.name.clone())
+                .or_default()
+                .insert(entry.iteration);
+            let before = known(&entry.name, entry.iteration);
+            if before == Some(entry.phase) {
+                continue;
+            }
+            let pass = match entry.iteration {
+                1 => String::new(),
+                n => format!(" (pass {n})"),
+            };
+            let error = entry
+                .error
+                .as_ref()
+                .map(|error| format!(": {}", error.message))
+                .unwrap_or_default();
+            match (entry.phase, entry.outcome) {
+                (StepPhase::Retrying, _) => {
+                    lines.push(format!("{}{pass} failed and is tried again{error}", entry.name))
+                }
+                (_, Some(outcome)) => lines.push(format!("{}{pass} {}{error}", entry.name, word(outcome))),
+                (StepPhase::Waiting, None) if entry.approval.is_none() => {
+                    lines.push(format!("{}{pass} waits", entry.name))
+                }
+                (_, None) => {}
+            }
+        }
+        for line in lines {
+            self.say(line);
+        }
+    }
+
+    fn say(&mut self, line: String) {
+        self.story.push((self.now, visible(&line).into_owned()));
+    }
+
+    fn record(self) -> Record {
+        Record {
+            ended: self.state.finished_at.as_ref().map_or(self.now, |at| at.0),
+            inputs: self.facts.run.inputs.to_value(),
+            requested_by: self.scenario.spec.requested_by.clone(),
+            began: self.scenario.spec.now,
+            status: self.state,
+            calls: self.calls,
+            questions: self.questions,
+            passes: self.passes,
+            story: self.story,
+            problems: self.problems,
+        }
+    }
+}
+
+fn connection(objects: &Objects, name: &str) -> Result<ConnectionFact, Vec<String>> {
+    let known = objects.connections.get(name);
+    Ok(match known {
+        Some(connection) => ConnectionFact {
+            address: connection.spec.address().map(str::to_owned),
+            digest: connection
+                .spec
+                .digest()
+                .map_err(|error| vec![error.to_string()])?,
+        },
+        // the scenario is about the flow, so a Connection that is not in the files is there all the same
+        None => ConnectionFact {
+            address: None,
+            digest: Digest::of(name.as_bytes()),
+        },
+    })
+}
+
+fn time(at: &At, began: Timestamp) -> Timestamp {
+    match at {
+        At::Time(time) => *time,
+        At::After(span) => {
+            let span = SignedDuration::try_from(span.duration()).unwrap_or(SignedDuration::MAX);
+            began.checked_add(span).unwrap_or(Timestamp::MAX)
+        }
+    }
+}
+
+fn fact(question: &Question) -> ObjectFact {
+    ObjectFact::Approval(ApprovalFact {
+        digest: question.spec.digest.clone(),
+        status: question.status.clone(),
+    })
+}
+
+/// A request as scenarios say it.
+fn request(request: &Request) -> Value {
+    match request {
+        Request::Http(http) => {
+            let mut said = json!(http);
+            let target = said.as_object_mut().and_then(|said| said.remove("target"));
+            match &http.target {
+                HttpTarget::Url(url) => said["url"] = json!(url),
+                HttpTarget::Connection { name, path, .. } => {
+                    said["connection"] = json!(name);
+                    said["path"] = json!(path);
+                }
+            }
+            drop(target);
+            said
+        }
+    }
+}
+
+fn in_short(request: &Value) -> String {
+    let text = |key: &str| request[key].as_str().unwrap_or_default();
+    match text("connection") {
+        "" => format!("{} {}", text("method"), text("url")),
+        connection => format!("{} {connection} {}", text("method"), text("path")),
+    }
+}
