@@ -134,7 +134,7 @@ impl Stage {
     /// Starts a run that waits for a callback. Gives the address of it.
     async fn wait(&self) -> String {
         let name = format!("r{}", self.runs.fetch_add(1, Ordering::Relaxed));
-        let run = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": name}, "spec": {"flow": "f", "channel": "draft"}});
+        let run = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": name}, "spec": {"flow": "f", "channel": "Draft"}});
         create::<Run>(&self.plane.client(&Identity::Named("dev".to_owned())), run).await;
         loop {
             let mut told = self.told.lock().await;

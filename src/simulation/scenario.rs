@@ -208,6 +208,8 @@ pub struct Callback {
 pub enum RunEvent {
     /// Somebody cancels it.
     Cancel,
+    /// Somebody terminates it.
+    Terminate,
     /// Somebody suspends it.
     Suspend,
     /// Somebody lets it go on.

@@ -18,6 +18,7 @@ use super::{
 use signoff_api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, Definition, Digest, Json, RunStatus,
     canonical,
+    json::JsonObject,
     name::ObjectName,
     names,
     run::{CallbackRecord, StepPhase},
@@ -107,8 +108,9 @@ pub fn simulate(scenario: &Scenario, objects: &Objects) -> Result<Record, Vec<St
             .map(|problem| format!("flow {flow}: spec.{}: {}", problem.field, problem.message));
         told.collect::<Vec<_>>()
     })?;
-    inputs::check(definition, &scenario.spec.inputs).map_err(|message| vec![format!("spec.{message}")])?;
-    let mut world = World::new(scenario, objects, definition, &plan)?;
+    let inputs = inputs::complete(definition, &scenario.spec.inputs)
+        .map_err(|message| vec![format!("spec.{message}")])?;
+    let mut world = World::new(scenario, objects, definition, &plan, inputs)?;
     world.play();
     Ok(world.record())
 }
@@ -139,6 +141,7 @@ impl<'a> World<'a> {
         objects: &Objects,
         definition: &'a Definition,
         plan: &'a Plan,
+        inputs: JsonObject,
     ) -> Result<Self, Vec<String>> {
         let spec = &scenario.spec;
         let digest = canonical::digest(definition).map_err(|error| vec![error.to_string()])?;
@@ -155,8 +158,9 @@ impl<'a> World<'a> {
                 uid: RUN.to_owned(),
                 generation: Some(1),
                 requested_by: Some(spec.requested_by.clone()),
-                inputs: spec.inputs.clone(),
+                inputs,
                 cancel: false,
+                terminate: false,
                 suspend: false,
             },
             release: ReleaseFacts {
@@ -282,6 +286,7 @@ impl<'a> World<'a> {
             (_, _, Some(change)) => {
                 match change {
                     RunEvent::Cancel => self.facts.run.cancel = true,
+                    RunEvent::Terminate => self.facts.run.terminate = true,
                     RunEvent::Suspend => self.facts.run.suspend = true,
                     RunEvent::Resume => self.facts.run.suspend = false,
                 }
@@ -396,7 +401,9 @@ impl<'a> World<'a> {
 
     /// Takes a callback as the gateway does; gives the status of its answer.
     fn called_back(&mut self, step: &str, callback: &Callback) -> Result<(Value, String), String> {
-        let wait = self.definition.steps.iter().find(|known| known.name == step);
+        let finally = self.definition.finally.iter().flatten();
+        let mut steps = self.definition.steps.iter().chain(finally);
+        let wait = steps.find(|known| known.name == step);
         let wait = wait
             .and_then(|known| known.kind.as_kind().callback())
             .ok_or_else(|| format!("step {step} waits for no callback"))?;
@@ -408,24 +415,27 @@ impl<'a> World<'a> {
             .map(|entry| entry.iteration);
         let key = record_key(step, pass.max().unwrap_or(1));
         let sha256 = canonical::digest_of_value(&callback.body);
+        let headers: BTreeMap<String, String> = callback
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_lowercase(), value.clone()))
+            .collect();
+        let webhook_id = headers.get("webhook-id").cloned();
         if let Some(known) = self.state.callbacks.get(&key) {
-            return Ok(if known.sha256 == sha256 {
+            let is_same_delivery = webhook_id.is_some() && known.webhook_id == webhook_id;
+            return Ok(if known.sha256 == sha256 || is_same_delivery {
                 (json!(200), String::new())
             } else {
                 (json!(409), "another body came first".to_owned())
             });
         }
-        let headers = callback
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_lowercase(), value.clone()))
-            .collect();
         if let Err(why) = callback_body::check(wait, &headers, &callback.body) {
             return Ok((json!(422), why));
         }
         let record = CallbackRecord {
             received_at: MicroTime(self.now),
             sha256,
+            webhook_id,
             body: Json(callback.body.clone()),
         };
         self.state.callbacks.insert(key, record);

@@ -268,7 +268,7 @@ async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
     );
     let (code, envelope) = cli("dev", &["promote", "ask", &release]);
     assert_eq!(
-        (code, envelope["data"]["status"]["live"].as_str()),
+        (code, envelope["data"]["status"]["live"]["release"].as_str()),
         (0, Some(release.as_str())),
         "{envelope:#}"
     );

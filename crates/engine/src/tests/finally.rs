@@ -1,6 +1,7 @@
 //! The steps of `finally` run in every case, once, in order, and know how the run will end.
 
 use super::*;
+use crate::effect::HttpBody;
 use signoff_api::run::EndingOutcome;
 
 /// A flow that calls, asks and pays, and says at its end how it ended.
@@ -24,7 +25,10 @@ fn flow() -> Value {
 fn told(run: &Scenario) -> Value {
     let calls = run.http();
     assert_eq!(calls.len(), 1, "{:?}", run.effects);
-    request(calls[0]).body.clone().unwrap()
+    match request(calls[0]).body.clone() {
+        Some(HttpBody::Json(body)) => body,
+        other => panic!("{other:?} is no JSON"),
+    }
 }
 
 fn finish(run: &mut Scenario) {
@@ -114,7 +118,7 @@ fn after_a_failure_a_rejection_a_time_out_and_a_cancellation_it_is_known_what_en
             .find(|call| call.key.step == "tell")
             .unwrap();
         let expected = json!({ "outcome": phase.to_string(), "why": why, "step": step, "paid": "Omitted" });
-        assert_eq!(request(call).body, Some(expected), "{name}");
+        assert_eq!(request(call).body, Some(HttpBody::Json(expected)), "{name}");
         finish(&mut run);
         assert_eq!(run.state.phase, phase, "{name}");
         assert!(run.state.output.is_none(), "{name}");

@@ -29,7 +29,7 @@ fn a_poll_pauses_between_its_passes_and_wakes_by_itself() {
     run.pass(1);
     assert_eq!(run.http()[0].key.iteration, 2);
     assert_eq!(run.http()[0].idempotency_key, "u/poll/2");
-    assert_eq!(request(run.http()[0]).query["seen"], "2");
+    assert_eq!(request(run.http()[0]).query["seen"], ["2"]);
     done(&mut run, true);
     assert_eq!(run.state.phase, RunPhase::Succeeded);
     assert_eq!(
@@ -239,6 +239,7 @@ fn callbacks_of_passes_that_are_not_kept_are_of_no_more_use() {
         let record = CallbackRecord {
             received_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(run.now),
             sha256: Digest::of(b"{}"),
+            webhook_id: None,
             body: json!({ "done": false }).into(),
         };
         run.state.callbacks.insert(format!("w.{pass}"), record);
