@@ -35,6 +35,11 @@ pub(super) async fn verb(args: &ReleasesArgs, global: &Global) -> Result<Answer,
         connection.named::<Flow>(&args.flow).await?;
         return Ok(Answer::text(format!("flow {} has no releases", args.flow)).with_data(json!([])));
     }
+    // who may not read flows is not told which release is the draft
+    let flow = connection.api::<Flow>().get_opt(&args.flow).await.ok().flatten();
+    let draft = flow
+        .and_then(|flow| flow.status?.draft)
+        .map(|draft| draft.release);
     let now = now();
     let rows: Vec<Vec<String>> = releases
         .iter()
@@ -42,12 +47,7 @@ pub(super) async fn verb(args: &ReleasesArgs, global: &Global) -> Result<Answer,
             let source = &release.spec.source;
             vec![
                 release.name_any(),
-                release
-                    .status
-                    .as_ref()
-                    .and_then(|status| status.channel)
-                    .map_or("", Channel::as_str)
-                    .to_owned(),
+                channel(release, draft.as_deref()),
                 source.commit.as_deref().map(short).unwrap_or_default().to_owned(),
                 source
                     .author
@@ -74,4 +74,14 @@ pub(super) async fn verb(args: &ReleasesArgs, global: &Global) -> Result<Answer,
         .map(|release| format!("release/{}", release.name_any()))
         .collect();
     Ok(Answer::text(text).with_data(json!(releases)).with_names(names))
+}
+
+/// `Live`, `Draft` or nothing.
+fn channel(release: &Release, draft: Option<&str>) -> String {
+    let status = release.status.as_ref();
+    match status.and_then(|status| status.channel) {
+        Some(channel) => channel.as_str().to_owned(),
+        None if draft == release.metadata.name.as_deref() => Channel::Draft.as_str().to_owned(),
+        None => String::new(),
+    }
 }

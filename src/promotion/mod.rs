@@ -5,7 +5,10 @@ mod promote;
 pub mod release;
 mod summary;
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures::{StreamExt as _, stream};
 use kube::{
@@ -69,6 +72,8 @@ struct Flows {
     backoffs: Backoffs<ObjectRef<Flow>>,
     /// What the watch shows.
     known: Store<Flow>,
+    /// Versions that were written here and that the watch has not shown yet.
+    written: Mutex<HashMap<ObjectRef<Flow>, u64>>,
     turns: Permits,
 }
 
@@ -98,6 +103,7 @@ pub async fn run(context: Arc<Context>, stores: SharedStores, shutdown: Cancella
         repositories: stores.repositories.store(),
         backoffs: Backoffs::default(),
         known: flows.clone(),
+        written: Mutex::default(),
         turns: Permits::of_which_one_may_hold(CONCURRENCY),
     });
     let reconciler = Reconciler {
@@ -111,6 +117,33 @@ pub async fn run(context: Arc<Context>, stores: SharedStores, shutdown: Cancella
         },
     };
     reconciler.run(&context, shared, flows, queue, shutdown).await;
+}
+
+impl Flows {
+    /// Whether the watch has not shown yet what was written last. To decide from what it shows would be to write the same again.
+    fn is_behind(&self, flow: &Flow) -> bool {
+        let key = ObjectRef::from_obj(flow);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_behind = written
+            .get(&key)
+            .is_some_and(|written| version(flow).is_some_and(|shown| shown < *written));
+        if !is_behind {
+            written.remove(&key);
+        }
+        is_behind
+    }
+
+    fn wrote(&self, flow: &Flow) {
+        if let Some(version) = version(flow) {
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.insert(ObjectRef::from_obj(flow), version);
+        }
+    }
+}
+
+/// The version of an object, which grows with each write.
+fn version(flow: &Flow) -> Option<u64> {
+    flow.metadata.resource_version.as_deref()?.parse().ok()
 }
 
 fn flow_of(release: &Release) -> Option<ObjectRef<Flow>> {
@@ -151,6 +184,10 @@ async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowErr
     if flow.metadata.deletion_timestamp.is_some() {
         return Ok(None);
     }
+    if shared.is_behind(&flow) {
+        // the watch brings it as it was written
+        return Ok(None);
+    }
     let before = flow.status.clone().unwrap_or_default();
     let mut next = before.clone();
     let drafted = cut::draft(&shared, &flow, &mut next).await?;
@@ -159,7 +196,10 @@ async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowErr
     summary::summarise(&shared.context, &flow, &drafted, &promoted, &mut next);
     if flow.status.as_ref() != Some(&next) {
         match patch_status(&shared.context, &*flow, &next).await {
-            Ok(_) => summary::tell(&shared.context, &flow, &before, &next).await,
+            Ok(written) => {
+                shared.wrote(&written);
+                summary::tell(&shared.context, &flow, &before, &next).await;
+            }
             Err(error) if is_stale(&error) => {
                 shared.context.metrics().api_conflict("flows");
                 return Ok(Some(Wake::After(AFTER_CONFLICT)));

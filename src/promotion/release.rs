@@ -1,8 +1,11 @@
-//! The Release controller: checks that a release is what its digest says, says which channel it is on, and keeps it while runs use it.
+//! The Release controller: checks that a release is what its digest says, says which one is live, and keeps it while runs use it.
+//!
+//! A release that was cut and is not live has no status: it says itself all there is to say.
 
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     ResourceExt as _,
     api::{ListParams, Patch, PatchParams},
@@ -111,7 +114,8 @@ pub async fn run(context: Arc<Context>, stores: SharedStores, ended: EndedRuns, 
 fn of_flow(flow: &Flow, releases: &Store<Release>) -> Vec<ObjectRef<Release>> {
     let (namespace, name) = (flow.namespace(), flow.name_any());
     let affected = |release: &Release| {
-        let channel_before = release.status.as_ref().and_then(|status| status.channel);
+        let before = release.status.as_ref();
+        let channel_before = before.and_then(|status| status.channel);
         release.spec.flow == name
             && release.namespace() == namespace
             && (channel_before != channel(flow, &release.name_any())
@@ -137,16 +141,10 @@ fn leaving(namespace: &str, releases: &Store<Release>) -> Vec<ObjectRef<Release>
         .collect()
 }
 
+/// The channel that a release is on. Which one is the draft, the flow says: it changes with every push.
 fn channel(flow: &Flow, release: &str) -> Option<Channel> {
-    let status = flow.status.as_ref()?;
-    if status.live_release() == Some(release) {
-        return Some(Channel::Live);
-    }
-    status
-        .draft
-        .as_ref()
-        .is_some_and(|draft| draft.release == release)
-        .then_some(Channel::Draft)
+    let is_live = flow.status.as_ref()?.live_release() == Some(release);
+    is_live.then_some(Channel::Live)
 }
 
 /// Brings it forward as it is when its namespace has a turn.
@@ -168,16 +166,16 @@ async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Again
         let_go(&shared, &release).await?;
         return Ok(None);
     }
-    let before = release.status.clone().unwrap_or_default();
-    let mut next = before.clone();
-    let forged = verify(&shared.context, &release, &mut next)?;
+    let problem = problem(&release)?;
     let flow = release.namespace().and_then(|namespace| {
         shared
             .flows
             .get(&ObjectRef::new(&release.spec.flow).within(&namespace))
     });
-    next.channel = flow.and_then(|flow| channel(&flow, &release.name_any()));
-    if release.status.as_ref() != Some(&next) {
+    let channel = flow.and_then(|flow| channel(&flow, &release.name_any()));
+    let before = release.status.clone().unwrap_or_default();
+    let next = status(&release, problem.as_deref(), channel, shared.context.now());
+    if before != next {
         match patch_status(&shared.context, &*release, &next).await {
             Ok(_) => {}
             Err(error) if is_missing(&error) => return Ok(None),
@@ -187,7 +185,7 @@ async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Again
             }
             Err(error) => return Err(ReleaseError::Api("write the release's status", error)),
         }
-        if let (Some(message), true) = (forged, before.conditions.is_empty()) {
+        if let (Some(message), true) = (problem, before.conditions.is_empty()) {
             shared
                 .context
                 .event(&*release, EventType::Warning, "DigestMismatch", &message)
@@ -199,14 +197,10 @@ async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Again
 }
 
 /// Recomputes the digest; gives what is wrong with the release.
-fn verify(
-    context: &Context,
-    release: &Release,
-    status: &mut ReleaseStatus,
-) -> Result<Option<String>, ReleaseError> {
+fn problem(release: &Release) -> Result<Option<String>, ReleaseError> {
     let digest = canonical::digest(&release.spec.definition).map_err(ReleaseError::NotCanonical)?;
     let name = names::release_name(&release.spec.flow, &digest);
-    let problem = if digest != release.spec.digest {
+    Ok(if digest != release.spec.digest {
         Some(format!(
             "it says it is {}, but its content is {digest}",
             release.spec.digest
@@ -215,20 +209,26 @@ fn verify(
         Some(format!("a release with this content is called {name}"))
     } else {
         None
-    };
-    let (standing, reason, message) = match &problem {
-        Some(problem) => (Standing::Stalled, "DigestMismatch", problem.as_str()),
+    })
+}
+
+/// The status that a release is to have. It is empty while nothing is wrong with the release and it was never live.
+fn status(
+    release: &Release,
+    problem: Option<&str>,
+    channel: Option<Channel>,
+    now: Timestamp,
+) -> ReleaseStatus {
+    let mut next = release.status.clone().unwrap_or_default();
+    next.channel = channel;
+    let (standing, reason, message) = match problem {
+        Some(problem) => (Standing::Stalled, "DigestMismatch", problem),
+        None if next == ReleaseStatus::default() => return next,
         None => (Standing::Ready, "Verified", "the content is what the digest says"),
     };
-    stand(
-        &mut status.conditions,
-        standing,
-        reason,
-        message,
-        release.metadata.generation,
-        context.now(),
-    );
-    Ok(problem)
+    let generation = release.metadata.generation;
+    stand(&mut next.conditions, standing, reason, message, generation, now);
+    next
 }
 
 /// Whether a flow that stays has this release live.
@@ -299,5 +299,67 @@ async fn let_go(shared: &Releases, release: &Release) -> Result<(), ReleaseError
         Ok(_) => Ok(()),
         Err(error) if is_missing(&error) => Ok(()),
         Err(error) => Err(ReleaseError::Api("remove the finalizer", error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn release() -> Release {
+        let definition = json!({"steps": [{"name": "one", "set": {"x": 1}}]});
+        let mut release = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Release",
+            "metadata": {"name": "hello", "namespace": "ns", "generation": 1},
+            "spec": {"flow": "hello", "definition": definition, "digest": format!("sha256:{}", "0".repeat(64)), "source": {}}});
+        let read: Release = serde_json::from_value(release.clone()).unwrap();
+        let digest = canonical::digest(&read.spec.definition).unwrap();
+        release["metadata"]["name"] = json!(names::release_name("hello", &digest));
+        release["spec"]["digest"] = json!(digest);
+        serde_json::from_value(release).unwrap()
+    }
+
+    fn ready(status: &ReleaseStatus) -> Option<(&str, &str)> {
+        let mut conditions = status.conditions.iter();
+        let ready = conditions.find(|condition| condition.type_ == "Ready")?;
+        Some((&ready.status, &ready.reason))
+    }
+
+    fn said(release: &Release, channel: Option<Channel>) -> ReleaseStatus {
+        let problem = problem(release).unwrap();
+        status(release, problem.as_deref(), channel, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_release_before_it_is_live() {
+        assert_eq!(said(&release(), None), ReleaseStatus::default());
+    }
+
+    #[test]
+    fn a_release_that_is_or_was_live_says_so_and_that_it_was_verified() {
+        let mut release = release();
+        let live = said(&release, Some(Channel::Live));
+        assert_eq!(live.channel, Some(Channel::Live));
+        assert_eq!(ready(&live), Some(("True", "Verified")));
+        release.status = Some(live.clone());
+        assert_eq!(said(&release, Some(Channel::Live)), live, "it is said once");
+        let over = said(&release, None);
+        assert_eq!((over.channel, ready(&over)), (None, Some(("True", "Verified"))));
+    }
+
+    #[test]
+    fn a_release_that_is_not_what_it_says_is_refused() {
+        let mut other = release();
+        other.spec.digest = format!("sha256:{}", "1".repeat(64)).parse().unwrap();
+        assert_eq!(ready(&said(&other, None)), Some(("False", "DigestMismatch")));
+        let mut renamed = release();
+        renamed.metadata.name = Some("hello-0123456789".to_owned());
+        let refused = said(&renamed, None);
+        assert_eq!(ready(&refused), Some(("False", "DigestMismatch")));
+        // it was a mistake of whoever read it, and is set right
+        let mut sound = release();
+        sound.status = Some(refused);
+        assert_eq!(ready(&said(&sound, None)), Some(("True", "Verified")));
     }
 }

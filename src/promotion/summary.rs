@@ -74,20 +74,8 @@ fn released(status: &FlowStatus) -> String {
     }
 }
 
-/// Tells people what has changed for them.
+/// Tells people what has changed for them. A draft that was cut is told by its Release and by the flow's status.
 pub(super) async fn tell(context: &Context, flow: &Flow, before: &FlowStatus, now: &FlowStatus) {
-    if before.draft != now.draft
-        && let Some(draft) = &now.draft
-    {
-        context
-            .event(
-                flow,
-                EventType::Normal,
-                "ReleaseCut",
-                &format!("the draft is release {}", draft.release),
-            )
-            .await;
-    }
     if before.live != now.live
         && let Some(live) = now.live_release()
     {

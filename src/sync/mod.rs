@@ -283,7 +283,9 @@ async fn write(
     let (Some(now), was) = (ready(&next), ready(&before)) else {
         return Ok(());
     };
-    if Some(&now) != was.as_ref() {
+    // that it goes on as before is no news, whichever commit it is at
+    let goes_on = |was: &(String, String, String)| was.0 == "True" && (&was.0, &was.1) == (&now.0, &now.1);
+    if Some(&now) != was.as_ref() && !was.as_ref().is_some_and(goes_on) {
         let type_ = if now.0 == "True" {
             EventType::Normal
         } else {

@@ -133,11 +133,11 @@ pub enum SignedObject {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
-    /// Whether the release is the live one or the newest draft. Absent if it is neither.
+    /// `Live` if the release is live, otherwise absent. `status.draft` of the Flow names the draft.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
-    /// Conditions of type Ready and Stalled. Stalled is True if the digest is wrong: the release was forged or
-    /// written by another program.
+    /// Conditions of type Ready and Stalled, if the release is or was live, or is not usable. Stalled is True if the
+    /// digest is wrong: the release was forged or written by another program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,

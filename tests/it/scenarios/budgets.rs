@@ -1,15 +1,20 @@
-//! What a run, a decision and a restart cost the API server.
+//! What a run, a decision, a push and a restart cost the API server.
 
 use std::collections::BTreeSet;
 
+use git2::Repository as Git;
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use signoff::telemetry::metrics::Metrics;
-use signoff_api::Approval;
+use signoff_api::{Approval, Flow, Repository, names};
 
-use crate::support::{
-    requests::{Asked, Requests, Verb},
-    rig::{Rig, eventually},
-    shop::Shop,
+use crate::{
+    support::{
+        requests::{Asked, Requests, Verb},
+        rig::{Rig, eventually},
+        shop::Shop,
+    },
+    world::{FLOW, push},
 };
 
 /// The kinds that controllers work with.
@@ -211,4 +216,79 @@ async fn a_restart_lists_each_kind_and_reads_nothing_again() {
         .iter()
         .filter(|asked| asked.verb == Verb::Get && asked.resource == "releases");
     assert_eq!(of_releases.count(), 1, "the plan that all of them go by");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_changes_one_flow_costs_few_writes() {
+    let rig = Rig::open().await;
+    let remote = tempfile::tempdir().unwrap();
+    let git = Git::init_bare(remote.path().join("flows.git")).unwrap();
+    let other = FLOW.replace("name: hello", "name: other");
+    push(
+        &git,
+        "main",
+        &[("hello.yaml", Some(FLOW)), ("other.yaml", Some(&other))],
+    );
+    let (client, requests) = Requests::of(rig.operator_client());
+    let operator = rig.operator_with(client).await.unwrap();
+    let repository = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Repository", "metadata": {"name": "flows"}, "spec": {
+        "url": format!("file://{}", git.path().display()), "interval": "1h", "draft": {"ref": "main"}}});
+    let repository: Repository = serde_json::from_value(repository).unwrap();
+    let repositories = rig.api::<Repository>();
+    repositories
+        .create(&PostParams::default(), &repository)
+        .await
+        .unwrap();
+    let draft = |flow: &Flow| Some(flow.status.as_ref()?.draft.as_ref()?.release.clone());
+    let at = |repository: &Repository| Some(repository.status.as_ref()?.draft.as_ref()?.commit.clone());
+    rig.until::<Repository>("flows", |repository| at(repository).is_some())
+        .await;
+    for flow in ["hello", "other"] {
+        rig.until::<Flow>(flow, |flow| draft(flow).is_some()).await;
+    }
+    let first = draft(&rig.api::<Flow>().get("hello").await.unwrap());
+    let looked = |metrics: &Metrics| {
+        let text = metrics.render().unwrap();
+        metric(&text, "signoff_reconcile_seconds_count{kind=\"Release\"}")
+    };
+    let metrics = operator.metrics().clone();
+    eventually("both releases are looked at", || looked(&metrics) >= 2).await;
+    let (before, looked_before) = (requests.count(), looked(&metrics));
+
+    let commit = push(
+        &git,
+        "main",
+        &[("hello.yaml", Some(&FLOW.replace("x: 1", "x: 2")))],
+    );
+    let ask = Patch::Merge(json!({"metadata": {"annotations": {names::REQUESTED_AT: "now"}}}));
+    repositories
+        .patch("flows", &PatchParams::default(), &ask)
+        .await
+        .unwrap();
+    rig.until::<Repository>("flows", |repository| at(repository).as_ref() == Some(&commit))
+        .await;
+    rig.until::<Flow>("hello", |flow| draft(flow).is_some() && draft(flow) != first)
+        .await;
+    eventually("the release is looked at", || looked(&metrics) > looked_before).await;
+    // it ends what it is at, and writes the Events that it has
+    operator.stop().await;
+    let since = requests.since(before);
+    let mut writes: Vec<String> = since
+        .iter()
+        .filter(|asked| asked.verb.is_write())
+        .map(told)
+        .collect();
+    // one status may be tried twice where the watch has not shown yet what was written
+    assert!(writes.len() <= 5, "{writes:?}");
+    writes.sort();
+    writes.dedup();
+    assert_eq!(
+        writes,
+        [
+            "Create releases",
+            "Patch flows",
+            "Patch flows/status",
+            "Patch repositories/status"
+        ]
+    );
 }
