@@ -28,7 +28,7 @@ use signoff_engine::{
     advance::advance,
     callback_body,
     callback_token::{CallbackKeys, CallbackMinter, record_key},
-    effect::{Call as WantedCall, Effect, HttpTarget, Request},
+    effect::{Call as WantedCall, Effect, HttpBody, HttpTarget, Request},
     facts::{ApprovalFact, ConnectionFact, EffectOutcome, Facts, ReleaseFacts, RunFacts},
     inputs,
     judge::{ActsAs, DecisionFact, Proof, judge},
@@ -628,8 +628,7 @@ fn fact(question: &Question) -> ObjectFact {
 fn request(request: &Request) -> Value {
     match request {
         Request::Http(http) => {
-            let mut said = json!(http);
-            let target = said.as_object_mut().and_then(|said| said.remove("target"));
+            let mut said = json!({ "method": http.method, "headers": http.headers, "query": http.query });
             match &http.target {
                 HttpTarget::Url(url) => said["url"] = json!(url),
                 HttpTarget::Connection { name, path, .. } => {
@@ -637,7 +636,12 @@ fn request(request: &Request) -> Value {
                     said["path"] = json!(path);
                 }
             }
-            drop(target);
+            match &http.body {
+                Some(HttpBody::Json(body)) => said["body"] = body.clone(),
+                Some(HttpBody::Form(form)) => said["form"] = json!(form),
+                Some(HttpBody::Text(text)) => said["text"] = json!(text),
+                None => {}
+            }
             said
         }
     }
