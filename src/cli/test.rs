@@ -37,7 +37,7 @@ pub(super) struct TestArgs {
     /// Print what happened in each scenario, not only in those that fail.
     #[arg(long)]
     story: bool,
-    /// Write a JUnit report to this file.
+    /// Write a `JUnit` report to this file.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Write what happened into the files as what is expected.
@@ -89,14 +89,14 @@ pub(super) fn verb(args: &TestArgs, format: Format) -> Result<Answer, CliError> 
 }
 
 fn of_file(path: &Path, args: &TestArgs) -> Result<Vec<Tested>, CliError> {
-    let manifest = Manifest::read(path)?.map_err(|finding| invalid(vec![finding]))?;
+    let manifest = Manifest::read(path)?.map_err(|finding| invalid(&[finding]))?;
     let mut tested = vec![];
     for document in &manifest.documents {
         if !simulation::is_scenario(&document.value) {
             continue;
         }
         let scenario = Scenario::parse(document.value.clone())
-            .map_err(|error| invalid(vec![manifest.at(document, error.field(), error.to_string())]))?;
+            .map_err(|error| invalid(&[manifest.at(document, error.field(), error.to_string())]))?;
         let name = scenario.metadata.name.to_string();
         if args
             .name
@@ -129,13 +129,13 @@ fn objects(path: &Path, scenario: &Scenario) -> Result<Objects, CliError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut objects = Objects::default();
     for file in &scenario.spec.files {
-        let manifest = Manifest::read(&folder.join(file))?.map_err(|finding| invalid(vec![finding]))?;
+        let manifest = Manifest::read(&folder.join(file))?.map_err(|finding| invalid(&[finding]))?;
         for document in &manifest.documents {
             let Checked::Ours { problems, .. } = manifest.check(document) else {
                 continue;
             };
             if !problems.is_empty() {
-                return Err(invalid(problems));
+                return Err(invalid(&problems));
             }
             take(&mut objects, &document.value).map_err(|error| {
                 let message = format!("{}: {error}", manifest.path);
@@ -163,7 +163,7 @@ fn take(objects: &mut Objects, value: &Value) -> Result<(), serde_json::Error> {
     Ok(())
 }
 
-fn invalid(findings: Vec<Finding>) -> CliError {
+fn invalid(findings: &[Finding]) -> CliError {
     let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
     CliError::new(
         "Invalid",

@@ -132,7 +132,7 @@ fn approval(expected: &ExpectApproval, record: &Record) -> Vec<String> {
     let mut asked = record.questions.iter().filter(of_step);
     let question = match expected.pass {
         Some(pass) => asked.find(|question| question.spec.subject.iteration == Some(pass)),
-        None => asked.last(),
+        None => asked.next_back(),
     };
     let Some(question) = question else {
         return vec![format!("approval of {name}: it was not asked")];

@@ -1,4 +1,4 @@
-//! A report in the format that CI systems read: JUnit XML.
+//! A report in the format that CI systems read: `JUnit` XML.
 
 use std::fmt::Write as _;
 

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+#[expect(clippy::needless_pass_by_value, reason = "it is written in place")]
 fn objects(steps: Value) -> Objects {
     let definition: Definition = serde_json::from_value(json!({
         "inputs": {"type": "object", "properties": {"n": {"type": "integer"}}},
@@ -14,6 +15,7 @@ fn objects(steps: Value) -> Objects {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is written in place")]
 fn parse(more: Value) -> Result<Scenario, ScenarioError> {
     let mut spec = json!({"files": ["f.yaml"], "flow": "f", "now": "2026-11-23T09:00:00Z"});
     spec.as_object_mut()

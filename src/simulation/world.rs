@@ -225,7 +225,7 @@ impl<'a> World<'a> {
                 self.perform(effect);
             }
             if self.state.phase.is_finished() {
-                self.say(format!("the run ends: {}", self.state.phase));
+                self.say(&format!("the run ends: {}", self.state.phase));
                 break;
             }
             if std::mem::take(&mut self.restarted) || changed || !self.facts.outcomes.is_empty() {
@@ -310,7 +310,7 @@ impl<'a> World<'a> {
         } else {
             format!(": {}{why}", word(&came))
         };
-        self.say(format!("{what}{result}"));
+        self.say(&format!("{what}{result}"));
         let fits = |expected: &Value| word(expected) == word(&came);
         match &event.expect {
             Some(expected) if !fits(expected) => self.problems.push(format!(
@@ -450,7 +450,7 @@ impl<'a> World<'a> {
                 if self.facts.objects.contains_key(&key) {
                     return;
                 }
-                self.say(format!("asks: {}", open.spec.title));
+                self.say(&format!("asks: {}", open.spec.title));
                 let question = Question {
                     name: open.name,
                     spec: open.spec,
@@ -495,7 +495,7 @@ impl<'a> World<'a> {
         let line = format!("{} sends {}", key.step, in_short(&sent.request));
         match fate(&self.scenario.spec.stubs, &key, &mut self.spent) {
             None => {
-                self.say(line);
+                self.say(&line);
                 self.calls.push(sent);
                 self.problems.push(format!(
                     "NotStubbed: step {} (pass {}, attempt {}) calls, and no stub says what it is answered",
@@ -503,7 +503,7 @@ impl<'a> World<'a> {
                 ));
             }
             Some(Fate::Ends(result)) => {
-                self.say(line);
+                self.say(&line);
                 self.calls.push(sent);
                 self.facts.in_flight.remove(&key);
                 self.facts.outcomes.push(EffectOutcome {
@@ -514,10 +514,10 @@ impl<'a> World<'a> {
             }
             Some(Fate::Crash(crash)) => {
                 if crash == Crash::AfterSend {
-                    self.say(line);
+                    self.say(&line);
                     self.calls.push(sent);
                 }
-                self.say("the operator is killed and starts again".to_owned());
+                self.say("the operator is killed and starts again");
                 // nothing is under way any more
                 self.facts.in_flight.clear();
                 self.facts.outcomes.clear();
@@ -555,22 +555,22 @@ impl<'a> World<'a> {
                 .unwrap_or_default();
             match (entry.phase, entry.outcome) {
                 (StepPhase::Retrying, _) => {
-                    lines.push(format!("{}{pass} failed and is tried again{error}", entry.name))
+                    lines.push(format!("{}{pass} failed and is tried again{error}", entry.name));
                 }
                 (_, Some(outcome)) => lines.push(format!("{}{pass} {}{error}", entry.name, word(outcome))),
                 (StepPhase::Waiting, None) if entry.approval.is_none() => {
-                    lines.push(format!("{}{pass} waits", entry.name))
+                    lines.push(format!("{}{pass} waits", entry.name));
                 }
                 (_, None) => {}
             }
         }
         for line in lines {
-            self.say(line);
+            self.say(&line);
         }
     }
 
-    fn say(&mut self, line: String) {
-        self.story.push((self.now, visible(&line).into_owned()));
+    fn say(&mut self, line: &str) {
+        self.story.push((self.now, visible(line).into_owned()));
     }
 
     fn record(self) -> Record {
