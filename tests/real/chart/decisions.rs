@@ -49,6 +49,7 @@ fn the_command_line_tool_says_who_decides_and_who_requests_where_the_server_does
     };
     // no operator runs that would judge it
     signoff("alice", &["approve", "refund-1-review", "--yes"], 9);
+    space.user("dev").create(&super::gates::flow(1));
     signoff("dev", &["run", "refund"], 0);
     let first = |what: &str, path: &str| {
         let path = format!("jsonpath={{.items[0].spec.{path}}}");
