@@ -113,7 +113,8 @@ impl Target {
     /// A flow whose first release is live.
     /// Puts a flow there that takes the run's name, and makes it live.
     pub async fn flow(&self, name: &str, mut spec: Value) {
-        spec["inputs"] = json!({"type": "object", "properties": {"run": {"type": "string"}}});
+        spec["inputs"] =
+            json!({"type": "object", "required": ["run"], "properties": {"run": {"type": "string"}}});
         let flow = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Flow", "metadata": {"name": name}, "spec": spec});
         let flows = self.api::<Flow>();
         flows

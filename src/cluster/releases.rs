@@ -165,7 +165,7 @@ fn check(release: &Release) -> Result<LoadedRelease, ReleaseUnusable> {
             message: ready.message.clone(),
         });
     }
-    let plan = Plan::compile(&release.spec.definition).map_err(|problems| ReleaseUnusable::Invalid {
+    let plan = Plan::of_release(&release.spec.definition).map_err(|problems| ReleaseUnusable::Invalid {
         name: name.clone(),
         message: problems
             .first()

@@ -5,7 +5,7 @@ use super::*;
 #[expect(clippy::needless_pass_by_value, reason = "it is written in place")]
 fn objects(steps: Value) -> Objects {
     let definition: Definition = serde_json::from_value(json!({
-        "inputs": {"type": "object", "properties": {"n": {"type": "integer"}}},
+        "inputs": {"type": "object", "properties": {"n": {"type": "integer", "default": 0}}},
         "steps": steps,
     }))
     .unwrap();

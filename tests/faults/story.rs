@@ -262,7 +262,7 @@ async fn make_live(dev: &Client, shop: &Shop) {
     pay["delivery"] = json!("AtMostOnce");
     let steps = json!([call("quote"), {"name": "review", "approval": {"title": "go?"}}, pay,
         {"name": "settled", "wait": {"callback": {}}}, call("thank")]);
-    let inputs = json!({"type": "object", "properties": {"run": {"type": "string"}}});
+    let inputs = json!({"type": "object", "required": ["run"], "properties": {"run": {"type": "string"}}});
     let flow = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Flow", "metadata": {"name": "f"},
         "spec": {"inputs": inputs, "steps": steps}});
     let flows: Api<Flow> = Api::default_namespaced(dev.clone());

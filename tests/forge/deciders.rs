@@ -32,7 +32,7 @@ pub fn flow(more: &str) -> String {
 kind: Flow
 metadata: {{name: refund}}
 spec:
-  inputs: {{type: object, properties: {{amount: {{type: number}}}}}}
+  inputs: {{type: object, required: [amount], properties: {{amount: {{type: number}}}}}}
   steps:
   - name: quote
     set: {{amount: \"${{inputs.amount}}\", note: \"${{steps.review.?previous.decision.comment.orValue('')}}\"}}

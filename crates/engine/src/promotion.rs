@@ -134,7 +134,7 @@ fn what_changes(candidate: &Candidate<'_>) -> String {
     let live = candidate.live.map(|(_, _, definition)| definition);
     // whoever wrote a release by hand may have written one that nothing can follow
     let mut definitions = live.into_iter().chain([candidate.definition]);
-    if definitions.any(|definition| Plan::compile(definition).is_err()) {
+    if definitions.any(|definition| Plan::of_release(definition).is_err()) {
         return "It cannot be told, since one of the two cannot run: compare the documents below.".to_owned();
     }
     difference(live, candidate.definition).to_text()

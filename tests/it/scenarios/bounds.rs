@@ -32,7 +32,7 @@ async fn failed(rig: &Rig, run: &str) -> (String, String) {
 async fn with_flow(steps: Value) -> (Rig, Running) {
     let rig = Rig::open().await;
     let operator = rig.operator().await;
-    let inputs = json!({"type": "object", "properties": {"t": {}}});
+    let inputs = json!({"type": "object", "required": ["t"], "properties": {"t": {}}});
     rig.flow("f", json!({"inputs": inputs, "steps": steps})).await;
     (rig, operator)
 }

@@ -249,7 +249,7 @@ async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
     let manifest = dir.path().join("flow.yaml");
     std::fs::write(
         &manifest,
-        "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {name: ask}\nspec:\n  inputs: {type: object, properties: {who: {type: string}}}\n  \
+        "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {name: ask}\nspec:\n  inputs: {type: object, required: [who], properties: {who: {type: string}}}\n  \
          steps:\n  - name: ask\n    approval: {title: 'For ${inputs.who}?', approvers: {groups: [finance]}}\n",
     )
     .unwrap();
@@ -571,8 +571,7 @@ async fn waiting_goes_through_timers_and_says_by_its_exit_code_when_the_run_has_
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_others_wrote_passes_for_a_line_of_ours() {
     let dir = tempfile::tempdir().unwrap();
-    let steps =
-        "  - name: ask\n    approval: {title: '${inputs.t}', show: [{name: text, value: '${inputs.t}'}]}\n";
+    let steps = "  - name: ask\n    approval: {title: '${inputs.?t.orValue(\"\")}', show: [{name: text, value: '${inputs.?t.orValue(\"\")}'}]}\n";
     let hostile = "Go?\u{1b}[2J\r\n  digest        sha256:forged\n  tally         2 of 2\u{202e}\u{ad}\u{2060}\u{e0041}\u{9b}";
     let waiting = Waiting::on(dir.path(), steps, &[&format!("t={hostile}")]).await;
     let (run, approval) = (waiting.run.as_str(), waiting.approval.as_str());

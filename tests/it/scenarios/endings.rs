@@ -137,7 +137,7 @@ async fn a_step_that_ends_the_run_waits_for_the_payment_under_way_and_closes_the
             "end": {"outcome": "Succeeded", "message": "enough for ${inputs.who}", "output": {"who": "${inputs.who}"}}},
         {"name": "never", "needs": ["enough"], "http": {"url": shop.url("/never")}},
     ]);
-    let inputs = json!({"type": "object", "properties": {"who": {"type": "string"}}});
+    let inputs = json!({"type": "object", "required": ["who"], "properties": {"who": {"type": "string"}}});
     rig.flow("f", json!({"inputs": inputs, "steps": steps})).await;
     rig.start("r", json!({"flow": "f", "inputs": {"who": "dev"}}))
         .await;

@@ -27,7 +27,7 @@ fn post(shop: &Shop, name: &str, path: &str) -> Value {
 }
 
 fn inputs() -> Value {
-    json!({"type": "object", "properties": {"order": {"type": "string"}}})
+    json!({"type": "object", "required": ["order"], "properties": {"order": {"type": "string"}}})
 }
 
 #[tokio::test(flavor = "multi_thread")]

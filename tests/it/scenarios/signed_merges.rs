@@ -16,7 +16,7 @@ apiVersion: signoff.dev/v1alpha1
 kind: Flow
 metadata: {name: refund}
 spec:
-  inputs: {type: object, properties: {amount: {type: number}}}
+  inputs: {type: object, required: [amount], properties: {amount: {type: number}}}
   steps:
   - name: review
     approval:

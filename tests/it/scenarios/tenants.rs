@@ -20,8 +20,7 @@ fn costly(steps: usize) -> Value {
             "set": {"v": "${size(inputs.l.map(x, inputs.l.map(y, x + y)))}"},
         })
     };
-    let inputs =
-        json!({"type": "object", "properties": {"l": {"type": "array", "items": {"type": "integer"}}}});
+    let inputs = json!({"type": "object", "required": ["l"], "properties": {"l": {"type": "array", "items": {"type": "integer"}}}});
     json!({"inputs": inputs, "steps": (0..steps).map(step).collect::<Vec<_>>()})
 }
 

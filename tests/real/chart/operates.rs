@@ -300,7 +300,7 @@ fn a_live_flow(plane: &ControlPlane, dev: &Tool, shop: &Shop) {
             "body": {"order": "${inputs.order}", "callback": "${callback('settled').url}"}}})
     };
     let spec = json!({
-        "inputs": {"type": "object", "properties": {"order": {"type": "string"}}},
+        "inputs": {"type": "object", "required": ["order"], "properties": {"order": {"type": "string"}}},
         "steps": [
             post("propose", "/quote"),
             {"name": "review", "approval": {

@@ -8,7 +8,10 @@ mod template;
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::Value;
-use signoff_expression::{self as cel, Budget, Expr, Function, Library, Literal, Node, Program, Type};
+use signoff_expression::{
+    self as cel, Budget, CheckError, Declarations, Expr, Facts, Function, Library, Literal, Node, Program,
+    StaticType, Type,
+};
 
 use signoff_api::reason::StepReason;
 
@@ -109,6 +112,16 @@ impl Expression {
 
     pub(super) fn tree(&self) -> &Expr {
         self.program.tree()
+    }
+
+    /// The type of its value, or all that is wrong with it; positions are relative to its own start.
+    pub(super) fn check(&self, declarations: &Declarations) -> Result<StaticType, Vec<CheckError>> {
+        self.program.check(declarations)
+    }
+
+    /// What is known where this condition has been found true.
+    pub(super) fn proves(&self, declarations: &Declarations) -> Facts {
+        self.program.proves(declarations)
     }
 
     /// Its value.

@@ -14,7 +14,8 @@ pub struct Template {
 #[derive(Clone, Debug)]
 enum Part {
     Text(String),
-    Expression(Expression),
+    /// An expression, and where it begins in the string.
+    Expression(usize, Expression),
 }
 
 impl Template {
@@ -43,7 +44,7 @@ impl Template {
                     parts.push(Part::Text(std::mem::take(&mut literal)));
                 }
                 match Expression::parse(&text[start + 2..end]) {
-                    Ok(expression) => parts.push(Part::Expression(expression)),
+                    Ok(expression) => parts.push(Part::Expression(start + 2, expression)),
                     Err(problem) => problems.push(ExpressionProblem {
                         offset: start + 2 + problem.offset,
                         ..problem
@@ -66,10 +67,10 @@ impl Template {
         }
     }
 
-    /// The expressions in it.
-    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+    /// The expressions in it, each with where it begins in the string.
+    pub fn expressions(&self) -> impl Iterator<Item = (usize, &Expression)> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Expression(expression) => Some(expression),
+            Part::Expression(offset, expression) => Some((*offset, expression)),
             Part::Text(_) => None,
         })
     }
@@ -78,7 +79,7 @@ impl Template {
     pub fn outline(&self) -> String {
         let parts = self.parts.iter().map(|part| match part {
             Part::Text(text) => text.as_str(),
-            Part::Expression(_) => "x",
+            Part::Expression(..) => "x",
         });
         parts.collect()
     }
@@ -86,7 +87,7 @@ impl Template {
     /// The expression, if the string is exactly one.
     pub fn as_expression(&self) -> Option<&Expression> {
         match self.parts.as_slice() {
-            [Part::Expression(expression)] => Some(expression),
+            [Part::Expression(_, expression)] => Some(expression),
             _ => None,
         }
     }
@@ -136,7 +137,7 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Expression(expression) => {
+                Part::Expression(_, expression) => {
                     out.push_str(&encode(as_text(expression.evaluate_within(scope, budget)?)));
                 }
             }
@@ -249,20 +250,20 @@ impl JsonTemplate {
         }
     }
 
-    /// The expressions in it, each with its path.
-    pub fn expressions(&self) -> Vec<(String, &Expression)> {
+    /// The expressions in it, each with the path of its string and where it begins there.
+    pub fn expressions(&self) -> Vec<(String, usize, &Expression)> {
         let mut found = Vec::new();
         self.collect("", &mut found);
         found
     }
 
-    fn collect<'a>(&'a self, path: &str, found: &mut Vec<(String, &'a Expression)>) {
+    fn collect<'a>(&'a self, path: &str, found: &mut Vec<(String, usize, &'a Expression)>) {
         match self {
             Self::Literal(_) => {}
             Self::Text(template) => found.extend(
                 template
                     .expressions()
-                    .map(|expression| (path.to_owned(), expression)),
+                    .map(|(offset, expression)| (path.to_owned(), offset, expression)),
             ),
             Self::Array(items) => {
                 for (i, item) in items.iter().enumerate() {

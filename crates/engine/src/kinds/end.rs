@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use signoff_expression::Declarations;
+
 use super::{End, Kind, KindPlan, Next};
 use crate::{
     difference::Field,
     expression::{JsonTemplate, Template},
-    plan::Place,
+    plan::{Place, check},
     turn::StepView,
 };
 use signoff_api::{
@@ -34,6 +36,11 @@ impl Kind for EndStep {
             message: message.and_then(|message| place.template("message", message)),
             output: output.and_then(|output| place.json("output", &output.0, &[])),
         })
+    }
+
+    fn results(&self, _: &Declarations) -> Vec<check::StepResult> {
+        // the run does not go on
+        vec![]
     }
 
     fn fields(&self) -> Vec<Field> {

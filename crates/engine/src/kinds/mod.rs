@@ -14,13 +14,15 @@ mod wait;
 
 use std::{any::Any, fmt, sync::Arc};
 
+use signoff_expression::Declarations;
+
 use self::approval::ApprovalPlan;
 pub(crate) use self::next::{Done, End, Failure, Next, Own, Wait};
 use crate::{
     difference::{Field, Loosened, Terms},
     effect::Request,
     facts::{Facts, Response},
-    plan::Place,
+    plan::{Place, check},
     turn::StepView,
 };
 use signoff_api::{StepKind, approval::ShownItem, name::ObjectName};
@@ -29,6 +31,9 @@ use signoff_api::{StepKind, approval::ShownItem, name::ObjectName};
 pub(crate) trait Kind: Any {
     /// Parses and resolves it. What is wrong becomes a problem of the place, and what is made then never runs.
     fn compile(&self, place: &mut Place<'_, '_>) -> Arc<dyn KindPlan>;
+
+    /// With which outcomes it lets the run go on, and the type of the output that it has then. `Skipped` is not among them.
+    fn results(&self, declarations: &Declarations) -> Vec<check::StepResult>;
 
     /// Its fields as two versions are compared, always all of them and in one order.
     fn fields(&self) -> Vec<Field>;

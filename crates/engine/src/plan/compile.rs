@@ -6,10 +6,17 @@ use std::{
 };
 
 use serde_json::Value;
+use signoff_expression::Facts;
 
 use super::{
-    Plan, PlannedStep, Problem, RetryPolicy, finally, graph::Graph, guard, place::Place, repeat,
-    repeat::RepeatPlan, types::InputTypes,
+    Plan, PlannedStep, Problem, RetryPolicy,
+    check::{Environment, StepTypes},
+    finally,
+    graph::Graph,
+    guard,
+    place::Place,
+    repeat,
+    repeat::RepeatPlan,
 };
 use crate::kinds;
 use signoff_api::{
@@ -20,28 +27,32 @@ use signoff_api::{
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) fn compile(definition: &Definition) -> Result<Plan, Vec<Problem>> {
+/// Compiles a definition; if it `is_strict`, what its expressions get wrong are problems too.
+pub(super) fn compile(definition: &Definition, is_strict: bool) -> Result<Plan, Vec<Problem>> {
     let mut problems = Vec::new();
     names(definition, &mut problems);
     let last: &[Step] = definition.finally.as_deref().unwrap_or_default();
     let graph = Graph::of(&definition.steps, &mut problems).with_finally(last.len());
-    let mut compiler = Compiler::new(definition, &graph);
+    let mut compiler = Compiler::new(definition, &graph, is_strict);
     compiler.schema("inputs", definition.inputs.as_ref());
+    problems.append(&mut compiler.problems);
     let main = definition.steps.len();
-    let mut steps = Vec::with_capacity(main + last.len());
-    for (i, step) in definition.steps.iter().enumerate() {
-        let known = compiler.known(i);
-        steps.push(compiler.step(i, &format!("steps[{i}]"), step, &known));
+    // what a step gives is known to those after it, which may be written before it
+    let mut compiled = BTreeMap::new();
+    for i in graph.in_order() {
+        let step = compiler.step(i, &format!("steps[{i}]"), &definition.steps[i]);
+        compiled.insert(i, (step, std::mem::take(&mut compiler.problems)));
     }
-    compiler.in_finally = true;
+    let mut steps = Vec::with_capacity(main + last.len());
+    for (step, found) in compiled.into_values() {
+        steps.push(step);
+        problems.extend(found);
+    }
     for (i, step) in last.iter().enumerate() {
         let at = format!("finally[{i}]");
         finally::check(&mut compiler, &at, step);
-        let known = compiler.all_steps[..main + i].iter().copied().collect();
-        steps.push(compiler.step(main + i, &at, step, &known));
+        steps.push(compiler.step(main + i, &at, step));
     }
-    compiler.in_finally = false;
-    compiler.looped.clear();
     let output = definition.output.as_ref().and_then(|output| {
         let values = output.iter();
         let value = Value::Object(
@@ -49,8 +60,9 @@ pub(super) fn compile(definition: &Definition) -> Result<Plan, Vec<Problem>> {
                 .map(|(key, value)| (key.clone(), value.0.clone()))
                 .collect(),
         );
-        let everything = compiler.all_steps[..main].iter().copied().collect();
-        compiler.json("output", &value, &everything, &[])
+        let everything: Vec<usize> = (0..main).collect();
+        let declarations = compiler.environment.declarations(&everything, &BTreeSet::new());
+        compiler.json("output", &value, &declarations)
     });
     problems.append(&mut compiler.problems);
     problems.extend(guard::not_guarded(&definition.steps, &graph));
@@ -64,6 +76,7 @@ pub(super) fn compile(definition: &Definition) -> Result<Plan, Vec<Problem>> {
         Ok(Plan {
             steps,
             main,
+            inputs: compiler.environment.inputs,
             output,
             owners: gate.and_then(|gate| gate.approval.approvers.clone()),
         })
@@ -134,85 +147,95 @@ pub(super) struct Compiler<'a> {
     pub(super) graph: &'a Graph,
     steps: &'a [Step],
     pub(super) all_steps: Vec<&'a str>,
-    pub(super) callback_steps: BTreeSet<&'a str>,
-    pub(super) inputs: InputTypes,
-    /// Whether what is compiled runs before the run ends, when it is known how it will.
-    pub(super) in_finally: bool,
-    /// The steps of which only the previous pass is known where something is compiled.
-    pub(super) looped: BTreeSet<&'a str>,
+    pub(super) environment: Environment<'a>,
+    /// The steps of each loop.
+    loops: Vec<BTreeSet<usize>>,
+    /// Whether what expressions get wrong is a problem.
+    pub(super) is_strict: bool,
     pub(super) problems: Vec<Problem>,
 }
 
 impl<'a> Compiler<'a> {
-    fn new(definition: &'a Definition, graph: &'a Graph) -> Self {
-        let callbacks = definition
-            .all_steps()
-            .filter(|step| step.kind.as_kind().callback().is_some());
+    fn new(definition: &'a Definition, graph: &'a Graph, is_strict: bool) -> Self {
+        let inputs = definition.inputs.as_ref().map(Json::as_value);
         Self {
             graph,
             steps: &definition.steps,
             all_steps: definition.all_steps().map(|step| step.name.as_str()).collect(),
-            callback_steps: callbacks.map(|step| step.name.as_str()).collect(),
-            inputs: InputTypes::of(definition.inputs.as_ref().map(Json::as_value)),
-            in_finally: false,
-            looped: BTreeSet::new(),
+            environment: Environment::new(inputs, definition.all_steps().collect()),
+            loops: loops(&definition.steps, graph),
+            is_strict,
             problems: Vec::new(),
         }
     }
 
-    /// The steps whose results are known when a step starts: those before it.
-    fn known(&self, step: usize) -> BTreeSet<&'a str> {
-        let before = self.graph.ancestors[step].iter();
-        before.map(|before| self.all_steps[*before]).collect()
-    }
-
     /// The steps that run in the same loops and not before a step: what they gave in the previous pass is known.
-    fn looped(&self, step: usize) -> BTreeSet<&'a str> {
-        let position = |name: &String| self.all_steps.iter().position(|step| step == name);
-        let begins = |(last, other): (usize, &'a Step)| {
-            let changes = other
-                .kind
-                .as_kind()
-                .question()
-                .and_then(|question| question.changes.as_ref());
-            let changes = changes.and_then(|changes| position(&changes.back_to));
-            let repeat = other.repeat.as_ref().and_then(|repeat| match &repeat.from {
-                Some(from) => position(from),
-                None => Some(last),
-            });
-            let first = changes.into_iter().chain(repeat);
-            first.map(move |first| (first, last)).collect::<Vec<_>>()
-        };
-        let loops = self.steps.iter().enumerate().flat_map(begins);
-        loops
-            .filter(|(first, _)| *first < self.steps.len())
-            .map(|(first, last)| self.graph.between(first, last))
-            .filter(|again| again.contains(&step))
-            .flatten()
+    fn looped(&self, step: usize) -> BTreeSet<usize> {
+        let around = self.loops.iter().filter(|again| again.contains(&step));
+        let others = around.flatten().copied();
+        others
             .filter(|other| !self.graph.ancestors[step].contains(other))
-            .map(|other| self.all_steps[other])
             .collect()
     }
 
-    fn step(&mut self, i: usize, at: &str, step: &Step, known: &BTreeSet<&'a str>) -> PlannedStep {
-        self.looped = if self.in_finally {
-            BTreeSet::new()
+    /// What is known where a step begins because the steps that it needs ended as it asks for, and whether they may not.
+    fn wanted(&self, step: usize) -> (Facts, bool) {
+        let mut wanted = Facts::default();
+        let mut may_be_omitted = false;
+        for needed in &self.graph.needs[step] {
+            let Some(types) = self.environment.results.get(&needed.step) else {
+                continue;
+            };
+            let (facts, is_narrower) = types.among(self.all_steps[needed.step], needed);
+            wanted = wanted.and(facts);
+            may_be_omitted |= is_narrower;
+        }
+        (wanted, may_be_omitted)
+    }
+
+    fn step(&mut self, i: usize, at: &str, step: &Step) -> PlannedStep {
+        let is_finally = i >= self.steps.len();
+        let before: Vec<usize> = self.graph.ancestors[i].iter().copied().collect();
+        let mut declarations = if is_finally {
+            self.environment.declarations_of_finally(i)
         } else {
-            self.looped(i)
+            self.environment.declarations(&before, &self.looped(i))
         };
+        let (wanted, may_be_omitted) = self.wanted(i);
+        declarations.facts = declarations.facts.and(wanted.clone());
         let when = step
             .when
             .as_ref()
-            .and_then(|when| self.condition(&format!("{at}.when"), when, known, &[]));
+            .and_then(|when| self.condition(&format!("{at}.when"), when, &declarations));
+        // the step is begun only where it holds
+        let proven = when.as_ref().map(|when| when.proves(&declarations));
+        if let Some(proven) = &proven {
+            declarations.facts = declarations.facts.and(proven.clone());
+        }
         let rules = step.kind.rules();
-        let mut place = Place::new(self, i, format!("{at}.{}", rules.key), known);
+        let mut place = Place::new(self, i, format!("{at}.{}", rules.key), &declarations);
         let kind = kinds::of(&step.kind).compile(&mut place);
-        let repeat = step.repeat.as_ref().filter(|_| !self.in_finally);
+        let results = kinds::of(&step.kind).results(&declarations);
+        // of a condition that cannot be read nothing is known
+        let proven = proven.or_else(|| step.when.as_ref().map(|_| Facts::default()));
+        let types = StepTypes::new(step, results, proven)
+            .wanted(wanted, may_be_omitted)
+            .looped(self.loops.iter().any(|again| again.contains(&i)));
+        self.environment.results.insert(i, types.clone());
+        let repeat = step.repeat.as_ref().filter(|_| !is_finally);
         let repeat = repeat.and_then(|repeat| {
-            let mut known = known.clone();
-            known.insert(self.all_steps[i]);
+            let known: Vec<usize> = before.iter().copied().chain([i]).collect();
+            let mut later = self.looped(i);
+            later.remove(&i);
+            let mut declarations = self.environment.declarations(&known, &later);
+            declarations.facts = declarations.facts.and(types.of_pass(&step.name));
             let steps = self.steps;
-            RepeatPlan::compile(repeat, steps, i, &mut Place::new(self, i, at.to_owned(), &known))
+            RepeatPlan::compile(
+                repeat,
+                steps,
+                i,
+                &mut Place::new(self, i, at.to_owned(), &declarations),
+            )
         });
         let changes = step
             .kind
@@ -243,7 +266,7 @@ impl<'a> Compiler<'a> {
             name: step.name.clone(),
             needs: self.graph.needs[i].clone(),
             when,
-            is_finally: self.in_finally,
+            is_finally,
             continues_after_failure: step.continues_after_failure(),
             repeat,
             loop_end: None,
@@ -255,9 +278,28 @@ impl<'a> Compiler<'a> {
             at_most_once: step.delivery == Some(Delivery::AtMostOnce),
             rules,
             kind,
+            types,
             binds: BTreeMap::new(),
         }
     }
+}
+
+/// The steps of each loop that `repeat` or `changes` says.
+fn loops(steps: &[Step], graph: &Graph) -> Vec<BTreeSet<usize>> {
+    let position = |name: &String| steps.iter().position(|step| step.name == *name);
+    let begins = |(last, step): (usize, &Step)| {
+        let question = step.kind.as_kind().question();
+        let changes = question.and_then(|question| question.changes.as_ref());
+        let changes = changes.and_then(|changes| position(&changes.back_to));
+        let repeat = step.repeat.as_ref().and_then(|repeat| match &repeat.from {
+            Some(from) => position(from),
+            None => Some(last),
+        });
+        let first = changes.into_iter().chain(repeat);
+        first.map(move |first| (first, last)).collect::<Vec<_>>()
+    };
+    let loops = steps.iter().enumerate().flat_map(begins);
+    loops.map(|(first, last)| graph.between(first, last)).collect()
 }
 
 fn retry_policy(retry: Option<&Retry>) -> RetryPolicy {

@@ -75,6 +75,14 @@ impl Graph {
         steps
     }
 
+    /// All steps but those of `finally`, each after those that come before it.
+    pub(super) fn in_order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.main).collect();
+        // what comes before a step has fewer before itself
+        order.sort_by_key(|step| self.ancestors[*step].len());
+        order
+    }
+
     /// The step itself and every step that comes after it, but for those of `finally`, which come in every case.
     pub(super) fn from(&self, step: usize) -> BTreeSet<usize> {
         (0..self.main)

@@ -11,7 +11,6 @@ use signoff_expression::{Expr, Literal, Node};
 use super::{
     Problem,
     graph::{Graph, Needed},
-    references::path_of,
 };
 use crate::expression::{Expression, Template};
 use signoff_api::{Step, run::StepOutcome, step::ApprovalStep};
@@ -146,4 +145,25 @@ fn reads(expr: &Expr, step: &str) -> bool {
         _ => false,
     };
     found || expr.children().into_iter().any(|child| reads(child, step))
+}
+
+/// `steps['a'].output.b` as its segments; an index that is no string literal ends the path.
+fn path_of(expr: &Expr) -> Option<Vec<String>> {
+    match &expr.node {
+        Node::Variable(name) => Some(vec![name.clone()]),
+        Node::Select { operand, field, .. } | Node::Has { operand, field } => {
+            let mut path = path_of(operand)?;
+            path.push(field.clone());
+            Some(path)
+        }
+        Node::Index { operand, index, .. } => {
+            let mut path = path_of(operand)?;
+            match &index.node {
+                Node::Literal(Literal::String(key)) => path.push(key.clone()),
+                _ => path.push("*".to_owned()),
+            }
+            Some(path)
+        }
+        _ => None,
+    }
 }

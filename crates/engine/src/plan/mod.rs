@@ -1,19 +1,21 @@
 //! A plan: a definition with every expression parsed and every reference resolved. What has a plan can run.
 
+pub(crate) mod check;
 mod compile;
 mod finally;
 mod graph;
 mod guard;
 mod place;
-mod references;
 mod repeat;
-mod types;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
+
+use serde_json::Value;
+use signoff_expression::ObjectType;
 
 pub(crate) use self::{
     finally::LONGEST_WAIT, graph::Needed, guard::Condition, place::Place, repeat::RepeatPlan,
@@ -24,6 +26,7 @@ use super::{
 };
 use signoff_api::{
     Definition, Step,
+    json::JsonObject,
     step::{Approvers, Rules},
 };
 
@@ -55,6 +58,8 @@ pub struct Plan {
     pub(super) steps: Vec<PlannedStep>,
     /// How many of them are of `steps`.
     pub(super) main: usize,
+    /// The inputs as they are declared.
+    pub(super) inputs: ObjectType,
     pub(super) output: Option<JsonTemplate>,
     /// Who may promote a release in place of this one, where its gate names them.
     pub(super) owners: Option<Approvers>,
@@ -80,6 +85,8 @@ pub(super) struct PlannedStep {
     pub(super) rules: &'static Rules,
     /// What its kind does.
     pub(super) kind: Arc<dyn KindPlan>,
+    /// What is known of its results.
+    pub(super) types: check::StepTypes,
     /// Of a step that asks people: the Connections that later steps use, each with the names of those.
     pub(super) binds: BTreeMap<String, Vec<String>>,
 }
@@ -106,11 +113,23 @@ impl PlannedStep {
 }
 
 impl Plan {
-    /// Compiles a definition.
+    /// Compiles a definition of which a release may be cut: every expression is checked against the types of what it reads.
     ///
     /// # Errors
     /// Everything that is wrong with it, not only the first.
     pub fn compile(definition: &Definition) -> Result<Self, Vec<Problem>> {
+        Self::compiled(definition, true)
+    }
+
+    /// Compiles the definition of a release. One that was cut runs on, whatever is found today in its expressions.
+    ///
+    /// # Errors
+    /// Everything that keeps it from running.
+    pub fn of_release(definition: &Definition) -> Result<Self, Vec<Problem>> {
+        Self::compiled(definition, false)
+    }
+
+    fn compiled(definition: &Definition, is_strict: bool) -> Result<Self, Vec<Problem>> {
         // a file from git has met no API server yet, and circles are looked for by recursion
         let finally = definition.finally.as_ref().map_or(0, Vec::len);
         for (field, count, most) in [
@@ -125,7 +144,7 @@ impl Plan {
                 }]);
             }
         }
-        compile::compile(definition)
+        compile::compile(definition, is_strict)
     }
 
     /// The approval that comes before a step with the fewest others between; of several the last one in the definition.
@@ -155,6 +174,14 @@ impl Plan {
     /// Whether steps run before the run ends, in every case.
     pub fn has_finally(&self) -> bool {
         self.main < self.steps.len()
+    }
+
+    /// The inputs of a run, with each number of the type that it is declared as.
+    pub(super) fn inputs_as_declared(&self, inputs: &JsonObject) -> Value {
+        match inputs.to_value() {
+            Value::Object(inputs) => Value::Object(check::fields_as_declared(inputs, &self.inputs)),
+            other => other,
+        }
     }
 
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use signoff_expression::{Declarations, StaticType};
 
 use super::{
     Problem,
+    check::{Extra, no_json, with},
     compile::Compiler,
-    references::{Visible, unknown},
-    types::{infer, not_boolean},
 };
 use crate::expression::{Expression, JsonTemplate, Template};
 use crate::schema::Schema;
@@ -19,7 +19,7 @@ pub(crate) struct Place<'c, 'a> {
     compiler: &'c mut Compiler<'a>,
     step: usize,
     at: String,
-    known: &'c BTreeSet<&'a str>,
+    declarations: &'c Declarations,
 }
 
 impl<'c, 'a> Place<'c, 'a> {
@@ -27,20 +27,20 @@ impl<'c, 'a> Place<'c, 'a> {
         compiler: &'c mut Compiler<'a>,
         step: usize,
         at: String,
-        known: &'c BTreeSet<&'a str>,
+        declarations: &'c Declarations,
     ) -> Self {
         Self {
             compiler,
             step,
             at,
-            known,
+            declarations,
         }
     }
 
     /// A place below this one.
     pub(crate) fn below(&mut self, field: &str) -> Place<'_, 'a> {
         let at = self.field(field);
-        Place::new(self.compiler, self.step, at, self.known)
+        Place::new(self.compiler, self.step, at, self.declarations)
     }
 
     fn field(&self, field: &str) -> String {
@@ -58,18 +58,20 @@ impl<'c, 'a> Place<'c, 'a> {
 
     /// Text with expressions in it.
     pub(crate) fn template(&mut self, field: &str, text: &str) -> Option<Template> {
-        self.compiler.template(&self.field(field), text, self.known, &[])
+        self.compiler
+            .template(&self.field(field), text, self.declarations)
     }
 
     /// A value with expressions in its strings, over what is known and these variables.
-    pub(crate) fn json(&mut self, field: &str, value: &Value, extra: &[&str]) -> Option<JsonTemplate> {
-        self.compiler.json(&self.field(field), value, self.known, extra)
+    pub(crate) fn json(&mut self, field: &str, value: &Value, extra: &[Extra]) -> Option<JsonTemplate> {
+        let declarations = with(self.declarations, extra);
+        self.compiler.json(&self.field(field), value, &declarations)
     }
 
     /// One expression that is true or false, over what is known and these variables.
-    pub(crate) fn condition(&mut self, field: &str, text: &str, extra: &[&str]) -> Option<Expression> {
-        self.compiler
-            .condition(&self.field(field), text, self.known, extra)
+    pub(crate) fn condition(&mut self, field: &str, text: &str, extra: &[Extra]) -> Option<Expression> {
+        let declarations = with(self.declarations, extra);
+        self.compiler.condition(&self.field(field), text, &declarations)
     }
 
     /// A JSON Schema.
@@ -93,7 +95,7 @@ impl<'c, 'a> Place<'c, 'a> {
     }
 }
 
-impl<'a> Compiler<'a> {
+impl Compiler<'_> {
     pub(super) fn problem(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.problems.push(Problem {
             field: field.into(),
@@ -106,16 +108,18 @@ impl<'a> Compiler<'a> {
         &mut self,
         field: &str,
         text: &str,
-        known: &BTreeSet<&'a str>,
-        extra: &[&str],
+        declarations: &Declarations,
     ) -> Option<Template> {
+        let template = self.parsed(field, text)?;
+        for (offset, expression) in template.expressions() {
+            self.written(field, offset, expression, declarations);
+        }
+        Some(template)
+    }
+
+    fn parsed(&mut self, field: &str, text: &str) -> Option<Template> {
         match Template::parse(text) {
-            Ok(template) => {
-                for expression in template.expressions() {
-                    self.references(field, text, expression, known, extra);
-                }
-                Some(template)
-            }
+            Ok(template) => Some(template),
             Err(found) => {
                 self.problems.extend(found.into_iter().map(|problem| Problem {
                     field: field.to_owned(),
@@ -131,16 +135,15 @@ impl<'a> Compiler<'a> {
         &mut self,
         field: &str,
         value: &Value,
-        known: &BTreeSet<&'a str>,
-        extra: &[&str],
+        declarations: &Declarations,
     ) -> Option<JsonTemplate> {
         if !self.is_shallow(field, value) {
             return None;
         }
         match JsonTemplate::parse(value) {
             Ok(template) => {
-                for (path, expression) in template.expressions() {
-                    self.references(&format!("{field}{path}"), "", expression, known, extra);
+                for (path, offset, expression) in template.expressions() {
+                    self.written(&format!("{field}{path}"), offset, expression, declarations);
                 }
                 Some(template)
             }
@@ -160,45 +163,61 @@ impl<'a> Compiler<'a> {
         &mut self,
         field: &str,
         text: &str,
-        known: &BTreeSet<&'a str>,
-        extra: &[&str],
+        declarations: &Declarations,
     ) -> Option<Expression> {
-        let template = self.template(field, text, known, extra)?;
-        let Some(expression) = template.as_expression() else {
+        let template = self.parsed(field, text)?;
+        let (Some(expression), Some((offset, _))) = (template.as_expression(), template.expressions().next())
+        else {
             self.problem(field, "a condition is one ${…} expression");
             return None;
         };
-        if let Some(message) = not_boolean(expression.tree(), &self.inputs) {
-            self.problem(field, message);
+        let type_ = self.checked(field, offset, expression, declarations);
+        if !matches!(type_, StaticType::Dyn | StaticType::BOOL) {
+            self.mistyped(
+                field,
+                offset,
+                format!("a condition is true or false, not {type_}"),
+            );
         }
         Some(expression.clone())
     }
 
-    fn references(
+    /// Checks an expression whose value is written as text or JSON.
+    fn written(&mut self, field: &str, offset: usize, expression: &Expression, declarations: &Declarations) {
+        let type_ = self.checked(field, offset, expression, declarations);
+        if let Some(message) = no_json(&type_) {
+            self.mistyped(field, offset, message);
+        }
+    }
+
+    /// The type of an expression; any, if something is wrong with it.
+    fn checked(
         &mut self,
         field: &str,
-        text: &str,
+        offset: usize,
         expression: &Expression,
-        known: &BTreeSet<&'a str>,
-        extra: &[&str],
-    ) {
-        let visible = Visible {
-            extra,
-            all_steps: &self.all_steps,
-            known_steps: known,
-            callback_steps: &self.callback_steps,
-            inputs: &self.inputs,
-            looped_steps: &self.looped,
-            in_finally: self.in_finally,
-        };
-        let mut messages = unknown(expression, &visible);
-        infer(expression.tree(), &self.inputs, &mut messages);
-        let offset = text.find(expression.source());
-        self.problems.extend(messages.into_iter().map(|message| Problem {
-            field: field.to_owned(),
-            offset,
-            message,
-        }));
+        declarations: &Declarations,
+    ) -> StaticType {
+        match expression.check(declarations) {
+            Ok(type_) => type_,
+            Err(errors) => {
+                for error in errors {
+                    self.mistyped(field, offset + error.offset, error.message);
+                }
+                StaticType::Dyn
+            }
+        }
+    }
+
+    /// Something that is wrong before a release is cut. One that exists runs on.
+    fn mistyped(&mut self, field: &str, offset: usize, message: String) {
+        if self.is_strict {
+            self.problems.push(Problem {
+                field: field.to_owned(),
+                offset: Some(offset),
+                message,
+            });
+        }
     }
 
     /// Whether a value is nested no deeper than any may be; a problem if it is.

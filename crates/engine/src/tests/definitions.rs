@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn every_problem_of_a_definition_is_reported_with_its_place() {
     let definition: Definition = serde_json::from_value(json!({
-        "inputs": { "type": "object", "properties": { "n": { "type": "number" } } },
+        "inputs": { "type": "object", "required": ["n"], "properties": { "n": { "type": "number" } } },
         "steps": [
             { "name": "a", "when": "${inputs.n + 1}", "http": { "url": "http://x/${inputs.m}" } },
             { "name": "a", "set": { "v": { "deep": "${steps.later.output}" } } },
@@ -21,10 +21,13 @@ fn every_problem_of_a_definition_is_reported_with_its_place() {
         .collect();
     for expected in [
         ("steps[1].name", "there is another step a"),
-        ("steps[0].when", "a condition is true or false, not a number"),
+        (
+            "steps[0].when",
+            "+ does not take double and int; write a whole number with .0, such as 100.0, or convert with double(…)",
+        ),
         ("steps[0].http.url", "there is no input m"),
         ("steps[1].set.v.deep", "step later is not done before this one"),
-        ("steps[2].when", "a number and a string are never equal"),
+        ("steps[2].when", "double and string are never equal"),
         (
             "steps[3].approval.title",
             "callback('a'): there is no wait step a with a callback",
@@ -168,10 +171,7 @@ fn nothing_in_finally_waits_for_people_or_without_end() {
         ),
         (
             json!({ "name": "b", "set": { "x": "${run.phase}" } }),
-            is(
-                "finally[0].set.x",
-                "run has no phase; it has name, namespace, uid, requestedBy",
-            ),
+            is("finally[0].set.x", "there is no field phase"),
         ),
     ] {
         assert_eq!(told(last), expected);

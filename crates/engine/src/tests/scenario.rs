@@ -48,7 +48,7 @@ impl Scenario {
                 keys,
             },
         };
-        let plan = Plan::compile(&definition).unwrap();
+        let plan = Plan::of_release(&definition).unwrap();
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         Self {
             plan,

@@ -118,7 +118,7 @@ impl RunView<'_> {
         let (run, release) = (&self.facts.run, &self.facts.release);
         let mut scope = Scope::default();
         scope
-            .set("inputs", run.inputs.to_value())
+            .set("inputs", self.plan.inputs_as_declared(&run.inputs))
             .set("steps", steps(self.plan, self.state, is_finally))
             .set(
                 "run",
@@ -240,7 +240,12 @@ fn steps(plan: &Plan, state: &RunStatus, is_finally: bool) -> Value {
         let newest = of_step(false).find(|entry| entry.phase.is_finished());
         let decision = of_step(false).find_map(|entry| entry.decision.as_ref());
         let omitted = (is_finally && !step.is_finally).then_some(StepOutcome::Omitted);
-        let mut result = outcome(newest, decision, newest.map_or(omitted, |entry| entry.outcome));
+        let mut result = outcome(
+            step,
+            newest,
+            decision,
+            newest.map_or(omitted, |entry| entry.outcome),
+        );
         if let Some(last) = step.loop_end {
             let pass = state
                 .loops
@@ -248,7 +253,8 @@ fn steps(plan: &Plan, state: &RunStatus, is_finally: bool) -> Value {
                 .map_or(1, |state| state.pass);
             result.insert("pass".to_owned(), json!(pass));
             let before = of_step(true).next();
-            let previous = before.map(|entry| outcome(Some(entry), entry.decision.as_ref(), entry.outcome));
+            let previous =
+                before.map(|entry| outcome(step, Some(entry), entry.decision.as_ref(), entry.outcome));
             result.extend(previous.map(|previous| ("previous".to_owned(), Value::Object(previous))));
         }
         (step.name.clone(), Value::Object(result))
@@ -257,15 +263,19 @@ fn steps(plan: &Plan, state: &RunStatus, is_finally: bool) -> Value {
 }
 
 fn outcome(
+    step: &PlannedStep,
     entry: Option<&StepStatus>,
     decision: Option<&StepDecision>,
     outcome: Option<StepOutcome>,
 ) -> Map<String, Value> {
     let output = entry.and_then(|entry| entry.output.as_ref());
     fields([
-        ("output", output.map(|output| output.0.clone())),
+        (
+            "output",
+            output.map(|output| step.types.output_as_declared(output.0.clone())),
+        ),
         ("outcome", outcome.map(|outcome| json!(outcome))),
-        ("decision", decision.map(decided)),
+        ("decision", decision.map(|decision| decided(step, decision))),
         ("error", entry.and_then(failure).map(|error| json!(error))),
     ])
 }
@@ -275,7 +285,7 @@ fn failure(entry: &StepStatus) -> Option<&StepError> {
     entry.error.as_ref().filter(|_| entry.phase == StepPhase::Failed)
 }
 
-fn decided(decision: &StepDecision) -> Value {
+fn decided(step: &PlannedStep, decision: &StepDecision) -> Value {
     object([
         ("verdict", Some(json!(decision.verdict))),
         ("by", Some(json!(decision.by))),
@@ -284,7 +294,13 @@ fn decided(decision: &StepDecision) -> Value {
             "comment",
             Some(json!(decision.comment.clone().unwrap_or_default())),
         ),
-        ("values", Some(json!(decision.values.clone().unwrap_or_default()))),
+        (
+            "values",
+            Some(json!(
+                step.types
+                    .values_as_declared(decision.values.clone().unwrap_or_default().0)
+            )),
+        ),
     ])
 }
 

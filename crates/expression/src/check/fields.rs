@@ -2,7 +2,7 @@
 
 use super::{
     Checker,
-    facts::text_of,
+    facts::{path_of, text_of},
     maybe, signatures,
     suggest::did_you_mean,
     types::{ObjectType, StaticType},
@@ -78,7 +78,11 @@ impl Checker<'_> {
                 return StaticType::Dyn;
             }
         };
-        if !is_required && !may_be_absent && !self.is_present(operand, field) {
+        if !is_required && !may_be_absent && !self.is_guarded(operand, field) {
+            self.unguarded.extend(path_of(operand).map(|mut path| {
+                path.push(field.to_owned());
+                path
+            }));
             let place = spelled(operand);
             let (has, optional) = match &place {
                 Some(place) => (

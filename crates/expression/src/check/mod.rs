@@ -82,6 +82,8 @@ struct Checker<'a> {
     substitution: Substitution,
     /// The parts of each list, and the keys and values of each map, that are to have one type; with where they stand.
     aggregates: Vec<Vec<(usize, StaticType)>>,
+    /// What was found to be read although it may be absent: nothing below it is told of.
+    unguarded: Vec<Path>,
     /// Whether this is an argument of `format`, which takes lists of anything.
     is_in_format: bool,
     errors: Vec<CheckError>,
@@ -95,6 +97,7 @@ impl<'a> Checker<'a> {
             facts: declarations.facts.clone().closed(&declarations.implications),
             substitution: Substitution::default(),
             aggregates: Vec::new(),
+            unguarded: Vec::new(),
             is_in_format: false,
             errors: Vec::new(),
         }
@@ -342,10 +345,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn is_present(&self, operand: &Expr, field: &str) -> bool {
+    /// Whether a field is known to be there, or was told of with what it is a field of.
+    fn is_guarded(&self, operand: &Expr, field: &str) -> bool {
         path_of(operand).is_some_and(|mut path| {
+            let is_told = self.unguarded.iter().any(|told| path.starts_with(told));
             path.push(field.to_owned());
-            self.facts.present.contains(&path)
+            is_told || self.facts.present.contains(&path)
         })
     }
 }

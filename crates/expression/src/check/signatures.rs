@@ -50,11 +50,12 @@ const LISTS_OF_COMPARABLE: [Declared; 8] = [
     STRINGS,
     List(&BYTES),
 ];
+/// The sum of an empty list is the integer 0 whatever it is a list of, since its values say no other type.
 const SUMMABLE: [(Declared, Declared); 4] = [
     (List(&INT), INT),
-    (List(&UINT), UINT),
-    (List(&DOUBLE), DOUBLE),
-    (List(&DURATION), DURATION),
+    (List(&UINT), DYN),
+    (List(&DOUBLE), DYN),
+    (List(&DURATION), DYN),
 ];
 
 impl Declared {

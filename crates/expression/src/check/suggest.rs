@@ -13,7 +13,9 @@ fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Optio
     if written.len() > MAX_NAME {
         return None;
     }
-    let most = (written.chars().count() / 3).clamp(1, 3);
+    let length = written.chars().count();
+    // of a name of one letter nothing would be left
+    let most = (length / 3).clamp(1, 3).min(length.saturating_sub(1));
     let near = known.into_iter().filter(|name| name.len() <= MAX_NAME);
     let near = near.filter_map(|name| {
         let distance = distance(&written.to_lowercase(), &name.to_lowercase());

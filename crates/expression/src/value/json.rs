@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map as Object, Number, Value as Json};
 
-use super::{Key, List, Map, Value};
+use super::{Key, List, Map, Value, number};
 use crate::{budget::Budget, error::Error, library::time};
 
 impl Value<'_> {
@@ -20,8 +20,7 @@ impl Value<'_> {
             Self::Bool(truth) => Json::Bool(*truth),
             Self::Int(int) => Json::from(*int),
             Self::Uint(uint) => Json::from(*uint),
-            Self::Double(double) => Number::from_f64(*double)
-                .map(Json::Number)
+            Self::Double(double) => self::number(*double)
                 .ok_or_else(|| Error::failed(format!("the result is {double}, which JSON cannot hold")))?,
             Self::String(text) => string(text, budget)?,
             Self::Bytes(bytes) => {
@@ -57,6 +56,14 @@ impl Value<'_> {
                 )));
             }
         })
+    }
+}
+
+/// A whole number is written without a fraction, as Go does it: 250 is what was meant by 250.
+fn number(double: f64) -> Option<Json> {
+    match number::exact_int(double).filter(|int| int.unsigned_abs() <= 1 << 53) {
+        Some(int) => Some(Json::from(int)),
+        None => Number::from_f64(double).map(Json::Number),
     }
 }
 

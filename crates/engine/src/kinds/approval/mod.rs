@@ -7,13 +7,15 @@ mod question;
 
 use std::{any::Any, collections::BTreeSet, sync::Arc};
 
+use signoff_expression::Declarations;
+
 pub(crate) use self::question::{decision, whom};
 use super::{Done, Failure, Kind, KindPlan, Next};
 use crate::{
     difference::{Field, Loosened, Terms},
     expression::{JsonTemplate, Template},
     object::ObjectFact,
-    plan::Place,
+    plan::{Place, check},
     turn::{Owned, StepView},
 };
 use signoff_api::{
@@ -46,6 +48,11 @@ pub(crate) struct ChangesPlan {
 impl Kind for ApprovalStep {
     fn compile(&self, place: &mut Place<'_, '_>) -> Arc<dyn KindPlan> {
         Arc::new(compile::compile(self, place))
+    }
+
+    fn results(&self, _: &Declarations) -> Vec<check::StepResult> {
+        let outcomes = [StepOutcome::Approved].into_iter().chain(self.continuing());
+        outcomes.map(check::StepResult::new).collect()
     }
 
     fn fields(&self) -> Vec<Field> {

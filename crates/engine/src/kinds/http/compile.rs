@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
+use signoff_expression::{Declarations, StaticType};
 
 use super::{Body, HttpPlan, Target, response::Expected};
 use crate::{
     expression::{JsonTemplate, Template},
-    plan::Place,
+    plan::{Place, check},
     schema::Schema,
 };
 use signoff_api::{
@@ -51,7 +52,7 @@ pub(super) fn compile(step: &HttpStep, place: &mut Place<'_, '_>) -> HttpPlan {
     let output = step
         .output
         .as_ref()
-        .and_then(|output| place.json("output", &output.0, &["response"]));
+        .and_then(|output| place.json("output", &output.0, &[("response", check::response())]));
     HttpPlan {
         target,
         method,
@@ -126,7 +127,16 @@ fn expected(place: &mut Place<'_, '_>, expect: Option<&HttpExpect>) -> Expected 
     let when = expect.when.as_ref();
     Expected {
         status: expect.status.clone().unwrap_or_default(),
-        when: when.and_then(|when| place.condition("expect.when", when, &["response"])),
+        when: when.and_then(|when| place.condition("expect.when", when, &[("response", check::response())])),
+    }
+}
+
+/// The type of an output that is made of the response.
+pub(super) fn type_of_output(output: &Json, declarations: &Declarations) -> StaticType {
+    let declarations = check::with(declarations, &[("response", check::response())]);
+    match JsonTemplate::parse(output.as_value()) {
+        Ok(template) => check::type_of_template(&template, &declarations),
+        Err(_) => StaticType::Dyn,
     }
 }
 

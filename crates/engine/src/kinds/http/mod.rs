@@ -9,6 +9,7 @@ mod target;
 use std::sync::Arc;
 
 use serde_json::json;
+use signoff_expression::{Declarations, StaticType};
 
 use self::response::Expected;
 pub(super) use self::{request::shown, response::failed_status, target::Target};
@@ -18,7 +19,7 @@ use crate::{
     effect::Request,
     expression::{EvaluationError, JsonTemplate, Template},
     facts::{HttpResponse, Response},
-    plan::Place,
+    plan::{Place, check},
     schema::Schema,
     turn::StepView,
 };
@@ -53,6 +54,14 @@ enum Body {
 impl Kind for HttpStep {
     fn compile(&self, place: &mut Place<'_, '_>) -> Arc<dyn KindPlan> {
         Arc::new(compile::compile(self, place))
+    }
+
+    fn results(&self, declarations: &Declarations) -> Vec<check::StepResult> {
+        let output = match &self.output {
+            Some(output) => compile::type_of_output(output, declarations),
+            None => StaticType::Dyn,
+        };
+        vec![check::StepResult::new(StepOutcome::Succeeded).with_output(output)]
     }
 
     fn fields(&self) -> Vec<Field> {

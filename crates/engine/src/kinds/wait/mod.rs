@@ -6,18 +6,20 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 
+use signoff_expression::{Declarations, StaticType};
+
 use super::{Done, Failure, Kind, KindPlan, Next, Wait};
 use crate::{
     difference::{Field, Loosened},
     expression::Template,
-    plan::Place,
+    plan::{Place, check},
     turn::StepView,
 };
 use signoff_api::{
     HumanDuration,
     reason::StepReason,
     run::{EndingOutcome, StepOutcome},
-    step::{WaitStep, WaitTimeoutOutcome},
+    step::{CallbackWait, WaitStep, WaitTimeoutOutcome},
 };
 
 /// A `wait` step with its expressions parsed.
@@ -41,7 +43,8 @@ impl Kind for WaitStep {
         if let Some(callback) = &self.callback {
             place.schema("callback.schema", callback.schema.as_ref());
             if let Some(accept) = &callback.accept {
-                place.condition("callback.accept", accept, &["body", "headers"]);
+                let extra = [("body", body_type(callback)), ("headers", check::headers())];
+                place.condition("callback.accept", accept, &extra);
             }
         }
         let until = self
@@ -68,6 +71,21 @@ impl Kind for WaitStep {
         })
     }
 
+    fn results(&self, _: &Declarations) -> Vec<check::StepResult> {
+        let callback = self
+            .callback
+            .as_ref()
+            .map(|callback| check::StepResult::new(StepOutcome::Callback).with_output(body_type(callback)));
+        let elapses = self.duration.is_some() || self.until.is_some();
+        let elapsed = elapses.then(|| check::StepResult::new(StepOutcome::Elapsed));
+        let goes_on = self
+            .on_timeout
+            .as_ref()
+            .is_some_and(|then| then.outcome == WaitTimeoutOutcome::Continue);
+        let timed_out = goes_on.then(|| check::StepResult::new(StepOutcome::TimedOut));
+        [callback, elapsed, timed_out].into_iter().flatten().collect()
+    }
+
     fn fields(&self) -> Vec<Field> {
         difference::fields(self)
     }
@@ -75,6 +93,14 @@ impl Kind for WaitStep {
     fn loosened(&self, before: &dyn Any) -> Vec<Loosened> {
         let before = before.downcast_ref();
         before.map_or_else(Vec::new, |before| difference::loosened(before, self))
+    }
+}
+
+/// The type of the body of a callback.
+fn body_type(callback: &CallbackWait) -> StaticType {
+    match &callback.schema {
+        Some(schema) => check::type_of(schema.as_value(), check::Defaults::Ignored),
+        None => StaticType::Dyn,
     }
 }
 

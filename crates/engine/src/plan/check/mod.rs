@@ -1,0 +1,228 @@
+//! What expressions may refer to in each place of a flow, and the types of that. A release is cut only when every expression checks.
+
+mod declared;
+mod json;
+mod schema;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use signoff_expression::{Declarations, Facts, Field, ObjectType, StaticType};
+
+pub(crate) use self::{
+    declared::{as_declared, fields_as_declared},
+    json::{no_json, type_of_template},
+    schema::{Defaults, type_of},
+    steps::{StepResult, StepTypes},
+};
+use crate::expression::CALLBACKS;
+use signoff_api::{Step, run::EndingOutcome};
+
+/// A variable that is known in one place only, such as `response`.
+pub(crate) type Extra = (&'static str, StaticType);
+
+/// The same with further variables.
+pub(crate) fn with(declarations: &Declarations, extra: &[Extra]) -> Declarations {
+    let mut declarations = declarations.clone();
+    let extra = extra
+        .iter()
+        .map(|(name, type_)| ((*name).to_owned(), type_.clone()));
+    declarations.variables.extend(extra);
+    declarations
+}
+
+/// What is known of a flow before its steps are looked at.
+#[derive(Debug)]
+pub(super) struct Environment<'a> {
+    pub(super) inputs: ObjectType,
+    /// Those of `steps`, then those of `finally`.
+    steps: Vec<&'a Step>,
+    callbacks: StaticType,
+    /// The results of the steps that were compiled by now.
+    pub(super) results: BTreeMap<usize, StepTypes>,
+}
+
+impl<'a> Environment<'a> {
+    pub(super) fn new(inputs: Option<&Value>, steps: Vec<&'a Step>) -> Self {
+        let inputs = match inputs {
+            Some(inputs) => schema::object_of(inputs, Defaults::Applied),
+            None => ObjectType::new(BTreeMap::new(), None),
+        };
+        Self {
+            inputs: inputs.called("input"),
+            callbacks: callbacks(&steps),
+            steps,
+            results: BTreeMap::new(),
+        }
+    }
+
+    /// What can be referred to where the steps in `before` are over. Of those in `looped` the previous pass is known.
+    pub(super) fn declarations(&self, before: &[usize], looped: &BTreeSet<usize>) -> Declarations {
+        let known = before.iter().map(|step| (*step, self.results.get(step).cloned()));
+        let mut explained = self.not_done();
+        explained.retain(|name, _| {
+            let is_looped = |step: &usize| self.steps[*step].name == *name;
+            !looped.iter().any(is_looped)
+        });
+        let looped = looped.iter().map(|step| {
+            let step = self.steps[*step];
+            (step.name.clone(), Field::required(steps::of_previous_pass(step)))
+        });
+        self.declared(known, looped.collect(), explained, run())
+    }
+
+    /// What can be referred to in `finally` where the steps before one of it are over.
+    pub(super) fn declarations_of_finally(&self, step: usize) -> Declarations {
+        let known = (0..step).map(|before| {
+            let types = self.results.get(&before);
+            (before, types.map(StepTypes::at_the_end))
+        });
+        self.declared(known, BTreeMap::new(), self.not_done(), run_that_ends())
+    }
+
+    fn not_done(&self) -> BTreeMap<String, String> {
+        let names = self.steps.iter().map(|step| &step.name);
+        names
+            .map(|name| (name.clone(), format!("step {name} is not done before this one")))
+            .collect()
+    }
+
+    fn declared(
+        &self,
+        known: impl Iterator<Item = (usize, Option<StepTypes>)>,
+        mut fields: BTreeMap<String, Field>,
+        explained: BTreeMap<String, String>,
+        run: StaticType,
+    ) -> Declarations {
+        let mut facts = Facts::default();
+        let mut implications = Vec::new();
+        for (step, types) in known {
+            let name = &self.steps[step].name;
+            let type_ = match types {
+                Some(types) => {
+                    facts = facts.and(types.facts(name));
+                    implications.extend(types.implications(name));
+                    types.as_object(name)
+                }
+                // the steps need each other in a circle
+                None => StaticType::Dyn,
+            };
+            fields.insert(name.clone(), Field::required(type_));
+        }
+        let steps = ObjectType::new(fields, None).called("step").explaining(explained);
+        Declarations {
+            variables: BTreeMap::from([
+                ("inputs".to_owned(), self.inputs.clone().into()),
+                ("steps".to_owned(), steps.into()),
+                ("run".to_owned(), run),
+                ("release".to_owned(), release()),
+                (CALLBACKS.to_owned(), self.callbacks.clone()),
+            ]),
+            facts,
+            implications,
+        }
+    }
+}
+
+/// Strings as fields: those that are always there, and those that may be absent.
+fn fields(required: &[&str], optional: &[&str]) -> BTreeMap<String, Field> {
+    let required = required
+        .iter()
+        .map(|name| (name, Field::required(StaticType::STRING)));
+    let optional = optional
+        .iter()
+        .map(|name| (name, Field::optional(StaticType::STRING)));
+    let fields = required.chain(optional);
+    fields.map(|(name, field)| ((*name).to_owned(), field)).collect()
+}
+
+/// An object with these fields.
+fn strings(required: &[&str], optional: &[&str]) -> StaticType {
+    ObjectType::new(fields(required, optional), None).into()
+}
+
+const RUN: [&str; 3] = ["name", "namespace", "uid"];
+const OF_RUN: [&str; 1] = ["requestedBy"];
+
+fn run() -> StaticType {
+    let ending = ["outcome", "error", "failedStep"];
+    let explained = ending.map(|name| (name.to_owned(), format!("run.{name} is known only in finally")));
+    ObjectType::new(fields(&RUN, &OF_RUN), None)
+        .explaining(BTreeMap::from(explained))
+        .into()
+}
+
+/// The run in `finally`, where it is known how it will end.
+fn run_that_ends() -> StaticType {
+    let mut fields = fields(&RUN, &OF_RUN);
+    let outcomes = [
+        EndingOutcome::Succeeded,
+        EndingOutcome::Failed,
+        EndingOutcome::Rejected,
+        EndingOutcome::TimedOut,
+        EndingOutcome::Cancelled,
+    ];
+    let outcomes = outcomes.map(|outcome| outcome.phase().to_string());
+    fields.insert(
+        "outcome".to_owned(),
+        Field::required(StaticType::one_of(outcomes)),
+    );
+    fields.insert("error".to_owned(), Field::optional(error()));
+    fields.insert("failedStep".to_owned(), Field::optional(StaticType::STRING));
+    ObjectType::new(fields, None).into()
+}
+
+/// Why a step or a run failed.
+fn error() -> StaticType {
+    strings(&["reason", "message"], &[])
+}
+
+fn release() -> StaticType {
+    strings(&["name", "digest", "flow"], &["commit"])
+}
+
+fn callbacks(steps: &[&Step]) -> StaticType {
+    let waits = steps
+        .iter()
+        .filter(|step| step.kind.as_kind().callback().is_some());
+    let fields = waits.map(|step| {
+        (
+            step.name.clone(),
+            Field::required(strings(&["url", "token"], &[])),
+        )
+    });
+    let explained = steps.iter().map(|step| {
+        let message = format!(
+            "callback('{0}'): there is no wait step {0} with a callback",
+            step.name
+        );
+        (step.name.clone(), message)
+    });
+    let explained = explained.collect();
+    let object = ObjectType::new(fields.collect(), None);
+    object
+        .called("wait step with a callback named")
+        .explaining(explained)
+        .into()
+}
+
+/// The headers of a request or a response: any may be absent.
+pub(crate) fn headers() -> StaticType {
+    ObjectType::new(BTreeMap::new(), Some(StaticType::STRING))
+        .called("header")
+        .into()
+}
+
+/// What a call was answered with.
+pub(crate) fn response() -> StaticType {
+    let fields = [
+        ("status", StaticType::INT),
+        ("headers", headers()),
+        ("body", StaticType::Dyn),
+    ];
+    let fields = fields.map(|(name, type_)| (name.to_owned(), Field::required(type_)));
+    ObjectType::new(BTreeMap::from(fields), None).into()
+}
