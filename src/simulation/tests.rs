@@ -170,7 +170,10 @@ fn everything_that_is_not_as_expected_is_told_at_once() {
         "calls": [{"step": "a", "times": 1, "request": {}}], "approvals": [{"step": "a"}],
         "asserts": ["${steps.a.output.v == 2}", "${nothing}", "no"],
     });
-    let found = problems(json!([{"name": "a", "set": {"v": 1}}]), json!({"expect": expect}));
+    let found = problems(
+        json!([{"name": "a", "set": {"v": 1}}, {"name": "stop", "end": {"outcome": "Succeeded"}}, {"name": "x", "set": {}}]),
+        json!({"expect": expect}),
+    );
     let starts = [
         "outcome: Succeeded",
         "error: none",
@@ -195,6 +198,16 @@ fn inputs_that_do_not_fit_and_flows_that_are_not_there_are_told() {
     let scenario = parse(json!({"inputs": {"n": "x"}})).unwrap();
     let problem = simulate(&scenario, &objects(call("AtMostOnce"))).unwrap_err();
     assert!(problem[0].starts_with("spec.inputs.n"), "{problem:?}");
+    let stubs = json!([{"step": "pya", "output": 1}]);
+    let scenario = parse(json!({"stubs": stubs, "expect": {"calls": [{"step": "x"}]}})).unwrap();
+    let problems = simulate(&scenario, &objects(call("AtMostOnce"))).unwrap_err();
+    assert_eq!(
+        problems,
+        [
+            "spec.stubs: there is no step pya in flow f; did you mean pay?",
+            "spec.expect.calls: there is no step x in flow f",
+        ]
+    );
     let scenario = parse(json!({"flow": "g"})).unwrap();
     let problem = simulate(&scenario, &objects(call("AtMostOnce"))).unwrap_err();
     assert_eq!(problem, ["spec.flow: there is no flow g in the files"]);

@@ -15,6 +15,7 @@ use super::{
     scenario::{At, Callback, Crash, Decide, Event, RunEvent, Scenario},
     stubs::{Fate, fate},
 };
+use crate::manifest::did_you_mean;
 use signoff_api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, Definition, Digest, Json, RunStatus,
     canonical,
@@ -108,11 +109,54 @@ pub fn simulate(scenario: &Scenario, objects: &Objects) -> Result<Record, Vec<St
             .map(|problem| format!("flow {flow}: spec.{}: {}", problem.field, problem.message));
         told.collect::<Vec<_>>()
     })?;
+    let unknown = unknown_steps(scenario, definition);
+    if !unknown.is_empty() {
+        return Err(unknown);
+    }
     let inputs = inputs::complete(definition, &scenario.spec.inputs)
         .map_err(|message| vec![format!("spec.{message}")])?;
     let mut world = World::new(scenario, objects, definition, &plan, inputs)?;
     world.play();
     Ok(world.record())
+}
+
+/// Where a scenario names a step that the flow does not have.
+fn unknown_steps(scenario: &Scenario, definition: &Definition) -> Vec<String> {
+    let finally = definition.finally.iter().flatten();
+    let known: Vec<&str> = definition
+        .steps
+        .iter()
+        .chain(finally)
+        .map(|step| step.name.as_str())
+        .collect();
+    let spec = &scenario.spec;
+    let stubs = spec.stubs.iter().map(|stub| stub.step.as_str());
+    let events = spec.events.iter().filter_map(|event| event.step.as_deref());
+    let steps = spec.expect.steps.iter().map(|expected| expected.step.as_str());
+    let calls = spec.expect.calls.iter().map(|expected| expected.step.as_str());
+    let approvals = spec
+        .expect
+        .approvals
+        .iter()
+        .map(|expected| expected.step.as_str());
+    let lists: [(&str, Vec<&str>); 5] = [
+        ("stubs", stubs.collect()),
+        ("events", events.collect()),
+        ("expect.steps", steps.collect()),
+        ("expect.calls", calls.collect()),
+        ("expect.approvals", approvals.collect()),
+    ];
+    let mut found = Vec::new();
+    for (list, names) in lists {
+        for name in names.into_iter().filter(|name| !known.contains(name)) {
+            let meant = did_you_mean(name, known.iter().copied());
+            found.push(format!(
+                "spec.{list}: there is no step {name} in flow {}{meant}",
+                spec.flow
+            ));
+        }
+    }
+    found
 }
 
 struct World<'a> {
