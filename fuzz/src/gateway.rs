@@ -177,7 +177,10 @@ async fn start() -> (ControlPlane, String, UnboundedReceiver<Value>) {
                 .is_some_and(|status| status.draft.is_some())
         },
     );
-    released.await.unwrap();
+    tokio::time::timeout(Duration::from_mins(5), released)
+        .await
+        .expect("a flow that can be released")
+        .unwrap();
     let key = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hook"}, "stringData": {"key": SECRET}});
     create::<Secret>(&admin, key).await;
     create::<Repository>(&admin, repository()).await;
@@ -185,8 +188,9 @@ async fn start() -> (ControlPlane, String, UnboundedReceiver<Value>) {
 }
 
 fn flow(shop: &str) -> Value {
-    let schema = json!({"type": "object", "properties": {"n": {"type": "integer", "maximum": 9}}});
-    let accept = "${!has(body.n) || body.n > 1 || body.l.exists(x, x == headers['x-kind'])}";
+    let schema = json!({"type": "object", "additionalProperties": true, "properties": {"n": {"type": "integer", "maximum": 9}}});
+    let accept =
+        "${!has(body.n) || body.n > 1 || body.?l.orValue([]).exists(x, x == headers[?'x-kind'].orValue(''))}";
     let steps = json!([
         {"name": "tell", "http": {"method": "POST", "url": shop, "body": {"run": "${run.name}", "url": "${callback('settled').url}"}}},
         {"name": "settled", "wait": {"callback": {"schema": schema, "accept": accept}}},
