@@ -28,16 +28,18 @@ use signoff_api::{
 };
 use signoff_engine::facts::EffectError;
 
-/// How many tokens are kept.
-const MOST: usize = 1_000;
+/// How many tokens are kept for one namespace. Beyond that, those of this namespace are given up, and nobody else's.
+const MOST: usize = 100;
 /// How long a token is used if the endpoint does not say how long it lasts.
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(600);
 /// A token is not used in the last minute of its life, or in the last fifth of a short one.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// The tokens that are kept. Clones share them.
+/// The tokens that are kept, by namespace. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(in crate::perform::http) struct Tokens(Arc<Mutex<HashMap<String, Arc<Entry>>>>);
+pub(in crate::perform::http) struct Tokens(Arc<Mutex<HashMap<String, OfNamespace>>>);
+
+type OfNamespace = HashMap<String, Arc<Entry>>;
 
 /// What is kept for one Connection. Whoever fetches a token holds the lock, and the others wait for it.
 type Entry = tokio::sync::Mutex<Kept>;
@@ -69,8 +71,9 @@ impl std::fmt::Debug for Kept {
 }
 
 impl Tokens {
-    fn entry(&self, key: String) -> Arc<Entry> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn entry(&self, namespace: &str, key: String) -> Arc<Entry> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(namespace.to_owned()).or_default();
         if known.len() >= MOST && !known.contains_key(&key) {
             known.clear();
         }
@@ -224,7 +227,7 @@ impl HttpExecutor {
         Ok(TokenSource {
             entry: self
                 .tokens
-                .entry(Digest::of(key.to_string().as_bytes()).to_string()),
+                .entry(namespace, Digest::of(key.to_string().as_bytes()).to_string()),
             endpoint: Endpoint {
                 client: self.client(name, tls.as_ref())?,
                 network: self.network.clone(),
@@ -242,5 +245,22 @@ impl HttpExecutor {
                 .map(|at| (client.clone(), namespace.to_owned(), at)),
             used: Mutex::default(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_with_many_connections_gives_up_none_of_anothers_tokens() {
+        let tokens = Tokens::default();
+        let others = tokens.entry("b", "k".to_owned());
+        for number in 0..=MOST {
+            tokens.entry("a", number.to_string());
+        }
+        assert!(Arc::ptr_eq(&others, &tokens.entry("b", "k".to_owned())));
+        let kept = tokens.0.lock().unwrap()["a"].len();
+        assert!(kept <= MOST, "{kept}");
     }
 }
