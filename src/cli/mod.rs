@@ -25,10 +25,12 @@ mod outbound;
 mod private;
 mod promote;
 mod releases;
+mod retry;
 mod run;
 mod runs;
 mod serving;
 mod status;
+mod suspend;
 mod table;
 mod test;
 mod timeline;
@@ -180,6 +182,12 @@ enum Verb {
     /// Ask for changes to what an approval shows.
     RequestChanges(decide::DecideArgs),
     Cancel(cancel::CancelArgs),
+    /// Let no further step of a run start.
+    Suspend(suspend::SuspendArgs),
+    /// Let the steps of a suspended run start again.
+    Resume(suspend::SuspendArgs),
+    Retry(retry::RetryArgs),
+    Rerun(retry::RerunArgs),
     Releases(releases::ReleasesArgs),
     Promote(promote::PromoteArgs),
     Diff(diff::DiffArgs),
@@ -250,6 +258,10 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Reject(args) => decide::verb(args, signoff_api::Verdict::Reject, &global).await,
         Verb::RequestChanges(args) => decide::verb(args, signoff_api::Verdict::RequestChanges, &global).await,
         Verb::Cancel(args) => cancel::verb(&args, &global).await,
+        Verb::Suspend(args) => suspend::verb(&args, true, &global).await,
+        Verb::Resume(args) => suspend::verb(&args, false, &global).await,
+        Verb::Retry(args) => retry::retry(&args, &global).await,
+        Verb::Rerun(args) => retry::rerun(&args, &global).await,
         Verb::Releases(args) => releases::verb(&args, &global).await,
         Verb::Promote(args) => promote::verb(&args, &global).await,
         Verb::Diff(args) => diff::verb(&args, &global).await,

@@ -21,6 +21,12 @@ pub(super) fn render(run: &Run) -> Lines {
     let mut lines = Lines::from(format!("Run {}: {}", run.name_any(), status.phase));
     let requested_by = run.spec.requested_by.as_deref().unwrap_or("unknown");
     lines.field("requested by", requested_by);
+    if let Some(of) = &run.spec.retry_of {
+        lines.field("retries", format!("{} from step {}", of.run, of.from));
+    }
+    if let Some(by) = &status.retried_by {
+        lines.field("retried by", by);
+    }
     if let Some(release) = &status.release {
         let commit = release
             .commit

@@ -9,6 +9,7 @@ mod dispatch;
 mod gather;
 mod objects;
 mod pin;
+mod retry;
 mod sweep;
 mod transitions;
 mod write;

@@ -62,9 +62,10 @@ pub struct ApprovalSpec {
     /// The question.
     #[schemars(length(min = 1, max = 2048))]
     pub title: String,
-    /// Items that people see: those of the step, and the Connections that later steps use.
+    /// Items that people see: those of the step, the Connections that later steps use, and who approved before in a run
+    /// that is retried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 33))]
+    #[schemars(length(max = 34))]
     pub show: Vec<ShownItem>,
     /// Flat JSON Schema of the `values` that a decider may fill in.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -95,6 +95,8 @@ pub enum StepReason {
     InvalidTime,
     /// The run was to succeed, but a step of `finally` failed.
     FinallyFailed,
+    /// The run cannot retry the run that it names.
+    RetryRefused,
     /// The run was cancelled.
     Cancelled,
     /// An `end` step ended the run.

@@ -163,14 +163,8 @@ impl<'a> Story<'a> {
     async fn start_run(&mut self, release: &Release) -> Result<Run, DemoError> {
         let inputs = json!({ "order": "81", "amount": 250 });
         let spec = RunSpec {
-            flow: FLOW.parse().map_err(|error| invalid_name(&error))?,
-            channel: None,
-            release: None,
             inputs: inputs.as_object().cloned().map(JsonObject),
-            requested_by: None,
-            cancel: None,
-            terminate: None,
-            suspend: None,
+            ..RunSpec::of(FLOW.parse().map_err(|error| invalid_name(&error))?)
         };
         let metadata = ObjectMeta {
             generate_name: Some(format!("{FLOW}-")),

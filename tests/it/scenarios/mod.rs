@@ -22,6 +22,7 @@ mod promotion;
 mod prune;
 mod repositories;
 mod repository;
+mod retries;
 mod runs;
 mod signatures;
 mod signed_merges;

@@ -10,6 +10,7 @@ mod http;
 mod loops;
 mod outcome_questions;
 mod properties;
+mod retries;
 mod runs;
 mod scenario;
 mod transcripts;

@@ -27,6 +27,8 @@ impl Scenario {
                 inputs: JsonObject(inputs.as_object().cloned().unwrap()),
                 cancel: false,
                 terminate: false,
+                stopped_by: None,
+                stop_message: None,
                 suspend: false,
             },
             release: ReleaseFacts {

@@ -72,11 +72,17 @@ impl Turn<'_> {
         let (planned, status) = (&self.plan.steps[step], &self.state.steps[entry]);
         self.effects.push(Effect::Call(Box::new(Call {
             key: key_of(status),
-            idempotency_key: format!("{}/{}/{}", self.facts.run.uid, status.name, status.iteration),
+            idempotency_key: format!("{}/{}/{}", self.key_uid(), status.name, status.iteration),
             fenced: planned.at_most_once || self.is_first_of_finally(step),
             timeout: planned.timeout,
             request,
         })));
+    }
+
+    /// The uid that idempotency keys begin with: that of the first run, if this one retries another.
+    fn key_uid(&self) -> &str {
+        let retry = self.state.retry.as_ref();
+        retry.map_or(&self.facts.run.uid, |retry| &retry.uid)
     }
 
     pub(super) fn attempt_failed(&mut self, step: usize, entry: usize, error: &EffectError) {

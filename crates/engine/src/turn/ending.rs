@@ -21,11 +21,8 @@ const SUSPENDED: &str = "somebody to resume it: it is suspended";
 impl Turn<'_> {
     /// Stops the run because somebody asked for it, unless it ends for another reason already.
     pub(crate) fn cancel(&mut self) {
-        self.end_because(
-            EndingOutcome::Cancelled,
-            StepReason::Cancelled,
-            "the run was cancelled".to_owned(),
-        );
+        let message = cut(format!("the run was cancelled{}", self.facts.run.stopped()));
+        self.end_because(EndingOutcome::Cancelled, StepReason::Cancelled, message);
     }
 
     pub(super) fn end_because(&mut self, ending: EndingOutcome, reason: StepReason, message: String) {

@@ -167,6 +167,25 @@ impl<'a> Turn<'a> {
                 .needs
                 .iter()
                 .all(|needed| self.is_ended(needed.step))
+            && (self.state.retry.is_none() || self.is_asked_again_before(step))
+    }
+
+    /// Whether every approval before a step is decided: those before what was taken over are asked again.
+    fn is_asked_again_before(&self, step: usize) -> bool {
+        let needs = |step: usize| self.plan.steps[step].needs.iter().map(|needed| needed.step);
+        let mut open: Vec<usize> = needs(step).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(before) = open.pop() {
+            if !self.is_ended(before) {
+                return false;
+            }
+            let entry = self.view().current(before);
+            let taken_over = entry.is_some_and(|entry| self.state.steps[entry].taken_over == Some(true));
+            if taken_over && seen.insert(before) {
+                open.extend(needs(before));
+            }
+        }
+        true
     }
 
     /// Whether a step has ended, and the run goes on.
@@ -221,6 +240,7 @@ impl<'a> Turn<'a> {
             name: planned.name.clone(),
             iteration,
             repeated: None,
+            taken_over: None,
             phase: StepPhase::Running,
             outcome: None,
             attempt: 0,

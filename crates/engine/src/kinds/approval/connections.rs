@@ -40,10 +40,7 @@ pub(super) fn shown(
     if bound.is_empty() {
         return None;
     }
-    let mut item = ITEM.to_owned();
-    while approval.show.iter().any(|(name, _)| *name == item) {
-        item.insert_str(0, "bound-");
-    }
+    let item = approval.unused(ITEM);
     let shown: Vec<Value> = bound
         .iter()
         .map(|connection| {

@@ -3,6 +3,7 @@
 mod compile;
 mod connections;
 mod difference;
+mod earlier;
 mod question;
 
 use std::{any::Any, collections::BTreeSet, sync::Arc};
@@ -43,6 +44,17 @@ pub(crate) struct ChangesPlan {
     /// Every step that is done again: the one gone back to and all from there to the question.
     pub(crate) again: BTreeSet<usize>,
     max: i64,
+}
+
+impl ApprovalPlan {
+    /// A name of an item that the flow does not show itself.
+    fn unused(&self, name: &str) -> String {
+        let mut name = name.to_owned();
+        while self.show.iter().any(|(used, _)| *used == name) {
+            name.insert_str(0, "bound-");
+        }
+        name
+    }
 }
 
 impl Kind for ApprovalStep {

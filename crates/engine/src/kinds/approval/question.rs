@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use serde_json::Value;
 
-use super::{ApprovalPlan, connections};
+use super::{ApprovalPlan, connections, earlier};
 use crate::{
     asked::{self, sealed, unsealed},
     kinds::{Failure, Next, Own},
@@ -92,6 +92,9 @@ impl ApprovalPlan {
             show.push(item);
         }
         if let Some((name, value)) = connections::shown(view, self, connections) {
+            show.push(shown(&name, value)?);
+        }
+        if let Some((name, value)) = earlier::shown(view, self) {
             show.push(shown(&name, value)?);
         }
         let (step, facts) = (&self.step, view.run.facts);
