@@ -11,7 +11,10 @@ use signoff_api::{
     release::ReleaseSource,
     text::visible,
 };
-use signoff_engine::plan::{Plan, Problem};
+use signoff_engine::{
+    plan::{Plan, Problem},
+    promotion::recorded,
+};
 
 /// Most problems listed in a status.
 const MAX_PROBLEMS: usize = 50;
@@ -121,12 +124,6 @@ fn source(flow: &Flow, digest: &Digest) -> ReleaseSource {
         generation: flow.metadata.generation,
         ..ReleaseSource::default()
     })
-}
-
-/// The user whom the API server recorded in an annotation. An empty one names nobody.
-pub(super) fn recorded(flow: &Flow, annotation: &str) -> Option<String> {
-    let user = flow.annotations().get(annotation)?;
-    (!user.is_empty()).then(|| user.clone())
 }
 
 fn last_manager(flow: &Flow) -> Option<String> {

@@ -31,6 +31,7 @@ use signoff_api::{
     Approval, Flow, Release, Repository,
     reason::{Classified, ErrorClass},
 };
+use signoff_engine::promotion::brought;
 
 /// How many flows of a namespace are worked on at the same time.
 const CONCURRENCY: usize = 16;
@@ -162,7 +163,7 @@ fn gated_otherwise(repository: &Repository, flows: &Store<Flow>) -> Vec<ObjectRe
         let status = flow.status.as_ref();
         status.is_some_and(|status| {
             status.live.is_some() && status.gated.unwrap_or_default() != repository.spec.promotion.is_some()
-        }) && promote::brought(repository, flow)
+        }) && brought(repository, flow)
     };
     let flows = flows.state();
     let flows = flows.iter().filter(|flow| otherwise(flow));
