@@ -219,7 +219,7 @@ async fn a_restart_lists_each_kind_and_reads_nothing_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_push_that_changes_one_flow_costs_few_writes() {
+async fn a_push_that_changes_one_flow_costs_four_writes() {
     let rig = Rig::open().await;
     let remote = tempfile::tempdir().unwrap();
     let git = Git::init_bare(remote.path().join("flows.git")).unwrap();
@@ -278,10 +278,7 @@ async fn a_push_that_changes_one_flow_costs_few_writes() {
         .filter(|asked| asked.verb.is_write())
         .map(told)
         .collect();
-    // one status may be tried twice where the watch has not shown yet what was written
-    assert!(writes.len() <= 5, "{writes:?}");
     writes.sort();
-    writes.dedup();
     assert_eq!(
         writes,
         [
