@@ -146,3 +146,6 @@ fn described(problem: Problem) -> DefinitionProblem {
         message: visible(&message).chars().take(1_024).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;
