@@ -522,3 +522,6 @@ pub(super) fn is_open(approval: &Approval) -> bool {
     let phase = approval.status.as_ref().map(|status| status.phase);
     !phase.unwrap_or_default().is_closed() && approval.metadata.deletion_timestamp.is_none()
 }
+
+#[cfg(test)]
+mod tests;

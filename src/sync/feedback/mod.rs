@@ -358,3 +358,6 @@ fn is_from_a_question(pull: &PullRequest) -> bool {
         && !namespace.is_empty()
         && !approval.is_empty()
 }
+
+#[cfg(test)]
+mod tests;
