@@ -59,6 +59,10 @@ async fn a_write_whose_answer_is_lost_is_not_made_again_and_what_waited_for_it_b
     let parked = drive(&fixture).await;
     assert_eq!(fixture.api.writes(), [WRITE, OPEN]);
     assert_eq!((parked.phase, reads(&fixture.api)), (RunPhase::Waiting, 1));
+    // people are told of it like of any other
+    let mut told = fixture.api.events();
+    told.sort();
+    assert_eq!(told, ["Pinned", "WaitingForApproval"]);
 }
 
 #[tokio::test(start_paused = true)]
