@@ -123,3 +123,6 @@ fn is_over(status: &RunStatus, address: &CallbackAddress) -> bool {
                 || step.iteration == address.iteration && step.phase.is_finished())
     })
 }
+
+#[cfg(test)]
+mod tests;

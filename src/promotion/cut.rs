@@ -11,7 +11,10 @@ use signoff_api::{
     release::ReleaseSource,
     text::visible,
 };
-use signoff_engine::plan::{Plan, Problem};
+use signoff_engine::{
+    plan::{Plan, Problem},
+    promotion::recorded,
+};
 
 /// Most problems listed in a status.
 const MAX_PROBLEMS: usize = 50;
@@ -123,12 +126,6 @@ fn source(flow: &Flow, digest: &Digest) -> ReleaseSource {
     })
 }
 
-/// The user whom the API server recorded in an annotation. An empty one names nobody.
-pub(super) fn recorded(flow: &Flow, annotation: &str) -> Option<String> {
-    let user = flow.annotations().get(annotation)?;
-    (!user.is_empty()).then(|| user.clone())
-}
-
 fn last_manager(flow: &Flow) -> Option<String> {
     let entries = flow.metadata.managed_fields.iter().flatten();
     let of_spec = entries.filter(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty());
@@ -149,3 +146,6 @@ fn described(problem: Problem) -> DefinitionProblem {
         message: visible(&message).chars().take(1_024).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

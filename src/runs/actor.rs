@@ -526,3 +526,6 @@ fn begin_write(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

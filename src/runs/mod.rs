@@ -6,6 +6,8 @@
 
 mod actor;
 mod dispatch;
+#[cfg(test)]
+mod fixture;
 mod gather;
 mod objects;
 mod pin;
