@@ -52,10 +52,9 @@ pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Tran
     }
     for step in &after.steps {
         let earlier = before.and_then(|status| {
-            status
-                .steps
-                .iter()
-                .find(|known| known.name == step.name && known.iteration == step.iteration)
+            status.steps.iter().find(|known| {
+                known.name == step.name && known.iteration == step.iteration && known.item == step.item
+            })
         });
         told.extend(of_step(earlier, step));
     }
