@@ -311,4 +311,22 @@ mod tests {
         );
         assert_eq!(told.matches("Rejected: no").count(), 1, "{told}");
     }
+
+    #[test]
+    fn a_step_with_items_tells_how_they_ended_and_how_many_are_left() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let told = rendered(&json!({"phase": "Running", "steps": [
+            {"name": "pay", "iteration": 1, "phase": "Running", "items": {"count": 9, "digest": digest,
+                "ended": [{"outcome": "Succeeded", "items": "0-3,5"}, {"outcome": "Failed", "items": "4"}],
+                "errors": [{"items": "4", "reason": "Unreachable", "message": "no such host"}],
+                "decisions": [{"item": 5, "decision": {"verdict": "Approve", "by": ["alice"], "comment": "fine"}}]}},
+            {"name": "pay", "iteration": 1, "item": 6, "phase": "Running", "attempt": 1},
+        ]}));
+        for part in [
+            "pay[6]",
+            "pay: 9 items: 5 Succeeded, 1 Failed, 3 left\n  item 4: Unreachable: no such host\n  item 5: Approve by alice: fine",
+        ] {
+            assert!(told.contains(part), "{part}\n{told}");
+        }
+    }
 }

@@ -278,10 +278,10 @@ impl<'a> Turn<'a> {
             let message = format!("the output has {size} bytes; at most {MAX_OUTPUT} are kept");
             return self.fail(entry, StepReason::OutputTooLarge, message);
         }
-        if let Some(Err(error)) = output
-            .as_ref()
-            .map(|output| bounds::nesting(output, bounds::MAX_NESTING))
-        {
+        // the output of an item lies within a list
+        let within = usize::from(self.state.steps[entry].item.is_some());
+        let deepest = bounds::MAX_NESTING - within;
+        if let Some(Err(error)) = output.as_ref().map(|output| bounds::nesting(output, deepest)) {
             return self.fail(
                 entry,
                 StepReason::OutputTooLarge,

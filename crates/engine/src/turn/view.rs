@@ -111,11 +111,13 @@ impl<'a> StepView<'a> {
     /// Digest of a Connection that it uses, as it was when people last decided on what comes after.
     pub(crate) fn bound(&self, connection: &str) -> Option<Digest> {
         let decided = self.run.state.steps.iter().rev().filter(|entry| {
-            entry.phase == StepPhase::Succeeded
+            let is_decided = entry.phase == StepPhase::Succeeded
                 && matches!(
                     entry.outcome,
                     Some(StepOutcome::Approved | StepOutcome::Rejected | StepOutcome::TimedOut)
-                )
+                );
+            // a question about one item may have failed, and the others were decided
+            is_decided || entry.items.is_some() && entry.phase == StepPhase::Failed
         });
         let binds = |name: &str| {
             let index = self.run.plan.index_of(name)?;

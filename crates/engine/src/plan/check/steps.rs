@@ -56,6 +56,8 @@ pub(crate) struct StepTypes {
     values: Option<ObjectType>,
     /// What came of an item, of a step that has items.
     item: Option<ObjectType>,
+    /// Whether the run goes on, or ends, when it failed before it had items.
+    may_lack_items: bool,
 }
 
 impl StepTypes {
@@ -79,6 +81,7 @@ impl StepTypes {
             is_looped: false,
             values: question.map(values_of),
             item: None,
+            may_lack_items: step.continues_after_failure(),
         }
     }
 
@@ -133,6 +136,7 @@ impl StepTypes {
     pub(super) fn at_the_end(&self) -> Self {
         let mut types = self.clone();
         types.others.extend(types.ever.iter().cloned());
+        types.may_lack_items = true;
         types
     }
 
@@ -266,8 +270,10 @@ impl StepTypes {
         )];
         if self.item.is_some() {
             let begun = self.results.iter().map(|result| result.outcome);
-            // of one that failed it may be the items that could not be had
-            let begun = begun.filter(|outcome| *outcome != StepOutcome::Failed);
+            let begun = begun.filter(|outcome| !self.may_lack_items || *outcome != StepOutcome::Failed);
+            // without a condition, it is skipped only because there are no items
+            let skipped = self.when.is_none().then_some(StepOutcome::Skipped);
+            let begun = begun.chain(skipped);
             found.push(implication(name, begun, present([path(name, &["items"])])));
         }
         if let Some(values) = self.values.as_ref().filter(|_| self.item.is_none()) {
