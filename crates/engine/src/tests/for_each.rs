@@ -518,8 +518,8 @@ fn an_item_is_asked_about_anew_when_a_connection_changes() {
         .iter()
         .filter(|effect| matches!(effect, Effect::Close(_)));
     assert_eq!(closed.count(), 2);
-    for item in ["r-ask-1", "r-ask-2"] {
-        run.decide(item, ApprovalPhase::Approved);
+    for name in &again {
+        run.decide(name, ApprovalPhase::Approved);
     }
     // the first decision was on another address, so the call is not made to this one
     assert_eq!(run.state.steps[0].connections[0].digest, Digest::of(b"1"));

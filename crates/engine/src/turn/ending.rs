@@ -128,10 +128,12 @@ impl Turn<'_> {
             return self.finish_ending(ending);
         }
         self.state.phase = self.phase_of_steps();
-        // of items, those that are under way tell
-        let left = self
-            .unfinished()
-            .filter(|step| step.items.is_none() || step.waiting_on.is_some());
+        // a step tells of items that wait for people, and items tell of the step otherwise
+        let tells = |step: &&StepStatus| {
+            let is_told = step.items.is_some() || step.item.is_some() && step.phase == StepPhase::Waiting;
+            !is_told || step.waiting_on.is_some()
+        };
+        let left = self.unfinished().filter(tells);
         let left = left.map(|step| {
             let what = step.waiting_on.clone();
             what.unwrap_or_else(|| match step.item {

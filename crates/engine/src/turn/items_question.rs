@@ -37,6 +37,8 @@ impl Turn<'_> {
     pub(super) fn await_people(&mut self, entry: usize, why: String) {
         let status = &mut self.state.steps[entry];
         status.phase = StepPhase::Waiting;
+        // the step says it
+        status.waiting_on = None;
         status.error = Some(StepError {
             reason: StepReason::OutcomeUnknown,
             message: cut(why),
