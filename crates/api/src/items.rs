@@ -115,6 +115,11 @@ impl ItemsStatus {
     }
 }
 
+/// Longest list of ranges, in bytes.
+const MAX_RANGES: usize = 2048;
+/// A list of ranges of items, from 0 to 499.
+const RANGES: &str = "^(0|[1-9][0-9]?|[1-4][0-9]{2})(-(0|[1-9][0-9]?|[1-4][0-9]{2}))?(,(0|[1-9][0-9]?|[1-4][0-9]{2})(-(0|[1-9][0-9]?|[1-4][0-9]{2}))?)*$";
+
 /// Indexes of items, written as ranges such as `0-41,43`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ItemRanges(BTreeSet<u16>);
@@ -189,16 +194,19 @@ impl FromStr for ItemRanges {
 
     fn from_str(text: &str) -> Result<Self, NoRanges> {
         let wrong = || NoRanges(text.to_owned());
+        if text.len() > MAX_RANGES {
+            return Err(wrong());
+        }
         let number = |digits: &str| {
             let number = digits.parse::<u16>().ok();
-            number.filter(|number| usize::from(*number) < ForEach::MOST)
+            number.filter(|number| usize::from(*number) < ForEach::MOST && number.to_string() == digits)
         };
         let mut items = BTreeSet::new();
         for range in text.split(',') {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             let first = number(first).ok_or_else(wrong)?;
             let last = number(last).ok_or_else(wrong)?;
-            items.extend(first..=last);
+            items.extend(first.min(last)..=first.max(last));
         }
         Ok(Self(items))
     }
@@ -229,8 +237,8 @@ impl JsonSchema for ItemRanges {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "maxLength": 2048,
-            "pattern": "^[0-9]{1,3}(-[0-9]{1,3})?(,[0-9]{1,3}(-[0-9]{1,3})?)*$",
+            "maxLength": MAX_RANGES,
+            "pattern": RANGES,
         })
     }
 }
@@ -276,7 +284,7 @@ mod tests {
     fn no_items_are_so_many_that_their_ranges_outgrow_their_bound() {
         let mut ranges = ItemRanges::default();
         (0..500).step_by(2).for_each(|item| ranges.insert(item));
-        assert!(ranges.to_string().len() <= 2048);
+        assert!(ranges.to_string().len() <= MAX_RANGES);
     }
 
     #[test]
