@@ -1,6 +1,6 @@
 //! Steps with items: how they begin, what comes of them, and what is refused.
 
-use super::*;
+use super::{scenario::json as body, *};
 use signoff_api::run::StepStatus;
 
 fn pay(for_each: Value) -> Value {
@@ -51,7 +51,7 @@ fn items_begin_in_order_as_places_become_free_and_the_outputs_keep_their_order()
         .map(|call| call.idempotency_key.clone())
         .collect();
     assert_eq!(keys, ["u/pay/1/0", "u/pay/1/1"]);
-    assert_eq!(json(request(run.http()[1])), &json!({ "to": "b", "nr": 1 }));
+    assert_eq!(body(request(run.http()[1])), &json!({ "to": "b", "nr": 1 }));
     run.answer("pay[1]", 200, json!({}));
     assert_eq!(open(&run), [(0, StepPhase::Running), (2, StepPhase::Running)]);
     run.answer("pay[2]", 200, json!({}));
@@ -644,7 +644,7 @@ fn each_item_waits_for_a_callback_of_its_own() {
     let mut run = Scenario::of(flow, &json!({}));
     run.tick();
     let token = |run: &Scenario, n: usize| {
-        let url = json(request(run.http()[n]))["answer"]
+        let url = body(request(run.http()[n]))["answer"]
             .as_str()
             .unwrap()
             .to_owned();
