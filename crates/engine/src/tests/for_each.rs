@@ -118,7 +118,7 @@ fn when_an_item_fails_no_other_begins_and_those_under_way_finish() {
 fn when_the_others_go_on_after_a_failure_the_step_succeeds_and_tells_of_each_item() {
     let step = pay(json!({ "onItemFailure": "Continue" }));
     let after = json!({ "name": "after", "set": {
-        "failed": "${steps.pay.items.filter(i, i.outcome == 'Failed').map(i, i.error.reason)}",
+        "failed": "${steps.pay.items.filter(i, i.outcome == 'Failed').map(i, i.?error.reason.orValue(''))}",
         "all": "${steps.pay.items.map(i, i.outcome)}", "outputs": "${steps.pay.output}" } });
     let flow = json!({ "steps": [step, after] });
     assert!(Plan::compile(&serde_json::from_value(flow.clone()).unwrap()).is_ok());

@@ -117,7 +117,8 @@ impl<'a> StepView<'a> {
                     Some(StepOutcome::Approved | StepOutcome::Rejected | StepOutcome::TimedOut)
                 );
             // a question about one item may have failed, and the others were decided
-            is_decided || entry.items.is_some() && entry.phase == StepPhase::Failed
+            let failed = entry.items.is_some() && entry.phase == StepPhase::Failed;
+            entry.item.is_none() && (is_decided || failed)
         });
         let binds = |name: &str| {
             let index = self.run.plan.index_of(name)?;
