@@ -225,9 +225,10 @@ async fn walk(at: impl Fn(usize) -> Cut) {
 async fn one(at: Cut) -> bool {
     let (rig, shop) = (Rig::open().await, Shop::open().await);
     let operator = rig.operator().await;
-    let quote = json!({"name": "quote", "forEach": {"items": [0, 1, 2], "maxParallel": 2},
+    let quote = json!({"name": "quote", "forEach": {"items": [0, 1], "maxParallel": 1},
         "http": {"method": "POST", "url": shop.url("/quote/${item}"), "body": {}, "output": {"nr": "${index}"}}});
-    let review = json!({"name": "review", "forEach": {"items": [0, 1], "maxParallel": 1}, "approval": {"title": "Pay ${item}?"}});
+    let review =
+        json!({"name": "review", "forEach": {"items": [0, 1]}, "approval": {"title": "Pay ${item}?"}});
     let pay = json!({"name": "pay", "delivery": "AtMostOnce", "forEach": {"items": [0, 1], "maxParallel": 2},
         "http": {"method": "POST", "url": shop.url("/pay/${item}"), "body": {}, "output": {"nr": "${index}"}}});
     let output = json!({"quotes": "${steps.quote.output.map(q, q.nr)}", "by": "${steps.review.items.map(r, r.decision.by[0])}"});
@@ -264,7 +265,7 @@ async fn one(at: Cut) -> bool {
             "{at:?}: item {item} was paid {paid} times, asked: {asked_a_person}"
         );
     }
-    for item in [0, 1, 2] {
+    for item in [0, 1] {
         let asked = shop.asked(&format!("/quote/{item}"));
         assert!(!asked.is_empty(), "{at:?}: item {item} was lost");
         let same = |key: &str| asked.iter().all(|one| one.idempotency_key == key);
@@ -273,7 +274,7 @@ async fn one(at: Cut) -> bool {
     let output = run.status.as_ref().unwrap().output.clone().unwrap().0;
     assert_eq!(
         output,
-        json!({"quotes": [0, 1, 2], "by": ["alice", "bob"]}),
+        json!({"quotes": [0, 1], "by": ["alice", "bob"]}),
         "{at:?}"
     );
     assert_eq!(run.status.as_ref().unwrap().phase, RunPhase::Succeeded);
