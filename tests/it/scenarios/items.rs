@@ -102,7 +102,7 @@ async fn people_are_asked_about_each_item_and_a_waiting_run_writes_nothing() {
     let review = json!({"name": "review", "forEach": {"items": ["a", "b", "c"]},
         "approval": {"title": "Pay ${item}?", "show": [{"name": "item", "value": "${item}"}]}});
     let pay = json!({"name": "pay", "when": "${steps.review.outcome == 'Approved'}", "forEach": {"items": ["a", "b", "c"]},
-        "http": {"method": "POST", "url": shop.url("/pay"), "body": {"to": "${item}", "by": "${steps.review.items[index].decision.by[0]}"}}});
+        "http": {"method": "POST", "url": shop.url("/pay"), "body": {"to": "${item}", "by": "${steps.review.items[index].?decision.by.orValue(['?'])[0]}"}}});
     rig.flow("f", json!({"steps": [review, pay]})).await;
     rig.start("r", json!({"flow": "f"})).await;
     for (item, user) in [(2, "alice"), (0, "bob"), (1, "alice")] {
@@ -168,7 +168,7 @@ async fn items_that_cannot_be_done_fail_their_run_and_hold_no_other_up() {
     let operator = rig.operator().await;
     let call = json!({"name": "call", "forEach": {"items": "${inputs.items}"},
         "http": {"method": "POST", "url": shop.url("/call"), "body": {"n": "${item}"}}});
-    let inputs = json!({"type": "object", "properties": {"items": {}}});
+    let inputs = json!({"type": "object", "required": ["items"], "properties": {"items": {}}});
     rig.flow("f", json!({"inputs": inputs, "steps": [call]})).await;
     let deep = (0..30).fold(json!(1), |inner, _| json!([inner]));
     for (name, items, told) in [
@@ -231,7 +231,7 @@ async fn one(at: Cut) -> bool {
         json!({"name": "review", "forEach": {"items": [0, 1]}, "approval": {"title": "Pay ${item}?"}});
     let pay = json!({"name": "pay", "delivery": "AtMostOnce", "forEach": {"items": [0, 1], "maxParallel": 2},
         "http": {"method": "POST", "url": shop.url("/pay/${item}"), "body": {}, "output": {"nr": "${index}"}}});
-    let output = json!({"quotes": "${steps.quote.output.map(q, q.nr)}", "by": "${steps.review.items.map(r, r.decision.by[0])}"});
+    let output = json!({"quotes": "${steps.quote.output.map(q, q.nr)}", "by": "${steps.review.items.map(r, r.?decision.by.orValue(['?'])[0])}"});
     rig.flow("f", json!({"steps": [quote, review, pay], "output": output}))
         .await;
     operator.stop().await;
