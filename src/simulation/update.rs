@@ -83,7 +83,7 @@ fn happened(record: &Record) -> Value {
         all.insert("output".to_owned(), output.0.clone());
     }
     let mut steps: Vec<(&str, Value)> = vec![];
-    for entry in &status.steps {
+    for entry in status.steps.iter().filter(|entry| entry.item.is_none()) {
         let mut said =
             json!({ "step": entry.name, "passes": record.passes.get(&entry.name).map_or(0, BTreeSet::len) });
         if let Some(outcome) = entry.outcome {
@@ -124,6 +124,9 @@ fn happened(record: &Record) -> Value {
             "title": question.spec.title,
             "phase": question.status.phase,
         });
+        if let Some(item) = subject.item {
+            said["item"] = json!(item);
+        }
         let items = shown(question);
         if items.as_object().is_some_and(|items| !items.is_empty()) {
             said["shown"] = items;

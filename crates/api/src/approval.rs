@@ -132,6 +132,10 @@ pub struct ApprovalSubject {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub iteration: Option<i64>,
+    /// Index of the item, from 0, if the step has `forEach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 499))]
+    pub item: Option<i64>,
     /// Name of the release that would become live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]

@@ -64,7 +64,7 @@ pub enum StepReason {
     ResponseTooLarge,
     /// A response does not match its content type, or the `schema` of the step.
     InvalidResponse,
-    /// An output is larger than 64 KiB.
+    /// An output is larger than 64 KiB, or the outputs of all items of a step together.
     OutputTooLarge,
     /// The status of the run would exceed 512 KiB.
     StatusTooLarge,
@@ -91,6 +91,11 @@ pub enum StepReason {
     InvalidRequest,
     /// The inputs of a run do not match the schema of its release.
     InvalidInputs,
+    /// The items of a step with `forEach` are not a list, are too many or too large, or are not the same after a
+    /// restart.
+    InvalidItems,
+    /// Some items of a step with `forEach` failed, and the run goes on.
+    ItemsFailed,
     /// The time of a `wait` cannot be parsed.
     InvalidTime,
     /// The run was to succeed, but a step of `finally` failed.

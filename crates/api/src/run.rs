@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Digest, Json, Verdict,
+    items::ItemsStatus,
     json::JsonObject,
     name::{COMMIT, DnsLabel, DnsName, FlowName, LABEL, ReleaseName, SUBDOMAIN},
     reason::StepReason,
@@ -195,7 +196,8 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub retried_by: Option<String>,
-    /// Steps that have started, in that order. Of a step that is repeated, the newest two passes are kept.
+    /// Steps that have started, in that order, and items that are under way. Of a step that is repeated, the newest two
+    /// passes are kept.
     #[serde(default)]
     #[schemars(length(max = 2000))]
     pub steps: Vec<StepStatus>,
@@ -203,15 +205,15 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 200))]
     pub loops: BTreeMap<String, LoopStatus>,
-    /// Received callbacks, by `<step>.<iteration>`. The gateway writes them.
+    /// Received callbacks, by `<step>.<iteration>`, or `<step>.<iteration>.<item>`. The gateway writes them.
     #[serde(default)]
     #[schemars(extend("maxProperties" = 2000))]
     pub callbacks: BTreeMap<String, CallbackRecord>,
     /// Output of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
-    /// Number of billable steps performed. Each `http` step counts once per iteration, however many attempts it
-    /// takes.
+    /// Number of billable steps performed. Each `http` step counts once per iteration and item, however many attempts
+    /// it takes.
     #[serde(default)]
     pub billable_steps: i64,
     /// What the run waits for, in one sentence.
@@ -418,6 +420,11 @@ pub struct StepStatus {
     pub name: String,
     /// Iteration of the step, from 1.
     pub iteration: i64,
+    /// Index of the item, from 0, if this entry is an item of a step with `forEach`. Items have an entry only while they
+    /// are under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 499))]
+    pub item: Option<i64>,
     /// True if a later pass repeats the step, or has repeated it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeated: Option<bool>,
@@ -468,9 +475,12 @@ pub struct StepStatus {
     /// What people decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<StepDecision>,
-    /// Output of the step.
+    /// Output of the step. With `forEach`, it lists the outputs of the items in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
+    /// Items of the step, if it has `forEach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<ItemsStatus>,
     /// Why the step, or its last attempt, failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StepError>,

@@ -42,7 +42,11 @@ impl Card<'_> {
         if let (Some(run), Some(step)) = (&subject.run, &subject.step) {
             let round = subject.iteration.filter(|round| *round > 1);
             let round = round.map(|round| format!(", time {round}")).unwrap_or_default();
-            lines.field("about", format!("step {step} of run {run}{round}"));
+            let item = subject
+                .item
+                .map(|item| format!("item {item} of "))
+                .unwrap_or_default();
+            lines.field("about", format!("{item}step {step} of run {run}{round}"));
         }
         if let Some(release) = &subject.release {
             lines.field("about", format!("release {release}"));

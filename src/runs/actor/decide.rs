@@ -110,7 +110,8 @@ impl Actor {
         // while draining, outcomes are written down and nothing new begins
         facts.run.suspend |= self.draining;
         // what was sent is settled before a run ends, and the question about it shows the request
-        let under_way = |step: &StepStatus| step.attempt > 0 && !step.phase.is_finished();
+        let under_way =
+            |step: &StepStatus| (step.attempt > 0 || step.items.is_some()) && !step.phase.is_finished();
         let settles = state.steps.iter().any(under_way);
         let cancel = facts.run.cancel || facts.run.terminate;
         let last_steps = release.plan.has_finally() && !facts.run.terminate && !state.steps.is_empty();

@@ -13,6 +13,7 @@ mod forged_approvals;
 mod gateway;
 mod hostile;
 mod idle;
+mod items;
 mod leadership;
 mod live;
 

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::kinds;
 use signoff_api::{
-    HumanDuration, Step,
-    step::{ApprovalRejectionOutcome, ApprovalTimeoutOutcome, Approvers, Delivery, Escalation},
+    HumanDuration, Json, Step,
+    step::{ApprovalRejectionOutcome, ApprovalTimeoutOutcome, Approvers, Delivery, Escalation, ForEach},
 };
 
 /// One change that loosens control.
@@ -72,6 +72,10 @@ pub enum LooseningKind {
     NoLongerGuarded,
     /// An effect whose outcome is unknown is repeated, where a person was asked.
     RepeatsAllowed,
+    /// People are asked about other items, or once where they were asked about each item.
+    ItemsChanged,
+    /// The other items go on when one fails.
+    ContinuesItems,
     /// A callback is no longer checked in some way, or no longer waited for.
     CallbackCheckRemoved,
 }
@@ -94,6 +98,8 @@ impl LooseningKind {
             Self::ShowsLess => "deciders no longer see something",
             Self::NoLongerGuarded => "no longer waits for an approval",
             Self::RepeatsAllowed => "may be repeated when its outcome is unknown",
+            Self::ItemsChanged => "people are asked about other items",
+            Self::ContinuesItems => "the other items go on when one fails",
             Self::CallbackCheckRemoved => "a check of the callback is gone",
         }
     }
@@ -120,6 +126,17 @@ pub(super) fn of_step(pair: &Pair<'_>, gate: Option<&GateChange>) -> Vec<Looseni
     if new.continues_after_failure() && !old.continues_after_failure() {
         let (before, after) = ("Fail".to_owned(), "Continue".to_owned());
         tell(LooseningKind::ContinuesFailed, Some(before), Some(after));
+    }
+    let continues = |step: &Step| step.for_each.as_ref().is_some_and(ForEach::continues);
+    if continues(new) && !continues(old) {
+        let (before, after) = ("Fail".to_owned(), "Continue".to_owned());
+        tell(LooseningKind::ContinuesItems, Some(before), Some(after));
+    }
+    let items = |step: &Step| step.for_each.as_ref().map(|for_each| for_each.items.clone());
+    let asks = |step: &Step| step.kind.as_kind().question().is_some();
+    if asks(old) && asks(new) && items(old) != items(new) {
+        let words = |items: Option<Json>| items.map(|items| items.0.to_string());
+        tell(LooseningKind::ItemsChanged, words(items(old)), words(items(new)));
     }
     if old.kind.rules() == new.kind.rules() {
         for Loosened { kind, before, after } in kinds::of(&new.kind).loosened(kinds::of(&old.kind)) {

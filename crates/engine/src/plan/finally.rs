@@ -19,6 +19,10 @@ pub(super) fn check(compiler: &mut Compiler<'_>, at: &str, step: &Step) {
         compiler.problem(format!("{at}.repeat"), "steps of finally are not repeated");
     }
     let key = step.kind.rules().key;
+    if step.for_each.is_some() && key == "wait" {
+        let message = "a wait of finally has no forEach: all its items together may take too long";
+        compiler.problem(format!("{at}.forEach"), message);
+    }
     match &step.kind {
         StepKind::Approval(_) | StepKind::End(_) => {
             let message = format!("finally has no {key} steps: it runs in every case");

@@ -3,6 +3,7 @@
 pub(crate) mod check;
 mod compile;
 mod finally;
+mod for_each;
 mod graph;
 mod guard;
 mod place;
@@ -18,7 +19,12 @@ use serde_json::Value;
 use signoff_expression::ObjectType;
 
 pub(crate) use self::{
-    finally::LONGEST_WAIT, graph::Needed, guard::Condition, place::Place, repeat::RepeatPlan,
+    finally::LONGEST_WAIT,
+    for_each::{ForEachPlan, Items},
+    graph::Needed,
+    guard::Condition,
+    place::Place,
+    repeat::RepeatPlan,
 };
 use super::{
     expression::{Expression, JsonTemplate},
@@ -27,6 +33,7 @@ use super::{
 use signoff_api::{
     Definition, Step,
     json::JsonObject,
+    reason::StepReason,
     step::{Approvers, Rules},
 };
 
@@ -76,6 +83,7 @@ pub(super) struct PlannedStep {
     /// Whether the run goes on when it fails.
     pub(super) continues_after_failure: bool,
     pub(super) repeat: Option<RepeatPlan>,
+    pub(super) for_each: Option<ForEachPlan>,
     /// The step that ends the innermost loop that it is in.
     pub(super) loop_end: Option<usize>,
     pub(super) retry: RetryPolicy,
@@ -100,6 +108,13 @@ pub(super) struct RetryPolicy {
 }
 
 impl PlannedStep {
+    /// Whether the run goes on when it fails for a reason.
+    pub(super) fn continues_after(&self, reason: Option<StepReason>) -> bool {
+        self.continues_after_failure
+            || reason == Some(StepReason::ItemsFailed)
+                && self.for_each.as_ref().is_some_and(|for_each| for_each.continues)
+    }
+
     /// The loops that end with it: the field that says it, and the steps.
     pub(super) fn loops(&self) -> impl Iterator<Item = (&'static str, &BTreeSet<usize>)> {
         let changes = self

@@ -40,9 +40,13 @@ impl Question<'_> {
         if let (Some(run), Some(step)) = (&subject.run, &subject.step) {
             let round = subject.iteration.filter(|round| *round > 1);
             let round = round.map(|round| format!(", time {round}")).unwrap_or_default();
+            let item = subject
+                .item
+                .map(|item| format!("item {item} of "))
+                .unwrap_or_default();
             fact(
                 "about",
-                format!("step {} of run {}{round}", code(step), code(run)),
+                format!("{item}step {} of run {}{round}", code(step), code(run)),
             );
         }
         if let Some(release) = &subject.release {

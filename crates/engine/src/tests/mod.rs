@@ -4,6 +4,7 @@ mod connections;
 mod definitions;
 mod endings;
 mod finally;
+mod for_each;
 mod going_on;
 mod guards;
 mod http;

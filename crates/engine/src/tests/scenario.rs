@@ -111,7 +111,12 @@ impl Scenario {
             .facts
             .in_flight
             .iter()
-            .find(|key| key.step == step)
+            .find(|key| {
+                key.step == step
+                    || key
+                        .item
+                        .is_some_and(|item| format!("{}[{item}]", key.step) == step)
+            })
             .cloned()
             .expect("the step is under way");
         self.facts.in_flight.remove(&key);

@@ -56,7 +56,7 @@ impl Turn<'_> {
         }
     }
 
-    fn failed(&mut self, entry: usize, failure: Failure) {
+    pub(super) fn failed(&mut self, entry: usize, failure: Failure) {
         let Failure {
             outcome,
             reason,

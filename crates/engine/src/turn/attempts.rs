@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::{Turn, cut, key_of, sentence};
+use super::{Turn, cut, idempotency_key, key_of, sentence};
 use crate::{
     effect::{Call, Effect, Request},
     facts::{EffectError, EffectOutcome},
@@ -72,7 +72,7 @@ impl Turn<'_> {
         let (planned, status) = (&self.plan.steps[step], &self.state.steps[entry]);
         self.effects.push(Effect::Call(Box::new(Call {
             key: key_of(status),
-            idempotency_key: format!("{}/{}/{}", self.key_uid(), status.name, status.iteration),
+            idempotency_key: idempotency_key(self.key_uid(), status),
             fenced: planned.at_most_once || self.is_first_of_finally(step),
             timeout: planned.timeout,
             request,

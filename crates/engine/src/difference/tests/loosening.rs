@@ -268,3 +268,25 @@ fn nothing_is_loosened_by_the_first_release() {
     let first = difference(None, &definition(asking(json!({ "selfApproval": true }))));
     assert!(first.first && !first.loosens_control() && !first.is_empty());
 }
+
+#[test]
+fn items_of_which_the_others_go_on_when_one_fails() {
+    let calling = |policy: &str| json!({ "steps": [{ "name": "s", "http": { "url": "http://x/" }, "forEach": { "items": [1], "onItemFailure": policy } }] });
+    loosens(
+        &calling("Fail"),
+        &calling("Continue"),
+        LooseningKind::ContinuesItems,
+    );
+}
+
+#[test]
+fn other_items_that_people_are_asked_about() {
+    let asking = |items: Value| json!({ "steps": [{ "name": "ask", "approval": { "title": "?" }, "forEach": { "items": items } }] });
+    let once = json!({ "steps": [{ "name": "ask", "approval": { "title": "?" } }] });
+    for (old, new) in [
+        (asking(json!([1, 2])), asking(json!([1]))),
+        (asking(json!([1])), once),
+    ] {
+        assert_eq!(kinds(&old, &new), [LooseningKind::ItemsChanged]);
+    }
+}

@@ -33,6 +33,7 @@ fn all_but_finally() -> Value {
                 "name": "one",
                 "when": "${inputs.b > 1}",
                 "needs": ["zero", "other.Succeeded|Failed"],
+                "forEach": { "items": ["${inputs.a}", 2], "maxParallel": 3, "onItemFailure": "Continue" },
                 "onFailure": { "outcome": "Continue" },
                 "repeat": { "from": "zero", "until": "${true}", "while": "${false}", "every": "5s", "max": 7 },
                 "retry": { "attempts": 3, "backoff": { "initial": "3s", "factor": 3, "max": "3m" } },

@@ -35,6 +35,7 @@ fn question() -> ApprovalSpec {
             run: Some("r".into()),
             step: Some("s".into()),
             iteration: Some(1),
+            item: None,
             release: None,
         },
         purpose: ApprovalPurpose::Step,

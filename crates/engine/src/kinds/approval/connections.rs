@@ -70,7 +70,11 @@ pub(super) fn superseded(step: &StepView<'_>) -> Option<Next> {
     }
     let which = changed.join(", ");
     let reason = StepReason::ConnectionChanged;
-    if step.run.superseded(&step.status.name) >= MOST {
+    let before = match step.status.item {
+        None => step.run.superseded(&step.status.name),
+        Some(_) => usize::try_from(step.status.attempt).unwrap_or(MOST),
+    };
+    if before >= MOST {
         let message = format!("the Connection {which} changed again after people were asked {MOST} times");
         return Some(Next::Fail(Failure::new(reason, message)));
     }

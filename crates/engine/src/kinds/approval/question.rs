@@ -108,6 +108,7 @@ impl ApprovalPlan {
                     run: Some(facts.run.name.clone()),
                     step: Some(view.status.name.clone()),
                     iteration: Some(view.status.iteration),
+                    item: view.status.item,
                     release: None,
                 },
                 purpose: ApprovalPurpose::Step,

@@ -189,10 +189,12 @@ fn callbacks(steps: &[&Step]) -> StaticType {
         .iter()
         .filter(|step| step.kind.as_kind().callback().is_some());
     let fields = waits.map(|step| {
-        (
-            step.name.clone(),
-            Field::required(strings(&["url", "token"], &[])),
-        )
+        let one = strings(&["url", "token"], &[]);
+        let type_ = match step.for_each {
+            Some(_) => StaticType::list(one),
+            None => one,
+        };
+        (step.name.clone(), Field::required(type_))
     });
     let explained = steps.iter().map(|step| {
         let message = format!(

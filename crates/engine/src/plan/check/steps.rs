@@ -54,6 +54,10 @@ pub(crate) struct StepTypes {
     is_looped: bool,
     /// The values that deciders may fill in, of a step that asks people.
     values: Option<ObjectType>,
+    /// What came of an item, of a step that has items.
+    item: Option<ObjectType>,
+    /// Whether the run goes on, or ends, when it failed before it had items.
+    may_lack_items: bool,
 }
 
 impl StepTypes {
@@ -76,7 +80,44 @@ impl StepTypes {
             wanted: Facts::default(),
             is_looped: false,
             values: question.map(values_of),
+            item: None,
+            may_lack_items: step.continues_after_failure(),
         }
+    }
+
+    /// Of a step with `forEach`: its output lists those of its items, and it is known what came of each.
+    pub(in crate::plan) fn for_each(mut self, step: &Step) -> Self {
+        let Some(for_each) = &step.for_each else {
+            return self;
+        };
+        let output = self.output();
+        self.item = Some(item(&self.ever, output.clone(), self.values.as_ref()));
+        let goes_on = |result: &&StepResult| result.outcome != StepOutcome::Failed;
+        let all_have_one = self
+            .results
+            .iter()
+            .filter(goes_on)
+            .all(|result| result.output.is_some());
+        // what has no output is null in the list
+        let is_known = all_have_one && !for_each.continues();
+        let list = output.map(|output| StaticType::list(if is_known { output } else { StaticType::Dyn }));
+        for outcome in step.outcomes_of_items() {
+            if outcome == StepOutcome::Skipped {
+                self.others.insert(name_of(outcome));
+            } else if !self.results.iter().any(|result| result.outcome == outcome) {
+                self.results.push(StepResult::new(outcome));
+            }
+        }
+        for result in &mut self.results {
+            let has_list = result.outcome != StepOutcome::Failed;
+            result.output = list.clone().filter(|_| has_list);
+        }
+        self
+    }
+
+    /// Whether it has an output with some outcome.
+    pub(in crate::plan) fn has_output(&self) -> bool {
+        self.results.iter().any(|result| result.output.is_some())
     }
 
     /// Of a step that needs others to end in a certain way: what is known if they did, and whether they may not have.
@@ -95,6 +136,7 @@ impl StepTypes {
     pub(super) fn at_the_end(&self) -> Self {
         let mut types = self.clone();
         types.others.extend(types.ever.iter().cloned());
+        types.may_lack_items = true;
         types
     }
 
@@ -162,15 +204,29 @@ impl StepTypes {
                 explained.insert("output".to_owned(), format!("step {name} has no output"));
             }
         }
-        match &self.values {
-            Some(values) => {
+        match (&self.values, &self.item) {
+            (Some(values), None) => {
                 fields.insert("decision".to_owned(), Field::optional(decision(values)));
             }
-            None => {
+            (Some(_), Some(_)) => {
+                let message = format!("step {name} asks about each item: see steps.{name}.items");
+                explained.insert("decision".to_owned(), message);
+            }
+            (None, _) => {
                 explained.insert(
                     "decision".to_owned(),
                     format!("step {name} asks nobody, so it has no decision"),
                 );
+            }
+        }
+        match &self.item {
+            Some(item) => {
+                let items = StaticType::list(item.clone().into());
+                fields.insert("items".to_owned(), Field::optional(items));
+            }
+            None => {
+                let message = format!("step {name} has no forEach, so it has no items");
+                explained.insert("items".to_owned(), message);
             }
         }
         if self.outcomes().contains(&name_of(StepOutcome::Failed)) {
@@ -212,7 +268,15 @@ impl StepTypes {
             with_output.map(|result| result.outcome),
             present([path(name, &["output"])]),
         )];
-        if let Some(values) = &self.values {
+        if self.item.is_some() {
+            let begun = self.results.iter().map(|result| result.outcome);
+            let begun = begun.filter(|outcome| !self.may_lack_items || *outcome != StepOutcome::Failed);
+            // without a condition, it is skipped only because there are no items
+            let skipped = self.when.is_none().then_some(StepOutcome::Skipped);
+            let begun = begun.chain(skipped);
+            found.push(implication(name, begun, present([path(name, &["items"])])));
+        }
+        if let Some(values) = self.values.as_ref().filter(|_| self.item.is_none()) {
             let decided = [
                 StepOutcome::Approved,
                 StepOutcome::Rejected,
@@ -243,6 +307,15 @@ impl StepTypes {
     pub(crate) fn output_as_declared(&self, output: Value) -> Value {
         match self.output() {
             Some(type_) => super::as_declared(output, &type_),
+            None => output,
+        }
+    }
+
+    /// The output of an item as it is declared.
+    pub(crate) fn item_output_as_declared(&self, output: Value) -> Value {
+        let fields = self.item.as_ref().map(ObjectType::fields);
+        match fields.and_then(|fields| fields.get("output")) {
+            Some(field) => super::as_declared(output, &field.type_),
             None => output,
         }
     }
@@ -329,6 +402,19 @@ fn decision(values: &ObjectType) -> StaticType {
     let mut fields = BTreeMap::from(fields);
     fields.insert("at".to_owned(), Field::optional(StaticType::STRING));
     ObjectType::new(fields, None).into()
+}
+
+/// `steps.<name>.items[i]`
+fn item(outcomes: &BTreeSet<String>, output: Option<StaticType>, values: Option<&ObjectType>) -> ObjectType {
+    let outcome = Field::required(StaticType::one_of(outcomes.clone()));
+    let mut fields = BTreeMap::from([
+        ("outcome".to_owned(), outcome),
+        ("error".to_owned(), Field::optional(super::error())),
+    ]);
+    let output = output.map(|type_| ("output".to_owned(), Field::optional(type_)));
+    let decision = values.map(|values| ("decision".to_owned(), Field::optional(decision(values))));
+    fields.extend(output.into_iter().chain(decision));
+    ObjectType::new(fields, None).called("field of an item called")
 }
 
 /// `steps.<name>.previous`
