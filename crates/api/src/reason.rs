@@ -48,6 +48,12 @@ pub enum StepReason {
     ExpressionFailed,
     /// A question could not be asked: its title is empty, or the API server refused it permanently.
     ApprovalRefused,
+    /// The approvers of a question come from data, and nobody is left.
+    NoApprovers,
+    /// The approvers of a question come from data, and are no names that can be used.
+    InvalidApprovers,
+    /// The quorum of a question comes from data, and is out of bounds or cannot be reached.
+    InvalidQuorum,
     /// An expression exceeded its limit of time or memory.
     ExpressionTooCostly,
     /// An HTTP response had a status that the step does not expect.
@@ -91,7 +97,7 @@ pub enum StepReason {
     InvalidRequest,
     /// The inputs of a run do not match the schema of its release.
     InvalidInputs,
-    /// The time of a `wait` cannot be parsed.
+    /// A time or duration that comes from data cannot be used.
     InvalidTime,
     /// The run was to succeed, but a step of `finally` failed.
     FinallyFailed,

@@ -201,10 +201,17 @@ fn approvers(approvers: Option<&Approvers>) -> String {
     let accounts = approvers.service_accounts.iter();
     let accounts = accounts.map(|account| format!("service account {account}"));
     let all: Vec<String> = groups.chain(users).chain(accounts).collect();
-    if all.is_empty() {
+    let named = if approvers.is_everybody_else() {
+        "everybody with the verb approve".to_owned()
+    } else if all.is_empty() {
         "nobody".to_owned()
     } else {
         all.join(", ")
+    };
+    if approvers.exclude.is_empty() {
+        named
+    } else {
+        format!("{named}, but not {}", approvers.exclude.join(", "))
     }
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     approval::{
         ApprovalRejection, ApprovalRejectionOutcome, ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome,
-        Approvers, Changes, Escalation, ShowItem,
+        Approvers, ApproversTemplate, Changes, Escalation, EscalationTemplate, ShowItem,
     },
     end::{EndOutcome, EndStep},
     http::{HttpExpect, HttpMethod, HttpStep},

@@ -300,6 +300,10 @@ impl<'a> VoteCount<'a> {
             );
             return Some((DecisionReason::ActsAsRequester, message));
         }
+        if self.spec.approvers.as_ref().is_some_and(|list| list.excludes(by)) {
+            let message = format!("{by} is excluded from the approvers");
+            return Some((DecisionReason::NotAnApprover, message));
+        }
         let groups = spec.groups.as_deref().unwrap_or_default();
         if self.spec.approvers.is_some() && !approvers.iter().any(|list| allows(list, by, groups)) {
             let message = format!("{by} is not among the approvers ({})", describe(&approvers));
@@ -555,9 +559,11 @@ fn closed_before(status: &ApprovalStatus) -> (DecisionReason, String) {
 }
 
 fn allows(approvers: &Approvers, by: &str, groups: &[String]) -> bool {
-    approvers.users.iter().any(|user| user == by)
+    let is_named = approvers.users.iter().any(|user| user == by)
         || approvers.groups.iter().any(|group| groups.contains(group))
-        || names_service_account(approvers, by)
+        || approvers.is_everybody_else()
+        || names_service_account(approvers, by);
+    is_named && !approvers.excludes(by)
 }
 
 fn names_service_account(approvers: &Approvers, by: &str) -> bool {
@@ -576,10 +582,22 @@ fn describe(lists: &[&Approvers]) -> String {
         })
         .map(String::as_str)
         .collect();
-    if names.is_empty() {
+    let excluded: Vec<&str> = lists
+        .iter()
+        .flat_map(|list| &list.exclude)
+        .map(String::as_str)
+        .collect();
+    let named = if lists.iter().any(|list| list.is_everybody_else()) {
+        "anybody who may approve".to_owned()
+    } else if names.is_empty() {
         "nobody".to_owned()
     } else {
         names.join(" or ")
+    };
+    if excluded.is_empty() {
+        named
+    } else {
+        format!("{named}, but not {}", excluded.join(" or "))
     }
 }
 

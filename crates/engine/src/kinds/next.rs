@@ -3,7 +3,9 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{effect::Request, expression::EvaluationError, facts::EffectError, object::OwnedObject};
+use crate::{
+    effect::Request, expression::EvaluationError, facts::EffectError, object::OwnedObject, plan::Unusable,
+};
 use signoff_api::{
     reason::StepReason,
     run::{BoundConnection, EndingOutcome, StepDecision, StepOutcome},
@@ -141,5 +143,11 @@ impl Failure {
 impl From<EvaluationError> for Failure {
     fn from(error: EvaluationError) -> Self {
         Self::new(error.reason(), error.to_string())
+    }
+}
+
+impl From<Unusable> for Failure {
+    fn from(error: Unusable) -> Self {
+        Self::new(error.reason, error.message)
     }
 }

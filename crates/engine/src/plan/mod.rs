@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 mod compile;
+mod computed;
 mod finally;
 mod graph;
 mod guard;
@@ -18,7 +19,12 @@ use serde_json::Value;
 use signoff_expression::ObjectType;
 
 pub(crate) use self::{
-    finally::LONGEST_WAIT, graph::Needed, guard::Condition, place::Place, repeat::RepeatPlan,
+    computed::{ApproversPlan, AtLeast, DurationPlan, QuorumPlan, Unusable, people},
+    finally::LONGEST_WAIT,
+    graph::Needed,
+    guard::Condition,
+    place::Place,
+    repeat::RepeatPlan,
 };
 use super::{
     expression::{Expression, JsonTemplate},

@@ -7,7 +7,7 @@ use signoff_expression::{Declarations, StaticType};
 
 use super::{
     Problem,
-    check::{Extra, no_json, with},
+    check::{Extra, no_json, type_of_expression, with},
     compile::Compiler,
 };
 use crate::expression::{Expression, JsonTemplate, Template};
@@ -72,6 +72,17 @@ impl<'c, 'a> Place<'c, 'a> {
     pub(crate) fn condition(&mut self, field: &str, text: &str, extra: &[Extra]) -> Option<Expression> {
         let declarations = with(self.declarations, extra);
         self.compiler.condition(&self.field(field), text, &declarations)
+    }
+
+    /// The type of an expression; any, if something is wrong with it, which is told elsewhere.
+    pub(crate) fn type_of(&self, expression: &Expression) -> StaticType {
+        type_of_expression(expression, self.declarations)
+    }
+
+    /// Something is wrong that keeps a release from being cut. One that exists runs on.
+    pub(crate) fn mistyped(&mut self, field: &str, offset: usize, message: impl Into<String>) {
+        let field = self.field(field);
+        self.compiler.mistyped(&field, offset, message.into());
     }
 
     /// A JSON Schema.

@@ -173,10 +173,18 @@ fn list(approvers: &Approvers) -> String {
     let accounts = approvers.service_accounts.iter();
     let accounts = accounts.map(|account| format!("the service account {}", code(account)));
     let all: Vec<String> = users.chain(groups).chain(accounts).collect();
-    if all.is_empty() {
+    let named = if approvers.is_everybody_else() {
+        "everybody".to_owned()
+    } else if all.is_empty() {
         "nobody".to_owned()
     } else {
         all.join(", ")
+    };
+    let excluded: Vec<String> = approvers.exclude.iter().map(|user| code(user)).collect();
+    if excluded.is_empty() {
+        named
+    } else {
+        format!("{named} but {}", excluded.join(", "))
     }
 }
 

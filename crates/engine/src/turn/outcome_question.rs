@@ -127,9 +127,12 @@ impl Turn<'_> {
     }
 
     fn open_outcome_question(&self, step: usize, entry: usize, name: String) -> OpenApproval {
+        let scope = self.step_view(step, entry).scope();
+        // of an approval that was skipped, what says who decides may be missing
         let before = self.plan.approval_before(step);
-        let approvers = match before {
-            Some(approval) => approval.step.approvers.clone(),
+        let before = before.and_then(|approval| approval.approvers(&scope).ok());
+        let approvers = match &before {
+            Some(approvers) => approvers.clone(),
             None => self.plan.owners.clone(),
         };
         OpenApproval {

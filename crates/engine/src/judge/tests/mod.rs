@@ -341,3 +341,56 @@ fn judging_again_with_the_same_decisions_changes_nothing() {
         assert_eq!(once, twice, "quorum {quorum}");
     }
 }
+
+#[test]
+fn whoever_is_excluded_does_not_count_however_they_are_written() {
+    let mut spec = question();
+    spec.approvers = Some(Approvers {
+        exclude: vec!["Alice".to_owned()],
+        ..group("finance")
+    });
+    spec.escalate = vec![Escalation {
+        after: "1s".parse().unwrap(),
+        to: Approvers {
+            users: vec!["alice".to_owned(), "carol".to_owned()],
+            exclude: vec!["carol".to_owned()],
+            ..Approvers::default()
+        },
+    }];
+    let mut carol = by("carol", Verdict::Approve, 10);
+    carol.spec.groups = None;
+    let judgement = judge_all(&spec, &[by("alice", Verdict::Approve, 10), carol]);
+    assert_eq!(
+        reasons(&judgement),
+        [
+            ("alice-10", DecisionReason::NotAnApprover),
+            ("carol-10", DecisionReason::NotAnApprover)
+        ]
+    );
+    let message = judgement.decisions[0].1.message.clone().unwrap();
+    assert_eq!(message, "alice is excluded from the approvers");
+    let judgement = judge_all(&spec, &[by("bob", Verdict::Approve, 10)]);
+    assert_eq!(judgement.status.phase, ApprovalPhase::Approved);
+}
+
+#[test]
+fn with_nothing_but_exclude_everybody_else_counts_but_service_accounts() {
+    let mut spec = question();
+    spec.approvers = Some(Approvers {
+        exclude: vec!["alice".to_owned()],
+        ..Approvers::default()
+    });
+    let account = by("system:serviceaccount:ns:bot", Verdict::Approve, 5);
+    let judgement = judge_all(&spec, &[by("alice", Verdict::Approve, 4), account]);
+    assert_eq!(judgement.status.phase, ApprovalPhase::Pending);
+    assert_eq!(
+        judgement.status.needs.as_deref(),
+        Some("1 of anybody who may approve, but not alice")
+    );
+    assert_eq!(
+        judgement.decisions[1].1.reason,
+        Some(DecisionReason::ServiceAccount)
+    );
+    let judgement = judge_all(&spec, &[by("zoe", Verdict::Approve, 5)]);
+    assert_eq!(judgement.status.phase, ApprovalPhase::Approved);
+}

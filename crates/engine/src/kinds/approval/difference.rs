@@ -1,8 +1,11 @@
 //! How two versions of an `approval` step differ.
 
 use crate::difference::{Field, Loosened, LooseningKind, Terms, name};
-use signoff_api::step::{
-    ApprovalRejection, ApprovalRejectionOutcome, ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome,
+use signoff_api::{
+    OrExpression, Quorum,
+    step::{
+        ApprovalRejection, ApprovalRejectionOutcome, ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome,
+    },
 };
 
 pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
@@ -73,7 +76,11 @@ pub(super) fn terms(step: &ApprovalStep, when: Option<&String>) -> Terms {
     Terms {
         when: when.cloned(),
         approvers: approvers.clone(),
-        quorum: quorum.unwrap_or(1),
+        quorum: match quorum {
+            None => OrExpression::Literal(Quorum::ONE.get()),
+            Some(OrExpression::Literal(quorum)) => OrExpression::Literal(quorum.get()),
+            Some(OrExpression::Expression(text)) => OrExpression::Expression(text.clone()),
+        },
         self_approval: self_approval.unwrap_or(false),
         respond_within: respond_within.clone(),
         on_timeout: Some(outcome.unwrap_or(ApprovalTimeoutOutcome::Fail)),

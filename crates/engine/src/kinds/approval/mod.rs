@@ -3,6 +3,7 @@
 mod compile;
 mod connections;
 mod difference;
+mod people;
 mod question;
 
 use std::{any::Any, collections::BTreeSet, sync::Arc};
@@ -15,7 +16,7 @@ use crate::{
     difference::{Field, Loosened, Terms},
     expression::{JsonTemplate, Template},
     object::ObjectFact,
-    plan::{Place, check},
+    plan::{ApproversPlan, DurationPlan, Place, QuorumPlan, check},
     turn::{Owned, StepView},
 };
 use signoff_api::{
@@ -32,9 +33,20 @@ pub(crate) struct ApprovalPlan {
     pub(crate) step: ApprovalStep,
     title: Template,
     show: Vec<(String, JsonTemplate)>,
+    approvers: Option<ApproversPlan>,
+    quorum: QuorumPlan,
+    respond_within: Option<DurationPlan>,
+    escalate: Vec<EscalationPlan>,
     on_timeout: ApprovalTimeoutOutcome,
     continue_on_reject: bool,
     pub(crate) changes: Option<ChangesPlan>,
+}
+
+/// Who may decide as well, after a while.
+#[derive(Debug)]
+struct EscalationPlan {
+    after: DurationPlan,
+    to: ApproversPlan,
 }
 
 /// What "request changes" does.

@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use serde_json::Value;
 
-use super::{ApprovalPlan, connections};
+use super::{ApprovalPlan, connections, people::Deciders};
 use crate::{
     asked::{self, sealed, unsealed},
     kinds::{Failure, Next, Own},
@@ -25,10 +25,17 @@ use signoff_api::{
 impl ApprovalPlan {
     /// Asks for the first time.
     pub(super) fn ask(&self, step: &StepView<'_>) -> Next {
-        let within = self.step.respond_within.as_ref();
-        let deadline = within.map(|span| whole_second(step.after(span.duration())));
-        self.own(step, deadline, connections::now(step))
+        self.deadline(step)
+            .and_then(|deadline| self.own(step, deadline, connections::now(step)))
             .unwrap_or_else(Next::Fail)
+    }
+
+    fn deadline(&self, step: &StepView<'_>) -> Result<Option<Timestamp>, Failure> {
+        let Some(within) = &self.respond_within else {
+            return Ok(None);
+        };
+        let within = within.value(&step.scope())?;
+        Ok(Some(whole_second(step.after(within.duration()))))
     }
 
     /// Asks for what was asked before. Rendered from the same state it is the same again.
@@ -94,6 +101,11 @@ impl ApprovalPlan {
         if let Some((name, value)) = connections::shown(view, self, connections) {
             show.push(shown(&name, value)?);
         }
+        let Deciders {
+            approvers,
+            quorum,
+            escalate,
+        } = self.deciders(&scope)?;
         let (step, facts) = (&self.step, view.run.facts);
         let subject = asked::of_step(&facts.release.digest, &facts.run.uid, view.status);
         let mut verdicts = vec![Verdict::Approve, Verdict::Reject];
@@ -115,12 +127,12 @@ impl ApprovalPlan {
                 title,
                 show,
                 form: step.form.clone(),
-                approvers: step.approvers.clone(),
-                quorum: step.quorum.unwrap_or(1),
+                approvers,
+                quorum,
                 self_approval: step.self_approval.unwrap_or(false),
                 verdicts,
                 expires_at: deadline.map(Time),
-                escalate: step.escalate.clone().unwrap_or_default(),
+                escalate,
                 repository: facts.release.repository.clone(),
                 ask_via: step.ask_via,
             },
@@ -163,6 +175,9 @@ pub(crate) fn decision(answer: &ApprovalStatus, verdict: Verdict) -> StepDecisio
 
 /// Those who may decide, in words.
 pub(crate) fn whom(approvers: &Approvers) -> String {
+    if approvers.is_everybody_else() {
+        return "somebody".to_owned();
+    }
     let names: Vec<&str> = approvers
         .groups
         .iter()

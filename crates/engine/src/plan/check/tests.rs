@@ -72,6 +72,126 @@ fn what_is_known_in_each_place_may_be_read() {
     }
 }
 
+fn of_approval(more: Value) -> Vec<String> {
+    let mut approval = json!({"title": "?"});
+    approval
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let problems = problems(with_step(&json!({"name": "x", "approval": approval})));
+    let short = problems
+        .into_iter()
+        .map(|problem| problem.replace("steps[3].approval.", ""));
+    short.collect()
+}
+
+#[test]
+fn who_decides_how_many_and_until_when_may_be_computed_with_fitting_types() {
+    for good in [
+        json!({"approvers": {"users": ["${inputs.order}", "${inputs.?lines.orValue([]).map(l, l.sku)}", "a-${inputs.count}"]}}),
+        json!({"approvers": {"groups": ["${inputs.?coupon}"], "exclude": ["system:x-${inputs.order}"]}}),
+        json!({"approvers": {"groups": ["${steps.settled.output.receipt}"]}, "quorum": "${inputs.count}"}),
+        json!({"approvers": {"groups": ["g"]}, "quorum": "${size(inputs.order) > 3 ? 2 : 1}"}),
+        json!({"respondWithin": "${inputs.order}", "escalate": [{"after": "${duration('1h')}", "to": {"users": ["${inputs.order}"]}}]}),
+        json!({"approvers": {"users": ["a"]}, "quorum": 2, "escalate": [{"after": "1h", "to": {"groups": ["g"]}}]}),
+        json!({"approvers": {"users": ["a", "${inputs.order}"]}, "quorum": 3}),
+    ] {
+        assert_eq!(of_approval(good.clone()), [""; 0], "{good}");
+    }
+    for (bad, expected) in [
+        (
+            json!({"approvers": {"users": ["${inputs.count}"]}}),
+            "approvers.users[0]: it gives a name or a list of names, not int",
+        ),
+        (
+            json!({"approvers": {"users": ["a", "${[[inputs.order]]}"]}}),
+            "approvers.users[1]: it gives a name or a list of names, not list",
+        ),
+        (
+            json!({"approvers": {"groups": ["system:${inputs.order}"]}}),
+            "approvers.groups[0]: a name that begins with system: never comes from data",
+        ),
+        (
+            json!({"approvers": {"serviceAccounts": ["ns:${inputs.order}"]}}),
+            "approvers.serviceAccounts[0]: a service account never comes from data",
+        ),
+        (
+            json!({"approvers": {"users": ["${inputs.oder}"]}}),
+            "approvers.users[0]: there is no input oder",
+        ),
+        (
+            json!({"quorum": "${inputs.order}"}),
+            "quorum: it gives an integer, not string",
+        ),
+        (
+            json!({"quorum": "${inputs.amount}"}),
+            "quorum: it gives an integer, not double",
+        ),
+        (
+            json!({"quorum": "${1} ${2}"}),
+            "quorum: it is an integer, or one ${…} expression that gives one",
+        ),
+        (
+            json!({"respondWithin": "${inputs.count}"}),
+            "respondWithin: it gives a duration, not int",
+        ),
+        (
+            json!({"respondWithin": "${1}h${2}"}),
+            "respondWithin: it is a duration, or one ${…} expression that gives one",
+        ),
+        (
+            json!({"escalate": [{"after": "${true}", "to": {}}]}),
+            "escalate[0].after: it gives a duration, not bool",
+        ),
+        (
+            json!({"escalate": [{"after": "1h", "to": {"users": ["${1}"]}}]}),
+            "escalate[0].to.users[0]: it gives a name",
+        ),
+        (
+            json!({"approvers": {"users": ["a", "b"]}, "quorum": 3}),
+            "quorum: 3 people must approve, and the approvers are 2",
+        ),
+        (
+            json!({"approvers": {"users": ["a", "a"], "exclude": ["b"]}, "quorum": 2}),
+            "quorum: 2 people must approve, and the approvers are 1",
+        ),
+        (
+            json!({"approvers": {"users": ["a", "b"], "exclude": ["B"]}, "quorum": 2}),
+            "quorum: 2 people must approve, and the approvers are 1",
+        ),
+    ] {
+        let found = of_approval(bad.clone());
+        assert!(
+            found.iter().any(|problem| problem.starts_with(expected)),
+            "{bad}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_promotion_gate_has_no_expressions() {
+    let gate = json!({"approvers": {"users": ["a", "${run.name}"], "exclude": ["x-${run.name}"]},
+        "escalate": [{"after": "1h", "to": {"groups": ["${run.name}"]}}]});
+    let found = problems(json!({"steps": [{"name": "x", "set": {}}], "promotion": {"approval": gate}}));
+    let places: Vec<&str> = found
+        .iter()
+        .filter_map(|problem| problem.split(": ").next())
+        .collect();
+    let expected = [
+        "approvers.users[1]",
+        "approvers.exclude[0]",
+        "escalate[0].to.groups[0]",
+    ];
+    assert_eq!(
+        places,
+        expected.map(|place| format!("promotion.approval.{place}"))
+    );
+    assert!(
+        found[0].ends_with("who may promote never comes from data"),
+        "{found:?}"
+    );
+}
+
 #[test]
 fn what_is_wrong_in_an_expression_is_told_with_its_place_before_a_release_is_cut() {
     for (step, expected) in [
