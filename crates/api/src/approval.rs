@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Digest, Json, Verdict,
+    Digest, HumanDuration, Json, Verdict,
     json::JsonObject,
     name::{LABEL, SUBDOMAIN},
     schema::TIMESTAMP,
@@ -85,6 +85,9 @@ pub struct ApprovalSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub expires_at: Option<Time>,
+    /// How often an Event reminds people while the question is open, counted from the time of asking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind_every: Option<HumanDuration>,
     /// Rules that let more people decide if the question stays open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -176,6 +179,11 @@ pub struct ApprovalStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub needs: Option<String>,
+    /// Number of times to remind people that have come. For those that came while the operator did not run, there is
+    /// one Event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub reminders: Option<i64>,
     /// Decisions that count, at most one for each person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]

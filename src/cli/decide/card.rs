@@ -59,6 +59,10 @@ impl Card<'_> {
             lines.field("until", deadline.0.to_string());
         }
         let status = self.approval.status.clone().unwrap_or_default();
+        if let Some(every) = &spec.remind_every {
+            let so_far = status.reminders.unwrap_or_default();
+            lines.field("reminders", format!("every {every}, {so_far} so far"));
+        }
         if status.phase.is_closed() {
             let message = status.message.unwrap_or_default();
             lines.field("closed", format!("{}: {message}", status.phase));

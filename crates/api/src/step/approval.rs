@@ -31,6 +31,11 @@ pub struct ApprovalStep {
     /// Whether the person who requested the run, and the author of the release, may approve. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_approval: Option<bool>,
+    /// Verdicts that people can choose from: `[Approve]`, or `[Approve, Reject]`, which is the default. `changes` adds
+    /// `RequestChanges`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2))]
+    pub verdicts: Option<Vec<OfferedVerdict>>,
     /// Time limit for the answer: a duration, or one `${…}` expression that gives one of at least 1m. Without it, the
     /// question stays open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,6 +46,10 @@ pub struct ApprovalStep {
     /// What happens when people reject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_reject: Option<ApprovalRejection>,
+    /// How often an Event reminds people while the question is open, counted from the time of asking: a duration of at
+    /// least 5m, or one `${…}` expression that gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind_every: Option<OrExpression<HumanDuration>>,
     /// Rules that let more people decide if the question stays open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
@@ -80,7 +89,22 @@ impl Kind for ApprovalStep {
     }
 }
 
+/// Verdict that a question offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OfferedVerdict {
+    /// Yes.
+    Approve,
+    /// No.
+    Reject,
+}
+
 impl ApprovalStep {
+    /// Whether people can say no.
+    pub fn offers_rejection(&self) -> bool {
+        let offered = self.verdicts.as_ref();
+        offered.is_none_or(|offered| offered.contains(&OfferedVerdict::Reject))
+    }
+
     /// The outcomes other than `Approved` with which the run goes on. Later steps with an effect must look at them.
     pub fn continuing(&self) -> Vec<StepOutcome> {
         let rejected = match self.on_reject.as_ref().map(|then| then.outcome) {

@@ -73,6 +73,8 @@ pub enum LooseningKind {
     GuardChanged,
     /// Deciders no longer see something, and their decision is no longer bound to it.
     ShowsLess,
+    /// Deciders can no longer say no.
+    CannotReject,
     /// A step no longer waits for an approval that is still there.
     NoLongerGuarded,
     /// An effect whose outcome is unknown is repeated, where a person was asked.
@@ -98,6 +100,7 @@ impl LooseningKind {
             Self::NeedsWidened => "acts after more outcomes of an approval",
             Self::GuardChanged => "acts after an approval under another condition",
             Self::ShowsLess => "deciders no longer see something",
+            Self::CannotReject => "deciders can no longer reject",
             Self::NoLongerGuarded => "no longer waits for an approval",
             Self::RepeatsAllowed => "may be repeated when its outcome is unknown",
             Self::CallbackCheckRemoved => "a check of the callback is gone",

@@ -399,6 +399,7 @@ impl<'a> VoteCount<'a> {
                 .collect(),
             conditions: self.before.conditions.clone(),
             pull_request: self.before.pull_request.clone(),
+            reminders: self.before.reminders,
             ..ApprovalStatus::default()
         };
         status

@@ -1,7 +1,7 @@
 //! Approvers, quorums and durations that come from data: what they come to, what is bound, and what is refused.
 
 use super::*;
-use signoff_api::{ApprovalSpec, step::Approvers};
+use signoff_api::{ApprovalSpec, Verdict, step::Approvers};
 
 fn asking(more: Value, inputs: &Value) -> Scenario {
     let mut approval = json!({ "title": "?" });
@@ -307,6 +307,27 @@ fn a_quorum_or_a_duration_out_of_bounds_fails_the_step_and_says_so() {
         &json!({ "data": 2.0 }),
     );
     assert_eq!(asked(&run).quorum, 2, "a fraction that is whole");
+}
+
+#[test]
+fn what_is_not_on_offer_is_not_in_the_question_and_reminders_are() {
+    let run = asking(
+        json!({ "verdicts": ["Approve"], "remindEvery": "${inputs.every}" }),
+        &json!({ "every": "2h" }),
+    );
+    let spec = asked(&run);
+    assert_eq!(spec.verdicts, [Verdict::Approve]);
+    assert_eq!(spec.remind_every.as_ref().unwrap().as_str(), "2h");
+    let run = asking(
+        json!({ "remindEvery": "${inputs.every}" }),
+        &json!({ "every": "299s" }),
+    );
+    let (reason, message) = refusal(&run);
+    assert_eq!(reason, StepReason::InvalidTime);
+    assert!(
+        message.contains("remindEvery: \"299s\" is shorter than 5m"),
+        "{message}"
+    );
 }
 
 #[test]

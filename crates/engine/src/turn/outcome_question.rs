@@ -207,6 +207,7 @@ impl Turn<'_> {
             self_approval: false,
             verdicts: vec![Verdict::Approve, Verdict::Reject],
             expires_at: None,
+            remind_every: None,
             escalate: vec![],
             repository: self.facts.release.repository.clone(),
             ask_via: None,

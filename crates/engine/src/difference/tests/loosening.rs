@@ -203,6 +203,15 @@ fn a_shown_item_that_is_gone() {
 }
 
 #[test]
+fn a_no_that_is_no_longer_on_offer() {
+    loosens(
+        &asking(json!({ "verdicts": ["Approve", "Reject"] })),
+        &asking(json!({ "verdicts": ["Approve"] })),
+        LooseningKind::CannotReject,
+    );
+}
+
+#[test]
 fn an_effect_that_may_be_repeated() {
     let with = |delivery: &str| json!({ "steps": [{ "name": "pay", "delivery": delivery, "http": { "url": "http://x/" } }] });
     loosens(

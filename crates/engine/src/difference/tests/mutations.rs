@@ -66,7 +66,7 @@ fn all_but_finally() -> Value {
                     "form": { "type": "object", "properties": { "n": { "type": "number" } } },
                     "approvers": { "users": ["u", "v"], "groups": ["g", "h"], "exclude": ["e"], "serviceAccounts": ["n:s", "n:t"] },
                     "quorum": 2, "selfApproval": true, "respondWithin": "1d", "onTimeout": { "outcome": "Fail" },
-                    "onReject": { "outcome": "Continue" },
+                    "onReject": { "outcome": "Continue" }, "verdicts": ["Approve", "Reject"], "remindEvery": "6h",
                     "escalate": [
                         { "after": "3h", "to": { "users": ["x"], "groups": ["y"], "exclude": ["e"], "serviceAccounts": ["n:z"] } },
                         { "after": "4h", "to": { "users": ["x"] } },
@@ -173,8 +173,9 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Other values that may stand in the place of one.
 fn others(value: &Value) -> Vec<Value> {
-    const WORDS: [&str; 11] = [
+    const WORDS: [&str; 12] = [
         "17h",
+        "Approve",
         "GET",
         "POST",
         "AtLeastOnce",

@@ -50,6 +50,7 @@ fn question() -> ApprovalSpec {
         self_approval: false,
         verdicts: vec![Verdict::Approve, Verdict::Reject],
         expires_at: Some(Time(at(1_000))),
+        remind_every: None,
         escalate: vec![],
         repository: None,
         ask_via: None,

@@ -9,10 +9,15 @@ use crate::plan::{ApproversPlan, AtLeast, DurationPlan, Place, QuorumPlan, peopl
 use signoff_api::{
     Json, OrExpression, Quorum,
     run::StepOutcome,
-    step::{ApprovalStep, ApprovalTimeoutOutcome, Approvers, ApproversTemplate, Changes, EscalationTemplate},
+    step::{
+        ApprovalStep, ApprovalTimeoutOutcome, Approvers, ApproversTemplate, Changes, EscalationTemplate,
+        OfferedVerdict,
+    },
 };
 
 const DEFAULT_CHANGES: i64 = 3;
+/// People are reminded no more often than this.
+const REMIND_EVERY: Duration = Duration::from_secs(5 * 60);
 /// Data does not leave people less time to answer than this.
 const RESPOND_WITHIN: AtLeast = AtLeast {
     literal: Duration::ZERO,
@@ -45,6 +50,11 @@ pub(super) fn compile(step: &ApprovalStep, place: &mut Place<'_, '_>) -> Approva
         let field = "respondWithin";
         DurationPlan::compile(place, field, field, within, RESPOND_WITHIN)
     });
+    let remind_every = step.remind_every.as_ref().and_then(|every| {
+        let field = "remindEvery";
+        DurationPlan::compile(place, field, field, every, AtLeast::both(REMIND_EVERY))
+    });
+    verdicts(place, step);
     let quorum = QuorumPlan::compile(place, step.quorum.as_ref());
     unreachable_quorum(place, step);
     ApprovalPlan {
@@ -54,10 +64,23 @@ pub(super) fn compile(step: &ApprovalStep, place: &mut Place<'_, '_>) -> Approva
         approvers: approvers.and_then(|approvers| ApproversPlan::compile(place, "approvers", approvers)),
         quorum: quorum.unwrap_or_default(),
         respond_within,
+        remind_every,
         escalate: escalations(place, step.escalate.as_deref().unwrap_or_default()),
         on_timeout,
         continue_on_reject: step.continuing().contains(&StepOutcome::Rejected),
         changes,
+    }
+}
+
+/// There is always a "yes"; a "no" may be left out.
+fn verdicts(place: &mut Place<'_, '_>, step: &ApprovalStep) {
+    use OfferedVerdict::{Approve, Reject};
+    match step.verdicts.as_deref() {
+        None | Some([Approve] | [Approve, Reject]) => {}
+        Some(_) => place.problem("verdicts", "they are [Approve], or [Approve, Reject]"),
+    }
+    if step.on_reject.is_some() && !step.offers_rejection() {
+        place.problem("onReject", "people cannot reject: verdicts has no Reject");
     }
 }
 

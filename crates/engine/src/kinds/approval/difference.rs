@@ -16,9 +16,11 @@ pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
         approvers,
         quorum,
         self_approval,
+        verdicts,
         respond_within,
         on_timeout,
         on_reject,
+        remind_every,
         escalate,
         changes,
         ask_via,
@@ -38,6 +40,7 @@ pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
         Field::new("approval.selfApproval", self_approval.as_ref())
             .default("false")
             .control(),
+        Field::new("approval.verdicts", verdicts.as_ref()).default("Approve, Reject"),
         Field::new("approval.respondWithin", respond_within.as_ref())
             .default("stays open")
             .control(),
@@ -47,6 +50,7 @@ pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
         Field::new("approval.onReject.outcome", rejected)
             .default("Reject")
             .control(),
+        Field::new("approval.remindEvery", remind_every.as_ref()).default("no reminders"),
         Field::new("approval.escalate", escalate.as_ref()).control(),
         Field::new("approval.changes", changes.as_ref())
             .default("cannot be requested")
@@ -64,9 +68,11 @@ pub(super) fn terms(step: &ApprovalStep, when: Option<&String>) -> Terms {
         approvers,
         quorum,
         self_approval,
+        verdicts: _, // the step's change has it, and `loosened` says what it means
         respond_within,
         on_timeout,
         on_reject,
+        remind_every: _, // how often people are reminded changes nothing about who may decide
         escalate,
         changes,
         ask_via: _, // where it is asked changes nothing about who may decide
@@ -93,14 +99,22 @@ pub(super) fn terms(step: &ApprovalStep, when: Option<&String>) -> Terms {
 /// What an approval leaves to less control than it did, beside its terms.
 pub(super) fn loosened(old: &ApprovalStep, new: &ApprovalStep) -> Vec<Loosened> {
     let shown = |item: &&str| new.show.iter().flatten().any(|other| other.name == **item);
-    let old = old.show.iter().flatten().map(|item| item.name.as_str());
-    let gone: Vec<String> = old.filter(|item| !shown(item)).map(name).collect();
-    if gone.is_empty() {
-        return vec![];
+    let items = old.show.iter().flatten().map(|item| item.name.as_str());
+    let gone: Vec<String> = items.filter(|item| !shown(item)).map(name).collect();
+    let mut found = Vec::new();
+    if !gone.is_empty() {
+        found.push(Loosened {
+            kind: LooseningKind::ShowsLess,
+            before: Some(gone.join(", ")),
+            after: None,
+        });
     }
-    vec![Loosened {
-        kind: LooseningKind::ShowsLess,
-        before: Some(gone.join(", ")),
-        after: None,
-    }]
+    if old.offers_rejection() && !new.offers_rejection() {
+        found.push(Loosened {
+            kind: LooseningKind::CannotReject,
+            before: None,
+            after: None,
+        });
+    }
+    found
 }

@@ -36,6 +36,7 @@ pub(crate) struct ApprovalPlan {
     approvers: Option<ApproversPlan>,
     quorum: QuorumPlan,
     respond_within: Option<DurationPlan>,
+    remind_every: Option<DurationPlan>,
     escalate: Vec<EscalationPlan>,
     on_timeout: ApprovalTimeoutOutcome,
     continue_on_reject: bool,

@@ -106,9 +106,12 @@ impl ApprovalPlan {
             quorum,
             escalate,
         } = self.deciders(&scope)?;
+        let remind_every = self.remind_every.as_ref();
+        let remind_every = remind_every.map(|every| every.value(&scope)).transpose()?;
         let (step, facts) = (&self.step, view.run.facts);
         let subject = asked::of_step(&facts.release.digest, &facts.run.uid, view.status);
-        let mut verdicts = vec![Verdict::Approve, Verdict::Reject];
+        let mut verdicts = vec![Verdict::Approve];
+        verdicts.extend(self.step.offers_rejection().then_some(Verdict::Reject));
         verdicts.extend(self.changes.as_ref().map(|_| Verdict::RequestChanges));
         Ok(sealed(
             &subject,
@@ -132,6 +135,7 @@ impl ApprovalPlan {
                 self_approval: step.self_approval.unwrap_or(false),
                 verdicts,
                 expires_at: deadline.map(Time),
+                remind_every,
                 escalate,
                 repository: facts.release.repository.clone(),
                 ask_via: step.ask_via,
