@@ -45,7 +45,11 @@ fn convert(schema: &mut Value) {
         }
     }
     if schema["x-kubernetes-int-or-string"] == json!(true) {
-        schema["type"] = json!(["integer", "string"]);
+        schema["type"] = if schema["nullable"] == json!(true) {
+            json!(["integer", "string", "null"])
+        } else {
+            json!(["integer", "string"])
+        };
     }
     if schema["nullable"] == json!(true) {
         if let Some(of) = schema["type"].as_str().map(str::to_owned) {

@@ -52,6 +52,8 @@ pub enum StepReason {
     NoApprovers,
     /// The approvers of a question come from data, and are no names that can be used.
     InvalidApprovers,
+    /// The form of a question has a default or an enum from data that cannot be used.
+    InvalidForm,
     /// The quorum of a question comes from data, and is out of bounds or cannot be reached.
     InvalidQuorum,
     /// An expression exceeded its limit of time or memory.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::cli::lines::Lines;
 use signoff_api::{Approval, Decision, DecisionSpec, Verdict, json::JsonObject, step::Approvers};
-use signoff_engine::judge::{Form, Preview, Tally};
+use signoff_engine::judge::{Field, Form, Preview, Tally};
 
 /// A question and an answer to it.
 pub(super) struct Card<'a> {
@@ -225,7 +225,8 @@ pub(super) fn values(
     approval: &Approval,
     verdict: Verdict,
 ) -> (Option<JsonObject>, Vec<String>) {
-    let form = approval.spec.form.as_ref();
+    let form = Form::of(approval.spec.form.as_ref());
+    let fields = form.fields();
     let mut values = serde_json::Map::new();
     let mut problems = Vec::new();
     for pair in pairs {
@@ -233,24 +234,41 @@ pub(super) fn values(
             problems.push(format!("{pair}: write KEY=VALUE"));
             continue;
         };
-        let declared = form.and_then(|form| form.0["properties"][key]["type"].as_str());
-        let text_only = || Value::String(text.to_owned());
-        let value = if declared == Some("string") {
-            text_only()
-        } else {
-            serde_json::from_str(text).unwrap_or_else(|_| text_only())
-        };
-        if values.insert(key.to_owned(), value).is_some() {
-            problems.push(format!("{key}: it is given twice"));
+        let field = fields.iter().find(|field| field.name == key);
+        let value = read(text, field);
+        match (values.get_mut(key), value) {
+            (None, value) => {
+                values.insert(key.to_owned(), value);
+            }
+            // a list may be given entry by entry
+            (Some(Value::Array(entries)), Value::Array(more)) if field.is_some_and(Field::is_list) => {
+                entries.extend(more);
+            }
+            (Some(_), _) => problems.push(format!("{key}: it is given twice")),
         }
     }
     let values = (!values.is_empty()).then_some(JsonObject(values));
-    let form = Form::of(form);
     problems.extend(match verdict {
         Verdict::Approve => form.problems(values.as_ref()),
         Verdict::Reject | Verdict::RequestChanges => form.unknown(values.as_ref()),
     });
     (values, problems)
+}
+
+/// A value as its field declares it: of a list, a JSON list or one entry.
+fn read(text: &str, field: Option<&Field<'_>>) -> Value {
+    let text_only = || Value::String(text.to_owned());
+    let scalar = || match field.map(Field::scalar) {
+        Some("string") => text_only(),
+        Some(_) | None => serde_json::from_str(text).unwrap_or_else(|_| text_only()),
+    };
+    if !field.is_some_and(Field::is_list) {
+        return scalar();
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Array(entries)) => Value::Array(entries),
+        Ok(_) | Err(_) => Value::Array(vec![scalar()]),
+    }
 }
 
 #[cfg(test)]
@@ -312,6 +330,32 @@ mod tests {
             consequence: Some("the run goes on with step pay"),
         };
         insta::assert_snapshot!(card.render().render(None));
+    }
+
+    #[test]
+    fn a_list_is_given_as_json_or_entry_by_entry() {
+        let mut approval = approval();
+        approval.spec.form = Some(
+            json!({"type": "object", "properties": {
+                "tags": {"type": "array", "items": {"type": "string"}},
+                "counts": {"type": "array", "items": {"type": "integer"}}}})
+            .into(),
+        );
+        let given = |pairs: &[&str]| {
+            let pairs: Vec<String> = pairs.iter().map(|pair| (*pair).to_owned()).collect();
+            let (values, problems) = values(&pairs, &approval, Verdict::Approve);
+            (values.map(|values| values.to_value()), problems)
+        };
+        for pairs in [
+            &["tags=a", "tags=1", "counts=2"][..],
+            &[r#"tags=["a","1"]"#, "counts=[2]"],
+        ] {
+            let (read, problems) = given(pairs);
+            assert_eq!(read, Some(json!({"tags": ["a", "1"], "counts": [2]})));
+            assert!(problems.is_empty(), "{problems:?}");
+        }
+        assert_eq!(given(&["tags="]).0, Some(json!({"tags": [""]})));
+        assert_eq!(given(&["counts=x"]).1.len(), 1);
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub struct ApprovalStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub show: Option<Vec<ShowItem>>,
-    /// Flat JSON Schema of the fields that a decider may fill in. The values become `steps.<name>.decision.values`.
+    /// Flat JSON Schema of the fields that a decider may fill in: strings, numbers, integers, booleans, and lists of
+    /// them. `default` and `enum` may be or hold `${…}` expressions. The values become `steps.<name>.decision.values`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Json>,
     /// Limits who may decide. A decider also needs the verb `approve`. Without this field, everybody with the verb

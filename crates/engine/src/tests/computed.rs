@@ -359,3 +359,57 @@ fn who_is_asked_whether_a_payment_happened_are_those_whom_data_named() {
     let approvers = asked(&run).approvers.clone().unwrap();
     assert_eq!(approvers.users, ["alice", "bob"]);
 }
+
+fn form(property: &Value) -> Value {
+    json!({ "form": { "type": "object", "properties": { "f": property } } })
+}
+
+#[test]
+fn the_defaults_and_the_choices_of_a_form_come_from_data() {
+    let property =
+        json!({ "type": "string", "default": "${inputs.best}", "enum": ["none", "${inputs.best}", "none"] });
+    let run = asking(form(&property), &json!({ "best": "b" }));
+    let shown = &asked(&run).form.as_ref().unwrap().0["properties"]["f"];
+    assert_eq!(
+        shown,
+        &json!({ "type": "string", "default": "b", "enum": ["none", "b"] })
+    );
+    let property = json!({ "type": "array", "default": "${inputs.all}", "items": { "type": "integer", "enum": "${inputs.all}" } });
+    let run = asking(form(&property), &json!({ "all": [2, 1, 2] }));
+    let shown = &asked(&run).form.as_ref().unwrap().0["properties"]["f"];
+    assert_eq!(shown["items"]["enum"], json!([2, 1]));
+    assert_eq!(shown["default"], json!([2, 1, 2]));
+    let property = json!({ "type": "string", "default": "${inputs.?none}" });
+    let run = asking(form(&property), &json!({}));
+    assert_eq!(
+        asked(&run).form.as_ref().unwrap().0["properties"]["f"],
+        json!({ "type": "string" })
+    );
+}
+
+#[test]
+fn choices_that_cannot_be_used_fail_the_step_and_say_why() {
+    let many: Vec<String> = (0..201).map(|n| n.to_string()).collect();
+    let large: Vec<String> = (0..200).map(|n| format!("{n}{}", "x".repeat(200))).collect();
+    for (data, said) in [
+        (json!([]), "no value to choose from"),
+        (json!("a"), "gives a string, not a list"),
+        (json!(null), "gives null, not a list"),
+        (json!([["a"]]), "a list with a list in it"),
+        (json!(["a", null]), "a list with null in it"),
+        (json!(["a", 1]), "1 is not of type"),
+        (json!(many), "more than 200 values"),
+        (json!(large), "larger than 32768 bytes"),
+    ] {
+        let run = asking(
+            form(&json!({ "type": "string", "enum": "${inputs.data}" })),
+            &json!({ "data": data }),
+        );
+        let (reason, message) = refusal(&run);
+        assert_eq!(reason, StepReason::InvalidForm, "{message}");
+        assert!(message.contains(said), "{data}: {message}");
+    }
+    let property = json!({ "type": "string", "enum": ["a", "b"], "default": "${inputs.data}" });
+    let run = asking(form(&property), &json!({ "data": "c" }));
+    assert_eq!(refusal(&run).0, StepReason::InvalidForm);
+}

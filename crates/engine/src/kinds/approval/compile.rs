@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use serde_json::json;
-
-use super::{ApprovalPlan, ChangesPlan, EscalationPlan};
+use super::{ApprovalPlan, ChangesPlan, EscalationPlan, form::FormPlan};
 use crate::plan::{ApproversPlan, AtLeast, DurationPlan, Place, QuorumPlan, people};
 use signoff_api::{
-    Json, OrExpression, Quorum,
+    OrExpression, Quorum,
     run::StepOutcome,
     step::{
         ApprovalStep, ApprovalTimeoutOutcome, Approvers, ApproversTemplate, Changes, EscalationTemplate,
@@ -39,7 +37,7 @@ pub(super) fn compile(step: &ApprovalStep, place: &mut Place<'_, '_>) -> Approva
             show.push((item.name.clone(), template));
         }
     }
-    form(place, step.form.as_ref());
+    let form = step.form.as_ref().map(|form| FormPlan::compile(place, form));
     let changes = step.changes.as_ref().and_then(|wanted| changes(place, wanted));
     let on_timeout = step
         .on_timeout
@@ -61,6 +59,7 @@ pub(super) fn compile(step: &ApprovalStep, place: &mut Place<'_, '_>) -> Approva
         step: step.clone(),
         title,
         show,
+        form,
         approvers: approvers.and_then(|approvers| ApproversPlan::compile(place, "approvers", approvers)),
         quorum: quorum.unwrap_or_default(),
         respond_within,
@@ -154,25 +153,4 @@ fn changes(place: &mut Place<'_, '_>, changes: &Changes) -> Option<ChangesPlan> 
         again: place.loop_from(back_to),
         max: changes.max.unwrap_or(DEFAULT_CHANGES),
     })
-}
-
-/// A form is flat: an object of scalars, as MCP elicitation has it.
-fn form(place: &mut Place<'_, '_>, form: Option<&Json>) {
-    let Some(form) = form else { return };
-    place.schema("form", Some(form));
-    if form.0["type"] != json!("object") {
-        place.problem("form", "a form is of type object");
-    }
-    for (name, property) in form.0["properties"].as_object().into_iter().flatten() {
-        let scalar = matches!(
-            property["type"].as_str(),
-            Some("string" | "number" | "integer" | "boolean")
-        );
-        if !scalar {
-            place.problem(
-                &format!("form.properties.{name}"),
-                "a form's field is a string, number, integer or boolean",
-            );
-        }
-    }
 }

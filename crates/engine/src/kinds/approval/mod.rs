@@ -3,6 +3,7 @@
 mod compile;
 mod connections;
 mod difference;
+mod form;
 mod people;
 mod question;
 
@@ -10,7 +11,11 @@ use std::{any::Any, collections::BTreeSet, sync::Arc};
 
 use signoff_expression::Declarations;
 
-pub(crate) use self::question::{decision, whom};
+use self::form::FormPlan;
+pub(crate) use self::{
+    form::without_computed,
+    question::{decision, whom},
+};
 use super::{Done, Failure, Kind, KindPlan, Next};
 use crate::{
     difference::{Field, Loosened, Terms},
@@ -33,6 +38,7 @@ pub(crate) struct ApprovalPlan {
     pub(crate) step: ApprovalStep,
     title: Template,
     show: Vec<(String, JsonTemplate)>,
+    form: Option<FormPlan>,
     approvers: Option<ApproversPlan>,
     quorum: QuorumPlan,
     respond_within: Option<DurationPlan>,

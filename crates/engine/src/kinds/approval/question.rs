@@ -106,6 +106,7 @@ impl ApprovalPlan {
             quorum,
             escalate,
         } = self.deciders(&scope)?;
+        let form = self.form.as_ref().map(|form| form.value(&scope)).transpose()?;
         let remind_every = self.remind_every.as_ref();
         let remind_every = remind_every.map(|every| every.value(&scope)).transpose()?;
         let (step, facts) = (&self.step, view.run.facts);
@@ -129,7 +130,7 @@ impl ApprovalPlan {
                 written_by: vec![],
                 title,
                 show,
-                form: step.form.clone(),
+                form,
                 approvers,
                 quorum,
                 self_approval: step.self_approval.unwrap_or(false),

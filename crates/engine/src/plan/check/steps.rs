@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use signoff_expression::{Facts, Field, Implication, ObjectType, Path, StaticType};
 
 use super::schema::{self, Defaults};
-use crate::plan::Needed;
+use crate::{kinds::approval::without_computed, plan::Needed};
 use signoff_api::{
     Json, Step, StepKind,
     run::StepOutcome,
@@ -302,7 +302,7 @@ fn ever(step: &Step) -> BTreeSet<String> {
 /// The values of a form. Who rejects need not fill it in.
 fn values_of(question: &ApprovalStep) -> ObjectType {
     match question.form.as_ref().map(Json::as_value) {
-        Some(form) => schema::object_of(form, Defaults::Ignored),
+        Some(form) => schema::object_of(&without_computed(form), Defaults::Ignored),
         None => ObjectType::new(BTreeMap::new(), None),
     }
     .called("field of the form called")

@@ -95,6 +95,9 @@ fn who_decides_how_many_and_until_when_may_be_computed_with_fitting_types() {
         json!({"respondWithin": "${inputs.order}", "escalate": [{"after": "${duration('1h')}", "to": {"users": ["${inputs.order}"]}}]}),
         json!({"approvers": {"users": ["a"]}, "quorum": 2, "escalate": [{"after": "1h", "to": {"groups": ["g"]}}]}),
         json!({"approvers": {"users": ["a", "${inputs.order}"]}, "quorum": 3}),
+        json!({"form": {"type": "object", "properties": {
+            "one": {"type": "string", "enum": "${inputs.?lines.orValue([]).map(l, l.sku)}", "default": "${inputs.order}"},
+            "all": {"type": "array", "items": {"type": "string", "enum": ["x", "${inputs.order}"]}, "default": ["x"]}}}}),
     ] {
         assert_eq!(of_approval(good.clone()), [""; 0], "{good}");
     }

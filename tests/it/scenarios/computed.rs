@@ -1,0 +1,100 @@
+//! Approvals whose approvers, quorum, deadline and form come from data, on the API server.
+
+use serde_json::{Value, json};
+use signoff_api::{Approval, run::StepOutcome};
+
+use crate::support::{
+    rig::{Rig, Running},
+    shop::Shop,
+};
+
+/// A run `r` of `dev` with a step that gives the data, the approval `review`, and a call.
+async fn started(data: Value, approval: Value) -> (Rig, Shop, Running) {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let mut review = json!({"title": "go?"});
+    review
+        .as_object_mut()
+        .unwrap()
+        .extend(approval.as_object().unwrap().clone());
+    let steps = json!([
+        {"name": "data", "set": data},
+        {"name": "review", "approval": review},
+        {"name": "call", "http": {"url": shop.url("/x")}},
+    ]);
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    (rig, shop, operator)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_whom_data_names_decide_and_nobody_else() {
+    let data = json!({"owners": ["alice", "bob"], "many": 2, "within": "2h"});
+    let approval = json!({
+        "approvers": {"users": ["${steps.data.output.owners}", "${run.?requestedBy}"], "exclude": ["DEV"]},
+        "quorum": "${steps.data.output.many}", "respondWithin": "${steps.data.output.within}",
+        "selfApproval": true, "remindEvery": "1h", "verdicts": ["Approve"],
+    });
+    let (rig, shop, operator) = started(data, approval).await;
+    rig.until::<Approval>("r-review", |approval| approval.status.is_some())
+        .await;
+    let spec = rig.asked("r-review").await.spec;
+    assert_eq!(spec.approvers.as_ref().unwrap().users, ["alice", "bob", "dev"]);
+    assert_eq!((spec.quorum, spec.expires_at.is_some()), (2, true));
+    let excluded = rig.decide("dev", "r-review", "Approve").await;
+    assert_eq!(rig.judged(&excluded).await.1, "NotAnApprover");
+    let no = rig.decide("alice", "r-review", "Reject").await;
+    assert_eq!(rig.judged(&no).await.1, "VerdictNotOffered");
+    for user in ["alice", "bob"] {
+        let yes = rig.decide(user, "r-review", "Approve").await;
+        assert!(rig.judged(&yes).await.0);
+    }
+    rig.phase("r", "Succeeded").await;
+    assert_eq!(shop.asked("/x").len(), 1);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_the_api_server_that_data_names_fails_the_step_and_nobody_is_asked() {
+    let data = json!({"groups": ["finance", "system:masters"]});
+    let approval = json!({"approvers": {"groups": ["${steps.data.output.groups}"]}});
+    let (rig, shop, operator) = started(data, approval).await;
+    let run = rig.phase("r", "Failed").await;
+    let status = run.status.unwrap();
+    let error = status.error.unwrap();
+    assert_eq!(error.reason.to_string(), "InvalidApprovers");
+    assert!(error.message.contains("system:masters"), "{}", error.message);
+    assert!(status.steps[1].approval.is_none());
+    assert!(shop.asked("/x").is_empty());
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_data_offers_is_what_may_be_filled_in() {
+    let data = json!({"tags": ["fast", "cheap"]});
+    let approval = json!({"form": {"type": "object", "required": ["tags"], "properties": {
+        "tags": {"type": "array", "uniqueItems": true, "items": {"type": "string", "enum": "${steps.data.output.tags}"}}}}});
+    let (rig, shop, operator) = started(data, approval).await;
+    rig.until::<Approval>("r-review", |approval| approval.status.is_some())
+        .await;
+    let spec = rig.asked("r-review").await.spec;
+    let form = spec.form.unwrap().0;
+    assert_eq!(
+        form["properties"]["tags"]["items"]["enum"],
+        json!(["fast", "cheap"])
+    );
+    let with = |tags: Value| json!({"approval": "r-review", "digest": spec.digest, "verdict": "Approve", "values": {"tags": tags}});
+    for bad in [json!(["slow"]), json!("fast"), json!(["fast", "fast"])] {
+        let decision = rig.decide_with("alice", with(bad)).await.unwrap();
+        assert_eq!(rig.judged(&decision).await.1, "InvalidValues");
+    }
+    let decision = rig.decide_with("alice", with(json!(["cheap"]))).await.unwrap();
+    assert!(rig.judged(&decision).await.0);
+    let run = rig.phase("r", "Succeeded").await;
+    let step = &run.status.unwrap().steps[1];
+    assert_eq!(step.outcome, Some(StepOutcome::Approved));
+    let values = step.decision.clone().unwrap().values.unwrap().to_value();
+    assert_eq!(values, json!({"tags": ["cheap"]}));
+    assert_eq!(shop.asked("/x").len(), 1);
+    operator.stop().await;
+}
