@@ -161,7 +161,7 @@ pub struct ShownItem {
     /// Media type of the content.
     #[schemars(length(min = 1, max = 128))]
     pub media_type: String,
-    /// The content. JSON is pretty-printed, and text is unchanged.
+    /// The content. JSON is pretty-printed, text is unchanged, and a picture or a sound is in base64.
     #[schemars(length(max = 65536))]
     pub inline: String,
 }

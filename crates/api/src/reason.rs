@@ -52,6 +52,8 @@ pub enum StepReason {
     NoApprovers,
     /// The approvers of a question come from data, and are no names that can be used.
     InvalidApprovers,
+    /// An item that a question shows does not fit its media type.
+    InvalidShownItem,
     /// The form of a question has a default or an enum from data that cannot be used.
     InvalidForm,
     /// The quorum of a question comes from data, and is out of bounds or cannot be reached.

@@ -5,7 +5,10 @@ use serde_json::Value;
 
 use crate::cli::lines::Lines;
 use signoff_api::{Approval, Decision, DecisionSpec, Verdict, json::JsonObject, step::Approvers};
-use signoff_engine::judge::{Field, Form, Preview, Tally};
+use signoff_engine::{
+    judge::{Field, Form, Preview, Tally},
+    question::binary,
+};
 
 /// A question and an answer to it.
 pub(super) struct Card<'a> {
@@ -76,6 +79,11 @@ impl Card<'_> {
     fn shown(&self, lines: &mut Lines) {
         for item in &self.approval.spec.show {
             lines.blank();
+            if let Some(told) = binary(item) {
+                lines.push(format!("Shown as “{}”, not on a terminal:", item.name));
+                lines.block(2, &told);
+                continue;
+            }
             lines.push(format!("Shown as “{}” ({}):", item.name, item.media_type));
             lines.block(2, &item.inline);
         }

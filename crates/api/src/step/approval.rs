@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Rules};
-use crate::{HumanDuration, Json, OrExpression, Quorum, approval::AskVia, name::LABEL, run::StepOutcome};
+use crate::{
+    HumanDuration, Json, MediaType, OrExpression, Quorum, approval::AskVia, name::LABEL, run::StepOutcome,
+};
 
 /// A question, what people see with it, and who may decide.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,8 +129,12 @@ pub struct ShowItem {
     /// Name of the item, unique in the list.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Value of the item. Strings may contain `${…}` expressions.
+    /// Value of the item. Strings may contain `${…}` expressions. A picture or a sound is text in base64.
     pub value: Json,
+    /// How to show it: `application/json`, `text/markdown`, `text/x-diff`, `text/plain`, or a type of `image` or
+    /// `audio`. Defaults to `text/plain` for text, and to `application/json` for other values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<MediaType>,
 }
 
 /// A decider must be in one of the lists, and not in `exclude`. With nothing but `exclude`, everybody else with the verb

@@ -7,7 +7,7 @@ use signoff_expression::{Declarations, StaticType};
 
 use super::{
     Problem,
-    check::{Extra, no_json, type_of_expression, with},
+    check::{Extra, no_json, type_of_expression, type_of_template, with},
     compile::Compiler,
 };
 use crate::expression::{Expression, JsonTemplate, Template};
@@ -77,6 +77,11 @@ impl<'c, 'a> Place<'c, 'a> {
     /// The type of an expression; any, if something is wrong with it, which is told elsewhere.
     pub(crate) fn type_of(&self, expression: &Expression) -> StaticType {
         type_of_expression(expression, self.declarations)
+    }
+
+    /// The type of what a template makes.
+    pub(crate) fn type_of_template(&self, template: &JsonTemplate) -> StaticType {
+        type_of_template(template, self.declarations)
     }
 
     /// Something is wrong that keeps a release from being cut. One that exists runs on.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{PutAs, Question};
+use super::{PutAs, Question, binary};
 use crate::markdown::{block, code, unlinked};
 use signoff_api::{ApprovalSpec, Digest, Verdict, approval::ShownItem, step::Approvers};
 
@@ -221,6 +221,10 @@ fn shown(text: &mut String, spec: &ApprovalSpec, namespace: &str, name: &str) {
 }
 
 fn section(item: &ShownItem, note: &str, inline: &str) -> String {
+    // a forge does not show it, and its text says nothing
+    if let Some(told) = binary(item) {
+        return format!("\n#### {}\n\n{}\n", code(&item.name), code(&told));
+    }
     let (name, block) = (code(&item.name), block(colour(item), inline));
     format!("\n#### {name}\n\n{note}{block}")
 }
@@ -278,6 +282,7 @@ fn colour(item: &ShownItem) -> &'static str {
         "application/json" => "json",
         "text/x-diff" | "text/x-patch" => "diff",
         "application/yaml" => "yaml",
+        "text/markdown" => "markdown",
         // a patch of git says so in its first line
         _ if item.inline.starts_with("diff --git ") || item.inline.starts_with("--- ") => "diff",
         _ => "",

@@ -413,3 +413,39 @@ fn choices_that_cannot_be_used_fail_the_step_and_say_why() {
     let run = asking(form(&property), &json!({ "data": "c" }));
     assert_eq!(refusal(&run).0, StepReason::InvalidForm);
 }
+
+#[test]
+fn what_is_shown_fits_its_media_type_or_the_step_fails() {
+    let show = |value: &Value, media_type: &str| {
+        let item = json!({ "name": "a", "value": "${inputs.data}", "mediaType": media_type });
+        asking(json!({ "show": [item] }), &json!({ "data": value }))
+    };
+    for (value, media_type, inline) in [
+        (json!("# Hi"), "text/markdown", "# Hi"),
+        (json!("--- a\n+++ b\n"), "text/x-diff", "--- a\n+++ b\n"),
+        (json!("AAAA"), "image/png", "AAAA"),
+        (json!("AA=="), "audio/wav", "AA=="),
+        (json!({ "a": 1 }), "application/json", "{\n  \"a\": 1\n}"),
+        (json!("[1]"), "application/json", "[\n  1\n]"),
+        (json!("[1"), "application/json", "\"[1\""),
+    ] {
+        let run = show(&value, media_type);
+        let item = &asked(&run).show[0];
+        assert_eq!(
+            (item.media_type.as_str(), item.inline.as_str()),
+            (media_type, inline)
+        );
+    }
+    for (value, media_type, said) in [
+        (json!("<svg/>"), "image/png", "is image/png and not in base64"),
+        (json!({ "a": 1 }), "text/markdown", "gives an object, not text"),
+        (json!(null), "audio/wav", "gives null, not text"),
+    ] {
+        let run = show(&value, media_type);
+        let (reason, message) = refusal(&run);
+        assert_eq!(reason, StepReason::InvalidShownItem);
+        assert!(message.contains(said), "{message}");
+    }
+    let run = show(&json!("A".repeat(65_540)), "image/png");
+    assert_eq!(refusal(&run).0, StepReason::OutputTooLarge);
+}

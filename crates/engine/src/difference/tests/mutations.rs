@@ -62,7 +62,7 @@ fn all_but_finally() -> Value {
                 "when": "${true}",
                 "approval": {
                     "title": "ok?",
-                    "show": [{ "name": "a", "value": { "v": 1 } }, { "name": "b", "value": "w" }],
+                    "show": [{ "name": "a", "value": { "v": 1 } }, { "name": "b", "value": "w", "mediaType": "text/markdown" }],
                     "form": { "type": "object", "properties": { "n": { "type": "number" } } },
                     "approvers": { "users": ["u", "v"], "groups": ["g", "h"], "exclude": ["e"], "serviceAccounts": ["n:s", "n:t"] },
                     "quorum": 2, "selfApproval": true, "respondWithin": "1d", "onTimeout": { "outcome": "Fail" },
@@ -173,8 +173,9 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Other values that may stand in the place of one.
 fn others(value: &Value) -> Vec<Value> {
-    const WORDS: [&str; 12] = [
+    const WORDS: [&str; 13] = [
         "17h",
+        "text/plain",
         "Approve",
         "GET",
         "POST",

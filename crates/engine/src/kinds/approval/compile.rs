@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{ApprovalPlan, ChangesPlan, EscalationPlan, form::FormPlan};
+use super::{ApprovalPlan, ChangesPlan, EscalationPlan, form::FormPlan, shown::ShownPlan};
 use crate::plan::{ApproversPlan, AtLeast, DurationPlan, Place, QuorumPlan, people};
 use signoff_api::{
     OrExpression, Quorum,
@@ -33,9 +33,7 @@ pub(super) fn compile(step: &ApprovalStep, place: &mut Place<'_, '_>) -> Approva
                 format!("{} is shown already", item.name),
             );
         }
-        if let Some(template) = place.json(&format!("show[{n}].value"), &item.value.0, &[]) {
-            show.push((item.name.clone(), template));
-        }
+        show.extend(ShownPlan::compile(place, &format!("show[{n}]"), item));
     }
     let form = step.form.as_ref().map(|form| FormPlan::compile(place, form));
     let changes = step.changes.as_ref().and_then(|wanted| changes(place, wanted));

@@ -41,7 +41,7 @@ pub(super) fn shown(
         return None;
     }
     let mut item = ITEM.to_owned();
-    while approval.show.iter().any(|(name, _)| *name == item) {
+    while approval.show.iter().any(|shown| shown.name == item) {
         item.insert_str(0, "bound-");
     }
     let shown: Vec<Value> = bound

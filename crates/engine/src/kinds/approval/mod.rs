@@ -6,12 +6,13 @@ mod difference;
 mod form;
 mod people;
 mod question;
+mod shown;
 
 use std::{any::Any, collections::BTreeSet, sync::Arc};
 
 use signoff_expression::Declarations;
 
-use self::form::FormPlan;
+use self::{form::FormPlan, shown::ShownPlan};
 pub(crate) use self::{
     form::without_computed,
     question::{decision, whom},
@@ -19,7 +20,7 @@ pub(crate) use self::{
 use super::{Done, Failure, Kind, KindPlan, Next};
 use crate::{
     difference::{Field, Loosened, Terms},
-    expression::{JsonTemplate, Template},
+    expression::Template,
     object::ObjectFact,
     plan::{ApproversPlan, DurationPlan, Place, QuorumPlan, check},
     turn::{Owned, StepView},
@@ -37,7 +38,7 @@ use signoff_api::{
 pub(crate) struct ApprovalPlan {
     pub(crate) step: ApprovalStep,
     title: Template,
-    show: Vec<(String, JsonTemplate)>,
+    show: Vec<ShownPlan>,
     form: Option<FormPlan>,
     approvers: Option<ApproversPlan>,
     quorum: QuorumPlan,

@@ -4,9 +4,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::{RoundMode, Timestamp, TimestampRound, Unit},
 };
-use serde_json::Value;
 
-use super::{ApprovalPlan, connections, people::Deciders};
+use super::{ApprovalPlan, connections, people::Deciders, shown::shown};
 use crate::{
     asked::{self, sealed, unsealed},
     kinds::{Failure, Next, Own},
@@ -15,7 +14,7 @@ use crate::{
 };
 use signoff_api::{
     ApprovalSpec, Verdict,
-    approval::{ApprovalPurpose, ApprovalStatus, ApprovalSubject, ShownItem},
+    approval::{ApprovalPurpose, ApprovalStatus, ApprovalSubject},
     bounds,
     reason::StepReason,
     run::{BoundConnection, StepDecision},
@@ -86,8 +85,8 @@ impl ApprovalPlan {
         }
         let mut show = Vec::with_capacity(self.show.len());
         let mut together = 0;
-        for (name, template) in &self.show {
-            let item = shown(name, template.value(&scope)?)?;
+        for item in &self.show {
+            let item = item.value(&scope)?;
             together += item.inline.len();
             if together > bounds::MAX_SHOWN_TOGETHER {
                 let message = format!(
@@ -99,7 +98,7 @@ impl ApprovalPlan {
             show.push(item);
         }
         if let Some((name, value)) = connections::shown(view, self, connections) {
-            show.push(shown(&name, value)?);
+            show.push(shown(&name, value, None)?);
         }
         let Deciders {
             approvers,
@@ -143,22 +142,6 @@ impl ApprovalPlan {
             },
         ))
     }
-}
-
-fn shown(name: &str, value: Value) -> Result<ShownItem, Failure> {
-    let (media_type, inline) = match value {
-        Value::String(text) => ("text/plain", text),
-        other => ("application/json", format!("{other:#}")),
-    };
-    if inline.len() > bounds::MAX_SHOWN {
-        let message = format!("the shown item {name} is larger than {} bytes", bounds::MAX_SHOWN);
-        return Err(Failure::new(StepReason::OutputTooLarge, message));
-    }
-    Ok(ShownItem {
-        name: name.to_owned(),
-        media_type: media_type.to_owned(),
-        inline,
-    })
 }
 
 /// What an answer says about who decided.

@@ -103,6 +103,50 @@ fn who_decides_how_many_and_until_when_may_be_computed_with_fitting_types() {
     }
     for (bad, expected) in [
         (
+            json!({"show": [{"name": "a", "value": {"b": 1}, "mediaType": "text/markdown"}]}),
+            "show[0].value: text/markdown is text, not",
+        ),
+        (
+            json!({"show": [{"name": "a", "value": "${inputs.count}", "mediaType": "image/png"}]}),
+            "show[0].value: image/png is text, not int",
+        ),
+        (
+            json!({"form": {"type": "object", "properties": {"f": {"type": "object"}}}}),
+            "form.properties.f: a form's field is",
+        ),
+        (
+            json!({"form": {"type": "object", "properties": {"f": {"type": "array", "items": {"type": "array"}}}}}),
+            "form.properties.f: a form's field is",
+        ),
+        (
+            json!({"form": {"type": "object", "properties": {"f": {"type": "string", "title": "${inputs.order}"}}}}),
+            "form: expressions stand only in default and enum",
+        ),
+        (
+            json!({"form": {"type": "object", "properties": {"f": {"type": "string", "enum": "${inputs.oder}"}}}}),
+            "form.properties.f.enum: there is no input oder",
+        ),
+        (
+            json!({"form": {"type": "object", "properties": {"f": {"type": "integer", "default": "5"}}}}),
+            "form.properties.f.default: \"5\" is not of type",
+        ),
+        (
+            json!({"remindEvery": "4m"}),
+            "remindEvery: \"4m\" is shorter than 5m",
+        ),
+        (
+            json!({"verdicts": ["Reject"]}),
+            "verdicts: they are [Approve], or [Approve, Reject]",
+        ),
+        (
+            json!({"verdicts": ["Approve", "Approve"]}),
+            "verdicts: they are [Approve], or [Approve, Reject]",
+        ),
+        (
+            json!({"verdicts": ["Approve"], "onReject": {"outcome": "Continue"}}),
+            "onReject: people cannot reject",
+        ),
+        (
             json!({"approvers": {"users": ["${inputs.count}"]}}),
             "approvers.users[0]: it gives a name or a list of names, not int",
         ),

@@ -1,0 +1,92 @@
+//! Items that a question shows: a value, and how it is to be shown.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
+use signoff_expression::{StaticType, Type};
+
+use crate::{
+    expression::{JsonTemplate, Scope, type_name},
+    kinds::Failure,
+    plan::Place,
+};
+use signoff_api::{MediaType, approval::ShownItem, bounds, reason::StepReason, step::ShowItem};
+
+/// An item with its expressions parsed.
+#[derive(Debug)]
+pub(super) struct ShownPlan {
+    pub(super) name: String,
+    value: JsonTemplate,
+    media_type: Option<MediaType>,
+}
+
+impl ShownPlan {
+    /// Parses an item at a field of a place.
+    pub(super) fn compile(place: &mut Place<'_, '_>, field: &str, item: &ShowItem) -> Option<Self> {
+        let ShowItem {
+            name,
+            value,
+            media_type,
+        } = item;
+        let field = format!("{field}.value");
+        let value = place.json(&field, &value.0, &[])?;
+        if let Some(media_type) = media_type
+            .as_ref()
+            .filter(|media_type| **media_type != MediaType::Json)
+        {
+            let type_ = place.type_of_template(&value);
+            let is_text = matches!(type_, StaticType::Dyn | StaticType::OneOf(_))
+                || matches!(type_, StaticType::Scalar(Type::String | Type::Dyn))
+                || matches!(type_, StaticType::Optional(_));
+            if !is_text {
+                place.mistyped(&field, 0, format!("{media_type} is text, not {type_}"));
+            }
+        }
+        Some(Self {
+            name: name.clone(),
+            value,
+            media_type: media_type.clone(),
+        })
+    }
+
+    pub(super) fn value(&self, scope: &Scope) -> Result<ShownItem, Failure> {
+        shown(&self.name, self.value.value(scope)?, self.media_type.as_ref())
+    }
+}
+
+/// An item as people are shown it.
+pub(super) fn shown(name: &str, value: Value, media_type: Option<&MediaType>) -> Result<ShownItem, Failure> {
+    let invalid = |why: String| {
+        let message = format!("the shown item {name} {why}");
+        Failure::new(StepReason::InvalidShownItem, message)
+    };
+    let json = |value: Value| ("application/json".to_owned(), format!("{value:#}"));
+    let (media_type, inline) = match (media_type, value) {
+        (None, Value::String(text)) => (MediaType::Plain.to_string(), text),
+        (None, other) => json(other),
+        (Some(MediaType::Json), Value::String(text)) => {
+            json(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        }
+        (Some(MediaType::Json), other) => json(other),
+        (Some(media_type), Value::String(text)) => {
+            if media_type.is_binary() && STANDARD.decode(&text).is_err() {
+                return Err(invalid(format!("is {media_type} and not in base64")));
+            }
+            (media_type.to_string(), text)
+        }
+        (Some(media_type), other) => {
+            return Err(invalid(format!(
+                "is {media_type} and gives {}, not text",
+                type_name(&other)
+            )));
+        }
+    };
+    if inline.len() > bounds::MAX_SHOWN {
+        let message = format!("the shown item {name} is larger than {} bytes", bounds::MAX_SHOWN);
+        return Err(Failure::new(StepReason::OutputTooLarge, message));
+    }
+    Ok(ShownItem {
+        name: name.to_owned(),
+        media_type,
+        inline,
+    })
+}
