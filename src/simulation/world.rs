@@ -398,6 +398,7 @@ impl<'a> World<'a> {
                 verdict: decide.verdict,
                 comment: decide.comment.clone(),
                 values: decide.values.clone(),
+                shown: decide.shown.clone(),
                 by: Some(decide.by.clone()),
                 groups: Some(decide.groups.clone()),
                 via: None,

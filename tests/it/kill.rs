@@ -189,6 +189,7 @@ fn outcome_decision(approval: &Approval, happened: bool) -> Decision {
         verdict: Verdict::Approve,
         comment: None,
         values,
+        shown: None,
         by: None,
         groups: None,
         via: None,

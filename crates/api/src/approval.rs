@@ -10,7 +10,7 @@ use super::{
     json::JsonObject,
     name::{LABEL, SUBDOMAIN},
     schema::TIMESTAMP,
-    step::{Approvers, Escalation},
+    step::{Approvers, Editable, Escalation},
 };
 
 /// A question to people: its subject, what they see, who may decide, and until when. To answer it, create a Decision.
@@ -164,6 +164,9 @@ pub struct ShownItem {
     /// The content. JSON is pretty-printed, text is unchanged, and a picture or a sound is in base64.
     #[schemars(length(max = 65536))]
     pub inline: String,
+    /// What deciders may change the item to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub editable: Option<Editable>,
 }
 
 /// Observed state of an Approval.
@@ -203,6 +206,12 @@ pub struct ApprovalStatus {
     /// Digest of `values` in canonical JSON. The commit status `signoff/quorum` shows its first ten digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values_digest: Option<Digest>,
+    /// The editable items as they would be approved, or were: with the newest changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<JsonObject>,
+    /// The newest change to what is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amendment: Option<Amendment>,
     /// How the question reached its phase, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
@@ -215,6 +224,20 @@ pub struct ApprovalStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// A change to what is shown.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Amendment {
+    /// Name of the Decision that made it.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
+    pub decision: String,
+    /// User who made it. Unless `selfApproval` is true, somebody else must approve it.
+    #[schemars(length(max = 256))]
+    pub by: String,
+    /// Digest of the question and of the changed items. The decisions that count are on it.
+    pub digest: Digest,
 }
 
 /// Number and page of the pull request.

@@ -47,6 +47,11 @@ pub struct DecisionSpec {
     /// together. An approval with other values starts a new tally, and the earlier approvals no longer count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<JsonObject>,
+    /// Editable items that the decider changes, by name. Only approvals with the same changes count together. To approve
+    /// what somebody else has changed, repeat the changes. Unless the Approval allows self-approval, whoever makes a
+    /// change first does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<JsonObject>,
     /// User who decides. From Kubernetes 1.36, the API server fills it in. Any other name is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
@@ -126,8 +131,10 @@ pub enum DecisionReason {
     Counted,
     /// A later decision by the same person replaces it.
     Replaced,
-    /// Somebody approved other values after it. Approve those values, or decide again.
+    /// Somebody approved other values, or changed what is shown, after it. Approve that, or decide again.
     Amended,
+    /// The decider changed what is shown, so somebody else must approve it.
+    AmendmentProposed,
     /// The Approval does not exist.
     ApprovalNotFound,
     /// The digest is not that of what was shown.

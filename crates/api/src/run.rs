@@ -503,6 +503,9 @@ pub struct StepDecision {
     /// Values that the deciders filled in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<JsonObject>,
+    /// The editable items as they were approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<JsonObject>,
 }
 
 /// Reason and message of a failure.

@@ -393,6 +393,7 @@ impl<'a> BranchQuestion<'a> {
             verdict,
             comment: comment.map(|text| text.chars().take(4_000).collect()),
             values,
+            shown: None,
             by: None,
             groups: None,
             via: None,

@@ -426,6 +426,7 @@ impl PullRequestQuestion<'_> {
                 .as_deref()
                 .map(|text| text.chars().take(4_000).collect()),
             values,
+            shown: None,
             by: None,
             groups: None,
             via: None,

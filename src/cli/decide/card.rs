@@ -4,9 +4,11 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 use crate::cli::lines::Lines;
-use signoff_api::{Approval, Decision, DecisionSpec, Verdict, json::JsonObject, step::Approvers};
+use signoff_api::{
+    Approval, Decision, DecisionSpec, Verdict, approval::Amendment, json::JsonObject, step::Approvers,
+};
 use signoff_engine::{
-    judge::{Field, Form, Preview, Tally},
+    judge::{Field, Form, Preview, Tally, problems_of_changes},
     question::binary,
 };
 
@@ -26,6 +28,7 @@ impl Card<'_> {
     pub(super) fn render(&self) -> Lines {
         let mut lines = self.question();
         self.shown(&mut lines);
+        self.amendment(&mut lines);
         self.form(&mut lines);
         self.votes(&mut lines);
         self.answer(&mut lines);
@@ -86,6 +89,27 @@ impl Card<'_> {
             }
             lines.push(format!("Shown as “{}” ({}):", item.name, item.media_type));
             lines.block(2, &item.inline);
+            if item.editable.is_some() {
+                lines.push(format!(
+                    "  You may change it, with --change '{}=VALUE'.",
+                    item.name
+                ));
+            }
+        }
+    }
+
+    /// What somebody else changed of what is shown.
+    fn amendment(&self, lines: &mut Lines) {
+        let status = self.approval.status.clone().unwrap_or_default();
+        let (Some(Amendment { by, digest, .. }), Some(shown)) = (status.amendment, status.shown) else {
+            return;
+        };
+        lines.blank();
+        lines.push(format!(
+            "As changed by {by} ({digest}), to approve with --as-changed:"
+        ));
+        for (name, value) in &shown.0 {
+            lines.block(2, &format!("{name} = {}", text_of(value)));
         }
     }
 
@@ -137,6 +161,9 @@ impl Card<'_> {
     fn answer(&self, lines: &mut Lines) {
         lines.blank();
         lines.push(format!("Your answer is {}:", self.answer.verdict));
+        for (name, value) in self.answer.shown.iter().flat_map(|shown| &shown.0) {
+            lines.block(4, &format!("{name} is {}", text_of(value)));
+        }
         given(lines, self.answer.values.as_ref(), self.answer.comment.as_deref());
     }
 
@@ -153,6 +180,9 @@ impl Card<'_> {
         if let Some(why) = &preview.refused {
             lines.push(format!("  It would not count: {}.", why.message));
             return;
+        }
+        if preview.proposes {
+            lines.push("  It changes what is shown, and somebody else has to approve that.");
         }
         if preview.replaces.is_some() {
             lines.push("  It replaces your earlier answer.");
@@ -263,6 +293,57 @@ pub(super) fn values(
     (values, problems)
 }
 
+/// A value for people: text as it is, anything else as JSON.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => format!("{other:#}"),
+    }
+}
+
+/// What is changed of what is shown, and all that is wrong with it.
+pub(super) fn changes(
+    pairs: &[String],
+    as_changed: bool,
+    approval: &Approval,
+) -> (Option<JsonObject>, Vec<String>) {
+    if as_changed {
+        let status = approval.status.clone().unwrap_or_default();
+        return match status.amendment {
+            Some(_) => (status.shown, vec![]),
+            None => (None, vec!["nobody has changed what is shown".to_owned()]),
+        };
+    }
+    let mut changed = serde_json::Map::new();
+    let mut problems = Vec::new();
+    for pair in pairs {
+        let Some((name, text)) = pair.split_once('=') else {
+            problems.push(format!("{pair}: write NAME=VALUE"));
+            continue;
+        };
+        let text = match text.strip_prefix('@').map(std::fs::read_to_string) {
+            None => text.to_owned(),
+            Some(Ok(text)) => text,
+            Some(Err(error)) => {
+                problems.push(format!("{name}: {text} cannot be read: {error}"));
+                continue;
+            }
+        };
+        let item = approval.spec.show.iter().find(|item| item.name == name);
+        let is_json = item.is_some_and(|item| item.media_type == "application/json");
+        let value = match serde_json::from_str(&text) {
+            Ok(value) if is_json => value,
+            Ok(_) | Err(_) => Value::String(text),
+        };
+        if changed.insert(name.to_owned(), value).is_some() {
+            problems.push(format!("{name}: it is given twice"));
+        }
+    }
+    let changed = (!changed.is_empty()).then_some(JsonObject(changed));
+    problems.extend(problems_of_changes(&approval.spec, changed.as_ref()));
+    (changed, problems)
+}
+
 /// A value as its field declares it: of a list, a JSON list or one entry.
 fn read(text: &str, field: Option<&Field<'_>>) -> Value {
     let text_only = || Value::String(text.to_owned());
@@ -329,6 +410,7 @@ mod tests {
             needs: Some("1 more of finance".to_owned()),
             set_aside: vec!["r-review-1".to_owned()],
             replaces: None,
+            proposes: false,
         };
         let card = Card {
             approval: &approval,

@@ -459,6 +459,7 @@ impl<'a> Story<'a> {
             verdict: Verdict::Approve,
             comment: Some("checked the quote".to_owned()),
             values: None,
+            shown: None,
             by: None,
             groups: None,
             via: None,

@@ -98,3 +98,40 @@ async fn what_data_offers_is_what_may_be_filled_in() {
     assert_eq!(shop.asked("/x").len(), 1);
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_changed_and_somebody_else_approved_is_what_is_sent() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let draft = json!({"name": "draft", "value": "hello", "mediaType": "text/markdown",
+        "editable": {"schema": {"type": "string", "maxLength": 10}}});
+    let steps = json!([
+        {"name": "review", "approval": {"title": "send it?", "show": [draft]}},
+        {"name": "send", "http": {"url": shop.url("/x"), "method": "POST", "body": {"text": "${steps.review.decision.shown.draft}"}}},
+    ]);
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.until::<Approval>("r-review", |approval| approval.status.is_some())
+        .await;
+    let digest = rig.asked("r-review").await.spec.digest;
+    let with = |draft: &str| json!({"approval": "r-review", "digest": digest, "verdict": "Approve", "shown": {"draft": draft}});
+    let too_long = rig
+        .decide_with("alice", with("hello, dear customer"))
+        .await
+        .unwrap();
+    assert_eq!(rig.judged(&too_long).await.1, "InvalidValues");
+    let changed = rig.decide_with("alice", with("hi")).await.unwrap();
+    assert_eq!(rig.judged(&changed).await.1, "AmendmentProposed");
+    let status = rig.asked("r-review").await.status.unwrap();
+    assert_eq!(status.amendment.unwrap().by, "alice");
+    let again = rig.decide_with("alice", with("hi")).await.unwrap();
+    assert!(!rig.judged(&again).await.0, "alice changed it");
+    let approved = rig.decide_with("bob", with("hi")).await.unwrap();
+    assert!(rig.judged(&approved).await.0);
+    let run = rig.phase("r", "Succeeded").await;
+    let decision = run.status.unwrap().steps[0].decision.clone().unwrap();
+    assert_eq!(decision.by, ["bob"]);
+    assert_eq!(decision.shown.unwrap().to_value(), json!({"draft": "hi"}));
+    assert_eq!(shop.asked("/x").len(), 1);
+    operator.stop().await;
+}

@@ -135,6 +135,17 @@ pub struct ShowItem {
     /// `audio`. Defaults to `text/plain` for text, and to `application/json` for other values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<MediaType>,
+    /// Lets deciders change the item before they approve it. Later steps read `steps.<name>.decision.shown.<item>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub editable: Option<Editable>,
+}
+
+/// What an item may be changed to.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Editable {
+    /// JSON Schema of the item. The item itself must match it too.
+    pub schema: Json,
 }
 
 /// A decider must be in one of the lists, and not in `exclude`. With nothing but `exclude`, everybody else with the verb

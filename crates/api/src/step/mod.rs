@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     approval::{
         ApprovalRejection, ApprovalRejectionOutcome, ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome,
-        Approvers, ApproversTemplate, Changes, Escalation, EscalationTemplate, OfferedVerdict, ShowItem,
+        Approvers, ApproversTemplate, Changes, Editable, Escalation, EscalationTemplate, OfferedVerdict,
+        ShowItem,
     },
     end::{EndOutcome, EndStep},
     http::{HttpExpect, HttpMethod, HttpStep},

@@ -1,5 +1,6 @@
 //! Judges the decisions on one approval: who counts, what they come to, and why the others do not count.
 
+mod amendment;
 mod form;
 mod preview;
 
@@ -11,14 +12,20 @@ use k8s_openapi::{
 };
 use serde_json::{Map, Value};
 
+pub(crate) use self::amendment::misfit_of_item;
 pub use self::{
+    amendment::problems_of_changes,
     form::{Field, Form},
     preview::{Preview, Refused, Tally, preview},
 };
 use signoff_api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, DecisionStatus, Digest, Verdict,
-    approval::CountedDecision, canonical, condition, decision::DecisionReason, json::JsonObject,
-    step::Approvers, text::visible,
+    approval::{Amendment, CountedDecision},
+    canonical, condition,
+    decision::DecisionReason,
+    json::JsonObject,
+    step::Approvers,
+    text::visible,
 };
 
 const UNPROVEN: &str =
@@ -131,6 +138,10 @@ struct VoteCount<'a> {
     standing: BTreeMap<String, &'a DecisionFact>,
     /// The decision that closed the question.
     closing: Option<&'a DecisionFact>,
+    /// Who made a change to what is shown first, by the digest of the changed question.
+    amenders: BTreeMap<String, &'a DecisionFact>,
+    /// The newest decision that says what is approved.
+    newest: Option<&'a DecisionFact>,
     /// Whether there are decisions of which nothing is said yet.
     holds: bool,
     judged: Vec<(String, DecisionStatus)>,
@@ -146,6 +157,8 @@ impl<'a> VoteCount<'a> {
             form: Form::of(spec.form.as_ref()),
             standing: BTreeMap::new(),
             closing: None,
+            amenders: BTreeMap::new(),
+            newest: None,
             holds: false,
             judged: Vec::new(),
         }
@@ -169,6 +182,7 @@ impl<'a> VoteCount<'a> {
             Some((reason, message)) => self
                 .judged
                 .push((decision.name.clone(), refused(reason, &message))),
+            None if self.is_proposal(decision) => self.propose(decision),
             None => self.count(decision),
         }
     }
@@ -200,7 +214,47 @@ impl<'a> VoteCount<'a> {
         }
     }
 
+    /// What a decision is on: what is filled in, and what is changed.
+    fn content(&self, decision: &DecisionFact) -> (Digest, Digest) {
+        let changes = amendment::changes(self.spec, decision.spec.shown.as_ref());
+        let values = values_digest(decision.spec.values.as_ref());
+        (values, amendment::digest(self.spec, &changes))
+    }
+
+    /// Whether the decider is the first to change what is shown like this, and may not approve that as well.
+    fn is_proposal(&mut self, decision: &'a DecisionFact) -> bool {
+        if decision.spec.verdict != Verdict::Approve || self.before.phase.is_closed() {
+            return false;
+        }
+        let changes = amendment::changes(self.spec, decision.spec.shown.as_ref());
+        if changes.is_empty() {
+            return false;
+        }
+        let digest = amendment::digest(self.spec, &changes).to_string();
+        let first = self.amenders.entry(digest).or_insert(decision);
+        !self.spec.self_approval && first.spec.by == decision.spec.by
+    }
+
+    /// Takes in a change that somebody else has to approve.
+    fn propose(&mut self, decision: &'a DecisionFact) {
+        let by = decision.spec.by.clone().unwrap_or_default();
+        self.begin_anew_if_amended(&by, decision);
+        if let Some(earlier) = self.standing.remove(&by) {
+            let message = format!("replaced by {} of the same person", decision.name);
+            self.set(&earlier.name, refused(DecisionReason::Replaced, &message));
+        }
+        self.newest = Some(decision);
+        let message = format!("{by} changed what is shown, so that somebody else has to approve it");
+        self.judged.push((
+            decision.name.clone(),
+            refused(DecisionReason::AmendmentProposed, &message),
+        ));
+    }
+
     fn count(&mut self, decision: &'a DecisionFact) {
+        if decision.spec.verdict == Verdict::Approve {
+            self.newest = Some(decision);
+        }
         let by = decision.spec.by.clone().unwrap_or_default();
         if decision.spec.verdict == Verdict::Approve && !self.before.phase.is_closed() {
             self.begin_anew_if_amended(&by, decision);
@@ -217,21 +271,24 @@ impl<'a> VoteCount<'a> {
         }
     }
 
-    /// Takes out the approvals of others that have other values: nobody has approved what somebody else made of it afterwards.
+    /// Takes out the approvals of others that have other values, or are on something else: nobody has approved what somebody else made of it afterwards.
     fn begin_anew_if_amended(&mut self, by: &str, amending: &'a DecisionFact) {
-        let values = values_digest(amending.spec.values.as_ref());
+        let content = self.content(amending);
+        let (values, shown) = &content;
         let differing: Vec<String> = self
             .standing
             .iter()
-            .filter(|(other, earlier)| {
-                other.as_str() != by && values_digest(earlier.spec.values.as_ref()) != values
-            })
+            .filter(|(other, earlier)| other.as_str() != by && self.content(earlier) != content)
             .map(|(other, _)| other.clone())
             .collect();
+        let what = if amending.spec.shown.is_some() {
+            format!("changed what is shown ({})", shown.short())
+        } else {
+            format!("approved other values ({})", values.short())
+        };
         let message = format!(
-            "{by} approved other values ({}) at {}, so that the approvals of earlier ones count no more: approve the amended answer, or \
+            "{by} {what} at {}, so that the approvals of earlier ones count no more: approve the amended answer, or \
              decide anew",
-            values.short(),
             amending.created_at
         );
         for other in differing {
@@ -323,6 +380,8 @@ impl<'a> VoteCount<'a> {
             Verdict::Approve => self.form.problems(spec.values.as_ref()),
             Verdict::Reject | Verdict::RequestChanges => self.form.unknown(spec.values.as_ref()),
         };
+        let changes = amendment::problems_of_changes(self.spec, spec.shown.as_ref());
+        let problems: Vec<String> = problems.into_iter().chain(changes).collect();
         if !problems.is_empty() {
             return Some((DecisionReason::InvalidValues, problems.join("; ")));
         }
@@ -389,9 +448,12 @@ impl<'a> VoteCount<'a> {
                 .zip(self.spec.expires_at.as_ref())
                 .is_some_and(|(now, deadline)| now >= deadline.0);
         let values = self.values();
+        let (shown, amendment) = self.shown();
         let mut status = ApprovalStatus {
             values_digest: values.as_ref().map(|values| values_digest(Some(values))),
             values,
+            shown,
+            amendment,
             counted: self
                 .standing
                 .values()
@@ -468,6 +530,22 @@ impl<'a> VoteCount<'a> {
         (!values.0.is_empty()).then_some(values)
     }
 
+    /// The editable items as they would be approved, or were, and who changed them.
+    fn shown(&self) -> (Option<JsonObject>, Option<Amendment>) {
+        let Some(newest) = self.newest else {
+            return (None, None);
+        };
+        let changes = amendment::changes(self.spec, newest.spec.shown.as_ref());
+        let digest = amendment::digest(self.spec, &changes);
+        let first = self.amenders.get(&digest.to_string());
+        let amendment = first.map(|first| Amendment {
+            decision: first.name.clone(),
+            by: first.spec.by.clone().unwrap_or_default(),
+            digest,
+        });
+        (amendment::amended(self.spec, &changes), amendment)
+    }
+
     fn needs(&self, server_now: Option<Timestamp>) -> String {
         let approvers = self.approvers_at(server_now.unwrap_or(self.created_at));
         let whom = if approvers.is_empty() {
@@ -492,12 +570,12 @@ fn has_counted(decision: &DecisionFact) -> bool {
         .is_some_and(|status| status.counted == Some(true))
 }
 
-/// A refusal is final but for `Replaced` and `Amended`, which are worked out anew while the question is open. What nobody has proven does not
+/// A refusal is final but for `Replaced`, `Amended` and `AmendmentProposed`, which are worked out anew while the question is open. What nobody has proven does not
 /// become proven later.
 fn is_final_refusal(status: &DecisionStatus, closed: bool) -> bool {
     let worked_out = matches!(
         status.reason,
-        None | Some(DecisionReason::Replaced | DecisionReason::Amended)
+        None | Some(DecisionReason::Replaced | DecisionReason::Amended | DecisionReason::AmendmentProposed)
     );
     status.counted == Some(false) && (closed || !worked_out)
 }

@@ -19,6 +19,7 @@ pub(crate) fn item(name: &str, media_type: &str, text: String) -> ShownItem {
         name: name.to_owned(),
         media_type: media_type.to_owned(),
         inline,
+        editable: None,
     }
 }
 

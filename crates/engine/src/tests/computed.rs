@@ -449,3 +449,33 @@ fn what_is_shown_fits_its_media_type_or_the_step_fails() {
     let run = show(&json!("A".repeat(65_540)), "image/png");
     assert_eq!(refusal(&run).0, StepReason::OutputTooLarge);
 }
+
+#[test]
+fn an_editable_item_matches_its_schema_when_it_is_shown() {
+    let show = |value: &Value| {
+        let schema = json!({ "type": "object", "required": ["a"] });
+        let item = json!({ "name": "a", "value": "${inputs.data}", "editable": { "schema": schema } });
+        asking(json!({ "show": [item] }), &json!({ "data": value }))
+    };
+    assert!(asked(&show(&json!({ "a": 1 }))).show[0].editable.is_some());
+    let run = show(&json!({ "b": 1 }));
+    let (reason, message) = refusal(&run);
+    assert_eq!(reason, StepReason::InvalidShownItem);
+    assert!(message.contains("does not match its schema"), "{message}");
+}
+
+#[test]
+fn what_was_approved_is_what_later_steps_read() {
+    let draft =
+        json!({ "name": "draft", "value": "${inputs.text}", "editable": { "schema": { "type": "string" } } });
+    let flow = json!({ "steps": [
+        { "name": "ask", "approval": { "title": "?", "show": [draft] } },
+        { "name": "send", "http": { "url": "http://x/send", "method": "POST", "body": { "text": "${steps.ask.decision.shown.draft}" } } },
+    ] });
+    let mut run = Scenario::of(flow, &json!({ "text": "hello" }));
+    run.tick();
+    run.open("r-ask").shown = Some(JsonObject(json!({ "draft": "hi" }).as_object().cloned().unwrap()));
+    run.decide("r-ask", ApprovalPhase::Approved);
+    let body = super::scenario::json(request(run.http()[0])).clone();
+    assert_eq!(body, json!({ "text": "hi" }));
+}

@@ -301,6 +301,13 @@ fn decided(step: &PlannedStep, decision: &StepDecision) -> Value {
                     .values_as_declared(decision.values.clone().unwrap_or_default().0)
             )),
         ),
+        (
+            "shown",
+            Some(json!(
+                step.types
+                    .shown_as_declared(decision.shown.clone().unwrap_or_default().0)
+            )),
+        ),
     ])
 }
 

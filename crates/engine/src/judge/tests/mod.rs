@@ -1,5 +1,6 @@
 //! Tests of the judge: which decisions count, why others do not, and how the question stands then.
 
+mod amendments;
 mod proof;
 mod values;
 
@@ -68,6 +69,7 @@ fn by(user: &str, verdict: Verdict, second: i64) -> DecisionFact {
             verdict,
             comment: None,
             values: None,
+            shown: None,
             by: Some(user.into()),
             groups: Some(vec!["finance".into()]),
             via: None,

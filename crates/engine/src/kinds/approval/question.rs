@@ -158,6 +158,7 @@ pub(crate) fn decision(answer: &ApprovalStatus, verdict: Verdict) -> StepDecisio
         at: answer.decided_at.clone(),
         comment: answer.comment.clone(),
         values: answer.values.clone(),
+        shown: answer.shown.clone().filter(|_| verdict == Verdict::Approve),
     }
 }
 

@@ -6,10 +6,17 @@ use signoff_expression::{StaticType, Type};
 
 use crate::{
     expression::{JsonTemplate, Scope, type_name},
+    judge,
     kinds::Failure,
     plan::Place,
 };
-use signoff_api::{MediaType, approval::ShownItem, bounds, reason::StepReason, step::ShowItem};
+use signoff_api::{
+    MediaType,
+    approval::ShownItem,
+    bounds,
+    reason::StepReason,
+    step::{Editable, ShowItem},
+};
 
 /// An item with its expressions parsed.
 #[derive(Debug)]
@@ -17,6 +24,7 @@ pub(super) struct ShownPlan {
     pub(super) name: String,
     value: JsonTemplate,
     media_type: Option<MediaType>,
+    editable: Option<Editable>,
 }
 
 impl ShownPlan {
@@ -26,7 +34,17 @@ impl ShownPlan {
             name,
             value,
             media_type,
+            editable,
         } = item;
+        if let Some(Editable { schema }) = editable {
+            place.schema(&format!("{field}.editable.schema"), Some(schema));
+            if media_type.as_ref().is_some_and(MediaType::is_binary) {
+                place.problem(
+                    &format!("{field}.editable"),
+                    "a picture or a sound cannot be edited",
+                );
+            }
+        }
         let field = format!("{field}.value");
         let value = place.json(&field, &value.0, &[])?;
         if let Some(media_type) = media_type
@@ -45,11 +63,23 @@ impl ShownPlan {
             name: name.clone(),
             value,
             media_type: media_type.clone(),
+            editable: editable.clone(),
         })
     }
 
     pub(super) fn value(&self, scope: &Scope) -> Result<ShownItem, Failure> {
-        shown(&self.name, self.value.value(scope)?, self.media_type.as_ref())
+        let item = shown(&self.name, self.value.value(scope)?, self.media_type.as_ref())?;
+        let item = ShownItem {
+            editable: self.editable.clone(),
+            ..item
+        };
+        match judge::misfit_of_item(&item) {
+            None => Ok(item),
+            Some(why) => {
+                let message = format!("the shown item {} does not match its schema: {why}", self.name);
+                Err(Failure::new(StepReason::InvalidShownItem, message))
+            }
+        }
     }
 }
 
@@ -88,5 +118,6 @@ pub(super) fn shown(name: &str, value: Value, media_type: Option<&MediaType>) ->
         name: name.to_owned(),
         media_type,
         inline,
+        editable: None,
     })
 }

@@ -52,8 +52,8 @@ pub(crate) struct StepTypes {
     wanted: Facts,
     /// Whether it is in a loop.
     is_looped: bool,
-    /// The values that deciders may fill in, of a step that asks people.
-    values: Option<ObjectType>,
+    /// What deciders may fill in and change, of a step that asks people.
+    decided: Option<Decided>,
 }
 
 impl StepTypes {
@@ -75,7 +75,7 @@ impl StepTypes {
             when,
             wanted: Facts::default(),
             is_looped: false,
-            values: question.map(values_of),
+            decided: question.map(Decided::of),
         }
     }
 
@@ -162,9 +162,9 @@ impl StepTypes {
                 explained.insert("output".to_owned(), format!("step {name} has no output"));
             }
         }
-        match &self.values {
-            Some(values) => {
-                fields.insert("decision".to_owned(), Field::optional(decision(values)));
+        match &self.decided {
+            Some(decided) => {
+                fields.insert("decision".to_owned(), Field::optional(decision(decided)));
             }
             None => {
                 explained.insert(
@@ -181,7 +181,7 @@ impl StepTypes {
         }
         if self.is_looped {
             fields.insert("pass".to_owned(), Field::required(StaticType::INT));
-            let previous = previous(self.ever.clone(), self.output(), self.values.as_ref());
+            let previous = previous(self.ever.clone(), self.output(), self.decided.as_ref());
             fields.insert("previous".to_owned(), Field::optional(previous));
         } else {
             for field in ["pass", "previous"] {
@@ -212,7 +212,7 @@ impl StepTypes {
             with_output.map(|result| result.outcome),
             present([path(name, &["output"])]),
         )];
-        if let Some(values) = &self.values {
+        if let Some(Decided { values, shown }) = &self.decided {
             let decided = [
                 StepOutcome::Approved,
                 StepOutcome::Rejected,
@@ -221,7 +221,10 @@ impl StepTypes {
             found.push(implication(name, decided, present([path(name, &["decision"])])));
             let required = values.fields().iter().filter(|(_, field)| field.is_required);
             let required = required.map(|(field, _)| path(name, &["decision", "values", field]));
-            found.push(implication(name, [StepOutcome::Approved], present(required)));
+            let items = shown.fields().keys();
+            let items = items.map(|item| path(name, &["decision", "shown", item]));
+            let known = present(required.chain(items));
+            found.push(implication(name, [StepOutcome::Approved], known));
         }
         if let Some(when) = &self.when {
             let begun = self.results.iter().map(|result| result.outcome);
@@ -249,9 +252,17 @@ impl StepTypes {
 
     /// Values that people filled in, as the form declares them.
     pub(crate) fn values_as_declared(&self, values: Map<String, Value>) -> Map<String, Value> {
-        match &self.values {
-            Some(type_) => super::fields_as_declared(values, type_),
+        match &self.decided {
+            Some(decided) => super::fields_as_declared(values, &decided.values),
             None => values,
+        }
+    }
+
+    /// Items that people changed, as their schemas declare them.
+    pub(crate) fn shown_as_declared(&self, shown: Map<String, Value>) -> Map<String, Value> {
+        match &self.decided {
+            Some(decided) => super::fields_as_declared(shown, &decided.shown),
+            None => shown,
         }
     }
 }
@@ -308,8 +319,35 @@ fn values_of(question: &ApprovalStep) -> ObjectType {
     .called("field of the form called")
 }
 
+/// What deciders may fill in, and the items that they may change.
+#[derive(Clone, Debug)]
+pub(crate) struct Decided {
+    values: ObjectType,
+    shown: ObjectType,
+}
+
+impl Decided {
+    fn of(question: &ApprovalStep) -> Self {
+        Self {
+            values: values_of(question),
+            shown: shown_of(question),
+        }
+    }
+}
+
+/// The editable items. Only who approves decides on them.
+fn shown_of(question: &ApprovalStep) -> ObjectType {
+    let items = question.show.iter().flatten().filter_map(|item| {
+        let schema = &item.editable.as_ref()?.schema;
+        let type_ = schema::type_of(schema.as_value(), Defaults::Ignored);
+        Some((item.name.clone(), Field::optional(type_)))
+    });
+    ObjectType::new(items.collect(), None).called("editable item called")
+}
+
 /// `steps.<name>.decision`
-fn decision(values: &ObjectType) -> StaticType {
+fn decision(decided: &Decided) -> StaticType {
+    let Decided { values, shown } = decided;
     let optional = values.fields().iter().map(|(name, field)| {
         let field = Field::optional(field.type_.clone());
         (name.clone(), field)
@@ -324,6 +362,7 @@ fn decision(values: &ObjectType) -> StaticType {
         ("by", StaticType::list(StaticType::STRING)),
         ("comment", StaticType::STRING),
         ("values", values.into()),
+        ("shown", shown.clone().into()),
     ];
     let fields = fields.map(|(name, type_)| (name.to_owned(), Field::required(type_)));
     let mut fields = BTreeMap::from(fields);
@@ -332,11 +371,7 @@ fn decision(values: &ObjectType) -> StaticType {
 }
 
 /// `steps.<name>.previous`
-fn previous(
-    outcomes: BTreeSet<String>,
-    output: Option<StaticType>,
-    values: Option<&ObjectType>,
-) -> StaticType {
+fn previous(outcomes: BTreeSet<String>, output: Option<StaticType>, decided: Option<&Decided>) -> StaticType {
     let mut fields = BTreeMap::from([
         (
             "outcome".to_owned(),
@@ -345,7 +380,7 @@ fn previous(
         ("error".to_owned(), Field::optional(super::error())),
     ]);
     let output = output.map(|type_| ("output".to_owned(), Field::optional(type_)));
-    let decision = values.map(|values| ("decision".to_owned(), Field::optional(decision(values))));
+    let decision = decided.map(|decided| ("decision".to_owned(), Field::optional(decision(decided))));
     fields.extend(output.into_iter().chain(decision));
     ObjectType::new(fields, None)
         .called("field of a previous pass called")
@@ -355,8 +390,8 @@ fn previous(
 /// `steps.<name>` of a step that comes later in the same loop, or of the step itself.
 pub(super) fn of_previous_pass(step: &Step) -> StaticType {
     let name = &step.name;
-    let values = step.kind.as_kind().question().map(values_of);
-    let previous = previous(ever(step), Some(StaticType::Dyn), values.as_ref());
+    let decided = step.kind.as_kind().question().map(Decided::of);
+    let previous = previous(ever(step), Some(StaticType::Dyn), decided.as_ref());
     let fields = BTreeMap::from([
         ("pass".to_owned(), Field::required(StaticType::INT)),
         ("previous".to_owned(), Field::optional(previous)),

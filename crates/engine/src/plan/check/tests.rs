@@ -216,6 +216,30 @@ fn who_decides_how_many_and_until_when_may_be_computed_with_fitting_types() {
 }
 
 #[test]
+fn what_was_approved_of_an_editable_item_is_known_after_an_approval() {
+    let with = |read: &str| {
+        let draft =
+            json!({"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}});
+        let item = json!({"name": "draft", "value": {"text": "hi"}, "editable": {"schema": draft}});
+        json!({"steps": [
+            {"name": "ask", "approval": {"title": "?", "show": [item], "onTimeout": {"outcome": "Continue"}}},
+            {"name": "x", "when": "${steps.ask.outcome == 'Approved'}", "set": {"v": read}},
+        ]})
+    };
+    assert_eq!(
+        problems(with("${steps.ask.decision.shown.draft.text + '!'}")),
+        [""; 0]
+    );
+    let found = problems(with("${steps.ask.decision.shown.draft.txt}"));
+    assert!(found[0].contains("there is no field txt"), "{found:?}");
+    let found = problems(with("${steps.ask.decision.shown.other}"));
+    assert!(
+        found[0].contains("there is no editable item called other"),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn a_promotion_gate_has_no_expressions() {
     let gate = json!({"approvers": {"users": ["a", "${run.name}"], "exclude": ["x-${run.name}"]},
         "escalate": [{"after": "1h", "to": {"groups": ["${run.name}"]}}]});
