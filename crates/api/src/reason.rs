@@ -82,6 +82,8 @@ pub enum StepReason {
     ConnectionNotFound,
     /// A Connection has changed since people decided on the step.
     ConnectionChanged,
+    /// The request is not what people were shown before they decided.
+    RequestChanged,
     /// A Secret that the step needs, or its key, does not exist.
     SecretNotFound,
     /// The token endpoint of a Connection gave no access token, or its credentials cannot be used.

@@ -125,12 +125,19 @@ impl ApprovalStep {
 /// A name and a value that is shown.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.value) != has(self.step)").message("an item has either value or step"))]
 pub struct ShowItem {
     /// Name of the item, unique in the list.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// Value of the item. Strings may contain `${…}` expressions. A picture or a sound is text in base64.
-    pub value: Json,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Json>,
+    /// Instead of a value, the name of a later step that calls: people see the request that it will send. It is sent
+    /// as they saw it, or not at all. The request may read only what is known when the question is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub step: Option<String>,
     /// How to show it: `application/json`, `text/markdown`, `text/x-diff`, `text/plain`, or a type of `image` or
     /// `audio`. Defaults to `text/plain` for text, and to `application/json` for other values.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,7 @@ use crate::{
 };
 use signoff_api::{
     reason::StepReason,
-    run::{BoundConnection, EndingOutcome, StepDecision, StepOutcome},
+    run::{BoundConnection, EndingOutcome, ShownRequest, StepDecision, StepOutcome},
 };
 
 /// What comes next of a step.
@@ -76,6 +76,8 @@ pub(crate) struct Own {
     pub(crate) deadline: Option<Timestamp>,
     /// The Connections that the object binds.
     pub(crate) connections: Vec<BoundConnection>,
+    /// The requests of later steps that the object binds.
+    pub(crate) requests: Vec<ShownRequest>,
     /// For what the run waits.
     pub(crate) waiting_on: String,
 }

@@ -174,6 +174,11 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// The steps of `steps`.
+    pub(super) fn main_steps(&self) -> &'a [Step] {
+        self.steps
+    }
+
     /// The steps that run in the same loops and not before a step: what they gave in the previous pass is known.
     fn looped(&self, step: usize) -> BTreeSet<usize> {
         let around = self.loops.iter().filter(|again| again.contains(&step));

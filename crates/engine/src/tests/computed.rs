@@ -479,3 +479,44 @@ fn what_was_approved_is_what_later_steps_read() {
     let body = super::scenario::json(request(run.http()[0])).clone();
     assert_eq!(body, json!({ "text": "hi" }));
 }
+
+fn paying(pay: Value) -> Value {
+    json!({ "steps": [
+        { "name": "quote", "set": { "total": "${inputs.total}" } },
+        { "name": "ask", "approval": { "title": "?", "show": [{ "name": "payment", "step": "pay" }] } },
+        { "name": "pay", "http": pay },
+        { "name": "settled", "wait": { "callback": {} } },
+    ] })
+}
+
+#[test]
+fn the_request_of_a_later_step_is_shown_and_sent_as_it_was_shown() {
+    let pay = json!({
+        "url": "http://bank/pay", "method": "POST", "headers": { "x-order": "${inputs.order}" }, "query": { "dry": false },
+        "body": { "total": "${steps.quote.output.total}", "tell": "${callback('settled').url}" },
+    });
+    let mut run = Scenario::of(paying(pay), &json!({ "total": 5, "order": "81" }));
+    run.tick();
+    let item = asked(&run).show[0].clone();
+    let shown: Value = serde_json::from_str(&item.inline).unwrap();
+    let tell = "http://gateway/v1/callbacks/(token of the callback of settled)";
+    assert_eq!(
+        shown,
+        json!({ "method": "POST", "url": "http://bank/pay", "headers": { "x-order": "81" }, "query": { "dry": ["false"] },
+            "body": { "total": 5, "tell": tell } })
+    );
+    run.decide("r-ask", ApprovalPhase::Approved);
+    assert_eq!(super::scenario::json(request(run.http()[0]))["total"], json!(5));
+    // another request is not sent
+    let mut run = Scenario::of(
+        paying(json!({ "url": "http://bank/pay", "body": { "total": "${inputs.total}" } })),
+        &json!({ "total": 5 }),
+    );
+    run.tick();
+    run.facts.run.inputs = JsonObject(json!({ "total": 6 }).as_object().cloned().unwrap());
+    let status = run.state.clone();
+    run.open("r-ask").phase = ApprovalPhase::Approved;
+    run.tick();
+    assert!(run.http().is_empty(), "{status:?}");
+    assert_eq!(refusal(&run).0, StepReason::RequestChanged);
+}

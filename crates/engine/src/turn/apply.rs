@@ -95,6 +95,7 @@ impl Turn<'_> {
             status.deadline = own.deadline.map(MicroTime);
             status.digest = own.object.digest().cloned();
             status.connections = own.connections;
+            status.requests = own.requests;
             status.waiting_on = Some(sentence(own.waiting_on));
             key.own(status);
             // it may be there already, or be refused

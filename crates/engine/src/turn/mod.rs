@@ -232,6 +232,7 @@ impl<'a> Turn<'a> {
             approval: None,
             digest: None,
             connections: vec![],
+            requests: vec![],
             decision: None,
             output: None,
             error: None,

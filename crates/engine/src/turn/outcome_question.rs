@@ -230,7 +230,7 @@ impl Turn<'_> {
         let Next::Call(request) = next else {
             return vec![];
         };
-        kinds::shown(&request, self.facts, &|text| self.without_tokens(text))
+        kinds::shown(&request, self.facts, &|text| self.view().without_tokens(text))
     }
 
     fn sending(&self, entry: usize) -> String {
@@ -241,15 +241,5 @@ impl Turn<'_> {
             "delivery: AtMostOnce, so it is not sent again by itself\nattempt: {}\n{at}Idempotency-Key: {}/{}/{}\n",
             status.attempt, self.facts.run.uid, status.name, status.iteration
         )
-    }
-
-    /// Whoever has the token of a callback may answer it, so those who are asked do not see it.
-    fn without_tokens(&self, text: String) -> String {
-        let callbacks = self.view().callbacks();
-        let all = callbacks.as_object().into_iter().flatten();
-        all.fold(text, |text, (step, callback)| match callback["token"].as_str() {
-            Some(token) => text.replace(token, &format!("(token of the callback of {step})")),
-            None => text,
-        })
     }
 }

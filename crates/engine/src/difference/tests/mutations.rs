@@ -62,7 +62,7 @@ fn all_but_finally() -> Value {
                 "when": "${true}",
                 "approval": {
                     "title": "ok?",
-                    "show": [{ "name": "a", "value": { "v": 1 } }, { "name": "b", "value": "w", "mediaType": "text/markdown", "editable": { "schema": { "type": "string" } } }],
+                    "show": [{ "name": "a", "value": { "v": 1 } }, { "name": "b", "value": "w", "mediaType": "text/markdown", "editable": { "schema": { "type": "string" } } }, { "name": "c", "step": "five" }],
                     "form": { "type": "object", "properties": { "n": { "type": "number" } } },
                     "approvers": { "users": ["u", "v"], "groups": ["g", "h"], "exclude": ["e"], "serviceAccounts": ["n:s", "n:t"] },
                     "quorum": 2, "selfApproval": true, "respondWithin": "1d", "onTimeout": { "outcome": "Fail" },

@@ -17,7 +17,7 @@ use signoff_api::{
     approval::{ApprovalPurpose, ApprovalStatus, ApprovalSubject},
     bounds,
     reason::StepReason,
-    run::{BoundConnection, StepDecision},
+    run::{BoundConnection, ShownRequest, StepDecision},
     step::Approvers,
 };
 
@@ -50,7 +50,7 @@ impl ApprovalPlan {
         deadline: Option<Timestamp>,
         connections: Vec<BoundConnection>,
     ) -> Result<Next, Failure> {
-        let spec = self.question(step, deadline, &connections)?;
+        let (spec, requests) = self.question(step, deadline, &connections)?;
         let whom = spec
             .approvers
             .as_ref()
@@ -66,6 +66,7 @@ impl ApprovalPlan {
             object,
             deadline,
             connections,
+            requests,
             waiting_on,
         })))
     }
@@ -75,7 +76,7 @@ impl ApprovalPlan {
         view: &StepView<'_>,
         deadline: Option<Timestamp>,
         connections: &[BoundConnection],
-    ) -> Result<ApprovalSpec, Failure> {
+    ) -> Result<(ApprovalSpec, Vec<ShownRequest>), Failure> {
         let scope = view.scope();
         let title = self.title.text(&scope)?;
         let title: String = title.chars().take(bounds::MAX_TITLE).collect();
@@ -84,9 +85,11 @@ impl ApprovalPlan {
             return Err(Failure::new(StepReason::ApprovalRefused, message));
         }
         let mut show = Vec::with_capacity(self.show.len());
+        let mut requests = Vec::new();
         let mut together = 0;
         for item in &self.show {
-            let item = item.value(&scope)?;
+            let (item, request) = item.value(view, &scope)?;
+            requests.extend(request);
             together += item.inline.len();
             if together > bounds::MAX_SHOWN_TOGETHER {
                 let message = format!(
@@ -113,7 +116,7 @@ impl ApprovalPlan {
         let mut verdicts = vec![Verdict::Approve];
         verdicts.extend(self.step.offers_rejection().then_some(Verdict::Reject));
         verdicts.extend(self.changes.as_ref().map(|_| Verdict::RequestChanges));
-        Ok(sealed(
+        let spec = sealed(
             &subject,
             ApprovalSpec {
                 subject: ApprovalSubject {
@@ -140,7 +143,8 @@ impl ApprovalPlan {
                 repository: facts.release.repository.clone(),
                 ask_via: step.ask_via,
             },
-        ))
+        );
+        Ok((spec, requests))
     }
 }
 

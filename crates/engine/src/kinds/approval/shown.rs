@@ -1,20 +1,25 @@
 //! Items that a question shows: a value, and how it is to be shown.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use signoff_expression::{StaticType, Type};
 
 use crate::{
+    effect::Request,
     expression::{JsonTemplate, Scope, type_name},
     judge,
-    kinds::Failure,
+    kinds::{Failure, KindPlan, Next},
     plan::Place,
+    turn::StepView,
 };
 use signoff_api::{
     MediaType,
     approval::ShownItem,
     bounds,
     reason::StepReason,
+    run::ShownRequest,
     step::{Editable, ShowItem},
 };
 
@@ -22,9 +27,19 @@ use signoff_api::{
 #[derive(Debug)]
 pub(super) struct ShownPlan {
     pub(super) name: String,
-    value: JsonTemplate,
+    content: Content,
     media_type: Option<MediaType>,
     editable: Option<Editable>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Value(JsonTemplate),
+    /// The request of a later step.
+    Request {
+        step: String,
+        kind: Arc<dyn KindPlan>,
+    },
 }
 
 impl ShownPlan {
@@ -33,9 +48,29 @@ impl ShownPlan {
         let ShowItem {
             name,
             value,
+            step,
             media_type,
             editable,
         } = item;
+        if let (None, Some(step)) = (value, step) {
+            if media_type.is_some() || editable.is_some() {
+                place.problem(field, "a request is shown as JSON and cannot be edited");
+            }
+            let kind = place.later_call(&format!("{field}.step"), step)?;
+            return Some(Self {
+                name: name.clone(),
+                content: Content::Request {
+                    step: step.clone(),
+                    kind,
+                },
+                media_type: None,
+                editable: None,
+            });
+        }
+        let (Some(value), None) = (value, step) else {
+            place.problem(field, "an item has either value or step");
+            return None;
+        };
         if let Some(Editable { schema }) = editable {
             place.schema(&format!("{field}.editable.schema"), Some(schema));
             if media_type.as_ref().is_some_and(MediaType::is_binary) {
@@ -61,14 +96,32 @@ impl ShownPlan {
         }
         Some(Self {
             name: name.clone(),
-            value,
+            content: Content::Value(value),
             media_type: media_type.clone(),
             editable: editable.clone(),
         })
     }
 
-    pub(super) fn value(&self, scope: &Scope) -> Result<ShownItem, Failure> {
-        let item = shown(&self.name, self.value.value(scope)?, self.media_type.as_ref())?;
+    /// The item, and the request if it is one.
+    pub(super) fn value(
+        &self,
+        view: &StepView<'_>,
+        scope: &Scope,
+    ) -> Result<(ShownItem, Option<ShownRequest>), Failure> {
+        match &self.content {
+            Content::Value(value) => self.of_value(value.value(scope)?).map(|item| (item, None)),
+            Content::Request { step, kind } => {
+                let request = request(view, step, &**kind)?;
+                let item = shown(&self.name, view.run.described(&request), None)?;
+                let digest = view.run.digest_of(&request);
+                let step = step.clone();
+                Ok((item, Some(ShownRequest { step, digest })))
+            }
+        }
+    }
+
+    fn of_value(&self, value: Value) -> Result<ShownItem, Failure> {
+        let item = shown(&self.name, value, self.media_type.as_ref())?;
         let item = ShownItem {
             editable: self.editable.clone(),
             ..item
@@ -80,6 +133,30 @@ impl ShownPlan {
                 Err(Failure::new(StepReason::InvalidShownItem, message))
             }
         }
+    }
+}
+
+/// What a later step would send now.
+fn request(view: &StepView<'_>, step: &str, kind: &dyn KindPlan) -> Result<Request, Failure> {
+    let refused = |why: String| {
+        let message = format!("the request of step {step} cannot be shown: {why}");
+        Failure::new(StepReason::InvalidShownItem, message)
+    };
+    let plan = view.run.plan;
+    let planned = plan.index_of(step).map(|step| &plan.steps[step]);
+    let planned = planned.ok_or_else(|| refused("there is no such step".to_owned()))?;
+    let later = StepView { planned, ..*view };
+    match kind.start(&later) {
+        Next::Call(request) => Ok(request),
+        Next::Fail(failure) => Err(refused(failure.message)),
+        Next::Stay
+        | Next::Done(_)
+        | Next::AttemptFailed(_)
+        | Next::Own(_)
+        | Next::Wait(_)
+        | Next::End(_)
+        | Next::GoBack(_)
+        | Next::Supersede(..) => Err(refused("it sends none".to_owned())),
     }
 }
 

@@ -240,6 +240,71 @@ fn what_was_approved_of_an_editable_item_is_known_after_an_approval() {
 }
 
 #[test]
+fn a_shown_request_reads_only_what_is_known_when_the_question_is_asked() {
+    let with = |item: Value, pay: Value| {
+        json!({"steps": [
+            {"name": "quote", "set": {"total": 5}},
+            {"name": "ask", "approval": {"title": "?", "show": [item]}},
+            {"name": "between", "set": {"total": 6}},
+            {"name": "pay", "http": {"url": "http://bank/", "body": pay}},
+        ]})
+    };
+    let item = json!({"name": "p", "step": "pay"});
+    assert_eq!(
+        problems(with(item.clone(), json!("${steps.quote.output.total}"))),
+        [""; 0]
+    );
+    for (item, pay, expected) in [
+        (
+            item.clone(),
+            json!("${steps.between.output.total}"),
+            "steps[1].approval.show[0].step.http.body: step between is not done before this one",
+        ),
+        (
+            item,
+            json!("${steps.ask.decision.comment}"),
+            "steps[1].approval.show[0].step.http.body: step ask is not done before this one",
+        ),
+        (
+            json!({"name": "p", "step": "quote"}),
+            json!(1),
+            "steps[1].approval.show[0].step: there is no step quote that comes after this one",
+        ),
+        (
+            json!({"name": "p", "step": "nope"}),
+            json!(1),
+            "steps[1].approval.show[0].step: there is no step nope that comes after this one",
+        ),
+        (
+            json!({"name": "p", "step": "between"}),
+            json!(1),
+            "steps[1].approval.show[0].step: set steps send no request",
+        ),
+        (
+            json!({"name": "p", "step": "pay", "value": 1}),
+            json!(1),
+            "steps[1].approval.show[0]: an item has either value or step",
+        ),
+        (
+            json!({"name": "p"}),
+            json!(1),
+            "steps[1].approval.show[0]: an item has either value or step",
+        ),
+        (
+            json!({"name": "p", "step": "pay", "editable": {"schema": {}}}),
+            json!(1),
+            "steps[1].approval.show[0]: a request is shown as JSON",
+        ),
+    ] {
+        let found = problems(with(item.clone(), pay));
+        assert!(
+            found.iter().any(|problem| problem.starts_with(expected)),
+            "{item}: {found:?}"
+        );
+    }
+}
+
+#[test]
 fn a_promotion_gate_has_no_expressions() {
     let gate = json!({"approvers": {"users": ["a", "${run.name}"], "exclude": ["x-${run.name}"]},
         "escalate": [{"after": "1h", "to": {"groups": ["${run.name}"]}}]});
