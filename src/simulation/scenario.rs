@@ -190,6 +190,8 @@ pub struct Decide {
     pub values: Option<JsonObject>,
     /// Items that the user changes.
     pub shown: Option<JsonObject>,
+    /// To whom the user hands on their vote.
+    pub to: Option<String>,
 }
 
 /// A callback that another system sends. A signature that the wait asks for is taken as given.

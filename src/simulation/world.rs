@@ -399,6 +399,7 @@ impl<'a> World<'a> {
                 comment: decide.comment.clone(),
                 values: decide.values.clone(),
                 shown: decide.shown.clone(),
+                to: decide.to.clone(),
                 by: Some(decide.by.clone()),
                 groups: Some(decide.groups.clone()),
                 via: None,

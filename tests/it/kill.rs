@@ -190,6 +190,7 @@ fn outcome_decision(approval: &Approval, happened: bool) -> Decision {
         comment: None,
         values,
         shown: None,
+        to: None,
         by: None,
         groups: None,
         via: None,

@@ -78,8 +78,8 @@ pub struct ApprovalSpec {
     pub quorum: i64,
     /// Whether the requester and the authors may decide.
     pub self_approval: bool,
-    /// Verdicts that people can choose from.
-    #[schemars(length(min = 1, max = 3))]
+    /// Verdicts that people can choose from. `Withdraw` is always possible.
+    #[schemars(length(min = 1, max = 4))]
     pub verdicts: Vec<Verdict>,
     /// Deadline for decisions, by the clock of the API server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -206,6 +206,10 @@ pub struct ApprovalStatus {
     /// Digest of `values` in canonical JSON. The commit status `signoff/quorum` shows its first ten digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values_digest: Option<Digest>,
+    /// Votes that were handed on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub delegations: Vec<Delegation>,
     /// The editable items as they would be approved, or were: with the newest changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<JsonObject>,
@@ -224,6 +228,21 @@ pub struct ApprovalStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// A vote that was handed on.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delegation {
+    /// User who handed it on.
+    #[schemars(length(max = 256))]
+    pub from: String,
+    /// User who decides instead.
+    #[schemars(length(max = 256))]
+    pub to: String,
+    /// Name of the Decision.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
+    pub decision: String,
 }
 
 /// A change to what is shown.

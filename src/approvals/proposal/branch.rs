@@ -394,6 +394,7 @@ impl<'a> BranchQuestion<'a> {
             comment: comment.map(|text| text.chars().take(4_000).collect()),
             values,
             shown: None,
+            to: None,
             by: None,
             groups: None,
             via: None,

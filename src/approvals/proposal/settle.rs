@@ -427,6 +427,7 @@ impl PullRequestQuestion<'_> {
                 .map(|text| text.chars().take(4_000).collect()),
             values,
             shown: None,
+            to: None,
             by: None,
             groups: None,
             via: None,

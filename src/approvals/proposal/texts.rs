@@ -16,6 +16,8 @@ pub(super) fn answer(claim: &Claim, why: &str) -> String {
         Verdict::Approve => "an approval",
         Verdict::Reject => "a rejection",
         Verdict::RequestChanges => "a request for changes",
+        Verdict::Delegate => "a vote handed on",
+        Verdict::Withdraw => "a withdrawal",
     };
     format!(
         "{MARK}{}{END}\n@{}: the {} does not count as {meant}: {}",

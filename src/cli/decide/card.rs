@@ -135,6 +135,9 @@ impl Card<'_> {
             return;
         }
         lines.blank();
+        for hop in &status.delegations {
+            lines.field("handed on", format!("by {} to {}", hop.from, hop.to));
+        }
         lines.push("Votes that count so far:");
         for vote in &status.counted {
             lines.field(
@@ -161,6 +164,9 @@ impl Card<'_> {
     fn answer(&self, lines: &mut Lines) {
         lines.blank();
         lines.push(format!("Your answer is {}:", self.answer.verdict));
+        if let Some(to) = &self.answer.to {
+            lines.field("to", to);
+        }
         for (name, value) in self.answer.shown.iter().flat_map(|shown| &shown.0) {
             lines.block(4, &format!("{name} is {}", text_of(value)));
         }
@@ -288,7 +294,9 @@ pub(super) fn values(
     let values = (!values.is_empty()).then_some(JsonObject(values));
     problems.extend(match verdict {
         Verdict::Approve => form.problems(values.as_ref()),
-        Verdict::Reject | Verdict::RequestChanges => form.unknown(values.as_ref()),
+        Verdict::Reject | Verdict::RequestChanges | Verdict::Delegate | Verdict::Withdraw => {
+            form.unknown(values.as_ref())
+        }
     });
     (values, problems)
 }

@@ -45,6 +45,9 @@ pub(super) struct DecideArgs {
     /// A new value of an editable item, as name=value; name=@FILE reads it from a file; repeatable.
     #[arg(long = "change", value_name = "NAME=VALUE")]
     changes: Vec<String>,
+    /// User to whom your vote is handed on; only for delegate.
+    #[arg(long, value_name = "USER")]
+    to: Option<String>,
     /// Approve what is shown as it was changed last.
     #[arg(long, conflicts_with = "changes")]
     as_changed: bool,
@@ -60,6 +63,10 @@ pub(super) struct DecideArgs {
 }
 
 pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) -> Result<Answer, CliError> {
+    if (verdict == Verdict::Delegate) != args.to.is_some() {
+        let message = "delegate, and no other verdict, takes --to USER";
+        return Err(CliError::new("InvalidDelegation", exit::INVALID, message));
+    }
     let connection = Connection::open(global).await?;
     let found = connection.api::<Approval>().get(&args.approval).await;
     let approval = found.map_err(|error| CliError::api(&args.approval, &error))?;
@@ -83,6 +90,7 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
         comment: args.message.clone(),
         values,
         shown,
+        to: args.to.clone(),
         by: None,
         groups: None,
         via: None,
@@ -252,6 +260,9 @@ fn exit_of(reason: DecisionReason) -> u8 {
     match reason {
         DecisionReason::AlreadyDecided
         | DecisionReason::Amended
+        | DecisionReason::Delegated
+        | DecisionReason::NothingToWithdraw
+        | DecisionReason::Withdrawn
         | DecisionReason::AmendmentProposed
         | DecisionReason::Cancelled
         | DecisionReason::DigestMismatch
@@ -264,6 +275,7 @@ fn exit_of(reason: DecisionReason) -> u8 {
         DecisionReason::ActsAsRequester
         | DecisionReason::Counted
         | DecisionReason::IdentityUnverified
+        | DecisionReason::InvalidDelegation
         | DecisionReason::NotAnApprover
         | DecisionReason::SelfApproval
         | DecisionReason::ServiceAccount

@@ -460,6 +460,7 @@ impl<'a> Story<'a> {
             comment: Some("checked the quote".to_owned()),
             values: None,
             shown: None,
+            to: None,
             by: None,
             groups: None,
             via: None,

@@ -180,6 +180,7 @@ async fn forge(context: &Context, namespace: &str) -> Answer {
         comment: None,
         values: None,
         shown: None,
+        to: None,
         by: Some("signoff:forgery-probe".to_owned()),
         groups: None,
         via: None,

@@ -135,3 +135,41 @@ async fn what_somebody_changed_and_somebody_else_approved_is_what_is_sent() {
     assert_eq!(shop.asked("/x").len(), 1);
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vote_is_taken_back_and_handed_on_to_somebody_with_the_verb() {
+    let approval = json!({"approvers": {"users": ["alice"]}, "delegate": true});
+    let (rig, shop, operator) = started(json!({}), approval).await;
+    rig.until::<Approval>("r-review", |approval| approval.status.is_some())
+        .await;
+    let digest = rig.asked("r-review").await.spec.digest;
+    let with = |verdict: &str, to: Option<&str>| json!({"approval": "r-review", "digest": digest, "verdict": verdict, "to": to});
+    let nothing = rig.decide("alice", "r-review", "Withdraw").await;
+    assert_eq!(rig.judged(&nothing).await.1, "NothingToWithdraw");
+    let early = rig.decide("bob", "r-review", "Approve").await;
+    assert_eq!(rig.judged(&early).await.1, "NotAnApprover");
+    let to_requester = rig
+        .decide_with("alice", with("Delegate", Some("dev")))
+        .await
+        .unwrap();
+    assert_eq!(rig.judged(&to_requester).await.1, "InvalidDelegation");
+    // the API server refuses what names nobody, or somebody for nothing
+    assert!(rig.decide_with("alice", with("Delegate", None)).await.is_err());
+    assert!(
+        rig.decide_with("alice", with("Approve", Some("bob")))
+            .await
+            .is_err()
+    );
+    let handed = rig
+        .decide_with("alice", with("Delegate", Some("bob")))
+        .await
+        .unwrap();
+    assert!(rig.judged(&handed).await.0);
+    let hop = rig.asked("r-review").await.status.unwrap().delegations.remove(0);
+    assert_eq!((hop.from.as_str(), hop.to.as_str()), ("alice", "bob"));
+    let yes = rig.decide("bob", "r-review", "Approve").await;
+    assert!(rig.judged(&yes).await.0);
+    rig.phase("r", "Succeeded").await;
+    assert_eq!(shop.asked("/x").len(), 1);
+    operator.stop().await;
+}

@@ -57,6 +57,10 @@ pub struct ApprovalStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     pub escalate: Option<Vec<EscalationTemplate>>,
+    /// Whether approvers may hand their vote on to somebody else who has the verb `approve`, in at most 3 hops. Defaults
+    /// to false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegate: Option<bool>,
     /// What "request changes" does. Without this field, that answer is not available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,

@@ -73,6 +73,8 @@ pub enum LooseningKind {
     GuardChanged,
     /// Deciders no longer see something, and their decision is no longer bound to it.
     ShowsLess,
+    /// Approvers may hand their vote on.
+    DelegationAllowed,
     /// Deciders can no longer say no.
     CannotReject,
     /// A step no longer waits for an approval that is still there.
@@ -100,6 +102,7 @@ impl LooseningKind {
             Self::NeedsWidened => "acts after more outcomes of an approval",
             Self::GuardChanged => "acts after an approval under another condition",
             Self::ShowsLess => "deciders no longer see something",
+            Self::DelegationAllowed => "approvers may hand their vote on",
             Self::CannotReject => "deciders can no longer reject",
             Self::NoLongerGuarded => "no longer waits for an approval",
             Self::RepeatsAllowed => "may be repeated when its outcome is unknown",

@@ -1,6 +1,7 @@
 //! Judges the decisions on one approval: who counts, what they come to, and why the others do not count.
 
 mod amendment;
+mod delegation;
 mod form;
 mod preview;
 
@@ -138,6 +139,8 @@ struct VoteCount<'a> {
     standing: BTreeMap<String, &'a DecisionFact>,
     /// The decision that closed the question.
     closing: Option<&'a DecisionFact>,
+    /// The votes that were handed on, by whose they were.
+    delegations: BTreeMap<String, &'a DecisionFact>,
     /// Who made a change to what is shown first, by the digest of the changed question.
     amenders: BTreeMap<String, &'a DecisionFact>,
     /// The newest decision that says what is approved.
@@ -157,6 +160,7 @@ impl<'a> VoteCount<'a> {
             form: Form::of(spec.form.as_ref()),
             standing: BTreeMap::new(),
             closing: None,
+            delegations: BTreeMap::new(),
             amenders: BTreeMap::new(),
             newest: None,
             holds: false,
@@ -182,8 +186,12 @@ impl<'a> VoteCount<'a> {
             Some((reason, message)) => self
                 .judged
                 .push((decision.name.clone(), refused(reason, &message))),
-            None if self.is_proposal(decision) => self.propose(decision),
-            None => self.count(decision),
+            None => match decision.spec.verdict {
+                Verdict::Delegate => self.delegate(decision),
+                Verdict::Withdraw => self.withdraw(decision),
+                Verdict::Approve if self.is_proposal(decision) => self.propose(decision),
+                Verdict::Approve | Verdict::Reject | Verdict::RequestChanges => self.count(decision),
+            },
         }
     }
 
@@ -223,7 +231,7 @@ impl<'a> VoteCount<'a> {
 
     /// Whether the decider is the first to change what is shown like this, and may not approve that as well.
     fn is_proposal(&mut self, decision: &'a DecisionFact) -> bool {
-        if decision.spec.verdict != Verdict::Approve || self.before.phase.is_closed() {
+        if self.before.phase.is_closed() {
             return false;
         }
         let changes = amendment::changes(self.spec, decision.spec.shown.as_ref());
@@ -362,11 +370,14 @@ impl<'a> VoteCount<'a> {
             return Some((DecisionReason::NotAnApprover, message));
         }
         let groups = spec.groups.as_deref().unwrap_or_default();
-        if self.spec.approvers.is_some() && !approvers.iter().any(|list| allows(list, by, groups)) {
+        if self.spec.approvers.is_some()
+            && !approvers.iter().any(|list| allows(list, by, groups))
+            && !self.holds_vote(by)
+        {
             let message = format!("{by} is not among the approvers ({})", describe(&approvers));
             return Some((DecisionReason::NotAnApprover, message));
         }
-        if !self.spec.verdicts.contains(&spec.verdict) {
+        if spec.verdict != Verdict::Withdraw && !self.spec.verdicts.contains(&spec.verdict) {
             let offered: Vec<String> = self.spec.verdicts.iter().map(ToString::to_string).collect();
             let message = format!(
                 "{} is not on offer here; choose {}",
@@ -378,14 +389,16 @@ impl<'a> VoteCount<'a> {
         // what nobody asked for is never filled in; what is asked for is only needed to approve
         let problems = match spec.verdict {
             Verdict::Approve => self.form.problems(spec.values.as_ref()),
-            Verdict::Reject | Verdict::RequestChanges => self.form.unknown(spec.values.as_ref()),
+            Verdict::Reject | Verdict::RequestChanges | Verdict::Delegate | Verdict::Withdraw => {
+                self.form.unknown(spec.values.as_ref())
+            }
         };
         let changes = amendment::problems_of_changes(self.spec, spec.shown.as_ref());
         let problems: Vec<String> = problems.into_iter().chain(changes).collect();
         if !problems.is_empty() {
             return Some((DecisionReason::InvalidValues, problems.join("; ")));
         }
-        self.too_late(decision)
+        self.too_late(decision).or_else(|| self.delegated(decision))
     }
 
     fn too_late(&self, decision: &DecisionFact) -> Option<(DecisionReason, String)> {
@@ -454,6 +467,7 @@ impl<'a> VoteCount<'a> {
             values,
             shown,
             amendment,
+            delegations: self.handed_on(),
             counted: self
                 .standing
                 .values()
@@ -472,6 +486,8 @@ impl<'a> VoteCount<'a> {
                 Verdict::Approve => ApprovalPhase::Approved,
                 Verdict::Reject => ApprovalPhase::Rejected,
                 Verdict::RequestChanges => ApprovalPhase::ChangesRequested,
+                // neither closes a question
+                Verdict::Delegate | Verdict::Withdraw => ApprovalPhase::Pending,
             };
             status.decided_at = Some(MicroTime(closing.created_at));
             status.comment.clone_from(&closing.spec.comment);
@@ -570,12 +586,17 @@ fn has_counted(decision: &DecisionFact) -> bool {
         .is_some_and(|status| status.counted == Some(true))
 }
 
-/// A refusal is final but for `Replaced`, `Amended` and `AmendmentProposed`, which are worked out anew while the question is open. What nobody has proven does not
+/// A refusal is final but for `Replaced`, `Amended`, `AmendmentProposed` and `Withdrawn`, which are worked out anew while the question is open. What nobody has proven does not
 /// become proven later.
 fn is_final_refusal(status: &DecisionStatus, closed: bool) -> bool {
     let worked_out = matches!(
         status.reason,
-        None | Some(DecisionReason::Replaced | DecisionReason::Amended | DecisionReason::AmendmentProposed)
+        None | Some(
+            DecisionReason::Replaced
+                | DecisionReason::Amended
+                | DecisionReason::AmendmentProposed
+                | DecisionReason::Withdrawn
+        )
     );
     status.counted == Some(false) && (closed || !worked_out)
 }
@@ -619,6 +640,8 @@ fn sentence(decision: &DecisionFact) -> String {
         Verdict::Approve => "approved",
         Verdict::Reject => "rejected",
         Verdict::RequestChanges => "requested changes",
+        Verdict::Delegate => "handed on their vote",
+        Verdict::Withdraw => "withdrew",
     };
     format!("{} {did} at {}", visible(by), decision.created_at)
 }

@@ -89,7 +89,9 @@ impl Question<'_> {
             }
         }
         if let PutAs::Branch(_) = self.put {
-            let verdicts: Vec<String> = self.spec.verdicts.iter().map(ToString::to_string).collect();
+            let offered = self.spec.verdicts.iter();
+            let offered = offered.filter(|verdict| **verdict != Verdict::Delegate);
+            let verdicts: Vec<String> = offered.map(ToString::to_string).collect();
             let _ = writeln!(text, "# The verdict is one of {}.", verdicts.join(", "));
         }
         text

@@ -122,7 +122,8 @@ fn commits(spec: &ApprovalSpec, into: &str) -> Vec<String> {
     let others: Vec<String> = spec
         .verdicts
         .iter()
-        .filter(|verdict| **verdict != Verdict::Approve)
+        // who decides instead is not said in a file
+        .filter(|verdict| !matches!(verdict, Verdict::Approve | Verdict::Delegate))
         .map(|verdict| code(&verdict.to_string()))
         .collect();
     if !others.is_empty() {

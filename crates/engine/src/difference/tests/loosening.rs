@@ -203,6 +203,15 @@ fn a_shown_item_that_is_gone() {
 }
 
 #[test]
+fn a_vote_that_may_be_handed_on() {
+    loosens(
+        &asking(json!({})),
+        &asking(json!({ "delegate": true })),
+        LooseningKind::DelegationAllowed,
+    );
+}
+
+#[test]
 fn a_no_that_is_no_longer_on_offer() {
     loosens(
         &asking(json!({ "verdicts": ["Approve", "Reject"] })),

@@ -66,7 +66,7 @@ fn all_but_finally() -> Value {
                     "form": { "type": "object", "properties": { "n": { "type": "number" } } },
                     "approvers": { "users": ["u", "v"], "groups": ["g", "h"], "exclude": ["e"], "serviceAccounts": ["n:s", "n:t"] },
                     "quorum": 2, "selfApproval": true, "respondWithin": "1d", "onTimeout": { "outcome": "Fail" },
-                    "onReject": { "outcome": "Continue" }, "verdicts": ["Approve", "Reject"], "remindEvery": "6h",
+                    "onReject": { "outcome": "Continue" }, "verdicts": ["Approve", "Reject"], "remindEvery": "6h", "delegate": true,
                     "escalate": [
                         { "after": "3h", "to": { "users": ["x"], "groups": ["y"], "exclude": ["e"], "serviceAccounts": ["n:z"] } },
                         { "after": "4h", "to": { "users": ["x"] } },

@@ -149,3 +149,20 @@ fn a_change_that_is_not_on_offer_does_not_count() {
         assert!(status.message.as_ref().unwrap().contains(said), "{status:?}");
     }
 }
+
+#[test]
+fn a_change_that_is_withdrawn_is_shown_no_more() {
+    let withdrawn = by("alice", Verdict::Withdraw, 20);
+    let judgement = judge_all(
+        &with_draft(2, false),
+        &[changing("alice", "hi", 10), withdrawn.clone()],
+    );
+    assert_eq!(
+        reasons(&judgement),
+        [
+            ("alice-10", DecisionReason::Withdrawn),
+            ("alice-20", DecisionReason::Counted)
+        ]
+    );
+    assert_eq!((draft(&judgement), judgement.status.amendment), (None, None));
+}

@@ -1,6 +1,7 @@
 //! Tests of the judge: which decisions count, why others do not, and how the question stands then.
 
 mod amendments;
+mod delegations;
 mod proof;
 mod values;
 
@@ -70,6 +71,7 @@ fn by(user: &str, verdict: Verdict, second: i64) -> DecisionFact {
             comment: None,
             values: None,
             shown: None,
+            to: None,
             by: Some(user.into()),
             groups: Some(vec!["finance".into()]),
             via: None,

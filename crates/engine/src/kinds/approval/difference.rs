@@ -22,6 +22,7 @@ pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
         on_reject,
         remind_every,
         escalate,
+        delegate,
         changes,
         ask_via,
     } = step;
@@ -52,6 +53,7 @@ pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
             .control(),
         Field::new("approval.remindEvery", remind_every.as_ref()).default("no reminders"),
         Field::new("approval.escalate", escalate.as_ref()).control(),
+        Field::new("approval.delegate", delegate.as_ref()).default("false"),
         Field::new("approval.changes", changes.as_ref())
             .default("cannot be requested")
             .control(),
@@ -74,6 +76,7 @@ pub(super) fn terms(step: &ApprovalStep, when: Option<&String>) -> Terms {
         on_reject,
         remind_every: _, // how often people are reminded changes nothing about who may decide
         escalate,
+        delegate: _, // `loosened` says what it means
         changes,
         ask_via: _, // where it is asked changes nothing about who may decide
     } = step;
@@ -106,6 +109,13 @@ pub(super) fn loosened(old: &ApprovalStep, new: &ApprovalStep) -> Vec<Loosened> 
         found.push(Loosened {
             kind: LooseningKind::ShowsLess,
             before: Some(gone.join(", ")),
+            after: None,
+        });
+    }
+    if new.delegate == Some(true) && old.delegate != Some(true) {
+        found.push(Loosened {
+            kind: LooseningKind::DelegationAllowed,
+            before: None,
             after: None,
         });
     }

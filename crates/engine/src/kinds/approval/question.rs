@@ -116,6 +116,7 @@ impl ApprovalPlan {
         let mut verdicts = vec![Verdict::Approve];
         verdicts.extend(self.step.offers_rejection().then_some(Verdict::Reject));
         verdicts.extend(self.changes.as_ref().map(|_| Verdict::RequestChanges));
+        verdicts.extend((self.step.delegate == Some(true)).then_some(Verdict::Delegate));
         let spec = sealed(
             &subject,
             ApprovalSpec {
