@@ -49,7 +49,7 @@ fn misfit(schema: &Value, value: &Value) -> Option<String> {
 /// All that is wrong with changes.
 pub fn problems_of_changes(spec: &ApprovalSpec, shown: Option<&JsonObject>) -> Vec<String> {
     let Some(shown) = shown else { return vec![] };
-    if serde_json::to_string(shown).map_or(true, |text| text.len() > MAX_CHANGES) {
+    if !serde_json::to_string(shown).is_ok_and(|text| text.len() <= MAX_CHANGES) {
         return vec![format!("the changes are larger than {MAX_CHANGES} bytes")];
     }
     let mut problems = Vec::new();

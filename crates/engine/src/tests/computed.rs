@@ -3,6 +3,10 @@
 use super::*;
 use signoff_api::{ApprovalSpec, Verdict, step::Approvers};
 
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the callers read better with the value in place"
+)]
 fn asking(more: Value, inputs: &Value) -> Scenario {
     let mut approval = json!({ "title": "?" });
     approval
@@ -480,6 +484,10 @@ fn what_was_approved_is_what_later_steps_read() {
     assert_eq!(body, json!({ "text": "hi" }));
 }
 
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the callers read better with the value in place"
+)]
 fn paying(pay: Value) -> Value {
     json!({ "steps": [
         { "name": "quote", "set": { "total": "${inputs.total}" } },

@@ -4,7 +4,7 @@ use super::ApprovalPlan;
 use crate::{
     expression::Scope,
     kinds::Failure,
-    plan::{Unusable, people},
+    plan::{ApproversPlan, Unusable, people},
 };
 use signoff_api::{
     reason::StepReason,
@@ -56,7 +56,7 @@ impl ApprovalPlan {
     fn is_computed(&self) -> bool {
         let escalated = self.escalate.iter().map(|escalation| &escalation.to);
         let mut lists = self.approvers.iter().chain(escalated);
-        self.quorum.is_computed() || lists.any(|list| list.is_computed())
+        self.quorum.is_computed() || lists.any(ApproversPlan::is_computed)
     }
 }
 

@@ -72,6 +72,10 @@ fn what_is_known_in_each_place_may_be_read() {
     }
 }
 
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the callers read better with the value in place"
+)]
 fn of_approval(more: Value) -> Vec<String> {
     let mut approval = json!({"title": "?"});
     approval
