@@ -1,6 +1,8 @@
 //! Votes that are handed on and taken back. Each hop is a Decision of its own.
 
-use super::{DecisionFact, SERVICE_ACCOUNT, VoteCount, allows, counted, names_service_account, refused};
+use super::{
+    DecisionFact, SERVICE_ACCOUNT, VoteCount, allows, counted, has_counted, names_service_account, refused,
+};
 use signoff_api::{Verdict, approval::Delegation, decision::DecisionReason};
 
 /// How often a vote is handed on.
@@ -19,6 +21,16 @@ impl<'a> VoteCount<'a> {
         // nobody hands on twice, so there is no circle
         let from = to.map(|(from, _)| self.hops(from) + 1);
         from.max().unwrap_or_default()
+    }
+
+    /// Whether it handed a vote on, or took one back, while the question that is closed now was open.
+    pub(super) fn is_hop_of_answer(&self, decision: &DecisionFact) -> bool {
+        let hop = |hop: &Delegation| hop.decision == decision.name;
+        match decision.spec.verdict {
+            Verdict::Delegate => has_counted(decision) || self.before.delegations.iter().any(hop),
+            Verdict::Withdraw => has_counted(decision),
+            Verdict::Approve | Verdict::Reject | Verdict::RequestChanges => false,
+        }
     }
 
     /// Why somebody cannot decide who handed their vote on.

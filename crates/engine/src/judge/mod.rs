@@ -175,6 +175,10 @@ impl<'a> VoteCount<'a> {
             self.judged.push((decision.name.clone(), status.clone()));
             return;
         }
+        if closed && self.is_hop_of_answer(decision) {
+            self.judged.push((decision.name.clone(), counted()));
+            return;
+        }
         if self.is_left_alone(decision) {
             let judged = decision.judged.clone();
             self.holds |= judged.is_none();
@@ -373,6 +377,7 @@ impl<'a> VoteCount<'a> {
         if self.spec.approvers.is_some()
             && !approvers.iter().any(|list| allows(list, by, groups))
             && !self.holds_vote(by)
+            && !self.is_part_of_answer(decision)
         {
             let message = format!("{by} is not among the approvers ({})", describe(&approvers));
             return Some((DecisionReason::NotAnApprover, message));
@@ -401,13 +406,15 @@ impl<'a> VoteCount<'a> {
         self.too_late(decision).or_else(|| self.delegated(decision))
     }
 
+    /// Whether it is among those that made the answer of a question that is closed.
+    fn is_part_of_answer(&self, decision: &DecisionFact) -> bool {
+        let mut counted = self.before.counted.iter();
+        self.before.phase.is_closed() && counted.any(|counted| counted.decision == decision.name)
+    }
+
     fn too_late(&self, decision: &DecisionFact) -> Option<(DecisionReason, String)> {
         if self.before.phase.is_closed() {
-            let part_of_it = self
-                .before
-                .counted
-                .iter()
-                .any(|counted| counted.decision == decision.name);
+            let part_of_it = self.is_part_of_answer(decision);
             return (!part_of_it).then(|| closed_before(self.before));
         }
         if let Some(closing) = self.closing {

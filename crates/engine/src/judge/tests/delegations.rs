@@ -167,3 +167,26 @@ fn what_was_judged_before_is_judged_the_same_again() {
     assert_eq!(again.status, next.status);
     assert_eq!(again.decisions, next.decisions);
 }
+
+#[test]
+fn what_made_an_answer_stays_as_it_was_judged() {
+    let spec = with_delegation(1);
+    let mut all = [
+        by("bob", Verdict::Withdraw, 5),
+        handing("alice", "zoe", 10),
+        outside(by("zoe", Verdict::Approve, 20)),
+    ];
+    let first = judge_all(&spec, &all);
+    assert_eq!(first.status.phase, ApprovalPhase::Approved);
+    // the answer was written, and what became of each decision was not
+    let again = judge(&spec, at(0), &first.status, &all, None, PROVEN);
+    assert_eq!(
+        (again.status, &again.decisions[1..]),
+        (first.status.clone(), &first.decisions[1..])
+    );
+    for (decision, (_, status)) in all.iter_mut().zip(&first.decisions) {
+        decision.judged = Some(status.clone());
+    }
+    let again = judge(&spec, at(0), &first.status, &all, None, PROVEN);
+    assert_eq!(again, first);
+}
