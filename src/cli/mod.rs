@@ -181,6 +181,10 @@ enum Verb {
     Reject(decide::DecideArgs),
     /// Ask for changes to what an approval shows.
     RequestChanges(decide::DecideArgs),
+    /// Hand your vote on an approval on to somebody else.
+    Delegate(decide::DecideArgs),
+    /// Take back what you said on an approval that is still open.
+    Withdraw(decide::DecideArgs),
     Cancel(cancel::CancelArgs),
     /// Let no further step of a run start.
     Suspend(suspend::SuspendArgs),
@@ -257,6 +261,8 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Approve(args) => decide::verb(args, signoff_api::Verdict::Approve, &global).await,
         Verb::Reject(args) => decide::verb(args, signoff_api::Verdict::Reject, &global).await,
         Verb::RequestChanges(args) => decide::verb(args, signoff_api::Verdict::RequestChanges, &global).await,
+        Verb::Delegate(args) => decide::verb(args, signoff_api::Verdict::Delegate, &global).await,
+        Verb::Withdraw(args) => decide::verb(args, signoff_api::Verdict::Withdraw, &global).await,
         Verb::Cancel(args) => cancel::verb(&args, &global).await,
         Verb::Suspend(args) => suspend::verb(&args, true, &global).await,
         Verb::Resume(args) => suspend::verb(&args, false, &global).await,

@@ -192,6 +192,10 @@ pub struct Decide {
     pub comment: Option<String>,
     /// What the user fills in.
     pub values: Option<JsonObject>,
+    /// Items that the user changes.
+    pub shown: Option<JsonObject>,
+    /// To whom the user hands on their vote.
+    pub to: Option<String>,
 }
 
 /// A callback that another system sends. A signature that the wait asks for is taken as given.

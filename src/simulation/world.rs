@@ -408,6 +408,8 @@ impl<'a> World<'a> {
                 verdict: decide.verdict,
                 comment: decide.comment.clone(),
                 values: decide.values.clone(),
+                shown: decide.shown.clone(),
+                to: decide.to.clone(),
                 by: Some(decide.by.clone()),
                 groups: Some(decide.groups.clone()),
                 via: None,

@@ -48,6 +48,16 @@ pub enum StepReason {
     ExpressionFailed,
     /// A question could not be asked: its title is empty, or the API server refused it permanently.
     ApprovalRefused,
+    /// The approvers of a question come from data, and nobody is left.
+    NoApprovers,
+    /// The approvers of a question come from data, and are no names that can be used.
+    InvalidApprovers,
+    /// An item that a question shows does not fit its media type.
+    InvalidShownItem,
+    /// The form of a question has a default or an enum from data that cannot be used.
+    InvalidForm,
+    /// The quorum of a question comes from data, and is out of bounds or cannot be reached.
+    InvalidQuorum,
     /// An expression exceeded its limit of time or memory.
     ExpressionTooCostly,
     /// An HTTP response had a status that the step does not expect.
@@ -72,6 +82,8 @@ pub enum StepReason {
     ConnectionNotFound,
     /// A Connection has changed since people decided on the step.
     ConnectionChanged,
+    /// The request is not what people were shown before they decided.
+    RequestChanged,
     /// A Secret that the step needs, or its key, does not exist.
     SecretNotFound,
     /// The token endpoint of a Connection gave no access token, or its credentials cannot be used.
@@ -96,7 +108,7 @@ pub enum StepReason {
     InvalidItems,
     /// Some items of a step with `forEach` failed, and the run goes on.
     ItemsFailed,
-    /// The time of a `wait` cannot be parsed.
+    /// A time or duration that comes from data cannot be used.
     InvalidTime,
     /// The run was to succeed, but a step of `finally` failed.
     FinallyFailed,

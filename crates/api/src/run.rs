@@ -472,6 +472,10 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     pub connections: Vec<BoundConnection>,
+    /// Requests of later steps, as people were shown them. Later steps send nothing else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub requests: Vec<ShownRequest>,
     /// What people decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<StepDecision>,
@@ -502,6 +506,17 @@ pub struct BoundConnection {
     #[schemars(length(max = 2048))]
     pub address: Option<String>,
     /// Digest of the spec of the Connection.
+    pub digest: Digest,
+}
+
+/// A request of a later step, as people were shown it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShownRequest {
+    /// Name of the step that sends it.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub step: String,
+    /// Digest of the request.
     pub digest: Digest,
 }
 
@@ -605,6 +620,9 @@ pub struct StepDecision {
     /// Values that the deciders filled in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<JsonObject>,
+    /// The editable items as they were approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<JsonObject>,
 }
 
 /// Reason and message of a failure.

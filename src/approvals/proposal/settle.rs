@@ -421,6 +421,8 @@ impl PullRequestQuestion<'_> {
                 .as_deref()
                 .map(|text| text.chars().take(4_000).collect()),
             values,
+            shown: None,
+            to: None,
             by: None,
             groups: None,
             via: None,

@@ -14,6 +14,8 @@ pub(super) fn answer(claim: &Claim, why: &str) -> String {
         Verdict::Approve => "an approval",
         Verdict::Reject => "a rejection",
         Verdict::RequestChanges => "a request for changes",
+        Verdict::Delegate => "a vote handed on",
+        Verdict::Withdraw => "a withdrawal",
     };
     let text = format!(
         "@{}: the {} does not count as {meant}: {}",

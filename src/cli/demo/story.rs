@@ -453,6 +453,8 @@ impl<'a> Story<'a> {
             verdict: Verdict::Approve,
             comment: Some("checked the quote".to_owned()),
             values: None,
+            shown: None,
+            to: None,
             by: None,
             groups: None,
             via: None,

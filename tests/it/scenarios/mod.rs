@@ -6,6 +6,7 @@ mod bounds;
 mod budgets;
 mod callbacks;
 mod cli;
+mod computed;
 mod connections;
 mod crash_walk;
 mod endings;

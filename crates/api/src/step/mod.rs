@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     approval::{
         ApprovalRejection, ApprovalRejectionOutcome, ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome,
-        Approvers, Changes, Escalation, ShowItem,
+        Approvers, ApproversTemplate, Changes, Editable, Escalation, EscalationTemplate, OfferedVerdict,
+        ShowItem,
     },
     end::{EndOutcome, EndStep},
     for_each::ForEach,

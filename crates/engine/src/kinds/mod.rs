@@ -14,6 +14,7 @@ mod wait;
 
 use std::{any::Any, fmt, sync::Arc};
 
+use serde_json::Value;
 use signoff_expression::Declarations;
 
 use self::approval::ApprovalPlan;
@@ -90,6 +91,13 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
     /// What it asks people.
     fn question(&self) -> Option<&ApprovalPlan> {
         None
+    }
+}
+
+/// A request as a document for people, complete. `hide` takes out what they may not see.
+pub(crate) fn described(request: &Request, hide: &dyn Fn(String) -> String) -> Value {
+    match request {
+        Request::Http(request) => http::described(request, hide),
     }
 }
 

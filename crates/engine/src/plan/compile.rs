@@ -19,7 +19,7 @@ use super::{
     repeat,
     repeat::RepeatPlan,
 };
-use crate::kinds;
+use crate::{kinds, promotion};
 use signoff_api::{
     Definition, HumanDuration, Json, Step,
     name::DnsLabel,
@@ -65,6 +65,11 @@ pub(super) fn compile(definition: &Definition, is_strict: bool) -> Result<Plan, 
         let declarations = compiler.environment.declarations(&everything, &BTreeSet::new());
         compiler.json("output", &value, &declarations)
     });
+    if is_strict && let Some(gate) = &definition.promotion {
+        for field in promotion::expressions(gate) {
+            compiler.problem(format!("promotion.{field}"), promotion::NO_EXPRESSIONS);
+        }
+    }
     problems.append(&mut compiler.problems);
     problems.extend(guard::not_guarded(&definition.steps, &graph));
     if problems.is_empty() {
@@ -168,6 +173,11 @@ impl<'a> Compiler<'a> {
             is_strict,
             problems: Vec::new(),
         }
+    }
+
+    /// The steps of `steps`.
+    pub(super) fn main_steps(&self) -> &'a [Step] {
+        self.steps
     }
 
     /// The steps that run in the same loops and not before a step: what they gave in the previous pass is known.

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 mod compile;
+mod computed;
 mod finally;
 mod for_each;
 mod graph;
@@ -19,6 +20,7 @@ use serde_json::Value;
 use signoff_expression::ObjectType;
 
 pub(crate) use self::{
+    computed::{ApproversPlan, AtLeast, DurationPlan, QuorumPlan, Unusable, people},
     finally::LONGEST_WAIT,
     for_each::{ForEachPlan, Items},
     graph::Needed,

@@ -3,6 +3,7 @@
 //! The gates are those of the Repository and of the release that is live now, so that a draft cannot loosen the gate it is judged by. Only
 //! the first promotion is judged by the promoted release's own gate.
 
+mod gate;
 mod involved;
 mod plan;
 mod question;
@@ -19,6 +20,7 @@ use signoff_api::{
     release::ReleaseSource,
 };
 
+pub use gate::{NO_EXPRESSIONS, expressions};
 pub use involved::{Involved, brought, recorded};
 pub use plan::{Ask, Asked, Change, Done, Impossible, Known, Outcome, Step, next};
 pub use question::{asks, deadline, question};

@@ -99,6 +99,7 @@ pub fn question(
         self_approval: approval.self_approval.unwrap_or(false),
         verdicts: vec![Verdict::Approve, Verdict::Reject],
         expires_at: Some(Time(deadline)),
+        remind_every: None,
         escalate: approval.escalate.clone().unwrap_or_default(),
         repository: candidate.source.repository.clone(),
         ask_via: approval.ask_via,

@@ -69,6 +69,13 @@ impl Turn<'_> {
     }
 
     pub(super) fn call(&mut self, step: usize, entry: usize, request: Request) {
+        let view = self.step_view(step, entry);
+        if let Some(shown) = view.shown_request()
+            && shown != view.run.digest_of(&request)
+        {
+            let message = "the request is not what people were shown before they decided, so it is not sent";
+            return self.fail(entry, StepReason::RequestChanged, message);
+        }
         let (planned, status) = (&self.plan.steps[step], &self.state.steps[entry]);
         self.effects.push(Effect::Call(Box::new(Call {
             key: key_of(status),

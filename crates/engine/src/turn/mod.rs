@@ -279,6 +279,7 @@ impl<'a> Turn<'a> {
             approval: None,
             digest: None,
             connections: vec![],
+            requests: vec![],
             decision: None,
             output: None,
             items: None,

@@ -155,9 +155,12 @@ impl Turn<'_> {
         name: String,
         question: OutcomeQuestion,
     ) -> OpenApproval {
+        let scope = self.step_view(step, entry).scope();
+        // of an approval that was skipped, what says who decides may be missing
         let before = self.plan.approval_before(step);
-        let approvers = match before {
-            Some(approval) => approval.step.approvers.clone(),
+        let before = before.and_then(|approval| approval.approvers(&scope).ok());
+        let approvers = match &before {
+            Some(approvers) => approvers.clone(),
             None => self.plan.owners.clone(),
         };
         OpenApproval {
@@ -254,6 +257,7 @@ impl Turn<'_> {
             self_approval: false,
             verdicts: vec![Verdict::Approve, Verdict::Reject],
             expires_at: None,
+            remind_every: None,
             escalate: vec![],
             repository: self.facts.release.repository.clone(),
             ask_via: None,
@@ -276,7 +280,7 @@ impl Turn<'_> {
         let Next::Call(request) = next else {
             return vec![];
         };
-        kinds::shown(&request, self.facts, &|text| self.without_tokens(text))
+        kinds::shown(&request, self.facts, &|text| self.view().without_tokens(text))
     }
 
     pub(super) fn sending(&self, entry: usize) -> String {
@@ -286,24 +290,7 @@ impl Turn<'_> {
         format!(
             "delivery: AtMostOnce, so it is not sent again by itself\nattempt: {}\n{at}Idempotency-Key: {}\n",
             status.attempt,
-            idempotency_key(&self.facts.run.uid, status)
+            idempotency_key(self.key_uid(), status)
         )
-    }
-
-    /// Whoever has the token of a callback may answer it, so those who are asked do not see it.
-    fn without_tokens(&self, text: String) -> String {
-        let callbacks = self.view().callbacks();
-        let all = callbacks.as_object().into_iter().flatten();
-        let each = all.flat_map(|(step, callback)| {
-            let of_items = callback.as_array().into_iter().flatten();
-            let one = callback.is_object().then_some(callback);
-            of_items.chain(one).map(move |callback| (step, callback))
-        });
-        each.fold(text, |text, (step, callback)| match callback["token"].as_str() {
-            Some(token) if text.contains(token) => {
-                text.replace(token, &format!("(token of the callback of {step})"))
-            }
-            Some(_) | None => text,
-        })
     }
 }

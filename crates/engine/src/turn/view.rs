@@ -8,13 +8,15 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     callback_token::{CallbackAddress, record_key},
+    effect::Request,
     expression::{CALLBACKS, Scope},
     facts::Facts,
+    kinds,
     object::{ObjectFact, ObjectKey},
     plan::{Plan, PlannedStep},
 };
 use signoff_api::{
-    Digest, RunStatus,
+    Digest, RunStatus, canonical,
     items::{ItemErrors, ItemsStatus},
     names,
     reason::StepReason,
@@ -108,6 +110,16 @@ impl<'a> StepView<'a> {
         }
     }
 
+    /// Digest of its request, as people last approved it.
+    pub(crate) fn shown_request(&self) -> Option<Digest> {
+        let entries = self.run.state.steps.iter().rev();
+        // a question that was superseded was put anew
+        let decided = entries.filter(|entry| !matches!(entry.outcome, None | Some(StepOutcome::Cancelled)));
+        let mut requests = decided.flat_map(|entry| entry.requests.iter().map(move |shown| (entry, shown)));
+        let (entry, shown) = requests.find(|(_, shown)| shown.step == self.planned.name)?;
+        (entry.outcome == Some(StepOutcome::Approved)).then(|| shown.digest.clone())
+    }
+
     /// Digest of a Connection that it uses, as it was when people last decided on what comes after.
     pub(crate) fn bound(&self, connection: &str) -> Option<Digest> {
         let decided = self.run.state.steps.iter().rev().filter(|entry| {
@@ -132,6 +144,33 @@ impl<'a> StepView<'a> {
 }
 
 impl RunView<'_> {
+    /// A request for people, without the tokens of callbacks.
+    pub(crate) fn described(&self, request: &Request) -> Value {
+        kinds::described(request, &|text| self.without_tokens(text))
+    }
+
+    /// What tells a request from others.
+    pub(crate) fn digest_of(&self, request: &Request) -> Digest {
+        canonical::digest_of_value(&self.described(request))
+    }
+
+    /// Whoever has the token of a callback may answer it, so those who are asked do not see it.
+    pub(super) fn without_tokens(&self, text: String) -> String {
+        let callbacks = self.callbacks();
+        let all = callbacks.as_object().into_iter().flatten();
+        let each = all.flat_map(|(step, callback)| {
+            let of_items = callback.as_array().into_iter().flatten();
+            let one = callback.is_object().then_some(callback);
+            of_items.chain(one).map(move |callback| (step, callback))
+        });
+        each.fold(text, |text, (step, callback)| match callback["token"].as_str() {
+            Some(token) if text.contains(token) => {
+                text.replace(token, &format!("(token of the callback of {step})"))
+            }
+            Some(_) | None => text,
+        })
+    }
+
     /// What expressions see now; callbacks are those of the iteration that is due.
     pub(crate) fn scope(&self) -> Scope {
         self.scope_of(false)
@@ -393,6 +432,13 @@ fn decided(step: &PlannedStep, decision: &StepDecision) -> Value {
             Some(json!(
                 step.types
                     .values_as_declared(decision.values.clone().unwrap_or_default().0)
+            )),
+        ),
+        (
+            "shown",
+            Some(json!(
+                step.types
+                    .shown_as_declared(decision.shown.clone().unwrap_or_default().0)
             )),
         ),
     ])

@@ -14,7 +14,7 @@ use signoff_expression::{Declarations, Facts, Field, ObjectType, StaticType};
 
 pub(crate) use self::{
     declared::{as_declared, fields_as_declared},
-    json::{no_json, type_of_template},
+    json::{no_json, type_of_expression, type_of_template},
     schema::{Defaults, type_of},
     steps::{StepResult, StepTypes},
 };
