@@ -110,7 +110,7 @@ impl ForEachPlan {
     /// The variables that are known in the step.
     pub(super) fn variables(&self, declarations: &Declarations, place: &mut Place<'_, '_>) -> [Extra; 2] {
         let item = self.type_of_item(declarations).unwrap_or_else(|message| {
-            place.mistyped("forEach.items", message);
+            place.mistyped("forEach.items", 0, message);
             StaticType::Dyn
         });
         [("item", item), ("index", StaticType::INT)]

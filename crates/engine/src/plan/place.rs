@@ -57,11 +57,6 @@ impl<'c, 'a> Place<'c, 'a> {
         self.compiler.problem(self.field(field), message);
     }
 
-    /// Something is wrong that a release which exists may have.
-    pub(super) fn mistyped(&mut self, field: &str, message: String) {
-        self.compiler.mistyped(&self.field(field), 0, message);
-    }
-
     /// Text with expressions in it.
     pub(crate) fn template(&mut self, field: &str, text: &str) -> Option<Template> {
         self.compiler
