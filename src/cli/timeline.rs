@@ -21,6 +21,17 @@ pub(super) fn render(run: &Run) -> Lines {
     let mut lines = Lines::from(format!("Run {}: {}", run.name_any(), status.phase));
     let requested_by = run.spec.requested_by.as_deref().unwrap_or("unknown");
     lines.field("requested by", requested_by);
+    if let Some(trigger) = &run.spec.trigger {
+        let ended = trigger.run.as_ref().map(|run| format!(", the end of {run}"));
+        let event = format!(
+            "{} ({}) at {}{}",
+            trigger.name,
+            trigger.kind,
+            seconds(&trigger.at),
+            ended.unwrap_or_default()
+        );
+        lines.field("trigger", event);
+    }
     if let Some(release) = &status.release {
         let commit = release
             .commit

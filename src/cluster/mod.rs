@@ -23,6 +23,7 @@ pub mod shared;
 pub mod status;
 pub mod throttled_client;
 pub mod timers;
+pub mod written;
 
 /// An error with its causes, each once, as people read it.
 pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {

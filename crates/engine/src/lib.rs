@@ -21,6 +21,7 @@ pub mod plan;
 pub mod promotion;
 pub mod question;
 pub mod schema;
+pub mod trigger;
 mod turn;
 
 #[cfg(test)]
