@@ -91,7 +91,7 @@ fn flow() -> Value {
     let picky = json!({
         "auth": {"bearer": key("hook")},
         "schema": {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}},
-        "when": "${body.n > 0 && headers['x-kind'] == 'order'}",
+        "when": "${body.n > 0 && headers[?'x-kind'].orValue('') == 'order'}",
     });
     json!({
         "inputs": {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "maximum": 1000}}},

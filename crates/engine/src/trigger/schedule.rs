@@ -200,7 +200,9 @@ impl SchedulePlan {
             AmbiguousOffset::Gap { .. } if self.every_hour => [None, None],
             AmbiguousOffset::Gap { before, .. } => {
                 let beyond = at(before);
-                let change = beyond.and_then(|beyond| self.zone.preceding(beyond).next());
+                // for the first time that does not come this is the change itself
+                let later = beyond.and_then(|beyond| beyond.checked_add(1.second()).ok());
+                let change = later.and_then(|later| self.zone.preceding(later).next());
                 [change.map(|change| change.timestamp()).or(beyond), None]
             }
         }

@@ -361,7 +361,7 @@ fn what_is_wrong_with_a_trigger_is_told_with_its_place() {
         ),
         (
             json!({"name": "a", "schedule": cron}),
-            "triggers[0].inputs: inputs.day",
+            "triggers[0].inputs: inputs: \"day\" is a required property",
         ),
         (
             json!({"name": "a", "inputs": {"day": "soon"}, "schedule": cron}),

@@ -196,7 +196,8 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Other values that may stand in the place of one.
 fn others(value: &Value) -> Vec<Value> {
-    const WORDS: [&str; 11] = [
+    const WORDS: [&str; 12] = [
+        "RunOnce",
         "17h",
         "GET",
         "POST",
