@@ -251,6 +251,7 @@ async fn nobody_says_that_a_trigger_started_their_run() {
     let (rig, hands) = (Rig::open().await, Hands::at("2026-05-01T08:10:00Z"));
     let operator = operator(&rig, &hands).await;
     rig.flow("load", flow(&json!({"cron": "0 9 * * *"}))).await;
+    expects(&rig, "2026-05-01T09:00:00Z").await;
     let dev: Api<Run> = Api::namespaced(rig.client("dev"), rig.namespace());
     let trigger = json!({"name": "nightly", "kind": "Schedule", "at": "2026-05-01T09:00:00Z"});
     for (requested_by, trigger) in [
@@ -274,7 +275,7 @@ async fn nobody_says_that_a_trigger_started_their_run() {
             "{refused}"
         );
     }
-    // whoever takes the name of a run that is to come is found out
+    // and the trigger goes on
     hands.set("2026-05-01T09:00:00Z");
     let fired = expects(&rig, "2026-05-02T09:00:00Z").await;
     let first = rig.api::<Run>().get(&fired.last_run.unwrap()).await.unwrap();
