@@ -28,6 +28,17 @@ pub(super) fn render(run: &Run) -> Lines {
     if let Some(by) = &status.retried_by {
         lines.field("retried by", by);
     }
+    if let Some(trigger) = &run.spec.trigger {
+        let ended = trigger.run.as_ref().map(|run| format!(", the end of {run}"));
+        let event = format!(
+            "{} ({}) at {}{}",
+            trigger.name,
+            trigger.kind,
+            seconds(&trigger.at),
+            ended.unwrap_or_default()
+        );
+        lines.field("trigger", event);
+    }
     if let Some(release) = &status.release {
         let commit = release
             .commit

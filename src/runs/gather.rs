@@ -30,6 +30,7 @@ pub(super) fn facts(
             uid: run.uid().unwrap_or_default(),
             generation: run.metadata.generation,
             requested_by: run.spec.requested_by.clone(),
+            trigger: run.spec.trigger.clone(),
             inputs: run.inputs().cloned().unwrap_or_default(),
             cancel: run.spec.cancel.unwrap_or_default(),
             terminate: run.spec.terminate.unwrap_or_default(),

@@ -6,6 +6,7 @@ mod expectation;
 mod junit;
 mod scenario;
 mod stubs;
+mod trigger;
 mod update;
 mod world;
 

@@ -14,13 +14,13 @@ use super::{
     compare::word,
     scenario::{At, Callback, Crash, Decide, Event, RunEvent, Scenario},
     stubs::{Fate, fate},
+    trigger::{Start, start},
 };
 use crate::manifest::did_you_mean;
 use signoff_api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, Definition, Digest, Json, RunStatus,
     canonical,
     items::ItemRanges,
-    json::JsonObject,
     name::ObjectName,
     names,
     run::{CallbackRecord, StepPhase, StepStatus},
@@ -32,7 +32,6 @@ use signoff_engine::{
     callback_token::{CallbackKeys, CallbackMinter, record_key},
     effect::{Call as WantedCall, Effect, HttpBody, HttpTarget, Request},
     facts::{ApprovalFact, ConnectionFact, EffectOutcome, Facts, ReleaseFacts, RunFacts},
-    inputs,
     judge::{ActsAs, DecisionFact, Proof, judge},
     object::{Closing, ObjectFact, ObjectKey, OwnedObject},
     plan::Plan,
@@ -117,9 +116,9 @@ pub fn simulate(scenario: &Scenario, objects: &Objects) -> Result<Record, Vec<St
     if !unknown.is_empty() {
         return Err(unknown);
     }
-    let inputs = inputs::complete(definition, &scenario.spec.inputs)
-        .map_err(|message| vec![format!("spec.{message}")])?;
-    let mut world = World::new(scenario, objects, definition, &plan, inputs)?;
+    let release = release(scenario, definition)?;
+    let started = start(scenario, definition, &plan, &release).map_err(|message| vec![message])?;
+    let mut world = World::new(scenario, objects, definition, &plan, release, started)?;
     world.play();
     Ok(world.record())
 }
@@ -189,10 +188,10 @@ impl<'a> World<'a> {
         objects: &Objects,
         definition: &'a Definition,
         plan: &'a Plan,
-        inputs: JsonObject,
+        release: ReleaseFacts,
+        start: Start,
     ) -> Result<Self, Vec<String>> {
         let spec = &scenario.spec;
-        let digest = canonical::digest(definition).map_err(|error| vec![error.to_string()])?;
         let keys = CallbackKeys::new("test", [("test".to_owned(), vec![0; 32])].into())
             .map_err(|error| vec![error.to_string()])?;
         let mut connections = BTreeMap::new();
@@ -205,22 +204,16 @@ impl<'a> World<'a> {
                 name: RUN.to_owned(),
                 uid: RUN.to_owned(),
                 generation: Some(1),
-                requested_by: Some(spec.requested_by.clone()),
-                inputs,
+                requested_by: Some(start.requested_by),
+                trigger: start.trigger,
+                inputs: start.inputs,
                 cancel: false,
                 terminate: false,
                 stopped_by: None,
                 stop_message: None,
                 suspend: false,
             },
-            release: ReleaseFacts {
-                name: names::release_name(&spec.flow, &digest),
-                flow: spec.flow.to_string(),
-                digest,
-                commit: None,
-                author: None,
-                repository: None,
-            },
+            release,
             objects: BTreeMap::new(),
             refused: BTreeMap::new(),
             unopened: BTreeMap::new(),
@@ -654,7 +647,7 @@ impl<'a> World<'a> {
         Record {
             ended: self.state.finished_at.as_ref().map_or(self.now, |at| at.0),
             inputs: self.facts.run.inputs.to_value(),
-            requested_by: self.scenario.spec.requested_by.clone(),
+            requested_by: self.facts.run.requested_by.unwrap_or_default(),
             began: self.scenario.spec.now,
             status: self.state,
             calls: self.calls,
@@ -688,6 +681,19 @@ fn ended_items(before: Option<&StepStatus>, after: &StepStatus) -> Vec<String> {
         (!new.is_empty()).then(|| format!("{}[{new}] {}", after.name, word(ended.outcome)))
     });
     lines.collect()
+}
+
+fn release(scenario: &Scenario, definition: &Definition) -> Result<ReleaseFacts, Vec<String>> {
+    let flow = &scenario.spec.flow;
+    let digest = canonical::digest(definition).map_err(|error| vec![error.to_string()])?;
+    Ok(ReleaseFacts {
+        name: names::release_name(flow, &digest),
+        flow: flow.to_string(),
+        digest,
+        commit: None,
+        author: None,
+        repository: None,
+    })
 }
 
 fn connection(objects: &Objects, name: &str) -> Result<ConnectionFact, Vec<String>> {

@@ -7,14 +7,16 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     callback_token::CallbackMinter,
     effect::EffectKey,
     object::{ObjectFact, ObjectKey},
 };
-use signoff_api::{Digest, approval::ApprovalStatus, json::JsonObject, reason::StepReason};
+use signoff_api::{
+    Digest, approval::ApprovalStatus, json::JsonObject, reason::StepReason, trigger::RunTrigger,
+};
 
 /// What is known about the world. Gathered by the controller; the engine reads nothing else.
 #[derive(Clone, Debug)]
@@ -53,6 +55,9 @@ pub struct RunFacts {
     pub generation: Option<i64>,
     /// Who asked for it.
     pub requested_by: Option<String>,
+    /// The trigger that started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<RunTrigger>,
     /// Its inputs.
     pub inputs: JsonObject,
     /// Whether it is to stop.
@@ -94,6 +99,17 @@ pub struct ReleaseFacts {
     /// The Repository it came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
+}
+
+impl ReleaseFacts {
+    /// What expressions see of it. What is not there is absent.
+    pub(crate) fn as_variable(&self) -> Value {
+        let mut release = json!({ "name": self.name, "digest": self.digest, "flow": self.flow });
+        if let Some(commit) = &self.commit {
+            release["commit"] = json!(commit);
+        }
+        release
+    }
 }
 
 /// What is known about one Approval.

@@ -30,7 +30,7 @@ pub use self::{
     steps::{Move, Order, OrderChange, StepChange, StepChangeKind},
 };
 use self::{fields::changes, guards::Guards};
-use signoff_api::{Definition, Step, flow::Promotion};
+use signoff_api::{Definition, Step, Trigger, flow::Promotion};
 
 /// What changes from one definition to another. In JSON absent lists are empty lists, and the field names are stable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -59,6 +59,8 @@ pub struct Difference {
     pub promotion: Vec<FieldChange>,
     /// The description, if it changed.
     pub description: Vec<FieldChange>,
+    /// What changed in the triggers.
+    pub triggers: Vec<FieldChange>,
 }
 
 /// Whether something was added, removed or changed.
@@ -97,6 +99,7 @@ impl Difference {
             output,
             promotion,
             description,
+            triggers,
         } = self;
         !first
             && loosenings.is_empty()
@@ -105,7 +108,7 @@ impl Difference {
             && steps.is_empty()
             && finally.is_empty()
             && inputs.is_empty()
-            && [input_rules, output, promotion, description]
+            && [input_rules, output, promotion, description, triggers]
                 .iter()
                 .all(|fields| fields.is_empty())
     }
@@ -181,6 +184,10 @@ pub fn difference(old: Option<&Definition>, new: &Definition) -> Difference {
             before.map(|parts| vec![parts.description()]),
             Some(vec![after.description()]),
         ),
+        triggers: changes(
+            before.map(|parts| vec![parts.triggers()]),
+            Some(vec![after.triggers()]),
+        ),
     }
 }
 
@@ -192,6 +199,7 @@ struct Parts<'a> {
     finally: &'a [Step],
     output: Option<serde_json::Value>,
     promotion: Option<&'a Promotion>,
+    triggers: Option<&'a Vec<Trigger>>,
 }
 
 impl<'a> Parts<'a> {
@@ -199,6 +207,7 @@ impl<'a> Parts<'a> {
         let Definition {
             description,
             inputs,
+            triggers,
             steps,
             finally,
             output,
@@ -211,11 +220,16 @@ impl<'a> Parts<'a> {
             finally: finally.as_deref().unwrap_or_default(),
             output: output.as_ref().map(fields::value),
             promotion: promotion.as_ref(),
+            triggers: triggers.as_ref(),
         }
     }
 
     fn output(&self) -> Field {
         Field::new("output", self.output.as_ref())
+    }
+
+    fn triggers(&self) -> Field {
+        Field::new("triggers", self.triggers).named()
     }
 
     fn description(&self) -> Field {

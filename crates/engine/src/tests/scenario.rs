@@ -24,6 +24,7 @@ impl Scenario {
                 uid: "u".into(),
                 generation: Some(1),
                 requested_by: Some("dev".into()),
+                trigger: None,
                 inputs: JsonObject(inputs.as_object().cloned().unwrap()),
                 cancel: false,
                 terminate: false,

@@ -14,6 +14,7 @@ use crate::{
     kinds,
     object::{ObjectFact, ObjectKey},
     plan::{Plan, PlannedStep},
+    trigger,
 };
 use signoff_api::{
     Digest, RunStatus, canonical,
@@ -202,15 +203,8 @@ impl RunView<'_> {
                     ),
                 ]),
             )
-            .set(
-                "release",
-                object([
-                    ("name", Some(json!(release.name))),
-                    ("digest", Some(json!(release.digest))),
-                    ("commit", release.commit.as_ref().map(|commit| json!(commit))),
-                    ("flow", Some(json!(release.flow))),
-                ]),
-            )
+            .set("release", release.as_variable())
+            .set("trigger", trigger::as_variable(run.trigger.as_ref()))
             .set(CALLBACKS, self.callbacks());
         scope
     }
