@@ -88,7 +88,7 @@ impl<'c, 'a> Place<'c, 'a> {
     /// Something is wrong that keeps a release from being cut. One that exists runs on.
     pub(crate) fn mistyped(&mut self, field: &str, offset: usize, message: impl Into<String>) {
         let field = self.field(field);
-        self.compiler.mistyped(&field, offset, message.into());
+        self.compiler.mistyped_at(&field, offset, message.into());
     }
 
     /// A JSON Schema.

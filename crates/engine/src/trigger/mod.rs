@@ -172,16 +172,12 @@ impl TriggerPlan {
         Ok(NewRun {
             name: names::triggered_run_name(&release.flow, &self.name, &event.id),
             spec: RunSpec {
-                flow: release.flow.parse()?,
-                channel: None,
                 // the inputs were made for it
                 release: Some(release.name.parse()?),
                 inputs: (!given.0.is_empty()).then_some(given),
                 requested_by: Some(names::trigger_user(&release.flow, &self.name)),
                 trigger: Some(trigger),
-                cancel: None,
-                terminate: None,
-                suspend: None,
+                ..RunSpec::of(release.flow.parse()?)
             },
         })
     }
