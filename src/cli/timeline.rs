@@ -91,7 +91,9 @@ pub(super) fn render(run: &Run) -> Lines {
     for step in &status.steps {
         if let Some(of_step) = &step.items {
             lines.blank();
-            items(step, of_step).into_iter().for_each(|line| lines.push(line));
+            for line in items(step, of_step) {
+                lines.push(line);
+            }
         }
         more(&mut lines, step, status.error.as_ref());
     }

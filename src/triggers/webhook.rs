@@ -13,9 +13,14 @@ use crate::cluster::run_endings::TriggeredRun;
 use signoff_api::Flow;
 use signoff_engine::trigger::TriggerPlan;
 
+/// The newest run of each trigger, with its time.
+type OfTriggers = HashMap<String, (Timestamp, String)>;
+/// Those of each flow.
+type OfFlows = HashMap<ObjectRef<Flow>, OfTriggers>;
+
 /// The newest run of each trigger that was seen and not told yet.
 #[derive(Default)]
-pub(super) struct Arrivals(Mutex<HashMap<ObjectRef<Flow>, HashMap<String, (Timestamp, String)>>>);
+pub(super) struct Arrivals(Mutex<OfFlows>);
 
 impl Arrivals {
     /// Takes in that there is a run. Gives its flow.
@@ -33,13 +38,13 @@ impl Arrivals {
     }
 
     /// The runs of a flow that were not told yet.
-    pub(super) fn of(&self, flow: &Flow) -> HashMap<String, (Timestamp, String)> {
+    pub(super) fn of(&self, flow: &Flow) -> OfTriggers {
         let all = self.lock();
         all.get(&ObjectRef::from_obj(flow)).cloned().unwrap_or_default()
     }
 
     /// Those were told.
-    pub(super) fn told(&self, flow: &Flow, told: &HashMap<String, (Timestamp, String)>) {
+    pub(super) fn told(&self, flow: &Flow, told: &OfTriggers) {
         let mut all = self.lock();
         let key = ObjectRef::from_obj(flow);
         if let Some(left) = all.get_mut(&key) {
@@ -50,17 +55,13 @@ impl Arrivals {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectRef<Flow>, HashMap<String, (Timestamp, String)>>> {
+    fn lock(&self) -> MutexGuard<'_, OfFlows> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Says which run was started last.
-pub(super) fn advance(
-    mut progress: Progress,
-    plan: &TriggerPlan,
-    seen: &HashMap<String, (Timestamp, String)>,
-) -> Progress {
+pub(super) fn advance(mut progress: Progress, plan: &TriggerPlan, seen: &OfTriggers) -> Progress {
     progress.say(None);
     if let Some((at, run)) = seen.get(plan.name.as_str())
         && progress.is_later(*at)

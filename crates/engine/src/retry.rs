@@ -188,7 +188,10 @@ fn taken_over(plan: &Plan, again: &BTreeSet<usize>, status: &RunStatus) -> Vec<S
                 .loop_end
                 .is_some_and(|last| !begins_in(plan, &plan.steps[last].name, again));
         }
-        entry.item.is_none() && !again.contains(&index) && step.kind.question().is_none() && is_kept(step, entry)
+        entry.item.is_none()
+            && !again.contains(&index)
+            && step.kind.question().is_none()
+            && is_kept(step, entry)
     };
     let entries = status.steps.iter().filter(stands);
     entries

@@ -1,4 +1,4 @@
-//! CloudEvents over HTTP: the attributes are headers beside the data (binary), or both are in the body (structured). Either
+//! `CloudEvents` over HTTP: the attributes are headers beside the data (binary), or both are in the body (structured). Either
 //! way expressions see the attributes as `headers['ce-…']` and the data as `body`.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::gateway::problem::Problem;
 
-/// The data of a CloudEvent in structured mode, whose attributes go to the headers; any other body as it is.
+/// The data of a `CloudEvent` in structured mode, whose attributes go to the headers; any other body as it is.
 pub(super) fn unwrapped(headers: &mut BTreeMap<String, String>, body: Value) -> Result<Value, Problem> {
     let content_type = headers.get("content-type").map_or("", String::as_str);
     let essence = content_type

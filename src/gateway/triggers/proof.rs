@@ -43,7 +43,7 @@ pub(super) fn is_proven(
         }
         WebhookAuth::Bearer(_) => {
             let key = SigningKey::plain(secret)?;
-            let shown = headers.get("authorization").map(|value| value.as_bytes());
+            let shown = headers.get("authorization").map(http::HeaderValue::as_bytes);
             let token = shown.and_then(|shown| {
                 let (scheme, token) = shown.split_at_checked("Bearer ".len())?;
                 scheme

@@ -13,7 +13,8 @@ use crate::kinds;
 use signoff_api::{
     HumanDuration, Json, OrExpression, Step,
     step::{
-        ApprovalRejectionOutcome, ApprovalTimeoutOutcome, ApproversTemplate, Delivery, EscalationTemplate, ForEach,
+        ApprovalRejectionOutcome, ApprovalTimeoutOutcome, ApproversTemplate, Delivery, EscalationTemplate,
+        ForEach,
     },
 };
 

@@ -79,14 +79,13 @@ impl ForEachPlan {
         {
             place.problem("forEach.items", "callback() is not known in the items");
         }
-        let empty = match kind.question() {
+        let empty = if kind.question().is_some() {
             // nobody was asked, so nothing is approved
-            Some(_) => (StepPhase::Skipped, StepOutcome::Skipped),
-            None => {
-                let own = kind.outcomes();
-                let best = own.first().copied().unwrap_or(StepOutcome::Succeeded);
-                (StepPhase::Succeeded, best)
-            }
+            (StepPhase::Skipped, StepOutcome::Skipped)
+        } else {
+            let own = kind.outcomes();
+            let best = own.first().copied().unwrap_or(StepOutcome::Succeeded);
+            (StepPhase::Succeeded, best)
         };
         Some(Self {
             items,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use signoff_expression::StaticType;
 
 use super::{
-    check::{Defaults, Extra, headers, run_that_ended, type_of, with},
+    check::{Defaults, Environment, Extra, headers, run_that_ended, type_of, with},
     compile::Compiler,
 };
 use crate::{
@@ -51,7 +51,7 @@ fn compile_one(
     trigger: &Trigger,
 ) -> Option<TriggerPlan> {
     let (source, extra) = compile_source(compiler, at, &trigger.kind);
-    let declarations = compiler.environment.declarations_of_trigger(trigger, &extra);
+    let declarations = Environment::declarations_of_trigger(trigger, &extra);
     let given = trigger.inputs.clone().unwrap_or_default().to_value();
     let field = format!("{at}.inputs");
     let inputs = compiler.json(&field, &given, &declarations)?;
@@ -85,7 +85,7 @@ fn compile_source(
                     compiler.problem(format!("{at}.schedule.{field}"), message);
                 }
             });
-            (parsed.ok().map(SourcePlan::Schedule), Vec::new())
+            (parsed.ok().map(Box::new).map(SourcePlan::Schedule), Vec::new())
         }
         TriggerSource::Flow(flow) => {
             let plan = FlowPlan::of(flow);
@@ -105,7 +105,7 @@ fn compile_webhook(
         type_of(schema.as_value(), Defaults::Ignored)
     });
     let mut extra = vec![("body", body), ("headers", headers())];
-    let of_request = compiler.environment.declarations_of_request(&extra);
+    let of_request = Environment::declarations_of_request(&extra);
     let when = webhook
         .when
         .as_ref()

@@ -48,7 +48,7 @@ pub struct TriggerPlan {
 #[derive(Clone, Debug)]
 pub enum SourcePlan {
     /// Times.
-    Schedule(SchedulePlan),
+    Schedule(Box<SchedulePlan>),
     /// Ends of runs of another flow.
     Flow(FlowPlan),
     /// Requests to the gateway.

@@ -217,14 +217,13 @@ impl RunView<'_> {
                 continue;
             }
             let iteration = self.iteration(i);
-            let value = match step.for_each {
-                None => self.callback(&step.name, iteration, None),
-                Some(_) => {
-                    let mut known = self.item_callbacks.0.borrow_mut();
-                    let made = known.entry((i, iteration));
-                    made.or_insert_with(|| self.callbacks_of_items(&step.name, iteration))
-                        .clone()
-                }
+            let value = if step.for_each.is_none() {
+                self.callback(&step.name, iteration, None)
+            } else {
+                let mut known = self.item_callbacks.0.borrow_mut();
+                let made = known.entry((i, iteration));
+                made.or_insert_with(|| self.callbacks_of_items(&step.name, iteration))
+                    .clone()
             };
             all.insert(step.name.clone(), value);
         }

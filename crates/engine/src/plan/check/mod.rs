@@ -78,7 +78,7 @@ impl<'a> Environment<'a> {
     }
 
     /// What can be referred to in the inputs of a trigger, beside what is known of its events.
-    pub(super) fn declarations_of_trigger(&self, trigger: &Trigger, events: &[Extra]) -> Declarations {
+    pub(super) fn declarations_of_trigger(trigger: &Trigger, events: &[Extra]) -> Declarations {
         let known = Declarations {
             variables: BTreeMap::from([
                 (
@@ -94,7 +94,7 @@ impl<'a> Environment<'a> {
     }
 
     /// What can be referred to where it is told whether a request starts a run.
-    pub(super) fn declarations_of_request(&self, request: &[Extra]) -> Declarations {
+    pub(super) fn declarations_of_request(request: &[Extra]) -> Declarations {
         let known = Declarations {
             variables: BTreeMap::from([("release".to_owned(), release())]),
             facts: Facts::default(),
