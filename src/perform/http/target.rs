@@ -134,19 +134,14 @@ async fn read_tls(
     secrets: &mut Secrets,
 ) -> Result<ClientTls, EffectError> {
     let ca = match &tls.ca {
-        // a certificate is no secret
-        Some(ca) => Some(connection::secret(client, namespace, ca, &mut Secrets::default()).await?),
+        Some(ca) => Some(connection::text(client, namespace, ca).await?),
         None => None,
     };
     let identity = match (&tls.certificate, &tls.key) {
-        (Some(certificate), Some(key)) => {
-            let certificate =
-                connection::secret(client, namespace, certificate, &mut Secrets::default()).await?;
-            Some((
-                certificate,
-                connection::secret(client, namespace, key, secrets).await?,
-            ))
-        }
+        (Some(certificate), Some(key)) => Some((
+            connection::text(client, namespace, certificate).await?,
+            connection::secret(client, namespace, key, secrets).await?,
+        )),
         (None, None) => None,
         (Some(_), None) | (None, Some(_)) => {
             return Err(connection::unusable(
