@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 mod clients;
+mod redirect;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -117,10 +118,10 @@ impl HttpExecutor {
         // what has once left the origin of the target never gets credentials again
         let (mut is_home, mut was_refused) = (true, false);
         loop {
-            let place = place(&url);
-            self.network
-                .check_url(&url)
-                .map_err(|refused| error::invalid(StepReason::AddressRefused, refused.to_string()))?;
+            self.network.check_url(&url).map_err(|refused| {
+                let message = target.secrets.redact(&refused.to_string());
+                error::invalid(StepReason::AddressRefused, message)
+            })?;
             let (mut hop_url, mut hop_headers) = (url.clone(), headers.clone());
             if is_home {
                 for (name, value) in &target.headers {
@@ -137,7 +138,13 @@ impl HttpExecutor {
                     .apply(unsent, self.clock.now(), was_refused, &mut target.secrets)
                     .await?;
             }
+            // the address of a redirect is the server's, which may repeat what it was sent
+            let place = target.secrets.redact(&place(&url));
             let client = if is_home { &target.client } else { &self.http };
+            if asked.body.is_none() && has_content(asked.method) {
+                // some servers wait for a body, or refuse a request that does not say that it has none
+                hop_headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
             let mut request = client.request(method.clone(), hop_url).headers(hop_headers);
             if asked.body.is_some() {
                 request = request.body(body.clone());
@@ -152,17 +159,25 @@ impl HttpExecutor {
                 was_refused = true;
                 continue;
             }
-            let next = next_hop(&url, &response).filter(|_| redirects_left > 0);
+            let next = redirect::next_hop(&target, &url, &response).filter(|_| redirects_left > 0);
             let Some(next) = next else {
                 return body::read(&place, response, &target.secrets).await;
             };
             if next.origin() != url.origin() {
                 is_home = false;
-                strip_credentials(&mut headers);
+                redirect::strip_credentials(&mut headers, &target);
             }
             redirects_left -= 1;
             url = next;
         }
+    }
+}
+
+/// Whether a request of this method usually has content.
+fn has_content(method: HttpMethod) -> bool {
+    match method {
+        HttpMethod::Post | HttpMethod::Put | HttpMethod::Patch => true,
+        HttpMethod::Get | HttpMethod::Head | HttpMethod::Delete => false,
     }
 }
 
@@ -181,24 +196,6 @@ fn encode(body: &HttpBody, headers: &mut HeaderMap) -> Bytes {
         .entry(header::CONTENT_TYPE)
         .or_insert(HeaderValue::from_static(content_type));
     bytes.into()
-}
-
-/// Where a response redirects to, if it does, and never from https to http.
-fn next_hop(url: &Url, response: &reqwest::Response) -> Option<Url> {
-    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return None;
-    }
-    let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
-    url.join(location)
-        .ok()
-        .filter(|next| next.scheme() == "https" || next.scheme() == "http" && url.scheme() == "http")
-}
-
-/// Another origin gets nothing that authenticates at this one.
-fn strip_credentials(headers: &mut HeaderMap) {
-    for name in [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE] {
-        headers.remove(name);
-    }
 }
 
 /// Whether a header is for the client to set.

@@ -80,6 +80,22 @@ impl Auth {
         Ok(())
     }
 
+    /// The query parameter that authenticates, if it is one.
+    pub(super) fn parameter(&self) -> Option<&str> {
+        match self {
+            Self::Query(name, _) => Some(name),
+            Self::None | Self::Header(..) | Self::OAuth2(_) | Self::SigV4(_) => None,
+        }
+    }
+
+    /// The header of its own that authenticates, if it is one.
+    pub(super) fn header(&self) -> Option<&HeaderName> {
+        match self {
+            Self::Header(name, _) => Some(name),
+            Self::None | Self::Query(..) | Self::OAuth2(_) | Self::SigV4(_) => None,
+        }
+    }
+
     /// Whether another token may be accepted where this one was refused.
     pub(super) fn can_renew(&self) -> bool {
         match self {
