@@ -20,6 +20,7 @@ pub mod object;
 pub mod plan;
 pub mod promotion;
 pub mod question;
+pub mod retry_after;
 pub mod schema;
 mod turn;
 

@@ -138,6 +138,25 @@ fn a_value_makes_neither_a_line_of_a_header_nor_a_dot_segment() {
 }
 
 #[test]
+fn an_answer_says_when_it_is_asked_again_within_an_hour() {
+    let http = json!({ "url": "http://x/" });
+    for (value, seconds) in [("120", 120), ("99999999999999", 3_600), ("1", 5)] {
+        let mut flow = flow(&http);
+        flow["steps"][0]["retry"] = json!({ "attempts": 2, "backoff": { "initial": "5s" } });
+        let mut run = Scenario::of(flow, &json!({}));
+        run.tick();
+        let response = crate::facts::HttpResponse {
+            status: 503,
+            headers: [("retry-after".to_owned(), value.to_owned())].into(),
+            body: Value::Null,
+        };
+        run.outcome("s", Ok(crate::facts::Response::Http(response)));
+        let wake_at = run.state.steps[0].wake_at.clone().unwrap().0;
+        assert_eq!(wake_at.duration_since(run.now).as_secs(), seconds, "{value}");
+    }
+}
+
+#[test]
 fn an_answer_is_what_the_step_expects_or_fails_it() {
     let http = json!({
         "url": "http://x/",

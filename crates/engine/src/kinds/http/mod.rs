@@ -103,7 +103,11 @@ impl HttpPlan {
             );
             Next::Fail(Failure::new(error.reason(), message))
         };
-        match self.expected.failed(response, self.schema.as_deref(), &scope) {
+        let now = step.run.now;
+        match self
+            .expected
+            .failed(response, self.schema.as_deref(), &scope, now)
+        {
             Ok(None) => {}
             Ok(Some(error)) => return Next::AttemptFailed(error),
             Err(error) => return unclear("expect.when", &error),

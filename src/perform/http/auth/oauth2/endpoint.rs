@@ -14,7 +14,7 @@ use crate::{
     perform::{error, http::place},
 };
 use signoff_api::reason::StepReason;
-use signoff_engine::facts::EffectError;
+use signoff_engine::{facts::EffectError, retry_after};
 
 /// How long an assertion lasts, in seconds.
 const ASSERTION_LIFETIME: i64 = 300;
@@ -106,14 +106,14 @@ impl Endpoint {
             Err(refusal) => refusal,
         };
         if *in_form || self.client_secret.is_none() || !refusal.is_of_the_client() {
-            return Err(self.failure(&refusal, secrets));
+            return Err(self.failure(&refusal, now, secrets));
         }
         match self.send(&fields, true, secrets).await? {
             Ok(issued) => {
                 *in_form = true;
                 Ok(issued)
             }
-            Err(refusal) => Err(self.failure(&refusal, secrets)),
+            Err(refusal) => Err(self.failure(&refusal, now, secrets)),
         }
     }
 
@@ -242,7 +242,7 @@ impl Endpoint {
         })))
     }
 
-    fn failure(&self, refusal: &Refusal, secrets: &Secrets) -> EffectError {
+    fn failure(&self, refusal: &Refusal, now: Timestamp, secrets: &Secrets) -> EffectError {
         let mut message = format!(
             "the token endpoint {} answered {}",
             place(&self.url),
@@ -253,11 +253,11 @@ impl Endpoint {
             // what was cut would not be found any more
             message.extend(secrets.redact(text).chars().take(200));
         }
-        let retry_after = refusal.headers.get(header::RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let asked = refusal.headers.get(header::RETRY_AFTER);
+        let asked = asked.and_then(|value| retry_after::parse(value.to_str().ok()?, now));
         EffectError {
             retryable: matches!(refusal.status.as_u16(), 408 | 429 | 500..=599),
-            retry_after: retry_after.map(Duration::from_secs),
+            retry_after: asked,
             ..refused(secrets.redact(&message))
         }
     }
