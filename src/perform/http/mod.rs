@@ -38,6 +38,8 @@ pub struct HttpExecutor {
     kube: KubeClient,
     http: reqwest::Client,
     network: Network,
+    /// The same for hosts that data chose.
+    public: (Network, reqwest::Client),
     clock: Clock,
     clients: Clients,
     tokens: Tokens,
@@ -62,9 +64,12 @@ impl HttpExecutor {
     pub fn new(client: Client, network: Network, clock: Clock) -> Result<Self, HttpExecutorError> {
         // the engine alone decides what is tried again
         let http = network.client().retry(reqwest::retry::never()).build()?;
+        let only_public = network.only_public();
+        let public = only_public.client().retry(reqwest::retry::never()).build()?;
         Ok(Self {
             kube: KubeClient(client),
             http,
+            public: (only_public, public),
             network,
             clock,
             clients: Clients::default(),
@@ -118,7 +123,7 @@ impl HttpExecutor {
         // what has once left the origin of the target never gets credentials again
         let (mut is_home, mut was_refused) = (true, false);
         loop {
-            self.network.check_url(&url).map_err(|refused| {
+            target.network.check_url(&url).map_err(|refused| {
                 let message = target.secrets.redact(&refused.to_string());
                 error::invalid(StepReason::AddressRefused, message)
             })?;
@@ -140,7 +145,11 @@ impl HttpExecutor {
             }
             // the address of a redirect is the server's, which may repeat what it was sent
             let place = target.secrets.redact(&place(&url));
-            let client = if is_home { &target.client } else { &self.http };
+            let client = if is_home {
+                &target.client
+            } else {
+                &target.elsewhere
+            };
             if asked.body.is_none() && has_content(asked.method) {
                 // some servers wait for a body, or refuse a request that does not say that it has none
                 hop_headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));

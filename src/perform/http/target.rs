@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{HttpExecutor, IDEMPOTENCY_KEY, auth::Auth};
 use crate::{
-    net::{ClientTls, redact::Secrets},
+    net::{ClientTls, Network, redact::Secrets},
     perform::{connection, error},
 };
 use signoff_api::{
@@ -21,8 +21,12 @@ use signoff_engine::{effect::HttpTarget, facts::EffectError};
 #[derive(Debug)]
 pub(super) struct Target {
     pub url: Url,
+    /// Where the call may go, and wherever it is redirected.
+    pub network: Network,
     /// The client for the target's own origin.
     pub client: reqwest::Client,
+    /// The client for other origins.
+    pub elsewhere: reqwest::Client,
     /// What authenticates a request; for the target's own origin only.
     pub auth: Auth,
     /// Headers of the Connection; for the target's own origin only.
@@ -36,14 +40,11 @@ impl HttpExecutor {
     pub(super) async fn resolve(&self, namespace: &str, target: &HttpTarget) -> Result<Target, EffectError> {
         let client = &self.kube.0;
         match target {
-            HttpTarget::Url(url) => Ok(Target {
-                url: parse(url)?,
-                client: self.http.clone(),
-                auth: Auth::None,
-                headers: HeaderMap::new(),
-                idempotency_header: IDEMPOTENCY_KEY,
-                secrets: Secrets::default(),
-            }),
+            HttpTarget::Url(url) => Ok(bare(parse(url)?, &self.network, &self.http)),
+            HttpTarget::PublicUrl(url) => {
+                let (network, client) = &self.public;
+                Ok(bare(parse(url)?, network, client))
+            }
             HttpTarget::Connection { name, path, bound } => {
                 let connection = connection::find(client, namespace, name, bound.as_ref()).await?;
                 let ConnectionKind::Http(http) = connection.kind else {
@@ -99,7 +100,9 @@ impl HttpExecutor {
         };
         Ok(Target {
             url,
+            network: self.network.clone(),
             client,
+            elsewhere: self.http.clone(),
             auth,
             headers: headers(http).ok_or_else(|| {
                 wrong("a header that cannot be sent: credentials belong to auth, and some headers are set by Signoff")
@@ -124,6 +127,20 @@ impl HttpExecutor {
                 format!("the Connection {name:?} cannot be used: {why}"),
             )
         })
+    }
+}
+
+/// A target without credentials.
+fn bare(url: Url, network: &Network, client: &reqwest::Client) -> Target {
+    Target {
+        url,
+        network: network.clone(),
+        client: client.clone(),
+        elsewhere: client.clone(),
+        auth: Auth::None,
+        headers: HeaderMap::new(),
+        idempotency_header: IDEMPOTENCY_KEY,
+        secrets: Secrets::default(),
     }
 }
 

@@ -107,3 +107,23 @@ async fn no_message_holds_a_secret_that_a_redirect_has_in_its_path() {
     // it is not even followed
     assert_eq!(executor.once(&shop("/inside")).await.unwrap().status, 302);
 }
+
+#[tokio::test]
+async fn a_host_from_data_leads_nowhere_inside() {
+    let address = serve(Router::new().fallback(any(echo))).await;
+    let executor = executor(address);
+    let call = async |target: HttpTarget| executor.once(&effect(target)).await;
+    let url = format!("http://{address}/x");
+    assert_eq!(call(HttpTarget::Url(url.clone())).await.unwrap().status, 200);
+    for url in [
+        url,
+        format!("http://localhost:{}/x", address.port()),
+        "http://10.255.255.1/".to_owned(),
+    ] {
+        let error = call(HttpTarget::PublicUrl(url)).await.unwrap_err();
+        assert_eq!(
+            (error.reason, error.may_have_happened),
+            (StepReason::AddressRefused, false)
+        );
+    }
+}

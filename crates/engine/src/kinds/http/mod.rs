@@ -1,5 +1,6 @@
 //! `http` steps: a call to an API, and what its answer comes to.
 
+mod authority;
 mod compile;
 mod difference;
 mod request;
