@@ -12,6 +12,7 @@ pub mod decision;
 pub mod digest;
 pub mod duration;
 pub mod flow;
+pub mod header;
 pub mod json;
 pub mod name;
 pub mod names;

@@ -207,14 +207,6 @@ fn encode(body: &HttpBody, headers: &mut HeaderMap) -> Bytes {
     bytes.into()
 }
 
-/// Whether a header is for the client to set.
-fn is_ours(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION | header::TE
-    )
-}
-
 fn headers(
     call: &Call,
     asked: &HttpRequest,
@@ -229,7 +221,7 @@ fn headers(
             )
         };
         let parsed = HeaderName::try_from(name).map_err(|_| wrong("an invalid name"))?;
-        if is_ours(&parsed) {
+        if signoff_api::header::is_of_the_client(name) {
             return Err(wrong("a name that a step may not set"));
         }
         headers.insert(

@@ -1,6 +1,6 @@
 //! Where a call goes, through which client and with which credentials, read at the moment of the call.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use kube::Client;
 use url::Url;
 
@@ -12,6 +12,7 @@ use crate::{
 use signoff_api::{
     ConnectionKind, address,
     connection::{HttpConnection, Tls},
+    header,
     name::ObjectName,
     reason::StepReason,
 };
@@ -69,10 +70,18 @@ impl HttpExecutor {
                 "the address of the Connection {name:?} holds credentials; put them into a Secret that its auth names"
             )));
         }
+        if address::has_query_or_fragment(&http.base_url) {
+            return Err(connection::unusable(format!(
+                "the Connection {name:?} cannot be used: {}",
+                address::BASE_MESSAGE
+            )));
+        }
         let url = join(&http.base_url, path).ok_or_else(|| {
             error::invalid(
                 StepReason::InvalidRequest,
-                format!("the path leads out of the Connection {name:?}, or has a segment `.` or `..`"),
+                format!(
+                    "the path leads out of the Connection {name:?}, or has a segment `.` or `..`, or a fragment"
+                ),
             )
         })?;
         let mut secrets = Secrets::default();
@@ -94,19 +103,23 @@ impl HttpExecutor {
                 format!("the Connection {name:?} has {what}"),
             )
         };
-        let idempotency_header = match &http.idempotency_header {
-            None => IDEMPOTENCY_KEY,
-            Some(header) => HeaderName::try_from(header).map_err(|_| wrong("no valid idempotencyHeader"))?,
-        };
+        let idempotency_header =
+            idempotency_header(http).ok_or_else(|| wrong("no valid idempotencyHeader"))?;
+        let headers = headers(http).ok_or_else(|| {
+            wrong("a header that cannot be sent: credentials belong to auth, and some headers are set by Signoff")
+        })?;
+        if headers.contains_key(&idempotency_header) || auth.header() == Some(&idempotency_header) {
+            return Err(wrong(
+                "a header with the name of the one with the idempotency key",
+            ));
+        }
         Ok(Target {
             url,
             network: self.network.clone(),
             client,
             elsewhere: self.http.clone(),
             auth,
-            headers: headers(http).ok_or_else(|| {
-                wrong("a header that cannot be sent: credentials belong to auth, and some headers are set by Signoff")
-            })?,
+            headers,
             idempotency_header,
             secrets,
         })
@@ -177,11 +190,21 @@ async fn read_tls(
 fn headers(http: &HttpConnection) -> Option<HeaderMap> {
     let headers = http.headers.iter().flatten().map(|(name, value)| {
         let name = HeaderName::try_from(name).ok()?;
-        let is_ours =
-            super::is_ours(&name) || name == header::AUTHORIZATION || name == header::PROXY_AUTHORIZATION;
-        (!is_ours).then_some((name, HeaderValue::try_from(value).ok()?))
+        may_set(&name).then_some((name, HeaderValue::try_from(value).ok()?))
     });
     headers.collect()
+}
+
+fn idempotency_header(http: &HttpConnection) -> Option<HeaderName> {
+    match &http.idempotency_header {
+        None => Some(IDEMPOTENCY_KEY),
+        Some(name) => HeaderName::try_from(name).ok().filter(may_set),
+    }
+}
+
+/// Whether a Connection may set a header beside the one that authenticates.
+fn may_set(name: &HeaderName) -> bool {
+    !header::is_of_the_client(name.as_str()) && !header::holds_credentials(name.as_str())
 }
 
 pub(super) fn parse(text: &str) -> Result<Url, EffectError> {
@@ -207,7 +230,7 @@ pub(super) fn parse(text: &str) -> Result<Url, EffectError> {
 /// A path appended to a base address, unless it leads out of it. A segment `.` or `..` is refused: it would take away what the
 /// author wrote before it.
 fn join(base: &str, path: &str) -> Option<Url> {
-    if address::has_dot_segment(path) {
+    if address::has_dot_segment(path) || path.contains('#') {
         return None;
     }
     let base = Url::parse(base.trim_end_matches('/')).ok()?;
@@ -258,6 +281,8 @@ mod tests {
             "/a/.%2E/b",
             "/a/./b",
             "..\\x",
+            "/a#b",
+            "#",
         ] {
             assert_eq!(joined("https://a.example/v1", path), None, "{path}");
         }

@@ -50,6 +50,9 @@ impl Target {
             (None, Some(name)) => {
                 let path = path.map_or("", String::as_str);
                 let template = place.template("path", path);
+                if template.as_ref().is_some_and(|path| path.outline().contains('#')) {
+                    place.problem("path", "a fragment is never sent; write `#` as `%23`");
+                }
                 template.map_or_else(nothing, |path| Self::Connection {
                     name: name.clone(),
                     path,
