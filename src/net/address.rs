@@ -157,7 +157,8 @@ fn embedded_v4(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     }
 }
 
-/// Whether an address is one of the internet. Of IPv6 addresses that stand for IPv4 addresses, those are judged beside them.
+/// Whether an address is one of the internet. Of IPv6 addresses that stand for IPv4 addresses, those are judged beside
+/// them.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => match v4.octets() {

@@ -27,7 +27,8 @@ pub const IDEMPOTENCY_RULE: &str = "!has(self.idempotencyHeader) || !(self.idemp
     'host', 'keep-alive', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'authorization', \
     'proxy-authorization'])";
 
-/// CEL: the same of `headers`, in the usual spellings; the API server knows no bound of the names, and so may not change their case.
+/// CEL: the same of `headers`, in the usual spellings; the API server knows no bound of the names, and so may not change
+/// their case.
 pub const HEADERS_RULE: &str = "!has(self.headers) || !self.headers.exists(name, name in ['Connection', 'connection', 'Content-Length', \
     'content-length', 'Host', 'host', 'Keep-Alive', 'keep-alive', 'Proxy-Connection', 'proxy-connection', 'TE', \
     'te', 'Trailer', 'trailer', 'Transfer-Encoding', 'transfer-encoding', 'Upgrade', 'upgrade', 'Authorization', \

@@ -1,5 +1,5 @@
-//! Finds one secret in a text, however it is written there, in time that grows with the text and with the secret, never with both
-//! multiplied.
+//! Finds one secret in a text, however it is written there, in time that grows with the text and with the secret, never
+//! with both multiplied.
 
 use std::{fmt::Write as _, ops::Range};
 

@@ -5,7 +5,8 @@ use url::{Url, form_urlencoded};
 
 use super::target::Target;
 
-/// Where a response redirects to, if it does and may be followed: never from https to http, and never with a secret to another origin.
+/// Where a response redirects to, if it does and may be followed: never from https to http, and never with a secret to
+/// another origin.
 pub(super) fn next_hop(target: &Target, from: &Url, response: &reqwest::Response) -> Option<Url> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;

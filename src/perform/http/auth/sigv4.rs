@@ -103,7 +103,8 @@ impl Signer {
         self.service == "s3" || self.service.starts_with("s3-")
     }
 
-    /// The path as it is sent: all but unreserved characters encoded, and for all services but S3 without empty segments, which they pass over.
+    /// The path as it is sent: all but unreserved characters encoded, and for all services but S3 without empty segments,
+    /// which they pass over.
     fn sent_path(&self, url: &Url) -> String {
         let mut path = String::new();
         for segment in url.path().split('/').skip(1) {

@@ -12,8 +12,8 @@ pub(super) struct Address {
     pub(super) is_host_from_data: bool,
 }
 
-/// Inserts the values of an address. One that stands before the path is a part of the host or the port, and must look so: it may not end
-/// the host and begin a path of its own. An address that begins with a value has its host from that.
+/// Inserts the values of an address. One that stands before the path is a part of the host or the port, and must look so:
+/// it may not end the host and begin a path of its own. An address that begins with a value has its host from that.
 pub(super) fn render(url: &Template, scope: &Scope) -> Result<Address, Failure> {
     let (mut is_host_from_data, is_whole) = (false, url.as_expression().is_some());
     let text = url.text_inserting(scope, |before, value| {

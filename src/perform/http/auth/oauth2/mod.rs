@@ -38,8 +38,8 @@ const MOST: usize = 100;
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(600);
 /// A token is not used in the last minute of its life, or in the last fifth of a short one.
 const MARGIN: Duration = Duration::from_secs(60);
-/// How long an endpoint may take. The time-out of a step does not end what an endpoint was asked: the answer may be the only place where a
-/// new refresh token is.
+/// How long an endpoint may take. The time-out of a step does not end what an endpoint was asked: the answer may be the
+/// only place where a new refresh token is.
 const LONGEST_REQUEST: Duration = Duration::from_secs(60);
 
 /// The tokens that are kept, by namespace. Clones share them.
@@ -200,8 +200,8 @@ impl Fetching {
         Ok((text, self.secrets))
     }
 
-    /// The refresh token that is written in the Secret, read while nobody else uses one. If somebody has put another one there, nothing is
-    /// left of the one before.
+    /// The refresh token that is written in the Secret, read while nobody else uses one. If somebody has put another one
+    /// there, nothing is left of the one before.
     async fn read(&mut self) -> Result<Option<String>, EffectError> {
         let Some(RefreshSecret {
             client,
