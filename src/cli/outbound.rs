@@ -46,6 +46,7 @@ impl OutboundArgs {
         let mut network = Network::new(AddressPolicy {
             allow_loopback: self.allow_loopback,
             allow_file: false,
+            only_public: false,
             deny: self.deny_networks,
             allow_hosts: self.allow_hosts,
         });

@@ -12,6 +12,8 @@ pub struct AddressPolicy {
     pub allow_loopback: bool,
     /// Whether `file://` addresses may be read.
     pub allow_file: bool,
+    /// Whether only addresses of the internet may be called, whatever else is allowed.
+    pub only_public: bool,
     /// Networks that may not be called, such as a cluster's own.
     pub deny: Vec<IpNet>,
     /// If not empty, the only hosts that may be called: a name, or `*.` and a domain for all names below it.
@@ -114,8 +116,9 @@ impl AddressPolicy {
             IpAddr::V6(v6) => kind_of_v6(v6),
         };
         match kind {
-            Some(LOOPBACK) if self.allow_loopback => None,
+            Some(LOOPBACK) if self.allow_loopback && !self.only_public => None,
             Some(kind) => Some(kind),
+            None if self.only_public && !is_public(address) => Some(PRIVATE),
             None => self
                 .deny
                 .iter()
@@ -130,6 +133,7 @@ const UNSPECIFIED: &str = "an unspecified address";
 const LINK_LOCAL: &str = "a link-local address, where cloud metadata lies";
 const MULTICAST: &str = "a multicast address";
 const METADATA: &str = "a cloud metadata address";
+const PRIVATE: &str = "not public, as a host that comes from data has to be,";
 
 /// The IPv4 addresses that an IPv6 address stands for: where a router or the kernel translates or tunnels, the packet goes there.
 fn embedded_v4(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
@@ -150,6 +154,33 @@ fn embedded_v4(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
         // ISATAP
         [_, _, _, _, 0 | 0x200, 0x5efe, a, b] => [v4(a, b), None],
         _ => [None; 2],
+    }
+}
+
+/// Whether an address is one of the internet. Of IPv6 addresses that stand for IPv4 addresses, those are judged beside
+/// them.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => match v4.octets() {
+            // private, shared (RFC 6598), protocol assignments, and for documentation and benchmarks
+            [10, ..]
+            | [172, 16..=31, ..]
+            | [192, 168, ..]
+            | [100, 64..=127, ..]
+            | [192, 0, 0 | 2, _]
+            | [192, 88, 99, _]
+            | [198, 18..=19, ..]
+            | [198, 51, 100, _]
+            | [203, 0, 113, _] => false,
+            _ => true,
+        },
+        IpAddr::V6(v6) => match v6.segments() {
+            // for documentation
+            [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
+            // unicast of the internet, and what stands for IPv4 addresses
+            [0x2000..=0x3fff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0, 0xffff, ..] => true,
+            _ => false,
+        },
     }
 }
 

@@ -100,6 +100,18 @@ impl Network {
         Ok(self)
     }
 
+    /// The same, but only for addresses that everybody may call: for hosts that data chose.
+    pub fn only_public(&self) -> Self {
+        let policy = AddressPolicy {
+            only_public: true,
+            ..AddressPolicy::clone(&self.policy)
+        };
+        Self {
+            policy: Arc::new(policy),
+            ..self.clone()
+        }
+    }
+
     /// Whether `file://` addresses may be read from this machine's disk.
     pub fn allows_file(&self) -> bool {
         self.policy.allow_file

@@ -2,13 +2,17 @@
 
 #[cfg(test)]
 mod tests;
+mod unescaped;
 mod written;
 
 use std::ops::Range;
 
 use serde_json::Value;
 
-use self::written::Written;
+use self::{
+    unescaped::Unescaped,
+    written::{Text, Written},
+};
 
 /// What stands in a secret's place.
 pub const REDACTED: &str = "[redacted]";
@@ -27,10 +31,7 @@ impl Secrets {
 
     /// The text without the secrets.
     pub fn redact(&self, text: &str) -> String {
-        let mut found: Vec<Range<usize>> = Vec::new();
-        for secret in &self.0 {
-            secret.find(text, &mut found);
-        }
+        let mut found = self.find(text);
         if found.is_empty() {
             return text.to_owned();
         }
@@ -46,6 +47,23 @@ impl Secrets {
         }
         redacted.push_str(&text[at..]);
         redacted
+    }
+
+    fn find(&self, text: &str) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        let possible = || self.0.iter().filter(|secret| !secret.is_longer_than(text));
+        if possible().next().is_none() {
+            return found;
+        }
+        let whole = Text::new(text);
+        possible().for_each(|secret| secret.find(&whole, &mut found));
+        for read in Unescaped::readings(text) {
+            possible().for_each(|secret| secret.find_unescaped(text, &read, &mut found));
+            // most of it was found before
+            found.sort_unstable_by_key(|place| (place.start, place.end));
+            found.dedup();
+        }
+        found
     }
 
     /// The value without the secrets, in its keys too.

@@ -94,6 +94,53 @@ fn loopback_and_nothing_else_opens_when_allowed() {
 }
 
 #[test]
+fn a_host_from_data_is_on_the_internet_whatever_else_is_allowed() {
+    let policy = AddressPolicy {
+        only_public: true,
+        allow_hosts: vec!["*".into(), "10.0.0.1".into(), "8.8.8.8".into()],
+        ..loopback_allowed()
+    };
+    let everywhere = AddressPolicy {
+        allow_hosts: Vec::new(),
+        ..policy.clone()
+    };
+    assert!(refused(&policy, "http://10.0.0.1/") && !refused(&policy, "http://8.8.8.8/"));
+    for url in [
+        "http://127.0.0.1/",
+        "http://[::1]/",
+        "http://10.0.0.1/",
+        "http://172.16.0.1/",
+        "http://172.31.255.255/",
+        "http://192.168.1.1/",
+        "http://100.64.0.1/",
+        "http://100.127.255.255/",
+        "http://192.0.2.1/",
+        "http://198.18.0.1/",
+        "http://169.254.169.254/",
+        "http://[fd12::1]/",
+        "http://[fc00::1]/",
+        "http://[fe80::1]/",
+        "http://[2001:db8::1]/",
+        "http://[4000::1]/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://[64:ff9b::a00:1]/",
+        "http://[2002:a00:1::]/",
+    ] {
+        assert!(refused(&everywhere, url), "{url}");
+    }
+    for url in [
+        "http://8.8.8.8/",
+        "http://172.32.0.1/",
+        "http://100.128.0.1/",
+        "http://[2606:4700::1111]/",
+        "http://[::ffff:8.8.8.8]/",
+        "http://[64:ff9b::808:808]/",
+    ] {
+        assert!(!refused(&everywhere, url), "{url}");
+    }
+}
+
+#[test]
 fn closed_networks_and_lists_of_hosts_hold() {
     let policy = AddressPolicy {
         deny: vec!["10.0.0.0/8".parse().unwrap(), "fd12::/16".parse().unwrap()],

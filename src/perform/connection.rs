@@ -54,12 +54,36 @@ pub(super) fn unusable(message: String) -> EffectError {
     error::invalid(StepReason::ConnectionNotFound, message)
 }
 
+/// Longest secret that is used, in bytes.
+const MAX_SECRET: usize = 16 * 1024;
+
 /// The value of one key of a Secret, without a line break at its end. What comes back from the call will not hold it.
 pub(super) async fn secret(
     client: &Client,
     namespace: &str,
     reference: &SecretKeyRef,
     secrets: &mut Secrets,
+) -> Result<String, EffectError> {
+    let value = text(client, namespace, reference).await?;
+    if value.len() > MAX_SECRET {
+        let SecretKeyRef { name, key } = reference;
+        return Err(error::invalid(
+            StepReason::CredentialsRefused,
+            format!(
+                "the key {key:?} of the Secret {name:?} is longer than {} KiB",
+                MAX_SECRET / 1024
+            ),
+        ));
+    }
+    secrets.add(&value);
+    Ok(value)
+}
+
+/// The value of one key of a Secret that is no secret, such as a certificate.
+pub(super) async fn text(
+    client: &Client,
+    namespace: &str,
+    reference: &SecretKeyRef,
 ) -> Result<String, EffectError> {
     let text = read_text(client, namespace, reference)
         .await
@@ -73,9 +97,7 @@ pub(super) async fn secret(
                 error::invalid(StepReason::SecretNotFound, why.to_string())
             }
         })?;
-    let value = text.trim_end_matches(['\r', '\n']).to_owned();
-    secrets.add(&value);
-    Ok(value)
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn unreadable(reason: StepReason, what: &str, failure: &kube::Error) -> EffectError {

@@ -47,7 +47,7 @@ pub(in crate::perform) fn transport(place: &str, error: reqwest::Error, secrets:
     // the address may hold credentials in its query
     let error = error.without_url();
     if let Some(refused) = refusal_in(&error) {
-        return invalid(StepReason::AddressRefused, refused.to_string());
+        return invalid(StepReason::AddressRefused, secrets.redact(&refused.to_string()));
     }
     if error.is_builder() {
         return invalid(

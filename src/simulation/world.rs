@@ -737,7 +737,7 @@ fn request(request: &Request) -> Value {
         Request::Http(http) => {
             let mut said = json!({ "method": http.method, "headers": http.headers, "query": http.query });
             match &http.target {
-                HttpTarget::Url(url) => said["url"] = json!(url),
+                HttpTarget::Url(url) | HttpTarget::PublicUrl(url) => said["url"] = json!(url),
                 HttpTarget::Connection { name, path, .. } => {
                     said["connection"] = json!(name);
                     said["path"] = json!(path);

@@ -15,6 +15,7 @@ mod crds;
 mod demo;
 mod fuzz;
 mod kill;
+mod local_connections;
 mod local_objects;
 mod local_rules;
 mod local_server;

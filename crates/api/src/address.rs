@@ -13,6 +13,17 @@ pub const URL_RULE: &str = "!has(self.url) || !self.url.matches('^[hH][tT][tT][p
 /// CEL: the same of `baseURL`.
 pub const BASE_URL_RULE: &str = "!self.baseURL.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#$]*@')";
 
+/// CEL: whether `baseURL` has neither query nor fragment, behind which the path of a step would be lost.
+pub const BASE_RULE: &str = "!self.baseURL.contains('?') && !self.baseURL.contains('#')";
+
+/// Why a base address with one is refused.
+pub const BASE_MESSAGE: &str = "the base address has neither a query nor a fragment";
+
+/// As [`BASE_RULE`], the other way round.
+pub fn has_query_or_fragment(text: &str) -> bool {
+    text.contains(['?', '#'])
+}
+
 /// CEL: the same of `tokenURL`.
 pub const TOKEN_URL_RULE: &str = "!self.tokenURL.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#$]*@')";
 

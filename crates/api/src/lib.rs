@@ -12,6 +12,7 @@ pub mod decision;
 pub mod digest;
 pub mod duration;
 pub mod flow;
+pub mod header;
 pub mod items;
 pub mod json;
 pub mod media_type;

@@ -113,8 +113,10 @@ pub enum HttpBody {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum HttpTarget {
-    /// A whole address.
+    /// A whole address, whose host the flow's author wrote.
     Url(String),
+    /// A whole address whose host came from data. It must be a public one, whatever else may be called.
+    PublicUrl(String),
     /// A path below a Connection's base address.
     Connection {
         /// Name of the Connection.

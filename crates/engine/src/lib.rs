@@ -21,6 +21,7 @@ pub mod plan;
 pub mod promotion;
 pub mod question;
 pub mod retry;
+pub mod retry_after;
 pub mod schema;
 pub mod trigger;
 mod turn;

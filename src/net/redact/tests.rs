@@ -135,11 +135,38 @@ fn of_two_secrets_that_overlap_nothing_is_left() {
     assert_eq!(secrets.redact("x token-abcdefgh-and-more y"), "x [redacted] y");
 }
 
+#[test]
+fn an_escape_within_another_encoding_is_found_too() {
+    let secrets = secrets("a&b/c+d e");
+    for text in [
+        "x%61&amp;b\\/c%2Bd+e",
+        "a&amp;b\\/c&#43;d\\u0020e",
+        "a%26b%2fc%2bd%20e",
+        "a&amp;b/c+d e",
+        "\\ud83d a&b\\/c+d e",
+        "&#x; %zz \\u12 % a&b/c+d e",
+    ] {
+        assert!(secrets.redact(text).contains(REDACTED), "{text}");
+    }
+}
+
+#[test]
+fn a_long_secret_and_a_text_of_near_matches_cost_no_more_than_their_lengths() {
+    // hours, if every place in the text were compared with the secret
+    let length = 256 * 1024;
+    let secrets = secrets(&"a".repeat(length));
+    let near = format!("{}b", "a".repeat(length - 1)).repeat(4);
+    for escapes in ["", "%61", "%61&lt;\\n+"] {
+        let text = format!("{near}{escapes}");
+        assert_eq!(secrets.redact(&text), text, "{escapes}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_form_of_any_secret_is_left(secret in "[ -~é🔑]{8,40}", before in "[ -~]{0,9}", after in "[ -~]{0,9}") {
+    fn no_form_of_any_secret_is_left(secret in "[ -~é🔑]{8,40}", before in "([ -~]{0,8}[ ,:=(>|])?", after in "[ -~]{0,9}") {
         let secrets = secrets(&secret);
         for form in forms(&secret) {
             let text = format!("{before}{form}{after}");

@@ -1,4 +1,5 @@
-//! Finds one secret in a text, however it is written there.
+//! Finds one secret in a text, however it is written there, in time that grows with the text and with the secret, never
+//! with both multiplied.
 
 use std::{fmt::Write as _, ops::Range};
 
@@ -6,85 +7,78 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
+use memchr::memmem::Finder;
+
+use super::unescaped::Unescaped;
 
 /// A secret below this many bytes is found only where it stands by itself: within other words it would be found everywhere.
 const SHORT: usize = 8;
-/// Longest escape that stands for one character: `&#x10FFFF;` and a percent-encoded character of four bytes.
-const LONGEST_ESCAPE: usize = 12;
 
 /// One secret and the forms that do not keep its characters apart.
 #[derive(Clone)]
 pub(super) struct Written {
-    secret: String,
+    secret: Finder<'static>,
     /// Hexadecimal, in lower case.
-    hex: String,
+    hex: Option<Finder<'static>>,
     /// What the secret makes of base64 text, alone or within longer bytes that are encoded together.
-    base64: Vec<String>,
+    base64: Vec<Finder<'static>>,
 }
 
 impl Written {
     pub(super) fn new(secret: &str) -> Self {
-        let mut written = Self {
-            secret: secret.to_owned(),
-            hex: String::new(),
-            base64: Vec::new(),
-        };
-        if secret.len() >= SHORT {
-            for byte in secret.bytes() {
-                // writing to a String cannot fail
-                let _ = write!(written.hex, "{byte:02x}");
-            }
+        let is_short = secret.len() < SHORT;
+        let base64 = if is_short {
+            // alone only, as everything of a short one
+            vec![STANDARD_NO_PAD.encode(secret), URL_SAFE_NO_PAD.encode(secret)]
+        } else {
+            let mut cores = Vec::new();
             for before in 0..3 {
                 let core = base64_core(secret.as_bytes(), before);
                 let url_safe = core.replace('+', "-").replace('/', "_");
-                written.base64.extend([core, url_safe]);
+                cores.extend([core, url_safe]);
             }
-            written.base64.dedup();
-        } else {
-            // alone only, as everything of a short one
-            let encoded = [STANDARD_NO_PAD.encode(secret), URL_SAFE_NO_PAD.encode(secret)];
-            written.base64.extend(encoded);
+            cores.dedup();
+            cores
+        };
+        Self {
+            secret: finder(secret),
+            hex: (!is_short).then(|| finder(&hex(secret))),
+            base64: base64.iter().map(|core| finder(core)).collect(),
         }
-        written
     }
 
     pub(super) fn is(&self, text: &str) -> bool {
-        self.secret == text
+        self.secret.needle() == text.as_bytes()
     }
 
-    /// Adds where the secret is in a text.
-    pub(super) fn find(&self, text: &str, found: &mut Vec<Range<usize>>) {
-        self.find_escaped(text, found);
+    /// Whether a text is too short to hold the secret in any form: none is shorter than the secret itself.
+    pub(super) fn is_longer_than(&self, text: &str) -> bool {
+        self.secret.needle().len() > text.len()
+    }
+
+    /// Adds where the secret is in a text, as it is, as base64 and as hexadecimal digits.
+    pub(super) fn find(&self, text: &Text<'_>, found: &mut Vec<Range<usize>>) {
+        let bytes = text.as_it_is.as_bytes();
+        let mut keep = |place| self.keep(text.as_it_is, place, found);
+        let length = self.secret.needle().len();
+        self.secret.find_iter(bytes).for_each(|at| keep(at..at + length));
         for core in &self.base64 {
-            for (at, _) in text.match_indices(core.as_str()) {
-                self.keep(text, around_base64(text, at..at + core.len()), found);
-            }
+            let length = core.needle().len();
+            core.find_iter(bytes)
+                .for_each(|at| keep(around_base64(text.as_it_is, at..at + length)));
         }
-        if !self.hex.is_empty() {
-            // the same length, since only ASCII letters change
-            let lower = text.to_ascii_lowercase();
-            let places = lower.match_indices(&self.hex);
-            found.extend(places.map(|(at, hex)| at..at + hex.len()));
+        if let Some(hex) = &self.hex {
+            let length = hex.needle().len();
+            hex.find_iter(text.lower.as_bytes())
+                .for_each(|at| keep(at..at + length));
         }
     }
 
-    fn find_escaped(&self, text: &str, found: &mut Vec<Range<usize>>) {
-        let Some(first) = self.secret.bytes().next() else {
-            return;
-        };
-        let mut from = 0;
-        while let Some(ahead) = text.as_bytes()[from..]
-            .iter()
-            .position(|byte| *byte == first || matches!(byte, b'%' | b'&' | b'\\' | b'+'))
-        {
-            let start = from + ahead;
-            from = start + 1;
-            // the first byte of a character is never one within another
-            let Some(end) = escaped_end(text, start, &self.secret) else {
-                continue;
-            };
-            self.keep(text, start..end, found);
-            from = end;
+    /// Adds where the secret is in a text whose escapes were decoded.
+    pub(super) fn find_unescaped(&self, text: &str, read: &Unescaped, found: &mut Vec<Range<usize>>) {
+        let length = self.secret.needle().len();
+        for at in self.secret.find_iter(read.bytes()) {
+            self.keep(text, read.place(at..at + length), found);
         }
     }
 
@@ -93,10 +87,38 @@ impl Written {
         let word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
         let within =
             || word(text[..place.start].chars().next_back()) || word(text[place.end..].chars().next());
-        if self.secret.len() >= SHORT || !within() {
+        if self.secret.needle().len() >= SHORT || !within() {
             found.push(place);
         }
     }
+}
+
+/// A text that is searched.
+pub(super) struct Text<'a> {
+    as_it_is: &'a str,
+    /// Of the same length, since only ASCII letters change.
+    lower: String,
+}
+
+impl<'a> Text<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self {
+            as_it_is: text,
+            lower: text.to_ascii_lowercase(),
+        }
+    }
+}
+
+fn finder(text: &str) -> Finder<'static> {
+    Finder::new(text.as_bytes()).into_owned()
+}
+
+fn hex(secret: &str) -> String {
+    secret.bytes().fold(String::new(), |mut digits, byte| {
+        // writing to a String cannot fail
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 /// The digits that depend on the secret alone when `before` other bytes come before it in a group of three.
@@ -118,107 +140,4 @@ fn around_base64(text: &str, core: Range<usize>) -> Range<usize> {
         end += 1;
     }
     start..end
-}
-
-/// Where a secret that begins at `start` ends, each of its characters written as it is or escaped.
-fn escaped_end(text: &str, start: usize, secret: &str) -> Option<usize> {
-    // more than one where a character may be itself or the beginning of an escape
-    let mut ends = vec![start];
-    for wanted in secret.chars() {
-        let mut next = Vec::with_capacity(1);
-        for end in ends {
-            let rest = text.get(end..)?;
-            let as_it_is = rest.starts_with(wanted).then(|| wanted.len_utf8());
-            for length in [as_it_is, escape(rest, wanted)].into_iter().flatten() {
-                if !next.contains(&(end + length)) {
-                    next.push(end + length);
-                }
-            }
-        }
-        if next.is_empty() {
-            return None;
-        }
-        ends = next;
-    }
-    ends.into_iter().max()
-}
-
-/// Length of the escape that a text begins with, if it stands for this character.
-fn escape(text: &str, wanted: char) -> Option<usize> {
-    match text.as_bytes().first()? {
-        b'%' => percent(text, wanted),
-        b'+' => (wanted == ' ').then_some(1),
-        b'&' => entity(text, wanted),
-        b'\\' => backslash(text, wanted),
-        _ => None,
-    }
-}
-
-fn percent(text: &str, wanted: char) -> Option<usize> {
-    let mut buffer = [0; 4];
-    let bytes = wanted.encode_utf8(&mut buffer).bytes();
-    let mut length = 0;
-    for byte in bytes {
-        let digits = text.get(length..length + 3)?.strip_prefix('%')?;
-        if hex(digits)? != u32::from(byte) {
-            return None;
-        }
-        length += 3;
-    }
-    Some(length)
-}
-
-fn entity(text: &str, wanted: char) -> Option<usize> {
-    let end = text.bytes().take(LONGEST_ESCAPE).position(|byte| byte == b';')?;
-    let name = &text[1..end];
-    let stands_for = match name.strip_prefix('#') {
-        Some(number) => {
-            let code = match number.strip_prefix(['x', 'X']) {
-                Some(digits) => hex(digits)?,
-                None => number.parse().ok()?,
-            };
-            char::from_u32(code)?
-        }
-        None => match name {
-            "amp" => '&',
-            "lt" => '<',
-            "gt" => '>',
-            "quot" => '"',
-            "apos" => '\'',
-            _ => return None,
-        },
-    };
-    (stands_for == wanted).then_some(end + 1)
-}
-
-fn backslash(text: &str, wanted: char) -> Option<usize> {
-    let simple = match text.as_bytes().get(1)? {
-        b'u' => return unicode(text, wanted),
-        b'n' => '\n',
-        b'r' => '\r',
-        b't' => '\t',
-        b'b' => '\u{8}',
-        b'f' => '\u{c}',
-        other @ (b'"' | b'\'' | b'\\' | b'/') => char::from(*other),
-        _ => return None,
-    };
-    (simple == wanted).then_some(2)
-}
-
-fn unicode(text: &str, wanted: char) -> Option<usize> {
-    let mut buffer = [0; 2];
-    let mut length = 0;
-    for unit in wanted.encode_utf16(&mut buffer) {
-        let digits = text.get(length..length + 6)?.strip_prefix("\\u")?;
-        if hex(digits)? != u32::from(*unit) {
-            return None;
-        }
-        length += 6;
-    }
-    Some(length)
-}
-
-fn hex(digits: &str) -> Option<u32> {
-    let all = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    all.then(|| u32::from_str_radix(digits, 16).ok()).flatten()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderMap, header::SET_COOKIE};
+use http::{HeaderMap, StatusCode, header::SET_COOKIE};
 use serde_json::Value;
 
 use crate::{
@@ -32,11 +32,29 @@ pub(super) async fn read(
             ),
             BodyError::Broken(broken) => error::transport(place, broken, secrets),
         })?;
-    let body = parse(&received, &bytes);
-    let body = match body {
+    let (at, secrets) = (place.to_owned(), secrets.clone());
+    // the longest body takes a while, in which this thread would serve nobody else
+    let read = tokio::task::spawn_blocking(move || understand(&at, status, &received, &bytes, &secrets));
+    read.await.unwrap_or_else(|_| {
+        Err(error::unusable(
+            StepReason::InvalidResponse,
+            format!("the response of {place} could not be read"),
+        ))
+    })
+}
+
+/// Parses a response and takes the secrets out of it.
+fn understand(
+    place: &str,
+    status: StatusCode,
+    received: &HeaderMap,
+    bytes: &[u8],
+    secrets: &Secrets,
+) -> Result<HttpResponse, EffectError> {
+    let body = match parse(received, bytes) {
         Ok(body) => body,
         // an error page that claims to be JSON still says what went wrong
-        Err(_) if !status.is_success() => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(_) if !status.is_success() => Value::String(String::from_utf8_lossy(bytes).into_owned()),
         Err(problem) => {
             let message = format!(
                 "{place} answered {status} with a body that is not the JSON its content type says: {problem}"
@@ -46,7 +64,7 @@ pub(super) async fn read(
     };
     Ok(HttpResponse {
         status: status.as_u16(),
-        headers: headers(&received, secrets),
+        headers: headers(received, secrets),
         body: secrets.redact_value(body),
     })
 }

@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 mod clients;
+mod redirect;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,8 @@ pub struct HttpExecutor {
     kube: KubeClient,
     http: reqwest::Client,
     network: Network,
+    /// The same for hosts that data chose.
+    public: (Network, reqwest::Client),
     clock: Clock,
     clients: Clients,
     tokens: Tokens,
@@ -61,9 +64,12 @@ impl HttpExecutor {
     pub fn new(client: Client, network: Network, clock: Clock) -> Result<Self, HttpExecutorError> {
         // the engine alone decides what is tried again
         let http = network.client().retry(reqwest::retry::never()).build()?;
+        let only_public = network.only_public();
+        let public = only_public.client().retry(reqwest::retry::never()).build()?;
         Ok(Self {
             kube: KubeClient(client),
             http,
+            public: (only_public, public),
             network,
             clock,
             clients: Clients::default(),
@@ -117,10 +123,10 @@ impl HttpExecutor {
         // what has once left the origin of the target never gets credentials again
         let (mut is_home, mut was_refused) = (true, false);
         loop {
-            let place = place(&url);
-            self.network
-                .check_url(&url)
-                .map_err(|refused| error::invalid(StepReason::AddressRefused, refused.to_string()))?;
+            target.network.check_url(&url).map_err(|refused| {
+                let message = target.secrets.redact(&refused.to_string());
+                error::invalid(StepReason::AddressRefused, message)
+            })?;
             let (mut hop_url, mut hop_headers) = (url.clone(), headers.clone());
             if is_home {
                 for (name, value) in &target.headers {
@@ -137,7 +143,17 @@ impl HttpExecutor {
                     .apply(unsent, self.clock.now(), was_refused, &mut target.secrets)
                     .await?;
             }
-            let client = if is_home { &target.client } else { &self.http };
+            // the address of a redirect is the server's, which may repeat what it was sent
+            let place = target.secrets.redact(&place(&url));
+            let client = if is_home {
+                &target.client
+            } else {
+                &target.elsewhere
+            };
+            if asked.body.is_none() && has_content(asked.method) {
+                // some servers wait for a body, or refuse a request that does not say that it has none
+                hop_headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
             let mut request = client.request(method.clone(), hop_url).headers(hop_headers);
             if asked.body.is_some() {
                 request = request.body(body.clone());
@@ -152,17 +168,25 @@ impl HttpExecutor {
                 was_refused = true;
                 continue;
             }
-            let next = next_hop(&url, &response).filter(|_| redirects_left > 0);
+            let next = redirect::next_hop(&target, &url, &response).filter(|_| redirects_left > 0);
             let Some(next) = next else {
                 return body::read(&place, response, &target.secrets).await;
             };
             if next.origin() != url.origin() {
                 is_home = false;
-                strip_credentials(&mut headers);
+                redirect::strip_credentials(&mut headers, &target);
             }
             redirects_left -= 1;
             url = next;
         }
+    }
+}
+
+/// Whether a request of this method usually has content.
+fn has_content(method: HttpMethod) -> bool {
+    match method {
+        HttpMethod::Post | HttpMethod::Put | HttpMethod::Patch => true,
+        HttpMethod::Get | HttpMethod::Head | HttpMethod::Delete => false,
     }
 }
 
@@ -183,32 +207,6 @@ fn encode(body: &HttpBody, headers: &mut HeaderMap) -> Bytes {
     bytes.into()
 }
 
-/// Where a response redirects to, if it does, and never from https to http.
-fn next_hop(url: &Url, response: &reqwest::Response) -> Option<Url> {
-    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return None;
-    }
-    let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
-    url.join(location)
-        .ok()
-        .filter(|next| next.scheme() == "https" || next.scheme() == "http" && url.scheme() == "http")
-}
-
-/// Another origin gets nothing that authenticates at this one.
-fn strip_credentials(headers: &mut HeaderMap) {
-    for name in [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE] {
-        headers.remove(name);
-    }
-}
-
-/// Whether a header is for the client to set.
-fn is_ours(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION | header::TE
-    )
-}
-
 fn headers(
     call: &Call,
     asked: &HttpRequest,
@@ -223,7 +221,7 @@ fn headers(
             )
         };
         let parsed = HeaderName::try_from(name).map_err(|_| wrong("an invalid name"))?;
-        if is_ours(&parsed) {
+        if signoff_api::header::is_of_the_client(name) {
             return Err(wrong("a name that a step may not set"));
         }
         headers.insert(

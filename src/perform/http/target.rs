@@ -1,17 +1,18 @@
 //! Where a call goes, through which client and with which credentials, read at the moment of the call.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use kube::Client;
 use url::Url;
 
 use super::{HttpExecutor, IDEMPOTENCY_KEY, auth::Auth};
 use crate::{
-    net::{ClientTls, redact::Secrets},
+    net::{ClientTls, Network, redact::Secrets},
     perform::{connection, error},
 };
 use signoff_api::{
     ConnectionKind, address,
     connection::{HttpConnection, Tls},
+    header,
     name::ObjectName,
     reason::StepReason,
 };
@@ -21,8 +22,12 @@ use signoff_engine::{effect::HttpTarget, facts::EffectError};
 #[derive(Debug)]
 pub(super) struct Target {
     pub url: Url,
+    /// Where the call may go, and wherever it is redirected.
+    pub network: Network,
     /// The client for the target's own origin.
     pub client: reqwest::Client,
+    /// The client for other origins.
+    pub elsewhere: reqwest::Client,
     /// What authenticates a request; for the target's own origin only.
     pub auth: Auth,
     /// Headers of the Connection; for the target's own origin only.
@@ -36,14 +41,11 @@ impl HttpExecutor {
     pub(super) async fn resolve(&self, namespace: &str, target: &HttpTarget) -> Result<Target, EffectError> {
         let client = &self.kube.0;
         match target {
-            HttpTarget::Url(url) => Ok(Target {
-                url: parse(url)?,
-                client: self.http.clone(),
-                auth: Auth::None,
-                headers: HeaderMap::new(),
-                idempotency_header: IDEMPOTENCY_KEY,
-                secrets: Secrets::default(),
-            }),
+            HttpTarget::Url(url) => Ok(bare(parse(url)?, &self.network, &self.http)),
+            HttpTarget::PublicUrl(url) => {
+                let (network, client) = &self.public;
+                Ok(bare(parse(url)?, network, client))
+            }
             HttpTarget::Connection { name, path, bound } => {
                 let connection = connection::find(client, namespace, name, bound.as_ref()).await?;
                 let ConnectionKind::Http(http) = connection.kind else {
@@ -68,10 +70,18 @@ impl HttpExecutor {
                 "the address of the Connection {name:?} holds credentials; put them into a Secret that its auth names"
             )));
         }
+        if address::has_query_or_fragment(&http.base_url) {
+            return Err(connection::unusable(format!(
+                "the Connection {name:?} cannot be used: {}",
+                address::BASE_MESSAGE
+            )));
+        }
         let url = join(&http.base_url, path).ok_or_else(|| {
             error::invalid(
                 StepReason::InvalidRequest,
-                format!("the path leads out of the Connection {name:?}, or has a segment `.` or `..`"),
+                format!(
+                    "the path leads out of the Connection {name:?}, or has a segment `.` or `..`, or a fragment"
+                ),
             )
         })?;
         let mut secrets = Secrets::default();
@@ -93,17 +103,23 @@ impl HttpExecutor {
                 format!("the Connection {name:?} has {what}"),
             )
         };
-        let idempotency_header = match &http.idempotency_header {
-            None => IDEMPOTENCY_KEY,
-            Some(header) => HeaderName::try_from(header).map_err(|_| wrong("no valid idempotencyHeader"))?,
-        };
+        let idempotency_header =
+            idempotency_header(http).ok_or_else(|| wrong("no valid idempotencyHeader"))?;
+        let headers = headers(http).ok_or_else(|| {
+            wrong("a header that cannot be sent: credentials belong to auth, and some headers are set by Signoff")
+        })?;
+        if headers.contains_key(&idempotency_header) || auth.header() == Some(&idempotency_header) {
+            return Err(wrong(
+                "a header with the name of the one with the idempotency key",
+            ));
+        }
         Ok(Target {
             url,
+            network: self.network.clone(),
             client,
+            elsewhere: self.http.clone(),
             auth,
-            headers: headers(http).ok_or_else(|| {
-                wrong("a header that cannot be sent: credentials belong to auth, and some headers are set by Signoff")
-            })?,
+            headers,
             idempotency_header,
             secrets,
         })
@@ -127,6 +143,20 @@ impl HttpExecutor {
     }
 }
 
+/// A target without credentials.
+fn bare(url: Url, network: &Network, client: &reqwest::Client) -> Target {
+    Target {
+        url,
+        network: network.clone(),
+        client: client.clone(),
+        elsewhere: client.clone(),
+        auth: Auth::None,
+        headers: HeaderMap::new(),
+        idempotency_header: IDEMPOTENCY_KEY,
+        secrets: Secrets::default(),
+    }
+}
+
 async fn read_tls(
     client: &Client,
     namespace: &str,
@@ -134,19 +164,14 @@ async fn read_tls(
     secrets: &mut Secrets,
 ) -> Result<ClientTls, EffectError> {
     let ca = match &tls.ca {
-        // a certificate is no secret
-        Some(ca) => Some(connection::secret(client, namespace, ca, &mut Secrets::default()).await?),
+        Some(ca) => Some(connection::text(client, namespace, ca).await?),
         None => None,
     };
     let identity = match (&tls.certificate, &tls.key) {
-        (Some(certificate), Some(key)) => {
-            let certificate =
-                connection::secret(client, namespace, certificate, &mut Secrets::default()).await?;
-            Some((
-                certificate,
-                connection::secret(client, namespace, key, secrets).await?,
-            ))
-        }
+        (Some(certificate), Some(key)) => Some((
+            connection::text(client, namespace, certificate).await?,
+            connection::secret(client, namespace, key, secrets).await?,
+        )),
         (None, None) => None,
         (Some(_), None) | (None, Some(_)) => {
             return Err(connection::unusable(
@@ -165,11 +190,21 @@ async fn read_tls(
 fn headers(http: &HttpConnection) -> Option<HeaderMap> {
     let headers = http.headers.iter().flatten().map(|(name, value)| {
         let name = HeaderName::try_from(name).ok()?;
-        let is_ours =
-            super::is_ours(&name) || name == header::AUTHORIZATION || name == header::PROXY_AUTHORIZATION;
-        (!is_ours).then_some((name, HeaderValue::try_from(value).ok()?))
+        may_set(&name).then_some((name, HeaderValue::try_from(value).ok()?))
     });
     headers.collect()
+}
+
+fn idempotency_header(http: &HttpConnection) -> Option<HeaderName> {
+    match &http.idempotency_header {
+        None => Some(IDEMPOTENCY_KEY),
+        Some(name) => HeaderName::try_from(name).ok().filter(may_set),
+    }
+}
+
+/// Whether a Connection may set a header beside the one that authenticates.
+fn may_set(name: &HeaderName) -> bool {
+    !header::is_of_the_client(name.as_str()) && !header::holds_credentials(name.as_str())
 }
 
 pub(super) fn parse(text: &str) -> Result<Url, EffectError> {
@@ -195,7 +230,7 @@ pub(super) fn parse(text: &str) -> Result<Url, EffectError> {
 /// A path appended to a base address, unless it leads out of it. A segment `.` or `..` is refused: it would take away what the
 /// author wrote before it.
 fn join(base: &str, path: &str) -> Option<Url> {
-    if address::has_dot_segment(path) {
+    if address::has_dot_segment(path) || path.contains('#') {
         return None;
     }
     let base = Url::parse(base.trim_end_matches('/')).ok()?;
@@ -246,6 +281,8 @@ mod tests {
             "/a/.%2E/b",
             "/a/./b",
             "..\\x",
+            "/a#b",
+            "#",
         ] {
             assert_eq!(joined("https://a.example/v1", path), None, "{path}");
         }

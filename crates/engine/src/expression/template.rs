@@ -133,12 +133,34 @@ impl Template {
         budget: &mut Budget,
         encode: impl Fn(String) -> String,
     ) -> Result<String, EvaluationError> {
+        self.insert_within(scope, budget, |out, value| {
+            out.push_str(&encode(value));
+            Ok(())
+        })
+    }
+
+    /// As [`Template::text`], where `insert` appends each value to what stands before it, or refuses it.
+    pub fn text_inserting<E: From<EvaluationError>>(
+        &self,
+        scope: &Scope,
+        insert: impl FnMut(&mut String, String) -> Result<(), E>,
+    ) -> Result<String, E> {
+        self.insert_within(scope, &mut Budget::default(), insert)
+    }
+
+    fn insert_within<E: From<EvaluationError>>(
+        &self,
+        scope: &Scope,
+        budget: &mut Budget,
+        mut insert: impl FnMut(&mut String, String) -> Result<(), E>,
+    ) -> Result<String, E> {
         let mut out = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Expression(_, expression) => {
-                    out.push_str(&encode(as_text(expression.evaluate_within(scope, budget)?)));
+                    let value = as_text(expression.evaluate_within(scope, budget)?);
+                    insert(&mut out, value)?;
                 }
             }
         }

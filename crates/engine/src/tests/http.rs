@@ -138,6 +138,118 @@ fn a_value_makes_neither_a_line_of_a_header_nor_a_dot_segment() {
 }
 
 #[test]
+fn an_answer_says_when_it_is_asked_again_within_an_hour() {
+    let http = json!({ "url": "http://x/" });
+    for (value, seconds) in [("120", 120), ("99999999999999", 3_600), ("1", 5)] {
+        let mut flow = flow(&http);
+        flow["steps"][0]["retry"] = json!({ "attempts": 2, "backoff": { "initial": "5s" } });
+        let mut run = Scenario::of(flow, &json!({}));
+        run.tick();
+        let response = crate::facts::HttpResponse {
+            status: 503,
+            headers: [("retry-after".to_owned(), value.to_owned())].into(),
+            body: Value::Null,
+        };
+        run.outcome("s", Ok(crate::facts::Response::Http(response)));
+        let wake_at = run.state.steps[0].wake_at.clone().unwrap().0;
+        assert_eq!(wake_at.duration_since(run.now).as_secs(), seconds, "{value}");
+    }
+}
+
+#[test]
+fn a_host_that_comes_from_data_is_told_from_one_that_the_author_wrote() {
+    let public = |url: &str| HttpTarget::PublicUrl(url.to_owned());
+    let literal = |url: &str| HttpTarget::Url(url.to_owned());
+    for (url, value, expected) in [
+        ("http://${inputs.a}/x", "h.example", public("http://h.example/x")),
+        (
+            "http://${inputs.a}/x",
+            "127.0.0.1:80",
+            public("http://127.0.0.1:80/x"),
+        ),
+        ("HTTPS:\\\\${inputs.a}/x", "h", public("HTTPS:\\\\h/x")),
+        ("http:///${inputs.a}/x", "h", public("http:///h/x")),
+        (
+            "http://api${inputs.a}/x",
+            ".example",
+            public("http://api.example/x"),
+        ),
+        (
+            "http://${inputs.a}.example:80/x",
+            "h",
+            public("http://h.example:80/x"),
+        ),
+        ("${inputs.a}", "https://h/x?a=1#b", public("https://h/x?a=1#b")),
+        ("${inputs.a}/x", "https://h/v1", public("https://h/v1/x")),
+        (
+            "http${inputs.a}://127.0.0.1/x",
+            "s",
+            public("https://127.0.0.1/x"),
+        ),
+        ("http://h/${inputs.a}", "a?b#c", literal("http://h/a?b#c")),
+        ("http://h?${inputs.a}", "a:b", literal("http://h?a:b")),
+        ("http://h${inputs.a}", "/x?y", literal("http://h/x?y")),
+        (
+            "http://127.0.0.1:${inputs.a}/x",
+            "8080",
+            literal("http://127.0.0.1:8080/x"),
+        ),
+        (
+            "http://127.0.0.1:8080${inputs.a}",
+            "/x",
+            literal("http://127.0.0.1:8080/x"),
+        ),
+        ("http://[::1]:${inputs.a}/x", "80", literal("http://[::1]:80/x")),
+    ] {
+        let run = scenario(&json!({ "url": url }), &json!({ "a": value }));
+        assert_eq!(request(run.http()[0]).target, expected, "{url}");
+    }
+}
+
+#[test]
+fn a_value_in_the_host_does_not_end_it() {
+    for (url, values) in [
+        (
+            "http://${inputs.a}/x",
+            &[
+                "",
+                "h/y",
+                "h?",
+                "h#",
+                "u@h",
+                "h\\",
+                "h:",
+                "h:80/admin?a=1#",
+                ":80",
+                "h h",
+                "h\t",
+                "%31",
+                "[::1]",
+                "/y",
+            ][..],
+        ),
+        ("http://h${inputs.a}/x", &["@evil", ":80/y", "?a", "\\y"]),
+        ("http://h:${inputs.a}/x", &["", "80@evil", "x", "80?"]),
+        ("${inputs.a}/x", &["https://h/admin?a=1#", "https://h/#"]),
+    ] {
+        for value in values {
+            let run = scenario(&json!({ "url": url }), &json!({ "a": value }));
+            assert_eq!(error(&run).0, StepReason::InvalidRequest, "{url} {value:?}");
+        }
+    }
+}
+
+#[test]
+fn a_path_with_a_fragment_is_a_problem_of_the_definition() {
+    let told = problems(&json!({ "connection": "shop", "path": "/a#b" }));
+    assert!(told[0].starts_with("steps[0].http.path: a fragment"), "{told:#?}");
+    assert_eq!(
+        problems(&json!({ "connection": "shop", "path": "/a%23${inputs.?a.orValue('')}" })),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
 fn an_answer_is_what_the_step_expects_or_fails_it() {
     let http = json!({
         "url": "http://x/",

@@ -9,6 +9,7 @@ use crate::{
     effect::{Call, Effect, Request},
     facts::{EffectError, EffectOutcome},
     kinds::Next,
+    retry_after,
 };
 use signoff_api::{
     reason::StepReason,
@@ -114,9 +115,8 @@ impl Turn<'_> {
             planned.retry.max,
             attempt,
         );
-        let at = self
-            .view()
-            .after(pause.max(error.retry_after.unwrap_or_default()));
+        let asked = error.retry_after.unwrap_or_default().min(retry_after::LONGEST);
+        let at = self.view().after(pause.max(asked));
         let (name, attempts) = (planned.name.clone(), planned.retry.attempts);
         let status = &mut self.state.steps[entry];
         status.phase = StepPhase::Retrying;

@@ -5,7 +5,7 @@ mod oauth2;
 mod sigv4;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header::AUTHORIZATION};
 use jiff::Timestamp;
 use url::Url;
 
@@ -16,7 +16,7 @@ use crate::{
     net::{ClientTls, redact::Secrets},
     perform::{connection, error},
 };
-use signoff_api::{connection::HttpAuth, name::ObjectName, reason::StepReason};
+use signoff_api::{connection::HttpAuth, header, name::ObjectName, reason::StepReason};
 use signoff_engine::facts::EffectError;
 
 /// What authenticates the requests of one call.
@@ -69,7 +69,7 @@ impl Auth {
             Self::OAuth2(source) => {
                 let token = source.token(refused, now, secrets).await?;
                 let value = sensitive(&format!("Bearer {token}"))?;
-                request.headers.insert(header::AUTHORIZATION, value);
+                request.headers.insert(AUTHORIZATION, value);
             }
             Self::SigV4(signer) => {
                 signer
@@ -78,6 +78,22 @@ impl Auth {
             }
         }
         Ok(())
+    }
+
+    /// The query parameter that authenticates, if it is one.
+    pub(super) fn parameter(&self) -> Option<&str> {
+        match self {
+            Self::Query(name, _) => Some(name),
+            Self::None | Self::Header(..) | Self::OAuth2(_) | Self::SigV4(_) => None,
+        }
+    }
+
+    /// The header of its own that authenticates, if it is one.
+    pub(super) fn header(&self) -> Option<&HeaderName> {
+        match self {
+            Self::Header(name, _) => Some(name),
+            Self::None | Self::Query(..) | Self::OAuth2(_) | Self::SigV4(_) => None,
+        }
     }
 
     /// Whether another token may be accepted where this one was refused.
@@ -104,20 +120,22 @@ impl HttpExecutor {
         Ok(match auth {
             HttpAuth::Bearer(reference) => {
                 let token = connection::secret(client, namespace, reference, secrets).await?;
-                Auth::Header(header::AUTHORIZATION, sensitive(&format!("Bearer {token}"))?)
+                Auth::Header(AUTHORIZATION, sensitive(&format!("Bearer {token}"))?)
             }
             HttpAuth::Basic(basic) => {
                 let password = connection::secret(client, namespace, &basic.password, secrets).await?;
                 let pair = STANDARD.encode(format!("{}:{password}", basic.username));
                 secrets.add(&pair);
-                Auth::Header(header::AUTHORIZATION, sensitive(&format!("Basic {pair}"))?)
+                Auth::Header(AUTHORIZATION, sensitive(&format!("Basic {pair}"))?)
             }
-            HttpAuth::Header(header) => {
-                let value = connection::secret(client, namespace, &header.value, secrets).await?;
-                let name = HeaderName::try_from(&header.name).map_err(|_| {
+            HttpAuth::Header(own) => {
+                let value = connection::secret(client, namespace, &own.value, secrets).await?;
+                let name = HeaderName::try_from(&own.name).ok();
+                let name = name.filter(|name| !header::is_of_the_client(name.as_str()));
+                let name = name.ok_or_else(|| {
                     error::invalid(
                         StepReason::InvalidRequest,
-                        "the Connection's header has no valid name",
+                        "the header of the Connection's auth has no name that it may have",
                     )
                 })?;
                 Auth::Header(name, sensitive(&value)?)

@@ -39,7 +39,7 @@ pub(super) struct InvalidKey;
 
 impl Signer {
     /// Signs a request as it is, with all its headers but those that are set on the way. Adds the headers that a signature
-    /// needs, and writes the query as it was signed.
+    /// needs, and writes the path and the query as they were signed.
     pub(super) fn sign(
         &self,
         method: &Method,
@@ -63,6 +63,7 @@ impl Signer {
         if self.is_s3() {
             headers.insert(CONTENT_SHA256, secret(&payload)?);
         }
+        url.set_path(&self.sent_path(url));
         let query = canonical_query(url);
         url.set_query((!query.is_empty()).then_some(query.as_str()));
         let (names, values) = canonical_headers(url, headers);
@@ -102,19 +103,26 @@ impl Signer {
         self.service == "s3" || self.service.starts_with("s3-")
     }
 
-    /// Each segment encoded, and for all services but S3 encoded twice.
-    fn canonical_path(&self, url: &Url) -> String {
-        let segments = url.path().split('/').map(|segment| {
-            let plain = percent_decode(segment);
-            let once = encode(&plain);
-            if self.is_s3() {
-                once
-            } else {
-                encode(once.as_bytes())
+    /// The path as it is sent: all but unreserved characters encoded, and for all services but S3 without empty segments,
+    /// which they pass over.
+    fn sent_path(&self, url: &Url) -> String {
+        let mut path = String::new();
+        for segment in url.path().split('/').skip(1) {
+            if self.is_s3() || !path.ends_with('/') {
+                path.push('/');
             }
-        });
-        let path = segments.collect::<Vec<_>>().join("/");
+            path.push_str(&encode(&percent_decode(segment)));
+        }
         if path.is_empty() { "/".to_owned() } else { path }
+    }
+
+    /// The path as it is signed: for all services but S3 encoded once more than it is sent.
+    fn canonical_path(&self, url: &Url) -> String {
+        if self.is_s3() {
+            return url.path().to_owned();
+        }
+        let segments = url.path().split('/').map(|segment| encode(segment.as_bytes()));
+        segments.collect::<Vec<_>>().join("/")
     }
 }
 
@@ -341,6 +349,88 @@ mod tests {
             let url = format!("https://examplebucket.s3.amazonaws.com{path}");
             let (signed, _) = signature(&signer, &method, &url, headers, body, "2013-05-24T00:00:00Z");
             assert_eq!(signed, expected, "{method} {path}");
+        }
+    }
+
+    /// Signatures that botocore makes of the address that is sent.
+    #[test]
+    fn a_path_is_sent_as_it_is_signed() {
+        for (service, path, sent, expected) in [
+            (
+                "execute-api",
+                "/a:b=c@d+e(f)!g$h&i'j,k;l*m",
+                "/a%3Ab%3Dc%40d%2Be%28f%29%21g%24h%26i%27j%2Ck%3Bl%2Am",
+                "518d921002f481a833d6e7f9bcc8af3f2efd48b0c71a67fda0af967aa43212bf",
+            ),
+            (
+                "execute-api",
+                "/x%7Ey/%2F/a%20b/%C3%BC",
+                "/x~y/%2F/a%20b/%C3%BC",
+                "8dc77637b20998bb268ada082c41cc9daa8784109e002d452423b4302e181f41",
+            ),
+            (
+                "execute-api",
+                "/a//b///c/",
+                "/a/b/c/",
+                "520c535a6242616db86fd4ea16eea7ca253bf2c32cdf94e81433cb276ad1779d",
+            ),
+            (
+                "execute-api",
+                "//",
+                "/",
+                "98910b06887c582e62c2a505ba7ce042f2ad09c98a0b15c5e52ce30f64f4ec1f",
+            ),
+            (
+                "execute-api",
+                "/x%3ay",
+                "/x%3Ay",
+                "55a5e3591d262f6fb3de54978db6296609769ad3951c136ea0dcb53e8bc0981d",
+            ),
+            (
+                "s3",
+                "/a:b=c@d+e(f)!g$h&i'j,k;l*m",
+                "/a%3Ab%3Dc%40d%2Be%28f%29%21g%24h%26i%27j%2Ck%3Bl%2Am",
+                "9542c7b20ec7f9361398f2d26f5a16154fea2b3f5564b7889d8013562cb82ffa",
+            ),
+            (
+                "s3",
+                "/x%7Ey/%2F/a%20b/%C3%BC",
+                "/x~y/%2F/a%20b/%C3%BC",
+                "b186fb6d18d8bc4a13d486f1bc20628b7685829c50c686bfc8cc19d836933abd",
+            ),
+            (
+                "s3",
+                "/a//b///c/",
+                "/a//b///c/",
+                "b8c0fc0b27e0f356a0fa3025af52bcc9fa0ee84d162e95b6d45ce42ef06fb46c",
+            ),
+            (
+                "s3",
+                "//",
+                "//",
+                "c54d74a91eec982dcc93faa12ed3f14db18125006c547976c2310d6d63723989",
+            ),
+            (
+                "s3",
+                "/x%3ay",
+                "/x%3Ay",
+                "95020eef9f06a44be3bce3e92cdfd6f8d1b76c1d2ff039efc00c6803f8e05f89",
+            ),
+        ] {
+            let signer = Signer {
+                region: "eu-central-1".into(),
+                service: service.into(),
+                access_key_id: "AKIDEXAMPLE".into(),
+                secret_access_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into(),
+                session_token: None,
+            };
+            let url = format!("https://api.example.com{path}");
+            let (signed, url) = signature(&signer, &Method::GET, &url, &[], "", "2026-11-29T12:00:00Z");
+            assert_eq!(
+                (url.path(), signed.as_str()),
+                (sent, expected),
+                "{service} {path}"
+            );
         }
     }
 

@@ -77,6 +77,25 @@ async fn a_form_and_a_text_are_sent_as_such() {
 }
 
 #[tokio::test]
+async fn a_method_with_content_says_that_it_has_none() {
+    let address = serve(Router::new().fallback(any(echo))).await;
+    let executor = executor(address);
+    for (method, expected) in [
+        (HttpMethod::Post, json!("0")),
+        (HttpMethod::Put, json!("0")),
+        (HttpMethod::Get, Value::Null),
+        (HttpMethod::Delete, Value::Null),
+    ] {
+        let request = HttpRequest {
+            method,
+            ..to(address, "/")
+        };
+        let seen = executor.once(&request).await.unwrap().body;
+        assert_eq!(seen["headers"]["content-length"], expected, "{method}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_quite_json_does_not_fail_a_call_that_succeeded() {
     let as_type = |charset: &'static str, bytes: &'static [u8]| {
         any(move || async move { ([("content-type", charset)], bytes) })

@@ -1,5 +1,6 @@
 mod bodies;
 mod oauth2;
+mod redirects;
 mod sigv4;
 mod tls;
 

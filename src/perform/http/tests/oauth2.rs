@@ -21,6 +21,14 @@ struct Provider {
     /// Takes credentials in the form only.
     form_only: bool,
     rotates: bool,
+    /// Takes each refresh token once. After another use of one, none is good.
+    strict: bool,
+    /// The refresh tokens that were used twice, in a provider that takes each once.
+    reused: Arc<Mutex<Vec<String>>>,
+    /// Where an answer waits until it is let go.
+    gate: Option<Arc<tokio::sync::Semaphore>>,
+    /// Said instead of a token, in turn.
+    says: Arc<Mutex<Vec<String>>>,
     failing: Option<StatusCode>,
 }
 
@@ -56,6 +64,21 @@ impl Provider {
                 axum::Json(json!({"error": "invalid_client"})),
             )
                 .into_response();
+        }
+        if this.strict {
+            let asked = this.asked();
+            let used = |form: &BTreeMap<String, String>| form["refresh_token"].clone();
+            let now = used(&asked[number - 1].0);
+            if asked[..number - 1].iter().any(|(form, _)| used(form) == now) {
+                this.reused.lock().unwrap().push(now);
+            }
+        }
+        if let Some(gate) = &this.gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        let said = this.says.lock().unwrap().pop();
+        if let Some(said) = said {
+            return said.into_response();
         }
         // others who want a token come meanwhile
         tokio::task::yield_now().await;
@@ -330,4 +353,190 @@ async fn an_assertion_is_signed_with_the_key_and_says_for_whom_it_is() {
             "iat": now, "exp": now + 300,
         })
     );
+}
+
+#[tokio::test]
+async fn a_new_refresh_token_is_kept_though_the_step_that_asked_has_timed_out() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let (address, provider) = Provider {
+        rotates: true,
+        gate: Some(Arc::clone(&gate)),
+        ..Provider::default()
+    }
+    .open()
+    .await;
+    let server = refresh(address);
+    let executor = server.executor();
+    let request = shop("/");
+    let hasty = Call {
+        timeout: Duration::from_millis(50),
+        ..attempt(&request)
+    };
+    let error = executor.perform("default", &hasty, &request).await.unwrap_err();
+    assert_eq!(
+        (error.reason, error.may_have_happened),
+        (StepReason::AttemptTimedOut, false)
+    );
+    gate.add_permits(1);
+    // waits for the one that is under way
+    executor.once(&request).await.unwrap();
+    assert_eq!(server.secret.lock().unwrap()["refresh"], "refresh-token-1");
+    assert_eq!(provider.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn no_refresh_token_is_used_twice_however_many_calls_want_one() {
+    for writable in [true, false] {
+        let (address, provider) = Provider {
+            rotates: true,
+            strict: true,
+            expires_in: Some(0),
+            ..Provider::default()
+        }
+        .open()
+        .await;
+        let server = ApiServer {
+            writable,
+            ..refresh(address)
+        };
+        let executor = server.executor();
+        let request = shop("/");
+        let calls = (0..20).map(|_| executor.once(&request));
+        for answer in futures::future::join_all(calls).await {
+            assert_eq!(answer.unwrap().status, 200);
+        }
+        assert_eq!(provider.asked().len(), 20);
+        assert_eq!(*provider.reused.lock().unwrap(), Vec::<String>::new());
+        let expected = if writable {
+            "refresh-token-20"
+        } else {
+            "refresh-token-0\n"
+        };
+        assert_eq!(server.secret.lock().unwrap()["refresh"], expected);
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_somebody_has_replaced_is_used_at_once() {
+    let (address, provider) = Provider {
+        rotates: true,
+        expires_in: Some(3_600),
+        ..Provider::default()
+    }
+    .open()
+    .await;
+    let server = refresh(address);
+    let executor = server.executor();
+    executor.once(&shop("/")).await.unwrap();
+    server
+        .secret
+        .lock()
+        .unwrap()
+        .insert("refresh".to_owned(), "another-account".to_owned());
+    executor.once(&shop("/")).await.unwrap();
+    executor.once(&shop("/")).await.unwrap();
+    let used: Vec<String> = provider
+        .asked()
+        .iter()
+        .map(|(form, _)| form["refresh_token"].clone())
+        .collect();
+    assert_eq!(used, ["refresh-token-0", "another-account"]);
+    assert_eq!(server.secret.lock().unwrap()["refresh"], "refresh-token-2");
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_sent_is_not_kept_and_the_endpoint_is_named() {
+    let long = format!("{{\"access_token\": \"{}\"}}", "x".repeat(20_000));
+    for said in [
+        r#"{"access_token": "to\nken", "expires_in": 3600, "refresh_token": "refresh-token-9"}"#,
+        r#"{"access_token": " ", "refresh_token": "refresh-token-9"}"#,
+        r#"{"access_token": "tök", "refresh_token": "refresh-token-9"}"#,
+        &long,
+    ] {
+        let (address, provider) = Provider {
+            says: Arc::new(Mutex::new(vec![said.to_owned()])),
+            ..Provider::default()
+        }
+        .open()
+        .await;
+        let server = refresh(address);
+        let executor = server.executor();
+        let error = executor.once(&shop("/")).await.unwrap_err();
+        assert_eq!(error.reason, StepReason::CredentialsRefused);
+        assert!(
+            error.message.contains("the token endpoint") && error.message.contains("visible ASCII"),
+            "{}",
+            error.message
+        );
+        // the refresh token that came with it is not lost
+        if said.contains("refresh-token-9") {
+            assert_eq!(server.secret.lock().unwrap()["refresh"], "refresh-token-9");
+        }
+        executor.once(&shop("/")).await.unwrap();
+        assert_eq!(provider.asked().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_may_begin_with_a_mark_and_a_lifetime_may_be_anything() {
+    let body = |expires_in: &str| {
+        format!("\u{feff}{{\"access_token\": \"access-token-1\", \"expires_in\": {expires_in}}}")
+    };
+    for (expires_in, fetched) in [
+        ("-5", 2),
+        ("0", 2),
+        ("\"-1\"", 2),
+        ("3600", 1),
+        ("2.5e3", 1),
+        ("\"3600\"", 1),
+        ("\"soon\"", 1),
+        ("1e300", 1),
+        ("99999999999999999999999", 1),
+    ] {
+        let (address, provider) = Provider {
+            says: Arc::new(Mutex::new(vec![body(expires_in); 2])),
+            ..Provider::default()
+        }
+        .open()
+        .await;
+        let executor = client_credentials(address).executor();
+        executor.once(&shop("/")).await.unwrap();
+        executor.once(&shop("/")).await.unwrap();
+        assert_eq!(provider.asked().len(), fetched, "{expires_in}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_at_the_place_where_a_message_is_cut_is_not_told() {
+    let said =
+        json!({"error": "invalid_request", "error_description": format!("{}s3cr3t-token", "x".repeat(190))});
+    let router = Router::new().fallback(any(move || {
+        std::future::ready((StatusCode::BAD_REQUEST, axum::Json(said.clone())))
+    }));
+    let address = serve(router).await;
+    let error = client_credentials(address)
+        .executor()
+        .once(&shop("/"))
+        .await
+        .unwrap_err();
+    assert!(
+        error.message.contains("[redacted") && !error.message.contains("s3cr"),
+        "{}",
+        error.message
+    );
+}
+
+#[tokio::test]
+async fn a_secret_longer_than_any_server_takes_is_refused() {
+    let (address, provider) = Provider::default().open().await;
+    let server = client_credentials(address);
+    server
+        .secret
+        .lock()
+        .unwrap()
+        .insert("token".to_owned(), "x".repeat(16 * 1024 + 1));
+    let error = server.executor().once(&shop("/")).await.unwrap_err();
+    assert_eq!(error.reason, StepReason::CredentialsRefused);
+    assert!(error.message.contains("16 KiB"), "{}", error.message);
+    assert!(provider.asked().is_empty());
 }

@@ -46,10 +46,54 @@ async fn headers_of_a_connection_win_and_the_idempotency_key_has_its_name() {
     assert_eq!(seen["headers"]["x-version"], "2");
     assert_eq!(seen["headers"]["x-request-id"], "key-1");
     assert_eq!(seen["headers"].get("idempotency-key"), None);
-    for name in ["Authorization", "Host", "Content-Length"] {
-        let executor = through(address, json!({"headers": {name: "x"}}));
-        let error = executor.once(&shop("/")).await.unwrap_err();
-        assert_eq!(error.reason, StepReason::InvalidRequest, "{name}");
+}
+
+#[tokio::test]
+async fn a_connection_sets_no_header_that_is_not_its_own_to_set() {
+    let address = serve(Router::new().fallback(any(echo))).await;
+    let auth = |name: &str| json!({"auth": {"header": {"name": name, "value": key("token")}}});
+    let mut refused = vec![
+        json!({"headers": {"idempotency-key": "x"}}),
+        json!({"headers": {"X-Id": "x"}, "idempotencyHeader": "x-id"}),
+        auth("Idempotency-Key"),
+    ];
+    for name in [
+        "Host",
+        "te",
+        "Connection",
+        "Transfer-Encoding",
+        "CONTENT-LENGTH",
+        "Upgrade",
+    ] {
+        refused.extend([
+            json!({"headers": {name: "x"}}),
+            json!({"idempotencyHeader": name}),
+            auth(name),
+        ]);
+    }
+    for name in ["Authorization", "Proxy-Authorization"] {
+        refused.extend([
+            json!({"headers": {name: "x"}}),
+            json!({"idempotencyHeader": name}),
+        ]);
+    }
+    for http in refused {
+        let error = through(address, http.clone()).once(&shop("/")).await.unwrap_err();
+        assert_eq!(error.reason, StepReason::InvalidRequest, "{http}");
+    }
+    let own = auth("Authorization");
+    assert_eq!(through(address, own).once(&shop("/")).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_base_address_with_a_query_or_a_fragment_is_refused() {
+    let address = serve(Router::new().fallback(any(echo))).await;
+    for rest in ["?x=1", "#f"] {
+        let http = json!({"baseURL": format!("http://{address}/v1{rest}")});
+        let executor = ApiServer::new(json!({ "shop": { "http": http } }), &[]).executor();
+        let error = executor.once(&shop("/a")).await.unwrap_err();
+        assert_eq!(error.reason, StepReason::ConnectionNotFound, "{rest}");
+        assert!(error.message.contains("query"), "{}", error.message);
     }
 }
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::OAuth2;
-use crate::connection::SecretKeyRef;
+use crate::{connection::SecretKeyRef, header};
 
 /// The name of a header, as HTTP has it.
 pub(super) const HEADER_NAME: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
@@ -61,6 +61,7 @@ pub struct BasicAuth {
 /// Name and value of the header.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(header::NAME_RULE).message(header::OF_THE_CLIENT_MESSAGE))]
 pub struct HeaderAuth {
     /// Name of the header.
     #[schemars(length(min = 1, max = 128), regex(pattern = HEADER_NAME))]

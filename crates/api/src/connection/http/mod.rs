@@ -13,12 +13,19 @@ pub use self::{
     oauth2::{OAuth2, OAuth2Grant},
 };
 use super::{ConnectionType, SecretKeyRef, Tls};
-use crate::address;
+use crate::{address, header};
 
 /// Base address of an HTTP API and how requests authenticate.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(address::BASE_URL_RULE).message(address::CREDENTIALS))]
+#[x_kube(validation = Rule::new(address::BASE_RULE).message(address::BASE_MESSAGE))]
+#[x_kube(validation = Rule::new(header::IDEMPOTENCY_RULE).message(header::OF_THE_CLIENT_MESSAGE))]
+#[x_kube(
+    validation = Rule::new(header::HEADERS_RULE).message("credentials belong to auth, and headers of the connection are set by Signoff")
+)]
+#[x_kube(validation = Rule::new(header::SAME_RULE).message(header::SAME_MESSAGE))]
+#[x_kube(validation = Rule::new(header::SAME_AUTH_RULE).message(header::SAME_MESSAGE))]
 pub struct HttpConnection {
     /// Address to which the `path` of a step is appended: http or https, without query or fragment.
     #[serde(rename = "baseURL")]
@@ -28,7 +35,8 @@ pub struct HttpConnection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<HttpAuth>,
     /// Headers that every request carries, such as a version of the API. A header of the step with the same name is not
-    /// sent. Credentials belong to `auth`.
+    /// sent. Credentials belong to `auth`. `Host`, `Content-Length` and others of the connection itself, and the header of
+    /// the idempotency key, are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::optional_texts::<64, 4096>")]
     pub headers: Option<BTreeMap<String, String>>,

@@ -12,21 +12,9 @@ use crate::{
     schema::Schema,
 };
 use signoff_api::{
-    Json,
+    Json, header,
     step::{HttpExpect, HttpMethod, HttpStep},
 };
-
-/// Headers that Signoff sets.
-const OURS: [&str; 6] = [
-    "connection",
-    "content-length",
-    "host",
-    "idempotency-key",
-    "te",
-    "transfer-encoding",
-];
-/// Headers that hold credentials.
-const CREDENTIALS: [&str; 2] = ["authorization", "proxy-authorization"];
 
 pub(super) fn compile(step: &HttpStep, place: &mut Place<'_, '_>) -> HttpPlan {
     let target = Target::compile(
@@ -85,12 +73,11 @@ fn body(step: &HttpStep, place: &mut Place<'_, '_>) -> Option<Body> {
 fn headers(place: &mut Place<'_, '_>, headers: Option<&BTreeMap<String, String>>) -> Vec<(String, Template)> {
     for (name, value) in headers.into_iter().flatten() {
         let field = format!("headers.{name}");
-        let lower = name.to_ascii_lowercase();
         if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
             place.problem(&field, "not a name for a header");
-        } else if OURS.contains(&lower.as_str()) {
-            place.problem(&field, "this header is set by Signoff");
-        } else if CREDENTIALS.contains(&lower.as_str()) {
+        } else if header::is_of_the_client(name) || name.eq_ignore_ascii_case("idempotency-key") {
+            place.problem(&field, header::OF_THE_CLIENT_MESSAGE);
+        } else if header::holds_credentials(name) {
             place.problem(
                 &field,
                 "credentials are not in a flow; use a Connection, whose auth names a Secret",

@@ -1,5 +1,6 @@
 //! `http` steps: a call to an API, and what its answer comes to.
 
+mod authority;
 mod compile;
 mod difference;
 mod request;
@@ -107,7 +108,11 @@ impl HttpPlan {
             );
             Next::Fail(Failure::new(error.reason(), message))
         };
-        match self.expected.failed(response, self.schema.as_deref(), &scope) {
+        let now = step.run.now;
+        match self
+            .expected
+            .failed(response, self.schema.as_deref(), &scope, now)
+        {
             Ok(None) => {}
             Ok(Some(error)) => return Next::AttemptFailed(error),
             Err(error) => return unclear("expect.when", &error),

@@ -108,7 +108,9 @@ pub(in crate::kinds) fn shown(
     }
     let query = pairs.finish();
     let (mark, through, address) = match &request.target {
-        HttpTarget::Url(url) => (if url.contains('?') { '&' } else { '?' }, String::new(), url),
+        HttpTarget::Url(url) | HttpTarget::PublicUrl(url) => {
+            (if url.contains('?') { '&' } else { '?' }, String::new(), url)
+        }
         HttpTarget::Connection { name, path, bound: _ } => {
             let mark = if path.contains('?') { '&' } else { '?' };
             let known = facts.connections.get(name.as_str());

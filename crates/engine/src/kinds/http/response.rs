@@ -1,12 +1,12 @@
 //! What a response comes to: whether it is one that the step expects.
 
-use std::time::Duration;
-
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
     expression::{EvaluationError, Expression, Scope},
     facts::{EffectError, HttpResponse},
+    retry_after,
     schema::Schema,
 };
 use signoff_api::reason::StepReason;
@@ -27,8 +27,9 @@ impl Expected {
         response: &HttpResponse,
         schema: Option<&Schema>,
         scope: &Scope,
+        now: Timestamp,
     ) -> Result<Option<EffectError>, EvaluationError> {
-        if let Some(error) = failed_status(response, &self.status) {
+        if let Some(error) = failed_status(response, &self.status, now) {
             return Ok(Some(error));
         }
         if let Some(misfit) = schema.and_then(|schema| schema.misfits(&response.body).into_iter().next()) {
@@ -54,21 +55,21 @@ impl Expected {
 
 /// What is wrong with the status of a response, if it is not among those expected; none expected means any from 200 to
 /// 299.
-pub(in crate::kinds) fn failed_status(response: &HttpResponse, expected: &[i64]) -> Option<EffectError> {
+pub(in crate::kinds) fn failed_status(
+    response: &HttpResponse,
+    expected: &[i64],
+    now: Timestamp,
+) -> Option<EffectError> {
     let is_expected = if expected.is_empty() {
         (200..300).contains(&response.status)
     } else {
         expected.contains(&i64::from(response.status))
     };
-    (!is_expected).then(|| unexpected(response))
+    (!is_expected).then(|| unexpected(response, now))
 }
 
-fn unexpected(response: &HttpResponse) -> EffectError {
-    let retry_after = response
-        .headers
-        .get("retry-after")
-        .and_then(|value| value.trim().parse().ok())
-        .map(Duration::from_secs);
+fn unexpected(response: &HttpResponse, now: Timestamp) -> EffectError {
+    let asked = response.headers.get("retry-after");
     EffectError {
         reason: StepReason::UnexpectedStatus,
         message: format!("the response has status {}{}", response.status, excerpt(response)),
@@ -76,7 +77,7 @@ fn unexpected(response: &HttpResponse) -> EffectError {
         retryable: matches!(response.status, 408 | 429 | 500..=599),
         // a server that fails, or a gateway before it, may have done the work before
         may_have_happened: response.status >= 500,
-        retry_after,
+        retry_after: asked.and_then(|value| retry_after::parse(value, now)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where a request goes: a whole address, or a path below a Connection's.
 
+use super::authority::{self, Address};
 use crate::{
     effect::HttpTarget,
     expression::{Scope, Template},
@@ -49,6 +50,9 @@ impl Target {
             (None, Some(name)) => {
                 let path = path.map_or("", String::as_str);
                 let template = place.template("path", path);
+                if template.as_ref().is_some_and(|path| path.outline().contains('#')) {
+                    place.problem("path", "a fragment is never sent; write `#` as `%23`");
+                }
                 template.map_or_else(nothing, |path| Self::Connection {
                     name: name.clone(),
                     path,
@@ -64,13 +68,20 @@ impl Target {
     pub(in crate::kinds) fn render(&self, step: &StepView<'_>, scope: &Scope) -> Result<HttpTarget, Failure> {
         match self {
             Self::Url(url) => {
-                let address = url.text(scope)?;
-                if url.as_literal().is_none() && address::has_dot_segment(&address) {
+                let Address {
+                    text,
+                    is_host_from_data,
+                } = authority::render(url, scope)?;
+                if url.as_literal().is_none() && address::has_dot_segment(&text) {
                     return Err(super::request::invalid(
                         "url: a value makes a segment `.` or `..` of the path, which leads elsewhere",
                     ));
                 }
-                Ok(HttpTarget::Url(address))
+                Ok(if is_host_from_data {
+                    HttpTarget::PublicUrl(text)
+                } else {
+                    HttpTarget::Url(text)
+                })
             }
             Self::Connection { name, path } => Ok(HttpTarget::Connection {
                 name: name.clone(),

@@ -91,10 +91,10 @@ impl KindPlan for WebhookPlan {
         }
     }
 
-    fn answered(&self, _step: &StepView<'_>, response: &Response) -> Next {
+    fn answered(&self, step: &StepView<'_>, response: &Response) -> Next {
         match response.as_http() {
             None => Next::Stay,
-            Some(response) => match failed_status(response, &[]) {
+            Some(response) => match failed_status(response, &[], step.run.now) {
                 Some(error) => Next::AttemptFailed(error),
                 None => Next::Done(Done::new(StepOutcome::Succeeded)),
             },

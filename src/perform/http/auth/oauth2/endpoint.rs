@@ -14,12 +14,14 @@ use crate::{
     perform::{error, http::place},
 };
 use signoff_api::reason::StepReason;
-use signoff_engine::facts::EffectError;
+use signoff_engine::{facts::EffectError, retry_after};
 
 /// How long an assertion lasts, in seconds.
 const ASSERTION_LIFETIME: i64 = 300;
 /// Longest lifetime of a token that is believed, in seconds.
-const LONGEST_LIFETIME: u64 = 30 * 24 * 3_600;
+const LONGEST_LIFETIME: f64 = 30.0 * 24.0 * 3_600.0;
+/// Longest token, in bytes.
+const MAX_TOKEN: usize = 16 * 1024;
 /// Largest answer, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -39,7 +41,7 @@ pub(super) struct Endpoint {
 /// How a token is obtained, with the secrets for it.
 pub(super) enum Grant {
     ClientCredentials,
-    RefreshToken(String),
+    RefreshToken,
     JwtBearer {
         key: String,
         key_id: Option<String>,
@@ -49,18 +51,11 @@ pub(super) enum Grant {
 }
 
 impl Grant {
-    pub(super) fn refresh_token(&self) -> Option<&str> {
-        match self {
-            Self::RefreshToken(token) => Some(token),
-            Self::ClientCredentials | Self::JwtBearer { .. } => None,
-        }
-    }
-
     /// The secret that stays the same, and whose change makes a token of another kind.
     pub(super) fn fixed_secret(&self) -> Option<&str> {
         match self {
             Self::JwtBearer { key, .. } => Some(key),
-            Self::ClientCredentials | Self::RefreshToken(_) => None,
+            Self::ClientCredentials | Self::RefreshToken => None,
         }
     }
 }
@@ -76,7 +71,8 @@ impl std::fmt::Debug for Endpoint {
 
 /// What an endpoint has given.
 pub(super) struct Issued {
-    pub(super) access_token: String,
+    /// The token, unless it is none that can be sent. A refresh token that came with it is good all the same.
+    pub(super) access_token: Result<String, EffectError>,
     pub(super) expires_in: Option<Duration>,
     pub(super) refresh_token: Option<String>,
 }
@@ -110,14 +106,14 @@ impl Endpoint {
             Err(refusal) => refusal,
         };
         if *in_form || self.client_secret.is_none() || !refusal.is_of_the_client() {
-            return Err(self.failure(&refusal, secrets));
+            return Err(self.failure(&refusal, now, secrets));
         }
         match self.send(&fields, true, secrets).await? {
             Ok(issued) => {
                 *in_form = true;
                 Ok(issued)
             }
-            Err(refusal) => Err(self.failure(&refusal, secrets)),
+            Err(refusal) => Err(self.failure(&refusal, now, secrets)),
         }
     }
 
@@ -131,7 +127,7 @@ impl Endpoint {
         let mut add = |name: &str, value: &str| fields.push((name.to_owned(), value.to_owned()));
         match &self.grant {
             Grant::ClientCredentials => add("grant_type", "client_credentials"),
-            Grant::RefreshToken(_) => {
+            Grant::RefreshToken => {
                 add("grant_type", "refresh_token");
                 add("refresh_token", refresh_token.unwrap_or_default());
             }
@@ -145,7 +141,7 @@ impl Endpoint {
         if let Some(scope) = &self.scope {
             add("scope", scope);
         }
-        if let (Some(audience), Grant::ClientCredentials | Grant::RefreshToken(_)) =
+        if let (Some(audience), Grant::ClientCredentials | Grant::RefreshToken) =
             (&self.audience, &self.grant)
         {
             add("audience", audience);
@@ -228,7 +224,8 @@ impl Endpoint {
                 }
                 BodyError::Broken(broken) => unreached(error::transport(&place, broken, secrets)),
             })?;
-        let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        let answer: Value = serde_json::from_slice(bytes).unwrap_or_default();
         if !status.is_success() {
             let text = |name: &str| answer[name].as_str().map(str::to_owned);
             return Ok(Err(Refusal {
@@ -238,29 +235,29 @@ impl Endpoint {
                 description: text("error_description"),
             }));
         }
-        issued(&answer).map(Ok).map_err(|what| {
+        Ok(Ok(issued(&answer, |what| {
             refused(format!(
                 "the token endpoint {place} answered {status} without {what}"
             ))
-        })
+        })))
     }
 
-    fn failure(&self, refusal: &Refusal, secrets: &Secrets) -> EffectError {
+    fn failure(&self, refusal: &Refusal, now: Timestamp, secrets: &Secrets) -> EffectError {
         let mut message = format!(
             "the token endpoint {} answered {}",
             place(&self.url),
             refusal.status
         );
         for text in [&refusal.code, &refusal.description].into_iter().flatten() {
-            let text: String = text.chars().take(200).collect();
             message.push_str(": ");
-            message.push_str(&text);
+            // what was cut would not be found any more
+            message.extend(secrets.redact(text).chars().take(200));
         }
-        let retry_after = refusal.headers.get(header::RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let asked = refusal.headers.get(header::RETRY_AFTER);
+        let asked = asked.and_then(|value| retry_after::parse(value.to_str().ok()?, now));
         EffectError {
             retryable: matches!(refusal.status.as_u16(), 408 | 429 | 500..=599),
-            retry_after: retry_after.map(Duration::from_secs),
+            retry_after: asked,
             ..refused(secrets.redact(&message))
         }
     }
@@ -284,20 +281,41 @@ fn refused(message: String) -> EffectError {
     error::invalid(StepReason::CredentialsRefused, message)
 }
 
-/// What an answer gives, or what it lacks.
-fn issued(answer: &Value) -> Result<Issued, &'static str> {
+/// What an answer gives. `without` makes an error of what it lacks.
+fn issued(answer: &Value, without: impl FnOnce(&str) -> EffectError) -> Issued {
     let text = |name: &str| answer[name].as_str().filter(|text| !text.is_empty());
-    let access_token = text("access_token").ok_or("an access token")?;
-    if text("token_type").is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-        return Err("a token of type Bearer");
+    let lacks = match text("access_token") {
+        None => Some("an access token"),
+        Some(token) if !is_sendable(token) => {
+            Some("an access token that can be sent: at most 16 KiB of visible ASCII characters")
+        }
+        Some(_) if text("token_type").is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) => {
+            Some("a token of type Bearer")
+        }
+        Some(_) => None,
+    };
+    Issued {
+        access_token: match lacks {
+            Some(lacks) => Err(without(lacks)),
+            None => Ok(text("access_token").unwrap_or_default().to_owned()),
+        },
+        expires_in: lifetime(&answer["expires_in"]),
+        refresh_token: text("refresh_token")
+            .filter(|token| is_sendable(token))
+            .map(str::to_owned),
     }
-    // some write the number as a string
-    let expires_in = answer["expires_in"]
-        .as_u64()
-        .or_else(|| text("expires_in")?.parse().ok());
-    Ok(Issued {
-        access_token: access_token.to_owned(),
-        expires_in: expires_in.map(|seconds| Duration::from_secs(seconds.min(LONGEST_LIFETIME))),
-        refresh_token: text("refresh_token").map(str::to_owned),
-    })
+}
+
+/// Whether a token has only characters that RFC 6749 allows and a header may hold.
+fn is_sendable(token: &str) -> bool {
+    token.len() <= MAX_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Seconds, which some write as a string or with a fraction. A negative number is as good as none left.
+fn lifetime(expires_in: &Value) -> Option<Duration> {
+    let seconds = expires_in
+        .as_f64()
+        .or_else(|| expires_in.as_str()?.trim().parse().ok())
+        .filter(|seconds| !seconds.is_nan())?;
+    Some(Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_LIFETIME)))
 }

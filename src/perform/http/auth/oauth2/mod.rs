@@ -1,6 +1,7 @@
 //! Access tokens (OAuth 2.0). One is kept in memory until shortly before it ends, fetched once for all who wait for it, and
 //! fetched anew if the API refuses it.
 
+mod chain;
 mod endpoint;
 
 use std::{
@@ -11,14 +12,17 @@ use std::{
 
 use jiff::Timestamp;
 use kube::Client;
-use tokio::time::Instant;
+use tokio::{sync::OwnedMutexGuard, time::Instant};
 
-use self::endpoint::{Endpoint, Grant, Issued};
+use self::{
+    chain::Chain,
+    endpoint::{Endpoint, Grant, Issued},
+};
 use super::HttpExecutor;
 use crate::{
     cluster::secrets,
     net::{ClientTls, redact::Secrets},
-    perform::{connection, error},
+    perform::{connection, error, http::place},
 };
 use signoff_api::{
     Digest,
@@ -34,6 +38,9 @@ const MOST: usize = 100;
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(600);
 /// A token is not used in the last minute of its life, or in the last fifth of a short one.
 const MARGIN: Duration = Duration::from_secs(60);
+/// How long an endpoint may take. The time-out of a step does not end what an endpoint was asked: the answer may be the
+/// only place where a new refresh token is.
+const LONGEST_REQUEST: Duration = Duration::from_secs(60);
 
 /// The tokens that are kept, by namespace. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -47,8 +54,8 @@ type Entry = tokio::sync::Mutex<Kept>;
 #[derive(Default)]
 struct Kept {
     token: Option<AccessToken>,
-    /// A refresh token that took another's place.
-    rotated: Option<Rotated>,
+    /// The refresh tokens that took each other's place.
+    refresh: Chain,
     /// Whether the endpoint takes the client's credentials in the form only.
     in_form: bool,
 }
@@ -56,11 +63,6 @@ struct Kept {
 struct AccessToken {
     text: String,
     until: Instant,
-}
-
-struct Rotated {
-    from: String,
-    to: String,
 }
 
 impl std::fmt::Debug for Kept {
@@ -75,7 +77,8 @@ impl Tokens {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.entry(namespace.to_owned()).or_default();
         if known.len() >= MOST && !known.contains_key(&key) {
-            known.clear();
+            // of one that is in use, another would be made beside it
+            known.retain(|_, entry| Arc::strong_count(entry) > 1);
         }
         Arc::clone(known.entry(key).or_default())
     }
@@ -84,11 +87,34 @@ impl Tokens {
 /// Where the token of one call comes from.
 pub(in crate::perform::http) struct TokenSource {
     entry: Arc<Entry>,
-    endpoint: Endpoint,
-    /// Where the refresh token is written, and in which namespace.
-    refresh: Option<(Client, String, SecretKeyRef)>,
+    endpoint: Arc<Endpoint>,
+    refresh: Option<Refresh>,
     /// The token that was used last in this call.
     used: Mutex<Option<String>>,
+}
+
+/// A refresh token and where it is written.
+#[derive(Clone)]
+struct Refresh {
+    at: RefreshSecret,
+    /// What was written there when the call began.
+    seen: String,
+}
+
+#[derive(Clone)]
+struct RefreshSecret {
+    client: Client,
+    namespace: String,
+    key: SecretKeyRef,
+}
+
+impl Kept {
+    /// The token that was fetched before, unless it has ended or is the one that the API refused.
+    fn usable(&self, refused: Option<&str>) -> Option<&AccessToken> {
+        self.token
+            .as_ref()
+            .filter(|token| token.until > Instant::now() && refused != Some(token.text.as_str()))
+    }
 }
 
 impl TokenSource {
@@ -99,74 +125,131 @@ impl TokenSource {
         now: Timestamp,
         secrets: &mut Secrets,
     ) -> Result<String, EffectError> {
-        let mut kept = self.entry.lock().await;
+        let kept = Arc::clone(&self.entry).lock_owned().await;
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_refused = |token: &AccessToken| refused && used.as_deref() == Some(token.text.as_str());
-        let usable = kept
-            .token
+        let refused = used.filter(|_| refused);
+        // a refresh token that is not of the chain may be of another account
+        let is_known = self
+            .refresh
             .as_ref()
-            .filter(|token| token.until > Instant::now() && !is_refused(token))
-            .map(|token| token.text.clone());
-        let text = match usable {
-            Some(text) => text,
-            None => self.fetch(&mut kept, now, secrets).await?,
+            .is_none_or(|refresh| kept.refresh.has(&refresh.seen));
+        let usable = kept.usable(refused.as_deref()).filter(|_| is_known);
+        let text = if let Some(token) = usable {
+            token.text.clone()
+        } else {
+            let fetching = Fetching {
+                kept,
+                endpoint: Arc::clone(&self.endpoint),
+                refresh: self.refresh.as_ref().map(|refresh| refresh.at.clone()),
+                refused,
+                secrets: secrets.clone(),
+            };
+            // in a task of its own: whoever waits for it may give up
+            let fetched = tokio::spawn(fetching.token(now)).await.unwrap_or_else(|_| {
+                Err(error::not_ready(
+                    StepReason::CredentialsRefused,
+                    "fetching a token ended unexpectedly",
+                ))
+            });
+            let (text, all) = fetched?;
+            *secrets = all;
+            text
         };
         secrets.add(&text);
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.clone());
         Ok(text)
     }
+}
 
-    async fn fetch(
-        &self,
-        kept: &mut Kept,
-        now: Timestamp,
-        secrets: &mut Secrets,
-    ) -> Result<String, EffectError> {
-        let stored = self.endpoint.grant.refresh_token();
-        // the Secret may still have the token that was given up
-        let newer = kept
-            .rotated
-            .as_ref()
-            .filter(|rotated| Some(rotated.from.as_str()) == stored)
-            .map(|rotated| rotated.to.clone());
-        let refresh = newer.or_else(|| stored.map(str::to_owned));
-        let issued = self
-            .endpoint
-            .ask(refresh.as_deref(), &mut kept.in_form, now, secrets)
-            .await?;
+/// One who fetches a token. It holds the lock until a new refresh token is written.
+struct Fetching {
+    kept: OwnedMutexGuard<Kept>,
+    endpoint: Arc<Endpoint>,
+    refresh: Option<RefreshSecret>,
+    refused: Option<String>,
+    secrets: Secrets,
+}
+
+impl Fetching {
+    /// A token, and all secrets that were used for it.
+    async fn token(mut self, now: Timestamp) -> Result<(String, Secrets), EffectError> {
+        let stored = self.read().await?;
+        if let Some(token) = self.kept.usable(self.refused.as_deref()) {
+            return Ok((token.text.clone(), self.secrets));
+        }
         let Issued {
             access_token,
             expires_in,
             refresh_token,
-        } = issued;
-        if let (Some(new), Some(stored)) = (refresh_token, stored)
-            && refresh.as_deref() != Some(new.as_str())
+        } = self.ask(now).await?;
+        if let (Some(at), Some(stored), Some(new)) = (&self.refresh, stored, refresh_token)
+            && self.kept.refresh.newest() != Some(new.as_str())
         {
-            secrets.add(&new);
-            kept.rotated = Some(Rotated {
-                from: stored.to_owned(),
-                to: new.clone(),
-            });
-            self.keep_refresh_token(stored, &new).await;
+            self.secrets.add(&new);
+            self.kept.refresh.rotate(new.clone());
+            at.write(&stored, &new).await;
         }
+        let text = access_token?;
         let lifetime = expires_in.map_or(UNKNOWN_LIFETIME, |lifetime| {
             lifetime.saturating_sub(MARGIN.min(lifetime / 5))
         });
-        kept.token = Some(AccessToken {
-            text: access_token.clone(),
+        self.kept.token = Some(AccessToken {
+            text: text.clone(),
             until: Instant::now() + lifetime,
         });
-        Ok(access_token)
+        Ok((text, self.secrets))
     }
 
-    /// Writes a new refresh token where the old one was. This process goes on with the new one in any case.
-    async fn keep_refresh_token(&self, old: &str, new: &str) {
-        let Some((client, namespace, at)) = &self.refresh else {
-            return;
+    /// The refresh token that is written in the Secret, read while nobody else uses one. If somebody has put another one
+    /// there, nothing is left of the one before.
+    async fn read(&mut self) -> Result<Option<String>, EffectError> {
+        let Some(RefreshSecret {
+            client,
+            namespace,
+            key,
+        }) = &self.refresh
+        else {
+            return Ok(None);
         };
-        if let Err(why) = secrets::replace_text(client, namespace, at, old, new).await {
+        let stored = connection::secret(client, namespace, key, &mut self.secrets).await?;
+        if !self.kept.refresh.has(&stored) {
+            self.kept.refresh = Chain::of(stored.clone());
+            self.kept.token = None;
+        }
+        Ok(Some(stored))
+    }
+
+    async fn ask(&mut self, now: Timestamp) -> Result<Issued, EffectError> {
+        let Kept { refresh, in_form, .. } = &mut *self.kept;
+        if let Some(newest) = refresh.newest() {
+            self.secrets.add(newest);
+        }
+        let asking = self
+            .endpoint
+            .ask(refresh.newest(), in_form, now, &mut self.secrets);
+        tokio::time::timeout(LONGEST_REQUEST, asking)
+            .await
+            .unwrap_or_else(|_| {
+                let place = format!("the token endpoint {}", place(&self.endpoint.url));
+                Err(EffectError {
+                    may_have_happened: false,
+                    ..error::timed_out(&place, LONGEST_REQUEST)
+                })
+            })
+    }
+}
+
+impl RefreshSecret {
+    /// Writes a new refresh token where the old one was. This process goes on with the new one in any case.
+    async fn write(&self, old: &str, new: &str) {
+        let Self {
+            client,
+            namespace,
+            key,
+        } = self;
+        if let Err(why) = secrets::replace_text(client, namespace, key, old, new).await {
             tracing::warn!(
-                secret = %at.name, namespace, error = %crate::cluster::error_chain(&why),
+                secret = %key.name, namespace, error = %crate::cluster::error_chain(&why),
                 "a new refresh token could not be written; the next start of the operator will have the old one"
             );
         }
@@ -193,6 +276,7 @@ impl HttpExecutor {
             let message = format!("the Connection {name:?} lacks oauth2.{field}");
             error::invalid(StepReason::CredentialsRefused, message)
         };
+        let mut refresh = None;
         let grant = match oauth2.grant {
             OAuth2Grant::ClientCredentials => Grant::ClientCredentials,
             OAuth2Grant::RefreshToken => {
@@ -200,7 +284,15 @@ impl HttpExecutor {
                     .refresh_token
                     .as_ref()
                     .ok_or_else(|| missing("refreshToken"))?;
-                Grant::RefreshToken(connection::secret(client, namespace, at, secrets).await?)
+                refresh = Some(Refresh {
+                    seen: connection::secret(client, namespace, at, secrets).await?,
+                    at: RefreshSecret {
+                        client: client.clone(),
+                        namespace: namespace.to_owned(),
+                        key: at.clone(),
+                    },
+                });
+                Grant::RefreshToken
             }
             OAuth2Grant::JwtBearer => {
                 let at = oauth2.private_key.as_ref().ok_or_else(|| missing("privateKey"))?;
@@ -228,7 +320,7 @@ impl HttpExecutor {
             entry: self
                 .tokens
                 .entry(namespace, Digest::of(key.to_string().as_bytes()).to_string()),
-            endpoint: Endpoint {
+            endpoint: Arc::new(Endpoint {
                 client: self.client(name, tls.as_ref())?,
                 network: self.network.clone(),
                 url,
@@ -238,11 +330,8 @@ impl HttpExecutor {
                 scope: oauth2.scopes.as_ref().map(|scopes| scopes.join(" ")),
                 audience: oauth2.audience.clone(),
                 parameters: oauth2.parameters.clone().unwrap_or_default(),
-            },
-            refresh: oauth2
-                .refresh_token
-                .clone()
-                .map(|at| (client.clone(), namespace.to_owned(), at)),
+            }),
+            refresh,
             used: Mutex::default(),
         })
     }
