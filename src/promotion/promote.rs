@@ -15,8 +15,8 @@ use crate::cluster::{
     status::{is_missing, patch_status},
 };
 use signoff_api::{
-    Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, Repository, canonical,
-    condition,
+    Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, Repository, bounds,
+    canonical, condition,
     flow::{NamedRelease, Promotion, PromotionPhase, PromotionStatus, repository_uid},
     name::ReleaseName,
     names,
@@ -449,7 +449,7 @@ fn deadline(gate: &Gate, now: Timestamp) -> Timestamp {
         .and_then(|span| SignedDuration::try_from(span.duration()).ok());
     let deadline = now
         .checked_add(span.unwrap_or(RESPOND_WITHIN))
-        .unwrap_or(Timestamp::MAX);
+        .map_or(bounds::LATEST_TIME, |deadline| deadline.min(bounds::LATEST_TIME));
     deadline
         .round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil))
         .unwrap_or(deadline)

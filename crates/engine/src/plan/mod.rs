@@ -171,6 +171,11 @@ impl Plan {
         bound.map(String::as_str).collect()
     }
 
+    /// Whether a step waits for a callback, so that the address to call may be in any request.
+    pub fn hands_out_callbacks(&self) -> bool {
+        self.steps.iter().any(|step| step.kind.takes_callback())
+    }
+
     /// Whether steps run before the run ends, in every case.
     pub fn has_finally(&self) -> bool {
         self.main < self.steps.len()

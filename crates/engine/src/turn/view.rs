@@ -14,7 +14,7 @@ use crate::{
     plan::{Plan, PlannedStep},
 };
 use signoff_api::{
-    Digest, RunStatus, names,
+    Digest, RunStatus, bounds, names,
     reason::StepReason,
     run::{CallbackRecord, StepDecision, StepError, StepOutcome, StepPhase, StepStatus},
 };
@@ -173,10 +173,11 @@ impl RunView<'_> {
         Value::Object(all)
     }
 
-    /// This long after now.
+    /// This long after now, or the last time that the status takes.
     pub(super) fn after(&self, span: Duration) -> Timestamp {
         let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
-        self.now.checked_add(span).unwrap_or(Timestamp::MAX)
+        let after = self.now.checked_add(span).unwrap_or(Timestamp::MAX);
+        after.min(bounds::LATEST_TIME)
     }
 
     /// Which iteration of a step is due: the newest one, unless it is to be done again.

@@ -16,7 +16,7 @@ use crate::{
     turn::StepView,
 };
 use signoff_api::{
-    HumanDuration,
+    HumanDuration, bounds,
     reason::StepReason,
     run::{EndingOutcome, StepOutcome},
     step::{CallbackWait, WaitStep, WaitTimeoutOutcome},
@@ -52,12 +52,9 @@ impl Kind for WaitStep {
             .as_ref()
             .and_then(|until| place.template("until", until));
         if let Some(literal) = until.as_ref().and_then(Template::as_literal)
-            && literal.parse::<Timestamp>().is_err()
+            && let Err(why) = time(literal)
         {
-            place.problem(
-                "until",
-                format!("{literal:?} is not a time such as 2026-12-24T18:00:00Z"),
-            );
+            place.problem("until", why);
         }
         Arc::new(WaitPlan {
             callback: self.callback.is_some(),
@@ -96,6 +93,16 @@ impl Kind for WaitStep {
     }
 }
 
+/// A time that the status of a run takes.
+fn time(text: &str) -> Result<Timestamp, String> {
+    let (first, last) = (bounds::EARLIEST_TIME, bounds::LATEST_TIME);
+    match text.parse::<Timestamp>() {
+        Ok(time) if (first..=last).contains(&time) => Ok(time),
+        Ok(time) => Err(format!("{time} does not lie between {first} and {last}")),
+        Err(_) => Err(format!("{text:?} is not a time such as 2026-12-24T18:00:00Z")),
+    }
+}
+
 /// The type of the body of a callback.
 fn body_type(callback: &CallbackWait) -> StaticType {
     match &callback.schema {
@@ -109,13 +116,12 @@ impl KindPlan for WaitPlan {
         let until = match self.until.as_ref().map(|until| until.text(&step.scope())) {
             None => None,
             Some(Err(error)) => return Next::Fail(Failure::new(error.reason(), format!("until: {error}"))),
-            Some(Ok(text)) => {
-                let Ok(time) = text.parse::<Timestamp>() else {
-                    let message = format!("until: {text:?} is not a time");
-                    return Next::Fail(Failure::new(StepReason::InvalidTime, message));
-                };
-                Some(time)
-            }
+            Some(Ok(text)) => match time(&text) {
+                Ok(time) => Some(time),
+                Err(why) => {
+                    return Next::Fail(Failure::new(StepReason::InvalidTime, format!("until: {why}")));
+                }
+            },
         };
         let wake_at = [self.duration.map(|span| step.after(span)), until]
             .into_iter()
