@@ -65,7 +65,7 @@ pub(super) fn compile(definition: &Definition, is_strict: bool) -> Result<Plan, 
         compiler.json("output", &value, &declarations)
     });
     problems.append(&mut compiler.problems);
-    problems.extend(guard::not_guarded(&definition.steps, &graph));
+    problems.extend(guard::not_guarded(&definition.steps, &graph, is_strict));
     if problems.is_empty() {
         problems.extend(repeat::across(&steps));
     }
