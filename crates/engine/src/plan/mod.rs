@@ -7,6 +7,7 @@ mod graph;
 mod guard;
 mod place;
 mod repeat;
+mod schemas;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use signoff_expression::StaticType;
+
 use super::{PlannedStep, Problem, place::Place};
 use crate::expression::{EvaluationError, Expression, Scope, Template};
 use signoff_api::{HumanDuration, Step, reason::StepReason, step::Repeat};
@@ -137,7 +139,13 @@ fn pause(place: &mut Place<'_, '_>, every: &str) -> Option<Template> {
         if let Err(message) = parsed(literal) {
             place.problem("repeat.every", message);
         }
-    } else if template.as_expression().is_none() {
+    } else if let Some(expression) = template.as_expression() {
+        let type_ = place.type_of(expression);
+        if !matches!(type_, StaticType::Dyn | StaticType::STRING | StaticType::OneOf(_)) {
+            let message = format!("a duration is a text such as 30s, not {type_}");
+            place.mistyped("repeat.every", message);
+        }
+    } else {
         place.problem(
             "repeat.every",
             "it is a duration, or one ${…} expression that gives one",

@@ -66,7 +66,7 @@ fn changes(place: &mut Place<'_, '_>, changes: &Changes) -> Option<ChangesPlan> 
 /// A form is flat: an object of scalars, as MCP elicitation has it.
 fn form(place: &mut Place<'_, '_>, form: Option<&Json>) {
     let Some(form) = form else { return };
-    place.schema("form", Some(form));
+    place.form("form", Some(form));
     if form.0["type"] != json!("object") {
         place.problem("form", "a form is of type object");
     }
