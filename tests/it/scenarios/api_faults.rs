@@ -89,7 +89,7 @@ async fn a_status_that_the_api_server_refuses_for_good_ends_the_run_and_says_so(
     assert_eq!(error.reason.to_string(), "StatusRefused");
     assert_eq!(
         error.message,
-        "the API server refuses the status of the run: the run is invalid: status.steps[0].output: no: Invalid"
+        "the API server refuses the status of the run: the run is invalid: status.steps[0].output: no"
     );
     assert!(refusals.load(Ordering::SeqCst) >= 3, "it is tried again before");
     // what was sent was sent once, and the run says that it is unknown what came of it
