@@ -177,7 +177,7 @@ fn everything_that_is_not_as_expected_is_told_at_once() {
     );
     let starts = [
         "outcome: Succeeded",
-        "error: none",
+        "error: there is none",
         "output: null",
         "step a: Succeeded",
         "step x: it did not run",
