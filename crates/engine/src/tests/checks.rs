@@ -2,7 +2,6 @@
 
 use super::*;
 
-#[expect(clippy::needless_pass_by_value, reason = "it is written in place")]
 fn problems(definition: Value) -> Vec<String> {
     let definition: Definition = serde_json::from_value(definition).unwrap();
     let problems = Plan::compile(&definition).err().unwrap_or_default();
