@@ -25,7 +25,7 @@ pub(super) struct Checks {
 pub(super) async fn of(gateway: &Gateway, run: &Run, address: &CallbackAddress) -> Result<Checks, Problem> {
     let pinned = run.status.as_ref().and_then(|status| status.release.as_ref());
     let Some(pinned) = pinned else {
-        return Err(nothing_waits());
+        return Err(unpinned(run));
     };
     let release = gateway.releases.load(&address.namespace, &pinned.name).await.map_err(|error| {
         tracing::warn!(run = %address.run, error = %error_chain(&error), "the release of a callback's run could not be used");
@@ -46,6 +46,20 @@ pub(super) async fn of(gateway: &Gateway, run: &Run, address: &CallbackAddress) 
         key,
         now: gateway.context.now().as_second(),
     })
+}
+
+/// The answer where it is not known which release a run has. What is called waits for that, so this is for senders that have the address from
+/// elsewhere; they are to try again.
+fn unpinned(run: &Run) -> Problem {
+    if run
+        .status
+        .as_ref()
+        .is_some_and(|status| status.phase.is_finished())
+    {
+        Problem::new(StatusCode::GONE, "nothing waits for this callback any more")
+    } else {
+        Problem::unavailable()
+    }
 }
 
 fn nothing_waits() -> Problem {

@@ -15,8 +15,8 @@ use super::problem::Problem;
 use crate::net::ContentType;
 use signoff_api::{Digest, bounds};
 
-/// Largest callback, in bytes, compressed or not.
-pub(super) const MAX_BODY: usize = 16 * 1024;
+pub(super) use signoff_api::bounds::MAX_CALLBACK as MAX_BODY;
+
 /// Longest id of a delivery, in bytes.
 const MAX_ID: usize = 256;
 /// What to send instead.

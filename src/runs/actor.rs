@@ -1,7 +1,8 @@
 //! One run while it moves: takes in what happened, decides, writes, performs, and rests when there is nothing to do.
 //!
 //! * At most one status write is in flight; what happens meanwhile goes into the next one.
-//! * An effect that may be repeated starts beside the write; one that may not starts only when its intent is acknowledged.
+//! * An effect that may be repeated starts beside the write; one that may not starts only when its intent is acknowledged. Where others may
+//!   call back, the first write comes before every call: the gateway takes no callback for a run that has no release yet.
 //! * What came of an effect is kept until a state that knows it is acknowledged, whatever happens to writes in between.
 
 mod decide;
@@ -48,6 +49,8 @@ const PAUSES: Backoff = Backoff {
     first: Duration::from_millis(50),
     longest: Duration::from_secs(15),
 };
+/// How often in a row the API server must refuse the same state for its content until the run is ended: what it takes may be changing.
+const REFUSALS: u32 = 3;
 /// Longest pause before the clock is looked at again: it may be set, and the machine may sleep.
 const LONGEST_LOOK: Duration = Duration::from_mins(1);
 
@@ -113,6 +116,8 @@ struct Deciding {
     /// The outcomes that were known.
     outcomes: Vec<EffectKey>,
     draining: bool,
+    /// Whether what is called may get an address to call back.
+    hands_out_callbacks: bool,
     result: BoxFuture<'static, Decided>,
 }
 
@@ -132,6 +137,16 @@ struct Unconfirmed {
     before: Arc<Run>,
     next: RunStatus,
     then: Vec<Effect>,
+    /// Why the API server refused its content, if it did.
+    refused: Option<String>,
+}
+
+/// Refusals of a state for its content, one after another.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: u32,
+    /// What the API server said last.
+    why: String,
 }
 
 enum ApprovalTask {
@@ -181,6 +196,7 @@ pub(super) struct Actor {
     writing: Option<Writing>,
     /// What waits for a write whose acknowledgement was lost.
     unconfirmed: Option<Unconfirmed>,
+    refusals: Refusals,
     failures: u32,
     retry_at: Option<Instant>,
     wake_at: Option<Timestamp>,
@@ -223,6 +239,7 @@ impl Actor {
             unopened: BTreeMap::new(),
             writing: None,
             unconfirmed: None,
+            refusals: Refusals::default(),
             failures: 0,
             retry_at: None,
             wake_at: None,
@@ -458,6 +475,7 @@ impl Actor {
                     before: writing.before,
                     next: writing.next,
                     then: writing.then,
+                    refused: refusal_of_content(&error),
                 });
                 self.run = None;
                 self.dirty = true;
@@ -487,6 +505,18 @@ impl Actor {
             mailbox: self.mailbox,
         }
     }
+}
+
+/// What the API server says of a state that its schema does not take. A test of a patch that fails has no causes.
+fn refusal_of_content(error: &kube::Error) -> Option<String> {
+    let kube::Error::Api(status) = error else {
+        return None;
+    };
+    let has_causes = status
+        .details
+        .as_ref()
+        .is_some_and(|details| !details.causes.is_empty());
+    (status.code == 422 && has_causes).then(|| status.message.clone())
 }
 
 /// Whether a step waits for a callback that has come.

@@ -180,13 +180,45 @@ pub(super) fn unfit(run: &Run, reason: StepReason, message: &str, now: Timestamp
     status
 }
 
+/// The status of a run whose next state the API server refuses: as little as possible is new in it.
+pub(super) fn refused(run: &Run, why: &str, now: Timestamp) -> RunStatus {
+    let why = visible(why);
+    let message: String = format!("the API server refuses the status of the run: {why}")
+        .chars()
+        .take(1_024)
+        .collect();
+    let status = run.status.clone().unwrap_or_default();
+    let reason = StepReason::StatusRefused;
+    ended(
+        status,
+        RunPhase::Failed,
+        reason,
+        &message,
+        run.metadata.generation,
+        now,
+    )
+}
+
 /// Ends a run without the release it ran on, if any. What was under way cannot be settled without it, and is not passed over either.
-fn cancelled(mut status: RunStatus, generation: Option<i64>, now: Timestamp) -> RunStatus {
+fn cancelled(status: RunStatus, generation: Option<i64>, now: Timestamp) -> RunStatus {
     let message = if status.release.is_some() {
         "the run was cancelled while its release could not be used"
     } else {
         "the run was cancelled before it was pinned to a release"
     };
+    let reason = StepReason::Cancelled;
+    ended(status, RunPhase::Cancelled, reason, message, generation, now)
+}
+
+/// Ends a run where it is.
+fn ended(
+    mut status: RunStatus,
+    phase: RunPhase,
+    reason: StepReason,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> RunStatus {
     for step in status.steps.iter_mut().filter(|step| !step.phase.is_finished()) {
         let sent = step.attempt > 0 && step.phase != StepPhase::Retrying;
         step.phase = StepPhase::Cancelled;
@@ -204,20 +236,20 @@ fn cancelled(mut status: RunStatus, generation: Option<i64>, now: Timestamp) -> 
             });
         }
     }
+    status.observed_generation = generation;
     status.ending = None;
-    status.phase = RunPhase::Cancelled;
+    status.phase = phase;
     status.waiting_on = None;
     status.finished_at = Some(MicroTime(now));
     status.error = Some(StepError {
-        reason: StepReason::Cancelled,
+        reason,
         message: message.to_owned(),
     });
-    let reason = StepReason::Cancelled.to_string();
     condition::set(
         &mut status.conditions,
         SUCCEEDED,
         ConditionStatus::False,
-        &reason,
+        &reason.to_string(),
         message,
         generation,
         now,

@@ -1,7 +1,5 @@
 //! What a scenario expects, held against what happened.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -10,6 +8,7 @@ use super::{
     world::{Call, Question, Record},
 };
 use signoff_api::{
+    RunPhase,
     items::ItemsStatus,
     run::{StepOutcome, StepStatus},
 };
@@ -19,6 +18,14 @@ use signoff_engine::expression::{Scope, Template};
 pub fn check(expect: &Expect, record: &Record) -> Vec<String> {
     let mut found = record.problems.clone();
     let status = &record.status;
+    if expect.is_empty() && status.phase != RunPhase::Succeeded {
+        let why = status.error.as_ref().map(|error| format!(": {}", error.message));
+        let why = why.unwrap_or_default();
+        found.push(format!(
+            "nothing is expected, and the run is {}{why}; write expect.outcome",
+            status.phase
+        ));
+    }
     if let Some(outcome) = expect.outcome.filter(|outcome| *outcome != status.phase) {
         let why = status.error.as_ref().map(|error| format!(": {}", error.message));
         let waits = status.waiting_on.as_ref().map(|on| format!(": waits for {on}"));
@@ -30,11 +37,13 @@ pub fn check(expect: &Expect, record: &Record) -> Vec<String> {
     }
     if let Some(part) = &expect.error {
         let error = status.error.as_ref();
-        let text = error.map_or("none".to_owned(), |error| {
-            format!("{}: {}", error.reason, error.message)
-        });
-        if !text.contains(part.as_str()) {
-            found.push(format!("error: {text}; expected {part:?} in it"));
+        let text = error.map(|error| format!("{}: {}", error.reason, error.message));
+        match text {
+            None => found.push(format!("error: there is none; expected {part:?} in it")),
+            Some(text) if !text.contains(part.as_str()) => {
+                found.push(format!("error: {text}; expected {part:?} in it"));
+            }
+            Some(_) => {}
         }
     }
     if let Some(output) = &expect.output {
@@ -76,21 +85,26 @@ fn step(expected: &ExpectStep, record: &Record) -> Vec<String> {
         .filter(|entry| entry.name == *name && entry.item.is_none())
         .collect();
     let mut found = vec![];
-    if let Some(passes) = expected.passes.filter(|passes| *passes != entries.len()) {
-        found.push(format!(
-            "step {name}: {} passes; expected {passes}",
-            entries.len()
-        ));
+    let began = record.passes.get(name).copied().unwrap_or_default();
+    if let Some(passes) = expected.passes.filter(|passes| *passes != began) {
+        found.push(format!("step {name}: {began} passes; expected {passes}"));
     }
-    if expected.outcome.is_none() && expected.output.is_none() {
+    if expected.outcome.is_none() && expected.output.is_none() && expected.pass.is_none() {
         return found;
     }
     let entry = match expected.pass {
-        Some(pass) => entries.iter().find(|entry| entry.iteration == pass),
-        None => entries.last(),
+        Some(pass) => record.asked_for.get(&(name.clone(), pass)),
+        None => entries.last().copied(),
     };
     let Some(entry) = entry else {
-        found.push(format!("step {name}: it did not run"));
+        let why = match expected.pass {
+            Some(pass) if usize::try_from(pass).is_ok_and(|pass| (1..=began).contains(&pass)) => {
+                format!("pass {pass} was over together with later ones, and is not kept")
+            }
+            Some(pass) => format!("there was no pass {pass}"),
+            None => "it did not run".to_owned(),
+        };
+        found.push(format!("step {name}: {why}"));
         return found;
     };
     if let Some(item) = expected.item {
@@ -274,7 +288,7 @@ fn scope(record: &Record) -> Scope {
     let status = &record.status;
     let mut steps = Map::new();
     for entry in status.steps.iter().filter(|entry| entry.item.is_none()) {
-        let mut seen = json!({ "passes": record.passes.get(&entry.name).map_or(0, BTreeSet::len) });
+        let mut seen = json!({ "passes": record.passes.get(&entry.name).copied().unwrap_or_default() });
         let parts = [
             ("outcome", entry.outcome.map(|outcome| json!(outcome))),
             ("output", entry.output.as_ref().map(|output| output.0.clone())),

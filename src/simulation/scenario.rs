@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use signoff_api::{
-    HumanDuration, RunPhase, Verdict,
+    HumanDuration, RunPhase, Verdict, bounds,
     json::JsonObject,
     name::{FlowName, ObjectName},
     reason::StepReason,
@@ -20,6 +20,8 @@ pub const API_GROUP: &str = "test.signoff.dev";
 pub const API_VERSION: &str = "test.signoff.dev/v1alpha1";
 /// The kind of a scenario.
 pub const KIND: &str = "Scenario";
+/// Most events of a scenario.
+const MAX_EVENTS: usize = 1_000;
 
 /// Whether a document is of the group of scenarios, in whatever version.
 pub fn is_scenario(document: &Value) -> bool {
@@ -298,6 +300,30 @@ pub struct Expect {
     pub asserts: Vec<String>,
 }
 
+impl Expect {
+    /// Whether nothing is expected.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self {
+            outcome,
+            error,
+            output,
+            finished_within,
+            steps,
+            calls,
+            approvals,
+            asserts,
+        } = self;
+        outcome.is_none()
+            && error.is_none()
+            && output.is_none()
+            && finished_within.is_none()
+            && steps.is_empty()
+            && calls.is_empty()
+            && approvals.is_empty()
+            && asserts.is_empty()
+    }
+}
+
 /// What must be true of a step.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -415,7 +441,13 @@ impl Scenario {
                 let message = "a stub has one of output, response, error, crash";
                 ScenarioError::at(format!("spec.stubs[{index}]"), message)
             })?;
+            let bodies = stub.response.as_ref().map(|response| &response.body);
+            if stub.output.iter().chain(bodies).any(has_long_integer) {
+                let message = "an integer beyond 64 bits arrives as a text: write it in quotes";
+                return Err(ScenarioError::at(format!("spec.stubs[{index}]"), message));
+            }
         }
+        scenario.spec.check_times()?;
         for (index, event) in scenario.spec.events.iter().enumerate() {
             let field = format!("spec.events[{index}]");
             let sorts = [
@@ -432,6 +464,51 @@ impl Scenario {
             }
         }
         Ok(scenario)
+    }
+}
+
+impl ScenarioSpec {
+    fn check_times(&self) -> Result<(), ScenarioError> {
+        let known = bounds::EARLIEST_TIME..=bounds::LATEST_TIME;
+        if !known.contains(&self.now) {
+            let message = format!(
+                "{} does not lie between {} and {}",
+                self.now,
+                known.start(),
+                known.end()
+            );
+            return Err(ScenarioError::at("spec.now", message));
+        }
+        if self.events.len() > MAX_EVENTS {
+            let message = format!(
+                "there are {} events; at most {MAX_EVENTS} may be",
+                self.events.len()
+            );
+            return Err(ScenarioError::at("spec.events", message));
+        }
+        for (index, event) in self.events.iter().enumerate() {
+            if let At::Time(at) = &event.at
+                && !(self.now..=*known.end()).contains(at)
+            {
+                let message = format!("{at} does not lie between {} and {}", self.now, known.end());
+                return Err(ScenarioError::at(format!("spec.events[{index}].at"), message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a value has an integer that no 64 bits with a sign hold. YAML reads it as a number that has lost its last digits.
+pub(super) fn has_long_integer(value: &Value) -> bool {
+    /// From here on no floating-point number has a fraction.
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    match value {
+        Value::Number(number) => {
+            !number.is_i64() && number.as_f64().is_some_and(|number| number.abs() >= BEYOND)
+        }
+        Value::Array(items) => items.iter().any(has_long_integer),
+        Value::Object(map) => map.values().any(has_long_integer),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
     }
 }
 

@@ -20,24 +20,59 @@ pub(super) enum Fate {
     Crash(Crash),
 }
 
-/// The stub of a call: the one that names most of it. Of two that name as much, the later one. A crash happens once, and
-/// is then in `spent`: the attempt is repeated under the same key.
-pub(super) fn fate(stubs: &[Stub], key: &EffectKey, spent: &mut BTreeSet<usize>) -> Option<Fate> {
+/// Which stubs were of use, by their index.
+#[derive(Debug, Default)]
+pub(super) struct Used {
+    /// Those of crashes that have happened.
+    spent: BTreeSet<usize>,
+    /// Those that fit a call.
+    fit: BTreeSet<usize>,
+    /// Steps that called.
+    called: BTreeSet<String>,
+}
+
+impl Used {
+    /// A line for each stub of a call of a step that never was, though others of the step were.
+    pub(super) fn misses(&self, stubs: &[Stub]) -> Vec<String> {
+        let stubs = stubs.iter().enumerate();
+        let missed =
+            stubs.filter(|(index, stub)| self.called.contains(&stub.step) && !self.fit.contains(index));
+        let told = missed.map(|(index, stub)| {
+            let part = |what: &str, is: Option<i64>| is.map(|is| format!(" {what} {is}")).unwrap_or_default();
+            let (pass, attempt) = (part("pass", stub.pass), part("attempt", stub.attempt));
+            format!(
+                "spec.stubs[{index}]: step {} had no call with{pass}{attempt}",
+                stub.step
+            )
+        });
+        told.collect()
+    }
+}
+
+/// The stub of a call: the one that names most of it. Of two that name as much, the later one. A crash happens once: the
+/// attempt is repeated under the same key.
+pub(super) fn fate(stubs: &[Stub], key: &EffectKey, used: &mut Used) -> Option<Fate> {
+    used.called.insert(key.step.clone());
     let fits = |named: Option<i64>, is: i64| named.is_none_or(|named| named == is);
     let specific = |(_, stub): &(usize, &Stub)| {
         let named = [stub.pass, stub.item, stub.attempt];
         let named = named.iter().flatten().count();
         (stub.crash.is_some(), named)
     };
-    let (index, stub) = stubs
+    let fitting: Vec<(usize, &Stub)> = stubs
         .iter()
         .enumerate()
-        .filter(|(index, stub)| stub.step == key.step && !spent.contains(index))
+        .filter(|(_, stub)| stub.step == key.step)
         .filter(|(_, stub)| fits(stub.pass, key.iteration) && fits(stub.attempt, key.attempt))
         .filter(|(_, stub)| stub.item.is_none() || stub.item == key.item)
-        .max_by_key(specific)?;
+        .collect();
+    used.fit.extend(fitting.iter().map(|(index, _)| *index));
+    let left = fitting
+        .into_iter()
+        .filter(|(index, _)| !used.spent.contains(index));
+    let (index, stub) = left.max_by_key(specific)?;
     if stub.crash.is_some() {
-        spent.insert(index);
+        used.spent.insert(index);
     }
     Some(match (&stub.crash, &stub.error, &stub.response) {
         (Some(crash), ..) => Fate::Crash(*crash),

@@ -112,7 +112,8 @@ fn people_are_judged_as_by_the_operator_and_the_clock_jumps_to_the_deadline() {
 #[test]
 fn what_does_not_count_is_a_problem_unless_it_is_expected() {
     let event = json!({"at": "1m", "step": "ask", "decide": {"by": "eve", "verdict": "Approve"}});
-    let found = problems(question(), json!({"events": [event]}));
+    let expect = json!({"outcome": "TimedOut"});
+    let found = problems(question(), json!({"events": [event], "expect": expect}));
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(
         found[0].contains("eve decides on ask at 2026-11-23T09:01:00Z: NotAnApprover"),
@@ -176,7 +177,7 @@ fn everything_that_is_not_as_expected_is_told_at_once() {
     );
     let starts = [
         "outcome: Succeeded",
-        "error: none",
+        "error: there is none",
         "output: null",
         "step a: Succeeded",
         "step x: it did not run",
@@ -250,4 +251,121 @@ fn what_happened_is_written_in_place_of_what_was_expected() {
         update("spec: {}\n", 0, &record),
         Err(UpdateError::NoBlock)
     ));
+}
+
+#[test]
+fn every_pass_counts_also_one_that_the_status_does_not_keep() {
+    let poll = json!([{"name": "poll", "http": {"url": "http://x/"},
+        "repeat": {"until": "${steps.poll.pass >= 4}", "every": "1s"}}]);
+    let stubs = json!([{"step": "poll", "output": {}}, {"step": "poll", "pass": 2, "output": {"n": 2}}]);
+    let expect = json!({"outcome": "Succeeded", "steps": [
+        {"step": "poll", "passes": 4}, {"step": "poll", "pass": 2, "output": {"n": 2}}]});
+    let more = json!({"stubs": stubs, "expect": expect});
+    assert_eq!(problems(poll.clone(), more), Vec::<String>::new());
+    let expect = json!({"steps": [{"step": "poll", "passes": 2}, {"step": "poll", "pass": 5}]});
+    let found = problems(poll, json!({"stubs": stubs, "expect": expect}));
+    assert_eq!(
+        found,
+        [
+            "step poll: 4 passes; expected 2",
+            "step poll: there was no pass 5"
+        ]
+    );
+    let set = json!([{"name": "a", "set": {"v": 1}, "repeat": {"until": "${steps.a.pass >= 9}"}}]);
+    let expect =
+        json!({"outcome": "Succeeded", "steps": [{"step": "a", "passes": 9}, {"step": "a", "pass": 9}]});
+    assert_eq!(problems(set, json!({"expect": expect})), Vec::<String>::new());
+}
+
+#[test]
+fn loops_that_do_not_end_are_told() {
+    let again = |name: &str| {
+        json!({"name": name, "set": {}, "onFailure": {"outcome": "Continue"},
+            "repeat": {"from": "a", "until": "${1 > 2}", "max": 10_000}})
+    };
+    let steps = json!([{"name": "a", "set": {}}, again("b"), again("c")]);
+    let found = problems(steps, json!({"expect": {"outcome": "Waiting"}}));
+    assert_eq!(
+        found,
+        [
+            "the loops of the run were not over after 25600 steps without a pause: give them `every`, or a lower `max`"
+        ]
+    );
+}
+
+#[test]
+fn a_callback_is_answered_as_the_gateway_does() {
+    let steps = json!([
+        {"name": "w", "wait": {"callback": {}, "duration": "1h"}},
+        {"name": "p", "wait": {"callback": {}, "duration": "10h"}},
+    ]);
+    let deep: Value = serde_json::from_str(&format!("{}{}", "[".repeat(40), "]".repeat(40))).unwrap();
+    let call = |at: &str, step: &str, body: Value, code: u16| json!({"at": at, "step": step, "callback": {"body": body}, "expect": code});
+    let events = json!([
+        call("2h", "w", json!(1), 410),
+        call("2h", "p", json!("x".repeat(17_000)), 413),
+        call("2h", "p", deep, 422),
+        call("2h", "p", json!(u64::MAX), 422),
+    ]);
+    let more = json!({"events": events, "expect": {"outcome": "Succeeded"}});
+    assert_eq!(problems(steps, more), Vec::<String>::new());
+}
+
+#[test]
+fn a_callback_between_two_passes_is_for_the_next_one() {
+    let steps = json!([{"name": "w", "wait": {"callback": {}}, "repeat": {"until": "${steps.w.output == 2}", "every": "1h"}}]);
+    let call =
+        |at: &str, body: i64| json!({"at": at, "step": "w", "callback": {"body": body}, "expect": 202});
+    let events = json!([call("10m", 1), call("20m", 2)]);
+    let expect =
+        json!({"outcome": "Succeeded", "finishedWithin": "70m", "steps": [{"step": "w", "passes": 2}]});
+    assert_eq!(
+        problems(steps, json!({"events": events, "expect": expect})),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn where_nothing_is_expected_the_run_must_succeed() {
+    let end = |outcome: &str| json!([{"name": "e", "end": {"outcome": outcome}}]);
+    assert_eq!(problems(end("Succeeded"), json!({})), Vec::<String>::new());
+    let found = problems(end("Failed"), json!({}));
+    assert!(
+        found.len() == 1 && found[0].starts_with("nothing is expected, and the run is Failed"),
+        "{found:?}"
+    );
+    let found = problems(end("Succeeded"), json!({"expect": {"error": "no"}}));
+    assert_eq!(found, ["error: there is none; expected \"no\" in it"]);
+}
+
+#[test]
+fn a_stub_of_a_call_that_never_was_is_told_and_so_is_a_path_that_leads_elsewhere() {
+    let stubs = json!([{"step": "pay", "output": {}}, {"step": "pay", "pass": 99, "output": {}}]);
+    let found = problems(
+        call("AtLeastOnce"),
+        json!({"inputs": {"n": 1}, "stubs": stubs, "expect": {"outcome": "Succeeded"}}),
+    );
+    assert_eq!(found, ["spec.stubs[1]: step pay had no call with pass 99"]);
+    let path =
+        json!([{"name": "a", "http": {"connection": "shop", "path": "/o/${['..', ''][inputs.n]}/pay"}}]);
+    let expect =
+        json!({"outcome": "Failed", "error": "InvalidRequest", "calls": [{"step": "a", "times": 0}]});
+    assert_eq!(problems(path, json!({"expect": expect})), Vec::<String>::new());
+}
+
+#[test]
+fn times_and_numbers_that_cannot_be_are_refused() {
+    let long = json!([{"step": "a", "output": {"id": 1e23}}]);
+    let early = json!([{"at": "2026-11-23T08:59:59Z", "run": "cancel"}]);
+    let late = json!([{"at": "9999-12-29T00:00:00Z", "run": "cancel"}]);
+    let many: Vec<Value> = (0..1_001).map(|_| json!({"at": "1h", "run": "cancel"})).collect();
+    for (more, field) in [
+        (json!({"now": "9999-12-30T21:00:00Z"}), "spec.now"),
+        (json!({"stubs": long}), "spec.stubs[0]"),
+        (json!({"events": early}), "spec.events[0].at"),
+        (json!({"events": late}), "spec.events[0].at"),
+        (json!({"events": many}), "spec.events"),
+    ] {
+        assert_eq!(parse(more).unwrap_err().field(), field);
+    }
 }

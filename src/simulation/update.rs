@@ -1,6 +1,6 @@
 //! Writes what happened into a scenario's file, as what is expected.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
@@ -85,7 +85,7 @@ fn happened(record: &Record) -> Value {
     let mut steps: Vec<(&str, Value)> = vec![];
     for entry in status.steps.iter().filter(|entry| entry.item.is_none()) {
         let mut said =
-            json!({ "step": entry.name, "passes": record.passes.get(&entry.name).map_or(0, BTreeSet::len) });
+            json!({ "step": entry.name, "passes": record.passes.get(&entry.name).copied().unwrap_or_default() });
         if let Some(outcome) = entry.outcome {
             said["outcome"] = json!(outcome);
         }

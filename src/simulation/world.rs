@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use super::{
     Objects,
     compare::word,
-    scenario::{At, Callback, Crash, Decide, Event, RunEvent, Scenario},
-    stubs::{Fate, fate},
+    scenario::{At, Callback, Crash, Decide, Event, ExpectStep, RunEvent, Scenario, has_long_integer},
+    stubs::{Fate, Used, fate},
     trigger::{Start, start},
 };
 use crate::manifest::did_you_mean;
 use signoff_api::{
-    ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, Definition, Digest, Json, RunStatus,
+    ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, Definition, Digest, Json, RunStatus, bounds,
     canonical,
     items::ItemRanges,
     name::ObjectName,
@@ -27,7 +27,7 @@ use signoff_api::{
     text::visible,
 };
 use signoff_engine::{
-    advance::advance,
+    advance::{MAX_BEGUN, advance},
     callback_body,
     callback_token::{CallbackKeys, CallbackMinter, record_key},
     effect::{Call as WantedCall, Effect, HttpBody, HttpTarget, Request},
@@ -39,6 +39,8 @@ use signoff_engine::{
 
 /// Most decisions of the engine for one run: a flow that needs more does not end.
 const MAX_TURNS: usize = 50_000;
+/// Most of them that leave something to the next one, which loops without a pause do.
+const MAX_BUSY_TURNS: usize = 100;
 const NAMESPACE: &str = "default";
 const RUN: &str = "run";
 
@@ -55,8 +57,10 @@ pub struct Record {
     pub calls: Vec<Call>,
     /// Questions that were asked, in order.
     pub questions: Vec<Question>,
-    /// Iterations that began, by the name of the step. The run's status keeps only the newest ones.
-    pub passes: BTreeMap<String, BTreeSet<i64>>,
+    /// How many iterations began, by the name of the step. The run's status keeps only the newest ones.
+    pub passes: BTreeMap<String, usize>,
+    /// The iterations that the scenario asks for by number, as they were last seen.
+    pub asked_for: BTreeMap<(String, i64), StepStatus>,
     /// When the run was created.
     pub began: Timestamp,
     /// When nothing more happened.
@@ -173,11 +177,12 @@ struct World<'a> {
     coming: Vec<(Timestamp, &'a Event)>,
     calls: Vec<Call>,
     questions: Vec<Question>,
-    passes: BTreeMap<String, BTreeSet<i64>>,
+    passes: BTreeMap<String, usize>,
+    asked_for: BTreeMap<(String, i64), StepStatus>,
     story: Vec<(Timestamp, String)>,
     problems: Vec<String>,
-    /// Stubs of crashes that have happened.
-    spent: BTreeSet<usize>,
+    /// Stubs that were of use.
+    used: Used,
     /// Whether the operator was killed since the last decision.
     restarted: bool,
 }
@@ -243,15 +248,16 @@ impl<'a> World<'a> {
             calls: vec![],
             questions: vec![],
             passes: BTreeMap::new(),
+            asked_for: BTreeMap::new(),
             story: vec![],
             problems: vec![],
-            spent: BTreeSet::new(),
+            used: Used::default(),
             restarted: false,
         })
     }
 
     fn play(&mut self) {
-        let mut turns = 0;
+        let (mut turns, mut busy) = (0, 0);
         loop {
             turns += 1;
             if turns > MAX_TURNS {
@@ -259,7 +265,15 @@ impl<'a> World<'a> {
                     .push(format!("the run did not end in {MAX_TURNS} turns"));
                 break;
             }
+            if busy > MAX_BUSY_TURNS {
+                let begun = MAX_BUSY_TURNS * MAX_BEGUN;
+                self.problems.push(format!(
+                    "the loops of the run were not over after {begun} steps without a pause: give them `every`, or a lower `max`"
+                ));
+                break;
+            }
             let next = advance(self.plan, &self.state, &self.facts, self.now);
+            busy += usize::from(next.wake_at.is_some_and(|at| at <= self.now));
             let changed = next.state != self.state;
             self.tell_steps(&next.state);
             self.state = next.state;
@@ -282,6 +296,8 @@ impl<'a> World<'a> {
             self.problems
                 .push(format!("the run did not end in {MAX_TURNS} turns"));
         }
+        let unused = self.used.misses(&self.scenario.spec.stubs);
+        self.problems.extend(unused);
         for (at, event) in std::mem::take(&mut self.coming).into_iter().rev() {
             let what = event.step.as_deref().unwrap_or("the run");
             self.problems.push(format!(
@@ -469,13 +485,21 @@ impl<'a> World<'a> {
                 format!("step {step} has no items")
             });
         }
-        let pass = self
-            .state
-            .steps
-            .iter()
-            .filter(|entry| entry.name == step)
-            .map(|entry| entry.iteration);
-        let key = record_key(step, pass.max().unwrap_or(1), item);
+        let size = callback.body.to_string().len();
+        if size > bounds::MAX_CALLBACK {
+            return Ok((
+                json!(413),
+                format!("a callback has at most {} bytes", bounds::MAX_CALLBACK),
+            ));
+        }
+        let newest = self.state.steps.iter().rfind(|entry| entry.name == step && entry.item.is_none());
+        // between two passes, the address is that of the next one
+        let (pass, is_over) = match newest {
+            None => (1, false),
+            Some(entry) if entry.repeated == Some(true) => (entry.iteration.saturating_add(1), false),
+            Some(entry) => (entry.iteration, entry.phase.is_finished()),
+        };
+        let key = record_key(step, pass, item);
         let sha256 = canonical::digest_of_value(&callback.body);
         let headers: BTreeMap<String, String> = callback
             .headers
@@ -490,6 +514,12 @@ impl<'a> World<'a> {
             } else {
                 (json!(409), "another body came first".to_owned())
             });
+        }
+        if is_over || self.state.phase.is_finished() {
+            return Ok((json!(410), "nothing waits for this callback any more".to_owned()));
+        }
+        if let Err(why) = writable(&callback.body) {
+            return Ok((json!(422), why));
         }
         if let Err(why) = callback_body::check(wait, &headers, &callback.body) {
             return Ok((json!(422), why));
@@ -560,7 +590,7 @@ impl<'a> World<'a> {
             of_item(&key.step, key.item),
             in_short(&sent.request)
         );
-        match fate(&self.scenario.spec.stubs, &key, &mut self.spent) {
+        match fate(&self.scenario.spec.stubs, &key, &mut self.used) {
             None => {
                 self.say(&line);
                 self.calls.push(sent);
@@ -604,10 +634,16 @@ impl<'a> World<'a> {
         };
         let mut lines = vec![];
         for entry in &next.steps {
-            self.passes
-                .entry(entry.name.clone())
-                .or_default()
-                .insert(entry.iteration);
+            // each follows the one before it, also within one turn
+            let passes = usize::try_from(entry.iteration).unwrap_or_default();
+            let most = self.passes.entry(entry.name.clone()).or_default();
+            *most = passes.max(*most);
+            let is_asked_for =
+                |expected: &ExpectStep| expected.step == entry.name && expected.pass == Some(entry.iteration);
+            if self.scenario.spec.expect.steps.iter().any(is_asked_for) {
+                self.asked_for
+                    .insert((entry.name.clone(), entry.iteration), entry.clone());
+            }
             let before = known(entry);
             lines.extend(ended_items(before, entry));
             if before.map(|before| before.phase) == Some(entry.phase) {
@@ -653,6 +689,7 @@ impl<'a> World<'a> {
             calls: self.calls,
             questions: self.questions,
             passes: self.passes,
+            asked_for: self.asked_for,
             story: self.story,
             problems: self.problems,
         }
@@ -719,7 +756,9 @@ fn time(at: &At, began: Timestamp) -> Timestamp {
         At::Time(time) => *time,
         At::After(span) => {
             let span = SignedDuration::try_from(span.duration()).unwrap_or(SignedDuration::MAX);
-            began.checked_add(span).unwrap_or(Timestamp::MAX)
+            began
+                .checked_add(span)
+                .map_or(bounds::LATEST_TIME, |at| at.min(bounds::LATEST_TIME))
         }
     }
 }
@@ -729,6 +768,15 @@ fn fact(question: &Question) -> ObjectFact {
         digest: question.spec.digest.clone(),
         status: question.status.clone(),
     })
+}
+
+/// Whether a callback may have this body.
+fn writable(body: &Value) -> Result<(), String> {
+    bounds::nesting(body, bounds::MAX_NESTING).map_err(|error| error.to_string())?;
+    if has_long_integer(body) {
+        return Err("an integer is beyond 64 bits".to_owned());
+    }
+    Ok(())
 }
 
 /// A request as scenarios say it.

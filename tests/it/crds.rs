@@ -47,6 +47,50 @@ fn the_files_in_crds_are_those_of_the_types() {
 }
 
 #[test]
+fn rules_spell_fields_whose_names_are_reserved_as_kubernetes_does() {
+    let reserved = [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "false",
+        "for",
+        "function",
+        "if",
+        "import",
+        "in",
+        "let",
+        "loop",
+        "namespace",
+        "null",
+        "package",
+        "return",
+        "true",
+        "var",
+        "void",
+        "while",
+    ];
+    let mut rules = 0;
+    each_schema(&mut |path, schema| {
+        for rule in schema["x-kubernetes-validations"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            rules += 1;
+            let rule = rule["rule"].as_str().unwrap();
+            let words = rule.split(|c: char| !c.is_ascii_alphanumeric() && !"_.?".contains(c));
+            for field in words.flat_map(|word| word.split('.').skip(1)) {
+                let field = field.trim_start_matches('?');
+                assert!(!reserved.contains(&field), "{path}: {rule}: write __{field}__");
+            }
+        }
+    });
+    assert!(rules > 20, "{rules}");
+}
+
+#[test]
 fn every_field_is_documented_for_kubectl_explain() {
     let mut missing = Vec::new();
     each_schema(&mut |path, schema| {

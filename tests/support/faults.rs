@@ -1,8 +1,11 @@
 //! A client whose connection to the API server breaks at a chosen write, for good.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -143,6 +146,36 @@ pub fn plagued(client: Client, by: Nuisance) -> (Client, Arc<AtomicUsize>) {
         }
     });
     (Client::new(service, namespace), suffered)
+}
+
+/// A client to which the API server says 422 for each status that holds this text, as it does for what a schema does not take, and by which
+/// every other status write takes a while.
+pub fn refused(client: Client, text: &'static str, pause: Duration) -> (Client, Arc<AtomicUsize>) {
+    let namespace = client.default_namespace().to_owned();
+    let refusals = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&refusals);
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let (client, count) = (client.clone(), Arc::clone(&count));
+        async move {
+            let is_status = request.uri().path().ends_with("/status");
+            if !is_status || request.method() != http::Method::PATCH {
+                return Ok::<_, kube::Error>(client.send(request).await?.map(whole));
+            }
+            let (parts, body) = request.into_parts();
+            let body = body.collect_bytes().await?;
+            if String::from_utf8_lossy(&body).contains(text) {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut refusal = status(422, "Invalid", "the run is invalid: status.steps[0].output: no");
+                let cause = serde_json::json!({"field": "status.steps[0].output", "message": "no", "reason": "FieldValueInvalid"});
+                refusal["details"] = serde_json::json!({"causes": [cause]});
+                return Ok(answer(422, &refusal.to_string()));
+            }
+            tokio::time::sleep(pause).await;
+            let request = http::Request::from_parts(parts, Body::from(body.to_vec()));
+            Ok(client.send(request).await?.map(whole))
+        }
+    });
+    (Client::new(service, namespace), refusals)
 }
 
 /// A client that reads something else than what is stored, as if the API server had accepted it: in each answer these texts stand for those.

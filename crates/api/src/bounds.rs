@@ -3,6 +3,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 /// Deepest nesting of a value that somebody writes: lists and objects within each other.
@@ -19,6 +20,16 @@ pub const MAX_SHOWN: usize = 64 * 1024;
 pub const MAX_SHOWN_TOGETHER: usize = 256 * 1024;
 /// Largest inputs of a run, in bytes of JSON.
 pub const MAX_INPUTS: usize = 256 * 1024;
+/// Largest JSON Schema, in bytes of JSON.
+pub const MAX_SCHEMA: usize = 32 * 1024;
+/// Deepest JSON Schema: schemas within each other.
+pub const MAX_SCHEMA_NESTING: usize = 8;
+/// Largest callback, in bytes, compressed or not.
+pub const MAX_CALLBACK: usize = 16 * 1024;
+/// Earliest time that a field takes, as its schema says: `0000-01-01T00:00:00Z`.
+pub const EARLIEST_TIME: Timestamp = Timestamp::constant(-62_167_219_200, 0);
+/// Latest time that a field takes, as its schema says: `9998-12-31T23:59:59Z`.
+pub const LATEST_TIME: Timestamp = Timestamp::constant(253_370_764_799, 0);
 
 /// A value has more lists and objects within each other than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -157,6 +168,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_first_and_the_last_time_are_those_that_the_schema_of_times_takes() {
+        // its pattern has the years 0000 to 9998
+        assert!(
+            crate::schema::TIMESTAMP.starts_with("^([0-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])-")
+        );
+        assert_eq!(EARLIEST_TIME.to_string(), "0000-01-01T00:00:00Z");
+        assert_eq!(LATEST_TIME.to_string(), "9998-12-31T23:59:59Z");
+    }
 
     #[test]
     fn integers_beyond_64_bits_with_a_sign_are_refused_and_all_else_passes() {

@@ -78,6 +78,8 @@ pub enum StepReason {
     OutputTooLarge,
     /// The status of the run would exceed 512 KiB.
     StatusTooLarge,
+    /// The API server refuses the status of the run: a field has a value that its schema does not take.
+    StatusRefused,
     /// A Connection that the step names does not exist or has another kind.
     ConnectionNotFound,
     /// A Connection has changed since people decided on the step.

@@ -5,6 +5,10 @@ use k8s_openapi::jiff::Timestamp;
 use super::{effect::Effect, facts::Facts, plan::Plan, turn::Turn};
 use signoff_api::RunStatus;
 
+/// Most steps that one decision begins: more than a flow without loops has. What a loop does beyond that is for the next decision, so that
+/// no run keeps others waiting, or what it has done from being written.
+pub const MAX_BEGUN: usize = 256;
+
 /// What a decision came to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Advance {
@@ -12,7 +16,8 @@ pub struct Advance {
     pub state: RunStatus,
     /// What to do in the world.
     pub effects: Vec<Effect>,
-    /// When to decide again even if nothing happens.
+    /// When to decide again even if nothing happens. It is the time of the decision if a loop has more to do: a decision is of bounded
+    /// length.
     pub wake_at: Option<Timestamp>,
 }
 

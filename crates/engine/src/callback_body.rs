@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     expression::{Scope, Template},
+    plan::check::{Defaults, as_declared, type_of},
     schema::Schema,
 };
 use signoff_api::step::CallbackWait;
@@ -28,6 +29,10 @@ pub fn check(wait: &CallbackWait, headers: &BTreeMap<String, String>, body: &Val
     let Some(accept) = &wait.accept else {
         return Ok(());
     };
+    let body = match &wait.schema {
+        Some(schema) => as_declared(body.clone(), &type_of(schema.as_value(), Defaults::Ignored)),
+        None => body.clone(),
+    };
     match holds(accept, headers, body) {
         Ok(true) => Ok(()),
         Ok(false) => Err("the wait does not accept this body".to_owned()),
@@ -37,7 +42,7 @@ pub fn check(wait: &CallbackWait, headers: &BTreeMap<String, String>, body: &Val
     }
 }
 
-fn holds(accept: &str, headers: &BTreeMap<String, String>, body: &Value) -> Result<bool, String> {
+fn holds(accept: &str, headers: &BTreeMap<String, String>, body: Value) -> Result<bool, String> {
     let template = Template::parse(accept).map_err(|_| "it is no expression")?;
     let expression = template.as_expression().ok_or("it is not one expression")?;
     let headers: Map<String, Value> = headers
@@ -45,9 +50,7 @@ fn holds(accept: &str, headers: &BTreeMap<String, String>, body: &Value) -> Resu
         .map(|(name, value)| (name.clone(), Value::String(value.clone())))
         .collect();
     let mut scope = Scope::default();
-    scope
-        .set("body", body.clone())
-        .set("headers", Value::Object(headers));
+    scope.set("body", body).set("headers", Value::Object(headers));
     expression.holds(&scope).map_err(|error| error.to_string())
 }
 
@@ -71,6 +74,15 @@ mod tests {
         assert!(check(&wait, &headers, &json!({"ok": false})).is_err());
         assert!(check(&wait, &headers, &json!({})).is_err());
         assert!(check(&wait, &BTreeMap::new(), &json!({"ok": true})).is_err());
+    }
+
+    #[test]
+    fn a_condition_sees_numbers_as_the_schema_declares_them() {
+        let wait = wait(json!({
+            "schema": {"type": "object", "required": ["n"], "properties": {"n": {"type": "number"}}},
+            "accept": "${body.n * 1.5 == 3.0}",
+        }));
+        assert_eq!(check(&wait, &BTreeMap::new(), &json!({"n": 2})), Ok(()));
     }
 
     #[test]

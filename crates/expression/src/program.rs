@@ -42,7 +42,7 @@ impl Program {
         check::check(&self.root, declarations)
     }
 
-    /// What is known where this condition has been found true.
+    /// What is known where this condition has been found true. What follows from that is for [`Facts::closed`].
     pub fn proves(&self, declarations: &Declarations) -> Facts {
         check::proven_by(&self.root, declarations)
     }

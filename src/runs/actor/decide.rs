@@ -7,7 +7,8 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
-    Actor, ApprovalTask, Deciding, InFlight, Life, Unconfirmed, Writing, begin_write, settle::is_past,
+    Actor, ApprovalTask, Deciding, InFlight, Life, REFUSALS, Refusals, Unconfirmed, Writing, begin_write,
+    settle::is_past,
 };
 use crate::{
     cluster::{error_chain, releases::LoadedRelease},
@@ -57,6 +58,11 @@ impl Actor {
             return;
         }
         if self.draining && self.outcomes.is_empty() {
+            return;
+        }
+        if self.refusals.count >= REFUSALS {
+            let refused = pin::refused(&run, &self.refusals.why, self.deps.context.now());
+            self.begin(&run, refused, Vec::new());
             return;
         }
         match pin::release(&self.deps, &run).await {
@@ -115,6 +121,7 @@ impl Actor {
         let settles = state.steps.iter().any(under_way);
         let cancel = facts.run.cancel || facts.run.terminate;
         let last_steps = release.plan.has_finally() && !facts.run.terminate && !state.steps.is_empty();
+        let hands_out_callbacks = release.plan.hands_out_callbacks();
         let evaluates = !cancel || settles || last_steps || !known.is_empty();
         let release = Arc::clone(release);
         let decide = move || {
@@ -138,6 +145,7 @@ impl Actor {
             run: Arc::clone(run),
             outcomes: known,
             draining: self.draining,
+            hands_out_callbacks,
             result,
         });
     }
@@ -179,8 +187,13 @@ impl Actor {
             // what it went on to is not an effect, so there is nothing to measure
             self.resumed = None;
         }
-        let (at_once, acknowledged): (Vec<_>, Vec<_>) =
-            advanced.effects.into_iter().partition(may_start_unwritten);
+        // whoever is called may call back at once, and the gateway must know the run by then
+        let is_known = run.status.as_ref().is_some_and(|status| status.release.is_some());
+        let may_call_unknown = is_known || !deciding.hands_out_callbacks;
+        let (at_once, acknowledged): (Vec<_>, Vec<_>) = advanced
+            .effects
+            .into_iter()
+            .partition(|effect| may_start_unwritten(effect, may_call_unknown));
         if !self.begin(&run, advanced.state, acknowledged) {
             // no state can make use of them
             self.outcomes
@@ -235,6 +248,7 @@ impl Actor {
     /// A state was acknowledged.
     pub(super) fn acknowledged(&mut self, before: &Run, run: Run, then: Vec<Effect>) {
         self.failures = 0;
+        self.refusals = Refusals::default();
         self.dirty |= self.retry_at.take().is_some();
         let asked_anew = before.spec != run.spec;
         let before = before.status.as_ref();
@@ -255,7 +269,13 @@ impl Actor {
 
     /// Finds out what became of a write whose answer was lost or was a refusal.
     pub(super) fn confirm(&mut self) {
-        let Some(Unconfirmed { before, next, then }) = self.unconfirmed.take() else {
+        let Some(Unconfirmed {
+            before,
+            next,
+            then,
+            refused,
+        }) = self.unconfirmed.take()
+        else {
             return;
         };
         let Some(run) = self.run.clone() else { return };
@@ -264,7 +284,16 @@ impl Actor {
             status == next
         });
         if applied {
-            self.acknowledged(&before, (*run).clone(), then);
+            return self.acknowledged(&before, (*run).clone(), then);
+        }
+        let revision = |run: &Run| run.status.as_ref().map(|status| status.revision);
+        // where nobody else has written, it was not a conflict
+        match refused.filter(|_| revision(&before) == revision(&run)) {
+            Some(why) => {
+                self.refusals.count = self.refusals.count.saturating_add(1);
+                self.refusals.why = why;
+            }
+            None => self.refusals = Refusals::default(),
         }
     }
 
@@ -482,10 +511,11 @@ fn take_over_from(
     take_over(&release.plan, &from, &earlier?, same, state)
 }
 
-/// What may be repeated need not wait for the write. Objects wait, so that a state that was refused leaves none behind.
-fn may_start_unwritten(effect: &Effect) -> bool {
+/// What may be repeated need not wait for the write, unless nothing may be called before it. Objects wait, so that a state that was refused
+/// leaves none behind.
+fn may_start_unwritten(effect: &Effect, may_call: bool) -> bool {
     match effect {
-        Effect::Call(call) => !call.fenced,
+        Effect::Call(call) => may_call && !call.fenced,
         Effect::Abort(_) => true,
         Effect::Open(_) | Effect::Close(_) => false,
     }

@@ -1,8 +1,11 @@
 //! What goes wrong every day between an operator and an API server, and clocks that disagree: it costs time, nothing else.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -11,7 +14,7 @@ use signoff::cluster::context::Clock;
 use signoff_api::Approval;
 
 use crate::support::{
-    faults::{Nuisance, plagued},
+    faults::{Nuisance, plagued, refused},
     rig::{Rig, eventually},
     shop::Shop,
 };
@@ -70,6 +73,46 @@ async fn conflicts_one_after_another_are_read_and_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_lost_are_looked_up() {
     a_run_ends_in_spite_of(Nuisance::AnswersAreLost).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "fails after the run has ended as it should; which assertion is not known yet"]
+async fn a_status_that_the_api_server_refuses_for_good_ends_the_run_and_says_so() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let (client, refusals) = refused(rig.operator_client(), "not to be written", Duration::ZERO);
+    let operator = rig.operator_with(client).await.unwrap();
+    let call = json!({"name": "a", "http": {"method": "POST", "url": shop.url("/a")}});
+    let steps = json!([call, {"name": "b", "set": {"x": "${'not to be ' + 'written'}"}}]);
+    rig.flow("f", json!({"steps": steps})).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    let status = rig.phase("r", "Failed").await.status.unwrap();
+    let error = status.error.unwrap();
+    assert_eq!(error.reason.to_string(), "StatusRefused");
+    assert_eq!(
+        error.message,
+        "the API server refuses the status of the run: the run is invalid: status.steps[0].output: no"
+    );
+    assert!(refusals.load(Ordering::SeqCst) >= 3, "it is tried again before");
+    // what was sent was sent once, and the run says that it is unknown what came of it
+    assert_eq!(shop.asked("/a").len(), 1);
+    assert!(
+        status.steps.iter().all(|step| step.phase.is_finished()),
+        "{:?}",
+        status.steps
+    );
+    assert_eq!(
+        status.steps[0].error.as_ref().unwrap().reason.to_string(),
+        "OutcomeUnknown"
+    );
+    // and others go on
+    rig.flow(
+        "g",
+        json!({"steps": [{"name": "a", "http": {"url": shop.url("/b")}}]}),
+    )
+    .await;
+    rig.start("s", json!({"flow": "g"})).await;
+    rig.phase("s", "Succeeded").await;
+    operator.stop().await;
 }
 
 /// A defect is no reason for anybody's run to stop: here the clock breaks again and again, wherever it is read.

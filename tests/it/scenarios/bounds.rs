@@ -3,7 +3,7 @@
 use kube::api::PostParams;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
-use signoff_api::{Approval, Run};
+use signoff_api::{Approval, Flow, Run};
 
 use crate::support::{
     rig::{Rig, Running},
@@ -302,5 +302,92 @@ async fn a_schema_that_could_cost_too_much_is_refused_before_a_release_is_cut() 
     rig.flow("f", json!({"steps": steps})).await;
     rig.start("r", json!({"flow": "f"})).await;
     rig.phase("r", "Succeeded").await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_that_the_api_does_not_take_fail_their_step_and_the_last_one_can_be_waited_for() {
+    let until = json!({"callback": {}, "until": "${inputs.t}"});
+    let (rig, operator) = with_flow(json!([{"name": "w", "wait": until}])).await;
+    for (run, time) in [
+        ("late", "9999-12-30T00:00:00Z"),
+        ("early", "-000001-01-01T00:00:00Z"),
+    ] {
+        rig.start(run, json!({"flow": "f", "inputs": {"t": time}})).await;
+        let (reason, message) = failed(&rig, run).await;
+        assert_eq!(reason, "InvalidTime");
+        let bounds = "does not lie between 0000-01-01T00:00:00Z and 9998-12-31T23:59:59Z";
+        assert_eq!(message, format!("step w: until: {time} {bounds}"));
+    }
+    let last = json!({"flow": "f", "inputs": {"t": "9998-12-31T23:59:59Z"}});
+    rig.start("last", last).await;
+    rig.phase("last", "Waiting").await;
+    rig.start(
+        "first",
+        json!({"flow": "f", "inputs": {"t": "0000-01-01T00:00:00Z"}}),
+    )
+    .await;
+    rig.phase("first", "Succeeded").await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_goes_on_while_a_condition_holds() {
+    let repeat = json!({"while": "${steps.w.pass < 3}"});
+    let (rig, operator) = with_flow(json!([{"name": "w", "set": {"x": 1}, "repeat": repeat}])).await;
+    rig.start("r", json!({"flow": "f", "inputs": {"t": 1}})).await;
+    let run = rig.phase("r", "Succeeded").await;
+    assert_eq!(run.status.unwrap().loops["w"].pass, 3);
+    let both = json!({"while": "${true}", "until": "${true}"});
+    for wrong in [both, json!({})] {
+        let steps = json!([{"name": "w", "set": {}, "repeat": wrong}]);
+        let flow = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Flow", "metadata": {"name": "g"},
+            "spec": {"steps": steps}});
+        let flow: Flow = serde_json::from_value(flow).unwrap();
+        let refused = rig
+            .api::<Flow>()
+            .create(&PostParams::default(), &flow)
+            .await
+            .unwrap_err();
+        assert!(
+            refused.to_string().contains("repeat has either until or while"),
+            "{refused}"
+        );
+    }
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loops_within_loops_keep_nobody_waiting_and_are_cancelled_while_they_go_on() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let inner = |name: &str| {
+        let until = format!("${{steps.{name}.pass < 0}}");
+        json!({"name": name, "set": {"x": 1}, "onFailure": {"outcome": "Continue"},
+            "repeat": {"from": "s", "until": until, "max": 10_000}})
+    };
+    let steps = json!([{"name": "s", "set": {"x": 1}}, inner("a"), inner("b")]);
+    rig.flow("loops", json!({"steps": steps})).await;
+    rig.flow(
+        "good",
+        json!({"steps": [{"name": "a", "http": {"url": shop.url("/a")}}]}),
+    )
+    .await;
+    for run in ["l1", "l2", "l3"] {
+        rig.start(run, json!({"flow": "loops"})).await;
+    }
+    rig.until::<Run>("l3", |run| {
+        let loops = run.status.as_ref().map(|status| &status.loops);
+        loops.is_some_and(|loops| loops.get("a").is_some_and(|state| state.pass > 200))
+    })
+    .await;
+    rig.start("r", json!({"flow": "good"})).await;
+    rig.phase("r", "Succeeded").await;
+    for run in ["l1", "l2", "l3"] {
+        let going = rig.api::<Run>().get(run).await.unwrap().status.unwrap();
+        assert!(!going.phase.is_finished(), "{run} is over");
+        rig.patch_run(run, json!({"cancel": true})).await;
+        rig.phase(run, "Cancelled").await;
+    }
     operator.stop().await;
 }

@@ -1,10 +1,13 @@
 //! Callbacks through the gateway: once, early, late, again, different, malformed.
 
+use std::time::Duration;
+
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use signoff_api::{Approval, Run};
 
 use crate::support::{
+    faults::refused,
     rig::{Rig, Running, eventually},
     shop::Shop,
 };
@@ -76,6 +79,31 @@ async fn an_early_callback_is_kept_and_the_same_again_gets_the_same_answer() {
     rig.decide("alice", "r-review2", "Approve").await;
     let run = rig.phase("r", "Succeeded").await;
     assert_eq!(run.status.unwrap().output.unwrap().0, json!({"got": {"ok": 1}}));
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_comes_before_the_answer_to_the_first_call_is_taken() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    // the first write takes far longer than the first call
+    let (client, _) = refused(
+        rig.operator_client(),
+        "nothing of this",
+        Duration::from_millis(300),
+    );
+    let operator = rig.operator_with(client).await.unwrap();
+    let tell =
+        json!({"method": "POST", "url": shop.url("/tell"), "body": {"url": "${callback('settled').url}"}});
+    let steps = json!([{"name": "tell", "http": tell}, {"name": "settled", "wait": {"callback": {}}}]);
+    rig.flow("f", json!({"steps": steps})).await;
+    let answered = shop.hold("/tell");
+    rig.start("r", json!({"flow": "f"})).await;
+    eventually("the call is made", || !shop.asked("/tell").is_empty()).await;
+    let url = shop.asked("/tell")[0].body["url"].as_str().unwrap().to_owned();
+    // a sender that tries once
+    assert_eq!(post(&url, r#"{"ok":1}"#).await.status(), StatusCode::ACCEPTED);
+    answered.cancel();
+    rig.phase("r", "Succeeded").await;
     operator.stop().await;
 }
 

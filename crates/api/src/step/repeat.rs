@@ -8,7 +8,7 @@ use crate::{HumanDuration, OrExpression, name::LABEL};
 /// Repeats the steps from `from` to this one, until a condition holds or as long as one does.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.until) != has(self.while)").message("repeat has either until or while"))]
+#[x_kube(validation = Rule::new("has(self.until) != has(self.__while__)").message("repeat has either until or while"))]
 pub struct Repeat {
     /// First step of the loop. Defaults to this step.
     #[serde(default, skip_serializing_if = "Option::is_none")]

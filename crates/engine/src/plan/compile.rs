@@ -28,6 +28,8 @@ use signoff_api::{
 };
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time that an attempt may take.
+const LONGEST_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Compiles a definition; if it `is_strict`, what its expressions get wrong are problems too.
 pub(super) fn compile(definition: &Definition, is_strict: bool) -> Result<Plan, Vec<Problem>> {
@@ -36,7 +38,7 @@ pub(super) fn compile(definition: &Definition, is_strict: bool) -> Result<Plan, 
     let last: &[Step] = definition.finally.as_deref().unwrap_or_default();
     let graph = Graph::of(&definition.steps, &mut problems).with_finally(last.len());
     let mut compiler = Compiler::new(definition, &graph, is_strict);
-    compiler.schema("inputs", definition.inputs.as_ref());
+    compiler.inputs(definition.inputs.as_ref());
     problems.append(&mut compiler.problems);
     let main = definition.steps.len();
     // what a step gives is known to those after it, which may be written before it
@@ -73,7 +75,7 @@ pub(super) fn compile(definition: &Definition, is_strict: bool) -> Result<Plan, 
     }
     let triggers = triggers::compile(&mut compiler, definition);
     problems.append(&mut compiler.problems);
-    problems.extend(guard::not_guarded(&definition.steps, &graph));
+    problems.extend(guard::not_guarded(&definition.steps, &graph, is_strict));
     if problems.is_empty() {
         problems.extend(repeat::across(&steps));
     }
@@ -221,6 +223,7 @@ impl<'a> Compiler<'a> {
         };
         let (wanted, may_be_omitted) = self.wanted(i);
         declarations.facts = declarations.facts.and(wanted.clone());
+        declarations = declarations.closed();
         let when = step
             .when
             .as_ref()
@@ -229,6 +232,7 @@ impl<'a> Compiler<'a> {
         let proven = when.as_ref().map(|when| when.proves(&declarations));
         if let Some(proven) = &proven {
             declarations.facts = declarations.facts.and(proven.clone());
+            declarations = declarations.closed();
         }
         let rules = step.kind.rules();
         let mut for_each = self.for_each(i, at, step, &mut declarations);
@@ -241,7 +245,7 @@ impl<'a> Compiler<'a> {
             .for_each(step)
             .wanted(wanted, may_be_omitted)
             .looped(self.loops.iter().any(|again| again.contains(&i)));
-        self.environment.results.insert(i, types.clone());
+        self.environment.insert(i, types.clone());
         if let Some(for_each) = &mut for_each {
             for_each.has_output = types.has_output();
         }
@@ -284,6 +288,10 @@ impl<'a> Compiler<'a> {
                 let message = format!("{} steps have no {name}", rules.key);
                 self.problem(format!("{at}.{name}"), message);
             }
+        }
+        let is_long = |timeout: &HumanDuration| timeout.duration() > LONGEST_TIMEOUT;
+        if self.is_strict && step.timeout.as_ref().is_some_and(is_long) {
+            self.problem(format!("{at}.timeout"), "an attempt takes at most 10m");
         }
         PlannedStep {
             name: step.name.clone(),

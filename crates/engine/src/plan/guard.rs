@@ -3,6 +3,11 @@
 //!
 //! Such a step looks at the outcome of the approval itself, in `when` or by `needs` with outcomes, or does so at a step
 //! that does. A step that needs a step of a branch is omitted with it, so it is answered for as well.
+//!
+//! Within a loop, the steps before the approval come after it as well: in the next pass. They look at its outcome in the pass before,
+//! unless the loop is over with such an outcome.
+
+mod next_pass;
 
 use std::collections::BTreeSet;
 
@@ -15,56 +20,73 @@ use super::{
 use crate::expression::{Expression, Template};
 use signoff_api::{Step, run::StepOutcome};
 
-/// Steps with an effect that would act whatever comes of an approval before them.
-pub(super) fn not_guarded(steps: &[Step], graph: &Graph) -> Vec<Problem> {
+/// Steps with an effect that would act whatever comes of an approval before them. Those of a next pass are looked for only where the
+/// definition is new.
+pub(super) fn not_guarded(steps: &[Step], graph: &Graph, is_new: bool) -> Vec<Problem> {
     let conditions: Vec<Condition> = steps.iter().map(Condition::of).collect();
+    let reads: Vec<Reads> = conditions.iter().map(Reads::of).collect();
     let mut problems = Vec::new();
     for (approval, step) in steps.iter().enumerate() {
         let continuing = step.continues_without_approval();
         if continuing.is_empty() {
             continue;
         }
-        let answered = answered(approval, steps, graph, &conditions);
+        let answered = answered(BTreeSet::from([approval]), steps, graph, &reads);
         let later = graph
             .from(approval)
             .into_iter()
             .filter(|later| *later != approval);
-        for later in later.filter(|later| steps[*later].kind.rules().has_effect && !answered.contains(later))
-        {
-            problems.push(Problem {
-                field: format!("steps[{later}]"),
-                offset: None,
-                message: message(step, &continuing),
-            });
+        let not_guarded =
+            later.filter(|later| steps[*later].kind.rules().has_effect && !answered.contains(later));
+        problems.extend(not_guarded.map(|later| problem(later, message(step, &continuing))));
+        if is_new {
+            let found = next_pass::not_guarded(approval, &continuing, steps, graph, &conditions, &reads);
+            problems.extend(found);
         }
     }
     problems
 }
 
-fn message(approval: &Step, continuing: &[StepOutcome]) -> String {
-    let name = &approval.name;
-    let words: Vec<String> = continuing.iter().map(ToString::to_string).collect();
-    let words = words.join(" or ");
-    let reference = if name.contains('-') {
+fn problem(step: usize, message: String) -> Problem {
+    Problem {
+        field: format!("steps[{step}]"),
+        offset: None,
+        message,
+    }
+}
+
+/// How expressions name a step.
+fn reference(step: &Step) -> String {
+    let name = &step.name;
+    if name.contains('-') {
         format!("steps['{name}']")
     } else {
         format!("steps.{name}")
-    };
+    }
+}
+
+fn words(outcomes: &[StepOutcome]) -> String {
+    let words: Vec<String> = outcomes.iter().map(ToString::to_string).collect();
+    words.join(" or ")
+}
+
+fn message(approval: &Step, continuing: &[StepOutcome]) -> String {
+    let (name, words, reference) = (&approval.name, words(continuing), reference(approval));
     format!(
         "NotGuarded: the run goes on when approval {name} is {words}, and this step does not look at that: write `when: \
          ${{{reference}.outcome == 'Approved'}}`, or `needs: [{name}.Approved]`; to act in every case, list all outcomes"
     )
 }
 
-/// The steps that answer for an approval.
-fn answered(approval: usize, steps: &[Step], graph: &Graph, conditions: &[Condition]) -> BTreeSet<usize> {
-    let mut answered = BTreeSet::from([approval]);
+/// The steps that answer for an approval: these, and those that look at one that does.
+fn answered(first: BTreeSet<usize>, steps: &[Step], graph: &Graph, reads: &[Reads]) -> BTreeSet<usize> {
+    let mut answered = first.clone();
     // steps that are omitted on some outcome of the approval, so that a plain `needs` of them is a branch too
     let mut branches = BTreeSet::new();
     loop {
         let before = (answered.len(), branches.len());
-        for (i, condition) in conditions.iter().enumerate() {
-            if !graph.ancestors[i].contains(&approval) {
+        for (i, read) in reads.iter().enumerate() {
+            if graph.ancestors[i].is_disjoint(&first) {
                 continue;
             }
             let of_branch = graph.needs[i].iter().any(|needed| {
@@ -74,9 +96,7 @@ fn answered(approval: usize, steps: &[Step], graph: &Graph, conditions: &[Condit
             let listed = graph.needs[i]
                 .iter()
                 .any(|needed| needed.outcomes.is_some() && answered.contains(&needed.step));
-            let reads = answered
-                .iter()
-                .any(|other| condition.reads_outcome(&steps[*other].name));
+            let reads = answered.iter().any(|other| read.outcome(&steps[*other].name));
             if of_branch {
                 branches.insert(i);
             }
@@ -122,28 +142,62 @@ impl Condition {
 
     /// Whether it reads the outcome of a step, or those of its items. To test whether there is one says nothing of it.
     pub(crate) fn reads_outcome(&self, step: &str) -> bool {
-        match self {
-            Self::Always => false,
-            Self::Broken => true,
-            Self::When(expression) => reads(expression.tree(), step),
-        }
+        Reads::of(self).outcome(step)
     }
 }
 
-fn reads(expr: &Expr, step: &str) -> bool {
-    let is_step = |operand: &Expr| {
-        path_of(operand).is_some_and(|path| path.len() == 2 && path[0] == "steps" && path[1] == step)
-    };
-    let tells = |field: &str| matches!(field, "outcome" | "items");
-    let found = match &expr.node {
-        Node::Select { operand, field, .. } => tells(field) && is_step(operand),
-        Node::Index { operand, index, .. } => match &index.node {
-            Node::Literal(Literal::String(field)) => tells(field) && is_step(operand),
-            _ => false,
-        },
-        _ => false,
-    };
-    found || expr.children().into_iter().any(|child| reads(child, step))
+/// The steps whose outcome a condition reads.
+#[derive(Default)]
+struct Reads {
+    /// It may be meant to read anything.
+    everything: bool,
+    outcomes: BTreeSet<String>,
+    /// Those of which it reads the outcome in the pass before.
+    previous: BTreeSet<String>,
+}
+
+impl Reads {
+    fn of(condition: &Condition) -> Self {
+        let mut reads = Self::default();
+        match condition {
+            Condition::Always => {}
+            Condition::Broken => reads.everything = true,
+            Condition::When(expression) => reads.add(expression.tree()),
+        }
+        reads
+    }
+
+    fn outcome(&self, step: &str) -> bool {
+        self.everything || self.outcomes.contains(step)
+    }
+
+    fn previous_outcome(&self, step: &str) -> bool {
+        self.everything || self.previous.contains(step)
+    }
+
+    fn add(&mut self, expr: &Expr) {
+        let tells = |field: &str| matches!(field, "outcome" | "items");
+        let of = match &expr.node {
+            Node::Select { operand, field, .. } if tells(field) => path_of(operand),
+            Node::Index { operand, index, .. } => match &index.node {
+                Node::Literal(Literal::String(field)) if tells(field) => path_of(operand),
+                _ => None,
+            },
+            _ => None,
+        };
+        match of.as_deref() {
+            Some([root, step]) if root == "steps" => {
+                self.outcomes.insert(step.clone());
+            }
+            Some([root, step, previous]) if root == "steps" && previous == "previous" => {
+                self.previous.insert(step.clone());
+            }
+            Some(_) | None => {}
+        }
+        for child in expr.children() {
+            self.add(child);
+        }
+    }
 }
 
 /// `steps['a'].output.b` as its segments; an index that is no string literal ends the path.

@@ -9,6 +9,7 @@ mod graph;
 mod guard;
 mod place;
 mod repeat;
+mod schemas;
 mod triggers;
 
 use std::{
@@ -195,6 +196,11 @@ impl Plan {
     pub fn bound_connections(&self) -> BTreeSet<&str> {
         let bound = self.steps.iter().flat_map(|step| step.binds.keys());
         bound.map(String::as_str).collect()
+    }
+
+    /// Whether a step waits for a callback, so that the address to call may be in any request.
+    pub fn hands_out_callbacks(&self) -> bool {
+        self.steps.iter().any(|step| step.kind.takes_callback())
     }
 
     /// Whether steps run before the run ends, in every case.

@@ -9,6 +9,7 @@ use super::{
     Problem,
     check::{Extra, no_json, type_of_expression, type_of_template, with},
     compile::Compiler,
+    schemas,
 };
 use crate::expression::{Expression, JsonTemplate, Template};
 use crate::kinds::{self, KindPlan};
@@ -94,6 +95,21 @@ impl<'c, 'a> Place<'c, 'a> {
     /// A JSON Schema.
     pub(crate) fn schema(&mut self, field: &str, schema: Option<&Json>) {
         self.compiler.schema(&self.field(field), schema);
+    }
+
+    /// The JSON Schema of a form.
+    pub(crate) fn form(&mut self, field: &str, schema: Option<&Json>) {
+        self.compiler.bounded_schema(&self.field(field), schema);
+    }
+
+    /// The type of an expression; any, if something is wrong with it.
+    pub(crate) fn type_of(&self, expression: &Expression) -> StaticType {
+        expression.check(self.declarations).unwrap_or(StaticType::Dyn)
+    }
+
+    /// An expression has another type than it may.
+    pub(crate) fn mistyped(&mut self, field: &str, message: impl Into<String>) {
+        self.compiler.mistyped(&self.field(field), 0, message.into());
     }
 
     /// The step of this name.
@@ -305,10 +321,40 @@ impl Compiler<'_> {
     }
 
     pub(super) fn schema(&mut self, field: &str, schema: Option<&Json>) {
-        if let Some(schema) = schema
-            && self.is_shallow(field, schema.as_value())
-            && let Err(error) = Schema::compile(schema.as_value())
+        self.bounded_schema(field, schema);
+        let Some(schema) = schema.filter(|_| self.is_strict) else {
+            return;
+        };
+        if schemas::has_expression(schema.as_value()) {
+            self.problem(field, "a schema has no `${…}`; write `$${` for the characters");
+        }
+    }
+
+    /// The schema of the inputs, whose defaults must fit it.
+    pub(super) fn inputs(&mut self, schema: Option<&Json>) {
+        let before = self.problems.len();
+        self.schema("inputs", schema);
+        let Some(schema) = schema.filter(|_| self.is_strict && self.problems.len() == before) else {
+            return;
+        };
+        for (field, message) in schemas::of_inputs(schema.as_value()) {
+            self.problem(format!("inputs{field}"), message);
+        }
+    }
+
+    fn bounded_schema(&mut self, field: &str, schema: Option<&Json>) {
+        let Some(schema) = schema.map(Json::as_value) else {
+            return;
+        };
+        if !self.is_shallow(field, schema) {
+            return;
+        }
+        if self.is_strict
+            && let Err(message) = schemas::bounded(schema)
         {
+            return self.problem(field, message);
+        }
+        if let Err(error) = Schema::compile(schema) {
             self.problem(field, format!("not a JSON Schema: {error}"));
         }
     }

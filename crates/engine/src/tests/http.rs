@@ -250,6 +250,27 @@ fn a_path_with_a_fragment_is_a_problem_of_the_definition() {
 }
 
 #[test]
+fn a_path_below_a_connection_has_no_dot_segment_either() {
+    let path = json!({ "connection": "shop", "path": "/users/${inputs.a}/orders" });
+    let run = scenario(&path, &json!({ "a": ".." }));
+    assert_eq!(error(&run).0, StepReason::InvalidRequest);
+    let run = scenario(&path, &json!({ "a": "../x" }));
+    assert_eq!(run.http().len(), 1, "a slash is encoded");
+}
+
+#[test]
+fn a_number_of_the_body_is_what_the_schema_declares_it_as() {
+    let http = json!({
+        "url": "http://x/",
+        "expect": { "when": "${response.body.n * 1.5 == 3.0}" },
+        "schema": { "type": "object", "required": ["n"], "properties": { "n": { "type": "number" } } },
+    });
+    let mut run = scenario(&http, &json!({}));
+    run.answer("s", 200, json!({ "n": 2 }));
+    assert_eq!(run.state.phase, RunPhase::Succeeded, "{:?}", run.state.error);
+}
+
+#[test]
 fn an_answer_is_what_the_step_expects_or_fails_it() {
     let http = json!({
         "url": "http://x/",

@@ -158,6 +158,101 @@ fn a_loop_within_another_is_entered_anew() {
     assert_eq!(run.state.phase, RunPhase::Succeeded);
 }
 
+/// Loops of `set` steps, each within the next, that are over after so many passes each.
+fn nested(depth: usize, passes: i64) -> Value {
+    let mut steps = vec![json!({ "name": "s", "set": { "x": 1 } })];
+    steps.extend((0..depth).map(|n| {
+        let until = format!("${{steps.l{n}.pass >= {passes}}}");
+        json!({ "name": format!("l{n}"), "set": { "x": 1 }, "repeat": { "from": "s", "until": until, "max": passes } })
+    }));
+    json!({ "steps": steps })
+}
+
+/// Decides until nothing is left to do; the most iterations that a turn began.
+fn worked_off(run: &mut Scenario) -> (usize, i64) {
+    let newest = |run: &Scenario| {
+        let of_step = |name: &String| {
+            let entries = run.state.steps.iter().filter(|step| step.name == *name);
+            entries.map(|step| step.iteration).max().unwrap_or_default()
+        };
+        run.plan.steps.iter().map(|step| of_step(&step.name)).sum::<i64>()
+    };
+    let (mut turns, mut most) = (0, 0);
+    loop {
+        let before = newest(run);
+        run.tick();
+        turns += 1;
+        most = most.max(newest(run) - before);
+        assert!(
+            run.state.steps.len() <= 2 * run.plan.steps.len(),
+            "old passes are kept"
+        );
+        if !run.has_more_to_do() {
+            return (turns, most);
+        }
+    }
+}
+
+#[test]
+fn a_turn_begins_a_bounded_number_of_steps_however_many_passes_are_due() {
+    let mut run = Scenario::of(nested(2, 30), &json!({}));
+    let (turns, most) = worked_off(&mut run);
+    assert_eq!(run.state.phase, RunPhase::Succeeded);
+    // 900 passes of two steps, and 30 steps between them
+    assert_eq!(turns, 1_830_usize.div_ceil(256));
+    assert!(most <= 256, "{most}");
+    let last = run.state.steps.iter().rfind(|step| step.name == "l0").unwrap();
+    assert_eq!(last.iteration, 900);
+}
+
+#[test]
+fn a_loop_that_is_not_over_is_cancelled_at_the_next_turn_and_held_while_suspended() {
+    for terminate in [false, true] {
+        let mut run = Scenario::of(nested(2, 100), &json!({}));
+        run.tick();
+        assert!(run.has_more_to_do());
+        run.facts.run.suspend = true;
+        let held = run.tick().state.clone();
+        assert!(!run.has_more_to_do());
+        assert_eq!(held.steps, run.tick().state.steps);
+        run.facts.run.suspend = false;
+        run.tick();
+        assert!(run.has_more_to_do());
+        run.facts.run.terminate = terminate;
+        run.facts.run.cancel = !terminate;
+        run.tick();
+        assert_eq!((run.state.phase, run.wake_at), (RunPhase::Cancelled, None));
+    }
+}
+
+#[test]
+fn a_flow_without_loops_is_one_turn_however_long() {
+    let steps = (0..200).map(|n| json!({ "name": format!("s{n}"), "set": {} }));
+    let flow = json!({ "steps": steps.collect::<Vec<_>>() });
+    let mut run = Scenario::of(flow, &json!({}));
+    assert_eq!(run.tick().state.phase, RunPhase::Succeeded);
+}
+
+#[test]
+fn all_passes_of_a_loop_in_a_run_are_bounded() {
+    let mut run = Scenario::of(nested(2, 10_000), &json!({}));
+    run.tick();
+    // as after very many turns
+    for step in &mut run.state.steps {
+        step.iteration += 99_990 - 128;
+    }
+    while run.has_more_to_do() {
+        run.tick();
+    }
+    assert_eq!(run.state.phase, RunPhase::Failed);
+    let error = run.state.error.clone().unwrap();
+    assert_eq!(error.reason, StepReason::RepeatLimit);
+    assert_eq!(
+        error.message,
+        "step l0: the loop has had 100000 passes in this run, and no loop has more"
+    );
+}
+
 #[test]
 fn a_restart_in_a_pause_and_in_a_pass_repeats_nothing_that_is_over() {
     let mut run = Scenario::of(poll(json!({ "every": "1m" })), &json!({}));

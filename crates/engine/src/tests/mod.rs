@@ -1,5 +1,6 @@
 //! Scenarios: given a flow, what happens, and what is decided then.
 
+mod checks;
 mod computed;
 mod connections;
 mod definitions;

@@ -89,7 +89,14 @@ fn flows() -> impl Strategy<Value = Value> {
                 let is_free = steps[first..]
                     .iter()
                     .all(|step| step["repeat"].is_null() && step["approval"]["changes"].is_null());
-                if is_free {
+                // a next pass would have to look at what was said in the one before
+                let all: Vec<&Value> = steps[first..].iter().chain([&step]).collect();
+                let acts = all.iter().position(|step| step["http"].is_object());
+                let asks = all
+                    .iter()
+                    .rposition(|step| step["approval"]["onReject"].is_object());
+                let is_guarded = acts.is_none() || asks.is_none() || acts > asks;
+                if is_free && is_guarded {
                     let until = format!("${{steps.s{i}.pass >= 2}}");
                     step["repeat"] = json!({ "from": format!("s{first}"), "until": until });
                 }

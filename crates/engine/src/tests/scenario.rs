@@ -93,9 +93,17 @@ impl Scenario {
             }
         }
         self.effects = effects;
+        if self.has_more_to_do() {
+            return self;
+        }
         let again = advance(&self.plan, &self.state, &self.facts, self.now);
         assert_eq!(again.state, self.state, "deciding again changes nothing");
         self
+    }
+
+    /// Whether the last turn was enough and left something to the next one.
+    pub(super) fn has_more_to_do(&self) -> bool {
+        self.wake_at == Some(self.now)
     }
 
     pub(super) fn answer(&mut self, step: &str, status: u16, body: Value) -> &mut Self {

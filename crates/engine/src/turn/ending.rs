@@ -273,6 +273,9 @@ impl Turn<'_> {
 
     /// Objects expire by the API server's clock, so only waits and retries wake a run.
     fn wake_at(&self) -> Option<Timestamp> {
+        if self.has_more_to_do() {
+            return Some(self.now);
+        }
         let suspend = self.facts.run.suspend;
         let times = self.unfinished().flat_map(|step| {
             let deadline = step.deadline.as_ref().filter(|_| ObjectKey::of(step).is_none());

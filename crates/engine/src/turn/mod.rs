@@ -18,6 +18,7 @@ use serde_json::Value;
 
 pub(crate) use self::view::{Owned, RunView, StepView};
 use super::{
+    advance::MAX_BEGUN,
     effect::{Effect, EffectKey},
     facts::Facts,
     object::ObjectKey,
@@ -48,8 +49,10 @@ pub(super) struct Turn<'a> {
     failed_step: Option<String>,
     /// Whether it is to end without the steps of `finally`.
     terminated: bool,
-    /// Entries after which a loop is over.
-    last_passes: BTreeSet<usize>,
+    /// Names and iterations of steps after which a loop is over.
+    last_passes: BTreeSet<(String, i64)>,
+    /// How many steps this turn has begun.
+    begun: usize,
     /// Steps that begin nothing in this turn: they are to be done again when something that was sent is settled.
     held: BTreeSet<usize>,
     /// Whether outputs are left out, because the status has no room for them.
@@ -76,6 +79,7 @@ impl<'a> Turn<'a> {
                 .and_then(|ending| ending.failed_step.clone()),
             terminated: false,
             last_passes: BTreeSet::new(),
+            begun: 0,
             held: BTreeSet::new(),
             without_outputs: false,
             items: BTreeMap::new(),
@@ -164,19 +168,35 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Begins every step whose turn it is, until there is none.
+    /// Begins every step whose turn it is, until there is none, or this turn has done enough.
     pub(super) fn start_what_is_ready(&mut self) {
         loop {
             self.go_on_with_items();
             self.look_after_loops();
-            if self.ending.is_some() || self.facts.run.suspend {
+            if self.has_done_enough() {
                 return;
             }
-            let Some(step) = (0..self.plan.main).find(|step| self.is_ready(*step)) else {
-                return;
-            };
+            let Some(step) = self.next_ready() else { return };
+            self.begun += 1;
             self.start(step);
         }
+    }
+
+    /// The step to begin next.
+    fn next_ready(&self) -> Option<usize> {
+        if self.ending.is_some() || self.facts.run.suspend {
+            return None;
+        }
+        (0..self.plan.main).find(|step| self.is_ready(*step))
+    }
+
+    fn has_done_enough(&self) -> bool {
+        self.begun >= MAX_BEGUN
+    }
+
+    /// Whether this turn was enough, and steps are left that could begin now.
+    pub(super) fn has_more_to_do(&self) -> bool {
+        self.has_done_enough() && self.next_ready().is_some()
     }
 
     fn is_ready(&self, step: usize) -> bool {

@@ -11,6 +11,9 @@ use signoff_api::{
     run::{LoopStatus, StepOutcome, StepStatus},
 };
 
+/// Most passes of one loop in a run, however often the loops around it enter it anew.
+pub(super) const MAX_PASSES: i64 = 100_000;
+
 impl Turn<'_> {
     /// Looks after every loop whose last step ended in this turn: it is over, or another pass follows.
     pub(super) fn look_after_loops(&mut self) {
@@ -18,6 +21,7 @@ impl Turn<'_> {
             && let Some((step, entry)) = self.pass_that_ended()
         {
             self.after_pass(step, entry);
+            self.forget_old_passes();
         }
     }
 
@@ -46,13 +50,16 @@ impl Turn<'_> {
                 };
                 let known = self.before.steps.iter().find(is_same);
                 let is_new = known.is_none_or(|known| !known.phase.is_finished());
-                (is_read && is_new && !self.last_passes.contains(&entry)).then_some((step, entry))
+                let is_last = || self.last_passes.contains(&(ended.name.clone(), ended.iteration));
+                (is_read && is_new && !is_last()).then_some((step, entry))
             })
     }
 
     fn after_pass(&mut self, step: usize, entry: usize) {
         let planned = &self.plan.steps[step];
         let Some(repeat) = &planned.repeat else { return };
+        let ended = &self.state.steps[entry];
+        let (last, of_run) = ((ended.name.clone(), ended.iteration), ended.iteration);
         let scope = self.step_view(step, entry).scope();
         let next = repeat.is_over(&scope).and_then(|is_over| {
             if is_over {
@@ -63,19 +70,23 @@ impl Turn<'_> {
         });
         let pause = match next {
             Ok(None) => {
-                self.last_passes.insert(entry);
+                self.last_passes.insert(last);
                 return;
             }
             Ok(Some(pause)) => pause,
             Err(failure) => {
-                self.last_passes.insert(entry);
+                self.last_passes.insert(last);
                 return self.fail(entry, failure.reason, failure.message);
             }
         };
         let pass = self.view().pass_of(&planned.name);
-        if pass >= repeat.max {
-            self.last_passes.insert(entry);
-            let message = format!("the loop is not over after {pass} passes");
+        if pass >= repeat.max || of_run >= MAX_PASSES {
+            self.last_passes.insert(last);
+            let message = if pass >= repeat.max {
+                format!("the loop is not over after {pass} passes")
+            } else {
+                format!("the loop has had {of_run} passes in this run, and no loop has more")
+            };
             return self.fail(entry, StepReason::RepeatLimit, message);
         }
         let resume_at = pause.map(|pause| self.view().after(pause));

@@ -17,7 +17,7 @@ use crate::{
     trigger,
 };
 use signoff_api::{
-    Digest, RunStatus, canonical,
+    Digest, RunStatus, bounds, canonical,
     items::{ItemErrors, ItemsStatus},
     names,
     reason::StepReason,
@@ -74,7 +74,7 @@ impl<'a> StepView<'a> {
         scope
     }
 
-    /// This long after now.
+    /// This long after now, or the last time that the status takes.
     pub(crate) fn after(&self, span: Duration) -> Timestamp {
         self.run.after(span)
     }
@@ -250,10 +250,11 @@ impl RunView<'_> {
         json!({ "url": self.facts.callbacks.url(&token), "token": token })
     }
 
-    /// This long after now.
+    /// This long after now, or the last time that the status takes.
     pub(super) fn after(&self, span: Duration) -> Timestamp {
         let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
-        self.now.checked_add(span).unwrap_or(Timestamp::MAX)
+        let after = self.now.checked_add(span).unwrap_or(Timestamp::MAX);
+        after.min(bounds::LATEST_TIME)
     }
 
     /// Which iteration of a step is due: the newest one, unless it is to be done again.

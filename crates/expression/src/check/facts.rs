@@ -1,6 +1,9 @@
 //! What a condition proves: which optional values are there, and which of its known values a string has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::ast::{Binary, Expr, Literal, Node};
 
@@ -57,24 +60,85 @@ impl Facts {
         }
     }
 
-    /// These, and all that follows from them.
-    #[must_use]
-    pub fn closed(mut self, implications: &[Implication]) -> Self {
-        let mut open: Vec<&Implication> = implications.iter().collect();
-        loop {
-            let (now, later): (Vec<_>, Vec<_>) = open.into_iter().partition(|implication| {
-                let known = self.among.get(&implication.of);
-                known.is_some_and(|known| known.is_subset(&implication.values))
-            });
-            if now.is_empty() {
-                return self;
-            }
-            open = later;
-            for implication in now {
-                self = self.and(implication.then.clone());
+    /// Takes in what else is known. Gives the strings of which more is known now.
+    fn learn<'a>(&mut self, other: &'a Self) -> Vec<&'a Path> {
+        for path in &other.present {
+            if !self.present.contains(path) {
+                self.present.insert(path.clone());
             }
         }
+        let narrowed = other.among.iter().filter(|(path, values)| {
+            let Some(known) = self.among.get_mut(*path) else {
+                self.among.insert((*path).clone(), (*values).clone());
+                return true;
+            };
+            let before = known.len();
+            known.retain(|value| values.contains(value));
+            known.len() < before
+        });
+        narrowed.map(|(path, _)| path).collect()
     }
+
+    /// These, and all that follows from them.
+    #[must_use]
+    pub fn closed(self, implications: &[Arc<Implication>]) -> Self {
+        Closure::of(self, implications).facts
+    }
+}
+
+impl Implication {
+    fn follows_from(&self, facts: &Facts) -> bool {
+        let known = facts.among.get(&self.of);
+        known.is_some_and(|known| known.is_subset(&self.values))
+    }
+}
+
+/// Facts with all that follows from them.
+pub(super) struct Closure {
+    pub(super) facts: Facts,
+    /// The implications of which that is known, and nothing more will be.
+    pub(super) followed: Vec<bool>,
+    /// How many implications were looked at.
+    looks: usize,
+}
+
+impl Closure {
+    /// Looks at an implication again only when more is known of its string.
+    pub(super) fn of(facts: Facts, implications: &[Arc<Implication>]) -> Self {
+        let mut closure = Self {
+            facts,
+            followed: vec![false; implications.len()],
+            looks: 0,
+        };
+        let mut open: Vec<usize> = (0..implications.len()).collect();
+        let mut by_string: Option<BTreeMap<&Path, Vec<usize>>> = None;
+        while let Some(next) = open.pop() {
+            closure.looks += 1;
+            let implication = &implications[next];
+            if closure.followed[next] || !implication.follows_from(&closure.facts) {
+                continue;
+            }
+            closure.followed[next] = true;
+            let narrowed = closure.facts.learn(&implication.then);
+            if narrowed.is_empty() {
+                continue;
+            }
+            let by_string = by_string.get_or_insert_with(|| by_string_of(implications));
+            for path in narrowed {
+                let again = by_string.get(path).into_iter().flatten().copied();
+                open.extend(again.filter(|again| !closure.followed[*again]));
+            }
+        }
+        closure
+    }
+}
+
+fn by_string_of(implications: &[Arc<Implication>]) -> BTreeMap<&Path, Vec<usize>> {
+    let mut by_string: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
+    for (index, implication) in implications.iter().enumerate() {
+        by_string.entry(&implication.of).or_default().push(index);
+    }
+    by_string
 }
 
 /// The path that an expression spells; of what a macro binds, by its place.
@@ -142,6 +206,16 @@ pub(crate) fn proven(
             (Some(function), [optional]) if function.name == "hasValue" => has_value(optional),
             _ => Facts::default(),
         },
+        // a key of a map
+        Node::Binary(Binary::In, left, right) if texts_of(right).is_none() => {
+            match (text_of(left).filter(|_| truth), path_of(right)) {
+                (Some(key), Some(mut path)) => {
+                    path.push(key.to_owned());
+                    present(path)
+                }
+                _ => Facts::default(),
+            }
+        }
         Node::Binary(operator, left, right) => {
             let (path, values) = match operator {
                 Binary::Equal | Binary::NotEqual => match (text_of(left), text_of(right)) {
@@ -212,5 +286,45 @@ fn has_value(optional: &Expr) -> Facts {
             present(path)
         }
         _ => Facts::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is(name: &str, value: &str) -> Facts {
+        Facts {
+            present: BTreeSet::from([vec![name.to_owned()]]),
+            among: BTreeMap::from([(vec![name.to_owned()], BTreeSet::from([value.to_owned()]))]),
+        }
+    }
+
+    /// That one string is `a` says that the next is.
+    fn chain(length: usize) -> Vec<Arc<Implication>> {
+        let link = |n: usize| {
+            Arc::new(Implication {
+                of: vec![format!("s{n}")],
+                values: BTreeSet::from(["a".to_owned()]),
+                then: is(&format!("s{}", n + 1), "a"),
+            })
+        };
+        (0..length).map(link).collect()
+    }
+
+    #[test]
+    fn a_long_chain_is_followed_in_work_that_grows_with_its_length() {
+        for reverse in [false, true] {
+            let mut chain = chain(1_000);
+            if reverse {
+                chain.reverse();
+            }
+            let closure = Closure::of(is("s0", "a"), &chain);
+            assert!(closure.facts.present.contains(&vec!["s1000".to_owned()]));
+            assert!(closure.followed.iter().all(|followed| *followed));
+            assert!(closure.looks <= 3 * chain.len(), "{}", closure.looks);
+        }
+        let closure = Closure::of(is("s0", "b"), &chain(1_000));
+        assert_eq!((closure.facts, closure.looks), (is("s0", "b"), 1_000));
     }
 }

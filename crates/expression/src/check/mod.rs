@@ -11,13 +11,16 @@ pub(crate) mod suggest;
 mod types;
 mod unify;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub use facts::{Facts, Implication, Path};
 pub use types::{Field, ObjectType, StaticType};
 
 use self::{
-    facts::{path_of, proven},
+    facts::{Closure, path_of, proven},
     suggest::did_you_mean,
     unify::{Substitution, most_general},
 };
@@ -38,7 +41,19 @@ pub struct Declarations {
     /// What is known from the beginning.
     pub facts: Facts,
     /// What follows from what strings are.
-    pub implications: Vec<Implication>,
+    pub implications: Vec<Arc<Implication>>,
+}
+
+impl Declarations {
+    /// The same, with all that follows from what is known, so that no expression has to find it out again.
+    #[must_use]
+    pub fn closed(mut self) -> Self {
+        let Closure { facts, followed, .. } = Closure::of(self.facts, &self.implications);
+        self.facts = facts;
+        let mut followed = followed.into_iter();
+        self.implications.retain(|_| !followed.next().unwrap_or_default());
+        self
+    }
 }
 
 /// Something that is wrong with an expression.
@@ -66,11 +81,9 @@ pub(crate) fn check(root: &Expr, declarations: &Declarations) -> Result<StaticTy
     if errors.is_empty() { Ok(type_) } else { Err(errors) }
 }
 
-/// What a condition proves where it has been found true.
+/// What a condition proves where it has been found true, without what follows from that.
 pub(crate) fn proven_by(condition: &Expr, declarations: &Declarations) -> Facts {
-    let checker = Checker::new(declarations);
-    let facts = checker.proven(condition, true);
-    facts.closed(&declarations.implications)
+    Checker::new(declarations).proven(condition, true)
 }
 
 struct Checker<'a> {

@@ -13,7 +13,7 @@ use crate::{
 };
 use signoff_api::{
     Json, header,
-    step::{HttpExpect, HttpMethod, HttpStep},
+    step::{HttpMethod, HttpStep},
 };
 
 pub(super) fn compile(step: &HttpStep, place: &mut Place<'_, '_>) -> HttpPlan {
@@ -40,7 +40,7 @@ pub(super) fn compile(step: &HttpStep, place: &mut Place<'_, '_>) -> HttpPlan {
     let output = step
         .output
         .as_ref()
-        .and_then(|output| place.json("output", &output.0, &[("response", check::response())]));
+        .and_then(|output| place.json("output", &output.0, &[("response", response(step))]));
     HttpPlan {
         target,
         method,
@@ -48,8 +48,9 @@ pub(super) fn compile(step: &HttpStep, place: &mut Place<'_, '_>) -> HttpPlan {
         query: query(place, step.query.as_ref()),
         body,
         redirects: u8::try_from(redirects).unwrap_or(0),
-        expected: expected(place, step.expect.as_ref()),
+        expected: expected(place, step),
         schema: schema.map(Arc::new),
+        body_type: type_of_body(step),
         output,
     }
 }
@@ -107,20 +108,35 @@ fn query(place: &mut Place<'_, '_>, query: Option<&BTreeMap<String, Json>>) -> O
     place.json("query", &Value::Object(entries.collect::<Map<_, _>>()), &[])
 }
 
-fn expected(place: &mut Place<'_, '_>, expect: Option<&HttpExpect>) -> Expected {
-    let Some(expect) = expect else {
+fn expected(place: &mut Place<'_, '_>, step: &HttpStep) -> Expected {
+    let Some(expect) = &step.expect else {
         return Expected::default();
     };
     let when = expect.when.as_ref();
     Expected {
         status: expect.status.clone().unwrap_or_default(),
-        when: when.and_then(|when| place.condition("expect.when", when, &[("response", check::response())])),
+        when: when.and_then(|when| place.condition("expect.when", when, &[("response", response(step))])),
     }
 }
 
-/// The type of an output that is made of the response.
-pub(super) fn type_of_output(output: &Json, declarations: &Declarations) -> StaticType {
-    let declarations = check::with(declarations, &[("response", check::response())]);
+/// The type of a response that the step takes. Its body fits the schema.
+fn response(step: &HttpStep) -> StaticType {
+    check::response(type_of_body(step))
+}
+
+fn type_of_body(step: &HttpStep) -> StaticType {
+    let schema = step.schema.as_ref().map(Json::as_value);
+    schema.map_or(StaticType::Dyn, |schema| {
+        check::type_of(schema, check::Defaults::Ignored)
+    })
+}
+
+/// The type of the output, which is the body, or is made of the response.
+pub(super) fn type_of_output(step: &HttpStep, declarations: &Declarations) -> StaticType {
+    let Some(output) = &step.output else {
+        return type_of_body(step);
+    };
+    let declarations = check::with(declarations, &[("response", response(step))]);
     match JsonTemplate::parse(output.as_value()) {
         Ok(template) => check::type_of_template(&template, &declarations),
         Err(_) => StaticType::Dyn,

@@ -45,6 +45,8 @@ struct HttpPlan {
     redirects: u8,
     expected: Expected,
     schema: Option<Arc<Schema>>,
+    /// The type of a body that fits the schema.
+    body_type: StaticType,
     output: Option<JsonTemplate>,
 }
 
@@ -62,10 +64,7 @@ impl Kind for HttpStep {
     }
 
     fn results(&self, declarations: &Declarations) -> Vec<check::StepResult> {
-        let output = match &self.output {
-            Some(output) => compile::type_of_output(output, declarations),
-            None => StaticType::Dyn,
-        };
+        let output = compile::type_of_output(self, declarations);
         vec![check::StepResult::new(StepOutcome::Succeeded).with_output(output)]
     }
 
@@ -97,9 +96,10 @@ impl KindPlan for HttpPlan {
 impl HttpPlan {
     fn judge(&self, step: &StepView<'_>, response: &HttpResponse) -> Next {
         let mut scope = step.scope();
+        let body = check::as_declared(response.body.clone(), &self.body_type);
         scope.set(
             "response",
-            json!({ "status": response.status, "headers": response.headers, "body": response.body }),
+            json!({ "status": response.status, "headers": response.headers, "body": body }),
         );
         let unclear = |field: &str, error: &EvaluationError| {
             let message = format!(

@@ -83,11 +83,19 @@ impl Target {
                     HttpTarget::Url(text)
                 })
             }
-            Self::Connection { name, path } => Ok(HttpTarget::Connection {
-                name: name.clone(),
-                path: path.text_with(scope, percent_encode)?,
-                bound: step.bound(name),
-            }),
+            Self::Connection { name, path } => {
+                let path = path.text_with(scope, percent_encode)?;
+                if address::has_dot_segment(&path) {
+                    return Err(super::request::invalid(
+                        "path: it has a segment `.` or `..`, which leads elsewhere",
+                    ));
+                }
+                Ok(HttpTarget::Connection {
+                    name: name.clone(),
+                    path,
+                    bound: step.bound(name),
+                })
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     turn::StepView,
 };
 use signoff_api::{
-    HumanDuration, OrExpression,
+    HumanDuration, OrExpression, bounds,
     reason::StepReason,
     run::{EndingOutcome, StepOutcome},
     step::{CallbackWait, WaitStep, WaitTimeoutOutcome},
@@ -52,12 +52,9 @@ impl Kind for WaitStep {
             .as_ref()
             .and_then(|until| place.template("until", until));
         if let Some(literal) = until.as_ref().and_then(Template::as_literal)
-            && literal.parse::<Timestamp>().is_err()
+            && let Err(why) = time(literal)
         {
-            place.problem(
-                "until",
-                format!("{literal:?} is not a time such as 2026-12-24T18:00:00Z"),
-            );
+            place.problem("until", why);
         }
         let mut duration = |field, duration: Option<&OrExpression<HumanDuration>>| {
             DurationPlan::compile(place, field, field, duration?, AtLeast::ANY)
@@ -96,6 +93,16 @@ impl Kind for WaitStep {
     fn loosened(&self, before: &dyn Any) -> Vec<Loosened> {
         let before = before.downcast_ref();
         before.map_or_else(Vec::new, |before| difference::loosened(before, self))
+    }
+}
+
+/// A time that the status of a run takes.
+fn time(text: &str) -> Result<Timestamp, String> {
+    let (first, last) = (bounds::EARLIEST_TIME, bounds::LATEST_TIME);
+    match text.parse::<Timestamp>() {
+        Ok(time) if (first..=last).contains(&time) => Ok(time),
+        Ok(time) => Err(format!("{time} does not lie between {first} and {last}")),
+        Err(_) => Err(format!("{text:?} is not a time such as 2026-12-24T18:00:00Z")),
     }
 }
 

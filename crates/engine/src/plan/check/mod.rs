@@ -7,10 +7,13 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
-use signoff_expression::{Declarations, Facts, Field, ObjectType, StaticType};
+use signoff_expression::{Declarations, Facts, Field, Implication, ObjectType, StaticType};
 
 pub(crate) use self::{
     declared::{as_declared, fields_as_declared},
@@ -38,6 +41,8 @@ pub(crate) fn with(declarations: &Declarations, extra: &[Extra]) -> Declarations
 #[derive(Debug)]
 pub(super) struct Environment<'a> {
     pub(super) inputs: ObjectType,
+    /// The same, to be shared.
+    type_of_inputs: StaticType,
     /// Those of `steps`, then those of `finally`.
     steps: Vec<&'a Step>,
     callbacks: StaticType,
@@ -45,6 +50,8 @@ pub(super) struct Environment<'a> {
     trigger: StaticType,
     /// The results of the steps that were compiled by now.
     pub(super) results: BTreeMap<usize, StepTypes>,
+    /// What that says in each place after them.
+    known: BTreeMap<usize, Arc<Known>>,
 }
 
 impl<'a> Environment<'a> {
@@ -53,18 +60,28 @@ impl<'a> Environment<'a> {
             Some(inputs) => schema::object_of(inputs, Defaults::Applied),
             None => ObjectType::new(BTreeMap::new(), None),
         };
+        let inputs = inputs.called("input");
         Self {
-            inputs: inputs.called("input"),
+            type_of_inputs: inputs.clone().into(),
+            inputs,
             callbacks: callbacks(&steps),
             trigger: trigger_of_run(triggers),
             steps,
             results: BTreeMap::new(),
+            known: BTreeMap::new(),
         }
+    }
+
+    /// A step was compiled: this is known of it where it is over.
+    pub(super) fn insert(&mut self, step: usize, types: StepTypes) {
+        self.known
+            .insert(step, Arc::new(Known::of(&self.steps[step].name, &types)));
+        self.results.insert(step, types);
     }
 
     /// What can be referred to where the steps in `before` are over. Of those in `looped` the previous pass is known.
     pub(super) fn declarations(&self, before: &[usize], looped: &BTreeSet<usize>) -> Declarations {
-        let known = before.iter().map(|step| (*step, self.results.get(step).cloned()));
+        let known = before.iter().map(|step| (*step, self.known.get(step).cloned()));
         let mut explained = self.not_done();
         explained.retain(|name, _| {
             let is_looped = |step: &usize| self.steps[*step].name == *name;
@@ -106,8 +123,9 @@ impl<'a> Environment<'a> {
     /// What can be referred to in `finally` where the steps before one of it are over.
     pub(super) fn declarations_of_finally(&self, step: usize) -> Declarations {
         let known = (0..step).map(|before| {
-            let types = self.results.get(&before);
-            (before, types.map(StepTypes::at_the_end))
+            let types = self.results.get(&before).map(StepTypes::at_the_end);
+            let known = types.map(|types| Arc::new(Known::of(&self.steps[before].name, &types)));
+            (before, known)
         });
         self.declared(known, BTreeMap::new(), self.not_done(), run_that_ends())
     }
@@ -121,30 +139,29 @@ impl<'a> Environment<'a> {
 
     fn declared(
         &self,
-        known: impl Iterator<Item = (usize, Option<StepTypes>)>,
+        known: impl Iterator<Item = (usize, Option<Arc<Known>>)>,
         mut fields: BTreeMap<String, Field>,
         explained: BTreeMap<String, String>,
         run: StaticType,
     ) -> Declarations {
         let mut facts = Facts::default();
         let mut implications = Vec::new();
-        for (step, types) in known {
-            let name = &self.steps[step].name;
-            let type_ = match types {
-                Some(types) => {
-                    facts = facts.and(types.facts(name));
-                    implications.extend(types.implications(name));
-                    types.as_object(name)
+        for (step, known) in known {
+            let type_ = match known {
+                Some(known) => {
+                    facts = facts.and(known.facts.clone());
+                    implications.extend(known.implications.iter().cloned());
+                    known.type_.clone()
                 }
                 // the steps need each other in a circle
                 None => StaticType::Dyn,
             };
-            fields.insert(name.clone(), Field::required(type_));
+            fields.insert(self.steps[step].name.clone(), Field::required(type_));
         }
         let steps = ObjectType::new(fields, None).called("step").explaining(explained);
         Declarations {
             variables: BTreeMap::from([
-                ("inputs".to_owned(), self.inputs.clone().into()),
+                ("inputs".to_owned(), self.type_of_inputs.clone()),
                 ("steps".to_owned(), steps.into()),
                 ("run".to_owned(), run),
                 ("release".to_owned(), release()),
@@ -153,6 +170,24 @@ impl<'a> Environment<'a> {
             ]),
             facts,
             implications,
+        }
+    }
+}
+
+/// What every step after one may rely on.
+#[derive(Debug)]
+struct Known {
+    type_: StaticType,
+    facts: Facts,
+    implications: Vec<Arc<Implication>>,
+}
+
+impl Known {
+    fn of(name: &str, types: &StepTypes) -> Self {
+        Self {
+            type_: types.as_object(name),
+            facts: types.facts(name),
+            implications: types.implications(name).into_iter().map(Arc::new).collect(),
         }
     }
 }
@@ -293,12 +328,12 @@ pub(crate) fn headers() -> StaticType {
         .into()
 }
 
-/// What a call was answered with.
-pub(crate) fn response() -> StaticType {
+/// What a call was answered with, with a body of this type.
+pub(crate) fn response(body: StaticType) -> StaticType {
     let fields = [
         ("status", StaticType::INT),
         ("headers", headers()),
-        ("body", StaticType::Dyn),
+        ("body", body),
     ];
     let fields = fields.map(|(name, type_)| (name.to_owned(), Field::required(type_)));
     ObjectType::new(BTreeMap::from(fields), None).into()

@@ -110,31 +110,61 @@ impl<'a> Reader<'a> {
     }
 
     fn object(&mut self, keys: &'a Map<String, Value>, depth: usize) -> ObjectType {
-        let properties = keys.get("properties").and_then(Value::as_object);
-        let required = keys.get("required").and_then(Value::as_array);
-        let required: Vec<&str> = required.into_iter().flatten().filter_map(Value::as_str).collect();
+        let parts = self.applying(keys);
+        let every = || parts.iter().copied();
+        let required = every().filter_map(|part| part.get("required")?.as_array());
+        let required: Vec<&str> = required.flatten().filter_map(Value::as_str).collect();
+        let named: Vec<&Map<String, Value>> = every()
+            .filter_map(|part| part.get("properties")?.as_object())
+            .collect();
         let mut fields = BTreeMap::new();
-        for (name, schema) in properties.into_iter().flatten() {
+        for (name, schema) in named.iter().flat_map(|named| named.iter()) {
             let has_default = self.defaults == Defaults::Applied && schema.get("default").is_some();
-            let field = Field {
-                type_: self.part(schema, depth + 1),
-                is_required: has_default || required.contains(&name.as_str()),
-            };
-            fields.insert(name.clone(), field);
+            let type_ = self.part(schema, depth + 1);
+            let known = fields.entry(name.clone()).or_insert_with(|| Field {
+                type_: type_.clone(),
+                is_required: required.contains(&name.as_str()),
+            });
+            known.is_required |= has_default;
+            // what several parts say of it is not brought together
+            if known.type_ != type_ {
+                known.type_ = StaticType::Dyn;
+            }
         }
-        let is_combined = COMBINING.iter().any(|key| keys.contains_key(*key));
+        let is_combined = COMBINING
+            .iter()
+            .any(|key| parts.iter().any(|part| part.contains_key(*key)));
         for name in required {
             let unlisted = || Field::required(StaticType::Dyn);
             fields.entry(name.to_owned()).or_insert_with(unlisted);
         }
         let rest = match keys.get("additionalProperties") {
-            _ if is_combined => Some(StaticType::Dyn),
-            None if properties.is_none() => Some(StaticType::Dyn),
+            _ if is_combined || parts.len() > 1 => Some(StaticType::Dyn),
+            None if named.is_empty() => Some(StaticType::Dyn),
             // what is not listed may be there, but nobody is told of it
             None | Some(Value::Bool(false)) => None,
             Some(schema) => Some(self.part(schema, depth + 1)),
         };
         ObjectType::new(fields, rest)
+    }
+
+    /// The parts that apply to the same object: this one, what it refers to, and all of `allOf`.
+    fn applying(&mut self, keys: &'a Map<String, Value>) -> Vec<&'a Map<String, Value>> {
+        let mut parts = vec![keys];
+        let mut next = 0;
+        while let Some(part) = parts.get(next).copied() {
+            next += 1;
+            self.parts += 1;
+            // a schema that refers to itself is refused elsewhere
+            if self.parts > MAX_PARTS {
+                break;
+            }
+            let to = part.get("$ref").and_then(Value::as_str);
+            let referred = to.and_then(|to| self.root.pointer(to.strip_prefix('#')?));
+            let all = part.get("allOf").and_then(Value::as_array).into_iter().flatten();
+            parts.extend(referred.into_iter().chain(all).filter_map(Value::as_object));
+        }
+        parts
     }
 }
 
