@@ -84,8 +84,7 @@ fn happened(record: &Record) -> Value {
     }
     let mut steps: Vec<(&str, Value)> = vec![];
     for entry in status.steps.iter().filter(|entry| entry.item.is_none()) {
-        let mut said =
-            json!({ "step": entry.name, "passes": record.passes.get(&entry.name).copied().unwrap_or_default() });
+        let mut said = json!({ "step": entry.name, "passes": record.passes.get(&entry.name).copied().unwrap_or_default() });
         if let Some(outcome) = entry.outcome {
             said["outcome"] = json!(outcome);
         }

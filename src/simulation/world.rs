@@ -492,7 +492,11 @@ impl<'a> World<'a> {
                 format!("a callback has at most {} bytes", bounds::MAX_CALLBACK),
             ));
         }
-        let newest = self.state.steps.iter().rfind(|entry| entry.name == step && entry.item.is_none());
+        let newest = self
+            .state
+            .steps
+            .iter()
+            .rfind(|entry| entry.name == step && entry.item.is_none());
         // between two passes, the address is that of the next one
         let (pass, is_over) = match newest {
             None => (1, false),

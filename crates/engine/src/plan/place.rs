@@ -97,21 +97,6 @@ impl<'c, 'a> Place<'c, 'a> {
         self.compiler.schema(&self.field(field), schema);
     }
 
-    /// The JSON Schema of a form.
-    pub(crate) fn form(&mut self, field: &str, schema: Option<&Json>) {
-        self.compiler.bounded_schema(&self.field(field), schema);
-    }
-
-    /// The type of an expression; any, if something is wrong with it.
-    pub(crate) fn type_of(&self, expression: &Expression) -> StaticType {
-        expression.check(self.declarations).unwrap_or(StaticType::Dyn)
-    }
-
-    /// An expression has another type than it may.
-    pub(crate) fn mistyped(&mut self, field: &str, message: impl Into<String>) {
-        self.compiler.mistyped(&self.field(field), 0, message.into());
-    }
-
     /// The step of this name.
     pub(crate) fn step_named(&self, name: &str) -> Option<usize> {
         self.compiler.all_steps.iter().position(|step| *step == name)

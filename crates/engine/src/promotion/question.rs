@@ -11,7 +11,7 @@ use crate::{difference::difference, plan::Plan, question::item};
 use signoff_api::{
     Approval, ApprovalSpec, Release, Verdict,
     approval::{ApprovalPurpose, ApprovalSubject, ShownItem},
-    canonical,
+    bounds, canonical,
 };
 
 /// How long people have to decide on a promotion, unless the gate says otherwise.
@@ -26,7 +26,7 @@ pub fn deadline(gate: &Gate, now: Timestamp) -> Timestamp {
         .and_then(|span| SignedDuration::try_from(span.duration()).ok());
     let deadline = now
         .checked_add(span.unwrap_or(RESPOND_WITHIN))
-        .unwrap_or(Timestamp::MAX);
+        .map_or(bounds::LATEST_TIME, |deadline| deadline.min(bounds::LATEST_TIME));
     deadline
         .round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil))
         .unwrap_or(deadline)

@@ -149,7 +149,7 @@ pub(in crate::kinds) fn described(request: &HttpRequest, hide: &dyn Fn(String) -
     } = request;
     let mut document = json!({ "method": method });
     let target = match target {
-        HttpTarget::Url(url) => json!({ "url": url }),
+        HttpTarget::Url(url) | HttpTarget::PublicUrl(url) => json!({ "url": url }),
         HttpTarget::Connection { name, path, bound: _ } => json!({ "connection": name, "path": path }),
     };
     let body = match body {
