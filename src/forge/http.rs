@@ -233,9 +233,7 @@ impl Http {
         if let Some(retry_after) = rest(status, answer.headers(), SystemTime::now()) {
             return ForgeError::RateLimited { host, retry_after };
         }
-        let message = self
-            .secrets
-            .redact(&message(&self.read(answer).await.unwrap_or_default()));
+        let message = message(&self.read(answer).await.unwrap_or_default(), &self.secrets);
         match status {
             // GitHub's second limit does not always come with a header
             StatusCode::FORBIDDEN if message.contains("secondary rate limit") => ForgeError::RateLimited {
@@ -304,8 +302,9 @@ impl Http {
     }
 }
 
-/// What a forge says of its refusal: the `message` or `error` of its JSON, else the beginning of the text.
-fn message(body: &[u8]) -> String {
+/// What a forge says of its refusal: the `message` or `error` of its JSON, else the beginning of the text. Secrets are taken
+/// out first: of one that is cut, the beginning would be left.
+fn message(body: &[u8], secrets: &Secrets) -> String {
     let said = serde_json::from_slice::<serde_json::Value>(body)
         .ok()
         .and_then(|json| {
@@ -315,6 +314,7 @@ fn message(body: &[u8]) -> String {
             field.map(|said| said.as_str().map_or_else(|| said.to_string(), str::to_owned))
         });
     let said = said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    let said = secrets.redact(&said);
     let said: String = visible(said.trim()).chars().take(MAX_MESSAGE).collect();
     if said.is_empty() {
         "it gives no reason".to_owned()

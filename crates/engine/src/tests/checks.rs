@@ -149,7 +149,7 @@ fn what_no_flow_may_have_is_told_and_a_release_that_was_cut_runs_on() {
         ),
         (
             every("${5}"),
-            "steps[0].repeat.every: a duration is a text such as 30s, not int",
+            "steps[0].repeat.every: it gives a duration, not int",
         ),
         (
             json!({ "steps": [{ "name": "s", "http": { "url": "http://x/" }, "timeout": "11m" }] }),
