@@ -94,7 +94,11 @@ fn people_have_a_week_unless_the_gate_says_otherwise_and_never_less() {
         assert_eq!(deadline(&gate(within), now).to_string(), until);
     }
     let latest = bounds::LATEST_TIME;
-    assert_eq!(deadline(&gate(None), Timestamp::MAX), latest, "what a status takes");
+    assert_eq!(
+        deadline(&gate(None), Timestamp::MAX),
+        latest,
+        "what a status takes"
+    );
 }
 
 fn release(source: &Value) -> Release {
