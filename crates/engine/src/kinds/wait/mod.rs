@@ -176,9 +176,7 @@ impl WaitPlan {
         let text = until
             .text(scope)
             .map_err(|error| Failure::new(error.reason(), format!("until: {error}")))?;
-        let time = text.parse::<Timestamp>();
-        let time = time
-            .map_err(|_| Failure::new(StepReason::InvalidTime, format!("until: {text:?} is not a time")))?;
-        Ok(Some(time))
+        let invalid = |why| Failure::new(StepReason::InvalidTime, format!("until: {why}"));
+        time(&text).map(Some).map_err(invalid)
     }
 }
