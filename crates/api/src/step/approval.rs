@@ -129,7 +129,6 @@ impl ApprovalStep {
 /// A name and a value that is shown.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.value) != has(self.step)").message("an item has either value or step"))]
 pub struct ShowItem {
     /// Name of the item, unique in the list.
     #[schemars(length(min = 1, max = 63))]
