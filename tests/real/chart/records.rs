@@ -458,10 +458,11 @@ fn the_gateways_account_writes_callbacks_and_requests_for_a_sync_and_nothing_els
             "the gateway writes only the annotation signoff.dev/requestedAt of a repository",
         );
     }
+    let message = gateway.refused(&run(&json!({})));
+    assert_says(&message, "the gateway starts only runs of webhook triggers");
     for (verb, what) in [
         ("list", "runs.signoff.dev"),
         ("create", "decisions.signoff.dev"),
-        ("create", "runs.signoff.dev"),
         ("patch", "runs.signoff.dev"),
         ("list", "secrets"),
         ("get", "leases.coordination.k8s.io"),
