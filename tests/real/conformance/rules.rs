@@ -208,7 +208,10 @@ async fn our_own_kinds_mean_the_same_on_both() {
             s.differs(cause).post(&path, &ours(kind, &spec)).await;
         }
         let run = s.path_in(group, "runs", "a");
-        for spec in [json!({"flow": "another"}), json!({"cancel": true})] {
+        for spec in [
+            json!({"flow": "another"}),
+            json!({"cancel": true, "stoppedBy": "admin"}),
+        ] {
             s.merge(&run, &json!({"spec": spec})).await;
         }
         for plural in ["runs", "flows"] {
