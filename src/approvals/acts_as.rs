@@ -109,6 +109,7 @@ pub(super) async fn ask(context: &Context, approval: &Approval, facts: &mut [Dec
         .into_iter()
         .flatten()
         .chain(&spec.written_by)
+        .chain(spec.parents.iter().filter_map(|run| run.requested_by.as_ref()))
         .map(String::as_str)
         .collect();
     let accounts: Vec<Account<'_>> = involved.into_iter().filter_map(Account::of).collect();

@@ -66,6 +66,7 @@ pub(super) async fn verb(args: RunArgs, global: &Global) -> Result<Answer, CliEr
         release: args.release.clone(),
         inputs: (!inputs.0.is_empty()).then_some(inputs),
         requested_by: None,
+        parent: None,
         cancel: None,
         terminate: None,
         suspend: None,

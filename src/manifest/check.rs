@@ -12,7 +12,7 @@ use signoff_api::{
     API_VERSION, Definition, Step, crds,
     name::{FlowName, NameError, ObjectName},
 };
-use signoff_engine::plan::Plan;
+use signoff_engine::plan::{Children, Plan};
 
 /// Something that is wrong with a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +107,17 @@ pub fn unknown_fields(object: &Value) -> Vec<FieldProblem> {
 
 /// Why a definition cannot run.
 pub fn plan_problems(definition: &Definition) -> Vec<FieldProblem> {
+    plan_problems_with(definition, &Children::new())
+}
+
+/// The same, where the inputs of some of the flows that its steps run are known.
+pub fn plan_problems_with(definition: &Definition, children: &Children) -> Vec<FieldProblem> {
+    let problems = Plan::compile_with(definition, children).err();
+    field_problems(problems.unwrap_or_default())
+}
+
+/// Problems of a definition as those of a manifest.
+pub fn field_problems(problems: Vec<signoff_engine::plan::Problem>) -> Vec<FieldProblem> {
     let told = |problem: signoff_engine::plan::Problem| FieldProblem {
         message: match problem.offset {
             Some(offset) => format!("{} (at character {} of the text)", problem.message, offset + 1),
@@ -114,12 +125,7 @@ pub fn plan_problems(definition: &Definition) -> Vec<FieldProblem> {
         },
         field: format!("spec.{}", problem.field),
     };
-    Plan::compile(definition)
-        .err()
-        .into_iter()
-        .flatten()
-        .map(told)
-        .collect()
+    problems.into_iter().map(told).collect()
 }
 
 fn schema_of(object: &Value) -> Option<&'static Schema> {

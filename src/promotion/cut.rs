@@ -2,16 +2,19 @@
 
 use kube::{Resource as _, ResourceExt as _, api::ObjectMeta, runtime::reflector::ObjectRef};
 
-use super::{FlowError, Flows};
+use super::{
+    FlowError, Flows,
+    dependencies::{Pinned, pin},
+};
 use crate::cluster::create::{Adopted, create_or_adopt};
 use signoff_api::{
     Digest, Flow, FlowStatus, Release, ReleaseSpec, canonical,
     flow::{DefinitionProblem, NamedRelease},
     names,
-    release::ReleaseSource,
+    release::{ReleaseSource, content_digest},
     text::visible,
 };
-use signoff_engine::plan::{Plan, Problem};
+use signoff_engine::plan::{Children, Plan, Problem};
 
 /// Most problems listed in a status.
 const MAX_PROBLEMS: usize = 50;
@@ -22,6 +25,10 @@ pub(super) enum Drafted {
     Cut,
     /// The definition cannot run; the draft before it stays.
     Invalid,
+    /// A flow that its steps run has no release yet; the draft before it stays.
+    Waiting(String),
+    /// A flow that its steps run is being changed, and brings another look.
+    Changing,
     /// Another release has its name.
     Collision(String),
 }
@@ -32,16 +39,36 @@ pub(super) async fn draft(
     flow: &Flow,
     status: &mut FlowStatus,
 ) -> Result<Drafted, FlowError> {
+    let (dependencies, children, waiting) = match pin(shared, flow).await? {
+        Pinned::Known(dependencies, children) => (dependencies, children, None),
+        Pinned::Waiting(why) => (vec![], Children::new(), Some(why)),
+        Pinned::Changing => return Ok(Drafted::Changing),
+        Pinned::Wrong(problems) => {
+            status.problems = problems.into_iter().take(MAX_PROBLEMS).map(described).collect();
+            return Ok(Drafted::Invalid);
+        }
+    };
     let (definition, namespace) = (flow.spec.definition.clone(), flow.namespace().unwrap_or_default());
-    let compiled = move || Plan::compile(&definition).err();
+    let compiled = move || Plan::compile_with(&definition, &children).err();
     if let Some(problems) = shared.context.evaluate(&namespace, compiled).await {
         status.problems = problems.into_iter().take(MAX_PROBLEMS).map(described).collect();
         return Ok(Drafted::Invalid);
     }
     status.problems.clear();
-    let digest = canonical::digest(&flow.spec.definition).map_err(FlowError::NotCanonical)?;
+    if let Some(why) = waiting {
+        return Ok(Drafted::Waiting(why));
+    }
+    let digest = content_digest(&flow.spec.definition, &dependencies).map_err(FlowError::NotCanonical)?;
     let name = names::release_name(&flow.name_any(), &digest);
-    if let Some(other) = ensure(shared, flow, &name, &digest).await? {
+    let source = source(flow)?;
+    let spec = ReleaseSpec {
+        flow: flow.name_any(),
+        definition: flow.spec.definition.clone(),
+        digest: digest.clone(),
+        dependencies,
+        source,
+    };
+    if let Some(other) = ensure(shared, flow, &name, spec).await? {
         return Ok(Drafted::Collision(format!(
             "release {name} exists with other content ({other})"
         )));
@@ -58,23 +85,24 @@ async fn ensure(
     shared: &Flows,
     flow: &Flow,
     name: &str,
-    digest: &Digest,
+    spec: ReleaseSpec,
 ) -> Result<Option<Digest>, FlowError> {
+    let digest = spec.digest.clone();
     let namespace = flow.namespace().unwrap_or_default();
     let known = shared.releases.get(&ObjectRef::new(name).within(&namespace));
     if let Some(release) = known {
-        return Ok((release.spec.digest != *digest).then(|| release.spec.digest.clone()));
+        return Ok((release.spec.digest != digest).then(|| release.spec.digest.clone()));
     }
     let api = shared.context.namespaced::<Release>(&namespace);
-    let is_same = |there: &Release| there.spec.digest == *digest;
-    match create_or_adopt(&api, &release(flow, name, digest), is_same).await {
+    let is_same = |there: &Release| there.spec.digest == digest;
+    match create_or_adopt(&api, &release(flow, name, spec), is_same).await {
         Ok(Adopted::Ours(_)) => Ok(None),
         Ok(Adopted::Others(there)) => Ok(Some(there.spec.digest)),
         Err(error) => Err(FlowError::Api("create the release", error)),
     }
 }
 
-fn release(flow: &Flow, name: &str, digest: &Digest) -> Release {
+fn release(flow: &Flow, name: &str, spec: ReleaseSpec) -> Release {
     let labels = [
         (names::MANAGED_BY, names::MANAGED_BY_VALUE.to_owned()),
         (names::FLOW, flow.name_any()),
@@ -91,12 +119,6 @@ fn release(flow: &Flow, name: &str, digest: &Digest) -> Release {
         finalizers: Some(vec![names::FINALIZER.to_owned()]),
         ..ObjectMeta::default()
     };
-    let spec = ReleaseSpec {
-        flow: flow.name_any(),
-        definition: flow.spec.definition.clone(),
-        digest: digest.clone(),
-        source: source(flow, digest),
-    };
     Release {
         metadata,
         spec,
@@ -105,7 +127,8 @@ fn release(flow: &Flow, name: &str, digest: &Digest) -> Release {
 }
 
 /// A Repository says where the content came from; otherwise, and when the content was edited since, whoever last changed the flow is named.
-fn source(flow: &Flow, digest: &Digest) -> ReleaseSource {
+fn source(flow: &Flow) -> Result<ReleaseSource, FlowError> {
+    let digest = canonical::digest(&flow.spec.definition).map_err(FlowError::NotCanonical)?;
     let of_this = flow
         .annotations()
         .get(names::SOURCE_DIGEST)
@@ -115,12 +138,12 @@ fn source(flow: &Flow, digest: &Digest) -> ReleaseSource {
         .get(names::SOURCE)
         .filter(|_| of_this)
         .and_then(|source| serde_json::from_str(source).ok());
-    from_git.unwrap_or_else(|| ReleaseSource {
+    Ok(from_git.unwrap_or_else(|| ReleaseSource {
         changed_by: recorded(flow, names::CHANGED_BY),
         applied_by: last_manager(flow),
         generation: flow.metadata.generation,
         ..ReleaseSource::default()
-    })
+    }))
 }
 
 /// The user whom the API server recorded in an annotation. An empty one names nobody.

@@ -9,14 +9,13 @@ use kube::{
     runtime::reflector::ObjectRef,
 };
 
-use super::{FlowError, Flows, cut::recorded};
+use super::{FlowError, Flows, cut::recorded, dependencies};
 use crate::cluster::{
     create::create_or_adopt,
     status::{is_missing, patch_status},
 };
 use signoff_api::{
-    Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, Repository, canonical,
-    condition,
+    Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Flow, FlowStatus, Release, Repository, condition,
     flow::{NamedRelease, Promotion, PromotionPhase, PromotionStatus, repository_uid},
     name::ReleaseName,
     names,
@@ -32,6 +31,8 @@ pub(super) enum Promoted {
     Settled,
     /// People have to decide first.
     Waiting(String),
+    /// A release that it runs is not live, and never was.
+    Blocked(String),
     /// People said no, or nothing in time.
     Refused(PromotionPhase, String),
     /// It cannot be made live at all.
@@ -64,6 +65,9 @@ pub(super) async fn promote(
         Ok(release) => release,
         Err((reason, message)) => return Ok(Promoted::Impossible(reason, message)),
     };
+    if let Some(message) = dependencies::not_live(shared, flow, &release) {
+        return Ok(Promoted::Blocked(message));
+    }
     let live = match status.live_release() {
         None => None,
         Some(name) => match find(shared, flow, name).await? {
@@ -267,6 +271,8 @@ fn candidate<'a>(release: &'a Release, live: Option<&'a Release>) -> Candidate<'
         digest: &release.spec.digest,
         definition: &release.spec.definition,
         source: &release.spec.source,
+        dependencies: &release.spec.dependencies,
+        live_dependencies: live.map_or(&[], |live| &live.spec.dependencies),
         live: live.map(|live| {
             (
                 live.metadata.name.as_deref().unwrap_or_default(),
@@ -384,7 +390,7 @@ async fn find(
             format!("release {name} is of flow {}", release.spec.flow),
         )));
     }
-    let digest = canonical::digest(&release.spec.definition).map_err(FlowError::NotCanonical)?;
+    let digest = release.spec.content_digest().map_err(FlowError::NotCanonical)?;
     if digest != release.spec.digest {
         let message = format!(
             "release {name} says it is {}, but its content is {digest}",

@@ -29,7 +29,7 @@ use crate::cluster::{
     timers::{Again, Wake},
 };
 use signoff_api::{
-    Flow, Release, ReleaseStatus, Run, RunPhase, canonical, names,
+    Flow, Release, ReleaseStatus, Run, RunPhase, names,
     reason::{Classified, ErrorClass},
     run::Channel,
 };
@@ -85,7 +85,7 @@ pub async fn run(context: Arc<Context>, stores: SharedStores, ended: EndedRuns, 
     let release_changes = stores.releases.subscribe();
     let queue = stream::select_all([
         release_changes
-            .map(|release| ObjectRef::from_obj(&**release.object()))
+            .flat_map(|change| stream::iter(concerned(&change)))
             .boxed(),
         stores.flows.subscribe().flat_map(of_flow).boxed(),
         let_go.boxed(),
@@ -108,6 +108,17 @@ pub async fn run(context: Arc<Context>, stores: SharedStores, ended: EndedRuns, 
         },
     };
     reconciler.run(&context, shared, releases, queue, shutdown).await;
+}
+
+/// The releases to look at after a change: one that is gone held those that it ran.
+fn concerned(change: &Change<Release>) -> Vec<ObjectRef<Release>> {
+    let release = change.object();
+    let mut all = vec![ObjectRef::from_obj(&**release)];
+    if let (Change::Removed(gone), Some(namespace)) = (change, release.namespace()) {
+        let held = gone.spec.dependencies.iter();
+        all.extend(held.map(|held| ObjectRef::new(&held.release).within(&namespace)));
+    }
+    all
 }
 
 /// The releases whose channel a flow's status may have changed.
@@ -198,7 +209,10 @@ async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Again
 
 /// Recomputes the digest; gives what is wrong with the release.
 fn problem(release: &Release) -> Result<Option<String>, ReleaseError> {
-    let digest = canonical::digest(&release.spec.definition).map_err(ReleaseError::NotCanonical)?;
+    let digest = release
+        .spec
+        .content_digest()
+        .map_err(ReleaseError::NotCanonical)?;
     let name = names::release_name(&release.spec.flow, &digest);
     Ok(if digest != release.spec.digest {
         Some(format!(
@@ -258,6 +272,22 @@ async fn let_go(shared: &Releases, release: &Release) -> Result<(), ReleaseError
             .await;
         return Ok(());
     }
+    let runs_it = |other: &Release| {
+        other.namespace() == release.namespace()
+            && other
+                .spec
+                .dependencies
+                .iter()
+                .any(|dependency| dependency.release == release.name_any())
+    };
+    if let Some(user) = shared.known.find(runs_it) {
+        let note = format!("it stays while release {} runs it", user.name_any());
+        shared
+            .context
+            .event(release, EventType::Normal, "InUse", &note)
+            .await;
+        return Ok(());
+    }
     let unfinished = ListParams::default().fields(&RunPhase::unfinished());
     let runs = shared.context.list::<Run>(&namespace, &unfinished).await;
     let runs = runs.map_err(|error| ReleaseError::Api("list the runs", error))?;
@@ -305,6 +335,7 @@ async fn let_go(shared: &Releases, release: &Release) -> Result<(), ReleaseError
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use signoff_api::canonical;
 
     use super::*;
 

@@ -19,6 +19,12 @@ pub(super) fn summarise(
     let (standing, reason, message) = match (drafted, promoted) {
         (Drafted::Invalid, _) => (Standing::Stalled, "InvalidDefinition", invalid(status)),
         (Drafted::Collision(message), _) => (Standing::Stalled, "ReleaseCollision", message.clone()),
+        (Drafted::Waiting(message), _) => (Standing::Reconciling, "DependencyNotReady", message.clone()),
+        // it is not written
+        (Drafted::Changing, _) => return,
+        (Drafted::Cut, Promoted::Blocked(message)) => {
+            (Standing::Reconciling, "DependencyNotLive", message.clone())
+        }
         (Drafted::Cut, Promoted::Impossible(reason, message)) => {
             (Standing::Stalled, *reason, message.clone())
         }

@@ -9,7 +9,7 @@ mod leave;
 mod settle;
 
 use self::decide::Decided;
-pub(super) use self::decide::phase_name;
+pub(super) use self::decide::{is_stopped, phase_name};
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -39,7 +39,7 @@ use signoff_api::{Run, RunPhase, RunStatus, run::StepPhase};
 use signoff_engine::{
     callback_token::record_key,
     effect::{Effect, EffectKey},
-    facts::{ApprovalFact, EffectError, EffectOutcome, Response},
+    facts::{ApprovalFact, EffectError, EffectOutcome, Response, RunFact},
     object::{ObjectFact, ObjectKey},
 };
 
@@ -76,6 +76,10 @@ pub(super) enum RunEvent {
     Wake(Option<(Resumption, Instant)>),
     /// An Approval of it was judged; the watch will show the same.
     Judged(Box<Judged>),
+    /// A run that it started and waits for has ended.
+    ChildEnded(String, Box<RunFact>),
+    /// A run that it started and waits for is gone, or has ended elsewhere.
+    ChildLeft(String),
     /// Start nothing more; write down what comes of what is under way.
     Drain,
 }
@@ -368,6 +372,15 @@ impl Actor {
                 if let Some(run) = run {
                     self.changed(run);
                 }
+            }
+            RunEvent::ChildEnded(name, fact) => {
+                self.newer.insert(ObjectKey::run(name), ObjectFact::Run(*fact));
+                self.dirty = true;
+            }
+            RunEvent::ChildLeft(name) => {
+                // it is read
+                self.newer.remove(&ObjectKey::run(name));
+                self.dirty = true;
             }
             RunEvent::Drain => self.draining = true,
         }

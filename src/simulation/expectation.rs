@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     compare::{lacking, same, word},
+    flows::split,
     scenario::{Expect, ExpectApproval, ExpectCall, ExpectStep},
     world::{Question, Record},
 };
@@ -66,11 +67,16 @@ pub fn check(expect: &Expect, record: &Record) -> Vec<String> {
 
 fn step(expected: &ExpectStep, record: &Record) -> Vec<String> {
     let name = &expected.step;
-    let entries: Vec<&StepStatus> = record
-        .status
-        .steps
-        .iter()
-        .filter(|entry| entry.name == *name)
+    let (prefix, local) = split(name);
+    let mut runs = record.children.iter().rev();
+    let status = match prefix {
+        "" => Some(&record.status),
+        prefix => runs.find(|(of, _)| of == prefix).map(|(_, status)| status),
+    };
+    let entries: Vec<&StepStatus> = status
+        .into_iter()
+        .flat_map(|status| &status.steps)
+        .filter(|entry| entry.name == local)
         .collect();
     let mut found = vec![];
     if let Some(passes) = expected.passes.filter(|passes| *passes != entries.len()) {
@@ -128,7 +134,7 @@ fn calls(expected: &ExpectCall, record: &Record) -> Vec<String> {
 
 fn approval(expected: &ExpectApproval, record: &Record) -> Vec<String> {
     let name = &expected.step;
-    let of_step = |question: &&Question| question.spec.subject.step.as_ref() == Some(name);
+    let of_step = |question: &&Question| question.step == *name;
     let mut asked = record.questions.iter().filter(of_step);
     let question = match expected.pass {
         Some(pass) => asked.find(|question| question.spec.subject.iteration == Some(pass)),
@@ -226,7 +232,7 @@ fn scope(record: &Record) -> Scope {
     }
     let approvals = record.questions.iter().map(|question| {
         json!({
-            "step": question.spec.subject.step,
+            "step": question.step,
             "title": question.spec.title,
             "phase": question.status.phase,
             "shown": shown(question),

@@ -1,4 +1,4 @@
-//! The world of one run: a clock that jumps, calls with the answers of stubs, questions with a judge.
+//! The world of a run and of those that it starts: a clock that jumps, calls with the answers of stubs, questions with a judge.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,16 +12,17 @@ use serde_json::{Value, json};
 use super::{
     Objects,
     compare::word,
+    flows,
     scenario::{At, Callback, Crash, Decide, Event, RunEvent, Scenario},
     stubs::{Fate, fate},
 };
-use crate::manifest::did_you_mean;
 use signoff_api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, Definition, Digest, Json, RunStatus,
     canonical,
     json::JsonObject,
     name::ObjectName,
     names,
+    release::content_digest,
     run::{CallbackRecord, StepPhase},
     text::visible,
 };
@@ -29,11 +30,11 @@ use signoff_engine::{
     advance::advance,
     callback_body,
     callback_token::{CallbackKeys, CallbackMinter, record_key},
-    effect::{Call as WantedCall, Effect, HttpBody, HttpTarget, Request},
+    effect::{Call as WantedCall, Effect, EffectKey, HttpBody, HttpTarget, Request},
     facts::{ApprovalFact, ConnectionFact, EffectOutcome, Facts, ReleaseFacts, RunFacts},
     inputs,
     judge::{ActsAs, DecisionFact, Proof, judge},
-    object::{Closing, ObjectFact, ObjectKey, OwnedObject},
+    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject, StartRun},
     plan::Plan,
 };
 
@@ -47,6 +48,8 @@ const RUN: &str = "run";
 pub struct Record {
     /// The run's state at the end.
     pub status: RunStatus,
+    /// The states of the runs that it started, each with what the names of its steps begin with, such as `apply/`.
+    pub children: Vec<(String, RunStatus)>,
     /// What the run was given.
     pub inputs: Value,
     /// Who asked for it.
@@ -70,7 +73,7 @@ pub struct Record {
 /// A call that was sent.
 #[derive(Clone, Debug, Serialize)]
 pub struct Call {
-    /// Name of the step.
+    /// Name of the step; of a child run, after that of the step that started it, such as `apply/plan`.
     pub step: String,
     /// Which iteration of the step.
     pub pass: i64,
@@ -85,12 +88,16 @@ pub struct Call {
 pub struct Question {
     /// Its name.
     pub name: String,
+    /// Name of the step that asks, as that of a call.
+    pub step: String,
     /// What was asked.
     pub spec: ApprovalSpec,
     /// How it stands.
     pub status: ApprovalStatus,
     asked_at: Timestamp,
     decisions: Vec<DecisionFact>,
+    /// The run that asks.
+    run: usize,
 }
 
 /// Performs a scenario.
@@ -103,32 +110,20 @@ pub fn simulate(scenario: &Scenario, objects: &Objects) -> Result<Record, Vec<St
         .flows
         .get(flow)
         .ok_or_else(|| vec![format!("spec.flow: there is no flow {flow} in the files")])?;
-    let plan = Plan::compile(definition).map_err(|problems| {
-        let told = problems
-            .into_iter()
-            .map(|problem| format!("flow {flow}: spec.{}: {}", problem.field, problem.message));
-        told.collect::<Vec<_>>()
-    })?;
-    let unknown = unknown_steps(scenario, definition);
+    let plan = flows::compile(objects, flow, definition)?;
+    let unknown = unknown_steps(scenario, objects, definition);
     if !unknown.is_empty() {
         return Err(unknown);
     }
     let inputs = inputs::complete(definition, &scenario.spec.inputs)
         .map_err(|message| vec![format!("spec.{message}")])?;
-    let mut world = World::new(scenario, objects, definition, &plan, inputs)?;
+    let mut world = World::new(scenario, objects, (definition, plan), inputs)?;
     world.play();
     Ok(world.record())
 }
 
-/// Where a scenario names a step that the flow does not have.
-fn unknown_steps(scenario: &Scenario, definition: &Definition) -> Vec<String> {
-    let finally = definition.finally.iter().flatten();
-    let known: Vec<&str> = definition
-        .steps
-        .iter()
-        .chain(finally)
-        .map(|step| step.name.as_str())
-        .collect();
+/// Where a scenario names a step that the flow, and those that it runs, do not have.
+fn unknown_steps(scenario: &Scenario, objects: &Objects, definition: &Definition) -> Vec<String> {
     let spec = &scenario.spec;
     let stubs = spec.stubs.iter().map(|stub| stub.step.as_str());
     let events = spec.events.iter().filter_map(|event| event.step.as_deref());
@@ -148,23 +143,35 @@ fn unknown_steps(scenario: &Scenario, definition: &Definition) -> Vec<String> {
     ];
     let mut found = Vec::new();
     for (list, names) in lists {
-        for name in names.into_iter().filter(|name| !known.contains(name)) {
-            let meant = did_you_mean(name, known.iter().copied());
-            found.push(format!(
-                "spec.{list}: there is no step {name} in flow {}{meant}",
-                spec.flow
-            ));
+        for name in names {
+            let told = flows::unknown_step(objects, &spec.flow, definition, name);
+            found.extend(told.map(|told| format!("spec.{list}: {told}")));
         }
     }
     found
 }
 
-struct World<'a> {
-    scenario: &'a Scenario,
-    definition: &'a Definition,
-    plan: &'a Plan,
-    state: RunStatus,
-    facts: Facts,
+/// One run.
+pub(super) struct Execution<'a> {
+    /// What the names of its steps begin with.
+    pub(super) prefix: String,
+    /// The run that has started it, and how.
+    pub(super) parent: Option<(usize, StartRun)>,
+    pub(super) key: ObjectKey,
+    pub(super) definition: &'a Definition,
+    pub(super) plan: Plan,
+    pub(super) state: RunStatus,
+    pub(super) facts: Facts,
+    pub(super) wake_at: Option<Timestamp>,
+}
+
+pub(super) struct World<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) objects: &'a Objects,
+    /// The run, and those that it started.
+    pub(super) runs: Vec<Execution<'a>>,
+    /// The one that is looked at.
+    pub(super) at: usize,
     now: Timestamp,
     /// Events that are still to come, the next one last.
     coming: Vec<(Timestamp, &'a Event)>,
@@ -172,7 +179,7 @@ struct World<'a> {
     questions: Vec<Question>,
     passes: BTreeMap<String, BTreeSet<i64>>,
     story: Vec<(Timestamp, String)>,
-    problems: Vec<String>,
+    pub(super) problems: Vec<String>,
     /// Stubs of crashes that have happened.
     spent: BTreeSet<usize>,
     /// Whether the operator was killed since the last decision.
@@ -182,19 +189,16 @@ struct World<'a> {
 impl<'a> World<'a> {
     fn new(
         scenario: &'a Scenario,
-        objects: &Objects,
-        definition: &'a Definition,
-        plan: &'a Plan,
+        objects: &'a Objects,
+        (definition, plan): (&'a Definition, Plan),
         inputs: JsonObject,
     ) -> Result<Self, Vec<String>> {
         let spec = &scenario.spec;
-        let digest = canonical::digest(definition).map_err(|error| vec![error.to_string()])?;
+        let dependencies = flows::dependencies(objects, definition);
+        let digest = content_digest(definition, &dependencies).map_err(|error| vec![error.to_string()])?;
         let keys = CallbackKeys::new("test", [("test".to_owned(), vec![0; 32])].into())
             .map_err(|error| vec![error.to_string()])?;
-        let mut connections = BTreeMap::new();
-        for name in plan.bound_connections() {
-            connections.insert(name.to_owned(), connection(objects, name)?);
-        }
+        let connections = connections(objects, &plan)?;
         let facts = Facts {
             run: RunFacts {
                 namespace: NAMESPACE.to_owned(),
@@ -202,6 +206,7 @@ impl<'a> World<'a> {
                 uid: RUN.to_owned(),
                 generation: Some(1),
                 requested_by: Some(spec.requested_by.clone()),
+                parents: vec![],
                 inputs,
                 cancel: false,
                 terminate: false,
@@ -214,6 +219,7 @@ impl<'a> World<'a> {
                 commit: None,
                 author: None,
                 repository: None,
+                dependencies,
             },
             objects: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -235,10 +241,18 @@ impl<'a> World<'a> {
         coming.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         Ok(Self {
             scenario,
-            definition,
-            plan,
-            state: RunStatus::default(),
-            facts,
+            objects,
+            runs: vec![Execution {
+                prefix: String::new(),
+                parent: None,
+                key: ObjectKey::run(RUN),
+                definition,
+                plan,
+                state: RunStatus::default(),
+                facts,
+                wake_at: None,
+            }],
+            at: 0,
             now: spec.now,
             coming,
             calls: vec![],
@@ -260,26 +274,26 @@ impl<'a> World<'a> {
                     .push(format!("the run did not end in {MAX_TURNS} turns"));
                 break;
             }
-            let next = advance(self.plan, &self.state, &self.facts, self.now);
-            let changed = next.state != self.state;
-            self.tell_steps(&next.state);
-            self.state = next.state;
-            self.facts.outcomes.clear();
-            for effect in next.effects {
-                self.perform(effect);
+            let mut changed = false;
+            let mut next = 0;
+            while next < self.runs.len() {
+                self.at = next;
+                next += 1;
+                changed |= self.turn();
             }
-            if self.state.phase.is_finished() {
-                self.say(&format!("the run ends: {}", self.state.phase));
+            self.at = 0;
+            if self.run().state.phase.is_finished() {
                 break;
             }
-            if std::mem::take(&mut self.restarted) || changed || !self.facts.outcomes.is_empty() {
+            if std::mem::take(&mut self.restarted) || changed {
                 continue;
             }
-            if !self.go_on_until(next.wake_at) {
+            let wake_at = self.runs.iter().filter_map(|run| run.wake_at).min();
+            if !self.go_on_until(wake_at) {
                 break;
             }
         }
-        if !self.state.phase.is_finished() && self.story.len() >= MAX_TURNS {
+        if !self.run().state.phase.is_finished() && self.story.len() >= MAX_TURNS {
             self.problems
                 .push(format!("the run did not end in {MAX_TURNS} turns"));
         }
@@ -289,6 +303,38 @@ impl<'a> World<'a> {
                 "the event for {what} at {at} came too late: the run had ended"
             ));
         }
+    }
+
+    pub(super) fn run(&self) -> &Execution<'a> {
+        &self.runs[self.at]
+    }
+
+    pub(super) fn run_mut(&mut self) -> &mut Execution<'a> {
+        &mut self.runs[self.at]
+    }
+
+    /// Decides once for the run that is looked at. Whether that has changed anything.
+    fn turn(&mut self) -> bool {
+        let run = self.run();
+        if run.state.phase.is_finished() {
+            return false;
+        }
+        let next = advance(&run.plan, &run.state, &run.facts, self.now);
+        let mut changed = next.state != run.state;
+        self.tell_steps(&next.state);
+        let run = self.run_mut();
+        run.state = next.state;
+        run.wake_at = next.wake_at;
+        run.facts.outcomes.clear();
+        for effect in next.effects {
+            changed |= self.perform(effect);
+        }
+        if self.run().state.phase.is_finished() {
+            let line = format!("the run ends: {}", self.run().state.phase);
+            self.say(&line);
+        }
+        changed |= self.tell_parent(self.at);
+        changed || !self.run().facts.outcomes.is_empty()
     }
 
     /// Moves the clock to what comes next, and lets it happen. False if nothing will.
@@ -329,10 +375,10 @@ impl<'a> World<'a> {
             ),
             (_, _, Some(change)) => {
                 match change {
-                    RunEvent::Cancel => self.facts.run.cancel = true,
-                    RunEvent::Terminate => self.facts.run.terminate = true,
-                    RunEvent::Suspend => self.facts.run.suspend = true,
-                    RunEvent::Resume => self.facts.run.suspend = false,
+                    RunEvent::Cancel => self.run_mut().facts.run.cancel = true,
+                    RunEvent::Terminate => self.run_mut().facts.run.terminate = true,
+                    RunEvent::Suspend => self.run_mut().facts.run.suspend = true,
+                    RunEvent::Resume => self.run_mut().facts.run.suspend = false,
                 }
                 (
                     format!("{change:?}").to_lowercase() + " the run",
@@ -376,7 +422,7 @@ impl<'a> World<'a> {
 
     /// Lets a person decide on the newest question of a step; gives the reason of what comes of it.
     fn decide(&mut self, step: &str, decide: &Decide) -> Result<(Value, String), String> {
-        let of_step = |question: &Question| question.spec.subject.step.as_deref() == Some(step);
+        let of_step = |question: &Question| question.step == step;
         let index = self
             .questions
             .iter()
@@ -438,25 +484,22 @@ impl<'a> World<'a> {
             }
         }
         question.status = judged.status;
-        self.facts
-            .objects
-            .insert(ObjectKey::approval(&question.name), fact(question));
+        let (run, key, fact) = (question.run, ObjectKey::approval(&question.name), fact(question));
+        self.runs[run].facts.objects.insert(key, fact);
     }
 
     /// Takes a callback as the gateway does; gives the status of its answer.
     fn called_back(&mut self, step: &str, callback: &Callback) -> Result<(Value, String), String> {
-        let finally = self.definition.finally.iter().flatten();
-        let mut steps = self.definition.steps.iter().chain(finally);
-        let wait = steps.find(|known| known.name == step);
+        let (prefix, step) = flows::split(step);
+        let run = self.runs.iter().rposition(|run| run.prefix == prefix);
+        let run = run.ok_or_else(|| format!("no run that has the step {step} was started"))?;
+        let run = &mut self.runs[run];
+        let wait = run.definition.all_steps().find(|known| known.name == step);
         let wait = wait
             .and_then(|known| known.kind.as_kind().callback())
             .ok_or_else(|| format!("step {step} waits for no callback"))?;
-        let pass = self
-            .state
-            .steps
-            .iter()
-            .filter(|entry| entry.name == step)
-            .map(|entry| entry.iteration);
+        let entries = run.state.steps.iter().filter(|entry| entry.name == step);
+        let pass = entries.map(|entry| entry.iteration);
         let key = record_key(step, pass.max().unwrap_or(1));
         let sha256 = canonical::digest_of_value(&callback.body);
         let headers: BTreeMap<String, String> = callback
@@ -465,7 +508,7 @@ impl<'a> World<'a> {
             .map(|(name, value)| (name.to_lowercase(), value.clone()))
             .collect();
         let webhook_id = headers.get("webhook-id").cloned();
-        if let Some(known) = self.state.callbacks.get(&key) {
+        if let Some(known) = run.state.callbacks.get(&key) {
             let is_same_delivery = webhook_id.is_some() && known.webhook_id == webhook_id;
             return Ok(if known.sha256 == sha256 || is_same_delivery {
                 (json!(200), String::new())
@@ -482,79 +525,97 @@ impl<'a> World<'a> {
             webhook_id,
             body: Json(callback.body.clone()),
         };
-        self.state.callbacks.insert(key, record);
+        run.state.callbacks.insert(key, record);
         Ok((json!(202), String::new()))
     }
 
-    fn perform(&mut self, effect: Effect) {
+    /// Performs an effect. Whether there is something to decide because of it.
+    fn perform(&mut self, effect: Effect) -> bool {
         match effect {
-            Effect::Call(call) => self.call(*call),
+            Effect::Call(call) => {
+                self.call(*call);
+                false
+            }
             Effect::Open(OwnedObject::Approval(open)) => {
                 let key = ObjectKey::approval(&open.name);
-                if self.facts.objects.contains_key(&key) {
-                    return;
+                if self.run().facts.objects.contains_key(&key) {
+                    return false;
                 }
                 self.say(&format!("asks: {}", open.spec.title));
+                let step = open.spec.subject.step.as_deref().unwrap_or_default();
                 let question = Question {
                     name: open.name,
+                    step: format!("{}{step}", self.run().prefix),
                     spec: open.spec,
                     status: ApprovalStatus::default(),
                     asked_at: self.now,
                     decisions: vec![],
+                    run: self.at,
                 };
-                self.facts.objects.insert(key, fact(&question));
+                self.run_mut().facts.objects.insert(key, fact(&question));
                 self.questions.push(question);
+                false
             }
-            Effect::Close(wanted) => {
-                let question = self
-                    .questions
-                    .iter_mut()
-                    .find(|question| question.name == wanted.key.name);
-                if let Some(question) = question.filter(|question| !question.status.phase.is_closed()) {
-                    question.status.phase = match wanted.closing {
-                        Closing::Cancelled => ApprovalPhase::Cancelled,
-                        Closing::Superseded => ApprovalPhase::Superseded,
-                    };
-                    let (key, fact) = (wanted.key, fact(question));
-                    self.facts.objects.insert(key, fact);
-                }
-            }
+            Effect::Open(OwnedObject::Run(start)) => self.start(&start),
+            Effect::Close(wanted) => self.close(wanted),
             Effect::Abort(key) => {
-                self.facts.in_flight.remove(&key);
+                self.run_mut().facts.in_flight.remove(&key);
+                false
             }
         }
     }
 
+    fn close(&mut self, wanted: CloseObject) -> bool {
+        if wanted.key.kind == ObjectKind::Run {
+            return self.stop(&wanted);
+        }
+        let question = self
+            .questions
+            .iter_mut()
+            .find(|question| question.name == wanted.key.name);
+        if let Some(question) = question.filter(|question| !question.status.phase.is_closed()) {
+            question.status.phase = match wanted.closing {
+                Closing::Cancelled | Closing::Terminated => ApprovalPhase::Cancelled,
+                Closing::Superseded => ApprovalPhase::Superseded,
+            };
+            let (run, fact) = (question.run, fact(question));
+            self.runs[run].facts.objects.insert(wanted.key, fact);
+        }
+        false
+    }
+
     fn call(&mut self, call: WantedCall) {
         let key = call.key;
-        if !self.facts.in_flight.insert(key.clone()) {
+        if !self.run_mut().facts.in_flight.insert(key.clone()) {
             return;
         }
+        let addressed = EffectKey {
+            step: format!("{}{}", self.run().prefix, key.step),
+            ..key.clone()
+        };
         let sent = Call {
-            step: key.step.clone(),
+            step: addressed.step.clone(),
             pass: key.iteration,
             attempt: key.attempt,
             request: request(&call.request),
         };
         let line = format!("{} sends {}", key.step, in_short(&sent.request));
-        match fate(&self.scenario.spec.stubs, &key, &mut self.spent) {
+        match fate(&self.scenario.spec.stubs, &addressed, &mut self.spent) {
             None => {
                 self.say(&line);
                 self.calls.push(sent);
                 self.problems.push(format!(
                     "NotStubbed: step {} (pass {}, attempt {}) calls, and no stub says what it is answered",
-                    key.step, key.iteration, key.attempt
+                    addressed.step, key.iteration, key.attempt
                 ));
             }
             Some(Fate::Ends(result)) => {
                 self.say(&line);
                 self.calls.push(sent);
-                self.facts.in_flight.remove(&key);
-                self.facts.outcomes.push(EffectOutcome {
-                    key,
-                    at: self.now,
-                    result,
-                });
+                let at = self.now;
+                let facts = &mut self.run_mut().facts;
+                facts.in_flight.remove(&key);
+                facts.outcomes.push(EffectOutcome { key, at, result });
             }
             Some(Fate::Crash(crash)) => {
                 if crash == Crash::AfterSend {
@@ -563,15 +624,18 @@ impl<'a> World<'a> {
                 }
                 self.say("the operator is killed and starts again");
                 // nothing is under way any more
-                self.facts.in_flight.clear();
-                self.facts.outcomes.clear();
+                for run in &mut self.runs {
+                    run.facts.in_flight.clear();
+                    run.facts.outcomes.clear();
+                }
                 self.restarted = true;
             }
         }
     }
 
     fn tell_steps(&mut self, next: &RunStatus) {
-        let steps = std::mem::take(&mut self.state.steps);
+        let prefix = self.run().prefix.clone();
+        let steps = std::mem::take(&mut self.run_mut().state.steps);
         let known = |name: &str, iteration: i64| {
             steps
                 .iter()
@@ -581,7 +645,7 @@ impl<'a> World<'a> {
         let mut lines = vec![];
         for entry in &next.steps {
             self.passes
-                .entry(entry.name.clone())
+                .entry(format!("{prefix}{}", entry.name))
                 .or_default()
                 .insert(entry.iteration);
             let before = known(&entry.name, entry.iteration);
@@ -602,7 +666,7 @@ impl<'a> World<'a> {
                     lines.push(format!("{}{pass} failed and is tried again{error}", entry.name));
                 }
                 (_, Some(outcome)) => lines.push(format!("{}{pass} {}{error}", entry.name, word(outcome))),
-                (StepPhase::Waiting, None) if entry.approval.is_none() => {
+                (StepPhase::Waiting, None) if entry.approval.is_none() && entry.run.is_none() => {
                     lines.push(format!("{}{pass} waits", entry.name));
                 }
                 (_, None) => {}
@@ -613,17 +677,21 @@ impl<'a> World<'a> {
         }
     }
 
-    fn say(&mut self, line: &str) {
-        self.story.push((self.now, visible(line).into_owned()));
+    pub(super) fn say(&mut self, line: &str) {
+        let line = format!("{}{line}", self.run().prefix);
+        self.story.push((self.now, visible(&line).into_owned()));
     }
 
-    fn record(self) -> Record {
+    fn record(mut self) -> Record {
+        let run = self.runs.remove(0);
+        let children = self.runs.into_iter().map(|run| (run.prefix, run.state));
         Record {
-            ended: self.state.finished_at.as_ref().map_or(self.now, |at| at.0),
-            inputs: self.facts.run.inputs.to_value(),
+            children: children.collect(),
+            ended: run.state.finished_at.as_ref().map_or(self.now, |at| at.0),
+            inputs: run.facts.run.inputs.to_value(),
             requested_by: self.scenario.spec.requested_by.clone(),
             began: self.scenario.spec.now,
-            status: self.state,
+            status: run.state,
             calls: self.calls,
             questions: self.questions,
             passes: self.passes,
@@ -631,6 +699,17 @@ impl<'a> World<'a> {
             problems: self.problems,
         }
     }
+}
+
+/// The Connections that a flow's questions bind.
+pub(super) fn connections(
+    objects: &Objects,
+    plan: &Plan,
+) -> Result<BTreeMap<String, ConnectionFact>, Vec<String>> {
+    let bound = plan.bound_connections().into_iter();
+    bound
+        .map(|name| Ok((name.to_owned(), connection(objects, name)?)))
+        .collect()
 }
 
 fn connection(objects: &Objects, name: &str) -> Result<ConnectionFact, Vec<String>> {

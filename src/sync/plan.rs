@@ -13,8 +13,9 @@ use signoff_api::{
     Digest, Flow, Release, Repository,
     flow::{Definition, repository_uid},
     names,
-    release::{ReleaseSource, Verified},
+    release::{Dependency, ReleaseSource, Verified, content_digest},
 };
+use signoff_engine::dependencies::MAX_DEPTH;
 
 /// Longest value a label may have.
 const MAX_LABEL: usize = 63;
@@ -61,6 +62,7 @@ pub(super) struct Cut {
     pub(super) flow: String,
     pub(super) digest: Digest,
     pub(super) definition: Definition,
+    pub(super) dependencies: Vec<Dependency>,
     pub(super) source: ReleaseSource,
 }
 
@@ -286,24 +288,31 @@ fn bring(
         Live::Read(channel) => match channel.defined.flows.get(name) {
             // what cannot run does not become live, whatever the branch says
             Some(file) if !file.valid => (kept.clone(), None),
-            Some(file) => {
-                let release = names::release_name(name, &file.digest);
-                if by_hand && is_live.as_ref() != Some(&release) {
-                    todo.conflicts.extend(conflict(current, channel, file, &release));
+            Some(file) => match dependencies(channel, cluster, name, 0) {
+                // the flow that it runs has no release yet
+                None => (kept.clone(), None),
+                Some(dependencies) => {
+                    let digest = release_digest(file, &dependencies);
+                    let release = names::release_name(name, &digest);
+                    if by_hand && is_live.as_ref() != Some(&release) {
+                        todo.conflicts.extend(conflict(current, channel, file, &release));
+                    }
+                    let drafted = draft
+                        .defined
+                        .flows
+                        .get(name)
+                        .is_some_and(|draft| draft.digest == file.digest)
+                        && dependencies.is_empty();
+                    let cut = (!drafted && !(cluster.has_release)(&release)).then(|| Cut {
+                        flow: name.to_owned(),
+                        digest,
+                        definition: file.spec.definition.clone(),
+                        dependencies,
+                        source: source(repository, channel, &file.place.path),
+                    });
+                    (Some(release), cut)
                 }
-                let drafted = draft
-                    .defined
-                    .flows
-                    .get(name)
-                    .is_some_and(|draft| draft.digest == file.digest);
-                let cut = (!drafted && !(cluster.has_release)(&release)).then(|| Cut {
-                    flow: name.to_owned(),
-                    digest: file.digest.clone(),
-                    definition: file.spec.definition.clone(),
-                    source: source(repository, channel, &file.place.path),
-                });
-                (Some(release), cut)
-            }
+            },
             // its file may have another name there than in the draft
             None if channel.defined.knows_all() && !keeps_live => (None, None),
             None => (kept.clone(), None),
@@ -353,6 +362,44 @@ fn bring(
             todo.actions.push(Action::Apply(Box::new(wanted)));
         }
     }
+}
+
+/// The releases that a flow runs where a ref was read: those of the same ref, and of flows that are not in it, what is
+/// live or else the draft. None if one of them is not known.
+fn dependencies(
+    channel: Channel<'_>,
+    cluster: &Cluster<'_>,
+    flow: &str,
+    depth: usize,
+) -> Option<Vec<Dependency>> {
+    let file = channel.defined.flows.get(flow)?;
+    let children = file.spec.definition.children();
+    if !children.is_empty() && depth >= MAX_DEPTH {
+        return None;
+    }
+    let dependency = |child: &str| {
+        if let Some(file) = channel.defined.flows.get(child) {
+            let digest = release_digest(file, &dependencies(channel, cluster, child, depth + 1)?);
+            return Some(Dependency {
+                flow: child.to_owned(),
+                release: names::release_name(child, &digest),
+                digest,
+            });
+        }
+        let status = cluster.flows.get(child)?.status.as_ref()?;
+        let named = status.live.as_ref().or(status.draft.as_ref())?;
+        Some(Dependency {
+            flow: child.to_owned(),
+            release: named.release.clone(),
+            digest: named.digest.clone(),
+        })
+    };
+    children.into_iter().map(dependency).collect()
+}
+
+fn release_digest(file: &FileFlow, dependencies: &[Dependency]) -> Digest {
+    // a definition that was read from a file has a JSON form
+    content_digest(&file.spec.definition, dependencies).unwrap_or_else(|_| file.digest.clone())
 }
 
 /// The flow as it is applied. While its content stays, it keeps saying which commit brought it, until somebody vouches for one.

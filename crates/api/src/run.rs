@@ -60,6 +60,10 @@ use super::{
     .message("who requested a run never changes")
 )]
 #[x_kube(
+    validation = Rule::new("has(self.parent) == has(oldSelf.parent) && (!has(self.parent) || self.parent == oldSelf.parent)")
+        .message("the parent of a run never changes")
+)]
+#[x_kube(
     validation = Rule::new("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)")
         .message("a cancellation cannot be taken back")
 )]
@@ -86,6 +90,9 @@ pub struct RunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub requested_by: Option<String>,
+    /// Step that started the run. Only the operator sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<RunParent>,
     /// Cancels the run. The steps of `finally` still run. A cancellation cannot be undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
@@ -96,6 +103,57 @@ pub struct RunSpec {
     /// While true, no further step starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+}
+
+/// Step of another run that started this one.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunParent {
+    /// Uid of the run.
+    #[schemars(length(min = 1, max = 64))]
+    pub uid: String,
+    /// Name of the step.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub step: String,
+    /// Iteration of the step, from 1.
+    #[schemars(range(min = 1))]
+    pub iteration: i64,
+    /// Digest of the release that the parent's release pins. The run uses no other one.
+    pub digest: Digest,
+    /// True if the parent does not wait for this run and does not cancel it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detached: Option<bool>,
+    /// The run that has the step, the run that started that one, and so on.
+    #[schemars(length(min = 1, max = 4))]
+    pub chain: Vec<ParentRun>,
+}
+
+/// A run that started another one.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentRun {
+    /// Name of the run.
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
+    pub run: String,
+    /// Name of its flow.
+    #[schemars(length(min = 1, max = 52), regex(pattern = SUBDOMAIN))]
+    pub flow: String,
+    /// User who requested it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub requested_by: Option<String>,
+}
+
+impl RunParent {
+    /// Name of the run that has the step.
+    pub fn run(&self) -> Option<&str> {
+        self.chain.first().map(|parent| parent.run.as_str())
+    }
+
+    /// Whether the parent waits for the run.
+    pub fn is_waited_for(&self) -> bool {
+        self.detached != Some(true)
+    }
 }
 
 /// Release to use: `Live` for the live release, `Draft` for the newest draft. Defaults to `Live`.
@@ -366,6 +424,10 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub approval: Option<String>,
+    /// Name of the Run that the step started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
+    pub run: Option<String>,
     /// Digest of what people were shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,

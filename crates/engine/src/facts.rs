@@ -14,7 +14,14 @@ use super::{
     effect::EffectKey,
     object::{ObjectFact, ObjectKey},
 };
-use signoff_api::{Digest, approval::ApprovalStatus, json::JsonObject, reason::StepReason};
+use signoff_api::{
+    Digest, Json, RunPhase,
+    approval::ApprovalStatus,
+    json::JsonObject,
+    reason::StepReason,
+    release::Dependency,
+    run::{ParentRun, StepError},
+};
 
 /// What is known about the world. Gathered by the controller; the engine reads nothing else.
 #[derive(Clone, Debug)]
@@ -53,6 +60,8 @@ pub struct RunFacts {
     pub generation: Option<i64>,
     /// Who asked for it.
     pub requested_by: Option<String>,
+    /// The runs that led to it, the one that started it first.
+    pub parents: Vec<ParentRun>,
     /// Its inputs.
     pub inputs: JsonObject,
     /// Whether it is to stop.
@@ -79,6 +88,8 @@ pub struct ReleaseFacts {
     /// The Repository it came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
+    /// The releases that its steps run.
+    pub dependencies: Vec<Dependency>,
 }
 
 /// What is known about one Approval.
@@ -88,6 +99,25 @@ pub struct ApprovalFact {
     pub digest: Digest,
     /// How it stands.
     pub status: ApprovalStatus,
+}
+
+/// What is known about one Run that a step has started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunFact {
+    /// The step that has started it.
+    pub step: String,
+    /// The iteration of that step.
+    pub iteration: i64,
+    /// Its phase.
+    pub phase: RunPhase,
+    /// Its output.
+    pub output: Option<Json>,
+    /// Why it ended badly.
+    pub error: Option<StepError>,
+    /// Whether it is to stop.
+    pub cancel: bool,
+    /// Whether it is to stop without the steps of `finally`.
+    pub terminate: bool,
 }
 
 /// What is known about one Connection.

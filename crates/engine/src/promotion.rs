@@ -12,7 +12,7 @@ use signoff_api::{
     approval::{ApprovalPurpose, ApprovalSubject, ShownItem},
     canonical,
     flow::{Promotion, PromotionApproval},
-    release::ReleaseSource,
+    release::{Dependency, ReleaseSource},
 };
 
 /// Names of the gates there can be: that of the release that is live, and that of the Repository.
@@ -42,6 +42,10 @@ pub struct Candidate<'a> {
     pub definition: &'a Definition,
     /// Where it came from.
     pub source: &'a ReleaseSource,
+    /// The releases that its steps run.
+    pub dependencies: &'a [Dependency],
+    /// The same of what is live now.
+    pub live_dependencies: &'a [Dependency],
     /// Name, digest and definition of what is live now.
     pub live: Option<(&'a str, &'a Digest, &'a Definition)>,
 }
@@ -113,6 +117,7 @@ pub fn question(
         purpose: ApprovalPurpose::Promotion,
         digest,
         requested_by: involved.requested_by.clone(),
+        parents: vec![],
         author: candidate.source.written_by().cloned(),
         written_by: involved.written_by.clone(),
         title,
@@ -137,7 +142,9 @@ fn what_changes(candidate: &Candidate<'_>) -> String {
     if definitions.any(|definition| Plan::of_release(definition).is_err()) {
         return "It cannot be told, since one of the two cannot run: compare the documents below.".to_owned();
     }
-    difference(live, candidate.definition).to_text()
+    difference(live, candidate.definition)
+        .with_dependencies(candidate.live_dependencies, candidate.dependencies)
+        .to_text()
 }
 
 fn shown(name: &str, value: &Value) -> ShownItem {
@@ -169,6 +176,8 @@ mod tests {
             digest: &digest,
             definition,
             source: &ReleaseSource::default(),
+            dependencies: &[],
+            live_dependencies: &[],
             live: live.map(|live| ("f-0", &digest, live)),
         };
         gates(&candidate, repository)
@@ -196,6 +205,8 @@ mod tests {
                 digest: &digest,
                 definition: &gated,
                 source: &source,
+                dependencies: &[],
+                live_dependencies: &[],
                 live: None,
             };
             let gate = &gates(&candidate, None)[0];
@@ -224,6 +235,8 @@ mod tests {
             digest: &digest,
             definition: &new,
             source: &source,
+            dependencies: &[],
+            live_dependencies: &[],
             live: Some(("f-0", &digest, &live)),
         };
         let involved = Involved::default();

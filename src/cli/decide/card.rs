@@ -51,6 +51,14 @@ impl Card<'_> {
         if let Some(by) = &spec.requested_by {
             lines.field("asked by", by);
         }
+        for above in &spec.parents {
+            let by = above.requested_by.as_ref();
+            let by = by.map(|by| format!(", asked by {by}")).unwrap_or_default();
+            lines.field(
+                "started by",
+                format!("run {} of flow {}{by}", above.run, above.flow),
+            );
+        }
         if let Some(author) = &spec.author {
             lines.field("written by", author);
         }

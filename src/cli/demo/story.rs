@@ -168,6 +168,7 @@ impl<'a> Story<'a> {
             release: None,
             inputs: inputs.as_object().cloned().map(JsonObject),
             requested_by: None,
+            parent: None,
             cancel: None,
             terminate: None,
             suspend: None,

@@ -29,7 +29,7 @@ use signoff_engine::{
     effect::{Call, Effect},
     facts::{ConnectionFact, EffectError, Facts},
     inputs,
-    object::{CloseObject, Closing, ObjectFact, ObjectKey},
+    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind},
 };
 
 /// How often an Approval's name was taken before people are told: one that goes with an earlier run of the same name is gone by then.
@@ -63,7 +63,7 @@ impl Actor {
                 self.newer
                     .retain(|key, fact| fact.is_closed() || !objects::is_open(&self.deps, &run, key));
                 let gathered = async {
-                    let objects = gather::objects(&self.deps, &run, &self.newer).await?;
+                    let objects = gather::objects(&self.deps, &run, &release, &self.newer).await?;
                     let connections = gather::connections(&self.deps, &run, &release).await?;
                     Ok::<_, kube::Error>((objects, connections))
                 };
@@ -175,12 +175,26 @@ impl Actor {
         }
         let (at_once, acknowledged): (Vec<_>, Vec<_>) =
             advanced.effects.into_iter().partition(may_start_unwritten);
+        if self.awaits_opening(&at_once) {
+            // what is decided when it is there is written in its place
+            return self.perform(&run, at_once);
+        }
         if !self.begin(&run, advanced.state, acknowledged) {
             // no state can make use of them
             self.outcomes
                 .retain(|outcome| !deciding.outcomes.contains(&outcome.key));
         }
         self.perform(&run, at_once);
+    }
+
+    /// Whether an object is about to be created of which the state to be written is to say that it is there. If that
+    /// failed before, the state says what it says without.
+    fn awaits_opening(&self, effects: &[Effect]) -> bool {
+        let is_new = |effect: &Effect| match effect {
+            Effect::Open(wanted) => !self.newer.contains_key(&wanted.key()),
+            Effect::Call(_) | Effect::Close(_) | Effect::Abort(_) => false,
+        };
+        self.failures == 0 && effects.iter().any(is_new)
     }
 
     /// Begins to write the next state if it is another one. What depends on the write follows it, or starts at once without one.
@@ -240,6 +254,7 @@ impl Actor {
             self.tell(&run, told);
         }
         if after.phase.is_finished() && !before.is_some_and(|status| status.phase.is_finished()) {
+            self.deps.waker.child_ended(&run);
             self.deps.metrics.run_finished(phase_name(after.phase));
             self.observe_resumption();
             tracing::info!(run = %self.key, phase = %after.phase, "the run has ended");
@@ -269,6 +284,10 @@ impl Actor {
                 Effect::Call(call) => self.call(*call),
                 Effect::Open(wanted) => {
                     let key = wanted.key();
+                    // one that does not wait for a write is not fenced by it
+                    if wanted.is_named_when_there() && !self.deps.leadership.is_held() {
+                        continue;
+                    }
                     if self.busy_objects.insert(key.clone()) {
                         let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
                         self.approval_tasks.spawn(async move {
@@ -333,6 +352,8 @@ impl Actor {
         let steps = run.status.iter().flat_map(|status| &status.steps);
         let open: Vec<ObjectKey> = steps
             .filter_map(ObjectKey::of)
+            // the run has ended after those that it started
+            .filter(|key| key.kind != ObjectKind::Run)
             .filter(|key| match self.newer.get(key) {
                 Some(fact) => !fact.is_closed(),
                 None => objects::is_open(&self.deps, run, key),
@@ -397,7 +418,8 @@ impl Actor {
         let error = match result {
             Ok(fact) => {
                 // one that was answered before it was known here, or whose absence was told
-                self.dirty |= fact.is_closed() || self.unopened.remove(&key).is_some();
+                let is_named_now = key.kind == ObjectKind::Run;
+                self.dirty |= is_named_now || fact.is_closed() || self.unopened.remove(&key).is_some();
                 self.newer.insert(key, fact);
                 return Ok(());
             }
@@ -429,7 +451,7 @@ impl Actor {
 }
 
 /// Whether somebody has stopped the run.
-pub(super) fn is_stopped(run: &Run) -> bool {
+pub(in crate::runs) fn is_stopped(run: &Run) -> bool {
     run.spec.cancel == Some(true) || run.spec.terminate == Some(true)
 }
 
@@ -461,12 +483,13 @@ fn decide(
     Decided::Advanced(Box::new(advance(&release.plan, state, facts, now)))
 }
 
-/// What may be repeated need not wait for the write. Objects wait, so that a state that was refused leaves none behind.
+/// What may be repeated need not wait for the write. Objects that the state names first wait, so that a state that was refused leaves none behind.
 fn may_start_unwritten(effect: &Effect) -> bool {
     match effect {
         Effect::Call(call) => !call.fenced,
         Effect::Abort(_) => true,
-        Effect::Open(_) | Effect::Close(_) => false,
+        Effect::Open(wanted) => wanted.is_named_when_there(),
+        Effect::Close(_) => false,
     }
 }
 

@@ -9,6 +9,7 @@ mod cli;
 mod connections;
 mod crash_walk;
 mod endings;
+mod flows;
 mod forged_approvals;
 mod gateway;
 mod hostile;

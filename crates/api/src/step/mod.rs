@@ -2,6 +2,7 @@
 
 mod approval;
 mod end;
+mod flow;
 mod http;
 mod need;
 mod notify;
@@ -19,6 +20,7 @@ pub use self::{
         Approvers, Changes, Escalation, ShowItem,
     },
     end::{EndOutcome, EndStep},
+    flow::FlowStep,
     http::{HttpExpect, HttpMethod, HttpStep},
     need::{NEED, Need, UnknownOutcome},
     notify::{NotifyStep, NotifyWebhook},
@@ -80,7 +82,9 @@ impl Step {
     /// The outcomes with which the run goes on after the step.
     pub fn outcomes(&self) -> Vec<StepOutcome> {
         let mut outcomes = self.kind.as_kind().outcomes();
-        outcomes.extend(self.continues_after_failure().then_some(StepOutcome::Failed));
+        if self.continues_after_failure() {
+            outcomes.extend(self.kind.as_kind().failures());
+        }
         outcomes.extend(self.when.as_ref().map(|_| StepOutcome::Skipped));
         let waits = self.needs.as_ref().is_some_and(|needs| !needs.is_empty());
         outcomes.extend(waits.then_some(StepOutcome::Omitted));
@@ -120,6 +124,8 @@ pub enum StepKind {
     Approval(Box<ApprovalStep>),
     /// Sends people a message.
     Notify(Box<NotifyStep>),
+    /// Runs another flow.
+    Flow(Box<FlowStep>),
     /// Ends the run.
     End(Box<EndStep>),
 }
@@ -133,6 +139,7 @@ impl StepKind {
             Self::Wait(step) => &**step,
             Self::Approval(step) => &**step,
             Self::Notify(step) => &**step,
+            Self::Flow(step) => &**step,
             Self::End(step) => &**step,
         }
     }
@@ -156,6 +163,16 @@ pub trait Kind {
     /// What it asks people.
     fn question(&self) -> Option<&ApprovalStep> {
         None
+    }
+
+    /// The run that it starts.
+    fn child(&self) -> Option<&FlowStep> {
+        None
+    }
+
+    /// The outcomes that `onFailure` is about.
+    fn failures(&self) -> &'static [StepOutcome] {
+        &[StepOutcome::Failed]
     }
 
     /// Whether it may have `onFailure`.

@@ -80,6 +80,7 @@ impl Report {
             order,
             steps,
             finally,
+            dependencies,
             inputs,
             input_rules,
             output,
@@ -110,6 +111,7 @@ impl Report {
             ("Who may approve", gates.iter().map(gate).collect()),
             ("Steps", order.into_iter().chain(steps).collect()),
             ("Finally", last.collect()),
+            ("Releases of flows that it runs", fields(dependencies).collect()),
             (
                 "Inputs",
                 inputs.iter().map(input).chain(fields(input_rules)).collect(),

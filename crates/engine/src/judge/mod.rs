@@ -350,6 +350,17 @@ impl<'a> VoteCount<'a> {
         if self.spec.requested_by.as_deref() == Some(by) {
             return Some(format!("{by} asked for it, and may not decide on it as well"));
         }
+        if let Some(above) = self
+            .spec
+            .parents
+            .iter()
+            .find(|run| run.requested_by.as_deref() == Some(by))
+        {
+            return Some(format!(
+                "{by} asked for run {}, which led to it, and may not decide on it as well",
+                above.run
+            ));
+        }
         let claimed = |author: &str| author == by || author.ends_with(&format!("<{by}>"));
         let wrote = self.spec.author.as_deref().is_some_and(claimed)
             || self.spec.written_by.iter().any(|one| one == by);

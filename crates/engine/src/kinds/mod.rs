@@ -6,6 +6,7 @@
 
 pub(crate) mod approval;
 mod end;
+mod flow;
 pub(crate) mod http;
 mod next;
 mod notify;
@@ -57,6 +58,7 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Wait(step) => &**step,
         StepKind::Approval(step) => &**step,
         StepKind::Notify(step) => &**step,
+        StepKind::Flow(step) => &**step,
         StepKind::End(step) => &**step,
     }
 }

@@ -18,15 +18,16 @@ use serde_json::Value;
 use signoff_expression::ObjectType;
 
 pub(crate) use self::{
-    finally::LONGEST_WAIT, graph::Needed, guard::Condition, place::Place, repeat::RepeatPlan,
+    compile::Child, finally::LONGEST_WAIT, graph::Needed, guard::Condition, place::Place, repeat::RepeatPlan,
 };
 use super::{
     expression::{Expression, JsonTemplate},
     kinds::{KindPlan, approval::ApprovalPlan},
 };
 use signoff_api::{
-    Definition, Step,
+    Definition, Json, Step,
     json::JsonObject,
+    run::StepOutcome,
     step::{Approvers, Rules},
 };
 
@@ -39,6 +40,9 @@ const MAX_FINALLY: usize = 20;
 pub(super) fn ancestors(steps: &[Step]) -> Vec<BTreeSet<usize>> {
     graph::Graph::of(steps, &mut vec![]).ancestors
 }
+
+/// The schemas of the inputs of flows that steps run, by the name of the flow. One without a schema takes no inputs.
+pub type Children = BTreeMap<String, Option<Json>>;
 
 /// Something that is wrong with a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,8 @@ pub(super) struct PlannedStep {
     pub(super) is_finally: bool,
     /// Whether the run goes on when it fails.
     pub(super) continues_after_failure: bool,
+    /// The outcomes that are a failure to it.
+    pub(super) failures: &'static [StepOutcome],
     pub(super) repeat: Option<RepeatPlan>,
     /// The step that ends the innermost loop that it is in.
     pub(super) loop_end: Option<usize>,
@@ -83,6 +89,8 @@ pub(super) struct PlannedStep {
     pub(super) at_most_once: bool,
     /// What holds for every step of its kind.
     pub(super) rules: &'static Rules,
+    /// Whether it starts a run of another flow and waits for it.
+    pub(super) starts_child: bool,
     /// What its kind does.
     pub(super) kind: Arc<dyn KindPlan>,
     /// What is known of its results.
@@ -118,7 +126,15 @@ impl Plan {
     /// # Errors
     /// Everything that is wrong with it, not only the first.
     pub fn compile(definition: &Definition) -> Result<Self, Vec<Problem>> {
-        Self::compiled(definition, true)
+        Self::compiled(definition, true, &Children::new())
+    }
+
+    /// The same, where the inputs of some of the flows that its steps run are known.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, not only the first.
+    pub fn compile_with(definition: &Definition, children: &Children) -> Result<Self, Vec<Problem>> {
+        Self::compiled(definition, true, children)
     }
 
     /// Compiles the definition of a release. One that was cut runs on, whatever is found today in its expressions.
@@ -126,10 +142,10 @@ impl Plan {
     /// # Errors
     /// Everything that keeps it from running.
     pub fn of_release(definition: &Definition) -> Result<Self, Vec<Problem>> {
-        Self::compiled(definition, false)
+        Self::compiled(definition, false, &Children::new())
     }
 
-    fn compiled(definition: &Definition, is_strict: bool) -> Result<Self, Vec<Problem>> {
+    fn compiled(definition: &Definition, is_strict: bool, children: &Children) -> Result<Self, Vec<Problem>> {
         // a file from git has met no API server yet, and circles are looked for by recursion
         let finally = definition.finally.as_ref().map_or(0, Vec::len);
         for (field, count, most) in [
@@ -144,7 +160,7 @@ impl Plan {
                 }]);
             }
         }
-        compile::compile(definition, is_strict)
+        compile::compile(definition, is_strict, children)
     }
 
     /// The approval that comes before a step with the fewest others between; of several the last one in the definition.

@@ -7,8 +7,8 @@ use signoff_expression::{Declarations, StaticType};
 
 use super::{
     Problem,
-    check::{Extra, no_json, with},
-    compile::Compiler,
+    check::{Extra, no_json, type_of_template, with},
+    compile::{Child, Compiler},
 };
 use crate::expression::{Expression, JsonTemplate, Template};
 use crate::schema::Schema;
@@ -77,6 +77,16 @@ impl<'c, 'a> Place<'c, 'a> {
     /// A JSON Schema.
     pub(crate) fn schema(&mut self, field: &str, schema: Option<&Json>) {
         self.compiler.schema(&self.field(field), schema);
+    }
+
+    /// What is known of the inputs of a flow that the step runs.
+    pub(crate) fn child(&self, flow: &str) -> Child {
+        self.compiler.child(flow)
+    }
+
+    /// The type of what a template makes.
+    pub(crate) fn type_of(&self, template: &JsonTemplate) -> StaticType {
+        type_of_template(template, self.declarations)
     }
 
     /// The step of this name.

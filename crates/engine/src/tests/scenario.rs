@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::effect::HttpBody;
+use signoff_api::release::Dependency;
 
 /// A run with a clock that stands still until it is moved.
 pub(super) struct Scenario {
@@ -24,6 +25,7 @@ impl Scenario {
                 uid: "u".into(),
                 generation: Some(1),
                 requested_by: Some("dev".into()),
+                parents: vec![],
                 inputs: JsonObject(inputs.as_object().cloned().unwrap()),
                 cancel: false,
                 terminate: false,
@@ -36,6 +38,11 @@ impl Scenario {
                 commit: None,
                 author: None,
                 repository: None,
+                dependencies: vec![Dependency {
+                    flow: "child".into(),
+                    release: "child-1".into(),
+                    digest: Digest::of(b"child"),
+                }],
             },
             objects: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -83,7 +90,8 @@ impl Scenario {
                     let key = ObjectKey::approval(&open.name);
                     self.facts.objects.insert(key, ObjectFact::Approval(fact));
                 }
-                Effect::Close(_) => {}
+                // it is there when the test says so
+                Effect::Open(OwnedObject::Run(_)) | Effect::Close(_) => {}
                 Effect::Abort(key) => {
                     self.facts.in_flight.remove(key);
                 }
@@ -136,8 +144,9 @@ impl Scenario {
 
     pub(super) fn questions_mut(&mut self) -> impl Iterator<Item = (&str, &mut ApprovalStatus)> {
         let objects = self.facts.objects.iter_mut();
-        objects.map(|(key, fact)| match fact {
-            ObjectFact::Approval(fact) => (key.name.as_str(), &mut fact.status),
+        objects.filter_map(|(key, fact)| match fact {
+            ObjectFact::Approval(fact) => Some((key.name.as_str(), &mut fact.status)),
+            ObjectFact::Run(_) => None,
         })
     }
 
@@ -162,7 +171,7 @@ impl Scenario {
     pub(super) fn opened(&self) -> Vec<&OpenApproval> {
         let opened = self.effects.iter().filter_map(|effect| match effect {
             Effect::Open(OwnedObject::Approval(open)) => Some(&**open),
-            Effect::Call(_) | Effect::Close(_) | Effect::Abort(_) => None,
+            Effect::Open(OwnedObject::Run(_)) | Effect::Call(_) | Effect::Close(_) | Effect::Abort(_) => None,
         });
         opened.collect()
     }

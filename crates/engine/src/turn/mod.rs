@@ -2,6 +2,7 @@
 
 mod apply;
 mod attempts;
+mod children;
 mod ending;
 mod finally;
 mod outcome_question;
@@ -230,6 +231,7 @@ impl<'a> Turn<'a> {
             wake_at: None,
             deadline: None,
             approval: None,
+            run: None,
             digest: None,
             connections: vec![],
             decision: None,
@@ -307,11 +309,9 @@ impl<'a> Turn<'a> {
             reason,
             message: cut(message.to_owned()),
         });
-        let continues = outcome == StepOutcome::Failed
-            && self
-                .plan
-                .index_of(&step.name)
-                .is_some_and(|step| self.plan.steps[step].continues_after_failure);
+        let planned = self.plan.index_of(&step.name).map(|step| &self.plan.steps[step]);
+        let continues =
+            planned.is_some_and(|step| step.continues_after_failure && step.failures.contains(&outcome));
         if self.ending.is_none() && !continues {
             let message = cut(format!("step {}: {message}", step.name));
             self.failed_step = Some(step.name.clone());

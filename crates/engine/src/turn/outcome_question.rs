@@ -193,6 +193,7 @@ impl Turn<'_> {
             purpose: ApprovalPurpose::Outcome,
             digest: unsealed(),
             requested_by: self.facts.run.requested_by.clone(),
+            parents: self.facts.run.parents.clone(),
             author: self.facts.release.author.clone(),
             written_by: vec![],
             title,

@@ -85,6 +85,12 @@ impl<'a> StepView<'a> {
         names::approval_name(&run.name, &run.uid, &status.name, status.iteration, None)
     }
 
+    /// The name of the run that it starts.
+    pub(crate) fn child_name(&self) -> String {
+        let (run, status) = (&self.run.facts.run, self.status);
+        names::child_run_name(&run.name, &run.uid, &status.name, status.iteration)
+    }
+
     /// Digest of a Connection that it uses, as it was when people last decided on what comes after.
     pub(crate) fn bound(&self, connection: &str) -> Option<Digest> {
         let decided = self.run.state.steps.iter().rev().filter(|entry| {

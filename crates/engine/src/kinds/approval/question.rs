@@ -110,6 +110,7 @@ impl ApprovalPlan {
                 purpose: ApprovalPurpose::Step,
                 digest: unsealed(),
                 requested_by: facts.run.requested_by.clone(),
+                parents: facts.run.parents.clone(),
                 author: facts.release.author.clone(),
                 written_by: vec![],
                 title,

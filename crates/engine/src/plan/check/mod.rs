@@ -216,6 +216,11 @@ pub(crate) fn headers() -> StaticType {
         .into()
 }
 
+/// What a step gives that starts a run and goes on.
+pub(crate) fn detached_run() -> StaticType {
+    strings(&["run"], &[])
+}
+
 /// What a call was answered with.
 pub(crate) fn response() -> StaticType {
     let fields = [
