@@ -7,7 +7,7 @@ use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 use super::{FlowError, Flows};
 use signoff_api::{Flow, Release, condition::READY, release::Dependency};
 use signoff_engine::{
-    dependencies::{Depths, circle, too_deep},
+    dependencies::{Depths, circle, depth, too_deep},
     plan::{Children, Problem},
 };
 
@@ -77,7 +77,8 @@ pub(super) async fn pin(shared: &Flows, flow: &Flow) -> Result<Pinned, FlowError
                 draft.release
             )));
         };
-        depths.insert(child.to_owned(), depth(shared, &namespace, &release, 0));
+        let releases = |name: &str| below(shared, &namespace, name);
+        depths.insert(child.to_owned(), depth(&draft.release, &releases));
         inputs.insert(child.to_owned(), release.spec.definition.inputs.clone());
         dependencies.push(Dependency {
             flow: child.to_owned(),
@@ -93,19 +94,11 @@ pub(super) async fn pin(shared: &Flows, flow: &Flow) -> Result<Pinned, FlowError
     })
 }
 
-/// How many flows run each other from this release on.
-fn depth(shared: &Flows, namespace: &str, release: &Release, above: usize) -> usize {
-    // releases cannot run each other in a circle, but one that was forged may say that it does
-    if above >= signoff_engine::dependencies::MAX_DEPTH {
-        return 1;
-    }
-    let below = release.spec.dependencies.iter().filter_map(|dependency| {
-        let next = shared
-            .releases
-            .get(&ObjectRef::new(&dependency.release).within(namespace))?;
-        Some(depth(shared, namespace, &next, above + 1))
-    });
-    1 + below.max().unwrap_or_default()
+/// The releases that a release runs, as far as they are known.
+fn below(shared: &Flows, namespace: &str, release: &str) -> Option<Vec<String>> {
+    let release = shared.releases.get(&ObjectRef::new(release).within(namespace))?;
+    let below = release.spec.dependencies.iter();
+    Some(below.map(|dependency| dependency.release.clone()).collect())
 }
 
 async fn release(shared: &Flows, namespace: &str, name: &str) -> Result<Option<Arc<Release>>, FlowError> {

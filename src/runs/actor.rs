@@ -177,6 +177,8 @@ pub(super) struct Actor {
     busy_objects: BTreeSet<ObjectKey>,
     /// Objects known more recently than the watch shows them.
     newer: BTreeMap<ObjectKey, ObjectFact>,
+    /// Runs that were gone before it was known here that they were there.
+    left_early: BTreeSet<ObjectKey>,
     deciding: Option<Deciding>,
     /// Objects that the API server refuses to create, with its reason.
     refused: BTreeMap<ObjectKey, String>,
@@ -222,6 +224,7 @@ impl Actor {
             approval_tasks: JoinSet::new(),
             busy_objects: BTreeSet::new(),
             newer: BTreeMap::new(),
+            left_early: BTreeSet::new(),
             deciding: None,
             refused: BTreeMap::new(),
             unopened: BTreeMap::new(),
@@ -378,8 +381,12 @@ impl Actor {
                 self.dirty = true;
             }
             RunEvent::ChildLeft(name) => {
-                // it is read
-                self.newer.remove(&ObjectKey::run(name));
+                let key = ObjectKey::run(name);
+                // it is read, once the state names it
+                self.newer.remove(&key);
+                if self.busy_objects.contains(&key) {
+                    self.left_early.insert(key);
+                }
                 self.dirty = true;
             }
             RunEvent::Drain => self.draining = true,

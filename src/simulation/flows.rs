@@ -1,5 +1,7 @@
 //! The flows of a scenario's files, as they run each other.
 
+use std::collections::BTreeMap;
+
 use super::Objects;
 use crate::manifest::did_you_mean;
 use signoff_api::{
@@ -9,7 +11,7 @@ use signoff_api::{
     release::{Dependency, content_digest},
 };
 use signoff_engine::{
-    dependencies::{MAX_DEPTH, circle, depth, too_deep},
+    dependencies::{circle, depth, too_deep},
     plan::{Children, Plan, Problem},
 };
 
@@ -53,18 +55,17 @@ pub fn children(objects: &Objects) -> Children {
 
 /// The releases that a flow runs. Those of flows that are not in the files are there all the same.
 pub(super) fn dependencies(objects: &Objects, definition: &Definition) -> Vec<Dependency> {
-    below(objects, definition, 0)
+    below(objects, definition, &mut BTreeMap::new())
 }
 
-fn below(objects: &Objects, definition: &Definition, above: usize) -> Vec<Dependency> {
+fn below(
+    objects: &Objects,
+    definition: &Definition,
+    known: &mut BTreeMap<String, Digest>,
+) -> Vec<Dependency> {
     let children = definition.children().into_iter();
     let dependency = |child: &str| {
-        let known = child.parse::<FlowName>().ok();
-        let known = known.and_then(|child| objects.flows.get(&child));
-        let digest = known
-            .filter(|_| above < MAX_DEPTH)
-            .and_then(|known| content_digest(known, &below(objects, known, above + 1)).ok());
-        let digest = digest.unwrap_or_else(|| Digest::of(child.as_bytes()));
+        let digest = digest(objects, child, known);
         Dependency {
             flow: child.to_owned(),
             release: names::release_name(child, &digest),
@@ -72,6 +73,23 @@ fn below(objects: &Objects, definition: &Definition, above: usize) -> Vec<Depend
         }
     };
     children.map(dependency).collect()
+}
+
+fn digest(objects: &Objects, flow: &str, known: &mut BTreeMap<String, Digest>) -> Digest {
+    if let Some(digest) = known.get(flow) {
+        return digest.clone();
+    }
+    // in a circle, which is told elsewhere, it stands for itself
+    known.insert(flow.to_owned(), Digest::of(flow.as_bytes()));
+    let parsed = flow.parse::<FlowName>().ok();
+    let definition = parsed.and_then(|flow| objects.flows.get(&flow));
+    let digest = definition.and_then(|definition| {
+        let dependencies = below(objects, definition, known);
+        content_digest(definition, &dependencies).ok()
+    });
+    let digest = digest.unwrap_or_else(|| Digest::of(flow.as_bytes()));
+    known.insert(flow.to_owned(), digest.clone());
+    digest
 }
 
 /// The run that has a step, by what the names of its steps begin with, and the name of the step there.

@@ -109,6 +109,7 @@ pub(super) fn plan(
     let lost = lost(repository, draft, live, cluster);
     todo.problems
         .extend(lost.values().flat_map(|lost| &lost.problems).cloned());
+    let mut known = KnownReleases::new();
     for name in in_git {
         let current = cluster.flows.get(name).copied();
         let other = match current {
@@ -131,7 +132,7 @@ pub(super) fn plan(
         }
         let keeps_live = lost.is_some_and(|lost| lost.in_live);
         let named = (name.as_str(), current, keeps_live);
-        bring(repository, draft, live, cluster, named, &mut todo);
+        bring(repository, draft, live, cluster, named, (&mut todo, &mut known));
     }
     for (name, flow) in &cluster.flows {
         if lost.contains_key(name) {
@@ -272,7 +273,7 @@ fn bring(
     live: Live<'_>,
     cluster: &Cluster<'_>,
     (name, current, keeps_live): (&str, Option<&Flow>, bool),
-    todo: &mut Todo,
+    (todo, known): (&mut Todo, &mut KnownReleases),
 ) {
     let is_live = current.and_then(|flow| flow.spec.live.clone());
     let live_commit = match live {
@@ -288,10 +289,10 @@ fn bring(
         Live::Read(channel) => match channel.defined.flows.get(name) {
             // what cannot run does not become live, whatever the branch says
             Some(file) if !file.valid => (kept.clone(), None),
-            Some(file) => match dependencies(channel, cluster, name, 0) {
+            Some(file) => match dependencies(channel, cluster, (file, 0), known) {
                 // the flow that it runs has no release yet
                 None => (kept.clone(), None),
-                Some(dependencies) => {
+                Some((dependencies, _)) => {
                     let digest = release_digest(file, &dependencies);
                     let release = names::release_name(name, &digest);
                     if by_hand && is_live.as_ref() != Some(&release) {
@@ -364,37 +365,58 @@ fn bring(
     }
 }
 
+/// Releases of flows where a ref was read, each with how many flows run each other from it on.
+type KnownReleases = BTreeMap<String, (Digest, usize)>;
+
 /// The releases that a flow runs where a ref was read: those of the same ref, and of flows that are not in it, what is
-/// live or else the draft. None if one of them is not known.
+/// live or else the draft. None if one of them is not known, or if flows run each other too deep or in a circle.
 fn dependencies(
     channel: Channel<'_>,
     cluster: &Cluster<'_>,
-    flow: &str,
-    depth: usize,
-) -> Option<Vec<Dependency>> {
-    let file = channel.defined.flows.get(flow)?;
-    let children = file.spec.definition.children();
-    if !children.is_empty() && depth >= MAX_DEPTH {
-        return None;
-    }
-    let dependency = |child: &str| {
+    (file, above): (&FileFlow, usize),
+    known: &mut KnownReleases,
+) -> Option<(Vec<Dependency>, usize)> {
+    let mut deepest = 0;
+    let mut all = Vec::new();
+    for child in file.spec.definition.children() {
         if let Some(file) = channel.defined.flows.get(child) {
-            let digest = release_digest(file, &dependencies(channel, cluster, child, depth + 1)?);
-            return Some(Dependency {
+            let (digest, depth) = release_at(channel, cluster, (child, file, above + 1), known)?;
+            deepest = deepest.max(depth);
+            all.push(Dependency {
                 flow: child.to_owned(),
                 release: names::release_name(child, &digest),
                 digest,
             });
+        } else {
+            let status = cluster.flows.get(child)?.status.as_ref()?;
+            let named = status.live.as_ref().or(status.draft.as_ref())?;
+            deepest = deepest.max(1);
+            all.push(Dependency {
+                flow: child.to_owned(),
+                release: named.release.clone(),
+                digest: named.digest.clone(),
+            });
         }
-        let status = cluster.flows.get(child)?.status.as_ref()?;
-        let named = status.live.as_ref().or(status.draft.as_ref())?;
-        Some(Dependency {
-            flow: child.to_owned(),
-            release: named.release.clone(),
-            digest: named.digest.clone(),
-        })
-    };
-    children.into_iter().map(dependency).collect()
+    }
+    (deepest < MAX_DEPTH).then_some((all, deepest + 1))
+}
+
+fn release_at(
+    channel: Channel<'_>,
+    cluster: &Cluster<'_>,
+    (name, file, above): (&str, &FileFlow, usize),
+    known: &mut KnownReleases,
+) -> Option<(Digest, usize)> {
+    if let Some(release) = known.get(name) {
+        return Some(release.clone());
+    }
+    if above >= MAX_DEPTH {
+        return None;
+    }
+    let (dependencies, depth) = dependencies(channel, cluster, (file, above), known)?;
+    let release = (release_digest(file, &dependencies), depth);
+    known.insert(name.to_owned(), release.clone());
+    Some(release)
 }
 
 fn release_digest(file: &FileFlow, dependencies: &[Dependency]) -> Digest {

@@ -1,6 +1,6 @@
 //! Flows that run each other: never in a circle, and not too deep.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::plan::Problem;
 use signoff_api::Definition;
@@ -16,8 +16,14 @@ pub type ChildrenOf<'a> = dyn Fn(&str) -> Option<Vec<String>> + 'a;
 
 /// The steps of a flow by which it runs itself in the end.
 pub fn circle(flow: &str, definition: &Definition, children_of: &ChildrenOf<'_>) -> Vec<Problem> {
+    let next = ways_back(flow, definition, children_of);
     problems(definition, |child| {
-        let path = path_back(flow, child, children_of)?;
+        let (mut at, mut path) = (child, vec![child]);
+        // each flow is nearer than the one before
+        while at != flow {
+            at = next.get(at)?;
+            path.push(at);
+        }
         Some(format!(
             "the flows run each other in a circle: {flow} runs {}",
             path.join(", which runs ")
@@ -25,23 +31,30 @@ pub fn circle(flow: &str, definition: &Definition, children_of: &ChildrenOf<'_>)
     })
 }
 
-/// The shortest way from a flow that is run back to the one that runs it.
-fn path_back(flow: &str, child: &str, children_of: &ChildrenOf<'_>) -> Option<Vec<String>> {
-    let mut seen = BTreeSet::from([child.to_owned()]);
-    let mut paths = std::collections::VecDeque::from([vec![child.to_owned()]]);
-    while let Some(path) = paths.pop_front() {
-        let last = path.last()?;
-        if last == flow {
-            return Some(path);
+/// Of each flow that runs this one in the end: the flow that it runs on the shortest way.
+fn ways_back(flow: &str, definition: &Definition, children_of: &ChildrenOf<'_>) -> BTreeMap<String, String> {
+    let mut runs_it: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut seen: BTreeSet<String> = definition.children().into_iter().map(str::to_owned).collect();
+    let mut unread: Vec<String> = seen.iter().cloned().collect();
+    while let Some(name) = unread.pop() {
+        for child in children_of(&name).unwrap_or_default() {
+            if seen.insert(child.clone()) {
+                unread.push(child.clone());
+            }
+            runs_it.entry(child).or_default().push(name.clone());
         }
-        for next in children_of(last).unwrap_or_default() {
-            if seen.insert(next.clone()) {
-                let longer = path.iter().cloned().chain([next]).collect();
-                paths.push_back(longer);
+    }
+    let mut next = BTreeMap::new();
+    let mut near = VecDeque::from([flow.to_owned()]);
+    while let Some(name) = near.pop_front() {
+        for above in runs_it.remove(&name).unwrap_or_default() {
+            if above != flow && !next.contains_key(&above) {
+                next.insert(above.clone(), name.clone());
+                near.push_back(above);
             }
         }
     }
-    None
+    next
 }
 
 /// The steps of a flow that run others too deep.
@@ -68,7 +81,7 @@ pub fn depth(flow: &str, children_of: &ChildrenOf<'_>) -> usize {
     MAX_DEPTH + 1
 }
 
-fn problems(definition: &Definition, wrong: impl Fn(&str) -> Option<String>) -> Vec<Problem> {
+fn problems<'a>(definition: &'a Definition, wrong: impl Fn(&'a str) -> Option<String>) -> Vec<Problem> {
     let steps = definition
         .steps
         .iter()

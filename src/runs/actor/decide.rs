@@ -249,6 +249,10 @@ impl Actor {
         let run = self.know(run);
         let Some(after) = &run.status else { return };
         self.outcomes.retain(|outcome| !is_past(after, &outcome.key));
+        for key in std::mem::take(&mut self.left_early) {
+            self.newer.remove(&key);
+            self.dirty = true;
+        }
         self.dirty |= asked_anew || !self.outcomes.is_empty() || after.phase.is_finished();
         for told in transitions::between(before, after) {
             self.tell(&run, told);
@@ -393,10 +397,14 @@ impl Actor {
             }
             ApprovalTask::Closed(key, result) => {
                 self.busy_objects.remove(&key);
-                result.map(|fact| {
-                    if let Some(fact) = fact {
-                        self.newer.insert(key, fact);
+                result.map(|fact| match fact {
+                    Some(fact) => self.know_object(key, fact),
+                    // somebody deleted it
+                    None if key.kind == ObjectKind::Run => {
+                        self.newer.remove(&key);
+                        self.dirty = true;
                     }
+                    None => {}
                 })
             }
             ApprovalTask::Told => return,
@@ -420,7 +428,7 @@ impl Actor {
                 // one that was answered before it was known here, or whose absence was told
                 let is_named_now = key.kind == ObjectKind::Run;
                 self.dirty |= is_named_now || fact.is_closed() || self.unopened.remove(&key).is_some();
-                self.newer.insert(key, fact);
+                self.know_object(key, fact);
                 return Ok(());
             }
             Err(error) => error,
@@ -434,11 +442,22 @@ impl Actor {
         if self.failures >= told_after && !self.unopened.contains_key(&key) {
             let note = error_chain(&error);
             if let Some(run) = self.run.clone() {
-                self.tell(&run, transitions::warning("ApprovalNotOpened", note.clone()));
+                let reason = match key.kind {
+                    ObjectKind::Approval => "ApprovalNotOpened",
+                    ObjectKind::Run => "RunNotStarted",
+                };
+                self.tell(&run, transitions::warning(reason, note.clone()));
             }
             self.unopened.insert(key, note);
         }
         Err(error)
+    }
+
+    /// Takes in how an object stands. One that is known to be closed stays so: it may have told that meanwhile.
+    fn know_object(&mut self, key: ObjectKey, fact: ObjectFact) {
+        if !self.newer.get(&key).is_some_and(ObjectFact::is_closed) {
+            self.newer.insert(key, fact);
+        }
     }
 
     fn observe_resumption(&mut self) {
