@@ -114,7 +114,7 @@ fn flows_that_run_each_other_are_validated_together() {
     flow("two", "one", "\"81\"");
     let (code, told) = validate(&["one.yaml", "two.yaml"]);
     assert_eq!(code, Some(8), "{told}");
-    assert!(told.contains("one.yaml:8:13: spec.steps[0].flow.name"), "{told}");
+    assert!(told.contains("one.yaml:9:7: spec.steps[0].flow.name"), "{told}");
     assert!(
         told.contains("in a circle: one runs two, which runs one"),
         "{told}"

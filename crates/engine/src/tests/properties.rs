@@ -72,7 +72,7 @@ fn flows() -> impl Strategy<Value = Value> {
                 .map(|earlier| &steps[*earlier])
                 .filter(|earlier| earlier["approval"]["onReject"].is_object())
                 .collect();
-            let acts = step["http"].is_object() && !unsure.is_empty();
+            let acts = (step["http"].is_object() || step["flow"].is_object()) && !unsure.is_empty();
             if acts {
                 let looks = unsure.iter().map(|ask| {
                     let name = ask["name"].as_str().unwrap();
