@@ -187,8 +187,8 @@ pub struct RunStatus {
     #[serde(default)]
     pub revision: i64,
     /// State of the run. `Pending`: has no release yet. `Queued`: held back by the concurrency limit of the flow.
-    /// `Running`: a step is being performed. `Waiting`: waits for people, a callback or a time. `Succeeded`,
-    /// `Failed`, `Rejected`, `TimedOut` and `Cancelled`: ended.
+    /// `Running`: a step is being performed. `Waiting`: waits for people, a callback, a time or another run.
+    /// `Succeeded`, `Failed`, `Rejected`, `TimedOut` and `Cancelled`: ended.
     #[serde(default)]
     pub phase: RunPhase,
     /// Release that the run uses. It is set once.
@@ -260,7 +260,7 @@ pub enum RunPhase {
     Queued,
     /// A step is being performed.
     Running,
-    /// The run waits for people, a callback or a time.
+    /// The run waits for people, a callback, a time or another run.
     Waiting,
     /// The run ended well.
     Succeeded,
@@ -391,13 +391,14 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeated: Option<bool>,
     /// State of the step. `Running`: an attempt has started, and its outcome is not known yet. `Retrying`: an attempt
-    /// failed, and another one follows. `Waiting`: waits for people, a callback or a time. `Succeeded`, `Failed`,
-    /// `Skipped`, `Omitted` and `Cancelled`: ended.
+    /// failed, and another one follows. `Waiting`: waits for people, a callback, a time or another run. `Succeeded`,
+    /// `Failed`, `Skipped`, `Omitted` and `Cancelled`: ended.
     pub phase: StepPhase,
     /// Outcome of the step, which later steps read as `steps.<name>.outcome`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<StepOutcome>,
-    /// Number of the current attempt, from 1. It is 0 before the first attempt, and for `set`, `wait` and `approval`.
+    /// Number of the current attempt, from 1. It is 0 before the first attempt, and for `set`, `wait`, `approval` and
+    /// `flow`.
     #[serde(default)]
     pub attempt: i64,
     /// Time at which the step started.
@@ -472,7 +473,7 @@ pub enum StepPhase {
     Running,
     /// The last attempt failed. Another one follows.
     Retrying,
-    /// The step waits for people, a callback or a time.
+    /// The step waits for people, a callback, a time or another run.
     Waiting,
     /// The step ended well, or with an outcome with which the flow goes on.
     Succeeded,
