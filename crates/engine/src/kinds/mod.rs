@@ -93,6 +93,11 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
     fn question(&self) -> Option<&ApprovalPlan> {
         None
     }
+
+    /// Whether it starts a run of another flow and waits for it.
+    fn starts_child(&self) -> bool {
+        false
+    }
 }
 
 /// A request as people are shown it.

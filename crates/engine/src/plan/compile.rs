@@ -289,11 +289,6 @@ impl<'a> Compiler<'a> {
             is_finally,
             continues_after_failure: step.continues_after_failure(),
             failures: step.kind.as_kind().failures(),
-            starts_child: step
-                .kind
-                .as_kind()
-                .child()
-                .is_some_and(|child| !child.is_detached()),
             repeat,
             loop_end: None,
             retry: retry_policy(step.retry.as_ref()),

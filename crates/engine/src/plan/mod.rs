@@ -89,8 +89,6 @@ pub(super) struct PlannedStep {
     pub(super) at_most_once: bool,
     /// What holds for every step of its kind.
     pub(super) rules: &'static Rules,
-    /// Whether it starts a run of another flow and waits for it.
-    pub(super) starts_child: bool,
     /// What its kind does.
     pub(super) kind: Arc<dyn KindPlan>,
     /// What is known of its results.

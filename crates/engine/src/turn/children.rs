@@ -19,7 +19,7 @@ impl Plan {
         let due = self
             .steps
             .iter()
-            .filter(|step| step.starts_child)
+            .filter(|step| step.kind.starts_child())
             .filter_map(|step| {
                 let iteration = match newest(&step.name) {
                     None if step.needs.iter().all(|needed| is_over(needed.step)) => 1,
@@ -51,7 +51,7 @@ impl Turn<'_> {
                 entry.name == run.step && entry.iteration == run.iteration
             };
             let known = self.state.steps.iter().position(owner);
-            if !self.plan.steps[step].starts_child || run.iteration < self.view().iteration(step) {
+            if !self.plan.steps[step].kind.starts_child() || run.iteration < self.view().iteration(step) {
                 continue;
             }
             let entry = known.unwrap_or_else(|| self.begin(&self.plan.steps[step], run.iteration));

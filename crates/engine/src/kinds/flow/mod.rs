@@ -105,6 +105,10 @@ impl KindPlan for FlowPlan {
                 .map_or(Next::Stay, |fact| self.looked_at(step, fact)),
         }
     }
+
+    fn starts_child(&self) -> bool {
+        !self.is_detached
+    }
 }
 
 impl FlowPlan {
