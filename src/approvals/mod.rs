@@ -8,6 +8,7 @@ mod gather;
 mod index;
 mod orphans;
 pub mod proposal;
+mod reminders;
 mod rest;
 mod write;
 
@@ -254,7 +255,7 @@ async fn reconcile(
     let held =
         open && matches!(proof, Proof::Proven { .. }) && acts_as::ask(context, &approval, &mut facts).await;
     let created_at = created_at(&*approval);
-    let judgement = if approval.spec.form.is_some() {
+    let mut judgement = if approval.spec.form.is_some() {
         // whoever wrote the flow wrote the form, which answers are checked against
         let (spec, status) = (approval.spec.clone(), status.clone());
         let judged = move || judge(&spec, created_at, &status, &facts, server_now, proof);
@@ -263,6 +264,8 @@ async fn reconcile(
         judge(&approval.spec, created_at, &status, &facts, server_now, proof)
     };
     let closed = judgement.status.phase.is_closed();
+    let reminder = reminders::due(&approval, context.now()).filter(|_| !closed);
+    judgement.status.reminders = reminder.or(judgement.status.reminders);
     // a run that is about to go on is read while the answer is written
     let subject = approval.spec.subject.run.as_deref();
     let answering = (closed && open).then(|| {
@@ -271,7 +274,16 @@ async fn reconcile(
     });
     let writing = write::approval(context, &approval, &judgement.status);
     let (written, run) = tokio::join!(writing, gather::run(context, &approval, closed && open));
+    let mut next_reminder = reminders::next(&approval, context.now());
     if let Some(written) = written? {
+        next_reminder = reminders::next(&written, context.now());
+        if let Some(reminder) = reminder {
+            let (context, written) = (Arc::clone(context), written.clone());
+            judging
+                .deps
+                .tasks
+                .spawn(async move { write::remind(&context, &written, reminder).await });
+        }
         if closed {
             let since = seen.iter().map(|seen| seen.since).max();
             judging.deps.waker.judged(&written, run, since);
@@ -300,6 +312,6 @@ async fn reconcile(
         }
         None
     } else {
-        rest::next_look(deadline, server_now, proof)
+        reminders::no_later(rest::next_look(deadline, server_now, proof), next_reminder)
     })
 }

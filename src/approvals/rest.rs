@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{CLOCK_PAUSE, SERVER_PAUSE, WHILE_UNKNOWN};
+use super::{CLOCK_PAUSE, SERVER_PAUSE, WHILE_UNKNOWN, reminders};
 use crate::cluster::{
     object_key::created_at,
     timers::{Again, Wake},
@@ -17,8 +17,12 @@ pub(super) fn at_rest(approval: &Approval, proof: Proof, now: Timestamp) -> Opti
     if status.phase.is_closed() || deadline.is_some_and(|deadline| deadline <= now) {
         return None;
     }
+    if reminders::due(approval, now).is_some() {
+        return None;
+    }
     let judgement = judge(&approval.spec, created_at(approval), status, &[], None, proof);
-    (judgement.status == *status).then(|| next_look(deadline, None, proof))
+    (judgement.status == *status)
+        .then(|| reminders::no_later(next_look(deadline, None, proof), reminders::next(approval, now)))
 }
 
 /// When to look again at an approval that stays open.
@@ -85,6 +89,13 @@ mod tests {
         let ends = judged(with_deadline(), PROVEN);
         assert_eq!(at_rest(&ends, PROVEN, at(100)), Some(Some(Wake::At(at(3_600)))));
         assert_eq!(at_rest(&ends, PROVEN, at(3_600)), None, "it is over");
+    }
+
+    #[test]
+    fn one_with_reminders_is_looked_at_when_the_next_one_comes() {
+        let reminded = judged(approval(&json!({"spec": {"remindEvery": "10m"}})), PROVEN);
+        assert_eq!(at_rest(&reminded, PROVEN, at(100)), Some(Some(Wake::At(at(660)))));
+        assert_eq!(at_rest(&reminded, PROVEN, at(660)), None, "it is due");
     }
 
     #[test]

@@ -46,6 +46,22 @@ pub(super) async fn announce(context: &Context, approval: &Approval, status: &Ap
         .await;
 }
 
+/// Reminds people of a question that is still open.
+pub(super) async fn remind(context: &Context, approval: &Approval, reminder: i64) {
+    let needs = approval
+        .status
+        .as_ref()
+        .and_then(|status| status.needs.as_deref());
+    let note = format!(
+        "reminder {reminder}: “{}” still waits for {}",
+        approval.spec.title,
+        needs.unwrap_or("people")
+    );
+    context
+        .event(approval, EventType::Normal, "ApprovalReminder", &note)
+        .await;
+}
+
 /// Writes what became of each decision, where that is news. One that cannot be written does not hold back the others.
 pub(super) async fn decisions(
     context: &Context,

@@ -16,9 +16,12 @@ use signoff_api::{Run, name::ObjectName};
 pub(super) struct CancelArgs {
     /// Name of the run.
     run: ObjectName,
-    /// Stop the run without the steps of `finally`.
+    /// Stop the run without the steps of `finally`. You need the verb `terminate` on runs.
     #[arg(long)]
     terminate: bool,
+    /// Why, for people.
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
 }
 
 pub(super) async fn verb(args: &CancelArgs, global: &Global) -> Result<Answer, CliError> {
@@ -33,10 +36,19 @@ pub(super) async fn verb(args: &CancelArgs, global: &Global) -> Result<Answer, C
         return Err(CliError::new("AlreadyEnded", exit::CONFLICT, message));
     }
     let field = if args.terminate { "terminate" } else { "cancel" };
-    let patch = json!({ "spec": { field: true } });
-    let patched = runs
+    let mut patch = json!({ "spec": { field: true, "stopMessage": args.message } });
+    let mut patched = runs
         .patch(&args.run, &patch_params(), &Patch::Merge(&patch))
         .await;
+    // a server without a mutating policy asks who stops the run, and checks it
+    if let Err(kube::Error::Api(refusal)) = &patched
+        && refusal.message.contains("spec.stoppedBy")
+    {
+        patch["spec"]["stoppedBy"] = json!(connection.whoami().await?.0);
+        patched = runs
+            .patch(&args.run, &patch_params(), &Patch::Merge(&patch))
+            .await;
+    }
     let run = patched.map_err(|error| CliError::api(&args.run, &error))?;
     let what = if args.terminate { "terminated" } else { "cancelled" };
     Ok(Answer::text(format!("run/{} is being {what}", run.name_any()))

@@ -58,6 +58,11 @@ impl CliError {
         }
     }
 
+    /// Whether it has this code.
+    pub(super) fn is(&self, code: &str) -> bool {
+        self.code == code
+    }
+
     /// What the message speaks of, a line each.
     pub(super) fn listing(mut self, lines: impl IntoIterator<Item = String>) -> Self {
         self.message.extend(lines);

@@ -25,10 +25,12 @@ mod outbound;
 mod private;
 mod promote;
 mod releases;
+mod retry;
 mod run;
 mod runs;
 mod serving;
 mod status;
+mod suspend;
 mod table;
 mod test;
 mod timeline;
@@ -179,7 +181,17 @@ enum Verb {
     Reject(decide::DecideArgs),
     /// Ask for changes to what an approval shows.
     RequestChanges(decide::DecideArgs),
+    /// Hand your vote on an approval on to somebody else.
+    Delegate(decide::DecideArgs),
+    /// Take back what you said on an approval that is still open.
+    Withdraw(decide::DecideArgs),
     Cancel(cancel::CancelArgs),
+    /// Let no further step of a run start.
+    Suspend(suspend::SuspendArgs),
+    /// Let the steps of a suspended run start again.
+    Resume(suspend::SuspendArgs),
+    Retry(retry::RetryArgs),
+    Rerun(retry::RerunArgs),
     Releases(releases::ReleasesArgs),
     Promote(promote::PromoteArgs),
     Diff(diff::DiffArgs),
@@ -249,7 +261,13 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Approve(args) => decide::verb(args, signoff_api::Verdict::Approve, &global).await,
         Verb::Reject(args) => decide::verb(args, signoff_api::Verdict::Reject, &global).await,
         Verb::RequestChanges(args) => decide::verb(args, signoff_api::Verdict::RequestChanges, &global).await,
+        Verb::Delegate(args) => decide::verb(args, signoff_api::Verdict::Delegate, &global).await,
+        Verb::Withdraw(args) => decide::verb(args, signoff_api::Verdict::Withdraw, &global).await,
         Verb::Cancel(args) => cancel::verb(&args, &global).await,
+        Verb::Suspend(args) => suspend::verb(&args, true, &global).await,
+        Verb::Resume(args) => suspend::verb(&args, false, &global).await,
+        Verb::Retry(args) => retry::retry(&args, &global).await,
+        Verb::Rerun(args) => retry::rerun(&args, &global).await,
         Verb::Releases(args) => releases::verb(&args, &global).await,
         Verb::Promote(args) => promote::verb(&args, &global).await,
         Verb::Diff(args) => diff::verb(&args, &global).await,

@@ -61,21 +61,35 @@ pub(super) async fn verb(args: RunArgs, global: &Global) -> Result<Answer, CliEr
         })?;
     }
     let spec = RunSpec {
-        flow: args.flow.clone(),
         channel: args.draft.then_some(Channel::Draft),
         release: args.release.clone(),
         inputs: (!inputs.0.is_empty()).then_some(inputs),
-        requested_by: None,
-        parent: None,
-        cancel: None,
-        terminate: None,
-        suspend: None,
+        ..RunSpec::of(args.flow.clone())
     };
+    let run = start(&connection, generated(&spec), spec).await?;
+    started(&connection, run, "created", args.wait, global).await
+}
+
+/// A name that the API server makes up.
+pub(super) fn generated(spec: &RunSpec) -> ObjectMeta {
+    ObjectMeta {
+        generate_name: Some(format!("{}-", spec.flow)),
+        ..ObjectMeta::default()
+    }
+}
+
+/// What is answered when a run was created, at once or after waiting for it.
+pub(super) async fn started(
+    connection: &Connection,
+    run: Run,
+    what: &str,
+    wait: bool,
+    global: &Global,
+) -> Result<Answer, CliError> {
     let runs: Api<Run> = connection.api();
-    let run = start(&connection, spec).await?;
     let name = run.name_any();
-    if !args.wait {
-        return Ok(Answer::text(format!("run/{name} created"))
+    if !wait {
+        return Ok(Answer::text(format!("run/{name} {what}"))
             .with_data(json!(run))
             .with_names([format!("run/{name}")])
             .with_next([global.command(&format!("status {name}"))]));
@@ -91,11 +105,12 @@ pub(super) async fn verb(args: RunArgs, global: &Global) -> Result<Answer, CliEr
     Ok(after_wait(&run, waited.is_err(), global))
 }
 
-async fn start(connection: &Connection, spec: RunSpec) -> Result<Run, CliError> {
-    let metadata = ObjectMeta {
-        generate_name: Some(format!("{}-", spec.flow)),
-        ..ObjectMeta::default()
-    };
+/// Creates a run.
+pub(super) async fn start(
+    connection: &Connection,
+    metadata: ObjectMeta,
+    spec: RunSpec,
+) -> Result<Run, CliError> {
     let mut run = Run {
         metadata,
         spec,

@@ -12,6 +12,7 @@ use super::{
 };
 use signoff_api::{
     Run, RunStatus,
+    items::ItemsStatus,
     run::{StepError, StepPhase, StepStatus},
 };
 
@@ -29,6 +30,12 @@ pub(super) fn render(run: &Run) -> Lines {
             "started by",
             format!("step {} of {}", parent.step, above.join(", started by ")),
         );
+    }
+    if let Some(of) = &run.spec.retry_of {
+        lines.field("retries", format!("{} from step {}", of.run, of.from));
+    }
+    if let Some(by) = &status.retried_by {
+        lines.field("retried by", by);
     }
     if let Some(release) = &status.release {
         let commit = release
@@ -80,6 +87,10 @@ pub(super) fn render(run: &Run) -> Lines {
         lines.append(table(&headings, &rows, terminal_width()));
     }
     for step in &status.steps {
+        if let Some(of_step) = &step.items {
+            lines.blank();
+            items(step, of_step).into_iter().for_each(|line| lines.push(line));
+        }
         more(&mut lines, step, status.error.as_ref());
     }
     lines
@@ -122,11 +133,51 @@ fn more(lines: &mut Lines, step: &StepStatus, of_run: Option<&StepError>) {
 }
 
 fn named(step: &StepStatus) -> String {
+    let item = step.item.map(|item| format!("[{item}]")).unwrap_or_default();
     if step.iteration > 1 {
-        format!("{} (iteration {})", step.name, step.iteration)
+        format!("{}{item} (iteration {})", step.name, step.iteration)
     } else {
-        step.name.clone()
+        format!("{}{item}", step.name)
     }
+}
+
+/// How many items of a step there are, and how they ended.
+fn items(step: &StepStatus, items: &ItemsStatus) -> Vec<String> {
+    let ended: Vec<String> = items
+        .ended
+        .iter()
+        .map(|ended| format!("{} {}", ended.items.len(), ended.outcome))
+        .collect();
+    let open = items.count - i64::try_from(items.ended_count()).unwrap_or(items.count);
+    let left = match (open, step.phase.is_finished()) {
+        (0, _) => None,
+        (open, false) => Some(format!("{open} left")),
+        (open, true) => Some(format!("{open} never began")),
+    };
+    let parts: Vec<String> = ended.into_iter().chain(left).collect();
+    let mut told = vec![format!(
+        "{}: {} items: {}",
+        named(step),
+        items.count,
+        parts.join(", ")
+    )];
+    if items.count == 0 {
+        told = vec![format!("{}: no items", named(step))];
+    }
+    told.extend(items.errors.iter().map(|error| {
+        let which = if error.items.len() == 1 { "item" } else { "items" };
+        format!("  {which} {}: {}: {}", error.items, error.reason, error.message)
+    }));
+    told.extend(items.decisions.iter().map(|known| {
+        let by = known.decision.by.join(", ");
+        let comment = known.decision.comment.as_deref();
+        let comment = comment.map(|comment| format!(": {comment}")).unwrap_or_default();
+        format!(
+            "  item {}: {:?} by {by}{comment}",
+            known.item, known.decision.verdict
+        )
+    }));
+    told
 }
 
 fn seconds(time: &MicroTime) -> String {
@@ -278,5 +329,23 @@ mod tests {
             "{told}"
         );
         assert_eq!(told.matches("Rejected: no").count(), 1, "{told}");
+    }
+
+    #[test]
+    fn a_step_with_items_tells_how_they_ended_and_how_many_are_left() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let told = rendered(&json!({"phase": "Running", "steps": [
+            {"name": "pay", "iteration": 1, "phase": "Running", "items": {"count": 9, "digest": digest,
+                "ended": [{"outcome": "Succeeded", "items": "0-3,5"}, {"outcome": "Failed", "items": "4"}],
+                "errors": [{"items": "4", "reason": "Unreachable", "message": "no such host"}],
+                "decisions": [{"item": 5, "decision": {"verdict": "Approve", "by": ["alice"], "comment": "fine"}}]}},
+            {"name": "pay", "iteration": 1, "item": 6, "phase": "Running", "attempt": 1},
+        ]}));
+        for part in [
+            "pay[6]",
+            "pay: 9 items: 5 Succeeded, 1 Failed, 3 left\n  item 4: Unreachable: no such host\n  item 5: Approve by alice: fine",
+        ] {
+            assert!(told.contains(part), "{part}\n{told}");
+        }
     }
 }

@@ -7,6 +7,8 @@ pub mod context;
 pub mod create;
 pub mod event;
 pub mod fairness;
+#[cfg(test)]
+pub(crate) mod fake_api;
 pub mod identity;
 pub mod inbox;
 pub mod leadership;
@@ -23,6 +25,7 @@ pub mod shared;
 pub mod status;
 pub mod throttled_client;
 pub mod timers;
+pub mod written;
 
 /// An error with its causes, each once, as people read it.
 pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {

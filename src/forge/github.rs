@@ -212,25 +212,24 @@ impl Forge for GitHub {
         Ok(pulls.into_iter().map(Pull::read).collect())
     }
 
-    async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
-        let own = self.own_account().await?.login;
-        let same = |pull: &PullRequest| pull.state == PullRequestState::Open && pull.author == own;
-        let open = self.pull_requests_from(&new.head).await?.into_iter().find(same);
-        if let Some(open) = open {
-            if open.title == new.title && open.body == new.body && open.base == new.base {
-                return Ok(open);
-            }
-            let path = self.path(&format!("/pulls/{}", open.number));
-            let text = json!({"title": new.title, "body": new.body, "base": new.base});
-            let call = Call::new(Method::PATCH, &path, "change a pull request").body(text);
-            return Ok(self.http.json::<Pull>(call).await?.read());
-        }
+    async fn create_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
         let path = self.path("/pulls");
         let body = json!({"title": new.title, "body": new.body, "head": new.head, "base": new.base});
         let call = Call::new(Method::POST, &path, "open a pull request").body(body);
         let opened = self.http.json::<Pull>(call).await?.read();
         self.ask_to_review(opened.number, &new.reviewers).await;
         Ok(opened)
+    }
+
+    async fn change_pull_request(
+        &self,
+        number: PullRequestNumber,
+        new: &NewPullRequest,
+    ) -> Result<PullRequest, ForgeError> {
+        let path = self.path(&format!("/pulls/{number}"));
+        let text = json!({"title": new.title, "body": new.body, "base": new.base});
+        let call = Call::new(Method::PATCH, &path, "change a pull request").body(text);
+        Ok(self.http.json::<Pull>(call).await?.read())
     }
 
     async fn close_pull_request(&self, number: PullRequestNumber) -> Result<(), ForgeError> {

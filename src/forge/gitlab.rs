@@ -179,19 +179,7 @@ impl Forge for GitLab {
         Ok(requests.into_iter().map(MergeRequest::read).collect())
     }
 
-    async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
-        let own = self.own_account().await?.login;
-        let same = |pull: &PullRequest| pull.state == PullRequestState::Open && pull.author == own;
-        let open = self.pull_requests_from(&new.head).await?.into_iter().find(same);
-        if let Some(open) = open {
-            if open.title == new.title && open.body == new.body && open.base == new.base {
-                return Ok(open);
-            }
-            let rest = format!("merge_requests/{}", open.number);
-            let text = json!({"title": new.title, "description": new.body, "target_branch": new.base});
-            let call = self.call(Method::PUT, &rest, "change a merge request").body(text);
-            return Ok(self.http.json::<MergeRequest>(call).await?.read());
-        }
+    async fn create_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
         let mut reviewers = Vec::new();
         for login in &new.reviewers {
             match self.user(login).await {
@@ -204,6 +192,17 @@ impl Forge for GitLab {
         let call = self
             .call(Method::POST, "merge_requests", "open a merge request")
             .body(body);
+        Ok(self.http.json::<MergeRequest>(call).await?.read())
+    }
+
+    async fn change_pull_request(
+        &self,
+        number: PullRequestNumber,
+        new: &NewPullRequest,
+    ) -> Result<PullRequest, ForgeError> {
+        let rest = format!("merge_requests/{number}");
+        let text = json!({"title": new.title, "description": new.body, "target_branch": new.base});
+        let call = self.call(Method::PUT, &rest, "change a merge request").body(text);
         Ok(self.http.json::<MergeRequest>(call).await?.read())
     }
 

@@ -8,10 +8,12 @@ mod gitea;
 mod github;
 mod gitlab;
 mod http;
+mod mark;
+mod statuses;
 mod types;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 
@@ -20,6 +22,8 @@ use url::Url;
 
 pub use self::{
     error::ForgeError,
+    mark::{Mark, Missing, close_with_comment, put_comment},
+    statuses::SetStatuses,
     types::{
         Account, AccountKind, Act, Actor, Comment, CommentId, CommitState, CommitStatus, Login, NewFile,
         NewPullRequest, Opinion, ProjectPath, PullRequest, PullRequestNumber, PullRequestState, Review,
@@ -107,7 +111,28 @@ pub trait Forge: Send + Sync + std::fmt::Debug {
     async fn open_pull_requests_into(&self, branch: &str) -> Result<Vec<PullRequest>, ForgeError>;
 
     /// Opens a pull request. Where this account has one open from that branch already, its title, body and base are set and it is returned.
-    async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError>;
+    async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
+        let own = self.own_account().await?.login;
+        let same = |pull: &PullRequest| pull.state == PullRequestState::Open && pull.author == own;
+        let open = self.pull_requests_from(&new.head).await?.into_iter().find(same);
+        match open {
+            Some(open) if open.title == new.title && open.body == new.body && open.base == new.base => {
+                Ok(open)
+            }
+            Some(open) => self.change_pull_request(open.number, new).await,
+            None => self.create_pull_request(new).await,
+        }
+    }
+
+    /// Opens a pull request from a branch that has none, and asks its reviewers.
+    async fn create_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError>;
+
+    /// Sets title, body and base of a pull request.
+    async fn change_pull_request(
+        &self,
+        number: PullRequestNumber,
+        new: &NewPullRequest,
+    ) -> Result<PullRequest, ForgeError>;
 
     /// Closes a pull request without merging it. One that is closed stays as it is.
     async fn close_pull_request(&self, number: PullRequestNumber) -> Result<(), ForgeError>;

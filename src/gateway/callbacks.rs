@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::{Gateway, checks, payload::Payload, problem::Problem, record};
 use crate::cluster::error_chain;
-use signoff_api::{Digest, Run, RunStatus, run::CallbackRecord};
-use signoff_engine::callback_token::CallbackAddress;
+use signoff_api::{Digest, Run, run::CallbackRecord};
+use signoff_engine::callback_token::{CallbackAddress, is_over};
 
 /// One callback, however often it is sent.
 pub(super) struct Delivery {
@@ -116,10 +116,5 @@ pub(super) fn expired(run: &Run, address: &CallbackAddress) -> Result<(), Proble
     }
 }
 
-fn is_over(status: &RunStatus, address: &CallbackAddress) -> bool {
-    status.steps.iter().any(|step| {
-        step.name == address.step
-            && (step.iteration > address.iteration
-                || step.iteration == address.iteration && step.phase.is_finished())
-    })
-}
+#[cfg(test)]
+mod tests;

@@ -125,3 +125,6 @@ async fn write(
     api.patch_status(&run.name_any(), &params, &Patch::<()>::Json(operations))
         .await
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,3 +46,6 @@ impl WeakSecrets {
         context.event(user, EventType::Warning, "WeakSecret", &note).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,13 @@ use super::{
 };
 use signoff_api::{
     API_VERSION, Definition, Step, crds,
+    flow::Promotion,
     name::{FlowName, NameError, ObjectName},
 };
-use signoff_engine::plan::{Children, Plan};
+use signoff_engine::{
+    plan::{Children, Plan},
+    promotion,
+};
 
 /// Something that is wrong with a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +84,14 @@ pub fn check(object: &Value) -> Vec<FieldProblem> {
                 .iter_errors(&object)
                 .map(|error| wording::problem(&error, &schema.value)),
         );
+    }
+    if schema.kind == "Repository" {
+        let gate = serde_json::from_value::<Promotion>(object["spec"]["promotion"].clone());
+        let fields = gate.as_ref().map(promotion::expressions).unwrap_or_default();
+        found.extend(fields.into_iter().map(|field| FieldProblem {
+            field: format!("spec.promotion.{field}"),
+            message: promotion::NO_EXPRESSIONS.to_owned(),
+        }));
     }
     if schema.kind == "Flow" {
         let mut spec = object["spec"].take();
@@ -287,7 +299,7 @@ mod tests {
         let told = told(&flow(&steps));
         for part in [
             "spec.steps[0].approval.title: this field is required",
-            "spec.steps[0].approval.quorum: \"two\" must be an integer",
+            "spec.steps[0].approval.quorum: \"two\" must be an integer, or one ${…} expression",
         ] {
             assert!(told.iter().any(|line| line == part), "{part}\n{told:#?}");
         }

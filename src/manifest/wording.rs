@@ -7,6 +7,7 @@ use super::{FieldProblem, did_you_mean};
 use signoff_api::{
     HumanDuration,
     name::{LABEL, SUBDOMAIN},
+    or_expression::{QUORUM_PATTERN, duration_pattern},
 };
 
 /// Longest value that a message repeats, in characters.
@@ -108,12 +109,13 @@ fn one_of(path: &str, value: &Value, error: &jsonschema::ValidationError<'_>, sc
 /// What is wrong with a text that is not as its pattern wants it.
 fn unlike(value: &Value, pattern: &str) -> String {
     let text = value.as_str().unwrap_or_default();
-    if pattern == HumanDuration::pattern()
+    if (pattern == HumanDuration::pattern() || pattern == duration_pattern())
         && let Err(error) = text.parse::<HumanDuration>()
     {
         return error.to_string();
     }
     let wanted = match pattern {
+        QUORUM_PATTERN => return format!("{} must be an integer, or one ${{…}} expression", shown(value)),
         LABEL => "a name: lower-case letters, digits and dashes, with a letter or digit at both ends",
         SUBDOMAIN => {
             "a name: lower-case letters, digits, dashes and dots, with a letter or digit at both ends"

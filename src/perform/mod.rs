@@ -28,6 +28,12 @@ impl Executors {
         })
     }
 
+    /// Executors for unit tests, which may call this machine.
+    #[cfg(test)]
+    pub(crate) fn local(client: Client, clock: Clock) -> Result<Self, HttpExecutorError> {
+        Self::new(client, Network::new(crate::net::AddressPolicy::local()), clock)
+    }
+
     /// Performs one attempt. What comes back holds none of the secrets that were used.
     pub async fn perform(&self, namespace: &str, call: &Call) -> Result<Response, EffectError> {
         match &call.request {

@@ -14,7 +14,10 @@ use signoff_api::{
     release::{ReleaseSource, content_digest},
     text::visible,
 };
-use signoff_engine::plan::{Children, Plan, Problem};
+use signoff_engine::{
+    plan::{Children, Plan, Problem},
+    promotion::recorded,
+};
 
 /// Most problems listed in a status.
 const MAX_PROBLEMS: usize = 50;
@@ -60,7 +63,8 @@ pub(super) async fn draft(
     }
     let digest = content_digest(&flow.spec.definition, &dependencies).map_err(FlowError::NotCanonical)?;
     let name = names::release_name(&flow.name_any(), &digest);
-    let source = source(flow)?;
+    let definition = canonical::digest(&flow.spec.definition).map_err(FlowError::NotCanonical)?;
+    let source = source(flow, &definition);
     let spec = ReleaseSpec {
         flow: flow.name_any(),
         definition: flow.spec.definition.clone(),
@@ -127,8 +131,7 @@ fn release(flow: &Flow, name: &str, spec: ReleaseSpec) -> Release {
 }
 
 /// A Repository says where the content came from; otherwise, and when the content was edited since, whoever last changed the flow is named.
-fn source(flow: &Flow) -> Result<ReleaseSource, FlowError> {
-    let digest = canonical::digest(&flow.spec.definition).map_err(FlowError::NotCanonical)?;
+fn source(flow: &Flow, digest: &Digest) -> ReleaseSource {
     let of_this = flow
         .annotations()
         .get(names::SOURCE_DIGEST)
@@ -138,18 +141,12 @@ fn source(flow: &Flow) -> Result<ReleaseSource, FlowError> {
         .get(names::SOURCE)
         .filter(|_| of_this)
         .and_then(|source| serde_json::from_str(source).ok());
-    Ok(from_git.unwrap_or_else(|| ReleaseSource {
+    from_git.unwrap_or_else(|| ReleaseSource {
         changed_by: recorded(flow, names::CHANGED_BY),
         applied_by: last_manager(flow),
         generation: flow.metadata.generation,
         ..ReleaseSource::default()
-    }))
-}
-
-/// The user whom the API server recorded in an annotation. An empty one names nobody.
-pub(super) fn recorded(flow: &Flow, annotation: &str) -> Option<String> {
-    let user = flow.annotations().get(annotation)?;
-    (!user.is_empty()).then(|| user.clone())
+    })
 }
 
 fn last_manager(flow: &Flow) -> Option<String> {
@@ -172,3 +169,6 @@ fn described(problem: Problem) -> DefinitionProblem {
         message: visible(&message).chars().take(1_024).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

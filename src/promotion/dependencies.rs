@@ -5,10 +5,11 @@ use std::sync::Arc;
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 
 use super::{FlowError, Flows};
-use signoff_api::{Flow, Release, condition::READY, release::Dependency};
+use signoff_api::{Flow, Release, release::Dependency};
 use signoff_engine::{
     dependencies::{Depths, circle, depth, too_deep},
     plan::{Children, Problem},
+    promotion::KnownDependency,
 };
 
 /// What the steps of a flow are to run.
@@ -114,36 +115,19 @@ async fn release(shared: &Flows, namespace: &str, name: &str) -> Result<Option<A
     Ok(read.map(Arc::new))
 }
 
-/// Why a release may not become live yet: one that it runs is not live, and never was.
-pub(super) fn not_live(shared: &Flows, flow: &Flow, wanted: &Release) -> Option<String> {
+/// What is known of the releases that a release runs. A change of one of their flows brings another look.
+pub(super) fn known(shared: &Flows, flow: &Flow, wanted: &Release) -> Vec<KnownDependency> {
     let namespace = flow.namespace().unwrap_or_default();
     let this = ObjectRef::from_obj(flow);
-    wanted.spec.dependencies.iter().find_map(|dependency| {
+    let known = wanted.spec.dependencies.iter().map(|dependency| {
         let child = ObjectRef::<Flow>::new(&dependency.flow).within(&namespace);
         shared.dependents.add(&this, child.clone());
-        let is_live = shared.known.get(&child).is_some_and(|child| {
-            let live = child.status.as_ref().and_then(|status| status.live.as_ref());
-            live.is_some_and(|live| live.release == dependency.release && live.digest == dependency.digest)
-        });
+        let child = shared.known.get(&child);
         let release = ObjectRef::new(&dependency.release).within(&namespace);
-        let was_live = shared
-            .releases
-            .get(&release)
-            .is_some_and(|release| release.spec.digest == dependency.digest && has_been_live(&release));
-        (!is_live && !was_live).then(|| {
-            format!(
-                "{} runs release {} of flow {}, which is not live and never was: make it live first",
-                wanted.name_any(),
-                dependency.release,
-                dependency.flow
-            )
-        })
-    })
-}
-
-/// Whether a release is or was live: of another one that nothing is wrong with, nothing is said.
-fn has_been_live(release: &Release) -> bool {
-    let conditions = release.status.iter().flat_map(|status| &status.conditions);
-    let mut ready = conditions.filter(|known| known.type_ == READY);
-    ready.any(|ready| ready.status == "True")
+        KnownDependency {
+            live: child.and_then(|child| child.status.as_ref()?.live.clone()),
+            release: shared.releases.get(&release),
+        }
+    });
+    known.collect()
 }

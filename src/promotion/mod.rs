@@ -7,10 +7,7 @@ mod promote;
 pub mod release;
 mod summary;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use kube::{
@@ -29,11 +26,13 @@ use crate::cluster::{
     shared::{Change, SharedStores},
     status::{AFTER_CONFLICT, is_stale, patch_status},
     timers::{Again, Wake},
+    written::Written,
 };
 use signoff_api::{
     Approval, Flow, Release, Repository,
     reason::{Classified, ErrorClass},
 };
+use signoff_engine::promotion::brought;
 
 /// How many flows of a namespace are worked on at the same time.
 const CONCURRENCY: usize = 16;
@@ -75,8 +74,7 @@ struct Flows {
     backoffs: Backoffs<ObjectRef<Flow>>,
     /// What the watch shows.
     known: Store<Flow>,
-    /// Versions that were written here and that the watch has not shown yet.
-    written: Mutex<HashMap<ObjectRef<Flow>, u64>>,
+    written: Written<Flow>,
     turns: Permits,
     dependents: Arc<Dependents>,
 }
@@ -109,7 +107,7 @@ pub async fn run(context: Arc<Context>, stores: SharedStores, shutdown: Cancella
         repositories: stores.repositories.store(),
         backoffs: Backoffs::default(),
         known: flows.clone(),
-        written: Mutex::default(),
+        written: Written::default(),
         turns: Permits::of_which_one_may_hold(CONCURRENCY),
         dependents,
     });
@@ -124,33 +122,6 @@ pub async fn run(context: Arc<Context>, stores: SharedStores, shutdown: Cancella
         },
     };
     reconciler.run(&context, shared, flows, queue, shutdown).await;
-}
-
-impl Flows {
-    /// Whether the watch has not shown yet what was written last. To decide from what it shows would be to write the same again.
-    fn is_behind(&self, flow: &Flow) -> bool {
-        let key = ObjectRef::from_obj(flow);
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_behind = written
-            .get(&key)
-            .is_some_and(|written| version(flow).is_some_and(|shown| shown < *written));
-        if !is_behind {
-            written.remove(&key);
-        }
-        is_behind
-    }
-
-    fn wrote(&self, flow: &Flow) {
-        if let Some(version) = version(flow) {
-            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-            written.insert(ObjectRef::from_obj(flow), version);
-        }
-    }
-}
-
-/// The version of an object, which grows with each write.
-fn version(flow: &Flow) -> Option<u64> {
-    flow.metadata.resource_version.as_deref()?.parse().ok()
 }
 
 fn flow_of(release: &Release) -> Option<ObjectRef<Flow>> {
@@ -169,7 +140,7 @@ fn gated_otherwise(repository: &Repository, flows: &Store<Flow>) -> Vec<ObjectRe
         let status = flow.status.as_ref();
         status.is_some_and(|status| {
             status.live.is_some() && status.gated.unwrap_or_default() != repository.spec.promotion.is_some()
-        }) && promote::brought(repository, flow)
+        }) && brought(repository, flow)
     };
     let flows = flows.state();
     let flows = flows.iter().filter(|flow| otherwise(flow));
@@ -181,6 +152,7 @@ async fn in_turn(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowError
     let _turn = shared.turns.acquire(&flow.namespace().unwrap_or_default()).await;
     // it may have changed while it waited for its turn
     let Some(flow) = shared.known.get(&ObjectRef::from_obj(&*flow)) else {
+        shared.written.forget(&flow);
         return Ok(None);
     };
     let context = Arc::clone(&shared.context);
@@ -191,7 +163,7 @@ async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowErr
     if flow.metadata.deletion_timestamp.is_some() {
         return Ok(None);
     }
-    if shared.is_behind(&flow) {
+    if shared.written.is_behind(&flow) {
         // the watch brings it as it was written
         return Ok(None);
     }
@@ -207,7 +179,7 @@ async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowErr
     if flow.status.as_ref() != Some(&next) {
         match patch_status(&shared.context, &*flow, &next).await {
             Ok(written) => {
-                shared.wrote(&written);
+                shared.written.wrote(&written);
                 summary::tell(&shared.context, &flow, &before, &next).await;
             }
             Err(error) if is_stale(&error) => {

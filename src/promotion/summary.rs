@@ -2,18 +2,19 @@
 
 use kube::runtime::events::EventType;
 
-use super::{cut::Drafted, promote::Promoted};
+use super::cut::Drafted;
 use crate::cluster::{
     context::Context,
     status::{Standing, stand},
 };
 use signoff_api::{Flow, FlowStatus, flow::PromotionPhase};
+use signoff_engine::promotion::Outcome;
 
 pub(super) fn summarise(
     context: &Context,
     flow: &Flow,
     drafted: &Drafted,
-    promoted: &Promoted,
+    promoted: &Outcome,
     status: &mut FlowStatus,
 ) {
     let (standing, reason, message) = match (drafted, promoted) {
@@ -22,19 +23,19 @@ pub(super) fn summarise(
         (Drafted::Waiting(message), _) => (Standing::Reconciling, "DependencyNotReady", message.clone()),
         // it is not written
         (Drafted::Changing, _) => return,
-        (Drafted::Cut, Promoted::Blocked(message)) => {
-            (Standing::Reconciling, "DependencyNotLive", message.clone())
+        (Drafted::Cut, Outcome::Blocked(dependency)) => {
+            (Standing::Reconciling, "DependencyNotLive", dependency.to_string())
         }
-        (Drafted::Cut, Promoted::Impossible(reason, message)) => {
-            (Standing::Stalled, *reason, message.clone())
+        (Drafted::Cut, Outcome::Impossible(problem)) => {
+            (Standing::Stalled, problem.reason(), problem.to_string())
         }
-        (Drafted::Cut, Promoted::Waiting(message)) => {
+        (Drafted::Cut, Outcome::Waiting(message)) => {
             (Standing::Reconciling, "PromotionWaiting", message.clone())
         }
-        (Drafted::Cut, Promoted::Refused(phase, message)) => {
+        (Drafted::Cut, Outcome::Refused(phase, message)) => {
             (Standing::Stalled, refusal(*phase), message.clone())
         }
-        (Drafted::Cut, Promoted::Settled) => (Standing::Ready, "Released", released(status)),
+        (Drafted::Cut, Outcome::Settled) => (Standing::Ready, "Released", released(status)),
     };
     status.observed_generation = flow.metadata.generation;
     let generation = flow.metadata.generation;

@@ -30,3 +30,16 @@ pub struct RepositorySettings {
     /// Which of them are left alone for a while.
     pub pauses: Pauses,
 }
+
+#[cfg(test)]
+impl RepositorySettings {
+    /// For unit tests, which may call this machine.
+    pub(crate) fn local(mirrors: PathBuf) -> Self {
+        Self {
+            mirrors,
+            network: Network::new(crate::net::AddressPolicy::local()),
+            limits: Limits::default(),
+            pauses: Pauses::default(),
+        }
+    }
+}

@@ -516,7 +516,7 @@ fn has_awaited_callback(status: &RunStatus) -> bool {
             step.phase == StepPhase::Waiting
                 && status
                     .callbacks
-                    .contains_key(&record_key(&step.name, step.iteration))
+                    .contains_key(&record_key(&step.name, step.iteration, step.item))
         })
 }
 
@@ -546,3 +546,6 @@ fn begin_write(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

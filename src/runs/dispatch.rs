@@ -510,12 +510,4 @@ impl Drop for Dispatcher {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_that_waits_is_a_small_row() {
-        let row = size_of::<RunKey>() + size_of::<Entry>();
-        assert!(row <= 120, "{row} bytes");
-    }
-}
+mod tests;

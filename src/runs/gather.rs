@@ -41,6 +41,8 @@ pub(super) fn facts(
             inputs: run.inputs().cloned().unwrap_or_default(),
             cancel: run.spec.cancel.unwrap_or_default(),
             terminate: run.spec.terminate.unwrap_or_default(),
+            stopped_by: run.spec.stopped_by.clone(),
+            stop_message: run.spec.stop_message.clone(),
             // the last steps of a run that is cancelled are not held back
             suspend: run.spec.suspend.unwrap_or_default() && !run.spec.cancel.unwrap_or_default(),
         },

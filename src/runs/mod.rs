@@ -6,9 +6,12 @@
 
 mod actor;
 mod dispatch;
+#[cfg(test)]
+mod fixture;
 mod gather;
 mod objects;
 mod pin;
+mod retry;
 mod sweep;
 mod transitions;
 mod write;

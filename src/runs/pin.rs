@@ -162,8 +162,8 @@ pub(super) fn held(run: &Run, why: &Unpinned, now: Timestamp) -> RunStatus {
     status
 }
 
-/// The status of a run whose inputs do not fit the release it was to be pinned to.
-pub(super) fn unfit(run: &Run, message: &str, now: Timestamp) -> RunStatus {
+/// The status of a run that cannot begin with the release it was to be pinned to.
+pub(super) fn unfit(run: &Run, reason: StepReason, message: &str, now: Timestamp) -> RunStatus {
     let mut status = run.status.clone().unwrap_or_default();
     let generation = run.metadata.generation;
     let message: String = visible(message).chars().take(1_024).collect();
@@ -175,15 +175,12 @@ pub(super) fn unfit(run: &Run, message: &str, now: Timestamp) -> RunStatus {
         &mut status.conditions,
         SUCCEEDED,
         ConditionStatus::False,
-        StepReason::InvalidInputs.to_string().as_str(),
+        reason.to_string().as_str(),
         &message,
         generation,
         now,
     );
-    status.error = Some(StepError {
-        reason: StepReason::InvalidInputs,
-        message,
-    });
+    status.error = Some(StepError { reason, message });
     status
 }
 

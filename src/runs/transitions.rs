@@ -52,10 +52,9 @@ pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Tran
     }
     for step in &after.steps {
         let earlier = before.and_then(|status| {
-            status
-                .steps
-                .iter()
-                .find(|known| known.name == step.name && known.iteration == step.iteration)
+            status.steps.iter().find(|known| {
+                known.name == step.name && known.iteration == step.iteration && known.item == step.item
+            })
         });
         told.extend(of_step(earlier, step));
     }
@@ -83,6 +82,8 @@ pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Tran
 fn of_step(before: Option<&StepStatus>, after: &StepStatus) -> Option<Transition> {
     if let Some(error) = &after.error
         && after.phase == StepPhase::Retrying
+        // there may be many items
+        && after.item.is_none()
         && before.is_none_or(|step| step.error.is_none())
     {
         // later attempts are told by the status alone
@@ -94,11 +95,15 @@ fn of_step(before: Option<&StepStatus>, after: &StepStatus) -> Option<Transition
     }
     let approval = after.approval.as_ref()?;
     let name = &after.name;
+    let item = after
+        .item
+        .map(|item| format!("item {item} of "))
+        .unwrap_or_default();
     if after.phase == StepPhase::Waiting && before.is_none_or(|step| step.approval.as_ref() != Some(approval))
     {
         return Some(normal(
             "WaitingForApproval",
-            format!("the step {name} waits for the approval {approval}"),
+            format!("{item}the step {name} waits for the approval {approval}"),
         ));
     }
     if before.is_some_and(|step| step.outcome == after.outcome) {

@@ -91,6 +91,8 @@ impl<'a> World<'a> {
                 inputs,
                 cancel: false,
                 terminate: false,
+                stopped_by: None,
+                stop_message: None,
                 suspend: false,
                 ..above.run.clone()
             },

@@ -8,9 +8,12 @@ use super::{
     compare::{lacking, same, word},
     flows::split,
     scenario::{Expect, ExpectApproval, ExpectCall, ExpectStep},
-    world::{Question, Record},
+    world::{Call, Question, Record},
 };
-use signoff_api::run::StepStatus;
+use signoff_api::{
+    items::ItemsStatus,
+    run::{StepOutcome, StepStatus},
+};
 use signoff_engine::expression::{Scope, Template};
 
 /// Everything that is not as expected, a line each.
@@ -73,10 +76,10 @@ fn step(expected: &ExpectStep, record: &Record) -> Vec<String> {
         "" => Some(&record.status),
         prefix => runs.find(|(of, _)| of == prefix).map(|(_, status)| status),
     };
-    let entries: Vec<&StepStatus> = status
-        .into_iter()
-        .flat_map(|status| &status.steps)
-        .filter(|entry| entry.name == local)
+    let steps = status.map_or(&[][..], |status| &status.steps);
+    let entries: Vec<&StepStatus> = steps
+        .iter()
+        .filter(|entry| entry.name == local && entry.item.is_none())
         .collect();
     let mut found = vec![];
     if let Some(passes) = expected.passes.filter(|passes| *passes != entries.len()) {
@@ -96,6 +99,10 @@ fn step(expected: &ExpectStep, record: &Record) -> Vec<String> {
         found.push(format!("step {name}: it did not run"));
         return found;
     };
+    if let Some(item) = expected.item {
+        found.extend(item_of(expected, item, entry, steps));
+        return found;
+    }
     if let Some(outcome) = expected.outcome.filter(|outcome| Some(*outcome) != entry.outcome) {
         let is = entry.outcome.map_or_else(|| word(entry.phase), word);
         found.push(format!("step {name}: {is}; expected {}", word(outcome)));
@@ -112,9 +119,47 @@ fn step(expected: &ExpectStep, record: &Record) -> Vec<String> {
     found
 }
 
+/// What must be true of an item. One that has not ended has an entry of its own.
+fn item_of(expected: &ExpectStep, item: i64, entry: &StepStatus, entries: &[StepStatus]) -> Vec<String> {
+    let name = format!("{}[{item}]", expected.step);
+    let Some(items) = entry
+        .items
+        .as_ref()
+        .filter(|items| (0..items.count).contains(&item))
+    else {
+        return vec![format!("step {name}: there is no such item")];
+    };
+    let open = entries.iter().find(|other| {
+        other.name == entry.name && other.iteration == entry.iteration && other.item == Some(item)
+    });
+    let mut found = vec![];
+    let ended = items.outcome(item);
+    if let Some(outcome) = expected.outcome.filter(|outcome| Some(*outcome) != ended) {
+        let is = match (ended, open) {
+            (Some(ended), _) => word(ended),
+            (None, Some(open)) => word(open.phase),
+            (None, None) => "it did not begin".to_owned(),
+        };
+        found.push(format!("step {name}: {is}; expected {}", word(outcome)));
+    }
+    if let Some(output) = &expected.output {
+        let outputs = entry.output.as_ref().and_then(|output| output.0.as_array());
+        let index = usize::try_from(item).unwrap_or(usize::MAX);
+        let is = outputs
+            .and_then(|outputs| outputs.get(index))
+            .unwrap_or(&Value::Null);
+        if !same(output, is) {
+            found.push(format!("step {name}: output {is}; expected {output}"));
+        }
+    }
+    found
+}
+
 fn calls(expected: &ExpectCall, record: &Record) -> Vec<String> {
     let name = &expected.step;
-    let sent: Vec<_> = record.calls.iter().filter(|call| call.step == *name).collect();
+    let of_item = |call: &&Call| expected.item.is_none() || call.item == expected.item;
+    let calls = record.calls.iter().filter(|call| call.step == *name);
+    let sent: Vec<_> = calls.filter(of_item).collect();
     let mut found = vec![];
     if let Some(times) = expected.times.filter(|times| *times != sent.len()) {
         found.push(format!(
@@ -134,7 +179,10 @@ fn calls(expected: &ExpectCall, record: &Record) -> Vec<String> {
 
 fn approval(expected: &ExpectApproval, record: &Record) -> Vec<String> {
     let name = &expected.step;
-    let of_step = |question: &&Question| question.step == *name;
+    let of_step = |question: &&Question| {
+        let item = question.spec.subject.item;
+        question.step == *name && (expected.item.is_none() || item == expected.item)
+    };
     let mut asked = record.questions.iter().filter(of_step);
     let question = match expected.pass {
         Some(pass) => asked.find(|question| question.spec.subject.iteration == Some(pass)),
@@ -201,11 +249,37 @@ fn asserted(assert: &str, scope: &Scope) -> Option<String> {
     }
 }
 
+/// What came of each item, as expressions of the flow see it.
+fn items_of(entry: &StepStatus, items: &ItemsStatus) -> Value {
+    let outputs = entry.output.as_ref().and_then(|output| output.0.as_array());
+    let of_item = |item: i64| {
+        let output = outputs.and_then(|outputs| outputs.get(usize::try_from(item).ok()?));
+        let decision = items.decisions.iter().find(|decision| decision.item == item);
+        let error = items.errors.iter().find(|error| error.items.contains(item));
+        let mut seen = json!({ "outcome": items.outcome(item).unwrap_or(StepOutcome::Omitted) });
+        let parts = [
+            ("output", output.filter(|output| !output.is_null()).cloned()),
+            ("decision", decision.map(|known| json!(known.decision))),
+            (
+                "error",
+                error.map(|error| json!({ "reason": error.reason, "message": error.message })),
+            ),
+        ];
+        for (key, value) in parts {
+            if let Some(value) = value {
+                seen[key] = value;
+            }
+        }
+        seen
+    };
+    (0..items.count).map(of_item).collect()
+}
+
 /// What asserts see.
 fn scope(record: &Record) -> Scope {
     let status = &record.status;
     let mut steps = Map::new();
-    for entry in &status.steps {
+    for entry in status.steps.iter().filter(|entry| entry.item.is_none()) {
         let mut seen = json!({ "passes": record.passes.get(&entry.name).map_or(0, BTreeSet::len) });
         let parts = [
             ("outcome", entry.outcome.map(|outcome| json!(outcome))),
@@ -215,6 +289,7 @@ fn scope(record: &Record) -> Scope {
                 entry.decision.as_ref().map(|decision| json!(decision)),
             ),
             ("error", entry.error.as_ref().map(|error| json!(error))),
+            ("items", entry.items.as_ref().map(|items| items_of(entry, items))),
         ];
         for (key, value) in parts {
             if let Some(value) = value {
@@ -233,6 +308,7 @@ fn scope(record: &Record) -> Scope {
     let approvals = record.questions.iter().map(|question| {
         json!({
             "step": question.step,
+            "item": question.spec.subject.item,
             "title": question.spec.title,
             "phase": question.status.phase,
             "shown": shown(question),

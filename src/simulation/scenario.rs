@@ -88,6 +88,8 @@ pub struct Stub {
     pub step: String,
     /// Only for this iteration of the step.
     pub pass: Option<i64>,
+    /// Only for this item, from 0, of a step with `forEach`.
+    pub item: Option<i64>,
     /// Only for this attempt.
     pub attempt: Option<i64>,
     /// Body of a successful answer.
@@ -152,6 +154,8 @@ pub struct Event {
     pub at: At,
     /// Step that it is for. `run` events have none.
     pub step: Option<String>,
+    /// Item that it is for, from 0, if the step has `forEach`.
+    pub item: Option<i64>,
     /// A person decides.
     pub decide: Option<Decide>,
     /// Another system answers.
@@ -188,6 +192,10 @@ pub struct Decide {
     pub comment: Option<String>,
     /// What the user fills in.
     pub values: Option<JsonObject>,
+    /// Items that the user changes.
+    pub shown: Option<JsonObject>,
+    /// To whom the user hands on their vote.
+    pub to: Option<String>,
 }
 
 /// A callback that another system sends. A signature that the wait asks for is taken as given.
@@ -250,9 +258,11 @@ pub struct ExpectStep {
     pub step: String,
     /// Which iteration; the last one by default.
     pub pass: Option<i64>,
-    /// Outcome of the step.
+    /// Which item, from 0, of a step with `forEach`; the step itself by default.
+    pub item: Option<i64>,
+    /// Outcome of the step or item.
     pub outcome: Option<StepOutcome>,
-    /// Output of the step, whole.
+    /// Output of the step or item, whole.
     pub output: Option<Value>,
     /// Number of iterations. 0: it never ran.
     pub passes: Option<usize>,
@@ -264,6 +274,8 @@ pub struct ExpectStep {
 pub struct ExpectCall {
     /// Name of the step.
     pub step: String,
+    /// Only calls of this item, from 0, of a step with `forEach`.
+    pub item: Option<i64>,
     /// Number of calls that were sent. 0: never.
     pub times: Option<usize>,
     /// Part of the last request: `method`, `url`, `connection`, `path`, `query`, `headers`, `body`.
@@ -278,6 +290,8 @@ pub struct ExpectApproval {
     pub step: String,
     /// Which iteration; the last one by default.
     pub pass: Option<i64>,
+    /// Which item, from 0, of a step with `forEach`; the last one asked about by default.
+    pub item: Option<i64>,
     /// The question.
     pub title: Option<String>,
     /// Part of who may decide.

@@ -25,7 +25,8 @@ pub(super) enum Fate {
 pub(super) fn fate(stubs: &[Stub], key: &EffectKey, spent: &mut BTreeSet<usize>) -> Option<Fate> {
     let fits = |named: Option<i64>, is: i64| named.is_none_or(|named| named == is);
     let specific = |(_, stub): &(usize, &Stub)| {
-        let named = u8::from(stub.pass.is_some()) + u8::from(stub.attempt.is_some());
+        let named = [stub.pass, stub.item, stub.attempt];
+        let named = named.iter().flatten().count();
         (stub.crash.is_some(), named)
     };
     let (index, stub) = stubs
@@ -33,6 +34,7 @@ pub(super) fn fate(stubs: &[Stub], key: &EffectKey, spent: &mut BTreeSet<usize>)
         .enumerate()
         .filter(|(index, stub)| stub.step == key.step && !spent.contains(index))
         .filter(|(_, stub)| fits(stub.pass, key.iteration) && fits(stub.attempt, key.attempt))
+        .filter(|(_, stub)| stub.item.is_none() || stub.item == key.item)
         .max_by_key(specific)?;
     if stub.crash.is_some() {
         spent.insert(index);

@@ -88,7 +88,7 @@ fn happened(record: &Record) -> Value {
         let steps = status.steps.iter();
         steps.map(move |entry| (format!("{prefix}{}", entry.name), entry))
     });
-    for (step, entry) in own.chain(children) {
+    for (step, entry) in own.chain(children).filter(|(_, entry)| entry.item.is_none()) {
         let mut said = json!({ "step": step, "passes": record.passes.get(&step).map_or(0, BTreeSet::len) });
         if let Some(outcome) = entry.outcome {
             said["outcome"] = json!(outcome);
@@ -128,6 +128,9 @@ fn happened(record: &Record) -> Value {
             "title": question.spec.title,
             "phase": question.status.phase,
         });
+        if let Some(item) = subject.item {
+            said["item"] = json!(item);
+        }
         let items = shown(question);
         if items.as_object().is_some_and(|items| !items.is_empty()) {
             said["shown"] = items;

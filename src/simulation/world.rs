@@ -19,11 +19,12 @@ use super::{
 use signoff_api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, Definition, Digest, Json, RunStatus,
     canonical,
+    items::ItemRanges,
     json::JsonObject,
     name::ObjectName,
     names,
     release::content_digest,
-    run::{CallbackRecord, StepPhase},
+    run::{CallbackRecord, StepPhase, StepStatus},
     text::visible,
 };
 use signoff_engine::{
@@ -77,6 +78,9 @@ pub struct Call {
     pub step: String,
     /// Which iteration of the step.
     pub pass: i64,
+    /// Which item, of a step with `forEach`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<i64>,
     /// Which attempt.
     pub attempt: i64,
     /// What was sent.
@@ -210,6 +214,8 @@ impl<'a> World<'a> {
                 inputs,
                 cancel: false,
                 terminate: false,
+                stopped_by: None,
+                stop_message: None,
                 suspend: false,
             },
             release: ReleaseFacts {
@@ -364,14 +370,15 @@ impl<'a> World<'a> {
 
     fn happen(&mut self, event: &Event) {
         let step = event.step.as_deref().unwrap_or_default();
+        let named = of_item(step, event.item);
         let (what, came) = match (&event.decide, &event.callback, &event.run) {
             (Some(decide), ..) => (
-                format!("{} decides on {step}", decide.by),
-                self.decide(step, decide),
+                format!("{} decides on {named}", decide.by),
+                self.decide(step, event.item, decide),
             ),
             (_, Some(callback), _) => (
-                format!("the callback of {step}"),
-                self.called_back(step, callback),
+                format!("the callback of {named}"),
+                self.called_back(step, event.item, callback),
             ),
             (_, _, Some(change)) => {
                 match change {
@@ -421,13 +428,15 @@ impl<'a> World<'a> {
     }
 
     /// Lets a person decide on the newest question of a step; gives the reason of what comes of it.
-    fn decide(&mut self, step: &str, decide: &Decide) -> Result<(Value, String), String> {
-        let of_step = |question: &Question| question.step == step;
+    fn decide(&mut self, step: &str, item: Option<i64>, decide: &Decide) -> Result<(Value, String), String> {
+        let of_step = |question: &Question| {
+            question.step == step && (item.is_none() || question.spec.subject.item == item)
+        };
         let index = self
             .questions
             .iter()
             .rposition(of_step)
-            .ok_or_else(|| format!("no question of step {step} has been asked"))?;
+            .ok_or_else(|| format!("no question of step {} has been asked", of_item(step, item)))?;
         let question = &mut self.questions[index];
         let number = question.decisions.len() + 1;
         let approval: ObjectName = question
@@ -444,6 +453,8 @@ impl<'a> World<'a> {
                 verdict: decide.verdict,
                 comment: decide.comment.clone(),
                 values: decide.values.clone(),
+                shown: decide.shown.clone(),
+                to: decide.to.clone(),
                 by: Some(decide.by.clone()),
                 groups: Some(decide.groups.clone()),
                 via: None,
@@ -489,18 +500,31 @@ impl<'a> World<'a> {
     }
 
     /// Takes a callback as the gateway does; gives the status of its answer.
-    fn called_back(&mut self, step: &str, callback: &Callback) -> Result<(Value, String), String> {
+    fn called_back(
+        &mut self,
+        step: &str,
+        item: Option<i64>,
+        callback: &Callback,
+    ) -> Result<(Value, String), String> {
         let (prefix, step) = flows::split(step);
         let run = self.runs.iter().rposition(|run| run.prefix == prefix);
         let run = run.ok_or_else(|| format!("no run that has the step {step} was started"))?;
         let run = &mut self.runs[run];
         let wait = run.definition.all_steps().find(|known| known.name == step);
+        let has_items = wait.is_some_and(|known| known.for_each.is_some());
         let wait = wait
             .and_then(|known| known.kind.as_kind().callback())
             .ok_or_else(|| format!("step {step} waits for no callback"))?;
+        if has_items != item.is_some() {
+            return Err(if has_items {
+                format!("step {step} has items; say which `item`")
+            } else {
+                format!("step {step} has no items")
+            });
+        }
         let entries = run.state.steps.iter().filter(|entry| entry.name == step);
         let pass = entries.map(|entry| entry.iteration);
-        let key = record_key(step, pass.max().unwrap_or(1));
+        let key = record_key(step, pass.max().unwrap_or(1), item);
         let sha256 = canonical::digest_of_value(&callback.body);
         let headers: BTreeMap<String, String> = callback
             .headers
@@ -596,17 +620,24 @@ impl<'a> World<'a> {
         let sent = Call {
             step: addressed.step.clone(),
             pass: key.iteration,
+            item: key.item,
             attempt: key.attempt,
             request: request(&call.request),
         };
-        let line = format!("{} sends {}", key.step, in_short(&sent.request));
+        let line = format!(
+            "{} sends {}",
+            of_item(&key.step, key.item),
+            in_short(&sent.request)
+        );
         match fate(&self.scenario.spec.stubs, &addressed, &mut self.spent) {
             None => {
                 self.say(&line);
                 self.calls.push(sent);
                 self.problems.push(format!(
                     "NotStubbed: step {} (pass {}, attempt {}) calls, and no stub says what it is answered",
-                    addressed.step, key.iteration, key.attempt
+                    of_item(&addressed.step, key.item),
+                    key.iteration,
+                    key.attempt
                 ));
             }
             Some(Fate::Ends(result)) => {
@@ -636,11 +667,10 @@ impl<'a> World<'a> {
     fn tell_steps(&mut self, next: &RunStatus) {
         let prefix = self.run().prefix.clone();
         let steps = std::mem::take(&mut self.run_mut().state.steps);
-        let known = |name: &str, iteration: i64| {
-            steps
-                .iter()
-                .find(|entry| entry.name == name && entry.iteration == iteration)
-                .map(|entry| entry.phase)
+        let known = |of: &StepStatus| {
+            steps.iter().find(|entry| {
+                entry.name == of.name && entry.iteration == of.iteration && entry.item == of.item
+            })
         };
         let mut lines = vec![];
         for entry in &next.steps {
@@ -648,8 +678,9 @@ impl<'a> World<'a> {
                 .entry(format!("{prefix}{}", entry.name))
                 .or_default()
                 .insert(entry.iteration);
-            let before = known(&entry.name, entry.iteration);
-            if before == Some(entry.phase) {
+            let before = known(entry);
+            lines.extend(ended_items(before, entry));
+            if before.map(|before| before.phase) == Some(entry.phase) {
                 continue;
             }
             let pass = match entry.iteration {
@@ -661,13 +692,16 @@ impl<'a> World<'a> {
                 .as_ref()
                 .map(|error| format!(": {}", error.message))
                 .unwrap_or_default();
+            let name = of_item(&entry.name, entry.item);
             match (entry.phase, entry.outcome) {
                 (StepPhase::Retrying, _) => {
-                    lines.push(format!("{}{pass} failed and is tried again{error}", entry.name));
+                    lines.push(format!("{name}{pass} failed and is tried again{error}"));
                 }
-                (_, Some(outcome)) => lines.push(format!("{}{pass} {}{error}", entry.name, word(outcome))),
-                (StepPhase::Waiting, None) if entry.approval.is_none() && entry.run.is_none() => {
-                    lines.push(format!("{}{pass} waits", entry.name));
+                (_, Some(outcome)) => lines.push(format!("{name}{pass} {}{error}", word(outcome))),
+                (StepPhase::Waiting, None)
+                    if entry.approval.is_none() && entry.run.is_none() && entry.items.is_none() =>
+                {
+                    lines.push(format!("{name}{pass} waits"));
                 }
                 (_, None) => {}
             }
@@ -710,6 +744,30 @@ pub(super) fn connections(
     bound
         .map(|name| Ok((name.to_owned(), connection(objects, name)?)))
         .collect()
+}
+
+/// A step, or one of its items.
+fn of_item(step: &str, item: Option<i64>) -> String {
+    item.map_or_else(|| step.to_owned(), |item| format!("{step}[{item}]"))
+}
+
+/// The items of a step that ended, a line for each outcome.
+fn ended_items(before: Option<&StepStatus>, after: &StepStatus) -> Vec<String> {
+    let Some(items) = &after.items else {
+        return vec![];
+    };
+    let known = before.and_then(|before| before.items.as_ref());
+    let lines = items.ended.iter().filter_map(|ended| {
+        let mut new = ItemRanges::default();
+        let is_new = |item: &i64| known.is_none_or(|known| known.outcome(*item).is_none());
+        ended
+            .items
+            .iter()
+            .filter(is_new)
+            .for_each(|item| new.insert(item));
+        (!new.is_empty()).then(|| format!("{}[{new}] {}", after.name, word(ended.outcome)))
+    });
+    lines.collect()
 }
 
 fn connection(objects: &Objects, name: &str) -> Result<ConnectionFact, Vec<String>> {

@@ -36,6 +36,7 @@ use crate::{
         shared::{Change, SharedStores},
         status::{is_missing, is_stale, patch_status},
         timers::{Again, Wake},
+        written::Written,
     },
     remotes::{INTERVAL, RepositoryError, RepositorySettings, mirrors},
 };
@@ -55,6 +56,7 @@ struct Repositories {
     context: Arc<Context>,
     settings: RepositorySettings,
     known: Store<Repository>,
+    written: Written<Repository>,
     flows: Store<Flow>,
     releases: Store<Release>,
     memories: Memories,
@@ -84,6 +86,7 @@ pub async fn run(
         context: Arc::clone(&context),
         settings,
         known: repositories.clone(),
+        written: Written::default(),
         flows: stores.flows.store(),
         releases: stores.releases.store(),
         memories: Memories::default(),
@@ -103,6 +106,7 @@ pub async fn run(
         let (shared, gone) = (Arc::clone(&forgetting), Arc::clone(gone));
         forgetting.backoffs.succeeded(&ObjectRef::from_obj(&*gone));
         forgetting.asked.forget(&ObjectRef::from_obj(&*gone));
+        forgetting.written.forget(&gone);
         tokio::spawn(async move { shared.forget(&gone).await });
     };
     let queue = stream::select_all([
@@ -178,6 +182,10 @@ async fn reconcile(repository: Arc<Repository>, shared: Arc<Repositories>) -> Re
         keep::let_go(&shared.context, &repository).await?;
         return Ok(None);
     }
+    if shared.written.is_behind(&repository) {
+        // the watch brings it as it was written
+        return Ok(None);
+    }
     if keep::hold(&shared.context, &repository).await? {
         // the watch brings the Repository as it is then
         return Ok(None);
@@ -187,13 +195,13 @@ async fn reconcile(repository: Arc<Repository>, shared: Arc<Repositories>) -> Re
     let gated = gated(&shared, &repository);
     let before = repository.status.clone().unwrap_or_default();
     if before.gated != gated {
-        write(context, &repository, RepositoryStatus { gated, ..before }).await?;
+        write(&shared, &repository, RepositoryStatus { gated, ..before }).await?;
         // the watch brings the Repository as it is then
         return Ok(None);
     }
     if repository.spec.suspend.unwrap_or_default() {
         write(
-            context,
+            &shared,
             &repository,
             summary::suspended(&repository, context.now()),
         )
@@ -221,7 +229,7 @@ async fn reconcile(repository: Arc<Repository>, shared: Arc<Repositories>) -> Re
     match synced {
         Ok(cycle::Done { status, failure }) => {
             shared.rests.over(&repository.uid().unwrap_or_default());
-            write(context, &repository, status).await?;
+            write(&shared, &repository, status).await?;
             if let Some(error) = failure {
                 return Err(error);
             }
@@ -237,7 +245,7 @@ async fn reconcile(repository: Arc<Repository>, shared: Arc<Repositories>) -> Re
                 let url = &repository.spec.url;
                 shared.settings.pauses.of(&repository, url).begin(pause);
             }
-            write(context, &repository, status).await?;
+            write(&shared, &repository, status).await?;
             match error.class() {
                 ErrorClass::Transient => Err(error),
                 ErrorClass::Waiting | ErrorClass::Invalid => Ok(Some(Wake::After(pause))),
@@ -254,17 +262,18 @@ fn gated(shared: &Repositories, repository: &Repository) -> Option<bool> {
 
 /// Writes the status if it is news, and tells people of transitions.
 async fn write(
-    context: &Context,
+    shared: &Repositories,
     repository: &Arc<Repository>,
     mut next: RepositoryStatus,
 ) -> Result<(), RepositoryError> {
+    let context = &shared.context;
     next.url = Some(address::without_credentials(&repository.spec.url));
     let before = repository.status.clone().unwrap_or_default();
     if repository.status.as_ref() == Some(&next) {
         return Ok(());
     }
     match patch_status(context, &**repository, &next).await {
-        Ok(_) => {}
+        Ok(written) => shared.written.wrote(&written),
         Err(error) if is_missing(&error) => return Ok(()),
         // the watch brings the newer object
         Err(error) if is_stale(&error) => {
@@ -295,3 +304,6 @@ async fn write(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

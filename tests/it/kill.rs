@@ -189,6 +189,8 @@ fn outcome_decision(approval: &Approval, happened: bool) -> Decision {
         verdict: Verdict::Approve,
         comment: None,
         values,
+        shown: None,
+        to: None,
         by: None,
         groups: None,
         via: None,

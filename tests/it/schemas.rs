@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use signoff_api::{
-    Approval, Connection, Decision, Digest, Flow, HumanDuration, Release, Repository, Run,
+    Approval, Connection, Decision, Digest, Flow, HumanDuration, MediaType, OrExpression, Release,
+    Repository, Run,
     connection::HeaderAuth,
     name::{DnsLabel, FlowName, ObjectName, ReleaseName, SecretKey},
 };
@@ -135,6 +136,8 @@ fn agrees<T: JsonSchema + DeserializeOwned>(text: &str) {
 
 fn all_agree(text: &str) {
     agrees::<HumanDuration>(text);
+    agrees::<OrExpression<HumanDuration>>(text);
+    agrees::<MediaType>(text);
     agrees::<Digest>(text);
     agrees::<ObjectName>(text);
     agrees::<FlowName>(text);
@@ -177,9 +180,11 @@ proptest! {
         duration in "([0-9]{0,5}(d|h|m|s|ms|us|D)?){0,6}",
         name in "[a-z0-9.-]{0,70}",
         odd in "[a-zA-Z0-9._/%-]{0,12}",
+        media in "(image|audio|text|application)/[a-zA-Z0-9.+-]{0,5}",
+        expression in "\\$?\\{?[a-z{}]{0,4}\\}?",
         digest in "sha256:[0-9a-fA-F]{63,65}",
     ) {
-        for text in [duration, name, odd, digest] {
+        for text in [duration, name, odd, media, expression, digest] {
             all_agree(&text);
         }
     }

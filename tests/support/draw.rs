@@ -44,6 +44,13 @@ fn convert(schema: &mut Value) {
             }
         }
     }
+    if schema["x-kubernetes-int-or-string"] == json!(true) {
+        schema["type"] = if schema["nullable"] == json!(true) {
+            json!(["integer", "string", "null"])
+        } else {
+            json!(["integer", "string"])
+        };
+    }
     if schema["nullable"] == json!(true) {
         if let Some(of) = schema["type"].as_str().map(str::to_owned) {
             schema["type"] = json!([of, "null"]);
@@ -136,6 +143,13 @@ impl Draw {
         if let Some(options) = schema["enum"].as_array() {
             let some: Vec<&Value> = options.iter().filter(|option| !option.is_null()).collect();
             return some[self.one(0..some.len())].clone();
+        }
+        if schema["x-kubernetes-int-or-string"] == json!(true) {
+            let type_ = if self.often() { "integer" } else { "string" };
+            let mut one = schema.clone();
+            one["x-kubernetes-int-or-string"] = json!(false);
+            one["type"] = json!(type_);
+            return self.value(&one, depth);
         }
         match schema["type"].as_str() {
             Some("object") => self.object(schema, depth),
@@ -297,6 +311,15 @@ pub fn least(schema: &Value) -> Value {
 
 /// Values at the bounds of a field and beyond them, as JSON texts. Each is refused by the schema, or has to be borne by whoever reads it.
 pub fn poisons(schema: &Value) -> Vec<String> {
+    if schema["x-kubernetes-int-or-string"] == json!(true) {
+        let of = |type_: &str| {
+            let mut one = schema.clone();
+            one["x-kubernetes-int-or-string"] = json!(false);
+            one["type"] = json!(type_);
+            poisons(&one)
+        };
+        return of("integer").into_iter().chain(of("string")).collect();
+    }
     let lists = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let mut all: Vec<Value> = vec![Value::Null, json!(false), json!(-1), json!(0), json!("")];
     match schema["type"].as_str() {

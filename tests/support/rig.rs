@@ -257,8 +257,8 @@ impl Rig {
         api.create(&PostParams::default(), &run).await.unwrap()
     }
 
-    /// Name of a question that was put, which ends with a hash. Tests call it `<run>-<step>`, with `-<iteration>` from the second one on, and
-    /// `<run>-<step>-outcome` where it asks what became of an effect. Any other name is one as it stands.
+    /// Name of a question that was put, which ends with a hash. Tests call it `<run>-<step>`, with `-<iteration>` from the second one on,
+    /// `<run>-<step>[<item>]` of an item, and `<run>-<step>-outcome` where it asks what became of an effect. Any other name is one as it stands.
     pub async fn question(&self, called: &str) -> String {
         let find = async {
             loop {
@@ -542,7 +542,8 @@ fn is_called(approval: &Approval, called: &str) -> bool {
             format!("{run}-{step}-{iteration}")
         }
     };
-    is == called
+    let item = subject.item.map(|item| format!("[{item}]")).unwrap_or_default();
+    format!("{is}{item}") == called
 }
 
 /// Whether a name is this one and a hash.

@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Digest, Json, Verdict,
+    Digest, HumanDuration, Json, Verdict,
     json::JsonObject,
     name::{LABEL, SUBDOMAIN},
     run::ParentRun,
     schema::TIMESTAMP,
-    step::{Approvers, Escalation},
+    step::{Approvers, Editable, Escalation},
 };
 
 /// A question to people: its subject, what they see, who may decide, and until when. To answer it, create a Decision.
@@ -68,9 +68,10 @@ pub struct ApprovalSpec {
     /// The question.
     #[schemars(length(min = 1, max = 2048))]
     pub title: String,
-    /// Items that people see: those of the step, and the Connections that later steps use.
+    /// Items that people see: those of the step, the Connections that later steps use, and who approved before in a run
+    /// that is retried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 33))]
+    #[schemars(length(max = 34))]
     pub show: Vec<ShownItem>,
     /// Flat JSON Schema of the `values` that a decider may fill in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,13 +85,16 @@ pub struct ApprovalSpec {
     pub quorum: i64,
     /// Whether the requester and the authors may decide.
     pub self_approval: bool,
-    /// Verdicts that people can choose from.
-    #[schemars(length(min = 1, max = 3))]
+    /// Verdicts that people can choose from. `Withdraw` is always possible.
+    #[schemars(length(min = 1, max = 4))]
     pub verdicts: Vec<Verdict>,
     /// Deadline for decisions, by the clock of the API server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub expires_at: Option<Time>,
+    /// How often an Event reminds people while the question is open, counted from the time of asking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind_every: Option<HumanDuration>,
     /// Rules that let more people decide if the question stays open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -137,6 +141,10 @@ pub struct ApprovalSubject {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub iteration: Option<i64>,
+    /// Index of the item, from 0, if the step has `forEach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 499))]
+    pub item: Option<i64>,
     /// Name of the release that would become live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
@@ -164,9 +172,12 @@ pub struct ShownItem {
     /// Media type of the content.
     #[schemars(length(min = 1, max = 128))]
     pub media_type: String,
-    /// The content. JSON is pretty-printed, and text is unchanged.
+    /// The content. JSON is pretty-printed, text is unchanged, and a picture or a sound is in base64.
     #[schemars(length(max = 65536))]
     pub inline: String,
+    /// What deciders may change the item to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub editable: Option<Editable>,
 }
 
 /// Observed state of an Approval.
@@ -182,6 +193,11 @@ pub struct ApprovalStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub needs: Option<String>,
+    /// Number of times to remind people that have come. For those that came while the operator did not run, there is
+    /// one Event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub reminders: Option<i64>,
     /// Decisions that count, at most one for each person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
@@ -201,6 +217,16 @@ pub struct ApprovalStatus {
     /// Digest of `values` in canonical JSON. The commit status `signoff/quorum` shows its first ten digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values_digest: Option<Digest>,
+    /// Votes that were handed on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub delegations: Vec<Delegation>,
+    /// The editable items as they would be approved, or were: with the newest changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<JsonObject>,
+    /// The newest change to what is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amendment: Option<Amendment>,
     /// How the question reached its phase, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
@@ -213,6 +239,35 @@ pub struct ApprovalStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// A vote that was handed on.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delegation {
+    /// User who handed it on.
+    #[schemars(length(max = 256))]
+    pub from: String,
+    /// User who decides instead.
+    #[schemars(length(max = 256))]
+    pub to: String,
+    /// Name of the Decision.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
+    pub decision: String,
+}
+
+/// A change to what is shown.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Amendment {
+    /// Name of the Decision that made it.
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
+    pub decision: String,
+    /// User who made it. Unless `selfApproval` is true, somebody else must approve it.
+    #[schemars(length(max = 256))]
+    pub by: String,
+    /// Digest of the question and of the changed items. The decisions that count are on it.
+    pub digest: Digest,
 }
 
 /// Number and page of the pull request.

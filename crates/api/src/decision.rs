@@ -23,6 +23,8 @@ use super::{Digest, json::JsonObject, name::ObjectName};
     doc = "One person's verdict on one Approval. It is created once and never changes.",
     selectable = ".spec.approval",
     validation = Rule::new("self.spec == oldSelf.spec").message("a decision never changes; create another one"),
+    validation = Rule::new("has(self.spec.to) == (self.spec.verdict == 'Delegate')")
+        .message("the verdict Delegate, and no other, says to whom: spec.to"),
     printcolumn(name = "Approval", type_ = "string", json_path = ".spec.approval"),
     printcolumn(name = "Verdict", type_ = "string", json_path = ".spec.verdict"),
     printcolumn(name = "By", type_ = "string", json_path = ".spec.by"),
@@ -37,7 +39,8 @@ pub struct DecisionSpec {
     pub approval: ObjectName,
     /// Digest of what was shown: `spec.digest` of the Approval. A decision with another digest does not count.
     pub digest: Digest,
-    /// `Approve`, `Reject`, or `RequestChanges` with a comment that says what to change.
+    /// `Approve`, `Reject`, or `RequestChanges` with a comment that says what to change. `Delegate` hands your vote on to
+    /// `to`. `Withdraw` takes back what you said before, while the question is open.
     pub verdict: Verdict,
     /// Reason for the verdict. For `RequestChanges`, what should change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,6 +50,15 @@ pub struct DecisionSpec {
     /// together. An approval with other values starts a new tally, and the earlier approvals no longer count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<JsonObject>,
+    /// Editable items that the decider changes, by name. Only approvals with the same changes count together. To approve
+    /// what somebody else has changed, repeat the changes. Unless the Approval allows self-approval, whoever makes a
+    /// change first does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<JsonObject>,
+    /// User who decides instead, with the verdict `Delegate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub to: Option<String>,
     /// User who decides. From Kubernetes 1.36, the API server fills it in. Any other name is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
@@ -70,6 +82,10 @@ pub enum Verdict {
     Reject,
     /// Not like this. The comment says what to change.
     RequestChanges,
+    /// Somebody else decides instead: `to`.
+    Delegate,
+    /// What the decider said before no longer counts.
+    Withdraw,
 }
 
 impl std::fmt::Display for Verdict {
@@ -126,8 +142,18 @@ pub enum DecisionReason {
     Counted,
     /// A later decision by the same person replaces it.
     Replaced,
-    /// Somebody approved other values after it. Approve those values, or decide again.
+    /// Somebody approved other values, or changed what is shown, after it. Approve that, or decide again.
     Amended,
+    /// The decider took it back, or handed their vote on, or the vote was taken back from them.
+    Withdrawn,
+    /// There is nothing to take back.
+    NothingToWithdraw,
+    /// The decider handed their vote on to somebody else.
+    Delegated,
+    /// The vote cannot be handed on to this user.
+    InvalidDelegation,
+    /// The decider changed what is shown, so somebody else must approve it.
+    AmendmentProposed,
     /// The Approval does not exist.
     ApprovalNotFound,
     /// The digest is not that of what was shown.

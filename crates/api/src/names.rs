@@ -80,6 +80,12 @@ pub fn keyed_run_name(flow: &str, child: &str, key: &str) -> String {
     cut_to(MAX_RUN, child, &of)
 }
 
+/// Name of the approval that a step opens for one of its items. `round` counts how often people were asked anew.
+pub fn item_approval_name(run: &str, uid: &str, step: &str, iteration: i64, item: i64, round: i64) -> String {
+    let of = json!({ "run": uid, "step": step, "iteration": iteration, "item": item, "round": round });
+    owned(&format!("{run}-{step}-{item}"), &of)
+}
+
 /// Name of the approval that gates the promotion of a release; `round` counts promotions of that release, from 1, and `gate` tells two gates apart.
 pub fn promotion_approval_name(release: &str, round: i64, gate: &str) -> String {
     let of = json!({ "promotion": release, "round": round, "gate": gate });
@@ -130,6 +136,11 @@ mod tests {
             promotion_approval_name("r", 2, "release"),
             promotion_approval_name("r", 1, "repository"),
             approval_name("r", "u", "promotion", 1, None),
+            item_approval_name("r", "u", "pay", 1, 1, 0),
+            item_approval_name("r", "u", "pay", 1, 1, 1),
+            item_approval_name("r", "u", "pay", 1, 2, 0),
+            item_approval_name("r", "u", "pay", 2, 1, 0),
+            approval_name("r", "u", "pay-1", 1, None),
         ];
         let different: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(different.len(), all.len(), "{all:?}");

@@ -48,6 +48,16 @@ pub enum StepReason {
     ExpressionFailed,
     /// A question could not be asked: its title is empty, or the API server refused it permanently.
     ApprovalRefused,
+    /// The approvers of a question come from data, and nobody is left.
+    NoApprovers,
+    /// The approvers of a question come from data, and are no names that can be used.
+    InvalidApprovers,
+    /// An item that a question shows does not fit its media type.
+    InvalidShownItem,
+    /// The form of a question has a default or an enum from data that cannot be used.
+    InvalidForm,
+    /// The quorum of a question comes from data, and is out of bounds or cannot be reached.
+    InvalidQuorum,
     /// An expression exceeded its limit of time or memory.
     ExpressionTooCostly,
     /// An HTTP response had a status that the step does not expect.
@@ -64,7 +74,7 @@ pub enum StepReason {
     ResponseTooLarge,
     /// A response does not match its content type, or the `schema` of the step.
     InvalidResponse,
-    /// An output is larger than 64 KiB.
+    /// An output is larger than 64 KiB, or the outputs of all items of a step together.
     OutputTooLarge,
     /// The status of the run would exceed 512 KiB.
     StatusTooLarge,
@@ -72,6 +82,8 @@ pub enum StepReason {
     ConnectionNotFound,
     /// A Connection has changed since people decided on the step.
     ConnectionChanged,
+    /// The request is not what people were shown before they decided.
+    RequestChanged,
     /// A Secret that the step needs, or its key, does not exist.
     SecretNotFound,
     /// The token endpoint of a Connection gave no access token, or its credentials cannot be used.
@@ -97,10 +109,17 @@ pub enum StepReason {
     RunRefused,
     /// The inputs of a run do not match the schema of its release.
     InvalidInputs,
-    /// The time of a `wait` cannot be parsed.
+    /// The items of a step with `forEach` are not a list, are too many or too large, or are not the same after a
+    /// restart.
+    InvalidItems,
+    /// Some items of a step with `forEach` failed, and the run goes on.
+    ItemsFailed,
+    /// A time or duration that comes from data cannot be used.
     InvalidTime,
     /// The run was to succeed, but a step of `finally` failed.
     FinallyFailed,
+    /// The run cannot retry the run that it names.
+    RetryRefused,
     /// The run was cancelled.
     Cancelled,
     /// An `end` step ended the run.

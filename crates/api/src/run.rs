@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Digest, Json, Verdict,
+    items::ItemsStatus,
     json::JsonObject,
-    name::{COMMIT, FlowName, LABEL, ReleaseName, SUBDOMAIN},
+    name::{COMMIT, DnsLabel, DnsName, FlowName, LABEL, ReleaseName, SUBDOMAIN},
     reason::StepReason,
     schema::TIMESTAMP,
 };
@@ -64,6 +65,10 @@ use super::{
         .message("the parent of a run never changes")
 )]
 #[x_kube(
+    validation = Rule::new("has(self.retryOf) == has(oldSelf.retryOf) && (!has(self.retryOf) || self.retryOf == oldSelf.retryOf)")
+        .message("the run that is retried never changes")
+)]
+#[x_kube(
     validation = Rule::new("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)")
         .message("a cancellation cannot be taken back")
 )]
@@ -100,9 +105,21 @@ pub struct RunSpec {
     /// still settled first. A termination cannot be undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminate: Option<bool>,
+    /// User who cancelled or terminated the run. From Kubernetes 1.36, the API server fills it in. Any other name is
+    /// refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub stopped_by: Option<String>,
+    /// Why the run is cancelled or terminated, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub stop_message: Option<String>,
     /// While true, no further step starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+    /// The ended run that this run goes on from. Release and inputs must be those of that run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<RetryOf>,
 }
 
 /// Step of another run that started this one.
@@ -156,6 +173,40 @@ impl RunParent {
     }
 }
 
+impl RunSpec {
+    /// A run of a flow, with nothing else said.
+    pub fn of(flow: FlowName) -> Self {
+        Self {
+            flow,
+            channel: None,
+            release: None,
+            inputs: None,
+            requested_by: None,
+            parent: None,
+            cancel: None,
+            terminate: None,
+            stopped_by: None,
+            stop_message: None,
+            suspend: None,
+            retry_of: None,
+        }
+    }
+}
+
+/// An ended run, and the step from which it is done again. The outcomes of the steps before are taken over. Approvals are
+/// asked again. The calls have the idempotency keys of the ended run.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryOf {
+    /// Name of the run, in the same namespace. It must have ended badly. A run can be retried once.
+    pub run: RunName,
+    /// Name of the first step that is done again. The steps that come after it are done again too.
+    pub from: DnsLabel,
+}
+
+/// Name of a Run.
+pub type RunName = DnsName<63>;
+
 /// Release to use: `Live` for the live release, `Draft` for the newest draft. Defaults to `Live`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Channel {
@@ -197,7 +248,15 @@ pub struct RunStatus {
     /// Inputs of the run, with the defaults of the release. It is set once, if the defaults add anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<JsonObject>,
-    /// Steps that have started, in that order. Of a step that is repeated, the newest two passes are kept.
+    /// What the run took over from the run that it retries. It is set once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryStatus>,
+    /// Name of the run that retries this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
+    pub retried_by: Option<String>,
+    /// Steps that have started, in that order, and items that are under way. Of a step that is repeated, the newest two
+    /// passes are kept.
     #[serde(default)]
     #[schemars(length(max = 2000))]
     pub steps: Vec<StepStatus>,
@@ -205,15 +264,15 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 200))]
     pub loops: BTreeMap<String, LoopStatus>,
-    /// Received callbacks, by `<step>.<iteration>`. The gateway writes them.
+    /// Received callbacks, by `<step>.<iteration>`, or `<step>.<iteration>.<item>`. The gateway writes them.
     #[serde(default)]
     #[schemars(extend("maxProperties" = 2000))]
     pub callbacks: BTreeMap<String, CallbackRecord>,
     /// Output of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
-    /// Number of billable steps performed. Each `http` step counts once per iteration, however many attempts it
-    /// takes.
+    /// Number of billable steps performed. Each `http` step counts once per iteration and item, however many attempts
+    /// it takes.
     #[serde(default)]
     pub billable_steps: i64,
     /// What the run waits for, in one sentence.
@@ -378,6 +437,39 @@ pub struct LoopStatus {
     pub resume_at: Option<MicroTime>,
 }
 
+/// What a run took over from the run that it retries.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryStatus {
+    /// Name of the run that is retried.
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
+    pub run: String,
+    /// Uid of the first run, if that was retried more than once. The idempotency keys of calls begin with it.
+    #[schemars(length(min = 1, max = 64))]
+    pub uid: String,
+    /// Approvals of the run that is retried. They are asked again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub approvals: Vec<EarlierApproval>,
+}
+
+/// Who approved a step of the run that is retried.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EarlierApproval {
+    /// Name of the step.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub step: String,
+    /// Users who approved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), inner(length(max = 256)))]
+    pub by: Vec<String>,
+    /// Time of the approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
+    pub at: Option<MicroTime>,
+}
+
 /// Observed state of one iteration of a step.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -387,9 +479,17 @@ pub struct StepStatus {
     pub name: String,
     /// Iteration of the step, from 1.
     pub iteration: i64,
+    /// Index of the item, from 0, if this entry is an item of a step with `forEach`. Items have an entry only while they
+    /// are under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 499))]
+    pub item: Option<i64>,
     /// True if a later pass repeats the step, or has repeated it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeated: Option<bool>,
+    /// True if the outcome was taken over from the run that this run retries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<bool>,
     /// State of the step. `Running`: an attempt has started, and its outcome is not known yet. `Retrying`: an attempt
     /// failed, and another one follows. `Waiting`: waits for people, a callback, a time or another run. `Succeeded`,
     /// `Failed`, `Skipped`, `Omitted` and `Cancelled`: ended.
@@ -436,12 +536,19 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     pub connections: Vec<BoundConnection>,
+    /// Requests of later steps, as people were shown them. Later steps send nothing else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub requests: Vec<ShownRequest>,
     /// What people decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<StepDecision>,
-    /// Output of the step.
+    /// Output of the step. With `forEach`, it lists the outputs of the items in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
+    /// Items of the step, if it has `forEach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<ItemsStatus>,
     /// Why the step, or its last attempt, failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StepError>,
@@ -463,6 +570,17 @@ pub struct BoundConnection {
     #[schemars(length(max = 2048))]
     pub address: Option<String>,
     /// Digest of the spec of the Connection.
+    pub digest: Digest,
+}
+
+/// A request of a later step, as people were shown it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShownRequest {
+    /// Name of the step that sends it.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub step: String,
+    /// Digest of the request.
     pub digest: Digest,
 }
 
@@ -566,6 +684,9 @@ pub struct StepDecision {
     /// Values that the deciders filled in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<JsonObject>,
+    /// The editable items as they were approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<JsonObject>,
 }
 
 /// Reason and message of a failure.

@@ -7,7 +7,12 @@ use signoff_api::{ApprovalSpec, Digest, RunStatus, approval::ApprovalPurpose, ca
 
 /// What the question of an approval step is about, beyond what its spec says.
 pub(super) fn of_step(release: &Digest, run: &str, step: &StepStatus) -> Value {
-    json!({ "release": release, "run": run, "step": step.name, "iteration": step.iteration })
+    let mut subject =
+        json!({ "release": release, "run": run, "step": step.name, "iteration": step.iteration });
+    if let Some(item) = step.item {
+        subject["item"] = item.into();
+    }
+    subject
 }
 
 /// What the question is about whether an attempt happened.

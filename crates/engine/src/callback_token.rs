@@ -29,38 +29,52 @@ pub struct CallbackAddress {
     pub step: String,
     /// Which time round, from 1.
     pub iteration: i64,
+    /// Which item, from 0, of a step with `forEach`.
+    pub item: Option<i64>,
 }
 
 impl CallbackAddress {
     /// Key of this wait in a run's `status.callbacks`.
     pub fn record_key(&self) -> String {
-        record_key(&self.step, self.iteration)
+        record_key(&self.step, self.iteration, self.item)
     }
 
     fn text(&self) -> String {
+        let item = self.item.map(|item| format!("/{item}")).unwrap_or_default();
         format!(
-            "{}/{}/{}/{}/{}",
+            "{}/{}/{}/{}/{}{item}",
             self.namespace, self.run, self.uid, self.step, self.iteration
         )
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('/');
-        let mut next = || parts.next().filter(|part| !part.is_empty()).map(str::to_owned);
-        let address = Self {
-            namespace: next()?,
-            run: next()?,
-            uid: next()?,
-            step: next()?,
-            iteration: next()?.parse().ok()?,
+        let parts: Vec<&str> = text.split('/').collect();
+        let (parts, item) = match parts.as_slice() {
+            [parts @ .., item] if parts.len() == 5 => (parts, Some(item.parse().ok()?)),
+            parts => (parts, None),
         };
-        parts.next().is_none().then_some(address)
+        let [namespace, run, uid, step, iteration] = *parts else {
+            return None;
+        };
+        if parts.iter().any(|part| part.is_empty()) {
+            return None;
+        }
+        Some(Self {
+            namespace: namespace.to_owned(),
+            run: run.to_owned(),
+            uid: uid.to_owned(),
+            step: step.to_owned(),
+            iteration: iteration.parse().ok()?,
+            item,
+        })
     }
 }
 
 /// Whether a callback belongs to a pass of a loop that is not kept any more.
 pub fn is_of_old_pass(status: &RunStatus, key: &str) -> bool {
-    let Some((step, iteration)) = key.rsplit_once('.') else {
+    // names of steps have no dots; an item's key ends in its index
+    let mut parts = key.split('.');
+    let (Some(step), Some(iteration)) = (parts.next(), parts.next()) else {
         return false;
     };
     let Ok(iteration) = iteration.parse::<i64>() else {
@@ -70,9 +84,29 @@ pub fn is_of_old_pass(status: &RunStatus, key: &str) -> bool {
     entries().any(|entry| entry.repeated == Some(true)) && entries().all(|entry| iteration < entry.iteration)
 }
 
-/// Key of a wait in a run's `status.callbacks`.
-pub fn record_key(step: &str, iteration: i64) -> String {
-    format!("{step}.{iteration}")
+/// Whether nobody waits for a callback any more, as far as the steps of its run tell.
+pub fn is_over(status: &RunStatus, address: &CallbackAddress) -> bool {
+    let of_step = status.steps.iter().filter(|entry| entry.name == address.step);
+    of_step.into_iter().any(|entry| {
+        if entry.iteration != address.iteration {
+            return entry.iteration > address.iteration;
+        }
+        match (address.item, &entry.items) {
+            // an item that ended has no entry any more, and one that the list does not have never had one
+            (Some(item), Some(items)) => {
+                entry.phase.is_finished() || item >= items.count || items.outcome(item).is_some()
+            }
+            _ => entry.item == address.item && entry.phase.is_finished(),
+        }
+    })
+}
+
+/// Key of a wait, or of one of its items, in a run's `status.callbacks`.
+pub fn record_key(step: &str, iteration: i64, item: Option<i64>) -> String {
+    match item {
+        None => format!("{step}.{iteration}"),
+        Some(item) => format!("{step}.{iteration}.{item}"),
+    }
 }
 
 /// The keys that sign callback tokens, by id. Not printed by `Debug`.
@@ -191,6 +225,14 @@ mod tests {
             uid: "6a1e".into(),
             step: "settled".into(),
             iteration: 2,
+            item: None,
+        }
+    }
+
+    fn of_item() -> CallbackAddress {
+        CallbackAddress {
+            item: Some(7),
+            ..address()
         }
     }
 
@@ -198,6 +240,24 @@ mod tests {
     fn a_token_names_its_wait_even_after_the_current_key_changed() {
         let token = keys("k1").token(&address());
         assert_eq!(keys("k2").verify(&token), Some(address()));
+        let token = keys("k1").token(&of_item());
+        assert_eq!(keys("k2").verify(&token), Some(of_item()));
+    }
+
+    #[test]
+    fn texts_that_are_no_addresses_are_not_taken_for_some() {
+        for text in [
+            "",
+            "a/b/c/d",
+            "a/b/c/d/x",
+            "a/b/c/d/1/",
+            "a/b/c/d/1/x",
+            "a/b/c/d/1/2/3",
+            "/b/c/d/1",
+            "a/b/c//1",
+        ] {
+            assert_eq!(CallbackAddress::parse(text), None, "{text}");
+        }
     }
 
     #[test]

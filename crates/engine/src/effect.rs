@@ -11,20 +11,32 @@ use serde_json::Value;
 use crate::object::{CloseObject, OwnedObject};
 use signoff_api::{Digest, name::ObjectName, step::HttpMethod};
 
-/// Names one attempt of one iteration of one step within a run.
+/// Names one attempt of one iteration of one step, or of one of its items, within a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EffectKey {
     /// Name of the step.
     pub step: String,
     /// Which time round, from 1.
     pub iteration: i64,
+    /// Which item, from 0, of a step with `forEach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<i64>,
     /// Which attempt, from 1.
     pub attempt: i64,
 }
 
 impl fmt::Display for EffectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.step, self.iteration, self.attempt)
+        let Self {
+            step,
+            iteration,
+            item,
+            attempt,
+        } = self;
+        match item {
+            None => write!(f, "{step}.{iteration}.{attempt}"),
+            Some(item) => write!(f, "{step}[{item}].{iteration}.{attempt}"),
+        }
     }
 }
 
@@ -48,7 +60,7 @@ pub enum Effect {
 pub struct Call {
     /// Where the outcome belongs.
     pub key: EffectKey,
-    /// The same for every attempt of an iteration, so that the other side can tell a repetition.
+    /// The same for every attempt of an iteration and item, so that the other side can tell a repetition.
     pub idempotency_key: String,
     /// Whether the intent must be written and acknowledged before the call starts (`AtMostOnce`).
     pub fenced: bool,

@@ -68,8 +68,23 @@ pub struct RunFacts {
     pub cancel: bool,
     /// Whether it is to stop without the steps of `finally`.
     pub terminate: bool,
+    /// Who stops it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<String>,
+    /// Why it is to stop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_message: Option<String>,
     /// Whether no further step is to start.
     pub suspend: bool,
+}
+
+impl RunFacts {
+    /// Who stopped the run and why, as the rest of a sentence.
+    pub(super) fn stopped(&self) -> String {
+        let by = self.stopped_by.as_ref().map(|by| format!(" by {by}"));
+        let why = self.stop_message.as_ref().map(|why| format!(": {why}"));
+        by.unwrap_or_default() + &why.unwrap_or_default()
+    }
 }
 
 /// What is known about the release.

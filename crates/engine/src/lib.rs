@@ -21,6 +21,7 @@ pub mod object;
 pub mod plan;
 pub mod promotion;
 pub mod question;
+pub mod retry;
 pub mod schema;
 mod turn;
 

@@ -393,6 +393,8 @@ impl<'a> BranchQuestion<'a> {
             verdict,
             comment: comment.map(|text| text.chars().take(4_000).collect()),
             values,
+            shown: None,
+            to: None,
             by: None,
             groups: None,
             via: None,

@@ -44,7 +44,7 @@ use crate::{
         shared::{Change, Question, QuestionChange, RepositoryQuestions, SharedStores},
         timers::Wake,
     },
-    forge::{CommitState, ForgeError, PullRequestNumber},
+    forge::{ForgeError, PullRequestNumber, SetStatuses},
     git::{CommitId, GitError, Mirror},
     remotes::{RepositoryError, RepositorySettings, forges::ForgeSettingsError, mirrors::Purpose},
 };
@@ -139,9 +139,6 @@ impl Classified for ProposalError {
     }
 }
 
-/// A commit status as it was last shown.
-type Shown = (CommitId, CommitState, String);
-
 /// What is known of a question between two looks at it.
 #[derive(Debug, Default)]
 struct Known {
@@ -151,7 +148,8 @@ struct Known {
     away: bool,
     /// The last look at it; nothing before the first.
     look: Option<Look>,
-    shown: Option<Shown>,
+    /// The status of the newest commit that has one.
+    statuses: SetStatuses,
     /// What its people were last told is wrong.
     warned: Option<String>,
     /// Whether it was put as a branch.
@@ -277,16 +275,12 @@ impl ProposalContext {
         self.settings.mirror(repository, Purpose::Questions)
     }
 
-    fn shows(&self, key: &ApprovalKey, shown: &Shown) -> bool {
-        self.lock()
+    fn statuses(&self, key: &ApprovalKey) -> SetStatuses {
+        let known = self.lock();
+        known
             .get(key)
-            .is_some_and(|known| known.shown.as_ref() == Some(shown))
-    }
-
-    fn shown(&self, key: &ApprovalKey, shown: Shown) {
-        if let Some(known) = self.lock().get_mut(key) {
-            known.shown = Some(shown);
-        }
+            .map(|known| known.statuses.clone())
+            .unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ApprovalKey, Known>> {

@@ -21,6 +21,7 @@ use crate::{
     },
     forge::{
         Account, CommitStatus, Forge, ForgeError, Login, PullRequest, PullRequestNumber, PullRequestState,
+        close_with_comment,
     },
     remotes::forges,
 };
@@ -298,8 +299,7 @@ impl PullRequestQuestion<'_> {
         } else {
             texts::INTRUDER.to_owned()
         };
-        self.forge.close_pull_request(stray.number).await?;
-        self.forge.add_comment(stray.number, &text).await?;
+        close_with_comment(&*self.forge, stray.number, &text).await?;
         tracing::warn!(approval = %self.key, pull_request = %stray.number, author = %stray.author,
             "a pull request from the branch of a question that does not put it was closed");
         Ok(())
@@ -333,24 +333,19 @@ impl PullRequestQuestion<'_> {
             }
             Step::GiveUp => return Err(ProposalError::GivenUp),
             Step::ShowQuorum(commit, state, text) => {
-                let shown = (commit, state, text.clone());
-                if self.proposals.shows(self.key, &shown) {
-                    return Ok(false);
-                }
                 let status = CommitStatus {
                     context: format!("{}/{QUORUM}", self.repository.spec.prefix()),
                     state,
                     description: text,
                     target: None,
                 };
-                self.forge.set_commit_status(commit, &status).await?;
-                self.proposals.shown(self.key, shown);
+                let statuses = self.proposals.statuses(self.key);
+                statuses.set(&*self.forge, commit, status).await?;
+                statuses.keep(&[commit]);
             }
             Step::Close(number) => {
                 let text = texts::closed(self.approval.as_ref());
-                // closed first: should this process die in between, the closing is not made twice
-                self.forge.close_pull_request(number).await?;
-                self.forge.add_comment(number, &text).await?;
+                close_with_comment(&*self.forge, number, &text).await?;
                 tracing::info!(approval = %self.key, pull_request = %number, "the pull request of a question was closed");
             }
             Step::DeleteBranch => self.forge.delete_branch(&self.branch()).await?,
@@ -426,6 +421,8 @@ impl PullRequestQuestion<'_> {
                 .as_deref()
                 .map(|text| text.chars().take(4_000).collect()),
             values,
+            shown: None,
+            to: None,
             by: None,
             groups: None,
             via: None,
@@ -527,3 +524,6 @@ pub(super) fn is_open(approval: &Approval) -> bool {
     let phase = approval.status.as_ref().map(|status| status.phase);
     !phase.unwrap_or_default().is_closed() && approval.metadata.deletion_timestamp.is_none()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,12 @@
 //! What people are told in comments.
 
 use super::claim::Claim;
-use crate::git::CommitId;
+use crate::{forge::Mark, git::CommitId};
 use signoff_api::{Approval, Verdict};
 use signoff_engine::markdown::code;
 
-/// Begins the hidden mark of a comment that answers a claim.
-const MARK: &str = "<!-- signoff:answer ";
-/// Ends it.
-const END: &str = " -->";
+/// The kind of the mark of a comment that answers a claim.
+const ANSWER: &str = "signoff:answer";
 
 /// Says why a claim does not count.
 pub(super) fn answer(claim: &Claim, why: &str) -> String {
@@ -16,24 +14,22 @@ pub(super) fn answer(claim: &Claim, why: &str) -> String {
         Verdict::Approve => "an approval",
         Verdict::Reject => "a rejection",
         Verdict::RequestChanges => "a request for changes",
+        Verdict::Delegate => "a vote handed on",
+        Verdict::Withdraw => "a withdrawal",
     };
-    format!(
-        "{MARK}{}{END}\n@{}: the {} does not count as {meant}: {}",
-        claim.id,
+    let text = format!(
+        "@{}: the {} does not count as {meant}: {}",
         claim.by.login,
         claim.act,
         code(why)
-    )
+    );
+    Mark::new(ANSWER, &claim.id).on(&text)
 }
 
 /// Says that merging a commit would not approve.
 pub(super) fn warning(head: CommitId, why: &str) -> String {
-    format!(
-        "{MARK}{}{END}\nMerging commit {} would not approve: {}",
-        of_head(head),
-        head.short(),
-        code(why)
-    )
+    let text = format!("Merging commit {} would not approve: {}", head.short(), code(why));
+    Mark::new(ANSWER, &of_head(head)).on(&text)
 }
 
 /// What a warning of a commit answers.
@@ -47,8 +43,7 @@ pub(super) const INTRUDER: &str = "Closed: this branch holds a question, which i
 
 /// The claim that a comment answers, if it is such a comment.
 pub(super) fn answers(comment: &str) -> Option<String> {
-    let (id, _) = comment.strip_prefix(MARK)?.split_once(END)?;
-    Some(id.to_owned())
+    Mark::read(ANSWER, comment)
 }
 
 /// Says what became of a question, when its pull request is closed.

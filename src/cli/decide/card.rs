@@ -4,8 +4,13 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 use crate::cli::lines::Lines;
-use signoff_api::{Approval, Decision, DecisionSpec, Verdict, json::JsonObject, step::Approvers};
-use signoff_engine::judge::{Form, Preview, Tally};
+use signoff_api::{
+    Approval, Decision, DecisionSpec, Verdict, approval::Amendment, json::JsonObject, step::Approvers,
+};
+use signoff_engine::{
+    judge::{Field, Form, Preview, Tally, problems_of_changes},
+    question::binary,
+};
 
 /// A question and an answer to it.
 pub(super) struct Card<'a> {
@@ -23,6 +28,7 @@ impl Card<'_> {
     pub(super) fn render(&self) -> Lines {
         let mut lines = self.question();
         self.shown(&mut lines);
+        self.amendment(&mut lines);
         self.form(&mut lines);
         self.votes(&mut lines);
         self.answer(&mut lines);
@@ -42,7 +48,11 @@ impl Card<'_> {
         if let (Some(run), Some(step)) = (&subject.run, &subject.step) {
             let round = subject.iteration.filter(|round| *round > 1);
             let round = round.map(|round| format!(", time {round}")).unwrap_or_default();
-            lines.field("about", format!("step {step} of run {run}{round}"));
+            let item = subject
+                .item
+                .map(|item| format!("item {item} of "))
+                .unwrap_or_default();
+            lines.field("about", format!("{item}step {step} of run {run}{round}"));
         }
         if let Some(release) = &subject.release {
             lines.field("about", format!("release {release}"));
@@ -67,6 +77,10 @@ impl Card<'_> {
             lines.field("until", deadline.0.to_string());
         }
         let status = self.approval.status.clone().unwrap_or_default();
+        if let Some(every) = &spec.remind_every {
+            let so_far = status.reminders.unwrap_or_default();
+            lines.field("reminders", format!("every {every}, {so_far} so far"));
+        }
         if status.phase.is_closed() {
             let message = status.message.unwrap_or_default();
             lines.field("closed", format!("{}: {message}", status.phase));
@@ -80,8 +94,34 @@ impl Card<'_> {
     fn shown(&self, lines: &mut Lines) {
         for item in &self.approval.spec.show {
             lines.blank();
+            if let Some(told) = binary(item) {
+                lines.push(format!("Shown as “{}”, not on a terminal:", item.name));
+                lines.block(2, &told);
+                continue;
+            }
             lines.push(format!("Shown as “{}” ({}):", item.name, item.media_type));
             lines.block(2, &item.inline);
+            if item.editable.is_some() {
+                lines.push(format!(
+                    "  You may change it, with --change '{}=VALUE'.",
+                    item.name
+                ));
+            }
+        }
+    }
+
+    /// What somebody else changed of what is shown.
+    fn amendment(&self, lines: &mut Lines) {
+        let status = self.approval.status.clone().unwrap_or_default();
+        let (Some(Amendment { by, digest, .. }), Some(shown)) = (status.amendment, status.shown) else {
+            return;
+        };
+        lines.blank();
+        lines.push(format!(
+            "As changed by {by} ({digest}), to approve with --as-changed:"
+        ));
+        for (name, value) in &shown.0 {
+            lines.block(2, &format!("{name} = {}", text_of(value)));
         }
     }
 
@@ -107,6 +147,9 @@ impl Card<'_> {
             return;
         }
         lines.blank();
+        for hop in &status.delegations {
+            lines.field("handed on", format!("by {} to {}", hop.from, hop.to));
+        }
         lines.push("Votes that count so far:");
         for vote in &status.counted {
             lines.field(
@@ -133,6 +176,12 @@ impl Card<'_> {
     fn answer(&self, lines: &mut Lines) {
         lines.blank();
         lines.push(format!("Your answer is {}:", self.answer.verdict));
+        if let Some(to) = &self.answer.to {
+            lines.field("to", to);
+        }
+        for (name, value) in self.answer.shown.iter().flat_map(|shown| &shown.0) {
+            lines.block(4, &format!("{name} is {}", text_of(value)));
+        }
         given(lines, self.answer.values.as_ref(), self.answer.comment.as_deref());
     }
 
@@ -149,6 +198,9 @@ impl Card<'_> {
         if let Some(why) = &preview.refused {
             lines.push(format!("  It would not count: {}.", why.message));
             return;
+        }
+        if preview.proposes {
+            lines.push("  It changes what is shown, and somebody else has to approve that.");
         }
         if preview.replaces.is_some() {
             lines.push("  It replaces your earlier answer.");
@@ -209,10 +261,17 @@ fn approvers(approvers: Option<&Approvers>) -> String {
     let accounts = approvers.service_accounts.iter();
     let accounts = accounts.map(|account| format!("service account {account}"));
     let all: Vec<String> = groups.chain(users).chain(accounts).collect();
-    if all.is_empty() {
+    let named = if approvers.is_everybody_else() {
+        "everybody with the verb approve".to_owned()
+    } else if all.is_empty() {
         "nobody".to_owned()
     } else {
         all.join(", ")
+    };
+    if approvers.exclude.is_empty() {
+        named
+    } else {
+        format!("{named}, but not {}", approvers.exclude.join(", "))
     }
 }
 
@@ -222,7 +281,8 @@ pub(super) fn values(
     approval: &Approval,
     verdict: Verdict,
 ) -> (Option<JsonObject>, Vec<String>) {
-    let form = approval.spec.form.as_ref();
+    let form = Form::of(approval.spec.form.as_ref());
+    let fields = form.fields();
     let mut values = serde_json::Map::new();
     let mut problems = Vec::new();
     for pair in pairs {
@@ -230,24 +290,94 @@ pub(super) fn values(
             problems.push(format!("{pair}: write KEY=VALUE"));
             continue;
         };
-        let declared = form.and_then(|form| form.0["properties"][key]["type"].as_str());
-        let text_only = || Value::String(text.to_owned());
-        let value = if declared == Some("string") {
-            text_only()
-        } else {
-            serde_json::from_str(text).unwrap_or_else(|_| text_only())
-        };
-        if values.insert(key.to_owned(), value).is_some() {
-            problems.push(format!("{key}: it is given twice"));
+        let field = fields.iter().find(|field| field.name == key);
+        let value = read(text, field);
+        match (values.get_mut(key), value) {
+            (None, value) => {
+                values.insert(key.to_owned(), value);
+            }
+            // a list may be given entry by entry
+            (Some(Value::Array(entries)), Value::Array(more)) if field.is_some_and(Field::is_list) => {
+                entries.extend(more);
+            }
+            (Some(_), _) => problems.push(format!("{key}: it is given twice")),
         }
     }
     let values = (!values.is_empty()).then_some(JsonObject(values));
-    let form = Form::of(form);
     problems.extend(match verdict {
         Verdict::Approve => form.problems(values.as_ref()),
-        Verdict::Reject | Verdict::RequestChanges => form.unknown(values.as_ref()),
+        Verdict::Reject | Verdict::RequestChanges | Verdict::Delegate | Verdict::Withdraw => {
+            form.unknown(values.as_ref())
+        }
     });
     (values, problems)
+}
+
+/// A value for people: text as it is, anything else as JSON.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => format!("{other:#}"),
+    }
+}
+
+/// What is changed of what is shown, and all that is wrong with it.
+pub(super) fn changes(
+    pairs: &[String],
+    as_changed: bool,
+    approval: &Approval,
+) -> (Option<JsonObject>, Vec<String>) {
+    if as_changed {
+        let status = approval.status.clone().unwrap_or_default();
+        return match status.amendment {
+            Some(_) => (status.shown, vec![]),
+            None => (None, vec!["nobody has changed what is shown".to_owned()]),
+        };
+    }
+    let mut changed = serde_json::Map::new();
+    let mut problems = Vec::new();
+    for pair in pairs {
+        let Some((name, text)) = pair.split_once('=') else {
+            problems.push(format!("{pair}: write NAME=VALUE"));
+            continue;
+        };
+        let text = match text.strip_prefix('@').map(std::fs::read_to_string) {
+            None => text.to_owned(),
+            Some(Ok(text)) => text,
+            Some(Err(error)) => {
+                problems.push(format!("{name}: {text} cannot be read: {error}"));
+                continue;
+            }
+        };
+        let item = approval.spec.show.iter().find(|item| item.name == name);
+        let is_json = item.is_some_and(|item| item.media_type == "application/json");
+        let value = match serde_json::from_str(&text) {
+            Ok(value) if is_json => value,
+            Ok(_) | Err(_) => Value::String(text),
+        };
+        if changed.insert(name.to_owned(), value).is_some() {
+            problems.push(format!("{name}: it is given twice"));
+        }
+    }
+    let changed = (!changed.is_empty()).then_some(JsonObject(changed));
+    problems.extend(problems_of_changes(&approval.spec, changed.as_ref()));
+    (changed, problems)
+}
+
+/// A value as its field declares it: of a list, a JSON list or one entry.
+fn read(text: &str, field: Option<&Field<'_>>) -> Value {
+    let text_only = || Value::String(text.to_owned());
+    let scalar = || match field.map(Field::scalar) {
+        Some("string") => text_only(),
+        Some(_) | None => serde_json::from_str(text).unwrap_or_else(|_| text_only()),
+    };
+    if !field.is_some_and(Field::is_list) {
+        return scalar();
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Array(entries)) => Value::Array(entries),
+        Ok(_) | Err(_) => Value::Array(vec![scalar()]),
+    }
 }
 
 #[cfg(test)]
@@ -300,6 +430,7 @@ mod tests {
             needs: Some("1 more of finance".to_owned()),
             set_aside: vec!["r-review-1".to_owned()],
             replaces: None,
+            proposes: false,
         };
         let card = Card {
             approval: &approval,
@@ -309,6 +440,32 @@ mod tests {
             consequence: Some("the run goes on with step pay"),
         };
         insta::assert_snapshot!(card.render().render(None));
+    }
+
+    #[test]
+    fn a_list_is_given_as_json_or_entry_by_entry() {
+        let mut approval = approval();
+        approval.spec.form = Some(
+            json!({"type": "object", "properties": {
+                "tags": {"type": "array", "items": {"type": "string"}},
+                "counts": {"type": "array", "items": {"type": "integer"}}}})
+            .into(),
+        );
+        let given = |pairs: &[&str]| {
+            let pairs: Vec<String> = pairs.iter().map(|pair| (*pair).to_owned()).collect();
+            let (values, problems) = values(&pairs, &approval, Verdict::Approve);
+            (values.map(|values| values.to_value()), problems)
+        };
+        for pairs in [
+            &["tags=a", "tags=1", "counts=2"][..],
+            &[r#"tags=["a","1"]"#, "counts=[2]"],
+        ] {
+            let (read, problems) = given(pairs);
+            assert_eq!(read, Some(json!({"tags": ["a", "1"], "counts": [2]})));
+            assert!(problems.is_empty(), "{problems:?}");
+        }
+        assert_eq!(given(&["tags="]).0, Some(json!({"tags": [""]})));
+        assert_eq!(given(&["counts=x"]).1.len(), 1);
     }
 
     #[test]

@@ -42,6 +42,15 @@ pub(super) struct DecideArgs {
     /// A value that the approval's form asks for, as key=value; repeatable.
     #[arg(long = "value", value_name = "KEY=VALUE")]
     values: Vec<String>,
+    /// A new value of an editable item, as name=value; name=@FILE reads it from a file; repeatable.
+    #[arg(long = "change", value_name = "NAME=VALUE")]
+    changes: Vec<String>,
+    /// User to whom your vote is handed on; only for delegate.
+    #[arg(long, value_name = "USER")]
+    to: Option<String>,
+    /// Approve what is shown as it was changed last.
+    #[arg(long, conflicts_with = "changes")]
+    as_changed: bool,
     /// Decide only if this is still the digest of what is shown.
     #[arg(long)]
     digest: Option<Digest>,
@@ -54,6 +63,10 @@ pub(super) struct DecideArgs {
 }
 
 pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) -> Result<Answer, CliError> {
+    if (verdict == Verdict::Delegate) != args.to.is_some() {
+        let message = "delegate, and no other verdict, takes --to USER";
+        return Err(CliError::new("InvalidDelegation", exit::INVALID, message));
+    }
     let connection = Connection::open(global).await?;
     let found = connection.api::<Approval>().get(&args.approval).await;
     let approval = found.map_err(|error| CliError::api(&args.approval, &error))?;
@@ -68,12 +81,16 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
         );
     }
     let (values, problems) = card::values(&args.values, &approval, verdict);
+    let (shown, wrong) = card::changes(&args.changes, args.as_changed, &approval);
+    let problems: Vec<String> = problems.into_iter().chain(wrong).collect();
     let answer = DecisionSpec {
         approval: args.approval.clone(),
         digest: approval.spec.digest.clone(),
         verdict,
         comment: args.message.clone(),
         values,
+        shown,
+        to: args.to.clone(),
         by: None,
         groups: None,
         via: None,
@@ -97,7 +114,7 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
     };
     lines::say(&card.render());
     if !problems.is_empty() {
-        let message = "nothing was sent, since the values do not fit the form:";
+        let message = "nothing was sent, since the values or changes do not fit:";
         let details = json!({ "problems": problems });
         return Err(CliError::new("InvalidValues", exit::INVALID, message)
             .listing(problems.into_iter().map(|problem| format!("  {problem}")))
@@ -243,6 +260,10 @@ fn exit_of(reason: DecisionReason) -> u8 {
     match reason {
         DecisionReason::AlreadyDecided
         | DecisionReason::Amended
+        | DecisionReason::Delegated
+        | DecisionReason::NothingToWithdraw
+        | DecisionReason::Withdrawn
+        | DecisionReason::AmendmentProposed
         | DecisionReason::Cancelled
         | DecisionReason::DigestMismatch
         | DecisionReason::Expired
@@ -254,6 +275,7 @@ fn exit_of(reason: DecisionReason) -> u8 {
         DecisionReason::ActsAsRequester
         | DecisionReason::Counted
         | DecisionReason::IdentityUnverified
+        | DecisionReason::InvalidDelegation
         | DecisionReason::NotAnApprover
         | DecisionReason::SelfApproval
         | DecisionReason::ServiceAccount
@@ -270,6 +292,14 @@ fn told(
 ) -> Result<Answer, CliError> {
     let name = decision.name_any();
     let status = decision.status.clone().unwrap_or_default();
+    if status.reason == Some(DecisionReason::AmendmentProposed) {
+        let text = format!("approval/{} changed (decision/{name})", approval.name_any());
+        let mut text = Lines::from(text);
+        text.push("somebody else has to approve it with --as-changed");
+        return Ok(Answer::text(text)
+            .with_data(json!(decision))
+            .with_names([format!("decision/{name}")]));
+    }
     if status.counted == Some(false) {
         let reason = status.reason.unwrap_or(DecisionReason::IdentityUnverified);
         let message = format!(

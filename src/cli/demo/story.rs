@@ -163,15 +163,8 @@ impl<'a> Story<'a> {
     async fn start_run(&mut self, release: &Release) -> Result<Run, DemoError> {
         let inputs = json!({ "order": "81", "amount": 250 });
         let spec = RunSpec {
-            flow: FLOW.parse().map_err(|error| invalid_name(&error))?,
-            channel: None,
-            release: None,
             inputs: inputs.as_object().cloned().map(JsonObject),
-            requested_by: None,
-            parent: None,
-            cancel: None,
-            terminate: None,
-            suspend: None,
+            ..RunSpec::of(FLOW.parse().map_err(|error| invalid_name(&error))?)
         };
         let metadata = ObjectMeta {
             generate_name: Some(format!("{FLOW}-")),
@@ -460,6 +453,8 @@ impl<'a> Story<'a> {
             verdict: Verdict::Approve,
             comment: Some("checked the quote".to_owned()),
             values: None,
+            shown: None,
+            to: None,
             by: None,
             groups: None,
             via: None,

@@ -179,6 +179,8 @@ async fn forge(context: &Context, namespace: &str) -> Answer {
         verdict: Verdict::Reject,
         comment: None,
         values: None,
+        shown: None,
+        to: None,
         by: Some("signoff:forgery-probe".to_owned()),
         groups: None,
         via: None,

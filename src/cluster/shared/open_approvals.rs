@@ -85,6 +85,12 @@ impl OpenApprovals {
         (Self(Arc::default(), is_filled), filled)
     }
 
+    /// None, and none will come.
+    #[cfg(test)]
+    pub fn none() -> Self {
+        Self::new().0
+    }
+
     /// Returns when the watch has shown all there are.
     pub async fn are_known(&self) {
         let mut filled = self.1.clone();

@@ -28,6 +28,8 @@ type Answer = (u16, Vec<(&'static str, String)>, Vec<u8>);
 #[derive(Default)]
 struct Shared {
     answers: Mutex<BTreeMap<String, Answer>>,
+    /// The answer to a write that has none.
+    taken: Mutex<Option<Answer>>,
     made: Mutex<Vec<Made>>,
 }
 
@@ -62,6 +64,12 @@ impl Contract {
             .lock()
             .unwrap()
             .insert(line.to_owned(), answer);
+    }
+
+    /// Takes every write that has no other answer.
+    pub fn take_writes(&self, answer: &Value) {
+        let answer = (201, Vec::new(), answer.to_string().into_bytes());
+        *self.shared.taken.lock().unwrap() = Some(answer);
     }
 
     pub fn url(&self) -> String {
@@ -103,7 +111,15 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
             .unwrap_or_default(),
         body: serde_json::from_slice(&bytes).unwrap_or_default(),
     });
-    let answer = shared.answers.lock().unwrap().get(&line).cloned();
+    let taken = || {
+        shared
+            .taken
+            .lock()
+            .unwrap()
+            .clone()
+            .filter(|_| parts.method != "GET" && parts.method != "HEAD")
+    };
+    let answer = shared.answers.lock().unwrap().get(&line).cloned().or_else(taken);
     let (status, headers, body) = answer.unwrap_or((404, Vec::new(), br#"{"message":"Not Found"}"#.to_vec()));
     let mut response = Response::builder().status(StatusCode::from_u16(status).unwrap());
     for (name, value) in headers {

@@ -3,6 +3,7 @@
 mod contract;
 mod github;
 mod gitlab;
+pub(crate) mod recorded;
 mod refusals;
 
 use std::sync::Arc;

@@ -15,6 +15,7 @@ use crate::{
         gather,
         objects::{self, ObjectError},
         pin,
+        retry::{self, Earlier},
         transitions::{self, Transition},
     },
 };
@@ -30,6 +31,7 @@ use signoff_engine::{
     facts::{ConnectionFact, EffectError, Facts},
     inputs,
     object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind},
+    retry::{RetryRefused, take_over},
 };
 
 /// How often an Approval's name was taken before people are told: one that goes with an earlier run of the same name is gone by then.
@@ -65,10 +67,13 @@ impl Actor {
                 let gathered = async {
                     let objects = gather::objects(&self.deps, &run, &release, &self.newer).await?;
                     let connections = gather::connections(&self.deps, &run, &release).await?;
-                    Ok::<_, kube::Error>((objects, connections))
+                    let earlier = retry::earlier(&self.deps, &run).await?;
+                    Ok::<_, kube::Error>((objects, connections, earlier))
                 };
                 match gathered.await {
-                    Ok((objects, connections)) => self.advance(&run, &release, objects, connections),
+                    Ok((objects, connections, earlier)) => {
+                        self.advance(&run, &release, (objects, connections), earlier);
+                    }
                     Err(error) => {
                         self.dirty = true;
                         self.pause("an object or a connection of the run could not be read", &error);
@@ -84,8 +89,8 @@ impl Actor {
         &mut self,
         run: &Arc<Run>,
         release: &Arc<LoadedRelease>,
-        objects: BTreeMap<ObjectKey, ObjectFact>,
-        connections: BTreeMap<String, ConnectionFact>,
+        (objects, connections): (BTreeMap<ObjectKey, ObjectFact>, BTreeMap<String, ConnectionFact>),
+        earlier: Option<Earlier>,
     ) {
         let mut state = run.status.clone().unwrap_or_default();
         let now = self.deps.context.now();
@@ -105,7 +110,8 @@ impl Actor {
         // while draining, outcomes are written down and nothing new begins
         facts.run.suspend |= self.draining;
         // what was sent is settled before a run ends, and the question about it shows the request
-        let under_way = |step: &StepStatus| step.attempt > 0 && !step.phase.is_finished();
+        let under_way =
+            |step: &StepStatus| (step.attempt > 0 || step.items.is_some()) && !step.phase.is_finished();
         let settles = state.steps.iter().any(under_way);
         let cancel = facts.run.cancel || facts.run.terminate;
         let last_steps = release.plan.has_finally() && !facts.run.terminate && !state.steps.is_empty();
@@ -113,7 +119,7 @@ impl Actor {
         let release = Arc::clone(release);
         let decide = move || {
             let (mut state, mut facts) = (state, facts);
-            decide(&release, is_new, &mut state, &mut facts, now)
+            decide(&release, is_new, (&mut state, &mut facts), earlier, now)
         };
         let result = if evaluates {
             let (context, namespace) = (Arc::clone(&self.deps.context), self.key.namespace().to_owned());
@@ -153,9 +159,9 @@ impl Actor {
         self.dirty |= !Arc::ptr_eq(&run, &deciding.run);
         let advanced = match decided {
             Decided::Advanced(advanced) => *advanced,
-            Decided::Unfit(message) => {
+            Decided::Unfit(reason, message) => {
                 let now = self.deps.context.now();
-                self.begin(&run, pin::unfit(&run, &message, now), Vec::new());
+                self.begin(&run, pin::unfit(&run, reason, &message, now), Vec::new());
                 return;
             }
         };
@@ -477,29 +483,44 @@ pub(in crate::runs) fn is_stopped(run: &Run) -> bool {
 /// What a decision came to.
 pub(super) enum Decided {
     Advanced(Box<Advance>),
-    /// The inputs do not fit the release.
-    Unfit(String),
+    /// It cannot begin: the inputs do not fit the release, or the run that it retries cannot be retried.
+    Unfit(StepReason, String),
 }
 
 /// Decides: all that takes as long as whoever wrote the flow, or started the run, makes it take.
 fn decide(
     release: &LoadedRelease,
     is_new: bool,
-    state: &mut RunStatus,
-    facts: &mut Facts,
+    (state, facts): (&mut RunStatus, &mut Facts),
+    earlier: Option<Earlier>,
     now: Timestamp,
 ) -> Decided {
     if is_new {
         match inputs::complete(&release.definition, &facts.run.inputs) {
-            Err(message) => return Decided::Unfit(message),
+            Err(message) => return Decided::Unfit(StepReason::InvalidInputs, message),
             Ok(completed) if completed == facts.run.inputs => {}
             Ok(completed) => {
                 facts.run.inputs = completed.clone();
                 state.inputs = Some(completed);
             }
         }
+        let taken_over = earlier.map(|earlier| take_over_from(release, state, facts, earlier));
+        if let Some(Err(refused)) = taken_over {
+            return Decided::Unfit(StepReason::RetryRefused, refused.to_string());
+        }
     }
     Decided::Advanced(Box::new(advance(&release.plan, state, facts, now)))
+}
+
+/// Takes over what stands of the run that a new run retries.
+fn take_over_from(
+    release: &LoadedRelease,
+    state: &mut RunStatus,
+    facts: &Facts,
+    (from, earlier): Earlier,
+) -> Result<(), RetryRefused> {
+    let same = (&release.facts.digest, &facts.run.inputs);
+    take_over(&release.plan, &from, &earlier?, same, state)
 }
 
 /// What may be repeated need not wait for the write. Objects that the state names first wait, so that a state that was refused leaves none behind.

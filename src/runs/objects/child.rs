@@ -36,15 +36,11 @@ pub(super) async fn open(context: &Context, run: &Run, wanted: &StartRun) -> Res
     };
     let api = context.namespaced::<Run>(&run.namespace().unwrap_or_default());
     let spec = RunSpec {
-        flow: wanted.flow.clone(),
-        channel: None,
         release: Some(release),
         inputs: Some(wanted.inputs.clone()),
         requested_by: wanted.requested_by.clone(),
         parent: Some(wanted.parent.clone()),
-        cancel: None,
-        terminate: None,
-        suspend: None,
+        ..RunSpec::of(wanted.flow.clone())
     };
     // one that nobody waits for outlives the run that started it
     let owner = wanted.parent.is_waited_for();

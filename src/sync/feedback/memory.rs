@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 
 use super::FeedbackError;
 use crate::{
-    forge::{CommitStatus, PullRequestNumber},
+    forge::{PullRequestNumber, SetStatuses},
     git::CommitId,
 };
 use signoff_api::{
@@ -29,7 +29,7 @@ pub(super) struct Memory {
     /// The commits of the refs for which the cache of flows is known to be as new as they are.
     pub(super) caught_up: Option<Commits>,
     /// What stands beside commits.
-    said: HashMap<(CommitId, String), CommitStatus>,
+    pub(super) statuses: SetStatuses,
     /// What was looked at on each open pull request.
     pulls: HashMap<PullRequestNumber, Looked>,
     /// When the open pull requests were last listed, and for what.
@@ -120,14 +120,6 @@ impl Memories {
 }
 
 impl Memory {
-    pub(super) fn says(&self, commit: CommitId, status: &CommitStatus) -> bool {
-        self.said.get(&(commit, status.context.clone())) == Some(status)
-    }
-
-    pub(super) fn said(&mut self, commit: CommitId, status: CommitStatus) {
-        self.said.insert((commit, status.context.clone()), status);
-    }
-
     pub(super) fn has_looked(&self, number: PullRequestNumber, as_it_is: &Looked) -> bool {
         self.pulls.get(&number) == Some(as_it_is)
     }
@@ -138,7 +130,7 @@ impl Memory {
 
     /// Forgets what nobody asks for any more: other commits than these, and other pull requests.
     pub(super) fn keep(&mut self, commits: &[CommitId], pulls: &[PullRequestNumber]) {
-        self.said.retain(|(commit, _), _| commits.contains(commit));
+        self.statuses.keep(commits);
         self.pulls.retain(|number, _| pulls.contains(number));
     }
 

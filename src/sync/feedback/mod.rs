@@ -341,12 +341,8 @@ impl Feedback {
         status: CommitStatus,
     ) -> Result<(), ForgeError> {
         let uid = repository.uid().unwrap_or_default();
-        if self.memories.of(&uid, |memory| memory.says(commit, &status)) {
-            return Ok(());
-        }
-        forge.set_commit_status(commit, &status).await?;
-        self.memories.of(&uid, |memory| memory.said(commit, status));
-        Ok(())
+        let statuses = self.memories.of(&uid, |memory| memory.statuses.clone());
+        statuses.set(forge, commit, status).await
     }
 }
 
@@ -362,3 +358,6 @@ fn is_from_a_question(pull: &PullRequest) -> bool {
         && !namespace.is_empty()
         && !approval.is_empty()
 }
+
+#[cfg(test)]
+mod tests;

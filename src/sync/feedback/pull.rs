@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     cluster::{error_chain, status::is_missing},
-    forge::{Forge, ForgeError, PullRequest, PullRequestNumber},
+    forge::{Forge, ForgeError, Mark, Missing, PullRequest, PullRequestNumber, put_comment},
     git::{CommitId, GitError, Mirror, RefAt, RefName, RefSelector, Tree},
     remotes::{credentials, mirrors::Purpose},
     sync::{
@@ -78,7 +78,7 @@ impl Look<'_> {
             }
             Err(error) => return Err(error),
         };
-        say(self.forge, &mark(self.repository), pull.number, &comment).await?;
+        preview(self.forge, &mark(self.repository), pull.number, &comment).await?;
         // of the draft's commit it is said what was cut
         if Commits::of(self.repository).draft != Some(head) {
             let shown = status::shown(self.repository, status::FLOWS, comment.state, comment.description);
@@ -261,33 +261,26 @@ fn is_its_own(error: &GitError) -> bool {
     )
 }
 
-/// Begins the comment, so that it is found again; several Repositories, of several clusters perhaps, may be of one project.
-fn mark(repository: &Repository) -> String {
+/// The mark of the comment; several Repositories, of several clusters perhaps, may be of one project.
+pub(super) fn mark(repository: &Repository) -> Mark {
     let (prefix, name) = (repository.spec.prefix(), repository.name_any());
     let namespace = repository.namespace().unwrap_or_default();
-    format!("<!-- {prefix}:difference {namespace}/{name} -->")
+    Mark::new(&format!("{prefix}:difference"), &format!("{namespace}/{name}"))
 }
 
-/// Writes the comment, or changes the one that is there. That nothing changes is only worth a change.
-async fn say(
+/// Says what a pull request would change. That nothing changes is only worth a change of what was said before.
+pub(super) async fn preview(
     forge: &dyn Forge,
-    mark: &str,
+    mark: &Mark,
     number: PullRequestNumber,
     comment: &Comment,
 ) -> Result<(), ForgeError> {
-    let body = format!("{mark}\n{}", comment.text);
-    let own = forge.own_account().await?.login;
-    let comments = forge.comments(number).await?;
-    let ours = comments
-        .iter()
-        .find(|comment| comment.by == own && comment.body.starts_with(mark));
-    match ours {
-        // forges trim what they are given
-        Some(there) if there.body.trim_end() == body.trim_end() => Ok(()),
-        Some(there) => forge.edit_comment(number, there.id, &body).await,
-        None if comment.is_news => forge.add_comment(number, &body).await.map(drop),
-        None => Ok(()),
-    }
+    let missing = if comment.is_news {
+        Missing::Write
+    } else {
+        Missing::Leave
+    };
+    put_comment(forge, number, mark, &comment.text, missing).await
 }
 
 /// Where a forge keeps the head of a pull request, of forks too.

@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Rules};
-use crate::{HumanDuration, Json, approval::AskVia, name::LABEL, run::StepOutcome};
+use crate::{
+    HumanDuration, Json, MediaType, OrExpression, Quorum, approval::AskVia, name::LABEL, run::StepOutcome,
+};
 
 /// A question, what people see with it, and who may decide.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,33 +20,47 @@ pub struct ApprovalStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub show: Option<Vec<ShowItem>>,
-    /// Flat JSON Schema of the fields that a decider may fill in. The values become `steps.<name>.decision.values`.
+    /// Flat JSON Schema of the fields that a decider may fill in: strings, numbers, integers, booleans, and lists of
+    /// them. `default` and `enum` may be or hold `${…}` expressions. The values become `steps.<name>.decision.values`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Json>,
     /// Limits who may decide. A decider also needs the verb `approve`. Without this field, everybody with the verb
     /// may decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approvers: Option<Approvers>,
-    /// Number of people who must approve. Defaults to 1.
+    pub approvers: Option<ApproversTemplate>,
+    /// Number of people who must approve, from 1 to 50, or one `${…}` expression that gives it. Defaults to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 50))]
-    pub quorum: Option<i64>,
+    pub quorum: Option<OrExpression<Quorum>>,
     /// Whether the person who requested the run, and the author of the release, may approve. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_approval: Option<bool>,
-    /// Time limit for the answer. Without it, the question stays open.
+    /// Verdicts that people can choose from: `[Approve]`, or `[Approve, Reject]`, which is the default. `changes` adds
+    /// `RequestChanges`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub respond_within: Option<HumanDuration>,
+    #[schemars(length(min = 1, max = 2))]
+    pub verdicts: Option<Vec<OfferedVerdict>>,
+    /// Time limit for the answer: a duration, or one `${…}` expression that gives one of at least 1m. Without it, the
+    /// question stays open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub respond_within: Option<OrExpression<HumanDuration>>,
     /// What happens when `respondWithin` is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_timeout: Option<ApprovalTimeout>,
     /// What happens when people reject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_reject: Option<ApprovalRejection>,
+    /// How often an Event reminds people while the question is open, counted from the time of asking: a duration of at
+    /// least 5m, or one `${…}` expression that gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind_every: Option<OrExpression<HumanDuration>>,
     /// Rules that let more people decide if the question stays open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
-    pub escalate: Option<Vec<Escalation>>,
+    pub escalate: Option<Vec<EscalationTemplate>>,
+    /// Whether approvers may hand their vote on to somebody else who has the verb `approve`, in at most 3 hops. Defaults
+    /// to false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegate: Option<bool>,
     /// What "request changes" does. Without this field, that answer is not available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
@@ -80,7 +96,22 @@ impl Kind for ApprovalStep {
     }
 }
 
+/// Verdict that a question offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OfferedVerdict {
+    /// Yes.
+    Approve,
+    /// No.
+    Reject,
+}
+
 impl ApprovalStep {
+    /// Whether people can say no.
+    pub fn offers_rejection(&self) -> bool {
+        let offered = self.verdicts.as_ref();
+        offered.is_none_or(|offered| offered.contains(&OfferedVerdict::Reject))
+    }
+
     /// The outcomes other than `Approved` with which the run goes on. Later steps with an effect must look at them.
     pub fn continuing(&self) -> Vec<StepOutcome> {
         let rejected = match self.on_reject.as_ref().map(|then| then.outcome) {
@@ -98,15 +129,38 @@ impl ApprovalStep {
 /// A name and a value that is shown.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.value) != has(self.step)").message("an item has either value or step"))]
 pub struct ShowItem {
     /// Name of the item, unique in the list.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Value of the item. Strings may contain `${…}` expressions.
-    pub value: Json,
+    /// Value of the item. Strings may contain `${…}` expressions. A picture or a sound is text in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Json>,
+    /// Instead of a value, the name of a later step that calls: people see the request that it will send. It is sent
+    /// as they saw it, or not at all. The request may read only what is known when the question is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub step: Option<String>,
+    /// How to show it: `application/json`, `text/markdown`, `text/x-diff`, `text/plain`, or a type of `image` or
+    /// `audio`. Defaults to `text/plain` for text, and to `application/json` for other values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<MediaType>,
+    /// Lets deciders change the item before they approve it. Later steps read `steps.<name>.decision.shown.<item>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub editable: Option<Editable>,
 }
 
-/// A decider must be in one of the lists. If all lists are empty, nobody may decide.
+/// What an item may be changed to.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Editable {
+    /// JSON Schema of the item. The item itself must match it too.
+    pub schema: Json,
+}
+
+/// A decider must be in one of the lists, and not in `exclude`. With nothing but `exclude`, everybody else with the verb
+/// `approve` may decide. If all lists are empty, nobody may.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Approvers {
@@ -118,10 +172,77 @@ pub struct Approvers {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(min = 1, max = 256)))]
     pub groups: Vec<String>,
+    /// Users who may not decide, in upper or lower case. Of `approvers`, this holds after escalation too. Of an
+    /// escalation, they cannot decide because of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 256)))]
+    pub exclude: Vec<String>,
     /// Service accounts, as `<namespace>:<name>`. The decision of a service account that is not listed never counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(min = 3, max = 317)))]
     pub service_accounts: Vec<String>,
+}
+
+impl Approvers {
+    /// Whether it only says who may not decide.
+    pub fn is_everybody_else(&self) -> bool {
+        let Self {
+            users,
+            groups,
+            exclude,
+            service_accounts,
+        } = self;
+        users.is_empty() && groups.is_empty() && service_accounts.is_empty() && !exclude.is_empty()
+    }
+
+    /// Whether it says that a user may not decide. Directories do not agree on upper and lower case, so neither counts.
+    pub fn excludes(&self, user: &str) -> bool {
+        let user = user.to_lowercase();
+        self.exclude.iter().any(|name| name.to_lowercase() == user)
+    }
+}
+
+/// A decider must be in one of the lists, and not in `exclude`. With nothing but `exclude`, everybody else with the verb
+/// `approve` may decide. Elements of `users`, `groups` and `exclude` may contain `${…}` expressions, read when the
+/// question is asked. An element that is one expression may give a list of names. If nobody is left, the step fails.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApproversTemplate {
+    /// User names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 4096)))]
+    pub users: Vec<String>,
+    /// Group names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 4096)))]
+    pub groups: Vec<String>,
+    /// Users who may not decide, in upper or lower case. Of `approvers`, this holds after escalation too. Of an
+    /// escalation, they cannot decide because of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 4096)))]
+    pub exclude: Vec<String>,
+    /// Service accounts, as `<namespace>:<name>`, without expressions. The decision of a service account that is not
+    /// listed never counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 3, max = 317)))]
+    pub service_accounts: Vec<String>,
+}
+
+impl From<&Approvers> for ApproversTemplate {
+    fn from(approvers: &Approvers) -> Self {
+        let Approvers {
+            users,
+            groups,
+            exclude,
+            service_accounts,
+        } = approvers.clone();
+        Self {
+            users,
+            groups,
+            exclude,
+            service_accounts,
+        }
+    }
 }
 
 /// More people and the time from which they may decide.
@@ -132,6 +253,25 @@ pub struct Escalation {
     pub after: HumanDuration,
     /// People who may decide from then on, in addition to those who already could.
     pub to: Approvers,
+}
+
+/// More people and the time from which they may decide.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EscalationTemplate {
+    /// Time after the question was asked: a duration, or one `${…}` expression that gives one.
+    pub after: OrExpression<HumanDuration>,
+    /// People who may decide from then on, in addition to those who already could.
+    pub to: ApproversTemplate,
+}
+
+impl From<&Escalation> for EscalationTemplate {
+    fn from(escalation: &Escalation) -> Self {
+        Self {
+            after: OrExpression::Literal(escalation.after.clone()),
+            to: ApproversTemplate::from(&escalation.to),
+        }
+    }
 }
 
 /// Result of an approval that nobody decided in time.

@@ -3,6 +3,7 @@
 mod approval;
 mod end;
 mod flow;
+mod for_each;
 mod http;
 mod need;
 mod notify;
@@ -17,10 +18,12 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     approval::{
         ApprovalRejection, ApprovalRejectionOutcome, ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome,
-        Approvers, Changes, Escalation, ShowItem,
+        Approvers, ApproversTemplate, Changes, Editable, Escalation, EscalationTemplate, OfferedVerdict,
+        ShowItem,
     },
     end::{EndOutcome, EndStep},
     flow::FlowStep,
+    for_each::ForEach,
     http::{HttpExpect, HttpMethod, HttpStep},
     need::{NEED, Need, UnknownOutcome},
     notify::{NotifyStep, NotifyWebhook},
@@ -64,6 +67,9 @@ pub struct Step {
     /// Repeats the steps from `from` to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeat: Option<Repeat>,
+    /// Does the step once for each item of a list. Not for `flow` and `end`, and not together with `changes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<ForEach>,
     /// What the step does. Exactly one kind is set.
     #[serde(flatten)]
     pub kind: StepKind,
@@ -82,12 +88,51 @@ impl Step {
     /// The outcomes with which the run goes on after the step.
     pub fn outcomes(&self) -> Vec<StepOutcome> {
         let mut outcomes = self.kind.as_kind().outcomes();
+        outcomes.extend(self.outcomes_of_items());
         if self.continues_after_failure() {
-            outcomes.extend(self.kind.as_kind().failures());
+            let failures = self.kind.as_kind().failures().iter().copied();
+            let new: Vec<StepOutcome> = failures.filter(|failure| !outcomes.contains(failure)).collect();
+            outcomes.extend(new);
         }
         outcomes.extend(self.when.as_ref().map(|_| StepOutcome::Skipped));
         let waits = self.needs.as_ref().is_some_and(|needs| !needs.is_empty());
         outcomes.extend(waits.then_some(StepOutcome::Omitted));
+        outcomes
+    }
+
+    /// The outcomes with which the run goes on only because the step has items.
+    pub fn outcomes_of_items(&self) -> Vec<StepOutcome> {
+        let Some(for_each) = &self.for_each else {
+            return vec![];
+        };
+        let mut outcomes = Vec::new();
+        if for_each.continues() && !self.succeeds_whatever_its_items() {
+            outcomes.extend([StepOutcome::TimedOut, StepOutcome::Failed]);
+            outcomes.extend(self.kind.as_kind().question().map(|_| StepOutcome::Rejected));
+        }
+        // nobody is asked about an empty list
+        let asks = self.kind.as_kind().question();
+        outcomes.extend(asks.map(|_| StepOutcome::Skipped));
+        let own = self.kind.as_kind().outcomes();
+        outcomes.retain(|outcome| !own.contains(outcome));
+        outcomes
+    }
+
+    /// Whether the step's outcome is `Succeeded` whatever came of its items, when those may fail.
+    pub fn succeeds_whatever_its_items(&self) -> bool {
+        self.kind.as_kind().outcomes() == [StepOutcome::Succeeded]
+    }
+
+    /// The outcomes other than `Approved` with which the run goes on after a step that asks people. Later steps with an
+    /// effect must look at them.
+    pub fn continues_without_approval(&self) -> Vec<StepOutcome> {
+        let Some(question) = self.kind.as_kind().question() else {
+            return vec![];
+        };
+        let mut outcomes = question.continuing();
+        let of_items = self.outcomes_of_items().into_iter();
+        // an empty list has nothing to approve
+        outcomes.extend(of_items.filter(|outcome| *outcome != StepOutcome::Skipped));
         outcomes
     }
 }

@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::name::LABEL;
+use crate::{HumanDuration, OrExpression, name::LABEL};
 
 /// Repeats the steps from `from` to this one, until a condition holds or as long as one does.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,8 +24,7 @@ pub struct Repeat {
     pub while_: Option<String>,
     /// Pause between two passes: a duration of at least 1s, or one `${…}` expression that gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 4096))]
-    pub every: Option<String>,
+    pub every: Option<OrExpression<HumanDuration>>,
     /// Largest number of passes each time that the loop is entered. After one more, this step fails (`RepeatLimit`).
     /// Defaults to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Rules};
-use crate::{HumanDuration, Json, connection::SecretKeyRef, run::StepOutcome};
+use crate::{HumanDuration, Json, OrExpression, connection::SecretKeyRef, run::StepOutcome};
 
 /// At least one of `callback`, `duration` and `until`. The first one that happens ends the wait.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,16 +18,16 @@ pub struct WaitStep {
     /// Wait for a POST to the callback URL. The request body becomes the output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback: Option<CallbackWait>,
-    /// Wait for this duration.
+    /// Wait for this duration. It may be one `${…}` expression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub duration: Option<HumanDuration>,
+    pub duration: Option<OrExpression<HumanDuration>>,
     /// Wait until this time (RFC 3339). It may contain `${…}` expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub until: Option<String>,
-    /// Time limit for the callback. Without it, the step waits without a limit.
+    /// Time limit for the callback. It may be one `${…}` expression. Without it, the step waits without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub respond_within: Option<HumanDuration>,
+    pub respond_within: Option<OrExpression<HumanDuration>>,
     /// What happens when `respondWithin` is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_timeout: Option<WaitTimeout>,

@@ -5,9 +5,11 @@ use serde::Serialize;
 use super::{ChangeKind, Subject, fields::Field, steps::Pair};
 use crate::kinds;
 use signoff_api::{
-    HumanDuration, Step,
+    HumanDuration, OrExpression, Step,
     flow::{Promotion, PromotionApproval},
-    step::{ApprovalRejectionOutcome, ApprovalTimeoutOutcome, Approvers, Changes, Escalation},
+    step::{
+        ApprovalRejectionOutcome, ApprovalTimeoutOutcome, ApproversTemplate, Changes, EscalationTemplate,
+    },
 };
 
 /// A gate whose terms are not what they were.
@@ -35,14 +37,14 @@ pub struct Terms {
     pub when: Option<String>,
     /// Who may decide; absent means everybody who has the verb `approve`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub approvers: Option<Approvers>,
+    pub approvers: Option<ApproversTemplate>,
     /// How many people must approve.
-    pub quorum: i64,
+    pub quorum: OrExpression<i64>,
     /// Whether the person who asked, or wrote the release, may approve.
     pub self_approval: bool,
     /// How long people have; absent means that the question stays open.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub respond_within: Option<HumanDuration>,
+    pub respond_within: Option<OrExpression<HumanDuration>>,
     /// What comes of it when nobody answers in time; absent for the promotion gate, where the promotion is not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_timeout: Option<ApprovalTimeoutOutcome>,
@@ -50,7 +52,7 @@ pub struct Terms {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_reject: Option<ApprovalRejectionOutcome>,
     /// Who may decide as well, after a while.
-    pub escalate: Vec<Escalation>,
+    pub escalate: Vec<EscalationTemplate>,
     /// What "request changes" does; absent when it is not offered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
@@ -107,13 +109,13 @@ fn terms_of_promotion(promotion: &Promotion) -> Terms {
     } = approval;
     Terms {
         when: None,
-        approvers: approvers.clone(),
-        quorum: quorum.unwrap_or(1),
+        approvers: approvers.as_ref().map(ApproversTemplate::from),
+        quorum: OrExpression::Literal(quorum.unwrap_or(1)),
         self_approval: self_approval.unwrap_or(false),
-        respond_within: respond_within.clone(),
+        respond_within: respond_within.clone().map(OrExpression::Literal),
         on_timeout: None,
         on_reject: None,
-        escalate: escalate.clone().unwrap_or_default(),
+        escalate: escalate.iter().flatten().map(EscalationTemplate::from).collect(),
         changes: None,
     }
 }

@@ -6,12 +6,16 @@ use super::{
     Subject,
     gates::{GateChange, Terms},
     report::{outcome, who},
+    shown::name,
     steps::Pair,
 };
 use crate::kinds;
 use signoff_api::{
-    HumanDuration, Step,
-    step::{ApprovalRejectionOutcome, ApprovalTimeoutOutcome, Approvers, Delivery, Escalation},
+    HumanDuration, Json, OrExpression, Step,
+    step::{
+        ApprovalRejectionOutcome, ApprovalTimeoutOutcome, ApproversTemplate, Delivery, EscalationTemplate,
+        ForEach,
+    },
 };
 
 /// One change that loosens control.
@@ -48,10 +52,12 @@ pub enum LooseningKind {
     GateRemoved,
     /// People are asked under another condition.
     ConditionChanged,
-    /// Fewer people must approve.
+    /// Fewer people must approve, or as many as data says.
     QuorumLowered,
     /// Somebody may approve who could not.
     ApproversWidened,
+    /// Data says who may approve.
+    ApproversComputed,
     /// Somebody may approve after a while who could not by then.
     EscalationWidened,
     /// Who asked for it may approve it.
@@ -68,10 +74,18 @@ pub enum LooseningKind {
     GuardChanged,
     /// Deciders no longer see something, and their decision is no longer bound to it.
     ShowsLess,
+    /// Approvers may hand their vote on.
+    DelegationAllowed,
+    /// Deciders can no longer say no.
+    CannotReject,
     /// A step no longer waits for an approval that is still there.
     NoLongerGuarded,
     /// An effect whose outcome is unknown is repeated, where a person was asked.
     RepeatsAllowed,
+    /// People are asked about other items, or once where they were asked about each item.
+    ItemsChanged,
+    /// The other items go on when one fails.
+    ContinuesItems,
     /// A callback is no longer checked in some way, or no longer waited for.
     CallbackCheckRemoved,
 }
@@ -84,6 +98,7 @@ impl LooseningKind {
             Self::ConditionChanged => "people are asked under another condition",
             Self::QuorumLowered => "fewer people must approve",
             Self::ApproversWidened => "more people may approve",
+            Self::ApproversComputed => "data says who may approve",
             Self::EscalationWidened => "more people may approve after a while",
             Self::SelfApprovalAllowed => "who asked for it may approve it",
             Self::ContinuesUnanswered => "goes on when nobody answers",
@@ -92,8 +107,12 @@ impl LooseningKind {
             Self::NeedsWidened => "acts after more outcomes of an approval",
             Self::GuardChanged => "acts after an approval under another condition",
             Self::ShowsLess => "deciders no longer see something",
+            Self::DelegationAllowed => "approvers may hand their vote on",
+            Self::CannotReject => "deciders can no longer reject",
             Self::NoLongerGuarded => "no longer waits for an approval",
             Self::RepeatsAllowed => "may be repeated when its outcome is unknown",
+            Self::ItemsChanged => "people are asked about other items",
+            Self::ContinuesItems => "the other items go on when one fails",
             Self::CallbackCheckRemoved => "a check of the callback is gone",
         }
     }
@@ -120,6 +139,17 @@ pub(super) fn of_step(pair: &Pair<'_>, gate: Option<&GateChange>) -> Vec<Looseni
     if new.continues_after_failure() && !old.continues_after_failure() {
         let (before, after) = ("Fail".to_owned(), "Continue".to_owned());
         tell(LooseningKind::ContinuesFailed, Some(before), Some(after));
+    }
+    let continues = |step: &Step| step.for_each.as_ref().is_some_and(ForEach::continues);
+    if continues(new) && !continues(old) {
+        let (before, after) = ("Fail".to_owned(), "Continue".to_owned());
+        tell(LooseningKind::ContinuesItems, Some(before), Some(after));
+    }
+    let items = |step: &Step| step.for_each.as_ref().map(|for_each| for_each.items.clone());
+    let asks = |step: &Step| step.kind.as_kind().question().is_some();
+    if asks(old) && asks(new) && items(old) != items(new) {
+        let words = |items: Option<Json>| items.map(|items| items.0.to_string());
+        tell(LooseningKind::ItemsChanged, words(items(old)), words(items(new)));
     }
     if old.kind.rules() == new.kind.rules() {
         for Loosened { kind, before, after } in kinds::of(&new.kind).loosened(kinds::of(&old.kind)) {
@@ -166,7 +196,7 @@ pub(super) fn of_gate(change: &GateChange) -> Vec<Loosening> {
     if when.is_some() && *when != before.when {
         tell(LooseningKind::ConditionChanged, before.when.clone(), when.clone());
     }
-    if *quorum < before.quorum {
+    if is_lower(quorum, &before.quorum) {
         let (before, after) = (before.quorum.to_string(), quorum.to_string());
         tell(LooseningKind::QuorumLowered, Some(before), Some(after));
     }
@@ -174,14 +204,18 @@ pub(super) fn of_gate(change: &GateChange) -> Vec<Loosening> {
         let (before, after) = (who(before.approvers.as_ref()), who(approvers.as_ref()));
         tell(LooseningKind::ApproversWidened, Some(before), Some(after));
     }
+    let new = newly_computed(after, before);
+    if !new.is_empty() {
+        tell(LooseningKind::ApproversComputed, None, Some(new.join(", ")));
+    }
     // with `approvers` absent everybody may decide already, but for service accounts
     for escalation in escalate {
-        let Escalation { after, to } = escalation;
+        let EscalationTemplate { after, to } = escalation;
         let mut by_then = vec![before.approvers.as_ref(), approvers.as_ref()];
         let earlier = before.escalate.iter();
         by_then.extend(
             earlier
-                .filter(|other| other.after.duration() <= after.duration())
+                .filter(|other| is_no_later(&other.after, after))
                 .map(|other| Some(&other.to)),
         );
         if wider(Some(to), &by_then) {
@@ -214,7 +248,7 @@ pub(crate) enum Answerless<'a> {
     /// It stops, or waits on.
     Stops,
     /// It goes on after this span, if that is known.
-    GoesOn(Option<&'a HumanDuration>),
+    GoesOn(Option<&'a OrExpression<HumanDuration>>),
 }
 
 impl Answerless<'_> {
@@ -223,7 +257,7 @@ impl Answerless<'_> {
         match (before, self) {
             (_, Self::Stops) | (Self::GoesOn(_), Self::GoesOn(None)) => false,
             (Self::Stops | Self::GoesOn(None), Self::GoesOn(_)) => true,
-            (Self::GoesOn(Some(before)), Self::GoesOn(Some(after))) => after.duration() < before.duration(),
+            (Self::GoesOn(Some(before)), Self::GoesOn(Some(after))) => !is_no_later(before, after),
         }
     }
 
@@ -236,7 +270,10 @@ impl Answerless<'_> {
     }
 }
 
-fn answerless(on_timeout: Option<ApprovalTimeoutOutcome>, within: Option<&HumanDuration>) -> Answerless<'_> {
+fn answerless(
+    on_timeout: Option<ApprovalTimeoutOutcome>,
+    within: Option<&OrExpression<HumanDuration>>,
+) -> Answerless<'_> {
     match on_timeout {
         Some(ApprovalTimeoutOutcome::Continue) => Answerless::GoesOn(within),
         Some(ApprovalTimeoutOutcome::Fail) | None => Answerless::Stops,
@@ -250,24 +287,75 @@ fn is_at_most_once(step: &Step) -> bool {
     }
 }
 
-/// Whether a list lets somebody decide whom none of the others does. No list at all means everybody but service accounts.
-fn wider(after: Option<&Approvers>, before: &[Option<&Approvers>]) -> bool {
+/// Whether a quorum may be lower than another. Of one that is computed, only that it is the same is known.
+fn is_lower(after: &OrExpression<i64>, before: &OrExpression<i64>) -> bool {
+    match (after, before) {
+        (OrExpression::Literal(after), OrExpression::Literal(before)) => after < before,
+        (OrExpression::Expression(_), _) | (_, OrExpression::Expression(_)) => after != before,
+    }
+}
+
+/// Whether a span is known to be no longer than another.
+fn is_no_later(span: &OrExpression<HumanDuration>, other: &OrExpression<HumanDuration>) -> bool {
+    match (span, other) {
+        (OrExpression::Literal(span), OrExpression::Literal(other)) => span.duration() <= other.duration(),
+        (OrExpression::Expression(_), _) | (_, OrExpression::Expression(_)) => span == other,
+    }
+}
+
+/// Whether a name comes from data.
+fn is_computed(name: &str) -> bool {
+    name.contains("${")
+}
+
+/// What lets people decide, is computed, and was not before.
+fn newly_computed(after: &Terms, before: &Terms) -> Vec<String> {
+    fn names(terms: &Terms) -> impl Iterator<Item = &String> {
+        let escalated = terms.escalate.iter().map(|escalation| &escalation.to);
+        let lists = terms.approvers.iter().chain(escalated);
+        let names = lists.flat_map(|list| list.users.iter().chain(&list.groups));
+        names.filter(|name| is_computed(name))
+    }
+    let new = names(after).filter(|name| !names(before).any(|other| other == *name));
+    new.map(|text| name(text)).collect()
+}
+
+/// Whether a list lets somebody decide whom none of the others does. No list at all means everybody but service
+/// accounts. Computed names are told of elsewhere.
+fn wider(after: Option<&ApproversTemplate>, before: &[Option<&ApproversTemplate>]) -> bool {
     let everybody = before.iter().any(Option::is_none);
     let Some(after) = after else {
         return !everybody;
     };
-    let Approvers {
+    let ApproversTemplate {
         users,
         groups,
+        exclude,
         service_accounts,
     } = after;
-    let known = |of: fn(&Approvers) -> &Vec<String>, name: &String| {
+    let known = |of: fn(&ApproversTemplate) -> &Vec<String>, name: &String| {
         before.iter().flatten().any(|list| of(list).contains(name))
     };
-    let new_user = users.iter().any(|name| !known(|list| &list.users, name));
-    let new_group = groups.iter().any(|name| !known(|list| &list.groups, name));
+    let new = |names: &[String], of: fn(&ApproversTemplate) -> &Vec<String>| {
+        names.iter().any(|name| !is_computed(name) && !known(of, name))
+    };
+    let new_user = new(users, |list| &list.users);
+    let new_group = new(groups, |list| &list.groups);
     let new_account = service_accounts
         .iter()
         .any(|name| !known(|list| &list.service_accounts, name));
-    new_account || (!everybody && (new_user || new_group))
+    // whoever is left out of each list before is let in where this one does not leave them out
+    let let_in = before.first().copied().flatten().is_some_and(|first| {
+        let mut gone = first.exclude.iter().filter(|name| !exclude.contains(name));
+        gone.any(|name| before.iter().flatten().all(|list| list.exclude.contains(name)))
+    });
+    let opened = is_everybody_else(after) && !before.iter().flatten().any(|list| is_everybody_else(list));
+    new_account || (!everybody && (new_user || new_group || let_in || opened))
+}
+
+fn is_everybody_else(list: &ApproversTemplate) -> bool {
+    list.users.is_empty()
+        && list.groups.is_empty()
+        && list.service_accounts.is_empty()
+        && !list.exclude.is_empty()
 }

@@ -11,7 +11,9 @@ use super::{
     shown,
     steps::{Order, StepChange, StepChangeKind},
 };
-use signoff_api::step::{ApprovalRejectionOutcome, ApprovalTimeoutOutcome, Approvers, Changes, Escalation};
+use signoff_api::step::{
+    ApprovalRejectionOutcome, ApprovalTimeoutOutcome, ApproversTemplate, Changes, EscalationTemplate,
+};
 
 /// A piece of text.
 #[derive(Clone, Debug, PartialEq)]
@@ -334,8 +336,8 @@ fn terms(terms: &Terms) -> Vec<(&'static str, Piece)> {
     ]
 }
 
-fn escalation(escalation: &Escalation) -> String {
-    let Escalation { after, to } = escalation;
+fn escalation(escalation: &EscalationTemplate) -> String {
+    let EscalationTemplate { after, to } = escalation;
     format!("after {after} {}", who(Some(to)))
 }
 
@@ -357,13 +359,14 @@ pub(super) fn outcome(outcome: ApprovalTimeoutOutcome) -> &'static str {
 }
 
 /// Who is meant by a list of approvers. A name that could be read as more than one stands in quotes.
-pub(super) fn who(approvers: Option<&Approvers>) -> String {
+pub(super) fn who(approvers: Option<&ApproversTemplate>) -> String {
     let Some(approvers) = approvers else {
         return "everybody with the verb approve".to_owned();
     };
-    let Approvers {
+    let ApproversTemplate {
         users,
         groups,
+        exclude,
         service_accounts,
     } = approvers;
     let lists = [
@@ -380,10 +383,12 @@ pub(super) fn who(approvers: Option<&Approvers>) -> String {
             format!("{what}{plural} {}", names.join(", "))
         })
         .collect();
-    if parts.is_empty() {
-        "nobody".to_owned()
-    } else {
-        parts.join("; ")
+    let excluded: Vec<String> = exclude.iter().map(|name| shown::name(name)).collect();
+    match (parts.is_empty(), excluded.is_empty()) {
+        (true, true) => "nobody".to_owned(),
+        (false, true) => parts.join("; "),
+        (true, false) => format!("everybody with the verb approve but {}", excluded.join(", ")),
+        (false, false) => format!("{}; but not {}", parts.join("; "), excluded.join(", ")),
     }
 }
 

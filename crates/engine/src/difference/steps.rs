@@ -9,7 +9,10 @@ use super::{
     is_approval,
 };
 use crate::kinds;
-use signoff_api::{Step, step::OnFailure};
+use signoff_api::{
+    Json, Step,
+    step::{FailureOutcome, ForEach, OnFailure},
+};
 
 /// A step that is not what it was.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -221,9 +224,15 @@ fn common(step: &Step) -> Vec<Field> {
         timeout,
         delivery,
         repeat,
+        for_each,
         kind: _, // compared by its own fields
     } = step;
     let failed = on_failure.as_ref().map(|OnFailure { outcome }| outcome);
+    let ForEachFields {
+        items,
+        max_parallel,
+        on_item_failure,
+    } = for_each.as_ref().map(for_each_fields).unwrap_or_default();
     vec![
         Field::new("when", when.as_ref())
             .default("always")
@@ -234,5 +243,32 @@ fn common(step: &Step) -> Vec<Field> {
         Field::new("timeout", timeout.as_ref()),
         Field::new("delivery", delivery.as_ref()).default("AtLeastOnce"),
         Field::new("repeat", repeat.as_ref()).default("once"),
+        Field::new("forEach.items", items)
+            .default("once")
+            .control_if(is_approval(step)),
+        Field::new("forEach.maxParallel", max_parallel).default("10"),
+        Field::new("forEach.onItemFailure", on_item_failure)
+            .default("Fail")
+            .control_if(is_approval(step)),
     ]
+}
+
+#[derive(Default)]
+struct ForEachFields<'a> {
+    items: Option<&'a Json>,
+    max_parallel: Option<&'a i64>,
+    on_item_failure: Option<&'a FailureOutcome>,
+}
+
+fn for_each_fields(for_each: &ForEach) -> ForEachFields<'_> {
+    let ForEach {
+        items,
+        max_parallel,
+        on_item_failure,
+    } = for_each;
+    ForEachFields {
+        items: Some(items),
+        max_parallel: max_parallel.as_ref(),
+        on_item_failure: on_item_failure.as_ref(),
+    }
 }

@@ -24,9 +24,13 @@ pub(super) const CALLBACKS: &str = "__callbacks";
 
 /// The functions of Kubernetes, and `callback`, which is replaced when an expression is parsed.
 static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
-    Library::kubernetes().with([Function::host("callback", &[Type::Dyn], Type::Map, |_, _| {
+    fn replaced<'a>() -> Result<cel::Value<'a>, cel::Error> {
         Err(cel::Error::UnknownVariable("callback".to_owned()))
-    })])
+    }
+    Library::kubernetes().with([
+        Function::host("callback", &[Type::Dyn], Type::Map, |_, _| replaced()),
+        Function::host("callback", &[Type::Dyn, Type::Dyn], Type::Map, |_, _| replaced()),
+    ])
 });
 
 /// A parsed expression.
@@ -110,6 +114,15 @@ impl Expression {
         &self.source
     }
 
+    /// Whether it reads the address or the token of a callback.
+    pub(super) fn reads_callbacks(&self) -> bool {
+        fn reads(expr: &Expr) -> bool {
+            let is_it = matches!(&expr.node, Node::Variable(name) if name == CALLBACKS);
+            is_it || expr.children().into_iter().any(reads)
+        }
+        reads(self.tree())
+    }
+
     pub(super) fn tree(&self) -> &Expr {
         self.program.tree()
     }
@@ -169,25 +182,45 @@ pub(super) fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// `callback('x')` becomes a look-up, so that what it gives is in the scope like everything else.
+/// `callback('x')` becomes a look-up, so that what it gives is in the scope like everything else; `callback('x', index)`
+/// becomes one in the list of the items.
 fn rewrite_callbacks(expr: &mut Expr) -> Result<(), String> {
     if let Node::Call { overloads, arguments } = &expr.node
         && overloads.iter().any(|function| function.name == "callback")
     {
-        let [step] = arguments.as_slice() else {
-            return Err("callback takes the name of a step as a literal string".to_owned());
+        let wrong = || {
+            "callback takes the name of a step as a literal string, and of one with forEach the index"
+                .to_owned()
+        };
+        let (step, item) = match arguments.as_slice() {
+            [step] => (step, None),
+            [step, item] => (step, Some(item.clone())),
+            _ => return Err(wrong()),
         };
         if !matches!(step.node, Node::Literal(Literal::String(_))) {
-            return Err("callback takes the name of a step as a literal string".to_owned());
+            return Err(wrong());
         }
+        let offset = expr.offset;
+        let index = |operand: Expr, index: Expr| Node::Index {
+            operand: Box::new(operand),
+            index: Box::new(index),
+            optional: false,
+        };
         let callbacks = Expr {
             node: Node::Variable(CALLBACKS.to_owned()),
-            offset: expr.offset,
+            offset,
         };
-        expr.node = Node::Index {
-            operand: Box::new(callbacks),
-            index: Box::new(step.clone()),
-            optional: false,
+        let of_step = index(callbacks, step.clone());
+        expr.node = match item {
+            None => of_step,
+            Some(mut item) => {
+                rewrite_callbacks(&mut item)?;
+                let of_step = Expr {
+                    node: of_step,
+                    offset,
+                };
+                index(of_step, item)
+            }
         };
         return Ok(());
     }
@@ -256,7 +289,12 @@ mod tests {
             evaluated("[1].map(x, callback('wait').url)").unwrap(),
             json!(["https://a"])
         );
-        for source in ["callback(inputs.s)", "callback()", "callback('a', 'b')"] {
+        for source in [
+            "callback(inputs.s)",
+            "callback()",
+            "callback('a', 1, 2)",
+            "callback(inputs.s, 1)",
+        ] {
             assert!(Expression::parse(source).is_err(), "{source}");
         }
         assert!(

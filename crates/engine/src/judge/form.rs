@@ -87,13 +87,36 @@ pub struct Field<'a> {
 }
 
 impl Field<'_> {
+    /// The type of its value, or of each entry if it is a list.
+    pub fn scalar(&self) -> &str {
+        self.one()["type"].as_str().unwrap_or("any")
+    }
+
+    /// Whether it is a list.
+    pub fn is_list(&self) -> bool {
+        self.schema["type"] == "array"
+    }
+
+    /// The schema of its value, or of each entry if it is a list.
+    fn one(&self) -> &Value {
+        if self.is_list() {
+            &self.schema["items"]
+        } else {
+            self.schema
+        }
+    }
+
     /// Its type and what limits it, in words: `integer, required, at least 0; default 5`.
     pub fn terms(&self) -> String {
-        let schema = self.schema;
-        let mut terms = vec![schema["type"].as_str().unwrap_or("any").to_owned()];
+        let mut terms = vec![if self.is_list() {
+            format!("list of {}", self.scalar())
+        } else {
+            self.scalar().to_owned()
+        }];
         if self.required {
             terms.push("required".to_owned());
         }
+        let schema = self.one();
         if let Some(allowed) = schema["enum"].as_array() {
             let allowed: Vec<String> = allowed.iter().map(plain).collect();
             terms.push(format!("one of {}", allowed.join(", ")));
@@ -118,7 +141,16 @@ impl Field<'_> {
                 terms.push(format!("{words} {}", plain(limit)));
             }
         }
-        let default = schema
+        for (key, words) in [("minItems", "entries at least"), ("maxItems", "entries at most")] {
+            if let Some(limit) = self.schema.get(key).filter(|_| self.is_list()) {
+                terms.push(format!("{words} {limit}"));
+            }
+        }
+        if self.is_list() && self.schema["uniqueItems"] == true {
+            terms.push("each once".to_owned());
+        }
+        let default = self
+            .schema
             .get("default")
             .map(|default| format!("; default {}", plain(default)));
         terms.join(", ") + &default.unwrap_or_default()
@@ -158,6 +190,7 @@ mod tests {
                 "amount": {"type": "integer", "minimum": 0, "maximum": 500, "description": "how much"},
                 "currency": {"type": "string", "enum": ["EUR", "USD"], "default": "EUR"},
                 "until": {"type": "string", "format": "date"},
+                "tags": {"type": "array", "items": {"type": "string", "enum": ["a", "b"]}, "maxItems": 2, "uniqueItems": true},
             },
         }))
     }
@@ -189,6 +222,23 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_filled_in_with_values_that_are_on_offer() {
+        let with = |tags: Value| problems(&json!({"amount": 5, "currency": "EUR", "tags": tags}));
+        assert_eq!(with(json!(["b", "a"])), [""; 0]);
+        assert_eq!(with(json!([])), [""; 0]);
+        for bad in [
+            json!("a"),
+            json!(["c"]),
+            json!(["a", "a"]),
+            json!([["a"]]),
+            json!([1]),
+            json!({"a": 1}),
+        ] {
+            assert!(!with(bad.clone()).is_empty(), "{bad}");
+        }
+    }
+
+    #[test]
     fn without_a_form_nothing_is_filled_in() {
         let values = JsonObject(json!({"a": 1}).as_object().cloned().unwrap());
         let none = Form::of(None);
@@ -210,6 +260,7 @@ mod tests {
             [
                 "amount (integer, required, at least 0, at most 500)",
                 "currency (string, required, one of EUR, USD; default EUR)",
+                "tags (list of string, one of a, b, entries at most 2, each once)",
                 "until (string, format date)",
             ]
         );

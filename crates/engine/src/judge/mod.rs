@@ -1,5 +1,7 @@
 //! Judges the decisions on one approval: who counts, what they come to, and why the others do not count.
 
+mod amendment;
+mod delegation;
 mod form;
 mod preview;
 
@@ -11,14 +13,20 @@ use k8s_openapi::{
 };
 use serde_json::{Map, Value};
 
+pub(crate) use self::amendment::misfit_of_item;
 pub use self::{
+    amendment::problems_of_changes,
     form::{Field, Form},
     preview::{Preview, Refused, Tally, preview},
 };
 use signoff_api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, DecisionStatus, Digest, Verdict,
-    approval::CountedDecision, canonical, condition, decision::DecisionReason, json::JsonObject,
-    step::Approvers, text::visible,
+    approval::{Amendment, CountedDecision},
+    canonical, condition,
+    decision::DecisionReason,
+    json::JsonObject,
+    step::Approvers,
+    text::visible,
 };
 
 const UNPROVEN: &str =
@@ -131,6 +139,12 @@ struct VoteCount<'a> {
     standing: BTreeMap<String, &'a DecisionFact>,
     /// The decision that closed the question.
     closing: Option<&'a DecisionFact>,
+    /// The votes that were handed on, by whose they were.
+    delegations: BTreeMap<String, &'a DecisionFact>,
+    /// Who made a change to what is shown first, by the digest of the changed question.
+    amenders: BTreeMap<String, &'a DecisionFact>,
+    /// The newest decision that says what is approved.
+    newest: Option<&'a DecisionFact>,
     /// Whether there are decisions of which nothing is said yet.
     holds: bool,
     judged: Vec<(String, DecisionStatus)>,
@@ -146,6 +160,9 @@ impl<'a> VoteCount<'a> {
             form: Form::of(spec.form.as_ref()),
             standing: BTreeMap::new(),
             closing: None,
+            delegations: BTreeMap::new(),
+            amenders: BTreeMap::new(),
+            newest: None,
             holds: false,
             judged: Vec::new(),
         }
@@ -156,6 +173,10 @@ impl<'a> VoteCount<'a> {
         let is_final = |status: &&DecisionStatus| is_final_refusal(status, closed);
         if let Some(status) = decision.judged.as_ref().filter(is_final) {
             self.judged.push((decision.name.clone(), status.clone()));
+            return;
+        }
+        if closed && self.is_hop_of_answer(decision) {
+            self.judged.push((decision.name.clone(), counted()));
             return;
         }
         if self.is_left_alone(decision) {
@@ -169,7 +190,12 @@ impl<'a> VoteCount<'a> {
             Some((reason, message)) => self
                 .judged
                 .push((decision.name.clone(), refused(reason, &message))),
-            None => self.count(decision),
+            None => match decision.spec.verdict {
+                Verdict::Delegate => self.delegate(decision),
+                Verdict::Withdraw => self.withdraw(decision),
+                Verdict::Approve if self.is_proposal(decision) => self.propose(decision),
+                Verdict::Approve | Verdict::Reject | Verdict::RequestChanges => self.count(decision),
+            },
         }
     }
 
@@ -200,7 +226,47 @@ impl<'a> VoteCount<'a> {
         }
     }
 
+    /// What a decision is on: what is filled in, and what is changed.
+    fn content(&self, decision: &DecisionFact) -> (Digest, Digest) {
+        let changes = amendment::changes(self.spec, decision.spec.shown.as_ref());
+        let values = values_digest(decision.spec.values.as_ref());
+        (values, amendment::digest(self.spec, &changes))
+    }
+
+    /// Whether the decider is the first to change what is shown like this, and may not approve that as well.
+    fn is_proposal(&mut self, decision: &'a DecisionFact) -> bool {
+        if self.before.phase.is_closed() {
+            return false;
+        }
+        let changes = amendment::changes(self.spec, decision.spec.shown.as_ref());
+        if changes.is_empty() {
+            return false;
+        }
+        let digest = amendment::digest(self.spec, &changes).to_string();
+        let first = self.amenders.entry(digest).or_insert(decision);
+        !self.spec.self_approval && first.spec.by == decision.spec.by
+    }
+
+    /// Takes in a change that somebody else has to approve.
+    fn propose(&mut self, decision: &'a DecisionFact) {
+        let by = decision.spec.by.clone().unwrap_or_default();
+        self.begin_anew_if_amended(&by, decision);
+        if let Some(earlier) = self.standing.remove(&by) {
+            let message = format!("replaced by {} of the same person", decision.name);
+            self.set(&earlier.name, refused(DecisionReason::Replaced, &message));
+        }
+        self.newest = Some(decision);
+        let message = format!("{by} changed what is shown, so that somebody else has to approve it");
+        self.judged.push((
+            decision.name.clone(),
+            refused(DecisionReason::AmendmentProposed, &message),
+        ));
+    }
+
     fn count(&mut self, decision: &'a DecisionFact) {
+        if decision.spec.verdict == Verdict::Approve {
+            self.newest = Some(decision);
+        }
         let by = decision.spec.by.clone().unwrap_or_default();
         if decision.spec.verdict == Verdict::Approve && !self.before.phase.is_closed() {
             self.begin_anew_if_amended(&by, decision);
@@ -217,21 +283,24 @@ impl<'a> VoteCount<'a> {
         }
     }
 
-    /// Takes out the approvals of others that have other values: nobody has approved what somebody else made of it afterwards.
+    /// Takes out the approvals of others that have other values, or are on something else: nobody has approved what somebody else made of it afterwards.
     fn begin_anew_if_amended(&mut self, by: &str, amending: &'a DecisionFact) {
-        let values = values_digest(amending.spec.values.as_ref());
+        let content = self.content(amending);
+        let (values, shown) = &content;
         let differing: Vec<String> = self
             .standing
             .iter()
-            .filter(|(other, earlier)| {
-                other.as_str() != by && values_digest(earlier.spec.values.as_ref()) != values
-            })
+            .filter(|(other, earlier)| other.as_str() != by && self.content(earlier) != content)
             .map(|(other, _)| other.clone())
             .collect();
+        let what = if amending.spec.shown.is_some() {
+            format!("changed what is shown ({})", shown.short())
+        } else {
+            format!("approved other values ({})", values.short())
+        };
         let message = format!(
-            "{by} approved other values ({}) at {}, so that the approvals of earlier ones count no more: approve the amended answer, or \
+            "{by} {what} at {}, so that the approvals of earlier ones count no more: approve the amended answer, or \
              decide anew",
-            values.short(),
             amending.created_at
         );
         for other in differing {
@@ -300,12 +369,20 @@ impl<'a> VoteCount<'a> {
             );
             return Some((DecisionReason::ActsAsRequester, message));
         }
+        if self.spec.approvers.as_ref().is_some_and(|list| list.excludes(by)) {
+            let message = format!("{by} is excluded from the approvers");
+            return Some((DecisionReason::NotAnApprover, message));
+        }
         let groups = spec.groups.as_deref().unwrap_or_default();
-        if self.spec.approvers.is_some() && !approvers.iter().any(|list| allows(list, by, groups)) {
+        if self.spec.approvers.is_some()
+            && !approvers.iter().any(|list| allows(list, by, groups))
+            && !self.holds_vote(by)
+            && !self.is_part_of_answer(decision)
+        {
             let message = format!("{by} is not among the approvers ({})", describe(&approvers));
             return Some((DecisionReason::NotAnApprover, message));
         }
-        if !self.spec.verdicts.contains(&spec.verdict) {
+        if spec.verdict != Verdict::Withdraw && !self.spec.verdicts.contains(&spec.verdict) {
             let offered: Vec<String> = self.spec.verdicts.iter().map(ToString::to_string).collect();
             let message = format!(
                 "{} is not on offer here; choose {}",
@@ -317,21 +394,27 @@ impl<'a> VoteCount<'a> {
         // what nobody asked for is never filled in; what is asked for is only needed to approve
         let problems = match spec.verdict {
             Verdict::Approve => self.form.problems(spec.values.as_ref()),
-            Verdict::Reject | Verdict::RequestChanges => self.form.unknown(spec.values.as_ref()),
+            Verdict::Reject | Verdict::RequestChanges | Verdict::Delegate | Verdict::Withdraw => {
+                self.form.unknown(spec.values.as_ref())
+            }
         };
+        let changes = amendment::problems_of_changes(self.spec, spec.shown.as_ref());
+        let problems: Vec<String> = problems.into_iter().chain(changes).collect();
         if !problems.is_empty() {
             return Some((DecisionReason::InvalidValues, problems.join("; ")));
         }
-        self.too_late(decision)
+        self.too_late(decision).or_else(|| self.delegated(decision))
+    }
+
+    /// Whether it is among those that made the answer of a question that is closed.
+    fn is_part_of_answer(&self, decision: &DecisionFact) -> bool {
+        let mut counted = self.before.counted.iter();
+        self.before.phase.is_closed() && counted.any(|counted| counted.decision == decision.name)
     }
 
     fn too_late(&self, decision: &DecisionFact) -> Option<(DecisionReason, String)> {
         if self.before.phase.is_closed() {
-            let part_of_it = self
-                .before
-                .counted
-                .iter()
-                .any(|counted| counted.decision == decision.name);
+            let part_of_it = self.is_part_of_answer(decision);
             return (!part_of_it).then(|| closed_before(self.before));
         }
         if let Some(closing) = self.closing {
@@ -396,9 +479,13 @@ impl<'a> VoteCount<'a> {
                 .zip(self.spec.expires_at.as_ref())
                 .is_some_and(|(now, deadline)| now >= deadline.0);
         let values = self.values();
+        let (shown, amendment) = self.shown();
         let mut status = ApprovalStatus {
             values_digest: values.as_ref().map(|values| values_digest(Some(values))),
             values,
+            shown,
+            amendment,
+            delegations: self.handed_on(),
             counted: self
                 .standing
                 .values()
@@ -406,6 +493,7 @@ impl<'a> VoteCount<'a> {
                 .collect(),
             conditions: self.before.conditions.clone(),
             pull_request: self.before.pull_request.clone(),
+            reminders: self.before.reminders,
             ..ApprovalStatus::default()
         };
         status
@@ -416,6 +504,8 @@ impl<'a> VoteCount<'a> {
                 Verdict::Approve => ApprovalPhase::Approved,
                 Verdict::Reject => ApprovalPhase::Rejected,
                 Verdict::RequestChanges => ApprovalPhase::ChangesRequested,
+                // neither closes a question
+                Verdict::Delegate | Verdict::Withdraw => ApprovalPhase::Pending,
             };
             status.decided_at = Some(MicroTime(closing.created_at));
             status.comment.clone_from(&closing.spec.comment);
@@ -474,6 +564,22 @@ impl<'a> VoteCount<'a> {
         (!values.0.is_empty()).then_some(values)
     }
 
+    /// The editable items as they would be approved, or were, and who changed them.
+    fn shown(&self) -> (Option<JsonObject>, Option<Amendment>) {
+        let Some(newest) = self.newest else {
+            return (None, None);
+        };
+        let changes = amendment::changes(self.spec, newest.spec.shown.as_ref());
+        let digest = amendment::digest(self.spec, &changes);
+        let first = self.amenders.get(&digest.to_string());
+        let amendment = first.map(|first| Amendment {
+            decision: first.name.clone(),
+            by: first.spec.by.clone().unwrap_or_default(),
+            digest,
+        });
+        (amendment::amended(self.spec, &changes), amendment)
+    }
+
     fn needs(&self, server_now: Option<Timestamp>) -> String {
         let approvers = self.approvers_at(server_now.unwrap_or(self.created_at));
         let whom = if approvers.is_empty() {
@@ -498,12 +604,17 @@ fn has_counted(decision: &DecisionFact) -> bool {
         .is_some_and(|status| status.counted == Some(true))
 }
 
-/// A refusal is final but for `Replaced` and `Amended`, which are worked out anew while the question is open. What nobody has proven does not
+/// A refusal is final but for `Replaced`, `Amended`, `AmendmentProposed` and `Withdrawn`, which are worked out anew while the question is open. What nobody has proven does not
 /// become proven later.
 fn is_final_refusal(status: &DecisionStatus, closed: bool) -> bool {
     let worked_out = matches!(
         status.reason,
-        None | Some(DecisionReason::Replaced | DecisionReason::Amended)
+        None | Some(
+            DecisionReason::Replaced
+                | DecisionReason::Amended
+                | DecisionReason::AmendmentProposed
+                | DecisionReason::Withdrawn
+        )
     );
     status.counted == Some(false) && (closed || !worked_out)
 }
@@ -547,6 +658,8 @@ fn sentence(decision: &DecisionFact) -> String {
         Verdict::Approve => "approved",
         Verdict::Reject => "rejected",
         Verdict::RequestChanges => "requested changes",
+        Verdict::Delegate => "handed on their vote",
+        Verdict::Withdraw => "withdrew",
     };
     format!("{} {did} at {}", visible(by), decision.created_at)
 }
@@ -566,9 +679,11 @@ fn closed_before(status: &ApprovalStatus) -> (DecisionReason, String) {
 }
 
 fn allows(approvers: &Approvers, by: &str, groups: &[String]) -> bool {
-    approvers.users.iter().any(|user| user == by)
+    let is_named = approvers.users.iter().any(|user| user == by)
         || approvers.groups.iter().any(|group| groups.contains(group))
-        || names_service_account(approvers, by)
+        || approvers.is_everybody_else()
+        || names_service_account(approvers, by);
+    is_named && !approvers.excludes(by)
 }
 
 fn names_service_account(approvers: &Approvers, by: &str) -> bool {
@@ -587,10 +702,22 @@ fn describe(lists: &[&Approvers]) -> String {
         })
         .map(String::as_str)
         .collect();
-    if names.is_empty() {
+    let excluded: Vec<&str> = lists
+        .iter()
+        .flat_map(|list| &list.exclude)
+        .map(String::as_str)
+        .collect();
+    let named = if lists.iter().any(|list| list.is_everybody_else()) {
+        "anybody who may approve".to_owned()
+    } else if names.is_empty() {
         "nobody".to_owned()
     } else {
         names.join(" or ")
+    };
+    if excluded.is_empty() {
+        named
+    } else {
+        format!("{named}, but not {}", excluded.join(" or "))
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Preview {
     pub set_aside: Vec<String>,
     /// Name of the earlier decision of the same person that it would replace.
     pub replaces: Option<String>,
+    /// Whether it would change what is shown, for somebody else to approve.
+    pub proposes: bool,
 }
 
 /// Judges an answer as if the API server had taken it at `now`.
@@ -92,8 +94,9 @@ pub fn preview(
         decisions: judged,
     } = judge(spec, created_at, status, &all, None, proof);
     let ours = judged.iter().find(|(name, _)| name == NOT_GIVEN);
+    let proposes = ours.is_some_and(|(_, status)| status.reason == Some(DecisionReason::AmendmentProposed));
     let refused = ours
-        .filter(|(_, status)| status.counted == Some(false))
+        .filter(|(_, status)| status.counted == Some(false) && !proposes)
         .map(|(_, status)| Refused {
             reason: status.reason.unwrap_or(DecisionReason::IdentityUnverified),
             message: status.message.clone().unwrap_or_default(),
@@ -112,5 +115,6 @@ pub fn preview(
         needs: next.needs.clone(),
         set_aside: lost(DecisionReason::Amended).collect(),
         replaces: lost(DecisionReason::Replaced).next(),
+        proposes,
     }
 }

@@ -15,6 +15,7 @@ mod wait;
 
 use std::{any::Any, fmt, sync::Arc};
 
+use serde_json::Value;
 use signoff_expression::Declarations;
 
 use self::approval::ApprovalPlan;
@@ -97,6 +98,13 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
     /// Whether it starts a run of another flow and waits for it.
     fn starts_child(&self) -> bool {
         false
+    }
+}
+
+/// A request as a document for people, complete. `hide` takes out what they may not see.
+pub(crate) fn described(request: &Request, hide: &dyn Fn(String) -> String) -> Value {
+    match request {
+        Request::Http(request) => http::described(request, hide),
     }
 }
 

@@ -3,10 +3,12 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{effect::Request, expression::EvaluationError, facts::EffectError, object::OwnedObject};
+use crate::{
+    effect::Request, expression::EvaluationError, facts::EffectError, object::OwnedObject, plan::Unusable,
+};
 use signoff_api::{
     reason::StepReason,
-    run::{BoundConnection, EndingOutcome, StepDecision, StepOutcome},
+    run::{BoundConnection, EndingOutcome, ShownRequest, StepDecision, StepOutcome},
 };
 
 /// What comes next of a step.
@@ -74,6 +76,8 @@ pub(crate) struct Own {
     pub(crate) deadline: Option<Timestamp>,
     /// The Connections that the object binds.
     pub(crate) connections: Vec<BoundConnection>,
+    /// The requests of later steps that the object binds.
+    pub(crate) requests: Vec<ShownRequest>,
     /// For what the run waits.
     pub(crate) waiting_on: String,
 }
@@ -141,5 +145,11 @@ impl Failure {
 impl From<EvaluationError> for Failure {
     fn from(error: EvaluationError) -> Self {
         Self::new(error.reason(), error.to_string())
+    }
+}
+
+impl From<Unusable> for Failure {
+    fn from(error: Unusable) -> Self {
+        Self::new(error.reason, error.message)
     }
 }

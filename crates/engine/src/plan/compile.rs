@@ -6,19 +6,20 @@ use std::{
 };
 
 use serde_json::Value;
-use signoff_expression::Facts;
+use signoff_expression::{Declarations, Facts, StaticType};
 
 use super::{
     Children, Plan, PlannedStep, Problem, RetryPolicy,
-    check::{Environment, StepTypes},
+    check::{Environment, StepTypes, with},
     finally,
+    for_each::ForEachPlan,
     graph::Graph,
     guard,
     place::Place,
     repeat,
     repeat::RepeatPlan,
 };
-use crate::kinds;
+use crate::{kinds, promotion};
 use signoff_api::{
     Definition, HumanDuration, Json, Step,
     name::DnsLabel,
@@ -68,6 +69,11 @@ pub(super) fn compile(
         let declarations = compiler.environment.declarations(&everything, &BTreeSet::new());
         compiler.json("output", &value, &declarations)
     });
+    if is_strict && let Some(gate) = &definition.promotion {
+        for field in promotion::expressions(gate) {
+            compiler.problem(format!("promotion.{field}"), promotion::NO_EXPRESSIONS);
+        }
+    }
     problems.append(&mut compiler.problems);
     problems.extend(guard::not_guarded(&definition.steps, &graph));
     if problems.is_empty() {
@@ -184,9 +190,15 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// What is known of the inputs of a flow that a step runs.
     pub(super) fn child(&self, flow: &str) -> Child {
         let known = self.children.get(flow);
         known.map_or(Child::Unknown, |inputs| Child::Known(inputs.clone()))
+    }
+
+    /// The steps of `steps`.
+    pub(super) fn main_steps(&self) -> &'a [Step] {
+        self.steps
     }
 
     /// The steps that run in the same loops and not before a step: what they gave in the previous pass is known.
@@ -233,15 +245,20 @@ impl<'a> Compiler<'a> {
             declarations.facts = declarations.facts.and(proven.clone());
         }
         let rules = step.kind.rules();
+        let mut for_each = self.for_each(i, at, step, &mut declarations);
         let mut place = Place::new(self, i, format!("{at}.{}", rules.key), &declarations);
         let kind = kinds::of(&step.kind).compile(&mut place);
         let results = kinds::of(&step.kind).results(&declarations);
         // of a condition that cannot be read nothing is known
         let proven = proven.or_else(|| step.when.as_ref().map(|_| Facts::default()));
         let types = StepTypes::new(step, results, proven)
+            .for_each(step)
             .wanted(wanted, may_be_omitted)
             .looped(self.loops.iter().any(|again| again.contains(&i)));
         self.environment.results.insert(i, types.clone());
+        if let Some(for_each) = &mut for_each {
+            for_each.has_output = types.has_output();
+        }
         let repeat = step.repeat.as_ref().filter(|_| !is_finally);
         let repeat = repeat.and_then(|repeat| {
             let known: Vec<usize> = before.iter().copied().chain([i]).collect();
@@ -290,6 +307,7 @@ impl<'a> Compiler<'a> {
             continues_after_failure: step.continues_after_failure(),
             failures: step.kind.as_kind().failures(),
             repeat,
+            for_each,
             loop_end: None,
             retry: retry_policy(step.retry.as_ref()),
             timeout: step
@@ -302,6 +320,29 @@ impl<'a> Compiler<'a> {
             types,
             binds: BTreeMap::new(),
         }
+    }
+}
+
+impl Compiler<'_> {
+    /// The items of a step; then `item` and `index` are known in it.
+    fn for_each(
+        &mut self,
+        i: usize,
+        at: &str,
+        step: &Step,
+        declarations: &mut Declarations,
+    ) -> Option<ForEachPlan> {
+        let for_each = step.for_each.as_ref()?;
+        let before = declarations.clone();
+        let mut place = Place::new(self, i, at.to_owned(), &before);
+        let compiled = ForEachPlan::compile(for_each, step, &mut place);
+        let known = match &compiled {
+            Some(compiled) => compiled.variables(&before, &mut place),
+            // what is wrong with the items is told already
+            None => [("item", StaticType::Dyn), ("index", StaticType::INT)],
+        };
+        *declarations = with(declarations, &known);
+        compiled
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::compile::Compiler;
-use signoff_api::{Step, StepKind, step::WaitStep};
+use signoff_api::{OrExpression, Step, StepKind, step::WaitStep};
 
 /// Longest wait of `finally`.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -19,6 +19,10 @@ pub(super) fn check(compiler: &mut Compiler<'_>, at: &str, step: &Step) {
         compiler.problem(format!("{at}.repeat"), "steps of finally are not repeated");
     }
     let key = step.kind.rules().key;
+    if step.for_each.is_some() && key == "wait" {
+        let message = "a wait of finally has no forEach: all its items together may take too long";
+        compiler.problem(format!("{at}.forEach"), message);
+    }
     match &step.kind {
         StepKind::Approval(_) | StepKind::End(_) => {
             let message = format!("finally has no {key} steps: it runs in every case");
@@ -34,7 +38,7 @@ pub(super) fn check(compiler: &mut Compiler<'_>, at: &str, step: &Step) {
     }
 }
 
-/// The fields that let a wait last longer than it may. A time in `until` is looked at when it is known.
+/// The fields that let a wait last longer than it may. What is computed is looked at when it is known.
 fn too_long(wait: &WaitStep) -> Vec<&'static str> {
     let WaitStep {
         callback: _,
@@ -48,9 +52,10 @@ fn too_long(wait: &WaitStep) -> Vec<&'static str> {
         ("respondWithin", respond_within.as_ref()),
     ];
     let is_bounded = until.is_some() || spans.iter().any(|(_, span)| span.is_some());
-    let long = spans
-        .iter()
-        .filter(|(_, span)| span.is_some_and(|span| span.duration() > LONGEST_WAIT));
+    let long = spans.iter().filter(|(_, span)| {
+        let literal = span.and_then(OrExpression::literal);
+        literal.is_some_and(|span| span.duration() > LONGEST_WAIT)
+    });
     let long: Vec<_> = long.map(|(field, _)| *field).collect();
     if is_bounded { long } else { vec!["respondWithin"] }
 }

@@ -13,15 +13,14 @@ use super::{
     graph::{Graph, Needed},
 };
 use crate::expression::{Expression, Template};
-use signoff_api::{Step, run::StepOutcome, step::ApprovalStep};
+use signoff_api::{Step, run::StepOutcome};
 
 /// Steps with an effect that would act whatever comes of an approval before them.
 pub(super) fn not_guarded(steps: &[Step], graph: &Graph) -> Vec<Problem> {
     let conditions: Vec<Condition> = steps.iter().map(Condition::of).collect();
     let mut problems = Vec::new();
     for (approval, step) in steps.iter().enumerate() {
-        let question = step.kind.as_kind().question();
-        let continuing = question.map(ApprovalStep::continuing).unwrap_or_default();
+        let continuing = step.continues_without_approval();
         if continuing.is_empty() {
             continue;
         }

@@ -2,7 +2,9 @@
 
 pub(crate) mod check;
 mod compile;
+mod computed;
 mod finally;
+mod for_each;
 mod graph;
 mod guard;
 mod place;
@@ -18,7 +20,14 @@ use serde_json::Value;
 use signoff_expression::ObjectType;
 
 pub(crate) use self::{
-    compile::Child, finally::LONGEST_WAIT, graph::Needed, guard::Condition, place::Place, repeat::RepeatPlan,
+    compile::Child,
+    computed::{ApproversPlan, AtLeast, DurationPlan, QuorumPlan, Unusable, people},
+    finally::LONGEST_WAIT,
+    for_each::{ForEachPlan, Items},
+    graph::Needed,
+    guard::Condition,
+    place::Place,
+    repeat::RepeatPlan,
 };
 use super::{
     expression::{Expression, JsonTemplate},
@@ -27,6 +36,7 @@ use super::{
 use signoff_api::{
     Definition, Json, Step,
     json::JsonObject,
+    reason::StepReason,
     run::StepOutcome,
     step::{Approvers, Rules},
 };
@@ -82,6 +92,7 @@ pub(super) struct PlannedStep {
     /// The outcomes that are a failure to it.
     pub(super) failures: &'static [StepOutcome],
     pub(super) repeat: Option<RepeatPlan>,
+    pub(super) for_each: Option<ForEachPlan>,
     /// The step that ends the innermost loop that it is in.
     pub(super) loop_end: Option<usize>,
     pub(super) retry: RetryPolicy,
@@ -106,6 +117,13 @@ pub(super) struct RetryPolicy {
 }
 
 impl PlannedStep {
+    /// Whether the run goes on when it fails for a reason.
+    pub(super) fn continues_after(&self, reason: Option<StepReason>) -> bool {
+        self.continues_after_failure
+            || reason == Some(StepReason::ItemsFailed)
+                && self.for_each.as_ref().is_some_and(|for_each| for_each.continues)
+    }
+
     /// The loops that end with it: the field that says it, and the steps.
     pub(super) fn loops(&self) -> impl Iterator<Item = (&'static str, &BTreeSet<usize>)> {
         let changes = self

@@ -1,16 +1,17 @@
 //! One place in a definition: what is parsed there, what it may refer to, and what is wrong there.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value;
 use signoff_expression::{Declarations, StaticType};
 
 use super::{
     Problem,
-    check::{Extra, no_json, type_of_template, with},
+    check::{Extra, no_json, type_of_expression, type_of_template, with},
     compile::{Child, Compiler},
 };
 use crate::expression::{Expression, JsonTemplate, Template};
+use crate::kinds::{self, KindPlan};
 use crate::schema::Schema;
 use signoff_api::{Json, bounds};
 
@@ -56,6 +57,11 @@ impl<'c, 'a> Place<'c, 'a> {
         self.compiler.problem(self.field(field), message);
     }
 
+    /// Something is wrong that a release which exists may have.
+    pub(super) fn mistyped(&mut self, field: &str, message: String) {
+        self.compiler.mistyped(&self.field(field), 0, message);
+    }
+
     /// Text with expressions in it.
     pub(crate) fn template(&mut self, field: &str, text: &str) -> Option<Template> {
         self.compiler
@@ -74,6 +80,22 @@ impl<'c, 'a> Place<'c, 'a> {
         self.compiler.condition(&self.field(field), text, &declarations)
     }
 
+    /// The type of an expression; any, if something is wrong with it, which is told elsewhere.
+    pub(crate) fn type_of(&self, expression: &Expression) -> StaticType {
+        type_of_expression(expression, self.declarations)
+    }
+
+    /// The type of what a template makes.
+    pub(crate) fn type_of_template(&self, template: &JsonTemplate) -> StaticType {
+        type_of_template(template, self.declarations)
+    }
+
+    /// Something is wrong that keeps a release from being cut. One that exists runs on.
+    pub(crate) fn mistyped(&mut self, field: &str, offset: usize, message: impl Into<String>) {
+        let field = self.field(field);
+        self.compiler.mistyped(&field, offset, message.into());
+    }
+
     /// A JSON Schema.
     pub(crate) fn schema(&mut self, field: &str, schema: Option<&Json>) {
         self.compiler.schema(&self.field(field), schema);
@@ -84,11 +106,6 @@ impl<'c, 'a> Place<'c, 'a> {
         self.compiler.child(flow)
     }
 
-    /// The type of what a template makes.
-    pub(crate) fn type_of(&self, template: &JsonTemplate) -> StaticType {
-        type_of_template(template, self.declarations)
-    }
-
     /// The step of this name.
     pub(crate) fn step_named(&self, name: &str) -> Option<usize> {
         self.compiler.all_steps.iter().position(|step| *step == name)
@@ -97,6 +114,37 @@ impl<'c, 'a> Place<'c, 'a> {
     /// Whether a step is this one or comes before it.
     pub(crate) fn has_begun(&self, step: usize) -> bool {
         step == self.step || self.compiler.graph.ancestors[self.step].contains(&step)
+    }
+
+    /// What a later step does, compiled with what is known here; none if it is no such step.
+    pub(crate) fn later_call(&mut self, field: &str, name: &str) -> Option<Arc<dyn KindPlan>> {
+        let (here, at) = (self.step, self.field(field));
+        let steps = self.compiler.main_steps();
+        let later = self
+            .step_named(name)
+            .filter(|step| *step < steps.len() && *step != here);
+        let Some(later) = later.filter(|step| self.compiler.graph.from(here).contains(step)) else {
+            self.problem(
+                field,
+                format!("there is no step {name} that comes after this one"),
+            );
+            return None;
+        };
+        let rules = steps[later].kind.rules();
+        if steps[later].for_each.is_some() {
+            self.problem(field, format!("step {name} has a request for each of its items"));
+            return None;
+        }
+        if !rules.attempts {
+            self.problem(
+                field,
+                format!("{} steps send no request that could be shown", rules.key),
+            );
+            return None;
+        }
+        let at = format!("{at}.{}", rules.key);
+        let mut place = Place::new(self.compiler, here, at, self.declarations);
+        Some(kinds::of(&steps[later].kind).compile(&mut place))
     }
 
     /// The steps of a loop from a step to this one.

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{PlannedStep, Problem, place::Place};
-use crate::expression::{EvaluationError, Expression, Scope, Template};
-use signoff_api::{HumanDuration, Step, reason::StepReason, step::Repeat};
+use super::{AtLeast, DurationPlan, PlannedStep, Problem, Unusable, place::Place};
+use crate::expression::{EvaluationError, Expression, Scope};
+use signoff_api::{HumanDuration, Step, step::Repeat};
 
 const DEFAULT_MAX: i64 = 100;
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ pub(crate) struct RepeatPlan {
     /// Every step of the loop.
     pub(crate) again: BTreeSet<usize>,
     condition: Condition,
-    every: Option<Template>,
+    every: Option<DurationPlan>,
     pub(crate) max: i64,
 }
 
@@ -25,22 +25,6 @@ pub(crate) struct RepeatPlan {
 enum Condition {
     Until(Expression),
     While(Expression),
-}
-
-/// Why it cannot be said how a loop goes on.
-#[derive(Debug)]
-pub(crate) struct RepeatFailure {
-    pub(crate) reason: StepReason,
-    pub(crate) message: String,
-}
-
-impl RepeatFailure {
-    fn of(field: &str, error: &EvaluationError) -> Self {
-        Self {
-            reason: error.reason(),
-            message: format!("repeat.{field}: {error}"),
-        }
-    }
 }
 
 impl RepeatPlan {
@@ -93,7 +77,10 @@ impl RepeatPlan {
                 None
             }
         };
-        let every = every.as_ref().and_then(|every| pause(place, every));
+        let every = every.as_ref().and_then(|every| {
+            let field = "repeat.every";
+            DurationPlan::compile(place, field, field, every, AtLeast::both(SHORTEST_PAUSE))
+        });
         Some(Self {
             first,
             again,
@@ -104,54 +91,25 @@ impl RepeatPlan {
     }
 
     /// Whether the loop is over after a pass.
-    pub(crate) fn is_over(&self, scope: &Scope) -> Result<bool, RepeatFailure> {
+    pub(crate) fn is_over(&self, scope: &Scope) -> Result<bool, Unusable> {
+        let of = |field: &str, error: &EvaluationError| Unusable {
+            reason: error.reason(),
+            message: format!("repeat.{field}: {error}"),
+        };
         match &self.condition {
-            Condition::Until(until) => until
-                .holds(scope)
-                .map_err(|error| RepeatFailure::of("until", &error)),
-            Condition::While(holds) => holds
-                .holds(scope)
-                .map(|holds| !holds)
-                .map_err(|error| RepeatFailure::of("while", &error)),
+            Condition::Until(until) => until.holds(scope).map_err(|error| of("until", &error)),
+            Condition::While(holds) => {
+                let holds = holds.holds(scope).map_err(|error| of("while", &error))?;
+                Ok(!holds)
+            }
         }
     }
 
     /// How long to pause before the next pass.
-    pub(crate) fn pause(&self, scope: &Scope) -> Result<Option<Duration>, RepeatFailure> {
-        let Some(every) = &self.every else {
-            return Ok(None);
-        };
-        let text = every
-            .text(scope)
-            .map_err(|error| RepeatFailure::of("every", &error))?;
-        parsed(&text).map(Some).map_err(|message| RepeatFailure {
-            reason: StepReason::InvalidTime,
-            message: format!("repeat.every: {message}"),
-        })
+    pub(crate) fn pause(&self, scope: &Scope) -> Result<Option<Duration>, Unusable> {
+        let every = self.every.as_ref().map(|every| every.value(scope)).transpose()?;
+        Ok(every.as_ref().map(HumanDuration::duration))
     }
-}
-
-fn pause(place: &mut Place<'_, '_>, every: &str) -> Option<Template> {
-    let template = place.template("repeat.every", every)?;
-    if let Some(literal) = template.as_literal() {
-        if let Err(message) = parsed(literal) {
-            place.problem("repeat.every", message);
-        }
-    } else if template.as_expression().is_none() {
-        place.problem(
-            "repeat.every",
-            "it is a duration, or one ${…} expression that gives one",
-        );
-    }
-    Some(template)
-}
-
-fn parsed(text: &str) -> Result<Duration, String> {
-    let duration: HumanDuration = text.parse().map_err(|error| format!("{error}"))?;
-    if duration.duration() < SHORTEST_PAUSE {
-        return Err(format!("{text:?} is shorter than 1s"));
-    }
-    Ok(duration.duration())
 }
 
 /// Loops that lie across each other, so that it cannot be said what belongs to a pass.

@@ -8,7 +8,7 @@ use signoff_api::{
     approval::ApprovalPurpose,
     json::JsonObject,
     run::StepOutcome,
-    step::{ApprovalStep, Need},
+    step::{ApprovalStep, ForEach, Need},
 };
 
 /// What happens when this answer closes the question. Without the definition of the release, the steps are not named.
@@ -25,6 +25,8 @@ pub fn consequence(
     let mut shown = spec.show.iter();
     let ending = shown.find(|item| spec.purpose == ApprovalPurpose::Outcome && item.name == ENDING_ITEM);
     match (spec.purpose, verdict) {
+        (_, Verdict::Delegate) => "the one you name decides in your place".to_owned(),
+        (_, Verdict::Withdraw) => "what you said before no longer counts".to_owned(),
         (ApprovalPurpose::Promotion, Verdict::Approve) => {
             let release = spec.subject.release.as_deref().unwrap_or("?");
             format!("release {release} becomes live, unless another gate is still open")
@@ -32,6 +34,14 @@ pub fn consequence(
         (ApprovalPurpose::Promotion, Verdict::Reject | Verdict::RequestChanges) => {
             let release = spec.subject.release.as_deref().unwrap_or("?");
             format!("release {release} does not become live")
+        }
+        (ApprovalPurpose::Outcome, Verdict::Approve) if named.is_some_and(|step| step.for_each.is_some()) => {
+            match ending {
+                None => format!(
+                    "each item of step {step} counts as done or is performed again, as its field says"
+                ),
+                Some(ending) => format!("no item of step {step} is performed again, and {}", ending.inline),
+            }
         }
         (ApprovalPurpose::Outcome, Verdict::Approve) => {
             let happened = values.and_then(|values| values.0.get("happened"));
@@ -57,7 +67,20 @@ pub fn consequence(
             None => format!("step {step} fails, since its outcome is unknown, and the run with it"),
             Some(ending) => format!("the outcome of step {step} stays unknown, and {}", ending.inline),
         },
-        (ApprovalPurpose::Step, Verdict::Approve) => goes_on(StepOutcome::Approved),
+        (ApprovalPurpose::Step, Verdict::Approve) => match spec.subject.item {
+            None => goes_on(StepOutcome::Approved),
+            Some(item) => format!(
+                "item {item} of step {step} is Approved; once all items are, {}",
+                goes_on(StepOutcome::Approved)
+            ),
+        },
+        (ApprovalPurpose::Step, Verdict::Reject) if named.is_some_and(goes_on_with_items) => {
+            let item = spec.subject.item.unwrap_or(0);
+            format!(
+                "item {item} of step {step} is Rejected, the other items go on, and after them {}",
+                goes_on(StepOutcome::Rejected)
+            )
+        }
         (ApprovalPurpose::Step, Verdict::Reject) => {
             let question = named.and_then(|step| step.kind.as_kind().question());
             let continuing = question.map(ApprovalStep::continuing).unwrap_or_default();
@@ -72,6 +95,11 @@ pub fn consequence(
             None => "the run goes back to an earlier step".to_owned(),
         },
     }
+}
+
+/// Whether the other items of a step go on when one fails.
+fn goes_on_with_items(step: &Step) -> bool {
+    step.for_each.as_ref().is_some_and(ForEach::continues)
 }
 
 /// With what the run goes on after a step has this outcome: the steps that need it, or the one after it.

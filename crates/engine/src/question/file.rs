@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{PutAs, Question};
-use signoff_api::{Verdict, json::JsonObject, text::visible, yaml_budget};
+use crate::judge::{Field, Form};
+use signoff_api::{Json, Verdict, json::JsonObject, text::visible, yaml_budget};
 
 /// Largest file that is read, in bytes.
 const MAX_FILE: usize = 256 * 1024;
@@ -83,12 +84,14 @@ impl Question<'_> {
         let _ = writeln!(text, "{ATTEMPT}{attempt}");
         if let Some(form) = &self.spec.form {
             text.push_str("# What you may fill in as values:\n");
-            for line in fields(&form.0) {
+            for line in fields(form) {
                 let _ = writeln!(text, "#   {line}");
             }
         }
         if let PutAs::Branch(_) = self.put {
-            let verdicts: Vec<String> = self.spec.verdicts.iter().map(ToString::to_string).collect();
+            let offered = self.spec.verdicts.iter();
+            let offered = offered.filter(|verdict| **verdict != Verdict::Delegate);
+            let verdicts: Vec<String> = offered.map(ToString::to_string).collect();
             let _ = writeln!(text, "# The verdict is one of {}.", verdicts.join(", "));
         }
         text
@@ -182,29 +185,15 @@ fn commented(text: &str) -> String {
     })
 }
 
-/// The properties of a form, a line each.
-fn fields(form: &Value) -> Vec<String> {
-    let required: Vec<&str> = form["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let properties = form["properties"].as_object().into_iter().flatten();
-    properties
-        .map(|(name, schema)| {
-            let kind = schema["type"].as_str().unwrap_or("any");
-            let needed = if required.contains(&name.as_str()) {
-                ", required"
-            } else {
-                ""
-            };
-            let about = schema["description"].as_str().unwrap_or_default();
-            let line = format!("{name} ({kind}{needed}): {about}");
-            // a text of the flow must not begin a line of its own
-            visible(&line).chars().take(500).collect()
-        })
-        .collect()
+/// The fields of a form, a line each.
+fn fields(form: &Json) -> Vec<String> {
+    let line = |field: &Field<'_>| {
+        let about = field.about().unwrap_or_default();
+        let line = format!("{} ({}): {about}", field.name, field.terms());
+        // a text of the flow must not begin a line of its own
+        visible(&line).chars().take(500).collect()
+    };
+    Form::of(Some(form)).fields().iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Items that are shown with a question of ours: as much of them as fits.
 
-use signoff_api::{Digest, approval::ShownItem, bounds};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use signoff_api::{Digest, MediaType, approval::ShownItem, bounds};
 
 /// Largest shown item, in bytes.
 const MAX_ITEM: usize = bounds::MAX_SHOWN;
@@ -17,7 +19,19 @@ pub(crate) fn item(name: &str, media_type: &str, text: String) -> ShownItem {
         name: name.to_owned(),
         media_type: media_type.to_owned(),
         inline,
+        editable: None,
     }
+}
+
+/// What is said of a picture or a sound where it is not shown itself: size and digest of its bytes.
+pub fn binary(item: &ShownItem) -> Option<String> {
+    let media_type: MediaType = item.media_type.parse().ok()?;
+    let bytes = media_type
+        .is_binary()
+        .then(|| STANDARD.decode(&item.inline).ok())
+        .flatten()?;
+    let digest = Digest::of(&bytes);
+    Some(format!("{media_type}, {} bytes, {digest}", bytes.len()))
 }
 
 fn beginning(text: &str) -> String {
@@ -35,6 +49,15 @@ fn beginning(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_picture_its_size_and_digest_are_said() {
+        let picture = item("a", "image/png", "AAAA".to_owned());
+        let digest = Digest::of(&[0, 0, 0]);
+        assert_eq!(binary(&picture).unwrap(), format!("image/png, 3 bytes, {digest}"));
+        assert_eq!(binary(&item("a", "text/plain", "AAAA".to_owned())), None);
+        assert_eq!(binary(&item("a", "image/png", "?".to_owned())), None);
+    }
 
     #[test]
     fn of_what_is_too_large_the_beginning_is_shown_with_size_and_digest() {

@@ -9,6 +9,7 @@ pub(crate) use self::item::item;
 pub use self::{
     consequence::consequence,
     file::{Answer, FileProblem},
+    item::binary,
 };
 use signoff_api::ApprovalSpec;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{PutAs, Question};
+use super::{PutAs, Question, binary};
 use crate::markdown::{block, code, unlinked};
 use signoff_api::{ApprovalSpec, Digest, Verdict, approval::ShownItem, step::Approvers};
 
@@ -40,9 +40,13 @@ impl Question<'_> {
         if let (Some(run), Some(step)) = (&subject.run, &subject.step) {
             let round = subject.iteration.filter(|round| *round > 1);
             let round = round.map(|round| format!(", time {round}")).unwrap_or_default();
+            let item = subject
+                .item
+                .map(|item| format!("item {item} of "))
+                .unwrap_or_default();
             fact(
                 "about",
-                format!("step {} of run {}{round}", code(step), code(run)),
+                format!("{item}step {} of run {}{round}", code(step), code(run)),
             );
         }
         if let Some(release) = &subject.release {
@@ -132,7 +136,8 @@ fn commits(spec: &ApprovalSpec, into: &str) -> Vec<String> {
     let others: Vec<String> = spec
         .verdicts
         .iter()
-        .filter(|verdict| **verdict != Verdict::Approve)
+        // who decides instead is not said in a file
+        .filter(|verdict| !matches!(verdict, Verdict::Approve | Verdict::Delegate))
         .map(|verdict| code(&verdict.to_string()))
         .collect();
     if !others.is_empty() {
@@ -183,10 +188,18 @@ fn list(approvers: &Approvers) -> String {
     let accounts = approvers.service_accounts.iter();
     let accounts = accounts.map(|account| format!("the service account {}", code(account)));
     let all: Vec<String> = users.chain(groups).chain(accounts).collect();
-    if all.is_empty() {
+    let named = if approvers.is_everybody_else() {
+        "everybody".to_owned()
+    } else if all.is_empty() {
         "nobody".to_owned()
     } else {
         all.join(", ")
+    };
+    let excluded: Vec<String> = approvers.exclude.iter().map(|user| code(user)).collect();
+    if excluded.is_empty() {
+        named
+    } else {
+        format!("{named} but {}", excluded.join(", "))
     }
 }
 
@@ -223,6 +236,10 @@ fn shown(text: &mut String, spec: &ApprovalSpec, namespace: &str, name: &str) {
 }
 
 fn section(item: &ShownItem, note: &str, inline: &str) -> String {
+    // a forge does not show it, and its text says nothing
+    if let Some(told) = binary(item) {
+        return format!("\n#### {}\n\n{}\n", code(&item.name), code(&told));
+    }
     let (name, block) = (code(&item.name), block(colour(item), inline));
     format!("\n#### {name}\n\n{note}{block}")
 }
@@ -280,6 +297,7 @@ fn colour(item: &ShownItem) -> &'static str {
         "application/json" => "json",
         "text/x-diff" | "text/x-patch" => "diff",
         "application/yaml" => "yaml",
+        "text/markdown" => "markdown",
         // a patch of git says so in its first line
         _ if item.inline.starts_with("diff --git ") || item.inline.starts_with("--- ") => "diff",
         _ => "",

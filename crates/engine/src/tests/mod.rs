@@ -1,16 +1,19 @@
 //! Scenarios: given a flow, what happens, and what is decided then.
 
 mod children;
+mod computed;
 mod connections;
 mod definitions;
 mod endings;
 mod finally;
+mod for_each;
 mod going_on;
 mod guards;
 mod http;
 mod loops;
 mod outcome_questions;
 mod properties;
+mod retries;
 mod runs;
 mod scenario;
 mod transcripts;

@@ -43,13 +43,13 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 /// A flow of up to six steps of any kind, in order or as a graph.
 fn flows() -> impl Strategy<Value = Value> {
     let step = (
-        0..9_u8,
+        0..13_u8,
         any::<bool>(),
         prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..3),
         any::<bool>(),
         0..6_u8,
     );
-    let last = prop::collection::vec((0..4_u8, any::<bool>()), 0..3);
+    let last = prop::collection::vec((prop_oneof![0..4_u8, 8..10_u8], any::<bool>()), 0..3);
     (prop::collection::vec(step, 1..7), any::<bool>(), last).prop_map(|(drawn, graph, last)| {
         let mut steps: Vec<Value> = Vec::new();
         let mut before: Vec<BTreeSet<usize>> = Vec::new();
@@ -117,6 +117,7 @@ fn flows() -> impl Strategy<Value = Value> {
 }
 
 fn step_of(name: &str, kind: u8, flag: bool) -> Value {
+    let each = json!({ "items": [1, 2, 3], "maxParallel": if flag { 1 } else { 2 } });
     let mut step = match kind {
         0 => json!({ "name": name, "http": { "url": "http://x/" }, "retry": { "attempts": 3 } }),
         1 => json!({ "name": name, "http": { "url": "http://x/" }, "delivery": "AtMostOnce" }),
@@ -127,7 +128,17 @@ fn step_of(name: &str, kind: u8, flag: bool) -> Value {
         7 => {
             json!({ "name": name, "http": { "url": "http://x/" }, "onFailure": { "outcome": "Continue" } })
         }
-        8 => json!({ "name": name, "flow": { "name": "child" } }),
+        8 => {
+            json!({ "name": name, "http": { "url": "http://x/" }, "retry": { "attempts": 2 }, "forEach": each })
+        }
+        9 => {
+            json!({ "name": name, "http": { "url": "http://x/" }, "delivery": "AtMostOnce", "forEach": each })
+        }
+        10 => json!({ "name": name, "approval": { "title": "?" }, "forEach": each }),
+        11 => {
+            json!({ "name": name, "wait": { "callback": {}, "duration": "1m" }, "forEach": each })
+        }
+        12 => json!({ "name": name, "flow": { "name": "child" } }),
         _ => json!({ "name": name, "approval": { "title": "?" } }),
     };
     if kind == 4 && flag {
@@ -184,7 +195,8 @@ impl Scenario {
             self.state.steps.iter().filter(|step| {
                 step.phase == StepPhase::Waiting && step.approval.is_none() && step.run.is_none()
             });
-        open.map(|step| format!("{}.{}", step.name, step.iteration))
+        open.filter(|step| step.items.is_none())
+            .map(|step| crate::callback_token::record_key(&step.name, step.iteration, step.item))
             .collect()
     }
 
@@ -223,9 +235,8 @@ impl Scenario {
                     } else {
                         ApprovalPhase::Rejected
                     };
-                    status.values = Some(JsonObject(
-                        json!({ "happened": happened }).as_object().cloned().unwrap(),
-                    ));
+                    let values = json!({ "happened": happened, "item-0": happened, "item-1": !happened, "item-2": true });
+                    status.values = Some(JsonObject(values.as_object().cloned().unwrap()));
                     self.tick();
                 }
             }
@@ -427,18 +438,33 @@ proptest! {
         }
         prop_assert!(run.state.phase.is_finished(), "{:#?}", run.state);
         for key in sent {
-            let entry = run.state.steps.iter().find(|step| step.name == key.step && step.iteration == key.iteration);
+            let of_step = |step: &&signoff_api::run::StepStatus| {
+                step.name == key.step && step.iteration == key.iteration && step.item.is_none()
+            };
+            let entry = run.state.steps.iter().find(of_step);
             let Some(entry) = entry else {
                 // a pass of a loop that is over and not kept
                 let newer = run.state.steps.iter().any(|step| step.name == key.step && step.iteration > key.iteration);
                 prop_assert!(newer, "{key} was lost: {:#?}", run.state);
                 continue;
             };
-            let question = signoff_api::names::approval_name("r", "u", &key.step, key.iteration, Some(key.attempt));
+            let question = |attempt| {
+                let name = signoff_api::names::approval_name("r", "u", &key.step, key.iteration, Some(attempt));
+                run.facts.objects.contains_key(&ObjectKey::approval(&name))
+            };
+            if let Some(item) = key.item {
+                let outcome = entry.items.as_ref().and_then(|items| items.outcome(item));
+                match heard.get(&key) {
+                    Some(Some(200)) => prop_assert_eq!(outcome, Some(StepOutcome::Succeeded)),
+                    Some(Some(404)) => prop_assert_eq!(outcome, Some(StepOutcome::Failed)),
+                    _ => prop_assert!((1..=entry.attempt).any(question), "{key} is not settled: {entry:#?}"),
+                }
+                continue;
+            }
             match heard.get(&key) {
                 Some(Some(200)) => prop_assert_eq!(entry.phase, StepPhase::Succeeded),
                 Some(Some(404)) => prop_assert_eq!(entry.phase, StepPhase::Failed),
-                _ => prop_assert!(run.facts.objects.contains_key(&ObjectKey::approval(&question)), "{key} is not settled: {entry:#?}"),
+                _ => prop_assert!(question(key.attempt), "{key} is not settled: {entry:#?}"),
             }
         }
     }
@@ -513,6 +539,57 @@ proptest! {
             prop_assert_eq!(last, all);
             let first = run.state.steps.iter().position(|entry| is_last(&entry.name));
             prop_assert!(run.state.steps[first.unwrap_or(0)..].iter().all(|entry| first.is_none() || is_last(&entry.name)));
+        }
+    }
+
+    #[test]
+    fn items_begin_in_order_at_most_so_many_at_once_and_each_is_done_once(
+        count in 0..7_usize, parallel in 1..4_usize, continues in any::<bool>(), once in any::<bool>(), script in happenings()
+    ) {
+        let items: Vec<usize> = (10..10 + count).collect();
+        let policy = if continues { "Continue" } else { "Fail" };
+        let delivery = if once { "AtMostOnce" } else { "AtLeastOnce" };
+        let step = json!({ "name": "s", "delivery": delivery,
+            "http": { "url": "http://x/", "output": { "nr": "${index}", "of": "${item}" } },
+            "forEach": { "items": items, "maxParallel": parallel, "onItemFailure": policy } });
+        let mut run = Scenario::of(json!({ "steps": [step] }), &json!({}));
+        run.tick();
+        let mut begun: Vec<i64> = vec![];
+        let mut sent: BTreeMap<EffectKey, usize> = BTreeMap::new();
+        let mut note = |run: &Scenario| {
+            let open = run.state.steps.iter().filter(|step| step.item.is_some() && !step.phase.is_finished());
+            prop_assert!(open.count() <= parallel);
+            for call in run.http() {
+                let item = call.key.item.unwrap();
+                if call.key.attempt == 1 && !begun.contains(&item) {
+                    begun.push(item);
+                }
+                *sent.entry(call.key.clone()).or_default() += 1;
+            }
+            prop_assert!(begun.iter().copied().eq(0..i64::try_from(begun.len()).unwrap()), "{begun:?}");
+            prop_assert!(!once || sent.values().all(|times| *times == 1), "{sent:?}");
+            Ok(())
+        };
+        note(&run)?;
+        let ends = [Happening::Suspend(false)].into_iter().chain((0..200).map(|n| match n % 3 {
+            0 => Happening::Answer(n, 200),
+            1 => Happening::Decide(n, true, true),
+            _ => Happening::Time(60),
+        }));
+        for happening in script.iter().cloned().chain(ends) {
+            run.happen(&happening);
+            note(&run)?;
+        }
+        prop_assert!(run.state.phase.is_finished(), "{:#?}", run.state);
+        let Some(step) = run.state.steps.first() else { return Ok(()) };
+        let status = step.items.as_ref().unwrap();
+        if run.state.phase == RunPhase::Succeeded {
+            prop_assert_eq!(status.ended_count(), count);
+            let outputs = step.output.as_ref().unwrap().0.as_array().unwrap();
+            prop_assert_eq!(outputs.len(), count);
+            for (nr, output) in outputs.iter().enumerate() {
+                prop_assert!(output.is_null() || *output == json!({ "nr": nr, "of": nr + 10 }), "{output}");
+            }
         }
     }
 }

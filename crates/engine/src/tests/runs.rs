@@ -53,6 +53,7 @@ fn a_condition_that_is_false_skips_the_step() {
         EffectKey {
             step: "pay".into(),
             iteration: 1,
+            item: None,
             attempt: 1
         }
     );
@@ -69,6 +70,7 @@ fn a_request_for_changes_goes_back_until_there_are_too_many() {
         EffectKey {
             step: "propose".into(),
             iteration: 2,
+            item: None,
             attempt: 1
         }
     );
@@ -123,6 +125,7 @@ fn branches_run_side_by_side_and_a_failure_stops_the_others() {
         [Effect::Abort(EffectKey {
             step: "b".into(),
             iteration: 1,
+            item: None,
             attempt: 1
         })]
     );

@@ -29,6 +29,8 @@ impl Scenario {
                 inputs: JsonObject(inputs.as_object().cloned().unwrap()),
                 cancel: false,
                 terminate: false,
+                stopped_by: None,
+                stop_message: None,
                 suspend: false,
             },
             release: ReleaseFacts {
@@ -117,7 +119,12 @@ impl Scenario {
             .facts
             .in_flight
             .iter()
-            .find(|key| key.step == step)
+            .find(|key| {
+                key.step == step
+                    || key
+                        .item
+                        .is_some_and(|item| format!("{}[{item}]", key.step) == step)
+            })
             .cloned()
             .expect("the step is under way");
         self.facts.in_flight.remove(&key);

@@ -28,9 +28,13 @@ impl Scenario {
                 .as_ref()
                 .map(|error| format!(" ({}: {})", error.reason, error.message))
                 .unwrap_or_default();
+            let item = step.item.map(|item| format!("[{item}]")).unwrap_or_default();
+            let ended = step.items.iter().flat_map(|items| &items.ended);
+            let ended = ended.map(|ended| format!(", {} {}", ended.items, ended.outcome));
+            let ended: String = ended.collect();
             let _ = writeln!(
                 out,
-                "    {}.{} {:?}, attempt {}{outcome}{error}",
+                "    {}{item}.{} {:?}, attempt {}{ended}{outcome}{error}",
                 step.name, step.iteration, step.phase, step.attempt
             );
         }
@@ -502,4 +506,55 @@ fn a_poll_and_a_loop_of_several_steps_with_a_question() {
         "answer send 200",
     ];
     golden("repeat-review", &play(review, &json!({}), &script));
+}
+
+#[test]
+fn items_of_which_one_is_tried_again_and_one_fails() {
+    let pay = json!({ "name": "pay", "http": { "url": "http://bank/${item}", "method": "POST" },
+        "retry": { "attempts": 2 }, "forEach": { "items": ["a", "b", "c", "d", "e"], "maxParallel": 2 } });
+    let script = [
+        "tick",
+        "answer pay[1] 500",
+        "answer pay[0] 200",
+        "pass 1",
+        "restart",
+        "answer pay[1] 200",
+        "answer pay[2] 404",
+        "answer pay[3] 200",
+    ];
+    golden("items", &play(json!({ "steps": [pay] }), &json!({}), &script));
+}
+
+#[test]
+fn an_approval_for_each_item() {
+    let ask = json!({ "name": "ask", "forEach": { "items": [7, 8, 9], "maxParallel": 2 },
+        "approval": { "title": "Pay invoice ${item}?", "approvers": { "groups": ["finance"] } } });
+    let script = [
+        "tick",
+        "approve r-ask-1",
+        "restart",
+        "approve r-ask-2",
+        "reject r-ask-0",
+    ];
+    golden(
+        "items-approved",
+        &play(json!({ "steps": [ask] }), &json!({}), &script),
+    );
+}
+
+#[test]
+fn items_interrupted_by_a_crash_and_cancelled() {
+    let pay = json!({ "name": "pay", "http": { "url": "http://bank/${item}", "method": "POST" },
+        "delivery": "AtMostOnce", "forEach": { "items": ["a", "b", "c"], "maxParallel": 2 } });
+    let script = [
+        "tick",
+        "answer pay[0] 200",
+        "restart",
+        "cancel",
+        "reject r-pay-outcome",
+    ];
+    golden(
+        "items-crash",
+        &play(json!({ "steps": [pay] }), &json!({}), &script),
+    );
 }

@@ -56,7 +56,7 @@ impl Turn<'_> {
         }
     }
 
-    fn failed(&mut self, entry: usize, failure: Failure) {
+    pub(super) fn failed(&mut self, entry: usize, failure: Failure) {
         let Failure {
             outcome,
             reason,
@@ -99,6 +99,7 @@ impl Turn<'_> {
             status.deadline = own.deadline.map(MicroTime);
             status.digest = own.object.digest().cloned();
             status.connections = own.connections;
+            status.requests = own.requests;
             status.waiting_on = Some(sentence(own.waiting_on));
             key.own(status);
             // it may be there already, or be refused
@@ -119,7 +120,8 @@ impl Turn<'_> {
 
     fn wait(&mut self, step: usize, entry: usize, wait: Wait) {
         let latest = self.view().after(LONGEST_WAIT);
-        if self.plan.steps[step].is_finally && wait.wake_at.is_some_and(|at| at > latest) {
+        let first = wait.wake_at.into_iter().chain(wait.deadline).min();
+        if self.plan.steps[step].is_finally && first.is_some_and(|at| at > latest) {
             let message = "a wait of finally takes at most 24h";
             return self.fail(entry, StepReason::InvalidTime, message);
         }

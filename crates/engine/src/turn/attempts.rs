@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::{Turn, cut, key_of, sentence};
+use super::{Turn, cut, idempotency_key, key_of, sentence};
 use crate::{
     effect::{Call, Effect, Request},
     facts::{EffectError, EffectOutcome},
@@ -69,14 +69,27 @@ impl Turn<'_> {
     }
 
     pub(super) fn call(&mut self, step: usize, entry: usize, request: Request) {
+        let view = self.step_view(step, entry);
+        if let Some(shown) = view.shown_request()
+            && shown != view.run.digest_of(&request)
+        {
+            let message = "the request is not what people were shown before they decided, so it is not sent";
+            return self.fail(entry, StepReason::RequestChanged, message);
+        }
         let (planned, status) = (&self.plan.steps[step], &self.state.steps[entry]);
         self.effects.push(Effect::Call(Box::new(Call {
             key: key_of(status),
-            idempotency_key: format!("{}/{}/{}", self.facts.run.uid, status.name, status.iteration),
+            idempotency_key: idempotency_key(self.key_uid(), status),
             fenced: planned.at_most_once || self.is_first_of_finally(step),
             timeout: planned.timeout,
             request,
         })));
+    }
+
+    /// The uid that idempotency keys begin with: that of the first run, if this one retries another.
+    fn key_uid(&self) -> &str {
+        let retry = self.state.retry.as_ref();
+        retry.map_or(&self.facts.run.uid, |retry| &retry.uid)
     }
 
     pub(super) fn attempt_failed(&mut self, step: usize, entry: usize, error: &EffectError) {

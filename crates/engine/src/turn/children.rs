@@ -54,7 +54,7 @@ impl Turn<'_> {
             if !self.plan.steps[step].kind.starts_child() || run.iteration < self.view().iteration(step) {
                 continue;
             }
-            let entry = known.unwrap_or_else(|| self.begin(&self.plan.steps[step], run.iteration));
+            let entry = known.unwrap_or_else(|| self.begin(&self.plan.steps[step], run.iteration, None));
             let status = &mut self.state.steps[entry];
             if status.run.is_none() && !status.phase.is_finished() {
                 key.own(status);

@@ -21,11 +21,8 @@ const SUSPENDED: &str = "somebody to resume it: it is suspended";
 impl Turn<'_> {
     /// Stops the run because somebody asked for it, unless it ends for another reason already.
     pub(crate) fn cancel(&mut self) {
-        self.end_because(
-            EndingOutcome::Cancelled,
-            StepReason::Cancelled,
-            "the run was cancelled".to_owned(),
-        );
+        let message = cut(format!("the run was cancelled{}", self.facts.run.stopped()));
+        self.end_because(EndingOutcome::Cancelled, StepReason::Cancelled, message);
     }
 
     pub(super) fn end_because(&mut self, ending: EndingOutcome, reason: StepReason, message: String) {
@@ -52,6 +49,7 @@ impl Turn<'_> {
             self.go_on();
         }
         self.forget_old_passes();
+        self.forget_ended_items();
         self.state.observed_generation = self.facts.run.generation;
         self.set_condition();
         if !self.without_outputs && serialized_len(&self.state) > MAX_STATUS {
@@ -108,7 +106,7 @@ impl Turn<'_> {
             }
         };
         for entry in 0..self.state.steps.len() {
-            if self.is_last_entry(entry) {
+            if self.is_last_entry(entry) || self.state.steps[entry].items.is_some() {
                 continue;
             }
             if self.is_unsettled(entry) {
@@ -119,6 +117,7 @@ impl Turn<'_> {
                 self.stop(entry, Closing::Cancelled, &why);
             }
         }
+        self.go_on_with_items();
         let has_ended = self.state.steps.iter().all(|step| step.phase.is_finished());
         if has_ended && !self.has_last_steps() {
             return self.finish_ending(ending);
@@ -129,9 +128,18 @@ impl Turn<'_> {
             return self.finish_ending(ending);
         }
         self.state.phase = self.phase_of_steps();
-        let left = self.unfinished().map(|step| {
+        // a step tells of items that wait for people, and items tell of the step otherwise
+        let tells = |step: &&StepStatus| {
+            let is_told = step.items.is_some() || step.item.is_some() && step.phase == StepPhase::Waiting;
+            !is_told || step.waiting_on.is_some()
+        };
+        let left = self.unfinished().filter(tells);
+        let left = left.map(|step| {
             let what = step.waiting_on.clone();
-            what.unwrap_or_else(|| format!("step {}", step.name))
+            what.unwrap_or_else(|| match step.item {
+                None => format!("step {}", step.name),
+                Some(item) => format!("item {item} of step {}", step.name),
+            })
         });
         let left = left.collect::<Vec<_>>().join(" and ");
         let left = if left.is_empty() { SUSPENDED } else { &left };

@@ -10,7 +10,7 @@ impl Turn<'_> {
     /// Stops the run without the steps of `finally`. A success that has not come to its end is none.
     pub(crate) fn terminate(&mut self) {
         self.terminated = true;
-        let message = "the run was terminated".to_owned();
+        let message = cut(format!("the run was terminated{}", self.facts.run.stopped()));
         if self.ending == Some(EndingOutcome::Succeeded) && self.plan.has_finally() {
             self.ending = None;
             self.end_message = None;

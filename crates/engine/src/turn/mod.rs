@@ -5,12 +5,14 @@ mod attempts;
 mod children;
 mod ending;
 mod finally;
+mod items;
+mod items_question;
 mod outcome_question;
 mod passes;
 mod settle;
 mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 use serde_json::Value;
@@ -20,7 +22,7 @@ use super::{
     effect::{Effect, EffectKey},
     facts::Facts,
     object::ObjectKey,
-    plan::{Plan, PlannedStep},
+    plan::{Items, Plan, PlannedStep},
 };
 use signoff_api::{
     Json, RunStatus, bounds,
@@ -53,11 +55,14 @@ pub(super) struct Turn<'a> {
     held: BTreeSet<usize>,
     /// Whether outputs are left out, because the status has no room for them.
     without_outputs: bool,
+    /// The items of steps that are under way.
+    items: BTreeMap<usize, Items>,
+    item_callbacks: view::ItemCallbacks,
 }
 
 impl<'a> Turn<'a> {
     pub(super) fn new(plan: &'a Plan, state: &'a RunStatus, facts: &'a Facts, now: Timestamp) -> Self {
-        Self {
+        let mut turn = Self {
             plan,
             facts,
             now,
@@ -74,7 +79,11 @@ impl<'a> Turn<'a> {
             last_passes: BTreeSet::new(),
             held: BTreeSet::new(),
             without_outputs: false,
-        }
+            items: BTreeMap::new(),
+            item_callbacks: view::ItemCallbacks::default(),
+        };
+        turn.read_items();
+        turn
     }
 
     fn view(&self) -> RunView<'_> {
@@ -83,14 +92,19 @@ impl<'a> Turn<'a> {
             facts: self.facts,
             state: &self.state,
             now: self.now,
+            item_callbacks: &self.item_callbacks,
         }
     }
 
     fn step_view(&self, step: usize, entry: usize) -> StepView<'_> {
+        let status = &self.state.steps[entry];
+        let index = status.item.and_then(|item| usize::try_from(item).ok());
+        let items = index.and_then(|index| self.items.get(&step)?.values.get(index));
         StepView {
             run: self.view(),
             planned: &self.plan.steps[step],
-            status: &self.state.steps[entry],
+            status,
+            item: items,
         }
     }
 
@@ -100,6 +114,7 @@ impl<'a> Turn<'a> {
             let entry = self.state.steps.iter().position(|entry| {
                 entry.name == outcome.key.step
                     && entry.iteration == outcome.key.iteration
+                    && entry.item == outcome.key.item
                     && entry.attempt == outcome.key.attempt
                     && entry.phase == StepPhase::Running
             });
@@ -130,6 +145,10 @@ impl<'a> Turn<'a> {
 
     fn look_at(&mut self, step: usize, entry: usize) {
         let (planned, status) = (&self.plan.steps[step], &self.state.steps[entry]);
+        if status.items.is_some() {
+            // it goes on when its items have been looked at
+            return;
+        }
         match status.phase {
             StepPhase::Retrying => self.retry_if_due(step, entry),
             // people are to say whether it happened
@@ -149,6 +168,7 @@ impl<'a> Turn<'a> {
     /// Begins every step whose turn it is, until there is none.
     pub(super) fn start_what_is_ready(&mut self) {
         loop {
+            self.go_on_with_items();
             self.look_after_loops();
             if self.ending.is_some() || self.facts.run.suspend {
                 return;
@@ -168,6 +188,25 @@ impl<'a> Turn<'a> {
                 .needs
                 .iter()
                 .all(|needed| self.is_ended(needed.step))
+            && (self.state.retry.is_none() || self.is_asked_again_before(step))
+    }
+
+    /// Whether every approval before a step is decided: those before what was taken over are asked again.
+    fn is_asked_again_before(&self, step: usize) -> bool {
+        let needs = |step: usize| self.plan.steps[step].needs.iter().map(|needed| needed.step);
+        let mut open: Vec<usize> = needs(step).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(before) = open.pop() {
+            if !self.is_ended(before) {
+                return false;
+            }
+            let entry = self.view().current(before);
+            let taken_over = entry.is_some_and(|entry| self.state.steps[entry].taken_over == Some(true));
+            if taken_over && seen.insert(before) {
+                open.extend(needs(before));
+            }
+        }
+        true
     }
 
     /// Whether a step has ended, and the run goes on.
@@ -175,7 +214,10 @@ impl<'a> Turn<'a> {
         let entry = self.view().current(step).map(|entry| &self.state.steps[entry]);
         entry.is_some_and(|entry| match entry.phase {
             StepPhase::Succeeded | StepPhase::Skipped | StepPhase::Omitted => true,
-            StepPhase::Failed => self.plan.steps[step].continues_after_failure,
+            StepPhase::Failed => {
+                let reason = entry.error.as_ref().map(|error| error.reason);
+                self.plan.steps[step].continues_after(reason)
+            }
             StepPhase::Running | StepPhase::Retrying | StepPhase::Waiting | StepPhase::Cancelled => false,
         })
     }
@@ -194,7 +236,7 @@ impl<'a> Turn<'a> {
     fn start(&mut self, step: usize) {
         let planned = &self.plan.steps[step];
         let is_wanted = self.is_wanted(step);
-        let entry = self.begin(planned, self.view().iteration(step));
+        let entry = self.begin(planned, self.view().iteration(step), None);
         if !is_wanted {
             return self.finish(entry, StepPhase::Omitted, StepOutcome::Omitted, None);
         }
@@ -209,19 +251,24 @@ impl<'a> Turn<'a> {
             Some(Ok(false)) => return self.finish(entry, StepPhase::Skipped, StepOutcome::Skipped, None),
             Some(Ok(true)) | None => {}
         }
+        if planned.for_each.is_some() {
+            return self.begin_items(step, entry);
+        }
         if planned.rules.attempts {
             self.begin_attempt(step, entry);
         }
         self.start_kind(step, entry);
     }
 
-    fn begin(&mut self, planned: &PlannedStep, iteration: i64) -> usize {
+    fn begin(&mut self, planned: &PlannedStep, iteration: i64, item: Option<i64>) -> usize {
         let now = MicroTime(self.now);
         self.state.started_at.get_or_insert_with(|| now.clone());
         self.state.steps.push(StepStatus {
             name: planned.name.clone(),
             iteration,
+            item,
             repeated: None,
+            taken_over: None,
             phase: StepPhase::Running,
             outcome: None,
             attempt: 0,
@@ -234,8 +281,10 @@ impl<'a> Turn<'a> {
             run: None,
             digest: None,
             connections: vec![],
+            requests: vec![],
             decision: None,
             output: None,
+            items: None,
             error: None,
             waiting_on: None,
         });
@@ -252,10 +301,10 @@ impl<'a> Turn<'a> {
             let message = format!("the output has {size} bytes; at most {MAX_OUTPUT} are kept");
             return self.fail(entry, StepReason::OutputTooLarge, message);
         }
-        if let Some(Err(error)) = output
-            .as_ref()
-            .map(|output| bounds::nesting(output, bounds::MAX_NESTING))
-        {
+        // the output of an item lies within a list
+        let within = usize::from(self.state.steps[entry].item.is_some());
+        let deepest = bounds::MAX_NESTING - within;
+        if let Some(Err(error)) = output.as_ref().map(|output| bounds::nesting(output, deepest)) {
             return self.fail(
                 entry,
                 StepReason::OutputTooLarge,
@@ -310,8 +359,10 @@ impl<'a> Turn<'a> {
             message: cut(message.to_owned()),
         });
         let planned = self.plan.index_of(&step.name).map(|step| &self.plan.steps[step]);
-        let continues =
-            planned.is_some_and(|step| step.continues_after_failure && step.failures.contains(&outcome));
+        // an item ends its step, not the run
+        let continues = step.item.is_some()
+            || planned
+                .is_some_and(|step| step.failures.contains(&outcome) && step.continues_after(Some(reason)));
         if self.ending.is_none() && !continues {
             let message = cut(format!("step {}: {message}", step.name));
             self.failed_step = Some(step.name.clone());
@@ -325,7 +376,17 @@ fn key_of(step: &StepStatus) -> EffectKey {
     EffectKey {
         step: step.name.clone(),
         iteration: step.iteration,
+        item: step.item,
         attempt: step.attempt,
+    }
+}
+
+/// What the other side tells a repetition by: the same for every attempt.
+fn idempotency_key(run: &str, step: &StepStatus) -> String {
+    let (name, iteration) = (&step.name, step.iteration);
+    match step.item {
+        None => format!("{run}/{name}/{iteration}"),
+        Some(item) => format!("{run}/{name}/{iteration}/{item}"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Owned, Turn, cut, sentence};
+use super::{Owned, Turn, cut, idempotency_key, sentence};
 use crate::{
     asked::{self, sealed, unsealed},
     effect::Effect,
@@ -22,9 +22,29 @@ use signoff_api::{
     step::Approvers,
 };
 
+/// What people are asked whose answer says whether something happened.
+pub(super) struct OutcomeQuestion {
+    pub(super) title: String,
+    pub(super) show: Vec<ShownItem>,
+    /// What the answers do.
+    pub(super) answers: String,
+    pub(super) form: Value,
+}
+
+/// An output as people tell it.
+pub(super) fn as_told(output: &Value) -> Value {
+    match output {
+        Value::String(text) => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone())),
+        other => other.clone(),
+    }
+}
+
 impl Turn<'_> {
     /// Stops at a question: did the effect happen?
     pub(super) fn outcome_question(&mut self, step: usize, entry: usize, why: String) {
+        if self.state.steps[entry].item.is_some() {
+            return self.await_people(entry, why);
+        }
         let run = &self.facts.run;
         let status = &mut self.state.steps[entry];
         status.phase = StepPhase::Waiting;
@@ -40,7 +60,7 @@ impl Turn<'_> {
             message: cut(why),
         });
         if let Some(name) = self.state.steps[entry].approval.clone() {
-            let open = self.open_outcome_question(step, entry, name);
+            let open = self.open_outcome_question(step, entry, name, self.did_it_happen(step, entry));
             let approvers = open.spec.approvers.as_ref();
             let whom = approvers.map_or_else(|| "somebody".to_owned(), whom);
             let status = &mut self.state.steps[entry];
@@ -67,7 +87,8 @@ impl Turn<'_> {
             }
             Owned::Absent => {
                 if !self.is_asked_for(&ObjectKey::approval(&name)) {
-                    let open = self.open_outcome_question(step, entry, name);
+                    let question = self.did_it_happen(step, entry);
+                    let open = self.open_outcome_question(step, entry, name, question);
                     self.effects
                         .push(Effect::Open(OwnedObject::Approval(Box::new(open))));
                 }
@@ -100,12 +121,7 @@ impl Turn<'_> {
         let values = answer.values.clone().unwrap_or_default().0;
         self.state.steps[entry].decision = Some(decision(answer, Verdict::Approve));
         if values.get("happened") == Some(&Value::Bool(true)) {
-            let output = values.get("output").map(|output| match output {
-                Value::String(text) => {
-                    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))
-                }
-                other => other.clone(),
-            });
+            let output = values.get("output").map(as_told);
             return self.finish(entry, StepPhase::Succeeded, StepOutcome::Succeeded, output);
         }
         if self.ending_beside(step).is_some() {
@@ -114,6 +130,12 @@ impl Turn<'_> {
         let status = &mut self.state.steps[entry];
         status.approval = None;
         status.digest = None;
+        self.attempt_again(step, entry);
+    }
+
+    /// Lets the next attempt follow one that did not happen.
+    pub(super) fn attempt_again(&mut self, step: usize, entry: usize) {
+        let status = &mut self.state.steps[entry];
         status.error = None;
         // the next attempt is due at once, but not while the run is suspended
         status.phase = StepPhase::Retrying;
@@ -126,20 +148,29 @@ impl Turn<'_> {
         self.retry_if_due(step, entry);
     }
 
-    fn open_outcome_question(&self, step: usize, entry: usize, name: String) -> OpenApproval {
+    pub(super) fn open_outcome_question(
+        &self,
+        step: usize,
+        entry: usize,
+        name: String,
+        question: OutcomeQuestion,
+    ) -> OpenApproval {
+        let scope = self.step_view(step, entry).scope();
+        // of an approval that was skipped, what says who decides may be missing
         let before = self.plan.approval_before(step);
-        let approvers = match before {
-            Some(approval) => approval.step.approvers.clone(),
+        let before = before.and_then(|approval| approval.approvers(&scope).ok());
+        let approvers = match &before {
+            Some(approvers) => approvers.clone(),
             None => self.plan.owners.clone(),
         };
         OpenApproval {
             ask_owners: before.is_none() && approvers.is_none(),
-            spec: self.outcome_spec(step, entry, approvers),
+            spec: self.outcome_spec(step, entry, approvers, question),
             name,
         }
     }
 
-    fn outcome_spec(&self, step: usize, entry: usize, approvers: Option<Approvers>) -> ApprovalSpec {
+    fn did_it_happen(&self, step: usize, entry: usize) -> OutcomeQuestion {
         let status = &self.state.steps[entry];
         let title = format!("Did step {} of run {} happen?", status.name, self.facts.run.name);
         let why = status
@@ -150,8 +181,7 @@ impl Turn<'_> {
         let mut show = vec![item("why", "text/plain", why)];
         show.extend(self.request(step, entry));
         show.push(item("sending", "text/plain", self.sending(entry)));
-        let ending = self.ending_beside(step);
-        let answers = match ending {
+        let answers = match self.ending_beside(step) {
             None if self.plan.steps[step].is_finally => {
                 "Approve with happened=true if it happened, and with happened=false to have it done again. \
                      Reject if it cannot be told: the step then fails."
@@ -168,12 +198,6 @@ impl Turn<'_> {
                 ending.phase()
             ),
         };
-        show.push(item("what to answer", "text/plain", answers));
-        // said with each answer
-        show.extend(ending.map(|ending| {
-            let text = format!("the run ends {}", ending.phase());
-            item(ENDING_ITEM, "text/plain", text)
-        }));
         let form = json!({
             "type": "object",
             "required": ["happened"],
@@ -182,12 +206,41 @@ impl Turn<'_> {
                 "output": { "type": "string", "description": "what it answered, as JSON, if it happened" },
             },
         });
+        OutcomeQuestion {
+            title,
+            show,
+            answers,
+            form,
+        }
+    }
+
+    fn outcome_spec(
+        &self,
+        step: usize,
+        entry: usize,
+        approvers: Option<Approvers>,
+        question: OutcomeQuestion,
+    ) -> ApprovalSpec {
+        let status = &self.state.steps[entry];
+        let OutcomeQuestion {
+            title,
+            mut show,
+            answers,
+            form,
+        } = question;
+        show.push(item("what to answer", "text/plain", answers));
+        // said with each answer
+        show.extend(self.ending_beside(step).map(|ending| {
+            let text = format!("the run ends {}", ending.phase());
+            item(ENDING_ITEM, "text/plain", text)
+        }));
         let subject = asked::of_attempt(&self.facts.release.digest, &self.facts.run.uid, status);
         let spec = ApprovalSpec {
             subject: ApprovalSubject {
                 run: Some(self.facts.run.name.clone()),
                 step: Some(status.name.clone()),
                 iteration: Some(status.iteration),
+                item: None,
                 release: None,
             },
             purpose: ApprovalPurpose::Outcome,
@@ -205,6 +258,7 @@ impl Turn<'_> {
             self_approval: false,
             verdicts: vec![Verdict::Approve, Verdict::Reject],
             expires_at: None,
+            remind_every: None,
             escalate: vec![],
             repository: self.facts.release.repository.clone(),
             ask_via: None,
@@ -213,12 +267,12 @@ impl Turn<'_> {
     }
 
     /// How the run will end, for a step that is not part of its end.
-    fn ending_beside(&self, step: usize) -> Option<EndingOutcome> {
+    pub(super) fn ending_beside(&self, step: usize) -> Option<EndingOutcome> {
         self.ending.filter(|_| !self.is_last(step))
     }
 
     /// The request that was sent; tokens of callbacks are taken out.
-    fn request(&self, step: usize, entry: usize) -> Vec<ShownItem> {
+    pub(super) fn request(&self, step: usize, entry: usize) -> Vec<ShownItem> {
         let next = self.plan.steps[step].kind.start(&self.step_view(step, entry));
         if let Next::Fail(Failure { message, .. }) = &next {
             let why = format!("it cannot be rendered any more: {message}");
@@ -227,26 +281,17 @@ impl Turn<'_> {
         let Next::Call(request) = next else {
             return vec![];
         };
-        kinds::shown(&request, self.facts, &|text| self.without_tokens(text))
+        kinds::shown(&request, self.facts, &|text| self.view().without_tokens(text))
     }
 
-    fn sending(&self, entry: usize) -> String {
+    pub(super) fn sending(&self, entry: usize) -> String {
         let status = &self.state.steps[entry];
         let at = status.attempted_at.as_ref().or(status.started_at.as_ref());
         let at = at.map(|at| format!("begun at: {}\n", at.0)).unwrap_or_default();
         format!(
-            "delivery: AtMostOnce, so it is not sent again by itself\nattempt: {}\n{at}Idempotency-Key: {}/{}/{}\n",
-            status.attempt, self.facts.run.uid, status.name, status.iteration
+            "delivery: AtMostOnce, so it is not sent again by itself\nattempt: {}\n{at}Idempotency-Key: {}\n",
+            status.attempt,
+            idempotency_key(self.key_uid(), status)
         )
-    }
-
-    /// Whoever has the token of a callback may answer it, so those who are asked do not see it.
-    fn without_tokens(&self, text: String) -> String {
-        let callbacks = self.view().callbacks();
-        let all = callbacks.as_object().into_iter().flatten();
-        all.fold(text, |text, (step, callback)| match callback["token"].as_str() {
-            Some(token) => text.replace(token, &format!("(token of the callback of {step})")),
-            None => text,
-        })
     }
 }

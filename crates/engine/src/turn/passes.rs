@@ -1,6 +1,6 @@
 //! Passes of loops: after a pass, whether another one follows, and what is kept of those before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 
@@ -41,8 +41,9 @@ impl Turn<'_> {
                     | StepOutcome::Elapsed
                     | StepOutcome::Cancelled => true,
                 };
-                let is_same =
-                    |other: &&StepStatus| other.name == ended.name && other.iteration == ended.iteration;
+                let is_same = |other: &&StepStatus| {
+                    other.name == ended.name && other.iteration == ended.iteration && other.item.is_none()
+                };
                 let known = self.before.steps.iter().find(is_same);
                 let is_new = known.is_none_or(|known| !known.phase.is_finished());
                 (is_read && is_new && !self.last_passes.contains(&entry)).then_some((step, entry))
@@ -159,11 +160,14 @@ impl Turn<'_> {
             state.resume_at.take_if(|at| at.0 <= self.now);
         }
         let mut steps = std::mem::take(&mut self.state.steps);
-        // from the newest on: of what is repeated, one entry of each step
-        let mut seen: BTreeSet<String> = BTreeSet::new();
-        steps.reverse();
-        steps.retain(|entry| entry.repeated != Some(true) || seen.insert(entry.name.clone()));
-        steps.reverse();
+        // of what is repeated, the newest iteration of each step
+        let mut newest: BTreeMap<String, i64> = BTreeMap::new();
+        for entry in steps.iter().filter(|entry| entry.repeated == Some(true)) {
+            newest.insert(entry.name.clone(), entry.iteration);
+        }
+        steps.retain(|entry| {
+            entry.repeated != Some(true) || newest.get(&entry.name) == Some(&entry.iteration)
+        });
         self.state.steps = steps;
     }
 }

@@ -19,6 +19,10 @@ impl Turn<'_> {
     /// Whether a step was sent that must not be repeated, and it is not settled what came of it.
     pub(super) fn is_unsettled(&self, entry: usize) -> bool {
         let status = &self.state.steps[entry];
+        if status.items.is_some() {
+            let items = self.items_under_way(entry);
+            return items.into_iter().any(|item| self.is_unsettled(item));
+        }
         let at_most_once = || {
             self.plan
                 .index_of(&status.name)
@@ -66,12 +70,17 @@ impl Turn<'_> {
             if key.iteration < self.view().iteration(step) {
                 continue;
             }
-            let known = self
-                .state
-                .steps
-                .iter()
-                .rposition(|entry| entry.name == key.step && entry.iteration == key.iteration);
-            let entry = known.unwrap_or_else(|| self.begin(&self.plan.steps[step], key.iteration));
+            let known = |turn: &Self, item: Option<i64>| {
+                let entries = &turn.state.steps;
+                entries.iter().rposition(|entry| {
+                    entry.name == key.step && entry.iteration == key.iteration && entry.item == item
+                })
+            };
+            if key.item.is_some() && !self.recall_step_of(step, &key, known(self, None)) {
+                continue;
+            }
+            let entry = known(self, key.item)
+                .unwrap_or_else(|| self.begin(&self.plan.steps[step], key.iteration, key.item));
             let status = &mut self.state.steps[entry];
             if status.attempt < key.attempt && !status.phase.is_finished() {
                 if status.attempt == 0 && self.plan.steps[step].rules.is_billable {
@@ -87,8 +96,27 @@ impl Turn<'_> {
         self.hear_outcomes();
     }
 
+    /// Makes sure that the step of an item is known. False if the item has ended by then.
+    fn recall_step_of(&mut self, step: usize, key: &EffectKey, known: Option<usize>) -> bool {
+        let Some(entry) = known else {
+            let entry = self.begin(&self.plan.steps[step], key.iteration, None);
+            self.know_items(step, entry);
+            return self.state.steps[entry].items.is_some();
+        };
+        let status = &self.state.steps[entry];
+        let has_ended = |item| {
+            let items = status.items.as_ref();
+            items.is_none_or(|items| items.outcome(item).is_some())
+        };
+        !status.phase.is_finished() && !key.item.is_none_or(has_ended)
+    }
+
     /// Stops a step that is under way.
     pub(super) fn stop(&mut self, entry: usize, closing: Closing, why: &str) {
+        let of = &self.state.steps[entry];
+        if let (true, Some(step)) = (of.items.is_some(), self.plan.index_of(&of.name)) {
+            return self.stop_items(step, entry, closing, why);
+        }
         let (key, object) = {
             let status = &self.state.steps[entry];
             (key_of(status), ObjectKey::of(status))
@@ -170,7 +198,7 @@ impl Turn<'_> {
         }
     }
 
-    fn cancelled(&mut self, entry: usize) {
+    pub(super) fn cancelled(&mut self, entry: usize) {
         let status = &mut self.state.steps[entry];
         status.phase = StepPhase::Cancelled;
         status.outcome = Some(StepOutcome::Cancelled);

@@ -1,22 +1,27 @@
 //! What a decision sees: the plan, the facts and the state as it is by now. Kinds of steps see it, and change nothing
 //! of it.
 
-use std::time::Duration;
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::{
     callback_token::{CallbackAddress, record_key},
+    effect::Request,
     expression::{CALLBACKS, Scope},
     facts::Facts,
+    kinds,
     object::{ObjectFact, ObjectKey},
     plan::{Plan, PlannedStep},
 };
 use signoff_api::{
-    Digest, RunStatus, names,
+    Digest, RunStatus, canonical,
+    items::{ItemErrors, ItemsStatus},
+    names,
     reason::StepReason,
     run::{CallbackRecord, StepDecision, StepError, StepOutcome, StepPhase, StepStatus},
+    step::ForEach,
 };
 
 /// A run in the middle of a decision.
@@ -26,7 +31,12 @@ pub(crate) struct RunView<'a> {
     pub(crate) facts: &'a Facts,
     pub(crate) state: &'a RunStatus,
     pub(crate) now: Timestamp,
+    pub(super) item_callbacks: &'a ItemCallbacks,
 }
+
+/// Addresses and tokens of the callbacks of items, by step and iteration: there may be many, so they are made once.
+#[derive(Debug, Default)]
+pub(crate) struct ItemCallbacks(RefCell<BTreeMap<(usize, i64), Value>>);
 
 /// One iteration of a step in the middle of a decision.
 #[derive(Clone, Copy)]
@@ -34,6 +44,8 @@ pub(crate) struct StepView<'a> {
     pub(crate) run: RunView<'a>,
     pub(crate) planned: &'a PlannedStep,
     pub(crate) status: &'a StepStatus,
+    /// The value of the item, of one of a step with `forEach`.
+    pub(crate) item: Option<&'a Value>,
 }
 
 /// What is known of the object that a step owns.
@@ -51,7 +63,14 @@ pub(crate) enum Owned<'a> {
 impl<'a> StepView<'a> {
     /// What expressions see now.
     pub(crate) fn scope(&self) -> Scope {
-        self.run.scope_of(self.planned.is_finally)
+        let mut scope = self.run.scope_of(self.planned.is_finally);
+        if let Some(index) = self.status.item {
+            scope.set("index", json!(index));
+        }
+        if let Some(item) = self.item {
+            scope.set("item", item.clone());
+        }
+        scope
     }
 
     /// This long after now.
@@ -61,7 +80,7 @@ impl<'a> StepView<'a> {
 
     /// The callback that came for this iteration.
     pub(crate) fn callback(&self) -> Option<&'a CallbackRecord> {
-        let key = record_key(&self.status.name, self.status.iteration);
+        let key = record_key(&self.status.name, self.status.iteration, self.status.item);
         self.run.state.callbacks.get(&key)
     }
 
@@ -82,7 +101,23 @@ impl<'a> StepView<'a> {
     /// The name of its question.
     pub(crate) fn approval_name(&self) -> String {
         let (run, status) = (&self.run.facts.run, self.status);
-        names::approval_name(&run.name, &run.uid, &status.name, status.iteration, None)
+        let (step, iteration) = (&status.name, status.iteration);
+        match status.item {
+            None => names::approval_name(&run.name, &run.uid, step, iteration, None),
+            Some(item) => {
+                names::item_approval_name(&run.name, &run.uid, step, iteration, item, status.attempt)
+            }
+        }
+    }
+
+    /// Digest of its request, as people last approved it.
+    pub(crate) fn shown_request(&self) -> Option<Digest> {
+        let entries = self.run.state.steps.iter().rev();
+        // a question that was superseded was put anew
+        let decided = entries.filter(|entry| !matches!(entry.outcome, None | Some(StepOutcome::Cancelled)));
+        let mut requests = decided.flat_map(|entry| entry.requests.iter().map(move |shown| (entry, shown)));
+        let (entry, shown) = requests.find(|(_, shown)| shown.step == self.planned.name)?;
+        (entry.outcome == Some(StepOutcome::Approved)).then(|| shown.digest.clone())
     }
 
     /// The name of the run that it starts.
@@ -94,11 +129,14 @@ impl<'a> StepView<'a> {
     /// Digest of a Connection that it uses, as it was when people last decided on what comes after.
     pub(crate) fn bound(&self, connection: &str) -> Option<Digest> {
         let decided = self.run.state.steps.iter().rev().filter(|entry| {
-            entry.phase == StepPhase::Succeeded
+            let is_decided = entry.phase == StepPhase::Succeeded
                 && matches!(
                     entry.outcome,
                     Some(StepOutcome::Approved | StepOutcome::Rejected | StepOutcome::TimedOut)
-                )
+                );
+            // a question about one item may have failed, and the others were decided
+            let failed = entry.items.is_some() && entry.phase == StepPhase::Failed;
+            entry.item.is_none() && (is_decided || failed)
         });
         let binds = |name: &str| {
             let index = self.run.plan.index_of(name)?;
@@ -112,6 +150,33 @@ impl<'a> StepView<'a> {
 }
 
 impl RunView<'_> {
+    /// A request for people, without the tokens of callbacks.
+    pub(crate) fn described(&self, request: &Request) -> Value {
+        kinds::described(request, &|text| self.without_tokens(text))
+    }
+
+    /// What tells a request from others.
+    pub(crate) fn digest_of(&self, request: &Request) -> Digest {
+        canonical::digest_of_value(&self.described(request))
+    }
+
+    /// Whoever has the token of a callback may answer it, so those who are asked do not see it.
+    pub(super) fn without_tokens(&self, text: String) -> String {
+        let callbacks = self.callbacks();
+        let all = callbacks.as_object().into_iter().flatten();
+        let each = all.flat_map(|(step, callback)| {
+            let of_items = callback.as_array().into_iter().flatten();
+            let one = callback.is_object().then_some(callback);
+            of_items.chain(one).map(move |callback| (step, callback))
+        });
+        each.fold(text, |text, (step, callback)| match callback["token"].as_str() {
+            Some(token) if text.contains(token) => {
+                text.replace(token, &format!("(token of the callback of {step})"))
+            }
+            Some(_) | None => text,
+        })
+    }
+
     /// What expressions see now; callbacks are those of the iteration that is due.
     pub(crate) fn scope(&self) -> Scope {
         self.scope_of(false)
@@ -163,20 +228,39 @@ impl RunView<'_> {
             if !step.kind.takes_callback() {
                 continue;
             }
-            let run = &self.facts.run;
-            let token = self.facts.callbacks.keys.token(&CallbackAddress {
-                namespace: run.namespace.clone(),
-                run: run.name.clone(),
-                uid: run.uid.clone(),
-                step: step.name.clone(),
-                iteration: self.iteration(i),
-            });
-            all.insert(
-                step.name.clone(),
-                json!({ "url": self.facts.callbacks.url(&token), "token": token }),
-            );
+            let iteration = self.iteration(i);
+            let value = match step.for_each {
+                None => self.callback(&step.name, iteration, None),
+                Some(_) => {
+                    let mut known = self.item_callbacks.0.borrow_mut();
+                    let made = known.entry((i, iteration));
+                    made.or_insert_with(|| self.callbacks_of_items(&step.name, iteration))
+                        .clone()
+                }
+            };
+            all.insert(step.name.clone(), value);
         }
         Value::Object(all)
+    }
+
+    /// Those of all items that a step may have: how many it has is known only when it begins.
+    fn callbacks_of_items(&self, step: &str, iteration: i64) -> Value {
+        let most = i64::try_from(ForEach::MOST).unwrap_or(0);
+        let items = (0..most).map(|item| self.callback(step, iteration, Some(item)));
+        items.collect()
+    }
+
+    fn callback(&self, step: &str, iteration: i64, item: Option<i64>) -> Value {
+        let run = &self.facts.run;
+        let token = self.facts.callbacks.keys.token(&CallbackAddress {
+            namespace: run.namespace.clone(),
+            run: run.name.clone(),
+            uid: run.uid.clone(),
+            step: step.to_owned(),
+            iteration,
+            item,
+        });
+        json!({ "url": self.facts.callbacks.url(&token), "token": token })
     }
 
     /// This long after now.
@@ -197,14 +281,18 @@ impl RunView<'_> {
 
     fn newest(&self, step: usize) -> Option<usize> {
         let name = &self.plan.steps[step].name;
-        self.state.steps.iter().rposition(|entry| entry.name == *name)
+        self.state
+            .steps
+            .iter()
+            .rposition(|entry| entry.name == *name && entry.item.is_none())
     }
 
     /// How often a question of this step was superseded in this pass.
     pub(crate) fn superseded(&self, step: &str) -> usize {
         let entries = self.state.steps.iter();
         entries
-            .filter(|entry| entry.name == step && is_superseded(entry) && entry.repeated.is_none())
+            .filter(|entry| entry.name == step && entry.item.is_none())
+            .filter(|entry| is_superseded(entry) && entry.repeated.is_none())
             .count()
     }
 
@@ -226,7 +314,7 @@ fn is_due_again(entry: &StepStatus) -> bool {
 }
 
 /// Whether a question was superseded because a Connection changed below it.
-fn is_superseded(entry: &StepStatus) -> bool {
+pub(super) fn is_superseded(entry: &StepStatus) -> bool {
     entry.outcome == Some(StepOutcome::Cancelled)
         && entry
             .error
@@ -241,7 +329,9 @@ fn steps(plan: &Plan, state: &RunStatus, is_finally: bool) -> Value {
     let results = plan.steps.iter().map(|step| {
         let of_step = |repeated: bool| {
             let newest = entries.iter().rev();
-            newest.filter(move |entry| entry.name == step.name && (entry.repeated == Some(true)) == repeated)
+            newest.filter(move |entry| {
+                entry.name == step.name && entry.item.is_none() && (entry.repeated == Some(true)) == repeated
+            })
         };
         let newest = of_step(false).find(|entry| entry.phase.is_finished());
         let decision = of_step(false).find_map(|entry| entry.decision.as_ref());
@@ -252,6 +342,8 @@ fn steps(plan: &Plan, state: &RunStatus, is_finally: bool) -> Value {
             decision,
             newest.map_or(omitted, |entry| entry.outcome),
         );
+        let items = newest.and_then(|entry| Some((entry, entry.items.as_ref()?)));
+        result.extend(items.map(|(entry, status)| ("items".to_owned(), items_of(step, entry, status))));
         if let Some(last) = step.loop_end {
             let pass = state
                 .loops
@@ -274,7 +366,10 @@ fn outcome(
     decision: Option<&StepDecision>,
     outcome: Option<StepOutcome>,
 ) -> Map<String, Value> {
-    let output = entry.and_then(|entry| entry.output.as_ref());
+    // of items that did not all come to an end, the outputs are with the items
+    let has_output = |entry: &&StepStatus| entry.items.is_none() || entry.phase == StepPhase::Succeeded;
+    let output = entry.filter(has_output).and_then(|entry| entry.output.as_ref());
+    let decision = decision.filter(|_| step.for_each.is_none());
     fields([
         (
             "output",
@@ -284,6 +379,44 @@ fn outcome(
         ("decision", decision.map(|decision| decided(step, decision))),
         ("error", entry.and_then(failure).map(|error| json!(error))),
     ])
+}
+
+/// What came of each item. One that did not begin is omitted.
+fn items_of(step: &PlannedStep, entry: &StepStatus, items: &ItemsStatus) -> Value {
+    let outputs = entry.output.as_ref().and_then(|output| output.0.as_array());
+    let decisions: BTreeMap<i64, &StepDecision> = items
+        .decisions
+        .iter()
+        .map(|known| (known.item, &known.decision))
+        .collect();
+    let errors: BTreeMap<i64, &ItemErrors> = items
+        .errors
+        .iter()
+        .flat_map(|error| error.items.iter().map(move |item| (item, error)))
+        .collect();
+    let of_item = |item: i64| {
+        let index = usize::try_from(item).unwrap_or(usize::MAX);
+        let output = outputs.and_then(|outputs| outputs.get(index));
+        let output = output.filter(|output| !output.is_null());
+        let decision = decisions.get(&item);
+        let error = errors.get(&item);
+        object([
+            (
+                "outcome",
+                Some(json!(items.outcome(item).unwrap_or(StepOutcome::Omitted))),
+            ),
+            (
+                "output",
+                output.map(|output| step.types.item_output_as_declared(output.clone())),
+            ),
+            ("decision", decision.map(|decision| decided(step, decision))),
+            (
+                "error",
+                error.map(|error| json!({ "reason": error.reason, "message": error.message })),
+            ),
+        ])
+    };
+    (0..items.count).map(of_item).collect()
 }
 
 /// Why a step failed.
@@ -305,6 +438,13 @@ fn decided(step: &PlannedStep, decision: &StepDecision) -> Value {
             Some(json!(
                 step.types
                     .values_as_declared(decision.values.clone().unwrap_or_default().0)
+            )),
+        ),
+        (
+            "shown",
+            Some(json!(
+                step.types
+                    .shown_as_declared(decision.shown.clone().unwrap_or_default().0)
             )),
         ),
     ])

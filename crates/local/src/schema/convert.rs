@@ -43,7 +43,12 @@ fn convert(schema: &Value) -> Value {
         out.entry("maximum").or_insert(json!(i64::MAX));
     }
     if out.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
-        out.insert("type".to_owned(), json!(["integer", "string"]));
+        let types = if out.get("nullable") == Some(&Value::Bool(true)) {
+            json!(["integer", "string", "null"])
+        } else {
+            json!(["integer", "string"])
+        };
+        out.insert("type".to_owned(), types);
     }
     if out.get("nullable") == Some(&Value::Bool(true)) {
         if let Some(Value::String(of)) = out.get("type") {

@@ -161,6 +161,7 @@ fn attempt(request: &HttpRequest) -> Call {
         key: EffectKey {
             step: "s".into(),
             iteration: 1,
+            item: None,
             attempt: 1,
         },
         idempotency_key: "key-1".into(),

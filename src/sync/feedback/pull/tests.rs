@@ -133,7 +133,14 @@ impl Forge for Fake {
     async fn pull_requests_from(&self, _: &str) -> Result<Vec<PullRequest>, ForgeError> {
         unreachable!()
     }
-    async fn open_pull_request(&self, _: &NewPullRequest) -> Result<PullRequest, ForgeError> {
+    async fn create_pull_request(&self, _: &NewPullRequest) -> Result<PullRequest, ForgeError> {
+        unreachable!()
+    }
+    async fn change_pull_request(
+        &self,
+        _: PullRequestNumber,
+        _: &NewPullRequest,
+    ) -> Result<PullRequest, ForgeError> {
         unreachable!()
     }
     async fn close_pull_request(&self, _: PullRequestNumber) -> Result<(), ForgeError> {
@@ -321,7 +328,7 @@ async fn a_pull_request_that_changes_nothing_has_a_status_and_no_comment() {
 async fn a_comment_of_somebody_else_with_our_mark_is_left_alone() {
     let mut scene = Scene::open(Limits::default());
     scene.push(1, &[("a.yaml", GOOD)]);
-    let forged = format!("{}\nNothing that is live changes.", mark(&scene.repository));
+    let forged = mark(&scene.repository).on("Nothing that is live changes.");
     scene.forge.comment(PullRequestNumber(1), "mallory", &forged);
     scene.look(&[]).await.unwrap();
     assert!(scene.forge.said(1)[0].contains("### `good`"));

@@ -59,6 +59,60 @@ fn a_wider_list_of_approvers() {
 }
 
 #[test]
+fn approvers_that_data_names() {
+    let literal = asking(json!({ "approvers": { "users": ["bob"] } }));
+    for computed in [
+        json!({ "approvers": { "users": ["bob", "${run.name}"] } }),
+        json!({ "approvers": { "users": ["bob"], "groups": ["team-${run.name}"] } }),
+        json!({ "approvers": { "users": ["bob"] }, "escalate": [{ "after": "1h", "to": { "users": ["${run.name}"] } }] }),
+    ] {
+        loosens(&literal, &asking(computed), LooseningKind::ApproversComputed);
+    }
+    let everybody = asking(json!({}));
+    let computed = asking(json!({ "approvers": { "users": ["${run.name}"] } }));
+    assert_eq!(kinds(&everybody, &computed), [LooseningKind::ApproversComputed]);
+    let other = asking(json!({ "approvers": { "users": ["${run.uid}"] } }));
+    assert_eq!(kinds(&computed, &other), [LooseningKind::ApproversComputed]);
+}
+
+#[test]
+fn a_quorum_or_a_time_that_data_says() {
+    let (two, computed) = (
+        asking(json!({ "quorum": 2 })),
+        asking(json!({ "quorum": "${size(run.name)}" })),
+    );
+    assert_eq!(kinds(&two, &computed), [LooseningKind::QuorumLowered]);
+    assert_eq!(
+        kinds(&computed, &two),
+        [LooseningKind::QuorumLowered],
+        "it may be lower"
+    );
+    let within =
+        |within: &str| asking(json!({ "respondWithin": within, "onTimeout": { "outcome": "Continue" } }));
+    assert_eq!(
+        kinds(&within("4h"), &within("${run.name}")),
+        [LooseningKind::ContinuesUnanswered]
+    );
+}
+
+#[test]
+fn somebody_who_is_no_longer_excluded() {
+    let both = asking(json!({ "approvers": { "groups": ["g"], "exclude": ["a", "${run.name}"] } }));
+    for fewer in [json!(["a"]), json!(["${run.name}"]), json!([])] {
+        loosens(
+            &both,
+            &asking(json!({ "approvers": { "groups": ["g"], "exclude": fewer } })),
+            LooseningKind::ApproversWidened,
+        );
+    }
+    let group = asking(json!({ "approvers": { "groups": ["g"] } }));
+    let everybody_else = asking(json!({ "approvers": { "exclude": ["a"] } }));
+    assert_eq!(kinds(&group, &everybody_else), [LooseningKind::ApproversWidened]);
+    // somebody of the group may be excluded no longer
+    assert_eq!(kinds(&everybody_else, &group), [LooseningKind::ApproversWidened]);
+}
+
+#[test]
 fn a_service_account_where_everybody_could_approve() {
     let all = asking(json!({}));
     let account = asking(json!({ "approvers": { "users": ["bob"], "serviceAccounts": ["a:b"] } }));
@@ -146,6 +200,24 @@ fn a_shown_item_that_is_gone() {
         asking(json!({ "show": items }))
     };
     loosens(&show(&["a", "b"]), &show(&["b"]), LooseningKind::ShowsLess);
+}
+
+#[test]
+fn a_vote_that_may_be_handed_on() {
+    loosens(
+        &asking(json!({})),
+        &asking(json!({ "delegate": true })),
+        LooseningKind::DelegationAllowed,
+    );
+}
+
+#[test]
+fn a_no_that_is_no_longer_on_offer() {
+    loosens(
+        &asking(json!({ "verdicts": ["Approve", "Reject"] })),
+        &asking(json!({ "verdicts": ["Approve"] })),
+        LooseningKind::CannotReject,
+    );
 }
 
 #[test]
@@ -267,4 +339,26 @@ fn a_step_that_is_moved_to_where_it_runs_in_every_case() {
 fn nothing_is_loosened_by_the_first_release() {
     let first = difference(None, &definition(asking(json!({ "selfApproval": true }))));
     assert!(first.first && !first.loosens_control() && !first.is_empty());
+}
+
+#[test]
+fn items_of_which_the_others_go_on_when_one_fails() {
+    let calling = |policy: &str| json!({ "steps": [{ "name": "s", "http": { "url": "http://x/" }, "forEach": { "items": [1], "onItemFailure": policy } }] });
+    loosens(
+        &calling("Fail"),
+        &calling("Continue"),
+        LooseningKind::ContinuesItems,
+    );
+}
+
+#[test]
+fn other_items_that_people_are_asked_about() {
+    let asking = |items: Value| json!({ "steps": [{ "name": "ask", "approval": { "title": "?" }, "forEach": { "items": items } }] });
+    let once = json!({ "steps": [{ "name": "ask", "approval": { "title": "?" } }] });
+    for (old, new) in [
+        (asking(json!([1, 2])), asking(json!([1]))),
+        (asking(json!([1])), once),
+    ] {
+        assert_eq!(kinds(&old, &new), [LooseningKind::ItemsChanged]);
+    }
 }

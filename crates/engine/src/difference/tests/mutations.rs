@@ -33,6 +33,7 @@ fn all_but_finally() -> Value {
                 "name": "one",
                 "when": "${inputs.b > 1}",
                 "needs": ["zero", "other.Succeeded|Failed"],
+                "forEach": { "items": ["${inputs.a}", 2], "maxParallel": 3, "onItemFailure": "Continue" },
                 "onFailure": { "outcome": "Continue" },
                 "repeat": { "from": "zero", "until": "${true}", "while": "${false}", "every": "5s", "max": 7 },
                 "retry": { "attempts": 3, "backoff": { "initial": "3s", "factor": 3, "max": "3m" } },
@@ -62,13 +63,13 @@ fn all_but_finally() -> Value {
                 "when": "${true}",
                 "approval": {
                     "title": "ok?",
-                    "show": [{ "name": "a", "value": { "v": 1 } }, { "name": "b", "value": "w" }],
+                    "show": [{ "name": "a", "value": { "v": 1 } }, { "name": "b", "value": "w", "mediaType": "text/markdown", "editable": { "schema": { "type": "string" } } }, { "name": "c", "step": "five" }],
                     "form": { "type": "object", "properties": { "n": { "type": "number" } } },
-                    "approvers": { "users": ["u", "v"], "groups": ["g", "h"], "serviceAccounts": ["n:s", "n:t"] },
+                    "approvers": { "users": ["u", "v"], "groups": ["g", "h"], "exclude": ["e"], "serviceAccounts": ["n:s", "n:t"] },
                     "quorum": 2, "selfApproval": true, "respondWithin": "1d", "onTimeout": { "outcome": "Fail" },
-                    "onReject": { "outcome": "Continue" },
+                    "onReject": { "outcome": "Continue" }, "verdicts": ["Approve", "Reject"], "remindEvery": "6h", "delegate": true,
                     "escalate": [
-                        { "after": "3h", "to": { "users": ["x"], "groups": ["y"], "serviceAccounts": ["n:z"] } },
+                        { "after": "3h", "to": { "users": ["x"], "groups": ["y"], "exclude": ["e"], "serviceAccounts": ["n:z"] } },
                         { "after": "4h", "to": { "users": ["x"] } },
                     ],
                     "changes": { "backTo": "one", "max": 2 }, "askVia": "PullRequest",
@@ -84,9 +85,9 @@ fn all_but_finally() -> Value {
         "output": { "r": "${steps.two.output}", "s": { "t": [1, 2] } },
         "promotion": {
             "approval": {
-                "approvers": { "users": ["p"], "groups": ["q"], "serviceAccounts": ["n:p"] },
+                "approvers": { "users": ["p"], "groups": ["q"], "exclude": ["e"], "serviceAccounts": ["n:p"] },
                 "quorum": 2, "selfApproval": false, "respondWithin": "3d",
-                "escalate": [{ "after": "1d", "to": { "users": ["r"], "groups": ["t"], "serviceAccounts": ["n:r"] } }], "askVia": "PullRequest",
+                "escalate": [{ "after": "1d", "to": { "users": ["r"], "groups": ["t"], "exclude": ["e"], "serviceAccounts": ["n:r"] } }], "askVia": "PullRequest",
             },
         },
     })
@@ -174,8 +175,10 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Other values that may stand in the place of one.
 fn others(value: &Value) -> Vec<Value> {
-    const WORDS: [&str; 11] = [
+    const WORDS: [&str; 13] = [
         "17h",
+        "text/plain",
+        "Approve",
         "GET",
         "POST",
         "AtLeastOnce",

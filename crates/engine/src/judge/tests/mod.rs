@@ -1,5 +1,7 @@
 //! Tests of the judge: which decisions count, why others do not, and how the question stands then.
 
+mod amendments;
+mod delegations;
 mod proof;
 mod values;
 
@@ -36,6 +38,7 @@ fn question() -> ApprovalSpec {
             run: Some("r".into()),
             step: Some("s".into()),
             iteration: Some(1),
+            item: None,
             release: None,
         },
         purpose: ApprovalPurpose::Step,
@@ -52,6 +55,7 @@ fn question() -> ApprovalSpec {
         self_approval: false,
         verdicts: vec![Verdict::Approve, Verdict::Reject],
         expires_at: Some(Time(at(1_000))),
+        remind_every: None,
         escalate: vec![],
         repository: None,
         ask_via: None,
@@ -69,6 +73,8 @@ fn by(user: &str, verdict: Verdict, second: i64) -> DecisionFact {
             verdict,
             comment: None,
             values: None,
+            shown: None,
+            to: None,
             by: Some(user.into()),
             groups: Some(vec!["finance".into()]),
             via: None,
@@ -371,4 +377,57 @@ fn judging_again_with_the_same_decisions_changes_nothing() {
         let twice = judge(&spec, at(0), &once.status, &decisions, None, PROVEN);
         assert_eq!(once, twice, "quorum {quorum}");
     }
+}
+
+#[test]
+fn whoever_is_excluded_does_not_count_however_they_are_written() {
+    let mut spec = question();
+    spec.approvers = Some(Approvers {
+        exclude: vec!["Alice".to_owned()],
+        ..group("finance")
+    });
+    spec.escalate = vec![Escalation {
+        after: "1s".parse().unwrap(),
+        to: Approvers {
+            users: vec!["alice".to_owned(), "carol".to_owned()],
+            exclude: vec!["carol".to_owned()],
+            ..Approvers::default()
+        },
+    }];
+    let mut carol = by("carol", Verdict::Approve, 10);
+    carol.spec.groups = None;
+    let judgement = judge_all(&spec, &[by("alice", Verdict::Approve, 10), carol]);
+    assert_eq!(
+        reasons(&judgement),
+        [
+            ("alice-10", DecisionReason::NotAnApprover),
+            ("carol-10", DecisionReason::NotAnApprover)
+        ]
+    );
+    let message = judgement.decisions[0].1.message.clone().unwrap();
+    assert_eq!(message, "alice is excluded from the approvers");
+    let judgement = judge_all(&spec, &[by("bob", Verdict::Approve, 10)]);
+    assert_eq!(judgement.status.phase, ApprovalPhase::Approved);
+}
+
+#[test]
+fn with_nothing_but_exclude_everybody_else_counts_but_service_accounts() {
+    let mut spec = question();
+    spec.approvers = Some(Approvers {
+        exclude: vec!["alice".to_owned()],
+        ..Approvers::default()
+    });
+    let account = by("system:serviceaccount:ns:bot", Verdict::Approve, 5);
+    let judgement = judge_all(&spec, &[by("alice", Verdict::Approve, 4), account]);
+    assert_eq!(judgement.status.phase, ApprovalPhase::Pending);
+    assert_eq!(
+        judgement.status.needs.as_deref(),
+        Some("1 of anybody who may approve, but not alice")
+    );
+    assert_eq!(
+        judgement.decisions[1].1.reason,
+        Some(DecisionReason::ServiceAccount)
+    );
+    let judgement = judge_all(&spec, &[by("zoe", Verdict::Approve, 5)]);
+    assert_eq!(judgement.status.phase, ApprovalPhase::Approved);
 }

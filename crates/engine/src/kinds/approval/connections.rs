@@ -40,10 +40,7 @@ pub(super) fn shown(
     if bound.is_empty() {
         return None;
     }
-    let mut item = ITEM.to_owned();
-    while approval.show.iter().any(|(name, _)| *name == item) {
-        item.insert_str(0, "bound-");
-    }
+    let item = approval.unused(ITEM);
     let shown: Vec<Value> = bound
         .iter()
         .map(|connection| {
@@ -73,7 +70,11 @@ pub(super) fn superseded(step: &StepView<'_>) -> Option<Next> {
     }
     let which = changed.join(", ");
     let reason = StepReason::ConnectionChanged;
-    if step.run.superseded(&step.status.name) >= MOST {
+    let before = match step.status.item {
+        None => step.run.superseded(&step.status.name),
+        Some(_) => usize::try_from(step.status.attempt).unwrap_or(MOST),
+    };
+    if before >= MOST {
         let message = format!("the Connection {which} changed again after people were asked {MOST} times");
         return Some(Next::Fail(Failure::new(reason, message)));
     }

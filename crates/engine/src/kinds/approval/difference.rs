@@ -1,8 +1,11 @@
 //! How two versions of an `approval` step differ.
 
 use crate::difference::{Field, Loosened, LooseningKind, Terms, name};
-use signoff_api::step::{
-    ApprovalRejection, ApprovalRejectionOutcome, ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome,
+use signoff_api::{
+    OrExpression, Quorum,
+    step::{
+        ApprovalRejection, ApprovalRejectionOutcome, ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome,
+    },
 };
 
 pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
@@ -13,10 +16,13 @@ pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
         approvers,
         quorum,
         self_approval,
+        verdicts,
         respond_within,
         on_timeout,
         on_reject,
+        remind_every,
         escalate,
+        delegate,
         changes,
         ask_via,
     } = step;
@@ -35,6 +41,7 @@ pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
         Field::new("approval.selfApproval", self_approval.as_ref())
             .default("false")
             .control(),
+        Field::new("approval.verdicts", verdicts.as_ref()).default("Approve, Reject"),
         Field::new("approval.respondWithin", respond_within.as_ref())
             .default("stays open")
             .control(),
@@ -44,7 +51,9 @@ pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
         Field::new("approval.onReject.outcome", rejected)
             .default("Reject")
             .control(),
+        Field::new("approval.remindEvery", remind_every.as_ref()).default("no reminders"),
         Field::new("approval.escalate", escalate.as_ref()).control(),
+        Field::new("approval.delegate", delegate.as_ref()).default("false"),
         Field::new("approval.changes", changes.as_ref())
             .default("cannot be requested")
             .control(),
@@ -61,10 +70,13 @@ pub(super) fn terms(step: &ApprovalStep, when: Option<&String>) -> Terms {
         approvers,
         quorum,
         self_approval,
+        verdicts: _, // the step's change has it, and `loosened` says what it means
         respond_within,
         on_timeout,
         on_reject,
+        remind_every: _, // how often people are reminded changes nothing about who may decide
         escalate,
+        delegate: _, // `loosened` says what it means
         changes,
         ask_via: _, // where it is asked changes nothing about who may decide
     } = step;
@@ -73,7 +85,11 @@ pub(super) fn terms(step: &ApprovalStep, when: Option<&String>) -> Terms {
     Terms {
         when: when.cloned(),
         approvers: approvers.clone(),
-        quorum: quorum.unwrap_or(1),
+        quorum: match quorum {
+            None => OrExpression::Literal(Quorum::ONE.get()),
+            Some(OrExpression::Literal(quorum)) => OrExpression::Literal(quorum.get()),
+            Some(OrExpression::Expression(text)) => OrExpression::Expression(text.clone()),
+        },
         self_approval: self_approval.unwrap_or(false),
         respond_within: respond_within.clone(),
         on_timeout: Some(outcome.unwrap_or(ApprovalTimeoutOutcome::Fail)),
@@ -86,14 +102,29 @@ pub(super) fn terms(step: &ApprovalStep, when: Option<&String>) -> Terms {
 /// What an approval leaves to less control than it did, beside its terms.
 pub(super) fn loosened(old: &ApprovalStep, new: &ApprovalStep) -> Vec<Loosened> {
     let shown = |item: &&str| new.show.iter().flatten().any(|other| other.name == **item);
-    let old = old.show.iter().flatten().map(|item| item.name.as_str());
-    let gone: Vec<String> = old.filter(|item| !shown(item)).map(name).collect();
-    if gone.is_empty() {
-        return vec![];
+    let items = old.show.iter().flatten().map(|item| item.name.as_str());
+    let gone: Vec<String> = items.filter(|item| !shown(item)).map(name).collect();
+    let mut found = Vec::new();
+    if !gone.is_empty() {
+        found.push(Loosened {
+            kind: LooseningKind::ShowsLess,
+            before: Some(gone.join(", ")),
+            after: None,
+        });
     }
-    vec![Loosened {
-        kind: LooseningKind::ShowsLess,
-        before: Some(gone.join(", ")),
-        after: None,
-    }]
+    if new.delegate == Some(true) && old.delegate != Some(true) {
+        found.push(Loosened {
+            kind: LooseningKind::DelegationAllowed,
+            before: None,
+            after: None,
+        });
+    }
+    if old.offers_rejection() && !new.offers_rejection() {
+        found.push(Loosened {
+            kind: LooseningKind::CannotReject,
+            before: None,
+            after: None,
+        });
+    }
+    found
 }

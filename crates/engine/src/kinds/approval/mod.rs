@@ -3,19 +3,27 @@
 mod compile;
 mod connections;
 mod difference;
+mod earlier;
+mod form;
+mod people;
 mod question;
+mod shown;
 
 use std::{any::Any, collections::BTreeSet, sync::Arc};
 
 use signoff_expression::Declarations;
 
-pub(crate) use self::question::{decision, whom};
+use self::{form::FormPlan, shown::ShownPlan};
+pub(crate) use self::{
+    form::without_computed,
+    question::{decision, whom},
+};
 use super::{Done, Failure, Kind, KindPlan, Next};
 use crate::{
     difference::{Field, Loosened, Terms},
-    expression::{JsonTemplate, Template},
+    expression::Template,
     object::ObjectFact,
-    plan::{Place, check},
+    plan::{ApproversPlan, DurationPlan, Place, QuorumPlan, check},
     turn::{Owned, StepView},
 };
 use signoff_api::{
@@ -31,10 +39,23 @@ use signoff_api::{
 pub(crate) struct ApprovalPlan {
     pub(crate) step: ApprovalStep,
     title: Template,
-    show: Vec<(String, JsonTemplate)>,
+    show: Vec<ShownPlan>,
+    form: Option<FormPlan>,
+    approvers: Option<ApproversPlan>,
+    quorum: QuorumPlan,
+    respond_within: Option<DurationPlan>,
+    remind_every: Option<DurationPlan>,
+    escalate: Vec<EscalationPlan>,
     on_timeout: ApprovalTimeoutOutcome,
     continue_on_reject: bool,
     pub(crate) changes: Option<ChangesPlan>,
+}
+
+/// Who may decide as well, after a while.
+#[derive(Debug)]
+struct EscalationPlan {
+    after: DurationPlan,
+    to: ApproversPlan,
 }
 
 /// What "request changes" does.
@@ -43,6 +64,17 @@ pub(crate) struct ChangesPlan {
     /// Every step that is done again: the one gone back to and all from there to the question.
     pub(crate) again: BTreeSet<usize>,
     max: i64,
+}
+
+impl ApprovalPlan {
+    /// A name of an item that the flow does not show itself.
+    fn unused(&self, name: &str) -> String {
+        let mut name = name.to_owned();
+        while self.show.iter().any(|shown| shown.name == name) {
+            name.insert_str(0, "bound-");
+        }
+        name
+    }
 }
 
 impl Kind for ApprovalStep {

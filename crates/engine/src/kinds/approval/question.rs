@@ -4,9 +4,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::{RoundMode, Timestamp, TimestampRound, Unit},
 };
-use serde_json::Value;
 
-use super::{ApprovalPlan, connections};
+use super::{ApprovalPlan, connections, earlier, people::Deciders, shown::shown};
 use crate::{
     asked::{self, sealed, unsealed},
     kinds::{Failure, Next, Own},
@@ -15,20 +14,27 @@ use crate::{
 };
 use signoff_api::{
     ApprovalSpec, Verdict,
-    approval::{ApprovalPurpose, ApprovalStatus, ApprovalSubject, ShownItem},
+    approval::{ApprovalPurpose, ApprovalStatus, ApprovalSubject},
     bounds,
     reason::StepReason,
-    run::{BoundConnection, StepDecision},
+    run::{BoundConnection, ShownRequest, StepDecision},
     step::Approvers,
 };
 
 impl ApprovalPlan {
     /// Asks for the first time.
     pub(super) fn ask(&self, step: &StepView<'_>) -> Next {
-        let within = self.step.respond_within.as_ref();
-        let deadline = within.map(|span| whole_second(step.after(span.duration())));
-        self.own(step, deadline, connections::now(step))
+        self.deadline(step)
+            .and_then(|deadline| self.own(step, deadline, connections::now(step)))
             .unwrap_or_else(Next::Fail)
+    }
+
+    fn deadline(&self, step: &StepView<'_>) -> Result<Option<Timestamp>, Failure> {
+        let Some(within) = &self.respond_within else {
+            return Ok(None);
+        };
+        let within = within.value(&step.scope())?;
+        Ok(Some(whole_second(step.after(within.duration()))))
     }
 
     /// Asks for what was asked before. Rendered from the same state it is the same again.
@@ -44,7 +50,7 @@ impl ApprovalPlan {
         deadline: Option<Timestamp>,
         connections: Vec<BoundConnection>,
     ) -> Result<Next, Failure> {
-        let spec = self.question(step, deadline, &connections)?;
+        let (spec, requests) = self.question(step, deadline, &connections)?;
         let whom = spec
             .approvers
             .as_ref()
@@ -60,6 +66,7 @@ impl ApprovalPlan {
             object,
             deadline,
             connections,
+            requests,
             waiting_on,
         })))
     }
@@ -69,7 +76,7 @@ impl ApprovalPlan {
         view: &StepView<'_>,
         deadline: Option<Timestamp>,
         connections: &[BoundConnection],
-    ) -> Result<ApprovalSpec, Failure> {
+    ) -> Result<(ApprovalSpec, Vec<ShownRequest>), Failure> {
         let scope = view.scope();
         let title = self.title.text(&scope)?;
         let title: String = title.chars().take(bounds::MAX_TITLE).collect();
@@ -78,9 +85,11 @@ impl ApprovalPlan {
             return Err(Failure::new(StepReason::ApprovalRefused, message));
         }
         let mut show = Vec::with_capacity(self.show.len());
+        let mut requests = Vec::new();
         let mut together = 0;
-        for (name, template) in &self.show {
-            let item = shown(name, template.value(&scope)?)?;
+        for item in &self.show {
+            let (item, request) = item.value(view, &scope)?;
+            requests.extend(request);
             together += item.inline.len();
             if together > bounds::MAX_SHOWN_TOGETHER {
                 let message = format!(
@@ -92,19 +101,33 @@ impl ApprovalPlan {
             show.push(item);
         }
         if let Some((name, value)) = connections::shown(view, self, connections) {
-            show.push(shown(&name, value)?);
+            show.push(shown(&name, value, None)?);
         }
+        if let Some((name, value)) = earlier::shown(view, self) {
+            show.push(shown(&name, value, None)?);
+        }
+        let Deciders {
+            approvers,
+            quorum,
+            escalate,
+        } = self.deciders(&scope)?;
+        let form = self.form.as_ref().map(|form| form.value(&scope)).transpose()?;
+        let remind_every = self.remind_every.as_ref();
+        let remind_every = remind_every.map(|every| every.value(&scope)).transpose()?;
         let (step, facts) = (&self.step, view.run.facts);
         let subject = asked::of_step(&facts.release.digest, &facts.run.uid, view.status);
-        let mut verdicts = vec![Verdict::Approve, Verdict::Reject];
+        let mut verdicts = vec![Verdict::Approve];
+        verdicts.extend(self.step.offers_rejection().then_some(Verdict::Reject));
         verdicts.extend(self.changes.as_ref().map(|_| Verdict::RequestChanges));
-        Ok(sealed(
+        verdicts.extend((self.step.delegate == Some(true)).then_some(Verdict::Delegate));
+        let spec = sealed(
             &subject,
             ApprovalSpec {
                 subject: ApprovalSubject {
                     run: Some(facts.run.name.clone()),
                     step: Some(view.status.name.clone()),
                     iteration: Some(view.status.iteration),
+                    item: view.status.item,
                     release: None,
                 },
                 purpose: ApprovalPurpose::Step,
@@ -115,34 +138,20 @@ impl ApprovalPlan {
                 written_by: vec![],
                 title,
                 show,
-                form: step.form.clone(),
-                approvers: step.approvers.clone(),
-                quorum: step.quorum.unwrap_or(1),
+                form,
+                approvers,
+                quorum,
                 self_approval: step.self_approval.unwrap_or(false),
                 verdicts,
                 expires_at: deadline.map(Time),
-                escalate: step.escalate.clone().unwrap_or_default(),
+                remind_every,
+                escalate,
                 repository: facts.release.repository.clone(),
                 ask_via: step.ask_via,
             },
-        ))
+        );
+        Ok((spec, requests))
     }
-}
-
-fn shown(name: &str, value: Value) -> Result<ShownItem, Failure> {
-    let (media_type, inline) = match value {
-        Value::String(text) => ("text/plain", text),
-        other => ("application/json", format!("{other:#}")),
-    };
-    if inline.len() > bounds::MAX_SHOWN {
-        let message = format!("the shown item {name} is larger than {} bytes", bounds::MAX_SHOWN);
-        return Err(Failure::new(StepReason::OutputTooLarge, message));
-    }
-    Ok(ShownItem {
-        name: name.to_owned(),
-        media_type: media_type.to_owned(),
-        inline,
-    })
 }
 
 /// What an answer says about who decided.
@@ -159,11 +168,15 @@ pub(crate) fn decision(answer: &ApprovalStatus, verdict: Verdict) -> StepDecisio
         at: answer.decided_at.clone(),
         comment: answer.comment.clone(),
         values: answer.values.clone(),
+        shown: answer.shown.clone().filter(|_| verdict == Verdict::Approve),
     }
 }
 
 /// Those who may decide, in words.
 pub(crate) fn whom(approvers: &Approvers) -> String {
+    if approvers.is_everybody_else() {
+        return "somebody".to_owned();
+    }
     let names: Vec<&str> = approvers
         .groups
         .iter()

@@ -62,7 +62,7 @@ pub(super) fn check(flow: &str, template: &JsonTemplate, place: &mut Place<'_, '
     }
     for (name, template) in entries {
         let declared = Declared::of_schema(&schema, name);
-        let type_ = place.type_of(template);
+        let type_ = place.type_of_template(template);
         if let Some(known) = json_types(&type_)
             && !declared.is_empty()
             && !known.iter().any(|name| declared.allows(name))

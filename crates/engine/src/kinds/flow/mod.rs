@@ -123,6 +123,7 @@ impl FlowPlan {
             object: OwnedObject::Run(Box::new(wanted)),
             deadline: None,
             connections: vec![],
+            requests: vec![],
             waiting_on,
         })))
     }

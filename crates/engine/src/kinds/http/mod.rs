@@ -12,7 +12,11 @@ use serde_json::json;
 use signoff_expression::{Declarations, StaticType};
 
 use self::response::Expected;
-pub(super) use self::{request::shown, response::failed_status, target::Target};
+pub(super) use self::{
+    request::{described, shown},
+    response::failed_status,
+    target::Target,
+};
 use super::{Done, Failure, Kind, KindPlan, Next};
 use crate::{
     difference::Field,

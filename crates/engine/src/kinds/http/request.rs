@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Body, HttpPlan};
 use crate::{
@@ -133,4 +133,59 @@ pub(in crate::kinds) fn shown(
         item("body", media_type, hide(text))
     }));
     items
+}
+
+/// A request as a document, with everything that it sends but what its Connection adds.
+pub(in crate::kinds) fn described(request: &HttpRequest, hide: &dyn Fn(String) -> String) -> Value {
+    let HttpRequest {
+        target,
+        method,
+        headers,
+        query,
+        body,
+        redirects: _, // the release says it
+    } = request;
+    let mut document = json!({ "method": method });
+    let target = match target {
+        HttpTarget::Url(url) => json!({ "url": url }),
+        HttpTarget::Connection { name, path, bound: _ } => json!({ "connection": name, "path": path }),
+    };
+    let body = match body {
+        None => json!({}),
+        Some(HttpBody::Json(body)) => json!({ "body": body }),
+        Some(HttpBody::Form(form)) => json!({ "form": form }),
+        Some(HttpBody::Text(text)) => json!({ "text": text }),
+    };
+    let rest = [
+        target,
+        body,
+        if headers.is_empty() {
+            json!({})
+        } else {
+            json!({ "headers": headers })
+        },
+        if query.is_empty() {
+            json!({})
+        } else {
+            json!({ "query": query })
+        },
+    ];
+    for part in rest {
+        if let (Value::Object(document), Value::Object(part)) = (&mut document, part) {
+            document.extend(part);
+        }
+    }
+    hidden(document, hide)
+}
+
+fn hidden(value: Value, hide: &dyn Fn(String) -> String) -> Value {
+    match value {
+        Value::String(text) => Value::String(hide(text)),
+        Value::Array(items) => items.into_iter().map(|item| hidden(item, hide)).collect(),
+        Value::Object(fields) => {
+            let fields = fields.into_iter();
+            Value::Object(fields.map(|(name, value)| (name, hidden(value, hide))).collect())
+        }
+        other => other,
+    }
 }

@@ -1,7 +1,12 @@
 //! How two versions of a `wait` step differ.
 
+use std::time::Duration;
+
 use crate::difference::{Answerless, Field, Loosened, LooseningKind};
-use signoff_api::step::{CallbackWait, WaitStep, WaitTimeout, WaitTimeoutOutcome};
+use signoff_api::{
+    HumanDuration,
+    step::{CallbackWait, WaitStep, WaitTimeout, WaitTimeoutOutcome},
+};
 
 pub(super) fn fields(step: &WaitStep) -> Vec<Field> {
     let WaitStep {
@@ -56,7 +61,9 @@ fn answerless(step: &WaitStep) -> Answerless<'_> {
     let outcome = on_timeout.as_ref().map(|timeout| timeout.outcome);
     let late = (outcome == Some(WaitTimeoutOutcome::Continue)).then_some(respond_within.as_ref());
     let spans = duration.iter().chain(late.flatten());
-    match spans.min_by_key(|span| span.duration()) {
+    // a computed one may be the soonest of all
+    let soonest = spans.min_by_key(|span| span.literal().map_or(Duration::ZERO, HumanDuration::duration));
+    match soonest {
         Some(soonest) => Answerless::GoesOn(Some(soonest)),
         None if until.is_some() || late.is_some() => Answerless::GoesOn(None),
         None => Answerless::Stops,

@@ -2,7 +2,7 @@
 
 mod difference;
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 
@@ -11,12 +11,12 @@ use signoff_expression::{Declarations, StaticType};
 use super::{Done, Failure, Kind, KindPlan, Next, Wait};
 use crate::{
     difference::{Field, Loosened},
-    expression::Template,
-    plan::{Place, check},
+    expression::{Scope, Template},
+    plan::{AtLeast, DurationPlan, Place, check},
     turn::StepView,
 };
 use signoff_api::{
-    HumanDuration,
+    HumanDuration, OrExpression,
     reason::StepReason,
     run::{EndingOutcome, StepOutcome},
     step::{CallbackWait, WaitStep, WaitTimeoutOutcome},
@@ -26,9 +26,9 @@ use signoff_api::{
 #[derive(Debug)]
 struct WaitPlan {
     callback: bool,
-    duration: Option<Duration>,
+    duration: Option<DurationPlan>,
     until: Option<Template>,
-    respond_within: Option<Duration>,
+    respond_within: Option<DurationPlan>,
     continue_on_timeout: bool,
 }
 
@@ -59,11 +59,14 @@ impl Kind for WaitStep {
                 format!("{literal:?} is not a time such as 2026-12-24T18:00:00Z"),
             );
         }
+        let mut duration = |field, duration: Option<&OrExpression<HumanDuration>>| {
+            DurationPlan::compile(place, field, field, duration?, AtLeast::ANY)
+        };
         Arc::new(WaitPlan {
             callback: self.callback.is_some(),
-            duration: self.duration.as_ref().map(HumanDuration::duration),
+            duration: duration("duration", self.duration.as_ref()),
             until,
-            respond_within: self.respond_within.as_ref().map(HumanDuration::duration),
+            respond_within: duration("respondWithin", self.respond_within.as_ref()),
             continue_on_timeout: self
                 .on_timeout
                 .as_ref()
@@ -106,32 +109,10 @@ fn body_type(callback: &CallbackWait) -> StaticType {
 
 impl KindPlan for WaitPlan {
     fn start(&self, step: &StepView<'_>) -> Next {
-        let until = match self.until.as_ref().map(|until| until.text(&step.scope())) {
-            None => None,
-            Some(Err(error)) => return Next::Fail(Failure::new(error.reason(), format!("until: {error}"))),
-            Some(Ok(text)) => {
-                let Ok(time) = text.parse::<Timestamp>() else {
-                    let message = format!("until: {text:?} is not a time");
-                    return Next::Fail(Failure::new(StepReason::InvalidTime, message));
-                };
-                Some(time)
-            }
-        };
-        let wake_at = [self.duration.map(|span| step.after(span)), until]
-            .into_iter()
-            .flatten()
-            .min();
-        let what = match (self.callback, wake_at) {
-            (true, Some(at)) => format!("a callback, or {at:.0}"),
-            (true, None) => "a callback".to_owned(),
-            (false, Some(at)) => format!("{at:.0}"),
-            (false, None) => "nothing".to_owned(),
-        };
-        Next::Wait(Wait {
-            wake_at,
-            deadline: self.respond_within.map(|span| step.after(span)),
-            waiting_on: format!("{what} ({})", step.status.name),
-        })
+        match self.wait(step) {
+            Ok(wait) => Next::Wait(wait),
+            Err(failure) => Next::Fail(failure),
+        }
     }
 
     fn go_on(&self, step: &StepView<'_>) -> Next {
@@ -154,5 +135,43 @@ impl KindPlan for WaitPlan {
 
     fn takes_callback(&self) -> bool {
         self.callback
+    }
+}
+
+impl WaitPlan {
+    /// What is waited for, and until when.
+    fn wait(&self, step: &StepView<'_>) -> Result<Wait, Failure> {
+        let scope = step.scope();
+        let after = |duration: &Option<DurationPlan>| {
+            let span = duration
+                .as_ref()
+                .map(|duration| duration.value(&scope))
+                .transpose()?;
+            Ok::<_, Failure>(span.map(|span| step.after(span.duration())))
+        };
+        let wake_at = [after(&self.duration)?, self.until(&scope)?];
+        let wake_at = wake_at.into_iter().flatten().min();
+        let what = match (self.callback, wake_at) {
+            (true, Some(at)) => format!("a callback, or {at:.0}"),
+            (true, None) => "a callback".to_owned(),
+            (false, Some(at)) => format!("{at:.0}"),
+            (false, None) => "nothing".to_owned(),
+        };
+        Ok(Wait {
+            wake_at,
+            deadline: after(&self.respond_within)?,
+            waiting_on: format!("{what} ({})", step.status.name),
+        })
+    }
+
+    fn until(&self, scope: &Scope) -> Result<Option<Timestamp>, Failure> {
+        let Some(until) = &self.until else { return Ok(None) };
+        let text = until
+            .text(scope)
+            .map_err(|error| Failure::new(error.reason(), format!("until: {error}")))?;
+        let time = text.parse::<Timestamp>();
+        let time = time
+            .map_err(|_| Failure::new(StepReason::InvalidTime, format!("until: {text:?} is not a time")))?;
+        Ok(Some(time))
     }
 }

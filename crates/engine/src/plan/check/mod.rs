@@ -14,7 +14,7 @@ use signoff_expression::{Declarations, Facts, Field, ObjectType, StaticType};
 
 pub(crate) use self::{
     declared::{as_declared, fields_as_declared},
-    json::{no_json, type_of_template},
+    json::{no_json, type_of_expression, type_of_template},
     schema::{Defaults, type_of},
     steps::{StepResult, StepTypes},
 };
@@ -189,10 +189,12 @@ fn callbacks(steps: &[&Step]) -> StaticType {
         .iter()
         .filter(|step| step.kind.as_kind().callback().is_some());
     let fields = waits.map(|step| {
-        (
-            step.name.clone(),
-            Field::required(strings(&["url", "token"], &[])),
-        )
+        let one = strings(&["url", "token"], &[]);
+        let type_ = match step.for_each {
+            Some(_) => StaticType::list(one),
+            None => one,
+        };
+        (step.name.clone(), Field::required(type_))
     });
     let explained = steps.iter().map(|step| {
         let message = format!(

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use signoff_expression::{Facts, Field, Implication, ObjectType, Path, StaticType};
 
 use super::schema::{self, Defaults};
-use crate::plan::Needed;
+use crate::{kinds::approval::without_computed, plan::Needed};
 use signoff_api::{
     Json, Step, StepKind,
     run::StepOutcome,
@@ -52,8 +52,12 @@ pub(crate) struct StepTypes {
     wanted: Facts,
     /// Whether it is in a loop.
     is_looped: bool,
-    /// The values that deciders may fill in, of a step that asks people.
-    values: Option<ObjectType>,
+    /// What deciders may fill in and change, of a step that asks people.
+    decided: Option<Decided>,
+    /// What came of an item, of a step that has items.
+    item: Option<ObjectType>,
+    /// Whether the run goes on, or ends, when it failed before it had items.
+    may_lack_items: bool,
 }
 
 impl StepTypes {
@@ -76,8 +80,45 @@ impl StepTypes {
             when,
             wanted: Facts::default(),
             is_looped: false,
-            values: question.map(values_of),
+            decided: question.map(Decided::of),
+            item: None,
+            may_lack_items: step.continues_after_failure(),
         }
+    }
+
+    /// Of a step with `forEach`: its output lists those of its items, and it is known what came of each.
+    pub(in crate::plan) fn for_each(mut self, step: &Step) -> Self {
+        let Some(for_each) = &step.for_each else {
+            return self;
+        };
+        let output = self.output();
+        self.item = Some(item(&self.ever, output.clone(), self.decided.as_ref()));
+        let goes_on = |result: &&StepResult| result.outcome != StepOutcome::Failed;
+        let all_have_one = self
+            .results
+            .iter()
+            .filter(goes_on)
+            .all(|result| result.output.is_some());
+        // what has no output is null in the list
+        let is_known = all_have_one && !for_each.continues();
+        let list = output.map(|output| StaticType::list(if is_known { output } else { StaticType::Dyn }));
+        for outcome in step.outcomes_of_items() {
+            if outcome == StepOutcome::Skipped {
+                self.others.insert(name_of(outcome));
+            } else if !self.results.iter().any(|result| result.outcome == outcome) {
+                self.results.push(StepResult::new(outcome));
+            }
+        }
+        for result in &mut self.results {
+            let has_list = result.outcome != StepOutcome::Failed;
+            result.output = list.clone().filter(|_| has_list);
+        }
+        self
+    }
+
+    /// Whether it has an output with some outcome.
+    pub(in crate::plan) fn has_output(&self) -> bool {
+        self.results.iter().any(|result| result.output.is_some())
     }
 
     /// Of a step that needs others to end in a certain way: what is known if they did, and whether they may not have.
@@ -96,6 +137,7 @@ impl StepTypes {
     pub(super) fn at_the_end(&self) -> Self {
         let mut types = self.clone();
         types.others.extend(types.ever.iter().cloned());
+        types.may_lack_items = true;
         types
     }
 
@@ -163,15 +205,29 @@ impl StepTypes {
                 explained.insert("output".to_owned(), format!("step {name} has no output"));
             }
         }
-        match &self.values {
-            Some(values) => {
-                fields.insert("decision".to_owned(), Field::optional(decision(values)));
+        match (&self.decided, &self.item) {
+            (Some(decided), None) => {
+                fields.insert("decision".to_owned(), Field::optional(decision(decided)));
             }
-            None => {
+            (Some(_), Some(_)) => {
+                let message = format!("step {name} asks about each item: see steps.{name}.items");
+                explained.insert("decision".to_owned(), message);
+            }
+            (None, _) => {
                 explained.insert(
                     "decision".to_owned(),
                     format!("step {name} asks nobody, so it has no decision"),
                 );
+            }
+        }
+        match &self.item {
+            Some(item) => {
+                let items = StaticType::list(item.clone().into());
+                fields.insert("items".to_owned(), Field::optional(items));
+            }
+            None => {
+                let message = format!("step {name} has no forEach, so it has no items");
+                explained.insert("items".to_owned(), message);
             }
         }
         if self.outcomes().contains(&name_of(StepOutcome::Failed)) {
@@ -182,7 +238,7 @@ impl StepTypes {
         }
         if self.is_looped {
             fields.insert("pass".to_owned(), Field::required(StaticType::INT));
-            let previous = previous(self.ever.clone(), self.output(), self.values.as_ref());
+            let previous = previous(self.ever.clone(), self.output(), self.decided.as_ref());
             fields.insert("previous".to_owned(), Field::optional(previous));
         } else {
             for field in ["pass", "previous"] {
@@ -213,7 +269,15 @@ impl StepTypes {
             with_output.map(|result| result.outcome),
             present([path(name, &["output"])]),
         )];
-        if let Some(values) = &self.values {
+        if self.item.is_some() {
+            let begun = self.results.iter().map(|result| result.outcome);
+            let begun = begun.filter(|outcome| !self.may_lack_items || *outcome != StepOutcome::Failed);
+            // without a condition, it is skipped only because there are no items
+            let skipped = self.when.is_none().then_some(StepOutcome::Skipped);
+            let begun = begun.chain(skipped);
+            found.push(implication(name, begun, present([path(name, &["items"])])));
+        }
+        if let Some(Decided { values, shown }) = self.decided.as_ref().filter(|_| self.item.is_none()) {
             let decided = [
                 StepOutcome::Approved,
                 StepOutcome::Rejected,
@@ -222,7 +286,10 @@ impl StepTypes {
             found.push(implication(name, decided, present([path(name, &["decision"])])));
             let required = values.fields().iter().filter(|(_, field)| field.is_required);
             let required = required.map(|(field, _)| path(name, &["decision", "values", field]));
-            found.push(implication(name, [StepOutcome::Approved], present(required)));
+            let items = shown.fields().keys();
+            let items = items.map(|item| path(name, &["decision", "shown", item]));
+            let known = present(required.chain(items));
+            found.push(implication(name, [StepOutcome::Approved], known));
         }
         if let Some(when) = &self.when {
             let begun = self.results.iter().map(|result| result.outcome);
@@ -248,11 +315,28 @@ impl StepTypes {
         }
     }
 
+    /// The output of an item as it is declared.
+    pub(crate) fn item_output_as_declared(&self, output: Value) -> Value {
+        let fields = self.item.as_ref().map(ObjectType::fields);
+        match fields.and_then(|fields| fields.get("output")) {
+            Some(field) => super::as_declared(output, &field.type_),
+            None => output,
+        }
+    }
+
     /// Values that people filled in, as the form declares them.
     pub(crate) fn values_as_declared(&self, values: Map<String, Value>) -> Map<String, Value> {
-        match &self.values {
-            Some(type_) => super::fields_as_declared(values, type_),
+        match &self.decided {
+            Some(decided) => super::fields_as_declared(values, &decided.values),
             None => values,
+        }
+    }
+
+    /// Items that people changed, as their schemas declare them.
+    pub(crate) fn shown_as_declared(&self, shown: Map<String, Value>) -> Map<String, Value> {
+        match &self.decided {
+            Some(decided) => super::fields_as_declared(shown, &decided.shown),
+            None => shown,
         }
     }
 }
@@ -304,14 +388,41 @@ fn ever(step: &Step) -> BTreeSet<String> {
 /// The values of a form. Who rejects need not fill it in.
 fn values_of(question: &ApprovalStep) -> ObjectType {
     match question.form.as_ref().map(Json::as_value) {
-        Some(form) => schema::object_of(form, Defaults::Ignored),
+        Some(form) => schema::object_of(&without_computed(form), Defaults::Ignored),
         None => ObjectType::new(BTreeMap::new(), None),
     }
     .called("field of the form called")
 }
 
+/// What deciders may fill in, and the items that they may change.
+#[derive(Clone, Debug)]
+pub(crate) struct Decided {
+    values: ObjectType,
+    shown: ObjectType,
+}
+
+impl Decided {
+    fn of(question: &ApprovalStep) -> Self {
+        Self {
+            values: values_of(question),
+            shown: shown_of(question),
+        }
+    }
+}
+
+/// The editable items. Only who approves decides on them.
+fn shown_of(question: &ApprovalStep) -> ObjectType {
+    let items = question.show.iter().flatten().filter_map(|item| {
+        let schema = &item.editable.as_ref()?.schema;
+        let type_ = schema::type_of(schema.as_value(), Defaults::Ignored);
+        Some((item.name.clone(), Field::optional(type_)))
+    });
+    ObjectType::new(items.collect(), None).called("editable item called")
+}
+
 /// `steps.<name>.decision`
-fn decision(values: &ObjectType) -> StaticType {
+fn decision(decided: &Decided) -> StaticType {
+    let Decided { values, shown } = decided;
     let optional = values.fields().iter().map(|(name, field)| {
         let field = Field::optional(field.type_.clone());
         (name.clone(), field)
@@ -326,6 +437,7 @@ fn decision(values: &ObjectType) -> StaticType {
         ("by", StaticType::list(StaticType::STRING)),
         ("comment", StaticType::STRING),
         ("values", values.into()),
+        ("shown", shown.clone().into()),
     ];
     let fields = fields.map(|(name, type_)| (name.to_owned(), Field::required(type_)));
     let mut fields = BTreeMap::from(fields);
@@ -333,12 +445,21 @@ fn decision(values: &ObjectType) -> StaticType {
     ObjectType::new(fields, None).into()
 }
 
+/// `steps.<name>.items[i]`
+fn item(outcomes: &BTreeSet<String>, output: Option<StaticType>, decided: Option<&Decided>) -> ObjectType {
+    let outcome = Field::required(StaticType::one_of(outcomes.clone()));
+    let mut fields = BTreeMap::from([
+        ("outcome".to_owned(), outcome),
+        ("error".to_owned(), Field::optional(super::error())),
+    ]);
+    let output = output.map(|type_| ("output".to_owned(), Field::optional(type_)));
+    let decision = decided.map(|decided| ("decision".to_owned(), Field::optional(decision(decided))));
+    fields.extend(output.into_iter().chain(decision));
+    ObjectType::new(fields, None).called("field of an item called")
+}
+
 /// `steps.<name>.previous`
-fn previous(
-    outcomes: BTreeSet<String>,
-    output: Option<StaticType>,
-    values: Option<&ObjectType>,
-) -> StaticType {
+fn previous(outcomes: BTreeSet<String>, output: Option<StaticType>, decided: Option<&Decided>) -> StaticType {
     let mut fields = BTreeMap::from([
         (
             "outcome".to_owned(),
@@ -347,7 +468,7 @@ fn previous(
         ("error".to_owned(), Field::optional(super::error())),
     ]);
     let output = output.map(|type_| ("output".to_owned(), Field::optional(type_)));
-    let decision = values.map(|values| ("decision".to_owned(), Field::optional(decision(values))));
+    let decision = decided.map(|decided| ("decision".to_owned(), Field::optional(decision(decided))));
     fields.extend(output.into_iter().chain(decision));
     ObjectType::new(fields, None)
         .called("field of a previous pass called")
@@ -357,8 +478,8 @@ fn previous(
 /// `steps.<name>` of a step that comes later in the same loop, or of the step itself.
 pub(super) fn of_previous_pass(step: &Step) -> StaticType {
     let name = &step.name;
-    let values = step.kind.as_kind().question().map(values_of);
-    let previous = previous(ever(step), Some(StaticType::Dyn), values.as_ref());
+    let decided = step.kind.as_kind().question().map(Decided::of);
+    let previous = previous(ever(step), Some(StaticType::Dyn), decided.as_ref());
     let fields = BTreeMap::from([
         ("pass".to_owned(), Field::required(StaticType::INT)),
         ("previous".to_owned(), Field::optional(previous)),

@@ -1,0 +1,196 @@
+//! `signoff retry` and `signoff rerun`: a run once more, from a step or from the beginning.
+
+use kube::{ResourceExt as _, api::ObjectMeta};
+
+use super::{
+    Global,
+    answer::Answer,
+    connect::Connection,
+    error::{CliError, exit},
+    run,
+};
+use signoff_api::{
+    Release, Run, RunPhase, RunSpec,
+    name::{DnsLabel, ObjectName, ReleaseName},
+    run::{Channel, RetryOf, RunName},
+};
+use signoff_engine::{plan::Plan, retry};
+
+/// What separates the name of a run from the number of its retry.
+const SUFFIX: &str = "-retry-";
+/// Longest name of a run.
+const MAX_NAME: usize = 63;
+
+/// Go on from a run that ended badly: with its release, its inputs, and the outcomes of the steps before.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Calls are made with the idempotency keys of the earlier run. Approvals are asked again.\n\n\
+Examples:\n  signoff retry refund-x7k2q\n  signoff retry refund-x7k2q --from pay --wait"
+)]
+pub(super) struct RetryArgs {
+    /// Name of the run.
+    run: ObjectName,
+    /// First step that is done again; by default, the first that did not end well.
+    #[arg(long, value_name = "STEP")]
+    from: Option<DnsLabel>,
+    /// Wait until the run ends, or until only people or a callback let it go on (exit code 9); at most --timeout.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Start another run with the inputs of a run, and its release.
+#[derive(Debug, clap::Args)]
+pub(super) struct RerunArgs {
+    /// Name of the run.
+    run: ObjectName,
+    /// Use the live release instead of the one of that run.
+    #[arg(long, conflicts_with = "draft")]
+    live: bool,
+    /// Use the newest draft instead of the release of that run.
+    #[arg(long)]
+    draft: bool,
+    /// Wait until the run ends, or until only people or a callback let it go on (exit code 9); at most --timeout.
+    #[arg(long)]
+    wait: bool,
+}
+
+pub(super) async fn retry(args: &RetryArgs, global: &Global) -> Result<Answer, CliError> {
+    let connection = Connection::open(global).await?;
+    let earlier = found(&connection, &args.run).await?;
+    let name = earlier.name_any();
+    let status = earlier.status.clone().unwrap_or_default();
+    if !status.phase.is_finished() {
+        let message = format!("run {name} has not ended: {}", status.phase);
+        return Err(CliError::new("NotEnded", exit::CONFLICT, message));
+    }
+    if status.phase == RunPhase::Succeeded {
+        let message = format!("run {name} succeeded; `signoff rerun {name}` starts it again");
+        return Err(CliError::new("Succeeded", exit::CONFLICT, message));
+    }
+    let Some(pinned) = &status.release else {
+        let message =
+            format!("run {name} ended before it had a release; `signoff rerun {name}` starts it again");
+        return Err(CliError::new("NoRelease", exit::CONFLICT, message));
+    };
+    let from = match &args.from {
+        Some(step) => step.clone(),
+        None => first_unfinished(&connection, &earlier, &pinned.name).await?,
+    };
+    let spec = RunSpec {
+        retry_of: Some(RetryOf {
+            run: parsed::<RunName>(&name)?,
+            from: from.clone(),
+        }),
+        release: Some(parsed(&pinned.name)?),
+        ..again(&earlier)
+    };
+    let metadata = ObjectMeta {
+        name: Some(next_name(&name)),
+        ..ObjectMeta::default()
+    };
+    let created = run::start(&connection, metadata, spec).await;
+    let created = created.map_err(|error| already_retried(error, &name))?;
+    run::started(
+        &connection,
+        created,
+        &format!("retries {name} from step {from}"),
+        args.wait,
+        global,
+    )
+    .await
+}
+
+pub(super) async fn rerun(args: &RerunArgs, global: &Global) -> Result<Answer, CliError> {
+    let connection = Connection::open(global).await?;
+    let earlier = found(&connection, &args.run).await?;
+    let release = earlier.status.as_ref().and_then(|status| status.release.as_ref());
+    let mut spec = again(&earlier);
+    if args.draft {
+        spec.channel = Some(Channel::Draft);
+    } else if !args.live {
+        spec.release = match release {
+            Some(pinned) => Some(parsed::<ReleaseName>(&pinned.name)?),
+            None => earlier.spec.release.clone(),
+        };
+    }
+    let metadata = run::generated(&spec);
+    let created = run::start(&connection, metadata, spec).await?;
+    let why = format!("starts {} again", earlier.name_any());
+    run::started(&connection, created, &why, args.wait, global).await
+}
+
+async fn found(connection: &Connection, name: &ObjectName) -> Result<Run, CliError> {
+    let run = connection.api::<Run>().get(name).await;
+    run.map_err(|error| CliError::api(name, &error))
+}
+
+/// The same flow with the same inputs.
+fn again(earlier: &Run) -> RunSpec {
+    RunSpec {
+        inputs: earlier.spec.inputs.clone(),
+        ..RunSpec::of(earlier.spec.flow.clone())
+    }
+}
+
+async fn first_unfinished(
+    connection: &Connection,
+    earlier: &Run,
+    release: &str,
+) -> Result<DnsLabel, CliError> {
+    let release: Option<Release> = connection.named(release).await?;
+    let plan = release.and_then(|release| Plan::of_release(&release.spec.definition).ok());
+    let status = earlier.status.clone().unwrap_or_default();
+    let first = plan
+        .as_ref()
+        .and_then(|plan| retry::first_unfinished(plan, &status));
+    match first {
+        Some(step) => parsed(step),
+        None => Err(CliError::usage(
+            "it cannot be told where to begin: give --from STEP".to_owned(),
+        )),
+    }
+}
+
+fn parsed<T: std::str::FromStr<Err = signoff_api::name::NameError>>(name: &str) -> Result<T, CliError> {
+    name.parse().map_err(|error| CliError::internal(name, &error))
+}
+
+/// The name of a retry. It is the same for all who retry a run, so that only the first of them does.
+fn next_name(run: &str) -> String {
+    let (root, number) = match run.rsplit_once(SUFFIX) {
+        Some((root, number)) => (root, number.parse::<u32>().unwrap_or(0).saturating_add(1)),
+        None => (run, 1),
+    };
+    let suffix = format!("{SUFFIX}{number}");
+    let room = MAX_NAME - suffix.len();
+    let root = root.get(..room).unwrap_or(root).trim_end_matches(['-', '.']);
+    format!("{root}{suffix}")
+}
+
+fn already_retried(error: CliError, run: &str) -> CliError {
+    if error.is("AlreadyExists") {
+        let message = format!("run {run} is retried by run {} already", next_name(run));
+        return CliError::new("AlreadyRetried", exit::CONFLICT, message);
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_has_one_name_for_all_who_ask_for_it_and_the_next_another() {
+        assert_eq!(next_name("refund-x7k2q"), "refund-x7k2q-retry-1");
+        assert_eq!(next_name("refund-x7k2q-retry-1"), "refund-x7k2q-retry-2");
+        assert_eq!(next_name("refund-x7k2q-retry-9"), "refund-x7k2q-retry-10");
+        let long = next_name(&"a".repeat(63));
+        assert_eq!(long.len(), 63);
+        assert!(long.parse::<RunName>().is_ok());
+        assert!(
+            next_name(&format!("{}-b", "a".repeat(54)))
+                .parse::<RunName>()
+                .is_ok()
+        );
+    }
+}
