@@ -26,9 +26,10 @@
 //! | [`runs`] | the Run controller: gather, decide (engine), write, perform | `signoff_engine`, `cluster`, `perform`, `telemetry` |
 //! | [`approvals`] | the Approval controller, and questions as pull requests | `signoff_engine`, `cluster`, `runs`, `remotes`, `git`, `forge`, `telemetry` |
 //! | [`promotion`] | the Flow and Release controllers: releases are cut and promoted | `signoff_engine`, `cluster` |
+//! | [`triggers`] | the trigger controller: runs that start by themselves | `signoff_engine`, `cluster` |
 //! | [`sync`] | the Repository controller, and what is said of it on forges | `signoff_engine`, `cluster`, `remotes`, `git`, `forge`, `net`, `manifest` |
 //! | [`gateway`] | HTTP: callbacks, sync hooks, health, metrics | `signoff_engine`, `cluster`, `net`, `sync`, `telemetry` |
-//! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `remotes`, `runs`, `approvals`, `promotion`, `sync`, `gateway`, `telemetry` |
+//! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `remotes`, `runs`, `approvals`, `promotion`, `triggers`, `sync`, `gateway`, `telemetry` |
 //! | [`cli`] | one file per verb; output formats | everything |
 //! | [`telemetry`] | logs and metrics | nothing more |
 
@@ -48,3 +49,4 @@ pub mod runs;
 pub mod simulation;
 pub mod sync;
 pub mod telemetry;
+pub mod triggers;

@@ -62,6 +62,11 @@ pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, Cli
                     .unwrap_or_default(),
                 status.phase.to_string(),
                 why(&status),
+                run.spec
+                    .trigger
+                    .as_ref()
+                    .map(|trigger| trigger.name.to_string())
+                    .unwrap_or_default(),
                 took(&status, now),
                 age(run.creation_timestamp().as_ref(), now),
             ]
@@ -73,6 +78,7 @@ pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, Cli
         Whole("release"),
         Whole("phase"),
         Free("why"),
+        Whole("trigger"),
         Whole("took"),
         Whole("age"),
     ];

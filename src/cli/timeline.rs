@@ -37,6 +37,17 @@ pub(super) fn render(run: &Run) -> Lines {
     if let Some(by) = &status.retried_by {
         lines.field("retried by", by);
     }
+    if let Some(trigger) = &run.spec.trigger {
+        let ended = trigger.run.as_ref().map(|run| format!(", the end of {run}"));
+        let event = format!(
+            "{} ({}) at {}{}",
+            trigger.name,
+            trigger.kind,
+            seconds(&trigger.at),
+            ended.unwrap_or_default()
+        );
+        lines.field("trigger", event);
+    }
     if let Some(release) = &status.release {
         let commit = release
             .commit
@@ -89,7 +100,9 @@ pub(super) fn render(run: &Run) -> Lines {
     for step in &status.steps {
         if let Some(of_step) = &step.items {
             lines.blank();
-            items(step, of_step).into_iter().for_each(|line| lines.push(line));
+            for line in items(step, of_step) {
+                lines.push(line);
+            }
         }
         more(&mut lines, step, status.error.as_ref());
     }

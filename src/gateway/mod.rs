@@ -1,4 +1,4 @@
-//! HTTP from outside: callbacks and push webhooks; and for the house: health, readiness, metrics.
+//! HTTP from outside: callbacks, push webhooks and triggers; and for the house: health, readiness, metrics.
 
 mod admin;
 mod bodies;
@@ -11,6 +11,7 @@ mod pushes;
 mod record;
 mod server;
 mod signature;
+mod triggers;
 mod unread;
 mod weak;
 
@@ -73,6 +74,10 @@ pub fn router(gateway: Gateway) -> Router {
         .route(
             "/v1/hooks/git/{namespace}/{repository}",
             post(hooks::push).fallback(only_post),
+        )
+        .route(
+            "/v1/triggers/{namespace}/{flow}/{trigger}",
+            post(triggers::receive).fallback(only_post),
         )
         .route("/healthz", get(|| async { "ok" }))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address") })

@@ -1,4 +1,4 @@
-//! The body of a callback as senders send it: compressed or not, in any character set, with or without a byte order mark.
+//! The body of a callback or an event as senders send it: compressed or not, in any character set, with or without a byte order mark.
 //! What is not taken is answered with what to send.
 
 use std::io::Read as _;
@@ -36,24 +36,19 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    /// Reads a body, up to the limit.
+    /// Reads the body of a callback.
     pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
-        let content_type = ContentType::of(headers);
-        if !content_type.essence.is_empty() && !content_type.is_json() {
-            return Err(unsupported(&format!(
-                "the content type is {}{}",
-                shown(&content_type.essence),
-                if content_type.essence == "application/x-www-form-urlencoded" {
-                    ", which is what curl -d sends"
-                } else {
-                    ""
-                }
-            )));
-        }
-        let is_compressed = is_compressed(headers)?;
+        // what is not taken is not read
+        taken(headers)?;
         let raw = receive(headers, body).await?;
+        Self::of(headers, raw, MAX_BODY)
+    }
+
+    /// A body that was read, of at most so many bytes once it is uncompressed.
+    pub(super) fn of(headers: &HeaderMap, raw: Bytes, most: usize) -> Result<Self, Problem> {
+        let (content_type, is_compressed) = taken(headers)?;
         let plain = if is_compressed {
-            uncompressed(&raw)?
+            uncompressed(&raw, most)?
         } else {
             raw.clone()
         };
@@ -103,6 +98,23 @@ impl Payload {
     }
 }
 
+/// The content type, and whether the body is compressed, of a body that is taken.
+fn taken(headers: &HeaderMap) -> Result<(ContentType, bool), Problem> {
+    let content_type = ContentType::of(headers);
+    if !content_type.essence.is_empty() && !content_type.is_json() {
+        return Err(unsupported(&format!(
+            "the content type is {}{}",
+            shown(&content_type.essence),
+            if content_type.essence == "application/x-www-form-urlencoded" {
+                ", which is what curl -d sends"
+            } else {
+                ""
+            }
+        )));
+    }
+    Ok((content_type, is_compressed(headers)?))
+}
+
 /// Whether the body is compressed.
 fn is_compressed(headers: &HeaderMap) -> Result<bool, Problem> {
     let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
@@ -118,18 +130,18 @@ fn is_compressed(headers: &HeaderMap) -> Result<bool, Problem> {
     }
 }
 
-fn uncompressed(raw: &Bytes) -> Result<Bytes, Problem> {
+fn uncompressed(raw: &Bytes, most: usize) -> Result<Bytes, Problem> {
     let mut plain = Vec::new();
     // one byte more than may be tells that there is more
-    let mut reader = MultiGzDecoder::new(raw.as_ref()).take(MAX_BODY as u64 + 1);
+    let mut reader = MultiGzDecoder::new(raw.as_ref()).take(most as u64 + 1);
     reader.read_to_end(&mut plain).map_err(|_| {
         Problem::new(
             StatusCode::BAD_REQUEST,
             "the body is not what its content encoding says, which is gzip",
         )
     })?;
-    if plain.len() > MAX_BODY {
-        return Err(too_large());
+    if plain.len() > most {
+        return Err(too_large(most));
     }
     Ok(plain.into())
 }
@@ -139,23 +151,23 @@ async fn receive(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > MAX_BODY as u64) {
-        return Err(too_large());
+        return Err(too_large(MAX_BODY));
     }
     to_bytes(body, MAX_BODY).await.map_err(|error| {
         // the limit is an error of its own within axum's
         let over = std::error::Error::source(&error)
             .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         if over {
-            too_large()
+            too_large(MAX_BODY)
         } else {
             Problem::new(StatusCode::BAD_REQUEST, "the body could not be read")
         }
     })
 }
 
-fn too_large() -> Problem {
-    let detail = format!("a callback has at most {MAX_BODY} bytes, uncompressed");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).with("limit", MAX_BODY)
+fn too_large(most: usize) -> Problem {
+    let detail = format!("a body has at most {most} bytes here, uncompressed");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).with("limit", most)
 }
 
 fn unsupported(what: &str) -> Problem {

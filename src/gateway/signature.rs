@@ -94,11 +94,33 @@ pub(super) fn hub(key: &SigningKey, header: &str, body: &[u8]) -> bool {
         return false;
     };
     let expected = hmac(&key.0, body);
-    let given: Option<Vec<u8>> = (0..hex.len())
+    unhex(hex).is_some_and(|given| bool::from(given.ct_eq(&expected)))
+}
+
+/// Checks the signature of a Slack app (`X-Slack-Signature`, `X-Slack-Request-Timestamp`). `now` is in seconds of Unix time.
+pub(super) fn slack(key: &SigningKey, headers: &HeaderMap, body: &[u8], now: i64) -> bool {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let (Some(signature), Some(timestamp)) =
+        (header("x-slack-signature"), header("x-slack-request-timestamp"))
+    else {
+        return false;
+    };
+    let (Some(given), Ok(at)) = (
+        signature.strip_prefix("v0=").and_then(unhex),
+        timestamp.parse::<i64>(),
+    ) else {
+        return false;
+    };
+    let signed = [b"v0:", timestamp.as_bytes(), b":", body].concat();
+    let is_good = bool::from(given.ct_eq(&hmac(&key.0, &signed)));
+    is_good && now.saturating_sub(at).saturating_abs() <= TOLERANCE
+}
+
+fn unhex(hex: &str) -> Option<Vec<u8>> {
+    (0..hex.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok())
-        .collect();
-    given.is_some_and(|given| bool::from(given.ct_eq(&expected)))
+        .collect()
 }
 
 /// Checks a shared token (GitLab).

@@ -97,6 +97,7 @@ pub fn check(object: &Value) -> Vec<FieldProblem> {
         let mut spec = object["spec"].take();
         if let Some(spec) = spec.as_object_mut() {
             spec.remove("live");
+            spec.remove("suspend");
         }
         match serde_json::from_value::<Definition>(spec.clone()) {
             Ok(definition) => found.extend(plan_problems(&definition)),

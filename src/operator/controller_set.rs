@@ -25,6 +25,7 @@ use crate::{
     runs::{self, Bounds, RunCalls, RunWaker},
     sync::{self, SyncQueue, SyncRequests, feedback, sync_requests},
     telemetry::metrics::Metrics,
+    triggers,
 };
 use signoff_engine::callback_token::CallbackMinter;
 
@@ -155,7 +156,11 @@ impl ControllerSet {
             metrics: self.metrics.clone(),
             tasks: tasks.clone(),
         };
-        let (endings, ended) = run_endings();
+        let triggering = triggers::Deps {
+            context: Arc::clone(&self.context),
+            releases: Arc::clone(&self.releases),
+        };
+        let (endings, ended, news) = run_endings();
         let running = Arc::new(runs::Deps {
             context: Arc::clone(&self.context),
             leadership: self.leadership,
@@ -218,6 +223,11 @@ impl ControllerSet {
                 let stores = stores.clone();
                 let promoting = promotion::run(context(), stores.clone(), stop());
                 ending(stop(), once_known(stores, promoting))
+            }),
+            supervisor.keep("triggers", &shutdown, || {
+                let stores = stores.clone();
+                let starting = triggers::run(triggering.clone(), stores.clone(), news.clone(), stop());
+                ending(stop(), once_known(stores, starting))
             }),
             supervisor.keep("releases", &shutdown, || {
                 let stores = stores.clone();

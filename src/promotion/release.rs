@@ -74,7 +74,12 @@ struct Releases {
 }
 
 /// Looks after releases until `shutdown`. The stores must be filled before: a live release would look as if nothing held it.
-pub async fn run(context: Arc<Context>, stores: SharedStores, ended: EndedRuns, shutdown: CancellationToken) {
+pub async fn run(
+    context: Arc<Context>,
+    stores: SharedStores,
+    ended: EndedRuns<String>,
+    shutdown: CancellationToken,
+) {
     let releases = stores.releases.store();
     let (of_flows, held) = (releases.clone(), releases.clone());
     // a run that has ended or is gone may have been the last that held a release

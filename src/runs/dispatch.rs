@@ -279,6 +279,7 @@ impl Dispatcher {
                     awaits: None,
                     judged: None,
                 });
+                self.deps.endings.seen(&run);
                 self.deps.metrics.run_phase(None, Some(phase_name(phase)));
                 self.note_parent(&key, &run);
                 let turn = turn.or_else(|| self.deps.bounds.intake.try_acquire(key.namespace()));
@@ -389,7 +390,7 @@ impl Dispatcher {
         let Some(entry) = self.entries.remove(key) else {
             return;
         };
-        self.deps.endings.tell(key.namespace());
+        self.deps.endings.tell(key);
         self.deps.metrics.run_phase(Some(phase_name(entry.phase)), None);
         self.forget_waits(key, entry.timer, entry.awaits.as_deref());
         if let Some(active) = entry.active {

@@ -27,7 +27,7 @@ use signoff_engine::callback_token::{CallbackKeys, CallbackMinter};
 pub(super) struct Fixture {
     pub(super) api: FakeApi,
     pub(super) deps: Arc<Deps>,
-    pub(super) ended: EndedRuns,
+    pub(super) ended: EndedRuns<String>,
     flows: Writer<Flow>,
 }
 
@@ -41,7 +41,7 @@ impl Fixture {
         let context = Arc::new(Context::new(api.client(), clock.clone()));
         let (flows, writer) = reflector::store();
         let (connections, _) = reflector::store();
-        let (endings, ended) = run_endings();
+        let (endings, ended, _) = run_endings();
         let keys = [("k".to_owned(), vec![1; 32])].into();
         let deps = Deps {
             releases: Arc::new(Releases::new(Arc::clone(&context))),

@@ -38,6 +38,7 @@ pub(super) fn facts(
             generation: run.metadata.generation,
             requested_by: run.spec.requested_by.clone(),
             parents: parents(run),
+            trigger: run.spec.trigger.clone(),
             inputs: run.inputs().cloned().unwrap_or_default(),
             cancel: run.spec.cancel.unwrap_or_default(),
             terminate: run.spec.terminate.unwrap_or_default(),

@@ -88,6 +88,7 @@ impl<'a> World<'a> {
                 uid: wanted.name.clone(),
                 requested_by: wanted.requested_by.clone(),
                 parents: wanted.parent.chain.clone(),
+                trigger: None,
                 inputs,
                 cancel: false,
                 terminate: false,

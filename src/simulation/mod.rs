@@ -8,6 +8,7 @@ mod flows;
 mod junit;
 mod scenario;
 mod stubs;
+mod trigger;
 mod update;
 mod world;
 

@@ -65,6 +65,8 @@ pub struct ScenarioSpec {
     /// Inputs of the run.
     #[serde(default)]
     pub inputs: JsonObject,
+    /// Event of a trigger that starts the run, instead of `inputs`.
+    pub trigger: Option<ScenarioTrigger>,
     /// Results of steps that call others.
     #[serde(default)]
     pub stubs: Vec<Stub>,
@@ -74,6 +76,52 @@ pub struct ScenarioSpec {
     /// What must have happened at the end.
     #[serde(default)]
     pub expect: Expect,
+}
+
+/// An event of a trigger of the flow. A signature that the trigger asks for is taken as given.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScenarioTrigger {
+    /// Name of the trigger.
+    pub name: String,
+    /// Time of the event. Defaults to `now`.
+    pub at: Option<Timestamp>,
+    /// Of a webhook: headers of the request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Of a webhook: JSON body of the request.
+    #[serde(default)]
+    pub body: Value,
+    /// Of a flow: the run that ended.
+    pub run: Option<EndedRun>,
+}
+
+/// A run of another flow that ended.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EndedRun {
+    /// Its inputs.
+    #[serde(default)]
+    pub inputs: JsonObject,
+    /// Its output.
+    pub output: Option<Value>,
+    /// Phase in which it ended. Defaults to `Succeeded`.
+    #[serde(default = "succeeded")]
+    pub outcome: RunPhase,
+}
+
+impl Default for EndedRun {
+    fn default() -> Self {
+        Self {
+            inputs: JsonObject::default(),
+            output: None,
+            outcome: succeeded(),
+        }
+    }
+}
+
+fn succeeded() -> RunPhase {
+    RunPhase::Succeeded
 }
 
 fn requester() -> String {
@@ -351,6 +399,10 @@ impl Scenario {
         if scenario.kind != KIND {
             let message = format!("there is no kind {:?}; use {KIND}", scenario.kind);
             return Err(ScenarioError::at("kind", message));
+        }
+        if scenario.spec.trigger.is_some() && !scenario.spec.inputs.0.is_empty() {
+            let message = "the inputs come from the trigger: leave one of trigger and inputs out";
+            return Err(ScenarioError::at("spec.inputs", message));
         }
         for (index, stub) in scenario.spec.stubs.iter().enumerate() {
             let results = [

@@ -15,12 +15,12 @@ use super::{
     flows,
     scenario::{At, Callback, Crash, Decide, Event, RunEvent, Scenario},
     stubs::{Fate, fate},
+    trigger::{Start, start},
 };
 use signoff_api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, Definition, Digest, Json, RunStatus,
     canonical,
     items::ItemRanges,
-    json::JsonObject,
     name::ObjectName,
     names,
     release::content_digest,
@@ -33,7 +33,6 @@ use signoff_engine::{
     callback_token::{CallbackKeys, CallbackMinter, record_key},
     effect::{Call as WantedCall, Effect, EffectKey, HttpBody, HttpTarget, Request},
     facts::{ApprovalFact, ConnectionFact, EffectOutcome, Facts, ReleaseFacts, RunFacts},
-    inputs,
     judge::{ActsAs, DecisionFact, Proof, judge},
     object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject, StartRun},
     plan::Plan,
@@ -119,9 +118,9 @@ pub fn simulate(scenario: &Scenario, objects: &Objects) -> Result<Record, Vec<St
     if !unknown.is_empty() {
         return Err(unknown);
     }
-    let inputs = inputs::complete(definition, &scenario.spec.inputs)
-        .map_err(|message| vec![format!("spec.{message}")])?;
-    let mut world = World::new(scenario, objects, (definition, plan), inputs)?;
+    let release = release(scenario, objects, definition)?;
+    let started = start(scenario, definition, &plan, &release).map_err(|message| vec![message])?;
+    let mut world = World::new(scenario, objects, (definition, plan), release, started)?;
     world.play();
     Ok(world.record())
 }
@@ -195,11 +194,10 @@ impl<'a> World<'a> {
         scenario: &'a Scenario,
         objects: &'a Objects,
         (definition, plan): (&'a Definition, Plan),
-        inputs: JsonObject,
+        release: ReleaseFacts,
+        start: Start,
     ) -> Result<Self, Vec<String>> {
         let spec = &scenario.spec;
-        let dependencies = flows::dependencies(objects, definition);
-        let digest = content_digest(definition, &dependencies).map_err(|error| vec![error.to_string()])?;
         let keys = CallbackKeys::new("test", [("test".to_owned(), vec![0; 32])].into())
             .map_err(|error| vec![error.to_string()])?;
         let connections = connections(objects, &plan)?;
@@ -209,24 +207,17 @@ impl<'a> World<'a> {
                 name: RUN.to_owned(),
                 uid: RUN.to_owned(),
                 generation: Some(1),
-                requested_by: Some(spec.requested_by.clone()),
+                requested_by: Some(start.requested_by),
                 parents: vec![],
-                inputs,
+                trigger: start.trigger,
+                inputs: start.inputs,
                 cancel: false,
                 terminate: false,
                 stopped_by: None,
                 stop_message: None,
                 suspend: false,
             },
-            release: ReleaseFacts {
-                name: names::release_name(&spec.flow, &digest),
-                flow: spec.flow.to_string(),
-                digest,
-                commit: None,
-                author: None,
-                repository: None,
-                dependencies,
-            },
+            release,
             objects: BTreeMap::new(),
             refused: BTreeMap::new(),
             unopened: BTreeMap::new(),
@@ -723,7 +714,7 @@ impl<'a> World<'a> {
             children: children.collect(),
             ended: run.state.finished_at.as_ref().map_or(self.now, |at| at.0),
             inputs: run.facts.run.inputs.to_value(),
-            requested_by: self.scenario.spec.requested_by.clone(),
+            requested_by: run.facts.run.requested_by.unwrap_or_default(),
             began: self.scenario.spec.now,
             status: run.state,
             calls: self.calls,
@@ -768,6 +759,25 @@ fn ended_items(before: Option<&StepStatus>, after: &StepStatus) -> Vec<String> {
         (!new.is_empty()).then(|| format!("{}[{new}] {}", after.name, word(ended.outcome)))
     });
     lines.collect()
+}
+
+fn release(
+    scenario: &Scenario,
+    objects: &Objects,
+    definition: &Definition,
+) -> Result<ReleaseFacts, Vec<String>> {
+    let flow = &scenario.spec.flow;
+    let dependencies = flows::dependencies(objects, definition);
+    let digest = content_digest(definition, &dependencies).map_err(|error| vec![error.to_string()])?;
+    Ok(ReleaseFacts {
+        name: names::release_name(flow, &digest),
+        flow: flow.to_string(),
+        digest,
+        commit: None,
+        author: None,
+        repository: None,
+        dependencies,
+    })
 }
 
 fn connection(objects: &Objects, name: &str) -> Result<ConnectionFact, Vec<String>> {

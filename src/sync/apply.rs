@@ -140,6 +140,7 @@ async fn set_right(flows: &Api<Flow>, wanted: &Flow, applied: &Flow) -> Result<(
     let spec = FlowSpec {
         definition: wanted.spec.definition.clone(),
         live: applied.spec.live.clone(),
+        suspend: applied.spec.suspend,
     };
     let operations = serde_json::from_value(json!([
         { "op": "test", "path": "/metadata/resourceVersion", "value": applied.resource_version() },

@@ -507,6 +507,8 @@ fn differs(current: Option<&Flow>, wanted: &Flow) -> bool {
     current.spec.definition != wanted.spec.definition
         || (wanted.spec.live.is_some() && (current.spec.live != wanted.spec.live || !sets_live(current)))
         || (wanted.spec.live.is_none() && current.spec.live.is_some() && sets_live(current))
+        || (wanted.spec.suspend.is_some() && current.spec.suspend != wanted.spec.suspend)
+        || (wanted.spec.suspend.is_none() && current.spec.suspend.is_some() && sets(current, "f:suspend"))
         || !contains(current.labels(), wanted.labels())
         || !contains(current.annotations(), wanted.annotations())
         || !wanted
@@ -519,7 +521,7 @@ fn differs(current: Option<&Flow>, wanted: &Flow) -> bool {
 fn conflict(current: Option<&Flow>, channel: Channel<'_>, file: &FileFlow, release: &str) -> Option<Problem> {
     let current = current?;
     let set = current.spec.live.as_deref()?;
-    let by = managers_of_live(current).collect::<Vec<_>>().join(" and ");
+    let by = managers_of(current, "f:live").collect::<Vec<_>>().join(" and ");
     let by = if by.is_empty() { "somebody" } else { &by };
     let name = current.name_any();
     let message = format!(
@@ -532,15 +534,20 @@ fn conflict(current: Option<&Flow>, channel: Channel<'_>, file: &FileFlow, relea
 
 /// Whether it was a sync that set `spec.live`; applying without it would then unset it.
 fn sets_live(flow: &Flow) -> bool {
-    managers_of_live(flow).any(|manager| manager == names::FIELD_MANAGER_REPOSITORY)
+    sets(flow, "f:live")
 }
 
-/// Who set `spec.live`, as the API server recorded it.
-fn managers_of_live(flow: &Flow) -> impl Iterator<Item = &str> {
+/// Whether it was a sync that set a field of the spec.
+fn sets(flow: &Flow, field: &'static str) -> bool {
+    managers_of(flow, field).any(|manager| manager == names::FIELD_MANAGER_REPOSITORY)
+}
+
+/// Who set a field of the spec, as the API server recorded it.
+fn managers_of<'a>(flow: &'a Flow, field: &'static str) -> impl Iterator<Item = &'a str> {
     let entries = flow.metadata.managed_fields.iter().flatten();
-    entries.filter_map(|entry| {
+    entries.filter_map(move |entry| {
         let fields = &entry.fields_v1.as_ref()?.0;
-        fields["f:spec"].get("f:live")?;
+        fields["f:spec"].get(field)?;
         entry.manager.as_deref()
     })
 }

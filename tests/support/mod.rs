@@ -4,6 +4,7 @@ pub mod controlplane;
 pub mod dev;
 pub mod draw;
 pub mod faults;
+pub mod hands;
 pub mod local;
 pub mod processes;
 pub mod real;

@@ -105,7 +105,7 @@ impl World {
         let syncing = sync::run(context.clone(), stores.clone(), settings, queue, shutdown.clone());
         tokio::spawn(syncing);
         tokio::spawn(promotion::run(context.clone(), stores.clone(), shutdown.clone()));
-        let (_, ended) = run_endings();
+        let (_, ended, _) = run_endings();
         tokio::spawn(release::run(context, stores, ended, shutdown.clone()));
         Self {
             server,

@@ -13,6 +13,7 @@ use super::{
     name::SUBDOMAIN,
     names,
     step::{Approvers, Escalation},
+    trigger::{Trigger, TriggerStatus},
 };
 
 /// The editable definition of a workflow. Its newest content is the draft; `live` names the release that is wanted live.
@@ -52,9 +53,12 @@ pub struct FlowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub live: Option<String>,
+    /// While true, no trigger of the flow starts a run. What happens meanwhile is not made up for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
 }
 
-/// Definition of a workflow: the spec of a Flow without `live`.
+/// Definition of a workflow: the spec of a Flow without `live` and `suspend`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Definition {
@@ -65,6 +69,10 @@ pub struct Definition {
     /// JSON Schema of the inputs. Inputs are checked before a run starts. Without a schema, a run takes no inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Json>,
+    /// What starts runs by itself. The triggers of the release that is live count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20))]
+    pub triggers: Option<Vec<Trigger>>,
     /// Steps in the order in which they run. If any step has `needs`, the steps form a graph instead.
     #[schemars(length(min = 1, max = 200))]
     pub steps: Vec<Step>,
@@ -154,6 +162,10 @@ pub struct FlowStatus {
     /// The most recent promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<PromotionStatus>,
+    /// The triggers of the live release: what they started last, what comes next, and why they start nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub triggers: Vec<TriggerStatus>,
     /// Problems of the definition, each with its place. The first 50 are listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]

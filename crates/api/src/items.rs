@@ -256,7 +256,9 @@ mod tests {
             (vec![0, 2, 4], "0,2,4"),
         ] {
             let mut ranges = ItemRanges::default();
-            items.iter().for_each(|item| ranges.insert(*item));
+            for item in items {
+                ranges.insert(item);
+            }
             assert_eq!(ranges.to_string(), text);
             assert_eq!(text.parse(), Ok(ranges));
         }

@@ -25,6 +25,7 @@ pub mod run;
 pub mod schema;
 pub mod step;
 pub mod text;
+pub mod trigger;
 pub mod yaml_budget;
 
 pub use approval::{Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus};
@@ -40,6 +41,7 @@ pub use release::{Release, ReleaseSpec, ReleaseStatus};
 pub use repository::{Repository, RepositorySpec, RepositoryStatus};
 pub use run::{Run, RunPhase, RunSpec, RunStatus};
 pub use step::{Step, StepKind};
+pub use trigger::Trigger;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

@@ -46,6 +46,9 @@ pub const FIELD_MANAGER_REPOSITORY: &str = "signoff-repository";
 /// Field manager of the gateway.
 pub const FIELD_MANAGER_GATEWAY: &str = "signoff-gateway";
 
+/// What the users begin with on whose behalf triggers start runs.
+pub const TRIGGER_USERS: &str = "system:signoff:trigger:";
+
 /// Longest name of a Flow or a Run: it must fit a label value together with what is appended to it.
 pub const MAX_NAME: usize = 52;
 /// Longest name of a Run, which is also the value of a label.
@@ -90,6 +93,17 @@ pub fn item_approval_name(run: &str, uid: &str, step: &str, iteration: i64, item
 pub fn promotion_approval_name(release: &str, round: i64, gate: &str) -> String {
     let of = json!({ "promotion": release, "round": round, "gate": gate });
     owned(&format!("{release}-promotion"), &of)
+}
+
+/// Name of the run that an event of a trigger starts: the same for the same event.
+pub fn triggered_run_name(flow: &str, trigger: &str, event: &str) -> String {
+    let of = json!({ "flow": flow, "trigger": trigger, "event": event });
+    format!("{flow}-{}", canonical::digest_of_value(&of).short())
+}
+
+/// The user on whose behalf a trigger starts runs. Nobody else may have a name that begins so.
+pub fn trigger_user(flow: &str, trigger: &str) -> String {
+    format!("{TRIGGER_USERS}{flow}/{trigger}")
 }
 
 /// A name for people, made unique by ten digits of the hash of what it stands for. What is for people is cut where it is too long for a name.

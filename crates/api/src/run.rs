@@ -14,6 +14,7 @@ use super::{
     name::{COMMIT, DnsLabel, DnsName, FlowName, LABEL, ReleaseName, SUBDOMAIN},
     reason::StepReason,
     schema::TIMESTAMP,
+    trigger::RunTrigger,
 };
 
 /// One execution of a flow. Its release is chosen once, when it starts. A later promotion does not change it.
@@ -69,6 +70,10 @@ use super::{
         .message("the run that is retried never changes")
 )]
 #[x_kube(
+    validation = Rule::new("has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger)")
+        .message("what started a run never changes")
+)]
+#[x_kube(
     validation = Rule::new("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)")
         .message("a cancellation cannot be taken back")
 )]
@@ -98,6 +103,9 @@ pub struct RunSpec {
     /// Step that started the run. Only the operator sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<RunParent>,
+    /// The trigger that started the run, and its event. Only the operator sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<RunTrigger>,
     /// Cancels the run. The steps of `finally` still run. A cancellation cannot be undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
@@ -189,6 +197,7 @@ impl RunSpec {
             stop_message: None,
             suspend: None,
             retry_of: None,
+            trigger: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     callback_token::CallbackMinter,
@@ -21,6 +21,7 @@ use signoff_api::{
     reason::StepReason,
     release::Dependency,
     run::{ParentRun, StepError},
+    trigger::RunTrigger,
 };
 
 /// What is known about the world. Gathered by the controller; the engine reads nothing else.
@@ -62,6 +63,9 @@ pub struct RunFacts {
     pub requested_by: Option<String>,
     /// The runs that led to it, the one that started it first.
     pub parents: Vec<ParentRun>,
+    /// The trigger that started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<RunTrigger>,
     /// Its inputs.
     pub inputs: JsonObject,
     /// Whether it is to stop.
@@ -105,6 +109,17 @@ pub struct ReleaseFacts {
     pub repository: Option<String>,
     /// The releases that its steps run.
     pub dependencies: Vec<Dependency>,
+}
+
+impl ReleaseFacts {
+    /// What expressions see of it. What is not there is absent.
+    pub(crate) fn as_variable(&self) -> Value {
+        let mut release = json!({ "name": self.name, "digest": self.digest, "flow": self.flow });
+        if let Some(commit) = &self.commit {
+            release["commit"] = json!(commit);
+        }
+        release
+    }
 }
 
 /// What is known about one Approval.

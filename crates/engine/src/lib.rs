@@ -23,6 +23,7 @@ pub mod promotion;
 pub mod question;
 pub mod retry;
 pub mod schema;
+pub mod trigger;
 mod turn;
 
 #[cfg(test)]

@@ -156,9 +156,14 @@ fn after(plan: &Plan, first: usize) -> BTreeSet<usize> {
 
 /// Whether a step was performed, or may have been, that would be performed a second time.
 fn must_not_repeat(step: &PlannedStep, status: &RunStatus, is_again: bool, is_first: bool) -> bool {
-    let Some(entry) = current(status, step).filter(|entry| step.at_most_once && entry.attempt > 0) else {
+    let is_begun = |entry: &&StepStatus| entry.attempt > 0 || entry.items.is_some();
+    let Some(entry) = current(status, step).filter(|entry| step.at_most_once && is_begun(entry)) else {
         return false;
     };
+    // some of its items were performed
+    if is_again && entry.items.is_some() {
+        return true;
+    }
     let is_unknown = entry
         .error
         .as_ref()
@@ -183,7 +188,10 @@ fn taken_over(plan: &Plan, again: &BTreeSet<usize>, status: &RunStatus) -> Vec<S
                 .loop_end
                 .is_some_and(|last| !begins_in(plan, &plan.steps[last].name, again));
         }
-        !again.contains(&index) && step.kind.question().is_none() && is_kept(step, entry)
+        entry.item.is_none()
+            && !again.contains(&index)
+            && step.kind.question().is_none()
+            && is_kept(step, entry)
     };
     let entries = status.steps.iter().filter(stands);
     entries
@@ -207,7 +215,7 @@ fn begins_in(plan: &Plan, last: &str, steps: &BTreeSet<usize>) -> bool {
 /// The entry of the newest pass of a step.
 fn current<'a>(status: &'a RunStatus, step: &PlannedStep) -> Option<&'a StepStatus> {
     let mut newest = status.steps.iter().rev();
-    newest.find(|entry| entry.name == step.name && entry.repeated != Some(true))
+    newest.find(|entry| entry.name == step.name && entry.item.is_none() && entry.repeated != Some(true))
 }
 
 /// Whether the flow goes on from this outcome.

@@ -10,6 +10,7 @@ fn address(iteration: i64) -> CallbackAddress {
         uid: "u".to_owned(),
         step: "settled".to_owned(),
         iteration,
+        item: None,
     }
 }
 

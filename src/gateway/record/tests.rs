@@ -50,6 +50,7 @@ impl Rig {
             uid: self.run.uid().unwrap(),
             step: "settled".to_owned(),
             iteration: 1,
+            item: None,
         }
     }
 

@@ -67,7 +67,7 @@ impl Actor {
                 let gathered = async {
                     let objects = gather::objects(&self.deps, &run, &release, &self.newer).await?;
                     let connections = gather::connections(&self.deps, &run, &release).await?;
-                    let earlier = retry::earlier(&self.deps, &run).await?;
+                    let earlier = Box::pin(retry::earlier(&self.deps, &run)).await?;
                     Ok::<_, kube::Error>((objects, connections, earlier))
                 };
                 match gathered.await {

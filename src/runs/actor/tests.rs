@@ -34,7 +34,7 @@ fn changed(run: &Run) -> RunEvent {
 async fn drive(fixture: &Fixture) -> ParkedRun {
     let run = fixture.run("r");
     let (actor, _sender) = actor(fixture, &run);
-    in_time(actor.run([changed(&run)].into())).await
+    Box::pin(in_time(actor.run([changed(&run)].into()))).await
 }
 
 fn reads(api: &FakeApi) -> usize {

@@ -174,7 +174,13 @@ fn the_policy_of_flows_compares_every_field_that_a_release_fixes() {
             .find(|policy| super::name(policy) == "signoff-flows")
             .unwrap();
         let variables = policy["spec"]["variables"].to_string();
-        for field in fields.as_object().unwrap().keys() {
+        // whether triggers are suspended is no part of a release
+        for field in fields
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|field| *field != "suspend")
+        {
             assert_says(
                 &variables,
                 &format!("object.spec.?{field} != oldObject.spec.?{field}"),

@@ -33,7 +33,7 @@ pub use self::{
     steps::{Move, Order, OrderChange, StepChange, StepChangeKind},
 };
 use self::{fields::changes, guards::Guards};
-use signoff_api::{Definition, Step, flow::Promotion, release::Dependency};
+use signoff_api::{Definition, Step, Trigger, flow::Promotion, release::Dependency};
 
 /// What changes from one definition to another. In JSON absent lists are empty lists, and the field names are stable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -64,6 +64,8 @@ pub struct Difference {
     pub promotion: Vec<FieldChange>,
     /// The description, if it changed.
     pub description: Vec<FieldChange>,
+    /// What changed in the triggers.
+    pub triggers: Vec<FieldChange>,
 }
 
 /// Whether something was added, removed or changed.
@@ -103,6 +105,7 @@ impl Difference {
             output,
             promotion,
             description,
+            triggers,
         } = self;
         !first
             && loosenings.is_empty()
@@ -111,9 +114,16 @@ impl Difference {
             && steps.is_empty()
             && finally.is_empty()
             && inputs.is_empty()
-            && [dependencies, input_rules, output, promotion, description]
-                .iter()
-                .all(|fields| fields.is_empty())
+            && [
+                dependencies,
+                input_rules,
+                output,
+                promotion,
+                description,
+                triggers,
+            ]
+            .iter()
+            .all(|fields| fields.is_empty())
     }
 
     /// Whether the new definition lets more happen without people, or lets more people decide.
@@ -205,6 +215,10 @@ pub fn difference(old: Option<&Definition>, new: &Definition) -> Difference {
             before.map(|parts| vec![parts.description()]),
             Some(vec![after.description()]),
         ),
+        triggers: changes(
+            before.map(|parts| vec![parts.triggers()]),
+            Some(vec![after.triggers()]),
+        ),
     }
 }
 
@@ -216,6 +230,7 @@ struct Parts<'a> {
     finally: &'a [Step],
     output: Option<serde_json::Value>,
     promotion: Option<&'a Promotion>,
+    triggers: Option<&'a Vec<Trigger>>,
 }
 
 impl<'a> Parts<'a> {
@@ -223,6 +238,7 @@ impl<'a> Parts<'a> {
         let Definition {
             description,
             inputs,
+            triggers,
             steps,
             finally,
             output,
@@ -235,11 +251,16 @@ impl<'a> Parts<'a> {
             finally: finally.as_deref().unwrap_or_default(),
             output: output.as_ref().map(fields::value),
             promotion: promotion.as_ref(),
+            triggers: triggers.as_ref(),
         }
     }
 
     fn output(&self) -> Field {
         Field::new("output", self.output.as_ref())
+    }
+
+    fn triggers(&self) -> Field {
+        Field::new("triggers", self.triggers).named()
     }
 
     fn description(&self) -> Field {

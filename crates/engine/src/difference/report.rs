@@ -88,6 +88,7 @@ impl Report {
             output,
             promotion,
             description,
+            triggers,
         } = difference;
         let gated = |subject: &Subject| gates.iter().any(|gate| gate.gate == *subject);
         let order = order.map(|order| {
@@ -118,6 +119,7 @@ impl Report {
                 "Inputs",
                 inputs.iter().map(input).chain(fields(input_rules)).collect(),
             ),
+            ("Triggers", fields(triggers).collect()),
             ("Output", fields(output).collect()),
             ("Promotion", fields(promotion).collect()),
             ("Description", fields(description).collect()),

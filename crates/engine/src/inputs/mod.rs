@@ -55,6 +55,24 @@ pub(crate) fn complete_with(schema: Option<&Json>, inputs: &JsonObject) -> Resul
     }
 }
 
+/// Why inputs cannot fit whatever their values are: required ones that are not given, and given ones that there are not.
+pub fn unfit_names(definition: &Definition, inputs: &Value) -> Option<String> {
+    let given = inputs.as_object()?;
+    let Some(schema) = &definition.inputs else {
+        return (!given.is_empty()).then(|| "the flow takes no inputs".to_owned());
+    };
+    let required = schema.0["required"].as_array().into_iter().flatten();
+    let has_default = |name: &str| schema.0["properties"][name].get("default").is_some();
+    let mut messages: Vec<String> = required
+        .filter_map(Value::as_str)
+        .filter(|name| !given.contains_key(*name) && !has_default(name))
+        .map(|name| format!("inputs.{name}: it is required and not given"))
+        .collect();
+    let given = JsonObject(given.clone());
+    messages.extend(unlisted(schema, &given).map(|name| format!("inputs.{name}: there is no such input")));
+    (!messages.is_empty()).then(|| messages.join("; "))
+}
+
 fn is_bounded(value: &Value) -> Result<(), String> {
     bounds::nesting(value, bounds::MAX_NESTING).map_err(|error| format!("inputs: {error}"))?;
     let size = value.to_string().len();

@@ -18,6 +18,7 @@ use super::{
     place::Place,
     repeat,
     repeat::RepeatPlan,
+    triggers,
 };
 use crate::{kinds, promotion};
 use signoff_api::{
@@ -74,6 +75,7 @@ pub(super) fn compile(
             compiler.problem(format!("promotion.{field}"), promotion::NO_EXPRESSIONS);
         }
     }
+    let triggers = triggers::compile(&mut compiler, definition);
     problems.append(&mut compiler.problems);
     problems.extend(guard::not_guarded(&definition.steps, &graph));
     if problems.is_empty() {
@@ -88,6 +90,7 @@ pub(super) fn compile(
             main,
             inputs: compiler.environment.inputs,
             output,
+            triggers,
             owners: gate.and_then(|gate| gate.approval.approvers.clone()),
         })
     } else {
@@ -182,7 +185,11 @@ impl<'a> Compiler<'a> {
             graph,
             steps: &definition.steps,
             all_steps: definition.all_steps().map(|step| step.name.as_str()).collect(),
-            environment: Environment::new(inputs, definition.all_steps().collect()),
+            environment: Environment::new(
+                inputs,
+                definition.all_steps().collect(),
+                definition.triggers.as_deref().unwrap_or_default(),
+            ),
             loops: loops(&definition.steps, graph),
             is_strict,
             children,

@@ -82,14 +82,13 @@ impl ForEachPlan {
         {
             place.problem("forEach.items", "callback() is not known in the items");
         }
-        let empty = match kind.question() {
+        let empty = if kind.question().is_some() {
             // nobody was asked, so nothing is approved
-            Some(_) => (StepPhase::Skipped, StepOutcome::Skipped),
-            None => {
-                let own = kind.outcomes();
-                let best = own.first().copied().unwrap_or(StepOutcome::Succeeded);
-                (StepPhase::Succeeded, best)
-            }
+            (StepPhase::Skipped, StepOutcome::Skipped)
+        } else {
+            let own = kind.outcomes();
+            let best = own.first().copied().unwrap_or(StepOutcome::Succeeded);
+            (StepPhase::Succeeded, best)
         };
         Some(Self {
             items,
@@ -113,7 +112,7 @@ impl ForEachPlan {
     /// The variables that are known in the step.
     pub(super) fn variables(&self, declarations: &Declarations, place: &mut Place<'_, '_>) -> [Extra; 2] {
         let item = self.type_of_item(declarations).unwrap_or_else(|message| {
-            place.mistyped("forEach.items", message);
+            place.mistyped("forEach.items", 0, message);
             StaticType::Dyn
         });
         [("item", item), ("index", StaticType::INT)]

@@ -9,6 +9,7 @@ mod graph;
 mod guard;
 mod place;
 mod repeat;
+mod triggers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,6 +33,7 @@ pub(crate) use self::{
 use super::{
     expression::{Expression, JsonTemplate},
     kinds::{KindPlan, approval::ApprovalPlan},
+    trigger::TriggerPlan,
 };
 use signoff_api::{
     Definition, Json, Step,
@@ -75,6 +77,8 @@ pub struct Plan {
     /// The inputs as they are declared.
     pub(super) inputs: ObjectType,
     pub(super) output: Option<JsonTemplate>,
+    /// What starts runs by itself.
+    pub(super) triggers: Vec<TriggerPlan>,
     /// Who may promote a release in place of this one, where its gate names them.
     pub(super) owners: Option<Approvers>,
 }
@@ -195,6 +199,11 @@ impl Plan {
             near = near.into_iter().flat_map(before).collect();
         }
         None
+    }
+
+    /// What starts runs by itself while the release is live.
+    pub fn triggers(&self) -> &[TriggerPlan] {
+        &self.triggers
     }
 
     /// The Connections that approvals bind.

@@ -57,11 +57,6 @@ impl<'c, 'a> Place<'c, 'a> {
         self.compiler.problem(self.field(field), message);
     }
 
-    /// Something is wrong that a release which exists may have.
-    pub(super) fn mistyped(&mut self, field: &str, message: String) {
-        self.compiler.mistyped(&self.field(field), 0, message);
-    }
-
     /// Text with expressions in it.
     pub(crate) fn template(&mut self, field: &str, text: &str) -> Option<Template> {
         self.compiler
@@ -93,7 +88,7 @@ impl<'c, 'a> Place<'c, 'a> {
     /// Something is wrong that keeps a release from being cut. One that exists runs on.
     pub(crate) fn mistyped(&mut self, field: &str, offset: usize, message: impl Into<String>) {
         let field = self.field(field);
-        self.compiler.mistyped(&field, offset, message.into());
+        self.compiler.mistyped_at(&field, offset, message.into());
     }
 
     /// A JSON Schema.
@@ -231,7 +226,7 @@ impl Compiler<'_> {
         };
         let type_ = self.checked(field, offset, expression, declarations);
         if !matches!(type_, StaticType::Dyn | StaticType::BOOL) {
-            self.mistyped(
+            self.mistyped_at(
                 field,
                 offset,
                 format!("a condition is true or false, not {type_}"),
@@ -240,11 +235,35 @@ impl Compiler<'_> {
         Some(expression.clone())
     }
 
+    /// One expression that is a list, and the type of its items.
+    pub(super) fn list(
+        &mut self,
+        field: &str,
+        text: &str,
+        declarations: &Declarations,
+    ) -> Option<(Expression, StaticType)> {
+        let template = self.parsed(field, text)?;
+        let (Some(expression), Some((offset, _))) = (template.as_expression(), template.expressions().next())
+        else {
+            self.problem(field, "a list is one ${…} expression");
+            return None;
+        };
+        let item = match self.checked(field, offset, expression, declarations) {
+            StaticType::List(item) => (*item).clone(),
+            StaticType::Dyn => StaticType::Dyn,
+            other => {
+                self.mistyped_at(field, offset, format!("it is a list, not {other}"));
+                StaticType::Dyn
+            }
+        };
+        Some((expression.clone(), item))
+    }
+
     /// Checks an expression whose value is written as text or JSON.
     fn written(&mut self, field: &str, offset: usize, expression: &Expression, declarations: &Declarations) {
         let type_ = self.checked(field, offset, expression, declarations);
         if let Some(message) = no_json(&type_) {
-            self.mistyped(field, offset, message);
+            self.mistyped_at(field, offset, message);
         }
     }
 
@@ -260,7 +279,7 @@ impl Compiler<'_> {
             Ok(type_) => type_,
             Err(errors) => {
                 for error in errors {
-                    self.mistyped(field, offset + error.offset, error.message);
+                    self.mistyped_at(field, offset + error.offset, error.message);
                 }
                 StaticType::Dyn
             }
@@ -268,7 +287,14 @@ impl Compiler<'_> {
     }
 
     /// Something that is wrong before a release is cut. One that exists runs on.
-    fn mistyped(&mut self, field: &str, offset: usize, message: String) {
+    pub(super) fn mistyped(&mut self, field: &str, message: String) {
+        if self.is_strict {
+            self.problem(field, message);
+        }
+    }
+
+    /// The same in an expression.
+    fn mistyped_at(&mut self, field: &str, offset: usize, message: String) {
         if self.is_strict {
             self.problems.push(Problem {
                 field: field.to_owned(),

@@ -3,7 +3,7 @@
 use super::{scenario::json as body, *};
 use signoff_api::run::StepStatus;
 
-fn pay(for_each: Value) -> Value {
+fn pay(for_each: &Value) -> Value {
     let mut step = json!({ "name": "pay", "http": {
         "url": "http://bank/pay", "method": "POST", "body": { "to": "${item}", "nr": "${index}" },
         "output": { "nr": "${index}", "paid": "${item}" } } });
@@ -42,7 +42,7 @@ fn ended(run: &Scenario) -> Vec<(StepOutcome, String)> {
 
 #[test]
 fn items_begin_in_order_as_places_become_free_and_the_outputs_keep_their_order() {
-    let mut run = Scenario::of(flow(&pay(json!({}))), &json!({}));
+    let mut run = Scenario::of(flow(&pay(&json!({}))), &json!({}));
     run.tick();
     assert_eq!(open(&run), [(0, StepPhase::Running), (1, StepPhase::Running)]);
     let keys: Vec<String> = run
@@ -70,7 +70,7 @@ fn items_begin_in_order_as_places_become_free_and_the_outputs_keep_their_order()
 
 #[test]
 fn items_that_end_at_the_same_time_are_noted_in_one_decision() {
-    let mut run = Scenario::of(flow(&pay(json!({ "maxParallel": 4 }))), &json!({}));
+    let mut run = Scenario::of(flow(&pay(&json!({ "maxParallel": 4 }))), &json!({}));
     run.tick();
     for key in std::mem::take(&mut run.facts.in_flight) {
         let response = HttpResponse {
@@ -90,7 +90,7 @@ fn items_that_end_at_the_same_time_are_noted_in_one_decision() {
 
 #[test]
 fn when_an_item_fails_no_other_begins_and_those_under_way_finish() {
-    let mut run = Scenario::of(flow(&pay(json!({}))), &json!({}));
+    let mut run = Scenario::of(flow(&pay(&json!({}))), &json!({}));
     run.tick();
     run.answer("pay[0]", 404, json!({}));
     assert_eq!(open(&run), [(1, StepPhase::Running)]);
@@ -116,7 +116,7 @@ fn when_an_item_fails_no_other_begins_and_those_under_way_finish() {
 
 #[test]
 fn when_the_others_go_on_after_a_failure_the_step_succeeds_and_tells_of_each_item() {
-    let step = pay(json!({ "onItemFailure": "Continue" }));
+    let step = pay(&json!({ "onItemFailure": "Continue" }));
     let after = json!({ "name": "after", "set": {
         "failed": "${steps.pay.items.filter(i, i.outcome == 'Failed').map(i, i.?error.reason.orValue(''))}",
         "all": "${steps.pay.items.map(i, i.outcome)}", "outputs": "${steps.pay.output}" } });
@@ -146,7 +146,7 @@ fn an_empty_list_succeeds_and_asks_nobody() {
         assert_eq!(run.state.phase, RunPhase::Succeeded);
         run.state.steps[0].clone()
     };
-    let called = run(pay(json!({ "items": [] })));
+    let called = run(pay(&json!({ "items": [] })));
     assert_eq!(called.outcome, Some(StepOutcome::Succeeded));
     assert_eq!(called.output.unwrap().0, json!([]));
     let asked =
@@ -168,7 +168,7 @@ fn a_list_that_is_none_or_too_long_or_too_large_or_too_deep_fails_the_step() {
             "item 1: it is nested more than 32 levels deep",
         ),
     ] {
-        let step = pay(json!({ "items": "${inputs.items}" }));
+        let step = pay(&json!({ "items": "${inputs.items}" }));
         let mut run = Scenario::of(json!({ "steps": [step] }), &json!({ "items": items }));
         run.tick();
         assert_eq!(run.state.phase, RunPhase::Failed, "{told}");
@@ -178,7 +178,7 @@ fn a_list_that_is_none_or_too_long_or_too_large_or_too_deep_fails_the_step() {
         assert!(run.effects.is_empty());
     }
     for items in [json!(vec![1; 500]), json!([deep(32)])] {
-        let step = pay(json!({ "items": "${inputs.items}" }));
+        let step = pay(&json!({ "items": "${inputs.items}" }));
         let mut run = Scenario::of(json!({ "steps": [step] }), &json!({ "items": items }));
         run.tick();
         assert_eq!(run.state.phase, RunPhase::Running);
@@ -188,7 +188,7 @@ fn a_list_that_is_none_or_too_long_or_too_large_or_too_deep_fails_the_step() {
 #[test]
 fn five_hundred_items_fit_into_a_small_status() {
     let items: Vec<i64> = (0..500).collect();
-    let step = pay(json!({ "items": items, "maxParallel": 50 }));
+    let step = pay(&json!({ "items": items, "maxParallel": 50 }));
     let mut run = Scenario::of(json!({ "steps": [step] }), &json!({}));
     run.tick();
     let mut largest = 0;
@@ -244,7 +244,7 @@ fn outputs_that_are_too_large_together_fail_the_step_with_one_clear_error() {
 
 #[test]
 fn each_item_has_its_own_attempts() {
-    let mut step = pay(json!({ "items": ["a", "b"] }));
+    let mut step = pay(&json!({ "items": ["a", "b"] }));
     step["retry"] = json!({ "attempts": 2, "backoff": { "initial": "5s" } });
     let mut run = Scenario::of(json!({ "steps": [step] }), &json!({}));
     run.tick();
@@ -262,7 +262,7 @@ fn each_item_has_its_own_attempts() {
 
 #[test]
 fn what_was_interrupted_is_repeated_for_each_item_under_the_same_key() {
-    let mut run = Scenario::of(flow(&pay(json!({}))), &json!({}));
+    let mut run = Scenario::of(flow(&pay(&json!({}))), &json!({}));
     run.tick();
     run.answer("pay[0]", 200, json!({}));
     run.restart();
@@ -272,7 +272,7 @@ fn what_was_interrupted_is_repeated_for_each_item_under_the_same_key() {
 
 #[test]
 fn the_items_are_those_that_the_step_began_with() {
-    let step = pay(json!({ "items": "${inputs.items}" }));
+    let step = pay(&json!({ "items": "${inputs.items}" }));
     let mut run = Scenario::of(json!({ "steps": [step] }), &json!({ "items": ["a", "b", "c"] }));
     run.tick();
     run.facts
@@ -295,7 +295,7 @@ fn the_items_are_those_that_the_step_began_with() {
 
 #[test]
 fn nothing_begins_while_the_run_is_suspended() {
-    let mut run = Scenario::of(flow(&pay(json!({}))), &json!({}));
+    let mut run = Scenario::of(flow(&pay(&json!({}))), &json!({}));
     run.tick();
     run.facts.run.suspend = true;
     run.answer("pay[0]", 200, json!({}));
@@ -313,7 +313,7 @@ fn nothing_begins_while_the_run_is_suspended() {
 #[test]
 fn a_cancelled_run_breaks_off_its_items_and_runs_its_last_steps() {
     let last = json!([{ "name": "tell", "forEach": { "items": [1, 2, 3] }, "set": { "v": "${item} ${run.outcome}" } }]);
-    let flow = json!({ "steps": [pay(json!({}))], "finally": last });
+    let flow = json!({ "steps": [pay(&json!({}))], "finally": last });
     let mut run = Scenario::of(flow, &json!({}));
     run.tick();
     run.answer("pay[0]", 200, json!({}));
@@ -339,7 +339,7 @@ fn a_cancelled_run_breaks_off_its_items_and_runs_its_last_steps() {
 
 #[test]
 fn a_run_goes_on_after_a_step_whose_items_failed_if_it_says_so() {
-    let mut step = pay(json!({ "maxParallel": 1 }));
+    let mut step = pay(&json!({ "maxParallel": 1 }));
     step["onFailure"] = json!({ "outcome": "Continue" });
     let after = json!({ "name": "after", "set": { "v": "${steps.pay.outcome}: ${steps.pay.?items.orValue([]).map(i, i.outcome)}" } });
     let flow = json!({ "steps": [step, after] });
@@ -356,7 +356,7 @@ fn a_run_goes_on_after_a_step_whose_items_failed_if_it_says_so() {
     );
 }
 
-fn ask(extra: Value) -> Value {
+fn ask(extra: &Value) -> Value {
     let mut step = json!({ "name": "ask", "approval": { "title": "Pay ${item.nr}?", "respondWithin": "1h" },
         "forEach": { "items": [{ "nr": 7 }, { "nr": 8 }, { "nr": 9 }] } });
     step["approval"]
@@ -370,7 +370,7 @@ fn ask(extra: Value) -> Value {
 fn people_are_asked_about_each_item_and_it_is_approved_only_if_every_item_is() {
     let after = json!({ "name": "after", "when": "${steps.ask.outcome == 'Approved'}", "set": {
         "by": "${steps.ask.items.map(i, i.decision.verdict)}" } });
-    let mut run = Scenario::of(json!({ "steps": [ask(json!({})), after] }), &json!({}));
+    let mut run = Scenario::of(json!({ "steps": [ask(&json!({})), after] }), &json!({}));
     run.tick();
     let titles: Vec<(&str, Option<i64>)> = run
         .opened()
@@ -399,8 +399,9 @@ fn people_are_asked_about_each_item_and_it_is_approved_only_if_every_item_is() {
 
 #[test]
 fn the_outcome_of_an_approval_is_the_worst_of_its_items() {
+    use ApprovalPhase::{Approved, Expired, Rejected};
     let answers = |extra: Value, policy: &str, phases: [ApprovalPhase; 3]| {
-        let mut step = ask(extra);
+        let mut step = ask(&extra);
         step["forEach"]["onItemFailure"] = json!(policy);
         let mut run = Scenario::of(json!({ "steps": [step] }), &json!({}));
         run.tick();
@@ -409,7 +410,6 @@ fn the_outcome_of_an_approval_is_the_worst_of_its_items() {
         }
         (run.state.steps[0].outcome.unwrap(), run.state.phase)
     };
-    use ApprovalPhase::{Approved, Expired, Rejected};
     let goes_on = json!({ "onReject": { "outcome": "Continue" }, "onTimeout": { "outcome": "Continue" } });
     for (extra, policy, phases, expected) in [
         (
@@ -455,7 +455,7 @@ fn the_outcome_of_an_approval_is_the_worst_of_its_items() {
 
 #[test]
 fn a_question_that_cannot_be_put_is_a_failed_item() {
-    let mut step = ask(json!({ "title": "${item.title}" }));
+    let mut step = ask(&json!({ "title": "${item.title}" }));
     step["forEach"] = json!({ "items": [{ "title": "one" }, { "title": "" }], "onItemFailure": "Continue" });
     let mut run = Scenario::of(json!({ "steps": [step] }), &json!({}));
     run.tick();
@@ -476,7 +476,7 @@ fn a_question_that_cannot_be_put_is_a_failed_item() {
 
 #[test]
 fn a_cancelled_run_closes_the_questions_of_its_items() {
-    let mut run = Scenario::of(json!({ "steps": [ask(json!({}))] }), &json!({}));
+    let mut run = Scenario::of(json!({ "steps": [ask(&json!({}))] }), &json!({}));
     run.tick();
     run.decide("r-ask-1", ApprovalPhase::Approved);
     run.facts.run.cancel = true;
@@ -503,7 +503,7 @@ fn an_item_is_asked_about_anew_when_a_connection_changes() {
         digest: Digest::of(digest.as_bytes()),
     };
     let call = json!({ "name": "call", "http": { "connection": "bank", "path": "/" } });
-    let mut run = Scenario::of(json!({ "steps": [ask(json!({})), call] }), &json!({}));
+    let mut run = Scenario::of(json!({ "steps": [ask(&json!({})), call] }), &json!({}));
     run.facts.connections.insert("bank".into(), fact("1"));
     run.tick();
     let first: Vec<String> = run.opened().iter().map(|open| open.name.clone()).collect();
@@ -529,7 +529,7 @@ fn an_item_is_asked_about_anew_when_a_connection_changes() {
 
 #[test]
 fn people_are_asked_once_about_all_items_of_which_it_is_unknown_whether_they_happened() {
-    let mut step = pay(json!({ "maxParallel": 3 }));
+    let mut step = pay(&json!({ "maxParallel": 3 }));
     step["delivery"] = json!("AtMostOnce");
     let mut run = Scenario::of(flow(&step), &json!({}));
     run.tick();
@@ -586,7 +586,7 @@ fn with_release(run: &Scenario) -> RunStatus {
 
 #[test]
 fn a_cancelled_run_asks_what_became_of_its_items_before_it_ends() {
-    let mut step = pay(json!({}));
+    let mut step = pay(&json!({}));
     step["delivery"] = json!("AtMostOnce");
     let mut run = Scenario::of(flow(&step), &json!({}));
     run.tick();
@@ -621,7 +621,7 @@ fn a_cancelled_run_asks_what_became_of_its_items_before_it_ends() {
 
 #[test]
 fn nobody_can_tell_what_became_of_some_items() {
-    let mut step = pay(json!({ "items": ["a", "b"] }));
+    let mut step = pay(&json!({ "items": ["a", "b"] }));
     step["delivery"] = json!("AtMostOnce");
     let mut run = Scenario::of(json!({ "steps": [step] }), &json!({}));
     run.tick();
@@ -683,7 +683,7 @@ fn each_item_waits_for_a_callback_of_its_own() {
 
 #[test]
 fn a_loop_does_all_items_again_in_each_pass() {
-    let mut step = pay(json!({ "items": "${range(1, 3)}" }));
+    let mut step = pay(&json!({ "items": "${range(1, 3)}" }));
     step["forEach"]["items"] = json!(["a", "b"]);
     step["repeat"] =
         json!({ "until": "${steps.pay.items.all(i, i.outcome == 'Succeeded') && steps.pay.pass >= 2}" });
@@ -710,7 +710,7 @@ fn a_loop_does_all_items_again_in_each_pass() {
 fn changes_do_all_items_again() {
     let review = json!({ "name": "ask", "approval": { "title": "?", "changes": { "backTo": "pay" } } });
     let mut run = Scenario::of(
-        json!({ "steps": [pay(json!({ "items": ["a"] })), review] }),
+        json!({ "steps": [pay(&json!({ "items": ["a"] })), review] }),
         &json!({}),
     );
     run.tick();
@@ -814,7 +814,7 @@ fn what_is_wrong_with_items_is_told_with_its_place_before_a_release_is_cut() {
 
 #[test]
 fn an_approval_whose_items_go_on_after_a_no_is_answered_for_by_what_comes_after_it() {
-    let mut step = ask(json!({}));
+    let mut step = ask(&json!({}));
     step["forEach"]["onItemFailure"] = json!("Continue");
     let told = |after: Value| {
         let definition = serde_json::from_value(json!({ "steps": [step, after] })).unwrap();

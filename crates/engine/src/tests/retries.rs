@@ -142,6 +142,9 @@ fn the_retry_of_a_retry_keeps_the_keys_of_the_first_run_and_names_the_last_appro
     assert_eq!(third.http()[0].idempotency_key, "u/ship/1");
 }
 
+/// A change of the run that is retried.
+type Change = &'static dyn Fn(&mut Scenario);
+
 #[test]
 fn a_run_is_retried_only_after_it_ended_badly_with_the_same_release_and_inputs() {
     let first = failed();
@@ -161,7 +164,7 @@ fn a_run_is_retried_only_after_it_ended_badly_with_the_same_release_and_inputs()
     };
     assert_eq!(refused(&|_| {}), None);
     let r = || "r".to_owned();
-    let cases: [(&dyn Fn(&mut Scenario), RetryRefused); 5] = [
+    let cases: [(Change, RetryRefused); 5] = [
         (
             &|run| run.state.phase = RunPhase::Waiting,
             RetryRefused::NotEnded(r()),

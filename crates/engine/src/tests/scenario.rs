@@ -26,6 +26,7 @@ impl Scenario {
                 generation: Some(1),
                 requested_by: Some("dev".into()),
                 parents: vec![],
+                trigger: None,
                 inputs: JsonObject(inputs.as_object().cloned().unwrap()),
                 cancel: false,
                 terminate: false,

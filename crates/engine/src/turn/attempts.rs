@@ -87,7 +87,7 @@ impl Turn<'_> {
     }
 
     /// The uid that idempotency keys begin with: that of the first run, if this one retries another.
-    fn key_uid(&self) -> &str {
+    pub(super) fn key_uid(&self) -> &str {
         let retry = self.state.retry.as_ref();
         retry.map_or(&self.facts.run.uid, |retry| &retry.uid)
     }

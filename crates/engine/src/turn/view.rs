@@ -14,6 +14,7 @@ use crate::{
     kinds,
     object::{ObjectFact, ObjectKey},
     plan::{Plan, PlannedStep},
+    trigger,
 };
 use signoff_api::{
     Digest, RunStatus, canonical,
@@ -208,15 +209,8 @@ impl RunView<'_> {
                     ),
                 ]),
             )
-            .set(
-                "release",
-                object([
-                    ("name", Some(json!(release.name))),
-                    ("digest", Some(json!(release.digest))),
-                    ("commit", release.commit.as_ref().map(|commit| json!(commit))),
-                    ("flow", Some(json!(release.flow))),
-                ]),
-            )
+            .set("release", release.as_variable())
+            .set("trigger", trigger::as_variable(run.trigger.as_ref()))
             .set(CALLBACKS, self.callbacks());
         scope
     }
@@ -229,14 +223,13 @@ impl RunView<'_> {
                 continue;
             }
             let iteration = self.iteration(i);
-            let value = match step.for_each {
-                None => self.callback(&step.name, iteration, None),
-                Some(_) => {
-                    let mut known = self.item_callbacks.0.borrow_mut();
-                    let made = known.entry((i, iteration));
-                    made.or_insert_with(|| self.callbacks_of_items(&step.name, iteration))
-                        .clone()
-                }
+            let value = if step.for_each.is_none() {
+                self.callback(&step.name, iteration, None)
+            } else {
+                let mut known = self.item_callbacks.0.borrow_mut();
+                let made = known.entry((i, iteration));
+                made.or_insert_with(|| self.callbacks_of_items(&step.name, iteration))
+                    .clone()
             };
             all.insert(step.name.clone(), value);
         }

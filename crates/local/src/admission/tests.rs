@@ -386,6 +386,51 @@ fn only_the_operator_writes_a_status_and_the_gateway_only_callbacks() {
     );
 }
 
+/// Nobody else passes a run off as one that nobody asked for.
+#[test]
+fn runs_of_triggers_are_started_only_by_the_operator_and_by_the_gateway_only_those_of_webhooks() {
+    let gateway = User {
+        name: GATEWAY.to_owned(),
+        ..User::default()
+    };
+    let run = |kind: &str, by: &str| {
+        json!({"flow": "f", "release": "f-0123456789", "requestedBy": by,
+            "trigger": {"name": "t", "kind": kind, "at": "2026-05-01T09:00:00.000000Z"}})
+    };
+    let by = "system:signoff:trigger:f/t";
+    create(&accounts::operator(), "Run", run("Schedule", by)).unwrap();
+    create(&gateway, "Run", run("Webhook", by)).unwrap();
+    let mut without_release = run("Webhook", by);
+    without_release.as_object_mut().unwrap().remove("release");
+    for wrong in [
+        run("Schedule", by),
+        run("Webhook", "alice"),
+        run("Webhook", "system:signoff:trigger:f/other"),
+        without_release,
+        json!({"flow": "f", "requestedBy": GATEWAY}),
+    ] {
+        let why = message(create(&gateway, "Run", wrong.clone()));
+        assert!(
+            why.ends_with("the gateway starts only runs of webhook triggers"),
+            "{wrong}: {why}"
+        );
+    }
+    let alice = accounts::named("alice").unwrap();
+    let why = message(create(&alice, "Run", run("Webhook", "alice")));
+    assert!(
+        why.contains("only the operator says which trigger started a run"),
+        "{why}"
+    );
+    let why = message(create(&alice, "Run", json!({"flow": "f", "requestedBy": by})));
+    assert!(why.contains("system:signoff:"), "{why}");
+    let posing = User {
+        name: by.to_owned(),
+        ..User::default()
+    };
+    let why = message(create(&posing, "Run", json!({"flow": "f"})));
+    assert!(why.contains("begin with system:signoff:"), "{why}");
+}
+
 #[test]
 fn evidence_is_made_and_deleted_only_by_the_operator() {
     let admin = accounts::named("admin").unwrap();

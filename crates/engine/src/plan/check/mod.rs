@@ -19,7 +19,7 @@ pub(crate) use self::{
     steps::{StepResult, StepTypes},
 };
 use crate::expression::CALLBACKS;
-use signoff_api::{Step, run::EndingOutcome};
+use signoff_api::{Step, Trigger, run::EndingOutcome};
 
 /// A variable that is known in one place only, such as `response`.
 pub(crate) type Extra = (&'static str, StaticType);
@@ -41,12 +41,14 @@ pub(super) struct Environment<'a> {
     /// Those of `steps`, then those of `finally`.
     steps: Vec<&'a Step>,
     callbacks: StaticType,
+    /// What started a run.
+    trigger: StaticType,
     /// The results of the steps that were compiled by now.
     pub(super) results: BTreeMap<usize, StepTypes>,
 }
 
 impl<'a> Environment<'a> {
-    pub(super) fn new(inputs: Option<&Value>, steps: Vec<&'a Step>) -> Self {
+    pub(super) fn new(inputs: Option<&Value>, steps: Vec<&'a Step>, triggers: &[Trigger]) -> Self {
         let inputs = match inputs {
             Some(inputs) => schema::object_of(inputs, Defaults::Applied),
             None => ObjectType::new(BTreeMap::new(), None),
@@ -54,6 +56,7 @@ impl<'a> Environment<'a> {
         Self {
             inputs: inputs.called("input"),
             callbacks: callbacks(&steps),
+            trigger: trigger_of_run(triggers),
             steps,
             results: BTreeMap::new(),
         }
@@ -72,6 +75,32 @@ impl<'a> Environment<'a> {
             (step.name.clone(), Field::required(steps::of_previous_pass(step)))
         });
         self.declared(known, looped.collect(), explained, run())
+    }
+
+    /// What can be referred to in the inputs of a trigger, beside what is known of its events.
+    pub(super) fn declarations_of_trigger(trigger: &Trigger, events: &[Extra]) -> Declarations {
+        let known = Declarations {
+            variables: BTreeMap::from([
+                (
+                    "trigger".to_owned(),
+                    trigger_type(std::slice::from_ref(trigger), Field::required),
+                ),
+                ("release".to_owned(), release()),
+            ]),
+            facts: Facts::default(),
+            implications: Vec::new(),
+        };
+        with(&known, events)
+    }
+
+    /// What can be referred to where it is told whether a request starts a run.
+    pub(super) fn declarations_of_request(request: &[Extra]) -> Declarations {
+        let known = Declarations {
+            variables: BTreeMap::from([("release".to_owned(), release())]),
+            facts: Facts::default(),
+            implications: Vec::new(),
+        };
+        with(&known, request)
     }
 
     /// What can be referred to in `finally` where the steps before one of it are over.
@@ -119,6 +148,7 @@ impl<'a> Environment<'a> {
                 ("steps".to_owned(), steps.into()),
                 ("run".to_owned(), run),
                 ("release".to_owned(), release()),
+                ("trigger".to_owned(), self.trigger.clone()),
                 (CALLBACKS.to_owned(), self.callbacks.clone()),
             ]),
             facts,
@@ -175,6 +205,17 @@ fn run_that_ends() -> StaticType {
     ObjectType::new(fields, None).into()
 }
 
+/// A run of another flow that has ended.
+pub(crate) fn run_that_ended() -> StaticType {
+    let required = [RUN.as_slice(), &["flow", "outcome"]].concat();
+    let optional = [OF_RUN.as_slice(), &["startedAt"]].concat();
+    let mut fields = fields(&required, &optional);
+    fields.insert("error".to_owned(), Field::optional(error()));
+    fields.insert("inputs".to_owned(), Field::required(StaticType::Dyn));
+    fields.insert("output".to_owned(), Field::optional(StaticType::Dyn));
+    ObjectType::new(fields, None).into()
+}
+
 /// Why a step or a run failed.
 fn error() -> StaticType {
     strings(&["reason", "message"], &[])
@@ -182,6 +223,40 @@ fn error() -> StaticType {
 
 fn release() -> StaticType {
     strings(&["name", "digest", "flow"], &["commit"])
+}
+
+/// What started a run. It may have been a person.
+fn trigger_of_run(triggers: &[Trigger]) -> StaticType {
+    if triggers.is_empty() {
+        let explained = TRIGGER.map(|name| {
+            (
+                name.to_owned(),
+                format!("trigger.{name}: the flow has no triggers"),
+            )
+        });
+        return ObjectType::new(BTreeMap::new(), None)
+            .explaining(BTreeMap::from(explained))
+            .into();
+    }
+    trigger_type(triggers, Field::optional)
+}
+
+const TRIGGER: [&str; 3] = ["name", "kind", "at"];
+
+/// What is known of an event of one of these triggers.
+fn trigger_type(triggers: &[Trigger], field: fn(StaticType) -> Field) -> StaticType {
+    let names: BTreeSet<&str> = triggers.iter().map(|trigger| trigger.name.as_str()).collect();
+    let kinds: BTreeSet<String> = triggers
+        .iter()
+        .map(|trigger| trigger.kind.kind().to_string())
+        .collect();
+    let [name, kind, at] = TRIGGER.map(str::to_owned);
+    let fields = [
+        (name, field(StaticType::one_of(names))),
+        (kind, field(StaticType::one_of(kinds))),
+        (at, field(StaticType::STRING)),
+    ];
+    ObjectType::new(BTreeMap::from(fields), None).into()
 }
 
 fn callbacks(steps: &[&Step]) -> StaticType {

@@ -220,15 +220,12 @@ impl StepTypes {
                 );
             }
         }
-        match &self.item {
-            Some(item) => {
-                let items = StaticType::list(item.clone().into());
-                fields.insert("items".to_owned(), Field::optional(items));
-            }
-            None => {
-                let message = format!("step {name} has no forEach, so it has no items");
-                explained.insert("items".to_owned(), message);
-            }
+        if let Some(item) = &self.item {
+            let items = StaticType::list(item.clone().into());
+            fields.insert("items".to_owned(), Field::optional(items));
+        } else {
+            let message = format!("step {name} has no forEach, so it has no items");
+            explained.insert("items".to_owned(), message);
         }
         if self.outcomes().contains(&name_of(StepOutcome::Failed)) {
             fields.insert("error".to_owned(), Field::optional(super::error()));

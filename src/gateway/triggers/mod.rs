@@ -1,0 +1,223 @@
+//! `POST /v1/triggers/<namespace>/<flow>/<trigger>`: starts a run for each event that a sender tells of.
+
+mod cloud_event;
+mod proof;
+mod runs;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json as JsonBody,
+    body::Body,
+    extract::{Path, State, rejection::PathRejection},
+    http::{HeaderMap, HeaderValue, StatusCode},
+    response::{IntoResponse as _, Response},
+};
+use serde_json::{Value, json};
+
+use super::{Gateway, payload::Payload, problem::Problem, signature::SHORTEST_SECRET};
+use crate::cluster::{
+    error_chain,
+    releases::LoadedRelease,
+    secrets::{self, SecretError},
+};
+use signoff_api::{
+    Flow,
+    name::{DnsLabel, FlowName},
+    reason::{Classified as _, ErrorClass},
+};
+use signoff_engine::trigger::{
+    NewRun, NotStarted, SourcePlan, TriggerPlan,
+    webhook::{Delivery, Unwanted, WebhookPlan},
+};
+
+/// Largest body, in bytes, compressed or not.
+const MAX_BODY: usize = 1 << 20;
+/// Headers that prove who the sender is: no expression sees them.
+const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-gitlab-token"];
+
+/// A trigger that is asked for.
+struct Asked {
+    flow: Flow,
+    release: Arc<LoadedRelease>,
+    trigger: TriggerPlan,
+    webhook: WebhookPlan,
+}
+
+pub(super) async fn receive(
+    State(gateway): State<Arc<Gateway>>,
+    path: Result<Path<(DnsLabel, FlowName, DnsLabel)>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    // what is no name is part of no address of the API server
+    let Path((namespace, flow, name)) = path.map_err(|_| unknown())?;
+    if !gateway.is_for(&namespace) {
+        return Err(unknown());
+    }
+    // who sent it is known when all of it is there
+    let whole = gateway.bodies.read(body, MAX_BODY).await?;
+    let payload = Payload::of(&headers, whole.bytes.clone().into(), MAX_BODY)?;
+    let asked = find(&gateway, &namespace, &flow, &name).await?;
+    prove(&gateway, &namespace, &asked, &headers, &payload).await?;
+    if asked.trigger.is_suspended || asked.flow.spec.suspend.unwrap_or_default() {
+        return Err(Problem::new(StatusCode::CONFLICT, "the trigger is suspended"));
+    }
+    let mut headers = texts(&headers);
+    let body = cloud_event::unwrapped(&mut headers, payload.parse()?)?;
+    if let Some(answer) = greeting(&asked.webhook, &headers, &body) {
+        return Ok(answer);
+    }
+    let delivery = Delivery {
+        at: gateway.context.now(),
+        headers,
+        body,
+        sha256: payload.sha256(),
+    };
+    let Asked {
+        release,
+        trigger,
+        webhook,
+        ..
+    } = asked;
+    // how long it takes to tell what starts, the definition says
+    let told = move || wanted(&release, &trigger, &webhook, &delivery);
+    match gateway.context.evaluate(&namespace, told).await {
+        Ok(wanted) => runs::start(&gateway, &namespace, wanted).await,
+        Err(Refused::Unwanted(why @ Unwanted::Condition)) => {
+            Ok(JsonBody(json!({ "runs": [], "message": why.to_string() })).into_response())
+        }
+        Err(Refused::Unwanted(why)) => Err(unprocessable(&why.to_string())),
+        Err(Refused::NotStarted(why)) => Err(unprocessable(&why.message())),
+    }
+}
+
+/// Why a request starts no run.
+enum Refused {
+    Unwanted(Unwanted),
+    NotStarted(NotStarted),
+}
+
+/// The runs that a request starts. Either all of them can be told or none.
+fn wanted(
+    release: &LoadedRelease,
+    trigger: &TriggerPlan,
+    webhook: &WebhookPlan,
+    delivery: &Delivery,
+) -> Result<Vec<NewRun>, Refused> {
+    let events = webhook
+        .events(&release.facts, delivery)
+        .map_err(Refused::Unwanted)?;
+    let starts = events
+        .iter()
+        .map(|event| trigger.start(&release.definition, &release.facts, event));
+    starts.collect::<Result<_, _>>().map_err(Refused::NotStarted)
+}
+
+fn unprocessable(why: &str) -> Problem {
+    let why: String = why.chars().take(1_024).collect();
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why)
+}
+
+/// Whoever does not know the secret learns nothing about which triggers there are.
+fn unknown() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        format!(
+            "there is no such trigger in a live release, or the signature is wrong or old, or its secret has fewer than {SHORTEST_SECRET} bytes"
+        ),
+    )
+}
+
+fn unavailable(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::warn!(error = %error_chain(error), "a request to a trigger could not be taken");
+    Problem::unavailable()
+}
+
+/// The trigger of the release that is live now.
+async fn find(gateway: &Gateway, namespace: &str, flow: &str, name: &str) -> Result<Asked, Problem> {
+    let flows = gateway.context.namespaced::<Flow>(namespace);
+    let flow = flows.get_opt(flow).await;
+    let flow = flow.map_err(|error| unavailable(&error))?.ok_or_else(unknown)?;
+    let live = flow.status.as_ref().and_then(|status| status.live_release());
+    let live = live.ok_or_else(unknown)?;
+    let release = gateway.releases.load(namespace, live).await.map_err(|error| {
+        if error.class() == ErrorClass::Transient {
+            unavailable(&error)
+        } else {
+            unknown()
+        }
+    })?;
+    let is_of_flow = flow.metadata.name.as_deref() == Some(release.facts.flow.as_str());
+    let triggers = release.plan.triggers().iter();
+    let trigger = triggers
+        .clone()
+        .find(|trigger| is_of_flow && trigger.name == *name)
+        .cloned();
+    let trigger = trigger.ok_or_else(unknown)?;
+    let webhook = match &trigger.source {
+        SourcePlan::Webhook(webhook) => (**webhook).clone(),
+        SourcePlan::Schedule(_) | SourcePlan::Flow(_) => return Err(unknown()),
+    };
+    Ok(Asked {
+        flow,
+        release,
+        trigger,
+        webhook,
+    })
+}
+
+/// Whether the sender knows the secret.
+async fn prove(
+    gateway: &Gateway,
+    namespace: &str,
+    asked: &Asked,
+    headers: &HeaderMap,
+    payload: &Payload,
+) -> Result<(), Problem> {
+    let auth = &asked.webhook.auth;
+    let secret = secrets::read(gateway.context.client(), namespace, auth.secret()).await;
+    let secret = secret.map_err(|error| match error {
+        SecretError::Unreadable(..) => unavailable(&error),
+        SecretError::NoSecret { .. } | SecretError::NoKey { .. } | SecretError::NotText { .. } => unknown(),
+    })?;
+    let now = gateway.context.now().as_second();
+    match proof::is_proven(auth, &secret.bytes, headers, payload, now) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(unknown()),
+        Err(weak) => {
+            let weaks = &gateway.weak;
+            weaks.tell(&gateway.context, &asked.flow, &secret.of, weak).await;
+            Err(unknown())
+        }
+    }
+}
+
+/// The headers that expressions see.
+fn texts(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers
+        .iter()
+        .filter(|(name, _)| !SECRET_HEADERS.contains(&name.as_str()))
+        .map(|(name, value)| (name.to_string(), text(value)))
+        .collect()
+}
+
+/// The answer to a request that only asks whether somebody is there.
+fn greeting(webhook: &WebhookPlan, headers: &BTreeMap<String, String>, body: &Value) -> Option<Response> {
+    use signoff_api::trigger::WebhookAuth as Auth;
+    match &webhook.auth {
+        Auth::Github(_) => {
+            let event = headers.get("x-github-event").map(String::as_str);
+            (event == Some("ping"))
+                .then(|| JsonBody(json!({ "runs": [], "message": "pong" })).into_response())
+        }
+        Auth::Slack(_) => {
+            let challenge = body["challenge"]
+                .as_str()
+                .filter(|_| body["type"] == "url_verification");
+            challenge.map(|challenge| JsonBody(json!({ "challenge": challenge })).into_response())
+        }
+        Auth::StandardWebhooks(_) | Auth::Gitlab(_) | Auth::Bearer(_) => None,
+    }
+}
