@@ -108,6 +108,7 @@ pub(super) async fn ask(context: &Context, approval: &Approval, facts: &mut [Dec
     let involved: BTreeSet<&str> = [&spec.requested_by, &spec.author]
         .into_iter()
         .flatten()
+        .chain(&spec.earlier_requesters)
         .chain(&spec.written_by)
         .map(String::as_str)
         .collect();

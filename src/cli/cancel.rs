@@ -1,6 +1,6 @@
 //! `signoff cancel`: stops a run.
 
-use kube::{ResourceExt as _, api::Patch};
+use kube::{Api, ResourceExt as _, api::Patch};
 use serde_json::json;
 
 use super::{
@@ -27,14 +27,7 @@ pub(super) struct CancelArgs {
 pub(super) async fn verb(args: &CancelArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
     let runs = connection.api::<Run>();
-    let run = runs
-        .get(&args.run)
-        .await
-        .map_err(|error| CliError::api(&args.run, &error))?;
-    if let Some(status) = run.status.as_ref().filter(|status| status.phase.is_finished()) {
-        let message = format!("run {} has ended already: {}", args.run, status.phase);
-        return Err(CliError::new("AlreadyEnded", exit::CONFLICT, message));
-    }
+    not_ended(&runs, &args.run).await?;
     let field = if args.terminate { "terminate" } else { "cancel" };
     let mut patch = json!({ "spec": { field: true, "stopMessage": args.message } });
     let mut patched = runs
@@ -55,4 +48,17 @@ pub(super) async fn verb(args: &CancelArgs, global: &Global) -> Result<Answer, C
         .with_data(json!(run))
         .with_names([format!("run/{}", run.name_any())])
         .with_next([global.command(&format!("status {}", run.name_any()))]))
+}
+
+/// Checks that a run has not ended yet.
+pub(super) async fn not_ended(runs: &Api<Run>, name: &ObjectName) -> Result<(), CliError> {
+    let run = runs.get(name).await;
+    let run = run.map_err(|error| CliError::api(name, &error))?;
+    match run.status.filter(|status| status.phase.is_finished()) {
+        None => Ok(()),
+        Some(status) => {
+            let message = format!("run {name} has ended already: {}", status.phase);
+            Err(CliError::new("AlreadyEnded", exit::CONFLICT, message))
+        }
+    }
 }

@@ -12,7 +12,8 @@ use super::{
 use signoff_api::{
     Release, Run, RunPhase, RunSpec,
     name::{DnsLabel, ObjectName, ReleaseName},
-    run::{Channel, RetryOf, RunName},
+    retry::{RetryOf, RunName},
+    run::Channel,
 };
 use signoff_engine::{plan::Plan, retry};
 

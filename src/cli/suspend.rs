@@ -6,8 +6,9 @@ use serde_json::json;
 use super::{
     Global,
     answer::Answer,
+    cancel::not_ended,
     connect::{Connection, patch_params},
-    error::{CliError, exit},
+    error::CliError,
 };
 use signoff_api::{Run, name::ObjectName};
 
@@ -21,14 +22,7 @@ pub(super) struct SuspendArgs {
 pub(super) async fn verb(args: &SuspendArgs, suspend: bool, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
     let runs = connection.api::<Run>();
-    let run = runs
-        .get(&args.run)
-        .await
-        .map_err(|error| CliError::api(&args.run, &error))?;
-    if let Some(status) = run.status.as_ref().filter(|status| status.phase.is_finished()) {
-        let message = format!("run {} has ended already: {}", args.run, status.phase);
-        return Err(CliError::new("AlreadyEnded", exit::CONFLICT, message));
-    }
+    not_ended(&runs, &args.run).await?;
     let patch = json!({ "spec": { "suspend": suspend } });
     let patched = runs
         .patch(&args.run, &patch_params(), &Patch::Merge(&patch))

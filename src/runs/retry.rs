@@ -3,7 +3,7 @@
 use kube::ResourceExt as _;
 
 use super::{Deps, write};
-use signoff_api::{Run, RunPhase, name::DnsLabel, run::RetryOf};
+use signoff_api::{Run, RunPhase, name::DnsLabel, retry::RetryOf};
 use signoff_engine::retry::{EarlierRun, RetryRefused};
 
 /// The step to begin with, and the run that is retried or why it cannot be.
@@ -70,6 +70,7 @@ async fn claimed(
         }
         return Ok(Ok(EarlierRun {
             uid: earlier.uid().unwrap_or_default(),
+            requested_by: earlier.spec.requested_by.clone(),
             inputs: earlier.inputs().cloned().unwrap_or_default(),
             name: of.run.to_string(),
             status,

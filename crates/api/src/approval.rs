@@ -51,6 +51,10 @@ pub struct ApprovalSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub requested_by: Option<String>,
+    /// Users who requested the runs that this run retries. They may not decide either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(max = 256)))]
+    pub earlier_requesters: Vec<String>,
     /// Author of the release, as recorded in its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
@@ -169,7 +173,7 @@ pub struct ShownItem {
     /// The content. JSON is pretty-printed, text is unchanged, and a picture or a sound is in base64.
     #[schemars(length(max = 65536))]
     pub inline: String,
-    /// What deciders may change the item to.
+    /// Schema of the value that deciders may give the item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub editable: Option<Editable>,
 }

@@ -84,7 +84,7 @@ pub enum Verdict {
     RequestChanges,
     /// Somebody else decides instead: `to`.
     Delegate,
-    /// What the decider said before no longer counts.
+    /// Takes back the earlier decisions of the decider.
     Withdraw,
 }
 

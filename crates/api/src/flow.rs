@@ -53,7 +53,7 @@ pub struct FlowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub live: Option<String>,
-    /// While true, no trigger of the flow starts a run. What happens meanwhile is not made up for.
+    /// While true, no trigger of the flow starts a run. Events of that time are not made up for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
@@ -69,7 +69,7 @@ pub struct Definition {
     /// JSON Schema of the inputs. Inputs are checked before a run starts. Without a schema, a run takes no inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Json>,
-    /// What starts runs by itself. The triggers of the release that is live count.
+    /// Events that start runs. The triggers of the live release count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20))]
     pub triggers: Option<Vec<Trigger>>,

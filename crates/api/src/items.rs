@@ -30,7 +30,7 @@ pub struct ItemsStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
     pub errors: Vec<ItemErrors>,
-    /// What people decided on items.
+    /// Decisions on items.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
     pub decisions: Vec<ItemDecision>,
@@ -57,7 +57,7 @@ pub struct ItemErrors {
     pub message: String,
 }
 
-/// What people decided on an item.
+/// Decision on an item.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ItemDecision {
     /// Index of the item, from 0.

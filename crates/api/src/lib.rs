@@ -22,6 +22,7 @@ pub mod or_expression;
 pub mod reason;
 pub mod release;
 pub mod repository;
+pub mod retry;
 pub mod run;
 pub mod schema;
 pub mod step;

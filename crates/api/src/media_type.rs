@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What the schema says of it. Pictures and sounds have a subtype of their own.
+/// Pattern of a media type in the schema. Pictures and sounds have a subtype of their own.
 const PATTERN: &str =
     "^(application/json|text/(markdown|x-diff|plain)|(image|audio)/[a-z0-9][a-z0-9.+-]{0,62})$";
 

@@ -46,7 +46,7 @@ pub const FIELD_MANAGER_REPOSITORY: &str = "signoff-repository";
 /// Field manager of the gateway.
 pub const FIELD_MANAGER_GATEWAY: &str = "signoff-gateway";
 
-/// What the users begin with on whose behalf triggers start runs.
+/// Prefix of the user names on whose behalf triggers start runs.
 pub const TRIGGER_USERS: &str = "system:signoff:trigger:";
 
 /// Longest name of a Flow or a Run: it must fit a label value together with what is appended to it.

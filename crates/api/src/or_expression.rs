@@ -14,7 +14,7 @@ use super::HumanDuration;
 const MAX_LENGTH: usize = 4_096;
 /// A text that begins and ends as one `${…}` does. That it is exactly one is for the parser of expressions to say.
 const PATTERN: &str = r"\$\{[\s\S]+\}";
-/// What the schema says of a quorum that is a text.
+/// Pattern of a quorum that is a text.
 pub const QUORUM_PATTERN: &str = r"^\$\{[\s\S]+\}$";
 
 /// A value, or one `${…}` expression that gives it.
@@ -84,7 +84,7 @@ impl JsonSchema for OrExpression<HumanDuration> {
     }
 }
 
-/// What the schema says of a duration or an expression that gives one.
+/// Pattern of a duration, or of an expression that gives one.
 pub fn duration_pattern() -> String {
     let duration = HumanDuration::pattern();
     let duration = duration.trim_start_matches('^').trim_end_matches('$');

@@ -11,8 +11,9 @@ use super::{
     Digest, Json, Verdict,
     items::ItemsStatus,
     json::JsonObject,
-    name::{COMMIT, DnsLabel, DnsName, FlowName, LABEL, ReleaseName, SUBDOMAIN},
+    name::{COMMIT, FlowName, LABEL, ReleaseName, SUBDOMAIN},
     reason::StepReason,
+    retry::{RetryOf, RetryStatus},
     schema::TIMESTAMP,
     trigger::RunTrigger,
 };
@@ -143,20 +144,6 @@ impl RunSpec {
     }
 }
 
-/// An ended run, and the step from which it is done again. The outcomes of the steps before are taken over. Approvals are
-/// asked again. The calls have the idempotency keys of the ended run.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RetryOf {
-    /// Name of the run, in the same namespace. It must have ended badly. A run can be retried once.
-    pub run: RunName,
-    /// Name of the first step that is done again. The steps that come after it are done again too.
-    pub from: DnsLabel,
-}
-
-/// Name of a Run.
-pub type RunName = DnsName<63>;
-
 /// Release to use: `Live` for the live release, `Draft` for the newest draft. Defaults to `Live`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Channel {
@@ -198,7 +185,7 @@ pub struct RunStatus {
     /// Inputs of the run, with the defaults of the release. It is set once, if the defaults add anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<JsonObject>,
-    /// What the run took over from the run that it retries. It is set once.
+    /// State that the run took over from the run that it retries. It is set once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryStatus>,
     /// Name of the run that retries this one.
@@ -385,39 +372,6 @@ pub struct LoopStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub resume_at: Option<MicroTime>,
-}
-
-/// What a run took over from the run that it retries.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RetryStatus {
-    /// Name of the run that is retried.
-    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
-    pub run: String,
-    /// Uid of the first run, if that was retried more than once. The idempotency keys of calls begin with it.
-    #[schemars(length(min = 1, max = 64))]
-    pub uid: String,
-    /// Approvals of the run that is retried. They are asked again.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 200))]
-    pub approvals: Vec<EarlierApproval>,
-}
-
-/// Who approved a step of the run that is retried.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct EarlierApproval {
-    /// Name of the step.
-    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
-    pub step: String,
-    /// Users who approved.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 50), inner(length(max = 256)))]
-    pub by: Vec<String>,
-    /// Time of the approval.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
-    pub at: Option<MicroTime>,
 }
 
 /// Observed state of one iteration of a step.

@@ -64,7 +64,7 @@ pub struct RunFacts {
     pub cancel: bool,
     /// Whether it is to stop without the steps of `finally`.
     pub terminate: bool,
-    /// Who stops it.
+    /// The user who stops it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_by: Option<String>,
     /// Why it is to stop.
@@ -75,7 +75,7 @@ pub struct RunFacts {
 }
 
 impl RunFacts {
-    /// Who stopped the run and why, as the rest of a sentence.
+    /// The rest of a sentence that says who stopped the run and why.
     pub(super) fn stopped(&self) -> String {
         let by = self.stopped_by.as_ref().map(|by| format!(" by {by}"));
         let why = self.stop_message.as_ref().map(|why| format!(": {why}"));

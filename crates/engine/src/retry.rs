@@ -10,8 +10,12 @@ use signoff_api::{
     Digest, RunPhase, RunStatus, Verdict,
     json::JsonObject,
     reason::StepReason,
-    run::{EarlierApproval, RetryStatus, StepOutcome, StepPhase, StepStatus},
+    retry::{EarlierApproval, RetryStatus},
+    run::{StepOutcome, StepPhase, StepStatus},
 };
+
+/// Most users that are kept of those who requested earlier runs, as the schema says.
+const MAX_REQUESTERS: usize = 20;
 
 /// The run that is retried.
 #[derive(Clone, Debug)]
@@ -20,6 +24,8 @@ pub struct EarlierRun {
     pub name: String,
     /// Its uid.
     pub uid: String,
+    /// The user who requested it.
+    pub requested_by: Option<String>,
     /// Its inputs, with the defaults of its release.
     pub inputs: JsonObject,
     /// How it ended.
@@ -129,9 +135,22 @@ pub fn take_over(
             .retry
             .as_ref()
             .map_or_else(|| earlier.uid.clone(), |retry| retry.uid.clone()),
+        requested_by: requesters(earlier),
         approvals: approvals(plan, status),
     });
     Ok(())
+}
+
+/// The users who requested the earlier run and those before it, the last ones if there are many.
+fn requesters(earlier: &EarlierRun) -> Vec<String> {
+    let before = earlier.status.retry.iter().flat_map(|retry| &retry.requested_by);
+    let mut all: Vec<String> = before.chain(&earlier.requested_by).cloned().collect();
+    let mut seen = BTreeSet::new();
+    all.reverse();
+    all.retain(|user| seen.insert(user.clone()));
+    all.truncate(MAX_REQUESTERS);
+    all.reverse();
+    all
 }
 
 /// A step and all that come after it.

@@ -61,6 +61,9 @@ impl Card<'_> {
         if let Some(by) = &spec.requested_by {
             lines.field("asked by", by);
         }
+        if !spec.earlier_requesters.is_empty() {
+            lines.field("asked before by", spec.earlier_requesters.join(", "));
+        }
         if let Some(author) = &spec.author {
             lines.field("written by", author);
         }

@@ -150,7 +150,7 @@ pub struct ShowItem {
     pub editable: Option<Editable>,
 }
 
-/// What an item may be changed to.
+/// Values that an item may be changed to.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Editable {

@@ -17,7 +17,7 @@ pub struct ForEach {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 50))]
     pub max_parallel: Option<i64>,
-    /// What happens when an item fails. `Fail`, the default: no further item begins, and the step fails once the items
+    /// Policy for an item that fails. `Fail`, the default: no further item begins, and the step fails once the items
     /// under way have ended. `Continue`: the other items go on, and `steps.<name>.items` says what came of each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_item_failure: Option<FailureOutcome>,

@@ -24,7 +24,7 @@ use super::{
 /// Most triggers of a flow.
 pub const MAX_TRIGGERS: usize = 20;
 
-/// What starts a run of the flow by itself. Triggers count while their release is live. Exactly one kind is set.
+/// An event that starts a run of the flow. Triggers count while their release is live. Exactly one kind is set.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trigger {
@@ -37,15 +37,15 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64))]
     pub inputs: Option<JsonObject>,
-    /// While true, the trigger starts nothing. What happens meanwhile is not made up for.
+    /// While true, the trigger starts nothing. Events of that time are not made up for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// What starts the run. Exactly one kind is set.
+    /// Kind of the events that start the run. Exactly one is set.
     #[serde(flatten)]
     pub kind: TriggerSource,
 }
 
-/// What starts the run.
+/// Kind of the events that start the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum TriggerSource {

@@ -22,13 +22,13 @@ pub struct ScheduleTrigger {
     /// Runs start up to this long after the time meant, always equally long for the same trigger. At most 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter: Option<HumanDuration>,
-    /// What happens about times that pass while no operator is running. `RunOnce`, the default: one run starts for the
+    /// Policy for times that pass while no operator is running. `RunOnce`, the default: one run starts for the
     /// last of them. `Skip`: none starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<Missed>,
 }
 
-/// What happens about times that pass while no operator is running. `RunOnce`, the default: one run starts for the last
+/// Policy for times that pass while no operator is running. `RunOnce`, the default: one run starts for the last
 /// of them. `Skip`: none starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Missed {

@@ -21,7 +21,7 @@ pub struct WebhookTrigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub when: Option<String>,
-    /// What tells one event from another: text with `${…}` expressions over `body`, `headers` and `item`. Defaults to the
+    /// Key that tells one event from another: text with `${…}` expressions over `body`, `headers` and `item`. Defaults to the
     /// sender's id of the delivery, such as `webhook-id` or `X-GitHub-Delivery`. Another body with the same text is refused
     /// with status 422.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -51,7 +51,7 @@ pub struct Terms {
     /// What comes of it when people reject; absent for the promotion gate, where the promotion is not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_reject: Option<ApprovalRejectionOutcome>,
-    /// Who may decide as well, after a while.
+    /// A rule that lets more people decide after a while.
     pub escalate: Vec<EscalationTemplate>,
     /// What "request changes" does; absent when it is not offered.
     #[serde(skip_serializing_if = "Option::is_none")]

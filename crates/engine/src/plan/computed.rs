@@ -192,7 +192,7 @@ fn whole(value: &Value) -> Option<i64> {
     (number.abs() < 1e9).then_some(number as i64)
 }
 
-/// Who may decide, as the definition says or data does.
+/// The people who may decide, as the definition says or data does.
 #[derive(Clone, Debug)]
 pub(crate) struct ApproversPlan {
     /// Where it stands, for messages.

@@ -31,7 +31,7 @@ pub(super) fn not_guarded(steps: &[Step], graph: &Graph, is_new: bool) -> Vec<Pr
         if continuing.is_empty() {
             continue;
         }
-        let answered = answered(BTreeSet::from([approval]), steps, graph, &reads);
+        let answered = answered(&BTreeSet::from([approval]), steps, graph, &reads);
         let later = graph
             .from(approval)
             .into_iter()
@@ -79,14 +79,14 @@ fn message(approval: &Step, continuing: &[StepOutcome]) -> String {
 }
 
 /// The steps that answer for an approval: these, and those that look at one that does.
-fn answered(first: BTreeSet<usize>, steps: &[Step], graph: &Graph, reads: &[Reads]) -> BTreeSet<usize> {
+fn answered(first: &BTreeSet<usize>, steps: &[Step], graph: &Graph, reads: &[Reads]) -> BTreeSet<usize> {
     let mut answered = first.clone();
     // steps that are omitted on some outcome of the approval, so that a plain `needs` of them is a branch too
     let mut branches = BTreeSet::new();
     loop {
         let before = (answered.len(), branches.len());
         for (i, read) in reads.iter().enumerate() {
-            if graph.ancestors[i].is_disjoint(&first) {
+            if graph.ancestors[i].is_disjoint(first) {
                 continue;
             }
             let of_branch = graph.needs[i].iter().any(|needed| {

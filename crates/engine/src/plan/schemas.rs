@@ -98,7 +98,7 @@ pub(super) fn of_inputs(schema: &Value) -> Vec<(String, String)> {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });
         if let Some(misfit) = misfit {
-            let field: String = path.iter().map(|name| format!(".properties.{name}")).collect();
+            let field = format!(".properties.{}", path.join(".properties."));
             found.push((
                 format!("{field}.default"),
                 format!("the default does not fit: {}", misfit.message),

@@ -89,6 +89,7 @@ pub fn question(
         purpose: ApprovalPurpose::Promotion,
         digest,
         requested_by: involved.requested_by.clone(),
+        earlier_requesters: vec![],
         author: candidate.source.written_by().cloned(),
         written_by: involved.written_by.clone(),
         title,

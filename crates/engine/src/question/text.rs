@@ -56,6 +56,10 @@ impl Question<'_> {
         if let Some(by) = &spec.requested_by {
             fact("asked for by", code(by));
         }
+        if !spec.earlier_requesters.is_empty() {
+            let all = spec.earlier_requesters.iter().map(|by| code(by));
+            fact("asked for before by", all.collect::<Vec<_>>().join(", "));
+        }
         if let Some(author) = &spec.author {
             fact("written by", code(author));
         }

@@ -42,6 +42,7 @@ fn earlier(run: &Scenario) -> EarlierRun {
     EarlierRun {
         name: "r".into(),
         uid: "u".into(),
+        requested_by: run.facts.run.requested_by.clone(),
         inputs: run.facts.run.inputs.clone(),
         status: run.state.clone(),
     }
@@ -80,6 +81,21 @@ fn what_was_paid_is_not_paid_again_and_the_question_is_put_anew_before_anything_
     run.answer("ship", 200, json!({}));
     assert_eq!(run.state.phase, RunPhase::Succeeded);
     assert_eq!(run.state.billable_steps, 1, "only what was done again");
+}
+
+#[test]
+fn who_asked_for_the_first_run_does_not_approve_in_the_second() {
+    let mut first = failed();
+    first.facts.run.requested_by = Some("dev".into());
+    let mut second = retry(&first, order(), "ship").unwrap();
+    second.facts.run.requested_by = Some("carol".into());
+    let spec = second.tick().opened()[0].spec.clone();
+    assert_eq!(spec.requested_by.as_deref(), Some("carol"));
+    assert_eq!(spec.earlier_requesters, ["dev"]);
+    second.decide("r-retry-1-review", ApprovalPhase::Approved);
+    second.answer("ship", 400, json!({}));
+    let mut third = retry(&second, order(), "ship").unwrap();
+    assert_eq!(third.tick().opened()[0].spec.earlier_requesters, ["dev", "carol"]);
 }
 
 #[test]

@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::{Owned, Turn, cut, outcome_question::OutcomeQuestion, sentence};
+use super::{
+    Turn, cut,
+    outcome_question::{Looked, OutcomeQuestion},
+};
 use crate::{
     effect::Effect,
-    kinds::approval::{decision, whom},
-    object::{CloseObject, Closing, ObjectKey, OwnedObject},
+    kinds::approval::decision,
+    object::{CloseObject, Closing, ObjectKey},
     question::item,
 };
 use signoff_api::{
@@ -75,43 +78,18 @@ impl Turn<'_> {
         );
         status.phase = StepPhase::Waiting;
         status.approval = Some(name.clone());
-        let open = self.open_outcome_question(step, entry, name, self.items_question(step, entry));
-        let approvers = open.spec.approvers.as_ref();
-        let whom = approvers.map_or_else(|| "somebody".to_owned(), whom);
-        let status = &mut self.state.steps[entry];
-        status.digest = Some(open.spec.digest.clone());
-        status.waiting_on = Some(sentence(format!(
-            "{whom} to say which items of step {} happened",
-            status.name
-        )));
-        self.effects
-            .push(Effect::Open(OwnedObject::Approval(Box::new(open))));
+        let asked = format!("to say which items of step {} happened", status.name);
+        self.put_outcome_question(step, entry, name, self.items_question(step, entry), &asked);
     }
 
     /// Looks whether people have said it.
     pub(super) fn look_at_items_question(&mut self, step: usize, entry: usize) {
-        let Some(name) = self.state.steps[entry].approval.clone() else {
-            return;
+        let answer = match self.look_at_outcome_question(step, entry, |turn| turn.items_question(step, entry))
+        {
+            Looked::NotYet => return,
+            Looked::Refused(message) => return self.stay_unknown(step, entry, &message),
+            Looked::Found(answer) => answer,
         };
-        let answer = match self.step_view(step, entry).object() {
-            Owned::Nothing => return,
-            Owned::Refused(why) => {
-                let message =
-                    format!("it is unknown whether it happened, and the API server refuses to ask: {why}");
-                return self.stay_unknown(step, entry, &message);
-            }
-            Owned::Absent => {
-                if !self.is_asked_for(&ObjectKey::approval(&name)) {
-                    let question = self.items_question(step, entry);
-                    let open = self.open_outcome_question(step, entry, name, question);
-                    self.effects
-                        .push(Effect::Open(OwnedObject::Approval(Box::new(open))));
-                }
-                return;
-            }
-            Owned::There(fact) => fact.as_approval().map(|fact| fact.status.clone()),
-        };
-        let Some(answer) = answer else { return };
         match answer.phase {
             ApprovalPhase::Pending => {}
             ApprovalPhase::Approved => self.items_told(step, entry, &answer),

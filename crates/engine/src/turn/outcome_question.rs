@@ -39,6 +39,16 @@ pub(super) fn as_told(output: &Value) -> Value {
     }
 }
 
+/// How the question of a step stands.
+pub(super) enum Looked {
+    /// It is not answered, or not put yet.
+    NotYet,
+    /// The API server refuses it.
+    Refused(String),
+    /// It is there.
+    Found(ApprovalStatus),
+}
+
 impl Turn<'_> {
     /// Stops at a question: did the effect happen?
     pub(super) fn outcome_question(&mut self, step: usize, entry: usize, why: String) {
@@ -60,43 +70,68 @@ impl Turn<'_> {
             message: cut(why),
         });
         if let Some(name) = self.state.steps[entry].approval.clone() {
-            let open = self.open_outcome_question(step, entry, name, self.did_it_happen(step, entry));
-            let approvers = open.spec.approvers.as_ref();
-            let whom = approvers.map_or_else(|| "somebody".to_owned(), whom);
-            let status = &mut self.state.steps[entry];
-            status.digest = Some(open.spec.digest.clone());
-            status.waiting_on = Some(sentence(format!(
-                "{whom} to say whether step {} happened",
-                status.name
-            )));
-            self.effects
-                .push(Effect::Open(OwnedObject::Approval(Box::new(open))));
+            let asked = format!("to say whether step {} happened", self.state.steps[entry].name);
+            self.put_outcome_question(step, entry, name, self.did_it_happen(step, entry), &asked);
         }
     }
 
-    pub(super) fn outcome_question_open(&mut self, step: usize, entry: usize) {
+    /// Asks a question about something of which it is unknown whether it happened. `asked` is what people are to do.
+    pub(super) fn put_outcome_question(
+        &mut self,
+        step: usize,
+        entry: usize,
+        name: String,
+        question: OutcomeQuestion,
+        asked: &str,
+    ) {
+        let open = self.open_outcome_question(step, entry, name, question);
+        let approvers = open.spec.approvers.as_ref();
+        let whom = approvers.map_or_else(|| "somebody".to_owned(), whom);
+        let status = &mut self.state.steps[entry];
+        status.digest = Some(open.spec.digest.clone());
+        status.waiting_on = Some(sentence(format!("{whom} {asked}")));
+        self.effects
+            .push(Effect::Open(OwnedObject::Approval(Box::new(open))));
+    }
+
+    /// Looks at the question of a step, which is asked again if it is not there.
+    pub(super) fn look_at_outcome_question(
+        &mut self,
+        step: usize,
+        entry: usize,
+        question: impl FnOnce(&Self) -> OutcomeQuestion,
+    ) -> Looked {
         let Some(name) = self.state.steps[entry].approval.clone() else {
-            return;
+            return Looked::NotYet;
         };
-        let answer = match self.step_view(step, entry).object() {
-            Owned::Nothing => return,
+        let found = match self.step_view(step, entry).object() {
+            Owned::Nothing => return Looked::NotYet,
             Owned::Refused(why) => {
-                let message =
-                    format!("it is unknown whether it happened, and the API server refuses to ask: {why}");
-                return self.fail(entry, StepReason::OutcomeUnknown, message);
+                return Looked::Refused(format!(
+                    "it is unknown whether it happened, and the API server refuses to ask: {why}"
+                ));
             }
-            Owned::Absent => {
-                if !self.is_asked_for(&ObjectKey::approval(&name)) {
-                    let question = self.did_it_happen(step, entry);
-                    let open = self.open_outcome_question(step, entry, name, question);
-                    self.effects
-                        .push(Effect::Open(OwnedObject::Approval(Box::new(open))));
-                }
-                return;
-            }
-            Owned::There(fact) => fact.as_approval().map(|fact| fact.status.clone()),
+            Owned::Absent => None,
+            Owned::There(fact) => Some(fact.as_approval().map(|fact| fact.status.clone())),
         };
-        let Some(answer) = answer else { return };
+        let Some(found) = found else {
+            if !self.is_asked_for(&ObjectKey::approval(&name)) {
+                let open = self.open_outcome_question(step, entry, name, question(self));
+                self.effects
+                    .push(Effect::Open(OwnedObject::Approval(Box::new(open))));
+            }
+            return Looked::NotYet;
+        };
+        found.map_or(Looked::NotYet, Looked::Found)
+    }
+
+    pub(super) fn outcome_question_open(&mut self, step: usize, entry: usize) {
+        let answer = match self.look_at_outcome_question(step, entry, |turn| turn.did_it_happen(step, entry))
+        {
+            Looked::NotYet => return,
+            Looked::Refused(message) => return self.fail(entry, StepReason::OutcomeUnknown, message),
+            Looked::Found(answer) => answer,
+        };
         match answer.phase {
             ApprovalPhase::Pending => {}
             ApprovalPhase::Approved => self.outcome_told(step, entry, &answer),
@@ -246,6 +281,11 @@ impl Turn<'_> {
             purpose: ApprovalPurpose::Outcome,
             digest: unsealed(),
             requested_by: self.facts.run.requested_by.clone(),
+            earlier_requesters: self
+                .state
+                .retry
+                .as_ref()
+                .map_or_else(Vec::new, |retry| retry.requested_by.clone()),
             author: self.facts.release.author.clone(),
             written_by: vec![],
             title,

@@ -12,7 +12,7 @@ use super::*;
 use signoff_api::{
     Digest, HumanDuration, Json,
     approval::{ApprovalPurpose, ApprovalSubject},
-    step::Escalation,
+    step::{Approvers, Escalation},
 };
 
 const PROVEN: Proof = Proof::Proven {
@@ -43,6 +43,7 @@ fn question() -> ApprovalSpec {
         purpose: ApprovalPurpose::Step,
         digest: Digest::of(b"shown"),
         requested_by: Some("dev".into()),
+        earlier_requesters: vec!["carl".into()],
         author: Some("Eve <eve>".into()),
         written_by: vec![],
         title: "May it?".into(),
@@ -124,6 +125,11 @@ fn what_does_not_count_is_told_why() {
             by("dev", Verdict::Approve, 1),
             DecisionReason::SelfApproval,
             "dev asked for it",
+        ),
+        (
+            by("carl", Verdict::Approve, 1),
+            DecisionReason::SelfApproval,
+            "carl asked for the run that is retried",
         ),
         (
             by("eve", Verdict::Approve, 1),

@@ -51,7 +51,7 @@ pub(crate) struct ApprovalPlan {
     pub(crate) changes: Option<ChangesPlan>,
 }
 
-/// Who may decide as well, after a while.
+/// A rule that lets more people decide after a while.
 #[derive(Debug)]
 struct EscalationPlan {
     after: DurationPlan,

@@ -1,4 +1,4 @@
-//! Who may decide on a question, how many of them must, and from when on, as data says when the question is asked.
+//! The deciders of a question: the people, their number, and the escalation, as data says when the question is asked.
 
 use super::ApprovalPlan;
 use crate::{
@@ -11,7 +11,7 @@ use signoff_api::{
     step::{Approvers, Escalation},
 };
 
-/// Who may decide on a question, and how many of them must.
+/// The people who may decide on a question, and how many of them must.
 #[derive(Debug)]
 pub(super) struct Deciders {
     pub(super) approvers: Option<Approvers>,
@@ -20,7 +20,7 @@ pub(super) struct Deciders {
 }
 
 impl ApprovalPlan {
-    /// Who may decide, unless everybody may.
+    /// The people who may decide; none if everybody may.
     pub(crate) fn approvers(&self, scope: &Scope) -> Result<Option<Approvers>, Unusable> {
         self.approvers
             .as_ref()

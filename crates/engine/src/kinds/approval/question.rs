@@ -133,6 +133,12 @@ impl ApprovalPlan {
                 purpose: ApprovalPurpose::Step,
                 digest: unsealed(),
                 requested_by: facts.run.requested_by.clone(),
+                earlier_requesters: view
+                    .run
+                    .state
+                    .retry
+                    .as_ref()
+                    .map_or_else(Vec::new, |retry| retry.requested_by.clone()),
                 author: facts.release.author.clone(),
                 written_by: vec![],
                 title,

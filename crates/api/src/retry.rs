@@ -1,0 +1,61 @@
+//! Retries: the run that a run goes on from, and what it took over.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    name::{DnsLabel, DnsName, LABEL, SUBDOMAIN},
+    schema::TIMESTAMP,
+};
+
+/// An ended run, and the step from which it is done again. The outcomes of the steps before are taken over. Approvals are
+/// asked again. The calls have the idempotency keys of the ended run.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryOf {
+    /// Name of the run, in the same namespace. It must have ended badly. A run can be retried once.
+    pub run: RunName,
+    /// Name of the first step that is done again. The steps that come after it are done again too.
+    pub from: DnsLabel,
+}
+
+/// Name of a Run.
+pub type RunName = DnsName<63>;
+
+/// State that a run took over from the run that it retries.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryStatus {
+    /// Name of the run that is retried.
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
+    pub run: String,
+    /// Uid of the first run, if that was retried more than once. The idempotency keys of calls begin with it.
+    #[schemars(length(min = 1, max = 64))]
+    pub uid: String,
+    /// Users who requested the runs that are retried, at most the last 20. They may not decide on the questions of this run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(max = 256)))]
+    pub requested_by: Vec<String>,
+    /// Approvals of the run that is retried. They are asked again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub approvals: Vec<EarlierApproval>,
+}
+
+/// Approval of a step in the run that is retried.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EarlierApproval {
+    /// Name of the step.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub step: String,
+    /// Users who approved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), inner(length(max = 256)))]
+    pub by: Vec<String>,
+    /// Time of the approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
+    pub at: Option<MicroTime>,
+}

@@ -1,0 +1,88 @@
+//! Calls of steps, and what the stubs answer.
+
+use super::*;
+
+impl World<'_> {
+    pub(super) fn call(&mut self, call: WantedCall) {
+        let key = call.key;
+        if !self.facts.in_flight.insert(key.clone()) {
+            return;
+        }
+        let sent = Call {
+            step: key.step.clone(),
+            pass: key.iteration,
+            item: key.item,
+            attempt: key.attempt,
+            request: request(&call.request),
+        };
+        let line = format!(
+            "{} sends {}",
+            of_item(&key.step, key.item),
+            in_short(&sent.request)
+        );
+        match fate(&self.scenario.spec.stubs, &key, &mut self.used) {
+            None => {
+                self.say(&line);
+                self.calls.push(sent);
+                self.problems.push(format!(
+                    "NotStubbed: step {} (pass {}, attempt {}) calls, and no stub says what it is answered",
+                    of_item(&key.step, key.item),
+                    key.iteration,
+                    key.attempt
+                ));
+            }
+            Some(Fate::Ends(result)) => {
+                self.say(&line);
+                self.calls.push(sent);
+                self.facts.in_flight.remove(&key);
+                self.facts.outcomes.push(EffectOutcome {
+                    key,
+                    at: self.now,
+                    result,
+                });
+            }
+            Some(Fate::Crash(crash)) => {
+                if crash == Crash::AfterSend {
+                    self.say(&line);
+                    self.calls.push(sent);
+                }
+                self.say("the operator is killed and starts again");
+                // nothing is under way any more
+                self.facts.in_flight.clear();
+                self.facts.outcomes.clear();
+                self.restarted = true;
+            }
+        }
+    }
+}
+
+/// A request as scenarios say it.
+fn request(request: &Request) -> Value {
+    match request {
+        Request::Http(http) => {
+            let mut said = json!({ "method": http.method, "headers": http.headers, "query": http.query });
+            match &http.target {
+                HttpTarget::Url(url) | HttpTarget::PublicUrl(url) => said["url"] = json!(url),
+                HttpTarget::Connection { name, path, .. } => {
+                    said["connection"] = json!(name);
+                    said["path"] = json!(path);
+                }
+            }
+            match &http.body {
+                Some(HttpBody::Json(body)) => said["body"] = body.clone(),
+                Some(HttpBody::Form(form)) => said["form"] = json!(form),
+                Some(HttpBody::Text(text)) => said["text"] = json!(text),
+                None => {}
+            }
+            said
+        }
+    }
+}
+
+fn in_short(request: &Value) -> String {
+    let text = |key: &str| request[key].as_str().unwrap_or_default();
+    match text("connection") {
+        "" => format!("{} {}", text("method"), text("url")),
+        connection => format!("{} {connection} {}", text("method"), text("path")),
+    }
+}

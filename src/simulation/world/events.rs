@@ -1,0 +1,221 @@
+//! What happens to a run from outside: decisions, callbacks, and changes of its spec.
+
+use super::*;
+
+impl World<'_> {
+    pub(super) fn happen(&mut self, event: &Event) {
+        let step = event.step.as_deref().unwrap_or_default();
+        let named = of_item(step, event.item);
+        let (what, came) = match (&event.decide, &event.callback, &event.run) {
+            (Some(decide), ..) => (
+                format!("{} decides on {named}", decide.by),
+                self.decide(step, event.item, decide),
+            ),
+            (_, Some(callback), _) => (
+                format!("the callback of {named}"),
+                self.called_back(step, event.item, callback),
+            ),
+            (_, _, Some(change)) => {
+                match change {
+                    RunEvent::Cancel => self.facts.run.cancel = true,
+                    RunEvent::Terminate => self.facts.run.terminate = true,
+                    RunEvent::Suspend => self.facts.run.suspend = true,
+                    RunEvent::Resume => self.facts.run.suspend = false,
+                }
+                (
+                    format!("{change:?}").to_lowercase() + " the run",
+                    Ok((json!(null), String::new())),
+                )
+            }
+            (None, None, None) => return,
+        };
+        let (came, why) = match came {
+            Ok(came) => came,
+            Err(problem) => {
+                self.problems.push(format!("{what} at {}: {problem}", self.now));
+                return;
+            }
+        };
+        let why = if why.is_empty() { why } else { format!(" ({why})") };
+        let result = if came.is_null() {
+            String::new()
+        } else {
+            format!(": {}{why}", word(&came))
+        };
+        self.say(&format!("{what}{result}"));
+        let fits = |expected: &Value| word(expected) == word(&came);
+        match &event.expect {
+            Some(expected) if !fits(expected) => self.problems.push(format!(
+                "{what} at {}: {}{why}; expected {}",
+                self.now,
+                word(&came),
+                word(expected)
+            )),
+            Some(_) => {}
+            // what does not count is a mistake in the scenario, unless it says so
+            None => match came.as_str() {
+                Some("Counted" | "Replaced") | None if came.as_i64().is_none_or(|code| code < 300) => {}
+                _ => self
+                    .problems
+                    .push(format!("{what} at {}: {}{why}", self.now, word(&came))),
+            },
+        }
+    }
+
+    /// Lets a person decide on the newest question of a step; gives the reason of what comes of it.
+    fn decide(&mut self, step: &str, item: Option<i64>, decide: &Decide) -> Result<(Value, String), String> {
+        let of_step = |question: &Question| {
+            let subject = &question.spec.subject;
+            subject.step.as_deref() == Some(step) && (item.is_none() || subject.item == item)
+        };
+        let index = self
+            .questions
+            .iter()
+            .rposition(of_step)
+            .ok_or_else(|| format!("no question of step {} has been asked", of_item(step, item)))?;
+        let question = &mut self.questions[index];
+        let number = question.decisions.len() + 1;
+        let approval: ObjectName = question
+            .name
+            .parse()
+            .map_err(|_| "its name is no name".to_owned())?;
+        question.decisions.push(DecisionFact {
+            name: format!("{}-{number:03}", question.name),
+            uid: format!("{number:03}"),
+            created_at: self.now,
+            spec: DecisionSpec {
+                approval,
+                digest: question.spec.digest.clone(),
+                verdict: decide.verdict,
+                comment: decide.comment.clone(),
+                values: decide.values.clone(),
+                shown: decide.shown.clone(),
+                to: decide.to.clone(),
+                by: Some(decide.by.clone()),
+                groups: Some(decide.groups.clone()),
+                via: None,
+            },
+            judged: None,
+            acts_as: ActsAs::Nobody,
+        });
+        self.judge(index);
+        let judged = self.questions[index]
+            .decisions
+            .last()
+            .and_then(|decision| decision.judged.clone());
+        let judged = judged.ok_or("nothing is said of the decision")?;
+        Ok((json!(judged.reason), judged.message.unwrap_or_default()))
+    }
+
+    pub(super) fn judge(&mut self, index: usize) {
+        let question = &mut self.questions[index];
+        let proven = Proof::Proven {
+            since: None,
+            written: None,
+        };
+        let judged = judge(
+            &question.spec,
+            question.asked_at,
+            &question.status,
+            &question.decisions,
+            Some(self.now),
+            proven,
+        );
+        for (name, status) in judged.decisions {
+            if let Some(decision) = question
+                .decisions
+                .iter_mut()
+                .find(|decision| decision.name == name)
+            {
+                decision.judged = Some(status);
+            }
+        }
+        question.status = judged.status;
+        self.facts
+            .objects
+            .insert(ObjectKey::approval(&question.name), fact(question));
+    }
+
+    /// Takes a callback as the gateway does; gives the status of its answer.
+    fn called_back(
+        &mut self,
+        step: &str,
+        item: Option<i64>,
+        callback: &Callback,
+    ) -> Result<(Value, String), String> {
+        let finally = self.definition.finally.iter().flatten();
+        let mut steps = self.definition.steps.iter().chain(finally);
+        let wait = steps.find(|known| known.name == step);
+        let has_items = wait.is_some_and(|known| known.for_each.is_some());
+        let wait = wait
+            .and_then(|known| known.kind.as_kind().callback())
+            .ok_or_else(|| format!("step {step} waits for no callback"))?;
+        if has_items != item.is_some() {
+            return Err(if has_items {
+                format!("step {step} has items; say which `item`")
+            } else {
+                format!("step {step} has no items")
+            });
+        }
+        let size = callback.body.to_string().len();
+        if size > bounds::MAX_CALLBACK {
+            return Ok((
+                json!(413),
+                format!("a callback has at most {} bytes", bounds::MAX_CALLBACK),
+            ));
+        }
+        let newest = self
+            .state
+            .steps
+            .iter()
+            .rfind(|entry| entry.name == step && entry.item.is_none());
+        // between two passes, the address is that of the next one
+        let (pass, is_over) = match newest {
+            None => (1, false),
+            Some(entry) if entry.repeated == Some(true) => (entry.iteration.saturating_add(1), false),
+            Some(entry) => (entry.iteration, entry.phase.is_finished()),
+        };
+        let key = record_key(step, pass, item);
+        let sha256 = canonical::digest_of_value(&callback.body);
+        let headers: BTreeMap<String, String> = callback
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_lowercase(), value.clone()))
+            .collect();
+        let webhook_id = headers.get("webhook-id").cloned();
+        if let Some(known) = self.state.callbacks.get(&key) {
+            let is_same_delivery = webhook_id.is_some() && known.webhook_id == webhook_id;
+            return Ok(if known.sha256 == sha256 || is_same_delivery {
+                (json!(200), String::new())
+            } else {
+                (json!(409), "another body came first".to_owned())
+            });
+        }
+        if is_over || self.state.phase.is_finished() {
+            return Ok((json!(410), "nothing waits for this callback any more".to_owned()));
+        }
+        if let Err(why) = writable(&callback.body) {
+            return Ok((json!(422), why));
+        }
+        if let Err(why) = callback_body::check(wait, &headers, &callback.body) {
+            return Ok((json!(422), why));
+        }
+        let record = CallbackRecord {
+            received_at: MicroTime(self.now),
+            sha256,
+            webhook_id,
+            body: Json(callback.body.clone()),
+        };
+        self.state.callbacks.insert(key, record);
+        Ok((json!(202), String::new()))
+    }
+}
+
+/// Whether a callback may have this body.
+fn writable(body: &Value) -> Result<(), String> {
+    bounds::nesting(body, bounds::MAX_NESTING).map_err(|error| error.to_string())?;
+    if has_long_integer(body) {
+        return Err("an integer is beyond 64 bits".to_owned());
+    }
+    Ok(())
+}
