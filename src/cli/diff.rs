@@ -18,6 +18,7 @@ use super::{
 use signoff_api::{
     Definition, Flow, FlowSpec, Release,
     name::{FlowName, ReleaseName},
+    release::Dependency,
 };
 use signoff_engine::difference::difference;
 
@@ -51,6 +52,15 @@ pub(super) struct DiffArgs {
 struct Side {
     name: String,
     definition: Definition,
+    /// The releases that its steps run; not known of a file.
+    dependencies: Option<Vec<Dependency>>,
+}
+
+impl Side {
+    fn is_other(&self, than: &Self) -> bool {
+        let is_known = self.dependencies.is_some() && than.dependencies.is_some();
+        self.definition != than.definition || is_known && self.dependencies != than.dependencies
+    }
 }
 
 pub(super) async fn verb(args: &DiffArgs, global: &Global) -> Result<Answer, CliError> {
@@ -100,12 +110,19 @@ pub(super) async fn verb(args: &DiffArgs, global: &Global) -> Result<Answer, Cli
         None => None,
     };
     let answer = compare(&name, old.as_ref(), &new, args)?;
-    let worth_it = args.against.is_none() && old.is_none_or(|old| old.definition != new.definition);
+    let worth_it = args.against.is_none() && old.as_ref().is_none_or(|old| new.is_other(old));
     Ok(answer.with_next(worth_it.then_some(next)))
 }
 
 fn compare(flow: &str, old: Option<&Side>, new: &Side, args: &DiffArgs) -> Result<Answer, CliError> {
-    let difference = difference(old.map(|old| &old.definition), &new.definition);
+    let mut difference = difference(old.map(|old| &old.definition), &new.definition);
+    let runs = |side: Option<&Side>| match side {
+        Some(side) => side.dependencies.clone(),
+        None => Some(vec![]),
+    };
+    if let (Some(before), Some(after)) = (runs(old), runs(Some(new))) {
+        difference = difference.with_dependencies(&before, &after);
+    }
     let changed = !difference.is_empty();
     let before = old.map(|old| old.name.as_str());
     let mut data = json!({
@@ -162,6 +179,7 @@ async fn from_release(releases: &Api<Release>, name: &str, flow: &str) -> Result
     Ok(Side {
         name: release.name_any(),
         definition: release.spec.definition,
+        dependencies: Some(release.spec.dependencies),
     })
 }
 
@@ -193,6 +211,7 @@ fn from_file(path: &Path, wanted: Option<&str>) -> Result<(String, Side), CliErr
     let side = Side {
         name: manifest.path,
         definition: spec.definition,
+        dependencies: None,
     };
     Ok((name.to_owned(), side))
 }

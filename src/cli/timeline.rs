@@ -22,6 +22,15 @@ pub(super) fn render(run: &Run) -> Lines {
     let mut lines = Lines::from(format!("Run {}: {}", run.name_any(), status.phase));
     let requested_by = run.spec.requested_by.as_deref().unwrap_or("unknown");
     lines.field("requested by", requested_by);
+    if let Some(parent) = &run.spec.parent {
+        let above = parent.chain.iter();
+        let above = above.map(|above| format!("run {} of flow {}", above.run, above.flow));
+        let above: Vec<String> = above.collect();
+        lines.field(
+            "started by",
+            format!("step {} of {}", parent.step, above.join(", started by ")),
+        );
+    }
     if let Some(of) = &run.spec.retry_of {
         lines.field("retries", format!("{} from step {}", of.run, of.from));
     }
@@ -119,6 +128,10 @@ fn more(lines: &mut Lines, step: &StepStatus, of_run: Option<&StepError>) {
         if let Some(next) = next {
             lines.push(format!("  next attempt at {}", seconds(next)));
         }
+    }
+    if let Some(run) = &step.run {
+        lines.blank();
+        lines.push(format!("{}: run {run}", named(step)));
     }
     if let Some(decision) = &step.decision
         && let Some(comment) = &decision.comment

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     answer::Answer,
@@ -10,7 +10,11 @@ use super::{
     lines::{self, Lines, count},
     manifest::{Checked, Finding, Manifest, files, name},
 };
-use signoff_api::GROUP;
+use crate::{
+    manifest::{field_problems, plan_problems_with},
+    simulation::{Objects, children, run_each_other},
+};
+use signoff_api::{Definition, FlowSpec, GROUP, name::FlowName};
 
 /// Check manifests without an API server: syntax, fields, references, expressions.
 #[derive(Debug, clap::Args)]
@@ -24,17 +28,63 @@ pub(super) struct ValidateArgs {
     recursive: bool,
 }
 
+/// A flow of a file.
+struct CheckedFlow {
+    name: FlowName,
+    definition: Definition,
+    /// Its file and its document there.
+    place: (usize, usize),
+}
+
+fn flow(value: &Value, place: (usize, usize)) -> Option<CheckedFlow> {
+    let name = value["metadata"]["name"].as_str()?.parse().ok()?;
+    let spec = value["spec"].clone();
+    let spec = (value["kind"] == "Flow").then(|| serde_json::from_value::<FlowSpec>(spec))?;
+    Some(CheckedFlow {
+        name,
+        definition: spec.ok()?.definition,
+        place,
+    })
+}
+
+/// What is wrong with flows that run each other.
+fn together(flows: &[CheckedFlow], manifests: &[Manifest]) -> Vec<Finding> {
+    let all = flows.iter();
+    let all = all.map(|flow| (flow.name.clone(), flow.definition.clone()));
+    let objects = Objects {
+        flows: all.collect(),
+        ..Objects::default()
+    };
+    let inputs = children(&objects);
+    let mut findings = Vec::new();
+    for flow in flows.iter().filter(|flow| !flow.definition.children().is_empty()) {
+        let mut problems = field_problems(run_each_other(&objects, &flow.name, &flow.definition));
+        problems.extend(plan_problems_with(&flow.definition, &inputs));
+        let (manifest, document) = flow.place;
+        let manifest = &manifests[manifest];
+        findings.extend(problems.into_iter().map(|problem| {
+            let message = format!("{}: {}", problem.field, problem.message);
+            manifest.at(&manifest.documents[document], &problem.field, message)
+        }));
+    }
+    findings
+}
+
 pub(super) fn verb(args: &ValidateArgs) -> Result<Answer, CliError> {
     let mut findings: Vec<Finding> = Vec::new();
     let mut warned: Vec<Finding> = Vec::new();
     let (mut checked, mut skipped) = (Vec::new(), Vec::new());
+    let (mut flows, mut manifests) = (Vec::new(), Vec::new());
     for path in files(&args.files, args.recursive)? {
         match Manifest::read(&path)? {
             Err(finding) => findings.push(finding),
             Ok(manifest) => {
-                for document in &manifest.documents {
+                for (index, document) in manifest.documents.iter().enumerate() {
                     match manifest.check(document) {
                         Checked::Ours { problems, warnings } => {
+                            if problems.is_empty() {
+                                flows.extend(flow(&document.value, (manifests.len(), index)));
+                            }
                             findings.extend(problems);
                             warned.extend(warnings);
                             checked.push(name(&document.value));
@@ -45,9 +95,11 @@ pub(super) fn verb(args: &ValidateArgs) -> Result<Answer, CliError> {
                         }
                     }
                 }
+                manifests.push(manifest);
             }
         }
     }
+    findings.extend(together(&flows, &manifests));
     let warnings: Lines = warned
         .iter()
         .map(|finding| format!("warning: {finding}"))

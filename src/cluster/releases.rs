@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::context::Context;
 use signoff_api::{
-    Digest, Release, canonical,
+    Digest, Release,
     condition::{self, READY},
     flow::Definition,
     name::ReleaseName,
@@ -144,7 +144,7 @@ impl Releases {
 fn check(release: &Release) -> Result<LoadedRelease, ReleaseUnusable> {
     let name = release.name_any();
     // the digest is taken here too: the condition is a claim that whoever writes statuses can make
-    let digest: Option<Digest> = canonical::digest(&release.spec.definition).ok();
+    let digest: Option<Digest> = release.spec.content_digest().ok();
     if digest.as_ref() != Some(&release.spec.digest) {
         return Err(ReleaseUnusable::Forged(name));
     }
@@ -180,6 +180,7 @@ fn check(release: &Release) -> Result<LoadedRelease, ReleaseUnusable> {
             commit: release.spec.source.commit.clone(),
             author: release.spec.source.written_by().cloned(),
             repository: release.spec.source.repository.clone(),
+            dependencies: release.spec.dependencies.clone(),
         },
         definition: release.spec.definition.clone(),
         plan,
@@ -189,6 +190,7 @@ fn check(release: &Release) -> Result<LoadedRelease, ReleaseUnusable> {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use signoff_api::canonical;
 
     use super::*;
 

@@ -13,7 +13,10 @@ use signoff_api::{
     flow::Promotion,
     name::{FlowName, NameError, ObjectName},
 };
-use signoff_engine::{plan::Plan, promotion};
+use signoff_engine::{
+    plan::{Children, Plan},
+    promotion,
+};
 
 /// Something that is wrong with a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +120,17 @@ pub fn unknown_fields(object: &Value) -> Vec<FieldProblem> {
 
 /// Why a definition cannot run.
 pub fn plan_problems(definition: &Definition) -> Vec<FieldProblem> {
+    plan_problems_with(definition, &Children::new())
+}
+
+/// The same, where the inputs of some of the flows that its steps run are known.
+pub fn plan_problems_with(definition: &Definition, children: &Children) -> Vec<FieldProblem> {
+    let problems = Plan::compile_with(definition, children).err();
+    field_problems(problems.unwrap_or_default())
+}
+
+/// Problems of a definition as those of a manifest.
+pub fn field_problems(problems: Vec<signoff_engine::plan::Problem>) -> Vec<FieldProblem> {
     let told = |problem: signoff_engine::plan::Problem| FieldProblem {
         message: match problem.offset {
             Some(offset) => format!("{} (at character {} of the text)", problem.message, offset + 1),
@@ -124,12 +138,7 @@ pub fn plan_problems(definition: &Definition) -> Vec<FieldProblem> {
         },
         field: format!("spec.{}", problem.field),
     };
-    Plan::compile(definition)
-        .err()
-        .into_iter()
-        .flatten()
-        .map(told)
-        .collect()
+    problems.into_iter().map(told).collect()
 }
 
 fn schema_of(object: &Value) -> Option<&'static Schema> {
@@ -268,8 +277,8 @@ mod tests {
             "spec.steps[1].name: \"B\" is not a name: lower-case letters, digits and dashes",
             "spec.steps[1].timeout: \"5\" is not a duration; write for example 500ms, 30s",
             "spec.steps[2].http.method: \"FETCH\" is not one of GET, HEAD, POST, PUT, PATCH, DELETE",
-            "spec.steps[2]: a step needs exactly one of http, set, wait, approval, notify, end; it has http and set",
-            "spec.steps[3]: a step needs exactly one of http, set, wait, approval, notify, end; it has none",
+            "spec.steps[2]: a step needs exactly one of http, set, wait, approval, notify, flow, end; it has http and set",
+            "spec.steps[3]: a step needs exactly one of http, set, wait, approval, notify, flow, end; it has none",
         ] {
             assert!(
                 told.iter().any(|line| line.starts_with(part)),

@@ -7,7 +7,10 @@ mod wording;
 mod yaml11;
 
 pub use self::{
-    check::{FieldProblem, check, is_kind, kinds, no_such_kind, plan_problems, unknown_fields},
+    check::{
+        FieldProblem, check, field_problems, is_kind, kinds, no_such_kind, plan_problems, plan_problems_with,
+        unknown_fields,
+    },
     spelling::{closest, did_you_mean},
     text::{Document, Position, SyntaxError, documents, is_meant_to_be_ours, locate, may_be_ours},
     yaml11::booleans,

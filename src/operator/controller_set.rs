@@ -152,7 +152,7 @@ impl ControllerSet {
             identity: self.identity,
             probe_namespace: self.probe_namespace,
             open: open.clone(),
-            waker,
+            waker: waker.clone(),
             metrics: self.metrics.clone(),
             tasks: tasks.clone(),
         };
@@ -172,6 +172,7 @@ impl ControllerSet {
             callbacks: self.callbacks,
             metrics: self.metrics,
             bounds: self.bounds,
+            waker,
             endings,
         });
         let context = || Arc::clone(&self.context);

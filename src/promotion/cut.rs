@@ -2,17 +2,20 @@
 
 use kube::{Resource as _, ResourceExt as _, api::ObjectMeta, runtime::reflector::ObjectRef};
 
-use super::{FlowError, Flows};
+use super::{
+    FlowError, Flows,
+    dependencies::{Pinned, pin},
+};
 use crate::cluster::create::{Adopted, create_or_adopt};
 use signoff_api::{
     Digest, Flow, FlowStatus, Release, ReleaseSpec, canonical,
     flow::{DefinitionProblem, NamedRelease},
     names,
-    release::ReleaseSource,
+    release::{ReleaseSource, content_digest},
     text::visible,
 };
 use signoff_engine::{
-    plan::{Plan, Problem},
+    plan::{Children, Plan, Problem},
     promotion::recorded,
 };
 
@@ -25,6 +28,10 @@ pub(super) enum Drafted {
     Cut,
     /// The definition cannot run; the draft before it stays.
     Invalid,
+    /// A flow that its steps run has no release yet; the draft before it stays.
+    Waiting(String),
+    /// A flow that its steps run is being changed, and brings another look.
+    Changing,
     /// Another release has its name.
     Collision(String),
 }
@@ -35,16 +42,37 @@ pub(super) async fn draft(
     flow: &Flow,
     status: &mut FlowStatus,
 ) -> Result<Drafted, FlowError> {
+    let (dependencies, children, waiting) = match pin(shared, flow).await? {
+        Pinned::Known(dependencies, children) => (dependencies, children, None),
+        Pinned::Waiting(why) => (vec![], Children::new(), Some(why)),
+        Pinned::Changing => return Ok(Drafted::Changing),
+        Pinned::Wrong(problems) => {
+            status.problems = problems.into_iter().take(MAX_PROBLEMS).map(described).collect();
+            return Ok(Drafted::Invalid);
+        }
+    };
     let (definition, namespace) = (flow.spec.definition.clone(), flow.namespace().unwrap_or_default());
-    let compiled = move || Plan::compile(&definition).err();
+    let compiled = move || Plan::compile_with(&definition, &children).err();
     if let Some(problems) = shared.context.evaluate(&namespace, compiled).await {
         status.problems = problems.into_iter().take(MAX_PROBLEMS).map(described).collect();
         return Ok(Drafted::Invalid);
     }
     status.problems.clear();
-    let digest = canonical::digest(&flow.spec.definition).map_err(FlowError::NotCanonical)?;
+    if let Some(why) = waiting {
+        return Ok(Drafted::Waiting(why));
+    }
+    let digest = content_digest(&flow.spec.definition, &dependencies).map_err(FlowError::NotCanonical)?;
     let name = names::release_name(&flow.name_any(), &digest);
-    if let Some(other) = ensure(shared, flow, &name, &digest).await? {
+    let definition = canonical::digest(&flow.spec.definition).map_err(FlowError::NotCanonical)?;
+    let source = source(flow, &definition);
+    let spec = ReleaseSpec {
+        flow: flow.name_any(),
+        definition: flow.spec.definition.clone(),
+        digest: digest.clone(),
+        dependencies,
+        source,
+    };
+    if let Some(other) = ensure(shared, flow, &name, spec).await? {
         return Ok(Drafted::Collision(format!(
             "release {name} exists with other content ({other})"
         )));
@@ -61,23 +89,24 @@ async fn ensure(
     shared: &Flows,
     flow: &Flow,
     name: &str,
-    digest: &Digest,
+    spec: ReleaseSpec,
 ) -> Result<Option<Digest>, FlowError> {
+    let digest = spec.digest.clone();
     let namespace = flow.namespace().unwrap_or_default();
     let known = shared.releases.get(&ObjectRef::new(name).within(&namespace));
     if let Some(release) = known {
-        return Ok((release.spec.digest != *digest).then(|| release.spec.digest.clone()));
+        return Ok((release.spec.digest != digest).then(|| release.spec.digest.clone()));
     }
     let api = shared.context.namespaced::<Release>(&namespace);
-    let is_same = |there: &Release| there.spec.digest == *digest;
-    match create_or_adopt(&api, &release(flow, name, digest), is_same).await {
+    let is_same = |there: &Release| there.spec.digest == digest;
+    match create_or_adopt(&api, &release(flow, name, spec), is_same).await {
         Ok(Adopted::Ours(_)) => Ok(None),
         Ok(Adopted::Others(there)) => Ok(Some(there.spec.digest)),
         Err(error) => Err(FlowError::Api("create the release", error)),
     }
 }
 
-fn release(flow: &Flow, name: &str, digest: &Digest) -> Release {
+fn release(flow: &Flow, name: &str, spec: ReleaseSpec) -> Release {
     let labels = [
         (names::MANAGED_BY, names::MANAGED_BY_VALUE.to_owned()),
         (names::FLOW, flow.name_any()),
@@ -93,12 +122,6 @@ fn release(flow: &Flow, name: &str, digest: &Digest) -> Release {
         owner_references: flow.controller_owner_ref(&()).map(|owner| vec![owner]),
         finalizers: Some(vec![names::FINALIZER.to_owned()]),
         ..ObjectMeta::default()
-    };
-    let spec = ReleaseSpec {
-        flow: flow.name_any(),
-        definition: flow.spec.definition.clone(),
-        digest: digest.clone(),
-        source: source(flow, digest),
     };
     Release {
         metadata,

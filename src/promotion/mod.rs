@@ -1,6 +1,8 @@
 //! The Flow controller: checks the definition, cuts its release, and promotes the release that `spec.live` names.
 
 mod cut;
+mod dependencies;
+mod dependents;
 mod promote;
 pub mod release;
 mod summary;
@@ -14,6 +16,7 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::{cut::Drafted, dependents::Dependents};
 use crate::cluster::{
     backoff::Backoffs,
     context::Context,
@@ -73,6 +76,7 @@ struct Flows {
     known: Store<Flow>,
     written: Written<Flow>,
     turns: Permits,
+    dependents: Arc<Dependents>,
 }
 
 /// Brings flows forward until `shutdown`. The stores must be filled before.
@@ -86,9 +90,11 @@ pub async fn run(context: Arc<Context>, stores: SharedStores, shutdown: Cancella
     let of_repository =
         move |repository: Change<Repository>| stream::iter(gated_otherwise(repository.object(), &gated));
     let flow_changes = stores.flows.subscribe();
+    let dependents = Arc::new(Dependents::default());
+    let concerned = Arc::clone(&dependents);
     let queue = stream::select_all([
         flow_changes
-            .map(|flow| ObjectRef::from_obj(&**flow.object()))
+            .flat_map(move |change| stream::iter(concerned.after(&change)))
             .boxed(),
         stores.releases.subscribe().flat_map(of_release).boxed(),
         stores.promotions.subscribe().flat_map(of_question).boxed(),
@@ -103,6 +109,7 @@ pub async fn run(context: Arc<Context>, stores: SharedStores, shutdown: Cancella
         known: flows.clone(),
         written: Written::default(),
         turns: Permits::of_which_one_may_hold(CONCURRENCY),
+        dependents,
     });
     let reconciler = Reconciler {
         // bounded by their turns, of which one namespace has not all
@@ -163,6 +170,9 @@ async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowErr
     let before = flow.status.clone().unwrap_or_default();
     let mut next = before.clone();
     let drafted = cut::draft(&shared, &flow, &mut next).await?;
+    if matches!(drafted, Drafted::Changing) {
+        return Ok(None);
+    }
     let promoted = promote::promote(&shared, &flow, &mut next).await?;
     next.gated = promote::gated(&shared, &flow, &next).await?;
     summary::summarise(&shared.context, &flow, &drafted, &promoted, &mut next);

@@ -8,7 +8,7 @@ use kube::{
     runtime::reflector::ObjectRef,
 };
 
-use super::{FlowError, Flows};
+use super::{FlowError, Flows, dependencies};
 use crate::cluster::{
     create::create_or_adopt,
     status::{is_missing, patch_status},
@@ -37,6 +37,9 @@ pub(super) async fn promote(
             Step::FindWanted(name) => {
                 known.wanted = Some(find(shared, flow, &name).await?);
                 known.repository = repository_gate(shared, flow);
+            }
+            Step::FindDependencies(release) => {
+                known.dependencies = Some(dependencies::known(shared, flow, &release));
             }
             Step::FindLive(name) => known.live = Some(find(shared, flow, &name).await?),
             Step::FindClosed(name) => known.closed = Some(closed(shared, flow, &name).await?),

@@ -29,7 +29,7 @@ use crate::cluster::{
     timers::{Again, Wake},
 };
 use signoff_api::{
-    Flow, Release, ReleaseStatus, Run, RunPhase, canonical, names,
+    Flow, Release, ReleaseStatus, Run, RunPhase, names,
     reason::{Classified, ErrorClass},
     run::Channel,
 };
@@ -90,7 +90,7 @@ pub async fn run(
     let release_changes = stores.releases.subscribe();
     let queue = stream::select_all([
         release_changes
-            .map(|release| ObjectRef::from_obj(&**release.object()))
+            .flat_map(|change| stream::iter(concerned(&change)))
             .boxed(),
         stores.flows.subscribe().flat_map(of_flow).boxed(),
         let_go.boxed(),
@@ -113,6 +113,17 @@ pub async fn run(
         },
     };
     reconciler.run(&context, shared, releases, queue, shutdown).await;
+}
+
+/// The releases to look at after a change: one that is gone held those that it ran.
+fn concerned(change: &Change<Release>) -> Vec<ObjectRef<Release>> {
+    let release = change.object();
+    let mut all = vec![ObjectRef::from_obj(&**release)];
+    if let (Change::Removed(gone), Some(namespace)) = (change, release.namespace()) {
+        let held = gone.spec.dependencies.iter();
+        all.extend(held.map(|held| ObjectRef::new(&held.release).within(&namespace)));
+    }
+    all
 }
 
 /// The releases whose channel a flow's status may have changed.
@@ -203,7 +214,10 @@ async fn reconcile(release: Arc<Release>, shared: Arc<Releases>) -> Result<Again
 
 /// Recomputes the digest; gives what is wrong with the release.
 fn problem(release: &Release) -> Result<Option<String>, ReleaseError> {
-    let digest = canonical::digest(&release.spec.definition).map_err(ReleaseError::NotCanonical)?;
+    let digest = release
+        .spec
+        .content_digest()
+        .map_err(ReleaseError::NotCanonical)?;
     let name = names::release_name(&release.spec.flow, &digest);
     Ok(if digest != release.spec.digest {
         Some(format!(
@@ -260,6 +274,22 @@ async fn let_go(shared: &Releases, release: &Release) -> Result<(), ReleaseError
         shared
             .context
             .event(release, EventType::Normal, "InUse", note)
+            .await;
+        return Ok(());
+    }
+    let runs_it = |other: &Release| {
+        other.namespace() == release.namespace()
+            && other
+                .spec
+                .dependencies
+                .iter()
+                .any(|dependency| dependency.release == release.name_any())
+    };
+    if let Some(user) = shared.known.find(runs_it) {
+        let note = format!("it stays while release {} runs it", user.name_any());
+        shared
+            .context
+            .event(release, EventType::Normal, "InUse", &note)
             .await;
         return Ok(());
     }

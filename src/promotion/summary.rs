@@ -20,6 +20,12 @@ pub(super) fn summarise(
     let (standing, reason, message) = match (drafted, promoted) {
         (Drafted::Invalid, _) => (Standing::Stalled, "InvalidDefinition", invalid(status)),
         (Drafted::Collision(message), _) => (Standing::Stalled, "ReleaseCollision", message.clone()),
+        (Drafted::Waiting(message), _) => (Standing::Reconciling, "DependencyNotReady", message.clone()),
+        // it is not written
+        (Drafted::Changing, _) => return,
+        (Drafted::Cut, Outcome::Blocked(dependency)) => {
+            (Standing::Reconciling, "DependencyNotLive", dependency.to_string())
+        }
         (Drafted::Cut, Outcome::Impossible(problem)) => {
             (Standing::Stalled, problem.reason(), problem.to_string())
         }

@@ -10,7 +10,7 @@ mod leave;
 mod settle;
 
 use self::decide::Decided;
-pub(super) use self::decide::phase_name;
+pub(super) use self::decide::{is_stopped, phase_name};
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -40,7 +40,7 @@ use signoff_api::{Run, RunPhase, RunStatus, run::StepPhase};
 use signoff_engine::{
     callback_token::record_key,
     effect::{Effect, EffectKey},
-    facts::{ApprovalFact, EffectError, EffectOutcome, Response},
+    facts::{ApprovalFact, EffectError, EffectOutcome, Response, RunFact},
     object::{ObjectFact, ObjectKey},
 };
 
@@ -79,6 +79,10 @@ pub(super) enum RunEvent {
     Wake(Option<(Resumption, Instant)>),
     /// An Approval of it was judged; the watch will show the same.
     Judged(Box<Judged>),
+    /// A run that it started and waits for has ended.
+    ChildEnded(String, Box<RunFact>),
+    /// A run that it started and waits for is gone, or has ended elsewhere.
+    ChildLeft(String),
     /// Start nothing more; write down what comes of what is under way.
     Drain,
 }
@@ -188,6 +192,8 @@ pub(super) struct Actor {
     busy_objects: BTreeSet<ObjectKey>,
     /// Objects known more recently than the watch shows them.
     newer: BTreeMap<ObjectKey, ObjectFact>,
+    /// Runs that were gone before it was known here that they were there.
+    left_early: BTreeSet<ObjectKey>,
     deciding: Option<Deciding>,
     /// Objects that the API server refuses to create, with its reason.
     refused: BTreeMap<ObjectKey, String>,
@@ -234,6 +240,7 @@ impl Actor {
             approval_tasks: JoinSet::new(),
             busy_objects: BTreeSet::new(),
             newer: BTreeMap::new(),
+            left_early: BTreeSet::new(),
             deciding: None,
             refused: BTreeMap::new(),
             unopened: BTreeMap::new(),
@@ -385,6 +392,19 @@ impl Actor {
                 if let Some(run) = run {
                     self.changed(run);
                 }
+            }
+            RunEvent::ChildEnded(name, fact) => {
+                self.newer.insert(ObjectKey::run(name), ObjectFact::Run(*fact));
+                self.dirty = true;
+            }
+            RunEvent::ChildLeft(name) => {
+                let key = ObjectKey::run(name);
+                // it is read, once the state names it
+                self.newer.remove(&key);
+                if self.busy_objects.contains(&key) {
+                    self.left_early.insert(key);
+                }
+                self.dirty = true;
             }
             RunEvent::Drain => self.draining = true,
         }

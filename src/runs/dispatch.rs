@@ -29,6 +29,7 @@ use crate::cluster::{
     timers::{Due, Timers, Wake},
 };
 use signoff_api::{Run, RunPhase};
+use signoff_engine::facts::RunFact;
 
 /// Longest time that effects under way may take to end after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -56,6 +57,12 @@ pub(super) enum DispatchEvent {
     ApprovalChanged(RunKey, String),
     /// An Approval of a run was judged in this process.
     Judged(RunKey, Box<Judged>),
+    /// A run has ended that another one waits for.
+    ChildEnded {
+        child: RunKey,
+        parent: RunKey,
+        fact: Box<RunFact>,
+    },
     /// A run rests.
     Parked(RunKey, Box<ParkedRun>),
     /// The task of a run broke.
@@ -100,6 +107,10 @@ pub(super) struct Dispatcher {
     entries: HashMap<RunKey, Entry>,
     /// Runs without a release, by the flow they wait for.
     awaiting: HashMap<FlowKey, HashSet<RunKey>>,
+    /// Runs that other runs started and wait for, by those.
+    children: HashMap<RunKey, HashSet<RunKey>>,
+    /// The runs that wait for others, by those.
+    parents: HashMap<RunKey, RunKey>,
     /// The last change told of each flow, counted over all flows.
     changed: HashMap<FlowKey, u64>,
     changes: u64,
@@ -131,6 +142,8 @@ impl Dispatcher {
             report,
             entries: HashMap::new(),
             awaiting: HashMap::new(),
+            children: HashMap::new(),
+            parents: HashMap::new(),
             changed: HashMap::new(),
             changes: 0,
             left_watch: None,
@@ -223,6 +236,11 @@ impl Dispatcher {
                 }
                 self.tell(&key, RunEvent::Judged(judged));
             }
+            DispatchEvent::ChildEnded { child, parent, fact } => {
+                // the watch showing the same is no news
+                self.forget_child(&child);
+                self.tell(&parent, RunEvent::ChildEnded(child.name().to_owned(), fact));
+            }
             DispatchEvent::Parked(key, parked_run) => self.parked(&key, *parked_run),
             DispatchEvent::Broken(key, uid) => {
                 if let Some(entry) = self.entries.get_mut(&key)
@@ -263,6 +281,7 @@ impl Dispatcher {
                 });
                 self.deps.endings.seen(&run);
                 self.deps.metrics.run_phase(None, Some(phase_name(phase)));
+                self.note_parent(&key, &run);
                 let turn = turn.or_else(|| self.deps.bounds.intake.try_acquire(key.namespace()));
                 return match turn {
                     Some(turn) => self.tell(&key, RunEvent::Changed(Box::new(run), Some(turn))),
@@ -318,6 +337,53 @@ impl Dispatcher {
             let deps = Arc::clone(&self.deps);
             self.active.spawn(sweep::close_if_ended(deps, approval, run));
         }
+        let lost = self
+            .children
+            .keys()
+            .filter(|parent| !self.entries.contains_key(*parent));
+        for parent in lost.cloned().collect::<Vec<_>>() {
+            self.stop_children(&parent);
+        }
+    }
+
+    /// Remembers which run waits for a new one. One whose parent is not there may have been started too late.
+    fn note_parent(&mut self, key: &RunKey, run: &Run) {
+        let parent = run.spec.parent.as_ref().filter(|parent| parent.is_waited_for());
+        let Some(name) = parent.and_then(|parent| parent.run()) else {
+            return;
+        };
+        let parent = RunKey::new(key.namespace(), name);
+        self.children
+            .entry(parent.clone())
+            .or_default()
+            .insert(key.clone());
+        self.parents.insert(key.clone(), parent.clone());
+        if self.left_watch.is_none() && !self.entries.contains_key(&parent) {
+            self.stop_children(&parent);
+        }
+    }
+
+    fn forget_child(&mut self, child: &RunKey) -> Option<RunKey> {
+        let parent = self.parents.remove(child)?;
+        if let Some(children) = self.children.get_mut(&parent) {
+            children.remove(child);
+            if children.is_empty() {
+                self.children.remove(&parent);
+            }
+        }
+        Some(parent)
+    }
+
+    /// Has the runs stopped that a run left behind which has ended. Those of one that is gone go with it.
+    fn stop_children(&mut self, parent: &RunKey) {
+        for child in self.children.get(parent).into_iter().flatten() {
+            let deps = Arc::clone(&self.deps);
+            self.active.spawn(sweep::stop_if_ended(
+                deps,
+                parent.clone(),
+                child.name().to_owned(),
+            ));
+        }
     }
 
     fn remove(&mut self, key: &RunKey) {
@@ -329,6 +395,10 @@ impl Dispatcher {
         self.forget_waits(key, entry.timer, entry.awaits.as_deref());
         if let Some(active) = entry.active {
             let _ = active.mailbox.send(RunEvent::LeftWatch);
+        }
+        self.stop_children(key);
+        if let Some(parent) = self.forget_child(key) {
+            self.tell(&parent, RunEvent::ChildLeft(key.name().to_owned()));
         }
     }
 

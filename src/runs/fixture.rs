@@ -8,7 +8,7 @@ use kube::runtime::{
 };
 use serde_json::{Value, json};
 
-use super::{Bounds, Deps};
+use super::{Bounds, Deps, waker};
 use crate::{
     cluster::{
         context::{Clock, Context},
@@ -57,6 +57,7 @@ impl Fixture {
             metrics: Metrics::new(),
             bounds: Bounds::new(8),
             leadership: Leadership::unrivalled(),
+            waker: waker().0,
             endings,
         };
         Self {

@@ -4,13 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 
-use super::{Deps, objects};
+use super::{
+    Deps,
+    actor::is_stopped,
+    objects::{self, child},
+};
 use crate::cluster::releases::LoadedRelease;
-use signoff_api::{Connection, Run, run::StepPhase};
+use signoff_api::{
+    Connection, Run,
+    run::{ParentRun, StepPhase},
+};
 use signoff_engine::{
     effect::EffectKey,
     facts::{ConnectionFact, EffectOutcome, Facts, RunFacts},
-    object::{ObjectFact, ObjectKey},
+    object::{ObjectFact, ObjectKey, ObjectKind},
 };
 
 /// What is known about the world now, but for the Connections.
@@ -30,6 +37,8 @@ pub(super) fn facts(
             uid: run.uid().unwrap_or_default(),
             generation: run.metadata.generation,
             requested_by: run.spec.requested_by.clone(),
+            earlier_requesters: run.spec.earlier_requesters.clone(),
+            parents: parents(run),
             trigger: run.spec.trigger.clone(),
             inputs: run.inputs().cloned().unwrap_or_default(),
             cancel: run.spec.cancel.unwrap_or_default(),
@@ -81,10 +90,16 @@ pub(super) async fn connections(
     Ok(found)
 }
 
+fn parents(run: &Run) -> Vec<ParentRun> {
+    let parent = run.spec.parent.as_ref();
+    parent.map(|parent| parent.chain.clone()).unwrap_or_default()
+}
+
 /// The objects that a run waits for. What is known to be closed stays so; the others are looked at.
 pub(super) async fn objects(
     deps: &Deps,
     run: &Run,
+    release: &LoadedRelease,
     newer: &BTreeMap<ObjectKey, ObjectFact>,
 ) -> Result<BTreeMap<ObjectKey, ObjectFact>, kube::Error> {
     let mut found = BTreeMap::new();
@@ -95,10 +110,25 @@ pub(super) async fn objects(
         };
         let known = newer.get(&key).cloned();
         let fact = match known {
-            Some(known) if known.is_closed() => Some(known),
+            // a run that has ended or is gone tells this one, and it is read then
+            Some(known) if known.is_closed() || key.kind == ObjectKind::Run => Some(known),
             Some(_) | None => objects::look(deps, run, step, &key).await?.or(known),
         };
         found.extend(fact.map(|fact| (key, fact)));
+    }
+    // those that were just started; the state names them next
+    let started = newer.iter().filter(|(key, _)| key.kind == ObjectKind::Run);
+    found.extend(started.map(|(key, fact)| (key.clone(), fact.clone())));
+    let status = run.status.clone().unwrap_or_default();
+    if is_stopped(run) || status.ending.is_some() {
+        let (name, uid) = (run.name_any(), run.uid().unwrap_or_default());
+        for key in release.plan.unrecorded_children(&name, &uid, &status) {
+            if !found.contains_key(&key)
+                && let Some(fact) = child::look(&deps.context, run, &key.name).await?
+            {
+                found.insert(key, ObjectFact::Run(fact));
+            }
+        }
     }
     Ok(found)
 }

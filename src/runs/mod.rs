@@ -84,6 +84,8 @@ pub struct Deps {
     pub bounds: Bounds,
     /// Whether effects may be performed.
     pub leadership: Leadership,
+    /// Tells runs that one which they wait for has ended.
+    pub waker: RunWaker,
     /// Who wants to know when a run has ended.
     pub endings: RunEndings,
 }
@@ -145,6 +147,19 @@ impl RunWaker {
                 since,
             };
             self.send(DispatchEvent::Judged(key, Box::new(judged)));
+        }
+    }
+
+    /// A run has ended, as the API server has acknowledged it.
+    fn child_ended(&self, run: &Run) {
+        let parent = run.spec.parent.as_ref().filter(|parent| parent.is_waited_for());
+        if let Some(name) = parent.and_then(|parent| parent.run()) {
+            let child = RunKey::of(run);
+            self.send(DispatchEvent::ChildEnded {
+                parent: RunKey::new(child.namespace(), name),
+                child,
+                fact: Box::new(objects::child::fact(run)),
+            });
         }
     }
 

@@ -94,6 +94,10 @@ pub(super) async fn release(deps: &Deps, run: &Run) -> Result<Arc<LoadedRelease>
         )?,
     };
     let release = deps.releases.load(&namespace, &name).await?;
+    let pinned = run.spec.parent.as_ref().map(|parent| &parent.digest);
+    if pinned.is_some_and(|pinned| *pinned != release.facts.digest) {
+        return Err(Unpinned::Replaced(name));
+    }
     if run.spec.flow == release.facts.flow {
         Ok(release)
     } else {

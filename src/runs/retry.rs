@@ -4,7 +4,10 @@ use kube::ResourceExt as _;
 
 use super::{Deps, write};
 use signoff_api::{Run, RunPhase, name::DnsLabel, retry::RetryOf};
-use signoff_engine::retry::{EarlierRun, RetryRefused};
+use signoff_engine::{
+    requesters,
+    retry::{EarlierRun, RetryRefused},
+};
 
 /// The step to begin with, and the run that is retried or why it cannot be.
 pub(super) type Earlier = (DnsLabel, Result<EarlierRun, RetryRefused>);
@@ -70,7 +73,7 @@ async fn claimed(
         }
         return Ok(Ok(EarlierRun {
             uid: earlier.uid().unwrap_or_default(),
-            requested_by: earlier.spec.requested_by.clone(),
+            requesters: requesters::of(&earlier),
             inputs: earlier.inputs().cloned().unwrap_or_default(),
             name: of.run.to_string(),
             status,

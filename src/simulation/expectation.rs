@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     compare::{lacking, same, word},
+    flows::split,
     scenario::{Expect, ExpectApproval, ExpectCall, ExpectStep},
     world::{Call, Question, Record},
 };
@@ -78,11 +79,16 @@ pub fn check(expect: &Expect, record: &Record) -> Vec<String> {
 
 fn step(expected: &ExpectStep, record: &Record) -> Vec<String> {
     let name = &expected.step;
-    let entries: Vec<&StepStatus> = record
-        .status
-        .steps
+    let (prefix, local) = split(name);
+    let mut runs = record.children.iter().rev();
+    let status = match prefix {
+        "" => Some(&record.status),
+        prefix => runs.find(|(of, _)| of == prefix).map(|(_, status)| status),
+    };
+    let steps = status.map_or(&[][..], |status| &status.steps);
+    let entries: Vec<&StepStatus> = steps
         .iter()
-        .filter(|entry| entry.name == *name && entry.item.is_none())
+        .filter(|entry| entry.name == local && entry.item.is_none())
         .collect();
     let mut found = vec![];
     let began = record.passes.get(name).copied().unwrap_or_default();
@@ -108,7 +114,7 @@ fn step(expected: &ExpectStep, record: &Record) -> Vec<String> {
         return found;
     };
     if let Some(item) = expected.item {
-        found.extend(item_of(expected, item, entry, &record.status.steps));
+        found.extend(item_of(expected, item, entry, steps));
         return found;
     }
     if let Some(outcome) = expected.outcome.filter(|outcome| Some(*outcome) != entry.outcome) {
@@ -188,8 +194,8 @@ fn calls(expected: &ExpectCall, record: &Record) -> Vec<String> {
 fn approval(expected: &ExpectApproval, record: &Record) -> Vec<String> {
     let name = &expected.step;
     let of_step = |question: &&Question| {
-        let subject = &question.spec.subject;
-        subject.step.as_ref() == Some(name) && (expected.item.is_none() || subject.item == expected.item)
+        let item = question.spec.subject.item;
+        question.step == *name && (expected.item.is_none() || item == expected.item)
     };
     let mut asked = record.questions.iter().filter(of_step);
     let question = match expected.pass {
@@ -315,7 +321,7 @@ fn scope(record: &Record) -> Scope {
     }
     let approvals = record.questions.iter().map(|question| {
         json!({
-            "step": question.spec.subject.step,
+            "step": question.step,
             "item": question.spec.subject.item,
             "title": question.spec.title,
             "phase": question.status.phase,

@@ -1,8 +1,10 @@
 //! Flows without a server: a scenario says what others answer, and when people decide; the real engine and the real
 //! judge do the rest against a clock that jumps. Nothing is called, and nothing sleeps.
 
+mod children;
 mod compare;
 mod expectation;
+mod flows;
 mod junit;
 mod scenario;
 mod stubs;
@@ -19,6 +21,7 @@ use signoff_api::{Connection, Definition, name::FlowName};
 
 pub use self::{
     expectation::check,
+    flows::{children, run_each_other},
     junit::junit,
     scenario::{API_GROUP, API_VERSION, KIND, Scenario, ScenarioError, is_scenario},
     update::{UpdateError, update},

@@ -82,15 +82,21 @@ fn happened(record: &Record) -> Value {
     if let Some(output) = &status.output {
         all.insert("output".to_owned(), output.0.clone());
     }
-    let mut steps: Vec<(&str, Value)> = vec![];
-    for entry in status.steps.iter().filter(|entry| entry.item.is_none()) {
-        let mut said = json!({ "step": entry.name, "passes": record.passes.get(&entry.name).copied().unwrap_or_default() });
+    let mut steps: Vec<(String, Value)> = vec![];
+    let own = status.steps.iter().map(|entry| (entry.name.clone(), entry));
+    let children = record.children.iter().flat_map(|(prefix, status)| {
+        let steps = status.steps.iter();
+        steps.map(move |entry| (format!("{prefix}{}", entry.name), entry))
+    });
+    for (step, entry) in own.chain(children).filter(|(_, entry)| entry.item.is_none()) {
+        let mut said =
+            json!({ "step": step, "passes": record.passes.get(&step).copied().unwrap_or_default() });
         if let Some(outcome) = entry.outcome {
             said["outcome"] = json!(outcome);
         }
-        match steps.iter_mut().find(|(name, _)| *name == entry.name) {
+        match steps.iter_mut().find(|(name, _)| *name == step) {
             Some((_, known)) => *known = said,
-            None => steps.push((&entry.name, said)),
+            None => steps.push((step, said)),
         }
     }
     let steps: Vec<Value> = steps.into_iter().map(|(_, said)| said).collect();
@@ -118,7 +124,7 @@ fn happened(record: &Record) -> Value {
     let approvals = record.questions.iter().map(|question| {
         let subject = &question.spec.subject;
         let mut said = json!({
-            "step": subject.step,
+            "step": question.step,
             "pass": subject.iteration,
             "title": question.spec.title,
             "phase": question.status.phase,

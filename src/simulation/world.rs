@@ -1,4 +1,4 @@
-//! The world of one run: a clock that jumps, calls with the answers of stubs, questions with a judge.
+//! The world of a run and of those that it starts: a clock that jumps, calls with the answers of stubs, questions with a judge.
 
 mod calls;
 mod events;
@@ -15,17 +15,18 @@ use serde_json::{Value, json};
 use super::{
     Objects,
     compare::word,
+    flows,
     scenario::{At, Callback, Crash, Decide, Event, ExpectStep, RunEvent, Scenario, has_long_integer},
     stubs::{Fate, Used, fate},
     trigger::{Start, start},
 };
-use crate::manifest::did_you_mean;
 use signoff_api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, Definition, Digest, Json, RunStatus, bounds,
     canonical,
     items::ItemRanges,
     name::ObjectName,
     names,
+    release::content_digest,
     run::{CallbackRecord, StepPhase, StepStatus},
     text::visible,
 };
@@ -33,10 +34,10 @@ use signoff_engine::{
     advance::{MAX_BEGUN, advance},
     callback_body,
     callback_token::{CallbackKeys, CallbackMinter, record_key},
-    effect::{Call as WantedCall, Effect, HttpBody, HttpTarget, Request},
+    effect::{Call as WantedCall, Effect, EffectKey, HttpBody, HttpTarget, Request},
     facts::{ApprovalFact, ConnectionFact, EffectOutcome, Facts, ReleaseFacts, RunFacts},
     judge::{ActsAs, DecisionFact, Proof, judge},
-    object::{Closing, ObjectFact, ObjectKey, OwnedObject},
+    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject, StartRun},
     plan::Plan,
 };
 
@@ -52,6 +53,8 @@ const RUN: &str = "run";
 pub struct Record {
     /// The run's state at the end.
     pub status: RunStatus,
+    /// The states of the runs that it started, each with what the names of its steps begin with, such as `apply/`.
+    pub children: Vec<(String, RunStatus)>,
     /// What the run was given.
     pub inputs: Value,
     /// Who asked for it.
@@ -77,7 +80,7 @@ pub struct Record {
 /// A call that was sent.
 #[derive(Clone, Debug, Serialize)]
 pub struct Call {
-    /// Name of the step.
+    /// Name of the step; of a child run, after that of the step that started it, such as `apply/plan`.
     pub step: String,
     /// Which iteration of the step.
     pub pass: i64,
@@ -95,12 +98,16 @@ pub struct Call {
 pub struct Question {
     /// Its name.
     pub name: String,
+    /// Name of the step that asks, as that of a call.
+    pub step: String,
     /// What was asked.
     pub spec: ApprovalSpec,
     /// How it stands.
     pub status: ApprovalStatus,
     asked_at: Timestamp,
     decisions: Vec<DecisionFact>,
+    /// The run that asks.
+    run: usize,
 }
 
 /// Performs a scenario.
@@ -113,32 +120,20 @@ pub fn simulate(scenario: &Scenario, objects: &Objects) -> Result<Record, Vec<St
         .flows
         .get(flow)
         .ok_or_else(|| vec![format!("spec.flow: there is no flow {flow} in the files")])?;
-    let plan = Plan::compile(definition).map_err(|problems| {
-        let told = problems
-            .into_iter()
-            .map(|problem| format!("flow {flow}: spec.{}: {}", problem.field, problem.message));
-        told.collect::<Vec<_>>()
-    })?;
-    let unknown = unknown_steps(scenario, definition);
+    let plan = flows::compile(objects, flow, definition)?;
+    let unknown = unknown_steps(scenario, objects, definition);
     if !unknown.is_empty() {
         return Err(unknown);
     }
-    let release = release(scenario, definition)?;
+    let release = release(scenario, objects, definition)?;
     let started = start(scenario, definition, &plan, &release).map_err(|message| vec![message])?;
-    let mut world = World::new(scenario, objects, definition, &plan, release, started)?;
+    let mut world = World::new(scenario, objects, (definition, plan), release, started)?;
     world.play();
     Ok(world.record())
 }
 
-/// Where a scenario names a step that the flow does not have.
-fn unknown_steps(scenario: &Scenario, definition: &Definition) -> Vec<String> {
-    let finally = definition.finally.iter().flatten();
-    let known: Vec<&str> = definition
-        .steps
-        .iter()
-        .chain(finally)
-        .map(|step| step.name.as_str())
-        .collect();
+/// Where a scenario names a step that the flow, and those that it runs, do not have.
+fn unknown_steps(scenario: &Scenario, objects: &Objects, definition: &Definition) -> Vec<String> {
     let spec = &scenario.spec;
     let stubs = spec.stubs.iter().map(|stub| stub.step.as_str());
     let events = spec.events.iter().filter_map(|event| event.step.as_deref());
@@ -158,23 +153,35 @@ fn unknown_steps(scenario: &Scenario, definition: &Definition) -> Vec<String> {
     ];
     let mut found = Vec::new();
     for (list, names) in lists {
-        for name in names.into_iter().filter(|name| !known.contains(name)) {
-            let meant = did_you_mean(name, known.iter().copied());
-            found.push(format!(
-                "spec.{list}: there is no step {name} in flow {}{meant}",
-                spec.flow
-            ));
+        for name in names {
+            let told = flows::unknown_step(objects, &spec.flow, definition, name);
+            found.extend(told.map(|told| format!("spec.{list}: {told}")));
         }
     }
     found
 }
 
-struct World<'a> {
-    scenario: &'a Scenario,
-    definition: &'a Definition,
-    plan: &'a Plan,
-    state: RunStatus,
-    facts: Facts,
+/// One run.
+pub(super) struct Execution<'a> {
+    /// What the names of its steps begin with.
+    pub(super) prefix: String,
+    /// The run that has started it, and how.
+    pub(super) parent: Option<(usize, StartRun)>,
+    pub(super) key: ObjectKey,
+    pub(super) definition: &'a Definition,
+    pub(super) plan: Plan,
+    pub(super) state: RunStatus,
+    pub(super) facts: Facts,
+    pub(super) wake_at: Option<Timestamp>,
+}
+
+pub(super) struct World<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) objects: &'a Objects,
+    /// The run, and those that it started.
+    pub(super) runs: Vec<Execution<'a>>,
+    /// The one that is looked at.
+    pub(super) at: usize,
     now: Timestamp,
     /// Events that are still to come, the next one last.
     coming: Vec<(Timestamp, &'a Event)>,
@@ -183,7 +190,7 @@ struct World<'a> {
     passes: BTreeMap<String, usize>,
     asked_for: BTreeMap<(String, i64), StepStatus>,
     story: Vec<(Timestamp, String)>,
-    problems: Vec<String>,
+    pub(super) problems: Vec<String>,
     /// Stubs that were of use.
     used: Used,
     /// Whether the operator was killed since the last decision.
@@ -193,19 +200,15 @@ struct World<'a> {
 impl<'a> World<'a> {
     fn new(
         scenario: &'a Scenario,
-        objects: &Objects,
-        definition: &'a Definition,
-        plan: &'a Plan,
+        objects: &'a Objects,
+        (definition, plan): (&'a Definition, Plan),
         release: ReleaseFacts,
         start: Start,
     ) -> Result<Self, Vec<String>> {
         let spec = &scenario.spec;
         let keys = CallbackKeys::new("test", [("test".to_owned(), vec![0; 32])].into())
             .map_err(|error| vec![error.to_string()])?;
-        let mut connections = BTreeMap::new();
-        for name in plan.bound_connections() {
-            connections.insert(name.to_owned(), connection(objects, name)?);
-        }
+        let connections = connections(objects, &plan)?;
         let facts = Facts {
             run: RunFacts {
                 namespace: NAMESPACE.to_owned(),
@@ -213,6 +216,8 @@ impl<'a> World<'a> {
                 uid: RUN.to_owned(),
                 generation: Some(1),
                 requested_by: Some(start.requested_by),
+                earlier_requesters: vec![],
+                parents: vec![],
                 trigger: start.trigger,
                 inputs: start.inputs,
                 cancel: false,
@@ -242,10 +247,18 @@ impl<'a> World<'a> {
         coming.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         Ok(Self {
             scenario,
-            definition,
-            plan,
-            state: RunStatus::default(),
-            facts,
+            objects,
+            runs: vec![Execution {
+                prefix: String::new(),
+                parent: None,
+                key: ObjectKey::run(RUN),
+                definition,
+                plan,
+                state: RunStatus::default(),
+                facts,
+                wake_at: None,
+            }],
+            at: 0,
             now: spec.now,
             coming,
             calls: vec![],
@@ -275,27 +288,28 @@ impl<'a> World<'a> {
                 ));
                 break;
             }
-            let next = advance(self.plan, &self.state, &self.facts, self.now);
-            busy += usize::from(next.wake_at.is_some_and(|at| at <= self.now));
-            let changed = next.state != self.state;
-            self.tell_steps(&next.state);
-            self.state = next.state;
-            self.facts.outcomes.clear();
-            for effect in next.effects {
-                self.perform(effect);
+            let mut changed = false;
+            let mut next = 0;
+            while next < self.runs.len() {
+                self.at = next;
+                next += 1;
+                changed |= self.turn();
             }
-            if self.state.phase.is_finished() {
-                self.say(&format!("the run ends: {}", self.state.phase));
+            self.at = 0;
+            let is_busy = |run: &Execution<'_>| run.wake_at.is_some_and(|at| at <= self.now);
+            busy += usize::from(self.runs.iter().any(is_busy));
+            if self.run().state.phase.is_finished() {
                 break;
             }
-            if std::mem::take(&mut self.restarted) || changed || !self.facts.outcomes.is_empty() {
+            if std::mem::take(&mut self.restarted) || changed {
                 continue;
             }
-            if !self.go_on_until(next.wake_at) {
+            let wake_at = self.runs.iter().filter_map(|run| run.wake_at).min();
+            if !self.go_on_until(wake_at) {
                 break;
             }
         }
-        if !self.state.phase.is_finished() && self.story.len() >= MAX_TURNS {
+        if !self.run().state.phase.is_finished() && self.story.len() >= MAX_TURNS {
             self.problems
                 .push(format!("the run did not end in {MAX_TURNS} turns"));
         }
@@ -307,6 +321,38 @@ impl<'a> World<'a> {
                 "the event for {what} at {at} came too late: the run had ended"
             ));
         }
+    }
+
+    pub(super) fn run(&self) -> &Execution<'a> {
+        &self.runs[self.at]
+    }
+
+    pub(super) fn run_mut(&mut self) -> &mut Execution<'a> {
+        &mut self.runs[self.at]
+    }
+
+    /// Decides once for the run that is looked at. Whether that has changed anything.
+    fn turn(&mut self) -> bool {
+        let run = self.run();
+        if run.state.phase.is_finished() {
+            return false;
+        }
+        let next = advance(&run.plan, &run.state, &run.facts, self.now);
+        let mut changed = next.state != run.state;
+        self.tell_steps(&next.state);
+        let run = self.run_mut();
+        run.state = next.state;
+        run.wake_at = next.wake_at;
+        run.facts.outcomes.clear();
+        for effect in next.effects {
+            changed |= self.perform(effect);
+        }
+        if self.run().state.phase.is_finished() {
+            let line = format!("the run ends: {}", self.run().state.phase);
+            self.say(&line);
+        }
+        changed |= self.tell_parent(self.at);
+        changed || !self.run().facts.outcomes.is_empty()
     }
 
     /// Moves the clock to what comes next, and lets it happen. False if nothing will.
@@ -334,47 +380,64 @@ impl<'a> World<'a> {
         true
     }
 
-    fn perform(&mut self, effect: Effect) {
+    /// Performs an effect. Whether there is something to decide because of it.
+    fn perform(&mut self, effect: Effect) -> bool {
         match effect {
-            Effect::Call(call) => self.call(*call),
+            Effect::Call(call) => {
+                self.call(*call);
+                false
+            }
             Effect::Open(OwnedObject::Approval(open)) => {
                 let key = ObjectKey::approval(&open.name);
-                if self.facts.objects.contains_key(&key) {
-                    return;
+                if self.run().facts.objects.contains_key(&key) {
+                    return false;
                 }
                 self.say(&format!("asks: {}", open.spec.title));
+                let step = open.spec.subject.step.as_deref().unwrap_or_default();
                 let question = Question {
                     name: open.name,
+                    step: format!("{}{step}", self.run().prefix),
                     spec: open.spec,
                     status: ApprovalStatus::default(),
                     asked_at: self.now,
                     decisions: vec![],
+                    run: self.at,
                 };
-                self.facts.objects.insert(key, fact(&question));
+                self.run_mut().facts.objects.insert(key, fact(&question));
                 self.questions.push(question);
+                false
             }
-            Effect::Close(wanted) => {
-                let question = self
-                    .questions
-                    .iter_mut()
-                    .find(|question| question.name == wanted.key.name);
-                if let Some(question) = question.filter(|question| !question.status.phase.is_closed()) {
-                    question.status.phase = match wanted.closing {
-                        Closing::Cancelled => ApprovalPhase::Cancelled,
-                        Closing::Superseded => ApprovalPhase::Superseded,
-                    };
-                    let (key, fact) = (wanted.key, fact(question));
-                    self.facts.objects.insert(key, fact);
-                }
-            }
+            Effect::Open(OwnedObject::Run(start)) => self.start(&start),
+            Effect::Close(wanted) => self.close(wanted),
             Effect::Abort(key) => {
-                self.facts.in_flight.remove(&key);
+                self.run_mut().facts.in_flight.remove(&key);
+                false
             }
         }
     }
 
+    fn close(&mut self, wanted: CloseObject) -> bool {
+        if wanted.key.kind == ObjectKind::Run {
+            return self.stop(&wanted);
+        }
+        let question = self
+            .questions
+            .iter_mut()
+            .find(|question| question.name == wanted.key.name);
+        if let Some(question) = question.filter(|question| !question.status.phase.is_closed()) {
+            question.status.phase = match wanted.closing {
+                Closing::Cancelled | Closing::Terminated => ApprovalPhase::Cancelled,
+                Closing::Superseded => ApprovalPhase::Superseded,
+            };
+            let (run, fact) = (question.run, fact(question));
+            self.runs[run].facts.objects.insert(wanted.key, fact);
+        }
+        false
+    }
+
     fn tell_steps(&mut self, next: &RunStatus) {
-        let steps = std::mem::take(&mut self.state.steps);
+        let prefix = self.run().prefix.clone();
+        let steps = std::mem::take(&mut self.run_mut().state.steps);
         let known = |of: &StepStatus| {
             steps.iter().find(|entry| {
                 entry.name == of.name && entry.iteration == of.iteration && entry.item == of.item
@@ -382,16 +445,17 @@ impl<'a> World<'a> {
         };
         let mut lines = vec![];
         for entry in &next.steps {
-            // each follows the one before it, also within one turn
-            let passes = usize::try_from(entry.iteration).unwrap_or_default();
-            let most = self.passes.entry(entry.name.clone()).or_default();
-            *most = passes.max(*most);
+            let step = format!("{prefix}{}", entry.name);
             let is_asked_for =
-                |expected: &ExpectStep| expected.step == entry.name && expected.pass == Some(entry.iteration);
+                |expected: &ExpectStep| expected.step == step && expected.pass == Some(entry.iteration);
             if self.scenario.spec.expect.steps.iter().any(is_asked_for) {
                 self.asked_for
-                    .insert((entry.name.clone(), entry.iteration), entry.clone());
+                    .insert((step.clone(), entry.iteration), entry.clone());
             }
+            // each follows the one before it, also within one turn
+            let passes = usize::try_from(entry.iteration).unwrap_or_default();
+            let most = self.passes.entry(step).or_default();
+            *most = passes.max(*most);
             let before = known(entry);
             lines.extend(ended_items(before, entry));
             if before.map(|before| before.phase) == Some(entry.phase) {
@@ -412,7 +476,9 @@ impl<'a> World<'a> {
                     lines.push(format!("{name}{pass} failed and is tried again{error}"));
                 }
                 (_, Some(outcome)) => lines.push(format!("{name}{pass} {}{error}", word(outcome))),
-                (StepPhase::Waiting, None) if entry.approval.is_none() && entry.items.is_none() => {
+                (StepPhase::Waiting, None)
+                    if entry.approval.is_none() && entry.run.is_none() && entry.items.is_none() =>
+                {
                     lines.push(format!("{name}{pass} waits"));
                 }
                 (_, None) => {}
@@ -423,17 +489,21 @@ impl<'a> World<'a> {
         }
     }
 
-    fn say(&mut self, line: &str) {
-        self.story.push((self.now, visible(line).into_owned()));
+    pub(super) fn say(&mut self, line: &str) {
+        let line = format!("{}{line}", self.run().prefix);
+        self.story.push((self.now, visible(&line).into_owned()));
     }
 
-    fn record(self) -> Record {
+    fn record(mut self) -> Record {
+        let run = self.runs.remove(0);
+        let children = self.runs.into_iter().map(|run| (run.prefix, run.state));
         Record {
-            ended: self.state.finished_at.as_ref().map_or(self.now, |at| at.0),
-            inputs: self.facts.run.inputs.to_value(),
-            requested_by: self.facts.run.requested_by.unwrap_or_default(),
+            children: children.collect(),
+            ended: run.state.finished_at.as_ref().map_or(self.now, |at| at.0),
+            inputs: run.facts.run.inputs.to_value(),
+            requested_by: run.facts.run.requested_by.unwrap_or_default(),
             began: self.scenario.spec.now,
-            status: self.state,
+            status: run.state,
             calls: self.calls,
             questions: self.questions,
             passes: self.passes,
@@ -442,6 +512,17 @@ impl<'a> World<'a> {
             problems: self.problems,
         }
     }
+}
+
+/// The Connections that a flow's questions bind.
+pub(super) fn connections(
+    objects: &Objects,
+    plan: &Plan,
+) -> Result<BTreeMap<String, ConnectionFact>, Vec<String>> {
+    let bound = plan.bound_connections().into_iter();
+    bound
+        .map(|name| Ok((name.to_owned(), connection(objects, name)?)))
+        .collect()
 }
 
 /// A step, or one of its items.
@@ -468,9 +549,14 @@ fn ended_items(before: Option<&StepStatus>, after: &StepStatus) -> Vec<String> {
     lines.collect()
 }
 
-fn release(scenario: &Scenario, definition: &Definition) -> Result<ReleaseFacts, Vec<String>> {
+fn release(
+    scenario: &Scenario,
+    objects: &Objects,
+    definition: &Definition,
+) -> Result<ReleaseFacts, Vec<String>> {
     let flow = &scenario.spec.flow;
-    let digest = canonical::digest(definition).map_err(|error| vec![error.to_string()])?;
+    let dependencies = flows::dependencies(objects, definition);
+    let digest = content_digest(definition, &dependencies).map_err(|error| vec![error.to_string()])?;
     Ok(ReleaseFacts {
         name: names::release_name(flow, &digest),
         flow: flow.to_string(),
@@ -478,6 +564,7 @@ fn release(scenario: &Scenario, definition: &Definition) -> Result<ReleaseFacts,
         commit: None,
         author: None,
         repository: None,
+        dependencies,
     })
 }
 

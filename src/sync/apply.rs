@@ -194,6 +194,7 @@ fn release(flow: &Flow, cut: &Cut) -> Release {
         flow: cut.flow.clone(),
         definition: cut.definition.clone(),
         digest: cut.digest.clone(),
+        dependencies: cut.dependencies.clone(),
         source: cut.source.clone(),
     };
     Release {

@@ -13,8 +13,9 @@ use signoff_api::{
     Digest, Flow, Release, Repository,
     flow::{Definition, repository_uid},
     names,
-    release::{ReleaseSource, Verified},
+    release::{Dependency, ReleaseSource, Verified, content_digest},
 };
+use signoff_engine::dependencies::MAX_DEPTH;
 
 /// Longest value a label may have.
 const MAX_LABEL: usize = 63;
@@ -61,6 +62,7 @@ pub(super) struct Cut {
     pub(super) flow: String,
     pub(super) digest: Digest,
     pub(super) definition: Definition,
+    pub(super) dependencies: Vec<Dependency>,
     pub(super) source: ReleaseSource,
 }
 
@@ -107,6 +109,7 @@ pub(super) fn plan(
     let lost = lost(repository, draft, live, cluster);
     todo.problems
         .extend(lost.values().flat_map(|lost| &lost.problems).cloned());
+    let mut known = KnownReleases::new();
     for name in in_git {
         let current = cluster.flows.get(name).copied();
         let other = match current {
@@ -129,7 +132,7 @@ pub(super) fn plan(
         }
         let keeps_live = lost.is_some_and(|lost| lost.in_live);
         let named = (name.as_str(), current, keeps_live);
-        bring(repository, draft, live, cluster, named, &mut todo);
+        bring(repository, draft, live, cluster, named, (&mut todo, &mut known));
     }
     for (name, flow) in &cluster.flows {
         if lost.contains_key(name) {
@@ -270,7 +273,7 @@ fn bring(
     live: Live<'_>,
     cluster: &Cluster<'_>,
     (name, current, keeps_live): (&str, Option<&Flow>, bool),
-    todo: &mut Todo,
+    (todo, known): (&mut Todo, &mut KnownReleases),
 ) {
     let is_live = current.and_then(|flow| flow.spec.live.clone());
     let live_commit = match live {
@@ -286,24 +289,31 @@ fn bring(
         Live::Read(channel) => match channel.defined.flows.get(name) {
             // what cannot run does not become live, whatever the branch says
             Some(file) if !file.valid => (kept.clone(), None),
-            Some(file) => {
-                let release = names::release_name(name, &file.digest);
-                if by_hand && is_live.as_ref() != Some(&release) {
-                    todo.conflicts.extend(conflict(current, channel, file, &release));
+            Some(file) => match dependencies(channel, cluster, (file, 0), known) {
+                // the flow that it runs has no release yet
+                None => (kept.clone(), None),
+                Some((dependencies, _)) => {
+                    let digest = release_digest(file, &dependencies);
+                    let release = names::release_name(name, &digest);
+                    if by_hand && is_live.as_ref() != Some(&release) {
+                        todo.conflicts.extend(conflict(current, channel, file, &release));
+                    }
+                    let drafted = draft
+                        .defined
+                        .flows
+                        .get(name)
+                        .is_some_and(|draft| draft.digest == file.digest)
+                        && dependencies.is_empty();
+                    let cut = (!drafted && !(cluster.has_release)(&release)).then(|| Cut {
+                        flow: name.to_owned(),
+                        digest,
+                        definition: file.spec.definition.clone(),
+                        dependencies,
+                        source: source(repository, channel, &file.place.path),
+                    });
+                    (Some(release), cut)
                 }
-                let drafted = draft
-                    .defined
-                    .flows
-                    .get(name)
-                    .is_some_and(|draft| draft.digest == file.digest);
-                let cut = (!drafted && !(cluster.has_release)(&release)).then(|| Cut {
-                    flow: name.to_owned(),
-                    digest: file.digest.clone(),
-                    definition: file.spec.definition.clone(),
-                    source: source(repository, channel, &file.place.path),
-                });
-                (Some(release), cut)
-            }
+            },
             // its file may have another name there than in the draft
             None if channel.defined.knows_all() && !keeps_live => (None, None),
             None => (kept.clone(), None),
@@ -353,6 +363,65 @@ fn bring(
             todo.actions.push(Action::Apply(Box::new(wanted)));
         }
     }
+}
+
+/// Releases of flows where a ref was read, each with how many flows run each other from it on.
+type KnownReleases = BTreeMap<String, (Digest, usize)>;
+
+/// The releases that a flow runs where a ref was read: those of the same ref, and of flows that are not in it, what is
+/// live or else the draft. None if one of them is not known, or if flows run each other too deep or in a circle.
+fn dependencies(
+    channel: Channel<'_>,
+    cluster: &Cluster<'_>,
+    (file, above): (&FileFlow, usize),
+    known: &mut KnownReleases,
+) -> Option<(Vec<Dependency>, usize)> {
+    let mut deepest = 0;
+    let mut all = Vec::new();
+    for child in file.spec.definition.children() {
+        if let Some(file) = channel.defined.flows.get(child) {
+            let (digest, depth) = release_at(channel, cluster, (child, file, above + 1), known)?;
+            deepest = deepest.max(depth);
+            all.push(Dependency {
+                flow: child.to_owned(),
+                release: names::release_name(child, &digest),
+                digest,
+            });
+        } else {
+            let status = cluster.flows.get(child)?.status.as_ref()?;
+            let named = status.live.as_ref().or(status.draft.as_ref())?;
+            deepest = deepest.max(1);
+            all.push(Dependency {
+                flow: child.to_owned(),
+                release: named.release.clone(),
+                digest: named.digest.clone(),
+            });
+        }
+    }
+    (deepest < MAX_DEPTH).then_some((all, deepest + 1))
+}
+
+fn release_at(
+    channel: Channel<'_>,
+    cluster: &Cluster<'_>,
+    (name, file, above): (&str, &FileFlow, usize),
+    known: &mut KnownReleases,
+) -> Option<(Digest, usize)> {
+    if let Some(release) = known.get(name) {
+        return Some(release.clone());
+    }
+    if above >= MAX_DEPTH {
+        return None;
+    }
+    let (dependencies, depth) = dependencies(channel, cluster, (file, above), known)?;
+    let release = (release_digest(file, &dependencies), depth);
+    known.insert(name.to_owned(), release.clone());
+    Some(release)
+}
+
+fn release_digest(file: &FileFlow, dependencies: &[Dependency]) -> Digest {
+    // a definition that was read from a file has a JSON form
+    content_digest(&file.spec.definition, dependencies).unwrap_or_else(|_| file.digest.clone())
 }
 
 /// The flow as it is applied. While its content stays, it keeps saying which commit brought it, until somebody vouches for one.

@@ -86,3 +86,43 @@ fn what_cannot_be_read_is_told_by_its_place() {
     assert_eq!(code, Some(8), "{err}");
     assert!(err.contains("there is no scenario"), "{err}");
 }
+
+#[test]
+fn flows_that_run_each_other_are_validated_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let flow = |name: &str, child: &str, order: &str| {
+        let text = format!(
+            "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {{name: {name}}}\nspec:\n  inputs: {{type: object, \
+             properties: {{order: {{type: string}}}}}}\n  steps:\n  - name: run\n    flow:\n      name: {child}\n      \
+             inputs: {{order: {order}}}\n"
+        );
+        std::fs::write(dir.path().join(format!("{name}.yaml")), text).unwrap();
+    };
+    let validate = |files: &[&str]| {
+        let files = files.iter().map(|file| dir.path().join(file));
+        let validate = Command::new(env!("CARGO_BIN_EXE_signoff"))
+            .arg("validate")
+            .args(files)
+            .output();
+        let output = validate.unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), text)
+    };
+    flow("one", "two", "\"81\"");
+    flow("two", "other", "\"81\"");
+    assert_eq!(validate(&["one.yaml", "two.yaml"]).0, Some(0));
+    flow("two", "one", "\"81\"");
+    let (code, told) = validate(&["one.yaml", "two.yaml"]);
+    assert_eq!(code, Some(8), "{told}");
+    assert!(told.contains("one.yaml:9:7: spec.steps[0].flow.name"), "{told}");
+    assert!(
+        told.contains("in a circle: one runs two, which runs one"),
+        "{told}"
+    );
+    assert_eq!(validate(&["one.yaml"]).0, Some(0), "the other one is not known");
+    flow("two", "other", "\"81\"");
+    flow("one", "two", "81");
+    let (code, told) = validate(&["one.yaml", "two.yaml"]);
+    assert_eq!(code, Some(8), "{told}");
+    assert!(told.contains("flow two: inputs.order"), "{told}");
+}

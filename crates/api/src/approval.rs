@@ -9,6 +9,7 @@ use super::{
     Digest, HumanDuration, Json, Verdict,
     json::JsonObject,
     name::{LABEL, SUBDOMAIN},
+    run::ParentRun,
     schema::TIMESTAMP,
     step::{Approvers, Editable, Escalation},
 };
@@ -51,10 +52,16 @@ pub struct ApprovalSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub requested_by: Option<String>,
-    /// Users who requested the runs that this run retries. They may not decide either.
+    /// Users who requested runs that led to this one: runs that it retries, and runs whose end started it. They may not
+    /// decide, unless `selfApproval` is true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(max = 256)))]
     pub earlier_requesters: Vec<String>,
+    /// Runs that led to the run of this question: the run that started it, the run that started that one, and so on.
+    /// Those who requested them may not decide, unless `selfApproval` is true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub parents: Vec<ParentRun>,
     /// Author of the release, as recorded in its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]

@@ -1,6 +1,6 @@
 //! Flow: the editable definition of a workflow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema, ResourceExt};
@@ -96,6 +96,12 @@ impl Definition {
     /// All steps: those of `steps`, then those of `finally`.
     pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().chain(self.finally.iter().flatten())
+    }
+
+    /// Names of the flows that its steps run, each once.
+    pub fn children(&self) -> BTreeSet<&str> {
+        let children = self.all_steps().filter_map(|step| step.kind.as_kind().child());
+        children.map(|child| child.name.as_str()).collect()
     }
 }
 

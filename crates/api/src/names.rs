@@ -51,6 +51,8 @@ pub const TRIGGER_USERS: &str = "system:signoff:trigger:";
 
 /// Longest name of a Flow or a Run: it must fit a label value together with what is appended to it.
 pub const MAX_NAME: usize = 52;
+/// Longest name of a Run, which is also the value of a label.
+const MAX_RUN: usize = 63;
 /// Longest name of any object.
 const MAX_OBJECT_NAME: usize = 253;
 
@@ -67,6 +69,18 @@ pub fn approval_name(run: &str, uid: &str, step: &str, iteration: i64, attempt: 
     let of = json!({ "run": uid, "step": step, "iteration": iteration, "attempt": attempt });
     let what = attempt.map_or("", |_| "-outcome");
     owned(&format!("{run}-{step}{what}"), &of)
+}
+
+/// Name of the Run that a step starts.
+pub fn child_run_name(run: &str, uid: &str, step: &str, iteration: i64) -> String {
+    let of = json!({ "run": uid, "step": step, "iteration": iteration, "kind": "Run" });
+    cut_to(MAX_RUN, &format!("{run}-{step}"), &of)
+}
+
+/// Name of the detached Run that steps of a flow start together under a key.
+pub fn keyed_run_name(flow: &str, child: &str, key: &str) -> String {
+    let of = json!({ "flow": flow, "child": child, "key": key });
+    cut_to(MAX_RUN, child, &of)
 }
 
 /// Name of the approval that a step opens for one of its items. `round` counts how often people were asked anew.
@@ -92,12 +106,21 @@ pub fn trigger_user(flow: &str, trigger: &str) -> String {
     format!("{TRIGGER_USERS}{flow}/{trigger}")
 }
 
+/// Whether a user is one of those for whom triggers start runs.
+pub fn is_trigger_user(user: &str) -> bool {
+    user.starts_with(TRIGGER_USERS)
+}
+
 /// A name for people, made unique by ten digits of the hash of what it stands for. What is for people is cut where it is too long for a name.
 fn owned(readable: &str, of: &Value) -> String {
+    cut_to(MAX_OBJECT_NAME, readable, of)
+}
+
+fn cut_to(longest: usize, readable: &str, of: &Value) -> String {
     let digest = canonical::digest_of_value(of);
     let cut: String = readable
         .chars()
-        .take(MAX_OBJECT_NAME - 1 - digest.short().len())
+        .take(longest - 1 - digest.short().len())
         .collect();
     format!("{}-{}", cut.trim_end_matches(['-', '.']), digest.short())
 }
@@ -140,6 +163,39 @@ mod tests {
         ];
         let different: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(different.len(), all.len(), "{all:?}");
+    }
+
+    #[test]
+    fn runs_that_steps_start_have_names_of_their_own_that_fit_a_label() {
+        let parts = [
+            "a",
+            "a-b",
+            "b",
+            "a.b",
+            &"x".repeat(51),
+            &"x-".repeat(26)[..51],
+            &"a.".repeat(31),
+        ];
+        let mut names = std::collections::BTreeSet::new();
+        let mut count = 0;
+        for (n, run) in parts.iter().enumerate() {
+            for step in ["a", "b", "a-b", &"s".repeat(63)] {
+                for iteration in [1, 2] {
+                    names.insert(child_run_name(run, &format!("uid-{n}"), step, iteration));
+                    count += 1;
+                }
+            }
+            for key in ["", "a", "a-b", &"k".repeat(1_024)] {
+                names.insert(keyed_run_name("flow", run.trim_end_matches('.'), key));
+                count += 1;
+            }
+        }
+        assert_eq!(names.len(), count);
+        for name in &names {
+            assert!(name.len() <= 63 && name.parse::<ObjectName>().is_ok(), "{name}");
+        }
+        assert_eq!(keyed_run_name("f", "c", "k"), keyed_run_name("f", "c", "k"));
+        assert_ne!(keyed_run_name("f", "c", "k"), keyed_run_name("g", "c", "k"));
     }
 
     #[test]

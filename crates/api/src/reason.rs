@@ -103,6 +103,12 @@ pub enum StepReason {
     RepeatLimit,
     /// The step's fields do not make a valid request.
     InvalidRequest,
+    /// The run that a `flow` step started did not succeed.
+    RunNotSucceeded,
+    /// Somebody deleted the run that a `flow` step started.
+    RunDeleted,
+    /// The run of a `flow` step cannot be started: the API server refused it permanently, or no release is pinned.
+    RunRefused,
     /// The inputs of a run do not match the schema of its release.
     InvalidInputs,
     /// The items of a step with `forEach` are not a list, are too many or too large, or are not the same after a

@@ -5,8 +5,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use std::collections::BTreeMap;
+
 use super::{
-    Digest,
+    Digest, canonical,
     flow::Definition,
     name::{COMMIT, SUBDOMAIN},
     run::Channel,
@@ -47,10 +49,56 @@ pub struct ReleaseSpec {
     pub flow: String,
     /// Definition of the flow when the release was cut.
     pub definition: Definition,
-    /// Digest of the canonical JSON of the definition.
+    /// Digest of the canonical JSON of the definition and, if there are any, of the dependencies.
     pub digest: Digest,
+    /// Releases that the `flow` steps run, one for each flow, ordered by flow. They are chosen when the release is cut.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub dependencies: Vec<Dependency>,
     /// Where the content came from.
     pub source: ReleaseSource,
+}
+
+impl ReleaseSpec {
+    /// The digest of what the release says.
+    ///
+    /// # Errors
+    /// If the definition has no JSON form.
+    pub fn content_digest(&self) -> Result<Digest, serde_json::Error> {
+        content_digest(&self.definition, &self.dependencies)
+    }
+}
+
+/// The digest of a release with this definition and these dependencies. Without dependencies, it is that of the
+/// definition.
+///
+/// # Errors
+/// If the definition has no JSON form.
+pub fn content_digest(
+    definition: &Definition,
+    dependencies: &[Dependency],
+) -> Result<Digest, serde_json::Error> {
+    if dependencies.is_empty() {
+        return canonical::digest(definition);
+    }
+    canonical::digest(&BTreeMap::from([
+        ("definition", serde_json::to_value(definition)?),
+        ("dependencies", serde_json::to_value(dependencies)?),
+    ]))
+}
+
+/// A release of another flow that a release runs.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dependency {
+    /// Name of the flow.
+    #[schemars(length(min = 1, max = 52), regex(pattern = SUBDOMAIN))]
+    pub flow: String,
+    /// Name of the release.
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
+    pub release: String,
+    /// Digest of the release.
+    pub digest: Digest,
 }
 
 /// A commit, or a flow that was applied directly.

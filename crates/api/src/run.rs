@@ -63,6 +63,16 @@ use super::{
     .message("who requested a run never changes")
 )]
 #[x_kube(
+    validation = Rule::new(
+        "has(self.earlierRequesters) == has(oldSelf.earlierRequesters) && (!has(self.earlierRequesters) || self.earlierRequesters == oldSelf.earlierRequesters)",
+    )
+    .message("who requested the runs that led to a run never changes")
+)]
+#[x_kube(
+    validation = Rule::new("has(self.parent) == has(oldSelf.parent) && (!has(self.parent) || self.parent == oldSelf.parent)")
+        .message("the parent of a run never changes")
+)]
+#[x_kube(
     validation = Rule::new("has(self.retryOf) == has(oldSelf.retryOf) && (!has(self.retryOf) || self.retryOf == oldSelf.retryOf)")
         .message("the run that is retried never changes")
 )]
@@ -97,6 +107,14 @@ pub struct RunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub requested_by: Option<String>,
+    /// Users who requested the runs that led to this one, at most the last 20. They may not decide on its questions.
+    /// Only the operator sets it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(max = 256)))]
+    pub earlier_requesters: Vec<String>,
+    /// Step that started the run. Only the operator sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<RunParent>,
     /// The trigger that started the run, and its event. Only the operator sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<RunTrigger>,
@@ -124,6 +142,57 @@ pub struct RunSpec {
     pub retry_of: Option<RetryOf>,
 }
 
+/// Step of another run that started this one.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunParent {
+    /// Uid of the run.
+    #[schemars(length(min = 1, max = 64))]
+    pub uid: String,
+    /// Name of the step.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub step: String,
+    /// Iteration of the step, from 1.
+    #[schemars(range(min = 1))]
+    pub iteration: i64,
+    /// Digest of the release that the parent's release pins. The run uses no other one.
+    pub digest: Digest,
+    /// True if the parent does not wait for this run and does not cancel it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detached: Option<bool>,
+    /// The run that has the step, the run that started that one, and so on.
+    #[schemars(length(min = 1, max = 4))]
+    pub chain: Vec<ParentRun>,
+}
+
+/// A run that started another one.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentRun {
+    /// Name of the run.
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
+    pub run: String,
+    /// Name of its flow.
+    #[schemars(length(min = 1, max = 52), regex(pattern = SUBDOMAIN))]
+    pub flow: String,
+    /// User who requested it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub requested_by: Option<String>,
+}
+
+impl RunParent {
+    /// Name of the run that has the step.
+    pub fn run(&self) -> Option<&str> {
+        self.chain.first().map(|parent| parent.run.as_str())
+    }
+
+    /// Whether the parent waits for the run.
+    pub fn is_waited_for(&self) -> bool {
+        self.detached != Some(true)
+    }
+}
+
 impl RunSpec {
     /// A run of a flow, with nothing else said.
     pub fn of(flow: FlowName) -> Self {
@@ -133,6 +202,8 @@ impl RunSpec {
             release: None,
             inputs: None,
             requested_by: None,
+            earlier_requesters: vec![],
+            parent: None,
             cancel: None,
             terminate: None,
             stopped_by: None,
@@ -175,8 +246,8 @@ pub struct RunStatus {
     #[serde(default)]
     pub revision: i64,
     /// State of the run. `Pending`: has no release yet. `Queued`: held back by the concurrency limit of the flow.
-    /// `Running`: a step is being performed. `Waiting`: waits for people, a callback or a time. `Succeeded`,
-    /// `Failed`, `Rejected`, `TimedOut` and `Cancelled`: ended.
+    /// `Running`: a step is being performed. `Waiting`: waits for people, a callback, a time or another run.
+    /// `Succeeded`, `Failed`, `Rejected`, `TimedOut` and `Cancelled`: ended.
     #[serde(default)]
     pub phase: RunPhase,
     /// Release that the run uses. It is set once.
@@ -256,7 +327,7 @@ pub enum RunPhase {
     Queued,
     /// A step is being performed.
     Running,
-    /// The run waits for people, a callback or a time.
+    /// The run waits for people, a callback, a time or another run.
     Waiting,
     /// The run ended well.
     Succeeded,
@@ -395,13 +466,14 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_over: Option<bool>,
     /// State of the step. `Running`: an attempt has started, and its outcome is not known yet. `Retrying`: an attempt
-    /// failed, and another one follows. `Waiting`: waits for people, a callback or a time. `Succeeded`, `Failed`,
-    /// `Skipped`, `Omitted` and `Cancelled`: ended.
+    /// failed, and another one follows. `Waiting`: waits for people, a callback, a time or another run. `Succeeded`,
+    /// `Failed`, `Skipped`, `Omitted` and `Cancelled`: ended.
     pub phase: StepPhase,
     /// Outcome of the step, which later steps read as `steps.<name>.outcome`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<StepOutcome>,
-    /// Number of the current attempt, from 1. It is 0 before the first attempt, and for `set`, `wait` and `approval`.
+    /// Number of the current attempt, from 1. It is 0 before the first attempt, and for `set`, `wait`, `approval` and
+    /// `flow`.
     #[serde(default)]
     pub attempt: i64,
     /// Time at which the step started.
@@ -428,6 +500,10 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub approval: Option<String>,
+    /// Name of the Run that the step started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
+    pub run: Option<String>,
     /// Digest of what people were shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
@@ -490,7 +566,7 @@ pub enum StepPhase {
     Running,
     /// The last attempt failed. Another one follows.
     Retrying,
-    /// The step waits for people, a callback or a time.
+    /// The step waits for people, a callback, a time or another run.
     Waiting,
     /// The step ended well, or with an outcome with which the flow goes on.
     Succeeded,

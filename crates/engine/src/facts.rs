@@ -15,7 +15,13 @@ use super::{
     object::{ObjectFact, ObjectKey},
 };
 use signoff_api::{
-    Digest, approval::ApprovalStatus, json::JsonObject, reason::StepReason, trigger::RunTrigger,
+    Digest, Json, RunPhase,
+    approval::ApprovalStatus,
+    json::JsonObject,
+    reason::StepReason,
+    release::Dependency,
+    run::{ParentRun, StepError},
+    trigger::RunTrigger,
 };
 
 /// What is known about the world. Gathered by the controller; the engine reads nothing else.
@@ -55,6 +61,11 @@ pub struct RunFacts {
     pub generation: Option<i64>,
     /// Who asked for it.
     pub requested_by: Option<String>,
+    /// Users who requested the runs that led to it, as its spec says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier_requesters: Vec<String>,
+    /// The runs that led to it, the one that started it first.
+    pub parents: Vec<ParentRun>,
     /// The trigger that started it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<RunTrigger>,
@@ -99,6 +110,8 @@ pub struct ReleaseFacts {
     /// The Repository it came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
+    /// The releases that its steps run.
+    pub dependencies: Vec<Dependency>,
 }
 
 impl ReleaseFacts {
@@ -119,6 +132,25 @@ pub struct ApprovalFact {
     pub digest: Digest,
     /// How it stands.
     pub status: ApprovalStatus,
+}
+
+/// What is known about one Run that a step has started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunFact {
+    /// The step that has started it.
+    pub step: String,
+    /// The iteration of that step.
+    pub iteration: i64,
+    /// Its phase.
+    pub phase: RunPhase,
+    /// Its output.
+    pub output: Option<Json>,
+    /// Why it ended badly.
+    pub error: Option<StepError>,
+    /// Whether it is to stop.
+    pub cancel: bool,
+    /// Whether it is to stop without the steps of `finally`.
+    pub terminate: bool,
 }
 
 /// What is known about one Connection.

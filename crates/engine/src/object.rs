@@ -5,14 +5,21 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::facts::ApprovalFact;
-use signoff_api::{ApprovalSpec, Digest, run::StepStatus};
+use crate::facts::{ApprovalFact, RunFact};
+use signoff_api::{
+    ApprovalSpec, Digest,
+    json::JsonObject,
+    name::FlowName,
+    run::{RunParent, StepStatus},
+};
 
 /// The kinds of objects that a run owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum ObjectKind {
     /// A question to people.
     Approval,
+    /// A run of another flow.
+    Run,
 }
 
 /// Names one object that a run owns, in the run's namespace.
@@ -30,6 +37,8 @@ pub struct ObjectKey {
 pub enum OwnedObject {
     /// A question to people.
     Approval(Box<OpenApproval>),
+    /// A run of another flow.
+    Run(Box<StartRun>),
 }
 
 /// An Approval to be created.
@@ -44,6 +53,28 @@ pub struct OpenApproval {
     /// nobody.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ask_owners: bool,
+}
+
+/// A Run to be created.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartRun {
+    /// Its name.
+    pub name: String,
+    /// Its flow.
+    pub flow: FlowName,
+    /// Name of its release.
+    pub release: String,
+    /// Its inputs.
+    pub inputs: JsonObject,
+    /// Who asked for the run that starts it.
+    pub requested_by: Option<String>,
+    /// Users who requested the runs that led to that one.
+    pub earlier_requesters: Vec<String>,
+    /// Whether other runs may have started it under the same key.
+    pub is_keyed: bool,
+    /// The step that starts it.
+    pub parent: RunParent,
 }
 
 /// An object to be closed.
@@ -65,6 +96,8 @@ pub enum Closing {
     Cancelled,
     /// Another one takes its place.
     Superseded,
+    /// Nobody needs it any more, and what it would do at its end is left out.
+    Terminated,
 }
 
 /// What is known about one owned object.
@@ -72,6 +105,8 @@ pub enum Closing {
 pub enum ObjectFact {
     /// A question to people.
     Approval(ApprovalFact),
+    /// A run of another flow.
+    Run(RunFact),
 }
 
 impl ObjectKey {
@@ -83,15 +118,25 @@ impl ObjectKey {
         }
     }
 
+    /// The key of a Run.
+    pub fn run(name: impl Into<String>) -> Self {
+        Self {
+            kind: ObjectKind::Run,
+            name: name.into(),
+        }
+    }
+
     /// The object that a step owns, as the run's state has it.
     pub fn of(step: &StepStatus) -> Option<Self> {
-        step.approval.as_ref().map(Self::approval)
+        let approval = step.approval.as_ref().map(Self::approval);
+        approval.or_else(|| step.run.as_ref().map(Self::run))
     }
 
     /// Writes into the state that a step owns this object.
     pub(crate) fn own(&self, step: &mut StepStatus) {
         match self.kind {
             ObjectKind::Approval => step.approval = Some(self.name.clone()),
+            ObjectKind::Run => step.run = Some(self.name.clone()),
         }
     }
 }
@@ -107,6 +152,7 @@ impl fmt::Display for Closing {
         f.write_str(match self {
             Self::Cancelled => "Cancelled",
             Self::Superseded => "Superseded",
+            Self::Terminated => "Terminated",
         })
     }
 }
@@ -116,14 +162,24 @@ impl OwnedObject {
     pub fn key(&self) -> ObjectKey {
         match self {
             Self::Approval(open) => ObjectKey::approval(&open.name),
+            Self::Run(run) => ObjectKey::run(&run.name),
         }
     }
 
     /// What binds its content, where something does.
-    #[expect(clippy::unnecessary_wraps, reason = "there is one kind of object so far")]
     pub(crate) fn digest(&self) -> Option<&Digest> {
         match self {
             Self::Approval(open) => Some(&open.spec.digest),
+            Self::Run(_) => None,
+        }
+    }
+
+    /// Whether the state names it only once it is there, so that one that was deleted is told from one that was not
+    /// created yet.
+    pub fn is_named_when_there(&self) -> bool {
+        match self {
+            Self::Approval(_) => false,
+            Self::Run(_) => true,
         }
     }
 }
@@ -133,6 +189,7 @@ impl ObjectFact {
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Approval(fact) => fact.status.phase.is_closed(),
+            Self::Run(fact) => fact.phase.is_finished(),
         }
     }
 
@@ -140,6 +197,8 @@ impl ObjectFact {
     pub(crate) fn is_of(&self, step: &StepStatus) -> bool {
         match self {
             Self::Approval(fact) => step.digest.as_ref() == Some(&fact.digest),
+            // only the operator creates runs with a parent
+            Self::Run(_) => true,
         }
     }
 
@@ -147,6 +206,15 @@ impl ObjectFact {
     pub fn as_approval(&self) -> Option<&ApprovalFact> {
         match self {
             Self::Approval(fact) => Some(fact),
+            Self::Run(_) => None,
+        }
+    }
+
+    /// The run, if it is one.
+    pub fn as_run(&self) -> Option<&RunFact> {
+        match self {
+            Self::Approval(_) => None,
+            Self::Run(fact) => Some(fact),
         }
     }
 }

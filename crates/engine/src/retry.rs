@@ -14,9 +14,6 @@ use signoff_api::{
     run::{StepOutcome, StepPhase, StepStatus},
 };
 
-/// Most users that are kept of those who requested earlier runs, as the schema says.
-const MAX_REQUESTERS: usize = 20;
-
 /// The run that is retried.
 #[derive(Clone, Debug)]
 pub struct EarlierRun {
@@ -24,8 +21,8 @@ pub struct EarlierRun {
     pub name: String,
     /// Its uid.
     pub uid: String,
-    /// The user who requested it.
-    pub requested_by: Option<String>,
+    /// The users who requested it and the runs that led to it.
+    pub requesters: Vec<String>,
     /// Its inputs, with the defaults of its release.
     pub inputs: JsonObject,
     /// How it ended.
@@ -135,22 +132,10 @@ pub fn take_over(
             .retry
             .as_ref()
             .map_or_else(|| earlier.uid.clone(), |retry| retry.uid.clone()),
-        requested_by: requesters(earlier),
+        requested_by: earlier.requesters.clone(),
         approvals: approvals(plan, status),
     });
     Ok(())
-}
-
-/// The users who requested the earlier run and those before it, the last ones if there are many.
-fn requesters(earlier: &EarlierRun) -> Vec<String> {
-    let before = earlier.status.retry.iter().flat_map(|retry| &retry.requested_by);
-    let mut all: Vec<String> = before.chain(&earlier.requested_by).cloned().collect();
-    let mut seen = BTreeSet::new();
-    all.reverse();
-    all.retain(|user| seen.insert(user.clone()));
-    all.truncate(MAX_REQUESTERS);
-    all.reverse();
-    all
 }
 
 /// A step and all that come after it.

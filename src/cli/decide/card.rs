@@ -64,6 +64,14 @@ impl Card<'_> {
         if !spec.earlier_requesters.is_empty() {
             lines.field("asked before by", spec.earlier_requesters.join(", "));
         }
+        for above in &spec.parents {
+            let by = above.requested_by.as_ref();
+            let by = by.map(|by| format!(", asked by {by}")).unwrap_or_default();
+            lines.field(
+                "started by",
+                format!("run {} of flow {}{by}", above.run, above.flow),
+            );
+        }
         if let Some(author) = &spec.author {
             lines.field("written by", author);
         }

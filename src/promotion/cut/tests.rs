@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use kube::runtime::{reflector, watcher};
 use serde_json::{Value, json};
 
@@ -41,6 +43,7 @@ fn flows(api: &FakeApi, releases: Vec<Release>) -> Flows {
         known: reflector::store().0,
         written: crate::cluster::written::Written::default(),
         turns: Permits::of_which_one_may_hold(CONCURRENCY),
+        dependents: Arc::default(),
     }
 }
 

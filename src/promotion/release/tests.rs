@@ -11,7 +11,7 @@ fn release() -> Release {
         "metadata": {"name": "hello", "namespace": NAMESPACE, "generation": 1},
         "spec": {"flow": "hello", "definition": definition, "digest": format!("sha256:{}", "0".repeat(64)), "source": {}}});
     let read: Release = serde_json::from_value(release.clone()).unwrap();
-    let digest = canonical::digest(&read.spec.definition).unwrap();
+    let digest = read.spec.content_digest().unwrap();
     release["metadata"]["name"] = json!(names::release_name("hello", &digest));
     release["spec"]["digest"] = json!(digest);
     serde_json::from_value(release).unwrap()

@@ -31,7 +31,7 @@ use signoff_engine::{
     effect::{Call, Effect},
     facts::{ConnectionFact, EffectError, Facts},
     inputs,
-    object::{CloseObject, Closing, ObjectFact, ObjectKey},
+    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind},
     retry::{RetryRefused, take_over},
 };
 
@@ -71,7 +71,7 @@ impl Actor {
                 self.newer
                     .retain(|key, fact| fact.is_closed() || !objects::is_open(&self.deps, &run, key));
                 let gathered = async {
-                    let objects = gather::objects(&self.deps, &run, &self.newer).await?;
+                    let objects = gather::objects(&self.deps, &run, &release, &self.newer).await?;
                     let connections = gather::connections(&self.deps, &run, &release).await?;
                     let earlier = Box::pin(retry::earlier(&self.deps, &run)).await?;
                     Ok::<_, kube::Error>((objects, connections, earlier))
@@ -194,12 +194,26 @@ impl Actor {
             .effects
             .into_iter()
             .partition(|effect| may_start_unwritten(effect, may_call_unknown));
+        if self.awaits_opening(&at_once) {
+            // what is decided when it is there is written in its place
+            return self.perform(&run, at_once);
+        }
         if !self.begin(&run, advanced.state, acknowledged) {
             // no state can make use of them
             self.outcomes
                 .retain(|outcome| !deciding.outcomes.contains(&outcome.key));
         }
         self.perform(&run, at_once);
+    }
+
+    /// Whether an object is about to be created of which the state to be written is to say that it is there. If that
+    /// failed before, the state says what it says without.
+    fn awaits_opening(&self, effects: &[Effect]) -> bool {
+        let is_new = |effect: &Effect| match effect {
+            Effect::Open(wanted) => !self.newer.contains_key(&wanted.key()),
+            Effect::Call(_) | Effect::Close(_) | Effect::Abort(_) => false,
+        };
+        self.failures == 0 && effects.iter().any(is_new)
     }
 
     /// Begins to write the next state if it is another one. What depends on the write follows it, or starts at once without one.
@@ -255,11 +269,16 @@ impl Actor {
         let run = self.know(run);
         let Some(after) = &run.status else { return };
         self.outcomes.retain(|outcome| !is_past(after, &outcome.key));
+        for key in std::mem::take(&mut self.left_early) {
+            self.newer.remove(&key);
+            self.dirty = true;
+        }
         self.dirty |= asked_anew || !self.outcomes.is_empty() || after.phase.is_finished();
         for told in transitions::between(before, after) {
             self.tell(&run, told);
         }
         if after.phase.is_finished() && !before.is_some_and(|status| status.phase.is_finished()) {
+            self.deps.waker.child_ended(&run);
             self.deps.metrics.run_finished(phase_name(after.phase));
             self.observe_resumption();
             tracing::info!(run = %self.key, phase = %after.phase, "the run has ended");
@@ -304,6 +323,10 @@ impl Actor {
                 Effect::Call(call) => self.call(*call),
                 Effect::Open(wanted) => {
                     let key = wanted.key();
+                    // one that does not wait for a write is not fenced by it
+                    if wanted.is_named_when_there() && !self.deps.leadership.is_held() {
+                        continue;
+                    }
                     if self.busy_objects.insert(key.clone()) {
                         let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
                         self.approval_tasks.spawn(async move {
@@ -368,6 +391,8 @@ impl Actor {
         let steps = run.status.iter().flat_map(|status| &status.steps);
         let open: Vec<ObjectKey> = steps
             .filter_map(ObjectKey::of)
+            // the run has ended after those that it started
+            .filter(|key| key.kind != ObjectKind::Run)
             .filter(|key| match self.newer.get(key) {
                 Some(fact) => !fact.is_closed(),
                 None => objects::is_open(&self.deps, run, key),
@@ -407,10 +432,14 @@ impl Actor {
             }
             ApprovalTask::Closed(key, result) => {
                 self.busy_objects.remove(&key);
-                result.map(|fact| {
-                    if let Some(fact) = fact {
-                        self.newer.insert(key, fact);
+                result.map(|fact| match fact {
+                    Some(fact) => self.know_object(key, fact),
+                    // somebody deleted it
+                    None if key.kind == ObjectKind::Run => {
+                        self.newer.remove(&key);
+                        self.dirty = true;
                     }
+                    None => {}
                 })
             }
             ApprovalTask::Told => return,
@@ -432,8 +461,9 @@ impl Actor {
         let error = match result {
             Ok(fact) => {
                 // one that was answered before it was known here, or whose absence was told
-                self.dirty |= fact.is_closed() || self.unopened.remove(&key).is_some();
-                self.newer.insert(key, fact);
+                let is_named_now = key.kind == ObjectKind::Run;
+                self.dirty |= is_named_now || fact.is_closed() || self.unopened.remove(&key).is_some();
+                self.know_object(key, fact);
                 return Ok(());
             }
             Err(error) => error,
@@ -447,11 +477,22 @@ impl Actor {
         if self.failures >= told_after && !self.unopened.contains_key(&key) {
             let note = error_chain(&error);
             if let Some(run) = self.run.clone() {
-                self.tell(&run, transitions::warning("ApprovalNotOpened", note.clone()));
+                let reason = match key.kind {
+                    ObjectKind::Approval => "ApprovalNotOpened",
+                    ObjectKind::Run => "RunNotStarted",
+                };
+                self.tell(&run, transitions::warning(reason, note.clone()));
             }
             self.unopened.insert(key, note);
         }
         Err(error)
+    }
+
+    /// Takes in how an object stands. One that is known to be closed stays so: it may have told that meanwhile.
+    fn know_object(&mut self, key: ObjectKey, fact: ObjectFact) {
+        if !self.newer.get(&key).is_some_and(ObjectFact::is_closed) {
+            self.newer.insert(key, fact);
+        }
     }
 
     fn observe_resumption(&mut self) {
@@ -464,7 +505,7 @@ impl Actor {
 }
 
 /// Whether somebody has stopped the run.
-pub(super) fn is_stopped(run: &Run) -> bool {
+pub(in crate::runs) fn is_stopped(run: &Run) -> bool {
     run.spec.cancel == Some(true) || run.spec.terminate == Some(true)
 }
 
@@ -511,13 +552,14 @@ fn take_over_from(
     take_over(&release.plan, &from, &earlier?, same, state)
 }
 
-/// What may be repeated need not wait for the write, unless nothing may be called before it. Objects wait, so that a state that was refused
-/// leaves none behind.
+/// What may be repeated need not wait for the write, unless nothing may be called before it. Objects that the state names first wait, so that a
+/// state that was refused leaves none behind.
 fn may_start_unwritten(effect: &Effect, may_call: bool) -> bool {
     match effect {
         Effect::Call(call) => may_call && !call.fenced,
         Effect::Abort(_) => true,
-        Effect::Open(_) | Effect::Close(_) => false,
+        Effect::Open(wanted) => wanted.is_named_when_there(),
+        Effect::Close(_) => false,
     }
 }
 

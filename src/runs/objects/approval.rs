@@ -121,7 +121,7 @@ pub(super) async fn close(
         }
         let now = context.now();
         status.phase = match wanted.closing {
-            Closing::Cancelled => ApprovalPhase::Cancelled,
+            Closing::Cancelled | Closing::Terminated => ApprovalPhase::Cancelled,
             Closing::Superseded => ApprovalPhase::Superseded,
         };
         status.needs = None;

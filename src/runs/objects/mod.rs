@@ -1,6 +1,7 @@
 //! Objects that a run owns: opened, closed and looked at, a file for each kind.
 
 pub(super) mod approval;
+pub(super) mod child;
 
 use super::Deps;
 use crate::cluster::context::Context;
@@ -16,6 +17,9 @@ pub(super) enum ObjectError {
     /// The name is taken by an Approval that is not this run's.
     #[error("the name of the approval {0:?} is taken by one that does not belong to this run")]
     Taken(String),
+    /// The name is taken by a Run that this run did not start.
+    #[error("the name of the run {0:?} is taken by one that this run did not start: delete it or this run")]
+    RunTaken(String),
     /// Somebody else put another question under the name.
     #[error(
         "the approval {0:?} is not the question that the run asks: somebody else made it, and no answer to it counts"
@@ -30,7 +34,7 @@ impl ObjectError {
             Self::Api(_, kube::Error::Api(status)) if matches!(status.code, 400 | 413 | 422) => {
                 Some(status.message.clone())
             }
-            Self::Api(..) | Self::Taken(_) | Self::NotOurs(_) => None,
+            Self::Api(..) | Self::Taken(_) | Self::RunTaken(_) | Self::NotOurs(_) => None,
         }
     }
 
@@ -51,6 +55,7 @@ pub(super) async fn open(
             let opened = approval::open(context, run, wanted).await;
             opened.map(ObjectFact::Approval)
         }
+        OwnedObject::Run(wanted) => child::open(context, run, wanted).await.map(ObjectFact::Run),
     }
 }
 
@@ -65,6 +70,10 @@ pub(super) async fn close(
             let closed = approval::close(context, run, wanted).await;
             closed.map(|fact| fact.map(ObjectFact::Approval))
         }
+        ObjectKind::Run => {
+            let closed = child::close(context, run, wanted).await;
+            closed.map(|fact| fact.map(ObjectFact::Run))
+        }
     }
 }
 
@@ -72,6 +81,8 @@ pub(super) async fn close(
 pub(super) fn is_open(deps: &Deps, run: &Run, key: &ObjectKey) -> bool {
     match key.kind {
         ObjectKind::Approval => approval::is_open(deps, run, &key.name),
+        // no watch is asked: a run that ends tells the one that waits for it
+        ObjectKind::Run => false,
     }
 }
 
@@ -86,6 +97,10 @@ pub(super) async fn look(
         ObjectKind::Approval => {
             let fact = approval::look(deps, run, step, &key.name).await?;
             Ok(fact.map(ObjectFact::Approval))
+        }
+        ObjectKind::Run => {
+            let fact = child::look(&deps.context, run, &key.name).await?;
+            Ok(fact.map(ObjectFact::Run))
         }
     }
 }

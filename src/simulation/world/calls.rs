@@ -5,11 +5,15 @@ use super::*;
 impl World<'_> {
     pub(super) fn call(&mut self, call: WantedCall) {
         let key = call.key;
-        if !self.facts.in_flight.insert(key.clone()) {
+        if !self.run_mut().facts.in_flight.insert(key.clone()) {
             return;
         }
+        let addressed = EffectKey {
+            step: format!("{}{}", self.run().prefix, key.step),
+            ..key.clone()
+        };
         let sent = Call {
-            step: key.step.clone(),
+            step: addressed.step.clone(),
             pass: key.iteration,
             item: key.item,
             attempt: key.attempt,
@@ -20,13 +24,13 @@ impl World<'_> {
             of_item(&key.step, key.item),
             in_short(&sent.request)
         );
-        match fate(&self.scenario.spec.stubs, &key, &mut self.used) {
+        match fate(&self.scenario.spec.stubs, &addressed, &mut self.used) {
             None => {
                 self.say(&line);
                 self.calls.push(sent);
                 self.problems.push(format!(
                     "NotStubbed: step {} (pass {}, attempt {}) calls, and no stub says what it is answered",
-                    of_item(&key.step, key.item),
+                    of_item(&addressed.step, key.item),
                     key.iteration,
                     key.attempt
                 ));
@@ -34,12 +38,10 @@ impl World<'_> {
             Some(Fate::Ends(result)) => {
                 self.say(&line);
                 self.calls.push(sent);
-                self.facts.in_flight.remove(&key);
-                self.facts.outcomes.push(EffectOutcome {
-                    key,
-                    at: self.now,
-                    result,
-                });
+                let at = self.now;
+                let facts = &mut self.run_mut().facts;
+                facts.in_flight.remove(&key);
+                facts.outcomes.push(EffectOutcome { key, at, result });
             }
             Some(Fate::Crash(crash)) => {
                 if crash == Crash::AfterSend {
@@ -48,8 +50,10 @@ impl World<'_> {
                 }
                 self.say("the operator is killed and starts again");
                 // nothing is under way any more
-                self.facts.in_flight.clear();
-                self.facts.outcomes.clear();
+                for run in &mut self.runs {
+                    run.facts.in_flight.clear();
+                    run.facts.outcomes.clear();
+                }
                 self.restarted = true;
             }
         }

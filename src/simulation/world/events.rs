@@ -17,10 +17,10 @@ impl World<'_> {
             ),
             (_, _, Some(change)) => {
                 match change {
-                    RunEvent::Cancel => self.facts.run.cancel = true,
-                    RunEvent::Terminate => self.facts.run.terminate = true,
-                    RunEvent::Suspend => self.facts.run.suspend = true,
-                    RunEvent::Resume => self.facts.run.suspend = false,
+                    RunEvent::Cancel => self.run_mut().facts.run.cancel = true,
+                    RunEvent::Terminate => self.run_mut().facts.run.terminate = true,
+                    RunEvent::Suspend => self.run_mut().facts.run.suspend = true,
+                    RunEvent::Resume => self.run_mut().facts.run.suspend = false,
                 }
                 (
                     format!("{change:?}").to_lowercase() + " the run",
@@ -65,8 +65,7 @@ impl World<'_> {
     /// Lets a person decide on the newest question of a step; gives the reason of what comes of it.
     fn decide(&mut self, step: &str, item: Option<i64>, decide: &Decide) -> Result<(Value, String), String> {
         let of_step = |question: &Question| {
-            let subject = &question.spec.subject;
-            subject.step.as_deref() == Some(step) && (item.is_none() || subject.item == item)
+            question.step == step && (item.is_none() || question.spec.subject.item == item)
         };
         let index = self
             .questions
@@ -131,9 +130,8 @@ impl World<'_> {
             }
         }
         question.status = judged.status;
-        self.facts
-            .objects
-            .insert(ObjectKey::approval(&question.name), fact(question));
+        let (run, key, fact) = (question.run, ObjectKey::approval(&question.name), fact(question));
+        self.runs[run].facts.objects.insert(key, fact);
     }
 
     /// Takes a callback as the gateway does; gives the status of its answer.
@@ -143,9 +141,11 @@ impl World<'_> {
         item: Option<i64>,
         callback: &Callback,
     ) -> Result<(Value, String), String> {
-        let finally = self.definition.finally.iter().flatten();
-        let mut steps = self.definition.steps.iter().chain(finally);
-        let wait = steps.find(|known| known.name == step);
+        let (prefix, step) = flows::split(step);
+        let run = self.runs.iter().rposition(|run| run.prefix == prefix);
+        let run = run.ok_or_else(|| format!("no run that has the step {step} was started"))?;
+        let run = &mut self.runs[run];
+        let wait = run.definition.all_steps().find(|known| known.name == step);
         let has_items = wait.is_some_and(|known| known.for_each.is_some());
         let wait = wait
             .and_then(|known| known.kind.as_kind().callback())
@@ -164,11 +164,8 @@ impl World<'_> {
                 format!("a callback has at most {} bytes", bounds::MAX_CALLBACK),
             ));
         }
-        let newest = self
-            .state
-            .steps
-            .iter()
-            .rfind(|entry| entry.name == step && entry.item.is_none());
+        let mut entries = run.state.steps.iter();
+        let newest = entries.rfind(|entry| entry.name == step && entry.item.is_none());
         // between two passes, the address is that of the next one
         let (pass, is_over) = match newest {
             None => (1, false),
@@ -183,7 +180,7 @@ impl World<'_> {
             .map(|(name, value)| (name.to_lowercase(), value.clone()))
             .collect();
         let webhook_id = headers.get("webhook-id").cloned();
-        if let Some(known) = self.state.callbacks.get(&key) {
+        if let Some(known) = run.state.callbacks.get(&key) {
             let is_same_delivery = webhook_id.is_some() && known.webhook_id == webhook_id;
             return Ok(if known.sha256 == sha256 || is_same_delivery {
                 (json!(200), String::new())
@@ -191,7 +188,7 @@ impl World<'_> {
                 (json!(409), "another body came first".to_owned())
             });
         }
-        if is_over || self.state.phase.is_finished() {
+        if is_over || run.state.phase.is_finished() {
             return Ok((json!(410), "nothing waits for this callback any more".to_owned()));
         }
         if let Err(why) = writable(&callback.body) {
@@ -206,7 +203,7 @@ impl World<'_> {
             webhook_id,
             body: Json(callback.body.clone()),
         };
-        self.state.callbacks.insert(key, record);
+        run.state.callbacks.insert(key, record);
         Ok((json!(202), String::new()))
     }
 }

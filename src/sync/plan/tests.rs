@@ -480,3 +480,41 @@ fn an_edit_by_hand_is_set_right() {
         ["apply good live=-"]
     );
 }
+
+#[test]
+fn what_is_live_runs_the_releases_that_the_live_ref_has_and_is_cut_with_them() {
+    let parent = |child: &str| {
+        let head = "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {name: parent}\n";
+        format!("{head}spec:\n  steps:\n  - {{name: apply, flow: {{name: {child}}}}}\n")
+    };
+    let (repository, parent_of_good) = (repository(true), parent("good"));
+    let both = defined(&[("a.yaml", GOOD), ("b.yaml", &parent_of_good)]);
+    let todo = plan_on(&repository, &both, Some(&both), &[], &[]);
+    let cuts: Vec<&Cut> = todo
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Cut(cut) => Some(&**cut),
+            Action::Apply(_) | Action::Delete { .. } => None,
+        })
+        .collect();
+    let [cut] = cuts[..] else { panic!("{todo:?}") };
+    assert_eq!(cut.flow, "parent");
+    assert_eq!(cut.dependencies[0].release, release_of(GOOD));
+    assert_eq!(
+        cut.digest,
+        content_digest(&cut.definition, &cut.dependencies).unwrap()
+    );
+    let parent_of_nobody = parent("nobody");
+    let lost = defined(&[("b.yaml", &parent_of_nobody)]);
+    let todo = plan_on(&repository, &lost, Some(&lost), &[], &[]);
+    assert_eq!(
+        told(&todo),
+        ["apply parent live=-"],
+        "it waits for the flow that it runs"
+    );
+    let parent_of_itself = parent("parent");
+    let circle = defined(&[("b.yaml", &parent_of_itself)]);
+    let todo = plan_on(&repository, &circle, Some(&circle), &[], &[]);
+    assert_eq!(told(&todo), ["apply parent live=-"]);
+}

@@ -11,6 +11,7 @@ mod connections;
 mod crash_walk;
 mod endings;
 mod flow_ends;
+mod flows;
 mod forged_approvals;
 mod gateway;
 mod hostile;

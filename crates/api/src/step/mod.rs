@@ -2,6 +2,7 @@
 
 mod approval;
 mod end;
+mod flow;
 mod for_each;
 mod http;
 mod need;
@@ -21,6 +22,7 @@ pub use self::{
         ShowItem,
     },
     end::{EndOutcome, EndStep},
+    flow::FlowStep,
     for_each::ForEach,
     http::{HttpExpect, HttpMethod, HttpStep},
     need::{NEED, Need, UnknownOutcome},
@@ -65,7 +67,7 @@ pub struct Step {
     /// Repeats the steps from `from` to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeat: Option<Repeat>,
-    /// Does the step once for each item of a list. Not for `end`, and not together with `changes`.
+    /// Does the step once for each item of a list. Not for `flow` and `end`, and not together with `changes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_each: Option<ForEach>,
     /// What the step does. Exactly one kind is set.
@@ -87,7 +89,11 @@ impl Step {
     pub fn outcomes(&self) -> Vec<StepOutcome> {
         let mut outcomes = self.kind.as_kind().outcomes();
         outcomes.extend(self.outcomes_of_items());
-        outcomes.extend(self.continues_after_failure().then_some(StepOutcome::Failed));
+        if self.continues_after_failure() {
+            let failures = self.kind.as_kind().failures().iter().copied();
+            let new: Vec<StepOutcome> = failures.filter(|failure| !outcomes.contains(failure)).collect();
+            outcomes.extend(new);
+        }
         outcomes.extend(self.when.as_ref().map(|_| StepOutcome::Skipped));
         let waits = self.needs.as_ref().is_some_and(|needs| !needs.is_empty());
         outcomes.extend(waits.then_some(StepOutcome::Omitted));
@@ -163,6 +169,8 @@ pub enum StepKind {
     Approval(Box<ApprovalStep>),
     /// Sends people a message.
     Notify(Box<NotifyStep>),
+    /// Runs another flow.
+    Flow(Box<FlowStep>),
     /// Ends the run.
     End(Box<EndStep>),
 }
@@ -176,6 +184,7 @@ impl StepKind {
             Self::Wait(step) => &**step,
             Self::Approval(step) => &**step,
             Self::Notify(step) => &**step,
+            Self::Flow(step) => &**step,
             Self::End(step) => &**step,
         }
     }
@@ -199,6 +208,16 @@ pub trait Kind {
     /// What it asks people.
     fn question(&self) -> Option<&ApprovalStep> {
         None
+    }
+
+    /// The run that it starts.
+    fn child(&self) -> Option<&FlowStep> {
+        None
+    }
+
+    /// The outcomes that `onFailure` is about.
+    fn failures(&self) -> &'static [StepOutcome] {
+        &[StepOutcome::Failed]
     }
 
     /// Whether it may have `onFailure`.

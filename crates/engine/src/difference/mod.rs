@@ -15,7 +15,10 @@ mod shown;
 mod steps;
 mod text;
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 pub(crate) use self::{
     fields::Field,
@@ -30,7 +33,7 @@ pub use self::{
     steps::{Move, Order, OrderChange, StepChange, StepChangeKind},
 };
 use self::{fields::changes, guards::Guards};
-use signoff_api::{Definition, Step, Trigger, flow::Promotion};
+use signoff_api::{Definition, Step, Trigger, flow::Promotion, release::Dependency};
 
 /// What changes from one definition to another. In JSON absent lists are empty lists, and the field names are stable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -49,6 +52,8 @@ pub struct Difference {
     pub steps: Vec<StepChange>,
     /// The same of the steps of `finally`.
     pub finally: Vec<StepChange>,
+    /// Releases that the steps run, by flow, where they changed.
+    pub dependencies: Vec<FieldChange>,
     /// Inputs that were added, removed or changed.
     pub inputs: Vec<InputChange>,
     /// What else changed in the schema of the inputs.
@@ -94,6 +99,7 @@ impl Difference {
             order,
             steps,
             finally,
+            dependencies,
             inputs,
             input_rules,
             output,
@@ -108,14 +114,38 @@ impl Difference {
             && steps.is_empty()
             && finally.is_empty()
             && inputs.is_empty()
-            && [input_rules, output, promotion, description, triggers]
-                .iter()
-                .all(|fields| fields.is_empty())
+            && [
+                dependencies,
+                input_rules,
+                output,
+                promotion,
+                description,
+                triggers,
+            ]
+            .iter()
+            .all(|fields| fields.is_empty())
     }
 
     /// Whether the new definition lets more happen without people, or lets more people decide.
     pub fn loosens_control(&self) -> bool {
         !self.loosenings.is_empty()
+    }
+
+    /// The same with the releases that both run.
+    #[must_use]
+    pub fn with_dependencies(self, old: &[Dependency], new: &[Dependency]) -> Self {
+        let named = |all: &[Dependency]| {
+            let all = all.iter();
+            let all = all.map(|one| (one.flow.clone(), Value::from(one.release.as_str())));
+            all.collect::<Map<_, _>>()
+        };
+        let (old, new) = (named(old), named(new));
+        let flows: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let mut dependencies = Vec::new();
+        for flow in flows {
+            fields::tree(flow.clone(), old.get(flow), new.get(flow), &mut dependencies);
+        }
+        Self { dependencies, ..self }
     }
 
     /// For a terminal: plain and aligned, each change on a line. Control characters and invisible ones are escaped.
@@ -168,6 +198,7 @@ pub fn difference(old: Option<&Definition>, new: &Definition) -> Difference {
         order: before.and_then(|before| steps::order(before.steps, after.steps)),
         steps: steps::compare(&pairs),
         finally: steps::compare(&last),
+        dependencies: vec![],
         inputs,
         input_rules,
         output: changes(

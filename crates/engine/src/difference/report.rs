@@ -82,6 +82,7 @@ impl Report {
             order,
             steps,
             finally,
+            dependencies,
             inputs,
             input_rules,
             output,
@@ -113,6 +114,7 @@ impl Report {
             ("Who may approve", gates.iter().map(gate).collect()),
             ("Steps", order.into_iter().chain(steps).collect()),
             ("Finally", last.collect()),
+            ("Releases of flows that it runs", fields(dependencies).collect()),
             (
                 "Inputs",
                 inputs.iter().map(input).chain(fields(input_rules)).collect(),

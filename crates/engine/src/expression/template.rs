@@ -300,6 +300,20 @@ impl JsonTemplate {
         }
     }
 
+    /// Its value, if there is no expression in it.
+    pub fn as_literal(&self) -> Option<Value> {
+        match self {
+            Self::Literal(value) => Some(value.clone()),
+            Self::Text(text) => text.as_literal().map(Value::from),
+            Self::Array(items) => items.iter().map(Self::as_literal).collect::<Option<_>>(),
+            Self::Object(entries) => {
+                let entries = entries.iter();
+                let entries = entries.map(|(key, item)| Some((key.clone(), item.as_literal()?)));
+                entries.collect::<Option<Map<_, _>>>().map(Value::Object)
+            }
+        }
+    }
+
     /// Its value. All expressions in it share one budget: there may be many.
     pub fn value(&self, scope: &Scope) -> Result<Value, EvaluationError> {
         self.value_within(scope, &mut Budget::default())

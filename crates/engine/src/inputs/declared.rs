@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use signoff_api::Definition;
+use signoff_api::{Definition, Json};
 
 /// Largest float whose neighbours are the integers beside it.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -15,12 +15,16 @@ pub struct Declared<'a>(BTreeSet<&'a str>);
 impl<'a> Declared<'a> {
     /// Those of an input of a flow.
     pub fn of(definition: &'a Definition, name: &str) -> Self {
+        let schema = definition.inputs.as_ref();
+        schema.map_or_else(Self::default, |schema| Self::of_schema(schema, name))
+    }
+
+    /// Those of an input with this schema.
+    pub(crate) fn of_schema(schema: &'a Json, name: &str) -> Self {
         let mut types = BTreeSet::new();
-        if let Some(schema) = &definition.inputs {
-            for part in applying(&schema.0, &schema.0) {
-                if let Some(property) = part["properties"].get(name) {
-                    collect(&schema.0, property, &mut types);
-                }
+        for part in applying(&schema.0, &schema.0) {
+            if let Some(property) = part["properties"].get(name) {
+                collect(&schema.0, property, &mut types);
             }
         }
         Self(types)

@@ -14,7 +14,12 @@ use signoff_api::{Definition, Json, bounds, json::JsonObject};
 /// # Errors
 /// A message that names every input that does not fit.
 pub fn complete(definition: &Definition, inputs: &JsonObject) -> Result<JsonObject, String> {
-    let Some(schema) = &definition.inputs else {
+    complete_with(definition.inputs.as_ref(), inputs)
+}
+
+/// The same of inputs with this schema.
+pub(crate) fn complete_with(schema: Option<&Json>, inputs: &JsonObject) -> Result<JsonObject, String> {
+    let Some(schema) = schema else {
         let given: Vec<&str> = inputs.0.keys().map(String::as_str).collect();
         return if given.is_empty() {
             Ok(JsonObject::default())
@@ -81,7 +86,7 @@ fn is_bounded(value: &Value) -> Result<(), String> {
 }
 
 /// Inputs that a schema with a list of properties does not list, unless it says that others are welcome.
-fn unlisted<'a>(schema: &'a Json, inputs: &'a JsonObject) -> impl Iterator<Item = &'a str> {
+pub(crate) fn unlisted<'a>(schema: &'a Json, inputs: &'a JsonObject) -> impl Iterator<Item = &'a str> {
     let properties = schema.0["properties"].as_object();
     let closed =
         schema.0.get("additionalProperties").is_none() && schema.0.get("patternProperties").is_none();

@@ -114,8 +114,15 @@ impl<'a> VoteCount<'a> {
         if self.spec.requested_by.as_deref() == Some(by) {
             return Some(format!("{by} asked for it, and may not decide on it as well"));
         }
+        let mut parents = self.spec.parents.iter();
+        if let Some(parent) = parents.find(|run| run.requested_by.as_deref() == Some(by)) {
+            let run = &parent.run;
+            let message =
+                format!("{by} asked for run {run}, which led to it, and may not decide on it as well");
+            return Some(message);
+        }
         if self.spec.earlier_requesters.iter().any(|one| one == by) {
-            let message = format!("{by} asked for the run that is retried, and may not decide on it as well");
+            let message = format!("{by} asked for a run that led to it, and may not decide on it as well");
             return Some(message);
         }
         let claimed = |author: &str| author == by || author.ends_with(&format!("<{by}>"));

@@ -6,6 +6,7 @@
 
 pub(crate) mod approval;
 mod end;
+mod flow;
 pub(crate) mod http;
 mod next;
 mod notify;
@@ -58,6 +59,7 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Wait(step) => &**step,
         StepKind::Approval(step) => &**step,
         StepKind::Notify(step) => &**step,
+        StepKind::Flow(step) => &**step,
         StepKind::End(step) => &**step,
     }
 }
@@ -91,6 +93,11 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
     /// What it asks people.
     fn question(&self) -> Option<&ApprovalPlan> {
         None
+    }
+
+    /// Whether it starts a run of another flow and waits for it.
+    fn starts_child(&self) -> bool {
+        false
     }
 }
 

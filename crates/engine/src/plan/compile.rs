@@ -9,7 +9,7 @@ use serde_json::Value;
 use signoff_expression::{Declarations, Facts, StaticType};
 
 use super::{
-    Plan, PlannedStep, Problem, RetryPolicy,
+    Children, Plan, PlannedStep, Problem, RetryPolicy,
     check::{Environment, StepTypes, with},
     finally,
     for_each::ForEachPlan,
@@ -32,12 +32,16 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Compiles a definition; if it `is_strict`, what its expressions get wrong are problems too.
-pub(super) fn compile(definition: &Definition, is_strict: bool) -> Result<Plan, Vec<Problem>> {
+pub(super) fn compile(
+    definition: &Definition,
+    is_strict: bool,
+    children: &Children,
+) -> Result<Plan, Vec<Problem>> {
     let mut problems = Vec::new();
     names(definition, &mut problems);
     let last: &[Step] = definition.finally.as_deref().unwrap_or_default();
     let graph = Graph::of(&definition.steps, &mut problems).with_finally(last.len());
-    let mut compiler = Compiler::new(definition, &graph, is_strict);
+    let mut compiler = Compiler::new(definition, &graph, is_strict, children);
     compiler.inputs(definition.inputs.as_ref());
     problems.append(&mut compiler.problems);
     let main = definition.steps.len();
@@ -163,11 +167,21 @@ pub(super) struct Compiler<'a> {
     loops: Vec<BTreeSet<usize>>,
     /// Whether what expressions get wrong is a problem.
     pub(super) is_strict: bool,
+    /// What is known of the flows that steps run.
+    children: &'a Children,
     pub(super) problems: Vec<Problem>,
 }
 
+/// What is known of the inputs of a flow that a step runs.
+pub(crate) enum Child {
+    /// Nothing.
+    Unknown,
+    /// Their schema, or that there are none.
+    Known(Option<Json>),
+}
+
 impl<'a> Compiler<'a> {
-    fn new(definition: &'a Definition, graph: &'a Graph, is_strict: bool) -> Self {
+    fn new(definition: &'a Definition, graph: &'a Graph, is_strict: bool, children: &'a Children) -> Self {
         let inputs = definition.inputs.as_ref().map(Json::as_value);
         Self {
             graph,
@@ -180,8 +194,15 @@ impl<'a> Compiler<'a> {
             ),
             loops: loops(&definition.steps, graph),
             is_strict,
+            children,
             problems: Vec::new(),
         }
+    }
+
+    /// What is known of the inputs of a flow that a step runs.
+    pub(super) fn child(&self, flow: &str) -> Child {
+        let known = self.children.get(flow);
+        known.map_or(Child::Unknown, |inputs| Child::Known(inputs.clone()))
     }
 
     /// The steps of `steps`.
@@ -299,6 +320,7 @@ impl<'a> Compiler<'a> {
             when,
             is_finally,
             continues_after_failure: step.continues_after_failure(),
+            failures: step.kind.as_kind().failures(),
             repeat,
             for_each,
             loop_end: None,

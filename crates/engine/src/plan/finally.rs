@@ -34,7 +34,7 @@ pub(super) fn check(compiler: &mut Compiler<'_>, at: &str, step: &Step) {
                 compiler.problem(format!("{at}.wait.{field}"), message);
             }
         }
-        StepKind::Http(_) | StepKind::Set(_) | StepKind::Notify(_) => {}
+        StepKind::Http(_) | StepKind::Set(_) | StepKind::Notify(_) | StepKind::Flow(_) => {}
     }
 }
 

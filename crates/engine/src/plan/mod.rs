@@ -22,6 +22,7 @@ use serde_json::Value;
 use signoff_expression::ObjectType;
 
 pub(crate) use self::{
+    compile::Child,
     computed::{ApproversPlan, AtLeast, DurationPlan, QuorumPlan, Unusable, people},
     finally::LONGEST_WAIT,
     for_each::{ForEachPlan, Items},
@@ -36,9 +37,10 @@ use super::{
     trigger::TriggerPlan,
 };
 use signoff_api::{
-    Definition, Step,
+    Definition, Json, Step,
     json::JsonObject,
     reason::StepReason,
+    run::StepOutcome,
     step::{Approvers, Rules},
 };
 
@@ -51,6 +53,9 @@ const MAX_FINALLY: usize = 20;
 pub(super) fn ancestors(steps: &[Step]) -> Vec<BTreeSet<usize>> {
     graph::Graph::of(steps, &mut vec![]).ancestors
 }
+
+/// The schemas of the inputs of flows that steps run, by the name of the flow. One without a schema takes no inputs.
+pub type Children = BTreeMap<String, Option<Json>>;
 
 /// Something that is wrong with a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +94,8 @@ pub(super) struct PlannedStep {
     pub(super) is_finally: bool,
     /// Whether the run goes on when it fails.
     pub(super) continues_after_failure: bool,
+    /// The outcomes that are a failure to it.
+    pub(super) failures: &'static [StepOutcome],
     pub(super) repeat: Option<RepeatPlan>,
     pub(super) for_each: Option<ForEachPlan>,
     /// The step that ends the innermost loop that it is in.
@@ -140,7 +147,15 @@ impl Plan {
     /// # Errors
     /// Everything that is wrong with it, not only the first.
     pub fn compile(definition: &Definition) -> Result<Self, Vec<Problem>> {
-        Self::compiled(definition, true)
+        Self::compiled(definition, true, &Children::new())
+    }
+
+    /// The same, where the inputs of some of the flows that its steps run are known.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, not only the first.
+    pub fn compile_with(definition: &Definition, children: &Children) -> Result<Self, Vec<Problem>> {
+        Self::compiled(definition, true, children)
     }
 
     /// Compiles the definition of a release. One that was cut runs on, whatever is found today in its expressions.
@@ -148,10 +163,10 @@ impl Plan {
     /// # Errors
     /// Everything that keeps it from running.
     pub fn of_release(definition: &Definition) -> Result<Self, Vec<Problem>> {
-        Self::compiled(definition, false)
+        Self::compiled(definition, false, &Children::new())
     }
 
-    fn compiled(definition: &Definition, is_strict: bool) -> Result<Self, Vec<Problem>> {
+    fn compiled(definition: &Definition, is_strict: bool, children: &Children) -> Result<Self, Vec<Problem>> {
         // a file from git has met no API server yet, and circles are looked for by recursion
         let finally = definition.finally.as_ref().map_or(0, Vec::len);
         for (field, count, most) in [
@@ -166,7 +181,7 @@ impl Plan {
                 }]);
             }
         }
-        compile::compile(definition, is_strict)
+        compile::compile(definition, is_strict, children)
     }
 
     /// The approval that comes before a step with the fewest others between; of several the last one in the definition.

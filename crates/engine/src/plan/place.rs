@@ -8,7 +8,7 @@ use signoff_expression::{Declarations, StaticType};
 use super::{
     Problem,
     check::{Extra, no_json, type_of_expression, type_of_template, with},
-    compile::Compiler,
+    compile::{Child, Compiler},
     schemas,
 };
 use crate::expression::{Expression, JsonTemplate, Template};
@@ -97,6 +97,11 @@ impl<'c, 'a> Place<'c, 'a> {
         self.compiler.schema(&self.field(field), schema);
     }
 
+    /// What is known of the inputs of a flow that the step runs.
+    pub(crate) fn child(&self, flow: &str) -> Child {
+        self.compiler.child(flow)
+    }
+
     /// The step of this name.
     pub(crate) fn step_named(&self, name: &str) -> Option<usize> {
         self.compiler.all_steps.iter().position(|step| *step == name)
@@ -122,6 +127,10 @@ impl<'c, 'a> Place<'c, 'a> {
             return None;
         };
         let rules = steps[later].kind.rules();
+        if steps[later].for_each.is_some() {
+            self.problem(field, format!("step {name} has a request for each of its items"));
+            return None;
+        }
         if !rules.attempts {
             self.problem(
                 field,

@@ -3,6 +3,7 @@
 //! The gates are those of the Repository and of the release that is live now, so that a draft cannot loosen the gate it is judged by. Only
 //! the first promotion is judged by the promoted release's own gate.
 
+mod dependency;
 mod gate;
 mod involved;
 mod plan;
@@ -17,9 +18,10 @@ mod tests;
 use signoff_api::{
     Definition, Digest, Release,
     flow::{Promotion, PromotionApproval},
-    release::ReleaseSource,
+    release::{Dependency, ReleaseSource},
 };
 
+pub use dependency::{KnownDependency, NotLive};
 pub use gate::{NO_EXPRESSIONS, expressions};
 pub use involved::{Involved, brought, recorded};
 pub use plan::{Ask, Asked, Change, Done, Impossible, Known, Outcome, Step, next};
@@ -55,6 +57,10 @@ pub struct Candidate<'a> {
     pub definition: &'a Definition,
     /// Where it came from.
     pub source: &'a ReleaseSource,
+    /// The releases that its steps run.
+    pub dependencies: &'a [Dependency],
+    /// The same of what is live now.
+    pub live_dependencies: &'a [Dependency],
     /// Name, digest and definition of what is live now.
     pub live: Option<(&'a str, &'a Digest, &'a Definition)>,
 }
@@ -69,6 +75,8 @@ impl<'a> Candidate<'a> {
             digest: &release.spec.digest,
             definition: &release.spec.definition,
             source: &release.spec.source,
+            dependencies: &release.spec.dependencies,
+            live_dependencies: live.map_or(&[], |live| &live.spec.dependencies),
             live: live.map(|live| {
                 (
                     live.metadata.name.as_deref().unwrap_or_default(),

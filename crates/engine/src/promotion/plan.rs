@@ -7,7 +7,8 @@ use std::{collections::HashSet, sync::Arc};
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    Candidate, Found, Gate, Involved, Questions, Unusable, asks, deadline, gates, question, round_after,
+    Candidate, Found, Gate, Involved, KnownDependency, NotLive, Questions, Unusable, asks, deadline,
+    dependency::not_live, gates, question, round_after,
 };
 use signoff_api::{
     Approval, ApprovalPhase, ApprovalSpec, FlowStatus, Release,
@@ -20,6 +21,8 @@ use signoff_api::{
 pub struct Known {
     /// The release that is to become live.
     pub wanted: Option<Found>,
+    /// The releases that it runs, in the order of its dependencies.
+    pub dependencies: Option<Vec<KnownDependency>>,
     /// The release that is live.
     pub live: Option<Found>,
     /// The gate of the Repository that the flow came from.
@@ -48,6 +51,8 @@ pub enum Step {
     Forget(Option<Questions>),
     /// Read the release of this name, which is to become live, and the gate of the Repository.
     FindWanted(String),
+    /// Look up the releases that this one runs, in the order of its dependencies, and what is live of their flows.
+    FindDependencies(Arc<Release>),
     /// Read the release of this name, which is live.
     FindLive(String),
     /// List the closed questions about promotions of the release of this name.
@@ -128,6 +133,8 @@ pub enum Outcome {
     Settled,
     /// People have to decide first.
     Waiting(String),
+    /// A release that it runs is not live, and never was.
+    Blocked(NotLive),
     /// People said no, or nothing in time.
     Refused(PromotionPhase, String),
     /// It cannot be made live at all.
@@ -181,6 +188,14 @@ pub fn next(wanted: Option<&str>, status: &FlowStatus, known: &Known) -> Step {
         Some(Err(problem)) => return impossible(Impossible::Wanted(problem.clone())),
         Some(Ok(release)) => release,
     };
+    if !release.spec.dependencies.is_empty() {
+        let Some(dependencies) = &known.dependencies else {
+            return Step::FindDependencies(Arc::clone(release));
+        };
+        if let Some(missing) = not_live(release, dependencies) {
+            return finish(Change::Nothing, Outcome::Blocked(missing));
+        }
+    }
     let live = match (status.live_release(), &known.live) {
         (None, _) => None,
         (Some(name), None) => return Step::FindLive(name.to_owned()),

@@ -90,6 +90,7 @@ pub fn question(
         digest,
         requested_by: involved.requested_by.clone(),
         earlier_requesters: vec![],
+        parents: vec![],
         author: candidate.source.written_by().cloned(),
         written_by: involved.written_by.clone(),
         title,
@@ -115,7 +116,9 @@ fn what_changes(candidate: &Candidate<'_>) -> String {
     if definitions.any(|definition| Plan::of_release(definition).is_err()) {
         return "It cannot be told, since one of the two cannot run: compare the documents below.".to_owned();
     }
-    difference(live, candidate.definition).to_text()
+    difference(live, candidate.definition)
+        .with_dependencies(candidate.live_dependencies, candidate.dependencies)
+        .to_text()
 }
 
 fn shown(name: &str, value: &Value) -> ShownItem {

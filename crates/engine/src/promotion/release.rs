@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use signoff_api::{Digest, Release, canonical, name::NameError};
+use signoff_api::{Digest, Release, name::NameError};
 
 /// A release that was looked for.
 pub type Found = Result<Arc<Release>, Unusable>;
@@ -59,7 +59,7 @@ pub fn usable(flow: &str, release: Arc<Release>) -> Result<Found, serde_json::Er
             flow: release.spec.flow.clone(),
         }));
     }
-    let digest = canonical::digest(&release.spec.definition)?;
+    let digest = release.spec.content_digest()?;
     if digest != release.spec.digest {
         return Ok(Err(Unusable::Forged {
             release: name(),

@@ -60,6 +60,16 @@ impl Question<'_> {
             let all = spec.earlier_requesters.iter().map(|by| code(by));
             fact("asked for before by", all.collect::<Vec<_>>().join(", "));
         }
+        for above in &spec.parents {
+            let by = above.requested_by.as_ref();
+            let by = by
+                .map(|by| format!(", asked for by {}", code(by)))
+                .unwrap_or_default();
+            fact(
+                "started by",
+                format!("run {} of flow {}{by}", code(&above.run), code(&above.flow)),
+            );
+        }
         if let Some(author) = &spec.author {
             fact("written by", code(author));
         }

@@ -1,6 +1,7 @@
 //! Scenarios: given a flow, what happens, and what is decided then.
 
 mod checks;
+mod children;
 mod computed;
 mod connections;
 mod definitions;

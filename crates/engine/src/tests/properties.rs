@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::{facts::RunFact, object::Closing};
 
 /// One thing that may happen; the number picks among what is open at that moment.
 #[derive(Clone, Debug)]
@@ -14,6 +15,7 @@ enum Happening {
     Decide(usize, bool, bool),
     Changes(usize),
     Callback(usize),
+    Child(usize, bool),
     Time(i64),
     Restart,
     Cancel,
@@ -28,6 +30,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         3 => (any::<usize>(), prop::bool::weighted(0.9), any::<bool>()).prop_map(|(n, yes, happened)| Happening::Decide(n, yes, happened)),
         1 => any::<usize>().prop_map(Happening::Changes),
         2 => any::<usize>().prop_map(Happening::Callback),
+        2 => (any::<usize>(), prop::bool::weighted(0.9)).prop_map(|(n, succeeds)| Happening::Child(n, succeeds)),
         2 => (0_i64..120).prop_map(Happening::Time),
         2 => Just(Happening::Restart),
         2 => Just(Happening::Cancel),
@@ -40,7 +43,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 /// A flow of up to six steps of any kind, in order or as a graph.
 fn flows() -> impl Strategy<Value = Value> {
     let step = (
-        0..12_u8,
+        0..13_u8,
         any::<bool>(),
         prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..3),
         any::<bool>(),
@@ -69,7 +72,7 @@ fn flows() -> impl Strategy<Value = Value> {
                 .map(|earlier| &steps[*earlier])
                 .filter(|earlier| earlier["approval"]["onReject"].is_object())
                 .collect();
-            let acts = step["http"].is_object() && !unsure.is_empty();
+            let acts = (step["http"].is_object() || step["flow"].is_object()) && !unsure.is_empty();
             if acts {
                 let looks = unsure.iter().map(|ask| {
                     let name = ask["name"].as_str().unwrap();
@@ -142,6 +145,7 @@ fn step_of(name: &str, kind: u8, flag: bool) -> Value {
         11 => {
             json!({ "name": name, "wait": { "callback": {}, "duration": "1m" }, "forEach": each })
         }
+        12 => json!({ "name": name, "flow": { "name": "child" } }),
         _ => json!({ "name": name, "approval": { "title": "?" } }),
     };
     if kind == 4 && flag {
@@ -194,17 +198,17 @@ impl Scenario {
     }
 
     fn open_callbacks(&self) -> Vec<String> {
-        let open = self
-            .state
-            .steps
-            .iter()
-            .filter(|step| step.phase == StepPhase::Waiting && step.approval.is_none());
+        let open =
+            self.state.steps.iter().filter(|step| {
+                step.phase == StepPhase::Waiting && step.approval.is_none() && step.run.is_none()
+            });
         open.filter(|step| step.items.is_none())
             .map(|step| crate::callback_token::record_key(&step.name, step.iteration, step.item))
             .collect()
     }
 
     fn happen(&mut self, happening: &Happening) {
+        self.answer_for_children();
         // what was asked for before is not asked for again unless a turn says so
         self.effects.clear();
         match happening {
@@ -261,6 +265,30 @@ impl Scenario {
                     self.tick();
                 }
             }
+            Happening::Child(n, succeeds) => {
+                let is_open = |key: &ObjectKey| {
+                    self.facts.objects[key]
+                        .as_run()
+                        .is_some_and(|run| !run.phase.is_finished())
+                };
+                let open: Vec<ObjectKey> = self
+                    .facts
+                    .objects
+                    .keys()
+                    .filter(|key| is_open(key))
+                    .cloned()
+                    .collect();
+                if let Some(ObjectFact::Run(run)) =
+                    pick(&open, *n).and_then(|key| self.facts.objects.get_mut(&key))
+                {
+                    run.phase = match (run.cancel, succeeds) {
+                        (true, _) => RunPhase::Cancelled,
+                        (false, true) => RunPhase::Succeeded,
+                        (false, false) => RunPhase::Rejected,
+                    };
+                    self.tick();
+                }
+            }
             Happening::Time(seconds) => {
                 self.pass(*seconds);
             }
@@ -278,6 +306,34 @@ impl Scenario {
             Happening::Suspend(suspend) => {
                 self.facts.run.suspend = *suspend;
                 self.tick();
+            }
+        }
+    }
+
+    /// Runs that were asked for are there, and those that are to stop know it.
+    fn answer_for_children(&mut self) {
+        for effect in self.effects.clone() {
+            match effect {
+                Effect::Open(OwnedObject::Run(run)) => {
+                    let fact = RunFact {
+                        step: run.parent.step.clone(),
+                        iteration: run.parent.iteration,
+                        phase: RunPhase::Running,
+                        output: None,
+                        error: None,
+                        cancel: false,
+                        terminate: false,
+                    };
+                    let known = self.facts.objects.entry(ObjectKey::run(&run.name));
+                    known.or_insert(ObjectFact::Run(fact));
+                }
+                Effect::Close(close) => {
+                    if let Some(ObjectFact::Run(run)) = self.facts.objects.get_mut(&close.key) {
+                        run.cancel = true;
+                        run.terminate |= close.closing == Closing::Terminated;
+                    }
+                }
+                Effect::Open(OwnedObject::Approval(_)) | Effect::Call(_) | Effect::Abort(_) => {}
             }
         }
     }
@@ -304,6 +360,7 @@ impl Scenario {
             }
             self.happen(&Happening::Decide(0, true, true));
             self.happen(&Happening::Callback(0));
+            self.happen(&Happening::Child(0, true));
             self.happen(&Happening::Time(120));
         }
     }
@@ -362,9 +419,10 @@ proptest! {
         run.tick();
         let script = script.iter().cloned();
         // whatever is left at the end is answered, one after another
-        let rest = (0..600).map(|n| match n % 3 {
+        let rest = (0..800).map(|n| match n % 4 {
             0 => Happening::Answer(n, 200),
-            1 => Happening::Decide(n, true, n % 2 == 1),
+            1 => Happening::Decide(n, true, n % 8 == 1),
+            2 => Happening::Child(n, true),
             _ => Happening::Time(60),
         });
         for happening in script.chain([Happening::Cancel, Happening::Suspend(false)]).chain(rest) {

@@ -42,7 +42,10 @@ fn earlier(run: &Scenario) -> EarlierRun {
     EarlierRun {
         name: "r".into(),
         uid: "u".into(),
-        requested_by: run.facts.run.requested_by.clone(),
+        requesters: {
+            let before = run.state.retry.iter().flat_map(|retry| &retry.requested_by);
+            before.chain(&run.facts.run.requested_by).cloned().collect()
+        },
         inputs: run.facts.run.inputs.clone(),
         status: run.state.clone(),
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::effect::HttpBody;
+use signoff_api::release::Dependency;
 
 /// A run with a clock that stands still until it is moved.
 pub(super) struct Scenario {
@@ -24,6 +25,8 @@ impl Scenario {
                 uid: "u".into(),
                 generation: Some(1),
                 requested_by: Some("dev".into()),
+                earlier_requesters: vec![],
+                parents: vec![],
                 trigger: None,
                 inputs: JsonObject(inputs.as_object().cloned().unwrap()),
                 cancel: false,
@@ -39,6 +42,11 @@ impl Scenario {
                 commit: None,
                 author: None,
                 repository: None,
+                dependencies: vec![Dependency {
+                    flow: "child".into(),
+                    release: "child-1".into(),
+                    digest: Digest::of(b"child"),
+                }],
             },
             objects: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -86,7 +94,8 @@ impl Scenario {
                     let key = ObjectKey::approval(&open.name);
                     self.facts.objects.insert(key, ObjectFact::Approval(fact));
                 }
-                Effect::Close(_) => {}
+                // it is there when the test says so
+                Effect::Open(OwnedObject::Run(_)) | Effect::Close(_) => {}
                 Effect::Abort(key) => {
                     self.facts.in_flight.remove(key);
                 }
@@ -152,8 +161,9 @@ impl Scenario {
 
     pub(super) fn questions_mut(&mut self) -> impl Iterator<Item = (&str, &mut ApprovalStatus)> {
         let objects = self.facts.objects.iter_mut();
-        objects.map(|(key, fact)| match fact {
-            ObjectFact::Approval(fact) => (key.name.as_str(), &mut fact.status),
+        objects.filter_map(|(key, fact)| match fact {
+            ObjectFact::Approval(fact) => Some((key.name.as_str(), &mut fact.status)),
+            ObjectFact::Run(_) => None,
         })
     }
 
@@ -178,7 +188,7 @@ impl Scenario {
     pub(super) fn opened(&self) -> Vec<&OpenApproval> {
         let opened = self.effects.iter().filter_map(|effect| match effect {
             Effect::Open(OwnedObject::Approval(open)) => Some(&**open),
-            Effect::Call(_) | Effect::Close(_) | Effect::Abort(_) => None,
+            Effect::Open(OwnedObject::Run(_)) | Effect::Call(_) | Effect::Close(_) | Effect::Abort(_) => None,
         });
         opened.collect()
     }

@@ -49,6 +49,13 @@ impl Scenario {
                 Effect::Open(OwnedObject::Approval(open)) => {
                     format!("open {}: {}", called(&open.name), open.spec.title)
                 }
+                Effect::Open(OwnedObject::Run(run)) => format!(
+                    "start {} of flow {} on {} with {}",
+                    called(&run.name),
+                    run.flow,
+                    run.release,
+                    run.inputs.to_value()
+                ),
                 Effect::Close(close) => {
                     format!(
                         "close {} as {}: {}",
@@ -113,6 +120,14 @@ impl Scenario {
                         body: json!({ "receipt": "R1" }).into(),
                     };
                     self.state.callbacks.insert((*key).to_owned(), record);
+                    self.tick()
+                }
+                ["child", step, phase] => {
+                    let phase = serde_json::from_value(json!(phase)).unwrap();
+                    self.child(step, phase)
+                }
+                ["gone"] => {
+                    self.facts.objects.clear();
                     self.tick()
                 }
                 other => panic!("no such line: {other:?}"),
@@ -411,6 +426,51 @@ fn last_steps_after_a_rejection_and_after_a_payment_that_was_cancelled() {
     golden("finally-cancelled", &play(flow(), &json!({}), &cancelled));
     let failed = ["tick", "approve r-ask", "answer pay 200", "answer clean 404"];
     golden("finally-failed", &play(flow(), &json!({}), &failed));
+}
+
+#[test]
+fn a_run_of_another_flow() {
+    let flow = || {
+        json!({
+            "steps": [
+                { "name": "ask", "approval": { "title": "go?" } },
+                { "name": "apply", "flow": { "name": "child", "inputs": { "for": "${run.name}" } } },
+                call("after"),
+            ],
+            "finally": [{ "name": "last", "set": { "outcome": "${run.outcome}" } }],
+            "output": { "receipt": "${steps.apply.output.receipt}" },
+        })
+    };
+    let play = |script: &[&str]| Scenario::of(flow(), &json!({})).play(script);
+    let succeeds = [
+        "tick",
+        "approve r-ask",
+        "restart",
+        "child apply Pending",
+        "restart",
+        "child apply Succeeded",
+        "answer after 200",
+    ];
+    golden("flow", &play(&succeeds));
+    let rejected = [
+        "tick",
+        "approve r-ask",
+        "child apply Running",
+        "child apply Rejected",
+    ];
+    golden("flow-rejected", &play(&rejected));
+    let cancelled = [
+        "tick",
+        "approve r-ask",
+        "child apply Running",
+        "cancel",
+        "restart",
+        "terminate",
+        "child apply Cancelled",
+    ];
+    golden("flow-cancelled", &play(&cancelled));
+    let deleted = ["tick", "approve r-ask", "child apply Running", "gone"];
+    golden("flow-deleted", &play(&deleted));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::Event;
+use crate::requesters;
 use signoff_api::{
     Digest, Run, RunPhase, canonical, name::FlowName, run::EndingOutcome, trigger::FlowTrigger,
 };
@@ -60,6 +61,7 @@ impl FlowPlan {
             id: run.metadata.uid.clone()?,
             variables: vec![("run", as_variable(run))],
             run: run.metadata.name.clone(),
+            requesters: requesters::of(run),
             depth: Some(before.unwrap_or_default().saturating_add(1)),
             sha256: None,
         })

@@ -86,6 +86,8 @@ pub struct Event {
     pub variables: Vec<(&'static str, Value)>,
     /// The run whose end it is.
     pub run: Option<String>,
+    /// The users who requested that run and the runs that led to it.
+    pub requesters: Vec<String>,
     /// How many runs each started the next one, until the one that it starts.
     pub depth: Option<i64>,
     /// Digest of what came.
@@ -176,6 +178,7 @@ impl TriggerPlan {
                 release: Some(release.name.parse()?),
                 inputs: (!given.0.is_empty()).then_some(given),
                 requested_by: Some(names::trigger_user(&release.flow, &self.name)),
+                earlier_requesters: event.requesters.clone(),
                 trigger: Some(trigger),
                 ..RunSpec::of(release.flow.parse()?)
             },

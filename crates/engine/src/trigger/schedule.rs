@@ -104,6 +104,7 @@ impl SchedulePlan {
             id: at.to_string(),
             variables: Vec::new(),
             run: None,
+            requesters: vec![],
             depth: None,
             sha256: None,
         }

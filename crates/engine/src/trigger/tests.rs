@@ -295,6 +295,7 @@ fn release() -> ReleaseFacts {
         commit: None,
         author: None,
         repository: None,
+        dependencies: vec![],
     }
 }
 

@@ -175,6 +175,7 @@ fn event(delivery: &Delivery, id: String, variables: Vec<(&'static str, Value)>,
         id,
         variables,
         run: None,
+        requesters: vec![],
         depth: None,
         sha256: Some(sha256),
     }

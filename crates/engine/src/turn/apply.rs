@@ -89,8 +89,12 @@ impl Turn<'_> {
     /// Owns an object from now on, or asks once more for one that is not there.
     fn own(&mut self, step: usize, entry: usize, own: Own) {
         let key = own.object.key();
+        let is_known = self.facts.objects.contains_key(&key) || self.facts.refused.contains_key(&key);
         let status = &mut self.state.steps[entry];
-        if ObjectKey::of(status).as_ref() != Some(&key) {
+        if own.object.is_named_when_there() && !is_known {
+            status.phase = StepPhase::Running;
+            status.waiting_on = Some(sentence(own.waiting_on));
+        } else if ObjectKey::of(status).as_ref() != Some(&key) {
             status.phase = StepPhase::Waiting;
             status.deadline = own.deadline.map(MicroTime);
             status.digest = own.object.digest().cloned();
@@ -99,7 +103,7 @@ impl Turn<'_> {
             status.waiting_on = Some(sentence(own.waiting_on));
             key.own(status);
             // it may be there already, or be refused
-            if self.facts.objects.contains_key(&key) || self.facts.refused.contains_key(&key) {
+            if is_known {
                 return self.go_on_with(step, entry);
             }
         }

@@ -95,6 +95,7 @@ impl Turn<'_> {
     /// Stops what may be stopped. What was sent and must not be repeated is settled first: only then the run has ended.
     fn end(&mut self, ending: EndingOutcome) {
         self.recall_unwritten();
+        self.recall_children();
         let why = match ending {
             EndingOutcome::Cancelled => "the run was cancelled".to_owned(),
             EndingOutcome::Succeeded
@@ -110,6 +111,8 @@ impl Turn<'_> {
             }
             if self.is_unsettled(entry) {
                 self.settle(entry);
+            } else if self.is_child_open(entry) {
+                self.stop_child(entry, &why);
             } else if !self.state.steps[entry].phase.is_finished() {
                 self.stop(entry, Closing::Cancelled, &why);
             }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod attempts;
+mod children;
 mod ending;
 mod finally;
 mod items;
@@ -297,6 +298,7 @@ impl<'a> Turn<'a> {
             wake_at: None,
             deadline: None,
             approval: None,
+            run: None,
             digest: None,
             connections: vec![],
             requests: vec![],
@@ -376,13 +378,11 @@ impl<'a> Turn<'a> {
             reason,
             message: cut(message.to_owned()),
         });
+        let planned = self.plan.index_of(&step.name).map(|step| &self.plan.steps[step]);
         // an item ends its step, not the run
         let continues = step.item.is_some()
-            || outcome == StepOutcome::Failed
-                && self
-                    .plan
-                    .index_of(&step.name)
-                    .is_some_and(|step| self.plan.steps[step].continues_after(Some(reason)));
+            || planned
+                .is_some_and(|step| step.failures.contains(&outcome) && step.continues_after(Some(reason)));
         if self.ending.is_none() && !continues {
             let message = cut(format!("step {}: {message}", step.name));
             self.failed_step = Some(step.name.clone());

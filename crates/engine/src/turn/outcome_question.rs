@@ -281,11 +281,8 @@ impl Turn<'_> {
             purpose: ApprovalPurpose::Outcome,
             digest: unsealed(),
             requested_by: self.facts.run.requested_by.clone(),
-            earlier_requesters: self
-                .state
-                .retry
-                .as_ref()
-                .map_or_else(Vec::new, |retry| retry.requested_by.clone()),
+            earlier_requesters: self.view().earlier_requesters(),
+            parents: self.facts.run.parents.clone(),
             author: self.facts.release.author.clone(),
             written_by: vec![],
             title,

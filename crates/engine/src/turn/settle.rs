@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use super::{Turn, attempts::INTERRUPTED, key_of, sentence};
 use crate::{
     effect::{Effect, EffectKey},
-    object::{CloseObject, Closing, ObjectKey},
+    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind},
 };
 use signoff_api::{
     reason::StepReason,
@@ -142,7 +142,8 @@ impl Turn<'_> {
                 self.take_back_attempt(entry);
             }
         }
-        if let Some(key) = object {
+        let is_over = |key: &ObjectKey| self.facts.objects.get(key).is_some_and(ObjectFact::is_closed);
+        if let Some(key) = object.filter(|key| key.kind != ObjectKind::Run || !is_over(key)) {
             self.effects.push(Effect::Close(CloseObject {
                 key,
                 closing,

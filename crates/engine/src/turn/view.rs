@@ -14,7 +14,7 @@ use crate::{
     kinds,
     object::{ObjectFact, ObjectKey},
     plan::{Plan, PlannedStep},
-    trigger,
+    requesters, trigger,
 };
 use signoff_api::{
     Digest, RunStatus, bounds, canonical,
@@ -121,6 +121,12 @@ impl<'a> StepView<'a> {
         (entry.outcome == Some(StepOutcome::Approved)).then(|| shown.digest.clone())
     }
 
+    /// The name of the run that it starts.
+    pub(crate) fn child_name(&self) -> String {
+        let (run, status) = (&self.run.facts.run, self.status);
+        names::child_run_name(&run.name, &run.uid, &status.name, status.iteration)
+    }
+
     /// Digest of a Connection that it uses, as it was when people last decided on what comes after.
     pub(crate) fn bound(&self, connection: &str) -> Option<Digest> {
         let decided = self.run.state.steps.iter().rev().filter(|entry| {
@@ -145,6 +151,11 @@ impl<'a> StepView<'a> {
 }
 
 impl RunView<'_> {
+    /// Users who requested the runs that led to this one.
+    pub(crate) fn earlier_requesters(&self) -> Vec<String> {
+        requesters::earlier(&self.facts.run, self.state)
+    }
+
     /// A request for people, without the tokens of callbacks.
     pub(crate) fn described(&self, request: &Request) -> Value {
         kinds::described(request, &|text| self.without_tokens(text))

@@ -97,6 +97,7 @@ fn all_but_finally() -> Value {
                 "name": "five",
                 "notify": { "webhook": { "url": "http://y/", "connection": "chat", "path": "/m", "message": { "text": "hi" } } },
             },
+            { "name": "seven", "flow": { "name": "child", "inputs": { "a": "${inputs.a}" }, "detached": true, "key": "k" } },
             { "name": "six", "end": { "outcome": "Failed", "message": "${inputs.a}", "output": { "r": "${inputs.b}" } } },
         ],
         "output": { "r": "${steps.two.output}", "s": { "t": [1, 2] } },

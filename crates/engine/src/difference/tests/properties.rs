@@ -108,6 +108,7 @@ fn written_by(texts: &[String]) -> Value {
                 "approvers": { "users": [text(5)], "groups": [text(6)], "serviceAccounts": [text(7)] },
                 "escalate": [{ "after": "1h", "to": { "users": [text(0)] } }], "changes": { "backTo": text(1) },
             } },
+            { "name": text(1), "flow": { "name": "child", "inputs": { "a": text(4) }, "detached": true, "key": text(5) } },
             { "name": text(2), "notify": { "webhook": { "connection": "shop", "path": text(4), "message": text(5) } } },
         ],
         "output": { text(6): text(7) },

@@ -12,6 +12,7 @@ use super::*;
 use signoff_api::{
     Digest, HumanDuration, Json,
     approval::{ApprovalPurpose, ApprovalSubject},
+    run::ParentRun,
     step::{Approvers, Escalation},
 };
 
@@ -44,6 +45,7 @@ fn question() -> ApprovalSpec {
         digest: Digest::of(b"shown"),
         requested_by: Some("dev".into()),
         earlier_requesters: vec!["carl".into()],
+        parents: vec![],
         author: Some("Eve <eve>".into()),
         written_by: vec![],
         title: "May it?".into(),
@@ -104,6 +106,35 @@ fn one_approval_of_an_approver_decides() {
         Some("alice approved at 1970-01-01T00:00:10Z")
     );
     assert_eq!(reasons(&judgement), [("alice-10", DecisionReason::Counted)]);
+}
+
+#[test]
+fn who_asked_for_a_run_above_does_not_decide_in_one_below() {
+    let mut spec = question();
+    spec.parents = ["carol", "dan"]
+        .map(|user| ParentRun {
+            run: format!("of-{user}"),
+            flow: "f".into(),
+            requested_by: Some(user.into()),
+        })
+        .into();
+    let decisions = [
+        by("carol", Verdict::Approve, 1),
+        by("dan", Verdict::Approve, 2),
+        by("alice", Verdict::Approve, 3),
+    ];
+    let judgement = judge_all(&spec, &decisions);
+    assert_eq!(
+        reasons(&judgement),
+        [
+            ("carol-1", DecisionReason::SelfApproval),
+            ("dan-2", DecisionReason::SelfApproval),
+            ("alice-3", DecisionReason::Counted)
+        ]
+    );
+    spec.self_approval = true;
+    let judgement = judge_all(&spec, &decisions);
+    assert_eq!(reasons(&judgement)[0].1, DecisionReason::Counted);
 }
 
 #[test]

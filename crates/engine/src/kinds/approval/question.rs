@@ -133,12 +133,8 @@ impl ApprovalPlan {
                 purpose: ApprovalPurpose::Step,
                 digest: unsealed(),
                 requested_by: facts.run.requested_by.clone(),
-                earlier_requesters: view
-                    .run
-                    .state
-                    .retry
-                    .as_ref()
-                    .map_or_else(Vec::new, |retry| retry.requested_by.clone()),
+                earlier_requesters: view.run.earlier_requesters(),
+                parents: facts.run.parents.clone(),
                 author: facts.release.author.clone(),
                 written_by: vec![],
                 title,

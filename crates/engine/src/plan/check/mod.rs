@@ -328,6 +328,11 @@ pub(crate) fn headers() -> StaticType {
         .into()
 }
 
+/// What a step gives that starts a run and goes on.
+pub(crate) fn detached_run() -> StaticType {
+    strings(&["run"], &[])
+}
+
 /// What a call was answered with, with a body of this type.
 pub(crate) fn response(body: StaticType) -> StaticType {
     let fields = [

@@ -64,7 +64,8 @@ impl StepTypes {
     pub(in crate::plan) fn new(step: &Step, mut results: Vec<StepResult>, when: Option<Facts>) -> Self {
         let question = step.kind.as_kind().question();
         if step.continues_after_failure() {
-            results.push(StepResult::new(StepOutcome::Failed));
+            let failures = step.kind.as_kind().failures();
+            results.extend(failures.iter().copied().map(StepResult::new));
         }
         if step.delivery == Some(Delivery::AtMostOnce) {
             // people who say that it happened write the output as they know it
@@ -372,6 +373,7 @@ fn ever(step: &Step) -> BTreeSet<String> {
             StepOutcome::TimedOut,
         ],
         StepKind::Wait(_) => &[StepOutcome::TimedOut],
+        StepKind::Flow(_) => &[StepOutcome::Rejected, StepOutcome::TimedOut],
         StepKind::Http(_) | StepKind::Set(_) | StepKind::Notify(_) => &[],
         StepKind::End(_) => &[StepOutcome::Succeeded],
     };

@@ -309,6 +309,18 @@ fn a_shown_request_reads_only_what_is_known_when_the_question_is_asked() {
 }
 
 #[test]
+fn the_requests_of_items_are_not_shown() {
+    let found = problems(json!({"steps": [
+        {"name": "ask", "approval": {"title": "?", "show": [{"name": "p", "step": "pay"}]}},
+        {"name": "pay", "http": {"url": "http://bank/"}, "forEach": {"items": [1, 2]}},
+    ]}));
+    assert_eq!(
+        found,
+        ["steps[0].approval.show[0].step: step pay has a request for each of its items"]
+    );
+}
+
+#[test]
 fn a_promotion_gate_has_no_expressions() {
     let gate = json!({"approvers": {"users": ["a", "${run.name}"], "exclude": ["x-${run.name}"]},
         "escalate": [{"after": "1h", "to": {"groups": ["${run.name}"]}}]});

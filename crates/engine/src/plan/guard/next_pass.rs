@@ -42,7 +42,7 @@ pub(super) fn not_guarded(
         }
         let looking = around.again.iter().copied();
         let looking = looking.filter(|step| reads[*step].previous_outcome(name));
-        let answered = answered(looking.collect(), steps, graph, reads);
+        let answered = answered(&looking.collect(), steps, graph, reads);
         let after = graph.from(approval);
         let acting = around.again.iter().filter(|step| {
             steps[**step].kind.rules().has_effect && !after.contains(step) && !answered.contains(step)

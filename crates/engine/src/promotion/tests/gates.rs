@@ -11,6 +11,8 @@ fn quorums(definition: &Definition, live: Option<&Definition>, repository: Optio
         digest: &digest,
         definition,
         source: &ReleaseSource::default(),
+        dependencies: &[],
+        live_dependencies: &[],
         live: live.map(|live| ("f-0", &digest, live)),
     };
     gates(&candidate, repository)

@@ -22,6 +22,8 @@ struct World {
     approvals: BTreeMap<String, Approval>,
     status: FlowStatus,
     involved: Involved,
+    /// What is known of the release that `f-N` runs, if it runs one.
+    dependency: Option<KnownDependency>,
 }
 
 /// What is wrong with an approval that has the name of a question.
@@ -110,6 +112,11 @@ impl World {
                     known.repository = self.repository.clone();
                     told.push(format!("find {name}"));
                 }
+                Step::FindDependencies(release) => {
+                    let wanted = release.metadata.name.as_deref().unwrap_or_default();
+                    known.dependencies = Some(self.dependency.iter().cloned().collect());
+                    told.push(format!("find dependencies of {wanted}"));
+                }
                 Step::FindLive(name) => {
                     known.live = Some(self.find(&name));
                     told.push(format!("find live {name}"));
@@ -133,6 +140,7 @@ impl World {
                     told.push(match done.outcome {
                         Outcome::Settled => "settled".to_owned(),
                         Outcome::Waiting(message) => format!("waiting: {message}"),
+                        Outcome::Blocked(dependency) => format!("blocked: {dependency}"),
                         Outcome::Refused(phase, message) => format!("refused {phase:?}: {message}"),
                         Outcome::Impossible(problem) => format!("{}: {problem}", problem.reason()),
                     });
@@ -435,6 +443,58 @@ fn a_release_that_cannot_be_used_is_not_made_live() {
     ] {
         assert_eq!(world.promote(Some(name)), [&format!("find {name}"), told]);
         assert_eq!(world.status, FlowStatus::default());
+    }
+}
+
+#[test]
+fn a_release_becomes_live_only_after_those_that_it_runs() {
+    let pinned = Digest::of(b"pinned");
+    let live = |release: &str, digest: &Digest| {
+        let (release, digest) = (release.to_owned(), digest.clone());
+        Some(signoff_api::flow::NamedRelease { release, digest })
+    };
+    let release = |digest: &Digest, ready: Option<&str>| {
+        let conditions = ready.map(|ready| {
+            json!([{ "type": "Ready", "status": ready, "reason": "Verified", "message": "",
+                "lastTransitionTime": Timestamp::UNIX_EPOCH }])
+        });
+        let release = json!({
+            "apiVersion": "signoff.dev/v1alpha1", "kind": "Release", "metadata": {"name": "g-1", "namespace": "ns"},
+            "spec": {"flow": "g", "definition": definition(None), "digest": digest, "source": {}},
+            "status": {"conditions": conditions.unwrap_or(json!([]))},
+        });
+        Some(Arc::new(serde_json::from_value::<Release>(release).unwrap()))
+    };
+    let other = Digest::of(b"other");
+    let blocked =
+        "blocked: f-1 runs release g-1 of flow g, which is not live and never was: make it live first";
+    for (what, live, release, told) in [
+        ("nothing is known", None, None, blocked),
+        ("it is live", live("g-1", &pinned), None, "settled"),
+        ("another is live", live("g-2", &other), None, blocked),
+        ("another has its name", live("g-1", &other), None, blocked),
+        ("it is a draft", None, release(&pinned, None), blocked),
+        (
+            "it was live",
+            live("g-2", &other),
+            release(&pinned, Some("True")),
+            "settled",
+        ),
+        ("it is forged", None, release(&pinned, Some("False")), blocked),
+        ("another was live", None, release(&other, Some("True")), blocked),
+    ] {
+        let mut world = World::default().with(1, None);
+        let wanted = &mut world.releases.get_mut("f-1").unwrap().spec;
+        wanted.dependencies = vec![signoff_api::release::Dependency {
+            flow: "g".to_owned(),
+            release: "g-1".to_owned(),
+            digest: pinned.clone(),
+        }];
+        wanted.digest = wanted.content_digest().unwrap();
+        world.dependency = Some(KnownDependency { live, release });
+        let steps = ["find f-1", "find dependencies of f-1", told];
+        assert_eq!(world.promote(Some("f-1")), steps, "{what}");
+        assert_eq!(world.status.live.is_some(), told == "settled", "{what}");
     }
 }
 

@@ -13,6 +13,8 @@ fn each_round_and_each_release_of_a_name_is_another_question() {
             digest: &digest,
             definition: &gated,
             source: &source,
+            dependencies: &[],
+            live_dependencies: &[],
             live: None,
         };
         let gate = &gates(&candidate, None)[0];
@@ -41,6 +43,8 @@ fn question_about(live: &Value, new: &Value) -> ApprovalSpec {
         digest: &digest,
         definition: &new,
         source: &source,
+        dependencies: &[],
+        live_dependencies: &[],
         live: Some(("f-0", &digest, &live)),
     };
     let involved = Involved::default();

@@ -1,0 +1,153 @@
+//! Runs that steps start: created, stopped, and read.
+
+use std::collections::BTreeMap;
+
+use kube::{
+    Resource as _, ResourceExt as _,
+    api::{ObjectMeta, Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::ObjectError;
+use crate::cluster::{
+    context::Context,
+    create::{Adopted, create_or_adopt},
+    status::is_missing,
+};
+use signoff_api::{
+    Run, RunSpec,
+    name::{ObjectName, ReleaseName},
+    names,
+};
+use signoff_engine::{
+    facts::RunFact,
+    object::{CloseObject, Closing, StartRun},
+};
+
+/// Creates a Run, or finds the one that an earlier attempt created.
+pub(super) async fn open(context: &Context, run: &Run, wanted: &StartRun) -> Result<RunFact, ObjectError> {
+    let name = || wanted.name.clone();
+    // the engine takes both from names that were checked
+    let (Ok(_), Ok(release)) = (
+        wanted.name.parse::<ObjectName>(),
+        wanted.release.parse::<ReleaseName>(),
+    ) else {
+        return Err(ObjectError::Taken(name()));
+    };
+    let api = context.namespaced::<Run>(&run.namespace().unwrap_or_default());
+    let spec = RunSpec {
+        release: Some(release),
+        inputs: Some(wanted.inputs.clone()),
+        requested_by: wanted.requested_by.clone(),
+        earlier_requesters: wanted.earlier_requesters.clone(),
+        parent: Some(wanted.parent.clone()),
+        ..RunSpec::of(wanted.flow.clone())
+    };
+    // one that nobody waits for outlives the run that started it
+    let owner = wanted.parent.is_waited_for();
+    let owner = run.controller_owner_ref(&()).filter(|_| owner);
+    let mut child = Run::new(&wanted.name, spec);
+    child.metadata = ObjectMeta {
+        labels: Some(labels(run, wanted)),
+        owner_references: owner.map(|owner| vec![owner]),
+        ..child.metadata
+    };
+    match create_or_adopt(&api, &child, |there| is_ours(there, wanted)).await {
+        Ok(Adopted::Ours(child)) => Ok(fact(&child)),
+        Ok(Adopted::Others(_)) => Err(ObjectError::RunTaken(name())),
+        Err(error) => Err(ObjectError::Api(
+            format!("create the run {:?}", wanted.name),
+            error,
+        )),
+    }
+}
+
+fn labels(run: &Run, wanted: &StartRun) -> BTreeMap<String, String> {
+    let labels = [
+        (names::MANAGED_BY, names::MANAGED_BY_VALUE.to_owned()),
+        (names::FLOW, wanted.flow.to_string()),
+        (names::RELEASE, wanted.release.clone()),
+        (names::RUN, run.name_any()),
+        (names::STEP, wanted.parent.step.clone()),
+    ];
+    labels.map(|(label, value)| (label.to_owned(), value)).into()
+}
+
+/// Whether a Run is the one that the step starts. Only the operator writes `spec.parent`.
+fn is_ours(there: &Run, wanted: &StartRun) -> bool {
+    let Some(parent) = &there.spec.parent else {
+        return false;
+    };
+    if !wanted.is_keyed {
+        return *parent == wanted.parent;
+    }
+    let flow_of = |parent: &signoff_api::run::RunParent| parent.chain.first().map(|run| run.flow.clone());
+    there.spec.flow == wanted.flow && !parent.is_waited_for() && flow_of(parent) == flow_of(&wanted.parent)
+}
+
+/// A Run as the engine sees it.
+pub(in crate::runs) fn fact(child: &Run) -> RunFact {
+    let (parent, status) = (child.spec.parent.as_ref(), child.status.as_ref());
+    RunFact {
+        step: parent.map(|parent| parent.step.clone()).unwrap_or_default(),
+        iteration: parent.map(|parent| parent.iteration).unwrap_or_default(),
+        phase: status.map(|status| status.phase).unwrap_or_default(),
+        output: status.and_then(|status| status.output.clone()),
+        error: status.and_then(|status| status.error.clone()),
+        cancel: child.spec.cancel == Some(true),
+        terminate: child.spec.terminate == Some(true),
+    }
+}
+
+/// Has a Run that this run has started stopped, unless it has ended or is being stopped already.
+pub(super) async fn close(
+    context: &Context,
+    run: &Run,
+    wanted: &CloseObject,
+) -> Result<Option<RunFact>, ObjectError> {
+    let name = &wanted.key.name;
+    let failed = |error| ObjectError::Api(format!("stop the run {name:?}"), error);
+    let Some(child) = get(context, run, name).await.map_err(failed)? else {
+        return Ok(None);
+    };
+    let known = fact(&child);
+    let (field, is_told) = match wanted.closing {
+        Closing::Terminated => ("terminate", known.terminate),
+        Closing::Cancelled | Closing::Superseded => ("cancel", known.cancel || known.terminate),
+    };
+    if known.phase.is_finished() || is_told {
+        return Ok(Some(known));
+    }
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    // another run may have taken the name meanwhile
+    let patch = json!({ "metadata": { "uid": child.metadata.uid }, "spec": { field: true } });
+    let api = context.namespaced::<Run>(run.metadata.namespace.as_deref().unwrap_or_default());
+    match api.patch(name, &params, &Patch::Merge(&patch)).await {
+        Ok(stopped) => Ok(Some(fact(&stopped))),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// What is known of a Run that this run has started.
+pub(in crate::runs) async fn look(
+    context: &Context,
+    run: &Run,
+    name: &str,
+) -> Result<Option<RunFact>, kube::Error> {
+    Ok(get(context, run, name).await?.as_ref().map(fact))
+}
+
+/// The Run of that name, if this run has started it and waits for it.
+async fn get(context: &Context, run: &Run, name: &str) -> Result<Option<Run>, kube::Error> {
+    let api = context.namespaced::<Run>(run.metadata.namespace.as_deref().unwrap_or_default());
+    let child = api.get_opt(name).await?;
+    let uid = run.metadata.uid.as_deref();
+    Ok(child.filter(|child| {
+        let parent = child.spec.parent.as_ref().filter(|parent| parent.is_waited_for());
+        parent.is_some_and(|parent| Some(parent.uid.as_str()) == uid)
+    }))
+}

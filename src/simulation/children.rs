@@ -1,0 +1,196 @@
+//! Runs that steps start: for real if the files have the flow, or as a stub says.
+
+use super::{
+    flows,
+    scenario::Stub,
+    world::{Execution, World, connections},
+};
+use signoff_api::{
+    Json, RunPhase, RunStatus, names, reason::StepReason, release::content_digest, run::StepError,
+};
+use signoff_engine::{
+    facts::{Facts, ReleaseFacts, RunFact, RunFacts},
+    inputs,
+    object::{CloseObject, Closing, ObjectFact, ObjectKey, StartRun},
+};
+
+impl<'a> World<'a> {
+    /// Starts a run, unless it is there. Whether there is something to decide because of it.
+    pub(super) fn start(&mut self, wanted: &StartRun) -> bool {
+        let key = ObjectKey::run(&wanted.name);
+        if self.run().facts.objects.contains_key(&key) {
+            return false;
+        }
+        let address = format!("{}{}", self.run().prefix, wanted.parent.step);
+        self.say(&format!(
+            "{} starts a run of flow {}",
+            wanted.parent.step, wanted.flow
+        ));
+        if let Some(fact) = stubbed(&self.scenario.spec.stubs, &address, wanted) {
+            self.run_mut().facts.objects.insert(key, ObjectFact::Run(fact));
+            return true;
+        }
+        // the same key is the same run
+        if let Some(known) = self.runs.iter().find(|run| run.key == key) {
+            let fact = ObjectFact::Run(fact(known, wanted));
+            self.run_mut().facts.objects.insert(key, fact);
+            return true;
+        }
+        match self.execution(wanted, &address) {
+            Ok(Ok(run)) => {
+                self.runs.push(run);
+                self.tell_parent(self.runs.len() - 1)
+            }
+            Ok(Err(message)) => {
+                let refused = ended(
+                    wanted,
+                    RunPhase::Failed,
+                    None,
+                    Some((StepReason::InvalidInputs, message)),
+                );
+                self.run_mut().facts.objects.insert(key, ObjectFact::Run(refused));
+                true
+            }
+            Err(problems) => {
+                let problems = problems.into_iter();
+                self.problems
+                    .extend(problems.map(|problem| format!("step {address}: {problem}")));
+                false
+            }
+        }
+    }
+
+    /// A run that begins, or why its inputs do not fit.
+    fn execution(
+        &self,
+        wanted: &StartRun,
+        address: &str,
+    ) -> Result<Result<Execution<'a>, String>, Vec<String>> {
+        let objects = self.objects;
+        let definition = objects.flows.get(&wanted.flow).ok_or_else(|| {
+            let message = format!(
+                "NotStubbed: it runs flow {}, which is not in the files, and no stub says how that ends",
+                wanted.flow
+            );
+            vec![message]
+        })?;
+        let plan = flows::compile(objects, &wanted.flow, definition)?;
+        let inputs = match inputs::complete(definition, &wanted.inputs) {
+            Ok(inputs) => inputs,
+            Err(message) => return Ok(Err(message)),
+        };
+        let dependencies = flows::dependencies(objects, definition);
+        let digest = content_digest(definition, &dependencies).map_err(|error| vec![error.to_string()])?;
+        let above = &self.run().facts;
+        let facts = Facts {
+            run: RunFacts {
+                name: wanted.name.clone(),
+                uid: wanted.name.clone(),
+                requested_by: wanted.requested_by.clone(),
+                earlier_requesters: wanted.earlier_requesters.clone(),
+                parents: wanted.parent.chain.clone(),
+                trigger: None,
+                inputs,
+                cancel: false,
+                terminate: false,
+                stopped_by: None,
+                stop_message: None,
+                suspend: false,
+                ..above.run.clone()
+            },
+            release: ReleaseFacts {
+                name: names::release_name(&wanted.flow, &digest),
+                flow: wanted.flow.to_string(),
+                digest,
+                dependencies,
+                ..above.release.clone()
+            },
+            objects: std::collections::BTreeMap::new(),
+            refused: std::collections::BTreeMap::new(),
+            unopened: std::collections::BTreeMap::new(),
+            outcomes: vec![],
+            in_flight: std::collections::BTreeSet::new(),
+            connections: connections(objects, &plan)?,
+            callbacks: above.callbacks.clone(),
+        };
+        Ok(Ok(Execution {
+            prefix: format!("{address}/"),
+            parent: Some((self.at, wanted.clone())),
+            key: ObjectKey::run(&wanted.name),
+            definition,
+            plan,
+            state: RunStatus::default(),
+            facts,
+            wake_at: None,
+        }))
+    }
+
+    /// Tells the run that started this one how it stands. Whether that is news.
+    pub(super) fn tell_parent(&mut self, child: usize) -> bool {
+        let run = &self.runs[child];
+        let Some((parent, wanted)) = &run.parent else {
+            return false;
+        };
+        let (parent, key, fact) = (*parent, run.key.clone(), fact(run, wanted));
+        let objects = &mut self.runs[parent].facts.objects;
+        let is_news = objects.get(&key).and_then(ObjectFact::as_run) != Some(&fact);
+        objects.insert(key, ObjectFact::Run(fact));
+        is_news
+    }
+
+    /// Stops a run that another one started. Whether that is news.
+    pub(super) fn stop(&mut self, wanted: &CloseObject) -> bool {
+        let Some(child) = self.runs.iter().position(|run| run.key == wanted.key) else {
+            return false;
+        };
+        let run = &mut self.runs[child].facts.run;
+        match wanted.closing {
+            Closing::Terminated => run.terminate = true,
+            Closing::Cancelled | Closing::Superseded => run.cancel = true,
+        }
+        self.tell_parent(child)
+    }
+}
+
+fn fact(run: &Execution<'_>, wanted: &StartRun) -> RunFact {
+    RunFact {
+        step: wanted.parent.step.clone(),
+        iteration: wanted.parent.iteration,
+        phase: run.state.phase,
+        output: run.state.output.clone(),
+        error: run.state.error.clone(),
+        cancel: run.facts.run.cancel,
+        terminate: run.facts.run.terminate,
+    }
+}
+
+fn ended(
+    wanted: &StartRun,
+    phase: RunPhase,
+    output: Option<Json>,
+    error: Option<(StepReason, String)>,
+) -> RunFact {
+    RunFact {
+        step: wanted.parent.step.clone(),
+        iteration: wanted.parent.iteration,
+        phase,
+        output,
+        error: error.map(|(reason, message)| StepError { reason, message }),
+        cancel: false,
+        terminate: false,
+    }
+}
+
+/// How a run ends by the stub of the step that starts it: the stub that names most, and of two the later one.
+fn stubbed(stubs: &[Stub], address: &str, wanted: &StartRun) -> Option<RunFact> {
+    let fits =
+        |stub: &&Stub| stub.step == address && stub.pass.is_none_or(|pass| pass == wanted.parent.iteration);
+    let stub = stubs.iter().filter(fits).max_by_key(|stub| stub.pass.is_some())?;
+    Some(match &stub.error {
+        Some(error) => {
+            let why = (error.reason, error.message.clone());
+            ended(wanted, RunPhase::Failed, None, Some(why))
+        }
+        None => ended(wanted, RunPhase::Succeeded, stub.output.clone().map(Json), None),
+    })
+}
