@@ -101,6 +101,7 @@ impl Network {
     }
 
     /// The same, but only for addresses that everybody may call: for hosts that data chose.
+    #[must_use]
     pub fn only_public(&self) -> Self {
         let policy = AddressPolicy {
             only_public: true,

@@ -387,7 +387,7 @@ impl Actor {
                     self.resumed.get_or_insert((Resumption::Decision, since));
                 }
                 let key = ObjectKey::approval(approval);
-                self.newer.insert(key, ObjectFact::Approval(fact));
+                self.newer.insert(key, ObjectFact::Approval(Box::new(fact)));
                 self.dirty = true;
                 if let Some(run) = run {
                     self.changed(run);

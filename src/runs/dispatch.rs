@@ -447,7 +447,7 @@ impl Dispatcher {
         let actor = Actor::new(Arc::clone(&self.deps), key.clone(), uid, version, mailbox);
         let (report, key, context) = (self.report.clone(), key.clone(), Arc::clone(&self.deps.context));
         self.active.spawn(async move {
-            let message = match caught(actor.run(first)).await {
+            let message = match caught(Box::pin(actor.run(first))).await {
                 Ok(parked_run) => DispatchEvent::Parked(key, Box::new(parked_run)),
                 Err(panic) => {
                     context.panicked("Run", &key, &panic);

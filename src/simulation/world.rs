@@ -5,38 +5,32 @@ mod events;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::MicroTime,
-    jiff::{SignedDuration, Timestamp},
-};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Objects,
     compare::word,
     flows,
-    scenario::{At, Callback, Crash, Decide, Event, ExpectStep, RunEvent, Scenario, has_long_integer},
-    stubs::{Fate, Used, fate},
+    scenario::{At, Event, ExpectStep, Scenario},
+    stubs::Used,
     trigger::{Start, start},
 };
 use signoff_api::{
-    ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, Definition, Digest, Json, RunStatus, bounds,
-    canonical,
+    ApprovalPhase, ApprovalSpec, ApprovalStatus, Definition, Digest, RunStatus, bounds,
     items::ItemRanges,
-    name::ObjectName,
     names,
     release::content_digest,
-    run::{CallbackRecord, StepPhase, StepStatus},
+    run::{StepPhase, StepStatus},
     text::visible,
 };
 use signoff_engine::{
     advance::{MAX_BEGUN, advance},
-    callback_body,
-    callback_token::{CallbackKeys, CallbackMinter, record_key},
-    effect::{Call as WantedCall, Effect, EffectKey, HttpBody, HttpTarget, Request},
-    facts::{ApprovalFact, ConnectionFact, EffectOutcome, Facts, ReleaseFacts, RunFacts},
-    judge::{ActsAs, DecisionFact, Proof, judge},
+    callback_token::{CallbackKeys, CallbackMinter},
+    effect::Effect,
+    facts::{ApprovalFact, ConnectionFact, Facts, ReleaseFacts, RunFacts},
+    judge::DecisionFact,
     object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject, StartRun},
     plan::Plan,
 };
@@ -599,8 +593,8 @@ fn time(at: &At, began: Timestamp) -> Timestamp {
 }
 
 fn fact(question: &Question) -> ObjectFact {
-    ObjectFact::Approval(ApprovalFact {
+    ObjectFact::Approval(Box::new(ApprovalFact {
         digest: question.spec.digest.clone(),
         status: question.status.clone(),
-    })
+    }))
 }

@@ -104,7 +104,7 @@ pub enum Closing {
 #[derive(Clone, Debug)]
 pub enum ObjectFact {
     /// A question to people.
-    Approval(ApprovalFact),
+    Approval(Box<ApprovalFact>),
     /// A run of another flow.
     Run(RunFact),
 }

@@ -49,7 +49,7 @@ mod tests {
 
     use super::*;
 
-    fn run(spec: serde_json::Value) -> Run {
+    fn run(spec: &serde_json::Value) -> Run {
         serde_json::from_value(json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run",
             "metadata": {"name": "r"}, "spec": spec}))
         .unwrap()
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn all_who_led_to_a_run_are_named_once_and_triggers_are_not() {
-        let mut run = run(json!({"flow": "f", "requestedBy": "dan",
+        let mut run = run(&json!({"flow": "f", "requestedBy": "dan",
             "earlierRequesters": ["ann", "system:signoff:trigger:f/nightly"],
             "parent": {"uid": "u", "step": "s", "iteration": 1, "digest": format!("sha256:{:064}", 0),
                 "chain": [{"run": "p", "flow": "g", "requestedBy": "cleo"},
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn the_last_twenty_are_kept() {
         let many: Vec<String> = (0..20).map(|n| format!("user-{n}")).collect();
-        let run = run(json!({"flow": "f", "requestedBy": "dan", "earlierRequesters": many}));
+        let run = run(&json!({"flow": "f", "requestedBy": "dan", "earlierRequesters": many}));
         let kept = of(&run);
         assert_eq!(
             (kept.len(), kept[0].as_str(), kept[19].as_str()),

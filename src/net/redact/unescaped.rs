@@ -5,63 +5,51 @@ use std::ops::Range;
 /// Longest entity that is decoded: `&#x10FFFF;`, with a few zeros.
 const LONGEST_ENTITY: usize = 12;
 
-/// The ways in which others escape characters. A server uses one of them, and sometimes one within another.
+/// A way in which others escape characters.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Escapes {
+enum Escape {
     /// `%41`, as in URLs.
-    percent: bool,
+    Percent,
     /// `+` is a space, as in forms.
-    plus: bool,
+    Plus,
     /// `&amp;`, as in HTML.
-    entity: bool,
+    Entity,
     /// `\n`, as in JSON.
-    backslash: bool,
+    Backslash,
 }
 
-/// Each way alone, since an escape of one may be ordinary text in another, and all together.
-const READINGS: [Escapes; 7] = [
-    reading(true, false, false, false),
-    reading(true, true, false, false),
-    reading(false, false, true, false),
-    reading(false, false, false, true),
-    reading(false, false, true, true),
-    reading(true, false, true, true),
-    reading(true, true, true, true),
+use Escape::{Backslash, Entity, Percent, Plus};
+
+/// The sets of escapes that a text is read with. A server uses one way, and sometimes one within another. So each way stands
+/// alone, since an escape of one may be ordinary text in another, and they stand together.
+const READINGS: [&[Escape]; 7] = [
+    &[Percent],
+    &[Percent, Plus],
+    &[Entity],
+    &[Backslash],
+    &[Entity, Backslash],
+    &[Percent, Entity, Backslash],
+    &[Percent, Plus, Entity, Backslash],
 ];
 
-const fn reading(percent: bool, plus: bool, entity: bool, backslash: bool) -> Escapes {
-    Escapes {
-        percent,
-        plus,
-        entity,
-        backslash,
-    }
-}
-
-impl Escapes {
-    /// Those of these that are in a text at all.
-    fn within(self, text: &str) -> Self {
-        let has = |byte| memchr::memchr(byte, text.as_bytes()).is_some();
-        Self {
-            percent: self.percent && has(b'%'),
-            plus: self.plus && has(b'+'),
-            entity: self.entity && has(b'&'),
-            backslash: self.backslash && has(b'\\'),
+impl Escape {
+    /// The byte with which it begins.
+    fn mark(self) -> u8 {
+        match self {
+            Percent => b'%',
+            Plus => b'+',
+            Entity => b'&',
+            Backslash => b'\\',
         }
-    }
-
-    fn any(self) -> bool {
-        self.percent || self.plus || self.entity || self.backslash
     }
 
     /// What the escape at the beginning of a text stands for, and its length.
     fn decode(self, text: &str) -> Option<(Decoded, usize)> {
-        match text.as_bytes().first()? {
-            b'%' if self.percent => Some((Decoded::Byte(percent(text)?), 3)),
-            b'+' if self.plus => Some((Decoded::Char(' '), 1)),
-            b'&' if self.entity => entity(text).map(|(c, length)| (Decoded::Char(c), length)),
-            b'\\' if self.backslash => backslash(text).map(|(c, length)| (Decoded::Char(c), length)),
-            _ => None,
+        match self {
+            Percent => Some((Decoded::Byte(percent(text)?), 3)),
+            Plus => Some((Decoded::Char(' '), 1)),
+            Entity => entity(text).map(|(c, length)| (Decoded::Char(c), length)),
+            Backslash => backslash(text).map(|(c, length)| (Decoded::Char(c), length)),
         }
     }
 }
@@ -82,18 +70,20 @@ pub(super) struct Unescaped {
 impl Unescaped {
     /// Every reading of a text that differs from the text itself.
     pub(super) fn readings(text: &str) -> impl Iterator<Item = Self> {
-        let mut seen: Vec<Escapes> = Vec::new();
+        let mut seen: Vec<Vec<Escape>> = Vec::new();
         READINGS.into_iter().filter_map(move |escapes| {
-            let escapes = escapes.within(text);
-            if !escapes.any() || seen.contains(&escapes) {
+            let is_there = |escape: &Escape| memchr::memchr(escape.mark(), text.as_bytes()).is_some();
+            let escapes: Vec<Escape> = escapes.iter().copied().filter(is_there).collect();
+            if escapes.is_empty() || seen.contains(&escapes) {
                 return None;
             }
+            let read = Self::of(text, &escapes);
             seen.push(escapes);
-            Some(Self::of(text, escapes))
+            Some(read)
         })
     }
 
-    fn of(text: &str, escapes: Escapes) -> Self {
+    fn of(text: &str, escapes: &[Escape]) -> Self {
         let mut read = Self {
             bytes: Vec::with_capacity(text.len()),
             places: Vec::with_capacity(text.len() + 1),
@@ -101,11 +91,8 @@ impl Unescaped {
         let mut at = 0;
         while let Some(byte) = text.as_bytes().get(at) {
             // an escape begins with an ASCII character, never within another
-            let escape = if byte.is_ascii() {
-                escapes.decode(&text[at..])
-            } else {
-                None
-            };
+            let escape = escapes.iter().find(|escape| escape.mark() == *byte);
+            let escape = escape.and_then(|escape| escape.decode(&text[at..]));
             let length = match escape {
                 Some((Decoded::Byte(byte), length)) => {
                     read.push(at, &[byte]);

@@ -215,7 +215,7 @@ async fn a_callback_that_comes_while_a_run_is_written_is_neither_lost_nor_overwr
     fixture.api.fault(WRITE, Fault::After(Box::new(other)));
     let run: Run = fixture.api.get("runs/r");
     let (actor, _sender) = actor(&fixture, &run);
-    let parked = in_time(actor.run([changed(&run)].into())).await;
+    let parked = in_time(Box::pin(actor.run([changed(&run)].into()))).await;
     assert_eq!((parked.phase, parked.done), (RunPhase::Succeeded, true));
     assert_eq!(fixture.api.writes(), [WRITE; 3]);
 }

@@ -53,7 +53,7 @@ pub(super) async fn open(
     match wanted {
         OwnedObject::Approval(wanted) => {
             let opened = approval::open(context, run, wanted).await;
-            opened.map(ObjectFact::Approval)
+            opened.map(|fact| ObjectFact::Approval(Box::new(fact)))
         }
         OwnedObject::Run(wanted) => child::open(context, run, wanted).await.map(ObjectFact::Run),
     }
@@ -68,7 +68,7 @@ pub(super) async fn close(
     match wanted.key.kind {
         ObjectKind::Approval => {
             let closed = approval::close(context, run, wanted).await;
-            closed.map(|fact| fact.map(ObjectFact::Approval))
+            closed.map(|fact| fact.map(|fact| ObjectFact::Approval(Box::new(fact))))
         }
         ObjectKind::Run => {
             let closed = child::close(context, run, wanted).await;
@@ -96,7 +96,7 @@ pub(super) async fn look(
     match key.kind {
         ObjectKind::Approval => {
             let fact = approval::look(deps, run, step, &key.name).await?;
-            Ok(fact.map(ObjectFact::Approval))
+            Ok(fact.map(|fact| ObjectFact::Approval(Box::new(fact))))
         }
         ObjectKind::Run => {
             let fact = child::look(&deps.context, run, &key.name).await?;

@@ -1,6 +1,16 @@
 //! Calls of steps, and what the stubs answer.
 
-use super::*;
+use serde_json::{Value, json};
+
+use super::{Call, World, of_item};
+use crate::simulation::{
+    scenario::Crash,
+    stubs::{Fate, fate},
+};
+use signoff_engine::{
+    effect::{Call as WantedCall, EffectKey, HttpBody, HttpTarget, Request},
+    facts::EffectOutcome,
+};
 
 impl World<'_> {
     pub(super) fn call(&mut self, call: WantedCall) {

@@ -1,6 +1,23 @@
 //! What happens to a run from outside: decisions, callbacks, and changes of its spec.
 
-use super::*;
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use serde_json::{Value, json};
+
+use super::{Question, World, fact, of_item};
+use crate::simulation::{
+    compare::word,
+    flows,
+    scenario::{Callback, Decide, Event, RunEvent, has_long_integer},
+};
+use signoff_api::{DecisionSpec, Json, bounds, canonical, name::ObjectName, run::CallbackRecord};
+use signoff_engine::{
+    callback_body,
+    callback_token::record_key,
+    judge::{ActsAs, DecisionFact, Proof, judge},
+    object::ObjectKey,
+};
 
 impl World<'_> {
     pub(super) fn happen(&mut self, event: &Event) {

@@ -96,6 +96,28 @@ async fn a_run_that_ends_as_wanted_starts_one_with_what_it_gave() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_requested_the_run_that_ended_does_not_approve_in_the_one_that_follows() {
+    let rig = Rig::open().await;
+    let operator = rig.operator().await;
+    rig.flow("first", first()).await;
+    let mut asks = after("first", &json!(["Succeeded"]));
+    asks["steps"] = json!([{"name": "ask", "approval": {"title": "Go?"}}]);
+    asks["output"] = json!({});
+    rig.flow("second", asks).await;
+    listens(&rig, "second").await;
+    rig.start("one", json!({"flow": "first"})).await;
+    let run = followed(&rig, "second", "one").await;
+    assert_eq!(run.spec.earlier_requesters, ["dev"]);
+    let question = format!("{}-ask", run.name_any());
+    rig.asked(&question).await;
+    let own = rig.decide("dev", &question, "Approve").await;
+    assert_eq!(rig.judged(&own).await.1, "SelfApproval");
+    rig.decide("alice", &question, "Approve").await;
+    rig.phase(&run.name_any(), "Succeeded").await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wherever_the_operator_dies_each_end_starts_one_run() {
     let rig = Rig::open().await;
     let operator = rig.operator().await;

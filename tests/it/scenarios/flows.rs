@@ -293,6 +293,14 @@ async fn only_the_operator_says_that_a_run_has_a_parent() {
     let api: Api<Run> = Api::namespaced(rig.client("dev"), rig.namespace());
     let refused = api.create(&PostParams::default(), &run).await.unwrap_err();
     assert!(refused.to_string().contains("spec.parent"), "{refused}");
+    let mut led = run.clone();
+    led.spec.parent = None;
+    led.spec.earlier_requesters = vec!["alice".into()];
+    let refused = api.create(&PostParams::default(), &led).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("spec.earlierRequesters"),
+        "{refused}"
+    );
     operator.stop().await;
 }
 

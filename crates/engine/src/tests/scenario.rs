@@ -92,7 +92,9 @@ impl Scenario {
                         status: ApprovalStatus::default(),
                     };
                     let key = ObjectKey::approval(&open.name);
-                    self.facts.objects.insert(key, ObjectFact::Approval(fact));
+                    self.facts
+                        .objects
+                        .insert(key, ObjectFact::Approval(Box::new(fact)));
                 }
                 // it is there when the test says so
                 Effect::Open(OwnedObject::Run(_)) | Effect::Close(_) => {}

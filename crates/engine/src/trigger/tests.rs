@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZoneDatabase};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{NotStarted, schedule::SchedulePlan};
+use super::{NotStarted, SourcePlan, schedule::SchedulePlan};
 use crate::{facts::ReleaseFacts, plan::Plan};
 use signoff_api::{Definition, Digest, trigger::TriggerReason};
 
@@ -320,6 +320,28 @@ fn the_same_event_gives_the_same_run_and_another_one_another() {
             "trigger": {"name": "nightly", "kind": "Schedule", "at": "2026-05-01T02:00:00.000000Z"},
         })
     );
+}
+
+#[test]
+fn a_run_after_another_one_names_those_who_led_to_that_one() {
+    let mut definition = definition();
+    definition.triggers = serde_json::from_value(
+        json!([{"name": "then", "flow": {"name": "export"}, "inputs": {"day": "2026-01-01"}}]),
+    )
+    .unwrap();
+    let plan = Plan::compile(&definition).unwrap();
+    let ended = serde_json::from_value(json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run",
+        "metadata": {"name": "export-1", "uid": "u"},
+        "spec": {"flow": "export", "requestedBy": "dan", "earlierRequesters": ["ann"]},
+        "status": {"phase": "Succeeded", "finishedAt": "2026-05-01T02:00:00Z"}}))
+    .unwrap();
+    let trigger = &plan.triggers()[0];
+    let SourcePlan::Flow(source) = &trigger.source else {
+        panic!("it is no flow");
+    };
+    let event = source.event(&ended, time("2026-05-01T01:00:00Z")).unwrap();
+    let new = trigger.start(&definition, &release(), &event).unwrap();
+    assert_eq!(new.spec.earlier_requesters, ["ann", "dan"]);
 }
 
 #[test]

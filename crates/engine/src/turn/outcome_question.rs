@@ -46,7 +46,7 @@ pub(super) enum Looked {
     /// The API server refuses it.
     Refused(String),
     /// It is there.
-    Found(ApprovalStatus),
+    Found(Box<ApprovalStatus>),
 }
 
 impl Turn<'_> {
@@ -122,7 +122,7 @@ impl Turn<'_> {
             }
             return Looked::NotYet;
         };
-        found.map_or(Looked::NotYet, Looked::Found)
+        found.map_or(Looked::NotYet, |found| Looked::Found(Box::new(found)))
     }
 
     pub(super) fn outcome_question_open(&mut self, step: usize, entry: usize) {
