@@ -110,7 +110,12 @@ pub(super) async fn ask(context: &Context, approval: &Approval, facts: &mut [Dec
         .flatten()
         .chain(&spec.earlier_requesters)
         .chain(&spec.written_by)
-        .chain(spec.parents.iter().filter_map(|run| run.requested_by.as_ref()))
+        .chain(
+            spec.parents
+                .iter()
+                .flat_map(|run| [&run.requested_by, &run.author])
+                .flatten(),
+        )
         .map(String::as_str)
         .collect();
     let accounts: Vec<Account<'_>> = involved.into_iter().filter_map(Account::of).collect();

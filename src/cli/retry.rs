@@ -10,15 +10,20 @@ use super::{
     run,
 };
 use signoff_api::{
-    Release, Run, RunPhase, RunSpec,
+    Release, Run, RunPhase, RunSpec, RunStatus,
     name::{DnsLabel, ObjectName, ReleaseName},
     retry::{RetryOf, RunName},
-    run::Channel,
+    run::{Channel, PinnedRelease},
 };
-use signoff_engine::{plan::Plan, retry};
+use signoff_engine::{
+    plan::Plan,
+    retry::{self, EarlierRun},
+};
 
 /// What separates the name of a run from the number of its retry.
 const SUFFIX: &str = "-retry-";
+/// Most runs that could not retry a run, and whose names are passed over.
+const MAX_REFUSED: usize = 10;
 /// Longest name of a run.
 const MAX_NAME: usize = 63;
 
@@ -73,10 +78,7 @@ pub(super) async fn retry(args: &RetryArgs, global: &Global) -> Result<Answer, C
             format!("run {name} ended before it had a release; `signoff rerun {name}` starts it again");
         return Err(CliError::new("NoRelease", exit::CONFLICT, message));
     };
-    let from = match &args.from {
-        Some(step) => step.clone(),
-        None => first_unfinished(&connection, &earlier, &pinned.name).await?,
-    };
+    let from = begin(&connection, args.from.as_ref(), &earlier, pinned).await?;
     let spec = RunSpec {
         retry_of: Some(RetryOf {
             run: parsed::<RunName>(&name)?,
@@ -85,12 +87,7 @@ pub(super) async fn retry(args: &RetryArgs, global: &Global) -> Result<Answer, C
         release: Some(parsed(&pinned.name)?),
         ..again(&earlier)
     };
-    let metadata = ObjectMeta {
-        name: Some(next_name(&name)),
-        ..ObjectMeta::default()
-    };
-    let created = run::start(&connection, metadata, spec).await;
-    let created = created.map_err(|error| already_retried(error, &name))?;
+    let created = create(&connection, &name, spec).await?;
     run::started(
         &connection,
         created,
@@ -133,23 +130,38 @@ fn again(earlier: &Run) -> RunSpec {
     }
 }
 
-async fn first_unfinished(
+/// The step to begin with, if the run can be retried from there: a run that cannot would be the one that retries it.
+async fn begin(
     connection: &Connection,
+    from: Option<&DnsLabel>,
     earlier: &Run,
-    release: &str,
+    pinned: &PinnedRelease,
 ) -> Result<DnsLabel, CliError> {
-    let release: Option<Release> = connection.named(release).await?;
+    let release: Option<Release> = connection.named(&pinned.name).await?;
     let plan = release.and_then(|release| Plan::of_release(&release.spec.definition).ok());
+    let Some(plan) = plan else {
+        let message = "its release cannot be read, so it cannot be told where to begin: give --from STEP";
+        return from.cloned().ok_or_else(|| CliError::usage(message.to_owned()));
+    };
     let status = earlier.status.clone().unwrap_or_default();
-    let first = plan
-        .as_ref()
-        .and_then(|plan| retry::first_unfinished(plan, &status));
-    match first {
-        Some(step) => parsed(step),
-        None => Err(CliError::usage(
-            "it cannot be told where to begin: give --from STEP".to_owned(),
-        )),
-    }
+    let from = match from {
+        Some(step) => step.clone(),
+        None => parsed(retry::first_unfinished(&plan, &status).ok_or_else(|| {
+            CliError::usage("it cannot be told where to begin: give --from STEP".to_owned())
+        })?)?,
+    };
+    let inputs = earlier.inputs().cloned().unwrap_or_default();
+    let known = EarlierRun {
+        name: earlier.name_any(),
+        uid: earlier.uid().unwrap_or_default(),
+        requesters: vec![],
+        inputs: inputs.clone(),
+        status,
+    };
+    let same = (&pinned.digest, &inputs);
+    retry::take_over(&plan, &from, &known, same, &mut RunStatus::default())
+        .map_err(|refused| CliError::new("RetryRefused", exit::CONFLICT, refused.to_string()))?;
+    Ok(from)
 }
 
 fn parsed<T: std::str::FromStr<Err = signoff_api::name::NameError>>(name: &str) -> Result<T, CliError> {
@@ -168,12 +180,28 @@ fn next_name(run: &str) -> String {
     format!("{root}{suffix}")
 }
 
-fn already_retried(error: CliError, run: &str) -> CliError {
-    if error.is("AlreadyExists") {
-        let message = format!("run {run} is retried by run {} already", next_name(run));
-        return CliError::new("AlreadyRetried", exit::CONFLICT, message);
+/// Creates the run that retries another. One that could not retry it has a name, but is in nobody's way.
+async fn create(connection: &Connection, earlier: &str, spec: RunSpec) -> Result<Run, CliError> {
+    let mut name = next_name(earlier);
+    for _ in 0..MAX_REFUSED {
+        let metadata = ObjectMeta {
+            name: Some(name.clone()),
+            ..ObjectMeta::default()
+        };
+        match run::start(connection, metadata, spec.clone()).await {
+            Err(error) if error.is("AlreadyExists") => {
+                let known: Option<Run> = connection.named(&name).await?;
+                let status = known.and_then(|run| run.status);
+                if status.is_none_or(|status| status.retry.is_some() || !status.phase.is_finished()) {
+                    break;
+                }
+                name = next_name(&name);
+            }
+            created => return created,
+        }
     }
-    error
+    let message = format!("run {earlier} is retried by run {name} already");
+    Err(CliError::new("AlreadyRetried", exit::CONFLICT, message))
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use super::{
     timeline,
 };
 use signoff_api::{
-    Definition, Flow, Release, Run, RunPhase, RunSpec,
+    Definition, Flow, FlowStatus, Release, Run, RunPhase, RunSpec,
     bounds::{self, InexactInteger},
+    condition,
     json::JsonObject,
     name::{FlowName, ReleaseName},
     run::{Channel, StepPhase},
@@ -169,6 +170,14 @@ fn after_wait(run: &Run, timed_out: bool, global: &Global) -> Answer {
     }
 }
 
+/// Why the newest draft cannot run, if that is known.
+fn invalid(status: &FlowStatus, generation: Option<i64>) -> Option<String> {
+    let mut conditions = status.conditions.iter();
+    let ready = conditions.find(|known| known.type_ == condition::READY && known.status == "False")?;
+    let is_current = ready.observed_generation == generation;
+    (is_current && ready.reason == "InvalidDefinition").then(|| ready.message.clone())
+}
+
 /// The release that will run. None if nothing is live or drafted yet, of which a warning is said, or if it may not be read: the API server and
 /// the operator have the last word anyway.
 async fn release(args: &RunArgs, connection: &Connection) -> Result<Option<Release>, CliError> {
@@ -179,6 +188,12 @@ async fn release(args: &RunArgs, connection: &Connection) -> Result<Option<Relea
             return Ok(None);
         };
         let status = flow.status.unwrap_or_default();
+        if args.draft
+            && let Some(why) = invalid(&status, flow.metadata.generation)
+        {
+            let message = format!("flow {} has no valid draft: {why}", args.flow);
+            return Err(CliError::new("InvalidDefinition", exit::INVALID, message));
+        }
         let (wanted, what) = if args.draft {
             (status.draft, "draft")
         } else {

@@ -74,6 +74,9 @@ pub(super) fn render(run: &Run) -> Lines {
         };
         lines.field("finished", format!("{}{took}", seconds(finished)));
     }
+    if run.spec.suspend == Some(true) && !status.phase.is_finished() {
+        lines.field("suspended", "yes: no further step starts before `signoff resume`");
+    }
     if let Some(waiting_on) = &status.waiting_on {
         lines.field("waiting on", waiting_on);
     }
@@ -215,6 +218,10 @@ fn row(step: &StepStatus, start: Option<Timestamp>) -> Vec<String> {
     let outcome = step
         .outcome
         .map_or_else(|| format!("{:?}", step.phase), |outcome| format!("{outcome:?}"));
+    // it was done before this run began
+    let is_taken_over = step.taken_over == Some(true);
+    let outcome = outcome + if is_taken_over { " (taken over)" } else { "" };
+    let start = start.filter(|_| !is_taken_over);
     let by = step
         .decision
         .as_ref()

@@ -1,6 +1,9 @@
 //! Bodies that must be read before it is known who sent them: the signature is over the whole.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{body::Body, http::StatusCode};
 use futures::StreamExt as _;
@@ -11,17 +14,28 @@ use super::problem::Problem;
 /// Largest body that is read whatever else is being read. A push of a few commits is well below.
 const SMALL: usize = 256 << 10;
 /// How many larger ones are read at the same time, from their first bytes until they are done with.
-const LARGE_AT_ONCE: usize = 4;
+const LARGE_AT_ONCE: usize = 8;
 /// Room for small ones is given in pieces of so many bytes.
 const PIECE: usize = 16 << 10;
 /// How many pieces there are, for all of them together.
 const PIECES: usize = 1 << 10;
+
+/// The part of either that the senders to one namespace have: others are heard while they send slowly.
+const SHARE: usize = 4;
 
 /// Room for bodies. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Bodies {
     large: Arc<Semaphore>,
     pieces: Arc<Semaphore>,
+    shares: Arc<Mutex<HashMap<String, Share>>>,
+}
+
+/// What bodies for one namespace have taken.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    large: usize,
+    pieces: usize,
 }
 
 impl Default for Bodies {
@@ -29,6 +43,7 @@ impl Default for Bodies {
         Self {
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
             pieces: Arc::new(Semaphore::new(PIECES)),
+            shares: Arc::default(),
         }
     }
 }
@@ -41,20 +56,24 @@ pub(super) struct Whole {
 }
 
 /// What a body has taken.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Room {
+    bodies: Bodies,
+    namespace: String,
+    taken: Share,
     large: Option<OwnedSemaphorePermit>,
     pieces: Option<OwnedSemaphorePermit>,
 }
 
 impl Room {
     /// Takes what a body of so many bytes needs, if there is that much.
-    fn grow(&mut self, bodies: &Bodies, length: usize) -> Result<(), Problem> {
+    fn grow(&mut self, length: usize) -> Result<(), Problem> {
         if self.large.is_some() {
             return Ok(());
         }
         if length > SMALL {
-            let taken = Arc::clone(&bodies.large).try_acquire_owned();
+            self.share(Share { large: 1, pieces: 0 })?;
+            let taken = Arc::clone(&self.bodies.large).try_acquire_owned();
             self.large = Some(taken.map_err(|_| Problem::busy())?);
             self.pieces = None;
             return Ok(());
@@ -62,8 +81,12 @@ impl Room {
         let has = self.pieces.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let needs = length.div_ceil(PIECE).saturating_sub(has);
         if needs > 0 {
+            self.share(Share {
+                large: 0,
+                pieces: has + needs,
+            })?;
             let more = u32::try_from(needs).map_err(|_| Problem::busy())?;
-            let more = Arc::clone(&bodies.pieces).try_acquire_many_owned(more);
+            let more = Arc::clone(&self.bodies.pieces).try_acquire_many_owned(more);
             let more = more.map_err(|_| Problem::busy())?;
             match &mut self.pieces {
                 Some(pieces) => pieces.merge(more),
@@ -72,19 +95,55 @@ impl Room {
         }
         Ok(())
     }
+
+    /// Takes so much of the namespace's share, instead of what it had.
+    fn share(&mut self, wanted: Share) -> Result<(), Problem> {
+        let mut shares = self.bodies.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = shares.entry(self.namespace.clone()).or_default();
+        let next = Share {
+            large: share.large - self.taken.large + wanted.large,
+            pieces: share.pieces - self.taken.pieces + wanted.pieces,
+        };
+        if next.large > LARGE_AT_ONCE / SHARE || next.pieces > PIECES / SHARE {
+            return Err(Problem::busy());
+        }
+        *share = next;
+        self.taken = wanted;
+        Ok(())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut shares = self.bodies.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get_mut(&self.namespace) {
+            share.large -= self.taken.large;
+            share.pieces -= self.taken.pieces;
+            if share.large == 0 && share.pieces == 0 {
+                shares.remove(&self.namespace);
+            }
+        }
+    }
 }
 
 impl Bodies {
-    /// Reads a body of at most so many bytes. One is refused where there is no room for it, rather than kept waiting: those who
-    /// wait would keep what they have sent in memory too.
-    pub(super) async fn read(&self, body: Body, most: usize) -> Result<Whole, Problem> {
+    /// Reads a body of at most so many bytes that is for a namespace. One is refused where there is no room for it, rather
+    /// than kept waiting: those who wait would keep what they have sent in memory too.
+    pub(super) async fn read(&self, namespace: &str, body: Body, most: usize) -> Result<Whole, Problem> {
         let unread = || {
             Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "the body is too large or could not be read",
             )
         };
-        let (mut bytes, mut room) = (Vec::new(), Room::default());
+        let mut bytes = Vec::new();
+        let mut room = Room {
+            bodies: self.clone(),
+            namespace: namespace.to_owned(),
+            taken: Share::default(),
+            large: None,
+            pieces: None,
+        };
         let mut pieces = body.into_data_stream();
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|_| unread())?;
@@ -92,7 +151,7 @@ impl Bodies {
             if length > most {
                 return Err(unread());
             }
-            room.grow(self, length)?;
+            room.grow(length)?;
             bytes.extend_from_slice(&piece);
         }
         Ok(Whole { bytes, _room: room })
@@ -101,6 +160,8 @@ impl Bodies {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use axum::{http::header, response::IntoResponse as _};
     use futures::stream;
 
@@ -116,6 +177,33 @@ mod tests {
         Body::from_stream(stream::iter(pieces))
     }
 
+    /// Another namespace each time.
+    fn namespace() -> String {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        NUMBER.fetch_add(1, Ordering::Relaxed).to_string()
+    }
+
+    #[tokio::test]
+    async fn senders_to_one_namespace_leave_room_for_those_to_another() {
+        let bodies = Bodies::default();
+        let mut there = Vec::new();
+        for length in [SMALL, SMALL + 1] {
+            loop {
+                match bodies.read("noisy", of(length), MOST).await {
+                    Ok(whole) => there.push(whole),
+                    Err(refused) => {
+                        assert_eq!(refused.into_response().status(), StatusCode::SERVICE_UNAVAILABLE);
+                        break;
+                    }
+                }
+            }
+            drop(bodies.read("quiet", of(length), MOST).await.unwrap());
+        }
+        there.clear();
+        assert!(bodies.shares.lock().unwrap().is_empty());
+        drop(bodies.read("noisy", of(MOST), MOST).await.unwrap());
+    }
+
     /// Room for one large body.
     fn one_large() -> Bodies {
         Bodies {
@@ -129,13 +217,13 @@ mod tests {
         let bodies = Bodies::default();
         let mut there = Vec::new();
         for _ in 0..PIECES * PIECE / SMALL {
-            there.push(bodies.read(of(SMALL), MOST).await.unwrap());
+            there.push(bodies.read(&namespace(), of(SMALL), MOST).await.unwrap());
         }
-        let refused = bodies.read(of(1), MOST).await.unwrap_err().into_response();
+        let refused = bodies.read("x", of(1), MOST).await.unwrap_err().into_response();
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         there.clear();
         assert_eq!(bodies.pieces.available_permits(), PIECES);
-        drop(bodies.read(of(SMALL + 1), MOST).await.unwrap());
+        drop(bodies.read(&namespace(), of(SMALL + 1), MOST).await.unwrap());
         assert_eq!(bodies.pieces.available_permits(), PIECES);
     }
 
@@ -144,19 +232,19 @@ mod tests {
         let bodies = Bodies::default();
         let mut there = Vec::new();
         for _ in 0..LARGE_AT_ONCE {
-            there.push(bodies.read(of(SMALL + 1), MOST).await.unwrap());
+            there.push(bodies.read(&namespace(), of(SMALL + 1), MOST).await.unwrap());
         }
         let refused = bodies
-            .read(of(SMALL + 1), MOST)
+            .read("x", of(SMALL + 1), MOST)
             .await
             .unwrap_err()
             .into_response();
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(refused.headers().contains_key(header::RETRY_AFTER));
-        let small = bodies.read(of(SMALL), MOST).await.unwrap();
+        let small = bodies.read(&namespace(), of(SMALL), MOST).await.unwrap();
         assert_eq!(small.bytes.len(), SMALL);
         there.pop();
-        let whole = bodies.clone().read(of(MOST), MOST).await.unwrap();
+        let whole = bodies.clone().read("x", of(MOST), MOST).await.unwrap();
         assert_eq!(whole.bytes.len(), MOST);
     }
 
@@ -170,14 +258,18 @@ mod tests {
             Ok(vec![0])
         });
         let body = Body::from_stream(begun.chain(rest));
-        drop(bodies.read(body, MOST).await.unwrap());
+        drop(bodies.read("x", body, MOST).await.unwrap());
         assert_eq!(bodies.large.available_permits(), 1);
     }
 
     #[tokio::test]
     async fn a_body_above_the_limit_is_refused_and_leaves_its_room() {
         let bodies = one_large();
-        let refused = bodies.read(of(MOST + 1), MOST).await.unwrap_err().into_response();
+        let refused = bodies
+            .read("x", of(MOST + 1), MOST)
+            .await
+            .unwrap_err()
+            .into_response();
         assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(bodies.large.available_permits(), 1);
     }

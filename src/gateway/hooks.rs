@@ -57,7 +57,7 @@ pub(super) async fn push(
         .map_err(unavailable)?
         .ok_or_else(unknown)?;
     let webhook = repository.spec.webhook.clone().ok_or_else(unknown)?;
-    let body = gateway.bodies.read(body, MAX_BODY).await?;
+    let body = gateway.bodies.read(&namespace, body, MAX_BODY).await?;
     let secret = secrets::read(gateway.context.client(), &namespace, &webhook.secret_ref).await;
     let secret = secret.map_err(|error| match error {
         SecretError::Unreadable(_, error) => unavailable(error),

@@ -22,6 +22,7 @@ pub use self::{
     admin::{Down, Knowing, Readiness, admin},
     bodies::Bodies,
     pushes::{Connected, Pushes},
+    record::Turns,
     server::{ConnectionLimits, Listener},
     weak::WeakSecrets,
 };
@@ -53,6 +54,8 @@ pub struct Gateway {
     pub bodies: Bodies,
     /// Longest time one request may take, its body included.
     pub request_timeout: Duration,
+    /// Turns to write the runs that are called back.
+    pub turns: Turns,
     /// The secrets that people were told to be too short.
     pub weak: WeakSecrets,
 }

@@ -1,6 +1,10 @@
 //! Writes a callback into its run's status: only the one entry, and only if it is the first.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Json as JsonBody,
@@ -14,6 +18,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use super::{
     Gateway,
@@ -22,13 +27,15 @@ use super::{
 };
 use crate::cluster::{
     error_chain,
-    status::{is_missing, is_stale},
+    status::{self, is_missing},
 };
 use signoff_api::{Json, Run, names, run::CallbackRecord};
 use signoff_engine::callback_token::CallbackAddress;
 
 /// How often a write is tried when others write the same run at the same time.
 const ATTEMPTS: u64 = 30;
+/// How many runs are written at the same time, at most.
+const TURNS: usize = 64;
 /// Largest status of a run, in bytes of JSON.
 const MAX_STATUS: usize = 512 * 1024;
 
@@ -47,7 +54,21 @@ pub(super) async fn record(
         webhook_id: delivery.id.clone(),
         body: Json(body),
     };
+    // those who call one run back at the same time would get into each other's way
+    let turn = gateway.turns.of(&address.uid);
+    let (_turn, mut is_stale) = match turn.try_lock() {
+        Ok(turn) => (turn, false),
+        Err(_) => (turn.lock().await, true),
+    };
     for attempt in 0..ATTEMPTS {
+        if is_stale {
+            // somebody wrote meanwhile: perhaps the same callback, perhaps the run has ended
+            run = again(&api, address).await?;
+            if let Some(known) = recorded(&run, address) {
+                return answer_again(known, &delivery);
+            }
+            expired(&run, address)?;
+        }
         fits(&run, &record)?;
         match write(&api, &run, address, &record).await {
             Ok(_) => {
@@ -60,26 +81,43 @@ pub(super) async fn record(
                     "the run that this callback was for is gone",
                 ));
             }
-            Err(error) if is_stale(&error) => {}
+            Err(error) if status::is_stale(&error) => is_stale = true,
             Err(error) => {
                 tracing::warn!(run = %address.run, error = %error_chain(&error), "a callback could not be recorded");
                 return Err(Problem::unavailable());
             }
         }
-        // those who came at the same time should not come again at the same time
+        // another gateway should not come again at the same time
         tokio::time::sleep(Duration::from_millis(rand::random_range(0..=2 * attempt))).await;
-        // somebody wrote meanwhile: perhaps the same callback, perhaps the run has ended
-        run = api
-            .get_opt(&address.run)
-            .await
-            .map_err(|_| Problem::unavailable())?
-            .ok_or_else(|| Problem::new(StatusCode::GONE, "the run that this callback was for is gone"))?;
-        if let Some(known) = recorded(&run, address) {
-            return answer_again(known, &delivery);
-        }
-        expired(&run, address)?;
     }
     Err(Problem::unavailable())
+}
+
+async fn again(api: &Api<Run>, address: &CallbackAddress) -> Result<Run, Problem> {
+    let found = api.get_opt(&address.run).await;
+    found
+        .map_err(|_| Problem::unavailable())?
+        .ok_or_else(|| Problem::new(StatusCode::GONE, "the run that this callback was for is gone"))
+}
+
+/// Turns to write runs: one at a time writes a run. Runs with the same hash share turns, and clones are the same.
+#[derive(Clone, Debug)]
+pub struct Turns(Arc<[Mutex<()>; TURNS]>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(std::array::from_fn(|_| Mutex::default())))
+    }
+}
+
+impl Turns {
+    fn of(&self, uid: &str) -> &Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        uid.hash(&mut hasher);
+        let turns = u64::try_from(TURNS).unwrap_or(1);
+        let turn = usize::try_from(hasher.finish() % turns).unwrap_or_default();
+        &self.0[turn]
+    }
 }
 
 /// A status never outgrows its limit, however many callbacks come.

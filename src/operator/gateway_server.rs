@@ -15,7 +15,7 @@ use crate::{
         server_time::Skew,
         throttled_client::{RequestBound, ThrottledClient},
     },
-    gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, WeakSecrets},
+    gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, Turns, WeakSecrets},
     telemetry::metrics::Metrics,
 };
 use signoff_engine::callback_token::CallbackKeys;
@@ -92,6 +92,7 @@ impl GatewayServer {
             pushes: Pushes::default(),
             bodies: Bodies::default(),
             request_timeout: self.connections.request_timeout,
+            turns: Turns::default(),
             weak: WeakSecrets::default(),
         });
         let serving = Listener::gateway(self.connections, self.metrics);

@@ -31,7 +31,7 @@ use crate::{
         server_time::Skew,
         throttled_client::{RequestBound, ThrottledClient},
     },
-    gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, WeakSecrets},
+    gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, Turns, WeakSecrets},
     net::{AddressPolicy, Network},
     perform::{Executors, http::HttpExecutorError},
     runs::Bounds,
@@ -206,6 +206,7 @@ impl Operator {
                 pushes: self.pushes.clone(),
                 bodies: Bodies::default(),
                 request_timeout: self.options.connections.request_timeout,
+                turns: Turns::default(),
                 weak: WeakSecrets::default(),
             });
             let serving = Listener::gateway(self.options.connections, self.metrics.clone());

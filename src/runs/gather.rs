@@ -39,6 +39,7 @@ pub(super) fn facts(
             requested_by: run.spec.requested_by.clone(),
             earlier_requesters: run.spec.earlier_requesters.clone(),
             parents: parents(run),
+            depth: run.spec.depth(),
             trigger: run.spec.trigger.clone(),
             inputs: run.inputs().cloned().unwrap_or_default(),
             cancel: run.spec.cancel.unwrap_or_default(),

@@ -14,6 +14,7 @@ use signoff_api::{
     run::{Channel, StepError, StepOutcome, StepPhase},
     text::visible,
 };
+use signoff_engine::facts;
 
 /// Why a run has no release to go on with.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +146,7 @@ pub(super) fn held(run: &Run, why: &Unpinned, now: Timestamp) -> RunStatus {
     let message = why.to_string();
     status.observed_generation = run.metadata.generation;
     if run.spec.cancel == Some(true) || run.spec.terminate == Some(true) {
-        return cancelled(status, run.metadata.generation, now);
+        return cancelled(run, status, now);
     }
     // the API server's caps; a name is far shorter
     status.waiting_on = Some(visible(&message).chars().take(512).collect());
@@ -204,14 +205,21 @@ pub(super) fn refused(run: &Run, why: &str, now: Timestamp) -> RunStatus {
 }
 
 /// Ends a run without the release it ran on, if any. What was under way cannot be settled without it, and is not passed over either.
-fn cancelled(status: RunStatus, generation: Option<i64>, now: Timestamp) -> RunStatus {
-    let message = if status.release.is_some() {
-        "the run was cancelled while its release could not be used"
+fn cancelled(run: &Run, status: RunStatus, now: Timestamp) -> RunStatus {
+    let when = if status.release.is_some() {
+        "while its release could not be used"
     } else {
-        "the run was cancelled before it was pinned to a release"
+        "before it was pinned to a release"
     };
+    let (by, why) = (run.spec.stopped_by.as_deref(), run.spec.stop_message.as_deref());
+    let stopped = facts::stopped(by, why);
+    let message: String = visible(&format!("the run was cancelled {when}{stopped}"))
+        .chars()
+        .take(1_024)
+        .collect();
     let reason = StepReason::Cancelled;
-    ended(status, RunPhase::Cancelled, reason, message, generation, now)
+    let generation = run.metadata.generation;
+    ended(status, RunPhase::Cancelled, reason, &message, generation, now)
 }
 
 /// Ends a run where it is.

@@ -212,6 +212,7 @@ impl<'a> World<'a> {
                 requested_by: Some(start.requested_by),
                 earlier_requesters: vec![],
                 parents: vec![],
+                depth: None,
                 trigger: start.trigger,
                 inputs: start.inputs,
                 cancel: false,

@@ -33,6 +33,8 @@ struct State {
     heard: HashMap<ObjectRef<Flow>, Vec<Arc<Run>>>,
     /// Triggers of which every end was heard since this process began.
     up_to_date: HashSet<(ObjectRef<Flow>, String, Digest)>,
+    /// How often an end was not kept. A list that began before one may lack it.
+    missed: u64,
 }
 
 impl Ends {
@@ -87,6 +89,7 @@ impl Ends {
                 heard.push(Arc::clone(&run));
             } else {
                 state.up_to_date.retain(|(of, ..)| *of != flow);
+                state.missed = state.missed.wrapping_add(1);
             }
             flows.push(flow);
         }
@@ -98,6 +101,7 @@ impl Ends {
         let mut state = self.lock();
         let in_it = |flow: &ObjectRef<Flow>| flow.namespace.as_deref() == Some(namespace);
         state.up_to_date.retain(|(flow, ..)| !in_it(flow));
+        state.missed = state.missed.wrapping_add(1);
         let all = state
             .listeners
             .get(namespace)
@@ -130,8 +134,17 @@ impl Ends {
         self.lock().up_to_date.contains(&key(flow, plan))
     }
 
-    fn set_up_to_date(&self, flow: &Flow, plan: &TriggerPlan) {
-        self.lock().up_to_date.insert(key(flow, plan));
+    /// How many ends were missed so far.
+    fn missed(&self) -> u64 {
+        self.lock().missed
+    }
+
+    /// Every end was heard since a list that began when so many had been missed.
+    fn set_up_to_date(&self, flow: &Flow, plan: &TriggerPlan, missed: u64) {
+        let mut state = self.lock();
+        if state.missed == missed {
+            state.up_to_date.insert(key(flow, plan));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -167,6 +180,7 @@ pub(super) async fn advance(
     let since = progress.status.since.0;
     let mut events: BTreeMap<_, Event> = BTreeMap::new();
     let mut add = |event: Event| events.insert((event.at, event.id.clone()), event);
+    let missed = ends.missed();
     let lists = !ends.is_up_to_date(starter.flow, starter.trigger);
     // of one that begins now nothing was missed
     if lists && since < now {
@@ -196,7 +210,7 @@ pub(super) async fn advance(
         }
     }
     if lists {
-        ends.set_up_to_date(starter.flow, starter.trigger);
+        ends.set_up_to_date(starter.flow, starter.trigger, missed);
     }
     progress
 }

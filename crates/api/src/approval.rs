@@ -58,7 +58,7 @@ pub struct ApprovalSpec {
     #[schemars(length(max = 20), inner(length(max = 256)))]
     pub earlier_requesters: Vec<String>,
     /// Runs that led to the run of this question: the run that started it, the run that started that one, and so on.
-    /// Those who requested them may not decide, unless `selfApproval` is true.
+    /// Users who requested them, and authors of their releases, may not decide, unless `selfApproval` is true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     pub parents: Vec<ParentRun>,

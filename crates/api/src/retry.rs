@@ -37,6 +37,11 @@ pub struct RetryStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(max = 256)))]
     pub requested_by: Vec<String>,
+    /// Steps of which it is unknown whether the runs that are retried performed them. People say so before they are
+    /// performed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200), inner(length(max = 63)))]
+    pub unknown: Vec<String>,
     /// Approvals of the run that is retried. They are asked again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]

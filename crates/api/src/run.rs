@@ -160,6 +160,10 @@ pub struct RunParent {
     /// True if the parent does not wait for this run and does not cancel it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detached: Option<bool>,
+    /// How many runs each started the next one by its end, until the first run of `chain`. At most 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 5))]
+    pub depth: Option<i64>,
     /// The run that has the step, the run that started that one, and so on.
     #[schemars(length(min = 1, max = 4))]
     pub chain: Vec<ParentRun>,
@@ -179,6 +183,10 @@ pub struct ParentRun {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub requested_by: Option<String>,
+    /// Author of its release, as recorded in the source of the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub author: Option<String>,
 }
 
 impl RunParent {
@@ -194,6 +202,12 @@ impl RunParent {
 }
 
 impl RunSpec {
+    /// How many runs each started the next one by its end, until this one or a run that led to it.
+    pub fn depth(&self) -> Option<i64> {
+        let of_trigger = self.trigger.as_ref().and_then(|trigger| trigger.depth);
+        of_trigger.or_else(|| self.parent.as_ref()?.depth)
+    }
+
     /// A run of a flow, with nothing else said.
     pub fn of(flow: FlowName) -> Self {
         Self {

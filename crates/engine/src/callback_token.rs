@@ -13,8 +13,28 @@ use subtle::ConstantTimeEq;
 use signoff_api::RunStatus;
 
 const VERSION: &str = "v1";
+/// What every token begins with.
+const MARK: &str = "v1.";
+/// What separates the four parts of a token.
+const PARTS: usize = 4;
 /// Longest token accepted, in bytes: two object names, a label and a uid in base64, with the MAC.
 const MAX_TOKEN: usize = 1_024;
+
+/// Everything in a text that may be a token. Whether it is one is not looked at.
+pub fn tokens_in(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices(MARK).filter_map(|(at, _)| {
+        let rest = &text[at..];
+        let is_of_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let rest = &rest[..rest.find(|c| !is_of_token(c)).unwrap_or(rest.len())];
+        let end = rest
+            .match_indices('.')
+            .nth(PARTS - 1)
+            .map_or(rest.len(), |(end, _)| end);
+        let token = &rest[..end];
+        let parts: Vec<&str> = token.split('.').collect();
+        (parts.len() == PARTS && parts.iter().all(|part| !part.is_empty())).then_some(token)
+    })
+}
 
 /// Which wait a token is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -277,6 +297,20 @@ mod tests {
         }
         assert_eq!(keys("k1").verify(""), None);
         assert_eq!(keys("k1").verify(&"a".repeat(5_000)), None);
+    }
+
+    #[test]
+    fn tokens_are_found_wherever_they_stand_in_a_text() {
+        let token = keys("k1").token(&address());
+        for text in [
+            token.clone(),
+            format!("https://gateway/v1/callbacks/{token}?a=b"),
+            format!("{{\"token\":\"x-{token}\"}} and v1.2.3."),
+            format!("The token is {token}."),
+        ] {
+            assert_eq!(tokens_in(&text).collect::<Vec<_>>(), [token.as_str()], "{text}");
+        }
+        assert_eq!(tokens_in("v1.2 v1... https://v1.example.com").count(), 0);
     }
 
     #[test]

@@ -69,6 +69,9 @@ pub struct RunFacts {
     /// The trigger that started it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<RunTrigger>,
+    /// How many runs each started the next one by its end, until this one or a run that led to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<i64>,
     /// Its inputs.
     pub inputs: JsonObject,
     /// Whether it is to stop.
@@ -88,10 +91,15 @@ pub struct RunFacts {
 impl RunFacts {
     /// The rest of a sentence that says who stopped the run and why.
     pub(super) fn stopped(&self) -> String {
-        let by = self.stopped_by.as_ref().map(|by| format!(" by {by}"));
-        let why = self.stop_message.as_ref().map(|why| format!(": {why}"));
-        by.unwrap_or_default() + &why.unwrap_or_default()
+        stopped(self.stopped_by.as_deref(), self.stop_message.as_deref())
     }
+}
+
+/// The rest of a sentence that says who stopped a run and why.
+pub fn stopped(by: Option<&str>, why: Option<&str>) -> String {
+    let by = by.map(|by| format!(" by {by}"));
+    let why = why.map(|why| format!(": {why}"));
+    by.unwrap_or_default() + &why.unwrap_or_default()
 }
 
 /// What is known about the release.

@@ -58,6 +58,18 @@ pub enum RetryRefused {
     /// The flow has no such step, or it belongs to `finally`.
     #[error("the flow has no step {0} outside finally")]
     NoStep(String),
+    /// The steps of that run would be done twice.
+    #[error(
+        "step {step} of run {run} has run {child}, whose steps would be performed again; retry from a later step, or retry {child}"
+    )]
+    RanFlow {
+        /// The run that was to be retried.
+        run: String,
+        /// The step.
+        step: String,
+        /// The run that it started.
+        child: String,
+    },
     /// It would be done twice.
     #[error(
         "step {step} of run {run} was performed and must not be repeated (delivery: AtMostOnce); retry from a later step"
@@ -114,10 +126,17 @@ pub fn take_over(
     if let Some(step) = plan.steps[..plan.main]
         .iter()
         .enumerate()
-        .find(|(index, step)| must_not_repeat(step, status, again.contains(index), *index == first))
+        .find(|(index, step)| must_not_repeat(step, status, again.contains(index)))
     {
         let step = step.1.name.clone();
         return Err(RetryRefused::Performed { run: run(), step });
+    }
+    if let Some((step, child)) = runs_again(plan, status, &again) {
+        return Err(RetryRefused::RanFlow {
+            run: run(),
+            step,
+            child,
+        });
     }
     state.steps = taken_over(plan, &again, status);
     // loops that begin among the steps that are done again begin anew
@@ -133,9 +152,39 @@ pub fn take_over(
             .as_ref()
             .map_or_else(|| earlier.uid.clone(), |retry| retry.uid.clone()),
         requested_by: earlier.requesters.clone(),
+        unknown: unknown(plan, status, &again),
         approvals: approvals(plan, status),
     });
     Ok(())
+}
+
+/// The first step that would start a run a second time, and the run that it started.
+fn runs_again(plan: &Plan, status: &RunStatus, again: &BTreeSet<usize>) -> Option<(String, String)> {
+    status.steps.iter().find_map(|entry| {
+        let child = entry.run.as_ref()?;
+        let index = plan.index_of(&entry.name).filter(|index| *index < plan.main)?;
+        let step = &plan.steps[index];
+        // the same key is the same run
+        let is_repeated = again.contains(&index) || !is_kept(step, entry);
+        (is_repeated && !step.kind.is_idempotent()).then(|| (entry.name.clone(), child.clone()))
+    })
+}
+
+/// The steps that must not be repeated before people say that the call did not happen.
+fn unknown(plan: &Plan, status: &RunStatus, again: &BTreeSet<usize>) -> Vec<String> {
+    let before = status.retry.iter().flat_map(|retry| &retry.unknown);
+    let before: BTreeSet<&String> = before.collect();
+    let steps = plan.steps[..plan.main].iter().enumerate();
+    let steps = steps.filter(|(index, step)| {
+        let Some(entry) = current(status, step) else {
+            return before.contains(&step.name);
+        };
+        let error = entry.error.as_ref();
+        let is_unknown = error.is_some_and(|error| error.reason == StepReason::OutcomeUnknown);
+        let is_repeated = again.contains(index) || !is_kept(step, entry);
+        step.at_most_once && is_repeated && (is_unknown || before.contains(&step.name))
+    });
+    steps.map(|(_, step)| step.name.clone()).collect()
 }
 
 /// A step and all that come after it.
@@ -158,8 +207,8 @@ fn after(plan: &Plan, first: usize) -> BTreeSet<usize> {
     }
 }
 
-/// Whether a step was performed, or may have been, that would be performed a second time.
-fn must_not_repeat(step: &PlannedStep, status: &RunStatus, is_again: bool, is_first: bool) -> bool {
+/// Whether a step was performed that would be performed a second time.
+fn must_not_repeat(step: &PlannedStep, status: &RunStatus, is_again: bool) -> bool {
     let is_begun = |entry: &&StepStatus| entry.attempt > 0 || entry.items.is_some();
     let Some(entry) = current(status, step).filter(|entry| step.at_most_once && is_begun(entry)) else {
         return false;
@@ -168,16 +217,11 @@ fn must_not_repeat(step: &PlannedStep, status: &RunStatus, is_again: bool, is_fi
     if is_again && entry.items.is_some() {
         return true;
     }
-    let is_unknown = entry
-        .error
-        .as_ref()
-        .is_some_and(|error| error.reason == StepReason::OutcomeUnknown);
     match entry.phase {
         StepPhase::Succeeded => is_again,
-        // whoever names the step knows what it did
-        StepPhase::Failed | StepPhase::Cancelled => is_unknown && !is_first,
+        // if it is unknown whether it was performed, people are asked
+        StepPhase::Failed | StepPhase::Cancelled | StepPhase::Skipped | StepPhase::Omitted => false,
         StepPhase::Running | StepPhase::Retrying | StepPhase::Waiting => true,
-        StepPhase::Skipped | StepPhase::Omitted => false,
     }
 }
 

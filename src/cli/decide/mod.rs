@@ -67,6 +67,11 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
         let message = "delegate, and no other verdict, takes --to USER";
         return Err(CliError::new("InvalidDelegation", exit::INVALID, message));
     }
+    let says_nothing = args.message.as_deref().is_none_or(|text| text.trim().is_empty());
+    if verdict == Verdict::RequestChanges && says_nothing {
+        let message = "say what should change: -m TEXT";
+        return Err(CliError::new("NoMessage", exit::INVALID, message));
+    }
     let connection = Connection::open(global).await?;
     let found = connection.api::<Approval>().get(&args.approval).await;
     let approval = found.map_err(|error| CliError::api(&args.approval, &error))?;

@@ -6,7 +6,7 @@ use crate::{
         fake_api::{FakeApi, Fault, NAMESPACE},
         releases::Releases,
     },
-    gateway::{Bodies, Pushes, WeakSecrets},
+    gateway::{Bodies, Pushes, Turns, WeakSecrets},
 };
 use signoff_api::Digest;
 use signoff_engine::callback_token::CallbackKeys;
@@ -38,6 +38,7 @@ impl Rig {
             pushes: Pushes::default(),
             bodies: Bodies::default(),
             request_timeout: Duration::from_secs(10),
+            turns: Turns::default(),
             weak: WeakSecrets::default(),
         };
         Self { api, gateway, run }

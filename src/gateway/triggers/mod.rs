@@ -55,10 +55,10 @@ pub(super) async fn receive(
     if !gateway.is_for(&namespace) {
         return Err(unknown());
     }
-    // who sent it is known when all of it is there
-    let whole = gateway.bodies.read(body, MAX_BODY).await?;
-    let payload = Payload::of(&headers, whole.bytes.clone().into(), MAX_BODY)?;
     let asked = find(&gateway, &namespace, &flow, &name).await?;
+    // who sent it is known when all of it is there
+    let whole = gateway.bodies.read(&namespace, body, MAX_BODY).await?;
+    let payload = Payload::of(&headers, whole.bytes.clone().into(), MAX_BODY)?;
     prove(&gateway, &namespace, &asked, &headers, &payload).await?;
     if asked.trigger.is_suspended || asked.flow.spec.suspend.unwrap_or_default() {
         return Err(Problem::new(StatusCode::CONFLICT, "the trigger is suspended"));

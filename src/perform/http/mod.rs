@@ -24,6 +24,7 @@ use super::error;
 use crate::{cluster::context::Clock, net::Network};
 use signoff_api::{reason::StepReason, step::HttpMethod};
 use signoff_engine::{
+    callback_token,
     effect::{Call, HttpBody, HttpRequest},
     facts::{EffectError, HttpResponse},
 };
@@ -84,7 +85,10 @@ impl HttpExecutor {
         call: &Call,
         request: &HttpRequest,
     ) -> Result<HttpResponse, EffectError> {
-        let target = self.resolve(namespace, &request.target).await?;
+        let mut target = self.resolve(namespace, &request.target).await?;
+        // others may repeat what they were sent, and who may read a run may not call it back
+        let asked = serde_json::to_string(request).unwrap_or_default();
+        callback_token::tokens_in(&asked).for_each(|token| target.secrets.add(token));
         let place = place(&target.url);
         let sent = AtomicBool::new(false);
         match tokio::time::timeout(call.timeout, self.call(call, request, target, &sent)).await {

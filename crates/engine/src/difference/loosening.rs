@@ -88,6 +88,8 @@ pub enum LooseningKind {
     ContinuesItems,
     /// A callback is no longer checked in some way, or no longer waited for.
     CallbackCheckRemoved,
+    /// A step runs another release of a flow. What changed in that one is not compared here.
+    OtherReleaseRun,
 }
 
 impl LooseningKind {
@@ -114,6 +116,7 @@ impl LooseningKind {
             Self::ItemsChanged => "people are asked about other items",
             Self::ContinuesItems => "the other items go on when one fails",
             Self::CallbackCheckRemoved => "a check of the callback is gone",
+            Self::OtherReleaseRun => "another release runs here, which may ask fewer people: compare the two",
         }
     }
 }

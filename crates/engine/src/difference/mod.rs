@@ -85,6 +85,8 @@ pub enum ChangeKind {
 pub enum Subject {
     /// The step of this name.
     Step(String),
+    /// The flow of this name, which a step runs.
+    Flow(String),
     /// The promotion gate.
     Promotion,
 }
@@ -141,11 +143,28 @@ impl Difference {
         };
         let (old, new) = (named(old), named(new));
         let flows: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        let mut dependencies = Vec::new();
+        let (mut dependencies, mut loosenings) = (Vec::new(), Vec::new());
+        let release = |value: &Value| value.as_str().map(str::to_owned);
         for flow in flows {
-            fields::tree(flow.clone(), old.get(flow), new.get(flow), &mut dependencies);
+            let (before, after) = (old.get(flow), new.get(flow));
+            fields::tree(flow.clone(), before, after, &mut dependencies);
+            if before != after
+                && let (Some(before), Some(after)) = (before, after)
+            {
+                loosenings.push(Loosening {
+                    subject: Subject::Flow(flow.clone()),
+                    kind: LooseningKind::OtherReleaseRun,
+                    before: release(before),
+                    after: release(after),
+                });
+            }
         }
-        Self { dependencies, ..self }
+        loosenings.splice(0..0, self.loosenings);
+        Self {
+            loosenings,
+            dependencies,
+            ..self
+        }
     }
 
     /// For a terminal: plain and aligned, each change on a line. Control characters and invisible ones are escaped.
@@ -275,7 +294,7 @@ fn place(loosening: &Loosening, pairs: &[steps::Pair<'_>]) -> usize {
             .iter()
             .position(|pair| pair.name() == name)
             .unwrap_or(pairs.len()),
-        Subject::Promotion => pairs.len(),
+        Subject::Flow(_) | Subject::Promotion => pairs.len(),
     }
 }
 

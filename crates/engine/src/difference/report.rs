@@ -200,6 +200,7 @@ fn counted(count: usize, what: &str) -> String {
 fn subject(subject: &Subject) -> Vec<Piece> {
     match subject {
         Subject::Step(name) => vec![ours("step "), theirs(name)],
+        Subject::Flow(name) => vec![ours("flow "), theirs(name)],
         Subject::Promotion => vec![ours("promotion")],
     }
 }

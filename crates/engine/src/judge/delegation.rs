@@ -87,6 +87,7 @@ impl<'a> VoteCount<'a> {
     pub(super) fn withdraw(&mut self, decision: &'a DecisionFact) {
         let by = decision.spec.by.clone().unwrap_or_default();
         let had_voted = self.take_back(&by, &format!("{by} withdrew it"));
+        self.amenders.retain(|_, first| first.spec.by != decision.spec.by);
         let proposal = self
             .newest
             .filter(|newest| !had_voted && newest.spec.by == decision.spec.by);

@@ -237,10 +237,15 @@ impl<'a> VoteCount<'a> {
             return false;
         }
         let changes = amendment::changes(self.spec, decision.spec.shown.as_ref());
-        if changes.is_empty() {
+        let digest = amendment::digest(self.spec, &changes).to_string();
+        let is_change = !changes.is_empty();
+        // nobody stands for a change that they made before
+        let by = &decision.spec.by;
+        self.amenders
+            .retain(|known, first| first.spec.by != *by || is_change && *known == digest);
+        if !is_change {
             return false;
         }
-        let digest = amendment::digest(self.spec, &changes).to_string();
         let first = self.amenders.entry(digest).or_insert(decision);
         !self.spec.self_approval && first.spec.by == decision.spec.by
     }

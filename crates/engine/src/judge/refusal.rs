@@ -126,6 +126,14 @@ impl<'a> VoteCount<'a> {
             return Some(message);
         }
         let claimed = |author: &str| author == by || author.ends_with(&format!("<{by}>"));
+        let mut parents = self.spec.parents.iter();
+        if let Some(parent) = parents.find(|run| run.author.as_deref().is_some_and(claimed)) {
+            let (flow, run) = (&parent.flow, &parent.run);
+            let message = format!(
+                "{by} wrote flow {flow}, whose run {run} led to it, and may not decide on it as well"
+            );
+            return Some(message);
+        }
         let wrote = self.spec.author.as_deref().is_some_and(claimed)
             || self.spec.written_by.iter().any(|one| one == by);
         wrote.then(|| format!("{by} wrote it, and may not decide on it as well"))

@@ -85,6 +85,11 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether it does nothing if it is done again.
+    fn is_idempotent(&self) -> bool {
+        false
+    }
+
     /// Whether it waits for a callback.
     fn takes_callback(&self) -> bool {
         false

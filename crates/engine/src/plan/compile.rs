@@ -15,7 +15,7 @@ use super::{
     for_each::ForEachPlan,
     graph::Graph,
     guard,
-    place::Place,
+    place::{NOT_KEPT, Place},
     repeat,
     repeat::RepeatPlan,
     triggers,
@@ -70,7 +70,12 @@ pub(super) fn compile(
         );
         let everything: Vec<usize> = (0..main).collect();
         let declarations = compiler.environment.declarations(&everything, &BTreeSet::new());
-        compiler.json("output", &value, &declarations)
+        let template = compiler.json("output", &value, &declarations)?;
+        let mut expressions = template.expressions().into_iter();
+        if let Some((path, offset, _)) = expressions.find(|(.., expression)| expression.reads_callbacks()) {
+            compiler.mistyped_at(&format!("output{path}"), offset, NOT_KEPT.to_owned());
+        }
+        Some(template)
     });
     if is_strict && let Some(gate) = &definition.promotion {
         for field in promotion::expressions(gate) {
@@ -257,7 +262,8 @@ impl<'a> Compiler<'a> {
         }
         let rules = step.kind.rules();
         let mut for_each = self.for_each(i, at, step, &mut declarations);
-        let mut place = Place::new(self, i, format!("{at}.{}", rules.key), &declarations);
+        let at_kind = format!("{at}.{}", rules.key);
+        let mut place = Place::new(self, i, at_kind, &declarations).sent(rules.attempts);
         let kind = kinds::of(&step.kind).compile(&mut place);
         let results = kinds::of(&step.kind).results(&declarations);
         // of a condition that cannot be read nothing is known

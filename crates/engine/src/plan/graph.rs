@@ -108,7 +108,7 @@ fn resolve(steps: &[Step], problems: &mut Vec<Problem>) -> Vec<Vec<Needed>> {
     let mut resolved = Vec::with_capacity(steps.len());
     for (i, step) in steps.iter().enumerate() {
         if step.needs.is_none() {
-            let message = "another step has needs, so that each step has: `needs: []` begins at once";
+            let message = "this step has no `needs`, but another has: give every step `needs`; `needs: []` starts at once";
             problem(format!("steps[{i}]"), message.to_owned());
         }
         let mut needs = Vec::new();

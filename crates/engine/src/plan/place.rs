@@ -16,12 +16,18 @@ use crate::kinds::{self, KindPlan};
 use crate::schema::Schema;
 use signoff_api::{Json, bounds};
 
+/// Why `callback()` is refused where something is kept.
+pub(super) const NOT_KEPT: &str =
+    "callback() is known only in what is sent: this is kept, and many may read it";
+
 /// Where a kind of step is compiled. Fields are named from there; an empty name is the place itself.
 pub(crate) struct Place<'c, 'a> {
     compiler: &'c mut Compiler<'a>,
     step: usize,
     at: String,
     declarations: &'c Declarations,
+    /// Whether what is written here is only sent. Whatever is kept can be read by many, so it has no tokens.
+    is_sent: bool,
 }
 
 impl<'c, 'a> Place<'c, 'a> {
@@ -36,13 +42,25 @@ impl<'c, 'a> Place<'c, 'a> {
             step,
             at,
             declarations,
+            is_sent: false,
         }
+    }
+
+    /// The same, for what is only sent.
+    pub(super) fn sent(mut self, is_sent: bool) -> Self {
+        self.is_sent = is_sent;
+        self
+    }
+
+    /// The same place, for what is kept.
+    pub(crate) fn kept(&mut self) -> Place<'_, 'a> {
+        Place::new(self.compiler, self.step, self.at.clone(), self.declarations)
     }
 
     /// A place below this one.
     pub(crate) fn below(&mut self, field: &str) -> Place<'_, 'a> {
         let at = self.field(field);
-        Place::new(self.compiler, self.step, at, self.declarations)
+        Place::new(self.compiler, self.step, at, self.declarations).sent(self.is_sent)
     }
 
     fn field(&self, field: &str) -> String {
@@ -60,14 +78,29 @@ impl<'c, 'a> Place<'c, 'a> {
 
     /// Text with expressions in it.
     pub(crate) fn template(&mut self, field: &str, text: &str) -> Option<Template> {
-        self.compiler
-            .template(&self.field(field), text, self.declarations)
+        let at = self.field(field);
+        let template = self.compiler.template(&at, text, self.declarations)?;
+        for (offset, expression) in template.expressions() {
+            self.keeps_no_callback(&at, offset, expression);
+        }
+        Some(template)
+    }
+
+    fn keeps_no_callback(&mut self, at: &str, offset: usize, expression: &Expression) {
+        if !self.is_sent && expression.reads_callbacks() {
+            self.compiler.mistyped_at(at, offset, NOT_KEPT.to_owned());
+        }
     }
 
     /// A value with expressions in its strings, over what is known and these variables.
     pub(crate) fn json(&mut self, field: &str, value: &Value, extra: &[Extra]) -> Option<JsonTemplate> {
         let declarations = with(self.declarations, extra);
-        self.compiler.json(&self.field(field), value, &declarations)
+        let at = self.field(field);
+        let template = self.compiler.json(&at, value, &declarations)?;
+        for (path, offset, expression) in template.expressions() {
+            self.keeps_no_callback(&format!("{at}{path}"), offset, expression);
+        }
+        Some(template)
     }
 
     /// One expression that is true or false, over what is known and these variables.
@@ -139,7 +172,7 @@ impl<'c, 'a> Place<'c, 'a> {
             return None;
         }
         let at = format!("{at}.{}", rules.key);
-        let mut place = Place::new(self.compiler, here, at, self.declarations);
+        let mut place = Place::new(self.compiler, here, at, self.declarations).sent(true);
         Some(kinds::of(&steps[later].kind).compile(&mut place))
     }
 
@@ -295,7 +328,7 @@ impl Compiler<'_> {
     }
 
     /// The same in an expression.
-    fn mistyped_at(&mut self, field: &str, offset: usize, message: String) {
+    pub(super) fn mistyped_at(&mut self, field: &str, offset: usize, message: String) {
         if self.is_strict {
             self.problems.push(Problem {
                 field: field.to_owned(),

@@ -26,7 +26,7 @@ pub fn consequence(
     let ending = shown.find(|item| spec.purpose == ApprovalPurpose::Outcome && item.name == ENDING_ITEM);
     match (spec.purpose, verdict) {
         (_, Verdict::Delegate) => "the one you name decides in your place".to_owned(),
-        (_, Verdict::Withdraw) => "what you said before no longer counts".to_owned(),
+        (_, Verdict::Withdraw) => "your earlier answer no longer counts".to_owned(),
         (ApprovalPurpose::Promotion, Verdict::Approve) => {
             let release = spec.subject.release.as_deref().unwrap_or("?");
             format!("release {release} becomes live, unless another gate is still open")

@@ -94,6 +94,7 @@ fn a_step_starts_the_pinned_release_with_its_inputs_for_whoever_asked() {
         run: "above".into(),
         flow: "top".into(),
         requested_by: Some("carol".into()),
+        author: None,
     }];
     run.tick();
     let starts = run.starts();

@@ -88,7 +88,7 @@ fn needs_name_steps_and_outcomes_with_which_the_run_goes_on() {
         (
             json!([ask(plain), { "name": "then", "set": {} }]),
             "steps[1]",
-            "another step has needs, so that each step has: `needs: []` begins at once",
+            "this step has no `needs`, but another has: give every step `needs`; `needs: []` starts at once",
         ),
     ] {
         assert_eq!(problems(&steps), [(field.to_owned(), message.to_owned())]);

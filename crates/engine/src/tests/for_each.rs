@@ -779,7 +779,11 @@ fn what_is_wrong_with_items_is_told_with_its_place_before_a_release_is_cut() {
             of(json!([1]), "${callback('one', index).url}"),
             "steps[2].set.v: ",
         ),
-        (of(json!([1]), "${callback('each', index).url}"), ""),
+        (
+            json!({ "name": "x", "forEach": { "items": [1] },
+                "http": { "url": "http://x/", "body": "${callback('each', index).url}" } }),
+            "",
+        ),
         (
             of(json!([1]), "${steps.one.items}"),
             "steps[2].set.v: step one has no forEach, so it has no items",

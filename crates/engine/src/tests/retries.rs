@@ -1,6 +1,8 @@
 //! Retries: what is taken over from a run that ended badly, and what is done again.
 
 use super::*;
+use signoff_api::approval::ApprovalPurpose;
+
 use crate::retry::{EarlierRun, RetryRefused, first_unfinished, take_over};
 
 /// Four calls, with a question before the third.
@@ -122,7 +124,7 @@ fn a_payment_that_was_made_is_never_made_again() {
 }
 
 #[test]
-fn a_payment_of_unknown_outcome_is_done_again_only_if_somebody_names_it() {
+fn a_payment_of_unknown_outcome_is_done_again_only_if_somebody_says_that_it_did_not_happen() {
     let mut first = failed();
     let pay = first
         .state
@@ -134,13 +136,26 @@ fn a_payment_of_unknown_outcome_is_done_again_only_if_somebody_names_it() {
     pay.outcome = Some(StepOutcome::Failed);
     pay.error = serde_json::from_value(json!({ "reason": "OutcomeUnknown", "message": "?" })).unwrap();
     first.state.steps.retain(|step| step.name != "ship");
-    assert!(matches!(
-        retry(&first, order(), "quote"),
-        Err(RetryRefused::Performed { .. })
-    ));
-    let mut run = retry(&first, order(), "pay").unwrap();
-    run.tick().decide("r-retry-1-review", ApprovalPhase::Approved);
-    assert_eq!(run.http()[0].idempotency_key, "u/pay/1");
+    for from in ["quote", "pay"] {
+        let mut run = retry(&first, order(), from).unwrap();
+        run.tick();
+        if from == "quote" {
+            run.answer("quote", 200, json!({ "total": 5 }));
+        }
+        run.decide("r-retry-1-review", ApprovalPhase::Approved);
+        assert!(
+            run.http().iter().all(|call| call.key.step != "pay"),
+            "people say first whether it happened"
+        );
+        let question = run.opened().last().unwrap().spec.clone();
+        assert_eq!(question.purpose, ApprovalPurpose::Outcome);
+        let mut never = retry(&run, order(), "pay").map(|_| ());
+        assert_eq!(never, Err(RetryRefused::NotEnded("r".into())));
+        run.facts.run.terminate = true;
+        run.tick();
+        never = retry(&run, order(), "pay").map(|_| ());
+        assert_eq!(never, Ok(()), "it is asked again in the next one");
+    }
 }
 
 #[test]

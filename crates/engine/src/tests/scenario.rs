@@ -27,6 +27,7 @@ impl Scenario {
                 requested_by: Some("dev".into()),
                 earlier_requesters: vec![],
                 parents: vec![],
+                depth: None,
                 trigger: None,
                 inputs: JsonObject(inputs.as_object().cloned().unwrap()),
                 cancel: false,

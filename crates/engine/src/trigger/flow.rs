@@ -55,7 +55,7 @@ impl FlowPlan {
         if run.spec.flow != self.flow || !is_wanted || at <= after {
             return None;
         }
-        let before = run.spec.trigger.as_ref().and_then(|trigger| trigger.depth);
+        let before = run.spec.depth();
         Some(Event {
             at,
             id: run.metadata.uid.clone()?,

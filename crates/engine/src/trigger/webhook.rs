@@ -142,12 +142,17 @@ impl WebhookPlan {
     /// What the sender calls the delivery: the same each time that it is sent.
     fn id(&self, delivery: &Delivery) -> Option<String> {
         let header = |name: &str| delivery.headers.get(name).filter(|id| !id.is_empty()).cloned();
-        let cloud_event = || Some(format!("{} {}", header("ce-source")?, header("ce-id")?));
+        // as JSON, so that nothing in one of them passes for a part of the other
+        let cloud_event = || Some(json!([header("ce-source")?, header("ce-id")?]).to_string());
         match &self.auth {
             WebhookAuth::StandardWebhooks(_) => header("webhook-id"),
             WebhookAuth::Github(_) => header("x-github-delivery")
                 .or_else(|| header("x-gitea-delivery"))
                 .or_else(cloud_event),
+            // a signature is over this id and no other
+            WebhookAuth::Gitlab(_) if delivery.headers.contains_key("webhook-signature") => {
+                header("webhook-id")
+            }
             WebhookAuth::Gitlab(_) => header("idempotency-key")
                 .or_else(|| header("webhook-id"))
                 .or_else(|| header("x-gitlab-event-uuid")),

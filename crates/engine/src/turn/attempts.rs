@@ -19,6 +19,9 @@ use signoff_api::{
 /// Why the outcome of an attempt is unknown that this process is not performing.
 pub(super) const INTERRUPTED: &str = "the process that performed it stopped before the outcome was known";
 
+/// The same, of a run that this one retries.
+pub(super) const BEFORE: &str = "the run that is retried ended before the outcome was known";
+
 impl Turn<'_> {
     /// Counts the next attempt.
     pub(super) fn begin_attempt(&mut self, step: usize, entry: usize) {
@@ -80,16 +83,21 @@ impl Turn<'_> {
         let (planned, status) = (&self.plan.steps[step], &self.state.steps[entry]);
         self.effects.push(Effect::Call(Box::new(Call {
             key: key_of(status),
-            idempotency_key: idempotency_key(self.key_uid(), status),
+            idempotency_key: idempotency_key(self.key_uid(&status.name), status),
             fenced: planned.at_most_once || self.is_first_of_finally(step),
             timeout: planned.timeout,
             request,
         })));
     }
 
-    /// The uid that idempotency keys begin with: that of the first run, if this one retries another.
-    pub(super) fn key_uid(&self) -> &str {
-        let retry = self.state.retry.as_ref();
+    /// The uid that idempotency keys begin with: that of the first run, if this one retries another. The last steps are of
+    /// this run alone.
+    pub(super) fn key_uid(&self, step: &str) -> &str {
+        let is_last = self
+            .plan
+            .index_of(step)
+            .is_some_and(|step| self.plan.steps[step].is_finally);
+        let retry = self.state.retry.as_ref().filter(|_| !is_last);
         retry.map_or(&self.facts.run.uid, |retry| &retry.uid)
     }
 

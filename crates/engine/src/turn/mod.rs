@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 use serde_json::Value;
 
+use self::attempts::BEFORE;
 pub(crate) use self::view::{Owned, RunView, StepView};
 use super::{
     advance::MAX_BEGUN,
@@ -277,7 +278,21 @@ impl<'a> Turn<'a> {
         if planned.rules.attempts {
             self.begin_attempt(step, entry);
         }
+        if self.may_have_happened_before(step) {
+            return self.outcome_question(step, entry, BEFORE.to_owned());
+        }
         self.start_kind(step, entry);
+    }
+
+    /// Whether a run that this one retries may have performed a step. It says so once.
+    fn may_have_happened_before(&mut self, step: usize) -> bool {
+        let Some(retry) = &mut self.state.retry else {
+            return false;
+        };
+        let name = &self.plan.steps[step].name;
+        let known = retry.unknown.len();
+        retry.unknown.retain(|unknown| unknown != name);
+        retry.unknown.len() < known
     }
 
     fn begin(&mut self, planned: &PlannedStep, iteration: i64, item: Option<i64>) -> usize {

@@ -327,7 +327,7 @@ impl Turn<'_> {
         format!(
             "delivery: AtMostOnce, so it is not sent again by itself\nattempt: {}\n{at}Idempotency-Key: {}\n",
             status.attempt,
-            idempotency_key(self.key_uid(), status)
+            idempotency_key(self.key_uid(&status.name), status)
         )
     }
 }

@@ -167,3 +167,26 @@ fn a_change_that_is_withdrawn_is_shown_no_more() {
     assert_eq!(draft(&judgement), None);
     assert_eq!(judgement.status.amendment, None);
 }
+
+#[test]
+fn a_change_that_its_maker_took_back_is_made_anew_by_the_next_one_who_makes_it() {
+    let left = [
+        by("bob", Verdict::Withdraw, 20),
+        changing("bob", "other", 20),
+        by("bob", Verdict::Approve, 20),
+    ];
+    for (left, quorum) in left.into_iter().zip([1, 1, 2]) {
+        let decisions = [
+            changing("bob", "hi", 10),
+            left.clone(),
+            changing("alice", "hi", 30),
+        ];
+        let judgement = judge_all(&with_draft(quorum, false), &decisions);
+        assert_eq!(judgement.status.phase, ApprovalPhase::Pending, "{left:?}");
+        assert_eq!(
+            reasons(&judgement).last(),
+            Some(&("alice-30", DecisionReason::AmendmentProposed)),
+            "{left:?}"
+        );
+    }
+}

@@ -109,19 +109,22 @@ fn one_approval_of_an_approver_decides() {
 }
 
 #[test]
-fn who_asked_for_a_run_above_does_not_decide_in_one_below() {
+fn who_asked_for_a_run_above_or_wrote_its_flow_does_not_decide_in_one_below() {
     let mut spec = question();
     spec.parents = ["carol", "dan"]
         .map(|user| ParentRun {
             run: format!("of-{user}"),
             flow: "f".into(),
             requested_by: Some(user.into()),
+            author: None,
         })
         .into();
+    spec.parents[1].author = Some("Fay <fay>".into());
     let decisions = [
         by("carol", Verdict::Approve, 1),
         by("dan", Verdict::Approve, 2),
-        by("alice", Verdict::Approve, 3),
+        by("fay", Verdict::Approve, 3),
+        by("alice", Verdict::Approve, 4),
     ];
     let judgement = judge_all(&spec, &decisions);
     assert_eq!(
@@ -129,7 +132,8 @@ fn who_asked_for_a_run_above_does_not_decide_in_one_below() {
         [
             ("carol-1", DecisionReason::SelfApproval),
             ("dan-2", DecisionReason::SelfApproval),
-            ("alice-3", DecisionReason::Counted)
+            ("fay-3", DecisionReason::SelfApproval),
+            ("alice-4", DecisionReason::Counted)
         ]
     );
     spec.self_approval = true;

@@ -82,6 +82,10 @@ impl Kind for FlowStep {
 }
 
 impl KindPlan for FlowPlan {
+    fn is_idempotent(&self) -> bool {
+        self.key.is_some()
+    }
+
     fn start(&self, step: &StepView<'_>) -> Next {
         self.own(step).unwrap_or_else(Next::Fail)
     }
@@ -150,6 +154,7 @@ impl FlowPlan {
             run: facts.run.name.clone(),
             flow: facts.release.flow.clone(),
             requested_by: facts.run.requested_by.clone(),
+            author: facts.release.author.clone(),
         };
         Ok(StartRun {
             name,
@@ -165,6 +170,7 @@ impl FlowPlan {
                 iteration: status.iteration,
                 digest: pinned.digest.clone(),
                 detached: self.is_detached.then_some(true),
+                depth: facts.run.depth,
                 chain: [this]
                     .into_iter()
                     .chain(facts.run.parents.iter().cloned())

@@ -37,10 +37,11 @@ pub(super) fn compile(step: &HttpStep, place: &mut Place<'_, '_>) -> HttpPlan {
     place.schema("schema", step.schema.as_ref());
     let schema = step.schema.as_ref();
     let schema = schema.and_then(|schema| Schema::compile(schema.as_value()).ok());
-    let output = step
-        .output
-        .as_ref()
-        .and_then(|output| place.json("output", &output.0, &[("response", response(step))]));
+    let output = step.output.as_ref().and_then(|output| {
+        place
+            .kept()
+            .json("output", &output.0, &[("response", response(step))])
+    });
     HttpPlan {
         target,
         method,
