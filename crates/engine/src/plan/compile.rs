@@ -355,7 +355,7 @@ impl Compiler<'_> {
     ) -> Option<ForEachPlan> {
         let for_each = step.for_each.as_ref()?;
         let before = declarations.clone();
-        let mut place = Place::new(self, i, at.to_owned(), &before);
+        let mut place = Place::new(self, i, at.to_owned(), &before).sent(true);
         let compiled = ForEachPlan::compile(for_each, step, &mut place);
         let known = match &compiled {
             Some(compiled) => compiled.variables(&before, &mut place),

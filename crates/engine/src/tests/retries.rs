@@ -149,12 +149,16 @@ fn a_payment_of_unknown_outcome_is_done_again_only_if_somebody_says_that_it_did_
         );
         let question = run.opened().last().unwrap().spec.clone();
         assert_eq!(question.purpose, ApprovalPurpose::Outcome);
-        let mut never = retry(&run, order(), "pay").map(|_| ());
-        assert_eq!(never, Err(RetryRefused::NotEnded("r".into())));
-        run.facts.run.terminate = true;
-        run.tick();
-        never = retry(&run, order(), "pay").map(|_| ());
-        assert_eq!(never, Ok(()), "it is asked again in the next one");
+        assert_eq!(
+            retry(&run, order(), "pay").err(),
+            Some(RetryRefused::NotEnded("r".into()))
+        );
+        let name = run.opened().last().unwrap().name.clone();
+        run.decide(&name, ApprovalPhase::Rejected);
+        assert_eq!(run.state.phase, RunPhase::Failed);
+        let next = retry(&run, order(), "pay").unwrap();
+        let unknown = next.state.retry.unwrap().unknown;
+        assert_eq!(unknown, ["pay"], "it is asked again in the next one");
     }
 }
 

@@ -58,7 +58,7 @@ fn what_is_known_in_each_place_may_be_read() {
         json!({"name": "x", "set": {"v": "${steps.settled.output.receipt + steps.settled.output.?at.orValue('')}"}}),
         json!({"name": "x", "set": {"v": "${inputs.?lines.orValue([]).map(l, l.sku)}"}}),
         json!({"name": "x", "set": {"v": "${has(inputs.lines) ? inputs.lines.filter(l, has(l.note)).map(l, l.sku) : []}"}}),
-        json!({"name": "x", "http": {"url": "http://x/", "body": {"v": "${callback('settled').url}"}}}),
+        json!({"name": "x", "when": "${steps.review.outcome == 'Approved'}", "http": {"url": "http://x/", "body": {"v": "${callback('settled').url}"}}}),
         json!({"name": "x", "when": "${has(inputs.coupon)}", "set": {"v": "${inputs.coupon}"}}),
         json!({"name": "x", "when": "${steps.review.outcome == 'Approved'}", "set": {"v": "${steps.review.decision.values.reason + steps.review.decision.by[0]}"}}),
         // its own condition held too
@@ -433,11 +433,11 @@ fn what_is_wrong_in_an_expression_is_told_with_its_place_before_a_release_is_cut
             "set.v: there is no field nam; did you mean 'name'?",
         ),
         (
-            json!({"http": {"url": "http://x/", "body": "${callback('quote').url}"}}),
+            json!({"when": "${steps.review.outcome == 'Approved'}", "http": {"url": "http://x/", "body": "${callback('quote').url}"}}),
             "http.body: callback('quote'): there is no wait step quote with a callback",
         ),
         (
-            json!({"http": {"url": "http://x/", "body": "${callback('setled').url}"}}),
+            json!({"when": "${steps.review.outcome == 'Approved'}", "http": {"url": "http://x/", "body": "${callback('setled').url}"}}),
             "http.body: there is no wait step with a callback named setled; did you mean 'settled'?",
         ),
         (
@@ -445,11 +445,11 @@ fn what_is_wrong_in_an_expression_is_told_with_its_place_before_a_release_is_cut
             "set.v: callback() is known only in what is sent: this is kept, and many may read it",
         ),
         (
-            json!({"flow": {"name": "f", "inputs": {"url": "${callback('settled').url}"}}}),
+            json!({"when": "${steps.review.outcome == 'Approved'}", "flow": {"name": "f", "inputs": {"url": "${callback('settled').url}"}}}),
             "flow.inputs.url: callback() is known only in what is sent: this is kept, and many may read it",
         ),
         (
-            json!({"http": {"url": "http://x/", "output": "${callback('settled').url}"}}),
+            json!({"when": "${steps.review.outcome == 'Approved'}", "http": {"url": "http://x/", "output": "${callback('settled').url}"}}),
             "http.output: callback() is known only in what is sent: this is kept, and many may read it",
         ),
         (
