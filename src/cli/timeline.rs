@@ -12,6 +12,7 @@ use super::{
 };
 use signoff_api::{
     Run, RunStatus,
+    concurrency::ConcurrencyStatus,
     items::ItemsStatus,
     run::{StepError, StepPhase, StepStatus},
 };
@@ -62,6 +63,9 @@ pub(super) fn render(run: &Run) -> Lines {
     if let Some(inputs) = run.inputs() {
         lines.field("inputs", inputs.to_value().to_string());
     }
+    if let Some(concurrency) = &status.concurrency {
+        lines.field("concurrency", place(concurrency));
+    }
     if let Some(started) = &status.started_at {
         lines.field("started", seconds(started));
     }
@@ -110,6 +114,17 @@ pub(super) fn render(run: &Run) -> Lines {
         more(&mut lines, step, status.error.as_ref());
     }
     lines
+}
+
+/// The key of a run, and whether it holds a place.
+fn place(concurrency: &ConcurrencyStatus) -> String {
+    let ConcurrencyStatus { key, max, .. } = concurrency;
+    let place = match (&concurrency.held_since, &concurrency.shares) {
+        (Some(_), Some(run)) => format!(", shares the place of run {run}"),
+        (Some(since), None) => format!(", holds a place since {}", seconds(since)),
+        (None, _) => String::new(),
+    };
+    format!("key {key:?}, at most {max} at the same time{place}")
 }
 
 /// What does not fit into the table: why an attempt failed and when the next one is, and what people said.

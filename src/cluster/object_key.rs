@@ -126,7 +126,7 @@ pub fn created_at(object: &impl Resource) -> Timestamp {
 }
 
 /// Stands for the uid of an object in eight bytes. An object of the same name that was made anew has another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UidMark(u64);
 
 impl UidMark {
@@ -136,6 +136,11 @@ impl UidMark {
         let mut hasher = DefaultHasher::new();
         uid.hash(&mut hasher);
         Self(hasher.finish())
+    }
+
+    /// The same as a number.
+    pub fn number(self) -> u64 {
+        self.0
     }
 
     /// What stands for the uid of an object.

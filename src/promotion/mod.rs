@@ -156,7 +156,7 @@ async fn in_turn(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowError
         return Ok(None);
     };
     let context = Arc::clone(&shared.context);
-    context.counted("Flow", reconcile(flow, shared)).await
+    Box::pin(context.counted("Flow", reconcile(flow, shared))).await
 }
 
 async fn reconcile(flow: Arc<Flow>, shared: Arc<Flows>) -> Result<Again, FlowError> {

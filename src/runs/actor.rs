@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Deps, FlowKey, RunKey, objects::ObjectError, write};
+use super::{Deps, FlowKey, RunKey, objects::ObjectError, places::Places, write};
 use crate::{
     cluster::{
         backoff::Backoff, error_chain, fairness::Permit, object_key::UidMark, parts::rethrow,
@@ -171,6 +171,7 @@ type Performed = (EffectKey, Timestamp, Result<Response, EffectError>);
 
 pub(super) struct Actor {
     deps: Arc<Deps>,
+    places: Arc<Places>,
     key: RunKey,
     uid: UidMark,
     mailbox: UnboundedReceiver<RunEvent>,
@@ -216,7 +217,7 @@ pub(super) struct Actor {
 
 impl Actor {
     pub(super) fn new(
-        deps: Arc<Deps>,
+        (deps, places): (Arc<Deps>, Arc<Places>),
         key: RunKey,
         uid: UidMark,
         version: u64,
@@ -224,6 +225,7 @@ impl Actor {
     ) -> Self {
         Self {
             deps,
+            places,
             key,
             uid,
             mailbox,
@@ -510,6 +512,8 @@ impl Actor {
     }
 
     fn retry_later(&mut self) {
+        // others do not wait for it
+        self.places.looked_at(&self.key, self.uid);
         self.failures += 1;
         self.retry_at = Some(Instant::now() + PAUSES.after(self.failures));
     }

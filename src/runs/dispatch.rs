@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Deps, FlowKey, RunKey,
     actor::{Actor, Judged, ParkedRun, RunEvent, phase_name, version_of},
+    places::Places,
     sweep,
 };
 use crate::cluster::{
@@ -63,6 +64,10 @@ pub(super) enum DispatchEvent {
         parent: RunKey,
         fact: Box<RunFact>,
     },
+    /// A run has a place now, or is the next one to get one, or that can be decided now.
+    PlaceChanged(RunKey),
+    /// A run, by its uid too, is to be cancelled for another one of that name, which takes its place.
+    MakeWay { run: RunKey, uid: u64, by: String },
     /// A run rests.
     Parked(RunKey, Box<ParkedRun>),
     /// The task of a run broke.
@@ -111,6 +116,8 @@ pub(super) struct Dispatcher {
     children: HashMap<RunKey, HashSet<RunKey>>,
     /// The runs that wait for others, by those.
     parents: HashMap<RunKey, RunKey>,
+    /// Places of runs whose flows limit how many of them go on at the same time.
+    places: Arc<Places>,
     /// The last change told of each flow, counted over all flows.
     changed: HashMap<FlowKey, u64>,
     changes: u64,
@@ -135,7 +142,9 @@ impl Dispatcher {
         messages: OwnedMutexGuard<UnboundedReceiver<DispatchEvent>>,
     ) -> Self {
         let timers = deps.context.timers();
+        let places = Places::new(report.clone(), deps.leadership.clone());
         Self {
+            places: Arc::new(places),
             freed: deps.bounds.intake.freed(),
             deps,
             messages,
@@ -197,6 +206,7 @@ impl Dispatcher {
                 for key in self.left_watch.take().unwrap_or_default() {
                     self.remove(&key);
                 }
+                self.places.listed();
                 self.sweep();
             }
             DispatchEvent::Seen(run, turn) => self.seen(*run, turn),
@@ -241,8 +251,14 @@ impl Dispatcher {
                 self.forget_child(&child);
                 self.tell(&parent, RunEvent::ChildEnded(child.name().to_owned(), fact));
             }
+            DispatchEvent::PlaceChanged(key) => self.tell(&key, RunEvent::Wake(None)),
+            DispatchEvent::MakeWay { run, uid, by } => {
+                let deps = Arc::clone(&self.deps);
+                self.active.spawn(sweep::make_way(deps, run, uid, by));
+            }
             DispatchEvent::Parked(key, parked_run) => self.parked(&key, *parked_run),
             DispatchEvent::Broken(key, uid) => {
+                self.places.looked_at(&key, uid);
                 if let Some(entry) = self.entries.get_mut(&key)
                     && entry.uid == uid
                 {
@@ -280,6 +296,7 @@ impl Dispatcher {
                     judged: None,
                 });
                 self.deps.endings.seen(&run);
+                self.places.seen(&run);
                 self.deps.metrics.run_phase(None, Some(phase_name(phase)));
                 self.note_parent(&key, &run);
                 let turn = turn.or_else(|| self.deps.bounds.intake.try_acquire(key.namespace()));
@@ -290,7 +307,7 @@ impl Dispatcher {
             }
             // the echo of our own write
             MapEntry::Occupied(entry) if entry.get().version >= version_of(&run) => return,
-            MapEntry::Occupied(_) => {}
+            MapEntry::Occupied(_) => self.places.changed(&run),
         }
         self.tell(&key, RunEvent::Changed(Box::new(run), turn));
     }
@@ -391,6 +408,7 @@ impl Dispatcher {
             return;
         };
         self.deps.endings.tell(key);
+        self.places.left(key, entry.uid);
         self.deps.metrics.run_phase(Some(phase_name(entry.phase)), None);
         self.forget_waits(key, entry.timer, entry.awaits.as_deref());
         if let Some(active) = entry.active {
@@ -444,7 +462,8 @@ impl Dispatcher {
         let (timer, awaits) = (entry.timer.take(), entry.awaits.take());
         let (uid, version) = (entry.uid, entry.version);
         self.forget_waits(key, timer, awaits.as_deref());
-        let actor = Actor::new(Arc::clone(&self.deps), key.clone(), uid, version, mailbox);
+        let of_all = (Arc::clone(&self.deps), Arc::clone(&self.places));
+        let actor = Actor::new(of_all, key.clone(), uid, version, mailbox);
         let (report, key, context) = (self.report.clone(), key.clone(), Arc::clone(&self.deps.context));
         self.active.spawn(async move {
             let message = match caught(Box::pin(actor.run(first))).await {
@@ -465,8 +484,11 @@ impl Dispatcher {
             .get_mut(key)
             .filter(|entry| entry.uid == parked_run.uid)
         else {
+            // it may have asked for a place when it was gone already
+            self.places.left(key, parked_run.uid);
             return;
         };
+        self.places.looked_at(key, parked_run.uid);
         self.deps
             .metrics
             .run_phase(Some(phase_name(entry.phase)), Some(phase_name(parked_run.phase)));

@@ -15,6 +15,7 @@ use signoff_api::{
     run::{ParentRun, StepPhase},
 };
 use signoff_engine::{
+    concurrency::Place,
     effect::EffectKey,
     facts::{ConnectionFact, EffectOutcome, Facts, RunFacts},
     object::{ObjectFact, ObjectKey, ObjectKind},
@@ -50,6 +51,7 @@ pub(super) fn facts(
             suspend: run.spec.suspend.unwrap_or_default() && !run.spec.cancel.unwrap_or_default(),
         },
         release: release.facts.clone(),
+        place: Place::default(),
         objects,
         refused,
         unopened,

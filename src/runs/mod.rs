@@ -11,6 +11,7 @@ mod fixture;
 mod gather;
 mod objects;
 mod pin;
+mod places;
 mod retry;
 mod sweep;
 mod transitions;

@@ -1,13 +1,23 @@
-//! Questions that were left open by a run that has ended.
+//! What is left to do about runs beside their own progress: questions and runs that an ended one left open, and runs that
+//! make way for newer ones.
 
 use std::{sync::Arc, time::Duration};
 
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
 use super::{
     Deps, RunKey,
+    actor::is_stopped,
     objects::{self, ObjectError},
 };
-use crate::cluster::{backoff::Backoff, error_chain, object_key::ApprovalKey};
-use signoff_api::Run;
+use crate::cluster::{
+    backoff::Backoff,
+    error_chain,
+    object_key::{ApprovalKey, UidMark},
+    status::is_missing,
+};
+use signoff_api::{Run, names};
 use signoff_engine::object::{CloseObject, Closing, ObjectKey};
 
 /// Pauses between attempts.
@@ -33,6 +43,42 @@ pub(super) async fn stop_if_ended(deps: Arc<Deps>, parent: RunKey, child: String
         tracing::warn!(run = %parent, child, error = %error_chain(&error), "a run that another one left could not be stopped; trying again");
         tokio::time::sleep(PAUSES.after(failures)).await;
         failures += 1;
+    }
+}
+
+/// Cancels a run for a newer one that takes its place.
+pub(super) async fn make_way(deps: Arc<Deps>, run: RunKey, uid: u64, by: String) {
+    let mut failures = 0;
+    while let Err(error) = try_to_cancel(&deps, &run, uid, &by).await {
+        tracing::warn!(%run, by, error = %error_chain(&error), "a run could not be cancelled for a newer one; trying again");
+        tokio::time::sleep(PAUSES.after(failures)).await;
+        failures += 1;
+    }
+}
+
+async fn try_to_cancel(deps: &Deps, run: &RunKey, uid: u64, by: &str) -> Result<(), kube::Error> {
+    let runs = deps.context.namespaced::<Run>(run.namespace());
+    let Some(found) = runs.get_opt(run.name()).await? else {
+        return Ok(());
+    };
+    let has_ended = found
+        .status
+        .as_ref()
+        .is_some_and(|status| status.phase.is_finished());
+    if UidMark::of_object(&found).number() != uid || has_ended || is_stopped(&found) {
+        return Ok(());
+    }
+    let message = format!("run {by} takes its place (whenFull: CancelRunning)");
+    let spec = json!({ "cancel": true, "stopMessage": message });
+    let patch = json!({ "metadata": { "uid": found.metadata.uid }, "spec": spec });
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    match runs.patch(run.name(), &params, &Patch::Merge(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_missing(&error) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -9,6 +9,7 @@ use signoff_api::{
     Json, RunPhase, RunStatus, names, reason::StepReason, release::content_digest, run::StepError,
 };
 use signoff_engine::{
+    concurrency::Place,
     facts::{Facts, ReleaseFacts, RunFact, RunFacts},
     inputs,
     object::{CloseObject, Closing, ObjectFact, ObjectKey, StartRun},
@@ -41,13 +42,8 @@ impl<'a> World<'a> {
                 self.runs.push(run);
                 self.tell_parent(self.runs.len() - 1)
             }
-            Ok(Err(message)) => {
-                let refused = ended(
-                    wanted,
-                    RunPhase::Failed,
-                    None,
-                    Some((StepReason::InvalidInputs, message)),
-                );
+            Ok(Err(why)) => {
+                let refused = ended(wanted, RunPhase::Failed, None, Some(why));
                 self.run_mut().facts.objects.insert(key, ObjectFact::Run(refused));
                 true
             }
@@ -60,12 +56,12 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A run that begins, or why its inputs do not fit.
+    /// A run that begins, or why it cannot: its inputs do not fit, or it has no key.
     fn execution(
         &self,
         wanted: &StartRun,
         address: &str,
-    ) -> Result<Result<Execution<'a>, String>, Vec<String>> {
+    ) -> Result<Result<Execution<'a>, (StepReason, String)>, Vec<String>> {
         let objects = self.objects;
         let definition = objects.flows.get(&wanted.flow).ok_or_else(|| {
             let message = format!(
@@ -77,7 +73,7 @@ impl<'a> World<'a> {
         let plan = flows::compile(objects, &wanted.flow, definition)?;
         let inputs = match inputs::complete(definition, &wanted.inputs) {
             Ok(inputs) => inputs,
-            Err(message) => return Ok(Err(message)),
+            Err(message) => return Ok(Err((StepReason::InvalidInputs, message))),
         };
         let dependencies = flows::dependencies(objects, definition);
         let digest = content_digest(definition, &dependencies).map_err(|error| vec![error.to_string()])?;
@@ -105,6 +101,7 @@ impl<'a> World<'a> {
                 dependencies,
                 ..above.release.clone()
             },
+            place: Place::default(),
             objects: std::collections::BTreeMap::new(),
             refused: std::collections::BTreeMap::new(),
             unopened: std::collections::BTreeMap::new(),
@@ -113,6 +110,9 @@ impl<'a> World<'a> {
             connections: connections(objects, &plan)?,
             callbacks: above.callbacks.clone(),
         };
+        if let Err(why) = plan.concurrency_of(&facts) {
+            return Ok(Err(why));
+        }
         Ok(Ok(Execution {
             prefix: format!("{address}/"),
             parent: Some((self.at, wanted.clone())),

@@ -28,6 +28,7 @@ use signoff_api::{
 use signoff_engine::{
     advance::{MAX_BEGUN, advance},
     callback_token::{CallbackKeys, CallbackMinter},
+    concurrency::Place,
     effect::Effect,
     facts::{ApprovalFact, ConnectionFact, Facts, ReleaseFacts, RunFacts},
     judge::DecisionFact,
@@ -222,6 +223,7 @@ impl<'a> World<'a> {
                 suspend: false,
             },
             release,
+            place: Place::default(),
             objects: BTreeMap::new(),
             refused: BTreeMap::new(),
             unopened: BTreeMap::new(),
@@ -233,6 +235,9 @@ impl<'a> World<'a> {
                 keys,
             },
         };
+        // a run that is alone always has a place
+        plan.concurrency_of(&facts)
+            .map_err(|(reason, message)| vec![format!("{reason}: {message}")])?;
         let mut coming: Vec<_> = spec
             .events
             .iter()

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Digest, HumanDuration, Json, Step,
     approval::AskVia,
+    concurrency::Concurrency,
     name::SUBDOMAIN,
     names,
     step::{Approvers, Escalation},
@@ -73,6 +74,9 @@ pub struct Definition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20))]
     pub triggers: Option<Vec<Trigger>>,
+    /// How many runs with the same key go on at the same time. Without this field, there is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
     /// Steps in the order in which they run. If any step has `needs`, the steps form a graph instead.
     #[schemars(length(min = 1, max = 200))]
     pub steps: Vec<Step>,

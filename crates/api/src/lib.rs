@@ -6,6 +6,7 @@ pub mod address;
 pub mod approval;
 pub mod bounds;
 pub mod canonical;
+pub mod concurrency;
 pub mod condition;
 pub mod connection;
 pub mod decision;

@@ -122,6 +122,10 @@ pub enum StepReason {
     FinallyFailed,
     /// The run cannot retry the run that it names.
     RetryRefused,
+    /// The concurrency key of the run is empty or too long.
+    InvalidKey,
+    /// Other runs hold all places of the concurrency key, and the flow says `whenFull: Reject`.
+    ConcurrencyRejected,
     /// The run was cancelled.
     Cancelled,
     /// An `end` step ended the run.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Digest, Json, Verdict,
+    concurrency::ConcurrencyStatus,
     items::ItemsStatus,
     json::JsonObject,
     name::{COMMIT, FlowName, LABEL, ReleaseName, SUBDOMAIN},
@@ -270,6 +271,9 @@ pub struct RunStatus {
     /// Inputs of the run, with the defaults of the release. It is set once, if the defaults add anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<JsonObject>,
+    /// Key of the run, and whether it holds a place, if the flow limits how many runs go on at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencyStatus>,
     /// State that the run took over from the run that it retries. It is set once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryStatus>,

@@ -24,7 +24,8 @@ pub struct Advance {
 /// Decides what a run does next: a pure function of its plan, its state, what is known about the world, and the time.
 ///
 /// It may be called at any moment and any number of times. A step is begun only when everything it needs is done, an effect is asked for
-/// only while its outcome is not known, and nothing changes once the run has ended.
+/// only while its outcome is not known, and nothing changes once the run has ended. A run whose flow limits how many runs go on at the same
+/// time begins its first step only when the state says that it holds a place.
 pub fn advance(plan: &Plan, state: &RunStatus, facts: &Facts, now: Timestamp) -> Advance {
     if state.phase.is_finished() {
         return Advance {
@@ -38,6 +39,9 @@ pub fn advance(plan: &Plan, state: &RunStatus, facts: &Facts, now: Timestamp) ->
         turn.terminate();
     } else if facts.run.cancel {
         turn.cancel();
+    }
+    if turn.is_held_back() {
+        return turn.hold_back();
     }
     turn.hear_outcomes();
     turn.look_at_unfinished();

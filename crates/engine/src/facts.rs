@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     callback_token::CallbackMinter,
+    concurrency::Place,
     effect::EffectKey,
     object::{ObjectFact, ObjectKey},
 };
@@ -31,6 +32,8 @@ pub struct Facts {
     pub run: RunFacts,
     /// The release it is pinned to.
     pub release: ReleaseFacts,
+    /// Whether it may begin.
+    pub place: Place,
     /// The objects that this run owns and that exist.
     pub objects: BTreeMap<ObjectKey, ObjectFact>,
     /// Objects that the API server refuses to create, whatever is done, with its reason.
@@ -89,6 +92,15 @@ pub struct RunFacts {
 }
 
 impl RunFacts {
+    /// What expressions see of it. What is not there is absent.
+    pub(crate) fn as_variable(&self) -> Value {
+        let mut run = json!({ "name": self.name, "namespace": self.namespace, "uid": self.uid });
+        if let Some(user) = &self.requested_by {
+            run["requestedBy"] = json!(user);
+        }
+        run
+    }
+
     /// The rest of a sentence that says who stopped the run and why.
     pub(super) fn stopped(&self) -> String {
         stopped(self.stopped_by.as_deref(), self.stop_message.as_deref())

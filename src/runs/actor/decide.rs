@@ -22,12 +22,14 @@ use crate::{
 };
 use signoff_api::{
     Run, RunStatus,
+    concurrency::ConcurrencyStatus,
     reason::{Classified as _, ErrorClass, StepReason},
     run::{PinnedRelease, StepStatus},
 };
 use signoff_engine::{
     advance::{Advance, advance},
     callback_token::is_of_old_pass,
+    concurrency::Place,
     effect::{Call, Effect},
     facts::{ConnectionFact, EffectError, Facts},
     inputs,
@@ -123,10 +125,11 @@ impl Actor {
         let last_steps = release.plan.has_finally() && !facts.run.terminate && !state.steps.is_empty();
         let hands_out_callbacks = release.plan.hands_out_callbacks();
         let evaluates = !cancel || settles || last_steps || !known.is_empty();
-        let release = Arc::clone(release);
+        let (release, places, of) = (Arc::clone(release), Arc::clone(&self.places), Arc::clone(run));
         let decide = move || {
             let (mut state, mut facts) = (state, facts);
-            decide(&release, is_new, (&mut state, &mut facts), earlier, now)
+            let ask = |concurrency: &ConcurrencyStatus| places.ask(&of, concurrency);
+            decide(&release, is_new, (&mut state, &mut facts), earlier, ask, now)
         };
         let result = if evaluates {
             let (context, namespace) = (Arc::clone(&self.deps.context), self.key.namespace().to_owned());
@@ -155,6 +158,7 @@ impl Actor {
         let Some(deciding) = self.deciding.take() else {
             return;
         };
+        self.places.looked_at(&self.key, self.uid);
         let revision = |run: &Run| run.status.as_ref().map(|status| status.revision);
         let current = self.run.clone();
         let current = current.filter(|current| revision(current) == revision(&deciding.run));
@@ -172,6 +176,8 @@ impl Actor {
                 self.begin(&run, pin::unfit(&run, reason, &message, now), Vec::new());
                 return;
             }
+            // it is woken when that is decided
+            Decided::PlaceUndecided => return,
         };
         self.wake_at = advanced.wake_at;
         let was_ending = run.status.as_ref().is_some_and(|status| status.ending.is_some());
@@ -277,7 +283,11 @@ impl Actor {
         for told in transitions::between(before, after) {
             self.tell(&run, told);
         }
+        // what it holds a place for begins now
+        let held_since = |status: &RunStatus| status.concurrency.as_ref()?.held_since.clone();
+        self.dirty |= after.started_at.is_none() && held_since(after) != before.and_then(held_since);
         if after.phase.is_finished() && !before.is_some_and(|status| status.phase.is_finished()) {
+            self.places.left(&self.key, self.uid);
             self.deps.waker.child_ended(&run);
             self.deps.metrics.run_finished(phase_name(after.phase));
             self.observe_resumption();
@@ -512,8 +522,10 @@ pub(in crate::runs) fn is_stopped(run: &Run) -> bool {
 /// What a decision came to.
 pub(super) enum Decided {
     Advanced(Box<Advance>),
-    /// It cannot begin: the inputs do not fit the release, or the run that it retries cannot be retried.
+    /// It cannot begin: the inputs do not fit the release, it has no key, or the run that it retries cannot be retried.
     Unfit(StepReason, String),
+    /// It is not known yet whether there is a place for it.
+    PlaceUndecided,
 }
 
 /// Decides: all that takes as long as whoever wrote the flow, or started the run, makes it take.
@@ -522,6 +534,7 @@ fn decide(
     is_new: bool,
     (state, facts): (&mut RunStatus, &mut Facts),
     earlier: Option<Earlier>,
+    ask: impl FnOnce(&ConcurrencyStatus) -> Option<Place>,
     now: Timestamp,
 ) -> Decided {
     if is_new {
@@ -536,6 +549,20 @@ fn decide(
         let taken_over = earlier.map(|earlier| take_over_from(release, state, facts, earlier));
         if let Some(Err(refused)) = taken_over {
             return Decided::Unfit(StepReason::RetryRefused, refused.to_string());
+        }
+        match release.plan.concurrency_of(facts) {
+            Err((reason, message)) => return Decided::Unfit(reason, message),
+            Ok(concurrency) => state.concurrency = concurrency,
+        }
+    }
+    // one that is suspended begins nothing, and others pass it
+    let wants_place = state.started_at.is_none()
+        && !(facts.run.cancel || facts.run.terminate || facts.run.suspend)
+        && state.ending.is_none();
+    if let Some(concurrency) = state.concurrency.as_ref().filter(|_| wants_place) {
+        match ask(concurrency) {
+            Some(place) => facts.place = place,
+            None => return Decided::PlaceUndecided,
         }
     }
     Decided::Advanced(Box::new(advance(&release.plan, state, facts, now)))

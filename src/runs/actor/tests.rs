@@ -22,7 +22,10 @@ fn actor(fixture: &Fixture, run: &Run) -> (Actor, UnboundedSender<RunEvent>) {
     let (sender, mailbox) = mpsc::unbounded_channel();
     let uid = UidMark::of_object(run);
     let key = RunKey::new(NAMESPACE, "r");
-    let actor = Actor::new(Arc::clone(&fixture.deps), key, uid, 0, mailbox);
+    let (report, _) = mpsc::unbounded_channel();
+    let places = Arc::new(Places::new(report, fixture.deps.leadership.clone()));
+    places.listed();
+    let actor = Actor::new((Arc::clone(&fixture.deps), places), key, uid, 0, mailbox);
     (actor, sender)
 }
 

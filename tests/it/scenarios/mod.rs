@@ -7,6 +7,7 @@ mod budgets;
 mod callbacks;
 mod cli;
 mod computed;
+mod concurrency;
 mod connections;
 mod crash_walk;
 mod endings;

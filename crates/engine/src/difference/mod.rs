@@ -33,7 +33,9 @@ pub use self::{
     steps::{Move, Order, OrderChange, StepChange, StepChangeKind},
 };
 use self::{fields::changes, guards::Guards};
-use signoff_api::{Definition, Step, Trigger, flow::Promotion, release::Dependency};
+use signoff_api::{
+    Definition, Step, Trigger, concurrency::Concurrency, flow::Promotion, release::Dependency,
+};
 
 /// What changes from one definition to another. In JSON absent lists are empty lists, and the field names are stable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -66,6 +68,8 @@ pub struct Difference {
     pub description: Vec<FieldChange>,
     /// What changed in the triggers.
     pub triggers: Vec<FieldChange>,
+    /// What changed in how many runs go on at the same time. More of them are a change, and loosen no control of people.
+    pub concurrency: Vec<FieldChange>,
 }
 
 /// Whether something was added, removed or changed.
@@ -108,6 +112,7 @@ impl Difference {
             promotion,
             description,
             triggers,
+            concurrency,
         } = self;
         !first
             && loosenings.is_empty()
@@ -123,6 +128,7 @@ impl Difference {
                 promotion,
                 description,
                 triggers,
+                concurrency,
             ]
             .iter()
             .all(|fields| fields.is_empty())
@@ -238,7 +244,26 @@ pub fn difference(old: Option<&Definition>, new: &Definition) -> Difference {
             before.map(|parts| vec![parts.triggers()]),
             Some(vec![after.triggers()]),
         ),
+        concurrency: changes(
+            before.and_then(|parts| parts.concurrency).map(concurrency_fields),
+            after.concurrency.map(concurrency_fields),
+        ),
     }
+}
+
+fn concurrency_fields(concurrency: &Concurrency) -> Vec<Field> {
+    let Concurrency {
+        key,
+        max,
+        when_full,
+        scope,
+    } = concurrency;
+    vec![
+        Field::required("concurrency.key", key),
+        Field::new("concurrency.max", max.as_ref()).default("1"),
+        Field::new("concurrency.whenFull", when_full.as_ref()).default("Queue"),
+        Field::new("concurrency.scope", scope.as_ref()).default("Flow"),
+    ]
 }
 
 /// A definition taken apart.
@@ -250,6 +275,7 @@ struct Parts<'a> {
     output: Option<serde_json::Value>,
     promotion: Option<&'a Promotion>,
     triggers: Option<&'a Vec<Trigger>>,
+    concurrency: Option<&'a Concurrency>,
 }
 
 impl<'a> Parts<'a> {
@@ -258,6 +284,7 @@ impl<'a> Parts<'a> {
             description,
             inputs,
             triggers,
+            concurrency,
             steps,
             finally,
             output,
@@ -271,6 +298,7 @@ impl<'a> Parts<'a> {
             output: output.as_ref().map(fields::value),
             promotion: promotion.as_ref(),
             triggers: triggers.as_ref(),
+            concurrency: concurrency.as_ref(),
         }
     }
 

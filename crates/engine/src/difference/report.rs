@@ -89,6 +89,7 @@ impl Report {
             promotion,
             description,
             triggers,
+            concurrency,
         } = difference;
         let gated = |subject: &Subject| gates.iter().any(|gate| gate.gate == *subject);
         let order = order.map(|order| {
@@ -120,6 +121,7 @@ impl Report {
                 inputs.iter().map(input).chain(fields(input_rules)).collect(),
             ),
             ("Triggers", fields(triggers).collect()),
+            ("Concurrency", fields(concurrency).collect()),
             ("Output", fields(output).collect()),
             ("Promotion", fields(promotion).collect()),
             ("Description", fields(description).collect()),

@@ -11,7 +11,7 @@ use signoff_expression::{Declarations, Facts, StaticType};
 use super::{
     Children, Plan, PlannedStep, Problem, RetryPolicy,
     check::{Environment, StepTypes, with},
-    finally,
+    concurrency, finally,
     for_each::ForEachPlan,
     graph::Graph,
     guard,
@@ -83,6 +83,8 @@ pub(super) fn compile(
         }
     }
     let triggers = triggers::compile(&mut compiler, definition);
+    let limit = definition.concurrency.as_ref();
+    let concurrency = limit.and_then(|limit| concurrency::compile(&mut compiler, limit));
     problems.append(&mut compiler.problems);
     problems.extend(guard::not_guarded(&definition.steps, &graph, is_strict));
     if problems.is_empty() {
@@ -98,6 +100,7 @@ pub(super) fn compile(
             inputs: compiler.environment.inputs,
             output,
             triggers,
+            concurrency,
             owners: gate.and_then(|gate| gate.approval.approvers.clone()),
         })
     } else {

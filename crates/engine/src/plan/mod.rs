@@ -3,6 +3,7 @@
 pub(crate) mod check;
 mod compile;
 mod computed;
+mod concurrency;
 mod finally;
 mod for_each;
 mod graph;
@@ -80,6 +81,8 @@ pub struct Plan {
     pub(super) output: Option<JsonTemplate>,
     /// What starts runs by itself.
     pub(super) triggers: Vec<TriggerPlan>,
+    /// How many runs with the same key go on at the same time.
+    pub(super) concurrency: Option<concurrency::ConcurrencyPlan>,
     /// Who may promote a release in place of this one, where its gate names them.
     pub(super) owners: Option<Approvers>,
 }

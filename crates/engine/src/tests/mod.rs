@@ -13,6 +13,7 @@ mod guards;
 mod http;
 mod loops;
 mod outcome_questions;
+mod places;
 mod properties;
 mod retries;
 mod runs;
@@ -28,6 +29,7 @@ use self::scenario::{Scenario, is_called, request};
 use super::{
     advance::{Advance, advance},
     callback_token::{CallbackKeys, CallbackMinter},
+    concurrency::Place,
     effect::{Call, Effect, EffectKey, HttpRequest, Request},
     facts::{
         ApprovalFact, ConnectionFact, EffectError, EffectOutcome, Facts, HttpResponse, ReleaseFacts,

@@ -49,6 +49,7 @@ impl Scenario {
                     digest: Digest::of(b"child"),
                 }],
             },
+            place: Place::Unlimited,
             objects: BTreeMap::new(),
             refused: BTreeMap::new(),
             unopened: BTreeMap::new(),

@@ -211,7 +211,7 @@ impl Turn<'_> {
         }
     }
 
-    fn set_condition(&mut self) {
+    pub(super) fn set_condition(&mut self) {
         let phase = self.state.phase;
         let truth = match phase {
             RunPhase::Succeeded => condition::ConditionStatus::True,

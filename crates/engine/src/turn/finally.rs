@@ -31,7 +31,10 @@ impl Turn<'_> {
 
     /// Whether steps of `finally` are to run before the run ends: not if nothing began.
     pub(super) fn has_last_steps(&self) -> bool {
-        self.plan.has_finally() && !self.terminated && !self.state.steps.is_empty()
+        self.plan.has_finally()
+            && !self.terminated
+            && !self.state.steps.is_empty()
+            && !self.is_without_place()
     }
 
     /// Begins the next steps of `finally`, if everything before them is over.

@@ -9,6 +9,7 @@ mod items;
 mod items_question;
 mod outcome_question;
 mod passes;
+mod place;
 mod settle;
 mod view;
 

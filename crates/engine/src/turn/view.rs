@@ -193,27 +193,21 @@ impl RunView<'_> {
         let ending = self.state.ending.as_ref().filter(|_| is_finally);
         let error = self.state.error.as_ref().filter(|_| is_finally);
         let (run, release) = (&self.facts.run, &self.facts.release);
+        let mut of_run = run.as_variable();
+        let failed_step = ending.and_then(|ending| ending.failed_step.as_ref());
+        let ends = fields([
+            ("outcome", ending.map(|ending| json!(ending.outcome))),
+            ("error", error.map(|error| json!(error))),
+            ("failedStep", failed_step.map(|step| json!(step))),
+        ]);
+        for (name, value) in ends {
+            of_run[name] = value;
+        }
         let mut scope = Scope::default();
         scope
             .set("inputs", self.plan.inputs_as_declared(&run.inputs))
             .set("steps", steps(self.plan, self.state, is_finally))
-            .set(
-                "run",
-                object([
-                    ("name", Some(json!(run.name))),
-                    ("namespace", Some(json!(run.namespace))),
-                    ("uid", Some(json!(run.uid))),
-                    ("requestedBy", run.requested_by.as_ref().map(|user| json!(user))),
-                    ("outcome", ending.map(|ending| json!(ending.outcome))),
-                    ("error", error.map(|error| json!(error))),
-                    (
-                        "failedStep",
-                        ending
-                            .and_then(|ending| ending.failed_step.as_ref())
-                            .map(|step| json!(step)),
-                    ),
-                ]),
-            )
+            .set("run", of_run)
             .set("release", release.as_variable())
             .set("trigger", trigger::as_variable(run.trigger.as_ref()))
             .set(CALLBACKS, self.callbacks());

@@ -46,6 +46,7 @@ fn all_but_finally() -> Value {
             { "name": "t6", "webhook": { "auth": { "bearer": { "name": "s", "key": "k" } } } },
             { "name": "t7", "webhook": { "auth": { "standardWebhooks": { "name": "s", "key": "k" } } } },
         ],
+        "concurrency": { "key": "${inputs.a}", "max": 2, "whenFull": "Reject", "scope": "Namespace" },
         "steps": [
             {
                 "name": "one",
@@ -198,7 +199,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Other values that may stand in the place of one.
 fn others(value: &Value) -> Vec<Value> {
-    const WORDS: [&str; 14] = [
+    const WORDS: [&str; 16] = [
         "RunOnce",
         "17h",
         "text/plain",
@@ -213,6 +214,8 @@ fn others(value: &Value) -> Vec<Value> {
         "None",
         "Succeeded",
         "Failed",
+        "Queue",
+        "Flow",
     ];
     match value {
         Value::String(text) => std::iter::once(format!("{text}-other"))

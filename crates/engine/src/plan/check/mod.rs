@@ -110,6 +110,20 @@ impl<'a> Environment<'a> {
         with(&known, events)
     }
 
+    /// What can be referred to in the concurrency key, before the first step.
+    pub(super) fn declarations_of_key(&self) -> Declarations {
+        Declarations {
+            variables: BTreeMap::from([
+                ("inputs".to_owned(), self.type_of_inputs.clone()),
+                ("run".to_owned(), run()),
+                ("release".to_owned(), release()),
+                ("trigger".to_owned(), self.trigger.clone()),
+            ]),
+            facts: Facts::default(),
+            implications: Vec::new(),
+        }
+    }
+
     /// What can be referred to where it is told whether a request starts a run.
     pub(super) fn declarations_of_request(request: &[Extra]) -> Declarations {
         let known = Declarations {
