@@ -215,4 +215,6 @@ pub struct EffectError {
     pub may_have_happened: bool,
     /// How long the other side asks to wait before another attempt.
     pub retry_after: Option<Duration>,
+    /// Status of the response, if there was one.
+    pub status: Option<u16>,
 }

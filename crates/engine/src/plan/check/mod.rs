@@ -251,6 +251,13 @@ pub(crate) fn run_that_ended() -> StaticType {
     ObjectType::new(fields, None).into()
 }
 
+/// Why an attempt failed.
+pub(super) fn failed_attempt() -> StaticType {
+    let mut fields = fields(&["reason", "message"], &[]);
+    fields.insert("status".to_owned(), Field::optional(StaticType::INT));
+    ObjectType::new(fields, None).called("field of error").into()
+}
+
 /// Why a step or a run failed.
 fn error() -> StaticType {
     strings(&["reason", "message"], &[])
