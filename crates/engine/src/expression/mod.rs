@@ -144,12 +144,22 @@ impl Expression {
 
     /// Its value, within what is left of a budget.
     fn evaluate_within(&self, scope: &Scope, budget: &mut Budget) -> Result<Value, EvaluationError> {
+        self.present_within(scope, budget).map(Option::unwrap_or_default)
+    }
+
+    /// The same; none if it is `optional.none()`.
+    fn present_within(&self, scope: &Scope, budget: &mut Budget) -> Result<Option<Value>, EvaluationError> {
         let mut variables = cel::Scope::default();
         for (name, value) in &scope.variables {
             variables.set(name, value);
         }
         let value = self.program.evaluate(&variables, budget);
-        let json = value.and_then(|value| value.to_json(budget));
+        let json = value.and_then(|value| {
+            if is_nothing(&value) {
+                return Ok(None);
+            }
+            value.to_json(budget).map(Some)
+        });
         json.map_err(|error| EvaluationError {
             message: error.to_string(),
             expression: self.source.clone(),
@@ -167,6 +177,15 @@ impl Expression {
                 is_too_costly: false,
             }),
         }
+    }
+}
+
+/// Whether a value is `optional.none()`.
+fn is_nothing(value: &cel::Value<'_>) -> bool {
+    match value {
+        cel::Value::Optional(None) => true,
+        cel::Value::Optional(Some(value)) => is_nothing(value),
+        _ => false,
     }
 }
 

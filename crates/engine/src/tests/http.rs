@@ -414,3 +414,73 @@ fn a_condition_of_retries_is_checked_as_others_are() {
         assert!(told.contains(part), "{when}: {told}");
     }
 }
+
+#[test]
+fn what_an_expression_says_is_not_there_is_left_out() {
+    let http = json!({
+        "url": "http://x/", "method": "POST",
+        "headers": { "X-A": "${inputs.?a}", "X-B": "${inputs.?b}" },
+        "query": { "a": "${inputs.?a}", "b": ["${inputs.?b}", "x"], "none": "${inputs.?b}" },
+        "body": { "a": "${inputs.?a}", "b": "${inputs.?b}", "list": ["${inputs.?b}", 1, { "c": "${optional.none()}" }],
+            "null": "${null}" },
+    });
+    let run = scenario(&http, &json!({ "a": "x" }));
+    let asked = request(run.http()[0]);
+    assert_eq!(asked.headers.keys().collect::<Vec<_>>(), ["X-A"]);
+    let names: Vec<(&str, usize)> = asked
+        .query
+        .iter()
+        .map(|(name, values)| (&**name, values.len()))
+        .collect();
+    assert_eq!(names, [("a", 1), ("b", 1)]);
+    let body = json!({ "a": "x", "list": [1, {}], "null": null });
+    assert_eq!(asked.body, Some(HttpBody::Json(body)));
+
+    for nothing in [
+        json!({ "body": "${inputs.?b}" }),
+        json!({ "text": "${inputs.?b}" }),
+    ] {
+        let mut http = nothing;
+        http["url"] = "http://x/".into();
+        assert_eq!(
+            request(scenario(&http, &json!({})).http()[0]).body,
+            None,
+            "{http}"
+        );
+    }
+    let form =
+        json!({ "url": "http://x/", "form": { "a": "${inputs.?a}", "b": "x${inputs.?a.orValue('')}" } });
+    let fields = [("b".to_owned(), "x".to_owned())];
+    assert_eq!(
+        request(scenario(&form, &json!({})).http()[0]).body,
+        Some(HttpBody::Form(fields.into()))
+    );
+}
+
+#[test]
+fn a_field_that_may_be_left_out_must_be_guarded_by_those_that_read_it() {
+    let problems = |read: &str| {
+        let flow = json!({
+            "inputs": { "type": "object", "properties": { "note": { "type": "string" } } },
+            "steps": [
+                { "name": "a", "set": { "note": "${inputs.?note}", "all": ["${inputs.?note}", "x"] } },
+                { "name": "b", "set": { "read": read } },
+            ],
+        });
+        let definition: Definition = serde_json::from_value(flow).unwrap();
+        let problems = Plan::compile(&definition).err().unwrap_or_default();
+        problems
+            .into_iter()
+            .map(|problem| problem.message)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        problems("${steps.a.output.?note.orValue('none')}"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        problems("${steps.a.output.all[0].startsWith('x')}"),
+        Vec::<String>::new()
+    );
+    assert_eq!(problems("${steps.a.output.note}").len(), 1);
+}

@@ -3,7 +3,10 @@
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::{SignedDuration, Timestamp},
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -193,6 +196,8 @@ impl RunView<'_> {
         let ending = self.state.ending.as_ref().filter(|_| is_finally);
         let error = self.state.error.as_ref().filter(|_| is_finally);
         let (run, release) = (&self.facts.run, &self.facts.release);
+        // what is read before the first step begins is read as it does
+        let started_at = self.state.started_at.clone().unwrap_or(MicroTime(self.now));
         let mut scope = Scope::default();
         scope
             .set("inputs", self.plan.inputs_as_declared(&run.inputs))
@@ -203,6 +208,8 @@ impl RunView<'_> {
                     ("name", Some(json!(run.name))),
                     ("namespace", Some(json!(run.namespace))),
                     ("uid", Some(json!(run.uid))),
+                    ("flow", Some(json!(release.flow))),
+                    ("startedAt", Some(json!(started_at))),
                     ("requestedBy", run.requested_by.as_ref().map(|user| json!(user))),
                     ("outcome", ending.map(|ending| json!(ending.outcome))),
                     ("error", error.map(|error| json!(error))),
