@@ -29,6 +29,7 @@ mod releases;
 mod retry;
 mod run;
 mod runs;
+mod schema;
 mod serving;
 mod status;
 mod suspend;
@@ -169,6 +170,7 @@ enum Verb {
     Operator(Box<operator::OperatorArgs>),
     Gateway(gateway::GatewayArgs),
     Crds(crds::CrdsArgs),
+    Schema(schema::SchemaArgs),
     Validate(validate::ValidateArgs),
     Test(test::TestArgs),
     Apply(applying::ApplyArgs),
@@ -257,6 +259,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Operator(args) => Box::pin(operator::verb(*args, &global)).await,
         Verb::Gateway(args) => gateway::verb(args, &global).await,
         Verb::Crds(args) => crds::verb(&args),
+        Verb::Schema(args) => schema::verb(&args),
         Verb::Validate(args) => validate::verb(&args),
         Verb::Test(args) => test::verb(&args, global.output),
         Verb::Apply(args) => applying::verb(&args, &global).await,
