@@ -76,6 +76,9 @@ pub(super) fn compile(
         for field in promotion::expressions(gate) {
             compiler.problem(format!("promotion.{field}"), promotion::NO_EXPRESSIONS);
         }
+        if let Some(message) = promotion::unreachable_quorum(gate) {
+            compiler.problem("promotion.approval.quorum", message);
+        }
     }
     let triggers = triggers::compile(&mut compiler, definition);
     problems.append(&mut compiler.problems);
