@@ -18,6 +18,25 @@ pub(super) enum Format {
     Yaml,
     /// Names only, one a line.
     Name,
+    /// A picture; of `graph` only.
+    #[value(hide = true)]
+    Svg,
+    /// The language of Graphviz; of `graph` only.
+    #[value(hide = true)]
+    Dot,
+    /// The language of Mermaid; of `graph` only.
+    #[value(hide = true)]
+    Mermaid,
+}
+
+impl Format {
+    /// Whether it is one of drawings.
+    pub(super) fn is_drawing(self) -> bool {
+        match self {
+            Self::Svg | Self::Dot | Self::Mermaid => true,
+            Self::Table | Self::Json | Self::Yaml | Self::Name => false,
+        }
+    }
 }
 
 /// A verb's answer.
@@ -93,11 +112,13 @@ impl Answer {
         }
         let mut stdout = std::io::stdout();
         let _ = match (format, self.document) {
-            (Format::Table, None) => {
+            (Format::Table | Format::Svg | Format::Dot | Format::Mermaid, None) => {
                 lines::print(&self.text);
                 Ok(())
             }
-            (Format::Table, Some(document)) => writeln!(stdout, "{}", document.trim_end()),
+            (Format::Table | Format::Svg | Format::Dot | Format::Mermaid, Some(document)) => {
+                writeln!(stdout, "{}", document.trim_end())
+            }
             (Format::Json, _) => {
                 let envelope =
                     json!({ "ok": self.exit == 0, "data": self.data, "error": null, "next": self.next });

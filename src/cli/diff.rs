@@ -12,11 +12,10 @@ use super::{
     connect::Connection,
     error::{CliError, exit},
     lines::Lines,
-    manifest::{Checked, Finding, Manifest},
-    quoted,
+    manifest, quoted,
 };
 use signoff_api::{
-    Definition, Flow, FlowSpec, Release,
+    Definition, Flow, Release,
     name::{FlowName, ReleaseName},
     release::Dependency,
 };
@@ -183,42 +182,13 @@ async fn from_release(releases: &Api<Release>, name: &str, flow: &str) -> Result
     })
 }
 
-/// The flow in a manifest, which has to be fine: its name and its definition.
+/// The flow in a manifest.
 fn from_file(path: &Path, wanted: Option<&str>) -> Result<(String, Side), CliError> {
-    let manifest = Manifest::read(path)?.map_err(|finding| invalid(&[finding]))?;
-    let flows: Vec<_> = manifest
-        .documents
-        .iter()
-        .filter(|document| document.value["kind"] == "Flow")
-        .filter(|document| wanted.is_none_or(|name| document.value["metadata"]["name"] == name))
-        .collect();
-    let [document] = flows[..] else {
-        let message = match (flows.len(), wanted) {
-            (0, None) => format!("{}: there is no flow in it", manifest.path),
-            (0, Some(name)) => format!("{}: there is no flow {name} in it", manifest.path),
-            (n, _) => format!("{}: there are {n} flows in it; name one", manifest.path),
-        };
-        return Err(CliError::usage(message));
-    };
-    if let Checked::Ours { problems, .. } = manifest.check(document)
-        && !problems.is_empty()
-    {
-        return Err(invalid(&problems));
-    }
-    let name = document.value["metadata"]["name"].as_str().unwrap_or_default();
-    let spec: FlowSpec = serde_json::from_value(document.value["spec"].clone())
-        .map_err(|error| CliError::new("Invalid", exit::INVALID, format!("{}: {error}", manifest.path)))?;
+    let (name, spec) = manifest::flow(path, wanted)?;
     let side = Side {
-        name: manifest.path,
+        name: path.display().to_string(),
         definition: spec.definition,
         dependencies: None,
     };
-    Ok((name.to_owned(), side))
-}
-
-fn invalid(findings: &[Finding]) -> CliError {
-    let mut lines = findings.iter().map(ToString::to_string);
-    CliError::new("Invalid", exit::INVALID, lines.next().unwrap_or_default())
-        .listing(lines)
-        .details(json!({ "problems": findings }))
+    Ok((name, side))
 }

@@ -5,18 +5,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::error::CliError;
+use super::error::{CliError, exit};
 use crate::manifest::{
     Document, Position, booleans, check, closest, documents, is_kind, locate, no_such_kind,
 };
-use signoff_api::{API_VERSION, GROUP};
+use signoff_api::{API_VERSION, FlowSpec, GROUP};
 
 /// Largest manifest read, in bytes: what an API server accepts as well.
 const MAX_MANIFEST: u64 = 3 * 1024 * 1024;
 /// Endings of files that are taken from a folder, as kubectl takes them.
-const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+pub(super) const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 
 /// A file with its documents.
 #[derive(Debug)]
@@ -240,6 +240,44 @@ fn finding(path: &str, position: Option<Position>, message: String) -> Finding {
         column,
         message,
     }
+}
+
+/// The flow in a manifest, which has to be fine: its name and its spec.
+pub(super) fn flow(path: &Path, wanted: Option<&str>) -> Result<(String, FlowSpec), CliError> {
+    let manifest = Manifest::read(path)?.map_err(|finding| invalid(&[finding]))?;
+    let flows: Vec<_> = manifest
+        .documents
+        .iter()
+        .filter(|document| document.value["kind"] == "Flow")
+        .filter(|document| wanted.is_none_or(|name| document.value["metadata"]["name"] == name))
+        .collect();
+    let [document] = flows[..] else {
+        let message = match (flows.len(), wanted) {
+            (0, None) => format!("{}: there is no flow in it", manifest.path),
+            (0, Some(name)) => format!("{}: there is no flow {name} in it", manifest.path),
+            (n, _) => format!(
+                "{}: there are {n} flows in it; name one, with -f FILE",
+                manifest.path
+            ),
+        };
+        return Err(CliError::usage(message));
+    };
+    if let Checked::Ours { problems, .. } = manifest.check(document)
+        && !problems.is_empty()
+    {
+        return Err(invalid(&problems));
+    }
+    let name = document.value["metadata"]["name"].as_str().unwrap_or_default();
+    let spec = serde_json::from_value(document.value["spec"].clone())
+        .map_err(|error| CliError::new("Invalid", exit::INVALID, format!("{}: {error}", manifest.path)))?;
+    Ok((name.to_owned(), spec))
+}
+
+fn invalid(findings: &[Finding]) -> CliError {
+    let mut lines = findings.iter().map(ToString::to_string);
+    CliError::new("Invalid", exit::INVALID, lines.next().unwrap_or_default())
+        .listing(lines)
+        .details(json!({ "problems": findings }))
 }
 
 /// `kind/name` of a document.

@@ -16,6 +16,7 @@ mod diff;
 mod error;
 mod gateway;
 mod git_init;
+mod graph;
 mod lines;
 mod listening;
 mod local_kubeconfig;
@@ -28,6 +29,7 @@ mod releases;
 mod retry;
 mod run;
 mod runs;
+mod schema;
 mod serving;
 mod status;
 mod suspend;
@@ -168,6 +170,7 @@ enum Verb {
     Operator(Box<operator::OperatorArgs>),
     Gateway(gateway::GatewayArgs),
     Crds(crds::CrdsArgs),
+    Schema(schema::SchemaArgs),
     Validate(validate::ValidateArgs),
     Test(test::TestArgs),
     Apply(applying::ApplyArgs),
@@ -195,6 +198,7 @@ enum Verb {
     Releases(releases::ReleasesArgs),
     Promote(promote::PromoteArgs),
     Diff(diff::DiffArgs),
+    Graph(graph::GraphArgs),
     Git(git_init::GitArgs),
     Completions(completions::CompletionsArgs),
     /// Print the version.
@@ -229,6 +233,10 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         }
     };
     let format = cli.global.output;
+    if format.is_drawing() && !matches!(cli.verb, Verb::Graph(_)) {
+        let message = "the formats svg, dot and mermaid are for graph";
+        return CliError::usage(message).report(Format::Table);
+    }
     match runtime.block_on(perform(cli)) {
         Ok(answer) => answer.print(format),
         Err(error) => error.report(format),
@@ -251,6 +259,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Operator(args) => Box::pin(operator::verb(*args, &global)).await,
         Verb::Gateway(args) => gateway::verb(args, &global).await,
         Verb::Crds(args) => crds::verb(&args),
+        Verb::Schema(args) => schema::verb(&args),
         Verb::Validate(args) => validate::verb(&args),
         Verb::Test(args) => test::verb(&args, global.output),
         Verb::Apply(args) => applying::verb(&args, &global).await,
@@ -271,6 +280,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Releases(args) => releases::verb(&args, &global).await,
         Verb::Promote(args) => promote::verb(&args, &global).await,
         Verb::Diff(args) => diff::verb(&args, &global).await,
+        Verb::Graph(args) => graph::verb(&args, &global).await,
         Verb::Git(args) => git_init::verb(&args, &global),
         Verb::Completions(args) => Ok(completions::verb(&args, &mut Cli::command())),
         Verb::Version => Ok(Answer::text(format!("signoff {}", env!("CARGO_PKG_VERSION")))

@@ -262,7 +262,7 @@ fn row(step: &StepStatus, start: Option<Timestamp>) -> Vec<String> {
 }
 
 /// The time between two moments, after a sign that says from where it counts.
-fn since(sign: &str, from: Option<Timestamp>, to: Option<&MicroTime>) -> String {
+pub(super) fn since(sign: &str, from: Option<Timestamp>, to: Option<&MicroTime>) -> String {
     let (Some(from), Some(to)) = (from, to) else {
         return String::new();
     };

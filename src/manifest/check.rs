@@ -92,6 +92,11 @@ pub fn check(object: &Value) -> Vec<FieldProblem> {
             field: format!("spec.promotion.{field}"),
             message: promotion::NO_EXPRESSIONS.to_owned(),
         }));
+        let unreachable = gate.as_ref().ok().and_then(promotion::unreachable_quorum);
+        found.extend(unreachable.map(|message| FieldProblem {
+            field: "spec.promotion.approval.quorum".to_owned(),
+            message,
+        }));
     }
     if schema.kind == "Flow" {
         let mut spec = object["spec"].take();

@@ -14,6 +14,7 @@ pub(in crate::perform) fn invalid(reason: StepReason, message: impl Into<String>
         retryable: false,
         may_have_happened: false,
         retry_after: None,
+        status: None,
     }
 }
 
@@ -66,6 +67,7 @@ pub(in crate::perform) fn transport(place: &str, error: reqwest::Error, secrets:
         retryable: true,
         may_have_happened: sent,
         retry_after: None,
+        status: None,
     }
 }
 

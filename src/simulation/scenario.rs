@@ -181,6 +181,8 @@ pub struct StubError {
     /// Message.
     #[serde(default)]
     pub message: String,
+    /// Status of the response, if there was one.
+    pub status: Option<u16>,
     /// Whether another attempt may help. Defaults to what the operator does for the reason.
     pub retryable: Option<bool>,
     /// Whether the effect may have happened. Defaults to true for `AttemptTimedOut`.

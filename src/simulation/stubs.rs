@@ -107,5 +107,6 @@ fn failed(error: &StubError) -> EffectError {
             .may_have_happened
             .unwrap_or(error.reason == StepReason::AttemptTimedOut),
         retry_after: None,
+        status: error.status,
     }
 }

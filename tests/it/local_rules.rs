@@ -1,6 +1,6 @@
 //! What the embedded control plane refuses, fills in and keeps apart: schemas, ownership, admission, events.
 
-use k8s_openapi::api::core::v1::{Event as CoreEvent, Secret};
+use k8s_openapi::api::core::v1::{Event as CoreEvent, Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::ResourceExt as _;
@@ -12,7 +12,7 @@ use serde_json::json;
 use signoff_api::{Connection, Decision, Flow, Repository, Run, names};
 use signoff_local::Identity;
 
-use crate::local_support::{Local, Widget, map, refusal, widget};
+use crate::local_support::{Local, Widget, eventually, map, refusal, widget};
 
 #[expect(clippy::needless_pass_by_value, reason = "it reads better where it is called")]
 fn applied(spec: serde_json::Value) -> Patch<serde_json::Value> {
@@ -619,6 +619,67 @@ async fn an_editor_starts_runs_and_does_not_delete_them() {
     let (code, _, message) = refusal(dev.delete("r", &DeleteParams::default()).await);
     assert_eq!(code, 403);
     assert!(message.contains("cannot delete resource \"runs\""), "{message}");
+}
+
+#[tokio::test]
+async fn a_run_is_deleted_once_it_has_ended_or_was_terminated() {
+    let local = Local::start().await;
+    let admin: Api<Run> = Api::default_namespaced(local.client());
+    let operator: Api<Run> = Api::default_namespaced(local.plane.client(&Identity::Operator));
+    let create = async |name: &str| {
+        let run = Run::new(name, serde_json::from_value(json!({"flow": "f"})).unwrap());
+        admin.create(&PostParams::default(), &run).await.unwrap();
+    };
+    let phase = async |name: &str, phase: &str| {
+        let status = Patch::Merge(json!({"status": {"phase": phase}}));
+        operator
+            .patch_status(name, &PatchParams::default(), &status)
+            .await
+            .unwrap();
+    };
+    let delete = async |name: &str| admin.delete(name, &DeleteParams::default()).await;
+    for run in ["new", "waiting", "ended", "stopped", "one", "two"] {
+        create(run).await;
+    }
+    for (run, why) in [
+        ("new", "run \"new\" has not ended"),
+        ("waiting", "signoff cancel waiting"),
+    ] {
+        if run == "waiting" {
+            phase(run, "Waiting").await;
+        }
+        let (code, _, message) = refusal(delete(run).await);
+        assert!(code == 403 && message.contains(why), "{message}");
+    }
+    phase("ended", "Failed").await;
+    delete("ended").await.unwrap();
+    let terminate = Patch::Merge(json!({"spec": {"terminate": true}}));
+    admin
+        .patch("stopped", &PatchParams::default(), &terminate)
+        .await
+        .unwrap();
+    delete("stopped").await.unwrap();
+    // of a collection, each run is looked at
+    phase("one", "Succeeded").await;
+    let (code, ..) = refusal(
+        admin
+            .delete_collection(&DeleteParams::default(), &ListParams::default())
+            .await,
+    );
+    assert_eq!(code, 403);
+    operator.delete("two", &DeleteParams::default()).await.unwrap();
+    // with its namespace, a run goes in any phase
+    let namespaces: Api<Namespace> = Api::all(local.client());
+    let team = serde_json::from_value(json!({"metadata": {"name": "team"}})).unwrap();
+    namespaces.create(&PostParams::default(), &team).await.unwrap();
+    let runs: Api<Run> = Api::namespaced(local.client(), "team");
+    let run = Run::new("r", serde_json::from_value(json!({"flow": "f"})).unwrap());
+    runs.create(&PostParams::default(), &run).await.unwrap();
+    namespaces.delete("team", &DeleteParams::default()).await.unwrap();
+    eventually("the run to go with its namespace", async || {
+        runs.get_opt("r").await.unwrap().is_none()
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -513,9 +513,12 @@ impl Rig {
         found.unwrap()
     }
 
+    /// Deletes a run as the API server itself does, which may be before it has ended.
     pub async fn delete_run(&self, name: &str) {
-        self.api::<Run>()
-            .delete(name, &DeleteParams::default())
+        self.server
+            .collector::<Run>()
+            .await
+            .delete(name, &DeleteParams::background())
             .await
             .unwrap();
     }

@@ -6,7 +6,10 @@ use std::{
     sync::Once,
 };
 
-use kube::{Api, Client};
+use kube::{
+    Api, Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use serde_json::Value;
 use signoff_local::{ControlPlane, Identity, Options};
 
@@ -135,6 +138,28 @@ impl Server {
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
     {
         Api::namespaced(self.operator(), self.namespace())
+    }
+
+    /// The objects of a kind, for the garbage collector of the API server.
+    pub async fn collector<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        match self {
+            Self::Embedded(_) => self.operators(),
+            Self::Real(room) => {
+                let file = Kubeconfig::read_from(room.kubeconfig()).unwrap();
+                let options = KubeConfigOptions {
+                    context: Some("admin".to_owned()),
+                    ..KubeConfigOptions::default()
+                };
+                let mut config = Config::from_custom_kubeconfig(file, &options).await.unwrap();
+                let user = "system:serviceaccount:kube-system:generic-garbage-collector";
+                config.auth_info.impersonate = Some(user.to_owned());
+                config.auth_info.impersonate_groups = Some(vec!["system:masters".to_owned()]);
+                Api::namespaced(Client::try_from(config).unwrap(), self.namespace())
+            }
+        }
     }
 }
 

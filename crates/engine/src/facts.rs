@@ -93,8 +93,8 @@ pub struct RunFacts {
 
 impl RunFacts {
     /// What expressions see of it. What is not there is absent.
-    pub(crate) fn as_variable(&self) -> Value {
-        let mut run = json!({ "name": self.name, "namespace": self.namespace, "uid": self.uid });
+    pub(crate) fn as_variable(&self, release: &ReleaseFacts) -> Value {
+        let mut run = json!({ "name": self.name, "namespace": self.namespace, "uid": self.uid, "flow": release.flow });
         if let Some(user) = &self.requested_by {
             run["requestedBy"] = json!(user);
         }
@@ -235,4 +235,6 @@ pub struct EffectError {
     pub may_have_happened: bool,
     /// How long the other side asks to wait before another attempt.
     pub retry_after: Option<Duration>,
+    /// Status of the response, if there was one.
+    pub status: Option<u16>,
 }

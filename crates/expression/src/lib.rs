@@ -4,8 +4,8 @@
 //! [`Budget`] in every operation, and ends with [`Error::BudgetExceeded`] when there are no more. Values share what they are made of, so
 //! that an expression costs what it does and not what the scope holds.
 //!
-//! The functions are those of Kubernetes 1.37. A host adds its own with [`Library::with`], its own values as [`HostValue`],
-//! and messages with [`Library::with_messages`]. [`Function`] says of each which types it takes and gives.
+//! The functions are those of Kubernetes 1.37, and those for JSON and base64 with [`Library::with_encodings`]. A host adds its
+//! own with [`Library::with`], its own values as [`HostValue`], and messages with [`Library::with_messages`]. [`Function`] says of each which types it takes and gives.
 //!
 //! [`Program::check`] knows the type of an expression before it is evaluated, from the types of the variables in [`Declarations`], and
 //! finds everything that can be wrong with it by then.

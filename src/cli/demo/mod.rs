@@ -72,7 +72,7 @@ pub enum DemoError {
 /// Plays the demo. It prints its own answer as the story goes.
 pub(super) async fn verb(args: DemoArgs, format: Format) -> Result<Answer, CliError> {
     let telling = match format {
-        Format::Table => Telling::Prose,
+        Format::Table | Format::Svg | Format::Dot | Format::Mermaid => Telling::Prose,
         Format::Json => Telling::Json,
         Format::Yaml | Format::Name => {
             return Err(CliError::usage("the demo is told as prose, or with -o json"));

@@ -598,6 +598,7 @@ fn not_sent() -> EffectError {
         retryable: false,
         may_have_happened: false,
         retry_after: None,
+        status: None,
     }
 }
 

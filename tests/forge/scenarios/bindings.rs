@@ -3,7 +3,7 @@
 
 use kube::{
     ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
 };
 use reqwest::Method;
 use serde_json::json;
@@ -338,10 +338,7 @@ async fn what_was_done_about_a_question_says_nothing_of_that_of_a_later_run_of_t
         return;
     }
     // the question goes with the run, and what was decided with the question
-    rig.api::<Run>()
-        .delete("r", &DeleteParams::default())
-        .await
-        .unwrap();
+    rig.delete_run("r").await;
     deciders
         .until("end of the question", async || {
             let runs = rig.api::<Run>().list(&ListParams::default()).await.unwrap();

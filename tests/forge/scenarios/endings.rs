@@ -1,9 +1,8 @@
 //! Questions that end elsewhere, and answers to them that come late.
 
-use kube::api::DeleteParams;
 use reqwest::Method;
 use serde_json::json;
-use signoff_api::{Approval, Run};
+use signoff_api::Approval;
 
 use crate::{Account, Deciders, Pull, flaky::Flaky};
 
@@ -100,10 +99,7 @@ async fn a_question_that_is_decided_cancelled_or_deleted_is_closed_with_its_bran
         .await;
     rig.phase("cancelled", "Cancelled").await;
     let at = deciders.closed_as("cancelled-review", "Cancelled").await;
-    rig.api::<Run>()
-        .delete("deleted", &DeleteParams::default())
-        .await
-        .unwrap();
+    rig.delete_run("deleted").await;
     rig.until_gone::<Approval>("deleted-review").await;
 
     flaky.answer(0);

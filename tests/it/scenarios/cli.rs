@@ -377,7 +377,64 @@ async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
         (output.status.code().unwrap(), told)
     };
     shows_differences(dir.path(), &manifest, &release, cli, plain);
+    draws(&manifest, &run, plain);
+    suspends_a_flow(cli, plain);
     assert_eq!(cli("dev", &["cancel", &run]).0, 5);
+}
+
+/// `signoff graph`: of a file, of a flow, of a release and of a run.
+fn draws(manifest: &Path, run: &str, plain: impl Fn(&[&str]) -> (i32, String)) {
+    for args in [
+        vec!["graph", manifest.to_str().unwrap()],
+        vec!["graph", "-f", manifest.to_str().unwrap(), "ask"],
+        vec!["graph", "ask"],
+    ] {
+        let (code, drawn) = plain(&args);
+        assert_eq!(code, 0, "{drawn}");
+        assert!(drawn.contains("◆  ask  approval  For ${inputs.who}?"), "{drawn}");
+    }
+    let (code, drawn) = plain(&["graph", "--run", run]);
+    assert_eq!(code, 0, "{drawn}");
+    assert!(
+        drawn.contains("✗  ask") && drawn.contains("Rejected, by alice"),
+        "{drawn}"
+    );
+    let (code, drawn) = plain(&["graph", "--run", run, "-o", "svg"]);
+    assert_eq!((code, drawn.starts_with("<svg ")), (0, true), "{drawn}");
+    let (code, drawn) = plain(&["graph", "ask", "-o", "json"]);
+    assert_eq!(code, 0, "{drawn}");
+    assert!(drawn.contains("\"isApproval\": true"), "{drawn}");
+    assert_eq!(plain(&["graph", "nope"]).0, 3);
+    assert_eq!(plain(&["graph", "--run", "nope"]).0, 3);
+    let (code, told) = plain(&["runs", "-o", "svg"]);
+    assert!(code == 2 && told.contains("for graph"), "{told}");
+}
+
+/// `signoff suspend` and `resume` of a flow.
+fn suspends_a_flow(cli: impl Fn(&str, &[&str]) -> (i32, Value), plain: impl Fn(&[&str]) -> (i32, String)) {
+    let (code, told) = plain(&["suspend", "flow/ask"]);
+    assert_eq!(code, 0, "{told}");
+    for part in [
+        "start no runs",
+        "Runs that have started go on",
+        "has no triggers",
+        "resume flow/ask",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let (code, envelope) = cli("dev", &["suspend", "--flow", "ask"]);
+    assert_eq!(
+        (code, &envelope["data"]["spec"]["suspend"]),
+        (0, &Value::Bool(true))
+    );
+    let (code, envelope) = cli("dev", &["resume", "flow/ask"]);
+    assert_eq!(
+        (code, &envelope["data"]["spec"]["suspend"]),
+        (0, &Value::Null),
+        "{envelope:#}"
+    );
+    assert_eq!(cli("dev", &["suspend", "flow/nope"]).0, 3);
+    assert_eq!(cli("dev", &["suspend", "release/ask"]).0, 2);
 }
 
 /// `signoff diff`: of a file, of the draft, of two releases; as text, Markdown, lines and data.

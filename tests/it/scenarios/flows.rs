@@ -2,7 +2,7 @@
 
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use signoff_api::{Approval, ApprovalPhase, Flow, Release, Run, RunPhase};
@@ -426,8 +426,7 @@ async fn a_run_that_is_deleted_takes_those_that_it_started_along() {
     let operator = rig.operator().await;
     three(&rig).await;
     let (middle, bottom) = start(&rig).await;
-    let params = DeleteParams::background();
-    rig.api::<Run>().delete("r", &params).await.unwrap();
+    rig.delete_run("r").await;
     for name in [middle, bottom] {
         rig.until_gone::<Run>(&name).await;
     }

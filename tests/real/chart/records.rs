@@ -377,6 +377,16 @@ fn what_was_decided_goes_with_the_run_and_with_the_namespace() {
     let message = space.user("dev").run(&delete).expect_refused();
     assert_says(&message, "User \"dev\" cannot delete resource \"runs\"");
     let admin = space.user("admin");
+    assert_says(&admin.run(&delete).expect_refused(), "has not ended");
+    let stop = [
+        "patch",
+        "run",
+        name(&started),
+        "--type=merge",
+        "-p",
+        r#"{"spec":{"terminate":true}}"#,
+    ];
+    admin.run(&stop).expect_ok();
     admin.run(&delete).expect_ok();
     space
         .plane

@@ -270,6 +270,12 @@ pub struct Retry {
     /// Pause between attempts. Defaults to 1s, doubling up to 1m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
+    /// What else is retried, beside lost connections, time-outs and the statuses 408, 429 and 5xx: one `${…}` expression
+    /// over `error.reason`, `error.message` and `error.status` that returns true or false. It does not repeat a call with
+    /// `delivery: AtMostOnce` that may have happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub when: Option<String>,
 }
 
 /// The first pause is `initial`. Each further pause is `factor` times longer, up to `max`.

@@ -22,12 +22,12 @@ pub const MAX_EXPRESSION: usize = 4_096;
 /// Name under which the callbacks lie in the scope; `callback('x')` reads them there.
 pub(super) const CALLBACKS: &str = "__callbacks";
 
-/// The functions of Kubernetes, and `callback`, which is replaced when an expression is parsed.
+/// The functions of Kubernetes, those for JSON and base64, and `callback`, which is replaced when an expression is parsed.
 static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     fn replaced<'a>() -> Result<cel::Value<'a>, cel::Error> {
         Err(cel::Error::UnknownVariable("callback".to_owned()))
     }
-    Library::kubernetes().with([
+    Library::kubernetes().with_encodings().with([
         Function::host("callback", &[Type::Dyn], Type::Map, |_, _| replaced()),
         Function::host("callback", &[Type::Dyn, Type::Dyn], Type::Map, |_, _| replaced()),
     ])
@@ -144,12 +144,22 @@ impl Expression {
 
     /// Its value, within what is left of a budget.
     fn evaluate_within(&self, scope: &Scope, budget: &mut Budget) -> Result<Value, EvaluationError> {
+        self.present_within(scope, budget).map(Option::unwrap_or_default)
+    }
+
+    /// The same; none if it is `optional.none()`.
+    fn present_within(&self, scope: &Scope, budget: &mut Budget) -> Result<Option<Value>, EvaluationError> {
         let mut variables = cel::Scope::default();
         for (name, value) in &scope.variables {
             variables.set(name, value);
         }
         let value = self.program.evaluate(&variables, budget);
-        let json = value.and_then(|value| value.to_json(budget));
+        let json = value.and_then(|value| {
+            if is_nothing(&value) {
+                return Ok(None);
+            }
+            value.to_json(budget).map(Some)
+        });
         json.map_err(|error| EvaluationError {
             message: error.to_string(),
             expression: self.source.clone(),
@@ -167,6 +177,15 @@ impl Expression {
                 is_too_costly: false,
             }),
         }
+    }
+}
+
+/// Whether a value is `optional.none()`.
+fn is_nothing(value: &cel::Value<'_>) -> bool {
+    match value {
+        cel::Value::Optional(None) => true,
+        cel::Value::Optional(Some(value)) => is_nothing(value),
+        _ => false,
     }
 }
 
@@ -302,6 +321,19 @@ mod tests {
                 .unwrap_err()
                 .message
                 .contains("no such key: none")
+        );
+    }
+
+    #[test]
+    fn json_within_text_is_read_and_written() {
+        assert_eq!(evaluated("json.decode('{\"a\":[1]}').a[0] + 1"), Ok(json!(2)));
+        assert_eq!(
+            evaluated("json.encode({'a': inputs.l[1]})"),
+            Ok(json!("{\"a\":1}"))
+        );
+        assert_eq!(
+            evaluated("string(base64.decode(base64.encode('x')))"),
+            Ok(json!("x"))
         );
     }
 }

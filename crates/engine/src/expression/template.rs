@@ -107,10 +107,21 @@ impl Template {
     }
 
     fn value_within(&self, scope: &Scope, budget: &mut Budget) -> Result<Value, EvaluationError> {
-        match self.as_expression() {
-            Some(expression) => expression.evaluate_within(scope, budget),
-            None => self.text_within(scope, budget, |text| text).map(Value::String),
+        self.present_within(scope, budget).map(Option::unwrap_or_default)
+    }
+
+    fn present_within(&self, scope: &Scope, budget: &mut Budget) -> Result<Option<Value>, EvaluationError> {
+        if let Some(expression) = self.as_expression() {
+            return expression.present_within(scope, budget);
         }
+        let text = self.text_within(scope, budget, |text| text)?;
+        Ok(Some(Value::String(text)))
+    }
+
+    /// Its value as text; none if it is exactly one expression, and that gives `optional.none()`.
+    pub fn present_text(&self, scope: &Scope) -> Result<Option<String>, EvaluationError> {
+        let value = self.present_within(scope, &mut Budget::default())?;
+        Ok(value.map(as_text))
     }
 
     /// Its value as text: strings as they are, everything else as JSON.
@@ -314,28 +325,41 @@ impl JsonTemplate {
         }
     }
 
-    /// Its value. All expressions in it share one budget: there may be many.
+    /// Its value. All expressions in it share one budget: there may be many. An element or a key whose value is one
+    /// expression that gives `optional.none()` is left out.
     pub fn value(&self, scope: &Scope) -> Result<Value, EvaluationError> {
-        self.value_within(scope, &mut Budget::default())
+        self.present(scope).map(Option::unwrap_or_default)
     }
 
-    fn value_within(&self, scope: &Scope, budget: &mut Budget) -> Result<Value, EvaluationError> {
-        Ok(match self {
+    /// The same; none if all of it is one expression that gives `optional.none()`.
+    pub fn present(&self, scope: &Scope) -> Result<Option<Value>, EvaluationError> {
+        self.present_within(scope, &mut Budget::default())
+    }
+
+    /// The same, within what is left of a budget.
+    pub(crate) fn present_within(
+        &self,
+        scope: &Scope,
+        budget: &mut Budget,
+    ) -> Result<Option<Value>, EvaluationError> {
+        Ok(Some(match self {
             Self::Literal(value) => value.clone(),
-            Self::Text(template) => template.value_within(scope, budget)?,
-            Self::Array(items) => Value::Array(
-                items
-                    .iter()
-                    .map(|item| item.value_within(scope, budget))
-                    .collect::<Result<_, _>>()?,
-            ),
+            Self::Text(template) => return template.present_within(scope, budget),
+            Self::Array(items) => {
+                let mut list = Vec::with_capacity(items.len());
+                for item in items {
+                    list.extend(item.present_within(scope, budget)?);
+                }
+                Value::Array(list)
+            }
             Self::Object(entries) => {
                 let mut map = Map::new();
                 for (key, item) in entries {
-                    map.insert(key.clone(), item.value_within(scope, budget)?);
+                    let value = item.present_within(scope, budget)?;
+                    map.extend(value.map(|value| (key.clone(), value)));
                 }
                 Value::Object(map)
             }
-        })
+        }))
     }
 }

@@ -60,13 +60,15 @@ impl Kind for EndStep {
 impl KindPlan for EndPlan {
     fn start(&self, step: &StepView<'_>) -> Next {
         let scope = step.scope();
-        let message = self.message.as_ref().map(|message| message.text(&scope));
-        let output = self.output.as_ref().map(|output| output.value(&scope));
+        let message = self.message.as_ref().map(|message| message.present_text(&scope));
+        let output = self.output.as_ref().map(|output| output.present(&scope));
         match (message.transpose(), output.transpose()) {
             (Ok(message), Ok(output)) => Next::End(End {
                 ending: self.ending,
-                message: message.unwrap_or_else(|| format!("step {} ended the run", step.status.name)),
-                output,
+                message: message
+                    .flatten()
+                    .unwrap_or_else(|| format!("step {} ended the run", step.status.name)),
+                output: output.flatten(),
             }),
             (Err(error), _) | (_, Err(error)) => Next::Fail(error.into()),
         }

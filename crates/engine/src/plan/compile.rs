@@ -10,7 +10,7 @@ use signoff_expression::{Declarations, Facts, StaticType};
 
 use super::{
     Children, Plan, PlannedStep, Problem, RetryPolicy,
-    check::{Environment, StepTypes, with},
+    check::{Environment, StepTypes, failed_attempt, with},
     concurrency, finally,
     for_each::ForEachPlan,
     graph::Graph,
@@ -80,6 +80,9 @@ pub(super) fn compile(
     if is_strict && let Some(gate) = &definition.promotion {
         for field in promotion::expressions(gate) {
             compiler.problem(format!("promotion.{field}"), promotion::NO_EXPRESSIONS);
+        }
+        if let Some(message) = promotion::unreachable_quorum(gate) {
+            compiler.problem("promotion.approval.quorum", message);
         }
     }
     let triggers = triggers::compile(&mut compiler, definition);
@@ -266,6 +269,7 @@ impl<'a> Compiler<'a> {
         let rules = step.kind.rules();
         let mut for_each = self.for_each(i, at, step, &mut declarations);
         let at_kind = format!("{at}.{}", rules.key);
+        let retry = self.retry_policy(&format!("{at}.retry"), step.retry.as_ref(), &declarations);
         let mut place = Place::new(self, i, at_kind, &declarations).sent(rules.attempts);
         let kind = kinds::of(&step.kind).compile(&mut place);
         let results = kinds::of(&step.kind).results(&declarations);
@@ -333,7 +337,7 @@ impl<'a> Compiler<'a> {
             repeat,
             for_each,
             loop_end: None,
-            retry: retry_policy(step.retry.as_ref()),
+            retry,
             timeout: step
                 .timeout
                 .as_ref()
@@ -348,6 +352,24 @@ impl<'a> Compiler<'a> {
 }
 
 impl Compiler<'_> {
+    /// How often an attempt is repeated, how long after, and after which failures.
+    fn retry_policy(&mut self, at: &str, retry: Option<&Retry>, known: &Declarations) -> RetryPolicy {
+        let when = retry.and_then(|retry| retry.when.as_ref()).and_then(|when| {
+            let known = with(known, &[("error", failed_attempt())]);
+            self.condition(&format!("{at}.when"), when, &known)
+        });
+        if when.is_some() && retry.is_some_and(|retry| retry.attempts < 2) {
+            self.mistyped(
+                &format!("{at}.when"),
+                "with one attempt, nothing is retried".to_owned(),
+            );
+        }
+        RetryPolicy {
+            when,
+            ..retry_policy(retry)
+        }
+    }
+
     /// The items of a step; then `item` and `index` are known in it.
     fn for_each(
         &mut self,
@@ -405,5 +427,6 @@ fn retry_policy(retry: Option<&Retry>) -> RetryPolicy {
             backoff.and_then(|backoff| backoff.max.as_ref()),
             Duration::from_secs(60),
         ),
+        when: None,
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
-use signoff_expression::{StaticType, Type};
+use signoff_expression::{Budget, StaticType, Type};
 
 use super::Place;
 use crate::expression::{Expression, JsonTemplate, Scope, Template, type_name};
@@ -246,14 +246,13 @@ impl ApproversPlan {
     /// What it comes to. All its expressions share one budget.
     pub(crate) fn value(&self, scope: &Scope) -> Result<Approvers, Unusable> {
         let at = &self.at;
-        let values = self.lists.value(scope);
-        let mut values = values.map_err(|error| Unusable::new(error.reason(), format!("{at}: {error}")))?;
+        let mut budget = Budget::default();
         let mut names = |list: &str| {
-            let given = values.get_mut(list).map(Value::take).unwrap_or_default();
-            let Value::Array(given) = given else {
-                return Ok(Vec::new());
-            };
-            collected(&format!("{at}.{list}"), list, items(&self.lists, list), given)
+            let items = items(&self.lists, list);
+            let given = items.iter().map(|item| item.present_within(scope, &mut budget));
+            let given = given.collect::<Result<Vec<_>, _>>();
+            let given = given.map_err(|error| Unusable::new(error.reason(), format!("{at}: {error}")))?;
+            collected(&format!("{at}.{list}"), list, items, given)
         };
         let approvers = Approvers {
             users: names("users")?,
@@ -331,7 +330,7 @@ fn collected(
     at: &str,
     list: &str,
     items: &[JsonTemplate],
-    given: Vec<Value>,
+    given: Vec<Option<Value>>,
 ) -> Result<Vec<String>, Unusable> {
     let mut names: Vec<String> = Vec::new();
     let invalid = |message: String| Unusable::new(StepReason::InvalidApprovers, message);
@@ -342,11 +341,11 @@ fn collected(
         };
         let is_data = text.is_some_and(|text| text.as_literal().is_none());
         let found = match value {
-            Value::String(name) => vec![Value::String(name)],
-            Value::Array(found) => found,
+            Some(Value::String(name)) => vec![Value::String(name)],
+            Some(Value::Array(found)) => found,
             // nothing is there, so nobody is meant
-            Value::Null => vec![],
-            other => {
+            None | Some(Value::Null) => vec![],
+            Some(other) => {
                 let message = format!(
                     "{at}[{i}] gives {}, not a name or a list of names",
                     type_name(&other)

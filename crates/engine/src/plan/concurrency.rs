@@ -54,7 +54,7 @@ impl Plan {
         let mut scope = Scope::default();
         scope
             .set("inputs", self.inputs_as_declared(&run.inputs))
-            .set("run", run.as_variable())
+            .set("run", run.as_variable(release))
             .set("release", release.as_variable())
             .set("trigger", trigger::as_variable(run.trigger.as_ref()));
         let failed = |reason, message: String| (reason, format!("concurrency.key: {message}"));

@@ -116,12 +116,14 @@ pub(super) struct PlannedStep {
     pub(super) binds: BTreeMap<String, Vec<String>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RetryPolicy {
     pub(super) attempts: i64,
     pub(super) initial: Duration,
     pub(super) factor: u32,
     pub(super) max: Duration,
+    /// What else is retried, a condition over `error`.
+    pub(super) when: Option<Expression>,
 }
 
 impl PlannedStep {

@@ -1,9 +1,24 @@
 //! What a gate may not hold.
 
+use crate::plan::people;
 use signoff_api::{flow::Promotion, step::Approvers};
 
 /// What is told of an expression in a gate.
 pub const NO_EXPRESSIONS: &str = "a promotion gate has no expressions: who may promote never comes from data";
+
+/// Why the people whom a gate names cannot promote anything, however they decide, if it is so.
+pub fn unreachable_quorum(gate: &Promotion) -> Option<String> {
+    let quorum = gate.approval.quorum.unwrap_or(1);
+    let approvers = gate.approval.approvers.as_ref()?;
+    let escalated = gate.approval.escalate.iter().flatten();
+    let lists: Vec<&Approvers> = [approvers]
+        .into_iter()
+        .chain(escalated.map(|escalation| &escalation.to))
+        .collect();
+    let people = people(&lists)?;
+    let is_short = i64::try_from(people).is_ok_and(|people| people < quorum);
+    is_short.then(|| format!("{quorum} people must approve, and the approvers are {people}"))
+}
 
 /// The fields of a gate that hold `${`, below it. Who may promote is written down, and never computed.
 pub fn expressions(gate: &Promotion) -> Vec<String> {

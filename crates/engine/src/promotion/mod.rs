@@ -22,7 +22,7 @@ use signoff_api::{
 };
 
 pub use dependency::{KnownDependency, NotLive};
-pub use gate::{NO_EXPRESSIONS, expressions};
+pub use gate::{NO_EXPRESSIONS, expressions, unreachable_quorum};
 pub use involved::{Involved, brought, recorded};
 pub use plan::{Ask, Asked, Change, Done, Impossible, Known, Outcome, Step, next};
 pub use question::{asks, deadline, question};

@@ -147,6 +147,7 @@ fn whatever_ends_a_run_people_are_asked_when_nobody_knows_whether_it_was_paid() 
                 retryable: true,
                 may_have_happened: true,
                 retry_after: None,
+                status: None,
             };
             run.outcome("pay", Err(error));
         },
@@ -258,6 +259,7 @@ fn a_call_that_waited_for_its_turn_and_was_not_made_is_cancelled() {
         retryable: false,
         may_have_happened: false,
         retry_after: None,
+        status: None,
     };
     run.outcome("pay", Err(error));
     assert_eq!(run.state.phase, RunPhase::Cancelled);

@@ -230,6 +230,7 @@ impl Scenario {
                         retryable: true,
                         may_have_happened: true,
                         retry_after: None,
+                        status: None,
                     };
                     self.outcome_of(key, Err(error));
                 }

@@ -4,6 +4,33 @@ use super::*;
 use crate::effect::HttpBody;
 
 #[test]
+fn expressions_see_which_run_they_are_in_and_since_when() {
+    let names = ["name", "namespace", "uid", "flow", "requestedBy"];
+    let mut told: serde_json::Map<String, Value> = names
+        .iter()
+        .map(|name| ((*name).to_owned(), format!("${{run.{name}}}").into()))
+        .collect();
+    told["requestedBy"] = "${run.?requestedBy.orValue('nobody')}".into();
+    told.insert(
+        "age".into(),
+        "${int(duration(timestamp('2027-01-15T08:00:09Z') - timestamp(run.startedAt)).getSeconds())}".into(),
+    );
+    let definition = json!({ "steps": [
+        { "name": "pause", "when": "${timestamp(run.startedAt) > timestamp('2027-01-15T07:59:59Z')}", "wait": { "duration": "9s" } },
+        { "name": "tell", "set": told },
+    ] });
+    let checked: Definition = serde_json::from_value(definition.clone()).unwrap();
+    assert_eq!(Plan::compile(&checked).err(), None);
+    let mut run = Scenario::of(definition, &json!({}));
+    run.tick().pass(9);
+    assert_eq!(run.state.phase, RunPhase::Succeeded);
+    let expected = json!({
+        "name": "r", "namespace": "default", "uid": "u", "flow": "f", "requestedBy": "dev", "age": 9,
+    });
+    assert_eq!(run.state.steps[1].output.as_ref().unwrap().0, expected);
+}
+
+#[test]
 fn a_run_goes_from_call_to_question_to_call_to_callback_to_its_end() {
     let mut run = Scenario::of(refund(), &json!({ "amount": 250 }));
     run.tick();

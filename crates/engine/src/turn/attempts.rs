@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use serde_json::json;
 
 use super::{Turn, cut, idempotency_key, key_of, sentence};
 use crate::{
     effect::{Call, Effect, Request},
+    expression::EvaluationError,
     facts::{EffectError, EffectOutcome},
     kinds::Next,
     retry_after,
@@ -110,10 +112,17 @@ impl Turn<'_> {
             return self.withdraw(entry);
         }
         let attempt = self.state.steps[entry].attempt;
-        if !error.retryable || attempt >= planned.retry.attempts {
+        let mut why = String::new();
+        let is_last = attempt >= planned.retry.attempts
+            || !error.retryable
+                && !self.retries_when(step, entry, error).unwrap_or_else(|unknown| {
+                    why = format!("; retry.when: {unknown}");
+                    false
+                });
+        if is_last {
             let message = match attempt {
-                1 => error.message.clone(),
-                attempts => format!("{} (attempt {attempts} of {attempts})", error.message),
+                1 => format!("{}{why}", error.message),
+                attempts => format!("{} (attempt {attempts} of {attempts}){why}", error.message),
             };
             return self.fail(entry, error.reason, message);
         }
@@ -137,6 +146,26 @@ impl Turn<'_> {
             "attempt {} of {attempts} of step {name}",
             attempt.saturating_add(1)
         )));
+    }
+
+    /// Whether the flow says that a failure is retried that otherwise is not.
+    fn retries_when(&self, step: usize, entry: usize, error: &EffectError) -> Result<bool, EvaluationError> {
+        let planned = &self.plan.steps[step];
+        let Some(when) = &planned.retry.when else {
+            return Ok(false);
+        };
+        // an answer that is no refusal may be about something that has been done
+        let is_refused = error.status.is_none_or(|status| (400..500).contains(&status));
+        if planned.at_most_once && (error.may_have_happened || !is_refused) {
+            return Ok(false);
+        }
+        let mut fields = json!({ "reason": error.reason, "message": error.message });
+        if let Some(status) = error.status {
+            fields["status"] = json!(status);
+        }
+        let mut scope = self.step_view(step, entry).scope();
+        scope.set("error", fields);
+        when.holds(&scope)
     }
 }
 

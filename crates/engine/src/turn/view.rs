@@ -3,7 +3,10 @@
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::{SignedDuration, Timestamp},
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -193,14 +196,17 @@ impl RunView<'_> {
         let ending = self.state.ending.as_ref().filter(|_| is_finally);
         let error = self.state.error.as_ref().filter(|_| is_finally);
         let (run, release) = (&self.facts.run, &self.facts.release);
-        let mut of_run = run.as_variable();
+        let mut of_run = run.as_variable(release);
+        // what is read before the first step begins is read as it does
+        let started_at = self.state.started_at.clone().unwrap_or(MicroTime(self.now));
         let failed_step = ending.and_then(|ending| ending.failed_step.as_ref());
-        let ends = fields([
+        let more = fields([
+            ("startedAt", Some(json!(started_at))),
             ("outcome", ending.map(|ending| json!(ending.outcome))),
             ("error", error.map(|error| json!(error))),
             ("failedStep", failed_step.map(|step| json!(step))),
         ]);
-        for (name, value) in ends {
+        for (name, value) in more {
             of_run[name] = value;
         }
         let mut scope = Scope::default();

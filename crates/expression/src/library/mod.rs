@@ -2,6 +2,7 @@
 
 pub(crate) mod cidr;
 mod core;
+mod encodings;
 pub(crate) mod ip;
 pub(crate) mod lists;
 pub(crate) mod named_format;
@@ -165,6 +166,12 @@ impl Library {
             messages: Arc::clone(&self.messages),
             ..Self::of(known.chain(functions).collect())
         }
+    }
+
+    /// The same with `json.decode`, `json.encode`, `base64.decode` and `base64.encode`, which Kubernetes does not have.
+    #[must_use]
+    pub fn with_encodings(&self) -> Self {
+        self.with(encodings::FUNCTIONS.iter().cloned())
     }
 
     /// The same with messages of the host.

@@ -55,7 +55,8 @@ fn all_but_finally() -> Value {
                 "forEach": { "items": ["${inputs.a}", 2], "maxParallel": 3, "onItemFailure": "Continue" },
                 "onFailure": { "outcome": "Continue" },
                 "repeat": { "from": "zero", "until": "${true}", "while": "${false}", "every": "5s", "max": 7 },
-                "retry": { "attempts": 3, "backoff": { "initial": "3s", "factor": 3, "max": "3m" } },
+                "retry": { "attempts": 3, "backoff": { "initial": "3s", "factor": 3, "max": "3m" },
+                    "when": "${error.reason == 'UnexpectedResponse'}" },
                 "timeout": "10s",
                 "delivery": "AtMostOnce",
                 "http": {

@@ -148,7 +148,10 @@ impl FlowPlan {
         };
         let name = match &self.key {
             None => view.child_name(),
-            Some(key) => names::keyed_run_name(&facts.release.flow, &self.flow, &key.text(&scope)?),
+            Some(key) => match key.present_text(&scope)? {
+                Some(key) => names::keyed_run_name(&facts.release.flow, &self.flow, &key),
+                None => view.child_name(),
+            },
         };
         let this = ParentRun {
             run: facts.run.name.clone(),

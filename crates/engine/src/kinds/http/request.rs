@@ -33,7 +33,10 @@ impl HttpPlan {
             method: self.method,
             headers,
             query: self.query(&scope)?,
-            body: self.body.as_ref().map(|body| body.render(&scope)).transpose()?,
+            body: match &self.body {
+                Some(body) => body.render(&scope)?,
+                None => None,
+            },
             redirects: self.redirects,
         })
     }
@@ -59,27 +62,32 @@ impl HttpPlan {
 }
 
 impl Body {
-    fn render(&self, scope: &Scope) -> Result<HttpBody, Failure> {
+    /// What is sent; nothing if an expression in its place gives nothing.
+    fn render(&self, scope: &Scope) -> Result<Option<HttpBody>, Failure> {
         Ok(match self {
-            Self::Json(body) => HttpBody::Json(body.value(scope)?),
-            Self::Form(form) => HttpBody::Form(texts(form, scope)?),
+            Self::Json(body) => body.present(scope)?.map(HttpBody::Json),
+            Self::Form(form) => Some(HttpBody::Form(texts(form, scope)?)),
             Self::Text(text) => {
-                let text = text.text(scope)?;
+                let Some(text) = text.present_text(scope)? else {
+                    return Ok(None);
+                };
                 if text.len() > MAX_TEXT {
                     let message = format!("text: it has {} bytes; at most {MAX_TEXT} are sent", text.len());
                     return Err(invalid(message));
                 }
-                HttpBody::Text(text)
+                Some(HttpBody::Text(text))
             }
         })
     }
 }
 
 fn texts(entries: &[(String, Template)], scope: &Scope) -> Result<BTreeMap<String, String>, EvaluationError> {
-    entries
-        .iter()
-        .map(|(name, template)| Ok((name.clone(), template.text(scope)?)))
-        .collect()
+    let mut texts = BTreeMap::new();
+    for (name, template) in entries {
+        let text = template.present_text(scope)?;
+        texts.extend(text.map(|text| (name.clone(), text)));
+    }
+    Ok(texts)
 }
 
 /// The text of a value in a query.

@@ -37,7 +37,11 @@ impl Expected {
                 "the response has status {}, but its body does not fit the schema at {:?}: {}",
                 response.status, misfit.pointer, misfit.message
             );
-            return Ok(Some(unusable(StepReason::InvalidResponse, message)));
+            return Ok(Some(unusable(
+                StepReason::InvalidResponse,
+                message,
+                response.status,
+            )));
         }
         match &self.when {
             Some(when) if !when.holds(scope)? => {
@@ -46,7 +50,11 @@ impl Expected {
                     response.status,
                     excerpt(response)
                 );
-                Ok(Some(unusable(StepReason::UnexpectedResponse, message)))
+                Ok(Some(unusable(
+                    StepReason::UnexpectedResponse,
+                    message,
+                    response.status,
+                )))
             }
             Some(_) | None => Ok(None),
         }
@@ -78,17 +86,19 @@ fn unexpected(response: &HttpResponse, now: Timestamp) -> EffectError {
         // a server that fails, or a gateway before it, may have done the work before
         may_have_happened: response.status >= 500,
         retry_after: asked.and_then(|value| retry_after::parse(value, now)),
+        status: Some(response.status),
     }
 }
 
 /// A response that was expected by its status. The other side has answered, so nobody has to be asked what happened.
-fn unusable(reason: StepReason, message: String) -> EffectError {
+fn unusable(reason: StepReason, message: String, status: u16) -> EffectError {
     EffectError {
         reason,
         message,
         retryable: false,
         may_have_happened: false,
         retry_after: None,
+        status: Some(status),
     }
 }
 

@@ -20,12 +20,39 @@ pub(crate) fn type_of_template(template: &JsonTemplate, declarations: &Declarati
             Some(expression) => in_json(&type_of_expression(expression, declarations)),
             None => StaticType::STRING,
         },
-        JsonTemplate::Array(items) => one_type(items.iter().map(|item| type_of_template(item, declarations))),
+        JsonTemplate::Array(items) => one_type(items.iter().map(|item| {
+            let optional = type_if_there(item, declarations);
+            optional.unwrap_or_else(|| type_of_template(item, declarations))
+        })),
         JsonTemplate::Object(entries) => {
             let entries = entries.iter();
-            let fields = entries.map(|(name, item)| (name.clone(), type_of_template(item, declarations)));
-            object_of(fields)
+            object_of(entries.map(|(name, item)| {
+                let field = match type_if_there(item, declarations) {
+                    Some(type_) => Field::optional(type_),
+                    None => Field::required(type_of_template(item, declarations)),
+                };
+                (name.clone(), field)
+            }))
         }
+    }
+}
+
+/// The type of an element or a key that is left out if its expression gives `optional.none()`. None if it is always there.
+fn type_if_there(template: &JsonTemplate, declarations: &Declarations) -> Option<StaticType> {
+    let JsonTemplate::Text(text) = template else {
+        return None;
+    };
+    match type_of_expression(text.as_expression()?, declarations) {
+        StaticType::Optional(inner) => Some(in_json(&inner)),
+        StaticType::Scalar(Type::Optional) => Some(StaticType::Dyn),
+        StaticType::Scalar(_)
+        | StaticType::OneOf(_)
+        | StaticType::List(_)
+        | StaticType::Map(_)
+        | StaticType::TypeOf(_)
+        | StaticType::Object(_)
+        | StaticType::Unresolved(_)
+        | StaticType::Dyn => None,
     }
 }
 
@@ -39,15 +66,13 @@ fn type_of_value(value: &Value) -> StaticType {
         Value::Array(items) => one_type(items.iter().map(type_of_value)),
         Value::Object(map) => object_of(
             map.iter()
-                .map(|(name, value)| (name.clone(), type_of_value(value))),
+                .map(|(name, value)| (name.clone(), Field::required(type_of_value(value)))),
         ),
     }
 }
 
-fn object_of(fields: impl Iterator<Item = (String, StaticType)>) -> StaticType {
-    let fields: BTreeMap<String, Field> = fields
-        .map(|(name, type_)| (name, Field::required(type_)))
-        .collect();
+fn object_of(fields: impl Iterator<Item = (String, Field)>) -> StaticType {
+    let fields: BTreeMap<String, Field> = fields.collect();
     ObjectType::new(fields, None).into()
 }
 

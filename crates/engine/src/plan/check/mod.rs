@@ -223,7 +223,7 @@ fn strings(required: &[&str], optional: &[&str]) -> StaticType {
     ObjectType::new(fields(required, optional), None).into()
 }
 
-const RUN: [&str; 3] = ["name", "namespace", "uid"];
+const RUN: [&str; 5] = ["name", "namespace", "uid", "flow", "startedAt"];
 const OF_RUN: [&str; 1] = ["requestedBy"];
 
 fn run() -> StaticType {
@@ -256,13 +256,21 @@ fn run_that_ends() -> StaticType {
 
 /// A run of another flow that has ended.
 pub(crate) fn run_that_ended() -> StaticType {
-    let required = [RUN.as_slice(), &["flow", "outcome"]].concat();
-    let optional = [OF_RUN.as_slice(), &["startedAt"]].concat();
-    let mut fields = fields(&required, &optional);
+    let mut fields = fields(
+        &["name", "namespace", "uid", "flow", "outcome"],
+        &["requestedBy", "startedAt"],
+    );
     fields.insert("error".to_owned(), Field::optional(error()));
     fields.insert("inputs".to_owned(), Field::required(StaticType::Dyn));
     fields.insert("output".to_owned(), Field::optional(StaticType::Dyn));
     ObjectType::new(fields, None).into()
+}
+
+/// Why an attempt failed.
+pub(super) fn failed_attempt() -> StaticType {
+    let mut fields = fields(&["reason", "message"], &[]);
+    fields.insert("status".to_owned(), Field::optional(StaticType::INT));
+    ObjectType::new(fields, None).called("field of error").into()
 }
 
 /// Why a step or a run failed.

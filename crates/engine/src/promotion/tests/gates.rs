@@ -38,3 +38,34 @@ fn the_repository_has_a_gate_of_its_own() {
         [3, 5]
     );
 }
+
+#[test]
+fn a_gate_that_its_approvers_cannot_open_is_a_problem_of_the_definition() {
+    let problems = |approval: serde_json::Value| {
+        let definition = serde_json::json!({
+            "steps": [{ "name": "a", "set": {} }], "promotion": { "approval": approval },
+        });
+        let definition: signoff_api::Definition = serde_json::from_value(definition).unwrap();
+        let problems = crate::plan::Plan::compile(&definition).err().unwrap_or_default();
+        let told = problems
+            .iter()
+            .map(|problem| format!("{}: {}", problem.field, problem.message));
+        told.collect::<Vec<_>>()
+    };
+    let short = "promotion.approval.quorum: 2 people must approve, and the approvers are 1";
+    for approval in [
+        serde_json::json!({ "quorum": 2, "approvers": { "users": ["alice"] } }),
+        serde_json::json!({ "quorum": 2, "approvers": { "users": ["alice", "bob"], "exclude": ["BOB"] } }),
+    ] {
+        assert_eq!(problems(approval.clone()), [short], "{approval}");
+    }
+    for approval in [
+        serde_json::json!({ "quorum": 2 }),
+        serde_json::json!({ "quorum": 2, "approvers": { "users": ["alice"], "groups": ["leads"] } }),
+        serde_json::json!({ "quorum": 2, "approvers": { "exclude": ["alice"] } }),
+        serde_json::json!({ "quorum": 2, "approvers": { "users": ["alice"] },
+            "escalate": [{ "after": "1h", "to": { "users": ["bob"] } }] }),
+    ] {
+        assert_eq!(problems(approval.clone()), Vec::<String>::new(), "{approval}");
+    }
+}
