@@ -28,7 +28,7 @@ use signoff_api::{Json, Run, names, run::CallbackRecord};
 use signoff_engine::callback_token::CallbackAddress;
 
 /// How often a write is tried when others write the same run at the same time.
-const ATTEMPTS: u64 = 30;
+pub(super) const ATTEMPTS: u64 = 30;
 /// Largest status of a run, in bytes of JSON.
 const MAX_STATUS: usize = 512 * 1024;
 
@@ -66,8 +66,7 @@ pub(super) async fn record(
                 return Err(Problem::unavailable());
             }
         }
-        // those who came at the same time should not come again at the same time
-        tokio::time::sleep(Duration::from_millis(rand::random_range(0..=2 * attempt))).await;
+        pause(attempt).await;
         // somebody wrote meanwhile: perhaps the same callback, perhaps the run has ended
         run = api
             .get_opt(&address.run)
@@ -80,6 +79,11 @@ pub(super) async fn record(
         expired(&run, address)?;
     }
     Err(Problem::unavailable())
+}
+
+/// Those who came at the same time should not come again at the same time.
+pub(super) async fn pause(attempt: u64) {
+    tokio::time::sleep(Duration::from_millis(rand::random_range(0..=2 * attempt))).await;
 }
 
 /// A status never outgrows its limit, however many callbacks come.

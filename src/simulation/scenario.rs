@@ -210,6 +210,8 @@ pub struct Event {
     pub decide: Option<Decide>,
     /// Another system answers.
     pub callback: Option<Callback>,
+    /// Another system says that it is still at work.
+    pub heartbeat: Option<Heartbeat>,
     /// Somebody changes the run.
     pub run: Option<RunEvent>,
     /// What comes of it: the reason of the decision (`Counted`, `SelfApproval`, …), or the status of the answer to the
@@ -259,6 +261,11 @@ pub struct Callback {
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
 }
+
+/// A heartbeat of a callback. It says nothing more.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heartbeat {}
 
 /// A change of the run's spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -453,13 +460,16 @@ impl Scenario {
             let sorts = [
                 event.decide.is_some(),
                 event.callback.is_some(),
+                event.heartbeat.is_some(),
                 event.run.is_some(),
             ];
             exactly_one(&sorts).map_err(|()| {
-                ScenarioError::at(field.clone(), "an event has one of decide, callback, run")
+                let message = "an event has one of decide, callback, heartbeat, run";
+                ScenarioError::at(field.clone(), message)
             })?;
             if event.run.is_some() == event.step.is_some() {
-                let message = "a decision or a callback names its step; a change of the run names none";
+                let message =
+                    "a decision, a callback or a heartbeat names its step; a change of the run names none";
                 return Err(ScenarioError::at(field, message));
             }
         }

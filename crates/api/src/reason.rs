@@ -95,6 +95,8 @@ pub enum StepReason {
     OutcomeUnknown,
     /// A person or an outside system did not respond in time.
     RespondTimedOut,
+    /// The heartbeats of a callback stopped before it arrived.
+    HeartbeatLost,
     /// An approval was rejected.
     Rejected,
     /// Changes were requested more often than the flow allows.

@@ -235,7 +235,7 @@ impl Channel {
     }
 }
 
-/// Observed state of a Run. The controllers write it, except `callbacks`, which the gateway writes.
+/// Observed state of a Run. The controllers write it, except `callbacks` and `heartbeats`, which the gateway writes.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunStatus {
@@ -276,6 +276,10 @@ pub struct RunStatus {
     #[serde(default)]
     #[schemars(extend("maxProperties" = 2000))]
     pub callbacks: BTreeMap<String, CallbackRecord>,
+    /// Newest heartbeats of callbacks that the run waits for, by the same keys as `callbacks`. The gateway writes them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 2000))]
+    pub heartbeats: BTreeMap<String, HeartbeatRecord>,
     /// Output of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
@@ -673,6 +677,15 @@ pub struct StepError {
     /// Explanation for people.
     #[schemars(length(max = 1024))]
     pub message: String,
+}
+
+/// A received heartbeat.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeartbeatRecord {
+    /// Time at which the gateway received the heartbeat.
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
+    pub received_at: MicroTime,
 }
 
 /// A received callback.

@@ -13,6 +13,7 @@ pub mod difference;
 pub mod effect;
 pub mod expression;
 pub mod facts;
+pub mod heartbeat;
 pub mod inputs;
 pub mod judge;
 mod kinds;

@@ -30,7 +30,7 @@ use signoff_engine::{
     callback_token::is_of_old_pass,
     effect::{Call, Effect},
     facts::{ConnectionFact, EffectError, Facts},
-    inputs,
+    heartbeat, inputs,
     object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind},
     retry::{RetryRefused, take_over},
 };
@@ -221,6 +221,9 @@ impl Actor {
         let current = run.status.as_ref();
         next.revision = current.map_or(0, |status| status.revision);
         next.callbacks = current.map(|status| status.callbacks.clone()).unwrap_or_default();
+        next.heartbeats = current
+            .map(|status| status.heartbeats.clone())
+            .unwrap_or_default();
         let of_old_passes: Vec<String> = next
             .callbacks
             .keys()
@@ -234,6 +237,8 @@ impl Actor {
             self.perform(run, then);
             return false;
         }
+        // they alone are not worth a write
+        heartbeat::forget_ended(&mut next);
         next.revision = next.revision.checked_add(1).unwrap_or(1);
         let result = begin_write(&self.deps, run, &next);
         self.writing = Some(Writing {
@@ -300,6 +305,7 @@ impl Actor {
         let Some(run) = self.run.clone() else { return };
         let applied = run.status.clone().is_some_and(|mut status| {
             status.callbacks.clone_from(&next.callbacks);
+            status.heartbeats.clone_from(&next.heartbeats);
             status == next
         });
         if applied {

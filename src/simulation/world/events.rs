@@ -9,30 +9,43 @@ use super::{Question, World, fact, of_item};
 use crate::simulation::{
     compare::word,
     flows,
-    scenario::{Callback, Decide, Event, RunEvent, has_long_integer},
+    scenario::{Callback, Decide, Event, Heartbeat, RunEvent, has_long_integer},
 };
-use signoff_api::{DecisionSpec, Json, bounds, canonical, name::ObjectName, run::CallbackRecord};
+use signoff_api::{
+    DecisionSpec, Json, bounds, canonical,
+    name::ObjectName,
+    run::{CallbackRecord, HeartbeatRecord},
+    step::CallbackWait,
+};
 use signoff_engine::{
     callback_body,
-    callback_token::record_key,
+    callback_token::{CallbackAddress, is_over},
+    heartbeat::{Renewal, renew},
     judge::{ActsAs, DecisionFact, Proof, judge},
     object::ObjectKey,
 };
+
+/// What a call that comes too late is told.
+const NOTHING_WAITS: &str = "nothing waits for this callback any more";
 
 impl World<'_> {
     pub(super) fn happen(&mut self, event: &Event) {
         let step = event.step.as_deref().unwrap_or_default();
         let named = of_item(step, event.item);
-        let (what, came) = match (&event.decide, &event.callback, &event.run) {
+        let (what, came) = match (&event.decide, &event.callback, &event.heartbeat, &event.run) {
             (Some(decide), ..) => (
                 format!("{} decides on {named}", decide.by),
                 self.decide(step, event.item, decide),
             ),
-            (_, Some(callback), _) => (
+            (_, Some(callback), ..) => (
                 format!("the callback of {named}"),
                 self.called_back(step, event.item, callback),
             ),
-            (_, _, Some(change)) => {
+            (_, _, Some(Heartbeat {}), _) => (
+                format!("a heartbeat of {named}"),
+                self.heard_from(step, event.item),
+            ),
+            (.., Some(change)) => {
                 match change {
                     RunEvent::Cancel => self.run_mut().facts.run.cancel = true,
                     RunEvent::Terminate => self.run_mut().facts.run.terminate = true,
@@ -44,7 +57,7 @@ impl World<'_> {
                     Ok((json!(null), String::new())),
                 )
             }
-            (None, None, None) => return,
+            (None, None, None, None) => return,
         };
         let (came, why) = match came {
             Ok(came) => came,
@@ -151,17 +164,12 @@ impl World<'_> {
         self.runs[run].facts.objects.insert(key, fact);
     }
 
-    /// Takes a callback as the gateway does; gives the status of its answer.
-    fn called_back(
-        &mut self,
-        step: &str,
-        item: Option<i64>,
-        callback: &Callback,
-    ) -> Result<(Value, String), String> {
+    /// Finds the wait whose callback an event is about, as the newest address names it.
+    fn called(&self, step: &str, item: Option<i64>) -> Result<Called, String> {
         let (prefix, step) = flows::split(step);
-        let run = self.runs.iter().rposition(|run| run.prefix == prefix);
-        let run = run.ok_or_else(|| format!("no run that has the step {step} was started"))?;
-        let run = &mut self.runs[run];
+        let index = self.runs.iter().rposition(|run| run.prefix == prefix);
+        let index = index.ok_or_else(|| format!("no run that has the step {step} was started"))?;
+        let run = &self.runs[index];
         let wait = run.definition.all_steps().find(|known| known.name == step);
         let has_items = wait.is_some_and(|known| known.for_each.is_some());
         let wait = wait
@@ -174,6 +182,61 @@ impl World<'_> {
                 format!("step {step} has no items")
             });
         }
+        let mut entries = run.state.steps.iter();
+        let newest = entries.rfind(|entry| entry.name == step && entry.item.is_none());
+        let iteration = newest.map_or(1, |entry| match entry.repeated {
+            // between two passes, the address is that of the next one
+            Some(true) => entry.iteration.saturating_add(1),
+            Some(false) | None => entry.iteration,
+        });
+        let facts = &run.facts.run;
+        let address = CallbackAddress {
+            namespace: facts.namespace.clone(),
+            run: facts.name.clone(),
+            uid: facts.uid.clone(),
+            step: step.to_owned(),
+            iteration,
+            item,
+        };
+        Ok(Called {
+            run: index,
+            wait: wait.clone(),
+            address,
+        })
+    }
+
+    /// Takes a heartbeat as the gateway does; gives the status of its answer.
+    fn heard_from(&mut self, step: &str, item: Option<i64>) -> Result<(Value, String), String> {
+        let Called { run, wait, address } = self.called(step, item)?;
+        let (now, key) = (self.now, address.record_key());
+        let state = &mut self.runs[run].state;
+        let Some(heartbeat) = &wait.heartbeat else {
+            return Ok((json!(409), "this wait has no heartbeat".to_owned()));
+        };
+        let was_called = state.callbacks.contains_key(&key);
+        if was_called || is_over(state, &address) || state.phase.is_finished() {
+            return Ok((json!(410), NOTHING_WAITS.to_owned()));
+        }
+        let wait = (&*address.step, address.iteration, address.item);
+        match renew(state, wait, heartbeat.duration(), now) {
+            Renewal::Written(_) => {
+                let received_at = MicroTime(now);
+                state.heartbeats.insert(key, HeartbeatRecord { received_at });
+            }
+            Renewal::Unwritten(_) | Renewal::NotBegun => {}
+        }
+        Ok((json!(202), String::new()))
+    }
+
+    /// Takes a callback as the gateway does; gives the status of its answer.
+    fn called_back(
+        &mut self,
+        step: &str,
+        item: Option<i64>,
+        callback: &Callback,
+    ) -> Result<(Value, String), String> {
+        let Called { run, wait, address } = self.called(step, item)?;
+        let run = &mut self.runs[run];
         let size = callback.body.to_string().len();
         if size > bounds::MAX_CALLBACK {
             return Ok((
@@ -181,15 +244,7 @@ impl World<'_> {
                 format!("a callback has at most {} bytes", bounds::MAX_CALLBACK),
             ));
         }
-        let mut entries = run.state.steps.iter();
-        let newest = entries.rfind(|entry| entry.name == step && entry.item.is_none());
-        // between two passes, the address is that of the next one
-        let (pass, is_over) = match newest {
-            None => (1, false),
-            Some(entry) if entry.repeated == Some(true) => (entry.iteration.saturating_add(1), false),
-            Some(entry) => (entry.iteration, entry.phase.is_finished()),
-        };
-        let key = record_key(step, pass, item);
+        let key = address.record_key();
         let sha256 = canonical::digest_of_value(&callback.body);
         let headers: BTreeMap<String, String> = callback
             .headers
@@ -205,13 +260,13 @@ impl World<'_> {
                 (json!(409), "another body came first".to_owned())
             });
         }
-        if is_over || run.state.phase.is_finished() {
-            return Ok((json!(410), "nothing waits for this callback any more".to_owned()));
+        if is_over(&run.state, &address) || run.state.phase.is_finished() {
+            return Ok((json!(410), NOTHING_WAITS.to_owned()));
         }
         if let Err(why) = writable(&callback.body) {
             return Ok((json!(422), why));
         }
-        if let Err(why) = callback_body::check(wait, &headers, &callback.body) {
+        if let Err(why) = callback_body::check(&wait, &headers, &callback.body) {
             return Ok((json!(422), why));
         }
         let record = CallbackRecord {
@@ -223,6 +278,13 @@ impl World<'_> {
         run.state.callbacks.insert(key, record);
         Ok((json!(202), String::new()))
     }
+}
+
+/// A wait that is called.
+struct Called {
+    run: usize,
+    wait: CallbackWait,
+    address: CallbackAddress,
 }
 
 /// Whether a callback may have this body.

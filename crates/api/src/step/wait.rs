@@ -1,5 +1,7 @@
 //! `wait`: wait for a callback, a duration, a time, or the first of several.
 
+use std::time::Duration;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,7 +30,7 @@ pub struct WaitStep {
     /// Time limit for the callback. It may be one `${…}` expression. Without it, the step waits without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub respond_within: Option<OrExpression<HumanDuration>>,
-    /// What happens when `respondWithin` is over.
+    /// What happens when `respondWithin` is over, or a heartbeat of the callback is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_timeout: Option<WaitTimeout>,
 }
@@ -80,6 +82,18 @@ pub struct CallbackWait {
     /// Requires the request to carry a Standard Webhooks signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hmac: Option<CallbackHmac>,
+    /// Longest time between two heartbeats, from 1m to 24h. The time starts with the wait, and each `POST` to
+    /// `<callback URL>/heartbeat` restarts it. If no heartbeat arrives in time, the wait ends as after `respondWithin`
+    /// (`HeartbeatLost`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<HumanDuration>,
+}
+
+impl CallbackWait {
+    /// Shortest `heartbeat`.
+    pub const SHORTEST_HEARTBEAT: Duration = Duration::from_mins(1);
+    /// Longest `heartbeat`.
+    pub const LONGEST_HEARTBEAT: Duration = Duration::from_hours(24);
 }
 
 /// Secret of a Standard Webhooks signature.

@@ -10,6 +10,7 @@ mod finally;
 mod for_each;
 mod going_on;
 mod guards;
+mod heartbeats;
 mod http;
 mod loops;
 mod outcome_questions;

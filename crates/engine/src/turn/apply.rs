@@ -35,9 +35,13 @@ impl Turn<'_> {
                 outcome,
                 output,
                 decision,
+                error,
             }) => {
                 self.keep_decision(entry, decision);
                 self.finish(entry, StepPhase::Succeeded, outcome, output);
+                if let Some(error) = error {
+                    self.state.steps[entry].error.get_or_insert(error);
+                }
             }
             Next::Call(request) => self.call(step, entry, request),
             Next::AttemptFailed(error) => self.attempt_failed(step, entry, &error),

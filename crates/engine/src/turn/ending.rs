@@ -290,7 +290,19 @@ impl Turn<'_> {
             [wake_at, deadline]
         });
         let next_pass = self.next_pass().map(|(at, _)| at);
-        times.flatten().map(|time| time.0).chain(next_pass).min()
+        let of_kinds = (0..self.state.steps.len()).filter_map(|entry| self.due_at(entry));
+        let times = times.flatten().map(|time| time.0);
+        times.chain(of_kinds).chain(next_pass).min()
+    }
+
+    /// When the kind of a step that waits goes on by itself.
+    fn due_at(&self, entry: usize) -> Option<Timestamp> {
+        let status = &self.state.steps[entry];
+        if status.phase != StepPhase::Waiting || status.items.is_some() {
+            return None;
+        }
+        let step = self.plan.index_of(&status.name)?;
+        self.plan.steps[step].kind.due_at(&self.step_view(step, entry))
     }
 }
 

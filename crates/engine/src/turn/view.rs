@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -11,13 +11,14 @@ use crate::{
     effect::Request,
     expression::{CALLBACKS, Scope},
     facts::Facts,
+    heartbeat::later,
     kinds,
     object::{ObjectFact, ObjectKey},
     plan::{Plan, PlannedStep},
     requesters, trigger,
 };
 use signoff_api::{
-    Digest, RunStatus, bounds, canonical,
+    Digest, RunStatus, canonical,
     items::{ItemErrors, ItemsStatus},
     names,
     reason::StepReason,
@@ -263,9 +264,7 @@ impl RunView<'_> {
 
     /// This long after now, or the last time that the status takes.
     pub(super) fn after(&self, span: Duration) -> Timestamp {
-        let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
-        let after = self.now.checked_add(span).unwrap_or(Timestamp::MAX);
-        after.min(bounds::LATEST_TIME)
+        later(self.now, span)
     }
 
     /// Which iteration of a step is due: the newest one, unless it is to be done again.

@@ -381,7 +381,25 @@ fn only_the_operator_writes_a_status_and_the_gateway_only_callbacks() {
     write(&gateway, &called).unwrap();
     let why = message(write(&gateway, &ended));
     assert!(
-        why.ends_with("the gateway writes only the callbacks of a run"),
+        why.ends_with("the gateway writes only the callbacks and heartbeats of a run"),
+        "{why}"
+    );
+}
+
+#[test]
+fn the_gateway_renews_heartbeats_and_removes_none() {
+    let run = |heartbeats: Value| json!({"metadata": {"name": "x"}, "spec": {"flow": "f"}, "status": {"phase": "Waiting", "heartbeats": heartbeats}});
+    let at = |second: u8| json!({"a.1": {"receivedAt": format!("2026-01-01T00:00:0{second}.000000Z")}});
+    let gateway = User {
+        name: GATEWAY.to_owned(),
+        ..User::default()
+    };
+    let write = |old: &Value, new: &Value| send(&POLICIES, &gateway, ("Run", "status"), Some(old), Some(new));
+    write(&run(json!({})), &run(at(1))).unwrap();
+    write(&run(at(1)), &run(at(2))).unwrap();
+    let why = message(write(&run(at(1)), &run(json!({}))));
+    assert!(
+        why.ends_with("the gateway renews heartbeats and removes none"),
         "{why}"
     );
 }

@@ -77,7 +77,12 @@ fn checks_gone(old: &WaitStep, new: &WaitStep) -> Vec<&'static str> {
         (Some(_), None) => return vec!["callback"],
         (None, _) => return vec![],
     };
-    let CallbackWait { schema, accept, hmac } = new;
+    let CallbackWait {
+        schema,
+        accept,
+        hmac,
+        heartbeat: _, // says when nobody will call any more, not who may call
+    } = new;
     let gone = [
         ("schema", old.schema.is_some() && schema.is_none()),
         ("accept", old.accept.is_some() && accept.is_none()),

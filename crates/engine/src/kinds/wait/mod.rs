@@ -12,6 +12,7 @@ use super::{Done, Failure, Kind, KindPlan, Next, Wait};
 use crate::{
     difference::{Field, Loosened},
     expression::{Scope, Template},
+    heartbeat,
     plan::{AtLeast, DurationPlan, Place, check},
     turn::StepView,
 };
@@ -29,6 +30,7 @@ struct WaitPlan {
     duration: Option<DurationPlan>,
     until: Option<Template>,
     respond_within: Option<DurationPlan>,
+    heartbeat: Option<HumanDuration>,
     continue_on_timeout: bool,
 }
 
@@ -45,6 +47,12 @@ impl Kind for WaitStep {
             if let Some(accept) = &callback.accept {
                 let extra = [("body", body_type(callback)), ("headers", check::headers())];
                 place.condition("callback.accept", accept, &extra);
+            }
+            let bounds = CallbackWait::SHORTEST_HEARTBEAT..=CallbackWait::LONGEST_HEARTBEAT;
+            if let Some(heartbeat) = &callback.heartbeat
+                && !bounds.contains(&heartbeat.duration())
+            {
+                place.problem("callback.heartbeat", "a heartbeat takes from 1m to 24h");
             }
         }
         let until = self
@@ -64,6 +72,10 @@ impl Kind for WaitStep {
             duration: duration("duration", self.duration.as_ref()),
             until,
             respond_within: duration("respondWithin", self.respond_within.as_ref()),
+            heartbeat: self
+                .callback
+                .as_ref()
+                .and_then(|callback| callback.heartbeat.clone()),
             continue_on_timeout: self
                 .on_timeout
                 .as_ref()
@@ -130,14 +142,24 @@ impl KindPlan for WaitPlan {
         let passed = |time: &Option<MicroTime>| time.as_ref().is_some_and(|time| time.0 <= step.run.now);
         if passed(&step.status.wake_at) {
             Next::Done(Done::new(StepOutcome::Elapsed))
-        } else if !passed(&step.status.deadline) {
-            Next::Stay
-        } else if self.continue_on_timeout {
-            Next::Done(Done::new(StepOutcome::TimedOut))
+        } else if passed(&step.status.deadline) {
+            self.timed_out(Failure::timed_out(
+                "no callback came in time",
+                EndingOutcome::TimedOut,
+            ))
+        } else if let Some(heartbeat) = &self.heartbeat
+            && self.due_at(step).is_some_and(|lost| lost <= step.run.now)
+        {
+            let message = format!("no heartbeat came for {}", heartbeat.as_str());
+            self.timed_out(Failure::heartbeat_lost(message))
         } else {
-            let message = "no callback came in time";
-            Next::Fail(Failure::timed_out(message, EndingOutcome::TimedOut))
+            Next::Stay
         }
+    }
+
+    fn due_at(&self, step: &StepView<'_>) -> Option<Timestamp> {
+        let heartbeat = self.heartbeat.as_ref()?;
+        heartbeat::lost_at(step.run.state, step.status, heartbeat.duration())
     }
 
     fn takes_callback(&self) -> bool {
@@ -146,6 +168,16 @@ impl KindPlan for WaitPlan {
 }
 
 impl WaitPlan {
+    /// What comes next when nobody answered.
+    fn timed_out(&self, failure: Failure) -> Next {
+        if self.continue_on_timeout {
+            let done = Done::new(StepOutcome::TimedOut);
+            Next::Done(done.with_error(failure.reason, failure.message))
+        } else {
+            Next::Fail(failure)
+        }
+    }
+
     /// What is waited for, and until when.
     fn wait(&self, step: &StepView<'_>) -> Result<Wait, Failure> {
         let scope = step.scope();
