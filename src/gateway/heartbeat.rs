@@ -8,24 +8,20 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use json_patch::{AddOperation, Patch as Operations, PatchOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
-use kube::{
-    Api, ResourceExt as _,
-    api::{Patch, PatchParams},
-};
+use kube::Api;
 use serde_json::json;
 
 use super::{
     Gateway, callbacks, checks,
     problem::Problem,
-    record::{ATTEMPTS, pause},
+    record::{self, ATTEMPTS, pause},
 };
 use crate::cluster::{
     error_chain,
     status::{is_missing, is_stale},
 };
-use signoff_api::{HumanDuration, Run, names, run::HeartbeatRecord};
+use signoff_api::{HumanDuration, Run, run::HeartbeatRecord};
 use signoff_engine::{
     callback_token::CallbackAddress,
     heartbeat::{Renewal, renew},
@@ -100,22 +96,7 @@ async fn write(
     let mut heartbeats = status.map(|status| status.heartbeats.clone()).unwrap_or_default();
     let received_at = MicroTime(now);
     heartbeats.insert(address.record_key(), HeartbeatRecord { received_at });
-    let operations = Operations(vec![
-        PatchOperation::Test(TestOperation {
-            path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
-            value: json!(run.resource_version()),
-        }),
-        PatchOperation::Add(AddOperation {
-            path: PointerBuf::from_tokens(["status", "heartbeats"]),
-            value: json!(heartbeats),
-        }),
-    ]);
-    let params = PatchParams {
-        field_manager: Some(names::FIELD_MANAGER_GATEWAY.to_owned()),
-        ..PatchParams::default()
-    };
-    api.patch_status(&run.name_any(), &params, &Patch::<()>::Json(operations))
-        .await
+    record::replace(api, run, "heartbeats", json!(heartbeats)).await
 }
 
 #[cfg(test)]

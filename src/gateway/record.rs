@@ -24,7 +24,10 @@ use crate::cluster::{
     error_chain,
     status::{is_missing, is_stale},
 };
-use signoff_api::{Json, Run, names, run::CallbackRecord};
+use signoff_api::{
+    Json, Run, names,
+    run::{CallbackRecord, EventRecord},
+};
 use signoff_engine::callback_token::CallbackAddress;
 
 /// How often a write is tried when others write the same run at the same time.
@@ -97,6 +100,11 @@ fn fits(run: &Run, record: &CallbackRecord) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Whether the status of a run has room for an event.
+pub(super) fn has_room(run: &Run, record: &EventRecord) -> bool {
+    size(&run.status) + size(record) <= MAX_STATUS
+}
+
 fn size(value: &impl serde::Serialize) -> usize {
     serde_json::to_vec(value).map_or(usize::MAX / 2, |bytes| bytes.len())
 }
@@ -122,12 +130,36 @@ async fn write(
             value: json!(record),
         }),
     ]);
-    let params = PatchParams {
+    api.patch_status(&run.name_any(), &params(), &Patch::<()>::Json(operations))
+        .await
+}
+
+/// Replaces a map in the status of a run, if the run is still as it was read. It may not have been there.
+pub(super) async fn replace(
+    api: &Api<Run>,
+    run: &Run,
+    field: &str,
+    entries: Value,
+) -> Result<Run, kube::Error> {
+    let operations = Operations(vec![
+        PatchOperation::Test(TestOperation {
+            path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
+            value: json!(run.resource_version()),
+        }),
+        PatchOperation::Add(AddOperation {
+            path: PointerBuf::from_tokens(["status", field]),
+            value: entries,
+        }),
+    ]);
+    api.patch_status(&run.name_any(), &params(), &Patch::<()>::Json(operations))
+        .await
+}
+
+fn params() -> PatchParams {
+    PatchParams {
         field_manager: Some(names::FIELD_MANAGER_GATEWAY.to_owned()),
         ..PatchParams::default()
-    };
-    api.patch_status(&run.name_any(), &params, &Patch::<()>::Json(operations))
-        .await
+    }
 }
 
 #[cfg(test)]

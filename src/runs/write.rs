@@ -15,7 +15,7 @@ use crate::cluster::context::Context;
 use signoff_api::{Run, RunStatus, names};
 
 /// The parts of a status that the gateway writes.
-const OF_GATEWAY: [&str; 2] = ["callbacks", "heartbeats"];
+const OF_GATEWAY: [&str; 3] = ["callbacks", "events", "heartbeats"];
 const STEPS: &str = "steps";
 
 /// Writes the next status of a run whose acknowledged state is `run`. Gives the run as the API server acknowledged it.
@@ -72,11 +72,15 @@ fn changes(current: &Map<String, Value>, next: Map<String, Value>, operations: &
     for field in OF_GATEWAY {
         let kept = next.get(field).and_then(Value::as_object);
         let known = current.get(field).and_then(Value::as_object);
-        for key in known.into_iter().flat_map(Map::keys) {
-            if kept.is_none_or(|kept| !kept.contains_key(key)) {
-                operations.push(PatchOperation::Remove(RemoveOperation {
-                    path: pointer(&["status", field, key]),
-                }));
+        for (key, entry) in known.into_iter().flatten() {
+            let path = pointer(&["status", field, key]);
+            match kept.and_then(|kept| kept.get(key)) {
+                Some(kept) if kept == entry => {}
+                Some(kept) => operations.push(PatchOperation::Replace(ReplaceOperation {
+                    path,
+                    value: kept.clone(),
+                })),
+                None => operations.push(PatchOperation::Remove(RemoveOperation { path })),
             }
         }
     }

@@ -11,6 +11,7 @@ pub mod callback_token;
 pub mod dependencies;
 pub mod difference;
 pub mod effect;
+pub mod events;
 pub mod expression;
 pub mod facts;
 pub mod heartbeat;
@@ -26,6 +27,7 @@ pub mod requesters;
 pub mod retry;
 pub mod retry_after;
 pub mod schema;
+pub mod spelling;
 pub mod trigger;
 mod turn;
 

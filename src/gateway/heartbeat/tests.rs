@@ -1,5 +1,6 @@
 use axum::body::to_bytes;
 use k8s_openapi::jiff::SignedDuration;
+use kube::ResourceExt as _;
 use serde_json::Value;
 
 use super::*;
@@ -10,7 +11,7 @@ use crate::{
     },
     gateway::{Bodies, Pushes, WeakSecrets},
 };
-use signoff_api::{Definition, Release, canonical};
+use signoff_api::{Definition, Release, canonical, names};
 use signoff_engine::callback_token::CallbackKeys;
 
 const WRITE: &str = "PATCH runs/r/status";
@@ -133,7 +134,7 @@ async fn a_heartbeat_that_nothing_waits_for_is_refused_with_the_reason() {
     assert_eq!(rig.send("settled").await.0, 410);
     let rig = Rig::new();
     rig.api.edit("runs/r", |run| {
-        run["status"]["steps"][0]["phase"] = json!("Succeeded")
+        run["status"]["steps"][0]["phase"] = json!("Succeeded");
     });
     assert_eq!(rig.send("settled").await.0, 410);
     rig.api.remove("runs/r");
@@ -146,7 +147,7 @@ async fn a_wait_that_ends_before_the_heartbeat_is_written_gets_none() {
     pass(6).await;
     let end = |api: &FakeApi| {
         api.edit("runs/r", |run| {
-            run["status"]["steps"][0]["phase"] = json!("Failed")
+            run["status"]["steps"][0]["phase"] = json!("Failed");
         });
     };
     rig.api.fault(WRITE, Fault::After(Box::new(end)));

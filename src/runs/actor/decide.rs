@@ -29,6 +29,7 @@ use signoff_engine::{
     advance::{Advance, advance},
     callback_token::is_of_old_pass,
     effect::{Call, Effect},
+    events,
     facts::{ConnectionFact, EffectError, Facts},
     heartbeat, inputs,
     object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind},
@@ -189,7 +190,8 @@ impl Actor {
         }
         // whoever is called may call back at once, and the gateway must know the run by then
         let is_known = run.status.as_ref().is_some_and(|status| status.release.is_some());
-        let may_call_unknown = is_known || !deciding.hands_out_callbacks;
+        let begins_to_wait = events::begins(run.status.as_ref(), &advanced.state);
+        let may_call_unknown = (is_known || !deciding.hands_out_callbacks) && !begins_to_wait;
         let (at_once, acknowledged): (Vec<_>, Vec<_>) = advanced
             .effects
             .into_iter()
@@ -224,6 +226,7 @@ impl Actor {
         next.heartbeats = current
             .map(|status| status.heartbeats.clone())
             .unwrap_or_default();
+        next.events = current.map(|status| status.events.clone()).unwrap_or_default();
         let of_old_passes: Vec<String> = next
             .callbacks
             .keys()
@@ -239,6 +242,7 @@ impl Actor {
         }
         // they alone are not worth a write
         heartbeat::forget_ended(&mut next);
+        events::forget_ended(&mut next);
         next.revision = next.revision.checked_add(1).unwrap_or(1);
         let result = begin_write(&self.deps, run, &next);
         self.writing = Some(Writing {
@@ -306,6 +310,7 @@ impl Actor {
         let applied = run.status.clone().is_some_and(|mut status| {
             status.callbacks.clone_from(&next.callbacks);
             status.heartbeats.clone_from(&next.heartbeats);
+            status.events.clone_from(&next.events);
             status == next
         });
         if applied {

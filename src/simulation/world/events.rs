@@ -9,20 +9,24 @@ use super::{Question, World, fact, of_item};
 use crate::simulation::{
     compare::word,
     flows,
-    scenario::{Callback, Decide, Event, Heartbeat, RunEvent, has_long_integer},
+    scenario::{Callback, Decide, Event, Heartbeat, RunEvent, TriggerEvent, has_long_integer},
+    trigger,
 };
 use signoff_api::{
     DecisionSpec, Json, bounds, canonical,
     name::ObjectName,
-    run::{CallbackRecord, HeartbeatRecord},
+    names,
+    run::{CallbackRecord, EventRecord, HeartbeatRecord},
     step::CallbackWait,
 };
 use signoff_engine::{
     callback_body,
     callback_token::{CallbackAddress, is_over},
+    events::{OpenWait, accepts, open},
     heartbeat::{Renewal, renew},
     judge::{ActsAs, DecisionFact, Proof, judge},
     object::ObjectKey,
+    trigger::Event as CameEvent,
 };
 
 /// What a call that comes too late is told.
@@ -32,7 +36,13 @@ impl World<'_> {
     pub(super) fn happen(&mut self, event: &Event) {
         let step = event.step.as_deref().unwrap_or_default();
         let named = of_item(step, event.item);
-        let (what, came) = match (&event.decide, &event.callback, &event.heartbeat, &event.run) {
+        let (what, came) = match (
+            &event.decide,
+            &event.callback,
+            &event.heartbeat,
+            &event.webhook,
+            &event.run,
+        ) {
             (Some(decide), ..) => (
                 format!("{} decides on {named}", decide.by),
                 self.decide(step, event.item, decide),
@@ -41,9 +51,13 @@ impl World<'_> {
                 format!("the callback of {named}"),
                 self.called_back(step, event.item, callback),
             ),
-            (_, _, Some(Heartbeat {}), _) => (
+            (_, _, Some(Heartbeat {}), ..) => (
                 format!("a heartbeat of {named}"),
                 self.heard_from(step, event.item),
+            ),
+            (_, _, _, Some(came), _) => (
+                format!("an event of trigger {}", came.trigger),
+                self.offered(came),
             ),
             (.., Some(change)) => {
                 match change {
@@ -57,7 +71,7 @@ impl World<'_> {
                     Ok((json!(null), String::new())),
                 )
             }
-            (None, None, None, None) => return,
+            (None, None, None, None, None) => return,
         };
         let (came, why) = match came {
             Ok(came) => came,
@@ -226,6 +240,55 @@ impl World<'_> {
             Renewal::Unwritten(_) | Renewal::NotBegun => {}
         }
         Ok((json!(202), String::new()))
+    }
+
+    /// Gives an event to the wait that began first of those that want it, as the gateway does; gives the status of its
+    /// answer.
+    fn offered(&mut self, came: &TriggerEvent) -> Result<(Value, String), String> {
+        let first = self.runs.first().ok_or("no run was started")?;
+        let release = &first.facts.release;
+        let events = trigger::events(came, &first.plan, release, self.now)?;
+        let mut taken = Vec::new();
+        for event in events {
+            let Some(key) = &event.key else { continue };
+            let hash = names::event_key(&release.flow, &came.trigger, key);
+            let name = names::triggered_run_name(&release.flow, &came.trigger, &event.id);
+            taken.extend(self.choose(came, &event, &hash).map(|wait| (wait, name, event)));
+        }
+        let is_taken = !taken.is_empty();
+        for ((run, key), name, event) in taken {
+            let record = EventRecord {
+                received_at: MicroTime(self.now),
+                name,
+                body: Some(Json(event.payload().clone())),
+            };
+            self.runs[run].state.events.insert(key, record);
+        }
+        Ok(if is_taken {
+            (json!(202), String::new())
+        } else {
+            (json!(200), "no run waits for the event".to_owned())
+        })
+    }
+
+    /// The wait that takes an event: its run and its key.
+    fn choose(&self, came: &TriggerEvent, event: &CameEvent, hash: &str) -> Option<(usize, String)> {
+        let headers: BTreeMap<String, String> = came
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_lowercase(), value.clone()))
+            .collect();
+        let runs = self.runs.iter().enumerate();
+        let open = runs.flat_map(|(at, run)| open(&run.state, hash).into_iter().map(move |wait| (wait, at)));
+        let mut open: Vec<(OpenWait, usize)> = open.collect();
+        open.sort();
+        let wants = |(wait, at): &(OpenWait, usize)| {
+            let definition = &self.runs[*at].definition;
+            let step = definition.all_steps().find(|step| step.name == wait.step);
+            let wanted = step.and_then(|step| step.kind.as_kind().event());
+            wanted.is_some_and(|wanted| accepts(definition, wanted, &headers, event.payload()) == Ok(true))
+        };
+        open.into_iter().find(wants).map(|(wait, at)| (at, wait.key))
     }
 
     /// Takes a callback as the gateway does; gives the status of its answer.

@@ -10,6 +10,7 @@ mod computed;
 mod connections;
 mod crash_walk;
 mod endings;
+mod event_waits;
 mod flow_ends;
 mod flows;
 mod forged_approvals;

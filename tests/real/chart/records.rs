@@ -432,7 +432,7 @@ fn the_gateways_account_writes_callbacks_and_requests_for_a_sync_and_nothing_els
         let message = status(&gateway, &patch).expect_refused();
         assert_says(
             &message,
-            "the gateway writes only the callbacks and heartbeats of a run",
+            "the gateway writes only the callbacks, heartbeats and events of a run",
         );
     }
     status(&gateway, &json!({"status": {"callbacks": {"other.1": callback}}})).expect_ok();

@@ -100,6 +100,8 @@ pub(crate) struct Wait {
     pub(crate) wake_at: Option<Timestamp>,
     /// When the other side is too late.
     pub(crate) deadline: Option<Timestamp>,
+    /// Hashes of the events that end it.
+    pub(crate) event_keys: Vec<String>,
     /// For what the run waits.
     pub(crate) waiting_on: String,
 }

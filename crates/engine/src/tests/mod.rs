@@ -6,6 +6,7 @@ mod computed;
 mod connections;
 mod definitions;
 mod endings;
+mod events;
 mod finally;
 mod for_each;
 mod going_on;

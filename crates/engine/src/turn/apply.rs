@@ -134,6 +134,7 @@ impl Turn<'_> {
         status.phase = StepPhase::Waiting;
         status.wake_at = wait.wake_at.map(MicroTime);
         status.deadline = wait.deadline.map(MicroTime);
+        status.event_keys = wait.event_keys;
         status.waiting_on = Some(sentence(wait.waiting_on));
         if begins {
             // it may have come before

@@ -50,6 +50,7 @@ impl Turn<'_> {
         }
         self.forget_old_passes();
         self.forget_ended_items();
+        self.note_events();
         self.state.observed_generation = self.facts.run.generation;
         self.set_condition();
         if !self.without_outputs && serialized_len(&self.state) > MAX_STATUS {
@@ -197,6 +198,18 @@ impl Turn<'_> {
             (None, _) if self.facts.run.suspend => Some(SUSPENDED.to_owned()),
             (None, _) => None,
         };
+    }
+
+    /// Says whether a step waits for an event, so that the run is found by those that come.
+    fn note_events(&mut self) {
+        let mut awaits = false;
+        for step in &mut self.state.steps {
+            if step.phase.is_finished() {
+                step.event_keys.clear();
+            }
+            awaits |= !step.event_keys.is_empty();
+        }
+        self.state.awaits_events = awaits.then_some(true);
     }
 
     fn unfinished(&self) -> impl Iterator<Item = &StepStatus> {

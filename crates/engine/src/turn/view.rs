@@ -22,7 +22,7 @@ use signoff_api::{
     items::{ItemErrors, ItemsStatus},
     names,
     reason::StepReason,
-    run::{CallbackRecord, StepDecision, StepError, StepOutcome, StepPhase, StepStatus},
+    run::{CallbackRecord, EventRecord, StepDecision, StepError, StepOutcome, StepPhase, StepStatus},
     step::ForEach,
 };
 
@@ -84,6 +84,12 @@ impl<'a> StepView<'a> {
     pub(crate) fn callback(&self) -> Option<&'a CallbackRecord> {
         let key = record_key(&self.status.name, self.status.iteration, self.status.item);
         self.run.state.callbacks.get(&key)
+    }
+
+    /// The event that this iteration took.
+    pub(crate) fn event(&self) -> Option<&'a EventRecord> {
+        let key = record_key(&self.status.name, self.status.iteration, self.status.item);
+        self.run.state.events.get(&key)
     }
 
     /// The object that it owns. One that is about something else is not ours, whoever put it there.

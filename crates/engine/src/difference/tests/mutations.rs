@@ -39,6 +39,7 @@ fn all_but_finally() -> Value {
                 "webhook": {
                     "auth": { "github": { "name": "s", "key": "k" } },
                     "schema": { "type": "object" }, "when": "${true}", "dedupe": "${item}", "each": "${['x']}",
+                    "key": "${item}", "start": "Unmatched",
                 },
             },
             { "name": "t4", "webhook": { "auth": { "gitlab": { "name": "s", "key": "k" } } } },
@@ -70,8 +71,9 @@ fn all_but_finally() -> Value {
                 "wait": {
                     "callback": {
                         "schema": { "type": "object" }, "accept": "${body.ok}",
-                        "hmac": { "secretRef": { "name": "s", "key": "k" } },
+                        "hmac": { "secretRef": { "name": "s", "key": "k" } }, "heartbeat": "5m",
                     },
+                    "event": { "trigger": "t3", "flow": "other", "keys": ["x", "${inputs.a}"], "when": "${body.ok}" },
                     "duration": "1h", "until": "2030-01-01T00:00:00Z", "respondWithin": "2d",
                     "onTimeout": { "outcome": "Fail" },
                 },

@@ -11,6 +11,7 @@ use signoff_api::{
 pub(super) fn fields(step: &WaitStep) -> Vec<Field> {
     let WaitStep {
         callback,
+        event,
         duration,
         until,
         respond_within,
@@ -19,6 +20,7 @@ pub(super) fn fields(step: &WaitStep) -> Vec<Field> {
     let outcome = on_timeout.as_ref().map(|WaitTimeout { outcome }| outcome);
     vec![
         Field::new("wait.callback", callback.as_ref()),
+        Field::new("wait.event", event.as_ref()),
         Field::new("wait.duration", duration.as_ref()),
         Field::new("wait.until", until.as_ref()),
         Field::new("wait.respondWithin", respond_within.as_ref()).default("as long as it takes"),
@@ -53,6 +55,7 @@ pub(super) fn loosened(old: &WaitStep, new: &WaitStep) -> Vec<Loosened> {
 fn answerless(step: &WaitStep) -> Answerless<'_> {
     let WaitStep {
         callback: _, // the answer itself
+        event: _,    // another answer
         duration,
         until,
         respond_within,
