@@ -160,7 +160,7 @@ fn what_does_not_count_is_told_why() {
         (
             by("carl", Verdict::Approve, 1),
             DecisionReason::SelfApproval,
-            "carl asked for the run that is retried",
+            "carl asked for a run that led to it",
         ),
         (
             by("eve", Verdict::Approve, 1),
