@@ -97,6 +97,7 @@ impl Rig {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with what `send` gives")]
 fn by(run: &str, is_new: bool) -> Option<(String, bool)> {
     Some((run.to_owned(), is_new))
 }
