@@ -161,26 +161,26 @@ async fn many_events_at_once_each_end_one_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_that_begins_before_a_call_takes_the_event_that_the_call_causes() {
-    let inbox = Inbox::open("Never").await;
-    inbox.operator.stop().await;
+    let Inbox { rig, operator } = Inbox::open("Never").await;
+    operator.stop().await;
     let shop = Shop::open().await;
     // every write takes far longer than the call
-    let client = inbox.rig.operator_client();
+    let client = rig.operator_client();
     let (client, _) = refused(client, "nothing of this", Duration::from_millis(300));
-    let operator = inbox.rig.operator_with(client).await.unwrap();
+    let operator = rig.operator_with(client).await.unwrap();
     let event = json!({"flow": "orders", "trigger": "paid", "keys": ["81"]});
     let steps = json!([
         {"name": "w", "needs": [], "wait": {"event": event}},
         {"name": "tell", "needs": [], "http": {"method": "POST", "url": shop.url("/tell"), "body": {}}},
     ]);
-    inbox.rig.flow("buys", json!({"steps": steps})).await;
+    rig.flow("buys", json!({"steps": steps})).await;
     let answered = shop.hold("/tell");
-    inbox.rig.start("r", json!({"flow": "buys"})).await;
+    rig.start("r", json!({"flow": "buys"})).await;
     eventually("the call is made", || !shop.asked("/tell").is_empty()).await;
-    let (status, said) = inbox.send("1", json!({"order": "81"})).await;
+    let (status, said) = send(&rig, "1", json!({"order": "81"})).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{said}");
     answered.cancel();
-    inbox.rig.phase("r", "Succeeded").await;
+    rig.phase("r", "Succeeded").await;
     operator.stop().await;
 }
 
