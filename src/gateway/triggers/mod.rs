@@ -153,16 +153,12 @@ async fn answer(sender: &Sender<'_>, start: EventStart, events: Vec<Arrived>) ->
     let (mut new, mut taken) = (Vec::new(), Vec::new());
     let mut is_new = false;
     for Arrived { event, run } in events {
-        let was_started = match (&run, start) {
-            // an event that started a run once is for no wait any more
-            (Some(run), EventStart::Unmatched) => runs::exists(sender, run).await?,
-            (_, EventStart::Always | EventStart::Unmatched | EventStart::Never) => false,
+        // an event that started a run is not for waits that began later
+        let may_choose = match &run {
+            Some(run) if event.key.is_some() => !runs::exists(sender, run).await?,
+            Some(_) | None => true,
         };
-        let by = if was_started {
-            None
-        } else {
-            waits::offer(sender, &event).await?
-        };
+        let by = waits::offer(sender, &event, may_choose).await?;
         match (by, start) {
             (Some(by), EventStart::Unmatched) => taken.push(by),
             (by, EventStart::Always | EventStart::Unmatched | EventStart::Never) => {

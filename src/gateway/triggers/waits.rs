@@ -52,8 +52,13 @@ struct Claim {
     key: String,
 }
 
-/// Gives an event to the wait that began first of those that want it, or finds the one that took it.
-pub(super) async fn offer(sender: &Sender<'_>, event: &Event) -> Result<Option<Taken>, Problem> {
+/// Gives an event to the wait that began first of those that want it, or finds the one that took it. A new one is chosen only
+/// if that `may_choose`.
+pub(super) async fn offer(
+    sender: &Sender<'_>,
+    event: &Event,
+    may_choose: bool,
+) -> Result<Option<Taken>, Problem> {
     let Some(key) = &event.key else { return Ok(None) };
     let hash = names::event_key(sender.flow, sender.trigger, key);
     let name = names::triggered_run_name(sender.flow, sender.trigger, &event.id);
@@ -69,6 +74,7 @@ pub(super) async fn offer(sender: &Sender<'_>, event: &Event) -> Result<Option<T
         let claim = match claimed {
             Claimed::Taken(taken) => return Ok(Some(taken)),
             Claimed::Open(claim) => *claim,
+            Claimed::Void if !may_choose => return Ok(None),
             Claimed::Void => {
                 let Some(chosen) = choose(sender, event, &hash).await? else {
                     return Ok(None);

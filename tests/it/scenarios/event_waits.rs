@@ -68,7 +68,6 @@ impl Inbox {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is written in place")]
 async fn send(rig: &Rig, id: &str, body: Value) -> (StatusCode, Value) {
     let path = format!("{}/orders/paid", rig.namespace());
     let url = format!("http://{}/v1/triggers/{path}", rig.gateway());

@@ -81,7 +81,7 @@ impl Rig {
             trigger: "payments",
             headers: &BTreeMap::new(),
         };
-        let taken = offer(&sender, &event).await?;
+        let taken = offer(&sender, &event, true).await?;
         Ok(taken.map(|taken| (taken.run, taken.is_new)))
     }
 
@@ -216,10 +216,10 @@ async fn an_event_without_a_key_or_too_large_for_a_run_is_taken_by_none() {
         trigger: "payments",
         headers: &BTreeMap::new(),
     };
-    assert!(offer(&sender, &event).await.unwrap().is_none());
+    assert!(offer(&sender, &event, true).await.unwrap().is_none());
     assert!(rig.api.asked().is_empty());
     event.key = Some("a".to_owned());
-    let refused = offer(&sender, &event).await.err().unwrap();
+    let refused = offer(&sender, &event, true).await.err().unwrap();
     assert!(format!("{refused:?}").contains("413"));
     assert!(rig.api.writes().is_empty());
 }
