@@ -200,7 +200,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Other values that may stand in the place of one.
 fn others(value: &Value) -> Vec<Value> {
-    const WORDS: [&str; 14] = [
+    const WORDS: [&str; 15] = [
         "RunOnce",
         "17h",
         "text/plain",
@@ -213,6 +213,7 @@ fn others(value: &Value) -> Vec<Value> {
         "Fail",
         "Continue",
         "None",
+        "Never",
         "Succeeded",
         "Failed",
     ];
