@@ -31,11 +31,7 @@ pub(super) async fn receive(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let address = gateway
-        .keys
-        .verify(&token)
-        .filter(|address| gateway.is_for(&address.namespace))
-        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no callback at this address"))?;
+    let address = address(&gateway, &token)?;
     let payload = Payload::read(&headers, body).await?;
     let run = find(&gateway, &address).await?;
     let checks = checks::of(&gateway, &run, &address).await?;
@@ -59,8 +55,16 @@ pub(super) async fn receive(
     record::record(&gateway, run, &address, delivery, value).await
 }
 
+/// The wait a token is for.
+pub(super) fn address(gateway: &Gateway, token: &str) -> Result<CallbackAddress, Problem> {
+    let address = gateway.keys.verify(token);
+    address
+        .filter(|address| gateway.is_for(&address.namespace))
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no callback at this address"))
+}
+
 /// The run a token is for. The token is a good one, so its owner may know that the run is gone.
-async fn find(gateway: &Gateway, address: &CallbackAddress) -> Result<Run, Problem> {
+pub(super) async fn find(gateway: &Gateway, address: &CallbackAddress) -> Result<Run, Problem> {
     let found = gateway
         .context
         .namespaced::<Run>(&address.namespace)

@@ -21,8 +21,12 @@ pub(super) struct Checks {
     now: i64,
 }
 
-/// The checks that the pinned release asks for at this wait.
-pub(super) async fn of(gateway: &Gateway, run: &Run, address: &CallbackAddress) -> Result<Checks, Problem> {
+/// The callback that the pinned release waits for at this address.
+pub(super) async fn wait_of(
+    gateway: &Gateway,
+    run: &Run,
+    address: &CallbackAddress,
+) -> Result<CallbackWait, Problem> {
     let pinned = run.status.as_ref().and_then(|status| status.release.as_ref());
     let Some(pinned) = pinned else {
         return Err(unpinned(run));
@@ -36,7 +40,12 @@ pub(super) async fn of(gateway: &Gateway, run: &Run, address: &CallbackAddress) 
         .all_steps()
         .find(|step| step.name == address.step);
     let wait = step.and_then(|step| step.kind.as_kind().callback());
-    let wait = wait.cloned().ok_or_else(nothing_waits)?;
+    wait.cloned().ok_or_else(nothing_waits)
+}
+
+/// The checks that the pinned release asks for at this wait.
+pub(super) async fn of(gateway: &Gateway, run: &Run, address: &CallbackAddress) -> Result<Checks, Problem> {
+    let wait = wait_of(gateway, run, address).await?;
     let key = match &wait.hmac {
         Some(hmac) => Some(key(gateway, run, address, &hmac.secret_ref).await?),
         None => None,

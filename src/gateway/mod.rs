@@ -4,6 +4,7 @@ mod admin;
 mod bodies;
 mod callbacks;
 mod checks;
+mod heartbeat;
 mod hooks;
 mod payload;
 mod problem;
@@ -74,6 +75,10 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/v1/callbacks/{token}", callback())
         // some senders write it so
         .route("/v1/callbacks/{token}/", callback())
+        .route(
+            "/v1/callbacks/{token}/heartbeat",
+            post(heartbeat::receive).fallback(only_post),
+        )
         .route(
             "/v1/hooks/git/{namespace}/{repository}",
             post(hooks::push).fallback(only_post),

@@ -29,11 +29,14 @@ use crate::cluster::{
     error_chain,
     status::{self, is_missing},
 };
-use signoff_api::{Json, Run, names, run::CallbackRecord};
+use signoff_api::{
+    Json, Run, names,
+    run::{CallbackRecord, EventRecord},
+};
 use signoff_engine::callback_token::CallbackAddress;
 
 /// How often a write is tried when others write the same run at the same time.
-const ATTEMPTS: u64 = 30;
+pub(super) const ATTEMPTS: u64 = 30;
 /// How many runs are written at the same time, at most.
 const TURNS: usize = 64;
 /// Largest status of a run, in bytes of JSON.
@@ -88,7 +91,7 @@ pub(super) async fn record(
             }
         }
         // another gateway should not come again at the same time
-        tokio::time::sleep(Duration::from_millis(rand::random_range(0..=2 * attempt))).await;
+        pause(attempt).await;
     }
     Err(Problem::unavailable())
 }
@@ -120,6 +123,11 @@ impl Turns {
     }
 }
 
+/// Those who came at the same time should not come again at the same time.
+pub(super) async fn pause(attempt: u64) {
+    tokio::time::sleep(Duration::from_millis(rand::random_range(0..=2 * attempt))).await;
+}
+
 /// A status never outgrows its limit, however many callbacks come.
 fn fits(run: &Run, record: &CallbackRecord) -> Result<(), Problem> {
     if size(&run.status) + size(record) > MAX_STATUS {
@@ -129,6 +137,11 @@ fn fits(run: &Run, record: &CallbackRecord) -> Result<(), Problem> {
         ));
     }
     Ok(())
+}
+
+/// Whether the status of a run has room for an event.
+pub(super) fn has_room(run: &Run, record: &EventRecord) -> bool {
+    size(&run.status) + size(record) <= MAX_STATUS
 }
 
 fn size(value: &impl serde::Serialize) -> usize {
@@ -156,12 +169,36 @@ async fn write(
             value: json!(record),
         }),
     ]);
-    let params = PatchParams {
+    api.patch_status(&run.name_any(), &params(), &Patch::<()>::Json(operations))
+        .await
+}
+
+/// Replaces a map in the status of a run, if the run is still as it was read. It may not have been there.
+pub(super) async fn replace(
+    api: &Api<Run>,
+    run: &Run,
+    field: &str,
+    entries: Value,
+) -> Result<Run, kube::Error> {
+    let operations = Operations(vec![
+        PatchOperation::Test(TestOperation {
+            path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
+            value: json!(run.resource_version()),
+        }),
+        PatchOperation::Add(AddOperation {
+            path: PointerBuf::from_tokens(["status", field]),
+            value: entries,
+        }),
+    ]);
+    api.patch_status(&run.name_any(), &params(), &Patch::<()>::Json(operations))
+        .await
+}
+
+fn params() -> PatchParams {
+    PatchParams {
         field_manager: Some(names::FIELD_MANAGER_GATEWAY.to_owned()),
         ..PatchParams::default()
-    };
-    api.patch_status(&run.name_any(), &params, &Patch::<()>::Json(operations))
-        .await
+    }
 }
 
 #[cfg(test)]

@@ -445,7 +445,7 @@ impl Actor {
         }
         self.version = self.version.max(version_of(&run));
         self.phase = run.status.as_ref().map(|status| status.phase).unwrap_or_default();
-        if run.status.as_ref().is_some_and(has_awaited_callback) {
+        if run.status.as_ref().is_some_and(has_awaited_answer) {
             self.resumed.get_or_insert((Resumption::Callback, Instant::now()));
             self.dirty = true;
         }
@@ -543,15 +543,15 @@ fn refusal_of_content(error: &kube::Error) -> Option<String> {
     (status.code == 422 && has_causes).then(|| status.message.clone())
 }
 
-/// Whether a step waits for a callback that has come.
-fn has_awaited_callback(status: &RunStatus) -> bool {
-    !status.callbacks.is_empty()
-        && status.steps.iter().any(|step| {
-            step.phase == StepPhase::Waiting
-                && status
-                    .callbacks
-                    .contains_key(&record_key(&step.name, step.iteration, step.item))
-        })
+/// Whether a step waits for a callback or an event that has come.
+fn has_awaited_answer(status: &RunStatus) -> bool {
+    let waits = status
+        .steps
+        .iter()
+        .filter(|step| step.phase == StepPhase::Waiting);
+    let mut keys = waits.map(|step| record_key(&step.name, step.iteration, step.item));
+    let has_answers = !(status.callbacks.is_empty() && status.events.is_empty());
+    has_answers && keys.any(|key| status.callbacks.contains_key(&key) || status.events.contains_key(&key))
 }
 
 /// The resource version as a number; 0, which is never news, if it is none.

@@ -131,6 +131,7 @@ fn of_step(before: Option<&StepStatus>, after: &StepStatus) -> Option<Transition
         | StepOutcome::Skipped
         | StepOutcome::Omitted
         | StepOutcome::Callback
+        | StepOutcome::Event
         | StepOutcome::Elapsed
         | StepOutcome::Cancelled => None,
     }

@@ -14,8 +14,8 @@ use super::RunKey;
 use crate::cluster::context::Context;
 use signoff_api::{Run, RunStatus, names};
 
-/// The part of a status that the gateway writes.
-const CALLBACKS: &str = "callbacks";
+/// The parts of a status that the gateway writes.
+const OF_GATEWAY: [&str; 3] = ["callbacks", "events", "heartbeats"];
 const STEPS: &str = "steps";
 
 /// Writes the next status of a run whose acknowledged state is `run`. Gives the run as the API server acknowledged it.
@@ -62,24 +62,30 @@ fn object(status: &RunStatus) -> Result<Map<String, Value>, serde_json::Error> {
 fn changes(current: &Map<String, Value>, next: Map<String, Value>, operations: &mut Vec<PatchOperation>) {
     for name in current
         .keys()
-        .filter(|name| *name != CALLBACKS && !next.contains_key(*name))
+        .filter(|name| !OF_GATEWAY.contains(&name.as_str()) && !next.contains_key(*name))
     {
         operations.push(PatchOperation::Remove(RemoveOperation {
             path: pointer(&["status", name]),
         }));
     }
-    // the gateway adds callbacks; of old passes they are taken out one by one, so that none is lost that came meanwhile
-    let kept = next.get(CALLBACKS).and_then(Value::as_object);
-    let known = current.get(CALLBACKS).and_then(Value::as_object);
-    for key in known.into_iter().flat_map(Map::keys) {
-        if kept.is_none_or(|kept| !kept.contains_key(key)) {
-            operations.push(PatchOperation::Remove(RemoveOperation {
-                path: pointer(&["status", CALLBACKS, key]),
-            }));
+    // the gateway adds entries; what is over is taken out one by one, so that none is lost that came meanwhile
+    for field in OF_GATEWAY {
+        let kept = next.get(field).and_then(Value::as_object);
+        let known = current.get(field).and_then(Value::as_object);
+        for (key, entry) in known.into_iter().flatten() {
+            let path = pointer(&["status", field, key]);
+            match kept.and_then(|kept| kept.get(key)) {
+                Some(kept) if kept == entry => {}
+                Some(kept) => operations.push(PatchOperation::Replace(ReplaceOperation {
+                    path,
+                    value: kept.clone(),
+                })),
+                None => operations.push(PatchOperation::Remove(RemoveOperation { path })),
+            }
         }
     }
     for (name, value) in next {
-        if name == CALLBACKS || current.get(&name) == Some(&value) {
+        if OF_GATEWAY.contains(&name.as_str()) || current.get(&name) == Some(&value) {
             continue;
         }
         match (name.as_str(), current.get(&name), value) {

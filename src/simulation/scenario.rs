@@ -212,6 +212,11 @@ pub struct Event {
     pub decide: Option<Decide>,
     /// Another system answers.
     pub callback: Option<Callback>,
+    /// Another system says that it is still at work.
+    pub heartbeat: Option<Heartbeat>,
+    /// An event comes by a webhook trigger of the flow, for waits.
+    #[serde(rename = "event")]
+    pub webhook: Option<TriggerEvent>,
     /// Somebody changes the run.
     pub run: Option<RunEvent>,
     /// What comes of it: the reason of the decision (`Counted`, `SelfApproval`, …), or the status of the answer to the
@@ -261,6 +266,25 @@ pub struct Callback {
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
 }
+
+/// An event that comes by a webhook trigger of the flow. A signature that the trigger asks for is taken as given.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TriggerEvent {
+    /// Name of the trigger.
+    pub trigger: String,
+    /// Headers of the request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// JSON body of the request.
+    #[serde(default)]
+    pub body: Value,
+}
+
+/// A heartbeat of a callback. It says nothing more.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heartbeat {}
 
 /// A change of the run's spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -455,13 +479,17 @@ impl Scenario {
             let sorts = [
                 event.decide.is_some(),
                 event.callback.is_some(),
+                event.heartbeat.is_some(),
+                event.webhook.is_some(),
                 event.run.is_some(),
             ];
             exactly_one(&sorts).map_err(|()| {
-                ScenarioError::at(field.clone(), "an event has one of decide, callback, run")
+                let message = "an event has one of decide, callback, heartbeat, event, run";
+                ScenarioError::at(field.clone(), message)
             })?;
-            if event.run.is_some() == event.step.is_some() {
-                let message = "a decision or a callback names its step; a change of the run names none";
+            let is_of_step = event.run.is_none() && event.webhook.is_none();
+            if is_of_step != event.step.is_some() {
+                let message = "a decision, a callback or a heartbeat names its step; an event of a trigger and a change of the run name none";
                 return Err(ScenarioError::at(field, message));
             }
         }

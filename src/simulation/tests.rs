@@ -150,6 +150,29 @@ fn a_callback_is_checked_and_taken_once() {
 }
 
 #[test]
+fn a_wait_whose_heartbeats_stop_times_out() {
+    let steps = json!([
+        {"name": "w", "wait": {"callback": {"heartbeat": "10m"}, "onTimeout": {"outcome": "Continue"}}},
+        {"name": "p", "wait": {"callback": {}}},
+    ]);
+    let beat =
+        |at: &str, step: &str, code: u16| json!({"at": at, "step": step, "heartbeat": {}, "expect": code});
+    let events = json!([
+        beat("6m", "w", 202),
+        beat("12m", "w", 202),
+        beat("20m", "w", 202),
+        beat("31m", "w", 410),
+        beat("31m", "p", 409),
+        {"at": "32m", "step": "p", "callback": {"body": {}}},
+    ]);
+    let expect = json!({"outcome": "Succeeded", "steps": [{"step": "w", "outcome": "TimedOut"}], "finishedWithin": "32m"});
+    assert_eq!(
+        problems(steps, json!({"events": events, "expect": expect})),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
 fn a_run_is_cancelled_suspended_and_resumed() {
     let events = json!([{"at": "1m", "run": "suspend"}, {"at": "3h", "run": "resume"}]);
     let steps = json!([{"name": "a", "wait": {"duration": "1h"}}, {"name": "b", "set": {"v": 1}}]);

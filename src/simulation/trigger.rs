@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::scenario::{Scenario, ScenarioTrigger};
+use super::scenario::{Scenario, ScenarioTrigger, TriggerEvent};
 use crate::manifest::did_you_mean;
 use signoff_api::{Definition, Digest, Run, json::JsonObject, trigger::RunTrigger};
 use signoff_engine::{
     facts::ReleaseFacts,
     inputs,
     plan::Plan,
-    trigger::{Event, SourcePlan, TriggerPlan, flow::FlowPlan, schedule::SchedulePlan, webhook::Delivery},
+    trigger::{
+        Event, SourcePlan, TriggerPlan,
+        flow::FlowPlan,
+        schedule::SchedulePlan,
+        webhook::{Delivery, Unwanted},
+    },
 };
 
 /// What a run starts with.
@@ -73,21 +78,7 @@ fn event(
         SourcePlan::Schedule(_) => Ok(SchedulePlan::event(at)),
         SourcePlan::Flow(flow) => end(said, flow, at),
         SourcePlan::Webhook(webhook) => {
-            let names = said.headers.iter();
-            let mut headers: BTreeMap<String, String> = names
-                .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
-                .collect();
-            // a scenario needs no id: nothing is sent twice
-            for id in ["webhook-id", "x-github-delivery", "idempotency-key"] {
-                headers.entry(id.to_owned()).or_insert_with(|| "1".to_owned());
-            }
-            let delivery = Delivery {
-                at,
-                headers,
-                sha256: Digest::of(said.body.to_string().as_bytes()),
-                body: said.body.clone(),
-            };
-            let events = webhook.events(release, &delivery);
+            let events = webhook.events(release, &delivery(&said.headers, &said.body, at));
             let mut events = events.map_err(|why| format!("spec.trigger: no run starts: {why}"))?;
             match (events.len(), events.pop()) {
                 (1, Some(event)) => Ok(event),
@@ -95,6 +86,54 @@ fn event(
                     "spec.trigger: {count} runs start; a scenario is about one, so give a body with one item"
                 )),
             }
+        }
+    }
+}
+
+/// A request that proves who its sender is.
+fn delivery(headers: &BTreeMap<String, String>, body: &Value, at: Timestamp) -> Delivery {
+    let mut headers: BTreeMap<String, String> = headers
+        .iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
+        .collect();
+    // a scenario needs no id: nothing is sent twice
+    for id in ["webhook-id", "x-github-delivery", "idempotency-key"] {
+        headers.entry(id.to_owned()).or_insert_with(|| at.to_string());
+    }
+    Delivery {
+        at,
+        headers,
+        sha256: Digest::of(body.to_string().as_bytes()),
+        body: body.clone(),
+    }
+}
+
+/// The events that come by a webhook trigger of a flow while its run goes on.
+pub(super) fn events(
+    came: &TriggerEvent,
+    plan: &Plan,
+    release: &ReleaseFacts,
+    at: Timestamp,
+) -> Result<Vec<Event>, String> {
+    let names = || plan.triggers().iter().map(|trigger| trigger.name.as_str());
+    let trigger = plan
+        .triggers()
+        .iter()
+        .find(|trigger| trigger.name == came.trigger);
+    let trigger = trigger.ok_or_else(|| {
+        let meant = did_you_mean(&came.trigger, names());
+        format!("there is no trigger {}{meant}", came.trigger)
+    })?;
+    match &trigger.source {
+        SourcePlan::Webhook(webhook) => {
+            match webhook.events(release, &delivery(&came.headers, &came.body, at)) {
+                Ok(events) => Ok(events),
+                Err(Unwanted::Condition) => Ok(vec![]),
+                Err(why) => Err(why.to_string()),
+            }
+        }
+        SourcePlan::Schedule(_) | SourcePlan::Flow(_) => {
+            Err(format!("trigger {} is no webhook", came.trigger))
         }
     }
 }

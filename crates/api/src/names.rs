@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Digest, canonical};
 
+/// What the names of Leases begin with that say which wait takes an event.
+const EVENT_CLAIMS: &str = "signoff-event-";
 /// Label on every object Signoff creates.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY`].
@@ -99,6 +101,17 @@ pub fn promotion_approval_name(release: &str, round: i64, gate: &str) -> String 
 pub fn triggered_run_name(flow: &str, trigger: &str, event: &str) -> String {
     let of = json!({ "flow": flow, "trigger": trigger, "event": event });
     format!("{flow}-{}", canonical::digest_of_value(&of).short())
+}
+
+/// Hash by which runs that wait for an event are found: of the trigger and the key of the event.
+pub fn event_key(flow: &str, trigger: &str, key: &str) -> String {
+    let of = json!({ "flow": flow, "trigger": trigger, "key": key });
+    canonical::digest_of_value(&of).hex()[..16].to_owned()
+}
+
+/// Name of the Lease that says which wait takes an event, by the name of the event.
+pub fn event_claim_name(event: &str) -> String {
+    format!("{EVENT_CLAIMS}{event}")
 }
 
 /// The user on whose behalf a trigger starts runs. Nobody else may have a name that begins so.

@@ -95,6 +95,10 @@ pub enum StepReason {
     OutcomeUnknown,
     /// A person or an outside system did not respond in time.
     RespondTimedOut,
+    /// The keys of the events to wait for come from data, and cannot be used.
+    InvalidEventKeys,
+    /// The heartbeats of a callback stopped before it arrived.
+    HeartbeatLost,
     /// An approval was rejected.
     Rejected,
     /// Changes were requested more often than the flow allows.

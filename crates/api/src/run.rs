@@ -33,6 +33,7 @@ use super::{
     doc = "One execution of a flow, pinned to one release.",
     selectable = ".spec.flow",
     selectable = ".status.phase",
+    selectable = ".status.awaitsEvents",
     validation = Rule::new("self.metadata.name.size() <= 63").message("a run's name may have at most 63 characters"),
     printcolumn(name = "Flow", type_ = "string", json_path = ".spec.flow"),
     printcolumn(name = "Release", type_ = "string", json_path = ".status.release.name"),
@@ -250,7 +251,8 @@ impl Channel {
     }
 }
 
-/// Observed state of a Run. The controllers write it, except `callbacks`, which the gateway writes.
+/// Observed state of a Run. The controllers write it, except `callbacks`, `heartbeats` and
+/// `events`, which the gateway writes.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunStatus {
@@ -294,6 +296,17 @@ pub struct RunStatus {
     #[serde(default)]
     #[schemars(extend("maxProperties" = 2000))]
     pub callbacks: BTreeMap<String, CallbackRecord>,
+    /// Newest heartbeats of callbacks that the run waits for, by the same keys as `callbacks`. The gateway writes them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 2000))]
+    pub heartbeats: BTreeMap<String, HeartbeatRecord>,
+    /// Events that waits of the run took, by the same keys as `callbacks`. The gateway writes them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 2000))]
+    pub events: BTreeMap<String, EventRecord>,
+    /// True while a step waits for an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaits_events: Option<bool>,
     /// Output of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
@@ -514,6 +527,10 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub deadline: Option<MicroTime>,
+    /// Hashes of the events that the step waits for, each of a trigger and a key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 16)))]
+    pub event_keys: Vec<String>,
     /// Name of the Approval that the step opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
@@ -626,6 +643,8 @@ pub enum StepOutcome {
     TimedOut,
     /// The callback arrived.
     Callback,
+    /// The event arrived.
+    Event,
     /// The wait is over.
     Elapsed,
     /// The step was stopped.
@@ -634,7 +653,7 @@ pub enum StepOutcome {
 
 impl StepOutcome {
     /// All outcomes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Succeeded,
         Self::Failed,
         Self::Skipped,
@@ -644,6 +663,7 @@ impl StepOutcome {
         Self::ChangesRequested,
         Self::TimedOut,
         Self::Callback,
+        Self::Event,
         Self::Elapsed,
         Self::Cancelled,
     ];
@@ -691,6 +711,30 @@ pub struct StepError {
     /// Explanation for people.
     #[schemars(length(max = 1024))]
     pub message: String,
+}
+
+/// A received heartbeat.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeartbeatRecord {
+    /// Time at which the gateway received the heartbeat.
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
+    pub received_at: MicroTime,
+}
+
+/// An event that a wait took.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventRecord {
+    /// Time at which the gateway received the event.
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
+    pub received_at: MicroTime,
+    /// Name of the event, which is the same each time that its sender sends it.
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
+    pub name: String,
+    /// Body of the event, until the wait is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Json>,
 }
 
 /// A received callback.

@@ -42,7 +42,8 @@ pub fn check(wait: &CallbackWait, headers: &BTreeMap<String, String>, body: &Val
     }
 }
 
-fn holds(accept: &str, headers: &BTreeMap<String, String>, body: Value) -> Result<bool, String> {
+/// Whether a condition over a body and headers is true.
+pub(crate) fn holds(accept: &str, headers: &BTreeMap<String, String>, body: Value) -> Result<bool, String> {
     let template = Template::parse(accept).map_err(|_| "it is no expression")?;
     let expression = template.as_expression().ok_or("it is not one expression")?;
     let headers: Map<String, Value> = headers

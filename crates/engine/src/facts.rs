@@ -94,7 +94,8 @@ pub struct RunFacts {
 impl RunFacts {
     /// What expressions see of it. What is not there is absent.
     pub(crate) fn as_variable(&self, release: &ReleaseFacts) -> Value {
-        let mut run = json!({ "name": self.name, "namespace": self.namespace, "uid": self.uid, "flow": release.flow });
+        let mut run =
+            json!({ "name": self.name, "namespace": self.namespace, "uid": self.uid, "flow": release.flow });
         if let Some(user) = &self.requested_by {
             run["requestedBy"] = json!(user);
         }

@@ -12,8 +12,10 @@ pub mod concurrency;
 pub mod dependencies;
 pub mod difference;
 pub mod effect;
+pub mod events;
 pub mod expression;
 pub mod facts;
+pub mod heartbeat;
 pub mod inputs;
 pub mod judge;
 mod kinds;
@@ -26,6 +28,7 @@ pub mod requesters;
 pub mod retry;
 pub mod retry_after;
 pub mod schema;
+pub mod spelling;
 pub mod trigger;
 mod turn;
 

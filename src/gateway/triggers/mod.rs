@@ -1,8 +1,10 @@
-//! `POST /v1/triggers/<namespace>/<flow>/<trigger>`: starts a run for each event that a sender tells of.
+//! `POST /v1/triggers/<namespace>/<flow>/<trigger>`: starts a run for each event that a sender tells of, and gives it to a
+//! run that waits for it.
 
 mod cloud_event;
 mod proof;
 mod runs;
+mod waits;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -25,9 +27,10 @@ use signoff_api::{
     Flow,
     name::{DnsLabel, FlowName},
     reason::{Classified as _, ErrorClass},
+    trigger::EventStart,
 };
 use signoff_engine::trigger::{
-    NewRun, NotStarted, SourcePlan, TriggerPlan,
+    Event, NewRun, NotStarted, SourcePlan, TriggerPlan,
     webhook::{Delivery, Unwanted, WebhookPlan},
 };
 
@@ -78,12 +81,22 @@ pub(super) async fn receive(
         release,
         trigger,
         webhook,
-        ..
+        flow: of,
     } = asked;
+    let (start, headers) = (webhook.start, delivery.headers.clone());
     // how long it takes to tell what starts, the definition says
     let told = move || wanted(&release, &trigger, &webhook, &delivery);
     match gateway.context.evaluate(&namespace, told).await {
-        Ok(wanted) => runs::start(&gateway, &namespace, wanted).await,
+        Ok(events) => {
+            let sender = Sender {
+                gateway: &gateway,
+                namespace: &namespace,
+                flow: of.metadata.name.as_deref().unwrap_or_default(),
+                trigger: &name,
+                headers: &headers,
+            };
+            answer(&sender, start, events).await
+        }
         Err(Refused::Unwanted(why @ Unwanted::Condition)) => {
             Ok(JsonBody(json!({ "runs": [], "message": why.to_string() })).into_response())
         }
@@ -98,20 +111,80 @@ enum Refused {
     NotStarted(NotStarted),
 }
 
-/// The runs that a request starts. Either all of them can be told or none.
+/// An event, and the run that it starts where it starts one.
+struct Arrived {
+    event: Event,
+    run: Option<NewRun>,
+}
+
+/// The events of a request, with the runs that they start. Either all of them can be told or none.
 fn wanted(
     release: &LoadedRelease,
     trigger: &TriggerPlan,
     webhook: &WebhookPlan,
     delivery: &Delivery,
-) -> Result<Vec<NewRun>, Refused> {
+) -> Result<Vec<Arrived>, Refused> {
     let events = webhook
         .events(&release.facts, delivery)
         .map_err(Refused::Unwanted)?;
-    let starts = events
-        .iter()
-        .map(|event| trigger.start(&release.definition, &release.facts, event));
-    starts.collect::<Result<_, _>>().map_err(Refused::NotStarted)
+    let arrived = events.into_iter().map(|event| {
+        let run = match webhook.start {
+            EventStart::Always | EventStart::Unmatched => {
+                Some(trigger.start(&release.definition, &release.facts, &event)?)
+            }
+            EventStart::Never => None,
+        };
+        Ok(Arrived { event, run })
+    });
+    arrived.collect::<Result<_, _>>().map_err(Refused::NotStarted)
+}
+
+/// Whose request it is, of which trigger.
+struct Sender<'a> {
+    gateway: &'a Gateway,
+    namespace: &'a str,
+    flow: &'a str,
+    trigger: &'a str,
+    headers: &'a BTreeMap<String, String>,
+}
+
+/// Gives events to the runs that wait for them, and starts runs. The answer names both, also the second time.
+async fn answer(sender: &Sender<'_>, start: EventStart, events: Vec<Arrived>) -> Result<Response, Problem> {
+    let (mut new, mut taken) = (Vec::new(), Vec::new());
+    let mut is_new = false;
+    for Arrived { event, run } in events {
+        // an event that started a run is not for waits that began later
+        let may_choose = match &run {
+            Some(run) if event.key.is_some() => !runs::exists(sender, run).await?,
+            Some(_) | None => true,
+        };
+        let by = waits::offer(sender, &event, may_choose).await?;
+        match (by, start) {
+            (Some(by), EventStart::Unmatched) => taken.push(by),
+            (by, EventStart::Always | EventStart::Unmatched | EventStart::Never) => {
+                taken.extend(by);
+                new.extend(run);
+            }
+        }
+    }
+    is_new |= taken.iter().any(|taken| taken.is_new);
+    let names: Vec<String> = new.iter().map(|new| new.name.clone()).collect();
+    is_new |= runs::start(sender, new).await?;
+    let mut body = json!({ "runs": names });
+    if !taken.is_empty() {
+        let waits = taken
+            .iter()
+            .map(|taken| json!({ "run": taken.run, "step": taken.step }));
+        body["waits"] = waits.collect();
+    } else if names.is_empty() {
+        body["message"] = json!("no run waits for the event");
+    }
+    let status = if is_new {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, JsonBody(body)).into_response())
 }
 
 fn unprocessable(why: &str) -> Problem {

@@ -1,33 +1,28 @@
 //! Creates the runs of a request, or finds those that were created for it before.
 
-use axum::{
-    Json as JsonBody,
-    http::StatusCode,
-    response::{IntoResponse as _, Response},
-};
+use axum::http::StatusCode;
 use futures::{StreamExt as _, stream};
 use kube::{Api, ResourceExt as _, api::PostParams};
-use serde_json::json;
 
-use super::unavailable;
-use crate::{
-    cluster::status::is_invalid,
-    gateway::{Gateway, problem::Problem},
-};
+use super::{Sender, unavailable};
+use crate::{cluster::status::is_invalid, gateway::problem::Problem};
 use signoff_api::{Run, names};
 use signoff_engine::trigger::NewRun;
 
 /// How many runs of one request are created at the same time.
 const AT_ONCE: usize = 8;
 
-/// Creates the runs. The answer names them, also the second time.
-pub(super) async fn start(
-    gateway: &Gateway,
-    namespace: &str,
-    wanted: Vec<NewRun>,
-) -> Result<Response, Problem> {
-    let api = gateway.context.namespaced::<Run>(namespace);
-    let names: Vec<String> = wanted.iter().map(|new| new.name.clone()).collect();
+/// Whether the run of an event was started before.
+pub(super) async fn exists(sender: &Sender<'_>, new: &NewRun) -> Result<bool, Problem> {
+    let api = sender.gateway.context.namespaced::<Run>(sender.namespace);
+    let there = api.get_opt(&new.name).await;
+    let there = there.map_err(|error| unavailable(&error))?;
+    Ok(there.is_some_and(|there| new.is(&there)))
+}
+
+/// Creates the runs. Gives whether one of them is new.
+pub(super) async fn start(sender: &Sender<'_>, wanted: Vec<NewRun>) -> Result<bool, Problem> {
+    let api = sender.gateway.context.namespaced::<Run>(sender.namespace);
     let creating = wanted.into_iter().map(|new| create(api.clone(), new));
     // one that fails leaves the others: the sender sends all of it again
     let created: Vec<Result<bool, Problem>> = stream::iter(creating).buffered(AT_ONCE).collect().await;
@@ -35,12 +30,7 @@ pub(super) async fn start(
     for created in created {
         is_new |= created?;
     }
-    let status = if is_new {
-        StatusCode::ACCEPTED
-    } else {
-        StatusCode::OK
-    };
-    Ok((status, JsonBody(json!({ "runs": names }))).into_response())
+    Ok(is_new)
 }
 
 /// Creates a run. False if it was created before for the same event.

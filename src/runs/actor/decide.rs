@@ -31,8 +31,9 @@ use signoff_engine::{
     callback_token::is_of_old_pass,
     concurrency::Place,
     effect::{Call, Effect},
+    events,
     facts::{ConnectionFact, EffectError, Facts},
-    inputs,
+    heartbeat, inputs,
     object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind},
     retry::{RetryRefused, take_over},
 };
@@ -195,7 +196,8 @@ impl Actor {
         }
         // whoever is called may call back at once, and the gateway must know the run by then
         let is_known = run.status.as_ref().is_some_and(|status| status.release.is_some());
-        let may_call_unknown = is_known || !deciding.hands_out_callbacks;
+        let begins_to_wait = events::begins(run.status.as_ref(), &advanced.state);
+        let may_call_unknown = (is_known || !deciding.hands_out_callbacks) && !begins_to_wait;
         let (at_once, acknowledged): (Vec<_>, Vec<_>) = advanced
             .effects
             .into_iter()
@@ -227,6 +229,10 @@ impl Actor {
         let current = run.status.as_ref();
         next.revision = current.map_or(0, |status| status.revision);
         next.callbacks = current.map(|status| status.callbacks.clone()).unwrap_or_default();
+        next.heartbeats = current
+            .map(|status| status.heartbeats.clone())
+            .unwrap_or_default();
+        next.events = current.map(|status| status.events.clone()).unwrap_or_default();
         let of_old_passes: Vec<String> = next
             .callbacks
             .keys()
@@ -240,6 +246,9 @@ impl Actor {
             self.perform(run, then);
             return false;
         }
+        // they alone are not worth a write
+        heartbeat::forget_ended(&mut next);
+        events::forget_ended(&mut next);
         next.revision = next.revision.checked_add(1).unwrap_or(1);
         let result = begin_write(&self.deps, run, &next);
         self.writing = Some(Writing {
@@ -310,6 +319,8 @@ impl Actor {
         let Some(run) = self.run.clone() else { return };
         let applied = run.status.clone().is_some_and(|mut status| {
             status.callbacks.clone_from(&next.callbacks);
+            status.heartbeats.clone_from(&next.heartbeats);
+            status.events.clone_from(&next.events);
             status == next
         });
         if applied {

@@ -9,30 +9,57 @@ use super::{Question, World, fact, of_item};
 use crate::simulation::{
     compare::word,
     flows,
-    scenario::{Callback, Decide, Event, RunEvent, has_long_integer},
+    scenario::{Callback, Decide, Event, Heartbeat, RunEvent, TriggerEvent, has_long_integer},
+    trigger,
 };
-use signoff_api::{DecisionSpec, Json, bounds, canonical, name::ObjectName, run::CallbackRecord};
+use signoff_api::{
+    DecisionSpec, Json, bounds, canonical,
+    name::ObjectName,
+    names,
+    run::{CallbackRecord, EventRecord, HeartbeatRecord},
+    step::CallbackWait,
+};
 use signoff_engine::{
     callback_body,
-    callback_token::record_key,
+    callback_token::{CallbackAddress, is_over},
+    events::{OpenWait, accepts, open},
+    heartbeat::{Renewal, renew},
     judge::{ActsAs, DecisionFact, Proof, judge},
     object::ObjectKey,
+    trigger::Event as CameEvent,
 };
+
+/// What a call that comes too late is told.
+const NOTHING_WAITS: &str = "nothing waits for this callback any more";
 
 impl World<'_> {
     pub(super) fn happen(&mut self, event: &Event) {
         let step = event.step.as_deref().unwrap_or_default();
         let named = of_item(step, event.item);
-        let (what, came) = match (&event.decide, &event.callback, &event.run) {
+        let (what, came) = match (
+            &event.decide,
+            &event.callback,
+            &event.heartbeat,
+            &event.webhook,
+            &event.run,
+        ) {
             (Some(decide), ..) => (
                 format!("{} decides on {named}", decide.by),
                 self.decide(step, event.item, decide),
             ),
-            (_, Some(callback), _) => (
+            (_, Some(callback), ..) => (
                 format!("the callback of {named}"),
                 self.called_back(step, event.item, callback),
             ),
-            (_, _, Some(change)) => {
+            (_, _, Some(Heartbeat {}), ..) => (
+                format!("a heartbeat of {named}"),
+                self.heard_from(step, event.item),
+            ),
+            (_, _, _, Some(came), _) => (
+                format!("an event of trigger {}", came.trigger),
+                self.offered(came),
+            ),
+            (.., Some(change)) => {
                 match change {
                     RunEvent::Cancel => self.run_mut().facts.run.cancel = true,
                     RunEvent::Terminate => self.run_mut().facts.run.terminate = true,
@@ -44,7 +71,7 @@ impl World<'_> {
                     Ok((json!(null), String::new())),
                 )
             }
-            (None, None, None) => return,
+            (None, None, None, None, None) => return,
         };
         let (came, why) = match came {
             Ok(came) => came,
@@ -151,17 +178,12 @@ impl World<'_> {
         self.runs[run].facts.objects.insert(key, fact);
     }
 
-    /// Takes a callback as the gateway does; gives the status of its answer.
-    fn called_back(
-        &mut self,
-        step: &str,
-        item: Option<i64>,
-        callback: &Callback,
-    ) -> Result<(Value, String), String> {
+    /// Finds the wait whose callback an event is about, as the newest address names it.
+    fn called(&self, step: &str, item: Option<i64>) -> Result<Called, String> {
         let (prefix, step) = flows::split(step);
-        let run = self.runs.iter().rposition(|run| run.prefix == prefix);
-        let run = run.ok_or_else(|| format!("no run that has the step {step} was started"))?;
-        let run = &mut self.runs[run];
+        let index = self.runs.iter().rposition(|run| run.prefix == prefix);
+        let index = index.ok_or_else(|| format!("no run that has the step {step} was started"))?;
+        let run = &self.runs[index];
         let wait = run.definition.all_steps().find(|known| known.name == step);
         let has_items = wait.is_some_and(|known| known.for_each.is_some());
         let wait = wait
@@ -174,6 +196,110 @@ impl World<'_> {
                 format!("step {step} has no items")
             });
         }
+        let mut entries = run.state.steps.iter();
+        let newest = entries.rfind(|entry| entry.name == step && entry.item.is_none());
+        let iteration = newest.map_or(1, |entry| match entry.repeated {
+            // between two passes, the address is that of the next one
+            Some(true) => entry.iteration.saturating_add(1),
+            Some(false) | None => entry.iteration,
+        });
+        let facts = &run.facts.run;
+        let address = CallbackAddress {
+            namespace: facts.namespace.clone(),
+            run: facts.name.clone(),
+            uid: facts.uid.clone(),
+            step: step.to_owned(),
+            iteration,
+            item,
+        };
+        Ok(Called {
+            run: index,
+            wait: wait.clone(),
+            address,
+        })
+    }
+
+    /// Takes a heartbeat as the gateway does; gives the status of its answer.
+    fn heard_from(&mut self, step: &str, item: Option<i64>) -> Result<(Value, String), String> {
+        let Called { run, wait, address } = self.called(step, item)?;
+        let (now, key) = (self.now, address.record_key());
+        let state = &mut self.runs[run].state;
+        let Some(heartbeat) = &wait.heartbeat else {
+            return Ok((json!(409), "this wait has no heartbeat".to_owned()));
+        };
+        let was_called = state.callbacks.contains_key(&key);
+        if was_called || is_over(state, &address) || state.phase.is_finished() {
+            return Ok((json!(410), NOTHING_WAITS.to_owned()));
+        }
+        let wait = (&*address.step, address.iteration, address.item);
+        match renew(state, wait, heartbeat.duration(), now) {
+            Renewal::Written(_) => {
+                let received_at = MicroTime(now);
+                state.heartbeats.insert(key, HeartbeatRecord { received_at });
+            }
+            Renewal::Unwritten(_) | Renewal::NotBegun => {}
+        }
+        Ok((json!(202), String::new()))
+    }
+
+    /// Gives an event to the wait that began first of those that want it, as the gateway does; gives the status of its
+    /// answer.
+    fn offered(&mut self, came: &TriggerEvent) -> Result<(Value, String), String> {
+        let first = self.runs.first().ok_or("no run was started")?;
+        let release = &first.facts.release;
+        let events = trigger::events(came, &first.plan, release, self.now)?;
+        let mut taken = Vec::new();
+        for event in events {
+            let Some(key) = &event.key else { continue };
+            let hash = names::event_key(&release.flow, &came.trigger, key);
+            let name = names::triggered_run_name(&release.flow, &came.trigger, &event.id);
+            taken.extend(self.choose(came, &event, &hash).map(|wait| (wait, name, event)));
+        }
+        let is_taken = !taken.is_empty();
+        for ((run, key), name, event) in taken {
+            let record = EventRecord {
+                received_at: MicroTime(self.now),
+                name,
+                body: Some(Json(event.payload().clone())),
+            };
+            self.runs[run].state.events.insert(key, record);
+        }
+        Ok(if is_taken {
+            (json!(202), String::new())
+        } else {
+            (json!(200), "no run waits for the event".to_owned())
+        })
+    }
+
+    /// The wait that takes an event: its run and its key.
+    fn choose(&self, came: &TriggerEvent, event: &CameEvent, hash: &str) -> Option<(usize, String)> {
+        let headers: BTreeMap<String, String> = came
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_lowercase(), value.clone()))
+            .collect();
+        let runs = self.runs.iter().enumerate();
+        let open = runs.flat_map(|(at, run)| open(&run.state, hash).into_iter().map(move |wait| (wait, at)));
+        let mut open: Vec<(OpenWait, usize)> = open.collect();
+        open.sort();
+        let wants = |(wait, at): &(OpenWait, usize)| {
+            let definition = &self.runs[*at].definition;
+            let step = definition.all_steps().find(|step| step.name == wait.step);
+            let wanted = step.and_then(|step| step.kind.as_kind().event());
+            wanted.is_some_and(|wanted| accepts(definition, wanted, &headers, event.payload()) == Ok(true))
+        };
+        open.into_iter().find(wants).map(|(wait, at)| (at, wait.key))
+    }
+
+    /// Takes a callback as the gateway does; gives the status of its answer.
+    fn called_back(
+        &mut self,
+        step: &str,
+        item: Option<i64>,
+        callback: &Callback,
+    ) -> Result<(Value, String), String> {
+        let Called { run, wait, address } = self.called(step, item)?;
+        let run = &mut self.runs[run];
         let size = callback.body.to_string().len();
         if size > bounds::MAX_CALLBACK {
             return Ok((
@@ -181,15 +307,7 @@ impl World<'_> {
                 format!("a callback has at most {} bytes", bounds::MAX_CALLBACK),
             ));
         }
-        let mut entries = run.state.steps.iter();
-        let newest = entries.rfind(|entry| entry.name == step && entry.item.is_none());
-        // between two passes, the address is that of the next one
-        let (pass, is_over) = match newest {
-            None => (1, false),
-            Some(entry) if entry.repeated == Some(true) => (entry.iteration.saturating_add(1), false),
-            Some(entry) => (entry.iteration, entry.phase.is_finished()),
-        };
-        let key = record_key(step, pass, item);
+        let key = address.record_key();
         let sha256 = canonical::digest_of_value(&callback.body);
         let headers: BTreeMap<String, String> = callback
             .headers
@@ -205,13 +323,13 @@ impl World<'_> {
                 (json!(409), "another body came first".to_owned())
             });
         }
-        if is_over || run.state.phase.is_finished() {
-            return Ok((json!(410), "nothing waits for this callback any more".to_owned()));
+        if is_over(&run.state, &address) || run.state.phase.is_finished() {
+            return Ok((json!(410), NOTHING_WAITS.to_owned()));
         }
         if let Err(why) = writable(&callback.body) {
             return Ok((json!(422), why));
         }
-        if let Err(why) = callback_body::check(wait, &headers, &callback.body) {
+        if let Err(why) = callback_body::check(&wait, &headers, &callback.body) {
             return Ok((json!(422), why));
         }
         let record = CallbackRecord {
@@ -223,6 +341,13 @@ impl World<'_> {
         run.state.callbacks.insert(key, record);
         Ok((json!(202), String::new()))
     }
+}
+
+/// A wait that is called.
+struct Called {
+    run: usize,
+    wait: CallbackWait,
+    address: CallbackAddress,
 }
 
 /// Whether a callback may have this body.

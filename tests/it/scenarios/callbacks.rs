@@ -108,6 +108,53 @@ async fn a_callback_that_comes_before_the_answer_to_the_first_call_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_is_taken_until_the_callback_comes_and_written_seldom() {
+    let (rig, _shop, operator, url) = waiting(json!({"heartbeat": "1h"})).await;
+    let beat = async || {
+        let answer = Client::new()
+            .post(format!("{url}/heartbeat"))
+            .send()
+            .await
+            .unwrap();
+        (answer.status(), answer.json::<Value>().await.unwrap())
+    };
+    // the wait has not begun
+    let (status, said) = beat().await;
+    assert_eq!((status, &said["expiresAt"]), (StatusCode::ACCEPTED, &Value::Null));
+    to_the_wait(&rig).await;
+    let version = || async { rig.api::<Run>().get("r").await.unwrap().metadata.resource_version };
+    rig.phase("r", "Waiting").await;
+    let before = version().await;
+    let (status, said) = beat().await;
+    assert_eq!(
+        (status, said["expiresAt"].is_string()),
+        (StatusCode::ACCEPTED, true)
+    );
+    assert_eq!(version().await, before);
+    // half an hour passes
+    let run = rig.api::<Run>().get("r").await.unwrap();
+    let entries = &run.status.as_ref().unwrap().steps;
+    let at = entries.iter().position(|step| step.name == "settled").unwrap();
+    let began = entries[at].started_at.as_ref().unwrap().0 - k8s_openapi::jiff::SignedDuration::from_mins(31);
+    let began = k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(began);
+    let patch = json!([{"op": "replace", "path": format!("/status/steps/{at}/startedAt"), "value": began}]);
+    let patch: json_patch::Patch = serde_json::from_value(patch).unwrap();
+    let runs: kube::Api<Run> = kube::Api::namespaced(rig.operator_client(), rig.namespace());
+    let params = kube::api::PatchParams::default();
+    let patch = kube::api::Patch::<()>::Json(patch);
+    runs.patch_status("r", &params, &patch).await.unwrap();
+    assert_eq!(beat().await.0, StatusCode::ACCEPTED);
+    let run = rig.api::<Run>().get("r").await.unwrap();
+    assert!(run.status.unwrap().heartbeats.contains_key("settled.1"));
+    assert_eq!(post(&url, "{}").await.status(), StatusCode::ACCEPTED);
+    assert_eq!(beat().await.0, StatusCode::GONE);
+    rig.until::<Approval>("r-review2", |_| true).await;
+    let run = rig.api::<Run>().get("r").await.unwrap();
+    assert!(run.status.unwrap().heartbeats.is_empty());
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_callback_is_refused_and_changes_nothing() {
     let (rig, _shop, operator, url) = waiting(json!({})).await;
     // the question is there before the run says that it waits for it

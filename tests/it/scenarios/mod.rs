@@ -11,6 +11,7 @@ mod concurrency;
 mod connections;
 mod crash_walk;
 mod endings;
+mod event_waits;
 mod flow_ends;
 mod flows;
 mod forged_approvals;

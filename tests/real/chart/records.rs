@@ -440,7 +440,10 @@ fn the_gateways_account_writes_callbacks_and_requests_for_a_sync_and_nothing_els
         json!({"status": {"callbacks": {"other.1": callback}, "waitingOn": "nobody"}}),
     ] {
         let message = status(&gateway, &patch).expect_refused();
-        assert_says(&message, "the gateway writes only the callbacks of a run");
+        assert_says(
+            &message,
+            "the gateway writes only the callbacks, heartbeats and events of a run",
+        );
     }
     status(&gateway, &json!({"status": {"callbacks": {"other.1": callback}}})).expect_ok();
     for patch in [

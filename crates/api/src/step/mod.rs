@@ -29,7 +29,7 @@ pub use self::{
     notify::{NotifyStep, NotifyWebhook},
     repeat::Repeat,
     set::SetStep,
-    wait::{CallbackHmac, CallbackWait, WaitStep, WaitTimeout, WaitTimeoutOutcome},
+    wait::{CallbackHmac, CallbackWait, EventWait, WaitStep, WaitTimeout, WaitTimeoutOutcome},
 };
 use super::{HumanDuration, name::LABEL, run::StepOutcome};
 
@@ -163,7 +163,7 @@ pub enum StepKind {
     Http(Box<HttpStep>),
     /// Computes values, which become the step's output. Strings may contain `${…}` expressions.
     Set(SetStep),
-    /// Waits for a callback, a duration, or a time.
+    /// Waits for a callback, an event, a duration, or a time.
     Wait(Box<WaitStep>),
     /// Asks people for a decision.
     Approval(Box<ApprovalStep>),
@@ -202,6 +202,11 @@ pub trait Kind {
 
     /// The callback that it waits for.
     fn callback(&self) -> Option<&CallbackWait> {
+        None
+    }
+
+    /// The event that it waits for.
+    fn event(&self) -> Option<&EventWait> {
         None
     }
 

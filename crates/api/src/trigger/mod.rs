@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     flow::FlowTrigger,
     schedule::{Missed, ScheduleTrigger},
-    webhook::{WebhookAuth, WebhookTrigger},
+    webhook::{EventStart, WebhookAuth, WebhookTrigger},
 };
 use super::{
     Digest,

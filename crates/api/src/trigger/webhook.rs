@@ -27,10 +27,32 @@ pub struct WebhookTrigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub dedupe: Option<String>,
+    /// Key by which waits take events: text with `${…}` expressions over `body`, `headers` and `item`. A `wait` of a run
+    /// takes an event whose key it names in `event.keys`. Waits take no event whose key is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub key: Option<String>,
+    /// When an event starts a run. `Always`, the default: also if a wait takes it. `Unmatched`: only if no wait takes it.
+    /// `Never`: events are only for waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<EventStart>,
     /// One `${…}` expression over `body` and `headers` that returns a list of at most 100 items. Each `item` starts a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub each: Option<String>,
+}
+
+/// When an event starts a run. `Always`, the default: also if a wait takes it. `Unmatched`: only if no wait takes it.
+/// `Never`: events are only for waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum EventStart {
+    /// Each event starts a run, also if a wait takes it.
+    #[default]
+    Always,
+    /// An event that no wait takes starts a run.
+    Unmatched,
+    /// No event starts a run.
+    Never,
 }
 
 /// How the sender proves who it is. The secret has at least 16 bytes. Exactly one way is set.

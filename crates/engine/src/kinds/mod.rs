@@ -15,6 +15,7 @@ mod wait;
 
 use std::{any::Any, fmt, sync::Arc};
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use signoff_expression::Declarations;
 
@@ -78,6 +79,11 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
     /// Takes in the answer to its call.
     fn answered(&self, _step: &StepView<'_>, _response: &Response) -> Next {
         Next::Stay
+    }
+
+    /// When it goes on by itself while it waits, beside the times in its status.
+    fn due_at(&self, _step: &StepView<'_>) -> Option<Timestamp> {
+        None
     }
 
     /// The Connection that it calls.

@@ -8,7 +8,7 @@ use crate::{
 };
 use signoff_api::{
     reason::StepReason,
-    run::{BoundConnection, EndingOutcome, ShownRequest, StepDecision, StepOutcome},
+    run::{BoundConnection, EndingOutcome, ShownRequest, StepDecision, StepError, StepOutcome},
 };
 
 /// What comes next of a step.
@@ -42,6 +42,8 @@ pub(crate) struct Done {
     pub(crate) outcome: StepOutcome,
     pub(crate) output: Option<Value>,
     pub(crate) decision: Option<StepDecision>,
+    /// Why it is over, for people, of an outcome that has more than one cause.
+    pub(crate) error: Option<StepError>,
 }
 
 impl Done {
@@ -50,6 +52,15 @@ impl Done {
             outcome,
             output: None,
             decision: None,
+            error: None,
+        }
+    }
+
+    pub(crate) fn with_error(self, reason: StepReason, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self {
+            error: Some(StepError { reason, message }),
+            ..self
         }
     }
 
@@ -89,6 +100,8 @@ pub(crate) struct Wait {
     pub(crate) wake_at: Option<Timestamp>,
     /// When the other side is too late.
     pub(crate) deadline: Option<Timestamp>,
+    /// Hashes of the events that end it.
+    pub(crate) event_keys: Vec<String>,
     /// For what the run waits.
     pub(crate) waiting_on: String,
 }
@@ -131,6 +144,14 @@ impl Failure {
             outcome: StepOutcome::TimedOut,
             ending,
             ..Self::new(StepReason::RespondTimedOut, message)
+        }
+    }
+
+    /// Whoever was to answer is not there any more.
+    pub(crate) fn heartbeat_lost(message: impl Into<String>) -> Self {
+        Self {
+            reason: StepReason::HeartbeatLost,
+            ..Self::timed_out(message, EndingOutcome::TimedOut)
         }
     }
 

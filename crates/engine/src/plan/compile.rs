@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{kinds, promotion};
 use signoff_api::{
-    Definition, HumanDuration, Json, Step,
+    Definition, HumanDuration, Json, Step, Trigger,
     name::DnsLabel,
     step::{Delivery, Retry},
 };
@@ -176,6 +176,7 @@ pub(super) struct Compiler<'a> {
     pub(super) environment: Environment<'a>,
     /// The steps of each loop.
     loops: Vec<BTreeSet<usize>>,
+    pub(super) triggers: &'a [Trigger],
     /// Whether what expressions get wrong is a problem.
     pub(super) is_strict: bool,
     /// What is known of the flows that steps run.
@@ -204,6 +205,7 @@ impl<'a> Compiler<'a> {
                 definition.triggers.as_deref().unwrap_or_default(),
             ),
             loops: loops(&definition.steps, graph),
+            triggers: definition.triggers.as_deref().unwrap_or_default(),
             is_strict,
             children,
             problems: Vec::new(),

@@ -42,6 +42,7 @@ pub(super) fn check(compiler: &mut Compiler<'_>, at: &str, step: &Step) {
 fn too_long(wait: &WaitStep) -> Vec<&'static str> {
     let WaitStep {
         callback: _,
+        event: _,
         duration,
         until,
         respond_within,

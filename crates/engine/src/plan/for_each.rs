@@ -169,14 +169,15 @@ fn too_many(count: usize) -> String {
 /// Which of two outcomes tells more of a step that has items with both.
 fn badness(outcome: StepOutcome) -> u8 {
     match outcome {
-        StepOutcome::Failed => 10,
-        StepOutcome::Cancelled => 9,
-        StepOutcome::Omitted => 8,
-        StepOutcome::Rejected => 7,
-        StepOutcome::ChangesRequested => 6,
-        StepOutcome::TimedOut => 5,
-        StepOutcome::Skipped => 4,
-        StepOutcome::Elapsed => 3,
+        StepOutcome::Failed => 11,
+        StepOutcome::Cancelled => 10,
+        StepOutcome::Omitted => 9,
+        StepOutcome::Rejected => 8,
+        StepOutcome::ChangesRequested => 7,
+        StepOutcome::TimedOut => 6,
+        StepOutcome::Skipped => 5,
+        StepOutcome::Elapsed => 4,
+        StepOutcome::Event => 3,
         StepOutcome::Callback => 2,
         StepOutcome::Approved => 1,
         StepOutcome::Succeeded => 0,

@@ -7,14 +7,14 @@ use signoff_expression::{Declarations, StaticType};
 
 use super::{
     Problem,
-    check::{Extra, no_json, type_of_expression, type_of_template, with},
+    check::{Environment, Extra, event_body, headers, no_json, type_of_expression, type_of_template, with},
     compile::{Child, Compiler},
     schemas,
 };
 use crate::expression::{Expression, JsonTemplate, Template};
 use crate::kinds::{self, KindPlan};
 use crate::schema::Schema;
-use signoff_api::{Json, bounds};
+use signoff_api::{Json, Trigger, bounds, step::EventWait};
 
 /// Why `callback()` is refused where something is kept.
 pub(super) const NOT_KEPT: &str =
@@ -107,6 +107,21 @@ impl<'c, 'a> Place<'c, 'a> {
     pub(crate) fn condition(&mut self, field: &str, text: &str, extra: &[Extra]) -> Option<Expression> {
         let declarations = with(self.declarations, extra);
         self.compiler.condition(&self.field(field), text, &declarations)
+    }
+
+    /// The condition of an event, which is over nothing else.
+    pub(crate) fn condition_of_event(&mut self, field: &str, text: &str, event: &EventWait) {
+        let known = [
+            ("body", event_body(self.declarations, event)),
+            ("headers", headers()),
+        ];
+        let declarations = Environment::declarations_of_event(&known);
+        self.compiler.condition(&self.field(field), text, &declarations);
+    }
+
+    /// What starts runs of the flow.
+    pub(crate) fn triggers(&self) -> &[Trigger] {
+        self.compiler.triggers
     }
 
     /// The type of an expression; any, if something is wrong with it, which is told elsewhere.

@@ -17,7 +17,7 @@ use crate::{
 use signoff_api::{
     Definition, Trigger,
     json::JsonObject,
-    trigger::{MAX_TRIGGERS, TriggerSource, WebhookTrigger},
+    trigger::{EventStart, MAX_TRIGGERS, TriggerSource, WebhookTrigger},
 };
 
 /// Compiles the triggers of a definition. What is wrong with them goes to the compiler.
@@ -55,7 +55,13 @@ fn compile_one(
     let given = trigger.inputs.clone().unwrap_or_default().to_value();
     let field = format!("{at}.inputs");
     let inputs = compiler.json(&field, &given, &declarations)?;
-    if inputs.expressions().is_empty() {
+    let starts_runs = match &source {
+        Some(SourcePlan::Webhook(webhook)) => webhook.start != EventStart::Never,
+        Some(SourcePlan::Schedule(_) | SourcePlan::Flow(_)) | None => true,
+    };
+    if !starts_runs {
+        // no run is given them
+    } else if inputs.expressions().is_empty() {
         if let Ok(Value::Object(given)) = inputs.value(&Scope::default())
             && let Err(message) = inputs::complete(definition, &JsonObject(given))
         {
@@ -122,9 +128,19 @@ fn compile_webhook(
         .dedupe
         .as_ref()
         .map(|dedupe| compiler.template(&format!("{at}.dedupe"), dedupe, &of_item));
+    let key = webhook
+        .key
+        .as_ref()
+        .map(|key| compiler.template(&format!("{at}.key"), key, &of_item));
+    let start = webhook.start.unwrap_or_default();
+    if webhook.key.is_none() && start != EventStart::Always {
+        let message = "waits take only events with a key: add `key`, or leave `start` out";
+        compiler.problem(format!("{at}.start"), message);
+    }
     // of what could not be read there is no plan
     let all_read = when.as_ref().is_none_or(Option::is_some)
         && each.as_ref().is_none_or(Option::is_some)
+        && key.as_ref().is_none_or(Option::is_some)
         && dedupe.as_ref().is_none_or(Option::is_some);
     let plan = all_read.then(|| {
         SourcePlan::Webhook(Box::new(WebhookPlan {
@@ -133,6 +149,8 @@ fn compile_webhook(
             when: when.flatten(),
             dedupe: dedupe.flatten(),
             each: each.flatten().map(|(each, _)| each),
+            key: key.flatten(),
+            start,
         }))
     });
     (plan, extra)

@@ -129,7 +129,7 @@ fn step_of(name: &str, kind: u8, flag: bool) -> Value {
         0 => json!({ "name": name, "http": { "url": "http://x/" }, "retry": { "attempts": 3 } }),
         1 => json!({ "name": name, "http": { "url": "http://x/" }, "delivery": "AtMostOnce" }),
         2 => json!({ "name": name, "set": { "x": name } }),
-        3 => json!({ "name": name, "wait": { "callback": {}, "duration": "1m" } }),
+        3 => json!({ "name": name, "wait": { "callback": { "heartbeat": "1m" }, "duration": "2m" } }),
         5 => json!({ "name": name, "end": { "outcome": if flag { "Succeeded" } else { "Failed" } } }),
         6 => json!({ "name": name, "approval": { "title": "?", "onReject": { "outcome": "Continue" } } }),
         7 => {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::*;
+use signoff_api::run::{EventRecord, HeartbeatRecord};
 
 impl Scenario {
     fn describe(&self) -> String {
@@ -120,6 +121,21 @@ impl Scenario {
                         body: json!({ "receipt": "R1" }).into(),
                     };
                     self.state.callbacks.insert((*key).to_owned(), record);
+                    self.tick()
+                }
+                ["event", key] => {
+                    let record = EventRecord {
+                        received_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(self.now),
+                        name: "f-0123456789".into(),
+                        body: Some(json!({ "amount": 250 }).into()),
+                    };
+                    self.state.events.insert((*key).to_owned(), record);
+                    self.tick()
+                }
+                ["heartbeat", key] => {
+                    let received_at = k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(self.now);
+                    let record = HeartbeatRecord { received_at };
+                    self.state.heartbeats.insert((*key).to_owned(), record);
                     self.tick()
                 }
                 ["child", step, phase] => {
@@ -366,6 +382,26 @@ fn a_step_that_ends_the_run_settles_what_was_sent_and_stops_the_rest() {
 fn a_wait_for_the_first_of_several() {
     let flow = json!({ "steps": [{ "name": "w", "wait": { "callback": {}, "duration": "1h", "respondWithin": "30m", "onTimeout": { "outcome": "Continue" } } }] });
     golden("wait", &play(flow, &json!({}), &["tick", "pass 1799", "pass 1"]));
+}
+
+#[test]
+fn a_wait_with_heartbeats_that_stop() {
+    let flow = json!({ "steps": [{ "name": "w", "wait": { "callback": { "heartbeat": "5m" } } }] });
+    let script = ["tick", "pass 200", "heartbeat w.1", "pass 200", "pass 100"];
+    golden("wait-heartbeat", &play(flow, &json!({}), &script));
+}
+
+#[test]
+fn a_wait_for_an_event_or_a_callback() {
+    let webhook = json!({ "auth": { "bearer": { "name": "s", "key": "k" } }, "key": "${body.order}" });
+    let flow = json!({
+        "triggers": [{ "name": "paid", "webhook": webhook }],
+        "steps": [{ "name": "w", "wait": { "callback": {}, "event": { "trigger": "paid", "keys": ["81"] }, "respondWithin": "30m" } }],
+    });
+    golden(
+        "wait-event",
+        &play(flow, &json!({}), &["tick", "pass 60", "event w.1"]),
+    );
 }
 
 #[test]

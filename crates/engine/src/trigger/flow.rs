@@ -59,6 +59,7 @@ impl FlowPlan {
         Some(Event {
             at,
             id: run.metadata.uid.clone()?,
+            key: None,
             variables: vec![("run", as_variable(run))],
             run: run.metadata.name.clone(),
             requesters: requesters::of(run),

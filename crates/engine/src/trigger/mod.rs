@@ -82,6 +82,8 @@ pub struct Event {
     pub at: Timestamp,
     /// What tells it from every other event of the trigger.
     pub id: String,
+    /// What waits name it by.
+    pub key: Option<String>,
     /// What the expressions of `inputs` see of it.
     pub variables: Vec<(&'static str, Value)>,
     /// The run whose end it is.
@@ -92,6 +94,15 @@ pub struct Event {
     pub depth: Option<i64>,
     /// Digest of what came.
     pub sha256: Option<Digest>,
+}
+
+impl Event {
+    /// What a wait that takes it gives: the item, or the body.
+    pub fn payload(&self) -> &Value {
+        let variable = |name: &str| self.variables.iter().find(|(known, _)| *known == name);
+        let found = variable("item").or_else(|| variable("body"));
+        found.map_or(&Value::Null, |(_, value)| value)
+    }
 }
 
 /// A run that is to start.

@@ -102,6 +102,7 @@ impl SchedulePlan {
         Event {
             at,
             id: at.to_string(),
+            key: None,
             variables: Vec::new(),
             run: None,
             requesters: vec![],

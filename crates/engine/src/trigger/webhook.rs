@@ -11,7 +11,10 @@ use crate::{
     facts::ReleaseFacts,
     schema::Schema,
 };
-use signoff_api::{Digest, Json, canonical, trigger::WebhookAuth};
+use signoff_api::{
+    Digest, Json, canonical,
+    trigger::{EventStart, WebhookAuth},
+};
 
 /// Most runs of one request.
 const MAX_ITEMS: usize = 100;
@@ -25,6 +28,9 @@ pub struct WebhookPlan {
     pub(crate) when: Option<Expression>,
     pub(crate) dedupe: Option<Template>,
     pub(crate) each: Option<Expression>,
+    pub(crate) key: Option<Template>,
+    /// When an event starts a run.
+    pub start: EventStart,
 }
 
 /// A request whose sender is known.
@@ -103,7 +109,8 @@ impl WebhookPlan {
                 Some(dedupe) => text(dedupe, &scope)?,
                 None => self.id(delivery).ok_or(Unwanted::NoId)?,
             };
-            return Ok(vec![event(delivery, id, known, delivery.sha256.clone())]);
+            let key = self.key(&scope)?;
+            return Ok(vec![event(delivery, id, key, known, delivery.sha256.clone())]);
         };
         let items = each.evaluate(&scope);
         let items = match items.map_err(|error| Unwanted::Expression("`each`", error))? {
@@ -119,11 +126,20 @@ impl WebhookPlan {
                 None => format!("{}#{i}", self.id(delivery).ok_or(Unwanted::NoId)?),
             };
             let digest = canonical::digest_of_value(&item);
+            let key = self.key(&scope)?;
             let mut known = known.clone();
             known.push(("item", item));
-            events.push(event(delivery, id, known, digest));
+            events.push(event(delivery, id, key, known, digest));
         }
         Ok(events)
+    }
+
+    /// The key by which waits take an event. One without a key is for none.
+    fn key(&self, scope: &Scope) -> Result<Option<String>, Unwanted> {
+        let Some(key) = &self.key else { return Ok(None) };
+        let key = key.text(scope);
+        let key = key.map_err(|error| Unwanted::Expression("`key`", error))?;
+        Ok((!key.is_empty()).then_some(key))
     }
 
     fn fits(&self, body: &Value) -> Result<(), Unwanted> {
@@ -174,10 +190,17 @@ fn text(dedupe: &Template, scope: &Scope) -> Result<String, Unwanted> {
     }
 }
 
-fn event(delivery: &Delivery, id: String, variables: Vec<(&'static str, Value)>, sha256: Digest) -> Event {
+fn event(
+    delivery: &Delivery,
+    id: String,
+    key: Option<String>,
+    variables: Vec<(&'static str, Value)>,
+    sha256: Digest,
+) -> Event {
     Event {
         at: delivery.at,
         id,
+        key,
         variables,
         run: None,
         requesters: vec![],

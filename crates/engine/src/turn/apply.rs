@@ -35,9 +35,13 @@ impl Turn<'_> {
                 outcome,
                 output,
                 decision,
+                error,
             }) => {
                 self.keep_decision(entry, decision);
                 self.finish(entry, StepPhase::Succeeded, outcome, output);
+                if let Some(error) = error {
+                    self.state.steps[entry].error.get_or_insert(error);
+                }
             }
             Next::Call(request) => self.call(step, entry, request),
             Next::AttemptFailed(error) => self.attempt_failed(step, entry, &error),
@@ -130,6 +134,7 @@ impl Turn<'_> {
         status.phase = StepPhase::Waiting;
         status.wake_at = wait.wake_at.map(MicroTime);
         status.deadline = wait.deadline.map(MicroTime);
+        status.event_keys = wait.event_keys;
         status.waiting_on = Some(sentence(wait.waiting_on));
         if begins {
             // it may have come before

@@ -50,6 +50,7 @@ impl Turn<'_> {
         }
         self.forget_old_passes();
         self.forget_ended_items();
+        self.note_events();
         self.state.observed_generation = self.facts.run.generation;
         self.set_condition();
         if !self.without_outputs && serialized_len(&self.state) > MAX_STATUS {
@@ -199,6 +200,18 @@ impl Turn<'_> {
         };
     }
 
+    /// Says whether a step waits for an event, so that the run is found by those that come.
+    fn note_events(&mut self) {
+        let mut awaits = false;
+        for step in &mut self.state.steps {
+            if step.phase.is_finished() {
+                step.event_keys.clear();
+            }
+            awaits |= !step.event_keys.is_empty();
+        }
+        self.state.awaits_events = awaits.then_some(true);
+    }
+
     fn unfinished(&self) -> impl Iterator<Item = &StepStatus> {
         self.state.steps.iter().filter(|step| !step.phase.is_finished())
     }
@@ -290,7 +303,19 @@ impl Turn<'_> {
             [wake_at, deadline]
         });
         let next_pass = self.next_pass().map(|(at, _)| at);
-        times.flatten().map(|time| time.0).chain(next_pass).min()
+        let of_kinds = (0..self.state.steps.len()).filter_map(|entry| self.due_at(entry));
+        let times = times.flatten().map(|time| time.0);
+        times.chain(of_kinds).chain(next_pass).min()
+    }
+
+    /// When the kind of a step that waits goes on by itself.
+    fn due_at(&self, entry: usize) -> Option<Timestamp> {
+        let status = &self.state.steps[entry];
+        if status.phase != StepPhase::Waiting || status.items.is_some() {
+            return None;
+        }
+        let step = self.plan.index_of(&status.name)?;
+        self.plan.steps[step].kind.due_at(&self.step_view(step, entry))
     }
 }
 

@@ -350,7 +350,7 @@ impl Turn<'_> {
 fn how_it_ends(reason: StepReason) -> (StepOutcome, EndingOutcome) {
     if reason == StepReason::Rejected {
         (StepOutcome::Rejected, EndingOutcome::Rejected)
-    } else if reason == StepReason::RespondTimedOut {
+    } else if matches!(reason, StepReason::RespondTimedOut | StepReason::HeartbeatLost) {
         (StepOutcome::TimedOut, EndingOutcome::TimedOut)
     } else {
         (StepOutcome::Failed, EndingOutcome::Failed)

@@ -313,6 +313,7 @@ impl<'a> Turn<'a> {
             finished_at: None,
             wake_at: None,
             deadline: None,
+            event_keys: vec![],
             approval: None,
             run: None,
             digest: None,

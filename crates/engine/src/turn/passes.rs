@@ -42,6 +42,7 @@ impl Turn<'_> {
                     | StepOutcome::ChangesRequested
                     | StepOutcome::TimedOut
                     | StepOutcome::Callback
+                    | StepOutcome::Event
                     | StepOutcome::Elapsed
                     | StepOutcome::Cancelled => true,
                 };

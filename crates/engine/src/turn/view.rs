@@ -3,10 +3,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::MicroTime,
-    jiff::{SignedDuration, Timestamp},
-};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -14,17 +11,18 @@ use crate::{
     effect::Request,
     expression::{CALLBACKS, Scope},
     facts::Facts,
+    heartbeat::later,
     kinds,
     object::{ObjectFact, ObjectKey},
     plan::{Plan, PlannedStep},
     requesters, trigger,
 };
 use signoff_api::{
-    Digest, RunStatus, bounds, canonical,
+    Digest, RunStatus, canonical,
     items::{ItemErrors, ItemsStatus},
     names,
     reason::StepReason,
-    run::{CallbackRecord, StepDecision, StepError, StepOutcome, StepPhase, StepStatus},
+    run::{CallbackRecord, EventRecord, StepDecision, StepError, StepOutcome, StepPhase, StepStatus},
     step::ForEach,
 };
 
@@ -86,6 +84,12 @@ impl<'a> StepView<'a> {
     pub(crate) fn callback(&self) -> Option<&'a CallbackRecord> {
         let key = record_key(&self.status.name, self.status.iteration, self.status.item);
         self.run.state.callbacks.get(&key)
+    }
+
+    /// The event that this iteration took.
+    pub(crate) fn event(&self) -> Option<&'a EventRecord> {
+        let key = record_key(&self.status.name, self.status.iteration, self.status.item);
+        self.run.state.events.get(&key)
     }
 
     /// The object that it owns. One that is about something else is not ours, whoever put it there.
@@ -263,9 +267,7 @@ impl RunView<'_> {
 
     /// This long after now, or the last time that the status takes.
     pub(super) fn after(&self, span: Duration) -> Timestamp {
-        let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
-        let after = self.now.checked_add(span).unwrap_or(Timestamp::MAX);
-        after.min(bounds::LATEST_TIME)
+        later(self.now, span)
     }
 
     /// Which iteration of a step is due: the newest one, unless it is to be done again.

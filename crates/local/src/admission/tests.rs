@@ -39,7 +39,11 @@ fn send(
     new: Option<&Value>,
 ) -> Result<Value, ApiError> {
     let registry = Registry::new(signoff_api::crds());
-    let kind = registry.by_kind(signoff_api::API_VERSION, kind).unwrap();
+    let version = match kind {
+        "Lease" => "coordination.k8s.io/v1",
+        _ => signoff_api::API_VERSION,
+    };
+    let kind = registry.by_kind(version, kind).unwrap();
     let request = Request {
         user,
         kind,
@@ -381,7 +385,52 @@ fn only_the_operator_writes_a_status_and_the_gateway_only_callbacks() {
     write(&gateway, &called).unwrap();
     let why = message(write(&gateway, &ended));
     assert!(
-        why.ends_with("the gateway writes only the callbacks of a run"),
+        why.ends_with("the gateway writes only the callbacks, heartbeats and events of a run"),
+        "{why}"
+    );
+}
+
+#[test]
+fn the_gateway_adds_events_and_writes_no_lease_but_those_of_events() {
+    let gateway = User {
+        name: GATEWAY.to_owned(),
+        ..User::default()
+    };
+    let run = |events: Value| json!({"metadata": {"name": "x"}, "spec": {"flow": "f"}, "status": {"phase": "Waiting", "events": events}});
+    let event = |name: &str| json!({"a.1": {"receivedAt": "2026-01-01T00:00:00.000000Z", "name": name}});
+    let write = |old: &Value, new: &Value| send(&POLICIES, &gateway, ("Run", "status"), Some(old), Some(new));
+    write(&run(json!({})), &run(event("f-1"))).unwrap();
+    for new in [json!({}), event("f-2")] {
+        let why = message(write(&run(event("f-1")), &run(new)));
+        assert!(
+            why.ends_with("the gateway adds events; one that is recorded neither changes nor goes"),
+            "{why}"
+        );
+    }
+    let lease = |name: &str| json!({"metadata": {"name": name}, "spec": {"holderIdentity": "r/w.1"}});
+    let create = |lease: &Value| send(&POLICIES, &gateway, ("Lease", ""), None, Some(lease));
+    create(&lease("signoff-event-f-0123456789")).unwrap();
+    let why = message(create(&lease("signoff-leader")));
+    assert!(
+        why.ends_with("the gateway writes only leases that say which run takes an event"),
+        "{why}"
+    );
+}
+
+#[test]
+fn the_gateway_renews_heartbeats_and_removes_none() {
+    let run = |heartbeats: Value| json!({"metadata": {"name": "x"}, "spec": {"flow": "f"}, "status": {"phase": "Waiting", "heartbeats": heartbeats}});
+    let at = |second: u8| json!({"a.1": {"receivedAt": format!("2026-01-01T00:00:0{second}.000000Z")}});
+    let gateway = User {
+        name: GATEWAY.to_owned(),
+        ..User::default()
+    };
+    let write = |old: &Value, new: &Value| send(&POLICIES, &gateway, ("Run", "status"), Some(old), Some(new));
+    write(&run(json!({})), &run(at(1))).unwrap();
+    write(&run(at(1)), &run(at(2))).unwrap();
+    let why = message(write(&run(at(1)), &run(json!({}))));
+    assert!(
+        why.ends_with("the gateway renews heartbeats and removes none"),
         "{why}"
     );
 }

@@ -39,6 +39,7 @@ fn all_but_finally() -> Value {
                 "webhook": {
                     "auth": { "github": { "name": "s", "key": "k" } },
                     "schema": { "type": "object" }, "when": "${true}", "dedupe": "${item}", "each": "${['x']}",
+                    "key": "${item}", "start": "Unmatched",
                 },
             },
             { "name": "t4", "webhook": { "auth": { "gitlab": { "name": "s", "key": "k" } } } },
@@ -72,8 +73,9 @@ fn all_but_finally() -> Value {
                 "wait": {
                     "callback": {
                         "schema": { "type": "object" }, "accept": "${body.ok}",
-                        "hmac": { "secretRef": { "name": "s", "key": "k" } },
+                        "hmac": { "secretRef": { "name": "s", "key": "k" } }, "heartbeat": "5m",
                     },
+                    "event": { "trigger": "t3", "flow": "other", "keys": ["x", "${inputs.a}"], "when": "${body.ok}" },
                     "duration": "1h", "until": "2030-01-01T00:00:00Z", "respondWithin": "2d",
                     "onTimeout": { "outcome": "Fail" },
                 },
@@ -200,7 +202,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Other values that may stand in the place of one.
 fn others(value: &Value) -> Vec<Value> {
-    const WORDS: [&str; 16] = [
+    const WORDS: [&str; 17] = [
         "RunOnce",
         "17h",
         "text/plain",
@@ -213,6 +215,7 @@ fn others(value: &Value) -> Vec<Value> {
         "Fail",
         "Continue",
         "None",
+        "Never",
         "Succeeded",
         "Failed",
         "Queue",

@@ -11,6 +11,7 @@ use signoff_api::{
 pub(super) fn fields(step: &WaitStep) -> Vec<Field> {
     let WaitStep {
         callback,
+        event,
         duration,
         until,
         respond_within,
@@ -19,6 +20,7 @@ pub(super) fn fields(step: &WaitStep) -> Vec<Field> {
     let outcome = on_timeout.as_ref().map(|WaitTimeout { outcome }| outcome);
     vec![
         Field::new("wait.callback", callback.as_ref()),
+        Field::new("wait.event", event.as_ref()),
         Field::new("wait.duration", duration.as_ref()),
         Field::new("wait.until", until.as_ref()),
         Field::new("wait.respondWithin", respond_within.as_ref()).default("as long as it takes"),
@@ -53,6 +55,7 @@ pub(super) fn loosened(old: &WaitStep, new: &WaitStep) -> Vec<Loosened> {
 fn answerless(step: &WaitStep) -> Answerless<'_> {
     let WaitStep {
         callback: _, // the answer itself
+        event: _,    // another answer
         duration,
         until,
         respond_within,
@@ -77,7 +80,12 @@ fn checks_gone(old: &WaitStep, new: &WaitStep) -> Vec<&'static str> {
         (Some(_), None) => return vec!["callback"],
         (None, _) => return vec![],
     };
-    let CallbackWait { schema, accept, hmac } = new;
+    let CallbackWait {
+        schema,
+        accept,
+        hmac,
+        heartbeat: _, // says when nobody will call any more, not who may call
+    } = new;
     let gone = [
         ("schema", old.schema.is_some() && schema.is_none()),
         ("accept", old.accept.is_some() && accept.is_none()),

@@ -1,6 +1,7 @@
-//! `wait` steps: until a callback, a duration, a time, or the first of several.
+//! `wait` steps: until a callback, an event, a duration, a time, or the first of several.
 
 mod difference;
+mod event;
 
 use std::{any::Any, sync::Arc};
 
@@ -8,17 +9,19 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp}
 
 use signoff_expression::{Declarations, StaticType};
 
+use self::event::EventPlan;
 use super::{Done, Failure, Kind, KindPlan, Next, Wait};
 use crate::{
     difference::{Field, Loosened},
     expression::{Scope, Template},
+    heartbeat,
     plan::{AtLeast, DurationPlan, Place, check},
     turn::StepView,
 };
 use signoff_api::{
     HumanDuration, OrExpression, bounds,
     reason::StepReason,
-    run::{EndingOutcome, StepOutcome},
+    run::{EndingOutcome, EventRecord, StepOutcome},
     step::{CallbackWait, WaitStep, WaitTimeoutOutcome},
 };
 
@@ -26,25 +29,38 @@ use signoff_api::{
 #[derive(Debug)]
 struct WaitPlan {
     callback: bool,
+    event: Option<EventPlan>,
     duration: Option<DurationPlan>,
     until: Option<Template>,
     respond_within: Option<DurationPlan>,
+    heartbeat: Option<HumanDuration>,
     continue_on_timeout: bool,
 }
 
 impl Kind for WaitStep {
     fn compile(&self, place: &mut Place<'_, '_>) -> Arc<dyn KindPlan> {
-        if self.callback.is_none() && self.duration.is_none() && self.until.is_none() {
+        let answers = self.callback.is_some() || self.event.is_some();
+        if !answers && self.duration.is_none() && self.until.is_none() {
             place.problem(
                 "",
-                "a wait step needs at least one of callback, duration and until",
+                "a wait step needs at least one of callback, event, duration and until",
             );
         }
+        let event = self
+            .event
+            .as_ref()
+            .and_then(|event| EventPlan::compile(&mut place.below("event"), event));
         if let Some(callback) = &self.callback {
             place.schema("callback.schema", callback.schema.as_ref());
             if let Some(accept) = &callback.accept {
                 let extra = [("body", body_type(callback)), ("headers", check::headers())];
                 place.condition("callback.accept", accept, &extra);
+            }
+            let bounds = CallbackWait::SHORTEST_HEARTBEAT..=CallbackWait::LONGEST_HEARTBEAT;
+            if let Some(heartbeat) = &callback.heartbeat
+                && !bounds.contains(&heartbeat.duration())
+            {
+                place.problem("callback.heartbeat", "a heartbeat takes from 1m to 24h");
             }
         }
         let until = self
@@ -61,9 +77,14 @@ impl Kind for WaitStep {
         };
         Arc::new(WaitPlan {
             callback: self.callback.is_some(),
+            event,
             duration: duration("duration", self.duration.as_ref()),
             until,
             respond_within: duration("respondWithin", self.respond_within.as_ref()),
+            heartbeat: self
+                .callback
+                .as_ref()
+                .and_then(|callback| callback.heartbeat.clone()),
             continue_on_timeout: self
                 .on_timeout
                 .as_ref()
@@ -71,11 +92,14 @@ impl Kind for WaitStep {
         })
     }
 
-    fn results(&self, _: &Declarations) -> Vec<check::StepResult> {
+    fn results(&self, declarations: &Declarations) -> Vec<check::StepResult> {
         let callback = self
             .callback
             .as_ref()
             .map(|callback| check::StepResult::new(StepOutcome::Callback).with_output(body_type(callback)));
+        let event = self.event.as_ref().map(|event| {
+            check::StepResult::new(StepOutcome::Event).with_output(check::event_body(declarations, event))
+        });
         let elapses = self.duration.is_some() || self.until.is_some();
         let elapsed = elapses.then(|| check::StepResult::new(StepOutcome::Elapsed));
         let goes_on = self
@@ -83,7 +107,8 @@ impl Kind for WaitStep {
             .as_ref()
             .is_some_and(|then| then.outcome == WaitTimeoutOutcome::Continue);
         let timed_out = goes_on.then(|| check::StepResult::new(StepOutcome::TimedOut));
-        [callback, elapsed, timed_out].into_iter().flatten().collect()
+        let all = [callback, event, elapsed, timed_out];
+        all.into_iter().flatten().collect()
     }
 
     fn fields(&self) -> Vec<Field> {
@@ -123,21 +148,32 @@ impl KindPlan for WaitPlan {
     }
 
     fn go_on(&self, step: &StepView<'_>) -> Next {
-        if let Some(record) = step.callback().filter(|_| self.callback) {
-            let body = record.body.0.clone();
-            return Next::Done(Done::new(StepOutcome::Callback).with_output(body));
+        if let Some(answered) = self.answered_by(step) {
+            return Next::Done(answered);
         }
         let passed = |time: &Option<MicroTime>| time.as_ref().is_some_and(|time| time.0 <= step.run.now);
         if passed(&step.status.wake_at) {
             Next::Done(Done::new(StepOutcome::Elapsed))
-        } else if !passed(&step.status.deadline) {
-            Next::Stay
-        } else if self.continue_on_timeout {
-            Next::Done(Done::new(StepOutcome::TimedOut))
+        } else if passed(&step.status.deadline) {
+            let message = if self.callback {
+                "no callback came in time"
+            } else {
+                "no event came in time"
+            };
+            self.timed_out(Failure::timed_out(message, EndingOutcome::TimedOut))
+        } else if let Some(heartbeat) = &self.heartbeat
+            && self.due_at(step).is_some_and(|lost| lost <= step.run.now)
+        {
+            let message = format!("no heartbeat came for {}", heartbeat.as_str());
+            self.timed_out(Failure::heartbeat_lost(message))
         } else {
-            let message = "no callback came in time";
-            Next::Fail(Failure::timed_out(message, EndingOutcome::TimedOut))
+            Next::Stay
         }
+    }
+
+    fn due_at(&self, step: &StepView<'_>) -> Option<Timestamp> {
+        let heartbeat = self.heartbeat.as_ref()?;
+        heartbeat::lost_at(step.run.state, step.status, heartbeat.duration())
     }
 
     fn takes_callback(&self) -> bool {
@@ -146,6 +182,33 @@ impl KindPlan for WaitPlan {
 }
 
 impl WaitPlan {
+    /// The callback or the event that came, the first if both did.
+    fn answered_by(&self, step: &StepView<'_>) -> Option<Done> {
+        let callback = step.callback().filter(|_| self.callback);
+        let event = step.event().filter(|_| self.event.is_some());
+        let is_first = |event: &EventRecord| {
+            callback.is_none_or(|callback| event.received_at.0 < callback.received_at.0)
+        };
+        if let Some(event) = event.filter(|event| is_first(event)) {
+            let done = Done::new(StepOutcome::Event);
+            return Some(match &event.body {
+                Some(body) => done.with_output(body.0.clone()),
+                None => done,
+            });
+        }
+        callback.map(|record| Done::new(StepOutcome::Callback).with_output(record.body.0.clone()))
+    }
+
+    /// What comes next when nobody answered.
+    fn timed_out(&self, failure: Failure) -> Next {
+        if self.continue_on_timeout {
+            let done = Done::new(StepOutcome::TimedOut);
+            Next::Done(done.with_error(failure.reason, failure.message))
+        } else {
+            Next::Fail(failure)
+        }
+    }
+
     /// What is waited for, and until when.
     fn wait(&self, step: &StepView<'_>) -> Result<Wait, Failure> {
         let scope = step.scope();
@@ -158,15 +221,19 @@ impl WaitPlan {
         };
         let wake_at = [after(&self.duration)?, self.until(&scope)?];
         let wake_at = wake_at.into_iter().flatten().min();
-        let what = match (self.callback, wake_at) {
-            (true, Some(at)) => format!("a callback, or {at:.0}"),
-            (true, None) => "a callback".to_owned(),
-            (false, Some(at)) => format!("{at:.0}"),
-            (false, None) => "nothing".to_owned(),
+        let event_keys = match &self.event {
+            Some(event) => event.hashes(step, &scope)?,
+            None => vec![],
         };
+        let callback = self.callback.then(|| "a callback".to_owned());
+        let event = self.event.as_ref().map(EventPlan::what);
+        let time = wake_at.map(|at| format!("{at:.0}"));
+        let all: Vec<String> = [callback, event, time].into_iter().flatten().collect();
+        let what = all.join(", or ");
         Ok(Wait {
             wake_at,
             deadline: after(&self.respond_within)?,
+            event_keys,
             waiting_on: format!("{what} ({})", step.status.name),
         })
     }

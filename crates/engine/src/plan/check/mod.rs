@@ -22,7 +22,12 @@ pub(crate) use self::{
     steps::{StepResult, StepTypes},
 };
 use crate::expression::CALLBACKS;
-use signoff_api::{Step, Trigger, run::EndingOutcome};
+use signoff_api::{
+    Step, Trigger,
+    run::EndingOutcome,
+    step::EventWait,
+    trigger::{TriggerSource, WebhookTrigger},
+};
 
 /// A variable that is known in one place only, such as `response`.
 pub(crate) type Extra = (&'static str, StaticType);
@@ -46,6 +51,8 @@ pub(super) struct Environment<'a> {
     /// Those of `steps`, then those of `finally`.
     steps: Vec<&'a Step>,
     callbacks: StaticType,
+    /// The bodies of events, by the trigger that they come by.
+    events: StaticType,
     /// What started a run.
     trigger: StaticType,
     /// The results of the steps that were compiled by now.
@@ -65,6 +72,7 @@ impl<'a> Environment<'a> {
             type_of_inputs: inputs.clone().into(),
             inputs,
             callbacks: callbacks(&steps),
+            events: events(triggers),
             trigger: trigger_of_run(triggers),
             steps,
             results: BTreeMap::new(),
@@ -134,6 +142,16 @@ impl<'a> Environment<'a> {
         with(&known, request)
     }
 
+    /// What can be referred to where it is told whether a wait takes an event.
+    pub(super) fn declarations_of_event(event: &[Extra]) -> Declarations {
+        let known = Declarations {
+            variables: BTreeMap::new(),
+            facts: Facts::default(),
+            implications: Vec::new(),
+        };
+        with(&known, event)
+    }
+
     /// What can be referred to in `finally` where the steps before one of it are over.
     pub(super) fn declarations_of_finally(&self, step: usize) -> Declarations {
         let known = (0..step).map(|before| {
@@ -181,6 +199,7 @@ impl<'a> Environment<'a> {
                 ("release".to_owned(), release()),
                 ("trigger".to_owned(), self.trigger.clone()),
                 (CALLBACKS.to_owned(), self.callbacks.clone()),
+                (EVENTS.to_owned(), self.events.clone()),
             ]),
             facts,
             implications,
@@ -341,6 +360,57 @@ fn callbacks(steps: &[&Step]) -> StaticType {
         .called("wait step with a callback named")
         .explaining(explained)
         .into()
+}
+
+/// Name under which the types of events lie among the variables.
+const EVENTS: &str = "__events";
+
+/// The bodies of the events of each webhook.
+fn events(triggers: &[Trigger]) -> StaticType {
+    let bodies = triggers.iter().filter_map(|trigger| match &trigger.kind {
+        TriggerSource::Webhook(webhook) => {
+            let type_ = Field::required(body_of_webhook(webhook));
+            Some((trigger.name.to_string(), type_))
+        }
+        TriggerSource::Schedule(_) | TriggerSource::Flow(_) => None,
+    });
+    ObjectType::new(bodies.collect(), None).into()
+}
+
+/// The type of the body of an event. With `each`, that is an item, of which nothing is known.
+pub(crate) fn body_of_webhook(webhook: &WebhookTrigger) -> StaticType {
+    match &webhook.schema {
+        Some(schema) if webhook.each.is_none() => type_of(schema.as_value(), Defaults::Ignored),
+        Some(_) | None => StaticType::Dyn,
+    }
+}
+
+/// The type of the body of an event that a step waits for. Of another flow's events nothing is known.
+pub(crate) fn event_body(declarations: &Declarations, event: &EventWait) -> StaticType {
+    let known = match declarations.variables.get(EVENTS) {
+        Some(StaticType::Object(known)) if event.flow.is_none() => known.fields().get(event.trigger.as_str()),
+        Some(_) | None => None,
+    };
+    known.map_or(StaticType::Dyn, |field| field.type_.clone())
+}
+
+/// Whether values of a type may be keys of events.
+pub(crate) fn is_keys(type_: &StaticType) -> bool {
+    let is_key = |type_: &StaticType| match type_ {
+        StaticType::Dyn | StaticType::OneOf(_) => true,
+        StaticType::Scalar(_) => no_json(type_).is_none(),
+        StaticType::Optional(_)
+        | StaticType::List(_)
+        | StaticType::Map(_)
+        | StaticType::TypeOf(_)
+        | StaticType::Object(_)
+        | StaticType::Unresolved(_) => false,
+    };
+    match type_ {
+        StaticType::List(item) => is_key(item),
+        StaticType::Optional(inner) => is_keys(inner),
+        other => is_key(other),
+    }
 }
 
 /// The headers of a request or a response: any may be absent.
