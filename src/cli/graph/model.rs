@@ -304,6 +304,7 @@ fn notes(step: &Step) -> Vec<String> {
             | StepOutcome::Approved
             | StepOutcome::ChangesRequested
             | StepOutcome::Callback
+            | StepOutcome::Event
             | StepOutcome::Elapsed
             | StepOutcome::Cancelled => {}
         }

@@ -9,7 +9,7 @@ use crate::{
         fake_api::{FakeApi, Fault, NAMESPACE},
         releases::Releases,
     },
-    gateway::{Bodies, Pushes, WeakSecrets},
+    gateway::{Bodies, Pushes, Turns, WeakSecrets},
 };
 use signoff_api::{Definition, Release, canonical, names};
 use signoff_engine::callback_token::CallbackKeys;
@@ -54,6 +54,7 @@ impl Rig {
             pushes: Pushes::default(),
             bodies: Bodies::default(),
             request_timeout: std::time::Duration::from_secs(10),
+            turns: Turns::default(),
             weak: WeakSecrets::default(),
         };
         Self { api, gateway }

@@ -9,7 +9,7 @@ use crate::{
         fake_api::{FakeApi, Fault},
         releases::Releases,
     },
-    gateway::{Bodies, Gateway, Pushes, WeakSecrets},
+    gateway::{Bodies, Gateway, Pushes, Turns, WeakSecrets},
 };
 use signoff_api::{Definition, Release, canonical};
 use signoff_engine::callback_token::CallbackKeys;
@@ -41,6 +41,7 @@ impl Rig {
             pushes: Pushes::default(),
             bodies: Bodies::default(),
             request_timeout: Duration::from_secs(10),
+            turns: Turns::default(),
             weak: WeakSecrets::default(),
         };
         let release = json!({"name": name, "digest": digest});
