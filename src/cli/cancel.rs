@@ -8,6 +8,7 @@ use super::{
     answer::Answer,
     connect::{Connection, patch_params},
     error::{CliError, exit},
+    named,
 };
 use signoff_api::{Run, name::ObjectName};
 
@@ -15,6 +16,7 @@ use signoff_api::{Run, name::ObjectName};
 #[derive(Debug, clap::Args)]
 pub(super) struct CancelArgs {
     /// Name of the run.
+    #[arg(value_parser = named::run)]
     run: ObjectName,
     /// Stop the run without the steps of `finally`. You need the verb `terminate` on runs.
     #[arg(long)]

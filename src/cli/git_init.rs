@@ -9,6 +9,7 @@ use super::{
     answer::Answer,
     error::{CliError, exit},
     lines::Lines,
+    quoted,
 };
 use crate::git::RemoteUrl;
 use signoff_api::address::without_credentials;
@@ -112,7 +113,14 @@ pub(super) fn verb(args: &GitArgs, global: &Global) -> Result<Answer, CliError> 
             .map_err(|error| CliError::internal(&format!("cannot write {path}"), &error))?;
     }
     let paths: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
-    let next = starter.setup();
+    let manifest = "signoff/repository.yaml";
+    let there = if args.folder == Path::new(".") {
+        manifest.to_owned()
+    } else {
+        quoted(&args.folder.join(manifest).display().to_string())
+    };
+    let next = starter.setup().into_iter().map(|line| line.replace(manifest, &there));
+    let next: Vec<String> = next.collect();
     let mut text = Lines::from(format!("wrote {}", paths.join(", ")));
     if let Some(kind) = starter.forge {
         text.blank();

@@ -22,6 +22,7 @@ mod listening;
 mod local_kubeconfig;
 mod manifest;
 mod operator;
+mod named;
 mod outbound;
 mod private;
 mod promote;

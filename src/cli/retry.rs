@@ -7,7 +7,7 @@ use super::{
     answer::Answer,
     connect::Connection,
     error::{CliError, exit},
-    run,
+    named, run,
 };
 use signoff_api::{
     Release, Run, RunPhase, RunSpec, RunStatus,
@@ -35,6 +35,7 @@ Examples:\n  signoff retry refund-x7k2q\n  signoff retry refund-x7k2q --from pay
 )]
 pub(super) struct RetryArgs {
     /// Name of the run.
+    #[arg(value_parser = named::run)]
     run: ObjectName,
     /// First step that is done again; by default, the first that did not end well.
     #[arg(long, value_name = "STEP")]
@@ -48,6 +49,7 @@ pub(super) struct RetryArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct RerunArgs {
     /// Name of the run.
+    #[arg(value_parser = named::run)]
     run: ObjectName,
     /// Use the live release instead of the one of that run.
     #[arg(long, conflicts_with = "draft")]

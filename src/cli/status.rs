@@ -3,13 +3,14 @@
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use super::{Global, answer::Answer, connect::Connection, error::CliError, timeline};
+use super::{Global, answer::Answer, connect::Connection, error::CliError, named, timeline};
 use signoff_api::{Run, name::ObjectName, run::StepPhase};
 
 /// Show a run: its steps, who decided, and what it waits for.
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
     /// Name of the run.
+    #[arg(value_parser = named::run)]
     run: ObjectName,
 }
 

@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Mutex, time::Duration};
 
-use super::server::Server;
+use super::{faults::Fault, server::Server};
 use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api, Client, ResourceExt as _,
@@ -133,6 +133,31 @@ impl Rig {
     /// Starts an operator with this client.
     pub async fn operator_with(&self, client: Client) -> Result<Running, signoff::operator::OperatorError> {
         self.operator_as(client, |_| ()).await
+    }
+
+    /// Plays a story. The first operator may be cut off in it; a second one is there from then on, or from its end.
+    /// Says whether the cut was reached.
+    pub async fn play_over<T>(
+        &self,
+        fault: &Fault,
+        first: Option<Running>,
+        story: impl Future<Output = T>,
+    ) -> (bool, Running) {
+        tokio::pin!(story);
+        let ended_first = tokio::select! {
+            biased;
+            _ = &mut story => true,
+            () = fault.broken.cancelled() => false,
+        };
+        let reached = !ended_first || fault.broken.is_cancelled();
+        if let Some(first) = first {
+            first.kill().await;
+        }
+        let second = self.operator().await;
+        if !ended_first {
+            story.await;
+        }
+        (reached, second)
     }
 
     /// Starts an operator with this client and other options than usual.

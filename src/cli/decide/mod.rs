@@ -17,6 +17,7 @@ use super::{
     connect::{Connection, post_params},
     error::{CliError, exit},
     lines::{self, Lines},
+    named,
     run::now,
 };
 use signoff_api::{
@@ -35,6 +36,7 @@ use signoff_engine::{
 )]
 pub(super) struct DecideArgs {
     /// Name of the approval.
+    #[arg(value_parser = named::approval)]
     approval: ObjectName,
     /// Why; for request-changes, what should change.
     #[arg(short, long)]

@@ -430,20 +430,7 @@ async fn survives(at: Cut, when_full: &str) -> bool {
             }
         }
     };
-    tokio::pin!(story);
-    let ended_first = tokio::select! {
-        biased;
-        () = &mut story => true,
-        () = fault.broken.cancelled() => false,
-    };
-    let reached = !ended_first || fault.broken.is_cancelled();
-    if let Some(first) = first {
-        first.kill().await;
-    }
-    let second = rig.operator().await;
-    if !ended_first {
-        story.await;
-    }
+    let (reached, second) = rig.play_over(&fault, first, story).await;
     second.stop().await;
     let runs = all(&rig).await;
     assert!(most_at_once(&runs) <= 1, "{at:?}: {runs:#?}");

@@ -90,20 +90,7 @@ async fn one_cancelled(at: Cut) -> bool {
             () = settle => {}
         }
     };
-    tokio::pin!(story);
-    let ended_first = tokio::select! {
-        biased;
-        () = &mut story => true,
-        () = fault.broken.cancelled() => false,
-    };
-    let reached = !ended_first || fault.broken.is_cancelled();
-    if let Some(first) = first {
-        first.kill().await;
-    }
-    let second = rig.operator().await;
-    if !ended_first {
-        story.await;
-    }
+    let (reached, second) = rig.play_over(&fault, first, story).await;
     let run = rig.phase("r", "Cancelled").await;
     second.stop().await;
 
@@ -153,20 +140,7 @@ async fn one(at: Cut) -> bool {
     let first = rig.operator_with(client).await.ok();
     rig.start("r", json!({"flow": "f"})).await;
     let story = play(&rig, &shop);
-    tokio::pin!(story);
-    let ended_first = tokio::select! {
-        biased;
-        () = &mut story => true,
-        () = fault.broken.cancelled() => false,
-    };
-    let reached = !ended_first || fault.broken.is_cancelled();
-    if let Some(first) = first {
-        first.kill().await;
-    }
-    let second = rig.operator().await;
-    if !ended_first {
-        story.await;
-    }
+    let (reached, second) = rig.play_over(&fault, first, story).await;
     let run = rig.phase("r", "Succeeded").await;
     second.stop().await;
 
@@ -270,20 +244,7 @@ async fn one_to_its_last_steps(at: Cut) -> bool {
         rig.decide("alice", "r-review", "Reject").await;
         rig.phase("r", "Succeeded").await;
     };
-    tokio::pin!(story);
-    let ended_first = tokio::select! {
-        biased;
-        () = &mut story => true,
-        () = fault.broken.cancelled() => false,
-    };
-    let reached = !ended_first || fault.broken.is_cancelled();
-    if let Some(first) = first {
-        first.kill().await;
-    }
-    let second = rig.operator().await;
-    if !ended_first {
-        story.await;
-    }
+    let (reached, second) = rig.play_over(&fault, first, story).await;
     let run = rig.phase("r", "Succeeded").await;
     second.stop().await;
 
@@ -382,20 +343,7 @@ async fn one_loop(at: Cut) -> bool {
             }
         }
     };
-    tokio::pin!(story);
-    let ended_first = tokio::select! {
-        biased;
-        () = &mut story => true,
-        () = fault.broken.cancelled() => false,
-    };
-    let reached = !ended_first || fault.broken.is_cancelled();
-    if let Some(first) = first {
-        first.kill().await;
-    }
-    let second = rig.operator().await;
-    if !ended_first {
-        story.await;
-    }
+    let (reached, second) = rig.play_over(&fault, first, story).await;
     let run = rig.phase("r", "Succeeded").await;
     second.stop().await;
 

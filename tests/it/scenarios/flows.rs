@@ -382,20 +382,7 @@ async fn survives(at: Cut, cancel: bool) -> bool {
         }
         rig.phase("r", end).await
     };
-    tokio::pin!(story);
-    let ended_first = tokio::select! {
-        biased;
-        _ = &mut story => true,
-        () = fault.broken.cancelled() => false,
-    };
-    let reached = !ended_first || fault.broken.is_cancelled();
-    if let Some(first) = first {
-        first.kill().await;
-    }
-    let second = rig.operator().await;
-    if !ended_first {
-        story.await;
-    }
+    let (reached, second) = rig.play_over(&fault, first, story).await;
     second.stop().await;
     let all = rig.api::<Run>().list(&ListParams::default()).await.unwrap();
     let phases: Vec<_> = all

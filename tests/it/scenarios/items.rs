@@ -235,20 +235,7 @@ async fn one(at: Cut) -> bool {
     let first = rig.operator_with(client).await.ok();
     rig.start("r", json!({"flow": "f"})).await;
     let story = play(&rig, &shop);
-    tokio::pin!(story);
-    let ended_first = tokio::select! {
-        biased;
-        () = &mut story => true,
-        () = fault.broken.cancelled() => false,
-    };
-    let reached = !ended_first || fault.broken.is_cancelled();
-    if let Some(first) = first {
-        first.kill().await;
-    }
-    let second = rig.operator().await;
-    if !ended_first {
-        story.await;
-    }
+    let (reached, second) = rig.play_over(&fault, first, story).await;
     let run = rig.phase("r", "Succeeded").await;
     second.stop().await;
 
