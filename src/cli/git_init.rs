@@ -119,7 +119,10 @@ pub(super) fn verb(args: &GitArgs, global: &Global) -> Result<Answer, CliError> 
     } else {
         quoted(&args.folder.join(manifest).display().to_string())
     };
-    let next = starter.setup().into_iter().map(|line| line.replace(manifest, &there));
+    let next = starter
+        .setup()
+        .into_iter()
+        .map(|line| line.replace(manifest, &there));
     let next: Vec<String> = next.collect();
     let mut text = Lines::from(format!("wrote {}", paths.join(", ")));
     if let Some(kind) = starter.forge {

@@ -128,7 +128,9 @@ fn validate_tells_problems_in_the_order_of_the_file_and_warns_of_what_kubectl_re
 fn every_example_is_valid() {
     let files: Vec<String> = std::fs::read_dir("examples")
         .unwrap()
-        .flat_map(|entry| std::fs::read_dir(entry.unwrap().path()).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .map(|path| path.display().to_string())
