@@ -226,3 +226,31 @@ async fn ended(starter: &Starter<'_>, plan: &FlowPlan) -> kube::Result<Vec<Run>>
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use signoff_api::Definition;
+    use signoff_engine::plan::Plan;
+
+    use super::*;
+
+    #[test]
+    fn a_list_that_began_before_an_end_was_missed_is_followed_by_another() {
+        let definition = json!({"steps": [{"name": "a", "set": {}}],
+            "triggers": [{"name": "then", "flow": {"name": "other"}}]});
+        let flow = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Flow",
+            "metadata": {"name": "f", "namespace": "ns"}, "spec": definition});
+        let flow: Flow = serde_json::from_value(flow).unwrap();
+        let definition: Definition = serde_json::from_value(definition).unwrap();
+        let plan = Plan::compile(&definition).unwrap().triggers()[0].clone();
+        let ends = Ends::default();
+        ends.listen(&flow, std::slice::from_ref(&plan));
+        let before = ends.missed();
+        assert_eq!(ends.list_again("ns").len(), 1);
+        ends.set_up_to_date(&flow, &plan, before);
+        assert!(!ends.is_up_to_date(&flow, &plan));
+        ends.set_up_to_date(&flow, &plan, ends.missed());
+        assert!(ends.is_up_to_date(&flow, &plan));
+    }
+}

@@ -52,11 +52,11 @@ async fn all(rig: &Rig) -> Vec<Run> {
     all
 }
 
-/// How many of them held a place at the same time, at most.
+/// How many of them went on at the same time, at most. A run that is stopped before it begins is in nobody's way.
 fn most_at_once(runs: &[Run]) -> usize {
     let held = |run: &Run| {
-        let since = status(run).concurrency?.held_since?.0;
-        Some((since, status(run).finished_at.map_or(Timestamp::MAX, |at| at.0)))
+        let from = began(run)?;
+        Some((from, status(run).finished_at.map_or(Timestamp::MAX, |at| at.0)))
     };
     let held: Vec<_> = runs.iter().filter_map(held).collect();
     let at_once = |at: Timestamp| held.iter().filter(|(from, to)| *from <= at && at < *to).count();

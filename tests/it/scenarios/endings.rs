@@ -1,5 +1,7 @@
 //! A run ends when what was sent is settled: not when it is cancelled, fails elsewhere or is left by its operator.
 
+use std::cell::OnceCell;
+
 use serde_json::{Value, json};
 use signoff_api::{
     Approval, Run,
@@ -70,8 +72,14 @@ async fn a_cancelled_run_ends_when_the_payment_under_way_was_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_fails_beside_a_payment_ends_when_that_was_answered() {
-    let beside = |shop: &Shop| json!({"name": "other", "needs": [], "http": {"url": shop.url("/other"), "expect": {"status": [204]}}});
+    let answer = OnceCell::new();
+    let beside = |shop: &Shop| {
+        // its failure keeps a payment that was not sent yet from being sent
+        answer.get_or_init(|| shop.hold("/other"));
+        json!({"name": "other", "needs": [], "http": {"url": shop.url("/other"), "expect": {"status": [204]}}})
+    };
     let (rig, shop, operator, held) = paying(beside).await;
+    answer.get().unwrap().cancel();
     until_ending(&rig, "Failed").await;
     held.cancel();
     let run = rig.phase("r", "Failed").await;

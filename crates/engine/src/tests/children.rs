@@ -1,10 +1,14 @@
 //! Runs that steps start.
 
-use super::*;
+use super::{
+    retries::{pinned, retry},
+    *,
+};
 use crate::{
     facts::RunFact,
     object::{Closing, StartRun},
     plan::Children,
+    retry::RetryRefused,
 };
 use signoff_api::{
     Json,
@@ -294,4 +298,38 @@ fn inputs_are_checked_against_those_of_the_child_as_far_as_they_are_known() {
     assert!(problems(json!({ "order": "1" }), None).contains("takes no inputs"));
     assert!(problems(json!({ "order": "${inputs.text}" }), None).contains("takes no inputs"));
     assert_eq!(problems(json!({}), None), "");
+}
+
+#[test]
+fn a_step_that_has_run_a_flow_is_not_done_again_by_a_retry() {
+    let mut run = begun(&json!({}));
+    run.child("apply", RunPhase::Failed);
+    let run = pinned(run);
+    for from in ["apply", "after"] {
+        let refused = RetryRefused::RanFlow {
+            run: "r".into(),
+            step: "apply".into(),
+            child: signoff_api::names::child_run_name("r", "u", "apply", 1),
+        };
+        assert_eq!(retry(&run, one(&json!({})), from).err(), Some(refused), "{from}");
+    }
+    let mut run = begun(&json!({}));
+    run.child("apply", RunPhase::Succeeded);
+    let mut run = pinned(run);
+    run.state.phase = RunPhase::Cancelled;
+    assert!(retry(&run, one(&json!({})), "after").is_ok());
+}
+
+#[test]
+fn a_retry_starts_a_detached_run_of_the_same_key_again_which_is_the_same_run() {
+    let keyed =
+        json!({ "flow": { "name": "child", "detached": true, "key": "k", "inputs": { "order": "81" } } });
+    let mut run = pinned(begun(&keyed));
+    run.state.phase = RunPhase::Cancelled;
+    let mut next = retry(&run, one(&keyed), "apply").unwrap();
+    let first: Vec<_> = run.starts().iter().map(|start| start.name.clone()).collect();
+    next.tick();
+    let again: Vec<_> = next.starts().iter().map(|start| start.name.clone()).collect();
+    assert_eq!(first, again);
+    assert_eq!(first.len(), 1);
 }

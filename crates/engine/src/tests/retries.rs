@@ -35,7 +35,7 @@ fn failed() -> Scenario {
     pinned(run)
 }
 
-fn pinned(mut run: Scenario) -> Scenario {
+pub(super) fn pinned(mut run: Scenario) -> Scenario {
     run.state.release = serde_json::from_value(json!({ "name": "f-1", "digest": Digest::of(b"1") })).unwrap();
     run
 }
@@ -54,7 +54,7 @@ fn earlier(run: &Scenario) -> EarlierRun {
 }
 
 /// The run that retries another, before its first decision.
-fn retry(run: &Scenario, definition: Value, from: &str) -> Result<Scenario, RetryRefused> {
+pub(super) fn retry(run: &Scenario, definition: Value, from: &str) -> Result<Scenario, RetryRefused> {
     let inputs = run.facts.run.inputs.to_value();
     let mut next = Scenario::of(definition, &inputs);
     next.facts.run.name = "r-retry-1".into();
