@@ -474,11 +474,12 @@ fn the_gateways_account_writes_callbacks_and_requests_for_a_sync_and_nothing_els
     let message = gateway.refused(&run(&json!({})));
     assert_says(&message, "the gateway starts only runs of webhook triggers");
     for (verb, what) in [
-        ("list", "runs.signoff.dev"),
+        ("delete", "runs.signoff.dev"),
         ("create", "decisions.signoff.dev"),
         ("patch", "runs.signoff.dev"),
         ("list", "secrets"),
-        ("get", "leases.coordination.k8s.io"),
+        ("list", "leases.coordination.k8s.io"),
+        ("delete", "leases.coordination.k8s.io"),
     ] {
         assert!(!gateway.run(&["auth", "can-i", verb, what]).ok, "{verb} {what}");
     }
