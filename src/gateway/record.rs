@@ -1,8 +1,8 @@
 //! Writes a callback into its run's status: only the one entry, and only if it is the first.
 
 use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::Arc,
+    collections::HashMap,
+    sync::{Arc, Mutex as StdMutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -37,8 +37,6 @@ use signoff_engine::callback_token::CallbackAddress;
 
 /// How often a write is tried when others write the same run at the same time.
 pub(super) const ATTEMPTS: u64 = 30;
-/// How many runs are written at the same time, at most.
-const TURNS: usize = 64;
 /// Largest status of a run, in bytes of JSON.
 const MAX_STATUS: usize = 512 * 1024;
 
@@ -103,23 +101,22 @@ async fn again(api: &Api<Run>, address: &CallbackAddress) -> Result<Run, Problem
         .ok_or_else(|| Problem::new(StatusCode::GONE, "the run that this callback was for is gone"))
 }
 
-/// Turns to write runs: one at a time writes a run. Runs with the same hash share turns, and clones are the same.
-#[derive(Clone, Debug)]
-pub struct Turns(Arc<[Mutex<()>; TURNS]>);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self(Arc::new(std::array::from_fn(|_| Mutex::default())))
-    }
-}
+/// Turns to write runs: one request at a time writes a run. Each run has its own, so that none waits for another's.
+/// Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Turns(Arc<StdMutex<HashMap<String, Weak<Mutex<()>>>>>);
 
 impl Turns {
-    fn of(&self, uid: &str) -> &Mutex<()> {
-        let mut hasher = DefaultHasher::new();
-        uid.hash(&mut hasher);
-        let turns = u64::try_from(TURNS).unwrap_or(1);
-        let turn = usize::try_from(hasher.finish() % turns).unwrap_or_default();
-        &self.0[turn]
+    fn of(&self, uid: &str) -> Arc<Mutex<()>> {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(uid).and_then(Weak::upgrade) {
+            return turn;
+        }
+        // what nobody waits for is forgotten, so there are no more than requests
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::default();
+        turns.insert(uid.to_owned(), Arc::downgrade(&turn));
+        turn
     }
 }
 

@@ -67,7 +67,7 @@ pub struct StartRun {
     pub release: String,
     /// Its inputs.
     pub inputs: JsonObject,
-    /// Who asked for the run that starts it.
+    /// User who requested the run that starts it.
     pub requested_by: Option<String>,
     /// Users who requested the runs that led to that one.
     pub earlier_requesters: Vec<String>,

@@ -243,3 +243,17 @@ async fn a_status_that_is_full_takes_no_callback() {
     assert_eq!(rig.record(&"y".repeat(400), None).await.0, 413);
     assert_eq!(rig.api.asked(), Vec::<String>::new());
 }
+
+#[test]
+fn runs_do_not_wait_for_each_others_turns_and_turns_that_are_over_are_forgotten() {
+    let turns = Turns::default();
+    let first = turns.of("a");
+    let held = first.try_lock().unwrap();
+    assert!(turns.of("a").try_lock().is_err());
+    assert!(turns.of("b").try_lock().is_ok());
+    drop(held);
+    assert!(turns.of("a").try_lock().is_ok());
+    drop(first);
+    let _other = turns.of("c");
+    assert_eq!(turns.0.lock().unwrap().len(), 1);
+}

@@ -1,4 +1,4 @@
-//! Who holds a place, who waits, and who goes next.
+//! Holders of places, the queue, and the next run to go.
 
 use proptest::prelude::*;
 

@@ -147,7 +147,7 @@ impl Failure {
         }
     }
 
-    /// Whoever was to answer is not there any more.
+    /// The party that was to answer is gone.
     pub(crate) fn heartbeat_lost(message: impl Into<String>) -> Self {
         Self {
             reason: StepReason::HeartbeatLost,
