@@ -18,10 +18,12 @@ mod controlplane;
 #[allow(dead_code, reason = "the tests use more of it")]
 mod real;
 
+mod ends;
 mod latency;
 mod load;
 mod raw;
 mod server;
+mod shapes;
 mod sync;
 mod table;
 mod target;
@@ -61,6 +63,21 @@ struct Args {
     /// Pushes that a webhook tells of.
     #[arg(long, default_value_t = 100)]
     pushes: usize,
+    /// Items of one run.
+    #[arg(long, default_value_t = 500)]
+    items: usize,
+    /// Steps of one run.
+    #[arg(long, default_value_t = 200)]
+    steps: usize,
+    /// Runs that poll.
+    #[arg(long, default_value_t = 1_000)]
+    polling: usize,
+    /// Runs that share one key of concurrency.
+    #[arg(long, default_value_t = 1_000)]
+    queued: usize,
+    /// Events by webhook.
+    #[arg(long, default_value_t = 10_000)]
+    events: usize,
     /// How many clients create runs at the same time.
     #[arg(long, default_value_t = 32)]
     clients: usize,
@@ -99,6 +116,7 @@ async fn measure(args: &Args, mut server: Server) {
         eprintln!("git: {} flows, {} pushes", args.flows, args.pushes);
         sync::measure(&mut table, &server, &target, args.flows, args.pushes).await;
     }
+    shapes::measure(&mut table, &server, &target, args).await;
     if args.waiting > 0 {
         eprintln!("waiting: {} runs", args.waiting);
         waiting::measure(&mut table, &mut server, &target, args).await;

@@ -24,6 +24,7 @@ fn connection(name: &str) -> Connection {
 pub async fn writes(
     server: &Server,
     target: &Target,
+    name: &str,
     runs: usize,
     patches: usize,
     clients: usize,
@@ -34,7 +35,7 @@ pub async fn writes(
     let filler = "x".repeat(900);
     at_once(runs, clients, async |number| {
         let api = &pool[number % clients];
-        let object = connection(&format!("raw-{number}"));
+        let object = connection(&format!("{name}-{number}"));
         api.create(&PostParams::default(), &object).await.unwrap();
         for patch in 0..patches {
             let patch = json!({"metadata": {"annotations": {"bench": format!("{patch}-{filler}")}}});

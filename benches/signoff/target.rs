@@ -110,7 +110,6 @@ impl Target {
         url
     }
 
-    /// A flow whose first release is live.
     /// Puts a flow there that takes the run's name, and makes it live.
     pub async fn flow(&self, name: &str, mut spec: Value) {
         spec["inputs"] =

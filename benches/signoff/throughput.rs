@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
-use kube::{Api, api::PostParams, runtime::watcher};
+use kube::{Api, api::PostParams};
 use serde_json::json;
-use signoff_api::{Run, RunPhase};
+use signoff_api::Run;
 
-use crate::{load::at_once, raw, server::Server, table::Table, target::Target};
+use crate::{ends::Ends, load::at_once, raw, server::Server, table::Table, target::Target};
 
 pub async fn measure(table: &mut Table, server: &Server, target: &Target, runs: usize, clients: usize) {
     let steps = json!([
@@ -36,7 +35,7 @@ pub async fn measure(table: &mut Table, server: &Server, target: &Target, runs: 
     let conflicts =
         (server.operator.count("signoff_api_conflicts_total").await - conflicts) / (writes * runs as f64);
     let patches = writes.round().max(1.0) as usize;
-    let raw = raw::writes(server, target, runs, patches, clients).await;
+    let raw = raw::writes(server, target, "raw", runs, patches, clients).await;
     let rate = |took: Duration| runs as f64 / took.as_secs_f64();
     let patched = if patches == 1 {
         "a patch".to_owned()
@@ -66,9 +65,7 @@ pub async fn measure(table: &mut Table, server: &Server, target: &Target, runs: 
 
 /// Creates the runs and waits until all have succeeded; gives how long that took.
 async fn round(target: &Target, pool: &[Api<Run>], name: &str, runs: usize) -> Duration {
-    let ended = watcher::Config::default().fields("status.phase!=Pending,status.phase!=Running");
-    let mut events = watcher(target.api::<Run>(), ended).boxed();
-    while !matches!(events.next().await, Some(Ok(watcher::Event::InitDone))) {}
+    let mut ends = Ends::watch(target).await;
     let began = Instant::now();
     let creating = at_once(runs, pool.len(), async |number| {
         let run = target.run(&format!("{name}-{number}"), "three");
@@ -77,22 +74,6 @@ async fn round(target: &Target, pool: &[Api<Run>], name: &str, runs: usize) -> D
             .await
             .unwrap();
     });
-    let ending = async {
-        let mut left = runs;
-        while left > 0 {
-            if let Some(Ok(watcher::Event::Apply(run))) = events.next().await
-                && run.metadata.name.as_ref().is_some_and(|it| it.starts_with(name))
-                && run
-                    .status
-                    .as_ref()
-                    .is_some_and(|status| status.phase.is_finished())
-            {
-                // a run that fails is no measure of one that works
-                assert_eq!(run.status.map(|status| status.phase), Some(RunPhase::Succeeded));
-                left -= 1;
-            }
-        }
-    };
-    tokio::join!(creating, ending);
-    began.elapsed()
+    let (_, ended) = tokio::join!(creating, ends.succeeded(name, runs));
+    ended - began
 }
