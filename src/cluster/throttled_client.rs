@@ -1,6 +1,6 @@
 //! What goes out to the API server: not too much at a time; writes are counted, and refused while this process does not lead.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -8,9 +8,9 @@ use http::{Method, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Either, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
-use super::{context::Clock, leadership::Leadership, server_time::Skew};
+use super::{context::Clock, fairness::Permits, leadership::Leadership, server_time::Skew};
 use crate::telemetry::metrics::Metrics;
 
 /// Longest wait for an answer to begin. An API server gives up a request after a minute at most, and a busy one after seconds.
@@ -46,13 +46,13 @@ pub struct ThrottledClient {
 /// The body of an answer: as it came, or of a watch, which is cut off if it does not end in time.
 type Answer = Either<Body, UnsyncBoxBody<Bytes, kube::Error>>;
 
-/// How many requests of a process may be under way at the same time. Clones share it.
+/// How many requests of a process may be under way at the same time; namespaces take turns. Clones share it.
 #[derive(Clone, Debug)]
-pub struct RequestBound(Arc<Semaphore>);
+pub struct RequestBound(Permits);
 
 impl Default for RequestBound {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(REQUESTS)))
+        Self(Permits::new_in_turns(REQUESTS))
     }
 }
 
@@ -71,13 +71,12 @@ impl ThrottledClient {
         if is_watch(&request) {
             return self.watch(client, request).await;
         }
-        let kind = kind_of(request.uri().path());
+        let Target { kind, namespace } = Target::of(request.uri().path());
         // whoever leads must be able to say so, however much there is to do
         let _turn = if kind == "leases" {
             None
         } else {
-            // it is never closed
-            self.bound.0.acquire().await.ok()
+            Some(self.bound.0.acquire(namespace).await)
         };
         if is_write(&request) {
             if !self.leadership.is_held() {
@@ -102,7 +101,7 @@ impl ThrottledClient {
         let Some(lasts) = watch_lasts(&request) else {
             return Ok(client.send(request).await?.map(Either::Left));
         };
-        let kind = kind_of(request.uri().path());
+        let kind = Target::of(request.uri().path()).kind;
         let end = Instant::now() + lasts + WATCH_GRACE;
         let metrics = self.metrics.clone();
         let hangs = move || {
@@ -158,56 +157,76 @@ fn is_write(request: &Request<Body>) -> bool {
     may && !dry
 }
 
-/// The resource a path is about, out of those the operator writes.
-fn kind_of(path: &str) -> &'static str {
-    const KINDS: [&str; 11] = [
-        "repositories",
-        "flows",
-        "releases",
-        "runs",
-        "approvals",
-        "decisions",
-        "connections",
-        "events",
-        "leases",
-        "secrets",
-        "selfsubjectaccessreviews",
-    ];
-    let mut parts = path.split('/').filter(|part| !part.is_empty());
-    let resource = match parts.next() {
-        Some("api") => parts.nth(1),
-        Some("apis") => parts.nth(2),
-        _ => None,
-    };
-    let resource = match resource {
-        // /…/namespaces/<name>/<resource>
-        Some("namespaces") => parts.nth(1),
-        other => other,
-    };
-    KINDS
-        .into_iter()
-        .find(|kind| Some(*kind) == resource)
-        .unwrap_or("other")
+/// What a path is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Target<'a> {
+    /// The resource, out of those the operator writes.
+    kind: &'static str,
+    /// Empty where it is none or all.
+    namespace: &'a str,
+}
+
+impl<'a> Target<'a> {
+    fn of(path: &'a str) -> Self {
+        const KINDS: [&str; 11] = [
+            "repositories",
+            "flows",
+            "releases",
+            "runs",
+            "approvals",
+            "decisions",
+            "connections",
+            "events",
+            "leases",
+            "secrets",
+            "selfsubjectaccessreviews",
+        ];
+        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        let resource = match parts.next() {
+            Some("api") => parts.nth(1),
+            Some("apis") => parts.nth(2),
+            _ => None,
+        };
+        let (namespace, resource) = match resource {
+            // /…/namespaces/<name>/<resource>
+            Some("namespaces") => (parts.next().unwrap_or_default(), parts.next()),
+            other => ("", other),
+        };
+        let kind = KINDS.into_iter().find(|kind| Some(*kind) == resource);
+        Self {
+            kind: kind.unwrap_or("other"),
+            namespace,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
     use super::*;
 
     #[test]
-    fn a_path_tells_its_kind() {
-        for (path, kind) in [
+    fn a_path_tells_its_kind_and_its_namespace() {
+        for (path, kind, namespace) in [
             (
                 "/apis/signoff.dev/v1alpha1/namespaces/default/runs/r/status",
                 "runs",
+                "default",
             ),
-            ("/apis/events.k8s.io/v1/namespaces/default/events", "events"),
-            ("/api/v1/namespaces/default/secrets", "secrets"),
-            ("/apis/signoff.dev/v1alpha1/runs", "runs"),
-            ("/api/v1/namespaces/default", "other"),
-            ("/apis/example.com/v1/namespaces/default/things/x", "other"),
+            ("/apis/events.k8s.io/v1/namespaces/a/events", "events", "a"),
+            ("/api/v1/namespaces/default/secrets", "secrets", "default"),
+            ("/apis/signoff.dev/v1alpha1/runs", "runs", ""),
+            ("/api/v1/namespaces/default", "other", "default"),
+            (
+                "/apis/example.com/v1/namespaces/default/things/x",
+                "other",
+                "default",
+            ),
         ] {
-            assert_eq!(kind_of(path), kind, "{path}");
+            assert_eq!(Target::of(path), Target { kind, namespace }, "{path}");
         }
     }
 
@@ -244,6 +263,59 @@ mod tests {
         assert_eq!(of("/apis/signoff.dev/v1alpha1/runs?watch=true"), None);
     }
 
+    /// A client of such an API server.
+    fn throttled<S>(server: S) -> Client
+    where
+        S: tower::Service<Request<Body>, Response = Response<Body>, Error = kube::Error>
+            + Send
+            + Sync
+            + Clone
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        let throttled = ThrottledClient {
+            metrics: Metrics::new(),
+            leadership: Leadership::unrivalled(),
+            clock: Clock::system(),
+            skew: Skew::default(),
+            bound: RequestBound::default(),
+        };
+        throttled.through(Client::new(server, "default"))
+    }
+
+    #[tokio::test]
+    async fn requests_of_one_namespace_do_not_queue_behind_all_those_of_another() {
+        let answers = Arc::new(Semaphore::new(0));
+        let told = Arc::clone(&answers);
+        // an API server that answers as many requests as the test says
+        let server = tower::service_fn(move |_: Request<Body>| {
+            let told = Arc::clone(&told);
+            async move {
+                told.acquire().await.unwrap().forget();
+                Ok::<_, kube::Error>(Response::new(Body::empty()))
+            }
+        });
+        let client = throttled(server);
+        let ask = |path: &str| {
+            let (client, request) = (client.clone(), Request::get(path).body(Body::empty()).unwrap());
+            async move { client.send(request).await }
+        };
+        for _ in 0..4 * REQUESTS {
+            tokio::spawn(ask("/apis/signoff.dev/v1alpha1/namespaces/noisy/runs/r"));
+        }
+        let all_have_asked = async || {
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+        };
+        all_have_asked().await;
+        let quiet = tokio::spawn(ask("/apis/signoff.dev/v1alpha1/namespaces/quiet/runs/r"));
+        all_have_asked().await;
+        // those that are under way, and one of each namespace
+        answers.add_permits(REQUESTS + 2);
+        quiet.await.unwrap().unwrap();
+    }
+
     #[tokio::test]
     async fn the_lease_is_renewed_whatever_else_is_under_way() {
         let begun = Arc::new(Semaphore::new(0));
@@ -252,20 +324,13 @@ mod tests {
         let server = tower::service_fn(move |request: Request<Body>| {
             told.add_permits(1);
             async move {
-                if kind_of(request.uri().path()) != "leases" {
+                if Target::of(request.uri().path()).kind != "leases" {
                     std::future::pending::<()>().await;
                 }
                 Ok::<_, kube::Error>(Response::new(Body::empty()))
             }
         });
-        let throttled = ThrottledClient {
-            metrics: Metrics::new(),
-            leadership: Leadership::unrivalled(),
-            clock: Clock::system(),
-            skew: Skew::default(),
-            bound: RequestBound::default(),
-        };
-        let client = throttled.through(Client::new(server, "default"));
+        let client = throttled(server);
         let ask = |path: &str| {
             let (client, request) = (client.clone(), Request::get(path).body(Body::empty()).unwrap());
             async move { client.send(request).await }

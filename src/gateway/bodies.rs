@@ -10,18 +10,16 @@ use futures::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
+use crate::cluster::fairness::may_take;
 
 /// Largest body that is read whatever else is being read. A push of a few commits is well below.
 const SMALL: usize = 256 << 10;
 /// How many larger ones are read at the same time, from their first bytes until they are done with.
-const LARGE_AT_ONCE: usize = 8;
+const LARGE_AT_ONCE: usize = 16;
 /// Room for small ones is given in pieces of so many bytes.
 const PIECE: usize = 16 << 10;
 /// How many pieces there are, for all of them together.
 const PIECES: usize = 1 << 10;
-
-/// The part of either that the senders to one namespace have: others are heard while they send slowly.
-const SHARE: usize = 4;
 
 /// Room for bodies. Clones share it.
 #[derive(Clone, Debug)]
@@ -96,7 +94,8 @@ impl Room {
         Ok(())
     }
 
-    /// Takes so much of the namespace's share, instead of what it had.
+    /// Takes so much of the namespace's share, instead of what it had. Of what is free, some is always left for namespaces
+    /// whose senders have less: they are heard while others send slowly.
     fn share(&mut self, wanted: Share) -> Result<(), Problem> {
         let mut shares = self.bodies.shares.lock().unwrap_or_else(PoisonError::into_inner);
         let share = shares.entry(self.namespace.clone()).or_default();
@@ -104,7 +103,13 @@ impl Room {
             large: share.large - self.taken.large + wanted.large,
             pieces: share.pieces - self.taken.pieces + wanted.pieces,
         };
-        if next.large > LARGE_AT_ONCE / SHARE || next.pieces > PIECES / SHARE {
+        // the last one taken is the one that matters
+        let may = |held: usize, next: usize, free: usize| {
+            next <= held || may_take(next - 1, (free + 1).saturating_sub(next - held))
+        };
+        let is_free = may(share.large, next.large, self.bodies.large.available_permits())
+            && may(share.pieces, next.pieces, self.bodies.pieces.available_permits());
+        if !is_free {
             return Err(Problem::busy());
         }
         *share = next;
@@ -126,16 +131,30 @@ impl Drop for Room {
     }
 }
 
+/// Reads a body of at most so many bytes and keeps nothing of it.
+pub(super) async fn pass_over(body: Body, most: usize) -> Result<(), Problem> {
+    let mut pieces = body.into_data_stream();
+    let mut length = 0;
+    while let Some(piece) = pieces.next().await {
+        length += piece.map_err(|_| unread())?.len();
+        if length > most {
+            return Err(unread());
+        }
+    }
+    Ok(())
+}
+
+fn unread() -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "the body is too large or could not be read",
+    )
+}
+
 impl Bodies {
     /// Reads a body of at most so many bytes that is for a namespace. One is refused where there is no room for it, rather
     /// than kept waiting: those who wait would keep what they have sent in memory too.
     pub(super) async fn read(&self, namespace: &str, body: Body, most: usize) -> Result<Whole, Problem> {
-        let unread = || {
-            Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "the body is too large or could not be read",
-            )
-        };
         let mut bytes = Vec::new();
         let mut room = Room {
             bodies: self.clone(),
@@ -184,20 +203,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn senders_to_one_namespace_leave_room_for_those_to_another() {
+    async fn senders_to_a_few_namespaces_leave_room_for_those_to_another() {
         let bodies = Bodies::default();
         let mut there = Vec::new();
-        for length in [SMALL, SMALL + 1] {
-            loop {
-                match bodies.read("noisy", of(length), MOST).await {
-                    Ok(whole) => there.push(whole),
-                    Err(refused) => {
-                        assert_eq!(refused.into_response().status(), StatusCode::SERVICE_UNAVAILABLE);
-                        break;
+        for noisy in ["noisy", "loud", "third"] {
+            for length in [SMALL + 1, PIECE] {
+                loop {
+                    match bodies.read(noisy, of(length), MOST).await {
+                        Ok(whole) => there.push(whole),
+                        Err(refused) => {
+                            assert_eq!(refused.into_response().status(), StatusCode::SERVICE_UNAVAILABLE);
+                            break;
+                        }
                     }
                 }
             }
-            drop(bodies.read("quiet", of(length), MOST).await.unwrap());
+            drop(bodies.read("quiet", of(4 * PIECE), MOST).await.unwrap());
         }
         there.clear();
         assert!(bodies.shares.lock().unwrap().is_empty());
@@ -216,11 +237,14 @@ mod tests {
     async fn small_bodies_have_a_bound_together_and_leave_their_room() {
         let bodies = Bodies::default();
         let mut there = Vec::new();
-        for _ in 0..PIECES * PIECE / SMALL {
-            there.push(bodies.read(&namespace(), of(SMALL), MOST).await.unwrap());
-        }
-        let refused = bodies.read("x", of(1), MOST).await.unwrap_err().into_response();
+        let refused = loop {
+            match bodies.read(&namespace(), of(SMALL), MOST).await {
+                Ok(whole) => there.push(whole),
+                Err(refused) => break refused.into_response(),
+            }
+        };
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(there.len() * SMALL >= PIECES * PIECE / 4 * 3, "{}", there.len());
         there.clear();
         assert_eq!(bodies.pieces.available_permits(), PIECES);
         drop(bodies.read(&namespace(), of(SMALL + 1), MOST).await.unwrap());

@@ -87,14 +87,13 @@ pub(super) async fn push(
 /// Standard Webhooks specification where a signing token is set, and else shows the secret.
 fn is_signed(secret: &[u8], headers: &HeaderMap, body: &[u8], now: i64) -> Result<bool, WeakSecret> {
     let key = SigningKey::plain(secret)?;
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(header) = text("x-hub-signature-256") {
+    if let Some(header) = signature::only_text(headers, "x-hub-signature-256") {
         return Ok(signature::hub(&key, header, body));
     }
     // a project may have both, of which one is ours
     let signs = headers.contains_key("webhook-signature")
         && SigningKey::standard(secret)
             .is_ok_and(|key| signature::standard_webhooks(&key, headers, body, now).is_ok());
-    let shows = headers.get("x-gitlab-token");
+    let shows = signature::only(headers, "x-gitlab-token");
     Ok(signs || shows.is_some_and(|given| signature::token(&key, given.as_bytes())))
 }

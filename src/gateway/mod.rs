@@ -71,14 +71,13 @@ impl Gateway {
 pub fn router(gateway: Gateway) -> Router {
     let longest = gateway.request_timeout;
     let callback = || post(callbacks::receive).fallback(only_post);
+    let heartbeat = || post(heartbeat::receive).fallback(only_post);
     Router::new()
         .route("/v1/callbacks/{token}", callback())
         // some senders write it so
         .route("/v1/callbacks/{token}/", callback())
-        .route(
-            "/v1/callbacks/{token}/heartbeat",
-            post(heartbeat::receive).fallback(only_post),
-        )
+        .route("/v1/callbacks/{token}/heartbeat", heartbeat())
+        .route("/v1/callbacks/{token}/heartbeat/", heartbeat())
         .route(
             "/v1/hooks/git/{namespace}/{repository}",
             post(hooks::push).fallback(only_post),

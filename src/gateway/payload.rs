@@ -11,7 +11,7 @@ use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
-use super::problem::Problem;
+use super::{problem::Problem, signature};
 use crate::net::ContentType;
 use signoff_api::{Digest, bounds};
 
@@ -36,10 +36,14 @@ pub(super) struct Payload {
 }
 
 impl Payload {
+    /// Refuses what is not taken, before it is read.
+    pub(super) fn is_taken(headers: &HeaderMap) -> Result<(), Problem> {
+        taken(headers).map(|_| ())
+    }
+
     /// Reads the body of a callback.
     pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
-        // what is not taken is not read
-        taken(headers)?;
+        Self::is_taken(headers)?;
         let raw = receive(headers, body).await?;
         Self::of(headers, raw, MAX_BODY)
     }
@@ -52,14 +56,24 @@ impl Payload {
         } else {
             raw.clone()
         };
-        let delivery = headers.get("webhook-id").and_then(|id| id.to_str().ok());
+        Ok(Self::with(headers, raw, plain, content_type))
+    }
+
+    /// A body that cannot be uncompressed, to find out whether its sender may know why.
+    pub(super) fn as_sent(headers: &HeaderMap, raw: Bytes) -> Result<Self, Problem> {
+        let (content_type, _) = taken(headers)?;
+        Ok(Self::with(headers, raw.clone(), raw, content_type))
+    }
+
+    fn with(headers: &HeaderMap, raw: Bytes, plain: Bytes, content_type: ContentType) -> Self {
+        let delivery = signature::only_text(headers, "webhook-id");
         let delivery = delivery.filter(|id| !id.is_empty() && id.len() <= MAX_ID);
-        Ok(Self {
+        Self {
             raw,
             plain,
             content_type,
             delivery: delivery.map(str::to_owned),
-        })
+        }
     }
 
     /// The bytes that a signature may be over: senders sign before they compress, or after.

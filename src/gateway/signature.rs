@@ -1,6 +1,6 @@
 //! Signatures of incoming requests. Every comparison takes the same time whatever the difference.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -52,6 +52,17 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
+/// The value of a header that a request has once. One that it has twice proves nothing, as whoever reads it may take the other value.
+pub(super) fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// The same as text.
+pub(super) fn only_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    only(headers, name)?.to_str().ok()
+}
+
 /// Checks a Standard Webhooks signature (`webhook-id`, `webhook-timestamp`, `webhook-signature`). `now` is in seconds of Unix time.
 pub(super) fn standard_webhooks(
     key: &SigningKey,
@@ -59,7 +70,7 @@ pub(super) fn standard_webhooks(
     body: &[u8],
     now: i64,
 ) -> Result<(), &'static str> {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let header = |name| only_text(headers, name);
     let (Some(id), Some(timestamp), Some(signatures)) = (
         header("webhook-id"),
         header("webhook-timestamp"),
@@ -99,7 +110,7 @@ pub(super) fn hub(key: &SigningKey, header: &str, body: &[u8]) -> bool {
 
 /// Checks the signature of a Slack app (`X-Slack-Signature`, `X-Slack-Request-Timestamp`). `now` is in seconds of Unix time.
 pub(super) fn slack(key: &SigningKey, headers: &HeaderMap, body: &[u8], now: i64) -> bool {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let header = |name| only_text(headers, name);
     let (Some(signature), Some(timestamp)) =
         (header("x-slack-signature"), header("x-slack-request-timestamp"))
     else {
@@ -174,6 +185,27 @@ mod tests {
         assert!(check("v1,AAAA", body, 1_614_265_400).is_err());
         assert!(check(good, body, 1_614_266_000).is_err());
         assert!(standard_webhooks(&key, &HeaderMap::new(), body, 0).is_err());
+    }
+
+    #[test]
+    fn a_header_that_comes_twice_proves_nothing() {
+        let key = SigningKey::standard(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let once = [
+            ("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
+            ("webhook-timestamp", "1614265330"),
+            (
+                "webhook-signature",
+                "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+            ),
+        ];
+        for (name, value) in once {
+            for second in [value, "other"] {
+                let mut twice = headers(&once);
+                twice.append(name, second.parse().unwrap());
+                let refused = standard_webhooks(&key, &twice, br#"{"test": 2432232314}"#, 1_614_265_400);
+                assert!(refused.is_err(), "{name}: {second}");
+            }
+        }
     }
 
     #[test]

@@ -12,12 +12,13 @@ use axum::{
     Json as JsonBody,
     body::Body,
     extract::{Path, State, rejection::PathRejection},
-    http::{HeaderMap, HeaderValue, StatusCode},
+    http::{HeaderMap, HeaderName, StatusCode},
     response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Gateway, payload::Payload, problem::Problem, signature::SHORTEST_SECRET};
+use super::{Gateway, bodies, payload::Payload, problem::Problem, signature::SHORTEST_SECRET};
 use crate::cluster::{
     error_chain,
     releases::LoadedRelease,
@@ -58,11 +59,19 @@ pub(super) async fn receive(
     if !gateway.is_for(&namespace) {
         return Err(unknown());
     }
-    let asked = find(&gateway, &namespace, &flow, &name).await?;
+    // what does not tell whether there is such a trigger comes first
+    Payload::is_taken(&headers)?;
+    let asked = match find(&gateway, &namespace, &flow, &name).await {
+        Ok(asked) => asked,
+        Err(problem) => {
+            // the same is read as where there is one
+            bodies::pass_over(body, MAX_BODY).await?;
+            return Err(problem);
+        }
+    };
     // who sent it is known when all of it is there
     let whole = gateway.bodies.read(&namespace, body, MAX_BODY).await?;
-    let payload = Payload::of(&headers, whole.bytes.clone().into(), MAX_BODY)?;
-    prove(&gateway, &namespace, &asked, &headers, &payload).await?;
+    let payload = proven(&gateway, &namespace, &asked, &headers, &whole.bytes).await?;
     if asked.trigger.is_suspended || asked.flow.spec.suspend.unwrap_or_default() {
         return Err(Problem::new(StatusCode::CONFLICT, "the trigger is suspended"));
     }
@@ -240,6 +249,28 @@ async fn find(gateway: &Gateway, namespace: &str, flow: &str, name: &str) -> Res
     })
 }
 
+/// The body of a sender that knows the secret. Only such a sender is told what is wrong with it.
+async fn proven(
+    gateway: &Gateway,
+    namespace: &str,
+    asked: &Asked,
+    headers: &HeaderMap,
+    bytes: &[u8],
+) -> Result<Payload, Problem> {
+    let raw = Bytes::copy_from_slice(bytes);
+    match Payload::of(headers, raw.clone(), MAX_BODY) {
+        Ok(payload) => {
+            prove(gateway, namespace, asked, headers, &payload).await?;
+            Ok(payload)
+        }
+        Err(problem) => {
+            let payload = Payload::as_sent(headers, raw)?;
+            prove(gateway, namespace, asked, headers, &payload).await?;
+            Err(problem)
+        }
+    }
+}
+
 /// Whether the sender knows the secret.
 async fn prove(
     gateway: &Gateway,
@@ -266,14 +297,16 @@ async fn prove(
     }
 }
 
-/// The headers that expressions see.
+/// The headers that expressions see. The values of one that comes several times are joined (RFC 9110, section 5.3).
 fn texts(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers
-        .iter()
-        .filter(|(name, _)| !SECRET_HEADERS.contains(&name.as_str()))
-        .map(|(name, value)| (name.to_string(), text(value)))
-        .collect()
+    let names = headers.keys().map(HeaderName::as_str);
+    let shown = names.filter(|name| !SECRET_HEADERS.contains(name));
+    let all = |name: &str| {
+        let values = headers.get_all(name).iter();
+        let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        values.collect::<Vec<_>>().join(", ")
+    };
+    shown.map(|name| (name.to_owned(), all(name))).collect()
 }
 
 /// The answer to a request that only asks whether somebody is there.

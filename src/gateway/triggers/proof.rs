@@ -16,7 +16,7 @@ pub(super) fn is_proven(
     payload: &Payload,
     now: i64,
 ) -> Result<bool, WeakSecret> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name| signature::only_text(headers, name);
     // senders sign before they compress, or after
     let [plain, raw] = payload.signable();
     let either = |is_signed: &dyn Fn(&[u8]) -> bool| is_signed(plain) || is_signed(raw);
@@ -34,7 +34,7 @@ pub(super) fn is_proven(
             if headers.contains_key("webhook-signature") {
                 return Ok(standard(&SigningKey::standard(secret)?));
             }
-            let shown = headers.get("x-gitlab-token");
+            let shown = signature::only(headers, "x-gitlab-token");
             Ok(shown.is_some_and(|shown| signature::token(&key, shown.as_bytes())))
         }
         WebhookAuth::Slack(_) => {
@@ -43,7 +43,7 @@ pub(super) fn is_proven(
         }
         WebhookAuth::Bearer(_) => {
             let key = SigningKey::plain(secret)?;
-            let shown = headers.get("authorization").map(http::HeaderValue::as_bytes);
+            let shown = signature::only(headers, "authorization").map(http::HeaderValue::as_bytes);
             let token = shown.and_then(|shown| {
                 let (scheme, token) = shown.split_at_checked("Bearer ".len())?;
                 scheme

@@ -112,7 +112,7 @@ async fn a_heartbeat_is_taken_until_the_callback_comes_and_written_seldom() {
     let (rig, _shop, operator, url) = waiting(json!({"heartbeat": "1h"})).await;
     let beat = async || {
         let answer = Client::new()
-            .post(format!("{url}/heartbeat"))
+            .post(format!("{url}/heartbeat/"))
             .send()
             .await
             .unwrap();

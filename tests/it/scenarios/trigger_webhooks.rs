@@ -220,6 +220,34 @@ async fn whoever_does_not_prove_who_they_are_learns_and_starts_nothing() {
         let (status, _) = inbox.send(trigger, headers, body).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{told}");
     }
+    // who proves nothing gets the same answer whether there is such a trigger or not
+    let large = format!(r#"{{"n": "{}"}}"#, "x".repeat(1 << 20));
+    for (headers, body) in [
+        (vec![], body),
+        (vec![], ""),
+        (vec![], &*large),
+        (vec![("content-encoding", "br".to_owned())], body),
+        (vec![("content-encoding", "gzip".to_owned())], body),
+        (vec![("content-type", "text/plain".to_owned())], body),
+    ] {
+        let there = inbox.send("bearer", headers.clone(), body).await;
+        for missing in [
+            "elsewhere/orders/bearer".to_owned(),
+            format!("{}/orders/gone", inbox.rig.namespace()),
+        ] {
+            let told = format!("{missing} {headers:?} {}", body.len());
+            assert_eq!(
+                inbox.send_to(&missing, headers.clone(), body).await,
+                there,
+                "{told}"
+            );
+        }
+    }
+    // a request that was recorded, under another id
+    let mut twice = standard(SECRET, "a", body, 0);
+    twice.push(("webhook-id", "b".to_owned()));
+    let (status, _) = inbox.send("standard", twice, body).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
     for path in [
         "elsewhere/orders/bearer",
         "default/nothing/bearer",

@@ -116,9 +116,16 @@ impl Expression {
 
     /// Whether it reads the address or the token of a callback.
     pub(super) fn reads_callbacks(&self) -> bool {
-        fn reads(expr: &Expr) -> bool {
-            let is_it = matches!(&expr.node, Node::Variable(name) if name == CALLBACKS);
-            is_it || expr.children().into_iter().any(reads)
+        self.first_callback().is_some()
+    }
+
+    /// Where it reads one first.
+    fn first_callback(&self) -> Option<usize> {
+        fn reads(expr: &Expr) -> Option<usize> {
+            match &expr.node {
+                Node::Variable(name) if name == CALLBACKS => Some(expr.offset),
+                _ => expr.children().into_iter().find_map(reads),
+            }
         }
         reads(self.tree())
     }
@@ -129,7 +136,24 @@ impl Expression {
 
     /// The type of its value, or all that is wrong with it; positions are relative to its own start.
     pub(super) fn check(&self, declarations: &Declarations) -> Result<StaticType, Vec<CheckError>> {
-        self.program.check(declarations)
+        let callback = self
+            .first_callback()
+            .filter(|_| !declarations.variables.contains_key(CALLBACKS));
+        let Some(offset) = callback else {
+            return self.program.check(declarations);
+        };
+        // the name under which it is read is nobody's to know
+        let mut with = declarations.clone();
+        with.variables.insert(CALLBACKS.to_owned(), StaticType::Dyn);
+        let mut errors = self.program.check(&with).err().unwrap_or_default();
+        errors.insert(
+            0,
+            CheckError {
+                offset,
+                message: "callback() is not known here".to_owned(),
+            },
+        );
+        Err(errors)
     }
 
     /// What is known where this condition has been found true.

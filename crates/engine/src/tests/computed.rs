@@ -528,3 +528,18 @@ fn the_request_of_a_later_step_is_shown_and_sent_as_it_was_shown() {
     assert!(run.http().is_empty(), "{status:?}");
     assert_eq!(refusal(&run).0, StepReason::RequestChanged);
 }
+
+#[test]
+fn a_title_has_no_hidden_characters_wherever_it_is_shown() {
+    let run = asking(
+        json!({ "title": "Pay ${inputs.who}?" }),
+        &json!({ "who": "bob\u{202e}\u{7}\ncleo" }),
+    );
+    let title = asked(&run).title.clone();
+    assert_eq!(title, signoff_api::text::visible(&title));
+    assert!(
+        title.starts_with("Pay bob") && title.ends_with("cleo?"),
+        "{title}"
+    );
+    assert!(run.state.waiting_on.as_ref().unwrap().contains(&title));
+}

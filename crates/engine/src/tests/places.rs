@@ -243,6 +243,11 @@ fn a_key_is_checked_before_a_release_is_cut() {
         (json!({ "key": "${inputs.ordr}" }), "concurrency.key", "ordr"),
         (json!({ "key": "${inputs.order}" }), "concurrency.key", "absent"),
         (
+            json!({ "key": "${callback('wait').url}" }),
+            "concurrency.key",
+            "callback() is not known here",
+        ),
+        (
             json!({ "key": "${steps.pay.output}" }),
             "concurrency.key",
             "steps",

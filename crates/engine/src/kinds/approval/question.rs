@@ -19,6 +19,7 @@ use signoff_api::{
     reason::StepReason,
     run::{BoundConnection, ShownRequest, StepDecision},
     step::Approvers,
+    text::into_visible,
 };
 
 impl ApprovalPlan {
@@ -79,11 +80,12 @@ impl ApprovalPlan {
     ) -> Result<(ApprovalSpec, Vec<ShownRequest>), Failure> {
         let scope = view.scope();
         let title = self.title.text(&scope)?;
-        let title: String = title.chars().take(bounds::MAX_TITLE).collect();
         if title.trim().is_empty() {
             let message = "the title of the question is empty";
             return Err(Failure::new(StepReason::ApprovalRefused, message));
         }
+        // kubectl shows it as it is
+        let title = into_visible(title).chars().take(bounds::MAX_TITLE).collect();
         let mut show = Vec::with_capacity(self.show.len());
         let mut requests = Vec::new();
         let mut together = 0;
