@@ -33,7 +33,8 @@ pub(super) fn render(run: &Run) -> Lines {
         );
     }
     if let Some(of) = &run.spec.retry_of {
-        lines.field("retries", format!("{} from step {}", of.run, of.from));
+        let from = of.from.as_ref().map(|step| format!(" from step {step}"));
+        lines.field("retries", format!("{}{}", of.run, from.unwrap_or_default()));
     }
     if let Some(by) = &status.retried_by {
         lines.field("retried by", by);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     name::{DnsLabel, DnsName, LABEL, SUBDOMAIN},
+    names,
     schema::TIMESTAMP,
 };
 
@@ -16,8 +17,10 @@ use super::{
 pub struct RetryOf {
     /// Name of the run, in the same namespace. It must have ended badly. A run can be retried once.
     pub run: RunName,
-    /// Name of the first step that is done again. The steps that come after it are done again too.
-    pub from: DnsLabel,
+    /// Name of the first step that is done again. The steps that come after it are done again too. Defaults to the first
+    /// step that did not end well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<DnsLabel>,
 }
 
 /// Name of a Run.
@@ -46,6 +49,35 @@ pub struct RetryStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     pub approvals: Vec<EarlierApproval>,
+    /// Runs that steps of the runs that are retried started, and on which the runs go on that the steps of this run start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2000))]
+    pub children: Vec<EarlierChild>,
+}
+
+/// Run that a step of an earlier run started. Its name follows from the rest.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EarlierChild {
+    /// Name of the step.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub step: String,
+    /// Iteration of the step, from 1.
+    #[schemars(range(min = 1))]
+    pub iteration: i64,
+    /// Name of the run that has the step.
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
+    pub run: String,
+    /// Uid of that run.
+    #[schemars(length(min = 1, max = 64))]
+    pub uid: String,
+}
+
+impl EarlierChild {
+    /// Name of the run that the step started.
+    pub fn name(&self) -> String {
+        names::child_run_name(&self.run, &self.uid, &self.step, self.iteration)
+    }
 }
 
 /// Approval of a step in the run that is retried.

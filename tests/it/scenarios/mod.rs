@@ -28,6 +28,7 @@ mod promotion;
 mod prune;
 mod repositories;
 mod repository;
+mod retried_children;
 mod retries;
 mod runs;
 mod schedules;

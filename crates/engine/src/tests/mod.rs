@@ -17,6 +17,7 @@ mod loops;
 mod outcome_questions;
 mod places;
 mod properties;
+mod retried_children;
 mod retries;
 mod runs;
 mod scenario;

@@ -2,7 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::*;
+use super::{
+    retried_children::{ended, knows},
+    retries::{earlier, pinned, retry_of},
+    *,
+};
 use signoff_api::run::{EventRecord, HeartbeatRecord};
 
 impl Scenario {
@@ -51,11 +55,15 @@ impl Scenario {
                     format!("open {}: {}", called(&open.name), open.spec.title)
                 }
                 Effect::Open(OwnedObject::Run(run)) => format!(
-                    "start {} of flow {} on {} with {}",
+                    "start {} of flow {} on {} with {}{}",
                     called(&run.name),
                     run.flow,
                     run.release,
-                    run.inputs.to_value()
+                    run.inputs.to_value(),
+                    run.retry_of
+                        .as_ref()
+                        .map(|run| format!(", which goes on from {}", called(run)))
+                        .unwrap_or_default()
                 ),
                 Effect::Close(close) => {
                     format!(
@@ -542,6 +550,34 @@ fn a_poll_and_a_loop_of_several_steps_with_a_question() {
         "answer send 200",
     ];
     golden("repeat-review", &play(review, &json!({}), &script));
+}
+
+#[test]
+fn a_run_whose_child_failed_and_its_retry() {
+    let flow = json!({ "steps": [
+        call("quote"),
+        { "name": "apply", "flow": { "name": "child" } },
+        call("thank"),
+    ] });
+    let mut first = Scenario::of(flow.clone(), &json!({}));
+    let script = [
+        "tick",
+        "answer quote 200",
+        "child apply Running",
+        "child apply Failed",
+    ];
+    let story = first.play(&script);
+    let first = pinned(first);
+    let mut earlier = earlier(&first);
+    knows(&mut earlier, "apply", 1, ended(RunPhase::Failed));
+    let mut next = retry_of(&earlier, &first, flow, None).unwrap();
+    let script = [
+        "tick",
+        "child apply Running",
+        "child apply Succeeded",
+        "answer thank 200",
+    ];
+    golden("retried-child", &format!("{story}retry\n{}", next.play(&script)));
 }
 
 #[test]

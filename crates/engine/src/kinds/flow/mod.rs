@@ -179,7 +179,17 @@ impl FlowPlan {
                     .chain(facts.run.parents.iter().cloned())
                     .collect(),
             },
+            retry_of: self.retried(view),
         })
+    }
+
+    /// The run of the same step on which the new one goes on, if this run retries another.
+    fn retried(&self, view: &StepView<'_>) -> Option<String> {
+        let retry = view.run.state.retry.as_ref().filter(|_| !self.is_detached)?;
+        let mut known = retry.children.iter();
+        let child =
+            known.find(|child| child.step == view.status.name && child.iteration == view.status.iteration)?;
+        Some(child.name())
     }
 
     fn looked_at(&self, step: &StepView<'_>, run: &RunFact) -> Next {
