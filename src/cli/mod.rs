@@ -276,7 +276,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Cancel(args) => cancel::verb(&args, &global).await,
         Verb::Suspend(args) => suspend::verb(&args, true, &global).await,
         Verb::Resume(args) => suspend::verb(&args, false, &global).await,
-        Verb::Retry(args) => retry::retry(&args, &global).await,
+        Verb::Retry(args) => Box::pin(retry::retry(&args, &global)).await,
         Verb::Rerun(args) => retry::rerun(&args, &global).await,
         Verb::Releases(args) => releases::verb(&args, &global).await,
         Verb::Promote(args) => promote::verb(&args, &global).await,

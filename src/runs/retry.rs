@@ -106,7 +106,7 @@ fn refused(run: &Run, earlier: &Run, phase: RunPhase) -> Option<RetryRefused> {
 /// Whether two runs were started by the same step of a flow. Only the operator says which step started a run.
 fn is_same_step(one: &RunParent, other: &RunParent) -> bool {
     let flow = |parent: &RunParent| parent.chain.first().map(|run| run.flow.clone());
-    let place = |parent: &RunParent| (parent.step.clone(), parent.iteration, flow(parent));
+    let place = |parent: &RunParent| (parent.step.clone(), parent.iteration, parent.item, flow(parent));
     place(one) == place(other) && one.is_waited_for() && other.is_waited_for()
 }
 

@@ -5,6 +5,8 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Json,
+    items::{ItemRanges, ItemsStatus},
     name::{DnsLabel, DnsName, LABEL, SUBDOMAIN},
     names,
     schema::TIMESTAMP,
@@ -27,7 +29,7 @@ pub struct RetryOf {
 pub type RunName = DnsName<63>;
 
 /// State that a run took over from the run that it retries.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RetryStatus {
     /// Name of the run that is retried.
@@ -53,9 +55,30 @@ pub struct RetryStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2000))]
     pub children: Vec<EarlierChild>,
+    /// Items that are not done again, of steps with `forEach` that are to begin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub items: Vec<EarlierItems>,
 }
 
-/// Run that a step of an earlier run started. Its name follows from the rest.
+/// Items of a step that were done in the run that is retried.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EarlierItems {
+    /// Name of the step.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub step: String,
+    /// Iteration of the step, from 1.
+    #[schemars(range(min = 1))]
+    pub iteration: i64,
+    /// The items. They are not done again if the step has the same items.
+    pub items: ItemsStatus,
+    /// Outputs of the items in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Json>,
+}
+
+/// Runs that a step of an earlier run started. Their names follow from the rest.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EarlierChild {
@@ -65,6 +88,9 @@ pub struct EarlierChild {
     /// Iteration of the step, from 1.
     #[schemars(range(min = 1))]
     pub iteration: i64,
+    /// Items of the step that started a run, such as `0-41,43`, if the step has `forEach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<ItemRanges>,
     /// Name of the run that has the step.
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub run: String,
@@ -74,9 +100,21 @@ pub struct EarlierChild {
 }
 
 impl EarlierChild {
-    /// Name of the run that the step started.
-    pub fn name(&self) -> String {
-        names::child_run_name(&self.run, &self.uid, &self.step, self.iteration)
+    /// Name of the run that the step started, or one of its items.
+    pub fn name(&self, item: Option<i64>) -> String {
+        match item {
+            None => names::child_run_name(&self.run, &self.uid, &self.step, self.iteration),
+            Some(item) => names::item_child_run_name(&self.run, &self.uid, &self.step, self.iteration, item),
+        }
+    }
+
+    /// Whether one is of this item, or of the step if it has none.
+    pub fn is_of(&self, item: Option<i64>) -> bool {
+        match (&self.items, item) {
+            (None, None) => true,
+            (Some(items), Some(item)) => items.contains(item),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
     }
 }
 

@@ -157,6 +157,10 @@ pub struct RunParent {
     /// Iteration of the step, from 1.
     #[schemars(range(min = 1))]
     pub iteration: i64,
+    /// Index of the item, from 0, if the step has `forEach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 499))]
+    pub item: Option<i64>,
     /// Digest of the release that the parent's release pins. The run uses no other one.
     pub digest: Digest,
     /// True if the parent does not wait for this run and does not cancel it.

@@ -162,6 +162,8 @@ pub struct RunFact {
     pub step: String,
     /// The iteration of that step.
     pub iteration: i64,
+    /// The item of that step, if it has several.
+    pub item: Option<i64>,
     /// Its phase.
     pub phase: RunPhase,
     /// Its output.

@@ -13,9 +13,10 @@ pub use self::children::{ChildFact, ChildFacts};
 use super::plan::{Plan, PlannedStep};
 use signoff_api::{
     Digest, RunPhase, RunStatus, Verdict, condition,
+    items::{EndedItems, ItemsStatus},
     json::JsonObject,
     reason::StepReason,
-    retry::{EarlierApproval, RetryStatus},
+    retry::{EarlierApproval, EarlierItems, RetryStatus},
     run::{StepOutcome, StepPhase, StepStatus},
 };
 
@@ -112,7 +113,9 @@ pub enum RetryRefused {
         by: String,
     },
     /// There are too many runs to look at.
-    #[error("step {step} of run {run} started runs in more than 200 passes; start another run instead")]
+    #[error(
+        "it is not known any more what step {step} of run {run} did in all its passes; start another run instead"
+    )]
     TooManyPasses {
         /// The run that was to be retried.
         run: String,
@@ -205,6 +208,7 @@ pub fn take_over(
         unknown: unknown(plan, status, &again),
         approvals: approvals(plan, status),
         children,
+        items: items_done(plan, &again, status),
         ..of(earlier)
     });
     Ok(())
@@ -255,6 +259,7 @@ fn of(earlier: &EarlierRun) -> RetryStatus {
         unknown: vec![],
         approvals: vec![],
         children: vec![],
+        items: vec![],
     }
 }
 
@@ -314,7 +319,7 @@ fn must_not_repeat(step: &PlannedStep, status: &RunStatus, is_again: bool) -> bo
         return false;
     };
     // some of its items were performed
-    if is_again && entry.items.is_some() {
+    if entry.items.is_some() && (is_again || !is_kept(step, entry)) {
         return true;
     }
     match entry.phase {
@@ -348,6 +353,66 @@ fn taken_over(plan: &Plan, again: &BTreeSet<usize>, status: &RunStatus) -> Vec<S
             ..entry.clone()
         })
         .collect()
+}
+
+/// The items that were done of steps that did not end well, and before which nothing is done again.
+fn items_done(plan: &Plan, again: &BTreeSet<usize>, status: &RunStatus) -> Vec<EarlierItems> {
+    let main = plan.steps[..plan.main].iter();
+    let steps = main.filter(|step| {
+        let mut needed = step.needs.iter();
+        step.for_each.is_some()
+            && step.kind.question().is_none()
+            && !needed.any(|needed| again.contains(&needed.step))
+    });
+    let begun = steps.filter_map(|step| {
+        let waiting = status.retry.iter().flat_map(|retry| &retry.items);
+        let Some(entry) = current(status, step) else {
+            return waiting.clone().find(|known| known.step == step.name).cloned();
+        };
+        let items = entry
+            .items
+            .as_ref()
+            .filter(|_| !is_kept(step, entry) && !is_without_output(entry))?;
+        Some(EarlierItems {
+            step: step.name.clone(),
+            iteration: entry.iteration,
+            items: only_done(items),
+            output: entry.output.clone(),
+        })
+    });
+    begun.collect()
+}
+
+/// Whether outputs of a step's items may be lost, or its items are others by now.
+fn is_without_output(entry: &StepStatus) -> bool {
+    entry.error.as_ref().is_some_and(|error| {
+        matches!(
+            error.reason,
+            StepReason::OutputTooLarge | StepReason::StatusTooLarge | StepReason::InvalidItems
+        )
+    })
+}
+
+/// The items of a step that went well.
+fn only_done(items: &ItemsStatus) -> ItemsStatus {
+    let is_done = |ended: &&EndedItems| match ended.outcome {
+        StepOutcome::Succeeded | StepOutcome::Callback | StepOutcome::Event | StepOutcome::Elapsed => true,
+        StepOutcome::Failed
+        | StepOutcome::Skipped
+        | StepOutcome::Omitted
+        | StepOutcome::Approved
+        | StepOutcome::Rejected
+        | StepOutcome::ChangesRequested
+        | StepOutcome::TimedOut
+        | StepOutcome::Cancelled => false,
+    };
+    ItemsStatus {
+        ended: items.ended.iter().filter(is_done).cloned().collect(),
+        started: None,
+        errors: vec![],
+        decisions: vec![],
+        ..items.clone()
+    }
 }
 
 /// Whether the loop that this step ends begins among these.

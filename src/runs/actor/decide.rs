@@ -34,7 +34,7 @@ use signoff_engine::{
     events,
     facts::{ConnectionFact, EffectError, Facts},
     heartbeat, inputs,
-    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind},
+    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject},
     retry::{RetryRefused, end_taken_over, take_over},
 };
 
@@ -218,6 +218,8 @@ impl Actor {
     /// failed before, the state says what it says without.
     fn awaits_opening(&self, effects: &[Effect]) -> bool {
         let is_new = |effect: &Effect| match effect {
+            // there may always be another item that is about to begin
+            Effect::Open(OwnedObject::Run(wanted)) if wanted.parent.item.is_some() => false,
             Effect::Open(wanted) => !self.newer.contains_key(&wanted.key()),
             Effect::Call(_) | Effect::Close(_) | Effect::Abort(_) => false,
         };

@@ -94,6 +94,7 @@ pub(in crate::runs) fn fact(child: &Run) -> RunFact {
     RunFact {
         step: parent.map(|parent| parent.step.clone()).unwrap_or_default(),
         iteration: parent.map(|parent| parent.iteration).unwrap_or_default(),
+        item: parent.and_then(|parent| parent.item),
         phase: status.map(|status| status.phase).unwrap_or_default(),
         output: status.and_then(|status| status.output.clone()),
         error: status.and_then(|status| status.error.clone()),

@@ -18,6 +18,7 @@ mod forged_approvals;
 mod gateway;
 mod hostile;
 mod idle;
+mod item_runs;
 mod items;
 mod leadership;
 mod live;

@@ -50,6 +50,7 @@ impl Scenario {
         let fact = RunFact {
             step: step.to_owned(),
             iteration,
+            item: None,
             phase,
             output: (phase == RunPhase::Succeeded).then(|| Json(json!({ "receipt": "R1" }))),
             error,
@@ -222,6 +223,7 @@ fn a_detached_run_is_started_and_left_alone() {
     let fact = RunFact {
         step: "apply".into(),
         iteration: 1,
+        item: None,
         phase: RunPhase::Running,
         output: None,
         error: None,

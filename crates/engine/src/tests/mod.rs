@@ -9,6 +9,7 @@ mod endings;
 mod events;
 mod finally;
 mod for_each;
+mod for_each_runs;
 mod going_on;
 mod guards;
 mod heartbeats;

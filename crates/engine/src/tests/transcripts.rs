@@ -150,6 +150,10 @@ impl Scenario {
                     let phase = serde_json::from_value(json!(phase)).unwrap();
                     self.child(step, phase)
                 }
+                ["item", step, item, phase] => {
+                    let phase = serde_json::from_value(json!(phase)).unwrap();
+                    self.item(step, item.parse().unwrap(), phase)
+                }
                 ["gone"] => {
                     self.facts.objects.clear();
                     self.tick()
@@ -595,6 +599,26 @@ fn items_of_which_one_is_tried_again_and_one_fails() {
         "answer pay[3] 200",
     ];
     golden("items", &play(json!({ "steps": [pay] }), &json!({}), &script));
+}
+
+#[test]
+fn a_run_of_another_flow_for_each_item() {
+    let deliver = json!({ "name": "deliver", "forEach": { "items": ["a", "b", "c", "d"], "maxParallel": 2 },
+        "flow": { "name": "child", "inputs": { "to": "${item}", "nr": "${index}" } } });
+    let script = [
+        "tick",
+        "item deliver 0 Running",
+        "item deliver 1 Running",
+        "item deliver 1 Succeeded",
+        "restart",
+        "item deliver 2 Running",
+        "item deliver 0 Rejected",
+        "item deliver 2 Succeeded",
+    ];
+    golden(
+        "items-runs",
+        &play(json!({ "steps": [deliver] }), &json!({}), &script),
+    );
 }
 
 #[test]

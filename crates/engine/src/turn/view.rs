@@ -131,7 +131,11 @@ impl<'a> StepView<'a> {
     /// The name of the run that it starts.
     pub(crate) fn child_name(&self) -> String {
         let (run, status) = (&self.run.facts.run, self.status);
-        names::child_run_name(&run.name, &run.uid, &status.name, status.iteration)
+        let (step, iteration) = (&status.name, status.iteration);
+        match status.item {
+            None => names::child_run_name(&run.name, &run.uid, step, iteration),
+            Some(item) => names::item_child_run_name(&run.name, &run.uid, step, iteration, item),
+        }
     }
 
     /// Digest of a Connection that it uses, as it was when people last decided on what comes after.
