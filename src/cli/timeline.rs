@@ -114,6 +114,18 @@ pub(super) fn render(run: &Run) -> Lines {
         }
         more(&mut lines, step, status.error.as_ref());
     }
+    for (key, resolution) in &status.resolutions {
+        lines.blank();
+        let by = resolution.by.as_deref().unwrap_or("unknown");
+        lines.push(match &resolution.refused {
+            None => format!("{key}: answered by hand by {by} at {}:", seconds(&resolution.at)),
+            Some(why) => format!(
+                "{key}: the answer of {by} at {} was refused: {why}",
+                seconds(&resolution.at)
+            ),
+        });
+        lines.block(2, &resolution.message);
+    }
     lines
 }
 

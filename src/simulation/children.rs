@@ -93,6 +93,7 @@ impl<'a> World<'a> {
                 stopped_by: None,
                 stop_message: None,
                 suspend: false,
+                resolutions: std::collections::BTreeMap::new(),
                 ..above.run.clone()
             },
             release: ReleaseFacts {

@@ -29,6 +29,7 @@ mod promotion;
 mod prune;
 mod repositories;
 mod repository;
+mod resolutions;
 mod retried_children;
 mod retries;
 mod runs;

@@ -18,6 +18,7 @@ mod loops;
 mod outcome_questions;
 mod places;
 mod properties;
+mod resolutions;
 mod retried_children;
 mod retries;
 mod runs;

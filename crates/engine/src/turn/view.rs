@@ -18,7 +18,7 @@ use crate::{
     requesters, trigger,
 };
 use signoff_api::{
-    Digest, RunStatus, canonical,
+    Digest, Json, RunStatus, canonical,
     items::{ItemErrors, ItemsStatus},
     names,
     reason::StepReason,
@@ -84,6 +84,14 @@ impl<'a> StepView<'a> {
     pub(crate) fn callback(&self) -> Option<&'a CallbackRecord> {
         let key = record_key(&self.status.name, self.status.iteration, self.status.item);
         self.run.state.callbacks.get(&key)
+    }
+
+    /// The body of the callback as people sent it by hand, if the wait takes it.
+    pub(crate) fn resolved(&self) -> Option<&'a Json> {
+        let key = record_key(&self.status.name, self.status.iteration, self.status.item);
+        let taken = self.run.state.resolutions.get(&key)?.refused.is_none();
+        let resolution = self.run.facts.run.resolutions.get(&key).filter(|_| taken)?;
+        Some(&resolution.body)
     }
 
     /// The event that this iteration took.
