@@ -27,6 +27,7 @@ mod outbound;
 mod private;
 mod promote;
 mod releases;
+mod resolve;
 mod retry;
 mod run;
 mod runs;
@@ -190,6 +191,7 @@ enum Verb {
     /// Take back what you said on an approval that is still open.
     Withdraw(decide::DecideArgs),
     Cancel(cancel::CancelArgs),
+    Resolve(resolve::ResolveArgs),
     /// Let no further step of a run start.
     Suspend(suspend::SuspendArgs),
     /// Let the steps of a suspended run start again.
@@ -274,9 +276,10 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Delegate(args) => decide::verb(args, signoff_api::Verdict::Delegate, &global).await,
         Verb::Withdraw(args) => decide::verb(args, signoff_api::Verdict::Withdraw, &global).await,
         Verb::Cancel(args) => cancel::verb(&args, &global).await,
+        Verb::Resolve(args) => resolve::verb(&args, &global).await,
         Verb::Suspend(args) => suspend::verb(&args, true, &global).await,
         Verb::Resume(args) => suspend::verb(&args, false, &global).await,
-        Verb::Retry(args) => retry::retry(&args, &global).await,
+        Verb::Retry(args) => Box::pin(retry::retry(&args, &global)).await,
         Verb::Rerun(args) => retry::rerun(&args, &global).await,
         Verb::Releases(args) => releases::verb(&args, &global).await,
         Verb::Promote(args) => promote::verb(&args, &global).await,

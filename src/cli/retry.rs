@@ -9,6 +9,7 @@ use super::{
     error::{CliError, exit},
     named, run,
 };
+use crate::cluster::earlier_runs;
 use signoff_api::{
     Release, Run, RunPhase, RunSpec, RunStatus,
     name::{DnsLabel, ObjectName, ReleaseName},
@@ -17,7 +18,7 @@ use signoff_api::{
 };
 use signoff_engine::{
     plan::Plan,
-    retry::{self, EarlierRun},
+    retry::{self, ChildFacts, EarlierRun},
 };
 
 /// What separates the name of a run from the number of its retry.
@@ -84,7 +85,7 @@ pub(super) async fn retry(args: &RetryArgs, global: &Global) -> Result<Answer, C
     let spec = RunSpec {
         retry_of: Some(RetryOf {
             run: parsed::<RunName>(&name)?,
-            from: from.clone(),
+            from: Some(from.clone()),
         }),
         release: Some(parsed(&pinned.name)?),
         ..again(&earlier)
@@ -153,15 +154,20 @@ async fn begin(
         })?)?,
     };
     let inputs = earlier.inputs().cloned().unwrap_or_default();
-    let known = EarlierRun {
+    let mut known = EarlierRun {
         name: earlier.name_any(),
         uid: earlier.uid().unwrap_or_default(),
         requesters: vec![],
         inputs: inputs.clone(),
         status,
+        is_child: false,
+        children: ChildFacts::new(),
     };
+    let runs = connection.api::<Run>();
+    let children = earlier_runs::children(&runs, &plan, Some(&from), &known, None).await;
+    known.children = children.map_err(|error| CliError::api(&known.name, &error))?;
     let same = (&pinned.digest, &inputs);
-    retry::take_over(&plan, &from, &known, same, &mut RunStatus::default())
+    retry::take_over(&plan, Some(&from), &known, same, &mut RunStatus::default())
         .map_err(|refused| CliError::new("RetryRefused", exit::CONFLICT, refused.to_string()))?;
     Ok(from)
 }
@@ -172,10 +178,10 @@ fn parsed<T: std::str::FromStr<Err = signoff_api::name::NameError>>(name: &str) 
 
 /// The name of a retry. It is the same for all who retry a run, so that only the first of them does.
 fn next_name(run: &str) -> String {
-    let (root, number) = match run.rsplit_once(SUFFIX) {
-        Some((root, number)) => (root, number.parse::<u32>().unwrap_or(0).saturating_add(1)),
-        None => (run, 1),
-    };
+    // a run that the retry of another one started has the suffix within its name
+    let retried = run.rsplit_once(SUFFIX);
+    let retried = retried.and_then(|(root, number)| Some((root, number.parse::<u32>().ok()?)));
+    let (root, number) = retried.map_or((run, 1), |(root, number)| (root, number.saturating_add(1)));
     let suffix = format!("{SUFFIX}{number}");
     let room = MAX_NAME - suffix.len();
     let root = root.get(..room).unwrap_or(root).trim_end_matches(['-', '.']);
@@ -193,8 +199,7 @@ async fn create(connection: &Connection, earlier: &str, spec: RunSpec) -> Result
         match run::start(connection, metadata, spec.clone()).await {
             Err(error) if error.is("AlreadyExists") => {
                 let known: Option<Run> = connection.named(&name).await?;
-                let status = known.and_then(|run| run.status);
-                if status.is_none_or(|status| status.retry.is_some() || !status.phase.is_finished()) {
+                if known.is_none_or(|known| retries(&known, &spec)) {
                     break;
                 }
                 name = next_name(&name);
@@ -206,6 +211,13 @@ async fn create(connection: &Connection, earlier: &str, spec: RunSpec) -> Result
     Err(CliError::new("AlreadyRetried", exit::CONFLICT, message))
 }
 
+/// Whether a run retries the same run as another would, and could. Long names are cut, so a name may be that of another.
+fn retries(known: &Run, other: &RunSpec) -> bool {
+    let of = |spec: &RunSpec| spec.retry_of.as_ref().map(|of| of.run.clone());
+    let status = known.status.clone().unwrap_or_default();
+    of(&known.spec) == of(other) && (status.retry.is_some() || !status.phase.is_finished())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,6 +227,8 @@ mod tests {
         assert_eq!(next_name("refund-x7k2q"), "refund-x7k2q-retry-1");
         assert_eq!(next_name("refund-x7k2q-retry-1"), "refund-x7k2q-retry-2");
         assert_eq!(next_name("refund-x7k2q-retry-9"), "refund-x7k2q-retry-10");
+        let below = "refund-x7k2q-retry-1-apply-effa769df9";
+        assert_eq!(next_name(below), format!("{below}-retry-1"));
         let long = next_name(&"a".repeat(63));
         assert_eq!(long.len(), 63);
         assert!(long.parse::<RunName>().is_ok());

@@ -33,7 +33,8 @@ pub(super) fn render(run: &Run) -> Lines {
         );
     }
     if let Some(of) = &run.spec.retry_of {
-        lines.field("retries", format!("{} from step {}", of.run, of.from));
+        let from = of.from.as_ref().map(|step| format!(" from step {step}"));
+        lines.field("retries", format!("{}{}", of.run, from.unwrap_or_default()));
     }
     if let Some(by) = &status.retried_by {
         lines.field("retried by", by);
@@ -112,6 +113,18 @@ pub(super) fn render(run: &Run) -> Lines {
             }
         }
         more(&mut lines, step, status.error.as_ref());
+    }
+    for (key, resolution) in &status.resolutions {
+        lines.blank();
+        let by = resolution.by.as_deref().unwrap_or("unknown");
+        lines.push(match &resolution.refused {
+            None => format!("{key}: answered by hand by {by} at {}:", seconds(&resolution.at)),
+            Some(why) => format!(
+                "{key}: the answer of {by} at {} was refused: {why}",
+                seconds(&resolution.at)
+            ),
+        });
+        lines.block(2, &resolution.message);
     }
     lines
 }

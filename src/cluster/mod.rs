@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod behalf;
 pub mod context;
 pub mod create;
+pub mod earlier_runs;
 pub mod event;
 pub mod fairness;
 #[cfg(test)]

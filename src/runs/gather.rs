@@ -47,6 +47,7 @@ pub(super) fn facts(
             terminate: run.spec.terminate.unwrap_or_default(),
             stopped_by: run.spec.stopped_by.clone(),
             stop_message: run.spec.stop_message.clone(),
+            resolutions: run.spec.resolutions.clone(),
             // the last steps of a run that is cancelled are not held back
             suspend: run.spec.suspend.unwrap_or_default() && !run.spec.cancel.unwrap_or_default(),
         },

@@ -4,6 +4,7 @@ use kube::runtime::events::EventType;
 
 use signoff_api::{
     RunPhase, RunStatus,
+    resolution::ResolutionStatus,
     run::{StepOutcome, StepPhase, StepStatus},
 };
 
@@ -58,6 +59,12 @@ pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Tran
         });
         told.extend(of_step(earlier, step));
     }
+    for (key, resolution) in &after.resolutions {
+        let known = before.and_then(|status| status.resolutions.get(key));
+        if known != Some(resolution) {
+            told.push(resolved(key, resolution));
+        }
+    }
     let was_ending = before.is_some_and(|status| status.ending.is_some());
     if let Some(ending) = &after.ending
         && !was_ending
@@ -77,6 +84,22 @@ pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Tran
         told.push(end(after));
     }
     told
+}
+
+/// An answer by hand was taken or refused.
+fn resolved(key: &str, resolution: &ResolutionStatus) -> Transition {
+    let by = resolution.by.as_deref().unwrap_or("somebody");
+    let message = &resolution.message;
+    match &resolution.refused {
+        None => normal(
+            "CallbackResolved",
+            format!("{by} answered the callback {key} by hand: {message}"),
+        ),
+        Some(why) => warning(
+            "ResolutionRefused",
+            format!("the answer of {by} to the callback {key} was refused: {why}"),
+        ),
+    }
 }
 
 fn of_step(before: Option<&StepStatus>, after: &StepStatus) -> Option<Transition> {

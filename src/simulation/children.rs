@@ -1,7 +1,7 @@
 //! Runs that steps start: for real if the files have the flow, or as a stub says.
 
 use super::{
-    flows,
+    flows::{self, is_meant},
     scenario::Stub,
     world::{Execution, World, connections},
 };
@@ -22,11 +22,12 @@ impl<'a> World<'a> {
         if self.run().facts.objects.contains_key(&key) {
             return false;
         }
-        let address = format!("{}{}", self.run().prefix, wanted.parent.step);
-        self.say(&format!(
-            "{} starts a run of flow {}",
-            wanted.parent.step, wanted.flow
-        ));
+        let step = match wanted.parent.item {
+            None => wanted.parent.step.clone(),
+            Some(item) => format!("{}[{item}]", wanted.parent.step),
+        };
+        let address = format!("{}{step}", self.run().prefix);
+        self.say(&format!("{step} starts a run of flow {}", wanted.flow));
         if let Some(fact) = stubbed(&self.scenario.spec.stubs, &address, wanted) {
             self.run_mut().facts.objects.insert(key, ObjectFact::Run(fact));
             return true;
@@ -92,6 +93,7 @@ impl<'a> World<'a> {
                 stopped_by: None,
                 stop_message: None,
                 suspend: false,
+                resolutions: std::collections::BTreeMap::new(),
                 ..above.run.clone()
             },
             release: ReleaseFacts {
@@ -156,6 +158,7 @@ fn fact(run: &Execution<'_>, wanted: &StartRun) -> RunFact {
     RunFact {
         step: wanted.parent.step.clone(),
         iteration: wanted.parent.iteration,
+        item: wanted.parent.item,
         phase: run.state.phase,
         output: run.state.output.clone(),
         error: run.state.error.clone(),
@@ -173,6 +176,7 @@ fn ended(
     RunFact {
         step: wanted.parent.step.clone(),
         iteration: wanted.parent.iteration,
+        item: wanted.parent.item,
         phase,
         output,
         error: error.map(|(reason, message)| StepError { reason, message }),
@@ -183,9 +187,17 @@ fn ended(
 
 /// How a run ends by the stub of the step that starts it: the stub that names most, and of two the later one.
 fn stubbed(stubs: &[Stub], address: &str, wanted: &StartRun) -> Option<RunFact> {
-    let fits =
-        |stub: &&Stub| stub.step == address && stub.pass.is_none_or(|pass| pass == wanted.parent.iteration);
-    let stub = stubs.iter().filter(fits).max_by_key(|stub| stub.pass.is_some())?;
+    let parent = &wanted.parent;
+    let fits = |stub: &&Stub| {
+        is_meant(&stub.step, address)
+            && stub.pass.is_none_or(|pass| pass == parent.iteration)
+            && (stub.item.is_none() || stub.item == parent.item)
+    };
+    let specific = |stub: &&Stub| {
+        let named = [stub.pass, stub.item];
+        named.iter().flatten().count() + usize::from(stub.step == address)
+    };
+    let stub = stubs.iter().filter(fits).max_by_key(specific)?;
     Some(match &stub.error {
         Some(error) => {
             let why = (error.reason, error.message.clone());

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     compare::{lacking, same, word},
-    flows::split,
+    flows::{is_meant, split},
     scenario::{Expect, ExpectApproval, ExpectCall, ExpectStep},
     world::{Call, Question, Record},
 };
@@ -172,7 +172,7 @@ fn item_of(expected: &ExpectStep, item: i64, entry: &StepStatus, entries: &[Step
 fn calls(expected: &ExpectCall, record: &Record) -> Vec<String> {
     let name = &expected.step;
     let of_item = |call: &&Call| expected.item.is_none() || call.item == expected.item;
-    let calls = record.calls.iter().filter(|call| call.step == *name);
+    let calls = record.calls.iter().filter(|call| is_meant(name, &call.step));
     let sent: Vec<_> = calls.filter(of_item).collect();
     let mut found = vec![];
     if let Some(times) = expected.times.filter(|times| *times != sent.len()) {

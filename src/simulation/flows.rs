@@ -98,6 +98,19 @@ pub(super) fn split(address: &str) -> (&str, &str) {
     address.split_at(at)
 }
 
+/// Whether a scenario that names a step means the one at an address: `apply/plan` is also that step in the runs of all items
+/// of `apply`, such as `apply[2]/plan`.
+pub(super) fn is_meant(named: &str, address: &str) -> bool {
+    named == address || named == without_items(address)
+}
+
+/// An address without the items in it.
+fn without_items(address: &str) -> String {
+    let segments = address.split('/');
+    let names = segments.map(|segment| segment.split_once('[').map_or(segment, |(name, _)| name));
+    names.collect::<Vec<_>>().join("/")
+}
+
 /// Why there is no step of this name, such as `apply/plan`, if so.
 pub(super) fn unknown_step(
     objects: &Objects,
@@ -109,12 +122,20 @@ pub(super) fn unknown_step(
         Some((first, rest)) => (first, Some(rest)),
         None => (address, None),
     };
+    let (first, item) = match first.strip_suffix(']').and_then(|named| named.split_once('[')) {
+        Some((name, item)) if rest.is_some() => (name, Some(item)),
+        Some(_) | None => (first, None),
+    };
     let Some(step) = definition.all_steps().find(|step| step.name == first) else {
         let known = definition.all_steps().map(|step| step.name.as_str());
         let meant = did_you_mean(first, known);
         return Some(format!("there is no step {first} in flow {flow}{meant}"));
     };
     let rest = rest?;
+    let is_item = |item: &str| item.parse::<u16>().is_ok();
+    if item.is_some_and(|item| step.for_each.is_none() || !is_item(item)) {
+        return Some(format!("step {first} of flow {flow} has no such item: {address}"));
+    }
     let Some(child) = step.kind.as_kind().child() else {
         return Some(format!(
             "step {first} of flow {flow} runs no flow, so there is no {address}"

@@ -217,10 +217,12 @@ pub struct Event {
     /// An event comes by a webhook trigger of the flow, for waits.
     #[serde(rename = "event")]
     pub webhook: Option<TriggerEvent>,
+    /// Somebody answers a callback that never came.
+    pub resolve: Option<Resolve>,
     /// Somebody changes the run.
     pub run: Option<RunEvent>,
-    /// What comes of it: the reason of the decision (`Counted`, `SelfApproval`, …), or the status of the answer to the
-    /// callback (`202`, `422`, …).
+    /// What comes of it: the reason of the decision (`Counted`, `SelfApproval`, …), the status of the answer to the
+    /// callback (`202`, `422`, …), or `Resolved` or `Refused`.
     pub expect: Option<Value>,
 }
 
@@ -265,6 +267,19 @@ pub struct Callback {
     /// Headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+}
+
+/// A callback that somebody answers by hand. Whether they may is not asked.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolve {
+    /// User name.
+    pub by: String,
+    /// Why.
+    pub message: String,
+    /// JSON body.
+    #[serde(default)]
+    pub body: Value,
 }
 
 /// An event that comes by a webhook trigger of the flow. A signature that the trigger asks for is taken as given.
@@ -481,15 +496,16 @@ impl Scenario {
                 event.callback.is_some(),
                 event.heartbeat.is_some(),
                 event.webhook.is_some(),
+                event.resolve.is_some(),
                 event.run.is_some(),
             ];
             exactly_one(&sorts).map_err(|()| {
-                let message = "an event has one of decide, callback, heartbeat, event, run";
+                let message = "an event has one of decide, callback, heartbeat, event, resolve, run";
                 ScenarioError::at(field.clone(), message)
             })?;
             let is_of_step = event.run.is_none() && event.webhook.is_none();
             if is_of_step != event.step.is_some() {
-                let message = "a decision, a callback or a heartbeat names its step; an event of a trigger and a change of the run name none";
+                let message = "a decision, a callback, a heartbeat or a resolution names its step; an event of a trigger and a change of the run name none";
                 return Err(ScenarioError::at(field, message));
             }
         }

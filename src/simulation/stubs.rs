@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::scenario::{Crash, Stub, StubError};
+use super::{
+    flows::is_meant,
+    scenario::{Crash, Stub, StubError},
+};
 use signoff_api::reason::StepReason;
 use signoff_engine::{
     effect::EffectKey,
@@ -32,11 +35,14 @@ pub(super) struct Used {
 }
 
 impl Used {
+    fn has_called(&self, named: &str) -> bool {
+        self.called.iter().any(|address| is_meant(named, address))
+    }
+
     /// A line for each stub of a call of a step that never was, though others of the step were.
     pub(super) fn misses(&self, stubs: &[Stub]) -> Vec<String> {
         let stubs = stubs.iter().enumerate();
-        let missed =
-            stubs.filter(|(index, stub)| self.called.contains(&stub.step) && !self.fit.contains(index));
+        let missed = stubs.filter(|(index, stub)| self.has_called(&stub.step) && !self.fit.contains(index));
         let told = missed.map(|(index, stub)| {
             let part = |what: &str, is: Option<i64>| is.map(|is| format!(" {what} {is}")).unwrap_or_default();
             let (pass, attempt) = (part("pass", stub.pass), part("attempt", stub.attempt));
@@ -57,12 +63,14 @@ pub(super) fn fate(stubs: &[Stub], key: &EffectKey, used: &mut Used) -> Option<F
     let specific = |(_, stub): &(usize, &Stub)| {
         let named = [stub.pass, stub.item, stub.attempt];
         let named = named.iter().flatten().count();
-        (stub.crash.is_some(), named)
+        // one run of several is more than all of them
+        let is_exact = stub.step == key.step;
+        (stub.crash.is_some(), named + usize::from(is_exact))
     };
     let fitting: Vec<(usize, &Stub)> = stubs
         .iter()
         .enumerate()
-        .filter(|(_, stub)| stub.step == key.step)
+        .filter(|(_, stub)| is_meant(&stub.step, &key.step))
         .filter(|(_, stub)| fits(stub.pass, key.iteration) && fits(stub.attempt, key.attempt))
         .filter(|(_, stub)| stub.item.is_none() || stub.item == key.item)
         .collect();

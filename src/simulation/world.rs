@@ -221,6 +221,7 @@ impl<'a> World<'a> {
                 stopped_by: None,
                 stop_message: None,
                 suspend: false,
+                resolutions: BTreeMap::new(),
             },
             release,
             place: Place::default(),

@@ -26,6 +26,9 @@ pub struct ItemsStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub ended: Vec<EndedItems>,
+    /// Items that started a run, such as `0-41,43`. The names of the runs follow from the indexes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<ItemRanges>,
     /// Why items failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
@@ -74,6 +77,7 @@ impl ItemsStatus {
             count: i64::try_from(count).unwrap_or(i64::MAX),
             digest,
             ended: vec![],
+            started: None,
             errors: vec![],
             decisions: vec![],
         }
@@ -99,6 +103,18 @@ impl ItemsStatus {
                 items: ItemRanges::of(item),
             }),
         }
+    }
+
+    /// Notes that an item started a run.
+    pub fn start(&mut self, item: i64) {
+        self.started.get_or_insert_default().insert(item);
+    }
+
+    /// Whether an item that ended had started a run.
+    pub fn has_started(&self, item: i64) -> bool {
+        self.started
+            .as_ref()
+            .is_some_and(|started| started.contains(item))
     }
 
     /// Notes why an item failed.

@@ -23,6 +23,7 @@ pub mod or_expression;
 pub mod reason;
 pub mod release;
 pub mod repository;
+pub mod resolution;
 pub mod retry;
 pub mod run;
 pub mod schema;

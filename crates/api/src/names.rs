@@ -79,6 +79,12 @@ pub fn child_run_name(run: &str, uid: &str, step: &str, iteration: i64) -> Strin
     cut_to(MAX_RUN, &format!("{run}-{step}"), &of)
 }
 
+/// Name of the Run that a step starts for one of its items.
+pub fn item_child_run_name(run: &str, uid: &str, step: &str, iteration: i64, item: i64) -> String {
+    let of = json!({ "run": uid, "step": step, "iteration": iteration, "item": item, "kind": "Run" });
+    cut_to(MAX_RUN, &format!("{run}-{step}-{item}"), &of)
+}
+
 /// Name of the detached Run that steps of a flow start together under a key.
 pub fn keyed_run_name(flow: &str, child: &str, key: &str) -> String {
     let of = json!({ "flow": flow, "child": child, "key": key });
@@ -196,6 +202,11 @@ mod tests {
                 for iteration in [1, 2] {
                     names.insert(child_run_name(run, &format!("uid-{n}"), step, iteration));
                     count += 1;
+                    for item in [0, 1, 499] {
+                        let uid = format!("uid-{n}");
+                        names.insert(item_child_run_name(run, &uid, step, iteration, item));
+                        count += 1;
+                    }
                 }
             }
             for key in ["", "a", "a-b", &"k".repeat(1_024)] {

@@ -14,6 +14,7 @@ use super::{
     json::JsonObject,
     name::{COMMIT, FlowName, LABEL, ReleaseName, SUBDOMAIN},
     reason::StepReason,
+    resolution::{Resolution, ResolutionStatus},
     retry::{RetryOf, RetryStatus},
     schema::TIMESTAMP,
     trigger::RunTrigger,
@@ -139,6 +140,12 @@ pub struct RunSpec {
     /// While true, no further step starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+    /// Callbacks that never came, answered by hand, by the same keys as `callbacks` of the status: `<step>.<iteration>`, or
+    /// `<step>.<iteration>.<item>`. Adding one requires the verb `resolve` on runs. It never changes, unless the wait
+    /// refused it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 200))]
+    pub resolutions: BTreeMap<String, Resolution>,
     /// The ended run that this run goes on from. Release and inputs must be those of that run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RetryOf>,
@@ -157,6 +164,10 @@ pub struct RunParent {
     /// Iteration of the step, from 1.
     #[schemars(range(min = 1))]
     pub iteration: i64,
+    /// Index of the item, from 0, if the step has `forEach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 499))]
+    pub item: Option<i64>,
     /// Digest of the release that the parent's release pins. The run uses no other one.
     pub digest: Digest,
     /// True if the parent does not wait for this run and does not cancel it.
@@ -225,6 +236,7 @@ impl RunSpec {
             stopped_by: None,
             stop_message: None,
             suspend: None,
+            resolutions: BTreeMap::new(),
             retry_of: None,
             trigger: None,
         }
@@ -304,6 +316,10 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 2000))]
     pub events: BTreeMap<String, EventRecord>,
+    /// What came of `resolutions` of the spec, by the same keys.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 200))]
+    pub resolutions: BTreeMap<String, ResolutionStatus>,
     /// True while a step waits for an event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaits_events: Option<bool>,

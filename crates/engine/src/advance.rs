@@ -43,6 +43,7 @@ pub fn advance(plan: &Plan, state: &RunStatus, facts: &Facts, now: Timestamp) ->
     if turn.is_held_back() {
         return turn.hold_back();
     }
+    turn.look_at_resolutions();
     turn.hear_outcomes();
     turn.look_at_unfinished();
     turn.start_what_is_ready();

@@ -21,6 +21,7 @@ use signoff_api::{
     json::JsonObject,
     reason::StepReason,
     release::Dependency,
+    resolution::Resolution,
     run::{ParentRun, StepError},
     trigger::RunTrigger,
 };
@@ -89,6 +90,9 @@ pub struct RunFacts {
     pub stop_message: Option<String>,
     /// Whether no further step is to start.
     pub suspend: bool,
+    /// Callbacks that people answer by hand.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub resolutions: BTreeMap<String, Resolution>,
 }
 
 impl RunFacts {
@@ -162,6 +166,8 @@ pub struct RunFact {
     pub step: String,
     /// The iteration of that step.
     pub iteration: i64,
+    /// The item of that step, if it has several.
+    pub item: Option<i64>,
     /// Its phase.
     pub phase: RunPhase,
     /// Its output.

@@ -25,6 +25,7 @@ pub mod plan;
 pub mod promotion;
 pub mod question;
 pub mod requesters;
+pub mod resolution;
 pub mod retry;
 pub mod retry_after;
 pub mod schema;

@@ -75,6 +75,9 @@ pub struct StartRun {
     pub is_keyed: bool,
     /// The step that starts it.
     pub parent: RunParent,
+    /// Name of the ended run on which it goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<String>,
 }
 
 /// An object to be closed.

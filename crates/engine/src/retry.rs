@@ -1,16 +1,22 @@
 //! Retries: a run that goes on from a run that ended badly, with the same release and the same inputs.
 //!
 //! The outcomes of the steps before the first one that is done again are taken over. Approvals are asked again, and nothing
-//! after them begins before they are decided.
+//! after them begins before they are decided. A step that started a run starts another one, which retries that.
+
+mod children;
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
+
+pub use self::children::{ChildFact, ChildFacts};
 use super::plan::{Plan, PlannedStep};
 use signoff_api::{
-    Digest, RunPhase, RunStatus, Verdict,
+    Digest, RunPhase, RunStatus, Verdict, condition,
+    items::{EndedItems, ItemsStatus},
     json::JsonObject,
     reason::StepReason,
-    retry::{EarlierApproval, RetryStatus},
+    retry::{EarlierApproval, EarlierItems, RetryStatus},
     run::{StepOutcome, StepPhase, StepStatus},
 };
 
@@ -27,7 +33,14 @@ pub struct EarlierRun {
     pub inputs: JsonObject,
     /// How it ended.
     pub status: RunStatus,
+    /// Whether the same step of a run that is retried started both runs.
+    pub is_child: bool,
+    /// The runs that its steps started, as far as they are there.
+    pub children: ChildFacts,
 }
+
+/// The steps that are done again.
+struct Selection(BTreeSet<usize>);
 
 /// Why a run cannot retry another.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,9 +71,12 @@ pub enum RetryRefused {
     /// The flow has no such step, or it belongs to `finally`.
     #[error("the flow has no step {0} outside finally")]
     NoStep(String),
-    /// The steps of that run would be done twice.
+    /// That run was of another step.
+    #[error("run {0} was not started by this step")]
+    OtherParent(String),
+    /// The steps of a run that nobody waits for would be done twice.
     #[error(
-        "step {step} of run {run} has run {child}, whose steps would be performed again; retry from a later step, or retry {child}"
+        "step {step} of run {run} started run {child} and does not wait for it (detached), so its steps would be performed again; retry from a later step, or retry {child}"
     )]
     RanFlow {
         /// The run that was to be retried.
@@ -69,6 +85,42 @@ pub enum RetryRefused {
         step: String,
         /// The run that it started.
         child: String,
+    },
+    /// It is not known what was done in it.
+    #[error("run {child}, which step {step} started, does not exist any more, so it cannot go on")]
+    ChildGone {
+        /// The step.
+        step: String,
+        /// The run that it started.
+        child: String,
+    },
+    /// It goes on by itself.
+    #[error("run {child}, which step {step} started, has not ended")]
+    ChildNotEnded {
+        /// The step.
+        step: String,
+        /// The run that it started.
+        child: String,
+    },
+    /// Another run goes on from it.
+    #[error("run {child}, which step {step} started, is retried by run {by} already")]
+    ChildRetried {
+        /// The step.
+        step: String,
+        /// The run that it started.
+        child: String,
+        /// The run that retries that one.
+        by: String,
+    },
+    /// There are too many runs to look at.
+    #[error(
+        "it is not known any more what step {step} of run {run} did in all its passes; start another run instead"
+    )]
+    TooManyPasses {
+        /// The run that was to be retried.
+        run: String,
+        /// The step.
+        step: String,
     },
     /// It would be done twice.
     #[error(
@@ -89,13 +141,24 @@ pub fn first_unfinished<'a>(plan: &'a Plan, status: &RunStatus) -> Option<&'a st
     left.next().map(|step| step.name.as_str())
 }
 
-/// Takes over what stands of an earlier run into the state of a run that has not begun.
+/// The names of the runs to look at before a run is retried: those that its steps may have started.
+pub fn children_to_read(plan: &Plan, from: Option<&str>, earlier: &EarlierRun) -> Vec<String> {
+    match again(plan, from, &earlier.status) {
+        // nothing in it goes on
+        _ if earlier.status.phase == RunPhase::Succeeded => vec![],
+        Ok(again) => children::to_read(plan, earlier, &Selection::new(plan, &again, earlier)),
+        Err(_) => vec![],
+    }
+}
+
+/// Takes over what stands of an earlier run into the state of a run that has not begun. Without a first step, the first one
+/// that did not end well is done again. A run that a step started and that succeeded is taken over whole.
 ///
 /// # Errors
 /// If the run cannot be retried so.
 pub fn take_over(
     plan: &Plan,
-    from: &str,
+    from: Option<&str>,
     earlier: &EarlierRun,
     (digest, inputs): (&Digest, &JsonObject),
     state: &mut RunStatus,
@@ -105,7 +168,8 @@ pub fn take_over(
     if !status.phase.is_finished() {
         return Err(RetryRefused::NotEnded(run()));
     }
-    if status.phase == RunPhase::Succeeded {
+    let has_succeeded = status.phase == RunPhase::Succeeded;
+    if has_succeeded && !earlier.is_child {
         return Err(RetryRefused::Succeeded(run()));
     }
     if status
@@ -118,11 +182,11 @@ pub fn take_over(
     if earlier.inputs != *inputs {
         return Err(RetryRefused::OtherInputs(run()));
     }
-    let first = plan
-        .index_of(from)
-        .filter(|step| *step < plan.main)
-        .ok_or_else(|| RetryRefused::NoStep(from.to_owned()))?;
-    let again = after(plan, first);
+    if has_succeeded {
+        take_over_whole(earlier, state);
+        return Ok(());
+    }
+    let again = again(plan, from, status)?;
     if let Some(step) = plan.steps[..plan.main]
         .iter()
         .enumerate()
@@ -131,13 +195,8 @@ pub fn take_over(
         let step = step.1.name.clone();
         return Err(RetryRefused::Performed { run: run(), step });
     }
-    if let Some((step, child)) = runs_again(plan, status, &again) {
-        return Err(RetryRefused::RanFlow {
-            run: run(),
-            step,
-            child,
-        });
-    }
+    let selection = Selection::new(plan, &again, earlier);
+    let children = children::taken_over(plan, earlier, &selection)?;
     state.steps = taken_over(plan, &again, status);
     // loops that begin among the steps that are done again begin anew
     state.loops = status.loops.clone();
@@ -146,28 +205,74 @@ pub fn take_over(
         step.resume_at = None;
     }
     state.retry = Some(RetryStatus {
-        run: run(),
-        uid: status
-            .retry
-            .as_ref()
-            .map_or_else(|| earlier.uid.clone(), |retry| retry.uid.clone()),
-        requested_by: earlier.requesters.clone(),
         unknown: unknown(plan, status, &again),
         approvals: approvals(plan, status),
+        children,
+        items: items_done(plan, &again, status),
+        ..of(earlier)
     });
     Ok(())
 }
 
-/// The first step that would start a run a second time, and the run that it started.
-fn runs_again(plan: &Plan, status: &RunStatus, again: &BTreeSet<usize>) -> Option<(String, String)> {
-    status.steps.iter().find_map(|entry| {
-        let child = entry.run.as_ref()?;
-        let index = plan.index_of(&entry.name).filter(|index| *index < plan.main)?;
-        let step = &plan.steps[index];
-        // the same key is the same run
-        let is_repeated = again.contains(&index) || !is_kept(step, entry);
-        (is_repeated && !step.kind.is_idempotent()).then(|| (entry.name.clone(), child.clone()))
-    })
+/// Ends a run whose state was taken over whole. Whether it is one.
+pub fn end_taken_over(state: &mut RunStatus, generation: Option<i64>, now: Timestamp) -> bool {
+    let is_whole = state.phase == RunPhase::Succeeded;
+    if is_whole {
+        state.observed_generation = generation;
+        state.finished_at = Some(MicroTime(now));
+        condition::set(
+            &mut state.conditions,
+            condition::SUCCEEDED,
+            condition::ConditionStatus::True,
+            &state.phase.to_string(),
+            "",
+            generation,
+            now,
+        );
+    }
+    is_whole
+}
+
+/// What came of a run that succeeded, without performing anything again.
+fn take_over_whole(earlier: &EarlierRun, state: &mut RunStatus) {
+    let entries = earlier.status.steps.iter().cloned();
+    let entries = entries.map(|entry| StepStatus {
+        taken_over: Some(true),
+        // its questions belong to the earlier run
+        approval: None,
+        ..entry
+    });
+    state.steps = entries.collect();
+    state.loops = earlier.status.loops.clone();
+    state.output.clone_from(&earlier.status.output);
+    state.phase = RunPhase::Succeeded;
+    state.retry = Some(of(earlier));
+}
+
+/// What is always kept of the run that is retried.
+fn of(earlier: &EarlierRun) -> RetryStatus {
+    let before = earlier.status.retry.as_ref();
+    RetryStatus {
+        run: earlier.name.clone(),
+        uid: before.map_or_else(|| earlier.uid.clone(), |retry| retry.uid.clone()),
+        requested_by: earlier.requesters.clone(),
+        unknown: vec![],
+        approvals: vec![],
+        children: vec![],
+        items: vec![],
+    }
+}
+
+/// The steps from the first one that is done again on. There is none if all ended well.
+fn again(plan: &Plan, from: Option<&str>, status: &RunStatus) -> Result<BTreeSet<usize>, RetryRefused> {
+    let Some(from) = from.or_else(|| first_unfinished(plan, status)) else {
+        return Ok(BTreeSet::new());
+    };
+    let first = plan
+        .index_of(from)
+        .filter(|step| *step < plan.main)
+        .ok_or_else(|| RetryRefused::NoStep(from.to_owned()))?;
+    Ok(after(plan, first))
 }
 
 /// The steps that must not be repeated before people say that the call did not happen.
@@ -214,7 +319,7 @@ fn must_not_repeat(step: &PlannedStep, status: &RunStatus, is_again: bool) -> bo
         return false;
     };
     // some of its items were performed
-    if is_again && entry.items.is_some() {
+    if entry.items.is_some() && (is_again || !is_kept(step, entry)) {
         return true;
     }
     match entry.phase {
@@ -250,6 +355,66 @@ fn taken_over(plan: &Plan, again: &BTreeSet<usize>, status: &RunStatus) -> Vec<S
         .collect()
 }
 
+/// The items that were done of steps that did not end well, and before which nothing is done again.
+fn items_done(plan: &Plan, again: &BTreeSet<usize>, status: &RunStatus) -> Vec<EarlierItems> {
+    let main = plan.steps[..plan.main].iter();
+    let steps = main.filter(|step| {
+        let mut needed = step.needs.iter();
+        step.for_each.is_some()
+            && step.kind.question().is_none()
+            && !needed.any(|needed| again.contains(&needed.step))
+    });
+    let begun = steps.filter_map(|step| {
+        let waiting = status.retry.iter().flat_map(|retry| &retry.items);
+        let Some(entry) = current(status, step) else {
+            return waiting.clone().find(|known| known.step == step.name).cloned();
+        };
+        let items = entry
+            .items
+            .as_ref()
+            .filter(|_| !is_kept(step, entry) && !is_without_output(entry))?;
+        Some(EarlierItems {
+            step: step.name.clone(),
+            iteration: entry.iteration,
+            items: only_done(items),
+            output: entry.output.clone(),
+        })
+    });
+    begun.collect()
+}
+
+/// Whether outputs of a step's items may be lost, or its items are others by now.
+fn is_without_output(entry: &StepStatus) -> bool {
+    entry.error.as_ref().is_some_and(|error| {
+        matches!(
+            error.reason,
+            StepReason::OutputTooLarge | StepReason::StatusTooLarge | StepReason::InvalidItems
+        )
+    })
+}
+
+/// The items of a step that went well.
+fn only_done(items: &ItemsStatus) -> ItemsStatus {
+    let is_done = |ended: &&EndedItems| match ended.outcome {
+        StepOutcome::Succeeded | StepOutcome::Callback | StepOutcome::Event | StepOutcome::Elapsed => true,
+        StepOutcome::Failed
+        | StepOutcome::Skipped
+        | StepOutcome::Omitted
+        | StepOutcome::Approved
+        | StepOutcome::Rejected
+        | StepOutcome::ChangesRequested
+        | StepOutcome::TimedOut
+        | StepOutcome::Cancelled => false,
+    };
+    ItemsStatus {
+        ended: items.ended.iter().filter(is_done).cloned().collect(),
+        started: None,
+        errors: vec![],
+        decisions: vec![],
+        ..items.clone()
+    }
+}
+
 /// Whether the loop that this step ends begins among these.
 fn begins_in(plan: &Plan, last: &str, steps: &BTreeSet<usize>) -> bool {
     let Some(last) = plan.index_of(last) else {
@@ -269,7 +434,9 @@ fn current<'a>(status: &'a RunStatus, step: &PlannedStep) -> Option<&'a StepStat
 /// Whether the flow goes on from this outcome.
 fn is_kept(step: &PlannedStep, entry: &StepStatus) -> bool {
     match entry.phase {
-        StepPhase::Succeeded | StepPhase::Skipped | StepPhase::Omitted => true,
+        // one that ended the run ends it again
+        StepPhase::Succeeded => !step.ends_run(),
+        StepPhase::Skipped | StepPhase::Omitted => true,
         StepPhase::Failed => step.continues_after_failure,
         StepPhase::Running | StepPhase::Retrying | StepPhase::Waiting | StepPhase::Cancelled => false,
     }

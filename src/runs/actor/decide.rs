@@ -34,8 +34,8 @@ use signoff_engine::{
     events,
     facts::{ConnectionFact, EffectError, Facts},
     heartbeat, inputs,
-    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind},
-    retry::{RetryRefused, take_over},
+    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject},
+    retry::{RetryRefused, end_taken_over, take_over},
 };
 
 /// How often an Approval's name was taken before people are told: one that goes with an earlier run of the same name is gone by then.
@@ -76,7 +76,7 @@ impl Actor {
                 let gathered = async {
                     let objects = gather::objects(&self.deps, &run, &release, &self.newer).await?;
                     let connections = gather::connections(&self.deps, &run, &release).await?;
-                    let earlier = Box::pin(retry::earlier(&self.deps, &run)).await?;
+                    let earlier = Box::pin(retry::earlier(&self.deps, &run, &release)).await?;
                     Ok::<_, kube::Error>((objects, connections, earlier))
                 };
                 match gathered.await {
@@ -218,6 +218,8 @@ impl Actor {
     /// failed before, the state says what it says without.
     fn awaits_opening(&self, effects: &[Effect]) -> bool {
         let is_new = |effect: &Effect| match effect {
+            // there may always be another item that is about to begin
+            Effect::Open(OwnedObject::Run(wanted)) if wanted.parent.item.is_some() => false,
             Effect::Open(wanted) => !self.newer.contains_key(&wanted.key()),
             Effect::Call(_) | Effect::Close(_) | Effect::Abort(_) => false,
         };
@@ -561,6 +563,9 @@ fn decide(
         if let Some(Err(refused)) = taken_over {
             return Decided::Unfit(StepReason::RetryRefused, refused.to_string());
         }
+        if end_taken_over(state, facts.run.generation, now) {
+            return Decided::Advanced(Box::new(advance(&release.plan, state, facts, now)));
+        }
         match release.plan.concurrency_of(facts) {
             Err((reason, message)) => return Decided::Unfit(reason, message),
             Ok(concurrency) => state.concurrency = concurrency,
@@ -587,7 +592,7 @@ fn take_over_from(
     (from, earlier): Earlier,
 ) -> Result<(), RetryRefused> {
     let same = (&release.facts.digest, &facts.run.inputs);
-    take_over(&release.plan, &from, &earlier?, same, state)
+    take_over(&release.plan, from.as_deref(), &earlier?, same, state)
 }
 
 /// What may be repeated need not wait for the write, unless nothing may be called before it. Objects that the state names first wait, so that a

@@ -18,6 +18,7 @@ use signoff_api::{
     Run, RunSpec,
     name::{ObjectName, ReleaseName},
     names,
+    retry::{RetryOf, RunName},
 };
 use signoff_engine::{
     facts::RunFact,
@@ -28,9 +29,10 @@ use signoff_engine::{
 pub(super) async fn open(context: &Context, run: &Run, wanted: &StartRun) -> Result<RunFact, ObjectError> {
     let name = || wanted.name.clone();
     // the engine takes both from names that were checked
-    let (Ok(_), Ok(release)) = (
+    let (Ok(_), Ok(release), Ok(retried)) = (
         wanted.name.parse::<ObjectName>(),
         wanted.release.parse::<ReleaseName>(),
+        wanted.retry_of.as_deref().map(str::parse::<RunName>).transpose(),
     ) else {
         return Err(ObjectError::Taken(name()));
     };
@@ -41,6 +43,7 @@ pub(super) async fn open(context: &Context, run: &Run, wanted: &StartRun) -> Res
         requested_by: wanted.requested_by.clone(),
         earlier_requesters: wanted.earlier_requesters.clone(),
         parent: Some(wanted.parent.clone()),
+        retry_of: retried.map(|run| RetryOf { run, from: None }),
         ..RunSpec::of(wanted.flow.clone())
     };
     // one that nobody waits for outlives the run that started it
@@ -91,6 +94,7 @@ pub(in crate::runs) fn fact(child: &Run) -> RunFact {
     RunFact {
         step: parent.map(|parent| parent.step.clone()).unwrap_or_default(),
         iteration: parent.map(|parent| parent.iteration).unwrap_or_default(),
+        item: parent.and_then(|parent| parent.item),
         phase: status.map(|status| status.phase).unwrap_or_default(),
         output: status.and_then(|status| status.output.clone()),
         error: status.and_then(|status| status.error.clone()),

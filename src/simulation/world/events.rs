@@ -9,13 +9,14 @@ use super::{Question, World, fact, of_item};
 use crate::simulation::{
     compare::word,
     flows,
-    scenario::{Callback, Decide, Event, Heartbeat, RunEvent, TriggerEvent, has_long_integer},
+    scenario::{Callback, Decide, Event, Heartbeat, Resolve, RunEvent, TriggerEvent, has_long_integer},
     trigger,
 };
 use signoff_api::{
     DecisionSpec, Json, bounds, canonical,
     name::ObjectName,
     names,
+    resolution::Resolution,
     run::{CallbackRecord, EventRecord, HeartbeatRecord},
     step::CallbackWait,
 };
@@ -26,6 +27,7 @@ use signoff_engine::{
     heartbeat::{Renewal, renew},
     judge::{ActsAs, DecisionFact, Proof, judge},
     object::ObjectKey,
+    resolution,
     trigger::Event as CameEvent,
 };
 
@@ -41,6 +43,7 @@ impl World<'_> {
             &event.callback,
             &event.heartbeat,
             &event.webhook,
+            &event.resolve,
             &event.run,
         ) {
             (Some(decide), ..) => (
@@ -55,7 +58,11 @@ impl World<'_> {
                 format!("a heartbeat of {named}"),
                 self.heard_from(step, event.item),
             ),
-            (_, _, _, Some(came), _) => (
+            (.., Some(resolve), _) => (
+                format!("{} resolves {named}", resolve.by),
+                self.resolved(step, event.item, resolve),
+            ),
+            (_, _, _, Some(came), ..) => (
                 format!("an event of trigger {}", came.trigger),
                 self.offered(came),
             ),
@@ -71,7 +78,7 @@ impl World<'_> {
                     Ok((json!(null), String::new())),
                 )
             }
-            (None, None, None, None, None) => return,
+            (None, None, None, None, None, None) => return,
         };
         let (came, why) = match came {
             Ok(came) => came,
@@ -98,7 +105,8 @@ impl World<'_> {
             Some(_) => {}
             // what does not count is a mistake in the scenario, unless it says so
             None => match came.as_str() {
-                Some("Counted" | "Replaced") | None if came.as_i64().is_none_or(|code| code < 300) => {}
+                Some("Counted" | "Replaced" | "Resolved") | None
+                    if came.as_i64().is_none_or(|code| code < 300) => {}
                 _ => self
                     .problems
                     .push(format!("{what} at {}: {}{why}", self.now, word(&came))),
@@ -217,6 +225,27 @@ impl World<'_> {
             wait: wait.clone(),
             address,
         })
+    }
+
+    /// Takes the answer to a callback that never came.
+    fn resolved(
+        &mut self,
+        step: &str,
+        item: Option<i64>,
+        resolve: &Resolve,
+    ) -> Result<(Value, String), String> {
+        let Called { run, address, .. } = self.called(step, item)?;
+        let (run, key) = (&mut self.runs[run], address.record_key());
+        if let Err(why) = resolution::check(&run.plan, &run.state, &key, &resolve.body) {
+            return Ok((json!("Refused"), why));
+        }
+        let resolution = Resolution {
+            body: resolve.body.clone().into(),
+            message: resolve.message.clone(),
+            by: Some(resolve.by.clone()),
+        };
+        run.facts.run.resolutions.insert(key, resolution);
+        Ok((json!("Resolved"), String::new()))
     }
 
     /// Takes a heartbeat as the gateway does; gives the status of its answer.

@@ -733,3 +733,149 @@ async fn an_answer_is_told_what_it_counts_for_before_and_after_it_is_sent() {
         "{out}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_child_was_rejected_is_retried_once_from_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::open(dir.path()).await;
+    let cli = |user: &str, args: &[&str]| -> (i32, Value) {
+        let output = desk.signoff(user, args).args(["-o", "json"]).output().unwrap();
+        let envelope: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{args:?}: {}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code().unwrap(), envelope)
+    };
+    for (name, step) in [
+        ("bottom", "{name: ask, approval: {title: 'Go?'}}"),
+        ("top", "{name: apply, flow: {name: bottom}}"),
+    ] {
+        let manifest = dir.path().join(format!("{name}.yaml"));
+        let flow = format!(
+            "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {{name: {name}}}\nspec: {{steps: [{step}]}}\n"
+        );
+        std::fs::write(&manifest, flow).unwrap();
+        assert_eq!(cli("dev", &["apply", "-f", manifest.to_str().unwrap()]).0, 0);
+        let release = loop {
+            let (_, envelope) = cli("dev", &["releases", name]);
+            if let Some(release) = envelope["data"][0]["metadata"]["name"].as_str() {
+                break release.to_owned();
+            }
+        };
+        let (code, envelope) = cli("dev", &["promote", name, &release]);
+        assert_eq!(code, 0, "{envelope:#}");
+    }
+    let question = || {
+        let (_, envelope) = cli("alice", &["approvals"]);
+        envelope["data"][0]["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let started = |envelope: &Value| envelope["data"]["metadata"]["name"].as_str().unwrap().to_owned();
+    let ended = |run: &str| loop {
+        let (_, envelope) = cli("dev", &["status", run]);
+        let status = &envelope["data"]["status"];
+        let phase = status["phase"].as_str().unwrap_or_default().to_owned();
+        if phase == "Rejected" || phase == "Succeeded" {
+            break (phase, status["steps"][0]["run"].as_str().map(str::to_owned));
+        }
+    };
+    let (code, envelope) = cli("dev", &["run", "top", "--wait"]);
+    assert_eq!(code, 9, "{envelope:#}");
+    let first = started(&envelope);
+    assert_eq!(cli("alice", &["reject", &question(), "-m", "not yet"]).0, 0);
+    assert_eq!(ended(&first).0, "Rejected");
+    let (code, envelope) = cli("dev", &["retry", &first, "--wait"]);
+    assert_eq!(code, 9, "{envelope:#}");
+    let second = started(&envelope);
+    assert_eq!(cli("alice", &["reject", &question(), "-m", "not yet"]).0, 0);
+    let (_, below) = ended(&second);
+    let below = below.unwrap();
+
+    // somebody retries the run below by itself: what the command says before is what the operator would say
+    let (code, envelope) = cli("dev", &["retry", &below, "--wait"]);
+    assert_eq!(code, 9, "{envelope:#}");
+    let by_hand = started(&envelope);
+    let (code, envelope) = cli("dev", &["retry", &second]);
+    assert_eq!(
+        (code, envelope["error"]["code"].as_str()),
+        (5, Some("RetryRefused")),
+        "{envelope:#}"
+    );
+    assert_eq!(
+        envelope["error"]["message"].as_str().unwrap(),
+        format!("run {below}, which step apply started, is retried by run {by_hand} already")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_callback_is_answered_from_the_command_line_by_those_who_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::open(dir.path()).await;
+    let cli = |user: &str, args: &[&str]| -> (i32, Value) {
+        let output = desk.signoff(user, args).args(["-o", "json"]).output().unwrap();
+        let envelope: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{args:?}: {}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code().unwrap(), envelope)
+    };
+    let manifest = dir.path().join("flow.yaml");
+    let wait = "{name: settled, wait: {callback: {schema: {type: object, required: [receipt]}}}}";
+    let flow = format!(
+        "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {{name: pay}}\nspec: {{steps: [{wait}], output: {{got: \"${{steps.settled.output}}\"}}}}\n"
+    );
+    std::fs::write(&manifest, flow).unwrap();
+    assert_eq!(cli("dev", &["apply", "-f", manifest.to_str().unwrap()]).0, 0);
+    let release = loop {
+        let (_, envelope) = cli("dev", &["releases", "pay"]);
+        if let Some(release) = envelope["data"][0]["metadata"]["name"].as_str() {
+            break release.to_owned();
+        }
+    };
+    let (code, envelope) = cli("dev", &["promote", "pay", &release]);
+    assert_eq!(code, 0, "{envelope:#}");
+    let (code, envelope) = cli("dev", &["run", "pay", "--wait"]);
+    assert_eq!(code, 9, "{envelope:#}");
+    let run = envelope["data"]["metadata"]["name"].as_str().unwrap().to_owned();
+    let body = r#"{"receipt": "R-1", "note": null}"#;
+    let answer = |user: &str, step: &str, body: &str| {
+        let (code, envelope) = cli(user, &["resolve", &run, step, "--body", body, "-m", "by phone"]);
+        (
+            code,
+            envelope["error"]["message"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    };
+    for (step, body, exit, why) in [
+        ("settled", "{}", 5, "does not fit"),
+        ("nowhere", body, 5, "the flow has no step nowhere"),
+        ("settled", "{", 2, "is no JSON"),
+        ("settled", body, 4, "takes the verb resolve"),
+    ] {
+        let (code, told) = answer("dev", step, body);
+        assert!(code == exit && told.contains(why), "{code}: {told}");
+    }
+    let file = dir.path().join("body.json");
+    std::fs::write(&file, body).unwrap();
+    let (code, told) = answer("admin", "settled", &format!("@{}", file.display()));
+    assert_eq!(code, 0, "{told}");
+    let status = loop {
+        let (_, envelope) = cli("dev", &["status", &run]);
+        if envelope["data"]["status"]["phase"] == "Succeeded" {
+            break envelope["data"]["status"].clone();
+        }
+    };
+    assert_eq!(
+        status["output"],
+        serde_json::json!({"receipt": "R-1", "note": null})
+    );
+    assert_eq!(status["resolutions"]["settled.1"]["message"], "by phone");
+    let timeline = desk.signoff("dev", &["status", &run]).output().unwrap();
+    let timeline = String::from_utf8(timeline.stdout).unwrap();
+    assert!(
+        timeline.contains("answered by hand by") && timeline.contains("by phone"),
+        "{timeline}"
+    );
+    let (code, told) = answer("admin", "settled", body);
+    assert!(code == 5 && told.contains("has ended already"), "{code}: {told}");
+}

@@ -101,6 +101,11 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether it takes this body of a callback, or why not.
+    fn takes_body(&self, _body: &Value) -> Result<(), String> {
+        Err("it waits for no callback".to_owned())
+    }
+
     /// What it asks people.
     fn question(&self) -> Option<&ApprovalPlan> {
         None

@@ -51,9 +51,6 @@ impl ForEachPlan {
         if step.kind.rules().key == "end" {
             place.problem("forEach", "end steps have no forEach");
         }
-        if kind.child().is_some() {
-            place.problem("forEach", "flow steps have no forEach");
-        }
         if kind.question().is_some_and(|question| question.changes.is_some()) {
             place.problem("forEach", "a step has either forEach or changes");
         }

@@ -127,6 +127,11 @@ pub(super) struct RetryPolicy {
 }
 
 impl PlannedStep {
+    /// Whether it ends the run.
+    pub(super) fn ends_run(&self) -> bool {
+        self.rules.key == "end"
+    }
+
     /// Whether the run goes on when it fails for a reason.
     pub(super) fn continues_after(&self, reason: Option<StepReason>) -> bool {
         self.continues_after_failure

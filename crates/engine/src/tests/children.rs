@@ -8,7 +8,6 @@ use crate::{
     facts::RunFact,
     object::{Closing, StartRun},
     plan::Children,
-    retry::RetryRefused,
 };
 use signoff_api::{
     Json,
@@ -16,7 +15,7 @@ use signoff_api::{
 };
 
 impl Scenario {
-    fn starts(&self) -> Vec<&StartRun> {
+    pub(super) fn starts(&self) -> Vec<&StartRun> {
         let starts = self.effects.iter().filter_map(|effect| match effect {
             Effect::Open(OwnedObject::Run(run)) => Some(&**run),
             Effect::Open(OwnedObject::Approval(_))
@@ -37,7 +36,8 @@ impl Scenario {
             .find(|entry| entry.name == step)
             .unwrap();
         let iteration = entry.iteration;
-        let name = signoff_api::names::child_run_name("r", "u", step, iteration);
+        let run = &self.facts.run;
+        let name = signoff_api::names::child_run_name(&run.name, &run.uid, step, iteration);
         let error = (phase.is_finished() && phase != RunPhase::Succeeded).then(|| StepError {
             reason: StepReason::Rejected,
             message: "step ask: no".into(),
@@ -50,6 +50,7 @@ impl Scenario {
         let fact = RunFact {
             step: step.to_owned(),
             iteration,
+            item: None,
             phase,
             output: (phase == RunPhase::Succeeded).then(|| Json(json!({ "receipt": "R1" }))),
             error,
@@ -222,6 +223,7 @@ fn a_detached_run_is_started_and_left_alone() {
     let fact = RunFact {
         step: "apply".into(),
         iteration: 1,
+        item: None,
         phase: RunPhase::Running,
         output: None,
         error: None,
@@ -298,26 +300,6 @@ fn inputs_are_checked_against_those_of_the_child_as_far_as_they_are_known() {
     assert!(problems(json!({ "order": "1" }), None).contains("takes no inputs"));
     assert!(problems(json!({ "order": "${inputs.text}" }), None).contains("takes no inputs"));
     assert_eq!(problems(json!({}), None), "");
-}
-
-#[test]
-fn a_step_that_has_run_a_flow_is_not_done_again_by_a_retry() {
-    let mut run = begun(&json!({}));
-    run.child("apply", RunPhase::Failed);
-    let run = pinned(run);
-    for from in ["apply", "after"] {
-        let refused = RetryRefused::RanFlow {
-            run: "r".into(),
-            step: "apply".into(),
-            child: signoff_api::names::child_run_name("r", "u", "apply", 1),
-        };
-        assert_eq!(retry(&run, one(&json!({})), from).err(), Some(refused), "{from}");
-    }
-    let mut run = begun(&json!({}));
-    run.child("apply", RunPhase::Succeeded);
-    let mut run = pinned(run);
-    run.state.phase = RunPhase::Cancelled;
-    assert!(retry(&run, one(&json!({})), "after").is_ok());
 }
 
 #[test]

@@ -797,8 +797,18 @@ fn what_is_wrong_with_items_is_told_with_its_place_before_a_release_is_cut() {
             "steps[2].forEach: end steps have no forEach",
         ),
         (
-            json!({ "name": "x", "forEach": { "items": [1] }, "flow": { "name": "other" } }),
-            "steps[2].forEach: flow steps have no forEach",
+            json!({ "name": "x", "forEach": { "items": [1] }, "flow": { "name": "other", "inputs": { "n": "${item + index}" } } }),
+            "",
+        ),
+        (
+            json!({ "name": "x", "forEach": { "items": [1] },
+                "flow": { "name": "other", "detached": true, "key": "k-${item}" } }),
+            "",
+        ),
+        (
+            json!({ "name": "x", "forEach": { "items": [1] },
+                "notify": { "webhook": { "url": "http://x/", "message": "${item}" } } }),
+            "",
         ),
         (
             json!({ "name": "x", "forEach": { "items": [1] }, "approval": { "title": "?", "changes": { "backTo": "one" } } }),

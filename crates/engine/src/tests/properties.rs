@@ -43,7 +43,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 /// A flow of up to six steps of any kind, in order or as a graph.
 fn flows() -> impl Strategy<Value = Value> {
     let step = (
-        0..13_u8,
+        0..14_u8,
         any::<bool>(),
         prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..3),
         any::<bool>(),
@@ -146,6 +146,7 @@ fn step_of(name: &str, kind: u8, flag: bool) -> Value {
             json!({ "name": name, "wait": { "callback": {}, "duration": "1m" }, "forEach": each })
         }
         12 => json!({ "name": name, "flow": { "name": "child" } }),
+        13 => json!({ "name": name, "flow": { "name": "child" }, "forEach": each }),
         _ => json!({ "name": name, "approval": { "title": "?" } }),
     };
     if kind == 4 && flag {
@@ -319,6 +320,7 @@ impl Scenario {
                     let fact = RunFact {
                         step: run.parent.step.clone(),
                         iteration: run.parent.iteration,
+                        item: run.parent.item,
                         phase: RunPhase::Running,
                         output: None,
                         error: None,
@@ -489,6 +491,29 @@ proptest! {
             prop_assert_eq!(&first.state, &second.state);
             prop_assert_eq!(&first.effects, &second.effects);
         }
+    }
+
+    #[test]
+    fn each_item_starts_one_run_and_none_goes_on_after_the_run_has_ended(flow in flows(), script in happenings()) {
+        let mut run = Scenario::of(flow, &json!({}));
+        let mut started: BTreeMap<String, (String, i64, Option<i64>)> = BTreeMap::new();
+        run.tick();
+        for happening in &script {
+            let starts: Vec<_> = run.starts().into_iter().cloned().collect();
+            for start in starts {
+                let of = (start.parent.step, start.parent.iteration, start.parent.item);
+                let known = started.entry(start.name).or_insert_with(|| of.clone());
+                prop_assert_eq!(&*known, &of);
+            }
+            run.happen(happening);
+        }
+        run.say_yes_to_everything();
+        let steps: BTreeSet<_> = started.values().collect();
+        prop_assert_eq!(steps.len(), started.len(), "two runs for one: {:?}", started);
+        run.answer_for_children();
+        let left = run.facts.objects.values().filter_map(ObjectFact::as_run);
+        let mut left = left.filter(|child| !child.phase.is_finished() && !child.cancel);
+        prop_assert!(!run.state.phase.is_finished() || left.next().is_none(), "{:#?}", run.facts.objects);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use signoff_api::approval::ApprovalPurpose;
 
-use crate::retry::{EarlierRun, RetryRefused, first_unfinished, take_over};
+use crate::retry::{ChildFacts, EarlierRun, RetryRefused, first_unfinished, take_over};
 
 /// Four calls, with a question before the third.
 fn order() -> Value {
@@ -40,7 +40,7 @@ pub(super) fn pinned(mut run: Scenario) -> Scenario {
     run
 }
 
-fn earlier(run: &Scenario) -> EarlierRun {
+pub(super) fn earlier(run: &Scenario) -> EarlierRun {
     EarlierRun {
         name: "r".into(),
         uid: "u".into(),
@@ -50,17 +50,29 @@ fn earlier(run: &Scenario) -> EarlierRun {
         },
         inputs: run.facts.run.inputs.clone(),
         status: run.state.clone(),
+        is_child: false,
+        children: ChildFacts::new(),
     }
 }
 
 /// The run that retries another, before its first decision.
 pub(super) fn retry(run: &Scenario, definition: Value, from: &str) -> Result<Scenario, RetryRefused> {
+    retry_of(&earlier(run), run, definition, Some(from))
+}
+
+/// The same, of a run of which more is known.
+pub(super) fn retry_of(
+    earlier: &EarlierRun,
+    run: &Scenario,
+    definition: Value,
+    from: Option<&str>,
+) -> Result<Scenario, RetryRefused> {
     let inputs = run.facts.run.inputs.to_value();
     let mut next = Scenario::of(definition, &inputs);
     next.facts.run.name = "r-retry-1".into();
     next.facts.run.uid = "u2".into();
     let same = (&next.facts.release.digest.clone(), &next.facts.run.inputs.clone());
-    take_over(&next.plan, from, &earlier(run), same, &mut next.state)?;
+    take_over(&next.plan, from, earlier, same, &mut next.state)?;
     Ok(pinned(next))
 }
 
@@ -193,7 +205,7 @@ fn a_run_is_retried_only_after_it_ended_badly_with_the_same_release_and_inputs()
         let mut state = RunStatus::default();
         take_over(
             &first.plan,
-            "ship",
+            Some("ship"),
             &earlier(&run),
             (&digest, &first.facts.run.inputs),
             &mut state,

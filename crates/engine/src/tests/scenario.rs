@@ -35,6 +35,7 @@ impl Scenario {
                 stopped_by: None,
                 stop_message: None,
                 suspend: false,
+                resolutions: BTreeMap::new(),
             },
             release: ReleaseFacts {
                 name: "f-1".into(),

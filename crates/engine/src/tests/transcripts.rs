@@ -2,7 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::*;
+use super::{
+    retried_children::{ended, knows},
+    retries::{earlier, pinned, retry_of},
+    *,
+};
 use signoff_api::run::{EventRecord, HeartbeatRecord};
 
 impl Scenario {
@@ -51,11 +55,15 @@ impl Scenario {
                     format!("open {}: {}", called(&open.name), open.spec.title)
                 }
                 Effect::Open(OwnedObject::Run(run)) => format!(
-                    "start {} of flow {} on {} with {}",
+                    "start {} of flow {} on {} with {}{}",
                     called(&run.name),
                     run.flow,
                     run.release,
-                    run.inputs.to_value()
+                    run.inputs.to_value(),
+                    run.retry_of
+                        .as_ref()
+                        .map(|run| format!(", which goes on from {}", called(run)))
+                        .unwrap_or_default()
                 ),
                 Effect::Close(close) => {
                     format!(
@@ -141,6 +149,10 @@ impl Scenario {
                 ["child", step, phase] => {
                     let phase = serde_json::from_value(json!(phase)).unwrap();
                     self.child(step, phase)
+                }
+                ["item", step, item, phase] => {
+                    let phase = serde_json::from_value(json!(phase)).unwrap();
+                    self.item(step, item.parse().unwrap(), phase)
                 }
                 ["gone"] => {
                     self.facts.objects.clear();
@@ -545,6 +557,34 @@ fn a_poll_and_a_loop_of_several_steps_with_a_question() {
 }
 
 #[test]
+fn a_run_whose_child_failed_and_its_retry() {
+    let flow = json!({ "steps": [
+        call("quote"),
+        { "name": "apply", "flow": { "name": "child" } },
+        call("thank"),
+    ] });
+    let mut first = Scenario::of(flow.clone(), &json!({}));
+    let script = [
+        "tick",
+        "answer quote 200",
+        "child apply Running",
+        "child apply Failed",
+    ];
+    let story = first.play(&script);
+    let first = pinned(first);
+    let mut earlier = earlier(&first);
+    knows(&mut earlier, "apply", 1, ended(RunPhase::Failed));
+    let mut next = retry_of(&earlier, &first, flow, None).unwrap();
+    let script = [
+        "tick",
+        "child apply Running",
+        "child apply Succeeded",
+        "answer thank 200",
+    ];
+    golden("retried-child", &format!("{story}retry\n{}", next.play(&script)));
+}
+
+#[test]
 fn items_of_which_one_is_tried_again_and_one_fails() {
     let pay = json!({ "name": "pay", "http": { "url": "http://bank/${item}", "method": "POST" },
         "retry": { "attempts": 2 }, "forEach": { "items": ["a", "b", "c", "d", "e"], "maxParallel": 2 } });
@@ -559,6 +599,26 @@ fn items_of_which_one_is_tried_again_and_one_fails() {
         "answer pay[3] 200",
     ];
     golden("items", &play(json!({ "steps": [pay] }), &json!({}), &script));
+}
+
+#[test]
+fn a_run_of_another_flow_for_each_item() {
+    let deliver = json!({ "name": "deliver", "forEach": { "items": ["a", "b", "c", "d"], "maxParallel": 2 },
+        "flow": { "name": "child", "inputs": { "to": "${item}", "nr": "${index}" } } });
+    let script = [
+        "tick",
+        "item deliver 0 Running",
+        "item deliver 1 Running",
+        "item deliver 1 Succeeded",
+        "restart",
+        "item deliver 2 Running",
+        "item deliver 0 Rejected",
+        "item deliver 2 Succeeded",
+    ];
+    golden(
+        "items-runs",
+        &play(json!({ "steps": [deliver] }), &json!({}), &script),
+    );
 }
 
 #[test]

@@ -1,17 +1,25 @@
 //! Runs of other flows, when the run is to end: it has not ended before they have.
 
+use std::collections::BTreeSet;
+
 use super::{Turn, sentence};
 use crate::{
     effect::Effect,
     object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind},
-    plan::Plan,
+    plan::{Plan, PlannedStep},
 };
-use signoff_api::{RunStatus, names, run::StepPhase};
+use signoff_api::{
+    RunStatus, names,
+    run::{StepPhase, StepStatus},
+};
 
 impl Plan {
     /// The runs that steps may have started without the state saying so, because it could not be written any more.
     pub fn unrecorded_children(&self, run: &str, uid: &str, state: &RunStatus) -> Vec<ObjectKey> {
-        let newest = |name: &str| state.steps.iter().rev().find(|entry| entry.name == name);
+        let newest = |name: &str| {
+            let mut newest = state.steps.iter().rev();
+            newest.find(|entry| entry.name == name && entry.item.is_none())
+        };
         let is_over = |step: usize| {
             let entry = newest(&self.steps[step].name);
             entry.is_some_and(|entry| entry.phase.is_finished())
@@ -21,21 +29,50 @@ impl Plan {
             .iter()
             .filter(|step| step.kind.starts_child())
             .filter_map(|step| {
-                let iteration = match newest(&step.name) {
-                    None if step.needs.iter().all(|needed| is_over(needed.step)) => 1,
+                let (iteration, of_step) = match newest(&step.name) {
+                    None if step.needs.iter().all(|needed| is_over(needed.step)) => (1, None),
                     None => return None,
-                    Some(entry) if entry.repeated == Some(true) => entry.iteration.saturating_add(1),
-                    Some(entry) if entry.phase == StepPhase::Running && entry.run.is_none() => {
-                        entry.iteration
-                    }
+                    Some(entry) if entry.repeated == Some(true) => (entry.iteration.saturating_add(1), None),
+                    Some(entry) if !entry.phase.is_finished() => (entry.iteration, Some(entry)),
                     Some(_) => return None,
                 };
-                Some(ObjectKey::run(names::child_run_name(
-                    run, uid, &step.name, iteration,
-                )))
+                Some((step, iteration, of_step))
             });
+        let due = due.flat_map(|(step, iteration, of_step)| {
+            let name = move |item: Option<i64>| {
+                ObjectKey::run(match item {
+                    None => names::child_run_name(run, uid, &step.name, iteration),
+                    Some(item) => names::item_child_run_name(run, uid, &step.name, iteration, item),
+                })
+            };
+            unrecorded(step, of_step, state).into_iter().map(name)
+        });
         due.collect()
     }
+}
+
+/// The items of a step that may have started a run without the state saying so; none stands for a step without items.
+fn unrecorded(step: &PlannedStep, of_step: Option<&StepStatus>, state: &RunStatus) -> Vec<Option<i64>> {
+    let Some(for_each) = &step.for_each else {
+        let is_named = of_step.is_some_and(|entry| entry.run.is_some() || entry.phase != StepPhase::Running);
+        return if is_named { vec![] } else { vec![None] };
+    };
+    let Some(of_step) = of_step else {
+        let first = (0..).take(for_each.parallel);
+        return first.map(Some).collect();
+    };
+    let entries = || {
+        let entries = state.steps.iter();
+        entries.filter(|entry| entry.name == of_step.name && entry.iteration == of_step.iteration)
+    };
+    let begun: BTreeSet<i64> = entries().filter_map(|entry| entry.item).collect();
+    let unnamed = entries().filter(|entry| entry.run.is_none() && !entry.phase.is_finished());
+    let unnamed = unnamed.filter_map(|entry| entry.item);
+    let items = of_step.items.iter();
+    let left = items.flat_map(|items| (0..items.count).filter(move |item| items.outcome(*item).is_none()));
+    // one decision begins no more than may be under way, and the next one follows when that is written
+    let next = left.filter(|item| !begun.contains(item)).take(for_each.parallel);
+    unnamed.chain(next).map(Some).collect()
 }
 
 impl Turn<'_> {
@@ -47,14 +84,23 @@ impl Turn<'_> {
             let Some(step) = self.plan.index_of(&run.step) else {
                 continue;
             };
-            let owner = |entry: &signoff_api::run::StepStatus| {
-                entry.name == run.step && entry.iteration == run.iteration
-            };
-            let known = self.state.steps.iter().position(owner);
             if !self.plan.steps[step].kind.starts_child() || run.iteration < self.view().iteration(step) {
                 continue;
             }
-            let entry = known.unwrap_or_else(|| self.begin(&self.plan.steps[step], run.iteration, None));
+            let known = |turn: &Self, item: Option<i64>| {
+                let mut entries = turn.state.steps.iter();
+                entries.position(|entry| {
+                    entry.name == run.step && entry.iteration == run.iteration && entry.item == item
+                })
+            };
+            if run.item.is_some() {
+                let of_step = known(self, None);
+                if !self.recall_step_of(step, run.iteration, run.item, of_step) {
+                    continue;
+                }
+            }
+            let entry = known(self, run.item)
+                .unwrap_or_else(|| self.begin(&self.plan.steps[step], run.iteration, run.item));
             let status = &mut self.state.steps[entry];
             if status.run.is_none() && !status.phase.is_finished() {
                 key.own(status);

@@ -71,11 +71,28 @@ impl Turn<'_> {
     pub(super) fn know_items(&mut self, step: usize, entry: usize) {
         match self.evaluate_items(step, entry) {
             Ok(items) => {
-                let status = ItemsStatus::new(items.values.len(), items.digest.clone());
+                let new = ItemsStatus::new(items.values.len(), items.digest.clone());
+                let (status, output) = self.items_done_before(entry, new);
                 self.state.steps[entry].items = Some(status);
+                self.state.steps[entry].output = output;
                 self.items.insert(step, items);
             }
             Err(failure) => self.failed(entry, failure),
+        }
+    }
+
+    /// The items of a step with those that a run that this one retries has done, if they are the same items.
+    fn items_done_before(&mut self, entry: usize, new: ItemsStatus) -> (ItemsStatus, Option<Json>) {
+        let StepStatus { name, iteration, .. } = &self.state.steps[entry];
+        let (name, iteration) = (name.clone(), *iteration);
+        let retry = self.state.retry.iter_mut();
+        // they are needed once
+        let mut known = retry.flat_map(|retry| retry.items.extract_if(.., |known| known.step == name));
+        match known.next() {
+            Some(known) if known.iteration == iteration && known.items.digest == new.digest => {
+                (known.items, known.output)
+            }
+            Some(_) | None => (new, None),
         }
     }
 
@@ -188,6 +205,7 @@ impl Turn<'_> {
             decision,
             output,
             connections,
+            run,
             ..
         } = self.state.steps[ended].clone()
         else {
@@ -203,6 +221,9 @@ impl Turn<'_> {
             return;
         };
         items.end(index, outcome);
+        if run.is_some() {
+            items.start(index);
+        }
         let error = error.filter(|_| matches!(phase, StepPhase::Failed | StepPhase::Cancelled));
         if let Some(error) = &error {
             let end = error.message.floor_char_boundary(MAX_MESSAGE);
@@ -264,7 +285,7 @@ impl Turn<'_> {
         };
         let is_complete = i64::try_from(items.ended_count()) == Ok(items.count);
         if let Some(StepError { reason, message }) = status.error.clone() {
-            let (outcome, ending) = how_it_ends(reason);
+            let (outcome, ending) = how_it_ends(reason, items);
             return self.end_badly(entry, outcome, reason, &message, ending);
         }
         if items.count == 0 {
@@ -281,7 +302,8 @@ impl Turn<'_> {
             return;
         }
         let ended: Vec<StepOutcome> = items.ended.iter().map(|ended| ended.outcome).collect();
-        if ended.contains(&StepOutcome::Cancelled) {
+        // of a run that goes on, an item is cancelled if the run is that it started
+        if ended.contains(&StepOutcome::Cancelled) && self.ending.is_some() && !self.is_last(step) {
             return self.cancelled(entry);
         }
         match for_each.outcome(&ended) {
@@ -347,14 +369,30 @@ impl Turn<'_> {
 }
 
 /// How a step ends because an item failed for a reason.
-fn how_it_ends(reason: StepReason) -> (StepOutcome, EndingOutcome) {
-    if reason == StepReason::Rejected {
+fn how_it_ends(reason: StepReason, items: &ItemsStatus) -> (StepOutcome, EndingOutcome) {
+    if reason == StepReason::RunNotSucceeded {
+        as_runs_ended(items)
+    } else if reason == StepReason::Rejected {
         (StepOutcome::Rejected, EndingOutcome::Rejected)
     } else if matches!(reason, StepReason::RespondTimedOut | StepReason::HeartbeatLost) {
         (StepOutcome::TimedOut, EndingOutcome::TimedOut)
     } else {
         (StepOutcome::Failed, EndingOutcome::Failed)
     }
+}
+
+/// How a step ends some of whose items started runs that did not succeed: as the worst of those.
+fn as_runs_ended(items: &ItemsStatus) -> (StepOutcome, EndingOutcome) {
+    let has = |outcome: StepOutcome| items.ended.iter().any(|ended| ended.outcome == outcome);
+    let from_worst = [
+        (StepOutcome::Failed, EndingOutcome::Failed),
+        (StepOutcome::Cancelled, EndingOutcome::Cancelled),
+        (StepOutcome::Rejected, EndingOutcome::Rejected),
+        (StepOutcome::TimedOut, EndingOutcome::TimedOut),
+    ];
+    let mut all = from_worst.into_iter();
+    let worst = all.find(|(outcome, _)| has(*outcome));
+    worst.unwrap_or((StepOutcome::Failed, EndingOutcome::Failed))
 }
 
 /// How many items failed, and why one of them did.

@@ -10,6 +10,7 @@ mod items_question;
 mod outcome_question;
 mod passes;
 mod place;
+mod resolutions;
 mod settle;
 mod view;
 
@@ -35,7 +36,7 @@ use signoff_api::{
 };
 
 /// Largest output of a step, in bytes of JSON.
-pub(super) const MAX_OUTPUT: usize = 64 * 1024;
+pub(crate) const MAX_OUTPUT: usize = 64 * 1024;
 
 pub(super) struct Turn<'a> {
     plan: &'a Plan,

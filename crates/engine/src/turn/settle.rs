@@ -76,7 +76,8 @@ impl Turn<'_> {
                     entry.name == key.step && entry.iteration == key.iteration && entry.item == item
                 })
             };
-            if key.item.is_some() && !self.recall_step_of(step, &key, known(self, None)) {
+            let of_step = known(self, None);
+            if key.item.is_some() && !self.recall_step_of(step, key.iteration, key.item, of_step) {
                 continue;
             }
             let entry = known(self, key.item)
@@ -97,9 +98,15 @@ impl Turn<'_> {
     }
 
     /// Makes sure that the step of an item is known. False if the item has ended by then.
-    fn recall_step_of(&mut self, step: usize, key: &EffectKey, known: Option<usize>) -> bool {
+    pub(super) fn recall_step_of(
+        &mut self,
+        step: usize,
+        iteration: i64,
+        item: Option<i64>,
+        known: Option<usize>,
+    ) -> bool {
         let Some(entry) = known else {
-            let entry = self.begin(&self.plan.steps[step], key.iteration, None);
+            let entry = self.begin(&self.plan.steps[step], iteration, None);
             self.know_items(step, entry);
             return self.state.steps[entry].items.is_some();
         };
@@ -108,7 +115,7 @@ impl Turn<'_> {
             let items = status.items.as_ref();
             items.is_none_or(|items| items.outcome(item).is_some())
         };
-        !status.phase.is_finished() && !key.item.is_none_or(has_ended)
+        !status.phase.is_finished() && !item.is_none_or(has_ended)
     }
 
     /// Stops a step that is under way.

@@ -18,7 +18,7 @@ use crate::{
     requesters, trigger,
 };
 use signoff_api::{
-    Digest, RunStatus, canonical,
+    Digest, Json, RunStatus, canonical,
     items::{ItemErrors, ItemsStatus},
     names,
     reason::StepReason,
@@ -86,6 +86,14 @@ impl<'a> StepView<'a> {
         self.run.state.callbacks.get(&key)
     }
 
+    /// The body of the callback as people sent it by hand, if the wait takes it.
+    pub(crate) fn resolved(&self) -> Option<&'a Json> {
+        let key = record_key(&self.status.name, self.status.iteration, self.status.item);
+        let taken = self.run.state.resolutions.get(&key)?.refused.is_none();
+        let resolution = self.run.facts.run.resolutions.get(&key).filter(|_| taken)?;
+        Some(&resolution.body)
+    }
+
     /// The event that this iteration took.
     pub(crate) fn event(&self) -> Option<&'a EventRecord> {
         let key = record_key(&self.status.name, self.status.iteration, self.status.item);
@@ -131,7 +139,11 @@ impl<'a> StepView<'a> {
     /// The name of the run that it starts.
     pub(crate) fn child_name(&self) -> String {
         let (run, status) = (&self.run.facts.run, self.status);
-        names::child_run_name(&run.name, &run.uid, &status.name, status.iteration)
+        let (step, iteration) = (&status.name, status.iteration);
+        match status.item {
+            None => names::child_run_name(&run.name, &run.uid, step, iteration),
+            Some(item) => names::item_child_run_name(&run.name, &run.uid, step, iteration, item),
+        }
     }
 
     /// Digest of a Connection that it uses, as it was when people last decided on what comes after.

@@ -22,7 +22,8 @@ use signoff_api::{
     name::FlowName,
     names,
     reason::StepReason,
-    run::{EndingOutcome, ParentRun, RunParent, StepOutcome},
+    retry::EarlierChild,
+    run::{EndingOutcome, ParentRun, RunParent, StepOutcome, StepStatus},
     step::FlowStep,
 };
 
@@ -171,6 +172,7 @@ impl FlowPlan {
                 uid: facts.run.uid.clone(),
                 step: status.name.clone(),
                 iteration: status.iteration,
+                item: status.item,
                 digest: pinned.digest.clone(),
                 detached: self.is_detached.then_some(true),
                 depth: facts.run.depth,
@@ -179,7 +181,24 @@ impl FlowPlan {
                     .chain(facts.run.parents.iter().cloned())
                     .collect(),
             },
+            retry_of: self.retried(view),
         })
+    }
+
+    /// The run of the same step on which the new one goes on, if this run retries another.
+    fn retried(&self, view: &StepView<'_>) -> Option<String> {
+        let retry = view.run.state.retry.as_ref().filter(|_| !self.is_detached)?;
+        let mut known = retry.children.iter();
+        let StepStatus {
+            name,
+            iteration,
+            item,
+            ..
+        } = view.status;
+        let is_same = |child: &&EarlierChild| {
+            child.step == *name && child.iteration == *iteration && child.is_of(*item)
+        };
+        known.find(is_same).map(|child| child.name(*item))
     }
 
     fn looked_at(&self, step: &StepView<'_>, run: &RunFact) -> Next {

@@ -3,15 +3,17 @@
 mod difference;
 mod event;
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 
+use serde_json::Value;
 use signoff_expression::{Declarations, StaticType};
 
 use self::event::EventPlan;
 use super::{Done, Failure, Kind, KindPlan, Next, Wait};
 use crate::{
+    callback_body,
     difference::{Field, Loosened},
     expression::{Scope, Template},
     heartbeat,
@@ -28,7 +30,7 @@ use signoff_api::{
 /// A `wait` step with its expressions parsed.
 #[derive(Debug)]
 struct WaitPlan {
-    callback: bool,
+    callback: Option<CallbackWait>,
     event: Option<EventPlan>,
     duration: Option<DurationPlan>,
     until: Option<Template>,
@@ -76,7 +78,7 @@ impl Kind for WaitStep {
             DurationPlan::compile(place, field, field, duration?, AtLeast::ANY)
         };
         Arc::new(WaitPlan {
-            callback: self.callback.is_some(),
+            callback: self.callback.clone(),
             event,
             duration: duration("duration", self.duration.as_ref()),
             until,
@@ -155,7 +157,7 @@ impl KindPlan for WaitPlan {
         if passed(&step.status.wake_at) {
             Next::Done(Done::new(StepOutcome::Elapsed))
         } else if passed(&step.status.deadline) {
-            let message = if self.callback {
+            let message = if self.callback.is_some() {
                 "no callback came in time"
             } else {
                 "no event came in time"
@@ -177,14 +179,22 @@ impl KindPlan for WaitPlan {
     }
 
     fn takes_callback(&self) -> bool {
-        self.callback
+        self.callback.is_some()
+    }
+
+    fn takes_body(&self, body: &Value) -> Result<(), String> {
+        match &self.callback {
+            // nobody has sent headers
+            Some(callback) => callback_body::check(callback, &BTreeMap::new(), body),
+            None => Err("it waits for no callback".to_owned()),
+        }
     }
 }
 
 impl WaitPlan {
     /// The callback or the event that came, the first if both did.
     fn answered_by(&self, step: &StepView<'_>) -> Option<Done> {
-        let callback = step.callback().filter(|_| self.callback);
+        let callback = step.callback().filter(|_| self.callback.is_some());
         let event = step.event().filter(|_| self.event.is_some());
         let is_first = |event: &EventRecord| {
             callback.is_none_or(|callback| event.received_at.0 < callback.received_at.0)
@@ -196,7 +206,9 @@ impl WaitPlan {
                 None => done,
             });
         }
-        callback.map(|record| Done::new(StepOutcome::Callback).with_output(record.body.0.clone()))
+        let body = callback.map(|record| &record.body);
+        let body = body.or_else(|| step.resolved().filter(|_| self.callback.is_some()));
+        body.map(|body| Done::new(StepOutcome::Callback).with_output(body.0.clone()))
     }
 
     /// What comes next when nobody answered.
@@ -225,7 +237,7 @@ impl WaitPlan {
             Some(event) => event.hashes(step, &scope)?,
             None => vec![],
         };
-        let callback = self.callback.then(|| "a callback".to_owned());
+        let callback = self.callback.as_ref().map(|_| "a callback".to_owned());
         let event = self.event.as_ref().map(EventPlan::what);
         let time = wake_at.map(|at| format!("{at:.0}"));
         let all: Vec<String> = [callback, event, time].into_iter().flatten().collect();

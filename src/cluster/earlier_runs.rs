@@ -1,0 +1,123 @@
+//! Runs that are retried, and the runs that their steps started.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use kube::Api;
+
+use signoff_api::Run;
+use signoff_engine::{
+    plan::Plan,
+    retry::{ChildFact, ChildFacts, EarlierRun, children_to_read},
+};
+
+/// How many runs are read at the same time.
+const AT_ONCE: usize = 8;
+
+/// Those of the runs that a retry has to know of that are there. What the retry itself has started already, before its state
+/// was written, does not keep it from starting the same: `own` is its uid.
+///
+/// # Errors
+/// If one cannot be read.
+pub async fn children(
+    runs: &Api<Run>,
+    plan: &Plan,
+    from: Option<&str>,
+    earlier: &EarlierRun,
+    own: Option<&str>,
+) -> Result<ChildFacts, kube::Error> {
+    let names = stream::iter(children_to_read(plan, from, earlier));
+    let facts = names.map(async |name| {
+        let fact = child(runs, &name, own).await?;
+        Ok::<_, kube::Error>(fact.map(|fact| (name, fact)))
+    });
+    let facts: Vec<_> = facts.buffer_unordered(AT_ONCE).try_collect().await?;
+    Ok(facts.into_iter().flatten().collect())
+}
+
+async fn child(runs: &Api<Run>, name: &str, own: Option<&str>) -> Result<Option<ChildFact>, kube::Error> {
+    let Some(run) = runs.get_opt(name).await? else {
+        return Ok(None);
+    };
+    // only the operator creates runs with a parent
+    let Some(parent) = &run.spec.parent else {
+        return Ok(None);
+    };
+    let status = run.status.clone().unwrap_or_default();
+    Ok(Some(ChildFact {
+        parent: parent.uid.clone(),
+        phase: status.phase,
+        has_begun: status.release.is_some() && (run.spec.retry_of.is_none() || status.retry.is_some()),
+        retried_by: claimed(runs, name, status.retried_by, own).await?,
+    }))
+}
+
+/// The run that has claimed a run and holds on to it, if `own` has not started it.
+///
+/// # Errors
+/// If it cannot be read.
+pub async fn claimed(
+    runs: &Api<Run>,
+    run: &str,
+    by: Option<String>,
+    own: Option<&str>,
+) -> Result<Option<String>, kube::Error> {
+    let Some(by) = by else { return Ok(None) };
+    let other = runs.get_opt(&by).await?;
+    let is_own = |other: &Run| {
+        let parent = other.spec.parent.as_ref();
+        own.is_some() && parent.map(|parent| parent.uid.as_str()) == own
+    };
+    Ok(other
+        .filter(|other| retries(other, run) && !is_own(other))
+        .map(|_| by))
+}
+
+/// Whether a run that claimed another holds on to it: not if it was refused, or retries another one.
+fn retries(run: &Run, earlier: &str) -> bool {
+    let took_over = |run: &Run| run.status.as_ref().is_some_and(|status| status.retry.is_some());
+    let has_ended = run
+        .status
+        .as_ref()
+        .is_some_and(|status| status.phase.is_finished());
+    run.spec
+        .retry_of
+        .as_ref()
+        .is_some_and(|other| *other.run == *earlier)
+        && (!has_ended || took_over(run))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn run(of: &str, status: &Value) -> Run {
+        serde_json::from_value(json!({
+            "apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": "r"},
+            "spec": {"flow": "f", "retryOf": {"run": of, "from": "pay"}}, "status": status
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_run_that_could_not_retry_does_not_keep_others_from_it() {
+        let took_over = json!({"run": "first", "uid": "u"});
+        for (run, holds) in [
+            (run("first", &json!({})), true),
+            (
+                run("first", &json!({"phase": "Running", "retry": took_over})),
+                true,
+            ),
+            (
+                run("first", &json!({"phase": "Failed", "retry": took_over})),
+                true,
+            ),
+            (run("first", &json!({"phase": "Failed"})), false),
+            (
+                run("other", &json!({"phase": "Running", "retry": took_over})),
+                false,
+            ),
+        ] {
+            assert_eq!(retries(&run, "first"), holds, "{run:?}");
+        }
+    }
+}
