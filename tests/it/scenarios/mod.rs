@@ -21,6 +21,7 @@ mod idle;
 mod items;
 mod leadership;
 mod live;
+mod manifests;
 
 mod own_work;
 mod poison;
