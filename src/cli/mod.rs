@@ -27,6 +27,7 @@ mod outbound;
 mod private;
 mod promote;
 mod releases;
+mod replay;
 mod retry;
 mod run;
 mod runs;

@@ -1,5 +1,7 @@
 //! The command line as people and agents use it: the binary, its exit codes, its envelope.
 
+mod replay;
+
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
