@@ -17,7 +17,7 @@
 //! |---|---|---|
 //! | [`net`] | calling out: one client, one address policy, redaction | nothing of ours |
 //! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `cluster` (the reader of Secrets, the clock), `net` |
-//! | [`manifest`] | YAML and its places, objects of our kinds checked without a server | `signoff_engine` |
+//! | [`manifest`] | YAML and its places, objects of our kinds checked without a server | `signoff_engine`, `signoff_expression` |
 //! | [`simulation`] | flows against scenarios, offline: stubs, scripted decisions, a clock that jumps | `signoff_engine`, `manifest` |
 //! | [`git`] | fetch, read trees, verify | `net`, `manifest` |
 //! | [`forge`] | GitHub, GitLab, Gitea: pull requests, reviews, commit statuses | `git` (commit ids, when to leave a host alone), `net` |

@@ -6,17 +6,15 @@ use serde_json::json;
 use super::{
     Global,
     answer::Answer,
-    connect::Connection,
+    connect::{Connection, Namespaces},
     error::CliError,
-    lines::terminal_width,
+    named,
     run::now,
-    table::{
-        Column::{Free, Whole},
-        table,
-    },
+    runs::listed,
+    table::Column::{Extra, Free, Whole},
     timeline::{age, until},
 };
-use signoff_api::Approval;
+use signoff_api::{Approval, ApprovalPhase};
 
 /// List approvals that wait for people.
 #[derive(Debug, clap::Args)]
@@ -24,25 +22,39 @@ pub(super) struct ApprovalsArgs {
     /// Also list those that are closed.
     #[arg(long)]
     all: bool,
+    /// Only those in this phase, such as Approved; repeatable.
+    #[arg(long, value_name = "PHASE", value_parser = named::phase::<ApprovalPhase>, conflicts_with = "all")]
+    phase: Vec<ApprovalPhase>,
+    /// Approvals of all namespaces.
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
 }
 
 pub(super) async fn verb(args: &ApprovalsArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
-    let list = connection.list::<Approval>(&ListParams::default()).await;
+    let namespaces = Namespaces::of(args.all_namespaces);
+    let list = connection
+        .list_in::<Approval>(namespaces, &ListParams::default())
+        .await;
     let mut approvals = list.map_err(|error| CliError::api("the approvals cannot be listed", &error))?;
-    let closed = |approval: &Approval| {
+    let phase = |approval: &Approval| {
         approval
             .status
             .as_ref()
-            .is_some_and(|status| status.phase.is_closed())
+            .map(|status| status.phase)
+            .unwrap_or_default()
     };
-    approvals.retain(|approval| args.all || !closed(approval));
+    approvals.retain(|approval| match args.phase.as_slice() {
+        [] => args.all || !phase(approval).is_closed(),
+        phases => phases.contains(&phase(approval)),
+    });
     if approvals.is_empty() {
-        return Ok(Answer::text(format!(
-            "nothing waits for people in namespace {}",
-            connection.namespace
-        ))
-        .with_data(json!([])));
+        let places = connection.places(namespaces);
+        let text = match args.phase.as_slice() {
+            [] => format!("nothing waits for people in {places}"),
+            phases => format!("no approvals that are {} in {places}", named::list(phases)),
+        };
+        return Ok(Answer::text(text).with_data(json!([])));
     }
     let now = now();
     let rows: Vec<Vec<String>> = approvals
@@ -50,6 +62,7 @@ pub(super) async fn verb(args: &ApprovalsArgs, global: &Global) -> Result<Answer
         .map(|approval| {
             let status = approval.status.clone().unwrap_or_default();
             vec![
+                approval.namespace().unwrap_or_default(),
                 approval.name_any(),
                 approval.spec.title.clone(),
                 status.phase.to_string(),
@@ -65,14 +78,15 @@ pub(super) async fn verb(args: &ApprovalsArgs, global: &Global) -> Result<Answer
         })
         .collect();
     let headings = [
+        Whole("namespace"),
         Whole("name"),
         Free("title"),
         Whole("phase"),
         Free("needs"),
-        Whole("expires"),
-        Whole("age"),
+        Extra("expires"),
+        Extra("age"),
     ];
-    let text = table(&headings, &rows, terminal_width());
+    let text = listed(&headings, rows, namespaces);
     let names: Vec<String> = approvals
         .iter()
         .map(|approval| format!("approval/{}", approval.name_any()))

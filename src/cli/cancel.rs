@@ -1,6 +1,6 @@
 //! `signoff cancel`: stops a run.
 
-use kube::{Api, ResourceExt as _, api::Patch};
+use kube::{ResourceExt as _, api::Patch};
 use serde_json::json;
 
 use super::{
@@ -29,7 +29,7 @@ pub(super) struct CancelArgs {
 pub(super) async fn verb(args: &CancelArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
     let runs = connection.api::<Run>();
-    not_ended(&runs, &args.run).await?;
+    not_ended(&connection, &args.run).await?;
     let field = if args.terminate { "terminate" } else { "cancel" };
     let mut patch = json!({ "spec": { field: true, "stopMessage": args.message } });
     let mut patched = runs
@@ -44,7 +44,7 @@ pub(super) async fn verb(args: &CancelArgs, global: &Global) -> Result<Answer, C
             .patch(&args.run, &patch_params(), &Patch::Merge(&patch))
             .await;
     }
-    let run = patched.map_err(|error| CliError::api(&args.run, &error))?;
+    let run = patched.map_err(|error| connection.failed::<Run>(&args.run, &error))?;
     let what = if args.terminate { "terminated" } else { "cancelled" };
     Ok(Answer::text(format!("run/{} is being {what}", run.name_any()))
         .with_data(json!(run))
@@ -53,9 +53,8 @@ pub(super) async fn verb(args: &CancelArgs, global: &Global) -> Result<Answer, C
 }
 
 /// Checks that a run has not ended yet.
-pub(super) async fn not_ended(runs: &Api<Run>, name: &ObjectName) -> Result<(), CliError> {
-    let run = runs.get(name).await;
-    let run = run.map_err(|error| CliError::api(name, &error))?;
+pub(super) async fn not_ended(connection: &Connection, name: &ObjectName) -> Result<(), CliError> {
+    let run: Run = connection.get(name).await?;
     match run.status.filter(|status| status.phase.is_finished()) {
         None => Ok(()),
         Some(status) => {

@@ -74,7 +74,20 @@ impl Connection {
 
     /// Lists the objects of a kind in the namespace. Those that cannot be decoded are told of on standard error, and keep no other away.
     pub(super) async fn list<K: Kind>(&self, params: &ListParams) -> Result<Vec<K>, kube::Error> {
-        let listed = objects::list(&self.api::<Decoded<K>>(), params).await?;
+        self.list_in(Namespaces::One, params).await
+    }
+
+    /// Lists the objects of a kind in the namespace, or in all.
+    pub(super) async fn list_in<K: Kind>(
+        &self,
+        namespaces: Namespaces,
+        params: &ListParams,
+    ) -> Result<Vec<K>, kube::Error> {
+        let api = match namespaces {
+            Namespaces::One => self.api::<Decoded<K>>(),
+            Namespaces::All => Api::all(self.client.clone()),
+        };
+        let listed = objects::list(&api, params).await?;
         let mut lines = Lines::default();
         for object in &listed.undecodable {
             let (kind, name) = (K::kind(&()), object.metadata.name.as_deref().unwrap_or_default());
@@ -97,12 +110,36 @@ impl Connection {
         match self.api::<K>().get(name).await {
             Ok(object) => Ok(Some(object)),
             Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
-            Err(kube::Error::Api(status)) if status.code == 404 && names(&status) => {
-                let kind = K::kind(&()).to_lowercase();
-                let message = format!("there is no {kind} {name} in namespace {}", self.namespace);
-                Err(CliError::new("NotFound", exit::NOT_FOUND, message))
-            }
-            Err(error) => Err(CliError::api(name, &error)),
+            Err(error) => Err(self.failed::<K>(name, &error)),
+        }
+    }
+
+    /// An object that has to be there.
+    pub(super) async fn get<K: Kind>(&self, name: &str) -> Result<K, CliError> {
+        let found = self.api::<K>().get(name).await;
+        found.map_err(|error| self.failed::<K>(name, &error))
+    }
+
+    /// Why a request about an object failed. That there is no such object is said in one form.
+    pub(super) fn failed<K: Kind>(&self, name: &str, error: &kube::Error) -> CliError {
+        match error {
+            kube::Error::Api(status) if status.code == 404 && names(status) => self.not_found::<K>(name),
+            error => CliError::api(name, error),
+        }
+    }
+
+    /// There is no such object.
+    pub(super) fn not_found<K: Kind>(&self, name: &str) -> CliError {
+        let kind = K::kind(&()).to_lowercase();
+        let message = format!("there is no {kind} {name} in namespace {}", self.namespace);
+        CliError::new("NotFound", exit::NOT_FOUND, message)
+    }
+
+    /// Where is looked, for people.
+    pub(super) fn places(&self, namespaces: Namespaces) -> String {
+        match namespaces {
+            Namespaces::One => format!("namespace {}", self.namespace),
+            Namespaces::All => "any namespace".to_owned(),
         }
     }
 
@@ -118,6 +155,21 @@ impl Connection {
             .and_then(|status| status.user_info)
             .unwrap_or_default();
         Ok((user.username.unwrap_or_default(), user.groups.unwrap_or_default()))
+    }
+}
+
+/// Which namespaces are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Namespaces {
+    /// That of the context, or of `--namespace`.
+    One,
+    /// All.
+    All,
+}
+
+impl Namespaces {
+    pub(super) fn of(all: bool) -> Self {
+        if all { Self::All } else { Self::One }
     }
 }
 

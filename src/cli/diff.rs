@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kube::{Api, ResourceExt as _};
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
@@ -81,23 +81,21 @@ pub(super) async fn verb(args: &DiffArgs, global: &Global) -> Result<Answer, Cli
         .map_err(|error| CliError::api(&name, &error))?;
     let missing = flow.is_none();
     let status = flow.and_then(|flow| flow.status).unwrap_or_default();
-    let releases = connection.api::<Release>();
     let (new, next) = match (file, &args.release, &status.draft) {
         (Some((_, side)), _, _) => {
             let next = global.command(&format!("apply -f {}", quoted(&side.name)));
             (side, next)
         }
         (None, ..) if missing => {
-            let message = format!("there is no flow {name}");
-            return Err(CliError::new("NotFound", exit::NOT_FOUND, message));
+            return Err(connection.not_found::<Flow>(&name));
         }
         (None, Some(release), _) => {
             let next = global.command(&format!("promote {name} {release}"));
-            (from_release(&releases, release, &name).await?, next)
+            (from_release(&connection, release, &name).await?, next)
         }
         (None, None, Some(draft)) => {
             let next = global.command(&format!("promote {name} {}", draft.release));
-            (from_release(&releases, &draft.release, &name).await?, next)
+            (from_release(&connection, &draft.release, &name).await?, next)
         }
         (None, None, None) => {
             let message = format!("flow {name} has no valid draft");
@@ -105,7 +103,7 @@ pub(super) async fn verb(args: &DiffArgs, global: &Global) -> Result<Answer, Cli
         }
     };
     let old = match args.against.as_deref().or(status.live_release()) {
-        Some(release) => Some(from_release(&releases, release, &name).await?),
+        Some(release) => Some(from_release(&connection, release, &name).await?),
         None => None,
     };
     let answer = compare(&name, old.as_ref(), &new, args)?;
@@ -166,11 +164,8 @@ fn yaml(side: &Side) -> Result<String, CliError> {
     serde_yaml::to_string(&sorted).map_err(|error| CliError::internal(&side.name, &error))
 }
 
-async fn from_release(releases: &Api<Release>, name: &str, flow: &str) -> Result<Side, CliError> {
-    let release = releases
-        .get(name)
-        .await
-        .map_err(|error| CliError::api(name, &error))?;
+async fn from_release(connection: &Connection, name: &str, flow: &str) -> Result<Side, CliError> {
+    let release: Release = connection.get(name).await?;
     if release.spec.flow != flow {
         let message = format!("release {name} is of flow {}, not of {flow}", release.spec.flow);
         return Err(CliError::new("NotFound", exit::NOT_FOUND, message));

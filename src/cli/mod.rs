@@ -28,6 +28,7 @@ mod private;
 mod promote;
 mod releases;
 mod resolve;
+mod replay;
 mod retry;
 mod run;
 mod runs;

@@ -1,6 +1,6 @@
 //! Names of objects as people write them: alone, or after the kind as `-o name` and kubectl print them.
 
-use signoff_api::name::ObjectName;
+use signoff_api::{ApprovalPhase, RunPhase, name::ObjectName};
 
 /// The name of a run: `NAME`, `run/NAME` or `run.signoff.dev/NAME`.
 pub(super) fn run(text: &str) -> Result<ObjectName, String> {
@@ -10,6 +10,42 @@ pub(super) fn run(text: &str) -> Result<ObjectName, String> {
 /// The name of an approval, written in the same ways.
 pub(super) fn approval(text: &str) -> Result<ObjectName, String> {
     of_kind(text, &["approval", "approvals", "appr"])
+}
+
+/// A phase, in whatever case it is written.
+pub(super) fn phase<T: Phase>(text: &str) -> Result<T, String> {
+    let known = T::all();
+    let found = known
+        .iter()
+        .find(|phase| phase.to_string().eq_ignore_ascii_case(text));
+    found
+        .copied()
+        .ok_or_else(|| format!("it is none of {}", list(&known)))
+}
+
+/// Words as a list.
+pub(super) fn list<T: std::fmt::Display>(words: &[T]) -> String {
+    let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+    words.join(", ")
+}
+
+/// States of objects of a kind.
+pub(super) trait Phase: Copy + std::fmt::Display {
+    /// All of them.
+    fn all() -> Vec<Self>;
+}
+
+impl Phase for RunPhase {
+    fn all() -> Vec<Self> {
+        let unfinished = [Self::Pending, Self::Queued, Self::Running, Self::Waiting];
+        unfinished.into_iter().chain(Self::FINISHED).collect()
+    }
+}
+
+impl Phase for ApprovalPhase {
+    fn all() -> Vec<Self> {
+        [Self::Pending].into_iter().chain(Self::CLOSED).collect()
+    }
 }
 
 fn of_kind(text: &str, kinds: &[&str]) -> Result<ObjectName, String> {
@@ -39,5 +75,16 @@ mod tests {
             assert!(run(text).is_err(), "{text}");
         }
         assert_eq!(approval("approval.signoff.dev/a").unwrap().as_str(), "a");
+    }
+
+    #[test]
+    fn a_phase_is_taken_in_any_case_and_others_are_listed() {
+        assert_eq!(phase("waiting"), Ok(RunPhase::Waiting));
+        assert_eq!(phase("Approved"), Ok(ApprovalPhase::Approved));
+        let refused = phase::<RunPhase>("Approved").unwrap_err();
+        assert!(
+            refused.contains("Pending, Queued, Running, Waiting, Succeeded"),
+            "{refused}"
+        );
     }
 }

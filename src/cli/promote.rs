@@ -50,10 +50,7 @@ pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, 
     };
     let waited =
         tokio::time::timeout(global.timeout(), await_condition(flows.clone(), &args.flow, seen)).await;
-    let flow = flows
-        .get(&args.flow)
-        .await
-        .map_err(|error| CliError::api(&args.flow, &error))?;
+    let flow: Flow = connection.get(&args.flow).await?;
     let status = flow.status.clone().unwrap_or_default();
     let name = format!("flow/{}", flow.name_any());
     if status.live_release() == Some(args.release.as_str()) {
@@ -114,5 +111,5 @@ async fn ask(connection: &Connection, args: &PromoteArgs) -> Result<Flow, CliErr
     {
         patched = flows.patch(&args.flow, &params, &Patch::Merge(&wish)).await;
     }
-    patched.map_err(|error| CliError::api(&args.flow, &error))
+    patched.map_err(|error| connection.failed::<Flow>(&args.flow, &error))
 }

@@ -121,8 +121,7 @@ pub(super) async fn rerun(args: &RerunArgs, global: &Global) -> Result<Answer, C
 }
 
 async fn found(connection: &Connection, name: &ObjectName) -> Result<Run, CliError> {
-    let run = connection.api::<Run>().get(name).await;
-    run.map_err(|error| CliError::api(name, &error))
+    connection.get(name).await
 }
 
 /// The same flow with the same inputs.

@@ -1,4 +1,4 @@
-//! `signoff runs`: the runs of a namespace.
+//! `signoff runs`: the runs of a namespace, or of all.
 
 use kube::{ResourceExt as _, api::ListParams};
 use serde_json::json;
@@ -6,24 +6,42 @@ use serde_json::json;
 use super::{
     Global,
     answer::Answer,
-    connect::Connection,
+    connect::{Connection, Namespaces},
     error::CliError,
-    lines::terminal_width,
+    lines::{Lines, terminal_width},
+    named, replay,
     run::now,
     table::{
-        Column::{Free, Whole},
+        Column::{self, Extra, Free, Whole},
         table,
     },
     timeline::{age, took},
 };
-use signoff_api::{Run, RunStatus, name::FlowName};
+use signoff_api::{Run, RunPhase, RunStatus, name::FlowName};
 
 /// List runs, the newest first.
 #[derive(Debug, clap::Args)]
+#[command(
+    disable_help_subcommand = true,
+    after_help = "Examples:\n  signoff runs --flow refund --phase Waiting\n  signoff runs -A\n  signoff runs replay refund-x7k2q"
+)]
 pub(super) struct RunsArgs {
+    #[command(subcommand)]
+    verb: Option<RunsVerb>,
     /// Only runs of this flow.
     #[arg(long)]
     flow: Option<FlowName>,
+    /// Only runs in this phase, such as Waiting; repeatable.
+    #[arg(long, value_name = "PHASE", value_parser = named::phase::<RunPhase>)]
+    phase: Vec<RunPhase>,
+    /// Runs of all namespaces.
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum RunsVerb {
+    Replay(replay::ReplayArgs),
 }
 
 /// What a run waits for, or why it failed.
@@ -34,18 +52,31 @@ fn why(status: &RunStatus) -> String {
 }
 
 pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, CliError> {
+    if let Some(RunsVerb::Replay(replayed)) = &args.verb {
+        if args.flow.is_some() || !args.phase.is_empty() || args.all_namespaces {
+            let message = "--flow, --phase and --all-namespaces are for the list of runs, not for replay";
+            return Err(CliError::usage(message));
+        }
+        return replay::verb(replayed, global).await;
+    }
     let connection = Connection::open(global).await?;
     let selection = match &args.flow {
         Some(flow) => ListParams::default().fields(&format!("spec.flow={flow}")),
         None => ListParams::default(),
     };
-    let list = connection.list::<Run>(&selection).await;
+    let namespaces = Namespaces::of(args.all_namespaces);
+    let list = connection.list_in::<Run>(namespaces, &selection).await;
     let mut runs = list.map_err(|error| CliError::api("the runs cannot be listed", &error))?;
+    let phase = |run: &Run| run.status.as_ref().map(|status| status.phase).unwrap_or_default();
+    runs.retain(|run| args.phase.is_empty() || args.phase.contains(&phase(run)));
     runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp().map(|time| time.0)));
     if runs.is_empty() {
-        return Ok(
-            Answer::text(format!("no runs in namespace {}", connection.namespace)).with_data(json!([])),
-        );
+        let these = match args.phase.as_slice() {
+            [] => "runs".to_owned(),
+            phases => format!("runs that are {}", named::list(phases)),
+        };
+        let text = format!("no {these} in {}", connection.places(namespaces));
+        return Ok(Answer::text(text).with_data(json!([])));
     }
     let now = now();
     let rows: Vec<Vec<String>> = runs
@@ -53,6 +84,7 @@ pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, Cli
         .map(|run| {
             let status = run.status.clone().unwrap_or_default();
             vec![
+                run.namespace().unwrap_or_default(),
                 run.name_any(),
                 run.spec.flow.to_string(),
                 status
@@ -73,16 +105,27 @@ pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, Cli
         })
         .collect();
     let headings = [
+        Whole("namespace"),
         Whole("name"),
         Whole("flow"),
-        Whole("release"),
+        Extra("release"),
         Whole("phase"),
         Free("why"),
-        Whole("trigger"),
-        Whole("took"),
+        Extra("trigger"),
+        Extra("took"),
         Whole("age"),
     ];
-    let text = table(&headings, &rows, terminal_width());
+    let text = listed(&headings, rows, namespaces);
     let names: Vec<String> = runs.iter().map(|run| format!("run/{}", run.name_any())).collect();
     Ok(Answer::text(text).with_data(json!(runs)).with_names(names))
+}
+
+/// A table of objects. Their namespace, which is the first column, is told if it may be any.
+pub(super) fn listed(headings: &[Column], rows: Vec<Vec<String>>, namespaces: Namespaces) -> Lines {
+    let first = usize::from(namespaces == Namespaces::One);
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|row| row.into_iter().skip(first).collect())
+        .collect();
+    table(&headings[first..], &rows, terminal_width())
 }

@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde_json::{Map, Value, json};
 
 use super::{answer::Answer, error::CliError};
-use crate::manifest::{kinds, no_such_kind};
+use crate::manifest::{Unknown, json_schema, kinds, no_such_kind};
 use signoff_api::{API_VERSION, GROUP};
 
 /// The dialect that YAML language servers read.
@@ -65,7 +65,7 @@ fn schema_of(crd: &CustomResourceDefinition) -> Result<(String, Value), CliError
     let version = crd.spec.versions.first();
     let schema = version.and_then(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref());
     let schema = serde_json::to_value(schema).map_err(|error| CliError::internal(&kind, &error))?;
-    let mut schema = translated(schema);
+    let mut schema = json_schema(schema, Unknown::Refused);
     schema["$schema"] = DIALECT.into();
     schema["title"] = format!("{kind} of {GROUP}").into();
     let properties = json!({
@@ -105,51 +105,6 @@ fn of_all(schemas: &[(String, Value)]) -> Value {
         "allOf": rules.collect::<Value>(),
         "definitions": definitions.collect::<Map<String, Value>>(),
     })
-}
-
-/// A schema of Kubernetes as one of JSON Schema, which has other words for some things. Fields that an object does not
-/// have are refused, as a strict API server does.
-fn translated(schema: Value) -> Value {
-    let Value::Object(schema) = schema else {
-        return schema;
-    };
-    let is = |key: &str| schema.get(key) == Some(&Value::Bool(true));
-    let (is_free, is_either) = (
-        is("x-kubernetes-preserve-unknown-fields"),
-        is("x-kubernetes-int-or-string"),
-    );
-    let is_nullable = is("nullable");
-    let mut out = Map::new();
-    for (key, value) in schema {
-        match (key.as_str(), value) {
-            ("nullable", _) => {}
-            ("properties", Value::Object(fields)) => {
-                let fields = fields.into_iter().map(|(name, field)| (name, translated(field)));
-                out.insert(key, Value::Object(fields.collect()));
-            }
-            ("items" | "additionalProperties", value) => {
-                out.insert(key, translated(value));
-            }
-            // rules of the API server
-            (other, _) if other.starts_with("x-kubernetes-") => {}
-            (_, value) => {
-                out.insert(key, value);
-            }
-        }
-    }
-    if is_either {
-        out.insert("type".to_owned(), json!(["integer", "string"]));
-    }
-    if is_nullable && let Some(types) = out.get_mut("type") {
-        match types {
-            Value::Array(types) => types.push("null".into()),
-            one => *one = json!([one.clone(), "null"]),
-        }
-    }
-    if out.contains_key("properties") && !is_free && !out.contains_key("additionalProperties") {
-        out.insert("additionalProperties".to_owned(), Value::Bool(false));
-    }
-    Value::Object(out)
 }
 
 #[cfg(test)]

@@ -16,11 +16,7 @@ pub(super) struct StatusArgs {
 
 pub(super) async fn verb(args: &StatusArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
-    let run = connection
-        .api::<Run>()
-        .get(&args.run)
-        .await
-        .map_err(|error| CliError::api(&args.run, &error))?;
+    let run: Run = connection.get(&args.run).await?;
     let approvals = open_approvals(&run);
     let next = approvals
         .iter()

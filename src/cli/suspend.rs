@@ -57,10 +57,10 @@ pub(super) async fn verb(args: &SuspendArgs, suspend: bool, global: &Global) -> 
 async fn of_run(run: &ObjectName, suspend: bool, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
     let runs = connection.api::<Run>();
-    not_ended(&runs, run).await?;
+    not_ended(&connection, run).await?;
     let patch = json!({ "spec": { "suspend": suspend } });
     let patched = runs.patch(run, &patch_params(), &Patch::Merge(&patch)).await;
-    let run = patched.map_err(|error| CliError::api(run, &error))?;
+    let run = patched.map_err(|error| connection.failed::<Run>(run, &error))?;
     let name = run.name_any();
     let (text, next) = if suspend {
         let text = format!("run/{name} is suspended: no further step starts");
@@ -80,7 +80,7 @@ async fn of_flow(flow: &FlowName, suspend: bool, global: &Global) -> Result<Answ
     let patch = json!({ "spec": { "suspend": suspend.then_some(true) } });
     let flows = connection.api::<Flow>();
     let patched = flows.patch(flow, &patch_params(), &Patch::Merge(&patch)).await;
-    let flow = patched.map_err(|error| CliError::api(flow, &error))?;
+    let flow = patched.map_err(|error| connection.failed::<Flow>(flow, &error))?;
     let name = flow.name_any();
     let (told, next): (&[&str], _) = if suspend {
         let told: &[&str] = &[

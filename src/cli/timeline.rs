@@ -160,6 +160,10 @@ fn more(lines: &mut Lines, step: &StepStatus, of_run: Option<&StepError>) {
             lines.push(format!("  next attempt at {}", seconds(next)));
         }
     }
+    if let Some(until) = until_when(step) {
+        lines.blank();
+        lines.push(format!("{}: {until}", named(step)));
+    }
     if let Some(run) = &step.run {
         lines.blank();
         lines.push(format!("{}: run {run}", named(step)));
@@ -176,10 +180,23 @@ fn more(lines: &mut Lines, step: &StepStatus, of_run: Option<&StepError>) {
     }
 }
 
+/// Until when a step waits at most.
+fn until_when(step: &StepStatus) -> Option<String> {
+    if step.phase != StepPhase::Waiting {
+        return None;
+    }
+    let answer = step.deadline.as_ref();
+    let answer = answer.map(|at| format!("an answer is awaited until {}", seconds(at)));
+    let goes_on = step.wake_at.as_ref();
+    let goes_on = goes_on.map(|at| format!("it goes on by itself at {}", seconds(at)));
+    let parts: Vec<String> = [answer, goes_on].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
 fn named(step: &StepStatus) -> String {
     let item = step.item.map(|item| format!("[{item}]")).unwrap_or_default();
     if step.iteration > 1 {
-        format!("{}{item} (iteration {})", step.name, step.iteration)
+        format!("{}{item} (pass {})", step.name, step.iteration)
     } else {
         format!("{}{item}", step.name)
     }
@@ -350,11 +367,30 @@ mod tests {
         for part in [
             "  inputs        {\"order\":81}",
             "  started       2026-11-29T12:00:00Z",
-            "propose (iteration 2)   Retrying        +1.5 s",
-            "propose (iteration 2): Unreachable: no such host\n  next attempt at 2026-11-29T12:00:09Z",
+            "propose (pass 2)   Retrying        +1.5 s",
+            "propose (pass 2): Unreachable: no such host\n  next attempt at 2026-11-29T12:00:09Z",
         ] {
             assert!(told.contains(part), "{part}\n{told}");
         }
+    }
+
+    #[test]
+    fn a_step_that_waits_tells_until_when() {
+        let told = rendered(&json!({"phase": "Waiting", "steps": [
+            {"name": "settled", "iteration": 1, "phase": "Waiting", "deadline": "2026-11-29T14:00:00.000000Z"},
+            {"name": "pause", "iteration": 2, "phase": "Waiting", "wakeAt": "2026-11-29T13:00:00.000000Z"},
+            {"name": "first", "iteration": 1, "phase": "Waiting", "wakeAt": "2026-11-29T13:00:00.000000Z",
+                "deadline": "2026-11-29T12:30:00.000000Z"},
+            {"name": "over", "iteration": 1, "phase": "Succeeded", "outcome": "Callback", "deadline": "2026-11-29T14:00:00.000000Z"},
+        ]}));
+        for part in [
+            "settled: an answer is awaited until 2026-11-29T14:00:00Z",
+            "pause (pass 2): it goes on by itself at 2026-11-29T13:00:00Z",
+            "first: an answer is awaited until 2026-11-29T12:30:00Z; it goes on by itself at 2026-11-29T13:00:00Z",
+        ] {
+            assert!(told.contains(part), "{part}\n{told}");
+        }
+        assert!(!told.contains("over:"), "{told}");
     }
 
     #[test]

@@ -11,10 +11,10 @@ use super::{
     manifest::{Checked, Finding, Manifest, files, name},
 };
 use crate::{
-    manifest::{field_problems, plan_problems_with},
+    manifest::{check_with, field_problems, readable_definition},
     simulation::{Objects, children, run_each_other},
 };
-use signoff_api::{Definition, FlowSpec, GROUP, name::FlowName};
+use signoff_api::{Definition, GROUP, name::FlowName};
 
 /// Check manifests without an API server: syntax, fields, references, expressions.
 #[derive(Debug, clap::Args)]
@@ -38,17 +38,16 @@ struct CheckedFlow {
 
 fn flow(value: &Value, place: (usize, usize)) -> Option<CheckedFlow> {
     let name = value["metadata"]["name"].as_str()?.parse().ok()?;
-    let spec = value["spec"].clone();
-    let spec = (value["kind"] == "Flow").then(|| serde_json::from_value::<FlowSpec>(spec))?;
+    let definition = (value["kind"] == "Flow").then(|| readable_definition(value))??;
     Some(CheckedFlow {
         name,
-        definition: spec.ok()?.definition,
+        definition,
         place,
     })
 }
 
-/// What is wrong with flows that run each other.
-fn together(flows: &[CheckedFlow], manifests: &[Manifest]) -> Vec<Finding> {
+/// What is wrong with flows that run each other, beside what is known of each.
+fn together(flows: &[CheckedFlow], manifests: &[Manifest], known: &[Finding]) -> Vec<Finding> {
     let all = flows.iter();
     let all = all.map(|flow| (flow.name.clone(), flow.definition.clone()));
     let objects = Objects {
@@ -58,14 +57,16 @@ fn together(flows: &[CheckedFlow], manifests: &[Manifest]) -> Vec<Finding> {
     let inputs = children(&objects);
     let mut findings = Vec::new();
     for flow in flows.iter().filter(|flow| !flow.definition.children().is_empty()) {
-        let mut problems = field_problems(run_each_other(&objects, &flow.name, &flow.definition));
-        problems.extend(plan_problems_with(&flow.definition, &inputs));
         let (manifest, document) = flow.place;
         let manifest = &manifests[manifest];
-        findings.extend(problems.into_iter().map(|problem| {
+        let document = &manifest.documents[document];
+        let mut problems = field_problems(run_each_other(&objects, &flow.name, &flow.definition));
+        problems.extend(check_with(&document.value, &inputs));
+        let told = problems.into_iter().map(|problem| {
             let message = format!("{}: {}", problem.field, problem.message);
-            manifest.at(&manifest.documents[document], &problem.field, message)
-        }));
+            manifest.at(document, &problem.field, message)
+        });
+        findings.extend(told.filter(|finding| !known.contains(finding)));
     }
     findings
 }
@@ -82,9 +83,7 @@ pub(super) fn verb(args: &ValidateArgs) -> Result<Answer, CliError> {
                 for (index, document) in manifest.documents.iter().enumerate() {
                     match manifest.check(document) {
                         Checked::Ours { problems, warnings } => {
-                            if problems.is_empty() {
-                                flows.extend(flow(&document.value, (manifests.len(), index)));
-                            }
+                            flows.extend(flow(&document.value, (manifests.len(), index)));
                             findings.extend(problems);
                             warned.extend(warnings);
                             checked.push(name(&document.value));
@@ -99,7 +98,7 @@ pub(super) fn verb(args: &ValidateArgs) -> Result<Answer, CliError> {
             }
         }
     }
-    findings.extend(together(&flows, &manifests));
+    findings.extend(together(&flows, &manifests, &findings));
     let warnings: Lines = warned
         .iter()
         .map(|finding| format!("warning: {finding}"))
@@ -114,7 +113,7 @@ pub(super) fn verb(args: &ValidateArgs) -> Result<Answer, CliError> {
     }
     let left_out = match skipped.len() {
         0 => String::new(),
-        n => format!(", {n} skipped (not {GROUP})"),
+        n => format!(", {n} skipped (not of the group {GROUP})"),
     };
     if checked.is_empty() {
         let message = format!("nothing was checked: 0 valid{left_out}");

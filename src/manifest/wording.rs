@@ -160,7 +160,7 @@ pub(super) fn join(path: &str, name: &str) -> String {
 }
 
 /// `/spec/steps/2/name` as `spec.steps[2].name`.
-fn dotted(pointer: &str) -> String {
+pub(super) fn dotted(pointer: &str) -> String {
     let mut path = String::new();
     for part in pointer.split('/').filter(|part| !part.is_empty()) {
         if part.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -46,14 +46,14 @@ pub(super) async fn draft(
         Pinned::Known(dependencies, children) => (dependencies, children, None),
         Pinned::Waiting(why) => (vec![], Children::new(), Some(why)),
         Pinned::Changing => return Ok(Drafted::Changing),
-        Pinned::Wrong(problems) => {
+        Pinned::Wrong(mut problems) => {
+            problems.extend(compiled(shared, flow, Children::new()).await);
             status.problems = problems.into_iter().take(MAX_PROBLEMS).map(described).collect();
             return Ok(Drafted::Invalid);
         }
     };
-    let (definition, namespace) = (flow.spec.definition.clone(), flow.namespace().unwrap_or_default());
-    let compiled = move || Plan::compile_with(&definition, &children).err();
-    if let Some(problems) = shared.context.evaluate(&namespace, compiled).await {
+    let problems = compiled(shared, flow, children).await;
+    if !problems.is_empty() {
         status.problems = problems.into_iter().take(MAX_PROBLEMS).map(described).collect();
         return Ok(Drafted::Invalid);
     }
@@ -82,6 +82,14 @@ pub(super) async fn draft(
         digest,
     });
     Ok(Drafted::Cut)
+}
+
+/// What is wrong with the definition of a flow.
+async fn compiled(shared: &Flows, flow: &Flow, children: Children) -> Vec<Problem> {
+    let (definition, namespace) = (flow.spec.definition.clone(), flow.namespace().unwrap_or_default());
+    let compile = move || Plan::compile_with(&definition, &children).err();
+    let found = shared.context.evaluate(&namespace, compile).await;
+    found.unwrap_or_default()
 }
 
 /// Creates the release unless it is there; gives the digest of one that has the name but not the content.

@@ -111,7 +111,7 @@ fn of_step(before: Option<&StepStatus>, after: &StepStatus) -> Option<Transition
     {
         // later attempts are told by the status alone
         let failed = format!(
-            "the step {} failed and is tried again: {} ({})",
+            "an attempt of the step {} failed, and another one follows: {} ({})",
             after.name, error.message, error.reason
         );
         return Some(warning("Retrying", failed));

@@ -6,6 +6,7 @@ mod compare;
 mod expectation;
 mod flows;
 mod junit;
+mod replay;
 mod scenario;
 mod stubs;
 mod trigger;
@@ -23,6 +24,7 @@ pub use self::{
     expectation::check,
     flows::{children, run_each_other},
     junit::junit,
+    replay::{Difference, Recorded, Replay, ReplayError, StepReplay, Verdict, replay},
     scenario::{API_GROUP, API_VERSION, KIND, Scenario, ScenarioError, is_scenario},
     update::{UpdateError, update},
     world::{Call, Question, Record, simulate},

@@ -136,7 +136,7 @@ fn requester() -> String {
 pub struct Stub {
     /// Name of the step.
     pub step: String,
-    /// Only for this iteration of the step.
+    /// Only for this pass of the step.
     pub pass: Option<i64>,
     /// Only for this item, from 0, of a step with `forEach`.
     pub item: Option<i64>,
@@ -371,7 +371,7 @@ impl Expect {
 pub struct ExpectStep {
     /// Name of the step.
     pub step: String,
-    /// Which iteration; the last one by default.
+    /// Which pass; the last one by default.
     pub pass: Option<i64>,
     /// Which item, from 0, of a step with `forEach`; the step itself by default.
     pub item: Option<i64>,
@@ -379,7 +379,7 @@ pub struct ExpectStep {
     pub outcome: Option<StepOutcome>,
     /// Output of the step or item, whole.
     pub output: Option<Value>,
-    /// Number of iterations. 0: it never ran.
+    /// Number of passes. 0: it never ran.
     pub passes: Option<usize>,
 }
 
@@ -403,7 +403,7 @@ pub struct ExpectCall {
 pub struct ExpectApproval {
     /// Name of the step.
     pub step: String,
-    /// Which iteration; the last one by default.
+    /// Which pass; the last one by default.
     pub pass: Option<i64>,
     /// Which item, from 0, of a step with `forEach`; the last one asked about by default.
     pub item: Option<i64>,

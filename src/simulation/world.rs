@@ -5,7 +5,10 @@ mod events;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::{SignedDuration, Timestamp},
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -19,6 +22,7 @@ use super::{
 };
 use signoff_api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, Definition, Digest, RunStatus, bounds,
+    concurrency::ConcurrencyStatus,
     items::ItemRanges,
     names,
     release::content_digest,
@@ -36,11 +40,15 @@ use signoff_engine::{
     plan::Plan,
 };
 
+/// The address of the gateway in callbacks.
+const GATEWAY: &str = "https://signoff.example";
 /// Most decisions of the engine for one run: a flow that needs more does not end.
 const MAX_TURNS: usize = 50_000;
 /// Most of them that leave something to the next one, which loops without a pause do.
 const MAX_BUSY_TURNS: usize = 100;
+/// Namespace of the runs.
 const NAMESPACE: &str = "default";
+/// Name and uid of the run.
 const RUN: &str = "run";
 
 /// What happened.
@@ -58,9 +66,9 @@ pub struct Record {
     pub calls: Vec<Call>,
     /// Questions that were asked, in order.
     pub questions: Vec<Question>,
-    /// How many iterations began, by the name of the step. The run's status keeps only the newest ones.
+    /// How many passes began, by the name of the step. The run's status keeps only the newest ones.
     pub passes: BTreeMap<String, usize>,
-    /// The iterations that the scenario asks for by number, as they were last seen.
+    /// The passes that the scenario asks for by number, as they were last seen.
     pub asked_for: BTreeMap<(String, i64), StepStatus>,
     /// When the run was created.
     pub began: Timestamp,
@@ -77,7 +85,7 @@ pub struct Record {
 pub struct Call {
     /// Name of the step; of a child run, after that of the step that started it, such as `apply/plan`.
     pub step: String,
-    /// Which iteration of the step.
+    /// Which pass of the step.
     pub pass: i64,
     /// Which item, of a step with `forEach`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,10 +107,10 @@ pub struct Question {
     pub spec: ApprovalSpec,
     /// How it stands.
     pub status: ApprovalStatus,
-    asked_at: Timestamp,
-    decisions: Vec<DecisionFact>,
+    pub(super) asked_at: Timestamp,
+    pub(super) decisions: Vec<DecisionFact>,
     /// The run that asks.
-    run: usize,
+    pub(super) run: usize,
 }
 
 /// Performs a scenario.
@@ -201,8 +209,7 @@ impl<'a> World<'a> {
         start: Start,
     ) -> Result<Self, Vec<String>> {
         let spec = &scenario.spec;
-        let keys = CallbackKeys::new("test", [("test".to_owned(), vec![0; 32])].into())
-            .map_err(|error| vec![error.to_string()])?;
+        let callbacks = callbacks().map_err(|error| vec![error])?;
         let connections = connections(objects, &plan)?;
         let facts = Facts {
             run: RunFacts {
@@ -231,14 +238,13 @@ impl<'a> World<'a> {
             outcomes: vec![],
             in_flight: BTreeSet::new(),
             connections,
-            callbacks: CallbackMinter {
-                base_url: "https://signoff.example".to_owned(),
-                keys,
-            },
+            callbacks,
         };
         // a run that is alone always has a place
-        plan.concurrency_of(&facts)
-            .map_err(|(reason, message)| vec![format!("{reason}: {message}")])?;
+        let concurrency = plan.concurrency_of(&facts);
+        let concurrency = concurrency.map_err(|(reason, message)| vec![format!("{reason}: {message}")])?;
+        let held_since = Some(MicroTime(spec.now));
+        let concurrency = concurrency.map(|key| ConcurrencyStatus { held_since, ..key });
         let mut coming: Vec<_> = spec
             .events
             .iter()
@@ -255,7 +261,10 @@ impl<'a> World<'a> {
                 key: ObjectKey::run(RUN),
                 definition,
                 plan,
-                state: RunStatus::default(),
+                state: RunStatus {
+                    concurrency,
+                    ..RunStatus::default()
+                },
                 facts,
                 wake_at: None,
             }],
@@ -474,7 +483,9 @@ impl<'a> World<'a> {
             let name = of_item(&entry.name, entry.item);
             match (entry.phase, entry.outcome) {
                 (StepPhase::Retrying, _) => {
-                    lines.push(format!("{name}{pass} failed and is tried again{error}"));
+                    lines.push(format!(
+                        "{name}{pass}: an attempt failed, and another one follows{error}"
+                    ));
                 }
                 (_, Some(outcome)) => lines.push(format!("{name}{pass} {}{error}", word(outcome))),
                 (StepPhase::Waiting, None)
@@ -515,6 +526,15 @@ impl<'a> World<'a> {
     }
 }
 
+/// Makes addresses of callbacks that nobody can call.
+pub(super) fn callbacks() -> Result<CallbackMinter, String> {
+    let keys = CallbackKeys::new("test", [("test".to_owned(), vec![0; 32])].into());
+    Ok(CallbackMinter {
+        base_url: GATEWAY.to_owned(),
+        keys: keys.map_err(|error| error.to_string())?,
+    })
+}
+
 /// The Connections that a flow's questions bind.
 pub(super) fn connections(
     objects: &Objects,
@@ -527,7 +547,7 @@ pub(super) fn connections(
 }
 
 /// A step, or one of its items.
-fn of_item(step: &str, item: Option<i64>) -> String {
+pub(super) fn of_item(step: &str, item: Option<i64>) -> String {
     item.map_or_else(|| step.to_owned(), |item| format!("{step}[{item}]"))
 }
 
@@ -550,7 +570,8 @@ fn ended_items(before: Option<&StepStatus>, after: &StepStatus) -> Vec<String> {
     lines.collect()
 }
 
-fn release(
+/// The release of the flow that a scenario runs.
+pub(super) fn release(
     scenario: &Scenario,
     objects: &Objects,
     definition: &Definition,
@@ -599,6 +620,7 @@ fn time(at: &At, began: Timestamp) -> Timestamp {
     }
 }
 
+/// What the run that asks is told of a question.
 fn fact(question: &Question) -> ObjectFact {
     ObjectFact::Approval(Box::new(ApprovalFact {
         digest: question.spec.digest.clone(),

@@ -308,8 +308,13 @@ fn flow(place: &Place, value: &Value, namespace: &str) -> Result<Read, Vec<Probl
         return Err(told(manifest::check(value)));
     }
     let digest = canonical::digest(&spec.definition).map_err(|error| one("spec", &error.to_string()))?;
-    let problems = told(manifest::plan_problems(&spec.definition));
-    let valid = problems.is_empty();
+    let found = manifest::check(value);
+    // what keeps a flow from running is for its status as well; anything else the API server refuses
+    if !found.is_empty() && found.len() > manifest::plan_problems(&spec.definition).len() {
+        return Err(told(found));
+    }
+    let valid = found.is_empty();
+    let problems = told(found);
     Ok((
         name,
         FileFlow {

@@ -45,7 +45,7 @@ pub struct ApprovalSpec {
     /// Why the question is asked. `Step`: an approval step of a flow. `Outcome`: whether an effect with an unknown
     /// outcome happened. `Promotion`: whether a release may become live.
     pub purpose: ApprovalPurpose,
-    /// Digest of everything that the decision is bound to: release, step, iteration and every shown item. A Decision
+    /// Digest of everything that the decision is bound to: release, step, pass and every shown item. A Decision
     /// repeats it.
     pub digest: Digest,
     /// User who requested the run or the promotion.
@@ -142,7 +142,7 @@ pub struct ApprovalSubject {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub step: Option<String>,
-    /// Iteration of the step, from 1. A step that is repeated has a higher iteration.
+    /// Number of the pass of the step, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub iteration: Option<i64>,

@@ -12,6 +12,7 @@ pub mod connection;
 pub mod decision;
 pub mod digest;
 pub mod duration;
+mod explained;
 pub mod flow;
 pub mod header;
 pub mod items;
@@ -59,7 +60,7 @@ pub const API_VERSION: &str = "signoff.dev/v1alpha1";
 
 /// The definitions of all kinds, in the order a reader meets them.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![
+    let crds = [
         Repository::crd(),
         Flow::crd(),
         Release::crd(),
@@ -67,5 +68,6 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         Approval::crd(),
         Decision::crd(),
         Connection::crd(),
-    ]
+    ];
+    crds.into_iter().map(explained::in_paragraphs).collect()
 }

@@ -161,7 +161,7 @@ pub struct RunParent {
     /// Name of the step.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub step: String,
-    /// Iteration of the step, from 1.
+    /// Number of the pass of the step, from 1.
     #[schemars(range(min = 1))]
     pub iteration: i64,
     /// Index of the item, from 0, if the step has `forEach`.
@@ -304,7 +304,7 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 200))]
     pub loops: BTreeMap<String, LoopStatus>,
-    /// Received callbacks, by `<step>.<iteration>`, or `<step>.<iteration>.<item>`. The gateway writes them.
+    /// Received callbacks, by `<step>.<pass>`, or `<step>.<pass>.<item>`. The gateway writes them.
     #[serde(default)]
     #[schemars(extend("maxProperties" = 2000))]
     pub callbacks: BTreeMap<String, CallbackRecord>,
@@ -326,8 +326,8 @@ pub struct RunStatus {
     /// Output of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
-    /// Number of billable steps performed. Each `http` step counts once per iteration and item, however many attempts
-    /// it takes.
+    /// Number of billable steps performed. Each `http` step counts once per pass and item, however many attempts it
+    /// takes.
     #[serde(default)]
     pub billable_steps: i64,
     /// What the run waits for, in one sentence.
@@ -492,14 +492,14 @@ pub struct LoopStatus {
     pub resume_at: Option<MicroTime>,
 }
 
-/// Observed state of one iteration of a step.
+/// Observed state of one pass of a step.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepStatus {
     /// Name of the step.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub name: String,
-    /// Iteration of the step, from 1.
+    /// Number of the pass, from 1.
     pub iteration: i64,
     /// Index of the item, from 0, if this entry is an item of a step with `forEach`. Items have an entry only while they
     /// are under way.
@@ -627,12 +627,12 @@ pub enum StepPhase {
     Skipped,
     /// A step that it needs ended with another outcome than it asks for, or was omitted itself.
     Omitted,
-    /// The run was stopped, or a later iteration repeats the step.
+    /// The run was stopped, or a later pass repeats the step.
     Cancelled,
 }
 
 impl StepPhase {
-    /// Whether the step has ended in this iteration.
+    /// Whether the step has ended in this pass.
     pub fn is_finished(self) -> bool {
         !matches!(self, Self::Running | Self::Retrying | Self::Waiting)
     }

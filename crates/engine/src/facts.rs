@@ -205,6 +205,8 @@ pub struct EffectOutcome {
 pub enum Response {
     /// An HTTP response, whatever its status.
     Http(HttpResponse),
+    /// The output of the step, as the record of its run has it: a replay knows nothing else of the answer.
+    Recorded(Option<Value>),
 }
 
 /// An HTTP response, whatever its status.
@@ -220,10 +222,10 @@ pub struct HttpResponse {
 
 impl Response {
     /// The HTTP response, if it is one.
-    #[expect(clippy::unnecessary_wraps, reason = "there is one sort of response so far")]
     pub(crate) fn as_http(&self) -> Option<&HttpResponse> {
         match self {
             Self::Http(response) => Some(response),
+            Self::Recorded(_) => None,
         }
     }
 }

@@ -384,6 +384,64 @@ fn a_field_that_may_be_absent_is_read_where_a_condition_has_proven_it() {
     );
 }
 
+/// What is proposed for the first thing that is wrong: the expression, and the condition if there is one.
+fn proposed(source: &str) -> (String, Option<String>) {
+    let told = messages(source).remove(0);
+    let (_, told) = told
+        .split_once("write ")
+        .unwrap_or_else(|| panic!("{source}: {told}"));
+    match told.split_once(", or guard it with ") {
+        Some((write, guard)) => (write.to_owned(), Some(guard.to_owned())),
+        None => (told.to_owned(), None),
+    }
+}
+
+#[test]
+fn what_is_proposed_for_a_field_that_may_be_absent_compiles() {
+    for (source, write) in [
+        ("inputs.coupon == 'x'", "inputs.?coupon.orValue(…)"),
+        ("inputs['coupon'] == 'x'", "inputs[?'coupon'].orValue(…)"),
+        (
+            "inputs.customer.name == 'ann'",
+            "inputs.?customer.name.orValue(…)",
+        ),
+        (
+            "inputs.customer['name'] == 'ann'",
+            "inputs.?customer['name'].orValue(…)",
+        ),
+        (
+            "size(inputs.customer.name) > 1",
+            "inputs.?customer.name.orValue(…)",
+        ),
+        ("inputs.labels['a-b'] == 'x'", "inputs.labels[?'a-b'].orValue(…)"),
+        ("inputs.lines[0].note == 'x'", "inputs.lines[0].?note.orValue(…)"),
+        (
+            "steps['open-pr'].output > 1",
+            "steps['open-pr'].?output.orValue(…)",
+        ),
+        (
+            "inputs.rush && steps.review.output > 1",
+            "steps.review.?output.orValue(…)",
+        ),
+    ] {
+        let (proposed, guard) = proposed(source);
+        assert_eq!(proposed, write, "{source}");
+        let plain = write.replace(".orValue(…)", "").replace('?', "");
+        let written = source.replace(&plain, &write.replace('…', "dyn('')"));
+        assert_ne!(written, source);
+        assert_eq!(messages(&written), Vec::<String>::new(), "{written}");
+        if let Some(guard) = guard {
+            let guarded = format!("{guard} && ({source})");
+            assert_eq!(messages(&guarded), Vec::<String>::new(), "{guarded}");
+        }
+    }
+    let (_, guard) = proposed("inputs.customer.name == 'ann'");
+    assert_eq!(
+        guard.as_deref(),
+        Some("has(inputs.customer) && has(inputs.customer.name)")
+    );
+}
+
 #[test]
 fn a_string_with_known_values_is_compared_with_those() {
     for (source, expected) in [

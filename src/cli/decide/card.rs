@@ -46,13 +46,13 @@ impl Card<'_> {
         lines.blank();
         let subject = &spec.subject;
         if let (Some(run), Some(step)) = (&subject.run, &subject.step) {
-            let round = subject.iteration.filter(|round| *round > 1);
-            let round = round.map(|round| format!(", time {round}")).unwrap_or_default();
+            let pass = subject.iteration.filter(|pass| *pass > 1);
+            let pass = pass.map(|pass| format!(", pass {pass}")).unwrap_or_default();
             let item = subject
                 .item
                 .map(|item| format!("item {item} of "))
                 .unwrap_or_default();
-            lines.field("about", format!("{item}step {step} of run {run}{round}"));
+            lines.field("about", format!("{item}step {step} of run {run}{pass}"));
         }
         if let Some(release) = &subject.release {
             lines.field("about", format!("release {release}"));

@@ -75,8 +75,7 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
         return Err(CliError::new("NoMessage", exit::INVALID, message));
     }
     let connection = Connection::open(global).await?;
-    let found = connection.api::<Approval>().get(&args.approval).await;
-    let approval = found.map_err(|error| CliError::api(&args.approval, &error))?;
+    let approval: Approval = connection.get(&args.approval).await?;
     if let Some(digest) = args
         .digest
         .as_ref()

@@ -101,14 +101,12 @@ async fn of_flow(connection: &Connection, name: &FlowName, release: Option<&str>
             None,
         ));
     }
-    let flow = connection.api::<Flow>().get(name).await;
-    let flow = flow.map_err(|error| CliError::api(name, &error))?;
+    let flow: Flow = connection.get(name).await?;
     Ok(Graph::of(format!("Flow {name}"), &flow.spec.definition, None))
 }
 
 async fn of_run(connection: &Connection, name: &ObjectName) -> Result<Graph, CliError> {
-    let run = connection.api::<Run>().get(name).await;
-    let run = run.map_err(|error| CliError::api(name, &error))?;
+    let run: Run = connection.get(name).await?;
     let status = run.status.clone().unwrap_or_default();
     let Some(release) = &status.release else {
         let message = format!("run {} has no release yet", run.name_any());
@@ -121,8 +119,7 @@ async fn of_run(connection: &Connection, name: &ObjectName) -> Result<Graph, Cli
 }
 
 async fn of_release(connection: &Connection, name: &str, flow: &FlowName) -> Result<Definition, CliError> {
-    let release = connection.api::<Release>().get(name).await;
-    let release = release.map_err(|error| CliError::api(name, &error))?;
+    let release: Release = connection.get(name).await?;
     if release.spec.flow != *flow {
         let message = format!("release {name} is of flow {}, not of {flow}", release.spec.flow);
         return Err(CliError::new("NotFound", exit::NOT_FOUND, message));

@@ -46,6 +46,7 @@ impl Actor {
 fn outcome(result: &Result<Response, EffectError>) -> String {
     match result {
         Ok(Response::Http(response)) => format!("the call was answered with status {}", response.status),
+        Ok(Response::Recorded(_)) => "the call was answered".to_owned(),
         Err(error) if error.may_have_happened => {
             format!("it is unknown whether it happened ({})", error.message)
         }

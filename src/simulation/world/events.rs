@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 use serde_json::{Value, json};
 
 use super::{Question, World, fact, of_item};
@@ -159,29 +159,9 @@ impl World<'_> {
     }
 
     pub(super) fn judge(&mut self, index: usize) {
+        let now = self.now;
         let question = &mut self.questions[index];
-        let proven = Proof::Proven {
-            since: None,
-            written: None,
-        };
-        let judged = judge(
-            &question.spec,
-            question.asked_at,
-            &question.status,
-            &question.decisions,
-            Some(self.now),
-            proven,
-        );
-        for (name, status) in judged.decisions {
-            if let Some(decision) = question
-                .decisions
-                .iter_mut()
-                .find(|decision| decision.name == name)
-            {
-                decision.judged = Some(status);
-            }
-        }
-        question.status = judged.status;
+        question.judge(Some(now));
         let (run, key, fact) = (question.run, ObjectKey::approval(&question.name), fact(question));
         self.runs[run].facts.objects.insert(key, fact);
     }
@@ -369,6 +349,31 @@ impl World<'_> {
         };
         run.state.callbacks.insert(key, record);
         Ok((json!(202), String::new()))
+    }
+}
+
+impl Question {
+    /// Judges the decisions on it as the operator does. Nothing expires without the time.
+    pub(in crate::simulation) fn judge(&mut self, now: Option<Timestamp>) {
+        let proven = Proof::Proven {
+            since: None,
+            written: None,
+        };
+        let judged = judge(
+            &self.spec,
+            self.asked_at,
+            &self.status,
+            &self.decisions,
+            now,
+            proven,
+        );
+        for (name, status) in judged.decisions {
+            let mut decisions = self.decisions.iter_mut();
+            if let Some(decision) = decisions.find(|decision| decision.name == name) {
+                decision.judged = Some(status);
+            }
+        }
+        self.status = judged.status;
     }
 }
 

@@ -1,5 +1,7 @@
 //! The command line as people and agents use it: the binary, its exit codes, its envelope.
 
+mod replay;
+
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
@@ -64,7 +66,7 @@ fn validate_counts_what_it_checked_and_what_it_did_not() {
     let (code, out, _) = validate_all(&format!("{FLOW}---\n{other}"));
     assert_eq!(
         (code, out.as_str()),
-        (0, "1 valid, 1 skipped (not signoff.dev)\n")
+        (0, "1 valid, 1 skipped (not of the group signoff.dev)\n")
     );
     for nothing in [
         "",

@@ -22,6 +22,7 @@ mod item_runs;
 mod items;
 mod leadership;
 mod live;
+mod manifests;
 
 mod own_work;
 mod poison;

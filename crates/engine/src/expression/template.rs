@@ -244,13 +244,19 @@ pub type Located = (String, ExpressionProblem);
 impl JsonTemplate {
     /// Parses every string in a value. Problems come with the path below the value, such as `.order` or `[2].name`.
     pub fn parse(value: &Value) -> Result<Self, Vec<Located>> {
-        let mut problems = Vec::new();
-        let parsed = Self::parse_at(value, "", &mut problems);
+        let (parsed, problems) = Self::parse_all(value);
         if problems.is_empty() {
             Ok(parsed)
         } else {
             Err(problems)
         }
+    }
+
+    /// What can be parsed of a value, and the problems. A string that cannot be parsed is null.
+    pub(crate) fn parse_all(value: &Value) -> (Self, Vec<Located>) {
+        let mut problems = Vec::new();
+        let parsed = Self::parse_at(value, "", &mut problems);
+        (parsed, problems)
     }
 
     fn parse_at(value: &Value, path: &str, problems: &mut Vec<Located>) -> Self {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use signoff_expression::{Declarations, Facts, StaticType};
 
 use super::{
-    Children, Plan, PlannedStep, Problem, RetryPolicy,
+    Children, Plan, PlannedStep, Problem, RetryPolicy, Unread,
     check::{Environment, StepTypes, failed_attempt, with},
     concurrency, finally,
     for_each::ForEachPlan,
@@ -36,12 +36,13 @@ pub(super) fn compile(
     definition: &Definition,
     is_strict: bool,
     children: &Children,
+    unread: &Unread,
 ) -> Result<Plan, Vec<Problem>> {
     let mut problems = Vec::new();
     names(definition, &mut problems);
     let last: &[Step] = definition.finally.as_deref().unwrap_or_default();
-    let graph = Graph::of(&definition.steps, &mut problems).with_finally(last.len());
-    let mut compiler = Compiler::new(definition, &graph, is_strict, children);
+    let graph = Graph::of(&definition.steps, unread, &mut problems).with_finally(last.len());
+    let mut compiler = Compiler::new(definition, &graph, (is_strict, children, unread));
     compiler.inputs(definition.inputs.as_ref());
     problems.append(&mut compiler.problems);
     let main = definition.steps.len();
@@ -89,8 +90,8 @@ pub(super) fn compile(
     let limit = definition.concurrency.as_ref();
     let concurrency = limit.and_then(|limit| concurrency::compile(&mut compiler, limit));
     problems.append(&mut compiler.problems);
-    problems.extend(guard::not_guarded(&definition.steps, &graph, is_strict));
-    if problems.is_empty() {
+    problems.extend(guard::not_guarded(&definition.steps, &graph, is_strict, unread));
+    if !graph.has_circle {
         problems.extend(repeat::across(&steps));
     }
     if problems.is_empty() {
@@ -181,6 +182,8 @@ pub(super) struct Compiler<'a> {
     pub(super) is_strict: bool,
     /// What is known of the flows that steps run.
     children: &'a Children,
+    /// What could not be read.
+    pub(super) unread: &'a Unread,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -193,7 +196,11 @@ pub(crate) enum Child {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(definition: &'a Definition, graph: &'a Graph, is_strict: bool, children: &'a Children) -> Self {
+    fn new(
+        definition: &'a Definition,
+        graph: &'a Graph,
+        (is_strict, children, unread): (bool, &'a Children, &'a Unread),
+    ) -> Self {
         let inputs = definition.inputs.as_ref().map(Json::as_value);
         Self {
             graph,
@@ -203,11 +210,13 @@ impl<'a> Compiler<'a> {
                 inputs,
                 definition.all_steps().collect(),
                 definition.triggers.as_deref().unwrap_or_default(),
+                unread,
             ),
             loops: loops(&definition.steps, graph),
             triggers: definition.triggers.as_deref().unwrap_or_default(),
             is_strict,
             children,
+            unread,
             problems: Vec::new(),
         }
     }
@@ -281,7 +290,9 @@ impl<'a> Compiler<'a> {
             .for_each(step)
             .wanted(wanted, may_be_omitted)
             .looped(self.loops.iter().any(|again| again.contains(&i)));
-        self.environment.insert(i, types.clone());
+        if self.unread.knows(i) {
+            self.environment.insert(i, types.clone());
+        }
         if let Some(for_each) = &mut for_each {
             for_each.has_output = types.has_output();
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Problem;
+use super::{Problem, Unread};
 use signoff_api::{Step, run::StepOutcome, step::Need};
 
 /// A step that must be over first.
@@ -31,12 +31,14 @@ pub(super) struct Graph {
     pub(super) ancestors: Vec<BTreeSet<usize>>,
     /// How many steps there are before those of `finally`.
     main: usize,
+    /// Whether steps need each other in a circle, so that there is no order.
+    pub(super) has_circle: bool,
 }
 
 impl Graph {
     /// Resolves names and refuses cycles.
-    pub(super) fn of(steps: &[Step], problems: &mut Vec<Problem>) -> Self {
-        let needs = resolve(steps, problems);
+    pub(super) fn of(steps: &[Step], unread: &Unread, problems: &mut Vec<Problem>) -> Self {
+        let needs = resolve(steps, unread, problems);
         if let Some(cycle) = cycle(&needs) {
             let names: Vec<&str> = cycle.iter().map(|step| steps[*step].name.as_str()).collect();
             let message = format!("the steps need each other in a circle: {}", names.join(" needs "));
@@ -49,6 +51,7 @@ impl Graph {
                 ancestors: vec![(0..steps.len()).collect(); steps.len()],
                 needs: vec![vec![]; steps.len()],
                 main: steps.len(),
+                has_circle: true,
             };
         }
         let ancestors = (0..steps.len()).map(|step| ancestors(step, &needs)).collect();
@@ -56,6 +59,7 @@ impl Graph {
             needs,
             ancestors,
             main: steps.len(),
+            has_circle: false,
         }
     }
 
@@ -91,7 +95,7 @@ impl Graph {
     }
 }
 
-fn resolve(steps: &[Step], problems: &mut Vec<Problem>) -> Vec<Vec<Needed>> {
+fn resolve(steps: &[Step], unread: &Unread, problems: &mut Vec<Problem>) -> Vec<Vec<Needed>> {
     if steps.iter().all(|step| step.needs.is_none()) {
         let plain = |step| Needed { step, outcomes: None };
         return (0..steps.len())
@@ -113,8 +117,8 @@ fn resolve(steps: &[Step], problems: &mut Vec<Problem>) -> Vec<Vec<Needed>> {
         }
         let mut needs = Vec::new();
         for (n, text) in step.needs.iter().flatten().enumerate() {
-            match needed(steps, text) {
-                Ok(needed) => needs.push(needed),
+            match needed(steps, unread, text) {
+                Ok(needed) => needs.extend(needed),
                 Err(message) => problem(format!("steps[{i}].needs[{n}]"), message),
             }
         }
@@ -123,11 +127,17 @@ fn resolve(steps: &[Step], problems: &mut Vec<Problem>) -> Vec<Vec<Needed>> {
     resolved
 }
 
-/// The step that an entry of `needs` names, if it is there and can end as asked for.
-fn needed(steps: &[Step], text: &str) -> Result<Needed, String> {
+/// The step that an entry of `needs` names, if it is there and can end as asked for; none if it may be one that could not
+/// be read.
+fn needed(steps: &[Step], unread: &Unread, text: &str) -> Result<Option<Needed>, String> {
     let name = Need::step_of(text);
-    let position = steps.iter().position(|step| step.name == name);
-    let step = position.ok_or_else(|| format!("there is no step {name}"))?;
+    let Some(step) = steps.iter().position(|step| step.name == name) else {
+        return if unread.others {
+            Ok(None)
+        } else {
+            Err(format!("there is no step {name}"))
+        };
+    };
     let possible = steps[step].outcomes();
     let listed = |outcomes: &[StepOutcome]| {
         let words: Vec<String> = outcomes.iter().map(ToString::to_string).collect();
@@ -136,17 +146,17 @@ fn needed(steps: &[Step], text: &str) -> Result<Needed, String> {
     let need = Need::parse(text)
         .map_err(|error| format!("{error}; step {name} goes on with {}", listed(&possible)))?;
     for outcome in need.outcomes.iter().flatten() {
-        if !possible.contains(outcome) {
+        if unread.knows(step) && !possible.contains(outcome) {
             return Err(format!(
                 "the run never goes on after step {name} is {outcome}; it does with {}",
                 listed(&possible)
             ));
         }
     }
-    Ok(Needed {
+    Ok(Some(Needed {
         step,
         outcomes: need.outcomes,
-    })
+    }))
 }
 
 /// A cycle, starting and ending with the same step, if there is one.

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use signoff_expression::{Expr, Literal, Node};
 
 use super::{
-    Problem,
+    Problem, Unread,
     graph::{Graph, Needed},
 };
 use crate::expression::{Expression, Template};
@@ -22,8 +22,15 @@ use signoff_api::{Step, run::StepOutcome};
 
 /// Steps with an effect that would act whatever comes of an approval before them. Those of a next pass are looked for only where the
 /// definition is new.
-pub(super) fn not_guarded(steps: &[Step], graph: &Graph, is_new: bool) -> Vec<Problem> {
-    let conditions: Vec<Condition> = steps.iter().map(Condition::of).collect();
+pub(super) fn not_guarded(steps: &[Step], graph: &Graph, is_new: bool, unread: &Unread) -> Vec<Problem> {
+    let condition = |(step, said): (usize, &Step)| {
+        if unread.knows(step) {
+            Condition::of(said)
+        } else {
+            Condition::Broken
+        }
+    };
+    let conditions: Vec<Condition> = steps.iter().enumerate().map(condition).collect();
     let reads: Vec<Reads> = conditions.iter().map(Reads::of).collect();
     let mut problems = Vec::new();
     for (approval, step) in steps.iter().enumerate() {

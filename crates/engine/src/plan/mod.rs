@@ -12,6 +12,7 @@ mod place;
 mod repeat;
 mod schemas;
 mod triggers;
+mod unread;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +23,7 @@ use std::{
 use serde_json::Value;
 use signoff_expression::ObjectType;
 
+pub use self::unread::Unread;
 pub(crate) use self::{
     compile::Child,
     computed::{ApproversPlan, AtLeast, DurationPlan, QuorumPlan, Unusable, people},
@@ -52,7 +54,7 @@ const MAX_FINALLY: usize = 20;
 
 /// For each step the steps that come before it, by index. A reference that leads nowhere is left out; in a circle all come before all.
 pub(super) fn ancestors(steps: &[Step]) -> Vec<BTreeSet<usize>> {
-    graph::Graph::of(steps, &mut vec![]).ancestors
+    graph::Graph::of(steps, &Unread::default(), &mut vec![]).ancestors
 }
 
 /// The schemas of the inputs of flows that steps run, by the name of the flow. One without a schema takes no inputs.
@@ -157,7 +159,7 @@ impl Plan {
     /// # Errors
     /// Everything that is wrong with it, not only the first.
     pub fn compile(definition: &Definition) -> Result<Self, Vec<Problem>> {
-        Self::compiled(definition, true, &Children::new())
+        Self::compile_with(definition, &Children::new())
     }
 
     /// The same, where the inputs of some of the flows that its steps run are known.
@@ -165,7 +167,13 @@ impl Plan {
     /// # Errors
     /// Everything that is wrong with it, not only the first.
     pub fn compile_with(definition: &Definition, children: &Children) -> Result<Self, Vec<Problem>> {
-        Self::compiled(definition, true, children)
+        Self::compiled(definition, true, children, &Unread::default())
+    }
+
+    /// Everything that is wrong with a definition of which parts could not be read. What depends on those is not judged.
+    pub fn problems(definition: &Definition, children: &Children, unread: &Unread) -> Vec<Problem> {
+        let compiled = Self::compiled(definition, true, children, unread);
+        compiled.err().unwrap_or_default()
     }
 
     /// Compiles the definition of a release. One that was cut runs on, whatever is found today in its expressions.
@@ -173,10 +181,15 @@ impl Plan {
     /// # Errors
     /// Everything that keeps it from running.
     pub fn of_release(definition: &Definition) -> Result<Self, Vec<Problem>> {
-        Self::compiled(definition, false, &Children::new())
+        Self::compiled(definition, false, &Children::new(), &Unread::default())
     }
 
-    fn compiled(definition: &Definition, is_strict: bool, children: &Children) -> Result<Self, Vec<Problem>> {
+    fn compiled(
+        definition: &Definition,
+        is_strict: bool,
+        children: &Children,
+        unread: &Unread,
+    ) -> Result<Self, Vec<Problem>> {
         // a file from git has met no API server yet, and circles are looked for by recursion
         let finally = definition.finally.as_ref().map_or(0, Vec::len);
         for (field, count, most) in [
@@ -191,7 +204,7 @@ impl Plan {
                 }]);
             }
         }
-        compile::compile(definition, is_strict, children)
+        compile::compile(definition, is_strict, children, unread)
     }
 
     /// The approval that comes before a step with the fewest others between; of several the last one in the definition.

@@ -155,6 +155,16 @@ impl<'c, 'a> Place<'c, 'a> {
         self.compiler.all_steps.iter().position(|step| *step == name)
     }
 
+    /// Whether every step has a name that is known.
+    pub(crate) fn knows_all_names(&self) -> bool {
+        !self.compiler.unread.others
+    }
+
+    /// Whether every trigger is known.
+    pub(crate) fn knows_all_triggers(&self) -> bool {
+        !self.compiler.unread.triggers
+    }
+
     /// Whether a step is this one or comes before it.
     pub(crate) fn has_begun(&self, step: usize) -> bool {
         step == self.step || self.compiler.graph.ancestors[self.step].contains(&step)
@@ -167,6 +177,10 @@ impl<'c, 'a> Place<'c, 'a> {
         let later = self
             .step_named(name)
             .filter(|step| *step < steps.len() && *step != here);
+        let unread = self.compiler.unread;
+        if unread.others || later.is_some_and(|later| unread.steps.contains(&later)) {
+            return None;
+        }
         let Some(later) = later.filter(|step| self.compiler.graph.from(here).contains(step)) else {
             self.problem(
                 field,
@@ -242,23 +256,18 @@ impl Compiler<'_> {
         if !self.is_shallow(field, value) {
             return None;
         }
-        match JsonTemplate::parse(value) {
-            Ok(template) => {
-                for (path, offset, expression) in template.expressions() {
-                    self.written(&format!("{field}{path}"), offset, expression, declarations);
-                }
-                Some(template)
-            }
-            Err(found) => {
-                self.problems
-                    .extend(found.into_iter().map(|(path, problem)| Problem {
-                        field: format!("{field}{path}"),
-                        offset: Some(problem.offset),
-                        message: problem.message,
-                    }));
-                None
-            }
+        let (template, found) = JsonTemplate::parse_all(value);
+        for (path, offset, expression) in template.expressions() {
+            self.written(&format!("{field}{path}"), offset, expression, declarations);
         }
+        let is_whole = found.is_empty();
+        self.problems
+            .extend(found.into_iter().map(|(path, problem)| Problem {
+                field: format!("{field}{path}"),
+                offset: Some(problem.offset),
+                message: problem.message,
+            }));
+        is_whole.then_some(template)
     }
 
     pub(super) fn condition(

@@ -46,7 +46,9 @@ impl RepeatPlan {
             None => i,
             Some(name) => {
                 let Some(first) = place.step_named(name) else {
-                    place.problem("repeat.from", format!("there is no step {name}"));
+                    if place.knows_all_names() {
+                        place.problem("repeat.from", format!("there is no step {name}"));
+                    }
                     return None;
                 };
                 if !place.has_begun(first) {

@@ -38,15 +38,15 @@ impl Question<'_> {
         };
         let subject = &spec.subject;
         if let (Some(run), Some(step)) = (&subject.run, &subject.step) {
-            let round = subject.iteration.filter(|round| *round > 1);
-            let round = round.map(|round| format!(", time {round}")).unwrap_or_default();
+            let pass = subject.iteration.filter(|pass| *pass > 1);
+            let pass = pass.map(|pass| format!(", pass {pass}")).unwrap_or_default();
             let item = subject
                 .item
                 .map(|item| format!("item {item} of "))
                 .unwrap_or_default();
             fact(
                 "about",
-                format!("{item}step {} of run {}{round}", code(step), code(run)),
+                format!("{item}step {} of run {}{pass}", code(step), code(run)),
             );
         }
         if let Some(release) = &subject.release {

@@ -9,13 +9,13 @@ use super::{Turn, cut, idempotency_key, key_of, sentence};
 use crate::{
     effect::{Call, Effect, Request},
     expression::EvaluationError,
-    facts::{EffectError, EffectOutcome},
-    kinds::Next,
+    facts::{EffectError, EffectOutcome, Response},
+    kinds::{Done, Next},
     retry_after,
 };
 use signoff_api::{
     reason::StepReason,
-    run::{StepError, StepPhase},
+    run::{StepError, StepOutcome, StepPhase},
 };
 
 /// Why the outcome of an attempt is unknown that this process is not performing.
@@ -66,7 +66,11 @@ impl Turn<'_> {
     /// What came of an attempt.
     pub(super) fn attempt_ended(&mut self, step: usize, entry: usize, outcome: &EffectOutcome) {
         let next = match &outcome.result {
-            Ok(response) => self.plan.steps[step]
+            Ok(Response::Recorded(output)) => Next::Done(Done {
+                output: output.clone(),
+                ..Done::new(StepOutcome::Succeeded)
+            }),
+            Ok(response @ Response::Http(_)) => self.plan.steps[step]
                 .kind
                 .answered(&self.step_view(step, entry), response),
             Err(error) => Next::AttemptFailed(error.clone()),

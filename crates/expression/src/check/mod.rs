@@ -21,6 +21,7 @@ pub use types::{Field, ObjectType, StaticType};
 
 use self::{
     facts::{Closure, path_of, proven},
+    fields::Segment,
     suggest::did_you_mean,
     unify::{Substitution, most_general},
 };
@@ -97,6 +98,8 @@ struct Checker<'a> {
     aggregates: Vec<Vec<(usize, StaticType)>>,
     /// What was found to be read although it may be absent: nothing below it is told of.
     unguarded: Vec<Path>,
+    /// The fields that are read of what is looked at, the innermost last.
+    above: Vec<Segment>,
     /// Whether this is an argument of `format`, which takes lists of anything.
     is_in_format: bool,
     errors: Vec<CheckError>,
@@ -111,6 +114,7 @@ impl<'a> Checker<'a> {
             substitution: Substitution::default(),
             aggregates: Vec::new(),
             unguarded: Vec::new(),
+            above: Vec::new(),
             is_in_format: false,
             errors: Vec::new(),
         }
@@ -124,6 +128,21 @@ impl<'a> Checker<'a> {
     }
 
     fn check(&mut self, expr: &Expr) -> StaticType {
+        let above = std::mem::take(&mut self.above);
+        let type_ = self.check_below(expr);
+        self.above = above;
+        type_
+    }
+
+    /// Checks what a field is read of.
+    fn operand(&mut self, operand: &Expr, segment: Segment) -> StaticType {
+        self.above.push(segment);
+        let type_ = self.check_below(operand);
+        self.above.pop();
+        type_
+    }
+
+    fn check_below(&mut self, expr: &Expr) -> StaticType {
         stacker::maybe_grow(RED_ZONE, PIECE, || self.node(expr))
     }
 
@@ -138,7 +157,7 @@ impl<'a> Checker<'a> {
                 field,
                 optional,
             } => {
-                let of = self.check(operand);
+                let of = self.operand(operand, Segment::field(field, *optional));
                 let found = self.field(expr.offset, operand, &of, field, *optional);
                 if *optional { maybe(found) } else { found }
             }

@@ -137,7 +137,9 @@ fn written_down(template: &ApproversTemplate) -> Option<Approvers> {
 
 fn changes(place: &mut Place<'_, '_>, changes: &Changes) -> Option<ChangesPlan> {
     let Some(back_to) = place.step_named(&changes.back_to) else {
-        place.problem("changes.backTo", format!("there is no step {}", changes.back_to));
+        if place.knows_all_names() {
+            place.problem("changes.backTo", format!("there is no step {}", changes.back_to));
+        }
         return None;
     };
     if !place.has_begun(back_to) {

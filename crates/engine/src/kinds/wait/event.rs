@@ -29,6 +29,7 @@ impl EventPlan {
     pub(super) fn compile(place: &mut Place<'_, '_>, event: &EventWait) -> Option<Self> {
         // what another flow has is not known here
         if event.flow.is_none()
+            && place.knows_all_triggers()
             && let Err(message) = known(place, &event.trigger)
         {
             place.problem("trigger", message);

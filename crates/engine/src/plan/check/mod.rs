@@ -21,6 +21,7 @@ pub(crate) use self::{
     schema::{Defaults, type_of},
     steps::{StepResult, StepTypes},
 };
+use super::Unread;
 use crate::expression::CALLBACKS;
 use signoff_api::{
     Step, Trigger,
@@ -57,23 +58,31 @@ pub(super) struct Environment<'a> {
     trigger: StaticType,
     /// The results of the steps that were compiled by now.
     pub(super) results: BTreeMap<usize, StepTypes>,
+    /// What could not be read.
+    unread: &'a Unread,
     /// What that says in each place after them.
     known: BTreeMap<usize, Arc<Known>>,
 }
 
 impl<'a> Environment<'a> {
-    pub(super) fn new(inputs: Option<&Value>, steps: Vec<&'a Step>, triggers: &[Trigger]) -> Self {
+    pub(super) fn new(
+        inputs: Option<&Value>,
+        steps: Vec<&'a Step>,
+        triggers: &[Trigger],
+        unread: &'a Unread,
+    ) -> Self {
         let inputs = match inputs {
             Some(inputs) => schema::object_of(inputs, Defaults::Applied),
             None => ObjectType::new(BTreeMap::new(), None),
         };
         let inputs = inputs.called("input");
         Self {
-            type_of_inputs: inputs.clone().into(),
+            type_of_inputs: known_if(!unread.inputs, || inputs.clone().into()),
             inputs,
-            callbacks: callbacks(&steps),
+            callbacks: known_if(unread.knows_all_steps(), || callbacks(&steps)),
             events: events(triggers),
-            trigger: trigger_of_run(triggers),
+            trigger: known_if(!unread.triggers, || trigger_of_run(triggers)),
+            unread,
             steps,
             results: BTreeMap::new(),
             known: BTreeMap::new(),
@@ -95,9 +104,10 @@ impl<'a> Environment<'a> {
             let is_looped = |step: &usize| self.steps[*step].name == *name;
             !looped.iter().any(is_looped)
         });
-        let looped = looped.iter().map(|step| {
-            let step = self.steps[*step];
-            (step.name.clone(), Field::required(steps::of_previous_pass(step)))
+        let looped = looped.iter().map(|index| {
+            let step = self.steps[*index];
+            let type_ = known_if(self.unread.knows(*index), || steps::of_previous_pass(step));
+            (step.name.clone(), Field::required(type_))
         });
         self.declared(known, looped.collect(), explained, run())
     }
@@ -185,16 +195,17 @@ impl<'a> Environment<'a> {
                     implications.extend(known.implications.iter().cloned());
                     known.type_.clone()
                 }
-                // the steps need each other in a circle
+                // it could not be read, or the steps need each other in a circle
                 None => StaticType::Dyn,
             };
             fields.insert(self.steps[step].name.clone(), Field::required(type_));
         }
         let steps = ObjectType::new(fields, None).called("step").explaining(explained);
+        let steps = known_if(!self.unread.others, || steps.into());
         Declarations {
             variables: BTreeMap::from([
                 ("inputs".to_owned(), self.type_of_inputs.clone()),
-                ("steps".to_owned(), steps.into()),
+                ("steps".to_owned(), steps),
                 ("run".to_owned(), run),
                 ("release".to_owned(), release()),
                 ("trigger".to_owned(), self.trigger.clone()),
@@ -205,6 +216,11 @@ impl<'a> Environment<'a> {
             implications,
         }
     }
+}
+
+/// A type, if what it is of could be read.
+fn known_if(is_read: bool, type_: impl FnOnce() -> StaticType) -> StaticType {
+    if is_read { type_() } else { StaticType::Dyn }
 }
 
 /// What every step after one may rely on.

@@ -398,7 +398,7 @@ fn what_is_wrong_in_an_expression_is_told_with_its_place_before_a_release_is_cut
         ),
         (
             json!({"set": {"v": "${steps.review.decision.values.reason}"}}),
-            "set.v: decision may be absent: write steps.review.?decision.orValue(…), or guard it with has(steps.review.decision)",
+            "set.v: decision may be absent: write steps.review.?decision.values.reason.orValue(…), or guard it with has(steps.review.decision) && has(steps.review.decision.values.reason)",
         ),
         (
             json!({"when": "${steps.review.outcome == 'Approved'}", "set": {"v": "${steps.review.decision.values.note}"}}),
