@@ -6,6 +6,7 @@ pub mod behalf;
 pub mod context;
 pub mod create;
 pub mod event;
+pub mod event_claims;
 pub mod fairness;
 #[cfg(test)]
 pub(crate) mod fake_api;

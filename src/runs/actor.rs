@@ -120,8 +120,8 @@ struct Deciding {
     /// The outcomes that were known.
     outcomes: Vec<EffectKey>,
     draining: bool,
-    /// Whether what is called may get an address to call back.
-    hands_out_callbacks: bool,
+    /// Whether what is called may call back, or cause an event that a step waits for.
+    may_be_answered: bool,
     result: BoxFuture<'static, Decided>,
 }
 
@@ -156,7 +156,7 @@ struct Refusals {
 enum ApprovalTask {
     Opened(ObjectKey, Result<ObjectFact, ObjectError>),
     Closed(ObjectKey, Result<Option<ObjectFact>, ObjectError>),
-    /// People were told of a transition.
+    /// People were told of a transition, or waits were given the events that were kept for them.
     Told,
 }
 

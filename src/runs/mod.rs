@@ -9,6 +9,7 @@ mod dispatch;
 #[cfg(test)]
 mod fixture;
 mod gather;
+mod kept_events;
 mod objects;
 mod pin;
 mod places;
@@ -198,8 +199,11 @@ pub async fn run(deps: Arc<Deps>, calls: RunCalls, shutdown: CancellationToken) 
     let dispatcher = Dispatcher::new(Arc::clone(&deps), sender.clone(), messages);
     let runs = shutdown
         .clone()
-        .run_until_cancelled_owned(watch_runs(deps, sender));
-    beside(runs, dispatcher.run(shutdown)).await;
+        .run_until_cancelled_owned(watch_runs(Arc::clone(&deps), sender));
+    let events = shutdown
+        .clone()
+        .run_until_cancelled_owned(kept_events::look_after(Arc::clone(&deps)));
+    beside(events, beside(runs, dispatcher.run(shutdown))).await;
 }
 
 async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<DispatchEvent>) {

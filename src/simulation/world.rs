@@ -9,6 +9,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
+use self::events::KeptEvent;
 use super::{
     Objects,
     compare::word,
@@ -180,6 +181,8 @@ pub(super) struct World<'a> {
     now: Timestamp,
     /// Events that are still to come, the next one last.
     coming: Vec<(Timestamp, &'a Event)>,
+    /// Events that are kept for later waits, in the order in which they came.
+    kept: Vec<KeptEvent>,
     calls: Vec<Call>,
     questions: Vec<Question>,
     passes: BTreeMap<String, usize>,
@@ -261,6 +264,7 @@ impl<'a> World<'a> {
             at: 0,
             now: spec.now,
             coming,
+            kept: vec![],
             calls: vec![],
             questions: vec![],
             passes: BTreeMap::new(),
@@ -296,6 +300,7 @@ impl<'a> World<'a> {
                 changed |= self.turn();
             }
             self.at = 0;
+            changed |= self.give_kept();
             let is_busy = |run: &Execution<'_>| run.wake_at.is_some_and(|at| at <= self.now);
             busy += usize::from(self.runs.iter().any(is_busy));
             if self.run().state.phase.is_finished() {

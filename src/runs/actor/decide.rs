@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cluster::{error_chain, releases::LoadedRelease},
     runs::{
-        gather,
+        gather, kept_events,
         objects::{self, ObjectError},
         pin,
         retry::{self, Earlier},
@@ -124,7 +124,7 @@ impl Actor {
         let settles = state.steps.iter().any(under_way);
         let cancel = facts.run.cancel || facts.run.terminate;
         let last_steps = release.plan.has_finally() && !facts.run.terminate && !state.steps.is_empty();
-        let hands_out_callbacks = release.plan.hands_out_callbacks();
+        let may_be_answered = release.plan.hands_out_callbacks() || release.plan.awaits_events();
         let evaluates = !cancel || settles || last_steps || !known.is_empty();
         let (release, places, of) = (Arc::clone(release), Arc::clone(&self.places), Arc::clone(run));
         let decide = move || {
@@ -149,7 +149,7 @@ impl Actor {
             run: Arc::clone(run),
             outcomes: known,
             draining: self.draining,
-            hands_out_callbacks,
+            may_be_answered,
             result,
         });
     }
@@ -194,10 +194,10 @@ impl Actor {
             // what it went on to is not an effect, so there is nothing to measure
             self.resumed = None;
         }
-        // whoever is called may call back at once, and the gateway must know the run by then
+        // whoever is called may call back or cause an event at once, and the gateway must know the run by then
         let is_known = run.status.as_ref().is_some_and(|status| status.release.is_some());
-        let begins_to_wait = events::begins(run.status.as_ref(), &advanced.state);
-        let may_call_unknown = (is_known || !deciding.hands_out_callbacks) && !begins_to_wait;
+        let begins_to_wait = !events::begun(run.status.as_ref(), &advanced.state).is_empty();
+        let may_call_unknown = (is_known || !deciding.may_be_answered) && !begins_to_wait;
         let (at_once, acknowledged): (Vec<_>, Vec<_>) = advanced
             .effects
             .into_iter()
@@ -344,6 +344,15 @@ impl Actor {
                 Effect::Call(call) => self.call(*call),
                 Effect::Open(wanted) => {
                     let key = wanted.key();
+        let begun = events::begun(before, after);
+        if !begun.is_empty() {
+            let deps = Arc::clone(&self.deps);
+            let (run, hashes) = (self.key.clone(), begun.into_iter().collect());
+            self.approval_tasks.spawn(async move {
+                kept_events::give(&deps, &run, hashes).await;
+                ApprovalTask::Told
+            });
+        }
                     // one that does not wait for a write is not fenced by it
                     if wanted.is_named_when_there() && !self.deps.leadership.is_held() {
                         continue;

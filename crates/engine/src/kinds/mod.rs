@@ -101,6 +101,11 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
         false
     }
 
+    /// The trigger of the events that it waits for: the flow, unless it is that of the step, and its name.
+    fn awaits_event(&self) -> Option<(Option<&str>, &str)> {
+        None
+    }
+
     /// What it asks people.
     fn question(&self) -> Option<&ApprovalPlan> {
         None

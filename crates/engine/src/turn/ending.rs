@@ -5,6 +5,7 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp}
 use super::{Turn, cut, sentence};
 use crate::{
     advance::Advance,
+    events::may_begin,
     object::{Closing, ObjectKey},
 };
 use signoff_api::{
@@ -13,8 +14,6 @@ use signoff_api::{
     run::{EndingOutcome, RunEnding, StepError, StepPhase, StepStatus},
 };
 
-/// Largest status, in bytes of JSON.
-const MAX_STATUS: usize = 512 * 1024;
 /// What a suspended run waits for.
 const SUSPENDED: &str = "somebody to resume it: it is suspended";
 
@@ -53,7 +52,7 @@ impl Turn<'_> {
         self.note_events();
         self.state.observed_generation = self.facts.run.generation;
         self.set_condition();
-        if !self.without_outputs && serialized_len(&self.state) > MAX_STATUS {
+        if !self.without_outputs && serialized_len(&self.state) > bounds::MAX_RUN_STATUS {
             return self.too_large();
         }
         let wake_at = if self.state.phase.is_finished() {
@@ -211,6 +210,17 @@ impl Turn<'_> {
         }
         self.state.awaits_events = awaits.then_some(true);
     }
+        self.note_coming_events();
+    }
+
+    /// Says whether a step may still begin to wait for an event, so that those that come before are kept for it.
+    pub(super) fn note_coming_events(&mut self) {
+        let mut steps = 0..self.plan.steps.len();
+        let may_await = steps.any(|step| {
+            let planned = &self.plan.steps[step];
+            planned.kind.awaits_event().is_some() && may_begin(self.plan, &self.state, step)
+        });
+        self.state.may_await_events = may_await.then_some(true);
 
     fn unfinished(&self) -> impl Iterator<Item = &StepStatus> {
         self.state.steps.iter().filter(|step| !step.phase.is_finished())
@@ -281,7 +291,8 @@ impl Turn<'_> {
         } else if self.facts.run.cancel {
             turn.cancel();
         }
-        let message = format!("the run's status would outgrow {MAX_STATUS} bytes");
+        let most = bounds::MAX_RUN_STATUS;
+        let message = format!("the run's status would outgrow {most} bytes");
         turn.end_because(EndingOutcome::Failed, StepReason::StatusTooLarge, message);
         turn.hear_outcomes();
         turn.conclude()

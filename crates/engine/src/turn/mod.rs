@@ -19,7 +19,7 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp}
 use serde_json::Value;
 
 use self::attempts::BEFORE;
-pub(crate) use self::view::{Owned, RunView, StepView};
+pub(crate) use self::view::{Owned, RunView, StepView, is_due_again};
 use super::{
     advance::MAX_BEGUN,
     effect::{Effect, EffectKey},

@@ -76,6 +76,7 @@ impl Turn<'_> {
 
     /// The decision that a run does not begin now.
     pub(crate) fn hold_back(mut self) -> Advance {
+        self.note_coming_events();
         self.state.observed_generation = self.facts.run.generation;
         self.set_condition();
         Advance {

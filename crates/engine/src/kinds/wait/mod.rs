@@ -179,6 +179,10 @@ impl KindPlan for WaitPlan {
     fn takes_callback(&self) -> bool {
         self.callback
     }
+
+    fn awaits_event(&self) -> Option<(Option<&str>, &str)> {
+        self.event.as_ref().map(EventPlan::trigger)
+    }
 }
 
 impl WaitPlan {
