@@ -51,6 +51,8 @@ const PAUSES: Backoff = Backoff {
 };
 /// How often in a row the API server must refuse the same state for its content until the run is ended: what it takes may be changing.
 const REFUSALS: u32 = 3;
+/// How long passes of a poll may be unwritten.
+const LONGEST_UNWRITTEN: Duration = Duration::from_mins(1);
 /// Longest pause before the clock is looked at again: it may be set, and the machine may sleep.
 const LONGEST_LOOK: Duration = Duration::from_mins(1);
 
@@ -123,6 +125,15 @@ struct Deciding {
     /// Whether what is called may call back, or cause an event that a step waits for.
     may_be_answered: bool,
     result: BoxFuture<'static, Decided>,
+}
+
+/// A state that is not written yet: passes of a poll came since the last write.
+struct Unwritten {
+    /// Revision of the state that it goes on from.
+    revision: i64,
+    state: RunStatus,
+    /// When it is written at the latest.
+    until: Instant,
 }
 
 /// A status write and what depends on it.
@@ -201,6 +212,7 @@ pub(super) struct Actor {
     /// Objects that could not be created so far, with the reason.
     unopened: BTreeMap<ObjectKey, String>,
     writing: Option<Writing>,
+    unwritten: Option<Unwritten>,
     /// What waits for a write whose acknowledgement was lost.
     unconfirmed: Option<Unconfirmed>,
     refusals: Refusals,
@@ -247,6 +259,7 @@ impl Actor {
             refused: BTreeMap::new(),
             unopened: BTreeMap::new(),
             writing: None,
+            unwritten: None,
             unconfirmed: None,
             refusals: Refusals::default(),
             failures: 0,
@@ -309,12 +322,15 @@ impl Actor {
             && self.effects.is_empty()
             && self.approval_tasks.is_empty()
             && self.retry_at.is_none()
-            && (self.life != Life::Going || !self.dirty)
+            && (self.life != Life::Going || !self.dirty && self.unwritten.is_none())
     }
 
     /// Waits for the next thing to happen and takes it in.
     async fn wait(&mut self) {
-        let timer = self.retry_at.or_else(|| self.own_timer());
+        let unwritten = self.unwritten.as_ref().filter(|_| self.deciding.is_none());
+        let until = unwritten.map(|unwritten| unwritten.until);
+        let timer = self.own_timer().into_iter().chain(until).min();
+        let timer = self.retry_at.or(timer);
         tokio::select! {
             // nothing more is told of a run that the watch shows no more
             event = self.mailbox.recv(), if !self.left_watch => self.take(event.unwrap_or(RunEvent::LeftWatch)),
@@ -408,7 +424,10 @@ impl Actor {
                 }
                 self.dirty = true;
             }
-            RunEvent::Drain => self.draining = true,
+            RunEvent::Drain => {
+                self.draining = true;
+                self.dirty |= self.unwritten.is_some();
+            }
         }
     }
 

@@ -7,8 +7,8 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
-    Actor, ApprovalTask, Deciding, InFlight, Life, REFUSALS, Refusals, Unconfirmed, Writing, begin_write,
-    settle::is_past,
+    Actor, ApprovalTask, Deciding, InFlight, LONGEST_UNWRITTEN, Life, REFUSALS, Refusals, Unconfirmed,
+    Unwritten, Writing, begin_write, settle::is_past,
 };
 use crate::{
     cluster::{error_chain, releases::LoadedRelease},
@@ -61,6 +61,9 @@ impl Actor {
             return;
         }
         if self.draining && self.outcomes.is_empty() {
+            if let Some(unwritten) = self.unwritten.take() {
+                self.begin(&run, unwritten.state, Vec::new());
+            }
             return;
         }
         if self.refusals.count >= REFUSALS {
@@ -101,7 +104,7 @@ impl Actor {
         (objects, connections): (BTreeMap<ObjectKey, ObjectFact>, BTreeMap<String, ConnectionFact>),
         earlier: Option<Earlier>,
     ) {
-        let mut state = run.status.clone().unwrap_or_default();
+        let mut state = self.newest_state(run);
         let now = self.deps.context.now();
         // nothing is asked of the inputs of a run that is cancelled
         let is_new = state.release.is_none() && !is_stopped(run);
@@ -154,6 +157,50 @@ impl Actor {
         });
     }
 
+    /// The state that was decided last, with what the gateway has written since.
+    fn newest_state(&mut self, run: &Run) -> RunStatus {
+        let written = run.status.clone().unwrap_or_default();
+        // if somebody else wrote meanwhile, the passes since are done again
+        self.unwritten
+            .take_if(|unwritten| unwritten.revision != written.revision);
+        match &self.unwritten {
+            Some(unwritten) => RunStatus {
+                callbacks: written.callbacks,
+                heartbeats: written.heartbeats,
+                events: written.events,
+                ..unwritten.state.clone()
+            },
+            None => written,
+        }
+    }
+
+    /// Until when a decision may stay unwritten, if it may.
+    fn may_stay_unwritten(&self, run: &Run, advanced: &Advance, then: &[Effect]) -> Option<Instant> {
+        let now = Instant::now();
+        let until = match &self.unwritten {
+            Some(unwritten) => unwritten.until,
+            None if run.status.as_ref() == Some(&advanced.state) => return None,
+            None => now + LONGEST_UNWRITTEN,
+        };
+        let is_written = run.status.is_some();
+        (is_written && advanced.is_deferrable && then.is_empty() && !self.draining && until > now)
+            .then_some(until)
+    }
+
+    /// Keeps a state that is not written now. Says whether it is a new one.
+    fn keep_unwritten(&mut self, run: &Run, state: RunStatus, until: Instant) -> bool {
+        let known = self.unwritten.as_ref().map(|unwritten| &unwritten.state);
+        let is_new = known != Some(&state);
+        self.outcomes.retain(|outcome| !is_past(&state, &outcome.key));
+        self.dirty |= is_new && !self.outcomes.is_empty();
+        self.unwritten = Some(Unwritten {
+            revision: run.status.as_ref().map_or(0, |status| status.revision),
+            state,
+            until,
+        });
+        is_new
+    }
+
     /// A decision was made: begins what follows.
     pub(super) fn decided(&mut self, decided: Decided) {
         let Some(deciding) = self.deciding.take() else {
@@ -170,7 +217,7 @@ impl Actor {
         };
         // what came meanwhile is decided on next
         self.dirty |= !Arc::ptr_eq(&run, &deciding.run);
-        let advanced = match decided {
+        let mut advanced = match decided {
             Decided::Advanced(advanced) => *advanced,
             Decided::Unfit(reason, message) => {
                 let now = self.deps.context.now();
@@ -200,13 +247,17 @@ impl Actor {
         let may_call_unknown = (is_known || !deciding.may_be_answered) && !begins_to_wait;
         let (at_once, acknowledged): (Vec<_>, Vec<_>) = advanced
             .effects
-            .into_iter()
+            .drain(..)
             .partition(|effect| may_start_unwritten(effect, may_call_unknown));
         if self.awaits_opening(&at_once) {
             // what is decided when it is there is written in its place
             return self.perform(&run, at_once);
         }
-        if !self.begin(&run, advanced.state, acknowledged) {
+        let is_new = match self.may_stay_unwritten(&run, &advanced, &acknowledged) {
+            Some(until) => self.keep_unwritten(&run, advanced.state, until),
+            None => self.begin(&run, advanced.state, acknowledged),
+        };
+        if !is_new {
             // no state can make use of them
             self.outcomes
                 .retain(|outcome| !deciding.outcomes.contains(&outcome.key));
@@ -226,6 +277,7 @@ impl Actor {
 
     /// Begins to write the next state if it is another one. What depends on the write follows it, or starts at once without one.
     fn begin(&mut self, run: &Arc<Run>, mut next: RunStatus, then: Vec<Effect>) -> bool {
+        self.unwritten = None;
         let current = run.status.as_ref();
         next.revision = current.map_or(0, |status| status.revision);
         next.callbacks = current.map(|status| status.callbacks.clone()).unwrap_or_default();
@@ -292,6 +344,15 @@ impl Actor {
         for told in transitions::between(before, after) {
             self.tell(&run, told);
         }
+        let begun = events::begun(before, after);
+        if !begun.is_empty() {
+            let deps = Arc::clone(&self.deps);
+            let (run, hashes) = (self.key.clone(), begun.into_iter().collect());
+            self.approval_tasks.spawn(async move {
+                kept_events::give(&deps, &run, hashes).await;
+                ApprovalTask::Told
+            });
+        }
         // what it holds a place for begins now
         let held_since = |status: &RunStatus| status.concurrency.as_ref()?.held_since.clone();
         self.dirty |= after.started_at.is_none() && held_since(after) != before.and_then(held_since);
@@ -344,15 +405,6 @@ impl Actor {
                 Effect::Call(call) => self.call(*call),
                 Effect::Open(wanted) => {
                     let key = wanted.key();
-        let begun = events::begun(before, after);
-        if !begun.is_empty() {
-            let deps = Arc::clone(&self.deps);
-            let (run, hashes) = (self.key.clone(), begun.into_iter().collect());
-            self.approval_tasks.spawn(async move {
-                kept_events::give(&deps, &run, hashes).await;
-                ApprovalTask::Told
-            });
-        }
                     // one that does not wait for a write is not fenced by it
                     if wanted.is_named_when_there() && !self.deps.leadership.is_held() {
                         continue;
@@ -605,7 +657,7 @@ fn may_start_unwritten(effect: &Effect, may_call: bool) -> bool {
     match effect {
         Effect::Call(call) => may_call && !call.fenced,
         Effect::Abort(_) => true,
-        Effect::Open(wanted) => wanted.is_named_when_there(),
+        Effect::Open(wanted) => may_call && wanted.is_named_when_there(),
         Effect::Close(_) => false,
     }
 }

@@ -61,6 +61,7 @@ impl Turn<'_> {
             self.wake_at()
         };
         Advance {
+            is_deferrable: self.is_only_polling(),
             state: self.state,
             effects: self.effects,
             wake_at,
@@ -209,7 +210,6 @@ impl Turn<'_> {
             awaits |= !step.event_keys.is_empty();
         }
         self.state.awaits_events = awaits.then_some(true);
-    }
         self.note_coming_events();
     }
 
@@ -221,6 +221,7 @@ impl Turn<'_> {
             planned.kind.awaits_event().is_some() && may_begin(self.plan, &self.state, step)
         });
         self.state.may_await_events = may_await.then_some(true);
+    }
 
     fn unfinished(&self) -> impl Iterator<Item = &StepStatus> {
         self.state.steps.iter().filter(|step| !step.phase.is_finished())

@@ -10,6 +10,7 @@ mod items_question;
 mod outcome_question;
 mod passes;
 mod place;
+mod polls;
 mod settle;
 mod view;
 

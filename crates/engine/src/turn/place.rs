@@ -82,6 +82,7 @@ impl Turn<'_> {
         Advance {
             state: self.state,
             effects: self.effects,
+            is_deferrable: false,
             wake_at: None,
         }
     }
