@@ -51,6 +51,8 @@ const PAUSES: Backoff = Backoff {
 };
 /// How often in a row the API server must refuse the same state for its content until the run is ended: what it takes may be changing.
 const REFUSALS: u32 = 3;
+/// How long a call waits for its turn until people are told.
+const TOLD_OF_TURN: Duration = Duration::from_secs(10);
 /// How long passes of a poll may be unwritten.
 const LONGEST_UNWRITTEN: Duration = Duration::from_mins(1);
 /// Longest pause before the clock is looked at again: it may be set, and the machine may sleep.
@@ -176,6 +178,14 @@ struct InFlight {
     task: AbortHandle,
     /// Whether it must not be repeated.
     fenced: bool,
+    /// The Connection for which it has waited so long that people are told.
+    waits_for: Option<String>,
+}
+
+/// A call has waited long for its turn, or has it since.
+enum TurnEvent {
+    WaitsFor(EffectKey, String, CancellationToken),
+    Over(EffectKey),
 }
 
 type Performed = (EffectKey, Timestamp, Result<Response, EffectError>);
@@ -197,6 +207,8 @@ pub(super) struct Actor {
     outcomes: Vec<EffectOutcome>,
     effects: JoinSet<Performed>,
     in_flight: BTreeMap<EffectKey, InFlight>,
+    /// Calls that wait for a turn to go through a Connection with limits.
+    turns: JoinSet<TurnEvent>,
     /// Cancelled when the run is to end: what still waits for a permit is not sent.
     ending: CancellationToken,
     approval_tasks: JoinSet<ApprovalTask>,
@@ -250,6 +262,7 @@ impl Actor {
             outcomes: Vec::new(),
             effects: JoinSet::new(),
             in_flight: BTreeMap::new(),
+            turns: JoinSet::new(),
             ending: CancellationToken::new(),
             approval_tasks: JoinSet::new(),
             busy_objects: BTreeSet::new(),
@@ -353,6 +366,10 @@ impl Actor {
                     Err(broken) => rethrow(broken),
                 }
             }
+            Some(turn) = self.turns.join_next() => match turn {
+                Ok(turn) => self.turn_event(turn),
+                Err(broken) => rethrow(broken),
+            },
             Some(approval_task) = self.approval_tasks.join_next() => {
                 match approval_task {
                     Ok(approval_task) => self.approval_task_done(approval_task),

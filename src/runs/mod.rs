@@ -45,7 +45,7 @@ use crate::{
         run_endings::RunEndings,
         shared::{OpenApprovals, QuestionListener},
     },
-    perform::Executors,
+    perform::{CallTurns, Executors},
     telemetry::metrics::Metrics,
 };
 use signoff_api::{Approval, Connection, Flow, Release, Run, RunPhase};
@@ -96,6 +96,8 @@ pub struct Deps {
 #[derive(Clone, Debug)]
 pub struct Bounds {
     effects: Permits,
+    /// Turns of calls through Connections with limits.
+    turns: CallTurns,
     /// As many writes as are good for the API server.
     writes: Permits,
     /// As many runs looked at for the first time as keep the writes busy.
@@ -107,6 +109,7 @@ impl Bounds {
     pub fn new(effects: usize) -> Self {
         Self {
             effects: Permits::that_leave_some(effects),
+            turns: CallTurns::default(),
             writes: Permits::new_in_turns(WRITES),
             intake: Permits::that_leave_some(INTAKE),
         }

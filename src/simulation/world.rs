@@ -232,6 +232,7 @@ impl<'a> World<'a> {
             unopened: BTreeMap::new(),
             outcomes: vec![],
             in_flight: BTreeSet::new(),
+            waiting_calls: BTreeMap::new(),
             connections,
             callbacks: CallbackMinter {
                 base_url: "https://signoff.example".to_owned(),

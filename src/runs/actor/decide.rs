@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant as Monotonic};
 
 use futures::FutureExt as _;
 use k8s_openapi::jiff::Timestamp;
+use kube::runtime::reflector::ObjectRef;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Actor, ApprovalTask, Deciding, InFlight, LONGEST_UNWRITTEN, Life, REFUSALS, Refusals, Unconfirmed,
-    Unwritten, Writing, begin_write, settle::is_past,
+    Actor, ApprovalTask, Deciding, InFlight, LONGEST_UNWRITTEN, Life, REFUSALS, Refusals, TOLD_OF_TURN,
+    TurnEvent, Unconfirmed, Unwritten, Writing, begin_write, settle::is_past,
 };
 use crate::{
     cluster::{error_chain, releases::LoadedRelease},
@@ -21,8 +23,9 @@ use crate::{
     },
 };
 use signoff_api::{
-    Run, RunStatus,
+    Connection, Run, RunStatus,
     concurrency::ConcurrencyStatus,
+    connection::ConnectionLimits,
     reason::{Classified as _, ErrorClass, StepReason},
     run::{PinnedRelease, StepStatus},
 };
@@ -30,7 +33,7 @@ use signoff_engine::{
     advance::{Advance, advance},
     callback_token::is_of_old_pass,
     concurrency::Place,
-    effect::{Call, Effect},
+    effect::{Call, Effect, EffectKey},
     events,
     facts::{ConnectionFact, EffectError, Facts},
     heartbeat, inputs,
@@ -119,6 +122,11 @@ impl Actor {
         let unasked = (self.refused.clone(), self.unopened.clone());
         let mut facts = gather::facts(&self.deps, run, release, objects, unasked, outcomes, in_flight);
         facts.connections = connections;
+        let waiting = self.in_flight.iter().filter_map(|(key, call)| {
+            let connection = call.waits_for.as_ref()?;
+            Some((key.clone(), connection.clone()))
+        });
+        facts.waiting_calls = waiting.collect();
         // while draining, outcomes are written down and nothing new begins
         facts.run.suspend |= self.draining;
         // what was sent is settled before a run ends, and the question about it shows the request
@@ -438,11 +446,30 @@ impl Actor {
         let fenced = effect.fenced;
         let (deps, namespace) = (Arc::clone(&self.deps), self.key.namespace().to_owned());
         let ending = self.ending.clone();
+        let limited = self.limited(&effect);
+        let (run, granted) = (self.key.name().to_owned(), CancellationToken::new());
+        if let Some((connection, _)) = &limited {
+            self.watch_turn(key.clone(), connection.clone(), granted.clone());
+        }
+        // whoever waits for it learns also that the call is broken off
+        let granted = granted.drop_guard();
         let task = self.effects.spawn(async move {
-            let _permit = tokio::select! {
+            let may_send = async {
+                // one that waits for its turn holds up no other call
+                let turn = match &limited {
+                    Some((connection, limits)) => {
+                        let of = (namespace.as_str(), connection.as_str());
+                        Some(deps.bounds.turns.acquire(of, &run, limits).await)
+                    }
+                    None => None,
+                };
+                drop(granted);
+                (turn, deps.bounds.effects.acquire(&namespace).await)
+            };
+            let _held = tokio::select! {
                 biased;
                 () = ending.cancelled() => return (effect.key, deps.context.now(), Err(not_sent())),
-                permit = deps.bounds.effects.acquire(&namespace) => permit,
+                held = may_send => held,
             };
             if !deps.leadership.is_held() {
                 // it is for another process to perform; this task ends with the term
@@ -452,7 +479,49 @@ impl Actor {
             let result = deps.executors.perform(&namespace, &effect).await;
             (effect.key, deps.context.now(), result)
         });
-        self.in_flight.insert(key, InFlight { task, fenced });
+        let call = InFlight {
+            task,
+            fenced,
+            waits_for: None,
+        };
+        self.in_flight.insert(key, call);
+    }
+
+    /// The Connection of a call and its limits, if it has some.
+    fn limited(&self, call: &Call) -> Option<(String, ConnectionLimits)> {
+        let name = call.request.connection()?;
+        let connection = ObjectRef::<Connection>::new(name).within(self.key.namespace());
+        let limits = self.deps.connections.get(&connection)?.spec.limits.clone()?;
+        Some((name.to_string(), limits))
+    }
+
+    /// Learns if a call waits long for its turn.
+    fn watch_turn(&mut self, key: EffectKey, connection: String, granted: CancellationToken) {
+        self.turns.spawn(async move {
+            match tokio::time::timeout(TOLD_OF_TURN, granted.cancelled()).await {
+                Ok(()) => TurnEvent::Over(key),
+                Err(_) => TurnEvent::WaitsFor(key, connection, granted),
+            }
+        });
+    }
+
+    pub(super) fn turn_event(&mut self, event: TurnEvent) {
+        match event {
+            TurnEvent::WaitsFor(key, connection, granted) => {
+                if let Some(call) = self.in_flight.get_mut(&key) {
+                    call.waits_for = Some(connection);
+                    self.dirty = true;
+                    self.turns.spawn(async move {
+                        granted.cancelled().await;
+                        TurnEvent::Over(key)
+                    });
+                }
+            }
+            TurnEvent::Over(key) => {
+                let call = self.in_flight.get_mut(&key);
+                self.dirty |= call.is_some_and(|call| call.waits_for.take().is_some());
+            }
+        }
     }
 
     fn close(&mut self, run: &Arc<Run>, wanted: CloseObject) {

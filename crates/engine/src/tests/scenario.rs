@@ -57,6 +57,7 @@ impl Scenario {
             unopened: BTreeMap::new(),
             outcomes: vec![],
             in_flight: BTreeSet::new(),
+            waiting_calls: BTreeMap::new(),
             connections: BTreeMap::new(),
             callbacks: CallbackMinter {
                 base_url: "http://gateway".into(),

@@ -2,7 +2,7 @@
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 
-use super::{Turn, cut, sentence};
+use super::{Turn, cut, key_of, sentence};
 use crate::{
     advance::Advance,
     events::may_begin,
@@ -182,7 +182,10 @@ impl Turn<'_> {
 
     fn go_on(&mut self) {
         self.state.phase = self.phase_of_steps();
-        let running = self.state.phase == RunPhase::Running;
+        let calls = |step: &StepStatus| {
+            step.phase == StepPhase::Running && !self.facts.waiting_calls.contains_key(&key_of(step))
+        };
+        let running = self.unfinished().any(calls);
         let mut sentences: Vec<&String> = self
             .unfinished()
             .filter_map(|step| step.waiting_on.as_ref())
