@@ -102,6 +102,12 @@ impl FakeApi {
         serde_json::from_value(object).unwrap()
     }
 
+    /// All objects of a kind.
+    pub fn all<K: DeserializeOwned>(&self, resource: &str) -> Vec<K> {
+        let list = self.lock().list(resource);
+        serde_json::from_value(list["items"].clone()).unwrap()
+    }
+
     /// Decides what becomes of the next request of this kind, such as `PATCH runs/r/status`.
     pub fn fault(&self, request: &str, fault: Fault) {
         self.lock().faults.push((request.to_owned(), fault));
@@ -224,6 +230,10 @@ impl Inner {
                 (201, object)
             }
             (&Method::PATCH, false) => self.patch(key, serde_json::from_slice(body).unwrap()),
+            (&Method::DELETE, false) => self
+                .objects
+                .remove(key)
+                .map_or_else(|| refusal(404, "NotFound"), |object| (200, object)),
             other => panic!("{other:?} {key}"),
         }
     }

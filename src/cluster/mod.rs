@@ -7,6 +7,7 @@ pub mod context;
 pub mod create;
 pub mod earlier_runs;
 pub mod event;
+pub mod event_claims;
 pub mod fairness;
 #[cfg(test)]
 pub(crate) mod fake_api;

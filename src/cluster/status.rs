@@ -5,7 +5,7 @@ use std::{fmt::Debug, time::Duration};
 use json_patch::{AddOperation, Patch as Operations, PatchOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::{
-    Resource, ResourceExt as _,
+    Api, Resource, ResourceExt as _,
     api::{Patch, PatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -44,6 +44,34 @@ where
         ..PatchParams::default()
     };
     api.patch_status(&object.name_any(), &params, &Patch::<()>::Json(operations))
+        .await
+}
+
+/// Replaces a map in the status of an object, if the object is still as it was read. It may not have been there.
+///
+/// # Errors
+/// When the API server refuses or does not answer; [`is_stale`] tells whether somebody else wrote the object meanwhile.
+pub async fn replace_in_status<K>(
+    api: &Api<K>,
+    object: &K,
+    field: &str,
+    entries: Value,
+    params: &PatchParams,
+) -> Result<K, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let operations = Operations(vec![
+        PatchOperation::Test(TestOperation {
+            path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
+            value: Value::String(object.resource_version().unwrap_or_default()),
+        }),
+        PatchOperation::Add(AddOperation {
+            path: PointerBuf::from_tokens(["status", field]),
+            value: entries,
+        }),
+    ]);
+    api.patch_status(&object.name_any(), params, &Patch::<()>::Json(operations))
         .await
 }
 

@@ -15,11 +15,11 @@ use serde_json::json;
 use super::{
     Gateway, callbacks, checks,
     problem::Problem,
-    record::{self, ATTEMPTS, pause},
+    record::{ATTEMPTS, params, pause},
 };
 use crate::cluster::{
     error_chain,
-    status::{is_missing, is_stale},
+    status::{is_missing, is_stale, replace_in_status},
 };
 use signoff_api::{HumanDuration, Run, run::HeartbeatRecord};
 use signoff_engine::{
@@ -96,7 +96,7 @@ async fn write(
     let mut heartbeats = status.map(|status| status.heartbeats.clone()).unwrap_or_default();
     let received_at = MicroTime(now);
     heartbeats.insert(address.record_key(), HeartbeatRecord { received_at });
-    record::replace(api, run, "heartbeats", json!(heartbeats)).await
+    replace_in_status(api, run, "heartbeats", json!(heartbeats), &params()).await
 }
 
 #[cfg(test)]

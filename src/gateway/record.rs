@@ -29,16 +29,11 @@ use crate::cluster::{
     error_chain,
     status::{self, is_missing},
 };
-use signoff_api::{
-    Json, Run, names,
-    run::{CallbackRecord, EventRecord},
-};
+use signoff_api::{Json, Run, bounds, names, run::CallbackRecord};
 use signoff_engine::callback_token::CallbackAddress;
 
 /// How often a write is tried when others write the same run at the same time.
 pub(super) const ATTEMPTS: u64 = 30;
-/// Largest status of a run, in bytes of JSON.
-const MAX_STATUS: usize = 512 * 1024;
 
 /// Records a callback, or answers as the one that was faster did.
 pub(super) async fn record(
@@ -127,18 +122,13 @@ pub(super) async fn pause(attempt: u64) {
 
 /// A status never outgrows its limit, however many callbacks come.
 fn fits(run: &Run, record: &CallbackRecord) -> Result<(), Problem> {
-    if size(&run.status) + size(record) > MAX_STATUS {
+    if size(&run.status) + size(record) > bounds::MAX_RUN_STATUS {
         return Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "the run can hold no further callback of this size",
         ));
     }
     Ok(())
-}
-
-/// Whether the status of a run has room for an event.
-pub(super) fn has_room(run: &Run, record: &EventRecord) -> bool {
-    size(&run.status) + size(record) <= MAX_STATUS
 }
 
 fn size(value: &impl serde::Serialize) -> usize {
@@ -170,28 +160,7 @@ async fn write(
         .await
 }
 
-/// Replaces a map in the status of a run, if the run is still as it was read. It may not have been there.
-pub(super) async fn replace(
-    api: &Api<Run>,
-    run: &Run,
-    field: &str,
-    entries: Value,
-) -> Result<Run, kube::Error> {
-    let operations = Operations(vec![
-        PatchOperation::Test(TestOperation {
-            path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
-            value: json!(run.resource_version()),
-        }),
-        PatchOperation::Add(AddOperation {
-            path: PointerBuf::from_tokens(["status", field]),
-            value: entries,
-        }),
-    ]);
-    api.patch_status(&run.name_any(), &params(), &Patch::<()>::Json(operations))
-        .await
-}
-
-fn params() -> PatchParams {
+pub(super) fn params() -> PatchParams {
     PatchParams {
         field_manager: Some(names::FIELD_MANAGER_GATEWAY.to_owned()),
         ..PatchParams::default()

@@ -4,10 +4,12 @@
 mod connection;
 mod error;
 pub mod http;
+mod turns;
 
 use kube::Client;
 
 use self::http::{HttpExecutor, HttpExecutorError};
+pub use self::turns::{CallTurn, CallTurns};
 use crate::{cluster::context::Clock, net::Network};
 use signoff_engine::{
     effect::{Call, Request},

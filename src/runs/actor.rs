@@ -51,6 +51,10 @@ const PAUSES: Backoff = Backoff {
 };
 /// How often in a row the API server must refuse the same state for its content until the run is ended: what it takes may be changing.
 const REFUSALS: u32 = 3;
+/// How long a call waits for its turn until people are told.
+const TOLD_OF_TURN: Duration = Duration::from_secs(10);
+/// How long passes of a poll may be unwritten.
+const LONGEST_UNWRITTEN: Duration = Duration::from_mins(1);
 /// Longest pause before the clock is looked at again: it may be set, and the machine may sleep.
 const LONGEST_LOOK: Duration = Duration::from_mins(1);
 
@@ -120,9 +124,18 @@ struct Deciding {
     /// The outcomes that were known.
     outcomes: Vec<EffectKey>,
     draining: bool,
-    /// Whether what is called may get an address to call back.
-    hands_out_callbacks: bool,
+    /// Whether what is called may call back, or cause an event that a step waits for.
+    may_be_answered: bool,
     result: BoxFuture<'static, Decided>,
+}
+
+/// A state that is not written yet: passes of a poll came since the last write.
+struct Unwritten {
+    /// Revision of the state that it goes on from.
+    revision: i64,
+    state: RunStatus,
+    /// When it is written at the latest.
+    until: Instant,
 }
 
 /// A status write and what depends on it.
@@ -156,7 +169,7 @@ struct Refusals {
 enum ApprovalTask {
     Opened(ObjectKey, Result<ObjectFact, ObjectError>),
     Closed(ObjectKey, Result<Option<ObjectFact>, ObjectError>),
-    /// People were told of a transition.
+    /// People were told of a transition, or waits were given the events that were kept for them.
     Told,
 }
 
@@ -165,6 +178,14 @@ struct InFlight {
     task: AbortHandle,
     /// Whether it must not be repeated.
     fenced: bool,
+    /// The Connection for which it has waited so long that people are told.
+    waits_for: Option<String>,
+}
+
+/// A call has waited long for its turn, or has it since.
+enum TurnEvent {
+    WaitsFor(EffectKey, String, CancellationToken),
+    Over(EffectKey),
 }
 
 type Performed = (EffectKey, Timestamp, Result<Response, EffectError>);
@@ -186,6 +207,8 @@ pub(super) struct Actor {
     outcomes: Vec<EffectOutcome>,
     effects: JoinSet<Performed>,
     in_flight: BTreeMap<EffectKey, InFlight>,
+    /// Calls that wait for a turn to go through a Connection with limits.
+    turns: JoinSet<TurnEvent>,
     /// Cancelled when the run is to end: what still waits for a permit is not sent.
     ending: CancellationToken,
     approval_tasks: JoinSet<ApprovalTask>,
@@ -201,6 +224,7 @@ pub(super) struct Actor {
     /// Objects that could not be created so far, with the reason.
     unopened: BTreeMap<ObjectKey, String>,
     writing: Option<Writing>,
+    unwritten: Option<Unwritten>,
     /// What waits for a write whose acknowledgement was lost.
     unconfirmed: Option<Unconfirmed>,
     refusals: Refusals,
@@ -238,6 +262,7 @@ impl Actor {
             outcomes: Vec::new(),
             effects: JoinSet::new(),
             in_flight: BTreeMap::new(),
+            turns: JoinSet::new(),
             ending: CancellationToken::new(),
             approval_tasks: JoinSet::new(),
             busy_objects: BTreeSet::new(),
@@ -247,6 +272,7 @@ impl Actor {
             refused: BTreeMap::new(),
             unopened: BTreeMap::new(),
             writing: None,
+            unwritten: None,
             unconfirmed: None,
             refusals: Refusals::default(),
             failures: 0,
@@ -309,12 +335,15 @@ impl Actor {
             && self.effects.is_empty()
             && self.approval_tasks.is_empty()
             && self.retry_at.is_none()
-            && (self.life != Life::Going || !self.dirty)
+            && (self.life != Life::Going || !self.dirty && self.unwritten.is_none())
     }
 
     /// Waits for the next thing to happen and takes it in.
     async fn wait(&mut self) {
-        let timer = self.retry_at.or_else(|| self.own_timer());
+        let unwritten = self.unwritten.as_ref().filter(|_| self.deciding.is_none());
+        let until = unwritten.map(|unwritten| unwritten.until);
+        let timer = self.own_timer().into_iter().chain(until).min();
+        let timer = self.retry_at.or(timer);
         tokio::select! {
             // nothing more is told of a run that the watch shows no more
             event = self.mailbox.recv(), if !self.left_watch => self.take(event.unwrap_or(RunEvent::LeftWatch)),
@@ -337,6 +366,10 @@ impl Actor {
                     Err(broken) => rethrow(broken),
                 }
             }
+            Some(turn) = self.turns.join_next() => match turn {
+                Ok(turn) => self.turn_event(turn),
+                Err(broken) => rethrow(broken),
+            },
             Some(approval_task) = self.approval_tasks.join_next() => {
                 match approval_task {
                     Ok(approval_task) => self.approval_task_done(approval_task),
@@ -408,7 +441,10 @@ impl Actor {
                 }
                 self.dirty = true;
             }
-            RunEvent::Drain => self.draining = true,
+            RunEvent::Drain => {
+                self.draining = true;
+                self.dirty |= self.unwritten.is_some();
+            }
         }
     }
 

@@ -58,6 +58,7 @@ pub(super) fn facts(
         unopened,
         outcomes,
         in_flight,
+        waiting_calls: BTreeMap::new(),
         connections: BTreeMap::new(),
         callbacks: deps.callbacks.clone(),
     }

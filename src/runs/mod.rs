@@ -9,6 +9,7 @@ mod dispatch;
 #[cfg(test)]
 mod fixture;
 mod gather;
+mod kept_events;
 mod objects;
 mod pin;
 mod places;
@@ -44,7 +45,7 @@ use crate::{
         run_endings::RunEndings,
         shared::{OpenApprovals, QuestionListener},
     },
-    perform::Executors,
+    perform::{CallTurns, Executors},
     telemetry::metrics::Metrics,
 };
 use signoff_api::{Approval, Connection, Flow, Release, Run, RunPhase};
@@ -95,6 +96,8 @@ pub struct Deps {
 #[derive(Clone, Debug)]
 pub struct Bounds {
     effects: Permits,
+    /// Turns of calls through Connections with limits.
+    turns: CallTurns,
     /// As many writes as are good for the API server.
     writes: Permits,
     /// As many runs looked at for the first time as keep the writes busy.
@@ -106,6 +109,7 @@ impl Bounds {
     pub fn new(effects: usize) -> Self {
         Self {
             effects: Permits::that_leave_some(effects),
+            turns: CallTurns::default(),
             writes: Permits::new_in_turns(WRITES),
             intake: Permits::that_leave_some(INTAKE),
         }
@@ -198,8 +202,11 @@ pub async fn run(deps: Arc<Deps>, calls: RunCalls, shutdown: CancellationToken) 
     let dispatcher = Dispatcher::new(Arc::clone(&deps), sender.clone(), messages);
     let runs = shutdown
         .clone()
-        .run_until_cancelled_owned(watch_runs(deps, sender));
-    beside(runs, dispatcher.run(shutdown)).await;
+        .run_until_cancelled_owned(watch_runs(Arc::clone(&deps), sender));
+    let events = shutdown
+        .clone()
+        .run_until_cancelled_owned(kept_events::look_after(Arc::clone(&deps)));
+    beside(events, beside(runs, dispatcher.run(shutdown))).await;
 }
 
 async fn watch_runs(deps: Arc<Deps>, to: mpsc::UnboundedSender<DispatchEvent>) {

@@ -109,6 +109,7 @@ impl<'a> World<'a> {
             unopened: std::collections::BTreeMap::new(),
             outcomes: vec![],
             in_flight: std::collections::BTreeSet::new(),
+            waiting_calls: std::collections::BTreeMap::new(),
             connections: connections(objects, &plan)?,
             callbacks: above.callbacks.clone(),
         };

@@ -12,6 +12,7 @@ use k8s_openapi::{
 use serde::Serialize;
 use serde_json::Value;
 
+use self::events::KeptEvent;
 use super::{
     Objects,
     compare::word,
@@ -188,6 +189,8 @@ pub(super) struct World<'a> {
     now: Timestamp,
     /// Events that are still to come, the next one last.
     coming: Vec<(Timestamp, &'a Event)>,
+    /// Events that are kept for later waits, in the order in which they came.
+    kept: Vec<KeptEvent>,
     calls: Vec<Call>,
     questions: Vec<Question>,
     passes: BTreeMap<String, usize>,
@@ -237,6 +240,7 @@ impl<'a> World<'a> {
             unopened: BTreeMap::new(),
             outcomes: vec![],
             in_flight: BTreeSet::new(),
+            waiting_calls: BTreeMap::new(),
             connections,
             callbacks,
         };
@@ -271,6 +275,7 @@ impl<'a> World<'a> {
             at: 0,
             now: spec.now,
             coming,
+            kept: vec![],
             calls: vec![],
             questions: vec![],
             passes: BTreeMap::new(),
@@ -306,6 +311,7 @@ impl<'a> World<'a> {
                 changed |= self.turn();
             }
             self.at = 0;
+            changed |= self.give_kept();
             let is_busy = |run: &Execution<'_>| run.wake_at.is_some_and(|at| at <= self.now);
             busy += usize::from(self.runs.iter().any(is_busy));
             if self.run().state.phase.is_finished() {

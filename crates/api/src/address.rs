@@ -27,6 +27,10 @@ pub fn has_query_or_fragment(text: &str) -> bool {
 /// CEL: the same of `tokenURL`.
 pub const TOKEN_URL_RULE: &str = "!self.tokenURL.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#$]*@')";
 
+/// CEL: the same of `stsURL`.
+pub const STS_URL_RULE: &str =
+    "!has(self.stsURL) || !self.stsURL.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#$]*@')";
+
 /// CEL: whether `url` is without credentials, the address of a git remote. A user name is none in `ssh://user@host/path` and `user@host:path`.
 pub const REMOTE_RULE: &str = "!self.url.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#]*@') && \
     !self.url.matches('^[sS][sS][hH]:/*[^/?#]*:[^/?#]*@') && !self.url.matches('^[^/:]*:[^/@]*@[^/]*:')";

@@ -28,6 +28,12 @@ pub const MAX_SCHEMA_NESTING: usize = 8;
 pub const MAX_CALLBACK: usize = 16 * 1024;
 /// Largest event that a wait takes, in bytes of JSON.
 pub const MAX_EVENT: usize = 64 * 1024;
+/// Largest status of a run, in bytes of JSON.
+pub const MAX_RUN_STATUS: usize = 512 * 1024;
+/// Most events of a trigger that are kept for later waits.
+pub const MAX_KEPT_EVENTS: usize = 200;
+/// Most that they have together, in bytes.
+pub const MAX_KEPT_EVENTS_TOGETHER: usize = 1024 * 1024;
 /// Earliest time that a field takes, as its schema says: `0000-01-01T00:00:00Z`.
 pub const EARLIEST_TIME: Timestamp = Timestamp::constant(-62_167_219_200, 0);
 /// Latest time that a field takes, as its schema says: `9998-12-31T23:59:59Z`.

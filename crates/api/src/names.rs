@@ -39,6 +39,12 @@ pub const LIVE_COMMIT: &str = "signoff.dev/live-commit";
 pub const CHANGED_BY: &str = "signoff.dev/changed-by";
 /// Annotation on a Flow: the user who last changed `spec.live`, kept in the same way.
 pub const PROMOTED_BY: &str = "signoff.dev/promoted-by";
+/// Label on a Lease with an event that is kept: the hash by which waits name it.
+pub const EVENT: &str = "signoff.dev/event";
+/// Label on the same Lease: the hash of its trigger.
+pub const EVENT_TRIGGER: &str = "signoff.dev/event-trigger";
+/// Annotation on the same Lease: the event, as JSON.
+pub const KEPT_EVENT: &str = "signoff.dev/kept-event";
 /// Finalizer on a Release that a run uses, and on a Run whose work has to be stopped before it goes.
 pub const FINALIZER: &str = "signoff.dev/in-use";
 /// Field manager of the controllers.
@@ -113,6 +119,11 @@ pub fn triggered_run_name(flow: &str, trigger: &str, event: &str) -> String {
 pub fn event_key(flow: &str, trigger: &str, key: &str) -> String {
     let of = json!({ "flow": flow, "trigger": trigger, "key": key });
     canonical::digest_of_value(&of).hex()[..16].to_owned()
+}
+
+/// Hash of a trigger, for the events of it that are kept. No event has its key, which is empty.
+pub fn event_trigger(flow: &str, trigger: &str) -> String {
+    event_key(flow, trigger, "")
 }
 
 /// Name of the Lease that says which wait takes an event, by the name of the event.

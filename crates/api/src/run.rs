@@ -35,6 +35,7 @@ use super::{
     selectable = ".spec.flow",
     selectable = ".status.phase",
     selectable = ".status.awaitsEvents",
+    selectable = ".status.mayAwaitEvents",
     validation = Rule::new("self.metadata.name.size() <= 63").message("a run's name may have at most 63 characters"),
     printcolumn(name = "Flow", type_ = "string", json_path = ".spec.flow"),
     printcolumn(name = "Release", type_ = "string", json_path = ".status.release.name"),
@@ -323,6 +324,9 @@ pub struct RunStatus {
     /// True while a step waits for an event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaits_events: Option<bool>,
+    /// True while a step may still begin to wait for an event. Events that come before are kept for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub may_await_events: Option<bool>,
     /// Output of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,

@@ -16,6 +16,9 @@ pub struct Advance {
     pub state: RunStatus,
     /// What to do in the world.
     pub effects: Vec<Effect>,
+    /// Whether the next state need not be written now: nothing has happened but passes of loops of one call that may be
+    /// repeated, which go on. After a crash, the passes that were not written are done again under the same keys.
+    pub is_deferrable: bool,
     /// When to decide again even if nothing happens. It is the time of the decision if a loop has more to do: a decision is of bounded
     /// length.
     pub wake_at: Option<Timestamp>,
@@ -31,6 +34,7 @@ pub fn advance(plan: &Plan, state: &RunStatus, facts: &Facts, now: Timestamp) ->
         return Advance {
             state: state.clone(),
             effects: vec![],
+            is_deferrable: false,
             wake_at: None,
         };
     }

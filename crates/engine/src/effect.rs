@@ -79,6 +79,18 @@ pub enum Request {
     Http(HttpRequest),
 }
 
+impl Request {
+    /// The Connection that it goes through.
+    pub fn connection(&self) -> Option<&ObjectName> {
+        match self {
+            Self::Http(request) => match &request.target {
+                HttpTarget::Connection { name, .. } => Some(name),
+                HttpTarget::Url(_) | HttpTarget::PublicUrl(_) => None,
+            },
+        }
+    }
+}
+
 /// An HTTP request of a step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

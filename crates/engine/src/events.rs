@@ -8,7 +8,11 @@ use serde_json::Value;
 use crate::{
     callback_body::holds,
     callback_token::{is_of_old_pass, record_key},
-    plan::check::{as_declared, body_of_webhook},
+    plan::{
+        Plan,
+        check::{as_declared, body_of_webhook},
+    },
+    turn::is_due_again,
 };
 use signoff_api::{
     Definition, RunStatus,
@@ -75,14 +79,56 @@ pub fn standing(status: &RunStatus, key: &str, event: &str) -> Standing {
     }
 }
 
-/// Whether a step begins to wait for events. Whatever may cause one comes after the state that says so.
-pub fn begins(before: Option<&RunStatus>, after: &RunStatus) -> bool {
+/// The hashes of the events that steps begin to wait for. Whatever may cause one comes after the state that says so.
+pub fn begun(before: Option<&RunStatus>, after: &RunStatus) -> BTreeSet<String> {
     let waits = |status: &RunStatus| -> BTreeSet<String> {
         let waits = status.steps.iter().filter(|entry| !entry.event_keys.is_empty());
         waits.map(key_of).collect()
     };
     let known = before.map(waits).unwrap_or_default();
-    !waits(after).is_subset(&known)
+    let new = after.steps.iter().filter(|entry| !known.contains(&key_of(entry)));
+    new.flat_map(|entry| entry.event_keys.iter().cloned()).collect()
+}
+
+/// Whether a step of a run may still begin to wait for events of a trigger. The run uses a release of `of_flow`.
+pub fn may_await((plan, of_flow): (&Plan, &str), status: &RunStatus, (flow, trigger): (&str, &str)) -> bool {
+    (0..plan.steps.len()).any(|step| {
+        let awaited = plan.steps[step].kind.awaits_event();
+        awaited.is_some_and(|(of, name)| of.unwrap_or(of_flow) == flow && name == trigger)
+            && may_begin(plan, status, step)
+    })
+}
+
+/// Whether a step may still begin, itself or an item or a pass of it. A loop that is over for a reason that is not written
+/// down counts as one that goes on.
+pub(crate) fn may_begin(plan: &Plan, status: &RunStatus, step: usize) -> bool {
+    let planned = &plan.steps[step];
+    if status.phase.is_finished() || status.ending.is_some() && !planned.is_finally {
+        return false;
+    }
+    let Some(entry) = current(plan, status, step) else {
+        return true;
+    };
+    let has_more_items = || {
+        let items = entry.items.as_ref();
+        !entry.phase.is_finished()
+            && items.is_some_and(|items| i64::try_from(items.ended_count()).unwrap_or(i64::MAX) < items.count)
+    };
+    let repeats = |last: usize| {
+        let ends = current(plan, status, last);
+        ends.is_none_or(|ends| !ends.phase.is_finished())
+    };
+    let mut loops = plan.steps.iter().enumerate();
+    has_more_items()
+        || loops.any(|(last, around)| around.loops().any(|(_, again)| again.contains(&step)) && repeats(last))
+}
+
+/// The entry of the pass of a step that is due, if it has begun.
+fn current<'a>(plan: &Plan, status: &'a RunStatus, step: usize) -> Option<&'a StepStatus> {
+    let name = &plan.steps[step].name;
+    let newest = status.steps.iter().rev();
+    let mut newest = newest.filter(|entry| entry.name == *name && entry.item.is_none());
+    newest.next().filter(|entry| !is_due_again(entry))
 }
 
 fn is_open(entry: &StepStatus) -> bool {

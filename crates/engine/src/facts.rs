@@ -46,6 +46,8 @@ pub struct Facts {
     /// Effects this process is performing now. A step that is `Running` in the state, without an outcome and not in here, was
     /// interrupted by a crash or a change of leader.
     pub in_flight: BTreeSet<EffectKey>,
+    /// Those of them that are not sent yet, because they wait for a turn to call through a Connection, which is named.
+    pub waiting_calls: BTreeMap<EffectKey, String>,
     /// The Connections that approvals bind, by name. One that is not in here does not exist.
     pub connections: BTreeMap<String, ConnectionFact>,
     /// Makes callback addresses.

@@ -237,7 +237,7 @@ async fn a_callback_is_not_tried_without_end() {
 async fn a_status_that_is_full_takes_no_callback() {
     let mut rig = Rig::new();
     rig.api.edit("runs/r", |run| {
-        run["status"]["waitingOn"] = json!("x".repeat(MAX_STATUS - 200));
+        run["status"]["waitingOn"] = json!("x".repeat(bounds::MAX_RUN_STATUS - 200));
     });
     rig.run = rig.api.get("runs/r");
     assert_eq!(rig.record(&"y".repeat(400), None).await.0, 413);

@@ -4,7 +4,6 @@
 mod cloud_event;
 mod proof;
 mod runs;
-mod waits;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,12 +20,14 @@ use serde_json::{Value, json};
 use super::{Gateway, bodies, payload::Payload, problem::Problem, signature::SHORTEST_SECRET};
 use crate::cluster::{
     error_chain,
+    event_claims::{ArrivedEvent, ClaimError, EventClaims, NotKept, Offered, Terms},
     releases::LoadedRelease,
     secrets::{self, SecretError},
 };
 use signoff_api::{
-    Flow,
+    Flow, bounds,
     name::{DnsLabel, FlowName},
+    names,
     reason::{Classified as _, ErrorClass},
     trigger::EventStart,
 };
@@ -159,41 +160,128 @@ struct Sender<'a> {
 
 /// Gives events to the runs that wait for them, and starts runs. The answer names both, also the second time.
 async fn answer(sender: &Sender<'_>, start: EventStart, events: Vec<Arrived>) -> Result<Response, Problem> {
-    let (mut new, mut taken) = (Vec::new(), Vec::new());
-    let mut is_new = false;
+    let mut told = Told::default();
+    let mut new = Vec::new();
     for Arrived { event, run } in events {
-        // an event that started a run is not for waits that began later
-        let may_choose = match &run {
-            Some(run) if event.key.is_some() => !runs::exists(sender, run).await?,
-            Some(_) | None => true,
-        };
-        let by = waits::offer(sender, &event, may_choose).await?;
-        match (by, start) {
-            (Some(by), EventStart::Unmatched) => taken.push(by),
-            (by, EventStart::Always | EventStart::Unmatched | EventStart::Never) => {
-                taken.extend(by);
-                new.extend(run);
-            }
+        let offered = offer(sender, start, event, run.as_ref()).await?;
+        let is_matched = matches!(offered, Offered::Taken(_));
+        told.add(offered, start)?;
+        if !is_matched || start == EventStart::Always {
+            new.extend(run);
         }
     }
-    is_new |= taken.iter().any(|taken| taken.is_new);
     let names: Vec<String> = new.iter().map(|new| new.name.clone()).collect();
-    is_new |= runs::start(sender, new).await?;
-    let mut body = json!({ "runs": names });
-    if !taken.is_empty() {
-        let waits = taken
-            .iter()
-            .map(|taken| json!({ "run": taken.run, "step": taken.step }));
-        body["waits"] = waits.collect();
-    } else if names.is_empty() {
-        body["message"] = json!("no run waits for the event");
-    }
-    let status = if is_new {
-        StatusCode::ACCEPTED
-    } else {
-        StatusCode::OK
+    told.is_new |= runs::start(sender, new).await?;
+    Ok(told.response(&names))
+}
+
+/// Offers an event to the runs that wait for it, or may wait for it later.
+async fn offer(
+    sender: &Sender<'_>,
+    start: EventStart,
+    event: Event,
+    run: Option<&NewRun>,
+) -> Result<Offered, Problem> {
+    let Some(key) = &event.key else {
+        return Ok(Offered::Untaken(None));
     };
-    Ok((status, JsonBody(body)).into_response())
+    // an event that started a run is not for waits that began later
+    let may_choose = match run {
+        Some(run) => !runs::exists(sender, run).await?,
+        None => true,
+    };
+    let may_keep = match start {
+        EventStart::Always => may_choose,
+        // it starts a run instead
+        EventStart::Unmatched => false,
+        EventStart::Never => true,
+    };
+    let claims = EventClaims {
+        context: &sender.gateway.context,
+        releases: &sender.gateway.releases,
+        namespace: sender.namespace,
+        field_manager: names::FIELD_MANAGER_GATEWAY,
+    };
+    let arrived = ArrivedEvent {
+        name: names::triggered_run_name(sender.flow, sender.trigger, &event.id),
+        flow: sender.flow.to_owned(),
+        trigger: sender.trigger.to_owned(),
+        hash: names::event_key(sender.flow, sender.trigger, key),
+        at: event.at,
+        headers: sender.headers.clone(),
+        body: event.payload().clone(),
+        sha256: event.sha256,
+    };
+    let terms = Terms { may_choose, may_keep };
+    let offered = claims.offer(&arrived, terms).await;
+    offered.map_err(|error| match error {
+        ClaimError::Api(_) | ClaimError::Release(_) | ClaimError::Contended => unavailable(&error),
+        ClaimError::TooLarge => too_large(&error.to_string()).with("limit", bounds::MAX_EVENT),
+        ClaimError::NoRoom => too_large(&error.to_string()),
+        ClaimError::OtherBody => unprocessable(&error.to_string()),
+    })
+}
+
+fn too_large(why: &str) -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, why)
+}
+
+/// What became of the events of a request.
+#[derive(Default)]
+struct Told {
+    waits: Vec<Value>,
+    kept: usize,
+    /// Whether something happened just now.
+    is_new: bool,
+}
+
+impl Told {
+    fn add(&mut self, offered: Offered, start: EventStart) -> Result<(), Problem> {
+        match offered {
+            Offered::Taken(taken) => {
+                self.is_new |= taken.is_new;
+                self.waits.push(json!({ "run": taken.run, "step": taken.step }));
+            }
+            Offered::Kept { is_new } => {
+                self.is_new |= is_new;
+                self.kept += 1;
+            }
+            // what starts a run is not lost
+            Offered::Untaken(Some(NotKept::TooLarge)) if start == EventStart::Never => {
+                let most = bounds::MAX_EVENT;
+                let why = format!(
+                    "a run may wait for this event later, and at most {most} bytes are kept until then"
+                );
+                return Err(too_large(&why).with("limit", most));
+            }
+            Offered::Untaken(Some(NotKept::Full)) if start == EventStart::Never => {
+                let why = "as many events of this trigger as may be are kept for later waits; try again";
+                return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
+            }
+            Offered::Untaken(_) => {}
+        }
+        Ok(())
+    }
+
+    fn response(self, runs: &[String]) -> Response {
+        let mut body = json!({ "runs": runs });
+        if self.kept > 0 {
+            body["kept"] = json!(self.kept);
+        }
+        if !self.waits.is_empty() {
+            body["waits"] = Value::Array(self.waits);
+        } else if self.kept > 0 {
+            body["message"] = json!("the event is kept for a run that may wait for it later");
+        } else if runs.is_empty() {
+            body["message"] = json!("no run waits for the event");
+        }
+        let status = if self.is_new {
+            StatusCode::ACCEPTED
+        } else {
+            StatusCode::OK
+        };
+        (status, JsonBody(body)).into_response()
+    }
 }
 
 fn unprocessable(why: &str) -> Problem {

@@ -16,7 +16,7 @@ use kube::Client;
 use url::Url;
 
 use self::{
-    auth::{Tokens, Unsent},
+    auth::{Roles, Tokens, Unsent},
     clients::Clients,
     target::Target,
 };
@@ -44,6 +44,7 @@ pub struct HttpExecutor {
     clock: Clock,
     clients: Clients,
     tokens: Tokens,
+    roles: Roles,
 }
 
 #[derive(Clone)]
@@ -75,6 +76,7 @@ impl HttpExecutor {
             clock,
             clients: Clients::default(),
             tokens: Tokens::default(),
+            roles: Roles::default(),
         })
     }
 

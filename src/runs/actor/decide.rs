@@ -4,16 +4,18 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant as Monotonic};
 
 use futures::FutureExt as _;
 use k8s_openapi::jiff::Timestamp;
+use kube::runtime::reflector::ObjectRef;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Actor, ApprovalTask, Deciding, InFlight, Life, REFUSALS, Refusals, Unconfirmed, Writing, begin_write,
-    settle::is_past,
+    Actor, ApprovalTask, Deciding, InFlight, LONGEST_UNWRITTEN, Life, REFUSALS, Refusals, TOLD_OF_TURN,
+    TurnEvent, Unconfirmed, Unwritten, Writing, begin_write, settle::is_past,
 };
 use crate::{
     cluster::{error_chain, releases::LoadedRelease},
     runs::{
-        gather,
+        gather, kept_events,
         objects::{self, ObjectError},
         pin,
         retry::{self, Earlier},
@@ -21,8 +23,9 @@ use crate::{
     },
 };
 use signoff_api::{
-    Run, RunStatus,
+    Connection, Run, RunStatus,
     concurrency::ConcurrencyStatus,
+    connection::ConnectionLimits,
     reason::{Classified as _, ErrorClass, StepReason},
     run::{PinnedRelease, StepStatus},
 };
@@ -30,7 +33,7 @@ use signoff_engine::{
     advance::{Advance, advance},
     callback_token::is_of_old_pass,
     concurrency::Place,
-    effect::{Call, Effect},
+    effect::{Call, Effect, EffectKey},
     events,
     facts::{ConnectionFact, EffectError, Facts},
     heartbeat, inputs,
@@ -61,6 +64,9 @@ impl Actor {
             return;
         }
         if self.draining && self.outcomes.is_empty() {
+            if let Some(unwritten) = self.unwritten.take() {
+                self.begin(&run, unwritten.state, Vec::new());
+            }
             return;
         }
         if self.refusals.count >= REFUSALS {
@@ -101,7 +107,7 @@ impl Actor {
         (objects, connections): (BTreeMap<ObjectKey, ObjectFact>, BTreeMap<String, ConnectionFact>),
         earlier: Option<Earlier>,
     ) {
-        let mut state = run.status.clone().unwrap_or_default();
+        let mut state = self.newest_state(run);
         let now = self.deps.context.now();
         // nothing is asked of the inputs of a run that is cancelled
         let is_new = state.release.is_none() && !is_stopped(run);
@@ -116,6 +122,11 @@ impl Actor {
         let unasked = (self.refused.clone(), self.unopened.clone());
         let mut facts = gather::facts(&self.deps, run, release, objects, unasked, outcomes, in_flight);
         facts.connections = connections;
+        let waiting = self.in_flight.iter().filter_map(|(key, call)| {
+            let connection = call.waits_for.as_ref()?;
+            Some((key.clone(), connection.clone()))
+        });
+        facts.waiting_calls = waiting.collect();
         // while draining, outcomes are written down and nothing new begins
         facts.run.suspend |= self.draining;
         // what was sent is settled before a run ends, and the question about it shows the request
@@ -124,7 +135,7 @@ impl Actor {
         let settles = state.steps.iter().any(under_way);
         let cancel = facts.run.cancel || facts.run.terminate;
         let last_steps = release.plan.has_finally() && !facts.run.terminate && !state.steps.is_empty();
-        let hands_out_callbacks = release.plan.hands_out_callbacks();
+        let may_be_answered = release.plan.hands_out_callbacks() || release.plan.awaits_events();
         let evaluates = !cancel || settles || last_steps || !known.is_empty();
         let (release, places, of) = (Arc::clone(release), Arc::clone(&self.places), Arc::clone(run));
         let decide = move || {
@@ -149,9 +160,53 @@ impl Actor {
             run: Arc::clone(run),
             outcomes: known,
             draining: self.draining,
-            hands_out_callbacks,
+            may_be_answered,
             result,
         });
+    }
+
+    /// The state that was decided last, with what the gateway has written since.
+    fn newest_state(&mut self, run: &Run) -> RunStatus {
+        let written = run.status.clone().unwrap_or_default();
+        // if somebody else wrote meanwhile, the passes since are done again
+        self.unwritten
+            .take_if(|unwritten| unwritten.revision != written.revision);
+        match &self.unwritten {
+            Some(unwritten) => RunStatus {
+                callbacks: written.callbacks,
+                heartbeats: written.heartbeats,
+                events: written.events,
+                ..unwritten.state.clone()
+            },
+            None => written,
+        }
+    }
+
+    /// Until when a decision may stay unwritten, if it may.
+    fn may_stay_unwritten(&self, run: &Run, advanced: &Advance, then: &[Effect]) -> Option<Instant> {
+        let now = Instant::now();
+        let until = match &self.unwritten {
+            Some(unwritten) => unwritten.until,
+            None if run.status.as_ref() == Some(&advanced.state) => return None,
+            None => now + LONGEST_UNWRITTEN,
+        };
+        let is_written = run.status.is_some();
+        (is_written && advanced.is_deferrable && then.is_empty() && !self.draining && until > now)
+            .then_some(until)
+    }
+
+    /// Keeps a state that is not written now. Says whether it is a new one.
+    fn keep_unwritten(&mut self, run: &Run, state: RunStatus, until: Instant) -> bool {
+        let known = self.unwritten.as_ref().map(|unwritten| &unwritten.state);
+        let is_new = known != Some(&state);
+        self.outcomes.retain(|outcome| !is_past(&state, &outcome.key));
+        self.dirty |= is_new && !self.outcomes.is_empty();
+        self.unwritten = Some(Unwritten {
+            revision: run.status.as_ref().map_or(0, |status| status.revision),
+            state,
+            until,
+        });
+        is_new
     }
 
     /// A decision was made: begins what follows.
@@ -170,7 +225,7 @@ impl Actor {
         };
         // what came meanwhile is decided on next
         self.dirty |= !Arc::ptr_eq(&run, &deciding.run);
-        let advanced = match decided {
+        let mut advanced = match decided {
             Decided::Advanced(advanced) => *advanced,
             Decided::Unfit(reason, message) => {
                 let now = self.deps.context.now();
@@ -194,19 +249,23 @@ impl Actor {
             // what it went on to is not an effect, so there is nothing to measure
             self.resumed = None;
         }
-        // whoever is called may call back at once, and the gateway must know the run by then
+        // whoever is called may call back or cause an event at once, and the gateway must know the run by then
         let is_known = run.status.as_ref().is_some_and(|status| status.release.is_some());
-        let begins_to_wait = events::begins(run.status.as_ref(), &advanced.state);
-        let may_call_unknown = (is_known || !deciding.hands_out_callbacks) && !begins_to_wait;
+        let begins_to_wait = !events::begun(run.status.as_ref(), &advanced.state).is_empty();
+        let may_call_unknown = (is_known || !deciding.may_be_answered) && !begins_to_wait;
         let (at_once, acknowledged): (Vec<_>, Vec<_>) = advanced
             .effects
-            .into_iter()
+            .drain(..)
             .partition(|effect| may_start_unwritten(effect, may_call_unknown));
         if self.awaits_opening(&at_once) {
             // what is decided when it is there is written in its place
             return self.perform(&run, at_once);
         }
-        if !self.begin(&run, advanced.state, acknowledged) {
+        let is_new = match self.may_stay_unwritten(&run, &advanced, &acknowledged) {
+            Some(until) => self.keep_unwritten(&run, advanced.state, until),
+            None => self.begin(&run, advanced.state, acknowledged),
+        };
+        if !is_new {
             // no state can make use of them
             self.outcomes
                 .retain(|outcome| !deciding.outcomes.contains(&outcome.key));
@@ -228,6 +287,7 @@ impl Actor {
 
     /// Begins to write the next state if it is another one. What depends on the write follows it, or starts at once without one.
     fn begin(&mut self, run: &Arc<Run>, mut next: RunStatus, then: Vec<Effect>) -> bool {
+        self.unwritten = None;
         let current = run.status.as_ref();
         next.revision = current.map_or(0, |status| status.revision);
         next.callbacks = current.map(|status| status.callbacks.clone()).unwrap_or_default();
@@ -293,6 +353,15 @@ impl Actor {
         self.dirty |= asked_anew || !self.outcomes.is_empty() || after.phase.is_finished();
         for told in transitions::between(before, after) {
             self.tell(&run, told);
+        }
+        let begun = events::begun(before, after);
+        if !begun.is_empty() {
+            let deps = Arc::clone(&self.deps);
+            let (run, hashes) = (self.key.clone(), begun.into_iter().collect());
+            self.approval_tasks.spawn(async move {
+                kept_events::give(&deps, &run, hashes).await;
+                ApprovalTask::Told
+            });
         }
         // what it holds a place for begins now
         let held_since = |status: &RunStatus| status.concurrency.as_ref()?.held_since.clone();
@@ -379,11 +448,30 @@ impl Actor {
         let fenced = effect.fenced;
         let (deps, namespace) = (Arc::clone(&self.deps), self.key.namespace().to_owned());
         let ending = self.ending.clone();
+        let limited = self.limited(&effect);
+        let (run, granted) = (self.key.name().to_owned(), CancellationToken::new());
+        if let Some((connection, _)) = &limited {
+            self.watch_turn(key.clone(), connection.clone(), granted.clone());
+        }
+        // whoever waits for it learns also that the call is broken off
+        let granted = granted.drop_guard();
         let task = self.effects.spawn(async move {
-            let _permit = tokio::select! {
+            let may_send = async {
+                // one that waits for its turn holds up no other call
+                let turn = match &limited {
+                    Some((connection, limits)) => {
+                        let of = (namespace.as_str(), connection.as_str());
+                        Some(deps.bounds.turns.acquire(of, &run, limits).await)
+                    }
+                    None => None,
+                };
+                drop(granted);
+                (turn, deps.bounds.effects.acquire(&namespace).await)
+            };
+            let _held = tokio::select! {
                 biased;
                 () = ending.cancelled() => return (effect.key, deps.context.now(), Err(not_sent())),
-                permit = deps.bounds.effects.acquire(&namespace) => permit,
+                held = may_send => held,
             };
             if !deps.leadership.is_held() {
                 // it is for another process to perform; this task ends with the term
@@ -393,7 +481,49 @@ impl Actor {
             let result = deps.executors.perform(&namespace, &effect).await;
             (effect.key, deps.context.now(), result)
         });
-        self.in_flight.insert(key, InFlight { task, fenced });
+        let call = InFlight {
+            task,
+            fenced,
+            waits_for: None,
+        };
+        self.in_flight.insert(key, call);
+    }
+
+    /// The Connection of a call and its limits, if it has some.
+    fn limited(&self, call: &Call) -> Option<(String, ConnectionLimits)> {
+        let name = call.request.connection()?;
+        let connection = ObjectRef::<Connection>::new(name).within(self.key.namespace());
+        let limits = self.deps.connections.get(&connection)?.spec.limits.clone()?;
+        Some((name.to_string(), limits))
+    }
+
+    /// Learns if a call waits long for its turn.
+    fn watch_turn(&mut self, key: EffectKey, connection: String, granted: CancellationToken) {
+        self.turns.spawn(async move {
+            match tokio::time::timeout(TOLD_OF_TURN, granted.cancelled()).await {
+                Ok(()) => TurnEvent::Over(key),
+                Err(_) => TurnEvent::WaitsFor(key, connection, granted),
+            }
+        });
+    }
+
+    pub(super) fn turn_event(&mut self, event: TurnEvent) {
+        match event {
+            TurnEvent::WaitsFor(key, connection, granted) => {
+                if let Some(call) = self.in_flight.get_mut(&key) {
+                    call.waits_for = Some(connection);
+                    self.dirty = true;
+                    self.turns.spawn(async move {
+                        granted.cancelled().await;
+                        TurnEvent::Over(key)
+                    });
+                }
+            }
+            TurnEvent::Over(key) => {
+                let call = self.in_flight.get_mut(&key);
+                self.dirty |= call.is_some_and(|call| call.waits_for.take().is_some());
+            }
+        }
     }
 
     fn close(&mut self, run: &Arc<Run>, wanted: CloseObject) {
@@ -601,7 +731,7 @@ fn may_start_unwritten(effect: &Effect, may_call: bool) -> bool {
     match effect {
         Effect::Call(call) => may_call && !call.fenced,
         Effect::Abort(_) => true,
-        Effect::Open(wanted) => wanted.is_named_when_there(),
+        Effect::Open(wanted) => may_call && wanted.is_named_when_there(),
         Effect::Close(_) => false,
     }
 }

@@ -4,6 +4,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::mpsc::{self, UnboundedSender},
+    task::JoinHandle,
 };
 
 use super::*;
@@ -283,4 +284,113 @@ async fn a_call_that_may_be_repeated_begins_beside_the_write_and_another_after_i
         assert_eq!(writes.iter().filter(|asked| *asked == CALL).count(), 1);
         assert_eq!(writes.iter().filter(|asked| *asked == WRITE).count(), 2);
     }
+}
+
+/// A poll of an address that is refused at once, so many times.
+fn polling(passes: u32) -> serde_json::Value {
+    json!([{
+        "name": "poll", "http": {"url": "http://169.254.169.254/"}, "onFailure": {"outcome": "Continue"},
+        "repeat": {"until": format!("${{steps.poll.pass == {passes}}}"), "every": "10s", "max": 1000},
+    }])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_is_written_when_it_begins_once_a_minute_and_at_its_end() {
+    let mut fixture = Fixture::new();
+    fixture.release(&polling(61));
+    let began = Instant::now();
+    let parked = drive(&fixture).await;
+    assert_eq!((parked.phase, parked.done), (RunPhase::Succeeded, true));
+    // six passes a minute, for ten minutes
+    assert_eq!(began.elapsed().as_secs(), 600);
+    let writes = fixture.api.writes().len();
+    assert!((10..=12).contains(&writes), "{writes}");
+    let run: Run = fixture.api.get("runs/r");
+    let status = run.status.unwrap();
+    assert_eq!((status.loops["poll"].pass, status.billable_steps), (61, 61));
+    assert_eq!(status.steps.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_pauses_for_long_rests_and_is_written_once_a_pass() {
+    let mut fixture = Fixture::new();
+    let mut steps = polling(3);
+    steps[0]["repeat"]["every"] = json!("1h");
+    fixture.release(&steps);
+    let parked = drive(&fixture).await;
+    assert_eq!((parked.phase, parked.done), (RunPhase::Waiting, false));
+    assert!(parked.wake_at.is_some());
+    // that it began, and that it pauses
+    assert_eq!(fixture.api.writes().len(), 2);
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    let run: Run = fixture.api.get("runs/r");
+    let (actor, _sender) = actor(&fixture, &run);
+    let parked = in_time(Box::pin(actor.run([changed(&run)].into()))).await;
+    assert_eq!(parked.phase, RunPhase::Waiting);
+    assert_eq!(fixture.api.writes().len(), 3);
+}
+
+/// A run that polls a shop every second, until its hundredth pass or the one that is given. Begins it, and lets so many
+/// calls come.
+async fn polls_a_shop(
+    last: u32,
+    calls: usize,
+) -> (Fixture, UnboundedSender<RunEvent>, JoinHandle<ParkedRun>) {
+    let mut fixture = Fixture::new();
+    let shop = shop(&fixture.api).await;
+    fixture.release(&json!([{
+        "name": "poll", "http": {"url": format!("http://{shop}/pay")},
+        "repeat": {"until": format!("${{steps.poll.pass == {last}}}"), "every": "1s"},
+    }]));
+    let run = fixture.run("r");
+    let (actor, sender) = actor(&fixture, &run);
+    let driven = tokio::spawn(actor.run([changed(&run)].into()));
+    fixture.api.until(|api| count(api, CALL) >= calls).await;
+    (fixture, sender, driven)
+}
+
+fn count(api: &FakeApi, what: &str) -> usize {
+    api.asked().iter().filter(|asked| *asked == what).count()
+}
+
+fn pass(api: &FakeApi) -> i64 {
+    let run: Run = api.get("runs/r");
+    let status = run.status.unwrap();
+    status.loops.get("poll").map_or(1, |state| state.pass)
+}
+
+#[tokio::test]
+async fn passes_that_are_not_written_are_written_at_the_end_of_the_process_or_of_the_run() {
+    for cancel in [false, true] {
+        let (fixture, sender, driven) = polls_a_shop(100, 3).await;
+        assert_eq!((pass(&fixture.api), count(&fixture.api, WRITE)), (1, 1));
+        if cancel {
+            fixture
+                .api
+                .edit("runs/r", |run| run["spec"]["cancel"] = json!(true));
+            sender.send(changed(&fixture.api.get("runs/r"))).unwrap();
+        } else {
+            sender.send(RunEvent::Drain).unwrap();
+        }
+        let parked = in_time(driven).await.unwrap();
+        assert_eq!(parked.done, cancel);
+        assert!(pass(&fixture.api) >= 3);
+        // the outcome of the last pass may come after the rest
+        assert!(count(&fixture.api, WRITE) <= 3);
+    }
+}
+
+#[tokio::test]
+async fn passes_that_were_not_written_are_done_again_after_somebody_else_wrote() {
+    let (fixture, sender, driven) = polls_a_shop(3, 2).await;
+    // a later leader
+    fixture.api.edit("runs/r", |run| {
+        let revision = run["status"]["revision"].as_i64().unwrap();
+        run["status"]["revision"] = json!(revision + 1);
+    });
+    sender.send(changed(&fixture.api.get("runs/r"))).unwrap();
+    let parked = in_time(driven).await.unwrap();
+    assert_eq!(parked.phase, RunPhase::Succeeded);
+    assert_eq!(pass(&fixture.api), 3);
+    assert!(count(&fixture.api, CALL) >= 4, "the first pass was done again");
 }

@@ -19,20 +19,31 @@ use signoff_api::{
     resolution::Resolution,
     run::{CallbackRecord, EventRecord, HeartbeatRecord},
     step::CallbackWait,
+    trigger::EventStart,
 };
 use signoff_engine::{
     callback_body,
     callback_token::{CallbackAddress, is_over},
-    events::{OpenWait, accepts, open},
+    events::{OpenWait, accepts, may_await, open},
     heartbeat::{Renewal, renew},
     judge::{ActsAs, DecisionFact, Proof, judge},
     object::ObjectKey,
     resolution,
-    trigger::Event as CameEvent,
 };
 
 /// What a call that comes too late is told.
 const NOTHING_WAITS: &str = "nothing waits for this callback any more";
+
+/// An event that no wait has taken.
+pub(super) struct KeptEvent {
+    at: Timestamp,
+    hash: String,
+    name: String,
+    /// Its trigger: the flow and the name.
+    of: (String, String),
+    headers: BTreeMap<String, String>,
+    body: Value,
+}
 
 impl World<'_> {
     pub(super) fn happen(&mut self, event: &Event) {
@@ -251,51 +262,97 @@ impl World<'_> {
         Ok((json!(202), String::new()))
     }
 
-    /// Gives an event to the wait that began first of those that want it, as the gateway does; gives the status of its
-    /// answer.
+    /// Gives an event to the wait that began first of those that want it, or keeps it for a later one, as the gateway does;
+    /// gives the status of its answer.
     fn offered(&mut self, came: &TriggerEvent) -> Result<(Value, String), String> {
         let first = self.runs.first().ok_or("no run was started")?;
         let release = &first.facts.release;
-        let events = trigger::events(came, &first.plan, release, self.now)?;
-        let mut taken = Vec::new();
-        for event in events {
-            let Some(key) = &event.key else { continue };
-            let hash = names::event_key(&release.flow, &came.trigger, key);
-            let name = names::triggered_run_name(&release.flow, &came.trigger, &event.id);
-            taken.extend(self.choose(came, &event, &hash).map(|wait| (wait, name, event)));
-        }
-        let is_taken = !taken.is_empty();
-        for ((run, key), name, event) in taken {
-            let record = EventRecord {
-                received_at: MicroTime(self.now),
-                name,
-                body: Some(Json(event.payload().clone())),
-            };
-            self.runs[run].state.events.insert(key, record);
-        }
-        Ok(if is_taken {
-            (json!(202), String::new())
-        } else {
-            (json!(200), "no run waits for the event".to_owned())
-        })
-    }
-
-    /// The wait that takes an event: its run and its key.
-    fn choose(&self, came: &TriggerEvent, event: &CameEvent, hash: &str) -> Option<(usize, String)> {
+        let starts_if_untaken = first.plan.triggers().iter().any(|trigger| {
+            let is_it = trigger.name.as_str() == came.trigger;
+            is_it && trigger.source.event_start() == Some(EventStart::Unmatched)
+        });
         let headers: BTreeMap<String, String> = came
             .headers
             .iter()
             .map(|(name, value)| (name.to_lowercase(), value.clone()))
             .collect();
+        let mut offered = Vec::new();
+        for event in trigger::events(came, &first.plan, release, self.now)? {
+            let Some(key) = &event.key else { continue };
+            offered.push(KeptEvent {
+                at: self.now,
+                hash: names::event_key(&release.flow, &came.trigger, key),
+                name: names::triggered_run_name(&release.flow, &came.trigger, &event.id),
+                of: (release.flow.clone(), came.trigger.clone()),
+                headers: headers.clone(),
+                body: event.payload().clone(),
+            });
+        }
+        let (mut is_taken, mut is_kept) = (false, false);
+        for event in offered {
+            if self.give(&event) {
+                is_taken = true;
+            } else if !starts_if_untaken && self.may_be_awaited(&event) {
+                is_kept = true;
+                self.kept.push(event);
+            }
+        }
+        Ok(match (is_taken, is_kept) {
+            (true, _) => (json!(202), String::new()),
+            (false, true) => (json!(202), "the event is kept for a later wait".to_owned()),
+            (false, false) => (json!(200), "no run waits for the event".to_owned()),
+        })
+    }
+
+    /// Gives events that are kept to waits that have begun. Whether there were some.
+    pub(super) fn give_kept(&mut self) -> bool {
+        let kept = std::mem::take(&mut self.kept);
+        let before = kept.len();
+        for event in kept {
+            if !self.give(&event) && self.may_be_awaited(&event) {
+                self.kept.push(event);
+            }
+        }
+        self.kept.len() < before
+    }
+
+    /// Gives an event to the wait that began first of those that want it. Whether there is one.
+    fn give(&mut self, event: &KeptEvent) -> bool {
+        let Some((run, key)) = self.choose(event) else {
+            return false;
+        };
+        let record = EventRecord {
+            received_at: MicroTime(event.at),
+            name: event.name.clone(),
+            body: Some(Json(event.body.clone())),
+        };
+        self.runs[run].state.events.insert(key, record);
+        true
+    }
+
+    fn may_be_awaited(&self, event: &KeptEvent) -> bool {
+        let (flow, trigger) = &event.of;
+        self.runs.iter().any(|run| {
+            let plan = (&run.plan, run.facts.release.flow.as_str());
+            may_await(plan, &run.state, (flow, trigger))
+        })
+    }
+
+    /// The wait that takes an event: its run and its key.
+    fn choose(&self, event: &KeptEvent) -> Option<(usize, String)> {
         let runs = self.runs.iter().enumerate();
-        let open = runs.flat_map(|(at, run)| open(&run.state, hash).into_iter().map(move |wait| (wait, at)));
+        let open = runs.flat_map(|(at, run)| {
+            open(&run.state, &event.hash)
+                .into_iter()
+                .map(move |wait| (wait, at))
+        });
         let mut open: Vec<(OpenWait, usize)> = open.collect();
         open.sort();
         let wants = |(wait, at): &(OpenWait, usize)| {
             let definition = &self.runs[*at].definition;
             let step = definition.all_steps().find(|step| step.name == wait.step);
             let wanted = step.and_then(|step| step.kind.as_kind().event());
-            wanted.is_some_and(|wanted| accepts(definition, wanted, &headers, event.payload()) == Ok(true))
+            wanted.is_some_and(|wanted| accepts(definition, wanted, &event.headers, &event.body) == Ok(true))
         };
         open.into_iter().find(wants).map(|(wait, at)| (at, wait.key))
     }

@@ -66,6 +66,24 @@ async fn a_run_of_three_steps_in_the_process_costs_one_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_poll_costs_a_write_when_it_begins_and_one_when_it_ends() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let (client, requests) = Requests::of(rig.operator_client());
+    let operator = rig.operator_with(client).await.unwrap();
+    let repeat = json!({"until": "${steps.poll.pass == 4}", "every": "1s"});
+    let steps = json!([{"name": "poll", "http": {"url": shop.url("/poll")}, "repeat": repeat}]);
+    rig.flow("f", json!({"steps": steps})).await;
+    let before = requests.count();
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.phase("r", "Succeeded").await;
+    operator.stop().await;
+    assert_eq!(shop.asked("/poll").len(), 4);
+    let all = reads_and_writes(&requests.since(before));
+    let writes = all.iter().filter(|asked| *asked == "Patch runs/status");
+    assert_eq!(writes.count(), 2, "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_happened_is_counted() {
     let (rig, shop) = (Rig::open().await, Shop::open().await);
     let operator = rig.operator().await;

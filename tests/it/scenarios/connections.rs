@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use signoff_api::{Approval, ApprovalPhase, Connection, Run};
 
 use crate::support::{
-    rig::{Rig, Running},
+    rig::{Rig, Running, eventually},
     shop::Shop,
 };
 
@@ -92,5 +92,47 @@ async fn a_connection_that_is_turned_elsewhere_after_the_answer_is_not_called() 
     let error = rig.phase("r", "Failed").await.status.unwrap().error.unwrap();
     assert_eq!(error.reason.to_string(), "ConnectionChanged", "{error:?}");
     assert_eq!((shop.asked("/pay").len(), other.asked("/pay").len()), (0, 0));
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_with_limits_is_called_so_often_at_a_time_and_runs_take_turns() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let connection = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "shop"},
+        "spec": {"limits": {"maxParallel": 2}, "http": {"baseURL": shop.url("")}}});
+    let connection: Connection = serde_json::from_value(connection).unwrap();
+    let connections = rig.api::<Connection>();
+    connections
+        .create(&PostParams::default(), &connection)
+        .await
+        .unwrap();
+    let operator = rig.operator().await;
+    let items = json!({"items": [0, 1, 2, 3, 4, 5], "maxParallel": 6});
+    let call = |path: &str| json!({"method": "POST", "connection": "shop", "path": path, "body": {}});
+    let many = json!([{"name": "many", "forEach": items, "http": call("/many"), "timeout": "60s"}]);
+    rig.flow("many", json!({"steps": many})).await;
+    rig.flow("one", json!({"steps": [{"name": "one", "http": call("/one")}]}))
+        .await;
+    let held = shop.hold("/many");
+    rig.start("r", json!({"flow": "many"})).await;
+    eventually("two calls are made", || shop.asked("/many").len() == 2).await;
+    rig.start("s", json!({"flow": "one"})).await;
+    let told = |run: &Run| {
+        let status = run.status.as_ref();
+        let waiting_on = status.and_then(|status| status.waiting_on.as_deref());
+        waiting_on.is_some_and(|waits| waits.contains("the Connection shop, which has limits"))
+    };
+    rig.until::<Run>("s", told).await;
+    assert_eq!((shop.asked("/many").len(), shop.asked("/one").len()), (2, 0));
+    // a run that is cancelled waits no more
+    rig.start("t", json!({"flow": "one"})).await;
+    rig.until::<Run>("t", |run| run.status.is_some()).await;
+    rig.patch_run("t", json!({"cancel": true})).await;
+    rig.phase("t", "Cancelled").await;
+    held.cancel();
+    for name in ["s", "r"] {
+        rig.phase(name, "Succeeded").await;
+    }
+    assert_eq!((shop.asked("/many").len(), shop.asked("/one").len()), (6, 1));
     operator.stop().await;
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use signoff_api::{Run, run::StepOutcome};
 
 use crate::support::{
-    faults::refused,
-    rig::{Rig, Running, eventually},
+    faults::{Cut, cut, refused},
+    rig::{PATIENCE, PAUSE, Rig, Running, eventually},
     shop::Shop,
 };
 
@@ -204,4 +204,173 @@ async fn what_took_an_event_is_forgotten_with_its_run() {
         inbox.rig.until_gone::<Lease>(&claims[0]).await;
     }
     inbox.operator.stop().await;
+}
+
+/// A flow that orders something, and then waits for its payment.
+fn buys(shop: &Shop) -> Value {
+    let event = json!({"flow": "orders", "trigger": "paid", "keys": ["81"]});
+    json!({
+        "steps": [
+            {"name": "buy", "http": {"method": "POST", "url": shop.url("/buy"), "body": {}}},
+            {"name": "w", "wait": {"event": event}},
+        ],
+        "output": {"amount": "${steps.w.output.?amount.orValue(0)}"},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_comes_before_its_wait_is_kept_for_it() {
+    let Inbox { rig, operator } = Inbox::open("Never").await;
+    let shop = Shop::open().await;
+    rig.flow("buys", buys(&shop)).await;
+    let nobody = send(&rig, "0", json!({"order": "81"})).await;
+    assert_eq!(nobody.1["message"], "no run waits for the event");
+    let answered = shop.hold("/buy");
+    rig.start("r", json!({"flow": "buys"})).await;
+    eventually("the shop is asked", || !shop.asked("/buy").is_empty()).await;
+    let (status, said) = send(&rig, "1", json!({"order": "81", "amount": 7})).await;
+    assert_eq!(
+        (status, &said["kept"]),
+        (StatusCode::ACCEPTED, &json!(1)),
+        "{said}"
+    );
+    let (status, said) = send(&rig, "1", json!({"order": "81", "amount": 7})).await;
+    assert_eq!((status, &said["kept"]), (StatusCode::OK, &json!(1)), "{said}");
+    let (status, _) = send(&rig, "1", json!({"order": "81", "amount": 8})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    answered.cancel();
+    let run = rig.phase("r", "Succeeded").await;
+    assert_eq!(run.status.unwrap().output.unwrap().0, json!({"amount": 7}));
+    let (status, said) = send(&rig, "1", json!({"order": "81", "amount": 7})).await;
+    let taken = json!([{"run": "r", "step": "w"}]);
+    assert_eq!((status, &said["waits"]), (StatusCode::OK, &taken));
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_starts_a_run_is_kept_beside_it_or_not_as_its_trigger_says() {
+    for (start, is_kept) in [("Always", true), ("Unmatched", false)] {
+        let Inbox { rig, operator } = Inbox::open(start).await;
+        let shop = Shop::open().await;
+        rig.flow("buys", buys(&shop)).await;
+        let answered = shop.hold("/buy");
+        rig.start("r", json!({"flow": "buys"})).await;
+        eventually("the shop is asked", || !shop.asked("/buy").is_empty()).await;
+        for status in [StatusCode::ACCEPTED, StatusCode::OK] {
+            let (answer, said) = send(&rig, "1", json!({"order": "81"})).await;
+            assert_eq!((answer, !said["kept"].is_null()), (status, is_kept), "{said}");
+            assert_eq!(said["runs"].as_array().unwrap().len(), 1);
+        }
+        answered.cancel();
+        if is_kept {
+            rig.phase("r", "Succeeded").await;
+        } else {
+            let awaits = |run: &Run| {
+                run.status
+                    .as_ref()
+                    .is_some_and(|status| status.awaits_events == Some(true))
+            };
+            rig.until::<Run>("r", awaits).await;
+        }
+        operator.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_before_any_write_loses_no_event_that_came_early() {
+    walk(Cut::Before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_after_any_write_loses_no_event_that_came_early() {
+    walk(Cut::After).await;
+}
+
+async fn walk(at: impl Fn(usize) -> Cut) {
+    for n in 1..=30 {
+        if !one_early(at(n)).await {
+            assert!(n > 5, "the walk is over after {n} writes");
+            return;
+        }
+    }
+    panic!("the walk does not end");
+}
+
+/// Plays two runs, and one event that comes before either waits. Says whether the cut was reached.
+async fn one_early(at: Cut) -> bool {
+    let Inbox { rig, operator } = Inbox::open("Never").await;
+    let shop = Shop::open().await;
+    rig.flow("buys", buys(&shop)).await;
+    operator.stop().await;
+    let answered = shop.hold("/buy");
+    let (client, fault) = cut(rig.operator_client(), at);
+    let first = rig.operator_with(client).await.ok();
+    for name in ["r", "s"] {
+        rig.start(name, json!({"flow": "buys"})).await;
+    }
+    let taken_by = |run: Run| {
+        let status = run.status.unwrap_or_default();
+        status
+            .events
+            .into_values()
+            .map(|record| record.name)
+            .collect::<Vec<_>>()
+    };
+    let story = async {
+        eventually("the shop is asked twice", || shop.asked("/buy").len() >= 2).await;
+        send_until_taken(&rig, "1", &json!({"order": "81", "amount": 7})).await;
+        answered.cancel();
+        let ended = |run: &Run| {
+            run.status
+                .as_ref()
+                .is_some_and(|status| status.phase.is_finished())
+        };
+        tokio::select! {
+            run = rig.until::<Run>("r", ended) => run,
+            run = rig.until::<Run>("s", ended) => run,
+        }
+    };
+    let (reached, second) = rig.play_over(&fault, first, story).await;
+    let awaits = |run: &Run| {
+        run.status
+            .as_ref()
+            .is_some_and(|status| status.phase.is_finished() || status.awaits_events == Some(true))
+    };
+    let mut taken = Vec::new();
+    for name in ["r", "s"] {
+        taken.extend(taken_by(rig.until::<Run>(name, awaits).await));
+    }
+    assert_eq!(taken.len(), 1, "{at:?}: one of them took it: {taken:?}");
+    // the other one takes the next one
+    send_until_taken(&rig, "2", &json!({"order": "81", "amount": 8})).await;
+    let mut amounts = Vec::new();
+    for name in ["r", "s"] {
+        let run = rig.phase(name, "Succeeded").await;
+        amounts.push(run.status.unwrap().output.unwrap().0["amount"].as_i64());
+    }
+    amounts.sort_unstable();
+    assert_eq!(amounts, [Some(7), Some(8)], "{at:?}");
+    second.stop().await;
+    reached
+}
+
+/// Sends an event to whichever gateway listens now, until it is taken or kept.
+async fn send_until_taken(rig: &Rig, id: &str, body: &Value) {
+    let path = format!("{}/orders/paid", rig.namespace());
+    let taken = async {
+        loop {
+            let url = format!("http://{}/v1/triggers/{path}", rig.gateway());
+            let request = Client::new().post(url).bearer_auth(SECRET);
+            let answer = request.header("idempotency-key", id).json(body).send().await;
+            if let Ok(answer) = answer
+                && answer.status().is_success()
+            {
+                let said: Value = answer.json().await.unwrap();
+                assert!(!said["waits"].is_null() || !said["kept"].is_null(), "{said}");
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.unwrap();
 }

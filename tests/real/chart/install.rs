@@ -149,6 +149,7 @@ fn the_policies_have_no_type_error() {
         "signoff-repositories",
         "signoff-connections",
         "signoff-gateway",
+        "signoff-events",
     ] {
         let path = "jsonpath={.status.observedGeneration}:{.status.typeChecking.expressionWarnings}";
         let status = || {

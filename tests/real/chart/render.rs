@@ -403,6 +403,7 @@ fn every_policy_is_bound_and_fails_closed() {
             vec![
                 "signoff-connections",
                 "signoff-decisions",
+                "signoff-events",
                 "signoff-flows",
                 "signoff-gateway",
                 "signoff-records",

@@ -2,6 +2,7 @@
 
 mod git;
 mod http;
+mod limits;
 mod tls;
 
 use kube::{CustomResource, KubeSchema};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     git::GitConnection,
     http::{BasicAuth, HeaderAuth, HttpAuth, HttpConnection, OAuth2, OAuth2Grant, QueryAuth, SigV4},
+    limits::ConnectionLimits,
     tls::Tls,
 };
 use super::{
@@ -35,19 +37,27 @@ use super::{
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.limits) || !has(self.git)").message("limits are of calls of steps, and no step calls a git Connection"))]
 pub struct ConnectionSpec {
     /// What the Connection connects to. Exactly one kind is set.
     #[serde(flatten)]
     pub kind: ConnectionKind,
+    /// Limits of the calls of steps through the Connection, over all runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ConnectionLimits>,
 }
 
 impl ConnectionSpec {
-    /// Digest of all it says: a change of it is a change of where a step calls, or as whom.
+    /// Digest of all it says but `limits`: a change of it is a change of where a step calls, or as whom.
     ///
     /// # Errors
     /// When it has no JSON form, which no spec that was read lacks.
     pub fn digest(&self) -> Result<Digest, serde_json::Error> {
-        Ok(canonical::digest_of_value(&serde_json::to_value(self)?))
+        let unlimited = Self {
+            limits: None,
+            ..self.clone()
+        };
+        Ok(canonical::digest_of_value(&serde_json::to_value(unlimited)?))
     }
 
     /// The address that it leads to, if the Connection says it.

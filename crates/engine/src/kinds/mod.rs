@@ -106,6 +106,11 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
         Err("it waits for no callback".to_owned())
     }
 
+    /// The trigger of the events that it waits for: the flow, unless it is that of the step, and its name.
+    fn awaits_event(&self) -> Option<(Option<&str>, &str)> {
+        None
+    }
+
     /// What it asks people.
     fn question(&self) -> Option<&ApprovalPlan> {
         None

@@ -241,6 +241,11 @@ impl Plan {
         self.steps.iter().any(|step| step.kind.takes_callback())
     }
 
+    /// Whether a step waits for an event, so that any request may cause one.
+    pub fn awaits_events(&self) -> bool {
+        self.steps.iter().any(|step| step.kind.awaits_event().is_some())
+    }
+
     /// Whether steps run before the run ends, in every case.
     pub fn has_finally(&self) -> bool {
         self.main < self.steps.len()

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::*;
 use crate::{
-    events::{Standing, accepts, forget_ended, open, standing},
+    events::{Standing, accepts, begun, forget_ended, may_await, open, standing},
     plan::Problem,
 };
 use signoff_api::{names, run::EventRecord};
@@ -259,4 +259,65 @@ fn a_condition_sees_the_body_as_the_schema_declares_it() {
     );
     let without = accepts(&definition, event, &BTreeMap::new(), &json!({ "amount": 3 }));
     assert_eq!(without, Ok(false));
+}
+
+/// Whether events of trigger `payments` are kept for a run.
+fn expects(run: &Scenario) -> bool {
+    let may = may_await((&run.plan, "f"), &run.state, ("f", "payments"));
+    assert!(!may_await((&run.plan, "f"), &run.state, ("f", "plain")));
+    assert!(!may_await((&run.plan, "f"), &run.state, ("g", "payments")));
+    // there is one trigger that steps wait for
+    assert_eq!(run.state.may_await_events, may.then_some(true));
+    may
+}
+
+#[test]
+fn events_are_kept_for_a_run_until_its_wait_begins() {
+    let mut flow = flow(&json!({ "event": { "trigger": "payments", "keys": ["a"] } }));
+    let wait = flow["steps"][0].take();
+    flow["steps"] = json!([call("order"), wait]);
+    let mut run = Scenario::of(flow.clone(), &json!({}));
+    run.tick();
+    assert!(expects(&run));
+    run.answer("order", 200, json!({})).tick();
+    assert_eq!(run.state.awaits_events, Some(true));
+    assert!(!expects(&run));
+    // a wait that is skipped, and one that comes after the end of the run
+    flow["steps"][1]["when"] = json!("${steps.order.output == 'x'}");
+    let mut run = Scenario::of(flow, &json!({}));
+    run.tick().answer("order", 200, json!("y")).tick();
+    assert!(!expects(&run));
+}
+
+#[test]
+fn events_are_kept_for_each_pass_and_each_item_that_may_come() {
+    let wait = json!({ "event": { "trigger": "payments", "keys": ["a"] } });
+    let mut looped = flow(&wait);
+    looped["steps"][0]["repeat"] = json!({ "until": "${steps.w.pass == 2}" });
+    let mut run = Scenario::of(looped, &json!({}));
+    run.tick();
+    assert!(expects(&run));
+    assert!(offer(&mut run, "a", "f-1", &json!({ "amount": 1 })));
+    assert!(expects(&run));
+    assert!(offer(&mut run, "a", "f-2", &json!({ "amount": 1 })));
+    assert_eq!(run.state.phase, RunPhase::Succeeded);
+    assert!(!expects(&run));
+    let mut items = flow(&wait);
+    items["steps"][0]["forEach"] = json!({ "items": [1, 2], "maxParallel": 1 });
+    let mut run = Scenario::of(items, &json!({}));
+    run.tick();
+    assert!(expects(&run));
+    assert!(offer(&mut run, "a", "f-1", &json!({ "amount": 1 })));
+    assert!(offer(&mut run, "a", "f-2", &json!({ "amount": 1 })));
+    assert!(!expects(&run));
+}
+
+#[test]
+fn steps_that_begin_to_wait_are_told_by_the_hashes_of_their_events() {
+    let wait = json!({ "event": { "trigger": "payments", "keys": ["a", "b"] } });
+    let mut run = Scenario::of(flow(&wait), &json!({}));
+    run.tick();
+    let both = ["a", "b"].map(|key| names::event_key("f", "payments", key));
+    assert_eq!(begun(None, &run.state), both.into());
+    assert!(begun(Some(&run.state), &run.state).is_empty());
 }

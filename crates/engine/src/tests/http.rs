@@ -484,3 +484,21 @@ fn a_field_that_may_be_left_out_must_be_guarded_by_those_that_read_it() {
     );
     assert_eq!(problems("${steps.a.output.note}").len(), 1);
 }
+
+#[test]
+fn a_call_that_waits_for_a_turn_says_so_until_it_is_sent() {
+    let mut run = Scenario::of(json!({ "steps": [call("a")] }), &json!({}));
+    run.tick();
+    assert_eq!(run.state.waiting_on, None);
+    let key = run.http()[0].key.clone();
+    run.facts.waiting_calls.insert(key, "shop".into());
+    run.tick();
+    let waits = "a turn to call through the Connection shop, which has limits (a)";
+    assert_eq!(run.state.waiting_on.as_deref(), Some(waits));
+    assert_eq!(run.state.phase, RunPhase::Running);
+    run.facts.waiting_calls.clear();
+    run.tick();
+    assert_eq!((run.state.waiting_on.as_deref(), run.http().len()), (None, 0));
+    run.answer("a", 200, json!({}));
+    assert_eq!(run.state.phase, RunPhase::Succeeded);
+}

@@ -403,3 +403,70 @@ fn what_is_wrong_with_a_loop_is_told_with_its_place() {
         )
     );
 }
+
+fn polls(more: &Value) -> Scenario {
+    let mut poll = call("poll");
+    poll["repeat"] = json!({ "until": "${steps.poll.output == 'done'}", "every": "10s" });
+    for (name, value) in more.as_object().unwrap() {
+        poll[name] = value.clone();
+    }
+    let mut run = Scenario::of(json!({ "steps": [poll, call("next")] }), &json!({}));
+    assert!(!run.tick().is_deferrable, "its begin is written");
+    run
+}
+
+#[test]
+fn passes_of_a_poll_may_stay_unwritten_until_it_is_over() {
+    let mut run = polls(&json!({ "retry": { "attempts": 2 } }));
+    assert!(run.answer("poll", 200, json!("no")).is_deferrable, "the pause");
+    assert!(run.pass(10).is_deferrable, "the next pass begins");
+    assert!(
+        run.answer("poll", 503, json!(null)).is_deferrable,
+        "an attempt that failed"
+    );
+    assert!(run.pass(2).is_deferrable, "the next attempt");
+    run.facts.run.suspend = true;
+    run.facts.run.generation = Some(2);
+    assert!(!run.tick().is_deferrable, "that it is suspended");
+    run.facts.run.suspend = false;
+    let over = run.answer("poll", 200, json!("done"));
+    assert!(!over.is_deferrable, "its end, and the next step");
+    assert_eq!(run.http().last().unwrap().key.step, "next");
+}
+
+#[test]
+fn what_is_no_poll_is_written_in_each_pass() {
+    let mut run = polls(&json!({ "delivery": "AtMostOnce" }));
+    assert!(!run.answer("poll", 200, json!("no")).is_deferrable);
+    let repeat = json!({ "until": "${steps.poll.pass == 9}", "every": "10s" });
+    let mut run = polls(&json!({ "forEach": { "items": [1] }, "repeat": repeat }));
+    assert!(!run.answer("poll[0]", 200, json!("no")).is_deferrable);
+    let mut poll = call("poll");
+    poll["repeat"] = json!({ "from": "first", "until": "${steps.poll.pass == 9}", "every": "10s" });
+    let mut run = Scenario::of(json!({ "steps": [call("first"), poll] }), &json!({}));
+    run.tick().answer("first", 200, json!({}));
+    assert!(!run.answer("poll", 200, json!("no")).is_deferrable);
+    // one that is cancelled
+    let mut run = polls(&json!({}));
+    run.answer("poll", 200, json!("no"));
+    run.facts.run.cancel = true;
+    assert!(!run.tick().is_deferrable);
+}
+
+#[test]
+fn a_poll_whose_passes_were_lost_repeats_them_under_the_same_keys() {
+    let mut run = polls(&json!({}));
+    let written = run.state.clone();
+    let key = |run: &Scenario| run.http().last().unwrap().idempotency_key.clone();
+    let first = key(&run);
+    run.answer("poll", 200, json!("no")).pass(10);
+    let second = key(&run);
+    assert_ne!(first, second);
+    // the process ends before anything of it is written
+    run.state = written;
+    run.facts.in_flight.clear();
+    run.tick();
+    assert_eq!(key(&run), first);
+    run.answer("poll", 200, json!("no")).pass(10);
+    assert_eq!(key(&run), second);
+}

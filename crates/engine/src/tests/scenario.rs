@@ -11,6 +11,8 @@ pub(super) struct Scenario {
     pub(super) facts: Facts,
     pub(super) now: Timestamp,
     pub(super) effects: Vec<Effect>,
+    /// Whether the last decision need not be written.
+    pub(super) is_deferrable: bool,
     pub(super) wake_at: Option<Timestamp>,
 }
 
@@ -56,6 +58,7 @@ impl Scenario {
             unopened: BTreeMap::new(),
             outcomes: vec![],
             in_flight: BTreeSet::new(),
+            waiting_calls: BTreeMap::new(),
             connections: BTreeMap::new(),
             callbacks: CallbackMinter {
                 base_url: "http://gateway".into(),
@@ -70,6 +73,7 @@ impl Scenario {
             facts,
             now,
             effects: vec![],
+            is_deferrable: false,
             wake_at: None,
         }
     }
@@ -79,9 +83,11 @@ impl Scenario {
         let Advance {
             state,
             effects,
+            is_deferrable,
             wake_at,
         } = advance(&self.plan, &self.state, &self.facts, self.now);
         self.state = state;
+        self.is_deferrable = is_deferrable;
         self.wake_at = wake_at;
         self.facts.outcomes.clear();
         for effect in &effects {

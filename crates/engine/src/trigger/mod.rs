@@ -29,7 +29,7 @@ use signoff_api::{
     names,
     run::RunSpec,
     text::visible,
-    trigger::{RunTrigger, TriggerKind, TriggerReason},
+    trigger::{EventStart, RunTrigger, TriggerKind, TriggerReason},
 };
 
 /// A trigger that can fire.
@@ -62,6 +62,14 @@ impl SourcePlan {
             Self::Schedule(_) => TriggerKind::Schedule,
             Self::Flow(_) => TriggerKind::Flow,
             Self::Webhook(_) => TriggerKind::Webhook,
+        }
+    }
+
+    /// When an event starts a run, of a trigger for requests.
+    pub fn event_start(&self) -> Option<EventStart> {
+        match self {
+            Self::Webhook(webhook) => Some(webhook.start),
+            Self::Schedule(_) | Self::Flow(_) => None,
         }
     }
 

@@ -41,7 +41,15 @@ impl Turn<'_> {
 
     /// A begun attempt whose outcome is not known: under way here, or interrupted.
     pub(super) fn attempt_running(&mut self, step: usize, entry: usize) {
-        if self.facts.in_flight.contains(&key_of(&self.state.steps[entry])) {
+        let key = key_of(&self.state.steps[entry]);
+        if self.facts.in_flight.contains(&key) {
+            let connection = self.facts.waiting_calls.get(&key);
+            self.state.steps[entry].waiting_on = connection.map(|connection| {
+                let name = &key.step;
+                sentence(format!(
+                    "a turn to call through the Connection {connection}, which has limits ({name})"
+                ))
+            });
             return;
         }
         if self.plan.steps[step].at_most_once {

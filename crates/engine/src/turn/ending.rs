@@ -2,9 +2,10 @@
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 
-use super::{Turn, cut, sentence};
+use super::{Turn, cut, key_of, sentence};
 use crate::{
     advance::Advance,
+    events::may_begin,
     object::{Closing, ObjectKey},
 };
 use signoff_api::{
@@ -13,8 +14,6 @@ use signoff_api::{
     run::{EndingOutcome, RunEnding, StepError, StepPhase, StepStatus},
 };
 
-/// Largest status, in bytes of JSON.
-const MAX_STATUS: usize = 512 * 1024;
 /// What a suspended run waits for.
 const SUSPENDED: &str = "somebody to resume it: it is suspended";
 
@@ -53,7 +52,7 @@ impl Turn<'_> {
         self.note_events();
         self.state.observed_generation = self.facts.run.generation;
         self.set_condition();
-        if !self.without_outputs && serialized_len(&self.state) > MAX_STATUS {
+        if !self.without_outputs && serialized_len(&self.state) > bounds::MAX_RUN_STATUS {
             return self.too_large();
         }
         let wake_at = if self.state.phase.is_finished() {
@@ -62,6 +61,7 @@ impl Turn<'_> {
             self.wake_at()
         };
         Advance {
+            is_deferrable: self.is_only_polling(),
             state: self.state,
             effects: self.effects,
             wake_at,
@@ -182,7 +182,10 @@ impl Turn<'_> {
 
     fn go_on(&mut self) {
         self.state.phase = self.phase_of_steps();
-        let running = self.state.phase == RunPhase::Running;
+        let calls = |step: &StepStatus| {
+            step.phase == StepPhase::Running && !self.facts.waiting_calls.contains_key(&key_of(step))
+        };
+        let running = self.unfinished().any(calls);
         let mut sentences: Vec<&String> = self
             .unfinished()
             .filter_map(|step| step.waiting_on.as_ref())
@@ -210,6 +213,17 @@ impl Turn<'_> {
             awaits |= !step.event_keys.is_empty();
         }
         self.state.awaits_events = awaits.then_some(true);
+        self.note_coming_events();
+    }
+
+    /// Says whether a step may still begin to wait for an event, so that those that come before are kept for it.
+    pub(super) fn note_coming_events(&mut self) {
+        let mut steps = 0..self.plan.steps.len();
+        let may_await = steps.any(|step| {
+            let planned = &self.plan.steps[step];
+            planned.kind.awaits_event().is_some() && may_begin(self.plan, &self.state, step)
+        });
+        self.state.may_await_events = may_await.then_some(true);
     }
 
     fn unfinished(&self) -> impl Iterator<Item = &StepStatus> {
@@ -281,7 +295,8 @@ impl Turn<'_> {
         } else if self.facts.run.cancel {
             turn.cancel();
         }
-        let message = format!("the run's status would outgrow {MAX_STATUS} bytes");
+        let most = bounds::MAX_RUN_STATUS;
+        let message = format!("the run's status would outgrow {most} bytes");
         turn.end_because(EndingOutcome::Failed, StepReason::StatusTooLarge, message);
         turn.hear_outcomes();
         turn.conclude()

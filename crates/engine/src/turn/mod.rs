@@ -10,6 +10,7 @@ mod items_question;
 mod outcome_question;
 mod passes;
 mod place;
+mod polls;
 mod resolutions;
 mod settle;
 mod view;
@@ -20,7 +21,7 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp}
 use serde_json::Value;
 
 use self::attempts::BEFORE;
-pub(crate) use self::view::{Owned, RunView, StepView};
+pub(crate) use self::view::{Owned, RunView, StepView, is_due_again};
 use super::{
     advance::MAX_BEGUN,
     effect::{Effect, EffectKey},

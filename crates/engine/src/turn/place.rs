@@ -76,11 +76,13 @@ impl Turn<'_> {
 
     /// The decision that a run does not begin now.
     pub(crate) fn hold_back(mut self) -> Advance {
+        self.note_coming_events();
         self.state.observed_generation = self.facts.run.generation;
         self.set_condition();
         Advance {
             state: self.state,
             effects: self.effects,
+            is_deferrable: false,
             wake_at: None,
         }
     }

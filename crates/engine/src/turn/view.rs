@@ -322,7 +322,7 @@ impl RunView<'_> {
 }
 
 /// Whether another iteration takes the place of this one.
-fn is_due_again(entry: &StepStatus) -> bool {
+pub(crate) fn is_due_again(entry: &StepStatus) -> bool {
     entry.repeated == Some(true) || is_superseded(entry)
 }
 

@@ -80,7 +80,7 @@ fn message(result: Result<Value, ApiError>) -> String {
 #[test]
 fn every_expression_of_the_charts_policies_can_be_evaluated() {
     let policies = Policies::of_the_chart().unwrap();
-    assert_eq!((policies.mutating.len(), policies.validating.len()), (3, 7));
+    assert_eq!((policies.mutating.len(), policies.validating.len()), (3, 8));
     let names: Vec<_> = policies
         .validating
         .iter()
@@ -413,6 +413,47 @@ fn the_gateway_adds_events_and_writes_no_lease_but_those_of_events() {
     let why = message(create(&lease("signoff-leader")));
     assert!(
         why.ends_with("the gateway writes only leases that say which run takes an event"),
+        "{why}"
+    );
+}
+
+#[test]
+fn only_the_operator_and_the_gateway_write_leases_with_events() {
+    let user = |name: &str| User {
+        name: name.to_owned(),
+        groups: vec!["system:masters".to_owned()],
+        ..User::default()
+    };
+    let lease = |name: &str, labels: Value| json!({"metadata": {"name": name, "labels": labels}, "spec": {}});
+    let kept = lease(
+        "signoff-event-f-0123456789",
+        json!({"signoff.dev/event": "0123456789abcdef"}),
+    );
+    let forged = lease("mine", json!({"signoff.dev/event": "0123456789abcdef"}));
+    let other = lease("mine", json!({}));
+    let write = |by: &str, old: Option<&Value>, new: Option<&Value>| {
+        send(&POLICIES, &user(by), ("Lease", ""), old, new)
+    };
+    for by in [OPERATOR, GATEWAY] {
+        write(by, None, Some(&kept)).unwrap();
+        write(by, Some(&kept), Some(&kept)).unwrap();
+    }
+    let ours = "leases with events are written only by the operator and its gateway";
+    for (old, new) in [
+        (None, &kept),
+        (Some(&kept), &kept),
+        (None, &forged),
+        (Some(&other), &forged),
+    ] {
+        let why = message(write("admin", old, Some(new)));
+        assert!(why.ends_with(ours), "{why}");
+    }
+    write("admin", None, Some(&other)).unwrap();
+    write("admin", Some(&kept), None).unwrap();
+    write(OPERATOR, Some(&kept), None).unwrap();
+    let why = message(write(OPERATOR, Some(&other), None));
+    assert!(
+        why.ends_with("the operator changes only its own lease and those with events"),
         "{why}"
     );
 }

@@ -14,12 +14,13 @@ macro_rules! chart {
 }
 
 /// All policies of the chart.
-const POLICIES: [&str; 10] = [
+const POLICIES: [&str; 11] = [
     chart!("files/policies/mutating/decisions.yaml"),
     chart!("files/policies/mutating/flows.yaml"),
     chart!("files/policies/mutating/runs.yaml"),
     chart!("files/policies/validating/connections.yaml"),
     chart!("files/policies/validating/decisions.yaml"),
+    chart!("files/policies/validating/events.yaml"),
     chart!("files/policies/validating/flows.yaml"),
     chart!("files/policies/validating/gateway.yaml"),
     chart!("files/policies/validating/records.yaml"),

@@ -1,6 +1,8 @@
 //! How requests authenticate. A file for each method that is more than one value.
 
+mod assume_role;
 mod jwt;
+mod kept;
 mod oauth2;
 mod sigv4;
 
@@ -9,8 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header::AUTHORIZATION};
 use jiff::Timestamp;
 use url::Url;
 
-pub(super) use self::oauth2::Tokens;
-use self::{oauth2::TokenSource, sigv4::Signer};
+use self::{assume_role::RoleSource, oauth2::TokenSource, sigv4::Signer};
+pub(super) use self::{assume_role::Roles, oauth2::Tokens};
 use super::HttpExecutor;
 use crate::{
     net::{ClientTls, redact::Secrets},
@@ -26,6 +28,7 @@ pub(super) enum Auth {
     Query(String, String),
     OAuth2(Box<TokenSource>),
     SigV4(Signer),
+    Role(Box<RoleSource>),
 }
 
 impl std::fmt::Debug for Auth {
@@ -37,6 +40,7 @@ impl std::fmt::Debug for Auth {
             Self::Query(..) => "Query",
             Self::OAuth2(_) => "OAuth2",
             Self::SigV4(_) => "SigV4",
+            Self::Role(_) => "Role",
         })
     }
 }
@@ -53,7 +57,7 @@ impl Auth {
     /// Authenticates a request. `refused` says that the API has answered 401 to the token before.
     pub(super) async fn apply(
         &self,
-        request: Unsent<'_>,
+        mut request: Unsent<'_>,
         now: Timestamp,
         refused: bool,
         secrets: &mut Secrets,
@@ -71,11 +75,8 @@ impl Auth {
                 let value = sensitive(&format!("Bearer {token}"))?;
                 request.headers.insert(AUTHORIZATION, value);
             }
-            Self::SigV4(signer) => {
-                signer
-                    .sign(request.method, request.url, request.headers, request.body, now)
-                    .map_err(|why| error::invalid(StepReason::InvalidRequest, why.to_string()))?;
-            }
+            Self::SigV4(signer) => sign(signer, &mut request, now)?,
+            Self::Role(source) => sign(&source.signer(now, secrets).await?, &mut request, now)?,
         }
         Ok(())
     }
@@ -84,7 +85,7 @@ impl Auth {
     pub(super) fn parameter(&self) -> Option<&str> {
         match self {
             Self::Query(name, _) => Some(name),
-            Self::None | Self::Header(..) | Self::OAuth2(_) | Self::SigV4(_) => None,
+            Self::None | Self::Header(..) | Self::OAuth2(_) | Self::SigV4(_) | Self::Role(_) => None,
         }
     }
 
@@ -92,7 +93,7 @@ impl Auth {
     pub(super) fn header(&self) -> Option<&HeaderName> {
         match self {
             Self::Header(name, _) => Some(name),
-            Self::None | Self::Query(..) | Self::OAuth2(_) | Self::SigV4(_) => None,
+            Self::None | Self::Query(..) | Self::OAuth2(_) | Self::SigV4(_) | Self::Role(_) => None,
         }
     }
 
@@ -100,7 +101,7 @@ impl Auth {
     pub(super) fn can_renew(&self) -> bool {
         match self {
             Self::OAuth2(_) => true,
-            Self::None | Self::Header(..) | Self::Query(..) | Self::SigV4(_) => false,
+            Self::None | Self::Header(..) | Self::Query(..) | Self::SigV4(_) | Self::Role(_) => false,
         }
     }
 }
@@ -159,16 +160,29 @@ impl HttpExecutor {
                     connection::secret(client, namespace, &sigv4.access_key_id, secrets).await?;
                 let secret_access_key =
                     connection::secret(client, namespace, &sigv4.secret_access_key, secrets).await?;
-                Auth::SigV4(Signer {
+                let keys = Signer {
                     region: sigv4.region.clone(),
                     service: sigv4.service.clone(),
                     access_key_id,
                     secret_access_key,
                     session_token,
-                })
+                };
+                match &sigv4.role_arn {
+                    None => Auth::SigV4(keys),
+                    Some(role) => {
+                        let sts_url = sigv4.sts_url.as_deref();
+                        Auth::Role(Box::new(self.role(namespace, name, (role, sts_url), keys)?))
+                    }
+                }
             }
         })
     }
+}
+
+fn sign(signer: &Signer, request: &mut Unsent<'_>, now: Timestamp) -> Result<(), EffectError> {
+    signer
+        .sign(request.method, request.url, request.headers, request.body, now)
+        .map_err(|why| error::invalid(StepReason::InvalidRequest, why.to_string()))
 }
 
 /// The value of a header that nobody may see.
@@ -181,4 +195,29 @@ fn sensitive(text: &str) -> Result<HeaderValue, EffectError> {
     })?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// A signer for tests that verify signatures.
+#[cfg(test)]
+pub(super) fn test_signer(region: &str, service: &str, id: &str, secret: &str) -> Signer {
+    Signer {
+        region: region.to_owned(),
+        service: service.to_owned(),
+        access_key_id: id.to_owned(),
+        secret_access_key: secret.to_owned(),
+        session_token: None,
+    }
+}
+
+/// Signs a request in a test.
+#[cfg(test)]
+pub(super) fn sign_with(
+    signer: &Signer,
+    method: &Method,
+    url: &mut Url,
+    headers: &mut HeaderMap,
+    body: &[u8],
+    at: Timestamp,
+) {
+    signer.sign(method, url, headers, body, at).unwrap();
 }

@@ -123,3 +123,165 @@ async fn a_signed_request_names_what_it_signs_and_the_server_sees_just_that() {
         "{signed}"
     );
 }
+
+/// A Security Token Service that verifies signatures, and an API that shows what it was sent, on one address.
+#[derive(Clone, Default)]
+struct Sts {
+    /// The forms that it was sent.
+    asked: Arc<Mutex<Vec<BTreeMap<String, String>>>>,
+    /// How long credentials last, in seconds.
+    lifetime: i64,
+    /// Said instead of credentials.
+    says: Option<(u16, &'static str)>,
+}
+
+impl Sts {
+    async fn open(self) -> SocketAddr {
+        let router = Router::new()
+            .route("/sts", any(Self::assume))
+            .fallback(any(echo))
+            .with_state(self);
+        serve(router).await
+    }
+
+    async fn assume(axum::extract::State(this): axum::extract::State<Self>, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        verify(&parts, &body);
+        let form = url::form_urlencoded::parse(&body).into_owned().collect();
+        let number = {
+            let mut asked = this.asked.lock().unwrap();
+            asked.push(form);
+            asked.len()
+        };
+        if let Some((status, says)) = this.says {
+            return (StatusCode::from_u16(status).unwrap(), says).into_response();
+        }
+        let ends = clock().now() + jiff::SignedDuration::from_secs(this.lifetime);
+        format!(
+            "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA{number}</AccessKeyId>\
+             <SecretAccessKey>secret&amp;{number}</SecretAccessKey><SessionToken>session-{number}</SessionToken>\
+             <Expiration>{ends}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
+        )
+        .into_response()
+    }
+}
+
+/// Signs a request once more as its header says, and compares.
+fn verify(parts: &axum::http::request::Parts, body: &[u8]) {
+    let text = |name: &str| parts.headers[name].to_str().unwrap().to_owned();
+    let shown = text("authorization");
+    let names = shown
+        .split("SignedHeaders=")
+        .nth(1)
+        .unwrap()
+        .split(',')
+        .next()
+        .unwrap();
+    let mut headers = HeaderMap::new();
+    for name in names
+        .split(';')
+        .filter(|name| *name != "host" && *name != "x-amz-date")
+    {
+        headers.insert(HeaderName::try_from(name).unwrap(), parts.headers[name].clone());
+    }
+    let signer = auth::test_signer("eu-central-1", "sts", "AKIDEXAMPLE", "wJalrXUtnFEMI");
+    let mut url = url::Url::parse(&format!("http://{}{}", text("host"), parts.uri)).unwrap();
+    let at = text("x-amz-date");
+    let at = jiff::fmt::strtime::parse("%Y%m%dT%H%M%SZ", &at).unwrap();
+    let at = at
+        .to_datetime()
+        .unwrap()
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .unwrap()
+        .timestamp();
+    auth::sign_with(&signer, &parts.method, &mut url, &mut headers, body, at);
+    assert_eq!(headers["authorization"].to_str().unwrap(), shown);
+}
+
+fn with_role(address: SocketAddr) -> HttpExecutor {
+    let sigv4 = json!({
+        "region": "eu-central-1", "service": "execute-api", "accessKeyID": key("id"), "secretAccessKey": key("secret"),
+        "roleARN": "arn:aws:iam::123456789012:role/reports", "stsURL": format!("http://{address}/sts"),
+    });
+    through(address, json!({"auth": {"sigv4": sigv4}}))
+}
+
+#[tokio::test]
+async fn a_role_is_assumed_once_and_its_credentials_sign_until_shortly_before_their_end() {
+    for (lifetime, expected) in [(3_600, 1), (0, 3)] {
+        let sts = Sts {
+            lifetime,
+            ..Sts::default()
+        };
+        let asked = Arc::clone(&sts.asked);
+        let executor = with_role(sts.open().await);
+        for _ in 0..3 {
+            let seen = executor.once(&shop("/a")).await.unwrap().body;
+            // what comes back holds no secret
+            assert_eq!(seen["headers"]["x-amz-security-token"], "[redacted]");
+            let signed = seen["headers"]["authorization"].as_str().unwrap();
+            let scope =
+                "AWS4-HMAC-SHA256 Credential=[redacted]/20261129/eu-central-1/execute-api/aws4_request";
+            assert!(signed.starts_with(scope), "{signed}");
+        }
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.len(), expected);
+        assert_eq!(asked[0]["Action"], "AssumeRole");
+        assert_eq!(asked[0]["RoleArn"], "arn:aws:iam::123456789012:role/reports");
+        assert_eq!(asked[0]["RoleSessionName"], "signoff-default-shop");
+    }
+}
+
+#[tokio::test]
+async fn calls_at_the_same_time_assume_a_role_once() {
+    let sts = Sts {
+        lifetime: 3_600,
+        ..Sts::default()
+    };
+    let asked = Arc::clone(&sts.asked);
+    let executor = with_role(sts.open().await);
+    let request = shop("/a");
+    let calls = (0..8).map(|_| executor.once(&request));
+    for answer in futures::future::join_all(calls).await {
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    assert_eq!(asked.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_role_says_why_and_whether_another_attempt_helps() {
+    let denied = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>AKIDEXAMPLE may not</Message></Error></ErrorResponse>";
+    let throttled = "<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>";
+    for (status, says, retryable, part) in [
+        (403, denied, false, "AccessDenied [redacted] may not"),
+        (400, throttled, true, "Throttling"),
+        (503, "", true, "503"),
+        (200, "<Expiration>soon</Expiration>", false, "Expiration"),
+    ] {
+        let sts = Sts {
+            says: Some((status, says)),
+            ..Sts::default()
+        };
+        let error = with_role(sts.open().await).once(&shop("/a")).await.unwrap_err();
+        assert_eq!(error.reason, StepReason::CredentialsRefused);
+        assert_eq!(
+            (error.retryable, error.may_have_happened),
+            (retryable, false),
+            "{says}"
+        );
+        assert!(error.message.contains(part), "{}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn a_token_service_at_an_address_that_may_not_be_called_is_not_called() {
+    let sigv4 = json!({
+        "region": "eu-central-1", "service": "s3", "accessKeyID": key("id"), "secretAccessKey": key("secret"),
+        "roleARN": "arn:aws:iam::123456789012:role/reports", "stsURL": "http://169.254.169.254/",
+    });
+    let address = serve(Router::new().fallback(any(echo))).await;
+    let executor = through(address, json!({"auth": {"sigv4": sigv4}}));
+    let error = executor.once(&shop("/a")).await.unwrap_err();
+    assert_eq!(error.reason, StepReason::AddressRefused);
+}

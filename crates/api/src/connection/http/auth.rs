@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::OAuth2;
-use crate::{connection::SecretKeyRef, header};
+use crate::{address, connection::SecretKeyRef, header};
 
 /// The name of a header, as HTTP has it.
 pub(super) const HEADER_NAME: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
@@ -84,6 +84,8 @@ pub struct QueryAuth {
 /// Keys and scope of AWS signatures.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.stsURL) || has(self.roleARN)").message("stsURL belongs to roleARN"))]
+#[x_kube(validation = Rule::new(address::STS_URL_RULE).message(address::CREDENTIALS))]
 pub struct SigV4 {
     /// Region, such as `eu-central-1`.
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9-]+$"))]
@@ -99,4 +101,17 @@ pub struct SigV4 {
     /// Secret that holds the session token of temporary credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_token: Option<SecretKeyRef>,
+    /// Role to assume with the keys, such as `arn:aws:iam::123456789012:role/reports`. Requests are then signed with
+    /// temporary credentials of the role, which are kept in memory until shortly before they end.
+    #[serde(default, rename = "roleARN", skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 20, max = 2048),
+        regex(pattern = "^arn:[A-Za-z0-9-]+:iam::[0-9]{12}:role/[!-~]+$")
+    )]
+    pub role_arn: Option<String>,
+    /// Address of the Security Token Service that gives the credentials of the role. Defaults to
+    /// `https://sts.<region>.amazonaws.com/`. Other partitions and private endpoints need it.
+    #[serde(default, rename = "stsURL", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
+    pub sts_url: Option<String>,
 }

@@ -57,6 +57,11 @@ impl EventPlan {
         })
     }
 
+    /// Its trigger: the flow, unless it is that of the step, and the name.
+    pub(super) fn trigger(&self) -> (Option<&str>, &str) {
+        (self.flow.as_deref(), &self.trigger)
+    }
+
     /// What is waited for, for people.
     pub(super) fn what(&self) -> String {
         match &self.flow {

@@ -189,6 +189,10 @@ impl KindPlan for WaitPlan {
             None => Err("it waits for no callback".to_owned()),
         }
     }
+
+    fn awaits_event(&self) -> Option<(Option<&str>, &str)> {
+        self.event.as_ref().map(EventPlan::trigger)
+    }
 }
 
 impl WaitPlan {

@@ -5,7 +5,6 @@ mod chain;
 mod endpoint;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -18,7 +17,7 @@ use self::{
     chain::Chain,
     endpoint::{Endpoint, Grant, Issued},
 };
-use super::HttpExecutor;
+use super::{HttpExecutor, kept::KeptByNamespace};
 use crate::{
     cluster::secrets,
     net::{ClientTls, redact::Secrets},
@@ -32,8 +31,6 @@ use signoff_api::{
 };
 use signoff_engine::facts::EffectError;
 
-/// How many tokens are kept for one namespace. Beyond that, those of this namespace are given up, and nobody else's.
-const MOST: usize = 100;
 /// How long a token is used if the endpoint does not say how long it lasts.
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(600);
 /// A token is not used in the last minute of its life, or in the last fifth of a short one.
@@ -42,17 +39,15 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// only place where a new refresh token is.
 const LONGEST_REQUEST: Duration = Duration::from_secs(60);
 
-/// The tokens that are kept, by namespace. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub(in crate::perform::http) struct Tokens(Arc<Mutex<HashMap<String, OfNamespace>>>);
-
-type OfNamespace = HashMap<String, Arc<Entry>>;
+/// The tokens that are kept.
+pub(in crate::perform::http) type Tokens = KeptByNamespace<Kept>;
 
 /// What is kept for one Connection. Whoever fetches a token holds the lock, and the others wait for it.
 type Entry = tokio::sync::Mutex<Kept>;
 
+/// A token and what it takes to fetch the next one.
 #[derive(Default)]
-struct Kept {
+pub(in crate::perform::http) struct Kept {
     token: Option<AccessToken>,
     /// The refresh tokens that took each other's place.
     refresh: Chain,
@@ -69,18 +64,6 @@ impl std::fmt::Debug for Kept {
     /// It is not shown.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kept").finish_non_exhaustive()
-    }
-}
-
-impl Tokens {
-    fn entry(&self, namespace: &str, key: String) -> Arc<Entry> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all.entry(namespace.to_owned()).or_default();
-        if known.len() >= MOST && !known.contains_key(&key) {
-            // of one that is in use, another would be made beside it
-            known.retain(|_, entry| Arc::strong_count(entry) > 1);
-        }
-        Arc::clone(known.entry(key).or_default())
     }
 }
 
@@ -334,22 +317,5 @@ impl HttpExecutor {
             refresh,
             used: Mutex::default(),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_namespace_with_many_connections_gives_up_none_of_anothers_tokens() {
-        let tokens = Tokens::default();
-        let others = tokens.entry("b", "k".to_owned());
-        for number in 0..=MOST {
-            tokens.entry("a", number.to_string());
-        }
-        assert!(Arc::ptr_eq(&others, &tokens.entry("b", "k".to_owned())));
-        let kept = tokens.0.lock().unwrap()["a"].len();
-        assert!(kept <= MOST, "{kept}");
     }
 }
