@@ -27,6 +27,7 @@ use super::{
 };
 use crate::cluster::{
     error_chain,
+    fairness::{Permit, Permits},
     status::{self, is_missing},
 };
 use signoff_api::{Json, Run, bounds, names, run::CallbackRecord};
@@ -99,11 +100,32 @@ async fn again(api: &Api<Run>, address: &CallbackAddress) -> Result<Run, Problem
 /// Turns to write runs: one request at a time writes a run. Each run has its own, so that none waits for another's.
 /// Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Turns(Arc<StdMutex<HashMap<String, Weak<Mutex<()>>>>>);
+pub struct Turns {
+    runs: Arc<StdMutex<HashMap<String, Weak<Mutex<()>>>>>,
+    /// Requests whose events are offered to runs.
+    events: EventTurns,
+}
+
+/// How many requests of one namespace offer events to runs at the same time. Each reads the runs that wait.
+const OFFERS: usize = 4;
+
+#[derive(Clone, Debug)]
+struct EventTurns(Permits);
+
+impl Default for EventTurns {
+    fn default() -> Self {
+        Self(Permits::of_which_one_may_hold(OFFERS))
+    }
+}
 
 impl Turns {
+    /// A turn to offer events to the runs of a namespace.
+    pub(super) async fn to_offer(&self, namespace: &str) -> Permit {
+        self.events.0.acquire(namespace).await
+    }
+
     fn of(&self, uid: &str) -> Arc<Mutex<()>> {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(turn) = turns.get(uid).and_then(Weak::upgrade) {
             return turn;
         }

@@ -45,6 +45,8 @@ pub const EVENT: &str = "signoff.dev/event";
 pub const EVENT_TRIGGER: &str = "signoff.dev/event-trigger";
 /// Annotation on the same Lease: the event, as JSON.
 pub const KEPT_EVENT: &str = "signoff.dev/kept-event";
+/// Annotation on the same Lease: digest of what came, to tell the same event from another one of the same id.
+pub const EVENT_DIGEST: &str = "signoff.dev/event-digest";
 /// Finalizer on a Release that a run uses, and on a Run whose work has to be stopped before it goes.
 pub const FINALIZER: &str = "signoff.dev/in-use";
 /// Field manager of the controllers.

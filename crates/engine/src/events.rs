@@ -45,19 +45,26 @@ pub enum Standing {
     Forgotten,
 }
 
-/// The waits of a run that are open for an event, by the hash of its trigger and key.
-pub fn open(status: &RunStatus, hash: &str) -> Vec<OpenWait> {
+/// The waits of a run that are open for events, each with the hash of trigger and key that it waits for, out of these.
+pub fn open(status: &RunStatus, hashes: &BTreeSet<String>) -> Vec<(String, OpenWait)> {
     if status.phase.is_finished() {
         return vec![];
     }
-    let wants = |entry: &&StepStatus| entry.event_keys.iter().any(|key| key == hash);
-    let waits = status.steps.iter().filter(|entry| is_open(entry)).filter(wants);
-    let waits = waits.map(|entry| OpenWait {
-        since: entry.started_at.as_ref().map(|at| at.0),
-        step: entry.name.clone(),
-        key: key_of(entry),
-    });
-    waits.filter(|wait| is_free(status, &wait.key)).collect()
+    let mut open = Vec::new();
+    for entry in status.steps.iter().filter(|entry| is_open(entry)) {
+        let key = key_of(entry);
+        if !is_free(status, &key) {
+            continue;
+        }
+        let wanted = entry.event_keys.iter().filter(|hash| hashes.contains(*hash));
+        let wait = || OpenWait {
+            since: entry.started_at.as_ref().map(|at| at.0),
+            step: entry.name.clone(),
+            key: key.clone(),
+        };
+        open.extend(wanted.map(|hash| (hash.clone(), wait())));
+    }
+    open
 }
 
 /// How a wait, by its key, stands to an event, by its name.

@@ -14,18 +14,18 @@ use kube::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{ATTEMPTS, ArrivedEvent, ClaimError, Claimed, EventClaims, MAY_WAIT, NotKept, WAITING, pause};
+use super::{
+    ATTEMPTS, ArrivedEvent, ClaimError, Claimed, EventClaims, NotKept, Waiting,
+    looks::{Expecting, is_expected},
+    pause,
+};
 use crate::cluster::{
     context::Context,
     error_chain,
     releases::Releases,
     status::{is_missing, is_stale},
 };
-use signoff_api::{
-    Digest, Run, bounds, names,
-    reason::{Classified as _, ErrorClass},
-};
-use signoff_engine::events::may_await;
+use signoff_api::{Digest, bounds, names};
 
 /// How long an event is kept.
 const LONGEST: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -84,40 +84,7 @@ impl KeptEvent {
     }
 }
 
-/// Whether a run had begun when an event came. A run is not there before the event that started it.
-fn began_before(run: &Run, event: &ArrivedEvent) -> bool {
-    // the API server cuts off parts of seconds
-    let created = run.metadata.creation_timestamp.as_ref();
-    created.is_some_and(|created| created.0 <= event.at) && run.name_any() != event.name
-}
-
 impl EventClaims<'_> {
-    /// Whether a run that began before an event may still begin to wait for it.
-    pub(super) async fn is_expected(&self, event: &ArrivedEvent) -> Result<bool, ClaimError> {
-        let runs = self.going_on(MAY_WAIT).await?;
-        self.is_expected_by(event, &runs).await
-    }
-
-    async fn is_expected_by(&self, event: &ArrivedEvent, runs: &[Run]) -> Result<bool, ClaimError> {
-        for run in runs.iter().filter(|run| began_before(run, event)) {
-            let status = run.status.as_ref();
-            let Some(status) = status.filter(|status| status.may_await_events == Some(true)) else {
-                continue;
-            };
-            let Some(pinned) = &status.release else { continue };
-            let release = match self.releases.load(self.namespace, &pinned.name).await {
-                Ok(release) => release,
-                Err(error) if error.class() == ErrorClass::Transient => return Err(error.into()),
-                Err(_) => continue,
-            };
-            let plan = (&release.plan, release.facts.flow.as_str());
-            if may_await(plan, status, (&event.flow, &event.trigger)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Keeps an event, if there is room for it. False if somebody else changed its Lease meanwhile.
     pub(super) async fn keep(
         &self,
@@ -160,7 +127,7 @@ impl EventClaims<'_> {
             },
             spec: Some(LeaseSpec::default()),
         };
-        match self.write_lease(before, &event.name, lease).await {
+        match self.write_lease(before, event, lease).await {
             Ok(()) => {
                 tracing::info!(event = %event.name, "an event is kept for a later wait");
                 Ok(Ok(true))
@@ -196,10 +163,11 @@ impl EventClaims<'_> {
     }
 
     async fn give(&self, kept: Vec<KeptEvent>) -> Result<BTreeSet<String>, ClaimError> {
+        let hashes: BTreeSet<String> = kept.iter().map(|kept| kept.event.hash.clone()).collect();
         let mut taken = BTreeSet::new();
         let mut waiting = None;
         for kept in kept {
-            if self.give_one(&kept, &mut waiting).await? {
+            if self.give_one(&kept, (&hashes, &mut waiting)).await? {
                 taken.insert(kept.event.name);
             }
         }
@@ -207,7 +175,11 @@ impl EventClaims<'_> {
     }
 
     /// Gives an event that is kept to a wait. False if none is open for it.
-    async fn give_one(&self, kept: &KeptEvent, waiting: &mut Option<Vec<Run>>) -> Result<bool, ClaimError> {
+    async fn give_one(
+        &self,
+        kept: &KeptEvent,
+        (hashes, waiting): (&BTreeSet<String>, &mut Option<Vec<Waiting>>),
+    ) -> Result<bool, ClaimError> {
         let KeptEvent { event, lease } = kept;
         let mut lease = Some(lease.clone());
         for attempt in 0..ATTEMPTS {
@@ -223,14 +195,15 @@ impl EventClaims<'_> {
                 Claimed::Open(claim) => Some(*claim),
                 Claimed::Void => {
                     if waiting.is_none() {
-                        *waiting = Some(self.going_on(WAITING).await?);
+                        *waiting = Some(self.waiting(hashes).await?);
                     }
-                    let runs = waiting.iter().flatten();
-                    let runs: Vec<Run> = runs.filter(|run| began_before(run, event)).cloned().collect();
-                    match self.choose(event, &runs).await? {
+                    let open = waiting.iter().flatten();
+                    let open = open.filter(|of| of.hash == event.hash && of.run.began_before(event));
+                    let open: Vec<Waiting> = open.cloned().collect();
+                    match self.choose(event, &open).await? {
                         None => return Ok(false),
                         Some(chosen) => {
-                            let written = self.write_claim(Some(there.clone()), &chosen, &event.name).await;
+                            let written = self.write_claim(Some(there.clone()), &chosen, event).await;
                             match written {
                                 Ok(()) => Some(chosen),
                                 Err(error) if is_stale(&error) || is_missing(&error) => None,
@@ -282,7 +255,7 @@ impl EventClaims<'_> {
     async fn drop_unexpected(
         &self,
         kept: Vec<KeptEvent>,
-        runs: &[Run],
+        expecting: &Expecting,
         now: Timestamp,
     ) -> Result<(), ClaimError> {
         for KeptEvent { event, lease } in kept {
@@ -293,7 +266,7 @@ impl EventClaims<'_> {
                     .as_ref()
                     .is_some_and(|spec| spec.holder_identity.is_some())
             };
-            if !is_old && (is_claimed() || self.is_expected_by(&event, runs).await?) {
+            if !is_old && (is_claimed() || is_expected(expecting, &event)) {
                 continue;
             }
             let params = DeleteParams {
@@ -340,7 +313,8 @@ pub async fn sweep(
         };
         kept.sort_by(|a, b| (a.event.at, &a.event.name).cmp(&(b.event.at, &b.event.name)));
         // in this order: a run whose wait begins meanwhile is among the first or takes its event
-        let expecting = claims.going_on(MAY_WAIT).await?;
+        let triggers = kept.iter().map(|kept| kept.event.of_trigger()).collect();
+        let expecting = claims.expecting(&triggers).await?;
         let taken = Box::pin(claims.give(kept.clone())).await?;
         kept.retain(|kept| !taken.contains(&kept.event.name));
         claims.drop_unexpected(kept, &expecting, context.now()).await?;

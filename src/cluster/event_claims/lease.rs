@@ -9,7 +9,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 
-use super::{Claim, EventClaims};
+use super::{ArrivedEvent, Claim, EventClaims};
 use signoff_api::{Run, names};
 
 impl EventClaims<'_> {
@@ -18,7 +18,7 @@ impl EventClaims<'_> {
         &self,
         before: Option<Lease>,
         claim: &Claim,
-        event: &str,
+        event: &ArrivedEvent,
     ) -> Result<(), kube::Error> {
         let run = &claim.run;
         let owner = OwnerReference {
@@ -46,10 +46,14 @@ impl EventClaims<'_> {
     pub(super) async fn write_lease(
         &self,
         before: Option<Lease>,
-        event: &str,
+        event: &ArrivedEvent,
         mut lease: Lease,
     ) -> Result<(), kube::Error> {
-        let name = names::event_claim_name(event);
+        let name = names::event_claim_name(&event.name);
+        if let Some(digest) = &event.sha256 {
+            let annotations = lease.metadata.annotations.get_or_insert_default();
+            annotations.insert(names::EVENT_DIGEST.to_owned(), digest.to_string());
+        }
         let field_manager = Some(self.field_manager.to_owned());
         let labels = lease.metadata.labels.get_or_insert_default();
         labels.insert(names::MANAGED_BY.to_owned(), names::MANAGED_BY_VALUE.to_owned());

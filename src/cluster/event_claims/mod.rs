@@ -9,22 +9,27 @@
 
 mod kept;
 mod lease;
+mod looks;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp,
 };
-use kube::{
-    Api, Resource as _, ResourceExt as _,
-    api::{ListParams, PatchParams},
-};
+use kube::{Api, Resource as _, ResourceExt as _, api::PatchParams};
 use serde_json::{Value, json};
 
-use self::kept::KeptEvent;
 pub use self::kept::sweep;
+use self::{
+    kept::KeptEvent,
+    looks::{Looks, Waiting, goes_on},
+};
 use super::{
     context::Context,
     releases::{ReleaseUnusable, Releases},
@@ -35,7 +40,7 @@ use signoff_api::{
     reason::{Classified as _, ErrorClass},
     run::EventRecord,
 };
-use signoff_engine::events::{self, OpenWait, Standing};
+use signoff_engine::events::{self, Standing};
 
 /// How often it is tried when others write the same objects at the same time.
 const ATTEMPTS: u64 = 30;
@@ -63,6 +68,12 @@ pub struct ArrivedEvent {
     pub body: Value,
     /// Digest of what came.
     pub sha256: Option<Digest>,
+}
+
+impl ArrivedEvent {
+    fn of_trigger(&self) -> looks::Trigger {
+        (self.flow.clone(), self.trigger.clone())
+    }
 }
 
 /// A wait that took an event.
@@ -160,29 +171,52 @@ enum Claimed {
     Void,
 }
 
-impl EventClaims<'_> {
+/// Offers the events of one request. Who waits is read once for all of them.
+#[derive(Debug)]
+pub struct Offers<'a> {
+    claims: EventClaims<'a>,
+    hashes: BTreeSet<String>,
+    looks: Looks,
+}
+
+impl<'a> Offers<'a> {
+    /// Offers of events under these hashes.
+    pub fn new(claims: EventClaims<'a>, hashes: BTreeSet<String>) -> Self {
+        Self {
+            claims,
+            hashes,
+            looks: Looks::default(),
+        }
+    }
+
     /// Gives an event to the wait that began first of those that want it, or finds the one that took it, or keeps it.
     ///
     /// # Errors
     /// If that is not known, or the event does not fit.
-    pub async fn offer(&self, event: &ArrivedEvent, terms: Terms) -> Result<Offered, ClaimError> {
+    pub async fn offer(&mut self, event: &ArrivedEvent, terms: Terms) -> Result<Offered, ClaimError> {
         // boxed: it is large
         Box::pin(self.offered(event, terms)).await
     }
 
-    async fn offered(&self, event: &ArrivedEvent, terms: Terms) -> Result<Offered, ClaimError> {
-        let leases = self.leases();
+    async fn offered(&mut self, event: &ArrivedEvent, terms: Terms) -> Result<Offered, ClaimError> {
+        let Self {
+            claims,
+            hashes,
+            looks,
+        } = self;
+        let leases = claims.leases();
         let mut is_kept_now = false;
         for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                // what was seen is not how it is any more
+                *looks = Looks::default();
+            }
             let lease = leases.get_opt(&names::event_claim_name(&event.name)).await?;
             let kept = lease.as_ref().and_then(KeptEvent::of);
-            if kept
-                .as_ref()
-                .is_some_and(|kept| kept.event.sha256 != event.sha256)
-            {
+            if lease.as_ref().is_some_and(|lease| is_of_other(lease, event)) {
                 return Err(ClaimError::OtherBody);
             }
-            let claim = match self.claimed(lease.as_ref(), &event.name).await? {
+            let claim = match claims.claimed(lease.as_ref(), &event.name).await? {
                 Claimed::Taken(taken) => {
                     let is_new = taken.is_new || is_kept_now;
                     return Ok(Offered::Taken(Taken { is_new, ..taken }));
@@ -190,24 +224,24 @@ impl EventClaims<'_> {
                 Claimed::Open(claim) => *claim,
                 // a wait may have begun since; those that were kept before it go first
                 Claimed::Void if kept.is_some() => {
-                    let taken = self.settle(std::slice::from_ref(&event.hash)).await?;
+                    let taken = claims.settle(std::slice::from_ref(&event.hash)).await?;
                     if taken.contains(&event.name) {
                         continue;
                     }
                     return Ok(Offered::Kept { is_new: is_kept_now });
                 }
                 Claimed::Void if !terms.may_choose => return Ok(Offered::Untaken(None)),
-                Claimed::Void => match self.choose(event, &self.waiting().await?).await? {
+                Claimed::Void => match claims.choose(event, looks.waiting(claims, hashes).await?).await? {
                     Some(chosen) => {
-                        let is_next = self.settle(std::slice::from_ref(&event.hash)).await?.is_empty();
-                        if is_next && self.claim(lease, &chosen, event).await? {
+                        let is_next = claims.settle(std::slice::from_ref(&event.hash)).await?.is_empty();
+                        if is_next && claims.claim(lease, &chosen, event).await? {
                             return Ok(Offered::Taken(chosen.taken(true)));
                         }
                         pause(attempt).await;
                         continue;
                     }
-                    None if terms.may_keep && self.is_expected(event).await? => {
-                        match self.keep(event, lease).await? {
+                    None if terms.may_keep && looks.is_expected(claims, event).await? => {
+                        match claims.keep(event, lease).await? {
                             Ok(is_new) => is_kept_now |= is_new,
                             Err(why) => return Ok(Offered::Untaken(Some(why))),
                         }
@@ -220,14 +254,16 @@ impl EventClaims<'_> {
                     None => return Ok(Offered::Untaken(None)),
                 },
             };
-            if self.record(&claim, event).await? {
+            if claims.record(&claim, event).await? {
                 return Ok(Offered::Taken(claim.taken(true)));
             }
             pause(attempt).await;
         }
         Err(ClaimError::Contended)
     }
+}
 
+impl EventClaims<'_> {
     /// Claims a chosen wait and writes the event into its run. False if something changed meanwhile.
     async fn claim(
         &self,
@@ -236,7 +272,7 @@ impl EventClaims<'_> {
         event: &ArrivedEvent,
     ) -> Result<bool, ClaimError> {
         fitting(&chosen.run, event)?;
-        match self.write_claim(lease, chosen, &event.name).await {
+        match self.write_claim(lease, chosen, event).await {
             Ok(()) => self.record(chosen, event).await,
             Err(error) if is_stale(&error) || is_missing(&error) => Ok(false),
             Err(error) => Err(error.into()),
@@ -287,65 +323,56 @@ impl EventClaims<'_> {
         })
     }
 
-    /// The runs that wait for events.
-    async fn waiting(&self) -> Result<Vec<Run>, ClaimError> {
-        self.going_on(WAITING).await
-    }
-
-    /// Runs that are as a selector says, and are not to stop.
-    async fn going_on(&self, selector: &str) -> Result<Vec<Run>, ClaimError> {
-        let params = ListParams::default().fields(selector);
-        let listed = self.context.list::<Run>(self.namespace, &params).await?;
-        let goes_on = |run: &Run| {
-            let stops = run.spec.cancel == Some(true) || run.spec.terminate == Some(true);
-            !stops && run.metadata.deletion_timestamp.is_none()
-        };
-        Ok(listed.items.into_iter().filter(goes_on).collect())
-    }
-
     /// The wait that began first of those that want an event.
-    async fn choose(&self, event: &ArrivedEvent, runs: &[Run]) -> Result<Option<Claim>, ClaimError> {
-        let mut waits: Vec<(OpenWait, &Run)> = Vec::new();
-        for run in runs {
-            let open = run
-                .status
-                .as_ref()
-                .map(|status| events::open(status, &event.hash));
-            waits.extend(open.into_iter().flatten().map(|wait| (wait, run)));
-        }
-        waits.sort_by(|(a, of_a), (b, of_b)| {
-            (a.since, of_a.name_any(), &a.key).cmp(&(b.since, of_b.name_any(), &b.key))
-        });
-        for (wait, run) in waits {
-            if self.wants(run, &wait, event).await? {
-                return Ok(Some(Claim {
-                    run: run.clone(),
-                    key: wait.key,
-                }));
+    async fn choose(&self, event: &ArrivedEvent, waiting: &[Waiting]) -> Result<Option<Claim>, ClaimError> {
+        let body = Arc::new(event.body.clone());
+        for of in waiting.iter().filter(|of| of.hash == event.hash) {
+            if self.wants(of, event, &body).await?
+                && let Some(claim) = self.still_open(of, event).await?
+            {
+                return Ok(Some(claim));
             }
         }
         Ok(None)
     }
 
+    /// A wait with its run as it is now, if it is still open.
+    async fn still_open(&self, of: &Waiting, event: &ArrivedEvent) -> Result<Option<Claim>, ClaimError> {
+        let runs = self.context.namespaced::<Run>(self.namespace);
+        let run = runs.get_opt(&of.run.name).await?.filter(goes_on);
+        let is_open = |run: &Run| {
+            let status = run.status.as_ref();
+            status.is_some_and(|status| events::standing(status, &of.wait.key, &event.name) == Standing::Open)
+        };
+        Ok(run.filter(is_open).map(|run| Claim {
+            run,
+            key: of.wait.key.clone(),
+        }))
+    }
+
     /// Whether the condition of a wait holds for an event.
-    async fn wants(&self, run: &Run, wait: &OpenWait, event: &ArrivedEvent) -> Result<bool, ClaimError> {
-        let pinned = run.status.as_ref().and_then(|status| status.release.as_ref());
-        let Some(pinned) = pinned else { return Ok(false) };
-        let release = match self.releases.load(self.namespace, &pinned.name).await {
+    async fn wants(&self, of: &Waiting, event: &ArrivedEvent, body: &Arc<Value>) -> Result<bool, ClaimError> {
+        let release = match self.releases.load(self.namespace, &of.release).await {
             Ok(release) => release,
             Err(error) if error.class() == ErrorClass::Transient => return Err(error.into()),
             Err(_) => return Ok(false),
         };
-        let step = release.definition.all_steps().find(|step| step.name == wait.step);
-        let Some(wanted) = step.and_then(|step| step.kind.as_kind().event()).cloned() else {
+        let step = release
+            .definition
+            .all_steps()
+            .find(|step| step.name == of.wait.step);
+        let Some(wanted) = step.and_then(|step| step.kind.as_kind().event()) else {
             return Ok(false);
         };
-        let (headers, body) = (event.headers.clone(), event.body.clone());
+        if wanted.when.is_none() {
+            return Ok(true);
+        }
+        let (wanted, headers, body) = (wanted.clone(), event.headers.clone(), Arc::clone(body));
         let told = move || events::accepts(&release.definition, &wanted, &headers, &body);
         match self.context.evaluate(self.namespace, told).await {
             Ok(accepts) => Ok(accepts),
             Err(why) => {
-                tracing::warn!(run = %run.name_any(), step = %wait.step, %why, "whether a wait takes an event cannot be told");
+                tracing::warn!(run = %of.run.name, step = %of.wait.step, %why, "whether a wait takes an event cannot be told");
                 Ok(false)
             }
         }
@@ -382,6 +409,15 @@ impl Claim {
             is_new,
         }
     }
+}
+
+/// Whether a Lease is of an event of the same name that said something else.
+fn is_of_other(lease: &Lease, event: &ArrivedEvent) -> bool {
+    let known = lease.annotations().get(names::EVENT_DIGEST);
+    let (Some(known), Some(digest)) = (known, &event.sha256) else {
+        return false;
+    };
+    *known != digest.to_string()
 }
 
 /// What is written of an event, if the run has room for it.

@@ -99,7 +99,8 @@ impl Rig {
             may_choose: true,
             may_keep: true,
         };
-        Box::pin(self.claims().offer(event, terms)).await
+        let hashes = BTreeSet::from([event.hash.clone()]);
+        Offers::new(self.claims(), hashes).offer(event, terms).await
     }
 
     /// Sends an event. Gives the run that took it, and whether just now.
@@ -168,6 +169,47 @@ async fn the_same_event_again_is_answered_by_the_run_that_took_it() {
     rig.api.remove("runs/early");
     assert_eq!(rig.send("1", "a", 1).await.unwrap(), by("early", false));
     assert_eq!(rig.taken_by("late"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_event_under_the_id_of_one_that_was_taken_is_refused() {
+    let rig = Rig::new().run("early", 2).run("late", 1);
+    rig.send("1", "a", 1).await.unwrap();
+    for (key, amount) in [("a", 2), ("b", 2)] {
+        let other = rig.event("1", key, amount);
+        assert!(
+            matches!(rig.offer(&other).await, Err(ClaimError::OtherBody)),
+            "{key}"
+        );
+    }
+    rig.api.remove("runs/early");
+    assert!(matches!(
+        rig.offer(&rig.event("1", "a", 2)).await,
+        Err(ClaimError::OtherBody)
+    ));
+    assert_eq!(rig.send("1", "a", 1).await.unwrap(), by("early", false));
+    assert_eq!(rig.taken_by("late"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_runs_that_wait_are_read_once_for_all_events_of_a_request() {
+    let rig = Rig::new().run("early", 2).run("late", 1);
+    let events: Vec<ArrivedEvent> = (0..100)
+        .map(|n| rig.event(&n.to_string(), &format!("k{n}"), 1))
+        .collect();
+    let hashes = events.iter().map(|event| event.hash.clone()).collect();
+    let terms = Terms {
+        may_choose: true,
+        may_keep: true,
+    };
+    let lists = || rig.api.asked().iter().filter(|it| *it == "GET runs").count();
+    let before = lists();
+    let mut offers = Offers::new(rig.claims(), hashes);
+    for event in &events {
+        assert_eq!(offers.offer(event, terms).await.unwrap(), Offered::Untaken(None));
+    }
+    // who waits, who may wait, and who waits after that
+    assert_eq!(lists() - before, 3);
 }
 
 #[tokio::test(start_paused = true)]

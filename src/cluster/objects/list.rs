@@ -17,6 +17,8 @@ pub struct Listed<K> {
     pub items: Vec<K>,
     /// Those that were not.
     pub undecodable: Vec<Undecodable>,
+    /// Where the next ones begin, if there are more than were asked for.
+    pub next: Option<String>,
 }
 
 /// Lists objects; one that cannot be decoded does not keep the others away.
@@ -35,6 +37,7 @@ impl<K: Clone> From<ObjectList<Decoded<K>>> for Listed<K> {
         let mut listed = Self {
             items: Vec::with_capacity(list.items.len()),
             undecodable: Vec::new(),
+            next: list.metadata.continue_.filter(|token| !token.is_empty()),
         };
         for item in list.items {
             match item {

@@ -5,7 +5,10 @@ mod cloud_event;
 mod proof;
 mod runs;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::{
     Json as JsonBody,
@@ -20,7 +23,7 @@ use serde_json::{Value, json};
 use super::{Gateway, bodies, payload::Payload, problem::Problem, signature::SHORTEST_SECRET};
 use crate::cluster::{
     error_chain,
-    event_claims::{ArrivedEvent, ClaimError, EventClaims, NotKept, Offered, Terms},
+    event_claims::{ArrivedEvent, ClaimError, EventClaims, NotKept, Offered, Offers, Terms},
     releases::LoadedRelease,
     secrets::{self, SecretError},
 };
@@ -162,8 +165,22 @@ struct Sender<'a> {
 async fn answer(sender: &Sender<'_>, start: EventStart, events: Vec<Arrived>) -> Result<Response, Problem> {
     let mut told = Told::default();
     let mut new = Vec::new();
+    let hash = |key: &String| names::event_key(sender.flow, sender.trigger, key);
+    let keys = events.iter().filter_map(|arrived| arrived.event.key.as_ref());
+    let hashes: BTreeSet<String> = keys.map(hash).collect();
+    let _turn = match hashes.is_empty() {
+        true => None,
+        false => Some(sender.gateway.turns.to_offer(sender.namespace).await),
+    };
+    let claims = EventClaims {
+        context: &sender.gateway.context,
+        releases: &sender.gateway.releases,
+        namespace: sender.namespace,
+        field_manager: names::FIELD_MANAGER_GATEWAY,
+    };
+    let mut offers = Offers::new(claims, hashes);
     for Arrived { event, run } in events {
-        let offered = offer(sender, start, event, run.as_ref()).await?;
+        let offered = offer(sender, &mut offers, start, (event, run.as_ref())).await?;
         let is_matched = matches!(offered, Offered::Taken(_));
         told.add(offered, start)?;
         if !is_matched || start == EventStart::Always {
@@ -178,9 +195,9 @@ async fn answer(sender: &Sender<'_>, start: EventStart, events: Vec<Arrived>) ->
 /// Offers an event to the runs that wait for it, or may wait for it later.
 async fn offer(
     sender: &Sender<'_>,
+    offers: &mut Offers<'_>,
     start: EventStart,
-    event: Event,
-    run: Option<&NewRun>,
+    (event, run): (Event, Option<&NewRun>),
 ) -> Result<Offered, Problem> {
     let Some(key) = &event.key else {
         return Ok(Offered::Untaken(None));
@@ -196,12 +213,6 @@ async fn offer(
         EventStart::Unmatched => false,
         EventStart::Never => true,
     };
-    let claims = EventClaims {
-        context: &sender.gateway.context,
-        releases: &sender.gateway.releases,
-        namespace: sender.namespace,
-        field_manager: names::FIELD_MANAGER_GATEWAY,
-    };
     let arrived = ArrivedEvent {
         name: names::triggered_run_name(sender.flow, sender.trigger, &event.id),
         flow: sender.flow.to_owned(),
@@ -213,7 +224,7 @@ async fn offer(
         sha256: event.sha256,
     };
     let terms = Terms { may_choose, may_keep };
-    let offered = claims.offer(&arrived, terms).await;
+    let offered = offers.offer(&arrived, terms).await;
     offered.map_err(|error| match error {
         ClaimError::Api(_) | ClaimError::Release(_) | ClaimError::Contended => unavailable(&error),
         ClaimError::TooLarge => too_large(&error.to_string()).with("limit", bounds::MAX_EVENT),

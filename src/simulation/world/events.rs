@@ -1,6 +1,6 @@
 //! What happens to a run from outside: decisions, callbacks, and changes of its spec.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 use serde_json::{Value, json};
@@ -341,10 +341,10 @@ impl World<'_> {
     /// The wait that takes an event: its run and its key.
     fn choose(&self, event: &KeptEvent) -> Option<(usize, String)> {
         let runs = self.runs.iter().enumerate();
+        let hashes = BTreeSet::from([event.hash.clone()]);
         let open = runs.flat_map(|(at, run)| {
-            open(&run.state, &event.hash)
-                .into_iter()
-                .map(move |wait| (wait, at))
+            let open = open(&run.state, &hashes).into_iter();
+            open.map(move |(_, wait)| (wait, at))
         });
         let mut open: Vec<(OpenWait, usize)> = open.collect();
         open.sort();
