@@ -248,7 +248,11 @@ impl<'a> Offers<'a> {
                         continue;
                     }
                     // its wait may have begun between the two looks
-                    None if terms.may_keep && self.choose(event, &self.waiting().await?).await?.is_some() => {
+                    None if terms.may_keep => {
+                        let by_now = looks.by_now(claims, hashes).await?;
+                        if claims.choose(event, by_now).await?.is_none() {
+                            return Ok(Offered::Untaken(None));
+                        }
                         continue;
                     }
                     None => return Ok(Offered::Untaken(None)),

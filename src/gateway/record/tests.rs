@@ -255,5 +255,5 @@ fn runs_do_not_wait_for_each_others_turns_and_turns_that_are_over_are_forgotten(
     assert!(turns.of("a").try_lock().is_ok());
     drop(first);
     let _other = turns.of("c");
-    assert_eq!(turns.0.lock().unwrap().len(), 1);
+    assert_eq!(turns.runs.lock().unwrap().len(), 1);
 }

@@ -168,9 +168,10 @@ async fn answer(sender: &Sender<'_>, start: EventStart, events: Vec<Arrived>) ->
     let hash = |key: &String| names::event_key(sender.flow, sender.trigger, key);
     let keys = events.iter().filter_map(|arrived| arrived.event.key.as_ref());
     let hashes: BTreeSet<String> = keys.map(hash).collect();
-    let _turn = match hashes.is_empty() {
-        true => None,
-        false => Some(sender.gateway.turns.to_offer(sender.namespace).await),
+    let _turn = if hashes.is_empty() {
+        None
+    } else {
+        Some(sender.gateway.turns.to_offer(sender.namespace).await)
     };
     let claims = EventClaims {
         context: &sender.gateway.context,

@@ -92,6 +92,7 @@ impl<'a> Player<'a> {
                 stopped_by: spec.stopped_by.clone(),
                 stop_message: spec.stop_message.clone(),
                 suspend: false,
+                resolutions: spec.resolutions.clone(),
             },
             release,
             place: Place::default(),
@@ -100,6 +101,7 @@ impl<'a> Player<'a> {
             unopened: BTreeMap::new(),
             outcomes: vec![],
             in_flight: BTreeSet::new(),
+            waiting_calls: BTreeMap::new(),
             connections: BTreeMap::new(),
             callbacks: callbacks()?,
         };

@@ -1,5 +1,7 @@
 //! Waits for events that come by webhook triggers.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::*;
@@ -33,7 +35,7 @@ fn problems(wait: &Value) -> Vec<(String, String)> {
 /// The gateway gives the run an event with this key.
 fn offer(run: &mut Scenario, key: &str, name: &str, body: &Value) -> bool {
     let hash = names::event_key("f", "payments", key);
-    let Some(wait) = open(&run.state, &hash).into_iter().next() else {
+    let Some((_, wait)) = open(&run.state, &BTreeSet::from([hash])).into_iter().next() else {
         return false;
     };
     let record = EventRecord {

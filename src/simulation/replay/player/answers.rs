@@ -255,7 +255,8 @@ impl Player<'_> {
             self.facts.refused.insert(key, why.to_owned());
             return;
         }
-        let is_there = entry.run.is_some() || entry.phase.is_finished();
+        let has_items = start.parent.item.is_some();
+        let is_there = has_items || entry.run.is_some() || entry.phase.is_finished();
         if !is_there || self.facts.objects.contains_key(&key) {
             return;
         }
@@ -293,6 +294,7 @@ impl Player<'_> {
         let fact = RunFact {
             step: start.parent.step.clone(),
             iteration: start.parent.iteration,
+            item: start.parent.item,
             phase: RunPhase::Running,
             output: None,
             error: None,
@@ -307,10 +309,9 @@ impl Player<'_> {
         let mut is_news = false;
         for (key, start) in &self.children {
             let (step, pass) = (&start.parent.step, start.parent.iteration);
-            let is_over = self
-                .index
-                .ended_at(step, pass, None)
-                .is_some_and(|at| at <= self.now);
+            let item = start.parent.item;
+            let ended = self.index.ended_at(step, pass, item);
+            let is_over = ended.is_some_and(|at| at <= self.now);
             let Some(ObjectFact::Run(fact)) = self.facts.objects.get_mut(key).filter(|_| is_over) else {
                 continue;
             };
@@ -321,11 +322,11 @@ impl Player<'_> {
                 continue;
             };
             is_news = true;
-            let is_gone = entry
-                .error
+            let (outcome, output, error) = ended_child(entry, item);
+            if error
                 .as_ref()
-                .is_some_and(|error| error.reason == StepReason::RunDeleted);
-            if is_gone {
+                .is_some_and(|error| error.reason == StepReason::RunDeleted)
+            {
                 self.facts.objects.remove(key);
                 continue;
             }
@@ -340,17 +341,36 @@ impl Player<'_> {
                 fact.output.clone_from(&status.output);
                 fact.error.clone_from(&status.error);
             } else {
-                fact.phase = phase_of(entry);
-                fact.output.clone_from(&entry.output);
-                fact.error.clone_from(&entry.error);
+                fact.phase = phase_of(outcome);
+                fact.output = output;
+                fact.error = error;
             }
         }
         is_news
     }
 }
 
-fn phase_of(entry: &StepStatus) -> RunPhase {
-    match entry.outcome {
+/// How a run that a step, or an item of it, started has ended.
+fn ended_child(
+    entry: &StepStatus,
+    item: Option<i64>,
+) -> (Option<StepOutcome>, Option<Json>, Option<StepError>) {
+    let Some((items, item)) = entry.items.as_ref().zip(item) else {
+        return (entry.outcome, entry.output.clone(), entry.error.clone());
+    };
+    let outputs = entry.output.as_ref().and_then(|output| output.0.as_array());
+    let index = usize::try_from(item).ok();
+    let output = outputs.zip(index).and_then(|(all, index)| all.get(index));
+    let error = items.errors.iter().find(|error| error.items.contains(item));
+    let error = error.map(|error| StepError {
+        reason: error.reason,
+        message: error.message.clone(),
+    });
+    (items.outcome(item), output.cloned().map(Json), error)
+}
+
+fn phase_of(outcome: Option<StepOutcome>) -> RunPhase {
+    match outcome {
         Some(StepOutcome::Failed) => RunPhase::Failed,
         Some(StepOutcome::Rejected) => RunPhase::Rejected,
         Some(StepOutcome::TimedOut) => RunPhase::TimedOut,
