@@ -869,7 +869,7 @@ async fn a_lost_callback_is_answered_from_the_command_line_by_those_who_may() {
     };
     assert_eq!(
         status["output"],
-        serde_json::json!({"receipt": "R-1", "note": null})
+        serde_json::json!({"got": {"receipt": "R-1", "note": null}})
     );
     assert_eq!(status["resolutions"]["settled.1"]["message"], "by phone");
     let timeline = desk.signoff("dev", &["status", &run]).output().unwrap();
