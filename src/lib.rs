@@ -16,20 +16,21 @@
 //! | Room | What it is for | May use |
 //! |---|---|---|
 //! | [`net`] | calling out: one client, one address policy, redaction | nothing of ours |
-//! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `cluster` (the reader of Secrets, the clock), `net` |
+//! | [`store`] | the object store: content that is large or binary | `net`, `cluster` (fairness, the context of controllers) |
+//! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `cluster` (the reader of Secrets, the clock), `net`, `store` |
 //! | [`manifest`] | YAML and its places, objects of our kinds checked without a server | `signoff_engine`, `signoff_expression` |
 //! | [`simulation`] | flows against scenarios, offline: stubs, scripted decisions, a clock that jumps | `signoff_engine`, `manifest` |
 //! | [`git`] | fetch, read trees, verify | `net`, `manifest` |
 //! | [`forge`] | GitHub, GitLab, Gitea: pull requests, reviews, commit statuses | `git` (commit ids, when to leave a host alone), `net` |
 //! | [`cluster`] | what every controller needs: clients, watches that all share ([`cluster::shared`]), queues, back-off, timers, leadership, proof of the policies, Secrets | `signoff_engine`, `telemetry` |
 //! | [`remotes`] | a Repository's remote: credentials, mirror, trusted keys, forge | `cluster`, `git`, `forge`, `net` |
-//! | [`runs`] | the Run controller: gather, decide (engine), write, perform | `signoff_engine`, `cluster`, `perform`, `telemetry` |
+//! | [`runs`] | the Run controller: gather, decide (engine), write, perform | `signoff_engine`, `cluster`, `perform`, `store`, `telemetry` |
 //! | [`approvals`] | the Approval controller, and questions as pull requests | `signoff_engine`, `cluster`, `runs`, `remotes`, `git`, `forge`, `telemetry` |
 //! | [`promotion`] | the Flow and Release controllers: releases are cut and promoted | `signoff_engine`, `cluster` |
 //! | [`triggers`] | the trigger controller: runs that start by themselves | `signoff_engine`, `cluster` |
 //! | [`sync`] | the Repository controller, and what is said of it on forges | `signoff_engine`, `cluster`, `remotes`, `git`, `forge`, `net`, `manifest` |
-//! | [`gateway`] | HTTP: callbacks, sync hooks, health, metrics | `signoff_engine`, `cluster`, `net`, `sync`, `telemetry` |
-//! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `remotes`, `runs`, `approvals`, `promotion`, `triggers`, `sync`, `gateway`, `telemetry` |
+//! | [`gateway`] | HTTP: callbacks, sync hooks, resources, health, metrics | `signoff_engine`, `cluster`, `net`, `store`, `sync`, `telemetry` |
+//! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `store`, `remotes`, `runs`, `approvals`, `promotion`, `triggers`, `sync`, `gateway`, `telemetry` |
 //! | [`cli`] | one file per verb; output formats | everything |
 //! | [`telemetry`] | logs and metrics | nothing more |
 
@@ -47,6 +48,7 @@ pub mod promotion;
 pub mod remotes;
 pub mod runs;
 pub mod simulation;
+pub mod store;
 pub mod sync;
 pub mod telemetry;
 pub mod triggers;

@@ -9,6 +9,7 @@ use std::{
 
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::{
     answer::Answer,
@@ -22,6 +23,7 @@ use crate::{
     gateway::{ConnectionLimits, Listener},
     net::{AddressPolicy, Network},
     operator::{Operator, OperatorError, OperatorOptions},
+    store::{OpenError, Settings, Store},
     telemetry::files,
 };
 use signoff_local::{ControlPlane, Identity, Options};
@@ -41,6 +43,10 @@ pub struct DevArgs {
     /// Address of the gateway, which takes callbacks and push webhooks; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDRESS", value_parser = address)]
     pub gateway: SocketAddr,
+    /// Object store for content that is large or binary: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix` or
+    /// `az://container/prefix`. Without it, content is kept in the folder of the state.
+    #[arg(long, env = "SIGNOFF_STORE", value_name = "URL")]
+    pub store: Option<Url>,
     /// Address for health, readiness and metrics; without it they are not served.
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub admin: Option<SocketAddr>,
@@ -90,6 +96,9 @@ pub enum DevError {
         #[source]
         source: std::io::Error,
     },
+    /// The store cannot be used.
+    #[error("the object store cannot be used")]
+    Store(#[from] OpenError),
     /// The operator ended, and its log says why.
     #[error("the operator cannot go on; its log says why")]
     Stopped,
@@ -142,8 +151,14 @@ impl Instance {
                 tracing::error!(%error, "the API server stopped");
             }
         }));
+        let network = Network::new(AddressPolicy::local());
+        let store = match &args.store {
+            Some(url) => Settings::from_environment(url.clone()),
+            None => Settings::folder(&args.data.join("store"))?,
+        };
         let options = OperatorOptions {
-            network: Network::new(AddressPolicy::local()),
+            store: Some(Store::open(&store, &network)?),
+            network,
             connections: ConnectionLimits::default().within(files::raise_limit()),
             ..OperatorOptions::new(format!("http://{gateway}"), args.data.join("git"))
         };

@@ -9,8 +9,10 @@ use super::{
     listening::ConnectionArgs,
     operator::{bind, until_stopped},
     serving,
+    store::StoreArgs,
 };
 use crate::{
+    net::{AddressPolicy, Network},
     operator::{GatewayServer, GatewayServerOptions},
     telemetry::logs::LogFormat,
 };
@@ -27,6 +29,8 @@ pub(super) struct GatewayArgs {
     /// Address for health, readiness and metrics, which shares no bound with the gateway.
     #[arg(long, default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     admin_listen: SocketAddr,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Namespace of the operator, where the keys of callback addresses are.
     #[arg(
         long,
@@ -52,6 +56,7 @@ pub(super) async fn verb(args: GatewayArgs, global: &Global) -> Result<Answer, C
         namespace: args.own_namespace.into(),
         watch_namespaces: args.watch_namespaces.into_iter().map(String::from).collect(),
         connections: args.connections.limits(),
+        store: args.store.open(&Network::new(AddressPolicy::default()))?,
     };
     let listener = bind(args.gateway_listen).await?;
     let admin = bind(args.admin_listen).await?;

@@ -29,12 +29,14 @@ mod promote;
 mod releases;
 mod replay;
 mod resolve;
+mod resources;
 mod retry;
 mod run;
 mod runs;
 mod schema;
 mod serving;
 mod status;
+mod store;
 mod suspend;
 mod table;
 mod test;
@@ -179,6 +181,7 @@ enum Verb {
     Apply(applying::ApplyArgs),
     Run(run::RunArgs),
     Runs(runs::RunsArgs),
+    Resources(resources::ResourcesArgs),
     Status(status::StatusArgs),
     Approvals(approvals::ApprovalsArgs),
     /// Approve what an approval shows.
@@ -269,6 +272,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Apply(args) => applying::verb(&args, &global).await,
         Verb::Run(args) => run::verb(args, &global).await,
         Verb::Runs(args) => runs::verb(&args, &global).await,
+        Verb::Resources(args) => resources::verb(args, &global).await,
         Verb::Status(args) => status::verb(&args, &global).await,
         Verb::Approvals(args) => approvals::verb(&args, &global).await,
         Verb::Approve(args) => decide::verb(args, signoff_api::Verdict::Approve, &global).await,

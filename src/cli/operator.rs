@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Global, answer::Answer, error::CliError, listening::ConnectionArgs, outbound::OutboundArgs, serving,
+    store::StoreArgs,
 };
 use crate::{
     cluster::leadership::Timing,
@@ -65,6 +66,8 @@ pub(super) struct OperatorArgs {
     git_cache: PathBuf,
     #[command(flatten)]
     outbound: OutboundArgs,
+    #[command(flatten)]
+    store: StoreArgs,
     /// What the names of the chart's admission policies begin with: they are watched, so that it is known at once when one is changed or gone.
     #[arg(long, value_name = "NAME")]
     policies: Option<String>,
@@ -97,8 +100,10 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
         identity,
         timing: Timing::of_lease(args.lease_duration.duration()),
     });
+    let network = args.outbound.network()?;
     let options = OperatorOptions {
-        network: args.outbound.network()?,
+        store: args.store.open(&network)?,
+        network,
         rivalry,
         namespace: args.own_namespace.into(),
         watch_namespaces: args.watch_namespaces.into_iter().map(String::from).collect(),

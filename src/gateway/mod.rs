@@ -10,6 +10,7 @@ mod payload;
 mod problem;
 mod pushes;
 mod record;
+mod resources;
 mod server;
 mod signature;
 mod triggers;
@@ -24,6 +25,7 @@ pub use self::{
     bodies::Bodies,
     pushes::{Connected, Pushes},
     record::Turns,
+    resources::Resources,
     server::{ConnectionLimits, Listener},
     weak::WeakSecrets,
 };
@@ -57,6 +59,8 @@ pub struct Gateway {
     pub request_timeout: Duration,
     /// Turns to write the runs that are called back.
     pub turns: Turns,
+    /// Content that it gives out.
+    pub resources: Resources,
     /// The secrets that people were told to be too short.
     pub weak: WeakSecrets,
 }
@@ -86,6 +90,7 @@ pub fn router(gateway: Gateway) -> Router {
             "/v1/triggers/{namespace}/{flow}/{trigger}",
             post(triggers::receive).fallback(only_post),
         )
+        .route("/v1/resources/{namespace}/{run}/{sha256}", get(resources::send))
         .route("/healthz", get(|| async { "ok" }))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address") })
         .layer(middleware::from_fn(move |request, next| {

@@ -145,15 +145,15 @@ impl Network {
         tls.apply(builder)
     }
 
+    /// A client for an address that whoever runs this process has configured. The policy is for addresses that others name,
+    /// so it does not apply.
+    pub fn own_client(&self) -> ClientBuilder {
+        plain_client().tls_certs_merge(self.roots.iter().cloned())
+    }
+
     /// A client that knows nothing of the network's certificate authorities.
     fn bare_client(&self) -> ClientBuilder {
-        // fails only when one is installed already, which is as good
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = Client::builder()
-            .user_agent(concat!("signoff/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .dns_resolver(Arc::new(Resolver(self.clone())));
+        let builder = plain_client().dns_resolver(Arc::new(Resolver(self.clone())));
         match &self.proxy {
             Some(outbound) => builder.proxy(outbound.proxy.clone()),
             None => builder.no_proxy(),
@@ -202,6 +202,16 @@ impl Network {
         }
         Ok(found)
     }
+}
+
+/// A client as every part makes it.
+fn plain_client() -> ClientBuilder {
+    // fails only when one is installed already, which is as good
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .user_agent(concat!("signoff/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
 }
 
 /// Resolves names for a client.

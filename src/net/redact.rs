@@ -1,5 +1,6 @@
 //! Takes secrets out of what comes back from a call, by their value and however it is written.
 
+mod stream;
 #[cfg(test)]
 mod tests;
 mod unescaped;
@@ -13,6 +14,8 @@ use self::{
     unescaped::Unescaped,
     written::{Text, Written},
 };
+
+pub use self::stream::StreamRedactor;
 
 /// What stands in a secret's place.
 pub const REDACTED: &str = "[redacted]";
@@ -64,6 +67,11 @@ impl Secrets {
             found.dedup();
         }
         found
+    }
+
+    /// Takes the secrets out of bytes that come in pieces.
+    pub fn stream(&self) -> StreamRedactor {
+        StreamRedactor::new(self.0.iter().flat_map(Written::needles))
     }
 
     /// The value without the secrets, in its keys too.

@@ -23,6 +23,7 @@ use crate::{
     promotion::{self, release},
     remotes::{Pauses, RepositorySettings},
     runs::{self, Bounds, RunCalls, RunWaker},
+    store::collect,
     sync::{self, SyncQueue, SyncRequests, feedback, sync_requests},
     telemetry::metrics::Metrics,
     triggers,
@@ -48,15 +49,25 @@ pub(super) struct ControllerSet {
     bounds: Bounds,
     metrics: Metrics,
     pushes: Pushes,
+    collecting: Option<collect::Deps>,
 }
 
 impl ControllerSet {
     /// A term in one namespace, or in all.
     pub(super) fn of(operator: &Operator, scope: Option<String>, bounds: Bounds) -> Self {
         let options = &operator.options;
+        let context = Arc::new((*operator.leading).clone().watching(scope.clone()));
+        let collecting = options.store.as_ref().map(|store| collect::Deps {
+            context: Arc::clone(&context),
+            store: store.clone(),
+            namespace: scope.clone(),
+            installation: operator.installation.clone(),
+            every: options.collect_every,
+        });
         Self {
             probe_namespace: scope.clone().unwrap_or_else(|| options.namespace.clone()),
-            context: Arc::new((*operator.leading).clone().watching(scope.clone())),
+            context,
+            collecting,
             scope,
             leadership: operator.leadership.clone(),
             identity: Arc::new(Identity::new(
@@ -160,6 +171,7 @@ impl ControllerSet {
             context: Arc::clone(&self.context),
             releases: Arc::clone(&self.releases),
         };
+        let collecting = self.collecting;
         let (endings, ended, news) = run_endings();
         let running = Arc::new(runs::Deps {
             context: Arc::clone(&self.context),
@@ -233,6 +245,15 @@ impl ControllerSet {
                 let stores = stores.clone();
                 let keeping = release::run(context(), stores.clone(), ended.clone(), stop());
                 ending(stop(), once_known(stores, keeping))
+            }),
+            supervisor.keep("resources", &shutdown, || {
+                let (collecting, stop) = (collecting.clone(), stop());
+                Box::pin(async move {
+                    match collecting {
+                        Some(deps) => collect::run(deps, stop).await,
+                        None => stop.cancelled().await,
+                    }
+                })
             }),
             supervisor.keep("approvals", &shutdown, approvals),
             // has a drain time of its own

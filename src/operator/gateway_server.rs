@@ -15,7 +15,10 @@ use crate::{
         server_time::Skew,
         throttled_client::{RequestBound, ThrottledClient},
     },
-    gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, Turns, WeakSecrets},
+    gateway::{
+        self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, Resources, Turns, WeakSecrets,
+    },
+    store::Store,
     telemetry::metrics::Metrics,
 };
 use signoff_engine::callback_token::CallbackKeys;
@@ -29,6 +32,8 @@ pub struct GatewayServerOptions {
     pub watch_namespaces: BTreeSet<String>,
     /// What it bears.
     pub connections: ConnectionLimits,
+    /// Where content is kept that is large or binary.
+    pub store: Option<Store>,
 }
 
 /// The gateway, ready to serve.
@@ -38,6 +43,7 @@ pub struct GatewayServer {
     keys: CallbackKeys,
     namespaces: BTreeSet<String>,
     connections: ConnectionLimits,
+    store: Option<Store>,
     metrics: Metrics,
     readiness: Readiness,
 }
@@ -65,6 +71,7 @@ impl GatewayServer {
             keys,
             namespaces: options.watch_namespaces,
             connections: options.connections,
+            store: options.store,
             metrics,
             readiness: Readiness::default(),
         })
@@ -93,6 +100,7 @@ impl GatewayServer {
             bodies: Bodies::default(),
             request_timeout: self.connections.request_timeout,
             turns: Turns::default(),
+            resources: Resources::of(self.store),
             weak: WeakSecrets::default(),
         });
         let serving = Listener::gateway(self.connections, self.metrics);

@@ -69,6 +69,14 @@ pub(super) async fn await_made(client: &Client, namespace: &str) -> Result<Callb
     }
 }
 
+/// What names this installation: the uid of that Secret.
+pub(super) async fn installation(client: &Client, namespace: &str) -> Result<String, KeysError> {
+    let api = Api::<Secret>::namespaced(client.clone(), namespace);
+    let secret = api.get(NAME).await;
+    let secret = secret.map_err(|error| KeysError::Api("read", namespace.to_owned(), error))?;
+    Ok(secret.metadata.uid.unwrap_or_default())
+}
+
 fn fresh() -> Secret {
     let key: [u8; 32] = rand::random();
     let data = [(CURRENT, FIRST.as_bytes().to_vec()), (FIRST, key.to_vec())];

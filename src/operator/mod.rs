@@ -10,6 +10,7 @@ use std::{
     collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use kube::Client;
@@ -31,10 +32,13 @@ use crate::{
         server_time::Skew,
         throttled_client::{RequestBound, ThrottledClient},
     },
-    gateway::{self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, Turns, WeakSecrets},
+    gateway::{
+        self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, Resources, Turns, WeakSecrets,
+    },
     net::{AddressPolicy, Network},
     perform::{Executors, http::HttpExecutorError},
     runs::Bounds,
+    store::Store,
     telemetry::{memory, metrics::Metrics},
 };
 use signoff_engine::callback_token::CallbackMinter;
@@ -64,6 +68,10 @@ pub struct OperatorOptions {
     pub git_cache: PathBuf,
     /// Where steps, git and forge clients may connect.
     pub network: Network,
+    /// Where content is kept that is large or binary. Without it, steps that need one fail with `NoStore`.
+    pub store: Option<Store>,
+    /// How often content of runs that were deleted is looked for.
+    pub collect_every: Duration,
     /// How many effects are performed at the same time.
     pub max_effects: usize,
     /// What the gateway bears, if it is served here.
@@ -87,6 +95,8 @@ impl OperatorOptions {
             watch_namespaces: BTreeSet::new(),
             git_cache: git_cache.into(),
             network: Network::new(AddressPolicy::default()),
+            store: None,
+            collect_every: Duration::from_secs(600),
             max_effects: 256,
             connections: ConnectionLimits::default(),
             policies: None,
@@ -130,6 +140,8 @@ pub struct Operator {
     metrics: Metrics,
     executors: Executors,
     callbacks: CallbackMinter,
+    /// Names the installation in the store.
+    installation: String,
     releases: Arc<Releases>,
     readiness: Readiness,
     pushes: Pushes,
@@ -152,6 +164,10 @@ impl Operator {
         };
         let unbound = throttled(Leadership::unrivalled()).through(client.clone());
         let keys = keys::read_or_make(&unbound, &options.namespace).await?;
+        let installation = match &options.store {
+            Some(_) => keys::installation(&unbound, &options.namespace).await?,
+            None => String::new(),
+        };
         let (leadership, campaign) = rivals(&unbound, &options);
         let bound = throttled(leadership.clone()).through(client);
         let clock = options.clock.clone().corrected_by(skew);
@@ -162,12 +178,14 @@ impl Operator {
         };
         let (serving, leading) = (context(unbound), context(bound));
         Ok(Self {
-            executors: Executors::new(leading.client().clone(), options.network.clone(), clock.clone())?,
+            executors: Executors::new(leading.client().clone(), options.network.clone(), clock.clone())?
+                .keeping_in(options.store.clone()),
             callbacks: CallbackMinter {
                 base_url: options.gateway_base_url.clone(),
                 keys,
             },
             releases: Arc::new(Releases::new(Arc::clone(&serving))),
+            installation,
             readiness: Readiness::default(),
             pushes: Pushes::default(),
             serving,
@@ -207,6 +225,7 @@ impl Operator {
                 bodies: Bodies::default(),
                 request_timeout: self.options.connections.request_timeout,
                 turns: Turns::default(),
+                resources: Resources::of(self.options.store.clone()),
                 weak: WeakSecrets::default(),
             });
             let serving = Listener::gateway(self.options.connections, self.metrics.clone());

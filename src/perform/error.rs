@@ -2,7 +2,11 @@
 
 use std::{error::Error, time::Duration};
 
-use crate::net::{redact::Secrets, refusal_in};
+use crate::{
+    cluster::error_chain,
+    net::{redact::Secrets, refusal_in},
+    store::StoreError,
+};
 use signoff_api::reason::StepReason;
 use signoff_engine::facts::EffectError;
 
@@ -31,6 +35,19 @@ pub(in crate::perform) fn unusable(reason: StepReason, message: impl Into<String
     EffectError {
         may_have_happened: true,
         ..invalid(reason, message)
+    }
+}
+
+/// What the store says went wrong, before anything was sent or after.
+pub(in crate::perform) fn stored(problem: &StoreError, may_have_happened: bool) -> EffectError {
+    if problem.is_transient() {
+        // for whoever runs the operator; it may name addresses and paths
+        tracing::warn!(error = %error_chain(problem), "the object store could not be used");
+    }
+    EffectError {
+        retryable: problem.is_transient(),
+        may_have_happened,
+        ..invalid(problem.reason(), problem.to_string())
     }
 }
 

@@ -4,13 +4,20 @@
 mod connection;
 mod error;
 pub mod http;
+mod resource;
 mod turns;
 
+use bytes::Bytes;
 use kube::Client;
 
 use self::http::{HttpExecutor, HttpExecutorError};
 pub use self::turns::{CallTurn, CallTurns};
-use crate::{cluster::context::Clock, net::Network};
+use crate::{
+    cluster::context::Clock,
+    net::Network,
+    store::{Owner, Store},
+};
+use signoff_api::Resource;
 use signoff_engine::{
     effect::{Call, Request},
     facts::{EffectError, Response},
@@ -30,17 +37,33 @@ impl Executors {
         })
     }
 
+    /// The same, which keep resources in this store.
+    #[must_use]
+    pub fn keeping_in(self, store: Option<Store>) -> Self {
+        Self {
+            http: self.http.keeping_in(store),
+        }
+    }
+
     /// Executors for unit tests, which may call this machine.
     #[cfg(test)]
     pub(crate) fn local(client: Client, clock: Clock) -> Result<Self, HttpExecutorError> {
         Self::new(client, Network::new(crate::net::AddressPolicy::local()), clock)
     }
 
-    /// Performs one attempt. What comes back holds none of the secrets that were used.
-    pub async fn perform(&self, namespace: &str, call: &Call) -> Result<Response, EffectError> {
+    /// The content of a resource, if the run may read it.
+    ///
+    /// # Errors
+    /// If it may not, or the content cannot be read.
+    pub async fn read(&self, run: &Owner, resource: &Resource, limit: u64) -> Result<Bytes, EffectError> {
+        self.http.read(run, resource, limit).await
+    }
+
+    /// Performs one attempt for a run. What comes back holds none of the secrets that were used.
+    pub async fn perform(&self, run: &Owner, call: &Call) -> Result<Response, EffectError> {
         match &call.request {
             Request::Http(request) => {
-                let answered = self.http.perform(namespace, call, request).await;
+                let answered = self.http.perform(run, call, request).await;
                 answered.map(Response::Http)
             }
         }

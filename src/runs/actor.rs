@@ -40,7 +40,7 @@ use signoff_api::{Run, RunPhase, RunStatus, run::StepPhase};
 use signoff_engine::{
     callback_token::record_key,
     effect::{Effect, EffectKey},
-    facts::{ApprovalFact, EffectError, EffectOutcome, Response, RunFact},
+    facts::{ApprovalFact, Contents, EffectError, EffectOutcome, Response, RunFact},
     object::{ObjectFact, ObjectKey},
 };
 
@@ -219,6 +219,8 @@ pub(super) struct Actor {
     /// Runs that were gone before it was known here that they were there.
     left_early: BTreeSet<ObjectKey>,
     deciding: Option<Deciding>,
+    /// Contents of resources that expressions read.
+    contents: Contents,
     /// Objects that the API server refuses to create, with its reason.
     refused: BTreeMap<ObjectKey, String>,
     /// Objects that could not be created so far, with the reason.
@@ -269,6 +271,7 @@ impl Actor {
             newer: BTreeMap::new(),
             left_early: BTreeSet::new(),
             deciding: None,
+            contents: Contents::new(),
             refused: BTreeMap::new(),
             unopened: BTreeMap::new(),
             writing: None,

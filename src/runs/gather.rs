@@ -61,6 +61,7 @@ pub(super) fn facts(
         waiting_calls: BTreeMap::new(),
         connections: BTreeMap::new(),
         callbacks: deps.callbacks.clone(),
+        contents: BTreeMap::new(),
     }
 }
 

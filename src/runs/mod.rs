@@ -5,6 +5,7 @@
 //! reference, so a run costs no more writes than its progress.
 
 mod actor;
+mod contents;
 mod dispatch;
 #[cfg(test)]
 mod fixture;

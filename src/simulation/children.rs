@@ -112,6 +112,7 @@ impl<'a> World<'a> {
             waiting_calls: std::collections::BTreeMap::new(),
             connections: connections(objects, &plan)?,
             callbacks: above.callbacks.clone(),
+            contents: above.contents.clone(),
         };
         if let Err(why) = plan.concurrency_of(&facts) {
             return Ok(Err(why));

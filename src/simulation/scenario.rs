@@ -144,6 +144,9 @@ pub struct Stub {
     pub attempt: Option<i64>,
     /// Body of a successful answer.
     pub output: Option<Value>,
+    /// Texts that a step with `save` keeps: `body` is the body of a successful answer.
+    #[serde(default)]
+    pub files: BTreeMap<FileName, String>,
     /// A whole answer.
     pub response: Option<StubResponse>,
     /// Why there is no answer.
@@ -151,6 +154,14 @@ pub struct Stub {
     /// The operator is killed at this moment, and starts again. This happens once; the call is then answered by another
     /// stub.
     pub crash: Option<Crash>,
+}
+
+/// What a step keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FileName {
+    /// The body of the answer.
+    Body,
 }
 
 /// An HTTP answer.
@@ -474,12 +485,13 @@ impl Scenario {
         for (index, stub) in scenario.spec.stubs.iter().enumerate() {
             let results = [
                 stub.output.is_some(),
+                !stub.files.is_empty(),
                 stub.response.is_some(),
                 stub.error.is_some(),
                 stub.crash.is_some(),
             ];
             exactly_one(&results).map_err(|()| {
-                let message = "a stub has one of output, response, error, crash";
+                let message = "a stub has one of output, files, response, error, crash";
                 ScenarioError::at(format!("spec.stubs[{index}]"), message)
             })?;
             let bodies = stub.response.as_ref().map(|response| &response.body);

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     flows::is_meant,
-    scenario::{Crash, Stub, StubError},
+    scenario::{Crash, FileName, Stub, StubError},
 };
 use signoff_api::reason::StepReason;
 use signoff_engine::{
@@ -90,7 +90,11 @@ pub(super) fn fate(stubs: &[Stub], key: &EffectKey, used: &mut Used) -> Option<F
             headers: response.headers.clone(),
             body: response.body.clone(),
         }))),
-        (None, None, None) => Fate::Ends(Ok(answered(stub.output.clone().unwrap_or_default()))),
+        (None, None, None) => {
+            let file = stub.files.get(&FileName::Body).cloned().map(Value::String);
+            let body = file.or_else(|| stub.output.clone());
+            Fate::Ends(Ok(answered(body.unwrap_or_default())))
+        }
     })
 }
 

@@ -243,6 +243,7 @@ impl<'a> World<'a> {
             waiting_calls: BTreeMap::new(),
             connections,
             callbacks,
+            contents: BTreeMap::new(),
         };
         // a run that is alone always has a place
         let concurrency = plan.concurrency_of(&facts);

@@ -2,7 +2,7 @@
 //!
 //! On a real API server the gateway is served beside the operator, in the account that the chart has for it.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Mutex, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Mutex, time::Duration};
 
 use super::{faults::Fault, server::Server};
 use k8s_openapi::api::events::v1::Event;
@@ -16,6 +16,7 @@ use signoff::{
     gateway::Listener,
     net::{AddressPolicy, Network},
     operator::{GatewayServer, GatewayServerOptions, Operator, OperatorOptions},
+    store::{Settings, Store},
     telemetry::metrics::Metrics,
 };
 use signoff_api::{Approval, Decision, Flow, Run, approval::ApprovalPurpose};
@@ -98,6 +99,16 @@ impl Rig {
         self.server.operator()
     }
 
+    /// The object store of all operators, a folder.
+    pub fn store(&self) -> Store {
+        let settings = Settings::folder(&self.store_folder()).unwrap();
+        Store::open(&settings, &Network::new(AddressPolicy::local())).unwrap()
+    }
+
+    pub fn store_folder(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
     /// Where the gateway of the newest operator listens.
     pub fn gateway(&self) -> SocketAddr {
         self.gateway.lock().unwrap().expect("an operator was started")
@@ -171,6 +182,7 @@ impl Rig {
         let mut options = OperatorOptions {
             watch_namespaces: self.server.watched().into_iter().collect(),
             network: Network::new(AddressPolicy::local()),
+            store: Some(self.store()),
             ..OperatorOptions::new(format!("http://{gateway}"), self.dir.path().join("git"))
         };
         choose(&mut options);
@@ -179,6 +191,7 @@ impl Rig {
             namespace: options.namespace.clone(),
             watch_namespaces: options.watch_namespaces.clone(),
             connections: options.connections,
+            store: options.store.clone(),
         };
         let shutdown = CancellationToken::new();
         let operator = Operator::start(client, options).await?;

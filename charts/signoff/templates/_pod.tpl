@@ -59,6 +59,19 @@ tolerations:
 {{- end }}
 {{- end -}}
 
+{{- /* The volume of a store that is a folder. */ -}}
+{{- define "signoff.store.folder" -}}
+{{- if hasPrefix "file://" .Values.store.url }}
+{{- trimPrefix "file://" .Values.store.url }}
+{{- end }}
+{{- end -}}
+
+{{- define "signoff.store.claim" -}}
+{{- if include "signoff.store.folder" . }}
+{{- required "store.existingClaim names the volume of a store that is a folder" .Values.store.existingClaim }}
+{{- end }}
+{{- end -}}
+
 {{- define "signoff.pod.container" -}}
 image: {{ include "signoff.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -75,8 +88,21 @@ env:
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
+{{- if .Values.store.url }}
+- name: SIGNOFF_STORE
+  value: {{ .Values.store.url | quote }}
+{{- range $name, $value := .Values.store.env }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end }}
 {{- with .Values.extraEnv }}
 {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- if and .Values.store.url .Values.store.secret }}
+envFrom:
+- secretRef:
+    name: {{ .Values.store.secret }}
 {{- end }}
 startupProbe:
   httpGet:

@@ -21,14 +21,7 @@ pub struct DigestError;
 impl Digest {
     /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        use fmt::Write as _;
-        let mut text = String::with_capacity(PREFIX.len() + 64);
-        text.push_str(PREFIX);
-        for byte in Sha256::digest(bytes) {
-            // writing to a String cannot fail
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(text)
+        Self::from(<[u8; 32]>::from(Sha256::digest(bytes)))
     }
 
     /// The 64 digits without the prefix.
@@ -44,6 +37,20 @@ impl Digest {
     /// With the prefix.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<[u8; 32]> for Digest {
+    /// The digest whose hash is known.
+    fn from(hash: [u8; 32]) -> Self {
+        use fmt::Write as _;
+        let mut text = String::with_capacity(PREFIX.len() + 64);
+        text.push_str(PREFIX);
+        for byte in hash {
+            // writing to a String cannot fail
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
     }
 }
 

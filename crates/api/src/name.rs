@@ -164,7 +164,7 @@ pub type FlowName = DnsName<{ super::names::MAX_NAME }>;
 pub type ReleaseName = DnsName<63>;
 
 /// Whether a text is a DNS label but for its length.
-fn is_label(text: &str) -> bool {
+pub(crate) fn is_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }

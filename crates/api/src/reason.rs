@@ -74,6 +74,18 @@ pub enum StepReason {
     ResponseTooLarge,
     /// A response does not match its content type, or the `schema` of the step.
     InvalidResponse,
+    /// The step needs an object store, and the operator has none.
+    NoStore,
+    /// The object store could not be reached, or refused the operator.
+    StoreUnavailable,
+    /// A value is no resource, or is one that the run may not read.
+    NotAResource,
+    /// The content of a resource is not in the object store any more.
+    ResourceNotFound,
+    /// The content of a resource is larger than the limit.
+    ResourceTooLarge,
+    /// The content of a resource in the object store is not what its `sha256` says.
+    HashMismatch,
     /// An output is larger than 64 KiB, or the outputs of all items of a step together.
     OutputTooLarge,
     /// The status of the run would exceed 512 KiB.

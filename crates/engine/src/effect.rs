@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::object::{CloseObject, OwnedObject};
-use signoff_api::{Digest, name::ObjectName, step::HttpMethod};
+use signoff_api::{Digest, Resource, name::ObjectName, step::HttpMethod};
 
 /// Names one attempt of one iteration of one step, or of one of its items, within a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -107,6 +107,33 @@ pub struct HttpRequest {
     pub body: Option<HttpBody>,
     /// How many redirects are followed.
     pub redirects: u8,
+    /// Whether the body of the answer is kept as a resource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub save: Option<SaveBody>,
+}
+
+/// Which answers are kept as resources.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SaveBody {
+    /// Those with one of these status codes; any from 200 to 299 if there are none.
+    pub status: Vec<i64>,
+}
+
+impl SaveBody {
+    /// Whether the body of an answer with this status is kept.
+    pub fn keeps(&self, status: u16) -> bool {
+        is_expected(&self.status, status)
+    }
+}
+
+/// Whether a status is among those expected; none expected means any from 200 to 299.
+pub(crate) fn is_expected(expected: &[i64], status: u16) -> bool {
+    if expected.is_empty() {
+        (200..300).contains(&status)
+    } else {
+        expected.contains(&i64::from(status))
+    }
 }
 
 /// What an HTTP request sends.
@@ -119,6 +146,8 @@ pub enum HttpBody {
     Form(BTreeMap<String, String>),
     /// Text.
     Text(String),
+    /// The content of a resource.
+    Resource(Resource),
 }
 
 /// Where an HTTP request goes.

@@ -52,7 +52,12 @@ pub struct Facts {
     pub connections: BTreeMap<String, ConnectionFact>,
     /// Makes callback addresses.
     pub callbacks: CallbackMinter,
+    /// Contents of resources that expressions may read: their text, or why there is none.
+    pub contents: Contents,
 }
+
+/// Contents of resources, by their digest: their text, or why there is none.
+pub type Contents = BTreeMap<Digest, Result<String, String>>;
 
 /// What is known about the run beside its state.
 #[derive(Clone, Debug, Serialize)]

@@ -9,6 +9,7 @@ pub mod asked;
 pub mod callback_body;
 pub mod callback_token;
 pub mod concurrency;
+pub mod contents;
 pub mod dependencies;
 pub mod difference;
 pub mod effect;

@@ -9,7 +9,7 @@ use crate::{
         fake_api::{FakeApi, Fault, NAMESPACE},
         releases::Releases,
     },
-    gateway::{Bodies, Pushes, Turns, WeakSecrets},
+    gateway::{Bodies, Pushes, Resources, Turns, WeakSecrets},
 };
 use signoff_api::{Definition, Release, canonical, names};
 use signoff_engine::callback_token::CallbackKeys;
@@ -55,6 +55,7 @@ impl Rig {
             bodies: Bodies::default(),
             request_timeout: std::time::Duration::from_secs(10),
             turns: Turns::default(),
+            resources: Resources::of(None),
             weak: WeakSecrets::default(),
         };
         Self { api, gateway }

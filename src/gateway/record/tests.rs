@@ -6,7 +6,7 @@ use crate::{
         fake_api::{FakeApi, Fault, NAMESPACE},
         releases::Releases,
     },
-    gateway::{Bodies, Pushes, Turns, WeakSecrets},
+    gateway::{Bodies, Pushes, Resources, Turns, WeakSecrets},
 };
 use signoff_api::Digest;
 use signoff_engine::callback_token::CallbackKeys;
@@ -39,6 +39,7 @@ impl Rig {
             bodies: Bodies::default(),
             request_timeout: Duration::from_secs(10),
             turns: Turns::default(),
+            resources: Resources::of(None),
             weak: WeakSecrets::default(),
         };
         Self { api, gateway, run }

@@ -183,3 +183,42 @@ proptest! {
         prop_assert_eq!(secrets("\u{1}never-in-it\u{1}").redact(&text), text);
     }
 }
+
+/// What comes out of a stream that is cut into pieces of this size.
+fn streamed(secrets: &Secrets, bytes: &[u8], size: usize) -> Vec<u8> {
+    let mut redactor = secrets.stream();
+    let mut out = Vec::new();
+    for piece in bytes.chunks(size) {
+        out.extend_from_slice(&redactor.push(bytes::Bytes::copy_from_slice(piece)));
+    }
+    out.extend_from_slice(&redactor.finish());
+    out
+}
+
+#[test]
+fn a_secret_is_taken_out_of_a_stream_wherever_its_pieces_end() {
+    let mut secrets = Secrets::default();
+    secrets.add("s3cr3t-token");
+    let mut bytes = vec![0xff; 40_000];
+    for at in [0, 16_390, 32_768, 40_000 - 12] {
+        bytes[at..at + 12].copy_from_slice(b"s3cr3t-token");
+    }
+    let expected = streamed(&secrets, &bytes, bytes.len());
+    assert_eq!(expected.len(), 40_000 - 4 * (12 - REDACTED.len()));
+    assert!(memchr::memmem::find(&expected, b"s3cr3t").is_none());
+    for size in [1, 5, 4096, 16_384, 16_397] {
+        assert!(streamed(&secrets, &bytes, size) == expected, "pieces of {size}");
+    }
+}
+
+#[test]
+fn a_stream_without_secrets_is_left_as_it_is() {
+    let bytes: Vec<u8> = (0..=255).cycle().take(70_000).collect();
+    assert!(streamed(&Secrets::default(), &bytes, 999) == bytes);
+    let mut secrets = Secrets::default();
+    secrets.add("never-there");
+    assert!(streamed(&secrets, &bytes, 999) == bytes);
+    // a short one would be found in bytes that have nothing to do with it
+    secrets.add("\u{1}");
+    assert!(streamed(&secrets, &bytes, 999) == bytes);
+}

@@ -47,6 +47,13 @@ impl Written {
         }
     }
 
+    /// What is looked for in bytes. A short secret would be found in many that have nothing to do with it.
+    pub(super) fn needles(&self) -> impl Iterator<Item = Finder<'static>> {
+        let is_long = self.secret.needle().len() >= SHORT;
+        let all = [&self.secret].into_iter().chain(&self.hex).chain(&self.base64);
+        all.filter(move |_| is_long).cloned()
+    }
+
     pub(super) fn is(&self, text: &str) -> bool {
         self.secret.needle() == text.as_bytes()
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header::SET_COOKIE};
 use serde_json::Value;
 
@@ -32,6 +33,17 @@ pub(super) async fn read(
             ),
             BodyError::Broken(broken) => error::transport(place, broken, secrets),
         })?;
+    understand_elsewhere(place, status, received, bytes, secrets).await
+}
+
+/// Parses a response that was received.
+pub(super) async fn understand_elsewhere(
+    place: &str,
+    status: StatusCode,
+    received: HeaderMap,
+    bytes: Bytes,
+    secrets: &Secrets,
+) -> Result<HttpResponse, EffectError> {
     let (at, secrets) = (place.to_owned(), secrets.clone());
     // the longest body takes a while, in which this thread would serve nobody else
     let read = tokio::task::spawn_blocking(move || understand(&at, status, &received, &bytes, &secrets));
@@ -88,7 +100,7 @@ fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, String> {
 }
 
 /// The headers as the flow sees them. Cookies are credentials of the other side and are left out.
-fn headers(headers: &HeaderMap, secrets: &Secrets) -> BTreeMap<String, String> {
+pub(super) fn headers(headers: &HeaderMap, secrets: &Secrets) -> BTreeMap<String, String> {
     let mut found = BTreeMap::<String, String>::new();
     for (name, value) in headers.iter().filter(|(name, _)| *name != SET_COOKIE) {
         let value = secrets.redact(&String::from_utf8_lossy(value.as_bytes()));

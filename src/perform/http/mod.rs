@@ -3,12 +3,17 @@
 mod auth;
 mod body;
 mod clients;
+mod content;
 mod redirect;
+mod save;
 mod target;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -18,11 +23,17 @@ use url::Url;
 use self::{
     auth::{Roles, Tokens, Unsent},
     clients::Clients,
+    content::Content,
+    save::Keeping,
     target::Target,
 };
-use super::error;
-use crate::{cluster::context::Clock, net::Network};
-use signoff_api::{reason::StepReason, step::HttpMethod};
+use super::{error, resource};
+use crate::{
+    cluster::context::Clock,
+    net::Network,
+    store::{Owner, Store, StoreError},
+};
+use signoff_api::{Resource, reason::StepReason, step::HttpMethod};
 use signoff_engine::{
     callback_token,
     effect::{Call, HttpBody, HttpRequest},
@@ -45,6 +56,21 @@ pub struct HttpExecutor {
     clients: Clients,
     tokens: Tokens,
     roles: Roles,
+    /// Where resources are.
+    store: Option<Store>,
+}
+
+/// What a call came to.
+enum Answer {
+    Read(HttpResponse),
+    /// Its body is for the store.
+    Unread {
+        response: reqwest::Response,
+        /// How the sender is named.
+        place: String,
+        /// Whether the step asks for it.
+        is_asked: bool,
+    },
 }
 
 #[derive(Clone)]
@@ -77,29 +103,103 @@ impl HttpExecutor {
             clients: Clients::default(),
             tokens: Tokens::default(),
             roles: Roles::default(),
+            store: None,
         })
     }
 
-    /// Performs one attempt. What comes back holds none of the secrets that were used.
+    /// The same, which keeps resources in this store.
+    #[must_use]
+    pub fn keeping_in(self, store: Option<Store>) -> Self {
+        Self { store, ..self }
+    }
+
+    /// The content of a resource, if the run may read it.
+    pub(super) async fn read(
+        &self,
+        run: &Owner,
+        resource: &Resource,
+        limit: u64,
+    ) -> Result<Bytes, EffectError> {
+        let found = resource::find(&self.kube.0, self.store.as_ref(), run, resource).await?;
+        let content = found.store.read(&found.owner, &found.sha256, limit);
+        let content = match content.await {
+            Ok(content) => content.whole().await,
+            Err(problem) => Err(problem),
+        };
+        content.map_err(|problem| error::stored(&problem, false))
+    }
+
+    /// Performs one attempt for a run. What comes back holds none of the secrets that were used.
     pub async fn perform(
         &self,
-        namespace: &str,
+        run: &Owner,
         call: &Call,
         request: &HttpRequest,
     ) -> Result<HttpResponse, EffectError> {
-        let mut target = self.resolve(namespace, &request.target).await?;
+        let mut target = self.resolve(&run.namespace, &request.target).await?;
         // others may repeat what they were sent, and who may read a run may not call it back
         let asked = serde_json::to_string(request).unwrap_or_default();
         callback_token::tokens_in(&asked).for_each(|token| target.secrets.add(token));
         let place = place(&target.url);
+        let from = self.prepare(run, request).await?;
         let sent = AtomicBool::new(false);
-        match tokio::time::timeout(call.timeout, self.call(call, request, target, &sent)).await {
-            Ok(result) => result,
-            Err(_) => Err(EffectError {
-                // before, only a token was asked for
-                may_have_happened: sent.load(Ordering::Relaxed),
-                ..error::timed_out(&place, call.timeout)
-            }),
+        let began = Instant::now();
+        let calling = self.call(call, request, from, &mut target, &sent);
+        let answer = match tokio::time::timeout(call.timeout, calling).await {
+            Ok(result) => result?,
+            Err(_) => {
+                return Err(EffectError {
+                    // before, only a token was asked for
+                    may_have_happened: sent.load(Ordering::Relaxed),
+                    ..error::timed_out(&place, call.timeout)
+                });
+            }
+        };
+        match (answer, &self.store) {
+            (Answer::Read(response), _) => Ok(response),
+            (Answer::Unread { .. }, None) => Err(error::stored(&StoreError::NoStore, true)),
+            (
+                Answer::Unread {
+                    response,
+                    place,
+                    is_asked,
+                },
+                Some(store),
+            ) => {
+                let keeping = Keeping {
+                    store,
+                    run,
+                    key: &call.key,
+                    place: &place,
+                    secrets: &target.secrets,
+                    keeps_text: is_asked,
+                    left: call.timeout.saturating_sub(began.elapsed()),
+                    timeout: call.timeout,
+                };
+                keeping.keep(response).await
+            }
+        }
+    }
+
+    /// Before anything is sent: the content to send, and whether the store will take the answer.
+    async fn prepare(
+        &self,
+        run: &Owner,
+        request: &HttpRequest,
+    ) -> Result<Option<resource::Readable>, EffectError> {
+        if request.save.is_some() {
+            let probed = match &self.store {
+                Some(store) => store.probe(run).await,
+                None => Err(StoreError::NoStore),
+            };
+            probed.map_err(|problem| error::stored(&problem, false))?;
+        }
+        match &request.body {
+            Some(HttpBody::Resource(from)) => {
+                let found = resource::find(&self.kube.0, self.store.as_ref(), run, from);
+                found.await.map(Some)
+            }
+            Some(HttpBody::Json(_) | HttpBody::Form(_) | HttpBody::Text(_)) | None => Ok(None),
         }
     }
 
@@ -107,15 +207,12 @@ impl HttpExecutor {
         &self,
         call: &Call,
         asked: &HttpRequest,
-        mut target: Target,
+        from: Option<resource::Readable>,
+        target: &mut Target,
         sent: &AtomicBool,
-    ) -> Result<HttpResponse, EffectError> {
+    ) -> Result<Answer, EffectError> {
         let mut headers = headers(call, asked, &target.idempotency_header)?;
-        let body = asked
-            .body
-            .as_ref()
-            .map(|body| encode(body, &mut headers))
-            .unwrap_or_default();
+        let content = Content::encode(asked.body.as_ref(), from, &mut headers);
         let method = method(asked.method);
         let mut url = target.url.clone();
         for (name, values) in &asked.query {
@@ -142,7 +239,7 @@ impl HttpExecutor {
                     method: &method,
                     url: &mut hop_url,
                     headers: &mut hop_headers,
-                    body: &body,
+                    content: &content,
                 };
                 target
                     .auth
@@ -156,31 +253,45 @@ impl HttpExecutor {
             } else {
                 &target.elsewhere
             };
-            if asked.body.is_none() && has_content(asked.method) {
+            if content.is_none() && has_content(asked.method) {
                 // some servers wait for a body, or refuse a request that does not say that it has none
                 hop_headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
             }
-            let mut request = client.request(method.clone(), hop_url).headers(hop_headers);
-            if asked.body.is_some() {
-                request = request.body(body.clone());
-            }
+            let request = client.request(method.clone(), hop_url).headers(hop_headers);
+            let (request, broken) = content.put_on(request).await?;
             sent.store(true, Ordering::Relaxed);
-            let response = request
-                .send()
-                .await
-                .map_err(|error| error::transport(&place, error, &target.secrets))?;
+            let response = request.send().await.map_err(|error| match broken.get() {
+                Some(problem) => error::stored(problem, true),
+                None => error::transport(&place, error, &target.secrets),
+            })?;
             let unauthorized = response.status() == StatusCode::UNAUTHORIZED;
             if is_home && unauthorized && !was_refused && target.auth.can_renew() {
                 was_refused = true;
                 continue;
             }
-            let next = redirect::next_hop(&target, &url, &response).filter(|_| redirects_left > 0);
+            let next = redirect::next_hop(target, &url, &response).filter(|_| redirects_left > 0);
             let Some(next) = next else {
-                return body::read(&place, response, &target.secrets).await;
+                let is_asked = asked
+                    .save
+                    .as_ref()
+                    .map(|save| save.keeps(response.status().as_u16()));
+                let may_be_kept = self.store.is_some()
+                    && response.status().is_success()
+                    && save::may_be_binary(response.headers());
+                if is_asked == Some(true) || is_asked.is_none() && may_be_kept {
+                    return Ok(Answer::Unread {
+                        response,
+                        place,
+                        is_asked: is_asked.is_some(),
+                    });
+                }
+                return body::read(&place, response, &target.secrets)
+                    .await
+                    .map(Answer::Read);
             };
             if next.origin() != url.origin() {
                 is_home = false;
-                redirect::strip_credentials(&mut headers, &target);
+                redirect::strip_credentials(&mut headers, target);
             }
             redirects_left -= 1;
             url = next;
@@ -194,23 +305,6 @@ fn has_content(method: HttpMethod) -> bool {
         HttpMethod::Post | HttpMethod::Put | HttpMethod::Patch => true,
         HttpMethod::Get | HttpMethod::Head | HttpMethod::Delete => false,
     }
-}
-
-/// The bytes of a body. Its content type is set unless the step has set one.
-fn encode(body: &HttpBody, headers: &mut HeaderMap) -> Bytes {
-    let (content_type, bytes) = match body {
-        HttpBody::Json(value) => ("application/json", value.to_string()),
-        HttpBody::Form(fields) => {
-            let mut form = url::form_urlencoded::Serializer::new(String::new());
-            form.extend_pairs(fields);
-            ("application/x-www-form-urlencoded", form.finish())
-        }
-        HttpBody::Text(text) => ("text/plain; charset=utf-8", text.clone()),
-    };
-    headers
-        .entry(header::CONTENT_TYPE)
-        .or_insert(HeaderValue::from_static(content_type));
-    bytes.into()
 }
 
 fn headers(

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     cluster::{error_chain, releases::LoadedRelease},
     runs::{
-        gather, kept_events,
+        contents, gather, kept_events,
         objects::{self, ObjectError},
         pin,
         retry::{self, Earlier},
@@ -33,6 +33,7 @@ use signoff_engine::{
     advance::{Advance, advance},
     callback_token::is_of_old_pass,
     concurrency::Place,
+    contents::wanted,
     effect::{Call, Effect, EffectKey},
     events,
     facts::{ConnectionFact, EffectError, Facts},
@@ -87,6 +88,16 @@ impl Actor {
                 };
                 match gathered.await {
                     Ok((objects, connections, earlier)) => {
+                        let known = (run.status.as_ref(), run.inputs());
+                        let wanted = wanted(&release.plan, known, &self.outcomes, &objects);
+                        let loaded = contents::load(&self.deps, &run, wanted, &mut self.contents);
+                        if let Err(error) = loaded.await {
+                            self.dirty = true;
+                            self.deps.metrics.reconcile_failed("Run", "Transient");
+                            tracing::warn!(run = %self.key, reason = %error.reason, "the content of a resource could not be read; trying again");
+                            self.retry_later();
+                            return;
+                        }
                         self.advance(&run, &release, (objects, connections), earlier);
                     }
                     Err(error) => {
@@ -122,6 +133,7 @@ impl Actor {
         let unasked = (self.refused.clone(), self.unopened.clone());
         let mut facts = gather::facts(&self.deps, run, release, objects, unasked, outcomes, in_flight);
         facts.connections = connections;
+        facts.contents = self.contents.clone();
         let waiting = self.in_flight.iter().filter_map(|(key, call)| {
             let connection = call.waits_for.as_ref()?;
             Some((key.clone(), connection.clone()))
@@ -412,7 +424,7 @@ impl Actor {
     fn perform(&mut self, run: &Arc<Run>, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Call(call) => self.call(*call),
+                Effect::Call(call) => self.call(run, *call),
                 Effect::Open(wanted) => {
                     let key = wanted.key();
                     // one that does not wait for a write is not fenced by it
@@ -437,7 +449,7 @@ impl Actor {
         }
     }
 
-    fn call(&mut self, effect: Call) {
+    fn call(&mut self, run: &Run, effect: Call) {
         let known = self.outcomes.iter().any(|outcome| outcome.key == effect.key);
         if known || (self.draining && !effect.fenced) || self.in_flight.contains_key(&effect.key) {
             return;
@@ -446,10 +458,11 @@ impl Actor {
         let key = effect.key.clone();
         tracing::debug!(run = %self.key, step = %key.step, attempt = key.attempt, "a call begins");
         let fenced = effect.fenced;
-        let (deps, namespace) = (Arc::clone(&self.deps), self.key.namespace().to_owned());
+        let deps = Arc::clone(&self.deps);
+        let owner = contents::owner(run);
         let ending = self.ending.clone();
         let limited = self.limited(&effect);
-        let (run, granted) = (self.key.name().to_owned(), CancellationToken::new());
+        let granted = CancellationToken::new();
         if let Some((connection, _)) = &limited {
             self.watch_turn(key.clone(), connection.clone(), granted.clone());
         }
@@ -460,13 +473,13 @@ impl Actor {
                 // one that waits for its turn holds up no other call
                 let turn = match &limited {
                     Some((connection, limits)) => {
-                        let of = (namespace.as_str(), connection.as_str());
-                        Some(deps.bounds.turns.acquire(of, &run, limits).await)
+                        let of = (owner.namespace.as_str(), connection.as_str());
+                        Some(deps.bounds.turns.acquire(of, &owner.run, limits).await)
                     }
                     None => None,
                 };
                 drop(granted);
-                (turn, deps.bounds.effects.acquire(&namespace).await)
+                (turn, deps.bounds.effects.acquire(&owner.namespace).await)
             };
             let _held = tokio::select! {
                 biased;
@@ -478,7 +491,7 @@ impl Actor {
                 return std::future::pending().await;
             }
             let _in_flight = deps.metrics.effect_started();
-            let result = deps.executors.perform(&namespace, &effect).await;
+            let result = deps.executors.perform(&owner, &effect).await;
             (effect.key, deps.context.now(), result)
         });
         let call = InFlight {

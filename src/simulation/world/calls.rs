@@ -7,9 +7,11 @@ use crate::simulation::{
     scenario::Crash,
     stubs::{Fate, fate},
 };
+use signoff_api::{Digest, Resource, ResourceRef};
 use signoff_engine::{
+    contents::MAX_READ,
     effect::{Call as WantedCall, EffectKey, HttpBody, HttpTarget, Request},
-    facts::EffectOutcome,
+    facts::{EffectOutcome, HttpResponse, Response},
 };
 
 impl World<'_> {
@@ -49,6 +51,7 @@ impl World<'_> {
                 self.say(&line);
                 self.calls.push(sent);
                 let at = self.now;
+                let result = result.map(|response| self.kept(&key, &call.request, response));
                 let facts = &mut self.run_mut().facts;
                 facts.in_flight.remove(&key);
                 facts.outcomes.push(EffectOutcome { key, at, result });
@@ -70,6 +73,49 @@ impl World<'_> {
     }
 }
 
+impl World<'_> {
+    /// What a call is answered, with a resource in place of a body that is kept.
+    fn kept(&mut self, key: &EffectKey, request: &Request, response: Response) -> Response {
+        let (Request::Http(request), Response::Http(response)) = (request, response);
+        let keeps = request
+            .save
+            .as_ref()
+            .is_some_and(|save| save.keeps(response.status));
+        if !keeps || serde_json::from_value::<Resource>(response.body.clone()).is_ok() {
+            return Response::Http(response);
+        }
+        let said = response.headers.get("content-type").cloned();
+        let (media_type, content) = match response.body {
+            Value::String(text) => ("text/plain; charset=utf-8", text),
+            other => ("application/json", other.to_string()),
+        };
+        let digest = Digest::of(content.as_bytes());
+        let text = if content.len() as u64 > MAX_READ {
+            Err(format!(
+                "it has {} bytes; at most {MAX_READ} are read",
+                content.len()
+            ))
+        } else {
+            Ok(content.clone())
+        };
+        // runs hand resources to each other
+        for run in &mut self.runs {
+            run.facts.contents.insert(digest.clone(), text.clone());
+        }
+        let run = &self.run().facts.run;
+        let resource = Resource {
+            reference: ResourceRef::of_body(&run.namespace, &run.name, key.iteration, key.item, &key.step),
+            size: i64::try_from(content.len()).unwrap_or(i64::MAX),
+            media_type: said.unwrap_or_else(|| media_type.to_owned()),
+            sha256: digest,
+        };
+        Response::Http(HttpResponse {
+            body: json!(resource),
+            ..response
+        })
+    }
+}
+
 /// A request as scenarios say it.
 fn request(request: &Request) -> Value {
     match request {
@@ -86,6 +132,7 @@ fn request(request: &Request) -> Value {
                 Some(HttpBody::Json(body)) => said["body"] = body.clone(),
                 Some(HttpBody::Form(form)) => said["form"] = json!(form),
                 Some(HttpBody::Text(text)) => said["text"] = json!(text),
+                Some(HttpBody::Resource(from)) => said["from"] = json!(from),
                 None => {}
             }
             said

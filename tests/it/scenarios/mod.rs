@@ -31,6 +31,7 @@ mod prune;
 mod repositories;
 mod repository;
 mod resolutions;
+mod resources;
 mod retried_children;
 mod retries;
 mod runs;

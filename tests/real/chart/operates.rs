@@ -281,6 +281,7 @@ async fn gateway(
         namespace: "team-signoff".to_owned(),
         watch_namespaces: ["team".to_owned(), "other-team".to_owned()].into(),
         connections: ConnectionLimits::default(),
+        store: None,
     };
     let client = plane.client(&token(plane, "signoff-gateway"));
     let gateway = GatewayServer::start(client, options).await.unwrap();

@@ -16,7 +16,8 @@ use crate::{Json, name::ObjectName};
     validation = Rule::new("has(self.url) != has(self.connection)").message("an http step has either url, or connection and path")
 )]
 #[x_kube(validation = Rule::new("!has(self.path) || has(self.connection)").message("path needs a connection"))]
-#[x_kube(validation = Rule::new("!has(self.form) || !has(self.text)").message("a request has one of body, form and text"))]
+#[x_kube(validation = Rule::new("!has(self.form) || !has(self.text)").message("a request has one of body, form, text and from"))]
+#[x_kube(validation = Rule::new("!has(self.from) || (!has(self.form) && !has(self.text))").message("a request has one of body, form, text and from"))]
 #[x_kube(validation = Rule::new(crate::address::URL_RULE).message(crate::address::CREDENTIALS))]
 pub struct HttpStep {
     /// Complete address. It may contain `${…}` expressions.
@@ -31,7 +32,7 @@ pub struct HttpStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub path: Option<String>,
-    /// Request method. Defaults to GET, or to POST if there is a `body`, `form` or `text`.
+    /// Request method. Defaults to GET, or to POST if there is a `body`, `form`, `text` or `from`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<HttpMethod>,
     /// Request headers. Values may contain `${…}` expressions. `Host`, `Authorization` and a few others are refused:
@@ -57,6 +58,11 @@ pub struct HttpStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1_048_576))]
     pub text: Option<String>,
+    /// Request body: one `${…}` expression that gives a resource, such as the output of a step with `save`. Its content is
+    /// streamed, at most 64 MiB. Its media type is the `Content-Type` unless `headers` has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub from: Option<String>,
     /// Responses that count as success. Defaults to status 200 to 299.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<HttpExpect>,
@@ -68,6 +74,10 @@ pub struct HttpStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 5))]
     pub redirects: Option<i64>,
+    /// Keep the response body in the object store, text and binary alike, at most 64 MiB. `response.body`, and so the output,
+    /// is then its resource: `ref`, `size`, `mediaType` and `sha256`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub save: Option<bool>,
     /// Output of the step. Expressions can read `response.status`, `response.headers` and `response.body`. Defaults
     /// to the response body: parsed if it is JSON, otherwise as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,7 +96,7 @@ impl Kind for HttpStep {
     }
 }
 
-/// Request method. Defaults to GET, or to POST if there is a `body`, `form` or `text`.
+/// Request method. Defaults to GET, or to POST if there is a `body`, `form`, `text` or `from`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[allow(

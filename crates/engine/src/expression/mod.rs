@@ -21,8 +21,11 @@ pub use template::{JsonTemplate, Template};
 pub const MAX_EXPRESSION: usize = 4_096;
 /// Name under which the callbacks lie in the scope; `callback('x')` reads them there.
 pub(super) const CALLBACKS: &str = "__callbacks";
+/// Name under which the contents of resources lie in the scope, by their digest; `read(resource)` reads them there.
+pub(super) const CONTENTS: &str = "__contents";
 
-/// The functions of Kubernetes, those for JSON and base64, and `callback`, which is replaced when an expression is parsed.
+/// The functions of Kubernetes, those for JSON and base64, `callback`, which is replaced when an expression is parsed, and
+/// `read`, whose argument is.
 static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     fn replaced<'a>() -> Result<cel::Value<'a>, cel::Error> {
         Err(cel::Error::UnknownVariable("callback".to_owned()))
@@ -30,8 +33,24 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     Library::kubernetes().with_encodings().with([
         Function::host("callback", &[Type::Dyn], Type::Map, |_, _| replaced()),
         Function::host("callback", &[Type::Dyn, Type::Dyn], Type::Map, |_, _| replaced()),
+        Function::host("read", &[Type::Map], Type::String, |_, arguments| {
+            text_of(arguments)
+        }),
     ])
 });
+
+/// The text of a content that was looked up, or why there is none.
+fn text_of<'a>(arguments: &[cel::Value<'a>]) -> Result<cel::Value<'a>, cel::Error> {
+    let failed = cel::Error::Failed;
+    let [cel::Value::Map(content)] = arguments else {
+        return Err(failed("read: it takes a resource".to_owned()));
+    };
+    match (content.field("text"), content.field("problem")) {
+        (Some(text @ cel::Value::String(_)), _) => Ok(text),
+        (_, Some(cel::Value::String(problem))) => Err(failed(format!("read: {}", &*problem))),
+        _ => Err(failed("read: it is no resource of this run".to_owned())),
+    }
+}
 
 /// A parsed expression.
 #[derive(Clone, Debug)]
@@ -103,6 +122,7 @@ impl Expression {
             message: error.message,
         })?;
         rewrite_callbacks(program.tree_mut()).map_err(problem)?;
+        look_up_contents(program.tree_mut());
         Ok(Self {
             source: source.to_owned(),
             program,
@@ -128,6 +148,11 @@ impl Expression {
             }
         }
         reads(self.tree())
+    }
+
+    /// Whether it reads the content of a resource.
+    pub(super) fn reads_contents(&self) -> bool {
+        reads(self.tree(), CONTENTS)
     }
 
     pub(super) fn tree(&self) -> &Expr {
@@ -225,6 +250,38 @@ pub(super) fn type_name(value: &Value) -> &'static str {
     }
 }
 
+fn reads(expr: &Expr, variable: &str) -> bool {
+    let is_it = matches!(&expr.node, Node::Variable(name) if name == variable);
+    is_it || expr.children().into_iter().any(|child| reads(child, variable))
+}
+
+/// `read(x)` becomes `read(contents[x.sha256])`.
+fn look_up_contents(expr: &mut Expr) {
+    expr.children_mut().into_iter().for_each(look_up_contents);
+    let Node::Call { overloads, arguments } = &mut expr.node else {
+        return;
+    };
+    if !overloads.iter().any(|function| function.name == "read") {
+        return;
+    }
+    for argument in arguments {
+        let offset = argument.offset;
+        let at = |node| Box::new(Expr { node, offset });
+        let nothing = Node::Literal(Literal::Null);
+        let resource = at(std::mem::replace(&mut argument.node, nothing));
+        let sha256 = Node::Select {
+            operand: resource,
+            field: "sha256".to_owned(),
+            optional: false,
+        };
+        argument.node = Node::Index {
+            operand: at(Node::Variable(CONTENTS.to_owned())),
+            index: at(sha256),
+            optional: false,
+        };
+    }
+}
+
 /// `callback('x')` becomes a look-up, so that what it gives is in the scope like everything else; `callback('x', index)`
 /// becomes one in the list of the items.
 fn rewrite_callbacks(expr: &mut Expr) -> Result<(), String> {
@@ -283,7 +340,13 @@ mod tests {
                 "inputs",
                 json!({"l": (0..3_000).collect::<Vec<_>>(), "s": "x".repeat(100_000)}),
             )
-            .set(CALLBACKS, json!({"wait": {"url": "https://a"}}));
+            .set(CALLBACKS, json!({"wait": {"url": "https://a"}}))
+            .set("file", json!({"sha256": "sha256:1"}))
+            .set("files", json!([{"sha256": "sha256:1"}, {"sha256": "sha256:2"}]))
+            .set(
+                CONTENTS,
+                json!({"sha256:1": {"text": "a text"}, "sha256:2": {"problem": "it is too large"}}),
+            );
         Expression::parse(source).unwrap().evaluate(&scope)
     }
 
@@ -346,6 +409,24 @@ mod tests {
                 .message
                 .contains("no such key: none")
         );
+    }
+
+    #[test]
+    fn the_content_of_a_resource_is_read_wherever_the_resource_comes_from() {
+        assert_eq!(evaluated("read(file) + '!'"), Ok(json!("a text!")));
+        assert_eq!(
+            evaluated("files.filter(f, f == file).map(f, read(f))"),
+            Ok(json!(["a text"]))
+        );
+        for (source, expected) in [
+            ("read(files[1])", "read: it is too large"),
+            ("read({'sha256': 'sha256:3'})", "no such key: sha256:3"),
+            ("read({'ref': 'x'})", "no such key: sha256"),
+            ("read(1)", "sha256"),
+        ] {
+            let error = evaluated(source).unwrap_err();
+            assert!(error.message.contains(expected), "{source}: {error}");
+        }
     }
 
     #[test]

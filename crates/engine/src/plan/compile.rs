@@ -105,6 +105,7 @@ pub(super) fn compile(
             output,
             triggers,
             concurrency,
+            reads_contents: compiler.reads_contents,
             owners: gate.and_then(|gate| gate.approval.approvers.clone()),
         })
     } else {
@@ -185,6 +186,8 @@ pub(super) struct Compiler<'a> {
     /// What could not be read.
     pub(super) unread: &'a Unread,
     pub(super) problems: Vec<Problem>,
+    /// Whether an expression reads the content of a resource.
+    pub(super) reads_contents: bool,
 }
 
 /// What is known of the inputs of a flow that a step runs.
@@ -218,6 +221,7 @@ impl<'a> Compiler<'a> {
             children,
             unread,
             problems: Vec::new(),
+            reads_contents: false,
         }
     }
 

@@ -85,6 +85,8 @@ pub struct Plan {
     pub(super) triggers: Vec<TriggerPlan>,
     /// How many runs with the same key go on at the same time.
     pub(super) concurrency: Option<concurrency::ConcurrencyPlan>,
+    /// Whether an expression reads the content of a resource.
+    pub(super) reads_contents: bool,
     /// Who may promote a release in place of this one, where its gate names them.
     pub(super) owners: Option<Approvers>,
 }

@@ -11,7 +11,7 @@ use super::{
     compile::{Child, Compiler},
     schemas,
 };
-use crate::expression::{Expression, JsonTemplate, Template};
+use crate::expression::{CONTENTS, Expression, JsonTemplate, Template};
 use crate::kinds::{self, KindPlan};
 use crate::schema::Schema;
 use signoff_api::{Json, Trigger, bounds, step::EventWait};
@@ -333,6 +333,14 @@ impl Compiler<'_> {
         expression: &Expression,
         declarations: &Declarations,
     ) -> StaticType {
+        if expression.reads_contents() {
+            self.reads_contents = true;
+            if !declarations.variables.contains_key(CONTENTS) {
+                let message = "read(…) is known in steps only".to_owned();
+                self.mistyped_at(field, offset, message);
+                return StaticType::Dyn;
+            }
+        }
         match expression.check(declarations) {
             Ok(type_) => type_,
             Err(errors) => {

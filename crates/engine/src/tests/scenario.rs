@@ -64,6 +64,7 @@ impl Scenario {
                 base_url: "http://gateway".into(),
                 keys,
             },
+            contents: BTreeMap::new(),
         };
         let plan = Plan::of_release(&definition).unwrap();
         let now = Timestamp::from_second(1_800_000_000).unwrap();

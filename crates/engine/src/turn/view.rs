@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     callback_token::{CallbackAddress, record_key},
+    contents,
     effect::Request,
-    expression::{CALLBACKS, Scope},
+    expression::{CALLBACKS, CONTENTS, Scope},
     facts::Facts,
     heartbeat::later,
     kinds,
@@ -233,6 +234,9 @@ impl RunView<'_> {
             .set("release", release.as_variable())
             .set("trigger", trigger::as_variable(run.trigger.as_ref()))
             .set(CALLBACKS, self.callbacks());
+        if self.plan.reads_contents {
+            scope.set(CONTENTS, contents::as_variable(&self.facts.contents));
+        }
         scope
     }
 

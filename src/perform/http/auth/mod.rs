@@ -13,7 +13,7 @@ use url::Url;
 
 use self::{assume_role::RoleSource, oauth2::TokenSource, sigv4::Signer};
 pub(super) use self::{assume_role::Roles, oauth2::Tokens};
-use super::HttpExecutor;
+use super::{HttpExecutor, content::Content};
 use crate::{
     net::{ClientTls, redact::Secrets},
     perform::{connection, error},
@@ -50,7 +50,7 @@ pub(super) struct Unsent<'a> {
     pub method: &'a Method,
     pub url: &'a mut Url,
     pub headers: &'a mut HeaderMap,
-    pub body: &'a [u8],
+    pub content: &'a Content,
 }
 
 impl Auth {
@@ -181,7 +181,13 @@ impl HttpExecutor {
 
 fn sign(signer: &Signer, request: &mut Unsent<'_>, now: Timestamp) -> Result<(), EffectError> {
     signer
-        .sign(request.method, request.url, request.headers, request.body, now)
+        .sign(
+            request.method,
+            request.url,
+            request.headers,
+            &request.content.sha256(),
+            now,
+        )
         .map_err(|why| error::invalid(StepReason::InvalidRequest, why.to_string()))
 }
 
@@ -219,5 +225,7 @@ pub(super) fn sign_with(
     body: &[u8],
     at: Timestamp,
 ) {
-    signer.sign(method, url, headers, body, at).unwrap();
+    signer
+        .sign(method, url, headers, &signoff_api::Digest::of(body), at)
+        .unwrap();
 }

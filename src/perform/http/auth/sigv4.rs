@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
+use signoff_api::Digest;
+
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
@@ -45,7 +47,7 @@ impl Signer {
         method: &Method,
         url: &mut Url,
         headers: &mut HeaderMap,
-        body: &[u8],
+        payload: &Digest,
         now: Timestamp,
     ) -> Result<(), InvalidKey> {
         let at = now.strftime("%Y%m%dT%H%M%SZ").to_string();
@@ -59,9 +61,9 @@ impl Signer {
         if let Some(token) = &self.session_token {
             headers.insert(SECURITY_TOKEN, secret(token)?);
         }
-        let payload = hex(&Sha256::digest(body));
+        let payload = payload.hex();
         if self.is_s3() {
-            headers.insert(CONTENT_SHA256, secret(&payload)?);
+            headers.insert(CONTENT_SHA256, secret(payload)?);
         }
         url.set_path(&self.sent_path(url));
         let query = canonical_query(url);
@@ -73,7 +75,7 @@ impl Signer {
             &query,
             &values,
             &names,
-            &payload,
+            payload,
         ]
         .join("\n");
         let date = &at[..8];
@@ -237,7 +239,13 @@ mod tests {
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
         signer
-            .sign(method, &mut url, &mut map, body.as_bytes(), at.parse().unwrap())
+            .sign(
+                method,
+                &mut url,
+                &mut map,
+                &Digest::of(body.as_bytes()),
+                at.parse().unwrap(),
+            )
             .unwrap();
         let text = map[header::AUTHORIZATION].to_str().unwrap().to_owned();
         (text.rsplit('=').next().unwrap().to_owned(), url)
@@ -447,7 +455,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let now = "2026-11-29T12:00:00Z".parse().unwrap();
         signer
-            .sign(&Method::GET, &mut url, &mut headers, b"", now)
+            .sign(&Method::GET, &mut url, &mut headers, &Digest::of(b""), now)
             .unwrap();
         assert_eq!(url.query(), Some("a=%C3%B6&b=x%20y"));
         assert_eq!(headers["x-amz-security-token"], "session");

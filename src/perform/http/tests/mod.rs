@@ -1,6 +1,7 @@
 mod bodies;
 mod oauth2;
 mod redirects;
+mod save;
 mod sigv4;
 mod tls;
 
@@ -131,6 +132,14 @@ impl ApiServer {
     }
 }
 
+fn run() -> Owner {
+    Owner {
+        namespace: "default".into(),
+        run: "refund-1".into(),
+        uid: "u-1".into(),
+    }
+}
+
 fn clock() -> Clock {
     Clock::from_fn(|| "2026-11-29T12:00:00Z".parse().unwrap())
 }
@@ -153,6 +162,7 @@ fn effect(target: HttpTarget) -> HttpRequest {
         query: BTreeMap::new(),
         body: None,
         redirects: 5,
+        save: None,
     }
 }
 
@@ -175,7 +185,7 @@ fn attempt(request: &HttpRequest) -> Call {
 impl HttpExecutor {
     /// Performs the first attempt of a request.
     async fn once(&self, request: &HttpRequest) -> Result<HttpResponse, EffectError> {
-        self.perform("default", &attempt(request), request).await
+        self.perform(&run(), &attempt(request), request).await
     }
 }
 
@@ -312,7 +322,7 @@ async fn a_hung_server_ends_the_attempt_and_may_have_acted() {
         ..attempt(&effect)
     };
     let error = executor(address)
-        .perform("default", &hasty, &effect)
+        .perform(&run(), &hasty, &effect)
         .await
         .unwrap_err();
     assert_eq!(

@@ -372,7 +372,7 @@ async fn a_new_refresh_token_is_kept_though_the_step_that_asked_has_timed_out() 
         timeout: Duration::from_millis(50),
         ..attempt(&request)
     };
-    let error = executor.perform("default", &hasty, &request).await.unwrap_err();
+    let error = executor.perform(&run(), &hasty, &request).await.unwrap_err();
     assert_eq!(
         (error.reason, error.may_have_happened),
         (StepReason::AttemptTimedOut, false)

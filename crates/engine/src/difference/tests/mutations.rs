@@ -63,7 +63,7 @@ fn all_but_finally() -> Value {
                 "http": {
                     "url": "http://x/", "connection": "shop", "path": "/p", "method": "PUT", "headers": { "X-A": "1" },
                     "query": { "q": "2" }, "body": { "deep": [{ "er": "${inputs.a}" }, null, 1.5] },
-                    "form": { "f": "1" }, "text": "t", "schema": { "type": "object" }, "redirects": 2,
+                    "form": { "f": "1" }, "text": "t", "from": "${inputs.c}", "save": true, "schema": { "type": "object" }, "redirects": 2,
                     "expect": { "status": [200, 201], "when": "${response.body.ok}" }, "output": "${response.body}",
                 },
             },

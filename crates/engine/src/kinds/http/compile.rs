@@ -35,6 +35,9 @@ pub(super) fn compile(step: &HttpStep, place: &mut Place<'_, '_>) -> HttpPlan {
         place.problem("redirects", "only GET and HEAD follow redirects");
     }
     place.schema("schema", step.schema.as_ref());
+    if saves(step) && step.schema.is_some() {
+        place.problem("schema", "with save, the body is a resource, which has no schema");
+    }
     let schema = step.schema.as_ref();
     let schema = schema.and_then(|schema| Schema::compile(schema.as_value()).ok());
     let output = step.output.as_ref().and_then(|output| {
@@ -51,15 +54,21 @@ pub(super) fn compile(step: &HttpStep, place: &mut Place<'_, '_>) -> HttpPlan {
         redirects: u8::try_from(redirects).unwrap_or(0),
         expected: expected(place, step),
         schema: schema.map(Arc::new),
+        saves: saves(step),
         body_type: type_of_body(step),
         output,
     }
 }
 
 fn body(step: &HttpStep, place: &mut Place<'_, '_>) -> Option<Body> {
-    let given = [step.body.is_some(), step.form.is_some(), step.text.is_some()];
+    let given = [
+        step.body.is_some(),
+        step.form.is_some(),
+        step.text.is_some(),
+        step.from.is_some(),
+    ];
     if given.into_iter().filter(|is_there| *is_there).count() > 1 {
-        place.problem("", "a request has one of body, form and text");
+        place.problem("", "a request has one of body, form, text and from");
         return None;
     }
     if let Some(body) = &step.body {
@@ -68,8 +77,34 @@ fn body(step: &HttpStep, place: &mut Place<'_, '_>) -> Option<Body> {
     if let Some(text) = &step.text {
         return place.template("text", text).map(Body::Text);
     }
+    if let Some(from) = &step.from {
+        return resource(place, "from", from).map(Body::Resource);
+    }
     let form = step.form.as_ref()?;
     Some(Body::Form(texts(place, "form", form)))
+}
+
+/// One expression that gives a resource.
+fn resource(place: &mut Place<'_, '_>, field: &str, text: &str) -> Option<JsonTemplate> {
+    let template = place.json(field, &Value::String(text.to_owned()), &[])?;
+    let expression = match &template {
+        JsonTemplate::Text(text) => text.as_expression(),
+        JsonTemplate::Literal(_) | JsonTemplate::Array(_) | JsonTemplate::Object(_) => None,
+    };
+    if expression.is_none() {
+        place.problem(field, "a resource is one ${…} expression");
+        return None;
+    }
+    let type_ = place.type_of_template(&template);
+    if !check::may_be_resource(&type_) {
+        let message = format!("it is a resource, such as the output of a step with save, not {type_}");
+        place.mistyped(field, 0, message);
+    }
+    Some(template)
+}
+
+fn saves(step: &HttpStep) -> bool {
+    step.save == Some(true)
 }
 
 fn headers(place: &mut Place<'_, '_>, headers: Option<&BTreeMap<String, String>>) -> Vec<(String, Template)> {
@@ -126,6 +161,9 @@ fn response(step: &HttpStep) -> StaticType {
 }
 
 fn type_of_body(step: &HttpStep) -> StaticType {
+    if saves(step) {
+        return check::resource();
+    }
     let schema = step.schema.as_ref().map(Json::as_value);
     schema.map_or(StaticType::Dyn, |schema| {
         check::type_of(schema, check::Defaults::Ignored)

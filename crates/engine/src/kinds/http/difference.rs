@@ -14,9 +14,11 @@ pub(super) fn fields(step: &HttpStep) -> Vec<Field> {
         body,
         form,
         text,
+        from,
         expect,
         schema,
         redirects,
+        save,
         output,
     } = step;
     vec![
@@ -29,9 +31,11 @@ pub(super) fn fields(step: &HttpStep) -> Vec<Field> {
         Field::new("http.body", body.as_ref()),
         Field::new("http.form", form.as_ref()),
         Field::new("http.text", text.as_ref()),
+        Field::new("http.from", from.as_ref()),
         Field::new("http.expect", expect.as_ref()).default("any status from 200 to 299"),
         Field::new("http.schema", schema.as_ref()),
         Field::new("http.redirects", redirects.as_ref()).default("0"),
+        Field::new("http.save", save.as_ref()).default("false"),
         Field::new("http.output", output.as_ref()).default("the response's body"),
     ]
 }

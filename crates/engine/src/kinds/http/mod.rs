@@ -45,6 +45,8 @@ struct HttpPlan {
     redirects: u8,
     expected: Expected,
     schema: Option<Arc<Schema>>,
+    /// Whether the body is kept as a resource.
+    saves: bool,
     /// The type of a body that fits the schema.
     body_type: StaticType,
     output: Option<JsonTemplate>,
@@ -56,6 +58,7 @@ enum Body {
     Json(JsonTemplate),
     Form(Vec<(String, Template)>),
     Text(Template),
+    Resource(JsonTemplate),
 }
 
 impl Kind for HttpStep {

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::{Body, HttpPlan};
 use crate::{
-    effect::{HttpBody, HttpRequest, HttpTarget},
+    effect::{HttpBody, HttpRequest, HttpTarget, SaveBody},
     expression::{EvaluationError, Scope, Template},
     facts::Facts,
     kinds::Failure,
     question::item,
     turn::StepView,
 };
-use signoff_api::{approval::ShownItem, reason::StepReason};
+use signoff_api::{Resource, approval::ShownItem, reason::StepReason, resource::MAX_CONTENT};
 
 /// Longest text that is sent, in bytes.
 const MAX_TEXT: usize = 1 << 20;
@@ -34,10 +34,13 @@ impl HttpPlan {
             headers,
             query: self.query(&scope)?,
             body: match &self.body {
-                Some(body) => body.render(&scope)?,
+                Some(body) => body.render(&scope, &step.run.facts.run.namespace)?,
                 None => None,
             },
             redirects: self.redirects,
+            save: self.saves.then(|| SaveBody {
+                status: self.expected.status.clone(),
+            }),
         })
     }
 
@@ -63,7 +66,7 @@ impl HttpPlan {
 
 impl Body {
     /// What is sent; nothing if an expression in its place gives nothing.
-    fn render(&self, scope: &Scope) -> Result<Option<HttpBody>, Failure> {
+    fn render(&self, scope: &Scope, namespace: &str) -> Result<Option<HttpBody>, Failure> {
         Ok(match self {
             Self::Json(body) => body.present(scope)?.map(HttpBody::Json),
             Self::Form(form) => Some(HttpBody::Form(texts(form, scope)?)),
@@ -77,8 +80,30 @@ impl Body {
                 }
                 Some(HttpBody::Text(text))
             }
+            Self::Resource(from) => match from.present(scope)? {
+                Some(value) => Some(HttpBody::Resource(resource(value, namespace)?)),
+                None => None,
+            },
         })
     }
+}
+
+/// A value that is a resource of the namespace. Whether the run may read it is for the executor to find out.
+fn resource(value: Value, namespace: &str) -> Result<Resource, Failure> {
+    let not_one = |message: String| Failure::new(StepReason::NotAResource, message);
+    let resource = serde_json::from_value::<Resource>(value)
+        .map_err(|error| not_one(format!("from: it is no resource: {error}")))?;
+    if resource.reference.namespace != namespace {
+        return Err(not_one("from: it is a resource of another namespace".to_owned()));
+    }
+    if resource.bytes().is_none_or(|bytes| bytes > MAX_CONTENT) {
+        let message = format!(
+            "from: it has {} bytes; at most {MAX_CONTENT} are sent",
+            resource.size
+        );
+        return Err(Failure::new(StepReason::ResourceTooLarge, message));
+    }
+    Ok(resource)
 }
 
 fn texts(entries: &[(String, Template)], scope: &Scope) -> Result<BTreeMap<String, String>, EvaluationError> {
@@ -139,6 +164,7 @@ pub(in crate::kinds) fn shown(
             HttpBody::Json(body) => ("application/json", format!("{body:#}")),
             HttpBody::Form(fields) => ("application/json", format!("{:#}", serde_json::json!(fields))),
             HttpBody::Text(text) => ("text/plain", text.clone()),
+            HttpBody::Resource(from) => ("application/json", format!("{:#}", json!({ "from": from }))),
         };
         item("body", media_type, hide(text))
     }));
@@ -154,6 +180,7 @@ pub(in crate::kinds) fn described(request: &HttpRequest, hide: &dyn Fn(String) -
         query,
         body,
         redirects: _, // the release says it
+        save: _,      // this too
     } = request;
     let mut document = json!({ "method": method });
     let target = match target {
@@ -165,6 +192,7 @@ pub(in crate::kinds) fn described(request: &HttpRequest, hide: &dyn Fn(String) -
         Some(HttpBody::Json(body)) => json!({ "body": body }),
         Some(HttpBody::Form(form)) => json!({ "form": form }),
         Some(HttpBody::Text(text)) => json!({ "text": text }),
+        Some(HttpBody::Resource(from)) => json!({ "from": from }),
     };
     let rest = [
         target,

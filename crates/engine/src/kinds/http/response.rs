@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
+    effect::is_expected,
     expression::{EvaluationError, Expression, Scope},
     facts::{EffectError, HttpResponse},
     retry_after,
@@ -68,12 +69,7 @@ pub(in crate::kinds) fn failed_status(
     expected: &[i64],
     now: Timestamp,
 ) -> Option<EffectError> {
-    let is_expected = if expected.is_empty() {
-        (200..300).contains(&response.status)
-    } else {
-        expected.contains(&i64::from(response.status))
-    };
-    (!is_expected).then(|| unexpected(response, now))
+    (!is_expected(expected, response.status)).then(|| unexpected(response, now))
 }
 
 fn unexpected(response: &HttpResponse, now: Timestamp) -> EffectError {

@@ -79,6 +79,7 @@ impl WebhookPlan {
             query: BTreeMap::new(),
             body: body.map(HttpBody::Json),
             redirects: 0,
+            save: None,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod declared;
 mod json;
+mod resource;
 mod schema;
 mod steps;
 #[cfg(test)]
@@ -18,11 +19,12 @@ use signoff_expression::{Declarations, Facts, Field, Implication, ObjectType, St
 pub(crate) use self::{
     declared::{as_declared, fields_as_declared},
     json::{no_json, type_of_expression, type_of_template},
+    resource::{may_be_resource, resource},
     schema::{Defaults, type_of},
     steps::{StepResult, StepTypes},
 };
 use super::Unread;
-use crate::expression::CALLBACKS;
+use crate::expression::{CALLBACKS, CONTENTS};
 use signoff_api::{
     Step, Trigger,
     run::EndingOutcome,
@@ -211,6 +213,7 @@ impl<'a> Environment<'a> {
                 ("trigger".to_owned(), self.trigger.clone()),
                 (CALLBACKS.to_owned(), self.callbacks.clone()),
                 (EVENTS.to_owned(), self.events.clone()),
+                (CONTENTS.to_owned(), resource::contents()),
             ]),
             facts,
             implications,

@@ -1,0 +1,28 @@
+//! Which object store is used, as arguments.
+
+use url::Url;
+
+use super::error::CliError;
+use crate::{
+    net::Network,
+    store::{Settings, Store},
+};
+
+/// Where content is kept that is large or binary.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct StoreArgs {
+    /// Object store for content that is large or binary: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`.
+    /// Credentials come from the environment. Without a store, steps that need one fail with the reason `NoStore`.
+    #[arg(long, env = "SIGNOFF_STORE", value_name = "URL")]
+    store: Option<Url>,
+}
+
+impl StoreArgs {
+    /// The store, if one is named.
+    pub(super) fn open(self, network: &Network) -> Result<Option<Store>, CliError> {
+        let Some(url) = self.store else { return Ok(None) };
+        let store = Store::open(&Settings::from_environment(url), network);
+        let unusable = |error| CliError::internal("--store cannot be used", &error);
+        store.map(Some).map_err(unusable)
+    }
+}

@@ -1,0 +1,108 @@
+//! What a request sends: bytes, or the content of a resource, which is streamed from the store.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::{
+    perform::{error, resource::Readable},
+    store::StoreError,
+};
+use signoff_api::{Digest, resource::MAX_CONTENT};
+use signoff_engine::{effect::HttpBody, facts::EffectError};
+
+/// What a request sends.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// Nothing.
+    None,
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// The content of a resource.
+    Resource(Readable),
+}
+
+/// Why a body that is being streamed from the store ended early, if it did.
+pub(super) type Broken = Arc<OnceLock<StoreError>>;
+
+impl Content {
+    /// The bytes of a body. Its content type is set unless the step has set one.
+    pub(super) fn encode(body: Option<&HttpBody>, from: Option<Readable>, headers: &mut HeaderMap) -> Self {
+        let (content_type, content) = match (body, from) {
+            (None, _) | (Some(HttpBody::Resource(_)), None) => return Self::None,
+            (Some(HttpBody::Json(value)), _) => (json(), Self::Bytes(value.to_string().into())),
+            (Some(HttpBody::Form(fields)), _) => {
+                let mut form = url::form_urlencoded::Serializer::new(String::new());
+                form.extend_pairs(fields);
+                let form = Self::Bytes(form.finish().into());
+                (
+                    HeaderValue::from_static("application/x-www-form-urlencoded"),
+                    form,
+                )
+            }
+            (Some(HttpBody::Text(text)), _) => {
+                let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+                (content_type, Self::Bytes(text.clone().into()))
+            }
+            (Some(HttpBody::Resource(resource)), Some(readable)) => {
+                let content_type = HeaderValue::try_from(&resource.media_type);
+                let unknown = HeaderValue::from_static("application/octet-stream");
+                (content_type.unwrap_or(unknown), Self::Resource(readable))
+            }
+        };
+        headers.entry(header::CONTENT_TYPE).or_insert(content_type);
+        content
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// The hash of what is sent.
+    pub(super) fn sha256(&self) -> Digest {
+        match self {
+            Self::None => Digest::of(&[]),
+            Self::Bytes(bytes) => Digest::of(bytes),
+            Self::Resource(readable) => readable.sha256.clone(),
+        }
+    }
+
+    /// The request with this body. What breaks while it is streamed is said in the second value.
+    pub(super) async fn put_on(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<(reqwest::RequestBuilder, Broken), EffectError> {
+        let broken = Broken::default();
+        let request = match self {
+            Self::None => request,
+            Self::Bytes(bytes) => request.body(bytes.clone()),
+            Self::Resource(readable) => {
+                let content = readable
+                    .store
+                    .read(&readable.owner, &readable.sha256, MAX_CONTENT)
+                    .await
+                    .map_err(|problem| error::stored(&problem, false))?;
+                let size = content.size;
+                let why = Arc::clone(&broken);
+                let pieces = content.into_stream().map(move |piece| {
+                    piece.map_err(|problem| {
+                        let message = problem.to_string();
+                        // only the first one is the cause
+                        let _ = why.set(problem);
+                        std::io::Error::other(message)
+                    })
+                });
+                request
+                    .header(header::CONTENT_LENGTH, size)
+                    .body(reqwest::Body::wrap_stream(pieces))
+            }
+        };
+        Ok((request, broken))
+    }
+}
+
+fn json() -> HeaderValue {
+    HeaderValue::from_static("application/json")
+}
