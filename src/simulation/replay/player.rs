@@ -104,6 +104,7 @@ impl<'a> Player<'a> {
             waiting_calls: BTreeMap::new(),
             connections: BTreeMap::new(),
             callbacks: callbacks()?,
+            contents: BTreeMap::new(),
         };
         let state = RunStatus {
             inputs: (inputs != given).then(|| inputs.clone()),

@@ -76,7 +76,11 @@ impl World<'_> {
 impl World<'_> {
     /// What a call is answered, with a resource in place of a body that is kept.
     fn kept(&mut self, key: &EffectKey, request: &Request, response: Response) -> Response {
-        let (Request::Http(request), Response::Http(response)) = (request, response);
+        let Request::Http(request) = request;
+        let response = match response {
+            Response::Http(response) => response,
+            recorded @ Response::Recorded(_) => return recorded,
+        };
         let keeps = request
             .save
             .as_ref()

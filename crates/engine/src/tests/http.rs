@@ -501,6 +501,7 @@ fn a_call_that_waits_for_a_turn_says_so_until_it_is_sent() {
     assert_eq!((run.state.waiting_on.as_deref(), run.http().len()), (None, 0));
     run.answer("a", 200, json!({}));
     assert_eq!(run.state.phase, RunPhase::Succeeded);
+}
 
 fn resource(namespace: &str, size: i64) -> Value {
     json!({

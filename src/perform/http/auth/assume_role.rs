@@ -187,7 +187,13 @@ impl RoleSource {
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(header::CONTENT_TYPE, form_type);
         self.sts
-            .sign(&Method::POST, &mut url, &mut headers, body.as_bytes(), now)
+            .sign(
+                &Method::POST,
+                &mut url,
+                &mut headers,
+                &signoff_api::Digest::of(body.as_bytes()),
+                now,
+            )
             .map_err(|why| error::invalid(StepReason::InvalidRequest, why.to_string()))?;
         let request = self.client.post(url).headers(headers).body(body);
         let sent = request.send().await;
