@@ -117,8 +117,8 @@ async fn an_upload_that_is_interrupted_leaves_nothing_visible() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_away_for_a_while_is_waited_for() {
-    let Some(mut server) = start("S3 away").await else {
+async fn a_store_that_answers_nothing_for_a_while_is_waited_for() {
+    let Some(server) = start("S3 that answers nothing").await else {
         return;
     };
     let store = server.store();
@@ -126,7 +126,7 @@ async fn a_store_that_is_away_for_a_while_is_waited_for() {
     let mut writer = store.write(&owner(), 64 << 20);
     let (first, rest) = content.split_at(6 << 20);
     writer.write(Bytes::copy_from_slice(first)).await.unwrap();
-    aside(|| server.stop());
+    server.pause();
     let rest = Bytes::copy_from_slice(rest);
     let writing = tokio::spawn(async move {
         writer.write(rest).await?;
@@ -136,7 +136,8 @@ async fn a_store_that_is_away_for_a_while_is_waited_for() {
         let store = store.clone();
         async move { store.probe(&owner()).await }
     });
-    aside(|| server.start_again());
+    tokio::task::yield_now().await;
+    server.resume();
     let stored = tokio::time::timeout(PATIENCE, writing)
         .await
         .unwrap()

@@ -22,7 +22,7 @@ static STARTING: Mutex<()> = Mutex::new(());
 /// A server with a bucket. It ends with the test.
 pub struct Server {
     process: Child,
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     /// Of the master, the volumes, the filer and S3.
     ports: [u16; 4],
 }
@@ -48,21 +48,29 @@ impl Server {
         std::fs::write(dir.path().join("s3.json"), identities).unwrap();
         let ports = free_ports();
         let process = spawn(&program, dir.path(), ports);
-        let server = Self { process, dir, ports };
+        let server = Self {
+            process,
+            _dir: dir,
+            ports,
+        };
         server.await_ready();
         Some(server)
     }
 
-    /// Ends it as a crash would.
-    pub fn stop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+    /// Lets it answer nothing.
+    pub fn pause(&self) {
+        self.signal("-STOP");
     }
 
-    /// Starts it again, on the same data and ports.
-    pub fn start_again(&mut self) {
-        self.process = spawn(&program().unwrap(), self.dir.path(), self.ports);
-        self.await_ready();
+    /// Lets it answer again.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// A store in the bucket, with these credentials.

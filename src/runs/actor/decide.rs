@@ -91,7 +91,7 @@ impl Actor {
                         let known = (run.status.as_ref(), run.inputs());
                         let wanted = wanted(&release.plan, known, &self.outcomes, &objects);
                         let loaded = contents::load(&self.deps, &run, wanted, &mut self.contents);
-                        if let Err(error) = loaded.await {
+                        if let Err(error) = Box::pin(loaded).await {
                             self.dirty = true;
                             self.deps.metrics.reconcile_failed("Run", "Transient");
                             tracing::warn!(run = %self.key, reason = %error.reason, "the content of a resource could not be read; trying again");
