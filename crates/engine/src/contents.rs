@@ -52,6 +52,11 @@ pub fn wanted(
     found
 }
 
+/// Whether expressions of a plan read contents, which no record of a run holds.
+pub fn are_read(plan: &Plan) -> bool {
+    plan.reads_contents
+}
+
 fn collect(value: &Value, found: &mut Vec<Resource>) {
     if found.len() >= MOST {
         return;

@@ -10,7 +10,7 @@ use crate::facts::RunFacts;
 const MAX: usize = 20;
 
 /// The users who requested a run and the runs that led to it: those that it retries, those with a step that started it,
-/// and those whose end started it. If there are many, these are the last ones.
+/// and those whose end started it; with the authors of the releases of those with a step that started it. If there are many, these are the last ones.
 pub fn of(run: &Run) -> Vec<String> {
     let spec = &run.spec;
     let retried = run.status.iter().flat_map(|status| &status.retry);
@@ -19,7 +19,7 @@ pub fn of(run: &Run) -> Vec<String> {
         spec.earlier_requesters
             .iter()
             .chain(retried.flat_map(|retry| &retry.requested_by))
-            .chain(chain.filter_map(|parent| parent.requested_by.as_ref()))
+            .chain(chain.flat_map(|parent| parent.author.iter().chain(&parent.requested_by)))
             .chain(&spec.requested_by),
     )
 }
@@ -60,13 +60,13 @@ mod tests {
         let mut run = run(&json!({"flow": "f", "requestedBy": "dan",
             "earlierRequesters": ["ann", "system:signoff:trigger:f/nightly"],
             "parent": {"uid": "u", "step": "s", "iteration": 1, "digest": format!("sha256:{:064}", 0),
-                "chain": [{"run": "p", "flow": "g", "requestedBy": "cleo"},
+                "chain": [{"run": "p", "flow": "g", "requestedBy": "cleo", "author": "eve"},
                     {"run": "o", "flow": "h", "requestedBy": "ann"}]}}));
-        assert_eq!(of(&run), ["ann", "cleo", "dan"]);
+        assert_eq!(of(&run), ["ann", "eve", "cleo", "dan"]);
         run.status =
             serde_json::from_value(json!({"retry": {"run": "q", "uid": "v", "requestedBy": ["bob"]}}))
                 .unwrap();
-        assert_eq!(of(&run), ["bob", "ann", "cleo", "dan"]);
+        assert_eq!(of(&run), ["bob", "ann", "eve", "cleo", "dan"]);
     }
 
     #[test]

@@ -187,11 +187,9 @@ pub fn take_over(
         return Ok(());
     }
     let again = again(plan, from, status)?;
-    if let Some(step) = plan.steps[..plan.main]
-        .iter()
-        .enumerate()
-        .find(|(index, step)| must_not_repeat(step, status, again.contains(index)))
-    {
+    if let Some(step) = plan.steps[..plan.main].iter().enumerate().find(|(index, step)| {
+        must_not_repeat(step, status, again.contains(index)) || may_be_repeated(plan, step, status, &again)
+    }) {
         let step = step.1.name.clone();
         return Err(RetryRefused::Performed { run: run(), step });
     }
@@ -328,6 +326,33 @@ fn must_not_repeat(step: &PlannedStep, status: &RunStatus, is_again: bool) -> bo
         StepPhase::Failed | StepPhase::Cancelled | StepPhase::Skipped | StepPhase::Omitted => false,
         StepPhase::Running | StepPhase::Retrying | StepPhase::Waiting => true,
     }
+}
+
+/// Whether an earlier pass of a loop that begins anew performed what must not be repeated, or it is not known any more
+/// whether one did.
+fn may_be_repeated(plan: &Plan, step: &PlannedStep, status: &RunStatus, again: &BTreeSet<usize>) -> bool {
+    let begins_anew = |last: usize| begins_in(plan, &plan.steps[last].name, again);
+    if !step.at_most_once || !step.loop_end.is_some_and(begins_anew) {
+        return false;
+    }
+    let is_its = |entry: &&StepStatus| entry.name == step.name && entry.item.is_none();
+    let passes: Vec<&StepStatus> = status.steps.iter().filter(is_its).collect();
+    let newest = passes
+        .iter()
+        .map(|entry| entry.iteration)
+        .max()
+        .unwrap_or_default();
+    let is_forgotten = usize::try_from(newest).unwrap_or(usize::MAX) > passes.len();
+    let is_unknown = |entry: &StepStatus| {
+        let error = entry.error.as_ref();
+        error.is_some_and(|error| error.reason == StepReason::OutcomeUnknown)
+    };
+    let is_performed = |entry: &&StepStatus| {
+        let is_begun = entry.attempt > 0 || entry.items.is_some();
+        let is_refused = entry.phase == StepPhase::Failed && entry.items.is_none() && !is_unknown(entry);
+        entry.repeated == Some(true) && is_begun && !is_refused
+    };
+    is_forgotten || passes.iter().any(is_performed)
 }
 
 fn taken_over(plan: &Plan, again: &BTreeSet<usize>, status: &RunStatus) -> Vec<StepStatus> {

@@ -85,7 +85,12 @@ fn is_ours(there: &Run, wanted: &StartRun) -> bool {
         return *parent == wanted.parent;
     }
     let flow_of = |parent: &signoff_api::run::RunParent| parent.chain.first().map(|run| run.flow.clone());
-    there.spec.flow == wanted.flow && !parent.is_waited_for() && flow_of(parent) == flow_of(&wanted.parent)
+    // one of another release, such as a draft, does something else
+    let release = there.spec.release.as_ref();
+    there.spec.flow == wanted.flow
+        && release.is_some_and(|release| release.as_str() == wanted.release)
+        && !parent.is_waited_for()
+        && flow_of(parent) == flow_of(&wanted.parent)
 }
 
 /// A Run as the engine sees it.

@@ -18,7 +18,9 @@ pub(super) enum ObjectError {
     #[error("the name of the approval {0:?} is taken by one that does not belong to this run")]
     Taken(String),
     /// The name is taken by a Run that this run did not start.
-    #[error("the name of the run {0:?} is taken by one that this run did not start: delete it or this run")]
+    #[error(
+        "the name of the run {0:?} is taken by one that this run did not start, or that uses another release: delete it or this run"
+    )]
     RunTaken(String),
     /// Somebody else put another question under the name.
     #[error(

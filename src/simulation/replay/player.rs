@@ -25,6 +25,7 @@ use signoff_api::{
 use signoff_engine::{
     advance::advance,
     concurrency::{Holders, Place},
+    contents,
     effect::{Call, Effect, EffectKey},
     facts::{ConnectionFact, Facts, ReleaseFacts, RunFacts},
     inputs,
@@ -62,6 +63,11 @@ pub(super) struct Player<'a> {
 
 impl<'a> Player<'a> {
     pub(super) fn new(recorded: &'a Recorded, plan: Plan, release: ReleaseFacts) -> Result<Self, String> {
+        if contents::are_read(&plan) {
+            return Err(
+                "its flow reads the contents of resources, which the record does not hold".to_owned(),
+            );
+        }
         let index = Index {
             status: status(recorded),
         };
@@ -92,7 +98,8 @@ impl<'a> Player<'a> {
                 stopped_by: spec.stopped_by.clone(),
                 stop_message: spec.stop_message.clone(),
                 suspend: false,
-                resolutions: spec.resolutions.clone(),
+                // each is there from when the run saw it
+                resolutions: BTreeMap::new(),
             },
             release,
             place: Place::default(),

@@ -4,7 +4,7 @@ use std::{
 };
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::{
@@ -36,6 +36,19 @@ fn recorded(scenario: &Scenario, objects: &Objects, record: &Record) -> Recorded
         digest: facts.digest,
         commit: None,
     });
+    let answers = || {
+        scenario
+            .spec
+            .events
+            .iter()
+            .filter_map(|event| event.resolve.as_ref())
+    };
+    let resolved = status.resolutions.iter().filter_map(|(key, noted)| {
+        let by_hand = answers().find(|resolve| resolve.message == noted.message)?;
+        let resolution = json!({"body": by_hand.body, "message": by_hand.message, "by": by_hand.by});
+        Some((key.clone(), resolution))
+    });
+    let resolutions: Map<String, Value> = resolved.collect();
     let does = |event: RunEvent| scenario.spec.events.iter().any(|known| known.run == Some(event));
     let run = json!({
         "apiVersion": "signoff.dev/v1alpha1", "kind": "Run",
@@ -43,7 +56,7 @@ fn recorded(scenario: &Scenario, objects: &Objects, record: &Record) -> Recorded
         "spec": {
             "flow": flow, "inputs": record.inputs, "requestedBy": record.requested_by, "trigger": started.trigger,
             "cancel": does(RunEvent::Cancel), "terminate": does(RunEvent::Terminate),
-            "suspend": does(RunEvent::Suspend) && !does(RunEvent::Resume),
+            "suspend": does(RunEvent::Suspend) && !does(RunEvent::Resume), "resolutions": resolutions,
         },
         "status": status,
     });

@@ -662,7 +662,9 @@ async fn nothing_that_others_wrote_passes_for_a_line_of_ours() {
         .output()
         .unwrap();
     let envelope: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(envelope["data"][0]["spec"]["title"], hostile, "data is exact");
+    // it is put so, and kubectl shows it as it is
+    let visible = signoff_api::text::visible(hostile);
+    assert_eq!(envelope["data"][0]["spec"]["title"], *visible);
 }
 
 #[tokio::test(flavor = "multi_thread")]

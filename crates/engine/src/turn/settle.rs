@@ -8,12 +8,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use super::{Turn, attempts::INTERRUPTED, key_of, sentence};
 use crate::{
     effect::{Effect, EffectKey},
-    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind},
+    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject, StartRun},
 };
 use signoff_api::{
     reason::StepReason,
     run::{StepError, StepOutcome, StepPhase},
 };
+
+/// Whether a run is started for this pass or item. Its step names it only when it is there.
+fn is_for(run: &StartRun, key: &EffectKey) -> bool {
+    let parent = &run.parent;
+    (parent.step.as_str(), parent.iteration, parent.item) == (key.step.as_str(), key.iteration, key.item)
+}
 
 impl Turn<'_> {
     /// Whether a step was sent that must not be repeated, and it is not settled what came of it.
@@ -131,7 +137,8 @@ impl Turn<'_> {
         // what this turn was about to begin is not begun
         self.effects.retain(|effect| match effect {
             Effect::Call(call) => call.key != key,
-            Effect::Open(open) => Some(&open.key()) != object.as_ref(),
+            Effect::Open(OwnedObject::Run(run)) => !is_for(run, &key),
+            Effect::Open(open @ OwnedObject::Approval(_)) => Some(&open.key()) != object.as_ref(),
             Effect::Close(_) | Effect::Abort(_) => true,
         });
         if self.state.steps[entry].phase == StepPhase::Running && key.attempt > 0 {

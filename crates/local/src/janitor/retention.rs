@@ -18,12 +18,17 @@ pub(super) async fn sweep(plane: &Arc<Plane>) -> Result<(), ApiError> {
         .map_err(|e| ApiError::internal(&e))?;
     for entry in page.items {
         let object = entry.value();
-        let last = ["lastTimestamp", "eventTime"]
-            .iter()
-            .find_map(|name| object[*name].as_str());
-        let last = object["series"]["lastObservedTime"].as_str().or(last);
-        let last = last.or_else(|| object["metadata"]["creationTimestamp"].as_str());
-        if last.and_then(clock::seconds_since).is_none_or(|age| age < KEEP) {
+        // whoever writes it may say any time
+        let times = [
+            &object["metadata"]["creationTimestamp"],
+            &object["lastTimestamp"],
+            &object["eventTime"],
+            &object["series"]["lastObservedTime"],
+        ];
+        let ages = times
+            .into_iter()
+            .filter_map(|time| clock::seconds_since(time.as_str()?));
+        if ages.min().is_none_or(|age| age < KEEP) {
             continue;
         }
         let key = Key {

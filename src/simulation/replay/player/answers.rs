@@ -169,6 +169,12 @@ impl Player<'_> {
             let ended = self.index.ended_at(&entry.name, entry.iteration, entry.item);
             let outcome = self.recorded_outcome(&entry);
             self.beat(&entry, &key, ended);
+            let noted = self.index.status.resolutions.get(&key);
+            let is_seen = noted.is_some_and(|noted| noted.at.0 <= self.now);
+            if let Some(resolution) = self.recorded.run.spec.resolutions.get(&key).filter(|_| is_seen) {
+                let known = self.facts.run.resolutions.insert(key.clone(), resolution.clone());
+                is_news |= known.is_none();
+            }
             if let Some(callback) = self.index.status.callbacks.get(&key) {
                 let heard = if outcome == Some(StepOutcome::Callback) {
                     callback.received_at.0
