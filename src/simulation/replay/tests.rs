@@ -44,7 +44,10 @@ fn recorded(scenario: &Scenario, objects: &Objects, record: &Record) -> Recorded
             .filter_map(|event| event.resolve.as_ref())
     };
     let resolved = status.resolutions.iter().filter_map(|(key, noted)| {
-        let by_hand = answers().find(|resolve| resolve.message == noted.message)?;
+        // one that was refused came before
+        let by_hand = answers()
+            .filter(|resolve| resolve.message == noted.message)
+            .last()?;
         let resolution = json!({"body": by_hand.body, "message": by_hand.message, "by": by_hand.by});
         Some((key.clone(), resolution))
     });

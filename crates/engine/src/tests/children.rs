@@ -315,3 +315,15 @@ fn a_retry_starts_a_detached_run_of_the_same_key_again_which_is_the_same_run() {
     assert_eq!(first, again);
     assert_eq!(first.len(), 1);
 }
+
+#[test]
+fn a_run_that_was_to_start_in_the_turn_that_ends_everything_is_not_started() {
+    let steps = json!([
+        { "name": "apply", "needs": [], "flow": { "name": "child" } },
+        { "name": "stop", "needs": [], "end": { "outcome": "Failed" } },
+    ]);
+    let mut run = Scenario::of(json!({ "steps": steps }), &json!({}));
+    run.tick();
+    assert_eq!(run.state.phase, RunPhase::Failed);
+    assert!(run.starts().is_empty());
+}

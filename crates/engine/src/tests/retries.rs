@@ -282,3 +282,42 @@ fn a_wide_flow_of_steps_that_were_taken_over_is_looked_through_at_once() {
     run.tick();
     assert_eq!(run.http()[0].key.step, "last");
 }
+
+/// Pays once in each pass.
+fn paying_in_a_loop() -> Value {
+    json!({ "steps": [
+        { "name": "check", "http": { "url": "http://shop/check" } },
+        { "name": "pay", "delivery": "AtMostOnce", "http": { "url": "http://shop/pay", "method": "POST" },
+            "repeat": { "from": "check", "until": "${steps.pay.pass >= 5}" } },
+    ] })
+}
+
+/// The run after so many passes, in the next one of which the check fails.
+fn failed_after(passes: usize, definition: &Value) -> Scenario {
+    let mut run = pinned(Scenario::of(definition.clone(), &json!({})));
+    run.tick();
+    for _ in 0..passes {
+        run.answer("check", 200, json!({}));
+        run.answer("pay", 200, json!({}));
+    }
+    run.answer("check", 400, json!({}));
+    assert_eq!(run.state.phase, RunPhase::Failed, "{:#?}", run.state);
+    run
+}
+
+#[test]
+fn a_loop_in_which_something_was_paid_does_not_begin_anew() {
+    let definition = paying_in_a_loop();
+    for passes in [1, 2, 3] {
+        let run = failed_after(passes, &definition);
+        let refused = retry(&run, definition.clone(), "check").err();
+        let expected = RetryRefused::Performed {
+            run: "r".into(),
+            step: "pay".into(),
+        };
+        assert_eq!(refused, Some(expected), "{passes}");
+    }
+    // nothing was paid yet
+    let run = failed_after(0, &definition);
+    assert!(retry(&run, definition.clone(), "check").is_ok());
+}
