@@ -52,8 +52,8 @@ pub struct ApprovalSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub requested_by: Option<String>,
-    /// Users who requested runs that led to this one: runs that it retries, and runs whose end started it. They may not
-    /// decide, unless `selfApproval` is true.
+    /// Users who requested runs that led to this one (runs that it retries, and runs whose end started it), and the authors
+    /// of the flows whose steps started those. They may not decide, unless `selfApproval` is true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(max = 256)))]
     pub earlier_requesters: Vec<String>,

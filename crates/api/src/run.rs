@@ -111,7 +111,8 @@ pub struct RunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub requested_by: Option<String>,
-    /// Users who requested the runs that led to this one, at most the last 20. They may not decide on its questions.
+    /// Users who requested the runs that led to this one, and the authors of the flows whose steps started those, at most
+    /// the last 20. They may not decide on its questions.
     /// Only the operator sets it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(max = 256)))]
