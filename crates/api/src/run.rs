@@ -142,8 +142,8 @@ pub struct RunSpec {
     /// While true, no further step starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// Callbacks that never came, answered by hand, by the same keys as `callbacks` of the status: `<step>.<iteration>`, or
-    /// `<step>.<iteration>.<item>`. Adding one requires the verb `resolve` on runs. It never changes, unless the wait
+    /// Callbacks that never came, answered by hand, by the same keys as `callbacks` of the status: `<step>.<pass>`, or
+    /// `<step>.<pass>.<item>`. Adding one requires the verb `resolve` on runs. It never changes, unless the wait
     /// refused it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 200))]

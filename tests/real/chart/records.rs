@@ -478,7 +478,6 @@ fn the_gateways_account_writes_callbacks_and_requests_for_a_sync_and_nothing_els
         ("create", "decisions.signoff.dev"),
         ("patch", "runs.signoff.dev"),
         ("list", "secrets"),
-        ("list", "leases.coordination.k8s.io"),
         ("delete", "leases.coordination.k8s.io"),
     ] {
         assert!(!gateway.run(&["auth", "can-i", verb, what]).ok, "{verb} {what}");
