@@ -68,7 +68,7 @@ pub struct EarlierItems {
     /// Name of the step.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub step: String,
-    /// Iteration of the step, from 1.
+    /// Pass of the step, from 1.
     #[schemars(range(min = 1))]
     pub iteration: i64,
     /// The items. They are not done again if the step has the same items.
@@ -85,7 +85,7 @@ pub struct EarlierChild {
     /// Name of the step.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub step: String,
-    /// Iteration of the step, from 1.
+    /// Pass of the step, from 1.
     #[schemars(range(min = 1))]
     pub iteration: i64,
     /// Items of the step that started a run, such as `0-41,43`, if the step has `forEach`.
