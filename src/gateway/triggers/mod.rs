@@ -60,12 +60,14 @@ pub(super) async fn receive(
 ) -> Result<Response, Problem> {
     // what is no name is part of no address of the API server
     let Path((namespace, flow, name)) = path.map_err(|_| unknown())?;
-    if !gateway.is_for(&namespace) {
-        return Err(unknown());
-    }
     // what does not tell whether there is such a trigger comes first
     Payload::is_taken(&headers)?;
-    let asked = match find(&gateway, &namespace, &flow, &name).await {
+    let found = if gateway.is_for(&namespace) {
+        find(&gateway, &namespace, &flow, &name).await
+    } else {
+        Err(unknown())
+    };
+    let asked = match found {
         Ok(asked) => asked,
         Err(problem) => {
             // the same is read as where there is one
