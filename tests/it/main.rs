@@ -20,6 +20,7 @@ mod local_objects;
 mod local_rules;
 mod local_server;
 mod local_watch;
+mod manifests;
 mod scenario_files;
 mod scenarios;
 mod schemas;

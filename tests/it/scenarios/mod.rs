@@ -22,7 +22,6 @@ mod item_runs;
 mod items;
 mod leadership;
 mod live;
-mod manifests;
 
 mod own_work;
 mod poison;
