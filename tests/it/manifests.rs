@@ -1,10 +1,11 @@
 //! `signoff validate` and an API server say the same of a manifest: what one refuses, the other does.
 
+use kube::Client;
 use serde_json::{Value, json};
 
 use crate::support::{
     draw::{Draw, Kind, kinds, least, leaves, poisons, with},
-    rig::Rig,
+    local::Local,
 };
 
 /// Kinds that users write without a policy that looks at who they are.
@@ -76,10 +77,9 @@ fn manifests(kind: &Kind) -> Vec<Value> {
 }
 
 /// Whether an API server takes an object, and why not.
-async fn refusal(rig: &Rig, kind: &Kind, object: &Value) -> Option<String> {
+async fn refusal(client: &Client, kind: &Kind, object: &Value) -> Option<String> {
     let path = format!(
-        "/apis/signoff.dev/v1alpha1/namespaces/{}/{}?dryRun=All&fieldValidation=Strict",
-        rig.namespace(),
+        "/apis/signoff.dev/v1alpha1/namespaces/default/{}?dryRun=All&fieldValidation=Strict",
         kind.plural
     );
     let request = http::Request::builder()
@@ -88,7 +88,7 @@ async fn refusal(rig: &Rig, kind: &Kind, object: &Value) -> Option<String> {
         .header("content-type", "application/json")
         .body(object.to_string().into_bytes())
         .unwrap();
-    match rig.client("admin").request_text(request).await {
+    match client.request_text(request).await {
         Ok(_) => None,
         Err(kube::Error::Api(status)) => Some(status.message.clone()),
         Err(error) => panic!("{error}: {object}"),
@@ -115,11 +115,12 @@ fn problems(kind: &Kind, object: &Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_is_valid_if_and_only_if_an_api_server_takes_it() {
-    let rig = Rig::open().await;
+    let local = Local::start().await;
+    let client = local.client();
     let (mut taken, mut refused, mut wrong) = (0, 0, Vec::new());
     for kind in kinds().iter().filter(|kind| KINDS.contains(&kind.name.as_str())) {
         for object in manifests(kind) {
-            let refusal = refusal(&rig, kind, &object).await;
+            let refusal = refusal(&client, kind, &object).await;
             let problems = problems(kind, &object);
             match (&refusal, problems.is_empty()) {
                 (None, true) => taken += 1,
