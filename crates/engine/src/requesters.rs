@@ -10,7 +10,7 @@ use crate::facts::RunFacts;
 const MAX: usize = 20;
 
 /// The users who requested a run and the runs that led to it: those that it retries, those with a step that started it,
-/// and those whose end started it; with the authors of the releases of those with a step that started it. If there are many, these are the last ones.
+/// and those whose end started it. The authors of the releases with a step that started it are named too. If there are many, these are the last ones.
 pub fn of(run: &Run) -> Vec<String> {
     let spec = &run.spec;
     let retried = run.status.iter().flat_map(|status| &status.retry);

@@ -160,3 +160,44 @@ async fn get(context: &Context, run: &Run, name: &str) -> Result<Option<Run>, ku
         parent.is_some_and(|parent| Some(parent.uid.as_str()) == uid)
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn parent(flow: &str, detached: bool) -> Value {
+        json!({"uid": "u", "step": "apply", "iteration": 1, "detached": detached, "digest": format!("sha256:{:064}", 0),
+            "chain": [{"run": "p", "flow": flow}]})
+    }
+
+    fn run(release: &str, parent: &Value) -> Run {
+        serde_json::from_value(json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run",
+            "metadata": {"name": "child-k"}, "spec": {"flow": "child", "release": release, "parent": parent}}))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_run_under_a_key_is_taken_for_the_one_that_is_wanted_only_if_it_does_the_same() {
+        let (live, draft) = ("child-0123456789", "child-aaaaaaaaaa");
+        let wanted = StartRun {
+            name: "child-k".to_owned(),
+            flow: "child".parse().unwrap(),
+            release: live.to_owned(),
+            inputs: serde_json::from_value(json!({})).unwrap(),
+            requested_by: None,
+            earlier_requesters: vec![],
+            is_keyed: true,
+            parent: serde_json::from_value(parent("top", true)).unwrap(),
+            retry_of: None,
+        };
+        assert!(is_ours(&run(live, &parent("top", true)), &wanted));
+        for other in [
+            run(draft, &parent("top", true)),
+            run(live, &parent("elsewhere", true)),
+            run(live, &parent("top", false)),
+        ] {
+            assert!(!is_ours(&other, &wanted), "{:?}", other.spec);
+        }
+    }
+}

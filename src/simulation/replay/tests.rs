@@ -45,9 +45,7 @@ fn recorded(scenario: &Scenario, objects: &Objects, record: &Record) -> Recorded
     };
     let resolved = status.resolutions.iter().filter_map(|(key, noted)| {
         // one that was refused came before
-        let by_hand = answers()
-            .filter(|resolve| resolve.message == noted.message)
-            .last()?;
+        let by_hand = answers().rfind(|resolve| resolve.message == noted.message)?;
         let resolution = json!({"body": by_hand.body, "message": by_hand.message, "by": by_hand.by});
         Some((key.clone(), resolution))
     });

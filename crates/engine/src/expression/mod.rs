@@ -139,7 +139,7 @@ impl Expression {
         self.first_callback().is_some()
     }
 
-    /// Where it reads one first.
+    /// Where it first reads the address or the token of a callback.
     fn first_callback(&self) -> Option<usize> {
         fn reads(expr: &Expr) -> Option<usize> {
             match &expr.node {

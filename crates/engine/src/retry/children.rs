@@ -33,7 +33,7 @@ pub struct ChildFact {
 /// Those that are there, by name.
 pub type ChildFacts = BTreeMap<String, ChildFact>;
 
-/// Where it is known from that a run exists.
+/// What shows that a run exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     /// It is one of an item that succeeded.
