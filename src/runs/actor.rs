@@ -5,8 +5,10 @@
 //!   call back, the first write comes before every call: the gateway takes no callback for a run that has no release yet.
 //! * What came of an effect is kept until a state that knows it is acknowledged, whatever happens to writes in between.
 
+mod calls;
 mod decide;
 mod leave;
+mod owned_objects;
 mod settle;
 
 use self::decide::Decided;

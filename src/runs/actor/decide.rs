@@ -42,9 +42,6 @@ use signoff_engine::{
     retry::{RetryRefused, end_taken_over, take_over},
 };
 
-/// How often an Approval's name was taken before people are told: one that goes with an earlier run of the same name is gone by then.
-const TOLD_AFTER: u32 = 6;
-
 impl Actor {
     /// Decides on the acknowledged state and begins what follows.
     pub(super) async fn decide(&mut self) {
@@ -449,106 +446,6 @@ impl Actor {
         }
     }
 
-    fn call(&mut self, run: &Run, effect: Call) {
-        let known = self.outcomes.iter().any(|outcome| outcome.key == effect.key);
-        if known || (self.draining && !effect.fenced) || self.in_flight.contains_key(&effect.key) {
-            return;
-        }
-        self.observe_resumption();
-        let key = effect.key.clone();
-        tracing::debug!(run = %self.key, step = %key.step, attempt = key.attempt, "a call begins");
-        let fenced = effect.fenced;
-        let deps = Arc::clone(&self.deps);
-        let owner = contents::owner(run);
-        let ending = self.ending.clone();
-        let limited = self.limited(&effect);
-        let granted = CancellationToken::new();
-        if let Some((connection, _)) = &limited {
-            self.watch_turn(key.clone(), connection.clone(), granted.clone());
-        }
-        // whoever waits for it learns also that the call is broken off
-        let granted = granted.drop_guard();
-        let task = self.effects.spawn(async move {
-            let may_send = async {
-                // one that waits for its turn holds up no other call
-                let turn = match &limited {
-                    Some((connection, limits)) => {
-                        let of = (owner.namespace.as_str(), connection.as_str());
-                        Some(deps.bounds.turns.acquire(of, &owner.run, limits).await)
-                    }
-                    None => None,
-                };
-                drop(granted);
-                (turn, deps.bounds.effects.acquire(&owner.namespace).await)
-            };
-            let _held = tokio::select! {
-                biased;
-                () = ending.cancelled() => return (effect.key, deps.context.now(), Err(not_sent())),
-                held = may_send => held,
-            };
-            if !deps.leadership.is_held() {
-                // it is for another process to perform; this task ends with the term
-                return std::future::pending().await;
-            }
-            let _in_flight = deps.metrics.effect_started();
-            let result = deps.executors.perform(&owner, &effect).await;
-            (effect.key, deps.context.now(), result)
-        });
-        let call = InFlight {
-            task,
-            fenced,
-            waits_for: None,
-        };
-        self.in_flight.insert(key, call);
-    }
-
-    /// The Connection of a call and its limits, if it has some.
-    fn limited(&self, call: &Call) -> Option<(String, ConnectionLimits)> {
-        let name = call.request.connection()?;
-        let connection = ObjectRef::<Connection>::new(name).within(self.key.namespace());
-        let limits = self.deps.connections.get(&connection)?.spec.limits.clone()?;
-        Some((name.to_string(), limits))
-    }
-
-    /// Learns if a call waits long for its turn.
-    fn watch_turn(&mut self, key: EffectKey, connection: String, granted: CancellationToken) {
-        self.turns.spawn(async move {
-            match tokio::time::timeout(TOLD_OF_TURN, granted.cancelled()).await {
-                Ok(()) => TurnEvent::Over(key),
-                Err(_) => TurnEvent::WaitsFor(key, connection, granted),
-            }
-        });
-    }
-
-    pub(super) fn turn_event(&mut self, event: TurnEvent) {
-        match event {
-            TurnEvent::WaitsFor(key, connection, granted) => {
-                if let Some(call) = self.in_flight.get_mut(&key) {
-                    call.waits_for = Some(connection);
-                    self.dirty = true;
-                    self.turns.spawn(async move {
-                        granted.cancelled().await;
-                        TurnEvent::Over(key)
-                    });
-                }
-            }
-            TurnEvent::Over(key) => {
-                let call = self.in_flight.get_mut(&key);
-                self.dirty |= call.is_some_and(|call| call.waits_for.take().is_some());
-            }
-        }
-    }
-
-    fn close(&mut self, run: &Arc<Run>, wanted: CloseObject) {
-        if self.busy_objects.insert(wanted.key.clone()) {
-            let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
-            self.approval_tasks.spawn(async move {
-                let result = objects::close(&deps.context, &run, &wanted).await;
-                ApprovalTask::Closed(wanted.key, result)
-            });
-        }
-    }
-
     /// The run has ended: stops what is under way and closes what is open. A crash in between is made good by a sweep at the next start.
     fn finish(&mut self, run: &Arc<Run>) {
         self.effects.abort_all();
@@ -587,78 +484,6 @@ impl Actor {
             context.event(&*run, told.type_, told.reason, &told.note).await;
             ApprovalTask::Told
         });
-    }
-
-    pub(super) fn approval_task_done(&mut self, approval_task: ApprovalTask) {
-        let finished = self.phase.is_finished();
-        let failed = match approval_task {
-            ApprovalTask::Opened(key, result) => {
-                self.busy_objects.remove(&key);
-                self.opened(key, result)
-            }
-            ApprovalTask::Closed(key, result) => {
-                self.busy_objects.remove(&key);
-                result.map(|fact| match fact {
-                    Some(fact) => self.know_object(key, fact),
-                    // somebody deleted it
-                    None if key.kind == ObjectKind::Run => {
-                        self.newer.remove(&key);
-                        self.dirty = true;
-                    }
-                    None => {}
-                })
-            }
-            ApprovalTask::Told => return,
-        };
-        if let Err(error) = failed {
-            self.deps.metrics.reconcile_failed("Run", "Transient");
-            tracing::warn!(run = %self.key, error = %error_chain(&error), "something a run needs could not be done; trying again");
-            self.retry_later();
-            if let (ObjectError::NotOurs(_), Some(run)) = (&error, self.run.clone()) {
-                let note = format!("{error}: delete it or this run");
-                self.tell(&run, transitions::warning("ApprovalNotOurs", note));
-            }
-        }
-        self.dirty |= finished && self.busy_objects.is_empty();
-    }
-
-    /// Takes in what came of opening an object: it is there, or is refused for good, or is tried again, of which people are told.
-    fn opened(&mut self, key: ObjectKey, result: Result<ObjectFact, ObjectError>) -> Result<(), ObjectError> {
-        let error = match result {
-            Ok(fact) => {
-                // one that was answered before it was known here, or whose absence was told
-                let is_named_now = key.kind == ObjectKind::Run;
-                self.dirty |= is_named_now || fact.is_closed() || self.unopened.remove(&key).is_some();
-                self.know_object(key, fact);
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        if let Some(why) = error.refusal() {
-            self.refused.insert(key, why);
-            self.dirty = true;
-            return Ok(());
-        }
-        let told_after = if error.is_forbidden() { 0 } else { TOLD_AFTER };
-        if self.failures >= told_after && !self.unopened.contains_key(&key) {
-            let note = error_chain(&error);
-            if let Some(run) = self.run.clone() {
-                let reason = match key.kind {
-                    ObjectKind::Approval => "ApprovalNotOpened",
-                    ObjectKind::Run => "RunNotStarted",
-                };
-                self.tell(&run, transitions::warning(reason, note.clone()));
-            }
-            self.unopened.insert(key, note);
-        }
-        Err(error)
-    }
-
-    /// Takes in how an object stands. One that is known to be closed stays so: it may have told that meanwhile.
-    fn know_object(&mut self, key: ObjectKey, fact: ObjectFact) {
-        if !self.newer.get(&key).is_some_and(ObjectFact::is_closed) {
-            self.newer.insert(key, fact);
-        }
     }
 
     fn observe_resumption(&mut self) {
@@ -750,17 +575,6 @@ fn may_start_unwritten(effect: &Effect, may_call: bool) -> bool {
 }
 
 /// The run was to end before a call was made.
-fn not_sent() -> EffectError {
-    EffectError {
-        reason: StepReason::Cancelled,
-        message: "it was not sent".to_owned(),
-        retryable: false,
-        may_have_happened: false,
-        retry_after: None,
-        status: None,
-    }
-}
-
 fn class_name(class: ErrorClass) -> &'static str {
     match class {
         ErrorClass::Transient => "Transient",
