@@ -12,12 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Digest, Json, Verdict,
+    Digest, Json,
     concurrency::ConcurrencyStatus,
-    items::ItemsStatus,
     json::JsonObject,
     name::{COMMIT, FlowName, LABEL, ReleaseName, SUBDOMAIN},
-    reason::StepReason,
     resolution::{Resolution, ResolutionStatus},
     retry::{RetryOf, RetryStatus},
     schema::TIMESTAMP,

@@ -4,28 +4,23 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant as Monotonic};
 
 use futures::FutureExt as _;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::reflector::ObjectRef;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    Actor, ApprovalTask, Deciding, InFlight, LONGEST_UNWRITTEN, Life, REFUSALS, Refusals, TOLD_OF_TURN,
-    TurnEvent, Unconfirmed, Unwritten, Writing, begin_write, settle::is_past,
+    Actor, ApprovalTask, Deciding, LONGEST_UNWRITTEN, Life, REFUSALS, Refusals, Unconfirmed, Unwritten,
+    Writing, begin_write, settle::is_past,
 };
 use crate::{
     cluster::{error_chain, releases::LoadedRelease},
     runs::{
-        contents, gather, kept_events,
-        objects::{self, ObjectError},
-        pin,
+        contents, gather, kept_events, objects, pin,
         retry::{self, Earlier},
         transitions::{self, Transition},
     },
 };
 use signoff_api::{
-    Connection, Run, RunStatus,
+    Run, RunStatus,
     concurrency::ConcurrencyStatus,
-    connection::ConnectionLimits,
     reason::{Classified as _, ErrorClass, StepReason},
     run::{PinnedRelease, StepStatus},
 };
@@ -34,9 +29,9 @@ use signoff_engine::{
     callback_token::is_of_old_pass,
     concurrency::Place,
     contents::wanted,
-    effect::{Call, Effect, EffectKey},
+    effect::Effect,
     events,
-    facts::{ConnectionFact, EffectError, Facts},
+    facts::{ConnectionFact, Facts},
     heartbeat, inputs,
     object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject},
     retry::{RetryRefused, end_taken_over, take_over},
@@ -478,7 +473,7 @@ impl Actor {
     }
 
     /// Lets people know, by an Event.
-    fn tell(&mut self, run: &Arc<Run>, told: Transition) {
+    pub(super) fn tell(&mut self, run: &Arc<Run>, told: Transition) {
         let (context, run) = (Arc::clone(&self.deps.context), Arc::clone(run));
         self.approval_tasks.spawn(async move {
             context.event(&*run, told.type_, told.reason, &told.note).await;
@@ -486,7 +481,7 @@ impl Actor {
         });
     }
 
-    fn observe_resumption(&mut self) {
+    pub(super) fn observe_resumption(&mut self) {
         if let Some((after, since)) = self.resumed.take() {
             self.deps
                 .metrics

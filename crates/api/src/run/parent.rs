@@ -3,7 +3,10 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, name::SUBDOMAIN};
+use crate::{
+    Digest,
+    name::{LABEL, SUBDOMAIN},
+};
 
 /// Step of another run that started this one.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

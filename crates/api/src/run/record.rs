@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Json, schema::TIMESTAMP};
+use crate::{Digest, Json, name::SUBDOMAIN, schema::TIMESTAMP};
 
 /// A received heartbeat.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Json, Verdict, items::ItemsStatus, json::JsonObject, reason::StepReason, schema::TIMESTAMP,
+    Digest, Json, Verdict,
+    items::ItemsStatus,
+    json::JsonObject,
+    name::{LABEL, SUBDOMAIN},
+    reason::StepReason,
+    schema::TIMESTAMP,
 };
 
 /// Observed state of one pass of a step.
