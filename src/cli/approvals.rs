@@ -7,6 +7,7 @@ use super::{
     Global,
     answer::Answer,
     connect::{Connection, Namespaces},
+    decide,
     error::CliError,
     named,
     run::now,
@@ -14,7 +15,7 @@ use super::{
     table::Column::{Extra, Free, Whole},
     timeline::{age, until},
 };
-use signoff_api::{Approval, ApprovalPhase};
+use signoff_api::{Approval, ApprovalPhase, Decision};
 
 /// List approvals that wait for people.
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,9 @@ pub(super) struct ApprovalsArgs {
     /// Only those in this phase, such as Approved; repeatable.
     #[arg(long, value_name = "PHASE", value_parser = named::phase::<ApprovalPhase>, conflicts_with = "all")]
     phase: Vec<ApprovalPhase>,
+    /// Only those on which your decision would count and is not given yet.
+    #[arg(long, conflicts_with_all = ["all", "phase"])]
+    mine: bool,
     /// Approvals of all namespaces.
     #[arg(short = 'A', long)]
     all_namespaces: bool,
@@ -48,9 +52,18 @@ pub(super) async fn verb(args: &ApprovalsArgs, global: &Global) -> Result<Answer
         [] => args.all || !phase(approval).is_closed(),
         phases => phases.contains(&phase(approval)),
     });
+    if args.mine {
+        keep_mine(&connection, namespaces, &mut approvals).await?;
+    }
+    let deadline = |approval: &Approval| approval.spec.expires_at.as_ref().map(|time| time.0);
+    approvals.sort_by_key(|approval| {
+        let at = deadline(approval);
+        (at.is_none(), at, approval.creation_timestamp().map(|time| time.0))
+    });
     if approvals.is_empty() {
         let places = connection.places(namespaces);
         let text = match args.phase.as_slice() {
+            [] if args.mine => format!("nothing waits for you in {places}"),
             [] => format!("nothing waits for people in {places}"),
             phases => format!("no approvals that are {} in {places}", named::list(phases)),
         };
@@ -67,6 +80,8 @@ pub(super) async fn verb(args: &ApprovalsArgs, global: &Global) -> Result<Answer
                 approval.spec.title.clone(),
                 status.phase.to_string(),
                 status.needs.unwrap_or_default(),
+                approval.spec.subject.run.clone().unwrap_or_default(),
+                approval.spec.requested_by.clone().unwrap_or_default(),
                 approval
                     .spec
                     .expires_at
@@ -83,6 +98,8 @@ pub(super) async fn verb(args: &ApprovalsArgs, global: &Global) -> Result<Answer
         Free("title"),
         Whole("phase"),
         Free("needs"),
+        Extra("run"),
+        Extra("asked by"),
         Extra("expires"),
         Extra("age"),
     ];
@@ -91,5 +108,39 @@ pub(super) async fn verb(args: &ApprovalsArgs, global: &Global) -> Result<Answer
         .iter()
         .map(|approval| format!("approval/{}", approval.name_any()))
         .collect();
-    Ok(Answer::text(text).with_data(json!(approvals)).with_names(names))
+    let next = approvals
+        .iter()
+        .find(|approval| !phase(approval).is_closed())
+        .filter(|_| namespaces == Namespaces::One)
+        .map(|approval| global.command(&format!("show {}", approval.name_any())));
+    Ok(Answer::text(text)
+        .with_data(json!(approvals))
+        .with_names(names)
+        .with_next(next))
+}
+
+/// Keeps those on which a decision of the caller would count, and on which they have not decided yet.
+async fn keep_mine(
+    connection: &Connection,
+    namespaces: Namespaces,
+    approvals: &mut Vec<Approval>,
+) -> Result<(), CliError> {
+    let caller = connection.whoami().await?;
+    let decisions = connection
+        .list_in::<Decision>(namespaces, &ListParams::default())
+        .await
+        .map_err(|error| CliError::api("the decisions cannot be listed", &error))?;
+    approvals.retain(|approval| {
+        let status = approval.status.as_ref();
+        let mut counted = status.iter().flat_map(|status| &status.counted);
+        if counted.any(|vote| vote.by == caller.0) {
+            return false;
+        }
+        let about = |decision: &&Decision| {
+            decision.namespace() == approval.namespace() && *decision.spec.approval == *approval.name_any()
+        };
+        let decisions: Vec<&Decision> = decisions.iter().filter(about).collect();
+        decide::refusal(&caller, approval, &decisions).is_none()
+    });
+    Ok(())
 }

@@ -244,16 +244,16 @@ pub(super) fn print(lines: &Lines) {
     }
 }
 
-/// Asks for a yes, where somebody is there to be asked; else that is taken for one.
-pub(super) fn confirm(question: &str) -> std::io::Result<bool> {
+/// Asks for a yes; none if nobody is there to be asked.
+pub(super) fn confirm(question: &str) -> std::io::Result<Option<bool>> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
-        return Ok(true);
+        return Ok(None);
     }
     let _ = write!(std::io::stderr(), "{} [y/N] ", visible(question));
     let mut line = String::new();
     stdin.read_line(&mut line)?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+    Ok(Some(matches!(line.trim(), "y" | "Y" | "yes")))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod demo;
 pub mod dev;
 mod diff;
 mod error;
+mod flows;
 mod gateway;
 mod git_init;
 mod graph;
@@ -35,13 +36,16 @@ mod run;
 mod runs;
 mod schema;
 mod serving;
+mod show;
 mod status;
 mod store;
 mod suspend;
+mod sync;
 mod table;
 mod test;
 mod timeline;
 mod validate;
+mod wait;
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
@@ -56,12 +60,7 @@ use signoff_api::{HumanDuration, name::DnsLabel, text::visible};
 
 /// Run agent workflows from git, and stop for people.
 #[derive(Debug, Parser)]
-#[command(
-    name = "signoff",
-    version,
-    disable_help_subcommand = true,
-    max_term_width = 110
-)]
+#[command(name = "signoff", version, max_term_width = 110)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -181,9 +180,11 @@ enum Verb {
     Apply(applying::ApplyArgs),
     Run(run::RunArgs),
     Runs(runs::RunsArgs),
+    Wait(wait::WaitArgs),
     Resources(resources::ResourcesArgs),
     Status(status::StatusArgs),
     Approvals(approvals::ApprovalsArgs),
+    Show(show::ShowArgs),
     /// Approve what an approval shows.
     Approve(decide::DecideArgs),
     /// Reject what an approval shows.
@@ -202,10 +203,12 @@ enum Verb {
     Resume(suspend::SuspendArgs),
     Retry(retry::RetryArgs),
     Rerun(retry::RerunArgs),
+    Flows(flows::FlowsArgs),
     Releases(releases::ReleasesArgs),
     Promote(promote::PromoteArgs),
     Diff(diff::DiffArgs),
     Graph(graph::GraphArgs),
+    Sync(sync::SyncArgs),
     Git(git_init::GitArgs),
     Completions(completions::CompletionsArgs),
     /// Print the version.
@@ -272,9 +275,11 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Apply(args) => applying::verb(&args, &global).await,
         Verb::Run(args) => run::verb(args, &global).await,
         Verb::Runs(args) => runs::verb(&args, &global).await,
+        Verb::Wait(args) => wait::verb(&args, &global).await,
         Verb::Resources(args) => resources::verb(args, &global).await,
         Verb::Status(args) => status::verb(&args, &global).await,
         Verb::Approvals(args) => approvals::verb(&args, &global).await,
+        Verb::Show(args) => show::verb(&args, &global).await,
         Verb::Approve(args) => decide::verb(args, signoff_api::Verdict::Approve, &global).await,
         Verb::Reject(args) => decide::verb(args, signoff_api::Verdict::Reject, &global).await,
         Verb::RequestChanges(args) => decide::verb(args, signoff_api::Verdict::RequestChanges, &global).await,
@@ -286,10 +291,12 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Resume(args) => suspend::verb(&args, false, &global).await,
         Verb::Retry(args) => Box::pin(retry::retry(&args, &global)).await,
         Verb::Rerun(args) => retry::rerun(&args, &global).await,
+        Verb::Flows(args) => flows::verb(&args, &global).await,
         Verb::Releases(args) => releases::verb(&args, &global).await,
         Verb::Promote(args) => promote::verb(&args, &global).await,
         Verb::Diff(args) => diff::verb(&args, &global).await,
         Verb::Graph(args) => graph::verb(&args, &global).await,
+        Verb::Sync(args) => sync::verb(&args, &global).await,
         Verb::Git(args) => git_init::verb(&args, &global),
         Verb::Completions(args) => Ok(completions::verb(&args, &mut Cli::command())),
         Verb::Version => Ok(Answer::text(format!("signoff {}", env!("CARGO_PKG_VERSION")))

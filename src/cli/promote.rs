@@ -8,6 +8,7 @@ use super::{
     answer::Answer,
     connect::{Connection, patch_params},
     error::{CliError, exit},
+    run::invalid,
 };
 use signoff_api::{
     Flow, Release,
@@ -18,12 +19,14 @@ use signoff_api::{
 
 /// Make a release of a flow live; a gate may ask people first.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  signoff releases refund && signoff promote refund refund-3f9c1a2b7d")]
+#[command(
+    after_help = "Examples:\n  signoff promote refund\n  signoff releases refund && signoff promote refund refund-3f9c1a2b7d"
+)]
 pub(super) struct PromoteArgs {
     /// Name of the flow.
     flow: FlowName,
-    /// Name of the release.
-    release: ReleaseName,
+    /// Name of the release; that of the newest draft by default, which is waited for.
+    release: Option<ReleaseName>,
 }
 
 pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, CliError> {
@@ -31,16 +34,20 @@ pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, 
     let flows: Api<Flow> = connection.api();
     // before anything is written: a flow that wants a release which is not there is stalled until somebody mends it
     let listed = [global.command(&format!("releases {}", args.flow))];
-    let release = connection.named::<Release>(&args.release).await;
+    let wanted = match &args.release {
+        Some(release) => release.clone(),
+        None => newest_draft(&connection, &args.flow, global).await?,
+    };
+    let release = connection.named::<Release>(&wanted).await;
     let release = release.map_err(|error| error.next(listed.clone()))?;
     if let Some(release) = release.filter(|release| args.flow != *release.spec.flow) {
         let message = format!(
-            "release {} is of flow {}, not of {}",
-            args.release, release.spec.flow, args.flow
+            "release {wanted} is of flow {}, not of {}",
+            release.spec.flow, args.flow
         );
         return Err(CliError::new("NotFound", exit::NOT_FOUND, message).next(listed));
     }
-    let generation = ask(&connection, args).await?.metadata.generation;
+    let generation = ask(&connection, &args.flow, &wanted).await?.metadata.generation;
     let seen = |flow: Option<&Flow>| {
         flow.is_none_or(|flow| {
             flow.status
@@ -53,15 +60,13 @@ pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, 
     let flow: Flow = connection.get(&args.flow).await?;
     let status = flow.status.clone().unwrap_or_default();
     let name = format!("flow/{}", flow.name_any());
-    if status.live_release() == Some(args.release.as_str()) {
-        let text = format!("release {} is live for {name}", args.release);
+    if status.live_release() == Some(wanted.as_str()) {
+        let text = format!("release {wanted} is live for {name}");
         return Ok(Answer::text(text).with_data(json!(flow)).with_names([name]));
     }
-    let promotion = status
-        .promotion
-        .filter(|promotion| args.release == promotion.release);
+    let promotion = status.promotion.filter(|promotion| wanted == promotion.release);
     if waited.is_err() {
-        let text = format!("the promotion of {} to {name} is not judged yet", args.release);
+        let text = format!("the promotion of {wanted} to {name} is not judged yet");
         let next = global.command(&format!("diff {}", args.flow));
         return Ok(Answer::text(text)
             .with_data(json!(flow))
@@ -72,10 +77,7 @@ pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, 
     match promotion {
         Some(promotion) if promotion.phase == PromotionPhase::Waiting => {
             let approval = promotion.approval.unwrap_or_default();
-            let text = format!(
-                "release {} becomes live when approval {approval} is given",
-                args.release
-            );
+            let text = format!("release {wanted} becomes live when approval {approval} is given");
             let next = global.command_for_others(&format!("approve {approval}"));
             Ok(Answer::text(text)
                 .with_data(json!(flow))
@@ -97,19 +99,53 @@ pub(super) async fn verb(args: &PromoteArgs, global: &Global) -> Result<Answer, 
     }
 }
 
+/// The release of what the flow says now.
+async fn newest_draft(
+    connection: &Connection,
+    flow: &FlowName,
+    global: &Global,
+) -> Result<ReleaseName, CliError> {
+    let flows: Api<Flow> = connection.api();
+    let found: Flow = connection.get(flow).await?;
+    let generation = found.metadata.generation;
+    let is_cut = move |flow: Option<&Flow>| {
+        flow.is_none_or(|flow| {
+            let status = flow.status.as_ref();
+            status.is_some_and(|status| status.observed_generation >= generation)
+        })
+    };
+    let cut = await_condition(flows.clone(), flow, is_cut);
+    let waited = tokio::time::timeout(global.timeout(), cut).await;
+    let found: Flow = connection.get(flow).await?;
+    let status = found.status.clone().unwrap_or_default();
+    if waited.is_err() {
+        let message = format!("flow {flow} has no draft release yet: the operator has not looked at it");
+        return Err(CliError::new("NotYet", exit::NOT_YET, message));
+    }
+    if let Some(why) = invalid(&status, found.metadata.generation) {
+        let message = format!("flow {flow} has no valid draft: {why}");
+        return Err(CliError::new("InvalidDefinition", exit::INVALID, message));
+    }
+    let draft = status.draft.and_then(|draft| draft.release.parse().ok());
+    draft.ok_or_else(|| {
+        let message = format!("flow {flow} has no draft release");
+        CliError::new("NotFound", exit::NOT_FOUND, message)
+    })
+}
+
 /// Wishes the release live, and says who does: not every server writes it down by itself, but each that has the policies checks it.
-async fn ask(connection: &Connection, args: &PromoteArgs) -> Result<Flow, CliError> {
+async fn ask(connection: &Connection, flow: &FlowName, release: &ReleaseName) -> Result<Flow, CliError> {
     let flows: Api<Flow> = connection.api();
     let params = patch_params();
-    let wish = json!({ "spec": { "live": args.release } });
+    let wish = json!({ "spec": { "live": release } });
     let mut signed = wish.clone();
     signed["metadata"]["annotations"][names::PROMOTED_BY] = json!(connection.whoami().await?.0);
-    let mut patched = flows.patch(&args.flow, &params, &Patch::Merge(&signed)).await;
+    let mut patched = flows.patch(flow, &params, &Patch::Merge(&signed)).await;
     // somebody else wished it before, and that stays
     if let Err(kube::Error::Api(refusal)) = &patched
         && refusal.message.contains(names::PROMOTED_BY)
     {
-        patched = flows.patch(&args.flow, &params, &Patch::Merge(&wish)).await;
+        patched = flows.patch(flow, &params, &Patch::Merge(&wish)).await;
     }
-    patched.map_err(|error| connection.failed::<Flow>(&args.flow, &error))
+    patched.map_err(|error| connection.failed::<Flow>(flow, &error))
 }

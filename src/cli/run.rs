@@ -141,7 +141,7 @@ fn is_settled(run: &Run) -> bool {
     status.phase.is_finished() || (status.phase == RunPhase::Waiting && needs_others)
 }
 
-fn after_wait(run: &Run, timed_out: bool, global: &Global) -> Answer {
+pub(super) fn after_wait(run: &Run, timed_out: bool, global: &Global) -> Answer {
     let name = run.name_any();
     let phase = run.status.as_ref().map(|status| status.phase).unwrap_or_default();
     let approvals: Vec<String> = super::status::open_approvals(run);
@@ -171,7 +171,7 @@ fn after_wait(run: &Run, timed_out: bool, global: &Global) -> Answer {
 }
 
 /// Why the newest draft cannot run, if that is known.
-fn invalid(status: &FlowStatus, generation: Option<i64>) -> Option<String> {
+pub(super) fn invalid(status: &FlowStatus, generation: Option<i64>) -> Option<String> {
     let mut conditions = status.conditions.iter();
     let ready = conditions.find(|known| known.type_ == condition::READY && known.status == "False")?;
     let is_current = ready.observed_generation == generation;

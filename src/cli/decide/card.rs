@@ -12,28 +12,30 @@ use signoff_engine::{
     question::binary,
 };
 
-/// A question and an answer to it.
-pub(super) struct Card<'a> {
-    pub(super) approval: &'a Approval,
+/// A question, and an answer to it if one is about to be sent.
+pub(in crate::cli) struct Card<'a> {
+    pub(in crate::cli) approval: &'a Approval,
     /// The decisions on it, as far as they may be read.
-    pub(super) decisions: &'a [Decision],
-    pub(super) answer: &'a DecisionSpec,
+    pub(in crate::cli) decisions: &'a [Decision],
+    pub(in crate::cli) answer: Option<&'a DecisionSpec>,
     /// What the answer comes to, if enough is known to tell.
-    pub(super) preview: Option<&'a Preview>,
+    pub(in crate::cli) preview: Option<&'a Preview>,
     /// What happens when it decides the question; none if it cannot be sent.
-    pub(super) consequence: Option<&'a str>,
+    pub(in crate::cli) consequence: Option<&'a str>,
 }
 
 impl Card<'_> {
-    pub(super) fn render(&self) -> Lines {
+    pub(in crate::cli) fn render(&self) -> Lines {
         let mut lines = self.question();
         self.shown(&mut lines);
         self.amendment(&mut lines);
         self.form(&mut lines);
         self.votes(&mut lines);
-        self.answer(&mut lines);
-        if let Some(consequence) = self.consequence {
-            self.effect(&mut lines, consequence);
+        if let Some(answer) = self.answer {
+            told(answer, &mut lines);
+            if let Some(consequence) = self.consequence {
+                self.effect(&mut lines, answer, consequence);
+            }
         }
         lines
     }
@@ -176,21 +178,9 @@ impl Card<'_> {
         }
     }
 
-    fn answer(&self, lines: &mut Lines) {
-        lines.blank();
-        lines.push(format!("Your answer is {}:", self.answer.verdict));
-        if let Some(to) = &self.answer.to {
-            lines.field("to", to);
-        }
-        for (name, value) in self.answer.shown.iter().flat_map(|shown| &shown.0) {
-            lines.block(4, &format!("{name} is {}", text_of(value)));
-        }
-        given(lines, self.answer.values.as_ref(), self.answer.comment.as_deref());
-    }
-
-    fn effect(&self, lines: &mut Lines, consequence: &str) {
+    fn effect(&self, lines: &mut Lines, answer: &DecisionSpec, consequence: &str) {
         let Some(preview) = self.preview else {
-            let decides = self.answer.verdict != Verdict::Approve || self.approval.spec.quorum <= 1;
+            let decides = answer.verdict != Verdict::Approve || self.approval.spec.quorum <= 1;
             if decides {
                 lines.push(format!("  If it counts, {consequence}."));
             } else {
@@ -220,7 +210,7 @@ impl Card<'_> {
             ));
         }
         if preview.phase.is_closed() {
-            if self.answer.verdict == Verdict::Approve {
+            if answer.verdict == Verdict::Approve {
                 lines.push(format!(
                     "  With it {} of {} approve.",
                     preview.tally.approved, preview.tally.quorum
@@ -233,6 +223,19 @@ impl Card<'_> {
             lines.push(format!("  Once enough people approve, {consequence}."));
         }
     }
+}
+
+/// An answer as it will be sent.
+fn told(answer: &DecisionSpec, lines: &mut Lines) {
+    lines.blank();
+    lines.push(format!("Your answer is {}:", answer.verdict));
+    if let Some(to) = &answer.to {
+        lines.field("to", to);
+    }
+    for (name, value) in answer.shown.iter().flat_map(|shown| &shown.0) {
+        lines.block(4, &format!("{name} is {}", text_of(value)));
+    }
+    given(lines, answer.values.as_ref(), answer.comment.as_deref());
 }
 
 /// `1 of 2 approve; waits for 1 more of finance`.
@@ -438,7 +441,7 @@ mod tests {
         let card = Card {
             approval: &approval,
             decisions: &decisions,
-            answer: &answer,
+            answer: Some(&answer),
             preview: Some(&preview),
             consequence: Some("the run goes on with step pay"),
         };

@@ -1,6 +1,6 @@
 //! `signoff approve`, `reject` and `request-changes`: shows what is decided on and sends the digest it showed.
 
-mod card;
+pub(super) mod card;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -113,7 +113,7 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
     let card = Card {
         approval: &approval,
         decisions: decisions.as_deref().unwrap_or_default(),
-        answer: &answer,
+        answer: Some(&answer),
         preview: preview.as_ref(),
         // what is wrong with the values is told below
         consequence: problems.is_empty().then_some(&consequence),
@@ -135,12 +135,7 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
                 .hint("--force sends it all the same, and it is kept as refused"),
         );
     }
-    let confirmed = args.yes
-        || lines::confirm(&format!("{verdict}?"))
-            .map_err(|error| CliError::internal("the answer cannot be read", &error))?;
-    if !confirmed {
-        return Err(CliError::new("NotConfirmed", exit::FAILURE, "nothing was sent"));
-    }
+    confirm(&args, verdict, global)?;
     let decision = send(&connection, answer).await?;
     let judged = judged(&connection, &decision, global).await?;
     // it is written before the decision is said to count
@@ -150,8 +145,29 @@ pub(super) async fn verb(args: DecideArgs, verdict: Verdict, global: &Global) ->
     Ok(told(&approval, &judged, preview.as_ref(), &consequence)?.with_next(next))
 }
 
+/// Makes sure that whoever decides has seen what they approve.
+fn confirm(args: &DecideArgs, verdict: Verdict, global: &Global) -> Result<(), CliError> {
+    if args.yes || args.digest.is_some() {
+        return Ok(());
+    }
+    let confirmed = lines::confirm(&format!("{verdict}?"))
+        .map_err(|error| CliError::internal("the answer cannot be read", &error))?;
+    match confirmed {
+        Some(true) => Ok(()),
+        Some(false) => Err(CliError::new("NotConfirmed", exit::FAILURE, "nothing was sent")),
+        // what is taken back or refused does no harm unseen
+        None if verdict != Verdict::Approve => Ok(()),
+        None => {
+            let message =
+                "nothing was sent: without a terminal, say with --digest what you approve, or give -y";
+            let show = global.command(&format!("show {}", args.approval));
+            Err(CliError::new("NotConfirmed", exit::USAGE, message).next([show]))
+        }
+    }
+}
+
 /// The decisions on an approval, if they may be read.
-async fn decisions(connection: &Connection, approval: &str) -> Option<Vec<Decision>> {
+pub(super) async fn decisions(connection: &Connection, approval: &str) -> Option<Vec<Decision>> {
     let selection = ListParams::default().fields(&format!("spec.approval={approval}"));
     connection.list::<Decision>(&selection).await.ok()
 }
@@ -163,33 +179,61 @@ async fn preview_of(
     decisions: Option<&[Decision]>,
     answer: &DecisionSpec,
 ) -> Option<Preview> {
-    let facts: Vec<DecisionFact> = decisions?
+    let decisions: Vec<&Decision> = decisions?.iter().collect();
+    let caller = connection.whoami().await.ok()?;
+    Some(preview_for(&caller, approval, &decisions, answer))
+}
+
+/// What the answer of a user, who has these groups, comes to.
+fn preview_for(
+    (by, groups): &(String, Vec<String>),
+    approval: &Approval,
+    decisions: &[&Decision],
+    answer: &DecisionSpec,
+) -> Preview {
+    let facts: Vec<DecisionFact> = decisions
         .iter()
         .map(|decision| DecisionFact {
             name: decision.name_any(),
             uid: decision.uid().unwrap_or_default(),
-            created_at: created_at(decision),
+            created_at: created_at(*decision),
             spec: decision.spec.clone(),
             judged: decision.status.clone(),
             // the operator asks that
             acts_as: ActsAs::Nobody,
         })
         .collect();
-    let (by, groups) = connection.whoami().await.ok()?;
     let answer = DecisionSpec {
-        by: Some(by),
-        groups: Some(groups),
+        by: Some(by.clone()),
+        groups: Some(groups.clone()),
         ..answer.clone()
     };
     let status = approval.status.clone().unwrap_or_default();
-    Some(preview(
-        &approval.spec,
-        created_at(approval),
-        &status,
-        &facts,
-        answer,
-        now(),
-    ))
+    let created = created_at(approval);
+    preview(&approval.spec, created, &status, &facts, answer, now())
+}
+
+/// Why an approval by a user would not count, if it would not. What they would fill in or change is not looked at.
+pub(super) fn refusal(
+    caller: &(String, Vec<String>),
+    approval: &Approval,
+    decisions: &[&Decision],
+) -> Option<String> {
+    let name = approval.name_any().parse().ok()?;
+    let answer = DecisionSpec {
+        approval: name,
+        digest: approval.spec.digest.clone(),
+        verdict: Verdict::Approve,
+        comment: None,
+        values: None,
+        shown: None,
+        to: None,
+        by: None,
+        groups: None,
+        via: None,
+    };
+    let refused = preview_for(caller, approval, decisions, &answer).refused?;
+    (refused.reason != DecisionReason::InvalidValues).then_some(refused.message)
 }
 
 fn created_at(object: &impl kube::Resource) -> Timestamp {
@@ -198,7 +242,7 @@ fn created_at(object: &impl kube::Resource) -> Timestamp {
 }
 
 /// The definition that the run of a question follows, if it may be read.
-async fn definition(connection: &Connection, approval: &Approval) -> Option<Definition> {
+pub(super) async fn definition(connection: &Connection, approval: &Approval) -> Option<Definition> {
     let run = connection
         .api::<Run>()
         .get_opt(approval.spec.subject.run.as_deref()?)

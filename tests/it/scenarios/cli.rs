@@ -1,5 +1,6 @@
 //! The command line as people and agents use it: the binary, its exit codes, its envelope.
 
+mod looking;
 mod replay;
 
 use std::{
@@ -324,7 +325,7 @@ async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
         (4, Some("ServiceAccount")),
         "{envelope:#}"
     );
-    let (code, envelope) = cli("agent", &["approve", &approval, "--force"]);
+    let (code, envelope) = cli("agent", &["approve", &approval, "--force", "-y"]);
     assert_eq!(
         (code, envelope["error"]["code"].as_str()),
         (4, Some("Forbidden")),
@@ -349,7 +350,7 @@ async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
         envelope["error"]["details"].is_null(),
         "no decision was sent: {envelope:#}"
     );
-    let (code, sent) = cli("bob", &["approve", &approval, "--force"]);
+    let (code, sent) = cli("bob", &["approve", &approval, "--force", "-y"]);
     assert_eq!(
         (code, &sent["error"]["details"]["kind"]),
         (5, &Value::from("Decision")),
@@ -676,7 +677,7 @@ async fn an_answer_is_told_what_it_counts_for_before_and_after_it_is_sent() {
     let waiting = Waiting::on(dir.path(), steps, &[]).await;
     let approval = waiting.approval.as_str();
     let approve = |user: &str, more: &[&str]| {
-        let mut args = vec!["approve", approval];
+        let mut args = vec!["approve", approval, "-y"];
         args.extend(more);
         waiting.plain(user, &args)
     };
