@@ -8,7 +8,7 @@ FROM ${RUST} AS build
 # use the toolchain of the image, so that rustup does not download another one
 ENV RUSTUP_TOOLCHAIN=1.95.0 CARGO_INCREMENTAL=0
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock askama.toml ./
 COPY crates ./crates
 COPY src ./src
 # keep build paths out of the binary, so that the same sources produce the same image

@@ -30,6 +30,7 @@
 //! | [`triggers`] | the trigger controller: runs that start by themselves | `signoff_engine`, `cluster` |
 //! | [`sync`] | the Repository controller, and what is said of it on forges | `signoff_engine`, `cluster`, `remotes`, `git`, `forge`, `net`, `manifest` |
 //! | [`gateway`] | HTTP: callbacks, sync hooks, resources, health, metrics | `signoff_engine`, `cluster`, `net`, `store`, `sync`, `telemetry` |
+//! | [`web`] | the page for people | `signoff_engine`, `cluster` |
 //! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `store`, `remotes`, `runs`, `approvals`, `promotion`, `triggers`, `sync`, `gateway`, `telemetry` |
 //! | [`cli`] | one file per verb; output formats | everything |
 //! | [`telemetry`] | logs and metrics | nothing more |
@@ -52,3 +53,4 @@ pub mod store;
 pub mod sync;
 pub mod telemetry;
 pub mod triggers;
+pub mod web;

@@ -7,7 +7,6 @@ use super::{
     Global,
     answer::Answer,
     connect::{Connection, Namespaces},
-    decide,
     error::CliError,
     named,
     run::now,
@@ -16,6 +15,7 @@ use super::{
     timeline::{age, until},
 };
 use signoff_api::{Approval, ApprovalPhase, Decision};
+use signoff_engine::judge::refusal_of;
 
 /// List approvals that wait for people.
 #[derive(Debug, clap::Args)]
@@ -140,7 +140,7 @@ async fn keep_mine(
             decision.namespace() == approval.namespace() && *decision.spec.approval == *approval.name_any()
         };
         let decisions: Vec<&Decision> = decisions.iter().filter(about).collect();
-        decide::refusal(&caller, approval, &decisions).is_none()
+        refusal_of(&caller, approval, &decisions, now()).is_none()
     });
     Ok(())
 }

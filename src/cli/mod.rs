@@ -44,6 +44,7 @@ mod sync;
 mod table;
 mod test;
 mod timeline;
+mod ui;
 mod validate;
 mod wait;
 
@@ -185,6 +186,7 @@ enum Verb {
     Status(status::StatusArgs),
     Approvals(approvals::ApprovalsArgs),
     Show(show::ShowArgs),
+    Ui(ui::UiArgs),
     /// Approve what an approval shows.
     Approve(decide::DecideArgs),
     /// Reject what an approval shows.
@@ -279,6 +281,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Resources(args) => resources::verb(args, &global).await,
         Verb::Status(args) => status::verb(&args, &global).await,
         Verb::Approvals(args) => approvals::verb(&args, &global).await,
+        Verb::Ui(args) => ui::verb(&args, &global).await,
         Verb::Show(args) => show::verb(&args, &global).await,
         Verb::Approve(args) => decide::verb(args, signoff_api::Verdict::Approve, &global).await,
         Verb::Reject(args) => decide::verb(args, signoff_api::Verdict::Reject, &global).await,

@@ -11,9 +11,10 @@ use super::{
     error::CliError,
     lines::Lines,
     named,
+    run::now,
 };
 use signoff_api::{Approval, Decision, Definition, name::ObjectName};
-use signoff_engine::question::consequence;
+use signoff_engine::{judge::refusal_of, question::consequence};
 
 /// Show what an approval asks, who decides, and what comes of each answer. Nothing is sent.
 #[derive(Debug, clap::Args)]
@@ -73,7 +74,7 @@ async fn commands(
         return Vec::new();
     };
     let decisions: Vec<&Decision> = decisions.iter().collect();
-    if let Some(why) = decide::refusal(&caller, approval, &decisions) {
+    if let Some(why) = refusal_of(&caller, approval, &decisions, now()) {
         lines.blank();
         lines.push(format!("An answer of yours would not count: {why}."));
         return Vec::new();

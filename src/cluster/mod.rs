@@ -16,6 +16,7 @@ pub mod inbox;
 pub mod leadership;
 pub mod object_key;
 pub mod objects;
+pub mod own_decision;
 pub mod parts;
 pub mod queue;
 pub mod reconciler;

@@ -8,7 +8,7 @@ use signoff_api::{
     Approval, Decision, DecisionSpec, Verdict, approval::Amendment, json::JsonObject, step::Approvers,
 };
 use signoff_engine::{
-    judge::{Field, Form, Preview, Tally, problems_of_changes},
+    judge::{Form, Preview, Tally, problems_of_changes},
     question::binary,
 };
 
@@ -287,36 +287,16 @@ pub(super) fn values(
     approval: &Approval,
     verdict: Verdict,
 ) -> (Option<JsonObject>, Vec<String>) {
-    let form = Form::of(approval.spec.form.as_ref());
-    let fields = form.fields();
-    let mut values = serde_json::Map::new();
-    let mut problems = Vec::new();
+    let (mut given, mut unread) = (Vec::new(), Vec::new());
     for pair in pairs {
-        let Some((key, text)) = pair.split_once('=') else {
-            problems.push(format!("{pair}: write KEY=VALUE"));
-            continue;
-        };
-        let field = fields.iter().find(|field| field.name == key);
-        let value = read(text, field);
-        match (values.get_mut(key), value) {
-            (None, value) => {
-                values.insert(key.to_owned(), value);
-            }
-            // a list may be given entry by entry
-            (Some(Value::Array(entries)), Value::Array(more)) if field.is_some_and(Field::is_list) => {
-                entries.extend(more);
-            }
-            (Some(_), _) => problems.push(format!("{key}: it is given twice")),
+        match pair.split_once('=') {
+            Some((key, text)) => given.push((key.to_owned(), text.to_owned())),
+            None => unread.push(format!("{pair}: write KEY=VALUE")),
         }
     }
-    let values = (!values.is_empty()).then_some(JsonObject(values));
-    problems.extend(match verdict {
-        Verdict::Approve => form.problems(values.as_ref()),
-        Verdict::Reject | Verdict::RequestChanges | Verdict::Delegate | Verdict::Withdraw => {
-            form.unknown(values.as_ref())
-        }
-    });
-    (values, problems)
+    let (values, problems) = Form::of(approval.spec.form.as_ref()).read(&given, verdict);
+    unread.extend(problems);
+    (values, unread)
 }
 
 /// A value for people: text as it is, anything else as JSON.
@@ -368,22 +348,6 @@ pub(super) fn changes(
     let changed = (!changed.is_empty()).then_some(JsonObject(changed));
     problems.extend(problems_of_changes(&approval.spec, changed.as_ref()));
     (changed, problems)
-}
-
-/// A value as its field declares it: of a list, a JSON list or one entry.
-fn read(text: &str, field: Option<&Field<'_>>) -> Value {
-    let text_only = || Value::String(text.to_owned());
-    let scalar = || match field.map(Field::scalar) {
-        Some("string") => text_only(),
-        Some(_) | None => serde_json::from_str(text).unwrap_or_else(|_| text_only()),
-    };
-    if !field.is_some_and(Field::is_list) {
-        return scalar();
-    }
-    match serde_json::from_str(text) {
-        Ok(Value::Array(entries)) => Value::Array(entries),
-        Ok(_) | Err(_) => Value::Array(vec![scalar()]),
-    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,7 @@
 
 pub(super) mod card;
 
-use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Api, ResourceExt as _,
-    api::{ListParams, ObjectMeta},
-    runtime::wait::await_condition,
-};
+use kube::{Api, ResourceExt as _, api::ListParams, runtime::wait::await_condition};
 use serde_json::json;
 
 use self::card::Card;
@@ -20,12 +15,13 @@ use super::{
     named,
     run::now,
 };
+use crate::cluster::own_decision::{self, NotTaken};
 use signoff_api::{
     Approval, ApprovalPhase, Decision, DecisionSpec, Definition, Digest, Release, Run, Verdict,
     decision::DecisionReason, name::ObjectName,
 };
 use signoff_engine::{
-    judge::{ActsAs, DecisionFact, Preview, Tally, preview},
+    judge::{Preview, Tally, preview_for},
     question::consequence,
 };
 
@@ -181,64 +177,7 @@ async fn preview_of(
 ) -> Option<Preview> {
     let decisions: Vec<&Decision> = decisions?.iter().collect();
     let caller = connection.whoami().await.ok()?;
-    Some(preview_for(&caller, approval, &decisions, answer))
-}
-
-/// What the answer of a user, who has these groups, comes to.
-fn preview_for(
-    (by, groups): &(String, Vec<String>),
-    approval: &Approval,
-    decisions: &[&Decision],
-    answer: &DecisionSpec,
-) -> Preview {
-    let facts: Vec<DecisionFact> = decisions
-        .iter()
-        .map(|decision| DecisionFact {
-            name: decision.name_any(),
-            uid: decision.uid().unwrap_or_default(),
-            created_at: created_at(*decision),
-            spec: decision.spec.clone(),
-            judged: decision.status.clone(),
-            // the operator asks that
-            acts_as: ActsAs::Nobody,
-        })
-        .collect();
-    let answer = DecisionSpec {
-        by: Some(by.clone()),
-        groups: Some(groups.clone()),
-        ..answer.clone()
-    };
-    let status = approval.status.clone().unwrap_or_default();
-    let created = created_at(approval);
-    preview(&approval.spec, created, &status, &facts, answer, now())
-}
-
-/// Why an approval by a user would not count, if it would not. What they would fill in or change is not looked at.
-pub(super) fn refusal(
-    caller: &(String, Vec<String>),
-    approval: &Approval,
-    decisions: &[&Decision],
-) -> Option<String> {
-    let name = approval.name_any().parse().ok()?;
-    let answer = DecisionSpec {
-        approval: name,
-        digest: approval.spec.digest.clone(),
-        verdict: Verdict::Approve,
-        comment: None,
-        values: None,
-        shown: None,
-        to: None,
-        by: None,
-        groups: None,
-        via: None,
-    };
-    let refused = preview_for(caller, approval, decisions, &answer).refused?;
-    (refused.reason != DecisionReason::InvalidValues).then_some(refused.message)
-}
-
-fn created_at(object: &impl kube::Resource) -> Timestamp {
-    let created = object.meta().creation_timestamp.as_ref();
-    created.map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+    Some(preview_for(&caller, approval, &decisions, answer, now()))
 }
 
 /// The definition that the run of a question follows, if it may be read.
@@ -254,34 +193,17 @@ pub(super) async fn definition(connection: &Connection, approval: &Approval) -> 
 }
 
 async fn send(connection: &Connection, spec: DecisionSpec) -> Result<Decision, CliError> {
-    let metadata = ObjectMeta {
-        generate_name: Some(format!("{}-", spec.approval)),
-        ..ObjectMeta::default()
-    };
-    let mut decision = Decision {
-        metadata,
-        spec,
-        status: None,
-    };
-    let decisions: Api<Decision> = connection.api();
-    match decisions.create(&post_params(), &decision).await {
-        Ok(decision) if decision.spec.by.is_some() => Ok(decision),
-        // a server without a mutating policy asks the decider to say who they are, and checks it
-        Ok(_) => Err(CliError::new(
+    let caller = connection.whoami().await?;
+    let sent = own_decision::create(&connection.api(), spec, &caller, &post_params()).await;
+    sent.map_err(|error| match error {
+        NotTaken::Unproven => CliError::new(
             "IdentityUnverified",
             exit::REFUSED,
             "the API server does not prove who decides",
         )
-        .hint("its admission policies are missing; install the chart")),
-        Err(kube::Error::Api(refusal)) if refusal.message.contains("spec.by") => {
-            let (user, groups) = connection.whoami().await?;
-            decision.spec.by = Some(user);
-            decision.spec.groups = Some(groups);
-            let sent = decisions.create(&post_params(), &decision).await;
-            sent.map_err(|error| CliError::api("the decision was not taken", &error))
-        }
-        Err(error) => Err(CliError::api("the decision was not taken", &error)),
-    }
+        .hint("its admission policies are missing; install the chart"),
+        NotTaken::Refused(error) => CliError::api("the decision was not taken", &error),
+    })
 }
 
 /// Waits until it is judged; past the time-out it is given as it is.

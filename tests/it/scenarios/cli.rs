@@ -2,6 +2,7 @@
 
 mod looking;
 mod replay;
+mod ui;
 
 use std::{
     io::Write as _,

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use crate::schema::{Schema, SchemaError};
-use signoff_api::{Json, json::JsonObject};
+use signoff_api::{Json, Verdict, json::JsonObject};
 
 /// A form that is ready to check values. It is closed: a key that it does not list is refused, whatever its schema says of others.
 #[derive(Debug)]
@@ -73,6 +73,52 @@ impl<'a> Form<'a> {
             })),
         }
         problems
+    }
+}
+
+impl Form<'_> {
+    /// Values as people type them, by the names of fields, read as the form declares them, and all that is wrong with them. Only an
+    /// approval has to fill in what is required.
+    pub fn read(&self, given: &[(String, String)], verdict: Verdict) -> (Option<JsonObject>, Vec<String>) {
+        let fields = self.fields();
+        let (mut values, mut problems) = (Map::new(), Vec::new());
+        for (key, text) in given {
+            let field = fields.iter().find(|field| field.name == key);
+            match (values.get_mut(key), read(text, field)) {
+                (None, value) => {
+                    values.insert(key.clone(), value);
+                }
+                // a list may be given entry by entry
+                (Some(Value::Array(entries)), Value::Array(more)) if field.is_some_and(Field::is_list) => {
+                    entries.extend(more);
+                }
+                (Some(_), _) => problems.push(format!("{key}: it is given twice")),
+            }
+        }
+        let values = (!values.is_empty()).then_some(JsonObject(values));
+        problems.extend(match verdict {
+            Verdict::Approve => self.problems(values.as_ref()),
+            Verdict::Reject | Verdict::RequestChanges | Verdict::Delegate | Verdict::Withdraw => {
+                self.unknown(values.as_ref())
+            }
+        });
+        (values, problems)
+    }
+}
+
+/// A value as its field declares it: of a list, a JSON list or one entry.
+fn read(text: &str, field: Option<&Field<'_>>) -> Value {
+    let text_only = || Value::String(text.to_owned());
+    let scalar = || match field.map(Field::scalar) {
+        Some("string") => text_only(),
+        Some(_) | None => serde_json::from_str(text).unwrap_or_else(|_| text_only()),
+    };
+    if !field.is_some_and(Field::is_list) {
+        return scalar();
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Array(entries)) => Value::Array(entries),
+        Ok(_) | Err(_) => Value::Array(vec![scalar()]),
     }
 }
 
@@ -154,6 +200,27 @@ impl Field<'_> {
             .get("default")
             .map(|default| format!("; default {}", plain(default)));
         terms.join(", ") + &default.unwrap_or_default()
+    }
+
+    /// What may be chosen, as it is typed, if that is limited to a list and only one may be chosen.
+    pub fn options(&self) -> Vec<String> {
+        if self.is_list() {
+            return Vec::new();
+        }
+        if self.scalar() == "boolean" {
+            return vec!["true".to_owned(), "false".to_owned()];
+        }
+        let allowed = self.schema["enum"].as_array().into_iter().flatten();
+        let consts = self.schema["oneOf"].as_array().into_iter().flatten();
+        allowed
+            .chain(consts.map(|one| &one["const"]))
+            .map(plain)
+            .collect()
+    }
+
+    /// Its default, if it has one.
+    pub fn default(&self) -> Option<&Value> {
+        self.schema.get("default")
     }
 
     /// What the flow says of it.

@@ -16,7 +16,7 @@ use self::refusal::{allows, describe, names_service_account};
 pub use self::{
     amendment::problems_of_changes,
     form::{Field, Form},
-    preview::{Preview, Refused, Tally, preview},
+    preview::{Caller, Preview, Refused, Tally, preview, preview_for, refusal_of},
 };
 use signoff_api::{
     ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, DecisionStatus, Digest, Verdict,

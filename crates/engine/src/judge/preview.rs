@@ -1,11 +1,14 @@
 //! What an answer would come to, told before it is given.
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::{SignedDuration, Timestamp},
+};
 
 use super::{ActsAs, DecisionFact, Judgement, Proof, judge};
 use signoff_api::{
-    ApprovalPhase, ApprovalSpec, ApprovalStatus, DecisionSpec, Verdict, approval::CountedDecision,
-    decision::DecisionReason,
+    Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus, Decision, DecisionSpec, Verdict,
+    approval::CountedDecision, decision::DecisionReason,
 };
 
 /// Name of the answer that is not given yet. No object has such a name.
@@ -59,6 +62,62 @@ pub struct Preview {
     pub replaces: Option<String>,
     /// Whether it would change what is shown, for somebody else to approve.
     pub proposes: bool,
+}
+
+/// A user as the API server knows them, and their groups.
+pub type Caller = (String, Vec<String>);
+
+/// What the answer of a user to a question comes to, if they give it at `now`.
+pub fn preview_for(
+    (by, groups): &Caller,
+    approval: &Approval,
+    decisions: &[&Decision],
+    answer: &DecisionSpec,
+    now: Timestamp,
+) -> Preview {
+    let created = |time: Option<&Time>| time.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let fact = |decision: &&Decision| DecisionFact {
+        name: decision.metadata.name.clone().unwrap_or_default(),
+        uid: decision.metadata.uid.clone().unwrap_or_default(),
+        created_at: created(decision.metadata.creation_timestamp.as_ref()),
+        spec: decision.spec.clone(),
+        judged: decision.status.clone(),
+        // the operator asks that
+        acts_as: ActsAs::Nobody,
+    };
+    let facts: Vec<DecisionFact> = decisions.iter().map(fact).collect();
+    let answer = DecisionSpec {
+        by: Some(by.clone()),
+        groups: Some(groups.clone()),
+        ..answer.clone()
+    };
+    let status = approval.status.clone().unwrap_or_default();
+    let created = created(approval.metadata.creation_timestamp.as_ref());
+    preview(&approval.spec, created, &status, &facts, answer, now)
+}
+
+/// Why an approval by a user would not count, if it would not. What they would fill in or change is not looked at.
+pub fn refusal_of(
+    caller: &Caller,
+    approval: &Approval,
+    decisions: &[&Decision],
+    now: Timestamp,
+) -> Option<String> {
+    let name = approval.metadata.name.as_deref().unwrap_or_default();
+    let answer = DecisionSpec {
+        approval: name.parse().ok()?,
+        digest: approval.spec.digest.clone(),
+        verdict: Verdict::Approve,
+        comment: None,
+        values: None,
+        shown: None,
+        to: None,
+        by: None,
+        groups: None,
+        via: None,
+    };
+    let refused = preview_for(caller, approval, decisions, &answer, now).refused?;
+    (refused.reason != DecisionReason::InvalidValues).then_some(refused.message)
 }
 
 /// Judges an answer as if the API server had taken it at `now`.

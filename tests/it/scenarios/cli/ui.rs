@@ -1,0 +1,255 @@
+//! `signoff ui`: the page as a browser uses it, and as other sites try to.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Stdio},
+};
+
+use reqwest::{
+    StatusCode,
+    blocking::{Client, RequestBuilder, Response},
+    redirect::Policy,
+};
+
+use super::Waiting;
+
+const STEPS: &str = "  - name: ask\n    approval:\n      title: 'Pay <b>5</b> for ${inputs.t}?'\n      approvers: {groups: [finance]}\n      \
+    show: [{name: quote, value: '<script>alert(1)</script>'}]\n      \
+    form: {type: object, required: [amount], properties: {amount: {type: integer, minimum: 0}}}\n  - name: pay\n    set: {x: '${steps.ask.decision.values.amount}'}\n";
+
+/// A page that is served, and a browser that was let in.
+struct Page {
+    process: Child,
+    client: Client,
+    address: String,
+    login: String,
+    cookie: String,
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Page {
+    fn of(waiting: &Waiting, user: &str) -> Self {
+        let mut process = waiting
+            .desk
+            .signoff(user, &["ui"])
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let login = lines
+            .find_map(|line| {
+                let line = line.unwrap();
+                line.trim().starts_with("http://").then(|| line.trim().to_owned())
+            })
+            .unwrap();
+        let client = Client::builder().redirect(Policy::none()).build().unwrap();
+        let address = login.split("/login").next().unwrap().to_owned();
+        let answer = client.get(&login).send().unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+        assert!(
+            cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"),
+            "{cookie}"
+        );
+        let cookie = cookie.split(';').next().unwrap().to_owned();
+        Self {
+            process,
+            client,
+            address,
+            login,
+            cookie,
+        }
+    }
+
+    fn get(&self, path: &str) -> String {
+        let answer = self.with_cookie(self.client.get(format!("{}{path}", self.address)));
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        let policy = answer.headers()["content-security-policy"].to_str().unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'") && !policy.contains("unsafe"),
+            "{policy}"
+        );
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        answer.text().unwrap()
+    }
+
+    fn with_cookie(&self, request: RequestBuilder) -> Response {
+        request.header("cookie", &self.cookie).send().unwrap()
+    }
+
+    /// Sends a form as the page does.
+    fn post(&self, path: &str, fields: &[(&str, &str)]) -> Response {
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        let request = self.client.post(format!("{}{path}", self.address)).body(body);
+        self.with_cookie(request.header("origin", &self.address))
+    }
+}
+
+/// The value of a hidden field.
+fn hidden<'a>(page: &'a str, name: &str) -> &'a str {
+    let field = format!("name=\"{name}\" value=\"");
+    page.split(&field).nth(1).unwrap().split('"').next().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_finds_a_question_answers_it_on_the_page_and_sees_what_becomes_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let waiting = Waiting::on(dir.path(), STEPS, &["t=<i>x</i>\u{202e}"]).await;
+    tokio::task::block_in_place(|| {
+        let page = Page::of(&waiting, "alice");
+        let inbox = page.get("/");
+        assert!(inbox.contains("Waiting for you (1)"), "{inbox}");
+        let path = format!("/ns/{}/approvals/{}", waiting.desk.namespace, waiting.approval);
+        assert!(inbox.contains(&path), "{inbox}");
+        let question = page.get(&path);
+        // what others wrote is text, whatever it looks like
+        for raw in ["<b>5</b>", "<script>", "<i>x", "\u{202e}"] {
+            assert!(!question.contains(raw), "{raw}\n{question}");
+        }
+        assert!(
+            question.contains("alert(1)") && question.contains("the run goes on with step pay"),
+            "{question}"
+        );
+        let (form, digest) = (hidden(&question, "form"), hidden(&question, "digest"));
+        let decisions = format!("{path}/decisions");
+        let fields = |verdict, amount| {
+            [
+                ("form", form),
+                ("digest", digest),
+                ("verdict", verdict),
+                ("value.amount", amount),
+                ("comment", "fine"),
+            ]
+        };
+        let misfit = page.post(&decisions, &fields("Approve", "much"));
+        let misfit = misfit.text().unwrap();
+        assert!(
+            misfit.contains("Nothing was sent") && misfit.contains("amount"),
+            "{misfit}"
+        );
+        let sent = page.post(&decisions, &fields("Approve", "7"));
+        assert_eq!(sent.status(), StatusCode::SEE_OTHER);
+        let told = page.get(sent.headers()["location"].to_str().unwrap());
+        assert!(told.contains("Your Approve counts."), "{told}");
+        assert!(told.contains("This question is closed. Approved"), "{told}");
+        let (code, out, err) = waiting.plain("dev", &["wait", &waiting.run]);
+        assert_eq!(code, 0, "{out}{err}");
+        let run = page.get(&format!("/ns/{}/runs/{}", waiting.desk.namespace, waiting.run));
+        assert!(run.contains("Succeeded") && run.contains("alice"), "{run}");
+        assert!(page.get("/").contains("Waiting for you (0)"));
+        assert!(page.get("/runs").contains(&waiting.run));
+        assert!(page.get("/flows").contains("/flows/ask"));
+        let flow = page.get(&format!("/ns/{}/flows/ask", waiting.desk.namespace));
+        assert!(
+            flow.contains("Latest runs") && flow.contains(&waiting.run),
+            "{flow}"
+        );
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_decide_is_told_why_and_a_stale_page_decides_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let waiting = Waiting::on(dir.path(), STEPS, &["t=x"]).await;
+    tokio::task::block_in_place(|| {
+        let page = Page::of(&waiting, "dev");
+        assert!(page.get("/").contains("Waiting for others (1)"));
+        let path = format!("/ns/{}/approvals/{}", waiting.desk.namespace, waiting.approval);
+        let question = page.get(&path);
+        assert!(
+            question.contains("An answer of yours would not count"),
+            "{question}"
+        );
+        assert!(!question.contains("value=\"Approve\""), "{question}");
+        let page = Page::of(&waiting, "alice");
+        let question = page.get(&path);
+        let stale = format!("sha256:{}", "0".repeat(64));
+        let fields = [
+            ("form", hidden(&question, "form")),
+            ("digest", stale.as_str()),
+            ("verdict", "Approve"),
+            ("value.amount", "7"),
+        ];
+        let told = page.post(&format!("{path}/decisions"), &fields).text().unwrap();
+        assert!(told.contains("has changed since you loaded the page"), "{told}");
+        let (_, out, _) = waiting.plain("alice", &["approvals", "-o", "name"]);
+        assert!(out.contains(&waiting.approval), "{out}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_other_site_program_or_browser_gets_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let waiting = Waiting::on(dir.path(), STEPS, &["t=x"]).await;
+    tokio::task::block_in_place(|| {
+        let page = Page::of(&waiting, "alice");
+        let path = format!("/ns/{}/approvals/{}", waiting.desk.namespace, waiting.approval);
+        let question = page.get(&path);
+        let (form, digest) = (
+            hidden(&question, "form").to_owned(),
+            hidden(&question, "digest").to_owned(),
+        );
+        // the code was used
+        assert_eq!(
+            page.client.get(&page.login).send().unwrap().status(),
+            StatusCode::FORBIDDEN
+        );
+        // no cookie
+        let answer = page.client.get(&page.address).send().unwrap();
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        // another name for this machine
+        let rebound = page.with_cookie(page.client.get(&page.address).header("host", "evil.example"));
+        assert_eq!(rebound.status(), StatusCode::MISDIRECTED_REQUEST);
+        let body = format!("form={form}&digest={digest}&verdict=Reject");
+        let post = || {
+            page.client
+                .post(format!("{}{path}/decisions", page.address))
+                .body(body.clone())
+        };
+        for (what, request) in [
+            ("no origin", post()),
+            ("another origin", post().header("origin", "https://evil.example")),
+            (
+                "another port",
+                post()
+                    .header("origin", "http://127.0.0.1:1")
+                    .header("sec-fetch-site", "same-site"),
+            ),
+        ] {
+            assert_eq!(
+                page.with_cookie(request).status(),
+                StatusCode::FORBIDDEN,
+                "{what}"
+            );
+        }
+        let forged = page.post(
+            &format!("{path}/decisions"),
+            &[("form", "x"), ("digest", &digest), ("verdict", "Reject")],
+        );
+        assert_eq!(forged.status(), StatusCode::FORBIDDEN);
+        // nothing decides on GET
+        let get = page
+            .client
+            .get(format!("{}{path}/decisions?{body}", page.address));
+        assert_eq!(page.with_cookie(get).status(), StatusCode::METHOD_NOT_ALLOWED);
+        for strange in [
+            "/ns/x/approvals/..%2F..%2Fsecrets",
+            "/ns/a%2Fb/runs/c",
+            "/nothing",
+        ] {
+            let answer = page.with_cookie(page.client.get(format!("{}{strange}", page.address)));
+            assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{strange}");
+        }
+        let (_, out, _) = waiting.plain("alice", &["approvals", "-o", "name"]);
+        assert!(out.contains(&waiting.approval), "{out}");
+    });
+}
