@@ -29,7 +29,9 @@
 //! | [`promotion`] | the Flow and Release controllers: releases are cut and promoted | `signoff_engine`, `cluster` |
 //! | [`triggers`] | the trigger controller: runs that start by themselves | `signoff_engine`, `cluster` |
 //! | [`sync`] | the Repository controller, and what is said of it on forges | `signoff_engine`, `cluster`, `remotes`, `git`, `forge`, `net`, `manifest` |
-//! | [`gateway`] | HTTP: callbacks, sync hooks, resources, health, metrics | `signoff_engine`, `cluster`, `net`, `store`, `sync`, `telemetry` |
+//! | [`client`] | what a user asks of the API server with the user's own rights, for the command line and for agents | `signoff_engine` |
+//! | [`mcp`] | the tools of agents (Model Context Protocol), whatever carries them | `signoff_engine`, `client`, `cluster` (objects that cannot be decoded) |
+//! | [`gateway`] | HTTP: callbacks, sync hooks, resources, agents, health, metrics | `signoff_engine`, `client`, `cluster`, `mcp`, `net`, `store`, `sync`, `telemetry` |
 //! | [`web`] | the page for people | `signoff_engine`, `cluster` |
 //! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `store`, `remotes`, `runs`, `approvals`, `promotion`, `triggers`, `sync`, `gateway`, `telemetry` |
 //! | [`cli`] | one file per verb; output formats | everything |
@@ -37,11 +39,13 @@
 
 pub mod approvals;
 pub mod cli;
+pub mod client;
 pub mod cluster;
 pub mod forge;
 pub mod gateway;
 pub mod git;
 pub mod manifest;
+pub mod mcp;
 pub mod net;
 pub mod operator;
 pub mod perform;

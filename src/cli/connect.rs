@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Config, Resource,
     api::{ListParams, PatchParams, PostParams},
@@ -145,16 +144,8 @@ impl Connection {
 
     /// The user name and the groups that the API server knows the caller by, to be written down where it does not do so itself.
     pub(super) async fn whoami(&self) -> Result<(String, Vec<String>), CliError> {
-        let reviews: Api<SelfSubjectReview> = Api::all(self.client.clone());
-        let review = reviews
-            .create(&PostParams::default(), &SelfSubjectReview::default())
-            .await;
-        let review = review.map_err(|error| CliError::api("it is not known who you are", &error))?;
-        let user = review
-            .status
-            .and_then(|status| status.user_info)
-            .unwrap_or_default();
-        Ok((user.username.unwrap_or_default(), user.groups.unwrap_or_default()))
+        let known = crate::client::whoami(&self.client).await;
+        known.map_err(|error| CliError::api("it is not known who you are", &error))
     }
 }
 

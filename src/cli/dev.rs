@@ -7,6 +7,10 @@ use std::{
     time::Duration,
 };
 
+use kube::{
+    Config,
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -20,7 +24,7 @@ use super::{
 };
 use crate::{
     cluster::error_chain,
-    gateway::{ConnectionLimits, Listener},
+    gateway::{Agents, ConnectionLimits, Listener},
     net::{AddressPolicy, Network},
     operator::{Operator, OperatorError, OperatorOptions},
     store::{OpenError, Settings, Store},
@@ -99,6 +103,12 @@ pub enum DevError {
     /// The store cannot be used.
     #[error("the object store cannot be used")]
     Store(#[from] OpenError),
+    /// The kubeconfig cannot be used for agents.
+    #[error("the kubeconfig that was written cannot be used")]
+    UnusableKubeconfig(#[from] KubeconfigError),
+    /// Agents cannot be served.
+    #[error("agents cannot be served")]
+    Agents(#[source] kube::Error),
     /// The operator ended, and its log says why.
     #[error("the operator cannot go on; its log says why")]
     Stopped,
@@ -156,7 +166,9 @@ impl Instance {
             Some(url) => Settings::from_environment(url.clone()),
             None => Settings::folder(&args.data.join("store"))?,
         };
+        let agents = agents_of(&control_plane.kubeconfig(local_kubeconfig::reached_at(api))).await?;
         let options = OperatorOptions {
+            agents: Some(agents),
             store: Some(Store::open(&store, &network)?),
             network,
             connections: ConnectionLimits::default().within(files::raise_limit()),
@@ -232,7 +244,7 @@ pub(super) async fn verb(args: DevArgs) -> Result<Answer, CliError> {
     let text = format!(
         "signoff dev is up\n  \
          API server   https://{api}  (users admin, dev, alice, bob, agent)\n  \
-         gateway      http://{gateway}\n  \
+         gateway      http://{gateway}  (agents at /mcp)\n  \
          state        {data}\n\n\
          Try it:\n  \
          export KUBECONFIG={kubeconfig}\n  \
@@ -256,6 +268,13 @@ pub(super) async fn verb(args: DevArgs) -> Result<Answer, CliError> {
         return Err(CliError::internal("signoff dev stopped", &DevError::Stopped));
     }
     Ok(Answer::default())
+}
+
+/// The agents of this machine, on the server of a kubeconfig.
+async fn agents_of(kubeconfig: &str) -> Result<Agents, DevError> {
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Agents::local(config).map_err(DevError::Agents)
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, DevError> {

@@ -8,7 +8,7 @@ use super::{
     answer::Format,
     lines::{self, Lines},
 };
-use crate::cluster::error_chain;
+use crate::{cluster::error_chain, mcp::ToolError};
 
 /// Exit codes, as `docs/cli.md` lists them.
 pub(super) mod exit {
@@ -131,6 +131,15 @@ impl CliError {
                 .next(["signoff crds | kubectl apply -f -".to_owned()])
         } else {
             error
+        }
+    }
+
+    /// The same for an agent.
+    pub(super) fn to_tool_error(&self) -> ToolError {
+        let error = ToolError::new(&self.code, self.message.join("\n"));
+        match &self.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
         }
     }
 

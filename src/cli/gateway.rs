@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     Global,
+    agents::AgentsArgs,
     answer::Answer,
     error::CliError,
     listening::ConnectionArgs,
@@ -18,7 +19,7 @@ use crate::{
 };
 use signoff_api::name::DnsLabel;
 
-/// Run the gateway alone, which takes callbacks and push webhooks; any number of them serve at the same time.
+/// Run the gateway alone, which takes callbacks and push webhooks, and serves agents if it is told to; any number of them serve at the same time.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct GatewayArgs {
     /// Address of the gateway.
@@ -31,6 +32,8 @@ pub(super) struct GatewayArgs {
     admin_listen: SocketAddr,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    agents: AgentsArgs,
     /// Namespace of the operator, where the keys of callback addresses are.
     #[arg(
         long,
@@ -57,6 +60,7 @@ pub(super) async fn verb(args: GatewayArgs, global: &Global) -> Result<Answer, C
         watch_namespaces: args.watch_namespaces.into_iter().map(String::from).collect(),
         connections: args.connections.limits(),
         store: args.store.open(&Network::new(AddressPolicy::default()))?,
+        agents: args.agents.open(global).await?,
     };
     let listener = bind(args.gateway_listen).await?;
     let admin = bind(args.admin_listen).await?;

@@ -1,5 +1,6 @@
 //! The command line: one file per verb. Data goes to stdout, talk to stderr.
 
+mod agents;
 mod answer;
 mod applying;
 mod approvals;
@@ -22,6 +23,7 @@ mod lines;
 mod listening;
 mod local_kubeconfig;
 mod manifest;
+mod mcp;
 mod named;
 mod operator;
 mod outbound;
@@ -173,13 +175,14 @@ enum Verb {
     #[cfg(feature = "dev")]
     Dev(dev::DevArgs),
     Operator(Box<operator::OperatorArgs>),
-    Gateway(gateway::GatewayArgs),
+    Gateway(Box<gateway::GatewayArgs>),
+    Mcp(mcp::McpArgs),
     Crds(crds::CrdsArgs),
     Schema(schema::SchemaArgs),
     Validate(validate::ValidateArgs),
     Test(test::TestArgs),
     Apply(applying::ApplyArgs),
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     Runs(runs::RunsArgs),
     Wait(wait::WaitArgs),
     Resources(resources::ResourcesArgs),
@@ -269,13 +272,14 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         #[cfg(feature = "dev")]
         Verb::Dev(args) => dev::verb(args).await,
         Verb::Operator(args) => Box::pin(operator::verb(*args, &global)).await,
-        Verb::Gateway(args) => gateway::verb(args, &global).await,
+        Verb::Gateway(args) => gateway::verb(*args, &global).await,
+        Verb::Mcp(args) => Box::pin(mcp::verb(args, &global)).await,
         Verb::Crds(args) => crds::verb(&args),
         Verb::Schema(args) => schema::verb(&args),
         Verb::Validate(args) => validate::verb(&args),
         Verb::Test(args) => test::verb(&args, global.output),
         Verb::Apply(args) => applying::verb(&args, &global).await,
-        Verb::Run(args) => run::verb(args, &global).await,
+        Verb::Run(args) => run::verb(*args, &global).await,
         Verb::Runs(args) => runs::verb(&args, &global).await,
         Verb::Wait(args) => wait::verb(&args, &global).await,
         Verb::Resources(args) => resources::verb(args, &global).await,

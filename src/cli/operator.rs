@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Global, answer::Answer, error::CliError, listening::ConnectionArgs, outbound::OutboundArgs, serving,
-    store::StoreArgs,
+    Global, agents::AgentsArgs, answer::Answer, error::CliError, listening::ConnectionArgs,
+    outbound::OutboundArgs, serving, store::StoreArgs,
 };
 use crate::{
     cluster::leadership::Timing,
@@ -68,6 +68,8 @@ pub(super) struct OperatorArgs {
     outbound: OutboundArgs,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    agents: AgentsArgs,
     /// What the names of the chart's admission policies begin with: they are watched, so that it is known at once when one is changed or gone.
     #[arg(long, value_name = "NAME")]
     policies: Option<String>,
@@ -103,6 +105,7 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
     let network = args.outbound.network()?;
     let options = OperatorOptions {
         store: args.store.open(&network)?,
+        agents: args.agents.open(global).await?,
         network,
         rivalry,
         namespace: args.own_namespace.into(),

@@ -8,8 +8,8 @@ use super::{
     answer::Answer,
     connect::{Connection, patch_params},
     error::{CliError, exit},
-    run::invalid,
 };
+use crate::client::invalid_draft;
 use signoff_api::{
     Flow, Release,
     flow::PromotionPhase,
@@ -122,7 +122,7 @@ async fn newest_draft(
         let message = format!("flow {flow} has no draft release yet: the operator has not looked at it");
         return Err(CliError::new("NotYet", exit::NOT_YET, message));
     }
-    if let Some(why) = invalid(&status, found.metadata.generation) {
+    if let Some(why) = invalid_draft(&status, found.metadata.generation) {
         let message = format!("flow {flow} has no valid draft: {why}");
         return Err(CliError::new("InvalidDefinition", exit::INVALID, message));
     }

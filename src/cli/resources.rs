@@ -1,9 +1,6 @@
 //! `signoff resources`: what runs have kept in the object store.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use futures::StreamExt as _;
 use http::{StatusCode, header};
@@ -24,7 +21,7 @@ use super::{
         table,
     },
 };
-use crate::cluster::error_chain;
+use crate::{client::resources_of, cluster::error_chain};
 use signoff_api::{Digest, Resource, ResourceRef, Run};
 
 /// List and read the resources of runs: content that is large or binary.
@@ -97,30 +94,6 @@ async fn list(run: &str, global: &Global) -> Result<Answer, CliError> {
         .with_names(names))
 }
 
-/// The resources that a run names, by their reference.
-fn resources_of(run: &Run) -> BTreeMap<ResourceRef, Resource> {
-    let mut found = BTreeMap::new();
-    let Some(status) = &run.status else { return found };
-    let outputs = status.steps.iter().filter_map(|step| step.output.as_ref());
-    for output in outputs.chain(&status.output) {
-        collect(&output.0, &mut found);
-    }
-    found
-}
-
-fn collect(value: &Value, found: &mut BTreeMap<ResourceRef, Resource>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-        Value::Object(fields) => match serde_json::from_value::<Resource>(value.clone()) {
-            Ok(resource) => {
-                found.insert(resource.reference.clone(), resource);
-            }
-            Err(_) => fields.values().for_each(|field| collect(field, found)),
-        },
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
 async fn get(args: GetArgs, global: &Global) -> Result<Answer, CliError> {
     let reference = &args.reference;
     let mut connection = Connection::open(global).await?;
@@ -146,7 +119,7 @@ async fn get(args: GetArgs, global: &Global) -> Result<Answer, CliError> {
 }
 
 /// The token that the kubeconfig has for the API server.
-async fn token(config: Config) -> Result<String, CliError> {
+pub(super) async fn token(config: Config) -> Result<String, CliError> {
     let unusable = |error: &(dyn std::error::Error + 'static)| {
         CliError::internal("the token of the kubeconfig cannot be used", error)
     };
@@ -171,7 +144,11 @@ async fn token(config: Config) -> Result<String, CliError> {
     })
 }
 
-async fn ask(gateway: &Url, resource: &Resource, token: &str) -> Result<reqwest::Response, CliError> {
+pub(super) async fn ask(
+    gateway: &Url,
+    resource: &Resource,
+    token: &str,
+) -> Result<reqwest::Response, CliError> {
     let reference = &resource.reference;
     let url = format!(
         "{}/v1/resources/{}/{}/{}",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{Api, ResourceExt as _, api::ObjectMeta, runtime::wait::await_condition};
+use kube::{Api, ResourceExt as _, api::ObjectMeta};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -14,15 +14,16 @@ use super::{
     lines::{self, Lines},
     timeline,
 };
+use crate::client::{self, InputError, ReleaseChoice, ReleaseError, StartError, Started};
 use signoff_api::{
-    Definition, Flow, FlowStatus, Release, Run, RunPhase, RunSpec,
+    Definition, Flow, Release, Run, RunPhase, RunSpec,
     bounds::{self, InexactInteger},
-    condition,
     json::JsonObject,
-    name::{FlowName, ReleaseName},
-    run::{Channel, StepPhase},
+    name::{FlowName, ReleaseName, RunName},
+    names,
+    run::Channel,
 };
-use signoff_engine::inputs::{self, Declared};
+use signoff_engine::inputs::Declared;
 
 /// Start a run of a flow.
 #[derive(Debug, clap::Args)]
@@ -45,6 +46,13 @@ pub(super) struct RunArgs {
     /// Run this release.
     #[arg(long, value_name = "RELEASE")]
     release: Option<ReleaseName>,
+    /// Name of the run. If you started the same run under this name before, nothing is started again.
+    #[arg(long, value_name = "NAME", conflicts_with = "idempotency_key")]
+    name: Option<RunName>,
+    /// Any text that stands for this start. The name of the run follows from it and the flow, so that a second start with
+    /// the same text finds the first run.
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    idempotency_key: Option<String>,
     /// Wait until the run ends, or until only people or a callback let it go on (exit code 9); at most --timeout.
     #[arg(long)]
     wait: bool,
@@ -52,23 +60,49 @@ pub(super) struct RunArgs {
 
 pub(super) async fn verb(args: RunArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
-    let release = release(&args, &connection).await?;
-    let definition = release.as_ref().map(|release| &release.spec.definition);
-    let inputs = given(&args, definition)?;
-    if let Some(definition) = definition {
-        inputs::complete(definition, &inputs).map_err(|problems| {
-            let message = format!("no run was started, since the inputs do not fit: {problems}");
-            CliError::new("InvalidInputs", exit::INVALID, message)
-        })?;
-    }
-    let spec = RunSpec {
+    let mut spec = RunSpec {
         channel: args.draft.then_some(Channel::Draft),
         release: args.release.clone(),
-        inputs: (!inputs.0.is_empty()).then_some(inputs),
         ..RunSpec::of(args.flow.clone())
     };
-    let run = start(&connection, generated(&spec), spec).await?;
-    started(&connection, run, "created", args.wait, global).await
+    let release = release(&spec, &connection).await?;
+    let definition = release.as_ref().map(|release| &release.spec.definition);
+    let inputs = given(&args, definition)?;
+    client::check_inputs(definition, &inputs).map_err(|error| match error {
+        InputError::Misfit(problems) => {
+            let message = format!("no run was started, since the inputs do not fit: {problems}");
+            CliError::new("InvalidInputs", exit::INVALID, message)
+        }
+        error @ (InputError::TooDeep(..) | InputError::Inexact(..)) => CliError::usage(error.to_string()),
+    })?;
+    spec.inputs = (!inputs.0.is_empty()).then_some(inputs);
+    let name = args.name.map(String::from).or_else(|| {
+        let key = args.idempotency_key.as_deref()?;
+        Some(names::idempotent_run_name(&spec.flow, key))
+    });
+    let (run, what) = match name {
+        None => (start(&connection, generated(&spec), spec).await?, "created"),
+        Some(name) => start_named(&connection, &name, spec).await?,
+    };
+    started(&connection, run, what, args.wait, global).await
+}
+
+/// Starts a run of this name, if it was not started before.
+async fn start_named(
+    connection: &Connection,
+    name: &str,
+    spec: RunSpec,
+) -> Result<(Run, &'static str), CliError> {
+    let Connection { client, namespace } = connection;
+    match client::start_once(client, namespace, name, spec, &post_params()).await {
+        Ok(Started::Now(run)) => Ok((*run, "created")),
+        Ok(Started::Before(run)) => Ok((*run, "was started before")),
+        Err(StartError::Api(error)) => Err(CliError::api("the run cannot be started", &error)),
+        Err(taken @ StartError::Taken { .. }) => {
+            Err(CliError::new("AlreadyExists", exit::CONFLICT, taken.to_string())
+                .hint("choose another name or key"))
+        }
+    }
 }
 
 /// A name that the API server makes up.
@@ -95,15 +129,9 @@ pub(super) async fn started(
             .with_names([format!("run/{name}")])
             .with_next([global.command(&format!("status {name}"))]));
     }
-    let settled = await_condition(runs.clone(), &name, |run: Option<&Run>| {
-        run.is_none_or(is_settled)
-    });
-    let waited = tokio::time::timeout(global.timeout(), settled).await;
-    let run = runs
-        .get(&name)
-        .await
-        .map_err(|error| CliError::api(&name, &error))?;
-    Ok(after_wait(&run, waited.is_err(), global))
+    let waited = client::until_settled(&runs, &name, global.timeout()).await;
+    let waited = waited.map_err(|error| CliError::api(&name, &error))?;
+    Ok(after_wait(&waited.run, waited.timed_out, global))
 }
 
 /// Creates a run.
@@ -112,39 +140,15 @@ pub(super) async fn start(
     metadata: ObjectMeta,
     spec: RunSpec,
 ) -> Result<Run, CliError> {
-    let mut run = Run {
-        metadata,
-        spec,
-        status: None,
-    };
-    let runs: Api<Run> = connection.api();
-    let mut created = runs.create(&post_params(), &run).await;
-    // a server without a mutating policy asks the requester to say who they are, and checks it
-    if let Err(kube::Error::Api(refusal)) = &created
-        && refusal.message.contains("spec.requestedBy")
-    {
-        run.spec.requested_by = Some(connection.whoami().await?.0);
-        created = runs.create(&post_params(), &run).await;
-    }
+    let Connection { client, namespace } = connection;
+    let created = client::create_run(client, namespace, metadata, spec, &post_params()).await;
     created.map_err(|error| CliError::api("the run cannot be started", &error))
-}
-
-/// It has ended, or nothing but people or a callback lets it go on. A retry and a timer come by themselves.
-fn is_settled(run: &Run) -> bool {
-    let Some(status) = &run.status else {
-        return false;
-    };
-    let needs_others = status
-        .steps
-        .iter()
-        .any(|step| step.phase == StepPhase::Waiting && (step.approval.is_some() || step.wake_at.is_none()));
-    status.phase.is_finished() || (status.phase == RunPhase::Waiting && needs_others)
 }
 
 pub(super) fn after_wait(run: &Run, timed_out: bool, global: &Global) -> Answer {
     let name = run.name_any();
     let phase = run.status.as_ref().map(|status| status.phase).unwrap_or_default();
-    let approvals: Vec<String> = super::status::open_approvals(run);
+    let approvals: Vec<String> = client::open_approvals(run);
     let mut text = timeline::render(run);
     if timed_out {
         text.blank();
@@ -170,54 +174,32 @@ pub(super) fn after_wait(run: &Run, timed_out: bool, global: &Global) -> Answer 
     }
 }
 
-/// Why the newest draft cannot run, if that is known.
-pub(super) fn invalid(status: &FlowStatus, generation: Option<i64>) -> Option<String> {
-    let mut conditions = status.conditions.iter();
-    let ready = conditions.find(|known| known.type_ == condition::READY && known.status == "False")?;
-    let is_current = ready.observed_generation == generation;
-    (is_current && ready.reason == "InvalidDefinition").then(|| ready.message.clone())
-}
-
-/// The release that will run. None if nothing is live or drafted yet, of which a warning is said, or if it may not be read: the API server and
-/// the operator have the last word anyway.
-async fn release(args: &RunArgs, connection: &Connection) -> Result<Option<Release>, CliError> {
-    let name = if let Some(release) = &args.release {
-        release.to_string()
-    } else {
-        let Some(flow) = connection.named::<Flow>(&args.flow).await? else {
-            return Ok(None);
-        };
-        let status = flow.status.unwrap_or_default();
-        if args.draft
-            && let Some(why) = invalid(&status, flow.metadata.generation)
-        {
-            let message = format!("flow {} has no valid draft: {why}", args.flow);
-            return Err(CliError::new("InvalidDefinition", exit::INVALID, message));
-        }
-        let (wanted, what) = if args.draft {
-            (status.draft, "draft")
-        } else {
-            (status.live, "live")
-        };
-        let Some(name) = wanted.map(|wanted| wanted.release) else {
+/// The release that will run. None if nothing is live or drafted yet, of which a warning is said, or if it may not be read.
+async fn release(spec: &RunSpec, connection: &Connection) -> Result<Option<Release>, CliError> {
+    let Connection { client, namespace } = connection;
+    match client::choose_release(client, namespace, spec).await {
+        Ok(ReleaseChoice::Known(release)) => Ok(Some(*release)),
+        Ok(ReleaseChoice::Unreadable) => Ok(None),
+        Ok(ReleaseChoice::NotYet(channel)) => {
+            let what = channel.as_str().to_lowercase();
             let message = format!(
                 "warning: flow {} has no {what} release yet; the run begins when it has one",
-                args.flow
+                spec.flow
             );
             lines::say(&Lines::from(message));
-            return Ok(None);
-        };
-        name
-    };
-    let release = connection.named::<Release>(&name).await?;
-    if let Some(release) = release.as_ref().filter(|release| args.flow != *release.spec.flow) {
-        let message = format!(
-            "release {name} is of flow {}, not of {}",
-            release.spec.flow, args.flow
-        );
-        return Err(CliError::new("NotFound", exit::NOT_FOUND, message));
+            Ok(None)
+        }
+        Err(ReleaseError::Flow(name, error)) => Err(connection.failed::<Flow>(&name, &error)),
+        Err(ReleaseError::Release(name, error)) => Err(connection.failed::<Release>(&name, &error)),
+        Err(error @ ReleaseError::InvalidDraft { .. }) => Err(CliError::new(
+            "InvalidDefinition",
+            exit::INVALID,
+            error.to_string(),
+        )),
+        Err(error @ ReleaseError::OtherFlow { .. }) => {
+            Err(CliError::new("NotFound", exit::NOT_FOUND, error.to_string()))
+        }
     }
-    Ok(release)
 }
 
 /// The inputs as they were given, read as the definition declares them.
@@ -235,12 +217,6 @@ fn given(args: &RunArgs, definition: Option<&Definition>) -> Result<JsonObject, 
     for pair in &args.inputs {
         let (key, value) = read_input(pair, definition)?;
         inputs.insert(key, value);
-    }
-    for (name, value) in &inputs {
-        // the object of all inputs is the first level
-        bounds::nesting(value, bounds::MAX_NESTING - 1).map_err(|_| {
-            CliError::usage(format!("input {name}: {}", bounds::TooDeep(bounds::MAX_NESTING)))
-        })?;
     }
     Ok(JsonObject(inputs))
 }
@@ -331,36 +307,6 @@ mod tests {
             "text",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    fn run(phase: &str, step: &Value) -> Run {
-        serde_json::from_value(json!({
-            "apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": "r"},
-            "spec": {"flow": "f"}, "status": {"phase": phase, "steps": [step]}
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn a_retry_and_a_timer_are_waited_through_and_people_and_callbacks_are_not() {
-        let step = |phase: &str, more: Value| {
-            let mut step = json!({"name": "s", "iteration": 1, "phase": phase});
-            step.as_object_mut()
-                .unwrap()
-                .extend(more.as_object().unwrap().clone());
-            step
-        };
-        let at = "2026-11-29T12:00:00.000000Z";
-        for (phase, step, settled) in [
-            ("Waiting", step("Retrying", json!({"wakeAt": at})), false),
-            ("Waiting", step("Waiting", json!({"wakeAt": at})), false),
-            ("Waiting", step("Waiting", json!({"approval": "r-s"})), true),
-            ("Waiting", step("Waiting", json!({"deadline": at})), true),
-            ("Running", step("Running", json!({})), false),
-            ("Failed", step("Failed", json!({})), true),
-        ] {
-            assert_eq!(is_settled(&run(phase, &step)), settled, "{phase} {step}");
         }
     }
 }

@@ -4,7 +4,8 @@ use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::{Global, answer::Answer, connect::Connection, error::CliError, named, timeline};
-use signoff_api::{Run, name::ObjectName, run::StepPhase};
+use crate::client::open_approvals;
+use signoff_api::{Run, name::ObjectName};
 
 /// Show a run: its steps, who decided, and what it waits for.
 #[derive(Debug, clap::Args)]
@@ -26,13 +27,4 @@ pub(super) async fn verb(args: &StatusArgs, global: &Global) -> Result<Answer, C
         .with_names([format!("run/{}", run.name_any())])
         .with_next(next)
         .for_deciders())
-}
-
-/// The approvals a run waits for.
-pub(super) fn open_approvals(run: &Run) -> Vec<String> {
-    let steps = run.status.iter().flat_map(|status| &status.steps);
-    steps
-        .filter(|step| step.phase == StepPhase::Waiting)
-        .filter_map(|step| step.approval.clone())
-        .collect()
 }

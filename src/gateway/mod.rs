@@ -1,6 +1,7 @@
-//! HTTP from outside: callbacks, push webhooks and triggers; and for the house: health, readiness, metrics.
+//! HTTP from outside: callbacks, push webhooks, triggers and agents; and for the house: health, readiness, metrics.
 
 mod admin;
+mod agents;
 mod bodies;
 mod callbacks;
 mod checks;
@@ -22,6 +23,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use self::problem::Problem;
 pub use self::{
     admin::{Down, Knowing, Readiness, admin},
+    agents::Agents,
     bodies::Bodies,
     pushes::{Connected, Pushes},
     record::Turns,
@@ -36,7 +38,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use signoff_engine::callback_token::CallbackKeys;
 
@@ -61,6 +63,8 @@ pub struct Gateway {
     pub turns: Turns,
     /// Content that it gives out.
     pub resources: Resources,
+    /// Agents that it serves, if it does.
+    pub agents: Option<Agents>,
     /// The secrets that people were told to be too short.
     pub weak: WeakSecrets,
 }
@@ -91,6 +95,7 @@ pub fn router(gateway: Gateway) -> Router {
             post(triggers::receive).fallback(only_post),
         )
         .route("/v1/resources/{namespace}/{run}/{sha256}", get(resources::send))
+        .route("/mcp", any(agents::answer))
         .route("/healthz", get(|| async { "ok" }))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address") })
         .layer(middleware::from_fn(move |request, next| {

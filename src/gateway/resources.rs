@@ -22,7 +22,7 @@ use crate::{
     cluster::{
         access::{self, User},
         error_chain,
-        fairness::Permits,
+        fairness::{Permit, Permits},
     },
     store::{Owner, Store, StoreError},
 };
@@ -53,6 +53,15 @@ impl Resources {
             reviews: Arc::new(Semaphore::new(REVIEWS)),
             sent: Permits::that_leave_some(SENT),
         }
+    }
+
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    /// A turn to send content of a namespace.
+    pub(super) async fn sending(&self, namespace: &str) -> Permit {
+        self.sent.acquire(namespace).await
     }
 }
 
@@ -89,7 +98,7 @@ pub(super) async fn send(
         uid: found.uid().unwrap_or_default(),
     };
     // for as long as it is sent
-    let permit = gateway.resources.sent.acquire(&owner.namespace).await;
+    let permit = gateway.resources.sending(&owner.namespace).await;
     let content = store
         .read(&owner, &sha256, u64::MAX)
         .await
@@ -114,7 +123,7 @@ pub(super) async fn send(
     Ok(response)
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let value = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());

@@ -16,7 +16,8 @@ use crate::{
         throttled_client::{RequestBound, ThrottledClient},
     },
     gateway::{
-        self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, Resources, Turns, WeakSecrets,
+        self, Agents, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, Resources, Turns,
+        WeakSecrets,
     },
     store::Store,
     telemetry::metrics::Metrics,
@@ -34,6 +35,8 @@ pub struct GatewayServerOptions {
     pub connections: ConnectionLimits,
     /// Where content is kept that is large or binary.
     pub store: Option<Store>,
+    /// Agents that it serves, if it does.
+    pub agents: Option<Agents>,
 }
 
 /// The gateway, ready to serve.
@@ -44,6 +47,7 @@ pub struct GatewayServer {
     namespaces: BTreeSet<String>,
     connections: ConnectionLimits,
     store: Option<Store>,
+    agents: Option<Agents>,
     metrics: Metrics,
     readiness: Readiness,
 }
@@ -72,6 +76,7 @@ impl GatewayServer {
             namespaces: options.watch_namespaces,
             connections: options.connections,
             store: options.store,
+            agents: options.agents,
             metrics,
             readiness: Readiness::default(),
         })
@@ -101,6 +106,7 @@ impl GatewayServer {
             request_timeout: self.connections.request_timeout,
             turns: Turns::default(),
             resources: Resources::of(self.store),
+            agents: self.agents,
             weak: WeakSecrets::default(),
         });
         let serving = Listener::gateway(self.connections, self.metrics);

@@ -33,7 +33,8 @@ use crate::{
         throttled_client::{RequestBound, ThrottledClient},
     },
     gateway::{
-        self, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, Resources, Turns, WeakSecrets,
+        self, Agents, Bodies, ConnectionLimits, Gateway, Listener, Pushes, Readiness, Resources, Turns,
+        WeakSecrets,
     },
     net::{AddressPolicy, Network},
     perform::{Executors, http::HttpExecutorError},
@@ -70,6 +71,8 @@ pub struct OperatorOptions {
     pub network: Network,
     /// Where content is kept that is large or binary. Without it, steps that need one fail with `NoStore`.
     pub store: Option<Store>,
+    /// Agents that the gateway serves, if it does.
+    pub agents: Option<Agents>,
     /// How often content of runs that were deleted is looked for.
     pub collect_every: Duration,
     /// How many effects are performed at the same time.
@@ -96,6 +99,7 @@ impl OperatorOptions {
             git_cache: git_cache.into(),
             network: Network::new(AddressPolicy::default()),
             store: None,
+            agents: None,
             collect_every: Duration::from_secs(600),
             max_effects: 256,
             connections: ConnectionLimits::default(),
@@ -226,6 +230,7 @@ impl Operator {
                 request_timeout: self.options.connections.request_timeout,
                 turns: Turns::default(),
                 resources: Resources::of(self.options.store.clone()),
+                agents: self.options.agents.clone(),
                 weak: WeakSecrets::default(),
             });
             let serving = Listener::gateway(self.options.connections, self.metrics.clone());

@@ -192,6 +192,7 @@ impl Rig {
             watch_namespaces: options.watch_namespaces.clone(),
             connections: options.connections,
             store: options.store.clone(),
+            agents: options.agents.clone(),
         };
         let shutdown = CancellationToken::new();
         let operator = Operator::start(client, options).await?;

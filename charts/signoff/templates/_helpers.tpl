@@ -150,3 +150,19 @@ spec:
         values: {{ toJson . }}
   {{- end }}
 {{- end -}}
+
+{{- /* Names of hosts under which agents reach the gateway. */ -}}
+{{- define "signoff.mcpHosts" -}}
+{{- $service := include "signoff.fullname" . -}}
+{{- $hosts := list $service (printf "%s.%s" $service .Release.Namespace) (printf "%s.%s.svc" $service .Release.Namespace) (printf "%s.%s.svc.cluster.local" $service .Release.Namespace) -}}
+{{- if .Values.gateway.url -}}
+{{- $hosts = append $hosts (urlParse .Values.gateway.url).hostname -}}
+{{- end -}}
+{{- if .Values.ingress.enabled -}}
+{{- $hosts = append $hosts .Values.ingress.host -}}
+{{- end -}}
+{{- if .Values.httpRoute.enabled -}}
+{{- $hosts = concat $hosts .Values.httpRoute.hostnames -}}
+{{- end -}}
+{{- concat $hosts .Values.gateway.mcp.hosts | uniq | join "," -}}
+{{- end -}}

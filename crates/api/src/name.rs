@@ -162,6 +162,8 @@ pub type ObjectName = DnsName<253>;
 pub type FlowName = DnsName<{ super::names::MAX_NAME }>;
 /// Name of a Release.
 pub type ReleaseName = DnsName<63>;
+/// Name of a Run.
+pub type RunName = DnsName<63>;
 
 /// Whether a text is a DNS label but for its length.
 pub(crate) fn is_label(text: &str) -> bool {

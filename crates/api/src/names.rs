@@ -99,6 +99,16 @@ pub fn keyed_run_name(flow: &str, child: &str, key: &str) -> String {
     cut_to(MAX_RUN, child, &of)
 }
 
+/// Name of the run that a start with this idempotency key is: the same for the same flow and key.
+pub fn idempotent_run_name(flow: &str, key: &str) -> String {
+    let of = json!({ "flow": flow, "idempotencyKey": key });
+    let digest = canonical::digest_of_value(&of);
+    // longer than in other names, because keys come from outside and are many
+    let hash = &digest.hex()[..16];
+    let cut: String = flow.chars().take(MAX_RUN - 1 - hash.len()).collect();
+    format!("{}-{hash}", cut.trim_end_matches(['-', '.']))
+}
+
 /// Name of the approval that a step opens for one of its items. `round` counts how often people were asked anew.
 pub fn item_approval_name(run: &str, uid: &str, step: &str, iteration: i64, item: i64, round: i64) -> String {
     let of = json!({ "run": uid, "step": step, "iteration": iteration, "item": item, "round": round });
@@ -233,6 +243,26 @@ mod tests {
         }
         assert_eq!(keyed_run_name("f", "c", "k"), keyed_run_name("f", "c", "k"));
         assert_ne!(keyed_run_name("f", "c", "k"), keyed_run_name("g", "c", "k"));
+    }
+
+    #[test]
+    fn a_key_names_a_run_of_its_flow() {
+        let long = "a.".repeat(25) + "a";
+        for (flow, key) in [
+            ("f", "k"),
+            (&long, ""),
+            ("f", &"k".repeat(1_024)),
+            (&"x-".repeat(26)[..51], "k"),
+        ] {
+            let name = idempotent_run_name(flow, key);
+            assert!(
+                name.len() <= MAX_RUN && name.parse::<ObjectName>().is_ok(),
+                "{name}"
+            );
+            assert_eq!(name, idempotent_run_name(flow, key));
+        }
+        assert_ne!(idempotent_run_name("f", "k"), idempotent_run_name("g", "k"));
+        assert_ne!(idempotent_run_name("f", "k"), idempotent_run_name("f", "l"));
     }
 
     #[test]

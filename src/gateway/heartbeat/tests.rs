@@ -56,6 +56,7 @@ impl Rig {
             request_timeout: std::time::Duration::from_secs(10),
             turns: Turns::default(),
             resources: Resources::of(None),
+            agents: None,
             weak: WeakSecrets::default(),
         };
         Self { api, gateway }

@@ -40,6 +40,7 @@ impl Rig {
             request_timeout: Duration::from_secs(10),
             turns: Turns::default(),
             resources: Resources::of(None),
+            agents: None,
             weak: WeakSecrets::default(),
         };
         Self { api, gateway, run }

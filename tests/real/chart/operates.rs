@@ -282,6 +282,7 @@ async fn gateway(
         watch_namespaces: ["team".to_owned(), "other-team".to_owned()].into(),
         connections: ConnectionLimits::default(),
         store: None,
+        agents: None,
     };
     let client = plane.client(&token(plane, "signoff-gateway"));
     let gateway = GatewayServer::start(client, options).await.unwrap();

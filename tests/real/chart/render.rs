@@ -476,6 +476,34 @@ fn callbacks_go_where_the_route_is() {
 }
 
 #[test]
+fn agents_are_served_only_where_that_is_wanted_and_under_the_names_of_the_gateway() {
+    let Some(helm) = helm(SUITE) else { return };
+    let routed = |rendered: &Rendered| {
+        let ingress = rendered.of("Ingress").next().unwrap()["spec"]["rules"][0]["http"]["paths"].clone();
+        let route = rendered.of("HTTPRoute").next().unwrap()["spec"]["rules"][0]["matches"].clone();
+        [ingress.as_array().unwrap().len(), route.as_array().unwrap().len()]
+    };
+    let routes = "ingress.enabled=true,ingress.host=b.example.com,httpRoute.enabled=true,httpRoute.parentRefs[0].name=gw";
+    let without = Rendered::new(&helm, &["--set", routes]);
+    assert!(!without.args("gateway").iter().any(|arg| arg.starts_with("--mcp")));
+    assert_eq!(routed(&without), [1, 1]);
+    let wanted = "gateway.mcp.enabled=true,gateway.mcp.hosts={c.example.com},gateway.mcp.origins={https://chat.example.com:443},gateway.url=https://a.example.com:8443/x";
+    let with = Rendered::new(&helm, &["--set", routes, "--set", wanted]);
+    assert_eq!(routed(&with), [2, 2]);
+    let args = with.args("gateway");
+    let service =
+        "signoff,signoff.signoff-system,signoff.signoff-system.svc,signoff.signoff-system.svc.cluster.local";
+    for expected in [
+        "--mcp".to_owned(),
+        format!("--mcp-host={service},a.example.com,b.example.com,c.example.com"),
+        "--mcp-origin=https://chat.example.com:443".to_owned(),
+    ] {
+        assert!(args.contains(&expected), "{expected}: {args:?}");
+    }
+    assert!(!with.args("controller").iter().any(|arg| arg.starts_with("--mcp")));
+}
+
+#[test]
 fn a_value_that_is_wrong_is_refused_with_its_place() {
     let Some(helm) = helm(SUITE) else { return };
     for (values, expected) in [
@@ -487,6 +515,10 @@ fn a_value_that_is_wrong_is_refused_with_its_place() {
         ("watchNamespaces={Team}", "at '/watchNamespaces/0'"),
         ("policies.extraOperators={a'b}", "at '/policies/extraOperators/0'"),
         ("gateway.url=signoff.example.com", "at '/gateway/url'"),
+        (
+            "gateway.mcp.origins={chat.example.com}",
+            "at '/gateway/mcp/origins/0'",
+        ),
         ("ingress.enabled=true", "ingress.host is missing"),
         ("httpRoute.enabled=true", "httpRoute.parentRefs is missing"),
         (

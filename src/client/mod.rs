@@ -1,0 +1,15 @@
+//! What a user asks of the API server, with the user's own rights. The command line and the tools of agents ask the same.
+
+mod inputs;
+mod progress;
+mod release;
+mod resources;
+mod start;
+
+pub use self::{
+    inputs::{InputError, check_inputs},
+    progress::{Waited, is_settled, open_approvals, until_settled},
+    release::{ReleaseChoice, ReleaseError, choose_release, invalid_draft},
+    resources::resources_of,
+    start::{StartError, Started, create_run, start_once, whoami},
+};
