@@ -304,13 +304,13 @@ fn a_loop_starts_the_step_again_only_when_its_process_has_ended() {
 fn a_command_that_is_waited_for_leaves_its_output_and_no_process() {
     let flow = json!({ "steps": [
         { "name": "build", "ssh": { "connection": "vm", "command": "make", "wait": true, "exitCodes": [0, 3] } }],
-        "output": "${steps.build.output}" });
+        "output": { "of": "${steps.build.output}" } });
     let mut run = Scenario::of(flow.clone(), &json!({}));
     run.tick().outcome("build", Ok(ended(3)));
     assert_eq!(run.state.phase, RunPhase::Succeeded);
     assert_eq!(
         run.state.output.as_ref().unwrap().0,
-        json!({ "exitCode": 3, "stdout": "out\n", "stderr": "no luck\n" })
+        json!({ "of": { "exitCode": 3, "stdout": "out\n", "stderr": "no luck\n" } })
     );
     assert!(run.state.processes.is_empty());
 

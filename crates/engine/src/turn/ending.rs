@@ -5,9 +5,8 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp}
 use super::{Turn, cut, key_of, sentence};
 use crate::{
     advance::Advance,
-    effect::Effect,
     events::may_begin,
-    object::{Closing, ObjectKey, ObjectKind},
+    object::{Closing, ObjectKey},
 };
 use signoff_api::{
     Json, RunPhase, RunStatus, bounds, condition,
@@ -121,7 +120,6 @@ impl Turn<'_> {
             }
         }
         self.go_on_with_items();
-        self.effects.retain(|effect| !ends_process(effect));
         self.look_after_processes();
         let has_ended =
             self.processes_are_over() && self.state.steps.iter().all(|step| step.phase.is_finished());
@@ -342,11 +340,6 @@ impl Turn<'_> {
         let step = self.plan.index_of(&status.name)?;
         self.plan.steps[step].kind.due_at(&self.step_view(step, entry))
     }
-}
-
-/// Whether an effect ends a process.
-fn ends_process(effect: &Effect) -> bool {
-    matches!(effect, Effect::Close(close) if close.key.kind == ObjectKind::Process)
 }
 
 /// Why a run's output cannot be kept, if it cannot.

@@ -11,7 +11,7 @@ use crate::{
     effect::{Effect, SshRequest},
     facts::{EffectError, SshResponse},
     heartbeat::later,
-    object::{CloseObject, Closing, ObjectFact, ObjectKey},
+    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind},
 };
 use signoff_api::run::{ProcessPhase, ProcessStatus, StepOutcome, StepStatus};
 
@@ -102,10 +102,12 @@ impl Turn<'_> {
     }
 
     /// Has every process ended that nobody needs any more, and takes in what came of that.
-    pub(super) fn look_after_processes(&mut self) {
+    pub(crate) fn look_after_processes(&mut self) {
         if self.state.processes.is_empty() {
             return;
         }
+        // those that are still to end are asked for anew
+        self.effects.retain(|effect| !ends_process(effect));
         let mut processes = std::mem::take(&mut self.state.processes);
         processes.retain(|process| process.phase != ProcessPhase::Starting || !self.is_start_over(process));
         for process in &mut processes {
@@ -260,6 +262,11 @@ impl Turn<'_> {
         let ending = ending.filter(|process| process.phase == ProcessPhase::Ending);
         ending.filter_map(gives_up_at).min()
     }
+}
+
+/// Whether an effect ends a process.
+fn ends_process(effect: &Effect) -> bool {
+    matches!(effect, Effect::Close(close) if close.key.kind == ObjectKind::Process)
 }
 
 fn gives_up_at(process: &ProcessStatus) -> Option<Timestamp> {
