@@ -16,11 +16,12 @@
 //! | Room | What it is for | May use |
 //! |---|---|---|
 //! | [`net`] | calling out: one client, one address policy, redaction | nothing of ours |
+//! | [`ssh`] | connections over ssh, for git remotes and for commands | nothing of ours |
 //! | [`store`] | the object store: content that is large or binary | `net`, `cluster` (fairness, the context of controllers) |
-//! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `cluster` (the reader of Secrets, the clock), `net`, `store` |
+//! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `cluster` (the reader of Secrets, the clock), `net`, `ssh`, `store` |
 //! | [`manifest`] | YAML and its places, objects of our kinds checked without a server | `signoff_engine`, `signoff_expression` |
 //! | [`simulation`] | flows against scenarios, offline: stubs, scripted decisions, a clock that jumps | `signoff_engine`, `manifest` |
-//! | [`git`] | fetch, read trees, verify | `net`, `manifest` |
+//! | [`git`] | fetch, read trees, verify | `net`, `ssh`, `manifest` |
 //! | [`forge`] | GitHub, GitLab, Gitea: pull requests, reviews, commit statuses | `git` (commit ids, when to leave a host alone), `net` |
 //! | [`cluster`] | what every controller needs: clients, watches that all share ([`cluster::shared`]), queues, back-off, timers, leadership, proof of the policies, Secrets | `signoff_engine`, `telemetry` |
 //! | [`remotes`] | a Repository's remote: credentials, mirror, trusted keys, forge | `cluster`, `git`, `forge`, `net` |
@@ -53,6 +54,7 @@ pub mod promotion;
 pub mod remotes;
 pub mod runs;
 pub mod simulation;
+pub mod ssh;
 pub mod store;
 pub mod sync;
 pub mod telemetry;

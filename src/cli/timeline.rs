@@ -14,7 +14,7 @@ use signoff_api::{
     Run, RunStatus,
     concurrency::ConcurrencyStatus,
     items::ItemsStatus,
-    run::{StepError, StepPhase, StepStatus},
+    run::{ProcessStatus, StepError, StepPhase, StepStatus},
 };
 
 /// The run as a heading, its steps as a table, and what it waits for.
@@ -114,6 +114,12 @@ pub(super) fn render(run: &Run) -> Lines {
         }
         more(&mut lines, step, status.error.as_ref());
     }
+    if !status.processes.is_empty() {
+        lines.blank();
+    }
+    for process in &status.processes {
+        lines.push(of_process(process));
+    }
     for (key, resolution) in &status.resolutions {
         lines.blank();
         let by = resolution.by.as_deref().unwrap_or("unknown");
@@ -127,6 +133,22 @@ pub(super) fn render(run: &Run) -> Lines {
         lines.block(2, &resolution.message);
     }
     lines
+}
+
+/// A process on another machine, and what came of it.
+fn of_process(process: &ProcessStatus) -> String {
+    let pid = process.pid.map(|pid| format!(" {pid}")).unwrap_or_default();
+    let item = process.item.map(|item| format!("[{item}]")).unwrap_or_default();
+    let host = process.host.as_ref().map(|host| format!(" on {host}"));
+    let why = process.message.as_ref().map(|why| format!(" ({why})"));
+    format!(
+        "process{pid} of {}{item}{} through {}: {:?}{}",
+        process.step,
+        host.unwrap_or_default(),
+        process.connection,
+        process.phase,
+        why.unwrap_or_default()
+    )
 }
 
 /// The key of a run, and whether it holds a place.

@@ -9,7 +9,6 @@ mod commit;
 mod credentials;
 mod error;
 mod http;
-mod known_hosts;
 mod limits;
 mod listing;
 mod mirror;

@@ -2,30 +2,25 @@
 
 use std::{
     io::{self, Read, Write},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::{Buf as _, Bytes};
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
-use russh::{
-    ChannelMsg, ChannelReadHalf, ChannelWriteHalf,
-    client::{self, Handle, Msg},
-    keys::{
-        HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key,
-        ssh_key::{Fingerprint, PublicKey},
-    },
-};
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, client::Msg, keys::PrivateKey};
 
 use super::{
     credentials::Credentials,
     error::{GitError, Source},
-    known_hosts,
     listing::Listing,
     session::Session,
     url::SshUrl,
 };
-use crate::net::ConnectError;
+use crate::{
+    net::ConnectError,
+    ssh::{self, HostKeys, Login, SshError, SshHandle},
+};
 use signoff_api::text::visible;
 
 /// Most of what a server says on its error channel that is kept for a message.
@@ -46,10 +41,10 @@ impl SshTransport {
         let credentials = &self.session.credentials;
         let key = private_key(credentials)?;
         let lines = credentials.known_hosts.as_deref().unwrap_or_default();
-        let known = known_hosts::keys_of(lines, &self.url.host, self.url.port, &self.session.dir)?;
-        let (connection, read, write) =
-            self.session
-                .wait(connect(&self.session, &self.url, program, key, known))?;
+        let host_keys = HostKeys::of(lines, &self.url.host, self.url.port)
+            .map_err(|error| GitError::InvalidCredentials(error.to_string()))?;
+        let opening = connect(&self.session, &self.url, program, key, host_keys);
+        let (connection, read, write) = self.session.wait(opening)?;
         Ok(SshStream {
             session: Arc::clone(&self.session),
             host: self.url.host.clone(),
@@ -85,22 +80,21 @@ fn private_key(credentials: &Credentials) -> Result<PrivateKey, GitError> {
             "an ssh remote needs a private key; name a Connection that has one".to_owned(),
         ));
     };
-    // the parser's message could quote the key, so it is not passed on
-    decode_secret_key(secret.reveal(), None).map_err(|_| {
+    ssh::private_key(secret.reveal(), None).ok_or_else(|| {
         GitError::InvalidCredentials(
             "the private key is not one in OpenSSH or PEM format without a passphrase".to_owned(),
         )
     })
 }
 
-type Opened = (Handle<HostCheck>, ChannelReadHalf, ChannelWriteHalf<Msg>);
+type Opened = (SshHandle, ChannelReadHalf, ChannelWriteHalf<Msg>);
 
 async fn connect(
     session: &Session,
     url: &SshUrl,
     program: &str,
     key: PrivateKey,
-    known: Vec<PublicKey>,
+    host_keys: HostKeys,
 ) -> Result<Opened, GitError> {
     let unreachable = |source: Source| GitError::Unreachable {
         host: url.host.clone(),
@@ -111,32 +105,25 @@ async fn connect(
         Err(ConnectError::Refused(refused)) => return Err(refused.into()),
         Err(ConnectError::Io(error)) => return Err(unreachable(Box::new(error))),
     };
-    let mut config = client::Config {
-        inactivity_timeout: Some(session.limits.stall + Duration::from_secs(1)),
-        nodelay: true,
-        ..client::Config::default()
+    let user = url.user.as_ref().or(session.credentials.username.as_ref());
+    let user = user.map_or(Credentials::DEFAULT_USER, String::as_str);
+    let login = Login {
+        user: user.to_owned(),
+        key,
     };
-    if !known.is_empty() {
-        config.preferred.key = known_hosts::algorithms(&known).into();
-    }
-    let shown = Arc::new(Mutex::new(None));
-    let check = HostCheck {
-        known,
-        shown: Arc::clone(&shown),
-    };
-    let connected = client::connect_stream(Arc::new(config), socket, check).await;
-    let refused = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let mut connection = match (connected, refused) {
-        (_, Some(fingerprint)) => {
-            return Err(GitError::HostKeyUnknown {
-                host: url.host.clone(),
-                fingerprint,
-            });
-        }
-        (Err(error), None) => return Err(unreachable(Box::new(error))),
-        (Ok(connection), None) => connection,
-    };
-    authenticate(session, url, key, &mut connection).await?;
+    let inactivity = session.limits.stall + Duration::from_secs(1);
+    let connected = ssh::connect(socket, host_keys, login, inactivity).await;
+    let connection = connected.map_err(|error| match error {
+        SshError::HostKeyUnknown(fingerprint) => GitError::HostKeyUnknown {
+            host: url.host.clone(),
+            fingerprint,
+        },
+        SshError::NotAccepted(_) => GitError::AuthenticationFailed {
+            host: url.host.clone(),
+            message: error.to_string(),
+        },
+        SshError::Broken(error) => unreachable(Box::new(error)),
+    })?;
     let channel = connection
         .channel_open_session()
         .await
@@ -150,77 +137,11 @@ async fn connect(
     Ok((connection, read, write))
 }
 
-async fn authenticate(
-    session: &Session,
-    url: &SshUrl,
-    key: PrivateKey,
-    connection: &mut Handle<HostCheck>,
-) -> Result<(), GitError> {
-    let unreachable = |error: russh::Error| GitError::Unreachable {
-        host: url.host.clone(),
-        source: Box::new(error),
-    };
-    let user = url
-        .user
-        .as_deref()
-        .or(session.credentials.username.as_deref())
-        .unwrap_or(Credentials::DEFAULT_USER);
-    let hash = if key.algorithm().is_rsa() {
-        // a server that does not say what it takes is new enough for SHA-2
-        connection
-            .best_supported_rsa_hash()
-            .await
-            .map_err(unreachable)?
-            .unwrap_or(Some(HashAlg::Sha512))
-    } else {
-        None
-    };
-    let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);
-    if connection
-        .authenticate_publickey(user, key)
-        .await
-        .map_err(unreachable)?
-        .success()
-    {
-        return Ok(());
-    }
-    let message = format!("the private key was not accepted for user {user:?}");
-    Err(GitError::AuthenticationFailed {
-        host: url.host.clone(),
-        message,
-    })
-}
-
-/// Accepts a server only by a key that is known for it.
-struct HostCheck {
-    known: Vec<PublicKey>,
-    /// Fingerprint of a key that was refused.
-    shown: Arc<Mutex<Option<String>>>,
-}
-
-impl client::Handler for HostCheck {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, server: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
-        let fingerprint = match server {
-            PublicKeyOrCertificate::PublicKey { key, .. } => {
-                if self.known.iter().any(|known| known.key_data() == key.key_data()) {
-                    return Ok(true);
-                }
-                Fingerprint::new(HashAlg::Sha256, key.key_data()).to_string()
-            }
-            PublicKeyOrCertificate::Certificate(_) => "a certificate".to_owned(),
-        };
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(fingerprint);
-        Ok(false)
-    }
-}
-
 struct SshStream {
     session: Arc<Session>,
     host: String,
     /// Held so that the connection lives as long as the stream.
-    _connection: Handle<HostCheck>,
+    _connection: SshHandle,
     read: ChannelReadHalf,
     write: ChannelWriteHalf<Msg>,
     /// There until the first request is sent: what comes before is the list of refs.

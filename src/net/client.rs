@@ -182,6 +182,11 @@ impl Network {
         })
     }
 
+    /// Judges a host that another one connects to for us. What it resolves to is not known here.
+    pub fn check_host(&self, host: &str) -> Result<(), AddressRefused> {
+        self.policy.check_host(host)
+    }
+
     /// A connection of another protocol. It does not go through a proxy.
     pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
         self.policy.check_host(host)?;

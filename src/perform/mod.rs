@@ -5,35 +5,42 @@ mod connection;
 mod error;
 pub mod http;
 mod resource;
+mod ssh;
 mod turns;
 
 use bytes::Bytes;
 use kube::Client;
 
-use self::http::{HttpExecutor, HttpExecutorError};
 pub use self::turns::{CallTurn, CallTurns};
+use self::{
+    http::{HttpExecutor, HttpExecutorError},
+    ssh::SshExecutor,
+};
 use crate::{
     cluster::context::Clock,
     net::Network,
     store::{Owner, Store},
 };
-use signoff_api::Resource;
+use signoff_api::{Resource, run::ProcessStatus};
 use signoff_engine::{
     effect::{Call, Request},
-    facts::{EffectError, Response},
+    facts::{EffectError, ProcessFact, Response},
 };
 
 /// Performs calls. Cheap to clone; all clones share connections.
 #[derive(Clone, Debug)]
 pub struct Executors {
     http: HttpExecutor,
+    ssh: SshExecutor,
 }
 
 impl Executors {
     /// Executors that read Connections and Secrets with this client and call only where the network allows it.
     pub fn new(client: Client, network: Network, clock: Clock) -> Result<Self, HttpExecutorError> {
+        let ssh = SshExecutor::new(client.clone(), network.clone());
         Ok(Self {
             http: HttpExecutor::new(client, network, clock)?,
+            ssh,
         })
     }
 
@@ -42,6 +49,7 @@ impl Executors {
     pub fn keeping_in(self, store: Option<Store>) -> Self {
         Self {
             http: self.http.keeping_in(store),
+            ssh: self.ssh,
         }
     }
 
@@ -66,6 +74,15 @@ impl Executors {
                 let answered = self.http.perform(run, call, request).await;
                 answered.map(Response::Http)
             }
+            Request::Ssh(request) => {
+                let answered = self.ssh.perform(run, call, request).await;
+                answered.map(Response::Ssh)
+            }
         }
+    }
+
+    /// Ends a process that a run has started on another machine. At once, it has less time to end by itself.
+    pub async fn end_process(&self, run: &Owner, process: &ProcessStatus, at_once: bool) -> ProcessFact {
+        self.ssh.end_process(run, process, at_once).await
     }
 }

@@ -123,7 +123,11 @@ pub(super) async fn objects(
         found.extend(fact.map(|fact| (key, fact)));
     }
     // those that were just started; the state names them next
-    let started = newer.iter().filter(|(key, _)| key.kind == ObjectKind::Run);
+    let started = newer.iter().filter(|(key, _)| match key.kind {
+        // what came of ending processes is known here only
+        ObjectKind::Run | ObjectKind::Process => true,
+        ObjectKind::Approval => false,
+    });
     found.extend(started.map(|(key, fact)| (key.clone(), fact.clone())));
     let status = run.status.clone().unwrap_or_default();
     if is_stopped(run) || status.ending.is_some() {

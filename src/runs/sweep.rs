@@ -89,7 +89,7 @@ async fn try_to_stop(deps: &Deps, parent: &RunKey, child: &str) -> Result<(), Ob
             closing: Closing::Cancelled,
             message: "the run that started it has ended".to_owned(),
         };
-        objects::close(&deps.context, &run, &wanted).await?;
+        objects::close(deps, &run, &wanted).await?;
     }
     Ok(())
 }
@@ -101,7 +101,7 @@ async fn try_to_close(deps: &Deps, approval: &ApprovalKey, run: &str) -> Result<
             closing: Closing::Cancelled,
             message: "the run has ended".to_owned(),
         };
-        objects::close(&deps.context, &run, &wanted).await?;
+        objects::close(deps, &run, &wanted).await?;
     }
     Ok(())
 }

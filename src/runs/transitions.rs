@@ -5,7 +5,7 @@ use kube::runtime::events::EventType;
 use signoff_api::{
     RunPhase, RunStatus,
     resolution::ResolutionStatus,
-    run::{StepOutcome, StepPhase, StepStatus},
+    run::{ProcessPhase, ProcessStatus, StepOutcome, StepPhase, StepStatus},
 };
 
 /// One thing to tell.
@@ -59,6 +59,14 @@ pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Tran
         });
         told.extend(of_step(earlier, step));
     }
+    for process in &after.processes {
+        let known =
+            before.and_then(|status| status.processes.iter().find(|known| known.name == process.name));
+        let was_over = known.is_some_and(|known| known.phase.is_over());
+        if process.phase == ProcessPhase::NotEnded && !was_over {
+            told.push(not_ended(process));
+        }
+    }
     for (key, resolution) in &after.resolutions {
         let known = before.and_then(|status| status.resolutions.get(key));
         if known != Some(resolution) {
@@ -84,6 +92,23 @@ pub(super) fn between(before: Option<&RunStatus>, after: &RunStatus) -> Vec<Tran
         told.push(end(after));
     }
     told
+}
+
+/// A process that may still be there, about which nothing more is done.
+fn not_ended(process: &ProcessStatus) -> Transition {
+    let ProcessStatus {
+        step,
+        pid,
+        connection,
+        message,
+        ..
+    } = process;
+    let pid = pid.map(|pid| format!(" {pid}")).unwrap_or_default();
+    let why = message.as_deref().unwrap_or_default();
+    let note = format!(
+        "the process{pid} of step {step}, through the Connection {connection}, may still be there: {why}"
+    );
+    warning("ProcessNotEnded", note)
 }
 
 /// An answer by hand was taken or refused.

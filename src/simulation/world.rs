@@ -35,7 +35,7 @@ use signoff_engine::{
     callback_token::{CallbackKeys, CallbackMinter},
     concurrency::Place,
     effect::Effect,
-    facts::{ApprovalFact, ConnectionFact, Facts, ReleaseFacts, RunFacts},
+    facts::{ApprovalFact, ConnectionFact, Facts, ProcessFact, ReleaseFacts, RunFacts},
     judge::DecisionFact,
     object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject, StartRun},
     plan::Plan,
@@ -434,8 +434,18 @@ impl<'a> World<'a> {
     }
 
     fn close(&mut self, wanted: CloseObject) -> bool {
-        if wanted.key.kind == ObjectKind::Run {
-            return self.stop(&wanted);
+        match wanted.key.kind {
+            ObjectKind::Run => return self.stop(&wanted),
+            ObjectKind::Process => {
+                self.say(&format!("ends a process: {}", wanted.message));
+                let fact = ObjectFact::Process(ProcessFact {
+                    is_ended: true,
+                    message: "its process group was ended".to_owned(),
+                });
+                self.run_mut().facts.objects.insert(wanted.key, fact);
+                return true;
+            }
+            ObjectKind::Approval => {}
         }
         let question = self
             .questions

@@ -31,6 +31,7 @@ struct Inner {
     leading: Gauge,
     runs: Family<One, Gauge>,
     runs_finished: Family<One, Counter>,
+    process_endings: Family<One, Counter>,
     approvals_pending: Gauge,
     approvals_oldest: Gauge<f64, AtomicU64>,
     decision_to_effect: Histogram,
@@ -92,6 +93,7 @@ impl Metrics {
             leading: Gauge::default(),
             runs: Family::default(),
             runs_finished: Family::default(),
+            process_endings: Family::default(),
             approvals_pending: Gauge::default(),
             approvals_oldest: Gauge::default(),
             decision_to_effect: seconds(),
@@ -125,6 +127,11 @@ impl Metrics {
             "runs_finished",
             "Runs that have ended, by phase",
             inner.runs_finished.clone(),
+        );
+        registry.register(
+            "process_endings",
+            "Attempts to end processes on other machines, by result",
+            inner.process_endings.clone(),
         );
         registry.register(
             "approvals_pending",
@@ -314,6 +321,12 @@ impl Metrics {
             .inc_by(count(now) - count(before));
     }
 
+    /// It was tried to end a process on another machine.
+    pub fn process_ended(&self, is_ended: bool) {
+        let result = if is_ended { "Ended" } else { "NotEnded" };
+        self.0.process_endings.get_or_create(&[("result", result)]).inc();
+    }
+
     /// An effect began; it counts as in flight until the guard is dropped.
     pub fn effect_started(&self) -> EffectGuard {
         self.0.effects_in_flight.inc();
@@ -424,6 +437,7 @@ mod tests {
         // a metric with labels is shown from its first value on
         metrics.run_phase(None, Some("Running"));
         metrics.run_finished("Succeeded");
+        metrics.process_ended(true);
         metrics.reconciled("runs", Duration::ZERO);
         metrics.reconcile_failed("runs", "Transient");
         metrics.api_write("runs");

@@ -81,6 +81,12 @@ pub fn approval_name(run: &str, uid: &str, step: &str, iteration: i64, attempt: 
     owned(&format!("{run}-{step}{what}"), &of)
 }
 
+/// Name of the folder on a host that marks the process that a step starts there. It is a DNS label.
+pub fn process_name(run: &str, uid: &str, step: &str, iteration: i64, item: Option<i64>) -> String {
+    let of = json!({ "run": uid, "step": step, "iteration": iteration, "item": item, "kind": "Process" });
+    cut_to(MAX_RUN, &format!("{}-{step}", run.replace('.', "-")), &of)
+}
+
 /// Name of the Run that a step starts.
 pub fn child_run_name(run: &str, uid: &str, step: &str, iteration: i64) -> String {
     let of = json!({ "run": uid, "step": step, "iteration": iteration, "kind": "Run" });

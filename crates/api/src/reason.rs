@@ -64,6 +64,12 @@ pub enum StepReason {
     UnexpectedStatus,
     /// An HTTP response does not meet the condition `expect.when` of the step.
     UnexpectedResponse,
+    /// The command of an `ssh` step ended with an exit code that the step does not expect.
+    UnexpectedExitCode,
+    /// The host of an `ssh` step shows a host key that is not known, or one that was revoked.
+    HostKeyUnknown,
+    /// The host of an `ssh` step could not start the process.
+    ProcessNotStarted,
     /// The remote could not be reached, or the connection broke.
     Unreachable,
     /// One attempt took longer than `timeout`.

@@ -1,6 +1,7 @@
 //! Run: one execution of a flow, pinned to one release.
 
 mod parent;
+mod process;
 mod record;
 mod step;
 
@@ -24,6 +25,7 @@ use super::{
 
 pub use self::{
     parent::{ParentRun, RunParent},
+    process::{ProcessPhase, ProcessStatus},
     record::{CallbackRecord, EventRecord, HeartbeatRecord},
     step::{BoundConnection, ShownRequest, StepDecision, StepError, StepOutcome, StepPhase, StepStatus},
 };
@@ -273,6 +275,10 @@ pub struct RunStatus {
     /// True while a step may still begin to wait for an event. Events that come before are kept for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub may_await_events: Option<bool>,
+    /// Processes that `ssh` steps started on other machines. Of those that are over, the newest are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub processes: Vec<ProcessStatus>,
     /// Output of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
@@ -287,7 +293,8 @@ pub struct RunStatus {
     /// Why the run failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<StepError>,
-    /// How the run will end. It is set while the outcome of a request that was sent is still open, and while the steps
+    /// How the run will end. It is set while the outcome of a request that was sent is still open, while processes on
+    /// other machines are being ended, and while the steps
     /// of `finally` run. No other step starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<RunEnding>,

@@ -50,6 +50,8 @@ pub fn advance(plan: &Plan, state: &RunStatus, facts: &Facts, now: Timestamp) ->
     turn.look_at_resolutions();
     turn.hear_outcomes();
     turn.look_at_unfinished();
+    // a step may wait for the end of its earlier process
+    turn.look_after_processes();
     turn.start_what_is_ready();
     turn.conclude()
 }

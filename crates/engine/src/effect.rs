@@ -77,6 +77,8 @@ pub struct Call {
 pub enum Request {
     /// An HTTP request.
     Http(HttpRequest),
+    /// A command on another machine.
+    Ssh(SshRequest),
 }
 
 impl Request {
@@ -87,8 +89,35 @@ impl Request {
                 HttpTarget::Connection { name, .. } => Some(name),
                 HttpTarget::Url(_) | HttpTarget::PublicUrl(_) => None,
             },
+            Self::Ssh(request) => Some(&request.connection),
         }
     }
+}
+
+/// A command of a step on another machine.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SshRequest {
+    /// Name of the Connection.
+    pub connection: ObjectName,
+    /// Digest of its spec as it was approved; nothing is started if it has another now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Digest>,
+    /// Host that the step names in place of that of the Connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Name of the folder that marks the process on the host.
+    pub process: String,
+    /// Complete shell command.
+    pub command: String,
+    /// Environment variables.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Standard input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<String>,
+    /// Whether the end of the command is waited for.
+    pub wait: bool,
 }
 
 /// An HTTP request of a step.

@@ -212,8 +212,40 @@ pub struct EffectOutcome {
 pub enum Response {
     /// An HTTP response, whatever its status.
     Http(HttpResponse),
+    /// What came of a command on another machine.
+    Ssh(SshResponse),
     /// The output of the step, as the record of its run has it: a replay knows nothing else of the answer.
     Recorded(Option<Value>),
+}
+
+/// What came of a command on another machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SshResponse {
+    /// It was started, now or by an earlier attempt, and goes on.
+    Started {
+        /// The host.
+        host: String,
+        /// Its process id, which is also that of its group.
+        pid: i64,
+    },
+    /// It has ended.
+    Ended {
+        /// Its exit code.
+        exit_code: i64,
+        /// The end of what it wrote to standard output.
+        stdout: String,
+        /// The end of what it wrote to standard error.
+        stderr: String,
+    },
+}
+
+/// What is known about one process on another machine that was to be ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessFact {
+    /// Whether nothing of its group is left.
+    pub is_ended: bool,
+    /// What came of the newest attempt to end it, for people.
+    pub message: String,
 }
 
 /// An HTTP response, whatever its status.
@@ -232,7 +264,15 @@ impl Response {
     pub(crate) fn as_http(&self) -> Option<&HttpResponse> {
         match self {
             Self::Http(response) => Some(response),
-            Self::Recorded(_) => None,
+            Self::Ssh(_) | Self::Recorded(_) => None,
+        }
+    }
+
+    /// What came of a command on another machine, if it is that.
+    pub(crate) fn as_ssh(&self) -> Option<&SshResponse> {
+        match self {
+            Self::Ssh(response) => Some(response),
+            Self::Http(_) | Self::Recorded(_) => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::facts::{ApprovalFact, RunFact};
+use crate::facts::{ApprovalFact, ProcessFact, RunFact};
 use signoff_api::{
     ApprovalSpec, Digest,
     json::JsonObject,
@@ -20,6 +20,8 @@ pub enum ObjectKind {
     Approval,
     /// A run of another flow.
     Run,
+    /// A process on another machine. A call starts it; it is only closed as an object.
+    Process,
 }
 
 /// Names one object that a run owns, in the run's namespace.
@@ -110,6 +112,8 @@ pub enum ObjectFact {
     Approval(Box<ApprovalFact>),
     /// A run of another flow.
     Run(RunFact),
+    /// A process on another machine.
+    Process(ProcessFact),
 }
 
 impl ObjectKey {
@@ -129,6 +133,14 @@ impl ObjectKey {
         }
     }
 
+    /// The key of a process.
+    pub fn process(name: impl Into<String>) -> Self {
+        Self {
+            kind: ObjectKind::Process,
+            name: name.into(),
+        }
+    }
+
     /// The object that a step owns, as the run's state has it.
     pub fn of(step: &StepStatus) -> Option<Self> {
         let approval = step.approval.as_ref().map(Self::approval);
@@ -140,6 +152,8 @@ impl ObjectKey {
         match self.kind {
             ObjectKind::Approval => step.approval = Some(self.name.clone()),
             ObjectKind::Run => step.run = Some(self.name.clone()),
+            // the run's state lists processes, because they outlive their steps
+            ObjectKind::Process => {}
         }
     }
 }
@@ -193,6 +207,7 @@ impl ObjectFact {
         match self {
             Self::Approval(fact) => fact.status.phase.is_closed(),
             Self::Run(fact) => fact.phase.is_finished(),
+            Self::Process(fact) => fact.is_ended,
         }
     }
 
@@ -200,8 +215,8 @@ impl ObjectFact {
     pub(crate) fn is_of(&self, step: &StepStatus) -> bool {
         match self {
             Self::Approval(fact) => step.digest.as_ref() == Some(&fact.digest),
-            // only the operator creates runs with a parent
-            Self::Run(_) => true,
+            // only the operator creates runs with a parent, and no step waits for a process
+            Self::Run(_) | Self::Process(_) => true,
         }
     }
 
@@ -209,15 +224,23 @@ impl ObjectFact {
     pub fn as_approval(&self) -> Option<&ApprovalFact> {
         match self {
             Self::Approval(fact) => Some(fact),
-            Self::Run(_) => None,
+            Self::Run(_) | Self::Process(_) => None,
         }
     }
 
     /// The run, if it is one.
     pub fn as_run(&self) -> Option<&RunFact> {
         match self {
-            Self::Approval(_) => None,
+            Self::Approval(_) | Self::Process(_) => None,
             Self::Run(fact) => Some(fact),
+        }
+    }
+
+    /// The process, if it is one.
+    pub(crate) fn as_process(&self) -> Option<&ProcessFact> {
+        match self {
+            Self::Approval(_) | Self::Run(_) => None,
+            Self::Process(fact) => Some(fact),
         }
     }
 }

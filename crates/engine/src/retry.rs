@@ -270,7 +270,22 @@ fn again(plan: &Plan, from: Option<&str>, status: &RunStatus) -> Result<BTreeSet
         .index_of(from)
         .filter(|step| *step < plan.main)
         .ok_or_else(|| RetryRefused::NoStep(from.to_owned()))?;
-    Ok(after(plan, first))
+    let mut again = after(plan, first);
+    // the process that was to call back ended with the earlier run
+    while let Some(start) = starts_tied_process(plan, &again) {
+        again.extend(after(plan, start));
+    }
+    Ok(again)
+}
+
+/// A step that is not done again, and starts the process for whose callback one waits that is.
+fn starts_tied_process(plan: &Plan, again: &BTreeSet<usize>) -> Option<usize> {
+    let mut steps = (0..plan.main).filter(|step| !again.contains(step));
+    steps.find(|step| {
+        let wait = plan.steps[*step].kind.tied_wait();
+        wait.and_then(|wait| plan.index_of(wait))
+            .is_some_and(|wait| again.contains(&wait))
+    })
 }
 
 /// The steps that must not be repeated before people say that the call did not happen.

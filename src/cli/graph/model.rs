@@ -222,6 +222,15 @@ fn about(kind: &StepKind) -> String {
                 message: _,
             }) => target(url.as_ref(), connection.as_ref(), path.as_ref()),
         },
+        StepKind::Ssh(step) => {
+            let host = step.host.as_ref().map(|host| format!(" on {host}"));
+            format!(
+                "{}{} through {}",
+                step.command,
+                host.unwrap_or_default(),
+                step.connection
+            )
+        }
         StepKind::Flow(step) => {
             let then = if step.is_detached() {
                 ", and does not wait for it"

@@ -450,7 +450,7 @@ impl Actor {
         let open: Vec<ObjectKey> = steps
             .filter_map(ObjectKey::of)
             // the run has ended after those that it started
-            .filter(|key| key.kind != ObjectKind::Run)
+            .filter(|key| key.kind == ObjectKind::Approval)
             .filter(|key| match self.newer.get(key) {
                 Some(fact) => !fact.is_closed(),
                 None => objects::is_open(&self.deps, run, key),

@@ -2,7 +2,7 @@
 
 use super::{Actor, Performed};
 use crate::runs::transitions;
-use signoff_engine::facts::{EffectError, Response};
+use signoff_engine::facts::{EffectError, Response, SshResponse};
 
 impl Actor {
     /// Breaks off what may be repeated. A call that must not be is not broken off: what comes of it is told by an Event, for there is no run
@@ -46,6 +46,12 @@ impl Actor {
 fn outcome(result: &Result<Response, EffectError>) -> String {
     match result {
         Ok(Response::Http(response)) => format!("the call was answered with status {}", response.status),
+        Ok(Response::Ssh(SshResponse::Started { host, pid })) => {
+            format!("process {pid} was started on {host} and is still there")
+        }
+        Ok(Response::Ssh(SshResponse::Ended { exit_code, .. })) => {
+            format!("the command ended with exit code {exit_code}")
+        }
         Ok(Response::Recorded(_)) => "the call was answered".to_owned(),
         Err(error) if error.may_have_happened => {
             format!("it is unknown whether it happened ({})", error.message)

@@ -21,7 +21,7 @@ impl Actor {
         if self.busy_objects.insert(wanted.key.clone()) {
             let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
             self.approval_tasks.spawn(async move {
-                let result = objects::close(&deps.context, &run, &wanted).await;
+                let result = objects::close(&deps, &run, &wanted).await;
                 ApprovalTask::Closed(wanted.key, result)
             });
         }
@@ -37,6 +37,14 @@ impl Actor {
             ApprovalTask::Closed(key, result) => {
                 self.busy_objects.remove(&key);
                 result.map(|fact| match fact {
+                    Some(fact @ ObjectFact::Process(_)) => {
+                        if fact.is_closed() {
+                            self.dirty = true;
+                        } else {
+                            self.retry_later();
+                        }
+                        self.know_object(key, fact);
+                    }
                     Some(fact) => self.know_object(key, fact),
                     // somebody deleted it
                     None if key.kind == ObjectKind::Run => {
@@ -84,6 +92,8 @@ impl Actor {
                 let reason = match key.kind {
                     ObjectKind::Approval => "ApprovalNotOpened",
                     ObjectKind::Run => "RunNotStarted",
+                    // a call starts it
+                    ObjectKind::Process => "ProcessNotStarted",
                 };
                 self.tell(&run, transitions::warning(reason, note.clone()));
             }

@@ -4,9 +4,9 @@ pub(super) mod approval;
 pub(super) mod child;
 
 use super::Deps;
-use crate::cluster::context::Context;
+use crate::{cluster::context::Context, runs::contents};
 use signoff_api::{Run, run::StepStatus};
-use signoff_engine::object::{CloseObject, ObjectFact, ObjectKey, ObjectKind, OwnedObject};
+use signoff_engine::object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject};
 
 /// An object could not be opened or closed.
 #[derive(Debug, thiserror::Error)]
@@ -63,11 +63,13 @@ pub(super) async fn open(
 
 /// Closes an object of this run that is still open, and says what became of it if it is there.
 pub(super) async fn close(
-    context: &Context,
+    deps: &Deps,
     run: &Run,
     wanted: &CloseObject,
 ) -> Result<Option<ObjectFact>, ObjectError> {
+    let context = &deps.context;
     match wanted.key.kind {
+        ObjectKind::Process => Ok(end_process(deps, run, wanted).await),
         ObjectKind::Approval => {
             let closed = approval::close(context, run, wanted).await;
             closed.map(|fact| fact.map(|fact| ObjectFact::Approval(Box::new(fact))))
@@ -79,12 +81,27 @@ pub(super) async fn close(
     }
 }
 
+/// Ends a process that the state of the run lists. That it could not be ended is a fact too.
+async fn end_process(deps: &Deps, run: &Run, wanted: &CloseObject) -> Option<ObjectFact> {
+    let mut known = run.status.iter().flat_map(|status| &status.processes);
+    let process = known.find(|process| process.name == wanted.key.name)?;
+    let at_once = match wanted.closing {
+        Closing::Terminated => true,
+        Closing::Cancelled | Closing::Superseded => false,
+    };
+    let owner = contents::owner(run);
+    let fact = deps.executors.end_process(&owner, process, at_once).await;
+    deps.metrics.process_ended(fact.is_ended);
+    Some(ObjectFact::Process(fact))
+}
+
 /// Whether the watch shows this object of this run as open.
 pub(super) fn is_open(deps: &Deps, run: &Run, key: &ObjectKey) -> bool {
     match key.kind {
         ObjectKind::Approval => approval::is_open(deps, run, &key.name),
         // no watch is asked: a run that ends tells the one that waits for it
-        ObjectKind::Run => false,
+        // nor for a process: the run's state says what is to be done about it
+        ObjectKind::Run | ObjectKind::Process => false,
     }
 }
 
@@ -104,5 +121,7 @@ pub(super) async fn look(
             let fact = child::look(&deps.context, run, &key.name).await?;
             Ok(fact.map(ObjectFact::Run))
         }
+        // no step waits for one
+        ObjectKind::Process => Ok(None),
     }
 }

@@ -27,9 +27,9 @@ use signoff_engine::{
     concurrency::{Holders, Place},
     contents,
     effect::{Call, Effect, EffectKey},
-    facts::{ConnectionFact, Facts, ReleaseFacts, RunFacts},
+    facts::{ConnectionFact, Facts, ProcessFact, ReleaseFacts, RunFacts},
     inputs,
-    object::{CloseObject, Closing, ObjectKey, ObjectKind, OwnedObject, StartRun},
+    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject, StartRun},
     plan::Plan,
 };
 
@@ -293,6 +293,13 @@ impl<'a> Player<'a> {
     fn close(&mut self, wanted: &CloseObject) {
         match wanted.key.kind {
             ObjectKind::Approval => self.close_question(wanted),
+            ObjectKind::Process => {
+                let fact = ObjectFact::Process(ProcessFact {
+                    is_ended: true,
+                    message: String::new(),
+                });
+                self.facts.objects.insert(wanted.key.clone(), fact);
+            }
             ObjectKind::Run => {
                 if let Some(fact) = self.facts.objects.get_mut(&wanted.key) {
                     stop(fact, wanted.closing);

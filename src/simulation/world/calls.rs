@@ -10,8 +10,8 @@ use crate::simulation::{
 use signoff_api::{Digest, Resource, ResourceRef};
 use signoff_engine::{
     contents::MAX_READ,
-    effect::{Call as WantedCall, EffectKey, HttpBody, HttpTarget, Request},
-    facts::{EffectOutcome, HttpResponse, Response},
+    effect::{Call as WantedCall, EffectKey, HttpBody, HttpTarget, Request, SshRequest},
+    facts::{EffectOutcome, HttpResponse, Response, SshResponse},
 };
 
 impl World<'_> {
@@ -76,10 +76,13 @@ impl World<'_> {
 impl World<'_> {
     /// What a call is answered, with a resource in place of a body that is kept.
     fn kept(&mut self, key: &EffectKey, request: &Request, response: Response) -> Response {
-        let Request::Http(request) = request;
         let response = match response {
             Response::Http(response) => response,
-            recorded @ Response::Recorded(_) => return recorded,
+            other @ (Response::Ssh(_) | Response::Recorded(_)) => return other,
+        };
+        let request = match request {
+            Request::Http(request) => request,
+            Request::Ssh(request) => return Response::Ssh(of_command(request, &response.body)),
         };
         let keeps = request
             .save
@@ -120,6 +123,23 @@ impl World<'_> {
     }
 }
 
+/// What came of a command: what the stub says of it.
+fn of_command(request: &SshRequest, output: &Value) -> SshResponse {
+    let text = |key: &str| output[key].as_str().unwrap_or_default().to_owned();
+    if request.wait {
+        return SshResponse::Ended {
+            exit_code: output["exitCode"].as_i64().unwrap_or_default(),
+            stdout: text("stdout"),
+            stderr: text("stderr"),
+        };
+    }
+    let named = output["host"].as_str().or(request.host.as_deref());
+    SshResponse::Started {
+        host: named.unwrap_or(&request.connection).to_owned(),
+        pid: output["pid"].as_i64().unwrap_or(1),
+    }
+}
+
 /// A request as scenarios say it.
 fn request(request: &Request) -> Value {
     match request {
@@ -141,11 +161,24 @@ fn request(request: &Request) -> Value {
             }
             said
         }
+        Request::Ssh(ssh) => {
+            let mut said = json!({ "connection": ssh.connection, "command": ssh.command, "env": ssh.env });
+            if let Some(host) = &ssh.host {
+                said["host"] = json!(host);
+            }
+            if let Some(stdin) = &ssh.stdin {
+                said["stdin"] = json!(stdin);
+            }
+            said
+        }
     }
 }
 
 fn in_short(request: &Value) -> String {
     let text = |key: &str| request[key].as_str().unwrap_or_default();
+    if let Some(command) = request["command"].as_str() {
+        return format!("{command} to {}", text("connection"));
+    }
     match text("connection") {
         "" => format!("{} {}", text("method"), text("url")),
         connection => format!("{} {connection} {}", text("method"), text("path")),

@@ -375,6 +375,11 @@ fn who_may_not_read_a_secret_does_not_have_it_sent() {
         )
     };
     let git = |field: &str| object("Connection", "c", &json!({"git": {field: key("other")}}));
+    let ssh = |field: &str| {
+        let mut ssh = json!({"host": "vm.example.com", "user": "u", "privateKey": key("shop"), "knownHosts": key("shop")});
+        ssh[field] = key("other");
+        object("Connection", "c", &json!({ "ssh": ssh }))
+    };
     let why = "a Connection sends the Secrets that it names: \"system:serviceaccount:default:agent\" may not get the Secret \"other\" in \
                namespace \"deputy\"";
     space.until("the policy", false, || {
@@ -390,6 +395,9 @@ fn who_may_not_read_a_secret_does_not_have_it_sent() {
         git("password"),
         git("privateKey"),
         git("knownHosts"),
+        ssh("privateKey"),
+        ssh("passphrase"),
+        ssh("knownHosts"),
     ] {
         assert_says(&agent.refused(&connection), why);
     }

@@ -184,3 +184,57 @@ fn a_repository_with_the_most_secrets_takes_the_right_to_read_the_one_that_it_se
         .expect_ok();
     space.user("admin").create(&with_token("other"));
 }
+
+#[test]
+fn a_connection_with_a_jump_host_takes_the_right_to_use_that_one() {
+    let Some(space) = Space::new("jump-host") else {
+        return;
+    };
+    let (admin, agent) = (space.user("admin"), space.user("agent"));
+    let grant = |name: &str, rule: Value| {
+        admin.create(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name}, "rules": [rule]}));
+        let role = format!("--role={name}");
+        let bind = [
+            "create",
+            "rolebinding",
+            name,
+            &role,
+            "--serviceaccount=default:agent",
+        ];
+        admin.run(&bind).expect_ok();
+    };
+    grant(
+        "writes",
+        json!({"apiGroups": ["signoff.dev"], "resources": ["connections"], "verbs": ["create", "get"]}),
+    );
+    grant(
+        "reads",
+        json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}),
+    );
+    space.until("the agent's rights", true, || {
+        agent.run(&["auth", "can-i", "create", "connections.signoff.dev"])
+    });
+    space.until("the agent's rights", true, || {
+        agent.run(&["auth", "can-i", "get", "secrets"])
+    });
+    let behind = object(
+        "Connection",
+        "behind",
+        &json!({"ssh": {"host": "vm.example.com", "user": "u", "privateKey": key("one"), "knownHosts": key("one"), "jump": "bastion"}}),
+    );
+    let why = format!(
+        "a Connection logs in at its jump host: \"{AGENT}\" may not use the Connection \"bastion\" in namespace \"jump-host\""
+    );
+    space.until("the policy", false, || {
+        agent.feed(&["create", "--dry-run=server", "-f", "-"], &behind.to_string())
+    });
+    assert_says(&agent.refused(&behind), &why);
+    grant(
+        "uses",
+        json!({"apiGroups": ["signoff.dev"], "resources": ["connections"], "resourceNames": ["bastion"], "verbs": ["use"]}),
+    );
+    space.until("the right to use it", true, || {
+        agent.feed(&["create", "--dry-run=server", "-f", "-"], &behind.to_string())
+    });
+    agent.create(&behind);
+}

@@ -3,6 +3,7 @@
 mod git;
 mod http;
 mod limits;
+mod ssh;
 mod tls;
 
 use kube::{CustomResource, KubeSchema};
@@ -13,6 +14,7 @@ pub use self::{
     git::GitConnection,
     http::{BasicAuth, HeaderAuth, HttpAuth, HttpConnection, OAuth2, OAuth2Grant, QueryAuth, SigV4},
     limits::ConnectionLimits,
+    ssh::SshConnection,
     tls::Tls,
 };
 use super::{
@@ -79,6 +81,8 @@ pub enum ConnectionKind {
     Http(Box<HttpConnection>),
     /// A git remote.
     Git(GitConnection),
+    /// A machine on which commands run.
+    Ssh(Box<SshConnection>),
 }
 
 impl ConnectionKind {
@@ -87,6 +91,7 @@ impl ConnectionKind {
         match self {
             Self::Http(http) => &**http,
             Self::Git(git) => git,
+            Self::Ssh(ssh) => &**ssh,
         }
     }
 }

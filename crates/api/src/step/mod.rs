@@ -9,6 +9,7 @@ mod need;
 mod notify;
 mod repeat;
 mod set;
+mod ssh;
 mod wait;
 
 use kube::KubeSchema;
@@ -29,6 +30,7 @@ pub use self::{
     notify::{NotifyStep, NotifyWebhook},
     repeat::Repeat,
     set::SetStep,
+    ssh::SshStep,
     wait::{CallbackHmac, CallbackWait, EventWait, WaitStep, WaitTimeout, WaitTimeoutOutcome},
 };
 use super::{HumanDuration, name::LABEL, run::StepOutcome};
@@ -57,7 +59,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// Longest time that one attempt may take. Time spent waiting for people does not count. Defaults to 30s for
-    /// `http` and `notify`.
+    /// `http`, `notify` and `ssh`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
     /// Whether the step may be repeated if its outcome is unknown after a crash. `AtLeastOnce`, the default, repeats
@@ -169,6 +171,8 @@ pub enum StepKind {
     Approval(Box<ApprovalStep>),
     /// Sends people a message.
     Notify(Box<NotifyStep>),
+    /// Runs a command on another machine.
+    Ssh(Box<SshStep>),
     /// Runs another flow.
     Flow(Box<FlowStep>),
     /// Ends the run.
@@ -184,6 +188,7 @@ impl StepKind {
             Self::Wait(step) => &**step,
             Self::Approval(step) => &**step,
             Self::Notify(step) => &**step,
+            Self::Ssh(step) => &**step,
             Self::Flow(step) => &**step,
             Self::End(step) => &**step,
         }

@@ -11,6 +11,7 @@ pub(crate) mod http;
 mod next;
 mod notify;
 mod set;
+mod ssh;
 mod wait;
 
 use std::{any::Any, fmt, sync::Arc};
@@ -60,6 +61,7 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Wait(step) => &**step,
         StepKind::Approval(step) => &**step,
         StepKind::Notify(step) => &**step,
+        StepKind::Ssh(step) => &**step,
         StepKind::Flow(step) => &**step,
         StepKind::End(step) => &**step,
     }
@@ -88,6 +90,11 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
 
     /// The Connection that it calls.
     fn connection(&self) -> Option<&ObjectName> {
+        None
+    }
+
+    /// The step that waits for the callback of the process that it starts.
+    fn tied_wait(&self) -> Option<&str> {
         None
     }
 
@@ -126,6 +133,7 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
 pub(crate) fn described(request: &Request, hide: &dyn Fn(String) -> String) -> Value {
     match request {
         Request::Http(request) => http::described(request, hide),
+        Request::Ssh(request) => ssh::described(request, hide),
     }
 }
 
@@ -133,5 +141,6 @@ pub(crate) fn described(request: &Request, hide: &dyn Fn(String) -> String) -> V
 pub(crate) fn shown(request: &Request, facts: &Facts, hide: &dyn Fn(String) -> String) -> Vec<ShownItem> {
     match request {
         Request::Http(request) => http::shown(request, facts, hide),
+        Request::Ssh(request) => ssh::shown(request, facts, hide),
     }
 }

@@ -34,6 +34,12 @@ pub(super) fn check(compiler: &mut Compiler<'_>, at: &str, step: &Step) {
                 compiler.problem(format!("{at}.wait.{field}"), message);
             }
         }
+        StepKind::Ssh(ssh) => {
+            if !ssh.waits() {
+                let message = "an ssh step of finally has wait: true: what it starts would end with the run";
+                compiler.problem(format!("{at}.ssh.wait"), message);
+            }
+        }
         StepKind::Http(_) | StepKind::Set(_) | StepKind::Notify(_) | StepKind::Flow(_) => {}
     }
 }

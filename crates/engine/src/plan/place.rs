@@ -155,6 +155,12 @@ impl<'c, 'a> Place<'c, 'a> {
         self.compiler.all_steps.iter().position(|step| *step == name)
     }
 
+    /// Whether a step has `forEach`.
+    pub(crate) fn has_items(&self, name: &str) -> bool {
+        let mut steps = self.compiler.main_steps().iter();
+        steps.any(|step| step.name == name && step.for_each.is_some())
+    }
+
     /// Whether every step has a name that is known.
     pub(crate) fn knows_all_names(&self) -> bool {
         !self.compiler.unread.others

@@ -17,6 +17,7 @@ mod http;
 mod loops;
 mod outcome_questions;
 mod places;
+mod processes;
 mod properties;
 mod resolutions;
 mod retried_children;

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{facts::RunFact, object::Closing};
+use crate::{
+    facts::{ProcessFact, RunFact, SshResponse},
+    object::{Closing, ObjectKind},
+};
 
 /// One thing that may happen; the number picks among what is open at that moment.
 #[derive(Clone, Debug)]
@@ -43,13 +46,13 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 /// A flow of up to six steps of any kind, in order or as a graph.
 fn flows() -> impl Strategy<Value = Value> {
     let step = (
-        0..14_u8,
+        0..16_u8,
         any::<bool>(),
         prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..3),
         any::<bool>(),
         0..6_u8,
     );
-    let last = prop::collection::vec((prop_oneof![0..4_u8, 8..10_u8], any::<bool>()), 0..3);
+    let last = prop::collection::vec((prop_oneof![0..4_u8, 8..10_u8, 15..16_u8], any::<bool>()), 0..3);
     (prop::collection::vec(step, 1..7), any::<bool>(), last).prop_map(|(drawn, graph, last)| {
         let mut steps: Vec<Value> = Vec::new();
         let mut before: Vec<BTreeSet<usize>> = Vec::new();
@@ -72,7 +75,8 @@ fn flows() -> impl Strategy<Value = Value> {
                 .map(|earlier| &steps[*earlier])
                 .filter(|earlier| earlier["approval"]["onReject"].is_object())
                 .collect();
-            let acts = (step["http"].is_object() || step["flow"].is_object()) && !unsure.is_empty();
+            let acts =
+                ["http", "flow", "ssh"].iter().any(|kind| step[*kind].is_object()) && !unsure.is_empty();
             if acts {
                 let looks = unsure.iter().map(|ask| {
                     let name = ask["name"].as_str().unwrap();
@@ -94,7 +98,8 @@ fn flows() -> impl Strategy<Value = Value> {
                     .all(|step| step["repeat"].is_null() && step["approval"]["changes"].is_null());
                 // a next pass would have to look at what was said in the one before
                 let all: Vec<&Value> = steps[first..].iter().chain([&step]).collect();
-                let acts = all.iter().position(|step| step["http"].is_object());
+                let has_effect = |step: &&&Value| step["http"].is_object() || step["ssh"].is_object();
+                let acts = all.iter().position(|step| has_effect(&step));
                 let asks = all
                     .iter()
                     .rposition(|step| step["approval"]["onReject"].is_object());
@@ -147,6 +152,8 @@ fn step_of(name: &str, kind: u8, flag: bool) -> Value {
         }
         12 => json!({ "name": name, "flow": { "name": "child" } }),
         13 => json!({ "name": name, "flow": { "name": "child" }, "forEach": each }),
+        14 => json!({ "name": name, "ssh": { "connection": "vm", "command": "x" } }),
+        15 => json!({ "name": name, "ssh": { "connection": "vm", "command": "x", "wait": true } }),
         _ => json!({ "name": name, "approval": { "title": "?" } }),
     };
     if kind == 4 && flag {
@@ -215,12 +222,8 @@ impl Scenario {
         match happening {
             Happening::Answer(n, status) => {
                 if let Some(key) = pick(&self.facts.in_flight.iter().cloned().collect::<Vec<_>>(), *n) {
-                    let response = HttpResponse {
-                        status: *status,
-                        headers: BTreeMap::new(),
-                        body: Value::Null,
-                    };
-                    self.outcome_of(key, Ok(Response::Http(response)));
+                    let response = self.response(&key, *status);
+                    self.outcome_of(key, Ok(response));
                 }
             }
             Happening::Lost(n) => {
@@ -312,7 +315,31 @@ impl Scenario {
         }
     }
 
-    /// Runs that were asked for are there, and those that are to stop know it.
+    fn response(&self, key: &EffectKey, status: u16) -> Response {
+        let definition = &self.plan.steps[self.plan.index_of(&key.step).unwrap()];
+        if definition.rules.key != "ssh" {
+            return Response::Http(HttpResponse {
+                status,
+                headers: BTreeMap::new(),
+                body: Value::Null,
+            });
+        }
+        let waits = definition.rules.delivery;
+        Response::Ssh(if waits {
+            SshResponse::Ended {
+                exit_code: i64::from(status != 200),
+                stdout: String::new(),
+                stderr: String::new(),
+            }
+        } else {
+            SshResponse::Started {
+                host: "vm".into(),
+                pid: 7,
+            }
+        })
+    }
+
+    /// Runs that were asked for are there, and those that are to stop know it. Processes that are to end have ended.
     fn answer_for_children(&mut self) {
         for effect in self.effects.clone() {
             match effect {
@@ -329,6 +356,13 @@ impl Scenario {
                     };
                     let known = self.facts.objects.entry(ObjectKey::run(&run.name));
                     known.or_insert(ObjectFact::Run(fact));
+                }
+                Effect::Close(close) if close.key.kind == ObjectKind::Process => {
+                    let fact = ProcessFact {
+                        is_ended: true,
+                        message: "ended".into(),
+                    };
+                    self.facts.objects.insert(close.key, ObjectFact::Process(fact));
                 }
                 Effect::Close(close) => {
                     if let Some(ObjectFact::Run(run)) = self.facts.objects.get_mut(&close.key) {
@@ -514,6 +548,25 @@ proptest! {
         let left = run.facts.objects.values().filter_map(ObjectFact::as_run);
         let mut left = left.filter(|child| !child.phase.is_finished() && !child.cancel);
         prop_assert!(!run.state.phase.is_finished() || left.next().is_none(), "{:#?}", run.facts.objects);
+    }
+
+    #[test]
+    fn a_process_is_known_before_it_is_started_and_none_is_left_when_the_run_has_ended(flow in flows(), script in happenings()) {
+        let mut run = Scenario::of(flow, &json!({}));
+        run.tick();
+        for happening in &script {
+            for call in run.http() {
+                if let Request::Ssh(request) = &call.request {
+                    prop_assert!(call.fenced);
+                    let known = run.state.processes.iter().find(|known| known.name == request.process);
+                    prop_assert!(known.is_some_and(|known| !known.phase.is_over()), "{:#?}", run.state.processes);
+                }
+            }
+            run.happen(happening);
+        }
+        run.say_yes_to_everything();
+        prop_assert!(run.state.phase.is_finished(), "{:#?}", run.state);
+        prop_assert!(run.state.processes.iter().all(|process| process.phase.is_over()), "{:#?}", run.state.processes);
     }
 
     #[test]

@@ -175,7 +175,7 @@ impl Scenario {
         let objects = self.facts.objects.iter_mut();
         objects.filter_map(|(key, fact)| match fact {
             ObjectFact::Approval(fact) => Some((key.name.as_str(), &mut fact.status)),
-            ObjectFact::Run(_) => None,
+            ObjectFact::Run(_) | ObjectFact::Process(_) => None,
         })
     }
 
@@ -218,6 +218,7 @@ impl Scenario {
 pub(super) fn request(call: &Call) -> &HttpRequest {
     match &call.request {
         Request::Http(request) => request,
+        Request::Ssh(request) => panic!("not over HTTP: {request:?}"),
     }
 }
 

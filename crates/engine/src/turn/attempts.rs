@@ -52,6 +52,7 @@ impl Turn<'_> {
             });
             return;
         }
+        self.process_unknown(entry);
         if self.plan.steps[step].at_most_once {
             self.outcome_question(step, entry, INTERRUPTED.to_owned());
         } else {
@@ -81,6 +82,12 @@ impl Turn<'_> {
             Ok(response @ Response::Http(_)) => self.plan.steps[step]
                 .kind
                 .answered(&self.step_view(step, entry), response),
+            Ok(response @ Response::Ssh(of_process)) => {
+                self.process_answered(entry, of_process);
+                self.plan.steps[step]
+                    .kind
+                    .answered(&self.step_view(step, entry), response)
+            }
             Err(error) => Next::AttemptFailed(error.clone()),
         };
         self.apply(step, entry, next);
@@ -94,11 +101,19 @@ impl Turn<'_> {
             let message = "the request is not what people were shown before they decided, so it is not sent";
             return self.fail(entry, StepReason::RequestChanged, message);
         }
+        // a process that is not known could not be ended
+        let starts_process = match &request {
+            Request::Ssh(request) => {
+                self.process_begins(step, entry, request);
+                true
+            }
+            Request::Http(_) => false,
+        };
         let (planned, status) = (&self.plan.steps[step], &self.state.steps[entry]);
         self.effects.push(Effect::Call(Box::new(Call {
             key: key_of(status),
             idempotency_key: idempotency_key(self.key_uid(&status.name), status),
-            fenced: planned.at_most_once || self.is_first_of_finally(step),
+            fenced: planned.at_most_once || starts_process || self.is_first_of_finally(step),
             timeout: planned.timeout,
             request,
         })));
@@ -116,6 +131,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn attempt_failed(&mut self, step: usize, entry: usize, error: &EffectError) {
+        self.process_failed(entry, error);
         let planned = &self.plan.steps[step];
         if planned.at_most_once && error.may_have_happened {
             return self.outcome_question(step, entry, error.message.clone());

@@ -42,6 +42,7 @@ impl Turn<'_> {
         if self.ending.is_none() && (0..self.plan.main).all(|step| self.is_ended(step)) {
             self.succeed();
         }
+        self.look_after_processes();
         if let Some(ending) = self.ending {
             self.end(ending);
         } else if !self.state.phase.is_finished() {
@@ -86,7 +87,7 @@ impl Turn<'_> {
             return self.end_because(EndingOutcome::Failed, StepReason::OutputTooLarge, message);
         }
         self.state.output = output;
-        if self.plan.has_finally() {
+        if self.plan.has_finally() || !self.processes_are_over() {
             self.ending = Some(EndingOutcome::Succeeded);
         } else {
             self.finish_run(RunPhase::Succeeded);
@@ -119,14 +120,19 @@ impl Turn<'_> {
             }
         }
         self.go_on_with_items();
-        let has_ended = self.state.steps.iter().all(|step| step.phase.is_finished());
+        self.look_after_processes();
+        let has_ended =
+            self.processes_are_over() && self.state.steps.iter().all(|step| step.phase.is_finished());
         if has_ended && !self.has_last_steps() {
             return self.finish_ending(ending);
         }
         self.note_ending(ending);
-        self.begin_last_steps();
-        if self.last_steps_are_over() {
-            return self.finish_ending(ending);
+        if self.processes_are_over() {
+            self.begin_last_steps();
+            self.look_after_processes();
+            if self.last_steps_are_over() && self.processes_are_over() {
+                return self.finish_ending(ending);
+            }
         }
         self.state.phase = self.phase_of_steps();
         // a step tells of items that wait for people, and items tell of the step otherwise
@@ -142,6 +148,7 @@ impl Turn<'_> {
                 Some(item) => format!("item {item} of step {}", step.name),
             })
         });
+        let left = left.chain(self.waiting_on_processes());
         let left = left.collect::<Vec<_>>().join(" and ");
         let left = if left.is_empty() { SUSPENDED } else { &left };
         self.state.waiting_on = Some(sentence(format!(
@@ -199,7 +206,7 @@ impl Turn<'_> {
                 .next_pass()
                 .map(|(at, last)| format!("the next pass of the loop of step {last}, at {at:.0}")),
             (None, _) if self.facts.run.suspend => Some(SUSPENDED.to_owned()),
-            (None, _) => None,
+            (None, _) => self.waiting_on_processes().next(),
         };
     }
 
@@ -320,7 +327,8 @@ impl Turn<'_> {
         let next_pass = self.next_pass().map(|(at, _)| at);
         let of_kinds = (0..self.state.steps.len()).filter_map(|entry| self.due_at(entry));
         let times = times.flatten().map(|time| time.0);
-        times.chain(of_kinds).chain(next_pass).min()
+        let gives_up = self.gives_up_processes_at();
+        times.chain(of_kinds).chain(next_pass).chain(gives_up).min()
     }
 
     /// When the kind of a step that waits goes on by itself.

@@ -11,6 +11,7 @@ mod outcome_question;
 mod passes;
 mod place;
 mod polls;
+mod processes;
 mod resolutions;
 mod settle;
 mod view;
@@ -21,6 +22,8 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp}
 use serde_json::Value;
 
 use self::attempts::BEFORE;
+#[cfg(test)]
+pub(crate) use self::processes::LONGEST_ENDING;
 pub(crate) use self::view::{Owned, RunView, StepView, is_due_again};
 use super::{
     advance::MAX_BEGUN,
@@ -208,6 +211,7 @@ impl<'a> Turn<'a> {
         self.view().current(step).is_none()
             && !self.held.contains(&step)
             && self.pauses_until(step).is_none()
+            && !self.ends_process_of(step)
             && self.plan.steps[step]
                 .needs
                 .iter()

@@ -61,6 +61,7 @@ impl Turn<'_> {
                 status.name
             )));
         } else {
+            self.process_unknown(entry);
             self.outcome_question(step, entry, INTERRUPTED.to_owned());
         }
     }
@@ -143,6 +144,7 @@ impl Turn<'_> {
         });
         if self.state.steps[entry].phase == StepPhase::Running && key.attempt > 0 {
             if self.was_sent(entry) {
+                self.process_unknown(entry);
                 let message = format!(
                     "attempt {} was under way and was broken off: it may have happened",
                     key.attempt

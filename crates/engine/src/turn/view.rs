@@ -137,6 +137,12 @@ impl<'a> StepView<'a> {
         (entry.outcome == Some(StepOutcome::Approved)).then(|| shown.digest.clone())
     }
 
+    /// The name of the process that it starts. All attempts start the same one.
+    pub(crate) fn process_name(&self) -> String {
+        let (run, status) = (&self.run.facts.run, self.status);
+        names::process_name(&run.name, &run.uid, &status.name, status.iteration, status.item)
+    }
+
     /// The name of the run that it starts.
     pub(crate) fn child_name(&self) -> String {
         let (run, status) = (&self.run.facts.run, self.status);

@@ -101,6 +101,13 @@ fn all_but_finally() -> Value {
                 "name": "five",
                 "notify": { "webhook": { "url": "http://y/", "connection": "chat", "path": "/m", "message": { "text": "hi" } } },
             },
+            {
+                "name": "eight",
+                "ssh": {
+                    "connection": "vm", "host": "a.vm", "command": "run", "args": ["x", "${inputs.a}"], "env": { "A": "1" },
+                    "stdin": "in", "callback": "three", "wait": true, "exitCodes": [0, 3],
+                },
+            },
             { "name": "seven", "flow": { "name": "child", "inputs": { "a": "${inputs.a}" }, "detached": true, "key": "k" } },
             { "name": "six", "end": { "outcome": "Failed", "message": "${inputs.a}", "output": { "r": "${inputs.b}" } } },
         ],

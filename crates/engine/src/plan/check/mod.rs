@@ -444,6 +444,20 @@ pub(crate) fn detached_run() -> StaticType {
     strings(&["run"], &[])
 }
 
+/// What a step gives that starts a process and goes on.
+pub(crate) fn started_process() -> StaticType {
+    let mut fields = fields(&["host"], &[]);
+    fields.insert("pid".to_owned(), Field::required(StaticType::INT));
+    ObjectType::new(fields, None).into()
+}
+
+/// What a step gives that waits for a command.
+pub(crate) fn ended_process() -> StaticType {
+    let mut fields = fields(&["stdout", "stderr"], &[]);
+    fields.insert("exitCode".to_owned(), Field::required(StaticType::INT));
+    ObjectType::new(fields, None).into()
+}
+
 /// What a call was answered with, with a body of this type.
 pub(crate) fn response(body: StaticType) -> StaticType {
     let fields = [

@@ -1,0 +1,6 @@
+//! What runs do on other machines.
+
+mod commands;
+mod connections;
+mod processes;
+mod walk;
