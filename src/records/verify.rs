@@ -12,7 +12,7 @@ use super::{
 };
 
 /// How many attempts of a step are tried for a question about one of them.
-pub(super) const ATTEMPTS: i64 = 1_000;
+pub(super) const ATTEMPTS: i64 = 100;
 
 /// Why a file is no record.
 #[derive(Debug, thiserror::Error)]
