@@ -51,6 +51,10 @@ pub struct DevArgs {
     /// `az://container/prefix`. Without it, content is kept in the folder of the state.
     #[arg(long, env = "SIGNOFF_STORE", value_name = "URL")]
     pub store: Option<Url>,
+    /// Secret in the namespace `signoff-system` with the keys that sign records of runs: an entry for each key in PEM, and
+    /// `current`, which names the one that signs. Without it, records are not signed.
+    #[arg(long, value_name = "SECRET")]
+    pub record_keys: Option<String>,
     /// Address for health, readiness and metrics; without it they are not served.
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub admin: Option<SocketAddr>,
@@ -170,6 +174,7 @@ impl Instance {
         let options = OperatorOptions {
             agents: Some(agents),
             store: Some(Store::open(&store, &network)?),
+            record_keys: args.record_keys.clone(),
             network,
             connections: ConnectionLimits::default().within(files::raise_limit()),
             ..OperatorOptions::new(format!("http://{gateway}"), args.data.join("git"))

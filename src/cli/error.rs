@@ -30,7 +30,7 @@ pub(super) mod exit {
     pub(in crate::cli) const INVALID: u8 = 8;
     /// What was waited for has not come: people are asked, or `--timeout` passed.
     pub(in crate::cli) const NOT_YET: u8 = 9;
-    /// A replay decides something else than the record says.
+    /// A replay decides something else than the record says, or a record contradicts itself.
     pub(in crate::cli) const DIFFERS: u8 = 10;
 }
 

@@ -4,11 +4,13 @@ mod agents;
 mod answer;
 mod applying;
 mod approvals;
+mod archived;
 mod cancel;
 mod completions;
 mod connect;
 mod crds;
 mod decide;
+mod decisions;
 #[cfg(feature = "dev")]
 mod demo;
 #[cfg(feature = "dev")]
@@ -48,6 +50,7 @@ mod test;
 mod timeline;
 mod ui;
 mod validate;
+mod verify;
 mod wait;
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
@@ -190,6 +193,8 @@ enum Verb {
     Approvals(approvals::ApprovalsArgs),
     Show(show::ShowArgs),
     Ui(ui::UiArgs),
+    Decisions(decisions::DecisionsArgs),
+    Verify(verify::VerifyArgs),
     /// Approve what an approval shows.
     Approve(decide::DecideArgs),
     /// Reject what an approval shows.
@@ -280,13 +285,15 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Test(args) => test::verb(&args, global.output),
         Verb::Apply(args) => applying::verb(&args, &global).await,
         Verb::Run(args) => run::verb(*args, &global).await,
-        Verb::Runs(args) => runs::verb(&args, &global).await,
         Verb::Wait(args) => wait::verb(&args, &global).await,
+        Verb::Runs(args) => Box::pin(runs::verb(args, &global)).await,
         Verb::Resources(args) => resources::verb(args, &global).await,
-        Verb::Status(args) => status::verb(&args, &global).await,
+        Verb::Status(args) => Box::pin(status::verb(args, &global)).await,
         Verb::Approvals(args) => approvals::verb(&args, &global).await,
         Verb::Ui(args) => ui::verb(&args, &global).await,
         Verb::Show(args) => show::verb(&args, &global).await,
+        Verb::Decisions(args) => decisions::verb(args, &global).await,
+        Verb::Verify(args) => verify::verb(args).await,
         Verb::Approve(args) => decide::verb(args, signoff_api::Verdict::Approve, &global).await,
         Verb::Reject(args) => decide::verb(args, signoff_api::Verdict::Reject, &global).await,
         Verb::RequestChanges(args) => decide::verb(args, signoff_api::Verdict::RequestChanges, &global).await,
@@ -297,8 +304,8 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Suspend(args) => suspend::verb(&args, true, &global).await,
         Verb::Resume(args) => suspend::verb(&args, false, &global).await,
         Verb::Retry(args) => Box::pin(retry::retry(&args, &global)).await,
-        Verb::Rerun(args) => retry::rerun(&args, &global).await,
         Verb::Flows(args) => flows::verb(&args, &global).await,
+        Verb::Rerun(args) => Box::pin(retry::rerun(&args, &global)).await,
         Verb::Releases(args) => releases::verb(&args, &global).await,
         Verb::Promote(args) => promote::verb(&args, &global).await,
         Verb::Diff(args) => diff::verb(&args, &global).await,

@@ -18,7 +18,10 @@ use crate::{
     operator::{Operator, OperatorOptions, Policies, Rivalry},
     telemetry::{logs::LogFormat, metrics::Metrics},
 };
-use signoff_api::{HumanDuration, name::DnsLabel};
+use signoff_api::{
+    HumanDuration,
+    name::{DnsLabel, ObjectName},
+};
 
 /// Run the controllers and the gateway, as in a cluster.
 #[derive(Clone, Debug, clap::Args)]
@@ -70,6 +73,10 @@ pub(super) struct OperatorArgs {
     store: StoreArgs,
     #[command(flatten)]
     agents: AgentsArgs,
+    /// Secret in the operator's own namespace with the keys that sign records of runs: an entry for each key in PEM, and
+    /// `current`, which names the one that signs. Without it, records are not signed.
+    #[arg(long, value_name = "SECRET")]
+    record_keys: Option<ObjectName>,
     /// What the names of the chart's admission policies begin with: they are watched, so that it is known at once when one is changed or gone.
     #[arg(long, value_name = "NAME")]
     policies: Option<String>,
@@ -106,6 +113,7 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
     let options = OperatorOptions {
         store: args.store.open(&network)?,
         agents: args.agents.open(global).await?,
+        record_keys: args.record_keys.map(String::from),
         network,
         rivalry,
         namespace: args.own_namespace.into(),

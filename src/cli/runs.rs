@@ -6,17 +6,20 @@ use serde_json::json;
 use super::{
     Global,
     answer::Answer,
+    archived::{self, Archive},
     connect::{Connection, Namespaces},
     error::CliError,
     lines::{Lines, terminal_width},
     named, replay,
     run::now,
+    store::StoreArgs,
     table::{
         Column::{self, Extra, Free, Whole},
         table,
     },
     timeline::{age, took},
 };
+use crate::records::read::Wanted;
 use signoff_api::{Run, RunPhase, RunStatus, name::FlowName};
 
 /// List runs, the newest first.
@@ -37,6 +40,15 @@ pub(super) struct RunsArgs {
     /// Runs of all namespaces.
     #[arg(short = 'A', long)]
     all_namespaces: bool,
+    /// Runs whose records are in the object store, also those that were deleted since. Needs --store, and access to the
+    /// store.
+    #[arg(long, requires = "store")]
+    archived: bool,
+    /// With --archived: only runs that ended in this month, such as 2026-11.
+    #[arg(long, value_name = "MONTH", value_parser = archived::month, requires = "archived")]
+    month: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -51,13 +63,17 @@ fn why(status: &RunStatus) -> String {
     status.waiting_on.clone().or_else(failed).unwrap_or_default()
 }
 
-pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, CliError> {
+pub(super) async fn verb(args: RunsArgs, global: &Global) -> Result<Answer, CliError> {
     if let Some(RunsVerb::Replay(replayed)) = &args.verb {
-        if args.flow.is_some() || !args.phase.is_empty() || args.all_namespaces {
-            let message = "--flow, --phase and --all-namespaces are for the list of runs, not for replay";
+        if args.flow.is_some() || !args.phase.is_empty() || args.all_namespaces || args.archived {
+            let message =
+                "--flow, --phase, --all-namespaces and --archived are for the list of runs, not for replay";
             return Err(CliError::usage(message));
         }
         return replay::verb(replayed, global).await;
+    }
+    if args.archived {
+        return of_archive(args, global).await;
     }
     let connection = Connection::open(global).await?;
     let selection = match &args.flow {
@@ -78,6 +94,33 @@ pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, Cli
         let text = format!("no {these} in {}", connection.places(namespaces));
         return Ok(Answer::text(text).with_data(json!([])));
     }
+    Ok(shown(&runs, namespaces))
+}
+
+/// Runs of which there is a record.
+async fn of_archive(args: RunsArgs, global: &Global) -> Result<Answer, CliError> {
+    let namespaces = Namespaces::of(args.all_namespaces);
+    let archive = Archive::open(args.store, args.all_namespaces, global).await?;
+    let wanted = Wanted {
+        from: args.month.clone(),
+        to: args.month,
+        ..archive.wanted()
+    };
+    let found = archive.read(&wanted, |_, record| record.statement.predicate.run_object());
+    let mut runs = found.await?;
+    let phase = |run: &Run| run.status.as_ref().map(|status| status.phase).unwrap_or_default();
+    runs.retain(|run| {
+        (args.phase.is_empty() || args.phase.contains(&phase(run)))
+            && args.flow.as_ref().is_none_or(|flow| *flow == run.spec.flow)
+    });
+    runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp().map(|time| time.0)));
+    if runs.is_empty() {
+        return Ok(Answer::text("no such runs in the object store").with_data(json!([])));
+    }
+    Ok(shown(&runs, namespaces))
+}
+
+fn shown(runs: &[Run], namespaces: Namespaces) -> Answer {
     let now = now();
     let rows: Vec<Vec<String>> = runs
         .iter()
@@ -117,7 +160,7 @@ pub(super) async fn verb(args: &RunsArgs, global: &Global) -> Result<Answer, Cli
     ];
     let text = listed(&headings, rows, namespaces);
     let names: Vec<String> = runs.iter().map(|run| format!("run/{}", run.name_any())).collect();
-    Ok(Answer::text(text).with_data(json!(runs)).with_names(names))
+    Answer::text(text).with_data(json!(runs)).with_names(names)
 }
 
 /// A table of objects. Their namespace, which is the first column, is told if it may be any.

@@ -18,6 +18,11 @@ pub(super) struct StoreArgs {
 }
 
 impl StoreArgs {
+    /// Whether one is named.
+    pub(super) fn is_named(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// The store, if one is named.
     pub(super) fn open(self, network: &Network) -> Result<Option<Store>, CliError> {
         let Some(url) = self.store else { return Ok(None) };

@@ -15,6 +15,8 @@ use signoff_api::{Run, trigger::TriggerKind};
 pub struct RunEndings {
     namespaces: mpsc::UnboundedSender<String>,
     runs: mpsc::UnboundedSender<ObjectKey<Run>>,
+    /// Only where records are written: otherwise nobody would read it.
+    unrecorded: Option<mpsc::UnboundedSender<ObjectKey<Run>>>,
     triggered: mpsc::UnboundedSender<TriggeredRun>,
 }
 
@@ -59,6 +61,7 @@ pub fn run_endings() -> (RunEndings, EndedRuns<String>, RunNews) {
     let endings = RunEndings {
         namespaces,
         runs,
+        unrecorded: None,
         triggered,
     };
     let news = RunNews {
@@ -76,6 +79,14 @@ impl<T: Send + 'static> EndedRuns<T> {
 }
 
 impl RunEndings {
+    /// Also tells whoever writes records.
+    #[must_use]
+    pub fn with_records(self) -> (Self, EndedRuns<ObjectKey<Run>>) {
+        let (unrecorded, arrived) = inbox();
+        let unrecorded = Some(unrecorded);
+        (Self { unrecorded, ..self }, EndedRuns(arrived))
+    }
+
     /// A run was not known before.
     pub fn seen(&self, run: &Run) {
         let trigger = run.spec.trigger.as_ref();
@@ -95,5 +106,8 @@ impl RunEndings {
         // nobody listens at the end of the process
         let _ = self.namespaces.send(run.namespace().to_owned());
         let _ = self.runs.send(run.clone());
+        if let Some(unrecorded) = &self.unrecorded {
+            let _ = unrecorded.send(run.clone());
+        }
     }
 }

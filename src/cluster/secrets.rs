@@ -1,5 +1,7 @@
 //! Reading Secrets: at the moment of use, so that a rotated one is taken up, and never into a log or a message.
 
+use std::collections::BTreeMap;
+
 use json_patch::{Patch as Operations, PatchOperation, ReplaceOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
@@ -117,6 +119,27 @@ pub async fn read(client: &Client, namespace: &str, at: &SecretKeyRef) -> Result
         }),
         None => Err(SecretError::NoKey { name, key }),
     }
+}
+
+/// Reads all keys of a Secret.
+///
+/// # Errors
+/// If it is not there or cannot be read.
+pub async fn read_all(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<BTreeMap<String, Vec<u8>>, SecretError> {
+    let found = Api::<Secret>::namespaced(client.clone(), namespace)
+        .get_opt(name)
+        .await
+        .map_err(|error| SecretError::Unreadable(name.to_owned(), error))?;
+    let missing = || SecretError::NoSecret {
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+    };
+    let data = found.ok_or_else(missing)?.data.unwrap_or_default();
+    Ok(data.into_iter().map(|(key, bytes)| (key, bytes.0)).collect())
 }
 
 /// Writes one key of a Secret anew, if it still has the text that was read, white space around it aside.

@@ -21,9 +21,10 @@ use crate::{
     git::Limits,
     perform::Executors,
     promotion::{self, release},
+    records::{self, RecordKeys},
     remotes::{Pauses, RepositorySettings},
     runs::{self, Bounds, RunCalls, RunWaker},
-    store::collect,
+    store::{Store, collect},
     sync::{self, SyncQueue, SyncRequests, feedback, sync_requests},
     telemetry::metrics::Metrics,
     triggers,
@@ -50,6 +51,14 @@ pub(super) struct ControllerSet {
     metrics: Metrics,
     pushes: Pushes,
     collecting: Option<collect::Deps>,
+    recording: Option<Recording>,
+}
+
+/// What is needed to write records, beside what the watches show.
+struct Recording {
+    store: Store,
+    keys: Option<RecordKeys>,
+    timing: records::Timing,
 }
 
 impl ControllerSet {
@@ -64,7 +73,16 @@ impl ControllerSet {
             installation: operator.installation.clone(),
             every: options.collect_every,
         });
+        let recording = options.store.as_ref().map(|store| Recording {
+            store: store.clone(),
+            keys: options
+                .record_keys
+                .as_ref()
+                .map(|name| RecordKeys::of(context.client().clone(), &options.namespace, name)),
+            timing: options.records,
+        });
         Self {
+            recording,
             probe_namespace: scope.clone().unwrap_or_else(|| options.namespace.clone()),
             context,
             collecting,
@@ -173,6 +191,21 @@ impl ControllerSet {
         };
         let collecting = self.collecting;
         let (endings, ended, news) = run_endings();
+        let (endings, recording) = match self.recording {
+            Some(recording) => {
+                let (endings, unrecorded) = endings.with_records();
+                let deps = records::Deps {
+                    context: Arc::clone(&self.context),
+                    store: recording.store,
+                    keys: recording.keys,
+                    flows: stores.flows.store(),
+                    releases: stores.releases.store(),
+                    timing: recording.timing,
+                };
+                (endings, Some((deps, unrecorded)))
+            }
+            None => (endings, None),
+        };
         let running = Arc::new(runs::Deps {
             context: Arc::clone(&self.context),
             leadership: self.leadership,
@@ -254,6 +287,16 @@ impl ControllerSet {
                         None => stop.cancelled().await,
                     }
                 })
+            }),
+            supervisor.keep("records", &shutdown, || {
+                let (recording, stores, stop) = (recording.clone(), stores.clone(), stop());
+                let writing = async move {
+                    match recording {
+                        Some((deps, unrecorded)) => records::run(deps, unrecorded, stop).await,
+                        None => stop.cancelled().await,
+                    }
+                };
+                ending(shutdown.clone(), once_known(stores, writing))
             }),
             supervisor.keep("approvals", &shutdown, approvals),
             // has a drain time of its own

@@ -38,6 +38,7 @@ use crate::{
     },
     net::{AddressPolicy, Network},
     perform::{Executors, http::HttpExecutorError},
+    records,
     runs::Bounds,
     store::Store,
     telemetry::{memory, metrics::Metrics},
@@ -75,6 +76,10 @@ pub struct OperatorOptions {
     pub agents: Option<Agents>,
     /// How often content of runs that were deleted is looked for.
     pub collect_every: Duration,
+    /// Name of the Secret beside the operator with the keys that sign records of runs. Without it they are not signed.
+    pub record_keys: Option<String>,
+    /// How often it is looked for runs without a record, and for those past their retention.
+    pub records: records::Timing,
     /// How many effects are performed at the same time.
     pub max_effects: usize,
     /// What the gateway bears, if it is served here.
@@ -101,6 +106,8 @@ impl OperatorOptions {
             store: None,
             agents: None,
             collect_every: Duration::from_secs(600),
+            record_keys: None,
+            records: records::Timing::default(),
             max_effects: 256,
             connections: ConnectionLimits::default(),
             policies: None,

@@ -29,7 +29,7 @@ impl Store {
             .collect())
     }
 
-    async fn folders(&self, path: &Path) -> Result<Vec<String>, StoreError> {
+    pub(super) async fn folders(&self, path: &Path) -> Result<Vec<String>, StoreError> {
         let listed = self.objects.list_with_delimiter(Some(path)).await?;
         let names = listed.common_prefixes.iter().filter_map(Path::filename);
         Ok(names.map(str::to_owned).collect())

@@ -7,6 +7,7 @@ mod error;
 mod list;
 mod open;
 mod read;
+mod records;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -19,6 +20,7 @@ pub use self::{
     error::StoreError,
     open::{OpenError, Settings},
     read::Content,
+    records::{RecordPath, RecordPathError},
     write::{Stored, Writer},
 };
 use crate::cluster::fairness::Permits;

@@ -1,5 +1,6 @@
 mod faults;
 mod folder;
+mod records;
 
 use std::sync::Arc;
 

@@ -12,3 +12,4 @@
 mod memory;
 mod s3;
 mod server;
+mod verifiers;

@@ -281,7 +281,13 @@ pub fn until_policies_hold(plane: &ControlPlane) {
 /// Installs the charts, lets people do what they may, and waits until all of it is in force.
 pub fn prepare(plane: &ControlPlane) {
     // the store of the tests is a folder of their own; the chart has only to give the rights
-    install(plane, &["--set=store.url=s3://bucket/prefix"]);
+    install(
+        plane,
+        &[
+            "--set=store.url=s3://bucket/prefix",
+            "--set=store.recordKeys=signoff-record-keys",
+        ],
+    );
     let admin = plane.as_user("admin");
     for (number, (user, role)) in BINDINGS.iter().enumerate() {
         let (name, role, user) = (

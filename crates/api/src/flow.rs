@@ -13,6 +13,7 @@ use super::{
     concurrency::Concurrency,
     name::SUBDOMAIN,
     names,
+    retention::Retention,
     step::{Approvers, Escalation},
     trigger::{Trigger, TriggerStatus},
 };
@@ -94,6 +95,9 @@ pub struct Definition {
     /// Gate that a release must pass to become live. The gate of the release that is live at that moment applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
+    /// How long runs of the flow stay after they have ended. Defaults to the newest 100 runs, for 720h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
 }
 
 impl Definition {

@@ -26,6 +26,7 @@ pub mod release;
 pub mod repository;
 pub mod resolution;
 pub mod resource;
+pub mod retention;
 pub mod retry;
 pub mod run;
 pub mod schema;

@@ -3,6 +3,7 @@
 mod parent;
 mod process;
 mod record;
+mod record_ref;
 mod step;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use self::{
     parent::{ParentRun, RunParent},
     process::{ProcessPhase, ProcessStatus},
     record::{CallbackRecord, EventRecord, HeartbeatRecord},
+    record_ref::RecordRef,
     step::{BoundConnection, ShownRequest, StepDecision, StepError, StepOutcome, StepPhase, StepStatus},
 };
 
@@ -306,6 +308,9 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub finished_at: Option<MicroTime>,
+    /// The record of the run. It is set after the run has ended, if there is an object store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordRef>,
     /// Condition of type Succeeded: True if the run succeeded, False if it ended in another way, Unknown before its
     /// end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -63,6 +63,34 @@ pub fn by_run(uid: &str, status: &RunStatus, name: &str, spec: &ApprovalSpec) ->
     })
 }
 
+/// Whether the digest of a question binds what it says, for the run of this uid on this release. Of a question about an attempt, the number
+/// is tried up to `attempts`.
+pub fn is_bound(release: &Digest, run: &str, spec: &ApprovalSpec, attempts: i64) -> bool {
+    let subject = &spec.subject;
+    let (Some(step), Some(iteration)) = (&subject.step, subject.iteration) else {
+        return false;
+    };
+    let mut about = json!({ "release": release, "run": run, "step": step, "iteration": iteration });
+    if let Some(item) = subject.item {
+        about["item"] = item.into();
+    }
+    let is_sealed = |about: &Value, spec: &ApprovalSpec| sealed(about, spec.clone()).digest == spec.digest;
+    match spec.purpose {
+        ApprovalPurpose::Step => is_sealed(&about, spec),
+        ApprovalPurpose::Outcome => {
+            let unfilled = ApprovalSpec {
+                approvers: None,
+                ..spec.clone()
+            };
+            (1..=attempts).any(|attempt| {
+                about["attempt"] = attempt.into();
+                is_sealed(&about, spec) || is_sealed(&about, &unfilled)
+            })
+        }
+        ApprovalPurpose::Promotion => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,7 @@ pub mod promotion;
 pub mod question;
 pub mod requesters;
 pub mod resolution;
+pub mod retention;
 pub mod retry;
 pub mod retry_after;
 pub mod schema;

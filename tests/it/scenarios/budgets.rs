@@ -3,15 +3,18 @@
 use std::collections::BTreeSet;
 
 use git2::Repository as Git;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::{
+    Client,
+    api::{Patch, PatchParams, PostParams},
+};
 use serde_json::json;
 use signoff::telemetry::metrics::Metrics;
-use signoff_api::{Approval, Flow, Repository, names};
+use signoff_api::{Approval, Flow, Repository, Run, names};
 
 use crate::{
     support::{
         requests::{Asked, Requests, Verb},
-        rig::{Rig, eventually},
+        rig::{Rig, Running, eventually},
         shop::Shop,
     },
     world::{FLOW, push},
@@ -38,10 +41,33 @@ fn metric(text: &str, name: &str) -> u64 {
     line.map_or(0, |value| value.parse().unwrap())
 }
 
+/// An operator without an object store, which writes no records of runs.
+async fn without_records(rig: &Rig, client: Client) -> Running {
+    let operator = rig.operator_as(client, |options| options.store = None);
+    operator.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_record_of_a_run_costs_one_more_write() {
+    let rig = Rig::open().await;
+    let (client, requests) = Requests::of(rig.operator_client());
+    let operator = rig.operator_with(client).await.unwrap();
+    rig.flow("f", json!({"steps": [{"name": "a", "set": {"x": 1}}]}))
+        .await;
+    let before = requests.count();
+    rig.start("r", json!({"flow": "f"})).await;
+    let is_recorded = |run: &Run| run.status.as_ref().is_some_and(|status| status.record.is_some());
+    rig.until::<Run>("r", is_recorded).await;
+    operator.stop().await;
+    let all = reads_and_writes(&requests.since(before));
+    let writes = all.iter().filter(|asked| *asked == "Patch runs/status");
+    assert_eq!(writes.count(), 2, "{all:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_of_three_steps_in_the_process_costs_one_write() {
     let rig = Rig::open().await;
-    let operator = rig.operator().await;
+    let operator = without_records(&rig, rig.operator_client()).await;
     let steps = json!([
         {"name": "a", "set": {"x": "${1 + 1}"}},
         {"name": "b", "set": {"y": "${steps.a.output.x + 1}"}},
@@ -69,7 +95,7 @@ async fn a_run_of_three_steps_in_the_process_costs_one_write() {
 async fn a_poll_costs_a_write_when_it_begins_and_one_when_it_ends() {
     let (rig, shop) = (Rig::open().await, Shop::open().await);
     let (client, requests) = Requests::of(rig.operator_client());
-    let operator = rig.operator_with(client).await.unwrap();
+    let operator = without_records(&rig, client).await;
     let repeat = json!({"until": "${steps.poll.pass == 4}", "every": "1s"});
     let steps = json!([{"name": "poll", "http": {"url": shop.url("/poll")}, "repeat": repeat}]);
     rig.flow("f", json!({"steps": steps})).await;
@@ -86,7 +112,7 @@ async fn a_poll_costs_a_write_when_it_begins_and_one_when_it_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happened_is_counted() {
     let (rig, shop) = (Rig::open().await, Shop::open().await);
-    let operator = rig.operator().await;
+    let operator = without_records(&rig, rig.operator_client()).await;
     let steps = json!([{"name": "review", "approval": {"title": "go?"}}, {"name": "call", "http": {"url": shop.url("/x")}}]);
     rig.flow("f", json!({"steps": steps})).await;
     rig.start("r", json!({"flow": "f"})).await;
@@ -127,7 +153,7 @@ fn reads_and_writes(requests: &[Asked]) -> Vec<String> {
 async fn each_kind_is_listed_once_and_watched_once() {
     let rig = Rig::open().await;
     let (client, requests) = Requests::of(rig.operator_client());
-    let operator = rig.operator_with(client).await.unwrap();
+    let operator = without_records(&rig, client).await;
     let steps = json!([{"name": "review", "approval": {"title": "go?"}}]);
     // by then all controllers work
     rig.flow("f", json!({"steps": steps})).await;
@@ -149,7 +175,7 @@ async fn each_kind_is_listed_once_and_watched_once() {
 async fn a_decision_costs_one_read_and_one_write_before_the_next_effect_and_a_read_beside_the_write() {
     let (rig, shop) = (Rig::open().await, Shop::open().await);
     let (client, requests) = Requests::of(rig.operator_client());
-    let operator = rig.operator_with(client).await.unwrap();
+    let operator = without_records(&rig, client).await;
     let steps = json!([{"name": "review", "approval": {"title": "go?"}}, {"name": "call", "http": {"url": shop.url("/x")}}]);
     rig.flow("f", json!({"steps": steps})).await;
     rig.start("r", json!({"flow": "f"})).await;
@@ -179,7 +205,7 @@ async fn a_decision_costs_one_read_and_one_write_before_the_next_effect_and_a_re
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_lists_each_kind_and_reads_nothing_again() {
     let rig = Rig::open().await;
-    let operator = rig.operator().await;
+    let operator = without_records(&rig, rig.operator_client()).await;
     rig.flow(
         "f",
         json!({"steps": [{"name": "review", "approval": {"title": "go?", "respondWithin": "1h"}}]}),
@@ -206,7 +232,7 @@ async fn a_restart_lists_each_kind_and_reads_nothing_again() {
     }
     operator.stop().await;
     let (client, requests) = Requests::of(rig.operator_client());
-    let operator = rig.operator_with(client).await.unwrap();
+    let operator = without_records(&rig, client).await;
     let metrics = operator.metrics().clone();
     eventually("all runs wait again", || waiting(&metrics)).await;
     // what is decided then comes after what the listings brought
@@ -248,7 +274,7 @@ async fn a_push_that_changes_one_flow_writes_each_status_once() {
         &[("hello.yaml", Some(FLOW)), ("other.yaml", Some(&other))],
     );
     let (client, requests) = Requests::of(rig.operator_client());
-    let operator = rig.operator_with(client).await.unwrap();
+    let operator = without_records(&rig, client).await;
     let repository = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Repository", "metadata": {"name": "flows"}, "spec": {
         "url": format!("file://{}", git.path().display()), "interval": "1h", "draft": {"ref": "main"}}});
     let repository: Repository = serde_json::from_value(repository).unwrap();

@@ -28,6 +28,7 @@ mod own_work;
 mod poison;
 mod promotion;
 mod prune;
+mod records;
 mod repositories;
 mod repository;
 mod resolutions;

@@ -35,6 +35,7 @@ pub use self::{
 use self::{fields::changes, guards::Guards};
 use signoff_api::{
     Definition, Step, Trigger, concurrency::Concurrency, flow::Promotion, release::Dependency,
+    retention::Retention,
 };
 
 /// What changes from one definition to another. In JSON absent lists are empty lists, and the field names are stable.
@@ -70,6 +71,8 @@ pub struct Difference {
     pub triggers: Vec<FieldChange>,
     /// What changed in how many runs go on at the same time. More of them are a change, and loosen no control of people.
     pub concurrency: Vec<FieldChange>,
+    /// What changed in how long ended runs stay.
+    pub retention: Vec<FieldChange>,
 }
 
 /// Whether something was added, removed or changed.
@@ -113,6 +116,7 @@ impl Difference {
             description,
             triggers,
             concurrency,
+            retention,
         } = self;
         !first
             && loosenings.is_empty()
@@ -129,6 +133,7 @@ impl Difference {
                 description,
                 triggers,
                 concurrency,
+                retention,
             ]
             .iter()
             .all(|fields| fields.is_empty())
@@ -248,7 +253,19 @@ pub fn difference(old: Option<&Definition>, new: &Definition) -> Difference {
             before.and_then(|parts| parts.concurrency).map(concurrency_fields),
             after.concurrency.map(concurrency_fields),
         ),
+        retention: changes(
+            before.and_then(|parts| parts.retention).map(retention_fields),
+            after.retention.map(retention_fields),
+        ),
     }
+}
+
+fn retention_fields(retention: &Retention) -> Vec<Field> {
+    let Retention { keep, after } = retention;
+    vec![
+        Field::new("retention.keep", keep.as_ref()).default("100"),
+        Field::new("retention.after", after.as_ref()).default("720h"),
+    ]
 }
 
 fn concurrency_fields(concurrency: &Concurrency) -> Vec<Field> {
@@ -276,6 +293,7 @@ struct Parts<'a> {
     promotion: Option<&'a Promotion>,
     triggers: Option<&'a Vec<Trigger>>,
     concurrency: Option<&'a Concurrency>,
+    retention: Option<&'a Retention>,
 }
 
 impl<'a> Parts<'a> {
@@ -289,6 +307,7 @@ impl<'a> Parts<'a> {
             finally,
             output,
             promotion,
+            retention,
         } = definition;
         Self {
             description: description.as_deref(),
@@ -299,6 +318,7 @@ impl<'a> Parts<'a> {
             promotion: promotion.as_ref(),
             triggers: triggers.as_ref(),
             concurrency: concurrency.as_ref(),
+            retention: retention.as_ref(),
         }
     }
 

@@ -90,6 +90,7 @@ impl Report {
             description,
             triggers,
             concurrency,
+            retention,
         } = difference;
         let gated = |subject: &Subject| gates.iter().any(|gate| gate.gate == *subject);
         let order = order.map(|order| {
@@ -122,6 +123,7 @@ impl Report {
             ),
             ("Triggers", fields(triggers).collect()),
             ("Concurrency", fields(concurrency).collect()),
+            ("Retention", fields(retention).collect()),
             ("Output", fields(output).collect()),
             ("Promotion", fields(promotion).collect()),
             ("Description", fields(description).collect()),

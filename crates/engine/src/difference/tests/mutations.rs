@@ -48,6 +48,7 @@ fn all_but_finally() -> Value {
             { "name": "t7", "webhook": { "auth": { "standardWebhooks": { "name": "s", "key": "k" } } } },
         ],
         "concurrency": { "key": "${inputs.a}", "max": 2, "whenFull": "Reject", "scope": "Namespace" },
+        "retention": { "keep": 7, "after": "48h" },
         "steps": [
             {
                 "name": "one",
