@@ -68,12 +68,12 @@ fn visible_fields() -> impl for<'writer> FormatFields<'writer> {
 }
 
 /// A bare level speaks of Signoff; the libraries below it stay at warnings, and the client for the API server is silent: what it reports as
-/// errors is reported by whoever asked, with what follows from it.
+/// errors is reported by whoever asked, with what follows from it. What agents do wrong is told to them.
 fn filter_of(level: &str) -> String {
     if level.contains(['=', ',']) {
         level.to_owned()
     } else {
-        format!("warn,kube_client::client::builder=off,kube_client::client=error,signoff={level}")
+        format!("warn,kube_client::client::builder=off,kube_client::client=error,rmcp=error,signoff={level}")
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
     fn a_bare_level_is_for_our_own_lines() {
         assert_eq!(
             filter_of("debug"),
-            "warn,kube_client::client::builder=off,kube_client::client=error,signoff=debug"
+            "warn,kube_client::client::builder=off,kube_client::client=error,rmcp=error,signoff=debug"
         );
         assert_eq!(filter_of("signoff=trace,kube=info"), "signoff=trace,kube=info");
     }
