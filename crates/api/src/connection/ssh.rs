@@ -23,7 +23,7 @@ pub struct SshConnection {
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i64>,
     /// User to log in as.
-    #[schemars(length(min = 1, max = 256), regex(pattern = "^[^\\s@:/]+$"))]
+    #[schemars(length(min = 1, max = 256), regex(pattern = "^[A-Za-z0-9_][A-Za-z0-9_.$-]*$"))]
     pub user: String,
     /// Private key, in OpenSSH or PEM format.
     pub private_key: SecretKeyRef,
