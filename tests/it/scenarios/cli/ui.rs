@@ -13,7 +13,7 @@ use reqwest::{
 
 use super::Waiting;
 
-const STEPS: &str = "  - name: ask\n    approval:\n      title: 'Pay <b>5</b> for ${inputs.t}?'\n      approvers: {groups: [finance]}\n      \
+const STEPS: &str = "  - name: ask\n    approval:\n      title: 'Pay <b>5</b> for ${inputs.?t.orValue(\"\")}?'\n      approvers: {groups: [finance]}\n      \
     show: [{name: quote, value: '<script>alert(1)</script>'}]\n      \
     form: {type: object, required: [amount], properties: {amount: {type: integer, minimum: 0}}}\n  - name: pay\n    set: {x: '${steps.ask.decision.values.amount}'}\n";
 
