@@ -10,13 +10,13 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use super::{Web, error::PageError};
+use super::{Session, Web, error::PageError};
 
 /// No script at all, styles and pictures of ours, no frame, forms only to ourselves.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 pub(super) async fn check(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
-    let mut response = match refusal(&web, &request) {
+    let mut response = match refusal(&web.session, web.address.port(), &request) {
         None => next.run(request).await,
         Some(refusal) => refusal.into_response(),
     };
@@ -41,16 +41,14 @@ pub(super) async fn check(State(web): State<Arc<Web>>, request: Request, next: N
     response
 }
 
-fn refusal(web: &Web, request: &Request) -> Option<PageError> {
+fn refusal(session: &Session, port: u16, request: &Request) -> Option<PageError> {
     let (headers, path) = (request.headers(), request.uri().path());
-    let host = text(headers, &header::HOST)?.to_owned();
-    let port = web.address.port();
-    // a name of somebody else's that resolves to this machine is not ours
-    if !is_ours(&host, port) {
+    // a name of somebody else's that resolves to this machine is not ours, and neither is a request that names no host
+    let Some(host) = text(headers, &header::HOST).filter(|host| is_ours(host, port)) else {
         let why = "this page is served to this machine only, under the address that was printed";
         return Some(PageError::new(StatusCode::MISDIRECTED_REQUEST, why));
-    }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) && !is_same_origin(headers, &host) {
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) && !is_same_origin(headers, host) {
         return Some(PageError::new(
             StatusCode::FORBIDDEN,
             "this form was sent by another site",
@@ -58,7 +56,7 @@ fn refusal(web: &Web, request: &Request) -> Option<PageError> {
     }
     let cookies = text(headers, &header::COOKIE).unwrap_or_default();
     let is_open = matches!(path, "/login" | "/style.css");
-    (!is_open && !web.session.is_known(cookies, port)).then(|| {
+    (!is_open && !session.is_known(cookies, port)).then(|| {
         let why = "open the address that `signoff ui` printed; it lets one browser in, once";
         PageError::new(StatusCode::FORBIDDEN, why)
     })
@@ -84,6 +82,33 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_let_through_without_a_host_of_ours_and_the_cookie() {
+        let (session, _) = Session::begin();
+        let cookie = session.cookie(80);
+        let refused = |host: Option<&[u8]>, cookie: Option<&str>, path: &str| {
+            let mut request = Request::builder().uri(path);
+            if let Some(host) = host {
+                request = request.header(header::HOST, host);
+            }
+            if let Some(cookie) = cookie {
+                request = request.header(header::COOKIE, cookie);
+            }
+            refusal(&session, 80, &request.body(axum::body::Body::empty()).unwrap()).is_some()
+        };
+        let ours = Some(&b"127.0.0.1:80"[..]);
+        assert!(!refused(ours, Some(&cookie), "/"));
+        assert!(!refused(ours, None, "/login") && refused(ours, None, "/"));
+        for host in [None, Some(&b"evil.example"[..]), Some(&b"127.0.0.1:80\xff"[..])] {
+            for path in ["/", "/login"] {
+                assert!(
+                    refused(host, None, path) && refused(host, Some(&cookie), path),
+                    "{host:?} {path}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn only_this_machine_is_the_host_and_only_our_own_pages_send_forms() {

@@ -58,6 +58,11 @@ impl Session {
         pairs.any(|(key, value)| key == name && is_same(&self.cookie, value))
     }
 
+    /// What the browser that was let in sends.
+    pub(super) fn cookie(&self, port: u16) -> String {
+        format!("{}={}", cookie_name(port), self.cookie)
+    }
+
     /// Whether a form is one of ours.
     pub(super) fn is_ours(&self, given: &str) -> bool {
         is_same(&self.form, given)
@@ -102,8 +107,8 @@ pub(super) async fn login(
             "this address was used before, or is not the one that was printed; start `signoff ui` again",
         ));
     }
-    let (name, value) = (cookie_name(web.address.port()), &web.session.cookie);
-    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict");
+    let cookie = web.session.cookie(web.address.port());
+    let cookie = format!("{cookie}; Path=/; HttpOnly; SameSite=Strict");
     let cookie = HeaderValue::from_str(&cookie).map_err(|error| PageError::internal(&error))?;
     // a page of ours that goes on, and no redirect: a strict cookie does not go with one that another site began
     let mut response = render(&Welcome {})?;
@@ -122,7 +127,7 @@ mod tests {
         assert!(!session.admit(&code[1..]));
         assert!(session.admit(&code));
         assert!(!session.admit(&code), "it works once");
-        let cookies = format!("other=1; {}={}", cookie_name(80), session.cookie);
+        let cookies = format!("other=1; {}", session.cookie(80));
         assert!(session.is_known(&cookies, 80));
         assert!(!session.is_known(&cookies, 81), "each port has its own");
         assert!(!session.is_known("signoff-80=", 80));
