@@ -507,7 +507,7 @@ fn the_request_of_a_later_step_is_shown_and_sent_as_it_was_shown() {
     run.tick();
     let item = asked(&run).show[0].clone();
     let shown: Value = serde_json::from_str(&item.inline).unwrap();
-    let tell = "http://gateway/v1/callbacks/(token of the callback of settled)";
+    let tell = "(address of the callback of settled)";
     assert_eq!(
         shown,
         json!({ "method": "POST", "url": "http://bank/pay", "headers": { "x-order": "81" }, "query": { "dry": ["false"] },

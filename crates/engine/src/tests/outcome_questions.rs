@@ -11,6 +11,30 @@ fn outcome_question(flow: Value) -> OpenApproval {
 }
 
 #[test]
+fn the_next_leader_asks_the_same_question_whatever_address_it_has_for_the_gateway() {
+    let pay = json!({ "name": "pay", "delivery": "AtMostOnce", "http": {
+        "connection": "bank", "path": "/pay", "query": { "tell": "${callback('settled').url}" },
+        "body": { "tell": "${callback('settled').url}", "token": "${callback('settled').token}" } } });
+    let settled = json!({ "name": "settled", "wait": { "callback": {} } });
+    let asked = |gateway: &str| {
+        let mut run = Scenario::of(json!({ "steps": [pay, settled] }), &json!({}));
+        run.tick();
+        run.facts.callbacks.base_url = gateway.into();
+        run.restart();
+        run.opened()[0].spec.clone()
+    };
+    let first = asked("http://gateway");
+    let texts = serde_json::to_string(&first.show).unwrap();
+    assert!(
+        texts.contains("(address of the callback of settled)")
+            && texts.contains("(token of the callback of settled)")
+            && !texts.contains("v1/callbacks"),
+        "{texts}"
+    );
+    assert_eq!(first.digest, asked("https://other.example/path").digest);
+}
+
+#[test]
 fn who_is_asked_whether_it_happened_sees_the_request_but_no_token() {
     let pay = json!({ "name": "pay", "delivery": "AtMostOnce", "http": {
         "connection": "bank", "path": "/pay/${inputs.amount}", "method": "PUT", "query": { "note": "a b&c" },
@@ -29,7 +53,7 @@ fn who_is_asked_whether_it_happened_sees_the_request_but_no_token() {
     let body: Value = serde_json::from_str(&shown("body")).unwrap();
     assert_eq!(
         body,
-        json!({ "amount": 50, "tell": "http://gateway/v1/callbacks/(token of the callback of settled)" })
+        json!({ "amount": 50, "tell": "(address of the callback of settled)" })
     );
     let sending = shown("sending");
     for part in [

@@ -192,7 +192,8 @@ impl RunView<'_> {
         canonical::digest_of_value(&self.described(request))
     }
 
-    /// Whoever has the token of a callback may answer it, so those who are asked do not see it.
+    /// Whoever has the token of a callback may answer it, so those who are asked do not see it. Nor do they see the rest of its
+    /// address: the next leader may have another one for the gateway, and what it shows has to have the same digest.
     pub(super) fn without_tokens(&self, text: String) -> String {
         let callbacks = self.callbacks();
         let all = callbacks.as_object().into_iter().flatten();
@@ -201,11 +202,18 @@ impl RunView<'_> {
             let one = callback.is_object().then_some(callback);
             of_items.chain(one).map(move |callback| (step, callback))
         });
-        each.fold(text, |text, (step, callback)| match callback["token"].as_str() {
-            Some(token) if text.contains(token) => {
-                text.replace(token, &format!("(token of the callback of {step})"))
+        each.fold(text, |text, (step, callback)| {
+            let field = |name: &str| callback[name].as_str().unwrap_or_default();
+            let (token, url) = (field("token"), field("url"));
+            if token.is_empty() || !text.contains(token) {
+                return text;
             }
-            Some(_) | None => text,
+            let address = format!("(address of the callback of {step})");
+            // as it stands in a query
+            let encoded: String = url::form_urlencoded::byte_serialize(url.as_bytes()).collect();
+            text.replace(url, &address)
+                .replace(&encoded, &address)
+                .replace(token, &format!("(token of the callback of {step})"))
         })
     }
 
