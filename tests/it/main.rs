@@ -17,6 +17,7 @@ mod fuzz;
 mod kill;
 mod local_connections;
 mod local_objects;
+mod local_rights;
 mod local_rules;
 mod local_server;
 mod local_watch;

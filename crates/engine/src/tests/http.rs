@@ -3,20 +3,20 @@
 use super::*;
 use crate::effect::{HttpBody, HttpTarget};
 
-fn flow(http: &Value) -> Value {
+pub(super) fn flow(http: &Value) -> Value {
     json!({
         "inputs": { "type": "object", "properties": { "a": {}, "b": {} } },
         "steps": [{ "name": "s", "http": http }],
     })
 }
 
-fn scenario(http: &Value, inputs: &Value) -> Scenario {
+pub(super) fn scenario(http: &Value, inputs: &Value) -> Scenario {
     let mut scenario = Scenario::of(flow(http), inputs);
     scenario.tick();
     scenario
 }
 
-fn problems(http: &Value) -> Vec<String> {
+pub(super) fn problems(http: &Value) -> Vec<String> {
     let definition: Definition = serde_json::from_value(flow(http)).unwrap();
     let problems = Plan::compile(&definition).err().unwrap_or_default();
     let problems = problems.into_iter();
@@ -25,7 +25,7 @@ fn problems(http: &Value) -> Vec<String> {
         .collect()
 }
 
-fn error(scenario: &Scenario) -> (StepReason, String) {
+pub(super) fn error(scenario: &Scenario) -> (StepReason, String) {
     let error = scenario.state.steps[0].error.clone().unwrap();
     (error.reason, error.message)
 }
@@ -328,93 +328,6 @@ fn an_answer_that_is_not_expected_needs_nobody_to_say_what_happened() {
     assert_eq!((run.state.phase, run.opened().len()), (RunPhase::Failed, 0));
 }
 
-/// A call that is tried again if the other side says that it is busy.
-fn busy(delivery: &str, when: &str) -> Value {
-    json!({
-        "inputs": { "type": "object", "properties": { "a": {} } },
-        "steps": [{ "name": "s", "delivery": delivery, "retry": { "attempts": 3, "when": when },
-            "http": { "url": "http://x/", "method": "POST", "expect": { "when": "${response.body.ready}" } } }],
-    })
-}
-
-const BUSY: &str = "${error.?status.orValue(0) == 400 && error.message.contains('Throttling')}";
-
-#[test]
-fn a_failure_that_the_flow_names_is_retried_and_others_are_not() {
-    let mut run = Scenario::of(busy("AtLeastOnce", BUSY), &json!({}));
-    run.tick().answer("s", 400, json!({ "code": "Throttling" }));
-    assert_eq!(run.state.steps[0].phase, StepPhase::Retrying);
-    run.pass(2).answer("s", 400, json!({ "code": "Invalid" }));
-    assert_eq!(run.state.steps[0].phase, StepPhase::Failed);
-    assert!(error(&run).1.contains("Invalid"), "{:?}", error(&run));
-
-    let mut run = Scenario::of(busy("AtLeastOnce", BUSY), &json!({}));
-    run.tick().answer("s", 400, json!("Throttling"));
-    run.pass(2).answer("s", 400, json!("Throttling"));
-    run.pass(4).answer("s", 400, json!("Throttling"));
-    assert_eq!(
-        run.state.steps[0].phase,
-        StepPhase::Failed,
-        "three attempts are all"
-    );
-
-    let not_ready = "${error.reason == 'UnexpectedResponse'}";
-    let mut run = Scenario::of(busy("AtLeastOnce", not_ready), &json!({}));
-    run.tick().answer("s", 200, json!({ "ready": false }));
-    run.pass(2).answer("s", 200, json!({ "ready": true }));
-    assert_eq!(run.state.phase, RunPhase::Succeeded);
-}
-
-#[test]
-fn what_must_not_be_repeated_is_retried_only_after_a_refusal() {
-    let always = "${true}";
-    let mut run = Scenario::of(busy("AtMostOnce", always), &json!({}));
-    run.tick().answer("s", 409, Value::Null);
-    assert_eq!(run.state.steps[0].phase, StepPhase::Retrying);
-    run.pass(2).answer("s", 200, json!({ "ready": false }));
-    assert_eq!(run.state.steps[0].phase, StepPhase::Failed, "it was done");
-    let mut run = Scenario::of(busy("AtMostOnce", always), &json!({}));
-    run.tick().answer("s", 500, Value::Null);
-    assert_eq!(run.state.steps[0].phase, StepPhase::Waiting, "people are asked");
-}
-
-#[test]
-fn a_condition_that_cannot_be_read_retries_nothing_and_says_so() {
-    let mut run = Scenario::of(busy("AtLeastOnce", "${inputs.a > 1}"), &json!({ "a": "x" }));
-    run.tick().answer("s", 404, json!("gone"));
-    let (reason, message) = error(&run);
-    assert_eq!(reason, StepReason::UnexpectedStatus);
-    assert!(message.contains("gone; retry.when: "), "{message}");
-}
-
-#[test]
-fn a_condition_of_retries_is_checked_as_others_are() {
-    let problems = |when: &str, attempts: i64| {
-        let mut flow = busy("AtLeastOnce", when);
-        flow["steps"][0]["retry"]["attempts"] = attempts.into();
-        let definition: Definition = serde_json::from_value(flow).unwrap();
-        let problems = Plan::compile(&definition).err().unwrap_or_default();
-        let problems = problems.iter();
-        let told = problems.map(|problem| format!("{}: {}", problem.field, problem.message));
-        told.collect::<Vec<_>>().join("\n")
-    };
-    assert_eq!(problems(BUSY, 2), "");
-    for (when, attempts, part) in [
-        (
-            BUSY,
-            1,
-            "steps[0].retry.when: with one attempt, nothing is retried",
-        ),
-        ("${error.code == 1}", 2, "steps[0].retry.when: "),
-        ("${error.status == 400}", 2, "steps[0].retry.when: "),
-        ("${error.reason}", 2, "a condition is true or false, not string"),
-        ("error.status == 400", 2, "a condition is one ${…} expression"),
-    ] {
-        let told = problems(when, attempts);
-        assert!(told.contains(part), "{when}: {told}");
-    }
-}
-
 #[test]
 fn what_an_expression_says_is_not_there_is_left_out() {
     let http = json!({
@@ -501,139 +414,4 @@ fn a_call_that_waits_for_a_turn_says_so_until_it_is_sent() {
     assert_eq!((run.state.waiting_on.as_deref(), run.http().len()), (None, 0));
     run.answer("a", 200, json!({}));
     assert_eq!(run.state.phase, RunPhase::Succeeded);
-}
-
-fn resource(namespace: &str, size: i64) -> Value {
-    json!({
-        "ref": format!("res://{namespace}/r/fetch/body"), "size": size, "mediaType": "application/pdf",
-        "sha256": signoff_api::Digest::of(b"abc"),
-    })
-}
-
-#[test]
-fn a_step_asks_for_a_body_to_be_kept_and_sends_a_resource() {
-    let save = json!({ "url": "http://x/", "save": true, "expect": { "status": [200, 206] } });
-    let run = scenario(&save, &json!({}));
-    let kept = request(run.http()[0]).save.clone().unwrap();
-    assert!(kept.keeps(206) && !kept.keeps(201) && !kept.keeps(404));
-    let from = json!({ "url": "http://x/", "from": "${inputs.a}" });
-    let namespace = run.facts.run.namespace.clone();
-    let value = resource(&namespace, 3);
-    let run = scenario(&from, &json!({ "a": value }));
-    let asked = request(run.http()[0]);
-    assert_eq!(asked.method.to_string(), "POST");
-    let Some(HttpBody::Resource(sent)) = &asked.body else {
-        panic!("{asked:?}")
-    };
-    assert_eq!(json!(sent), value);
-    assert!(asked.save.is_none());
-}
-
-#[test]
-fn what_is_no_resource_of_the_namespace_is_not_sent() {
-    let from = json!({ "url": "http://x/", "from": "${inputs.a}" });
-    let namespace = scenario(&json!({ "url": "http://x/" }), &json!({}))
-        .facts
-        .run
-        .namespace;
-    let mut forged = resource(&namespace, 3);
-    forged["ref"] = json!("res://x/../y/z");
-    for (value, expected) in [
-        (json!("text"), StepReason::NotAResource),
-        (json!({ "ref": "res://a/b/c/d" }), StepReason::NotAResource),
-        (forged, StepReason::NotAResource),
-        (resource("elsewhere", 3), StepReason::NotAResource),
-        (resource(&namespace, -1), StepReason::ResourceTooLarge),
-        (resource(&namespace, (64 << 20) + 1), StepReason::ResourceTooLarge),
-    ] {
-        let run = scenario(&from, &json!({ "a": value }));
-        assert!(run.http().is_empty(), "{value}");
-        assert_eq!(error(&run).0, expected, "{value}");
-    }
-}
-
-/// What is wrong with a step that uses the output of one with `save`.
-fn problems_after_saving(set: &Value) -> Vec<String> {
-    let flow = json!({ "steps": [
-        { "name": "fetch", "http": { "url": "http://x/", "save": true } },
-        { "name": "then", "http": { "url": "http://x/", "body": set } },
-    ] });
-    let definition: Definition = serde_json::from_value(flow).unwrap();
-    let problems = Plan::compile(&definition).err().unwrap_or_default();
-    problems.into_iter().map(|problem| problem.message).collect()
-}
-
-#[test]
-fn the_output_of_a_step_that_keeps_its_body_is_a_resource() {
-    let output = "${steps.fetch.output";
-    for field in ["", ".ref + 'x'", ".size + 1", ".mediaType", ".sha256"] {
-        let told = problems_after_saving(&json!({ "x": format!("{output}{field}}}") }));
-        assert!(told.is_empty(), "{field}: {told:?}");
-    }
-    for field in [".total", ".size + 'x'"] {
-        let told = problems_after_saving(&json!({ "x": format!("{output}{field}}}") }));
-        assert!(!told.is_empty(), "{field}");
-    }
-    for (http, expected) in [
-        (
-            json!({ "from": "${1 + 1}" }),
-            "it is a resource, such as the output of a step with save, not int",
-        ),
-        (
-            json!({ "from": "x${inputs.a}" }),
-            "a resource is one ${…} expression",
-        ),
-        (
-            json!({ "save": true, "schema": {} }),
-            "with save, the body is a resource, which has no schema",
-        ),
-        (
-            json!({ "from": "${inputs.a}", "text": "x" }),
-            "a request has one of body, form, text and from",
-        ),
-    ] {
-        let mut http = http;
-        http["url"] = "http://x/".into();
-        let told = problems(&http);
-        assert!(
-            told.iter().any(|told| told.contains(expected)),
-            "{expected:?} not in {told:#?}"
-        );
-    }
-}
-
-#[test]
-fn a_step_reads_the_text_of_a_resource_that_just_came() {
-    let flow = json!({
-        "steps": [
-            { "name": "fetch", "http": { "url": "http://x/", "save": true } },
-            { "name": "then", "set": { "x": "${read(steps.fetch.output) + '!'}" } },
-        ],
-        "output": { "x": "${steps.then.output.x}" },
-    });
-    let mut run = Scenario::of(flow, &json!({}));
-    run.tick();
-    let value = resource("default", 3);
-    let response = crate::facts::HttpResponse {
-        status: 200,
-        headers: [].into(),
-        body: value.clone(),
-    };
-    let outcome = crate::facts::EffectOutcome {
-        key: run.http()[0].key.clone(),
-        at: run.now,
-        result: Ok(crate::facts::Response::Http(response)),
-    };
-    let known = (Some(&run.state), None);
-    let wanted = crate::contents::wanted(&run.plan, known, &[outcome], &std::collections::BTreeMap::new());
-    assert_eq!(json!(wanted), json!([value]));
-    let content = (signoff_api::Digest::of(b"abc"), Ok("abc".to_owned()));
-    run.facts.contents.extend([content]);
-    let response = crate::facts::HttpResponse {
-        status: 200,
-        headers: [].into(),
-        body: value,
-    };
-    run.outcome("fetch", Ok(crate::facts::Response::Http(response)));
-    assert_eq!(run.state.output.clone().unwrap().0, json!({ "x": "abc!" }));
 }
