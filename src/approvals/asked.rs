@@ -51,9 +51,8 @@ pub(super) async fn is_ours(
     tracing::warn!(approval = %key, "no run asks this question as it stands; nothing is judged");
     let mut next = approval.status.clone().unwrap_or_default();
     let message = "no run asks this question: the operator did not make it, or the run has gone on, and nothing counts that is decided on it";
-    condition::set(
+    condition::set_question(
         &mut next.conditions,
-        "Decided",
         ConditionStatus::False,
         "NotAsked",
         message,

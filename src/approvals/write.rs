@@ -13,6 +13,7 @@ use super::ApprovalError;
 use crate::cluster::{
     context::Context,
     error_chain,
+    object_key::created_at,
     status::{is_invalid, is_missing, patch_status},
 };
 use signoff_api::{
@@ -36,6 +37,11 @@ pub(super) async fn approval(
 
 /// Tells people that a question is closed.
 pub(super) async fn announce(context: &Context, approval: &Approval, status: &ApprovalStatus) {
+    let closed_at = status.decided_at.as_ref().map_or(context.now(), |time| time.0);
+    let open_for = closed_at.duration_since(created_at(approval)).try_into();
+    context
+        .metrics()
+        .approval_closed(status.phase, open_for.unwrap_or_default());
     let type_ = match status.phase {
         ApprovalPhase::Approved | ApprovalPhase::ChangesRequested => EventType::Normal,
         _ => EventType::Warning,
@@ -117,7 +123,11 @@ pub(super) async fn one_decision(
         return Ok(());
     }
     match patch_status(context, decision, next).await {
-        Ok(_) => {}
+        Ok(_) => {
+            if let Some(reason) = next.reason {
+                context.metrics().decision_judged(decision.spec.verdict, reason);
+            }
+        }
         Err(error) if is_missing(&error) => return Ok(()),
         // tried again with the next change, not in a loop: the API server does not take this object
         Err(error) if is_invalid(&error) => {

@@ -24,6 +24,7 @@ mod graph;
 mod lines;
 mod listening;
 mod local_kubeconfig;
+mod man;
 mod manifest;
 mod mcp;
 mod named;
@@ -221,6 +222,7 @@ enum Verb {
     Sync(sync::SyncArgs),
     Git(git_init::GitArgs),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
     /// Print the version.
     Version,
 }
@@ -313,6 +315,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Sync(args) => sync::verb(&args, &global).await,
         Verb::Git(args) => git_init::verb(&args, &global),
         Verb::Completions(args) => Ok(completions::verb(&args, &mut Cli::command())),
+        Verb::Man(args) => man::verb(&args, Cli::command()),
         Verb::Version => Ok(Answer::text(format!("signoff {}", env!("CARGO_PKG_VERSION")))
             .with_data(serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }))),
     }

@@ -11,7 +11,6 @@ use super::{
     answer::Answer,
     connect::{Connection, post_params},
     error::{CliError, exit},
-    lines::{self, Lines},
     timeline,
 };
 use crate::client::{self, InputError, ReleaseChoice, ReleaseError, StartError, Started};
@@ -65,7 +64,7 @@ pub(super) async fn verb(args: RunArgs, global: &Global) -> Result<Answer, CliEr
         release: args.release.clone(),
         ..RunSpec::of(args.flow.clone())
     };
-    let release = release(&spec, &connection).await?;
+    let release = release(&spec, &connection, global).await?;
     let definition = release.as_ref().map(|release| &release.spec.definition);
     let inputs = given(&args, definition)?;
     client::check_inputs(definition, &inputs).map_err(|error| match error {
@@ -174,23 +173,29 @@ pub(super) fn after_wait(run: &Run, timed_out: bool, global: &Global) -> Answer 
     }
 }
 
-/// The release that will run. None if nothing is live or drafted yet, of which a warning is said, or if it may not be read.
-async fn release(spec: &RunSpec, connection: &Connection) -> Result<Option<Release>, CliError> {
+/// The release that will run. None if it may not be read.
+async fn release(
+    spec: &RunSpec,
+    connection: &Connection,
+    global: &Global,
+) -> Result<Option<Release>, CliError> {
     let Connection { client, namespace } = connection;
     match client::choose_release(client, namespace, spec).await {
         Ok(ReleaseChoice::Known(release)) => Ok(Some(*release)),
         Ok(ReleaseChoice::Unreadable) => Ok(None),
-        Ok(ReleaseChoice::NotYet(channel)) => {
-            let what = channel.as_str().to_lowercase();
-            let message = format!(
-                "warning: flow {} has no {what} release yet; the run begins when it has one",
-                spec.flow
-            );
-            lines::say(&Lines::from(message));
-            Ok(None)
-        }
         Err(ReleaseError::Flow(name, error)) => Err(connection.failed::<Flow>(&name, &error)),
         Err(ReleaseError::Release(name, error)) => Err(connection.failed::<Release>(&name, &error)),
+        Err(error @ ReleaseError::NotYet { channel, .. }) => {
+            let message = format!("no run was started: {error}");
+            let error = CliError::new("NoRelease", exit::NOT_FOUND, message);
+            Err(match channel {
+                Channel::Live => error.next([
+                    global.command(&format!("promote {}", spec.flow)),
+                    global.command(&format!("run {} --draft", spec.flow)),
+                ]),
+                Channel::Draft => error.hint("its conditions say why: kubectl describe flow"),
+            })
+        }
         Err(error @ ReleaseError::InvalidDraft { .. }) => Err(CliError::new(
             "InvalidDefinition",
             exit::INVALID,

@@ -9,8 +9,6 @@ use signoff_api::{Flow, FlowStatus, Release, RunSpec, condition, run::Channel};
 pub enum ReleaseChoice {
     /// This one.
     Known(Box<Release>),
-    /// The flow has none of this channel yet, so the run begins when it has one.
-    NotYet(Channel),
     /// The caller may not read it. The API server and the operator have the last word anyway.
     Unreadable,
 }
@@ -20,7 +18,7 @@ impl ReleaseChoice {
     pub fn release(&self) -> Option<&Release> {
         match self {
             Self::Known(release) => Some(release),
-            Self::NotYet(_) | Self::Unreadable => None,
+            Self::Unreadable => None,
         }
     }
 }
@@ -34,6 +32,14 @@ pub enum ReleaseError {
     /// The release could not be read.
     #[error("release {0} cannot be read")]
     Release(String, #[source] kube::Error),
+    /// The flow has no release of this channel, so the run would only wait.
+    #[error("flow {flow} has no {} release yet", channel.as_str().to_lowercase())]
+    NotYet {
+        /// The flow.
+        flow: String,
+        /// The channel of the run.
+        channel: Channel,
+    },
     /// The newest content of the flow is no definition.
     #[error("flow {flow} has no valid draft: {why}")]
     InvalidDraft {
@@ -66,8 +72,8 @@ pub async fn choose_release(
     let name = match &spec.release {
         Some(release) => release.to_string(),
         None => match wanted(client, namespace, spec).await? {
-            Ok(name) => name,
-            Err(choice) => return Ok(choice),
+            Some(name) => name,
+            None => return Ok(ReleaseChoice::Unreadable),
         },
     };
     let found = Api::<Release>::namespaced(client.clone(), namespace)
@@ -88,18 +94,14 @@ pub async fn choose_release(
     Ok(ReleaseChoice::Known(Box::new(release)))
 }
 
-/// The name of the release of the channel, or what there is instead.
-async fn wanted(
-    client: &Client,
-    namespace: &str,
-    spec: &RunSpec,
-) -> Result<Result<String, ReleaseChoice>, ReleaseError> {
+/// The name of the release of the channel. None if the caller may not read the flow.
+async fn wanted(client: &Client, namespace: &str, spec: &RunSpec) -> Result<Option<String>, ReleaseError> {
     let found = Api::<Flow>::namespaced(client.clone(), namespace)
         .get(&spec.flow)
         .await;
     let flow = match found {
         Ok(flow) => flow,
-        Err(error) if is_forbidden(&error) => return Ok(Err(ReleaseChoice::Unreadable)),
+        Err(error) if is_forbidden(&error) => return Ok(None),
         Err(error) => return Err(ReleaseError::Flow(spec.flow.to_string(), error)),
     };
     let status = flow.status.unwrap_or_default();
@@ -114,9 +116,9 @@ async fn wanted(
         Channel::Draft => status.draft,
         Channel::Live => status.live,
     };
-    Ok(wanted
-        .map(|wanted| wanted.release)
-        .ok_or(ReleaseChoice::NotYet(channel)))
+    let flow = spec.flow.to_string();
+    let wanted = wanted.ok_or(ReleaseError::NotYet { flow, channel })?;
+    Ok(Some(wanted.release))
 }
 
 fn is_forbidden(error: &kube::Error) -> bool {

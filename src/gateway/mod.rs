@@ -31,10 +31,13 @@ pub use self::{
     server::{ConnectionLimits, Listener},
     weak::WeakSecrets,
 };
-use crate::cluster::{context::Context, releases::Releases};
+use crate::{
+    cluster::{context::Context, releases::Releases},
+    telemetry::metrics::Metrics,
+};
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
@@ -77,7 +80,7 @@ impl Gateway {
 
 /// The routes that are open to the outside.
 pub fn router(gateway: Gateway) -> Router {
-    let longest = gateway.request_timeout;
+    let (longest, metrics) = (gateway.request_timeout, gateway.context.metrics().clone());
     let callback = || post(callbacks::receive).fallback(only_post);
     let heartbeat = || post(heartbeat::receive).fallback(only_post);
     Router::new()
@@ -99,7 +102,7 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address") })
         .layer(middleware::from_fn(move |request, next| {
-            guard(longest, request, next)
+            guard(longest, metrics.clone(), request, next)
         }))
         .layer(middleware::from_fn(unread::read_away))
         .with_state(Arc::new(gateway))
@@ -115,7 +118,8 @@ async fn only_post(State(_): State<Arc<Gateway>>) -> Response {
 }
 
 /// Bounds the time of a request and sets the headers that every answer has.
-async fn guard(longest: Duration, request: Request, next: Next) -> Response {
+async fn guard(longest: Duration, metrics: Metrics, request: Request, next: Next) -> Response {
+    let route = route(request.extensions().get::<MatchedPath>());
     let answer = tokio::time::timeout(longest, next.run(request)).await;
     let mut response = answer.unwrap_or_else(|_| {
         Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response()
@@ -133,5 +137,24 @@ async fn guard(longest: Duration, request: Request, next: Next) -> Response {
             .headers_mut()
             .insert(name, HeaderValue::from_static(value));
     }
+    metrics.gateway_answered(route, response.status().as_u16());
     response
+}
+
+/// What requests are counted under. No part of an address that its sender chose is in it.
+fn route(path: Option<&MatchedPath>) -> &'static str {
+    let Some(path) = path.map(MatchedPath::as_str) else {
+        return "other";
+    };
+    let routes = [
+        ("/heartbeat", "heartbeats"),
+        ("/v1/callbacks/", "callbacks"),
+        ("/v1/hooks/", "pushes"),
+        ("/v1/triggers/", "triggers"),
+        ("/v1/resources/", "resources"),
+        ("/mcp", "mcp"),
+        ("/healthz", "health"),
+    ];
+    let known = routes.into_iter().find(|(part, _)| path.contains(part));
+    known.map_or("other", |(_, route)| route)
 }

@@ -67,6 +67,8 @@ impl From<ReleaseError> for ToolError {
     fn from(error: ReleaseError) -> Self {
         match &error {
             ReleaseError::Flow(_, why) | ReleaseError::Release(_, why) => Self::api(&error.to_string(), why),
+            ReleaseError::NotYet { .. } => Self::new("NoRelease", format!("no run was started: {error}"))
+                .hint("people promote a release; get_flow shows which is live and which is the draft"),
             ReleaseError::InvalidDraft { .. } => Self::new("InvalidDefinition", error.to_string())
                 .hint("get_flow shows the problems; run the live release instead, or wait until the draft is mended"),
             ReleaseError::OtherFlow { .. } => {

@@ -15,7 +15,7 @@ use super::{
     list::{self, Page},
     server::{Place, ToolServer},
 };
-use crate::client::{self, InputError, ReleaseChoice, StartError, Started};
+use crate::client::{self, InputError, StartError, Started};
 use signoff_api::{
     Run, RunPhase, RunSpec,
     json::JsonObject,
@@ -248,12 +248,6 @@ pub(super) async fn start(server: &ToolServer, args: StartRun) -> Result<Value, 
     let (run, before) = create(server, &namespace, spec, args.idempotency_key.as_deref()).await?;
     let mut shown = details(&run, None);
     shown["startedBefore"] = json!(before);
-    if let ReleaseChoice::NotYet(channel) = choice {
-        let channel = channel.as_str().to_lowercase();
-        shown["warning"] = json!(format!(
-            "the flow has no {channel} release yet; the run begins when it has one"
-        ));
-    }
     Ok(shown)
 }
 

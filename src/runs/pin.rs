@@ -9,7 +9,7 @@ use super::{Deps, FlowKey};
 use crate::cluster::releases::{LoadedRelease, ReleaseUnusable};
 use signoff_api::{
     Flow, Run, RunPhase, RunStatus,
-    condition::{self, ConditionStatus, SUCCEEDED},
+    condition::{self, ConditionStatus},
     reason::{Classified, ErrorClass, StepReason},
     run::{Channel, StepError, StepOutcome, StepPhase},
     text::visible,
@@ -151,9 +151,8 @@ pub(super) fn held(run: &Run, why: &Unpinned, now: Timestamp) -> RunStatus {
     // the API server's caps; a name is far shorter
     status.waiting_on = Some(visible(&message).chars().take(512).collect());
     let generation = run.metadata.generation;
-    condition::set(
+    condition::set_run(
         &mut status.conditions,
-        SUCCEEDED,
         ConditionStatus::Unknown,
         why.reason(),
         &message,
@@ -172,9 +171,8 @@ pub(super) fn unfit(run: &Run, reason: StepReason, message: &str, now: Timestamp
     status.phase = RunPhase::Failed;
     status.waiting_on = None;
     status.finished_at = Some(MicroTime(now));
-    condition::set(
+    condition::set_run(
         &mut status.conditions,
-        SUCCEEDED,
         ConditionStatus::False,
         reason.to_string().as_str(),
         &message,
@@ -257,9 +255,8 @@ fn ended(
         reason,
         message: message.to_owned(),
     });
-    condition::set(
+    condition::set_run(
         &mut status.conditions,
-        SUCCEEDED,
         ConditionStatus::False,
         &reason.to_string(),
         message,

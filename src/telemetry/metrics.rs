@@ -13,14 +13,23 @@ use prometheus_client::{
         family::Family,
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
+        info::Info,
     },
     registry::{Registry, Unit},
+};
+use signoff_api::{
+    ApprovalPhase,
+    decision::{DecisionReason, Verdict},
 };
 
 /// One label with a value from a fixed set.
 type One = [(&'static str, &'static str); 1];
 /// Two labels with values from fixed sets.
 type Two = [(&'static str, &'static str); 2];
+/// Two labels, the second with a value that is the name of an enum's variant, or a number of a fixed set.
+type Named = [(&'static str, String); 2];
+/// One label with such a value.
+type OneNamed = [(&'static str, String); 1];
 
 /// All metrics of the operator. Clones are handles on the same ones.
 #[derive(Clone)]
@@ -32,6 +41,9 @@ struct Inner {
     runs: Family<One, Gauge>,
     runs_finished: Family<One, Counter>,
     process_endings: Family<One, Counter>,
+    decisions: Family<Named, Counter>,
+    answer_times: Family<OneNamed, Histogram, fn() -> Histogram>,
+    gateway_requests: Family<Named, Counter>,
     approvals_pending: Gauge,
     approvals_oldest: Gauge<f64, AtomicU64>,
     decision_to_effect: Histogram,
@@ -65,6 +77,11 @@ fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_5, 2.0, 16))
 }
 
+/// From 15 s to about 5 days.
+fn days() -> Histogram {
+    Histogram::new(exponential_buckets(15.0, 2.0, 16))
+}
+
 /// From 5 µs to about 1.3 s.
 fn microseconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_005, 4.0, 10))
@@ -94,6 +111,9 @@ impl Metrics {
             runs: Family::default(),
             runs_finished: Family::default(),
             process_endings: Family::default(),
+            decisions: Family::default(),
+            answer_times: Family::new_with_constructor(days),
+            gateway_requests: Family::default(),
             approvals_pending: Gauge::default(),
             approvals_oldest: Gauge::default(),
             decision_to_effect: seconds(),
@@ -118,6 +138,11 @@ impl Metrics {
             registry: Mutex::default(),
         };
         registry.register(
+            "build",
+            "The version of this process",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        registry.register(
             "leading",
             "1 while this process leads, 0 while another one does",
             inner.leading.clone(),
@@ -132,6 +157,22 @@ impl Metrics {
             "process_endings",
             "Attempts to end processes on other machines, by result",
             inner.process_endings.clone(),
+        );
+        registry.register(
+            "decisions",
+            "Decisions that were judged, by verdict and reason",
+            inner.decisions.clone(),
+        );
+        registry.register_with_unit(
+            "approval_open",
+            "Time for which an approval was open, by how it was closed",
+            Unit::Seconds,
+            inner.answer_times.clone(),
+        );
+        registry.register(
+            "gateway_requests",
+            "Requests that the gateway has answered, by route and status code",
+            inner.gateway_requests.clone(),
         );
         registry.register(
             "approvals_pending",
@@ -267,6 +308,28 @@ impl Metrics {
     /// A run ended.
     pub fn run_finished(&self, phase: &'static str) {
         self.0.runs_finished.get_or_create(&[("phase", phase)]).inc();
+    }
+
+    /// It was judged whether a decision counts.
+    pub fn decision_judged(&self, verdict: Verdict, reason: DecisionReason) {
+        let labels = [
+            ("verdict", format!("{verdict:?}")),
+            ("reason", format!("{reason:?}")),
+        ];
+        self.0.decisions.get_or_create(&labels).inc();
+    }
+
+    /// An approval was closed after this time.
+    pub fn approval_closed(&self, phase: ApprovalPhase, open_for: Duration) {
+        let labels = [("phase", phase.to_string())];
+        let histogram = self.0.answer_times.get_or_create(&labels);
+        histogram.observe(open_for.as_secs_f64());
+    }
+
+    /// The gateway has answered a request.
+    pub fn gateway_answered(&self, route: &'static str, code: u16) {
+        let labels = [("route", route.to_owned()), ("code", code.to_string())];
+        self.0.gateway_requests.get_or_create(&labels).inc();
     }
 
     /// How many approvals are pending, and when the oldest of them was opened, in seconds of Unix time.
@@ -437,6 +500,9 @@ mod tests {
         // a metric with labels is shown from its first value on
         metrics.run_phase(None, Some("Running"));
         metrics.run_finished("Succeeded");
+        metrics.decision_judged(Verdict::Approve, DecisionReason::Counted);
+        metrics.approval_closed(ApprovalPhase::Approved, Duration::ZERO);
+        metrics.gateway_answered("callbacks", 202);
         metrics.process_ended(true);
         metrics.reconciled("runs", Duration::ZERO);
         metrics.reconcile_failed("runs", "Transient");
@@ -457,11 +523,12 @@ mod tests {
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').unwrap();
-                registered.insert(if kind == "counter" {
-                    format!("{name}_total")
-                } else {
-                    name.to_owned()
-                });
+                let suffix = match kind {
+                    "counter" => "_total",
+                    "info" => "_info",
+                    _ => "",
+                };
+                registered.insert(format!("{name}{suffix}"));
             }
         }
         let page = include_str!("../../docs/metrics.md");

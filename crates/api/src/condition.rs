@@ -79,6 +79,54 @@ pub fn set(
     }
 }
 
+/// Says how a run stands: `Succeeded`, and what follows from it for tools that know kstatus. `Reconciling` is `False` once the run has
+/// ended, however it did, so that `kubectl wait` ends too. `Stalled` is there if it ended badly.
+pub fn set_run(
+    conditions: &mut Vec<Condition>,
+    succeeded: ConditionStatus,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    set(conditions, SUCCEEDED, succeeded, reason, message, generation, now);
+    set_reconciling(conditions, succeeded == ConditionStatus::Unknown, generation, now);
+    match succeeded {
+        ConditionStatus::False => set(
+            conditions,
+            STALLED,
+            ConditionStatus::True,
+            reason,
+            "",
+            generation,
+            now,
+        ),
+        ConditionStatus::True | ConditionStatus::Unknown => clear(conditions, STALLED),
+    }
+}
+
+/// Says how a question stands: `Decided`, and `Reconciling` (kstatus), which is `False` once it is closed.
+pub fn set_question(
+    conditions: &mut Vec<Condition>,
+    decided: ConditionStatus,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    set(conditions, DECIDED, decided, reason, message, generation, now);
+    set_reconciling(conditions, decided != ConditionStatus::True, generation, now);
+}
+
+fn set_reconciling(conditions: &mut Vec<Condition>, goes_on: bool, generation: Option<i64>, now: Timestamp) {
+    let (status, reason) = if goes_on {
+        (ConditionStatus::True, "Progressing")
+    } else {
+        (ConditionStatus::False, "Ended")
+    };
+    set(conditions, RECONCILING, status, reason, "", generation, now);
+}
+
 /// Removes a condition that no longer applies, as `Reconciling` and `Stalled` are when they are over.
 pub fn clear(conditions: &mut Vec<Condition>, type_: &str) {
     conditions.retain(|c| c.type_ != type_);

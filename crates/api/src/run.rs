@@ -52,11 +52,14 @@ pub use self::{
     printcolumn(name = "Flow", type_ = "string", json_path = ".spec.flow"),
     printcolumn(name = "Release", type_ = "string", json_path = ".status.release.name"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Waiting on", type_ = "string", json_path = ".status.waitingOn"),
-    printcolumn(name = "Error", type_ = "string", json_path = ".status.error.reason"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.error.message", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Requested by", type_ = "string", json_path = ".spec.requestedBy", priority = 1),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Error", type_ = "string", json_path = ".status.error.reason", priority = 1),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Succeeded")].message"#
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.flow == oldSelf.flow").message("the flow of a run never changes"))]

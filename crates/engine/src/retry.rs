@@ -218,9 +218,8 @@ pub fn end_taken_over(state: &mut RunStatus, generation: Option<i64>, now: Times
     if is_whole {
         state.observed_generation = generation;
         state.finished_at = Some(MicroTime(now));
-        condition::set(
+        condition::set_run(
             &mut state.conditions,
-            condition::SUCCEEDED,
             condition::ConditionStatus::True,
             &state.phase.to_string(),
             "",

@@ -28,9 +28,6 @@ use signoff_engine::{
     object::{CloseObject, Closing, OpenApproval},
 };
 
-/// Condition of an Approval that is closed.
-const DECIDED: &str = "Decided";
-
 /// Creates an Approval, or finds the one that an earlier attempt created.
 pub(super) async fn open(
     context: &Context,
@@ -128,9 +125,8 @@ pub(super) async fn close(
         status.decided_at = Some(MicroTime(now));
         status.message = Some(wanted.message.clone());
         let (reason, generation) = (wanted.closing.to_string(), approval.metadata.generation);
-        condition::set(
+        condition::set_question(
             &mut status.conditions,
-            DECIDED,
             ConditionStatus::True,
             &reason,
             &wanted.message,

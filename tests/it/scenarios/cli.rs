@@ -205,6 +205,17 @@ fn completions_and_version_are_printed() {
     assert_eq!(version.trim(), format!("signoff {}", env!("CARGO_PKG_VERSION")));
 }
 
+#[test]
+fn each_command_has_a_manual_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = output(&["man", "--dir", dir.path().to_str().unwrap()]);
+    assert!(told.status.success(), "{told:?}");
+    let page = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    assert!(page("signoff.1").contains("stop for people"));
+    assert!(page("signoff-approve.1").contains("\\-\\-comment"));
+    assert!(!dir.path().join("signoff-help.1").exists());
+}
+
 /// Where the command line is used: with `signoff dev`, or on a real API server with an operator.
 struct Desk {
     kubeconfig: PathBuf,
@@ -273,6 +284,10 @@ async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
         (nothing.0, nothing.1["error"]["code"].as_str()),
         (3, Some("NotFound"))
     );
+    let (code, refused) = cli("dev", &["run", "ask", "--input", "who=x"]);
+    assert_eq!((code, refused["error"]["code"].as_str()), (3, Some("NoRelease")));
+    let promote = refused["next"][0].as_str().unwrap();
+    assert!(promote.ends_with(" promote ask"), "{refused:#}");
     let (code, envelope) = cli("dev", &["promote", "ask", &release]);
     assert_eq!(
         (code, envelope["data"]["status"]["live"]["release"].as_str()),

@@ -404,15 +404,7 @@ impl<'a> VoteCount<'a> {
             .or_else(|| status.message.clone())
             .or_else(|| status.needs.clone())
             .unwrap_or_default();
-        condition::set(
-            &mut status.conditions,
-            "Decided",
-            truth,
-            &reason,
-            &message,
-            None,
-            at,
-        );
+        condition::set_question(&mut status.conditions, truth, &reason, &message, None, at);
         Judgement {
             status,
             decisions: self.judged,

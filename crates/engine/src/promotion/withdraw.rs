@@ -55,14 +55,6 @@ pub fn superseded(status: &ApprovalStatus, now: Timestamp) -> Option<ApprovalSta
         ..status.clone()
     };
     let truth = ConditionStatus::True;
-    condition::set(
-        &mut next.conditions,
-        "Decided",
-        truth,
-        "Superseded",
-        message,
-        None,
-        now,
-    );
+    condition::set_question(&mut next.conditions, truth, "Superseded", message, None, now);
     Some(next)
 }

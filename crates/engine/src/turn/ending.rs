@@ -259,9 +259,8 @@ impl Turn<'_> {
             (_, None) => String::new(),
         };
         let generation = self.facts.run.generation;
-        condition::set(
+        condition::set_run(
             &mut self.state.conditions,
-            condition::SUCCEEDED,
             truth,
             &phase.to_string(),
             &message,
