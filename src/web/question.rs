@@ -16,10 +16,10 @@ use super::{
     render, shown, shown_lines,
     when::When,
 };
-use signoff_api::{Approval, Decision, Definition, Release, Run, Verdict, step::Approvers};
+use signoff_api::{Approval, Decision, Definition, Release, Run, Verdict};
 use signoff_engine::{
     judge::{Form, Tally, refusal_of},
-    question::{binary, consequence},
+    question::{binary, consequence, facts},
 };
 
 /// Most of a shown item that is on the page, in characters. The whole is bound by the digest.
@@ -139,7 +139,10 @@ pub(super) async fn show(
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         title: shown(&spec.title),
-        facts: facts(&approval),
+        facts: facts(spec)
+            .into_iter()
+            .map(|(label, value)| (label, shown(&value)))
+            .collect(),
         run: spec.subject.run.as_deref().map(shown),
         asked: When::of(created(&approval), now),
         due: spec.expires_at.as_ref().map(|at| When::of(at.0, now)),
@@ -191,72 +194,6 @@ async fn definition(web: &Web, namespace: &str, approval: &Approval) -> Option<D
         .ok()?;
     let release: Release = web.one(namespace, &run.status?.release?.name).await.ok()?;
     Some(release.spec.definition)
-}
-
-fn facts(approval: &Approval) -> Vec<(&'static str, String)> {
-    let spec = &approval.spec;
-    let subject = &spec.subject;
-    let mut facts = Vec::new();
-    if let (Some(run), Some(step)) = (&subject.run, &subject.step) {
-        let pass = subject.iteration.filter(|pass| *pass > 1);
-        let pass = pass.map(|pass| format!(", pass {pass}")).unwrap_or_default();
-        let item = subject
-            .item
-            .map(|item| format!("item {item} of "))
-            .unwrap_or_default();
-        facts.push(("About", format!("{item}step {step} of run {run}{pass}")));
-    }
-    facts.extend(
-        subject
-            .release
-            .as_ref()
-            .map(|release| ("About", format!("release {release}"))),
-    );
-    facts.push((
-        "Asked by",
-        spec.requested_by.clone().unwrap_or_else(|| "unknown".to_owned()),
-    ));
-    if !spec.earlier_requesters.is_empty() {
-        facts.push(("Asked before by", spec.earlier_requesters.join(", ")));
-    }
-    for above in &spec.parents {
-        let by = above.requested_by.as_ref();
-        let by = by.map(|by| format!(", asked by {by}")).unwrap_or_default();
-        facts.push((
-            "Started by",
-            format!("run {} of flow {}{by}", above.run, above.flow),
-        ));
-    }
-    facts.extend(spec.author.as_ref().map(|author| ("Written by", author.clone())));
-    facts.push(("Decided by", approvers(spec.approvers.as_ref())));
-    for (_, value) in &mut facts {
-        *value = shown(value);
-    }
-    facts
-}
-
-fn approvers(approvers: Option<&Approvers>) -> String {
-    let everybody = "everybody who may approve in this namespace";
-    let Some(approvers) = approvers else {
-        return everybody.to_owned();
-    };
-    let groups = approvers.groups.iter().map(|group| format!("group {group}"));
-    let accounts = approvers.service_accounts.iter();
-    let accounts = accounts.map(|account| format!("service account {account}"));
-    let named: Vec<String> = groups
-        .chain(approvers.users.iter().cloned())
-        .chain(accounts)
-        .collect();
-    let named = if approvers.is_everybody_else() {
-        everybody.to_owned()
-    } else {
-        named.join(", ")
-    };
-    if approvers.exclude.is_empty() {
-        named
-    } else {
-        format!("{named}, but not {}", approvers.exclude.join(", "))
-    }
 }
 
 fn items(approval: &Approval) -> Vec<Item> {

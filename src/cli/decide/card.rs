@@ -4,12 +4,10 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 use crate::cli::lines::Lines;
-use signoff_api::{
-    Approval, Decision, DecisionSpec, Verdict, approval::Amendment, json::JsonObject, step::Approvers,
-};
+use signoff_api::{Approval, Decision, DecisionSpec, Verdict, approval::Amendment, json::JsonObject};
 use signoff_engine::{
     judge::{Form, Preview, Tally, problems_of_changes},
-    question::binary,
+    question::{binary, facts},
 };
 
 /// A question, and an answer to it if one is about to be sent.
@@ -46,38 +44,10 @@ impl Card<'_> {
         lines.blank();
         lines.block(2, &spec.title);
         lines.blank();
-        let subject = &spec.subject;
-        if let (Some(run), Some(step)) = (&subject.run, &subject.step) {
-            let pass = subject.iteration.filter(|pass| *pass > 1);
-            let pass = pass.map(|pass| format!(", pass {pass}")).unwrap_or_default();
-            let item = subject
-                .item
-                .map(|item| format!("item {item} of "))
-                .unwrap_or_default();
-            lines.field("about", format!("{item}step {step} of run {run}{pass}"));
-        }
-        if let Some(release) = &subject.release {
-            lines.field("about", format!("release {release}"));
-        }
         lines.exact("digest", spec.digest.to_string());
-        if let Some(by) = &spec.requested_by {
-            lines.field("asked by", by);
+        for (label, value) in facts(spec) {
+            lines.field(label, value);
         }
-        if !spec.earlier_requesters.is_empty() {
-            lines.field("asked before by", spec.earlier_requesters.join(", "));
-        }
-        for above in &spec.parents {
-            let by = above.requested_by.as_ref();
-            let by = by.map(|by| format!(", asked by {by}")).unwrap_or_default();
-            lines.field(
-                "started by",
-                format!("run {} of flow {}{by}", above.run, above.flow),
-            );
-        }
-        if let Some(author) = &spec.author {
-            lines.field("written by", author);
-        }
-        lines.field("approvers", approvers(spec.approvers.as_ref()));
         if let Some(deadline) = &spec.expires_at {
             lines.field("until", deadline.0.to_string());
         }
@@ -255,29 +225,6 @@ fn given(lines: &mut Lines, values: Option<&JsonObject>, comment: Option<&str>) 
     if let Some(comment) = comment {
         lines.push("    with the comment");
         lines.block(4, comment);
-    }
-}
-
-fn approvers(approvers: Option<&Approvers>) -> String {
-    let Some(approvers) = approvers else {
-        return "everybody with the verb approve".to_owned();
-    };
-    let groups = approvers.groups.iter().map(|group| format!("group {group}"));
-    let users = approvers.users.iter().cloned();
-    let accounts = approvers.service_accounts.iter();
-    let accounts = accounts.map(|account| format!("service account {account}"));
-    let all: Vec<String> = groups.chain(users).chain(accounts).collect();
-    let named = if approvers.is_everybody_else() {
-        "everybody with the verb approve".to_owned()
-    } else if all.is_empty() {
-        "nobody".to_owned()
-    } else {
-        all.join(", ")
-    };
-    if approvers.exclude.is_empty() {
-        named
-    } else {
-        format!("{named}, but not {}", approvers.exclude.join(", "))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A question as people meet it on a branch or in a pull request: the file that holds it and the text around it.
 
 mod consequence;
+mod facts;
 mod file;
 mod item;
 mod text;
@@ -8,6 +9,7 @@ mod text;
 pub(crate) use self::item::item;
 pub use self::{
     consequence::consequence,
+    facts::facts,
     file::{Answer, FileProblem},
     item::binary,
 };
