@@ -172,11 +172,14 @@ impl SshExecutor {
             Err(_) => left("the host did not answer in time".to_owned()),
             Ok(Err(error)) => left(error.message),
             Ok(Ok(ended)) => match ended.stdout.line() {
-                "never" if ended.stdout.is_marked => is_ended("it had not been started"),
+                // the folder of a command that was waited for is gone after its end
+                "none" if ended.stdout.is_marked => {
+                    is_ended("no process of it is left: it has ended, or was not started")
+                }
                 "gone" if ended.stdout.is_marked => is_ended("its process group had ended"),
                 "ended" if ended.stdout.is_marked => is_ended("its process group was ended"),
                 "left" if ended.stdout.is_marked => {
-                    left("its process group is still there after SIGKILL".to_owned())
+                    left("its process group is still there after SIGKILL, or this user may not end it".to_owned())
                 }
                 _ => left(said(&ended)),
             },

@@ -1,7 +1,7 @@
 //! What is run on a host. It is sent over the channel and evaluated there by `/bin/sh`, so that nothing of it is in the list of
 //! processes, and no server has to take environment variables.
 //!
-//! A process has a folder in `~/.signoff`. The file `pid` there names the process that was started: it is made by a link,
+//! A process has a folder in `~/.local/state/signoff/processes`, with a file `process` by which we know it as ours. The file `pid` there names the process that was started: it is made by a link,
 //! so exactly one of several starts can make it, and it is whole. The file `ended` says that nothing is to be started any
 //! more: whoever starts looks for it after it made `pid`, and whoever ends looks for `pid` after it made `ended`.
 
@@ -36,31 +36,31 @@ pub(super) struct Start<'a> {
 /// says its id.
 pub(super) fn start(start: &Start<'_>) -> Script {
     let length = start.stdin.map(|stdin| stdin.len().to_string());
-    let mut text = given(&[
-        ("n", start.name),
-        ("m", start.mark),
-        ("C", start.command),
-        ("L", LAUNCH),
-        ("w", if start.wait { "yes" } else { "" }),
-        ("b", length.as_deref().unwrap_or_default()),
-        ("D", start.directory.unwrap_or_default()),
-    ]);
-    text.push_str("environment() {\n:\n");
+    let mut environment = String::new();
     for (name, value) in start.env {
         // writing to a String cannot fail
-        let _ = writeln!(text, "export {name}={}", quoted(value));
+        let _ = writeln!(environment, "export {name}={}", quoted(value));
     }
-    text.push_str("}\n");
+    let text = given(&[
+        ("so_n", start.name),
+        ("so_m", start.mark),
+        ("so_C", start.command),
+        ("so_L", LAUNCH),
+        ("so_w", if start.wait { "yes" } else { "" }),
+        ("so_n_in", length.as_deref().unwrap_or_default()),
+        ("so_D", start.directory.unwrap_or_default()),
+        ("so_E", &environment),
+    ]);
     sent(&text, START, start.stdin)
 }
 
 /// Ends a process group; for good if no later start may begin it. The grace is in fifths of a second.
 pub(super) fn end(name: &str, mark: &str, grace: u32, for_good: bool) -> Script {
     let text = given(&[
-        ("n", name),
-        ("m", mark),
-        ("k", &grace.to_string()),
-        ("e", if for_good { "yes" } else { "" }),
+        ("so_n", name),
+        ("so_m", mark),
+        ("so_k", &grace.to_string()),
+        ("so_o", if for_good { "yes" } else { "" }),
     ]);
     sent(&text, END, None)
 }
@@ -90,3 +90,6 @@ fn sent(given: &str, what: &str, stdin: Option<&str>) -> Script {
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! One script on one host: sent over a channel, and what it writes in bounded memory.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, pin::pin, time::Duration};
 
 use russh::{Channel, ChannelMsg, client::Msg};
 
@@ -13,6 +13,8 @@ const KEPT: usize = 64 * 1024;
 const BEFORE: usize = 256 * 1024;
 /// What is sent in one piece.
 const PIECE: usize = 32 * 1024;
+/// How long output is still read after the end of the script. A process that it has left behind keeps the channel open.
+const AFTER_END: Duration = Duration::from_secs(1);
 
 /// How a script ended.
 #[derive(Debug)]
@@ -56,7 +58,16 @@ pub(super) async fn run(
         write.eof().await
     };
     let reading = async {
-        while let Some(message) = read.wait().await {
+        let mut end = None;
+        loop {
+            let message = match end {
+                None => read.wait().await,
+                Some(end) => match tokio::time::timeout_at(end, read.wait()).await {
+                    Ok(message) => message,
+                    Err(_) => return Ok(()),
+                },
+            };
+            let Some(message) = message else { break };
             match message {
                 ChannelMsg::Data { data } => collectors[0].push(data),
                 ChannelMsg::ExtendedData { data, .. } => collectors[1].push(data),
@@ -67,13 +78,19 @@ pub(super) async fn run(
                 ChannelMsg::Close => return Ok(()),
                 _ => {}
             }
+            if exit_code.is_some() && end.is_none() {
+                end = Some(tokio::time::Instant::now() + AFTER_END);
+            }
         }
         // the channel is gone without its end
         exit_code.map(|_| ()).ok_or(russh::Error::Disconnect)
     };
     // a command need not read what it is sent
-    let (_, read) = tokio::join!(sending, reading);
-    read?;
+    let (mut sending, mut reading) = (pin!(sending), pin!(reading));
+    tokio::select! {
+        read = &mut reading => read?,
+        _ = &mut sending => reading.await?,
+    }
     let [stdout, stderr] = collectors.map(Collector::finish);
     Ok(Ended {
         exit_code,

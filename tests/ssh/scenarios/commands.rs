@@ -31,7 +31,7 @@ async fn runs_commands(test: &str, lines: &str) {
     assert_eq!(output["exitCode"], 0);
     assert_eq!(output["stderr"], "");
     assert!(run.status.as_ref().unwrap().processes.is_empty());
-    let left = std::fs::read_dir(server.home(".signoff")).unwrap().count();
+    let left = std::fs::read_dir(server.home(".local/state/signoff/processes")).unwrap().count();
     assert_eq!(left, 0, "nothing is left on the host");
     operator.stop().await;
 }
@@ -58,6 +58,22 @@ async fn whatever_is_in_an_argument_it_is_one_word_and_nothing_is_run() {
     let wanted = HOSTILE.join("\u{1f}") + "\u{1f}";
     assert_eq!(output["stdout"], wanted);
     assert!(!server.home("owned").exists());
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_leaves_a_process_behind_has_ended_when_its_shell_has() {
+    let Some((server, rig, operator)) = stage("left behind", "").await else {
+        return;
+    };
+    let steps = json!([{"name": "s", "timeout": "1m", "ssh": {"connection": "vm", "wait": true, "exitCodes": [4],
+        "command": "echo said; sleep 600 & echo $! > left; exit 4"}}]);
+    let run = play(&rig, "behind", steps, "Succeeded").await;
+    let output = &step(&run, "s").output.as_ref().unwrap().0;
+    assert_eq!((&output["exitCode"], &output["stdout"]), (&json!(4), &json!("said\n")));
+    let left = server.read("left");
+    assert!(is_alive(left.trim()), "it is not ours to end");
+    std::process::Command::new("kill").arg(left.trim()).status().unwrap();
     operator.stop().await;
 }
 
