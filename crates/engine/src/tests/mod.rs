@@ -15,6 +15,7 @@ mod guards;
 mod heartbeats;
 mod http;
 mod loops;
+mod models;
 mod outcome_questions;
 mod places;
 mod processes;

@@ -109,6 +109,13 @@ fn all_but_finally() -> Value {
                     "stdin": "in", "callback": "three", "wait": true, "exitCodes": [0, 3],
                 },
             },
+            {
+                "name": "nine",
+                "llm": {
+                    "connection": "model", "model": "m", "system": "s", "prompt": "p", "messages": [{ "role": "user", "content": "c" }],
+                    "images": ["https://x/"], "schema": { "type": "object" }, "maxTokens": 10, "options": { "temperature": 0 },
+                },
+            },
             { "name": "seven", "flow": { "name": "child", "inputs": { "a": "${inputs.a}" }, "detached": true, "key": "k" } },
             { "name": "six", "end": { "outcome": "Failed", "message": "${inputs.a}", "output": { "r": "${inputs.b}" } } },
         ],
