@@ -1,7 +1,7 @@
 //! A small model behind the API that most servers offer, as a process.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
@@ -64,7 +64,7 @@ impl Model {
             port,
         };
         let until = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while !is_ready(port) {
             let told = || std::fs::read_to_string(&log).unwrap_or_default();
             let ended = server.process.try_wait().unwrap();
             assert!(
@@ -100,6 +100,19 @@ impl Model {
             .await
             .unwrap();
     }
+}
+
+/// Whether the model has been read.
+fn is_ready(port: u16) -> bool {
+    let ask = || {
+        let mut connection = TcpStream::connect(("127.0.0.1", port))?;
+        connection.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = ask().unwrap_or_default();
+    answer.lines().next().is_some_and(|line| line.contains(" 200"))
 }
 
 impl Drop for Model {
