@@ -48,7 +48,11 @@ async fn an_overloaded_model_is_asked_again_and_an_answer_that_does_not_fit_too_
     connect(&rig, &shop).await;
     let operator = rig.operator().await;
     let overloaded = json!({"error": {"type": "overloaded_error", "message": "busy with: the secret plan"}});
-    shop.will_answer([Answer::Status(529, overloaded), says("four", &[]), says("{\"n\": 4}", &[])]);
+    shop.will_answer([
+        Answer::Status(529, overloaded),
+        says("four", &[]),
+        says("{\"n\": 4}", &[]),
+    ]);
     let schema = json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}});
     let steps = json!([{"name": "ask", "retry": {"attempts": 3, "backoff": {"initial": "1s"}},
         "llm": {"connection": "model", "model": "small-1", "prompt": "the secret plan", "schema": schema}}]);
@@ -79,7 +83,10 @@ async fn an_error_says_nothing_of_the_prompt_and_a_model_that_is_not_listed_is_n
     rig.start("r", json!({"flow": "f"})).await;
     let status = rig.phase("r", "Failed").await.status.unwrap();
     let error = status.error.clone().unwrap();
-    assert_eq!(error.message, "step ask: the model answered with status 400 (invalid_request)");
+    assert_eq!(
+        error.message,
+        "step ask: the model answered with status 400 (invalid_request)"
+    );
     assert!(!serde_json::to_string(&status).unwrap().contains("secret plan"));
     rig.flow("g", json!({"steps": ask("large-1")})).await;
     rig.start("s", json!({"flow": "g"})).await;
