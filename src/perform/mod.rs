@@ -4,6 +4,7 @@
 mod connection;
 mod error;
 pub mod http;
+mod llm;
 mod resource;
 mod ssh;
 mod turns;
@@ -14,6 +15,7 @@ use kube::Client;
 pub use self::turns::{CallTurn, CallTurns};
 use self::{
     http::{HttpExecutor, HttpExecutorError},
+    llm::LlmExecutor,
     ssh::SshExecutor,
 };
 use crate::{
@@ -31,6 +33,7 @@ use signoff_engine::{
 #[derive(Clone, Debug)]
 pub struct Executors {
     http: HttpExecutor,
+    llm: LlmExecutor,
     ssh: SshExecutor,
 }
 
@@ -38,8 +41,10 @@ impl Executors {
     /// Executors that read Connections and Secrets with this client and call only where the network allows it.
     pub fn new(client: Client, network: Network, clock: Clock) -> Result<Self, HttpExecutorError> {
         let ssh = SshExecutor::new(client.clone(), network.clone());
+        let http = HttpExecutor::new(client, network, clock)?;
         Ok(Self {
-            http: HttpExecutor::new(client, network, clock)?,
+            llm: LlmExecutor::new(http.clone()),
+            http,
             ssh,
         })
     }
@@ -47,8 +52,10 @@ impl Executors {
     /// The same, which keep resources in this store.
     #[must_use]
     pub fn keeping_in(self, store: Option<Store>) -> Self {
+        let http = self.http.keeping_in(store);
         Self {
-            http: self.http.keeping_in(store),
+            llm: LlmExecutor::new(http.clone()),
+            http,
             ssh: self.ssh,
         }
     }
@@ -77,6 +84,10 @@ impl Executors {
             Request::Ssh(request) => {
                 let answered = self.ssh.perform(run, call, request).await;
                 answered.map(Response::Ssh)
+            }
+            Request::Llm(request) => {
+                let answered = self.llm.perform(run, call, request).await;
+                answered.map(Response::Llm)
             }
         }
     }

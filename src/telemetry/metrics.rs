@@ -44,6 +44,8 @@ struct Inner {
     decisions: Family<Named, Counter>,
     answer_times: Family<OneNamed, Histogram, fn() -> Histogram>,
     gateway_requests: Family<Named, Counter>,
+    model_tokens: Family<One, Counter>,
+    model_calls: Family<One, Counter>,
     approvals_pending: Gauge,
     approvals_oldest: Gauge<f64, AtomicU64>,
     decision_to_effect: Histogram,
@@ -114,6 +116,8 @@ impl Metrics {
             decisions: Family::default(),
             answer_times: Family::new_with_constructor(days),
             gateway_requests: Family::default(),
+            model_tokens: Family::default(),
+            model_calls: Family::default(),
             approvals_pending: Gauge::default(),
             approvals_oldest: Gauge::default(),
             decision_to_effect: seconds(),
@@ -173,6 +177,16 @@ impl Metrics {
             "gateway_requests",
             "Requests that the gateway has answered, by route and status code",
             inner.gateway_requests.clone(),
+        );
+        registry.register(
+            "model_tokens",
+            "Tokens of language models, as their APIs count them, by direction",
+            inner.model_tokens.clone(),
+        );
+        registry.register(
+            "model_calls",
+            "Calls of language models that were answered, by result of the step's attempt",
+            inner.model_calls.clone(),
         );
         registry.register(
             "approvals_pending",
@@ -390,6 +404,21 @@ impl Metrics {
         self.0.process_endings.get_or_create(&[("result", result)]).inc();
     }
 
+    /// Language models were asked in an attempt of a step, and gave an answer of use or not.
+    pub fn model_answered(&self, calls: u64, input: u64, output: u64, is_of_use: bool) {
+        let result = if is_of_use { "Answered" } else { "Failed" };
+        self.0
+            .model_calls
+            .get_or_create(&[("result", result)])
+            .inc_by(calls);
+        for (direction, tokens) in [("Input", input), ("Output", output)] {
+            self.0
+                .model_tokens
+                .get_or_create(&[("direction", direction)])
+                .inc_by(tokens);
+        }
+    }
+
     /// An effect began; it counts as in flight until the guard is dropped.
     pub fn effect_started(&self) -> EffectGuard {
         self.0.effects_in_flight.inc();
@@ -504,6 +533,7 @@ mod tests {
         metrics.approval_closed(ApprovalPhase::Approved, Duration::ZERO);
         metrics.gateway_answered("callbacks", 202);
         metrics.process_ended(true);
+        metrics.model_answered(1, 2, 3, true);
         metrics.reconciled("runs", Duration::ZERO);
         metrics.reconcile_failed("runs", "Transient");
         metrics.api_write("runs");

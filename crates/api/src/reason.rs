@@ -70,6 +70,14 @@ pub enum StepReason {
     HostKeyUnknown,
     /// The host of an `ssh` step could not start the process.
     ProcessNotStarted,
+    /// A step asks for a model that its Connection does not list.
+    ModelNotAllowed,
+    /// The answer of a model does not fit `schema`, also after the model was told so.
+    InvalidAnswer,
+    /// The answer of a model was cut off at `maxTokens`, or where the model can take no more.
+    AnswerCutOff,
+    /// The model, or a filter before it, refused to answer.
+    AnswerRefused,
     /// The remote could not be reached, or the connection broke.
     Unreachable,
     /// One attempt took longer than `timeout`.

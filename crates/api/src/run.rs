@@ -5,6 +5,7 @@ mod process;
 mod record;
 mod record_ref;
 mod step;
+mod usage;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ pub use self::{
     record::{CallbackRecord, EventRecord, HeartbeatRecord},
     record_ref::RecordRef,
     step::{BoundConnection, ShownRequest, StepDecision, StepError, StepOutcome, StepPhase, StepStatus},
+    usage::Usage,
 };
 
 /// One execution of a flow. Its release is chosen once, when it starts. A later promotion does not change it.
@@ -287,10 +289,13 @@ pub struct RunStatus {
     /// Output of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
-    /// Number of billable steps performed. Each `http` step counts once per pass and item, however many attempts it
+    /// Number of billable steps performed. Each `http` and `llm` step counts once per pass and item, however many attempts it
     /// takes.
     #[serde(default)]
     pub billable_steps: i64,
+    /// What all steps together used of language models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// What the run waits for, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]

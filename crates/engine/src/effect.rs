@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::chat::LlmRequest;
 use crate::object::{CloseObject, OwnedObject};
 use signoff_api::{Digest, Resource, name::ObjectName, step::HttpMethod};
 
@@ -79,6 +80,8 @@ pub enum Request {
     Http(HttpRequest),
     /// A command on another machine.
     Ssh(SshRequest),
+    /// A question to a language model.
+    Llm(LlmRequest),
 }
 
 impl Request {
@@ -90,6 +93,7 @@ impl Request {
                 HttpTarget::Url(_) | HttpTarget::PublicUrl(_) => None,
             },
             Self::Ssh(request) => Some(&request.connection),
+            Self::Llm(request) => Some(&request.connection),
         }
     }
 }

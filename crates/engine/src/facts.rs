@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     callback_token::CallbackMinter,
+    chat::LlmResponse,
     concurrency::Place,
     effect::EffectKey,
     object::{ObjectFact, ObjectKey},
@@ -22,7 +23,7 @@ use signoff_api::{
     reason::StepReason,
     release::Dependency,
     resolution::Resolution,
-    run::{ParentRun, StepError},
+    run::{ParentRun, StepError, Usage},
     trigger::RunTrigger,
 };
 
@@ -214,8 +215,19 @@ pub enum Response {
     Http(HttpResponse),
     /// What came of a command on another machine.
     Ssh(SshResponse),
-    /// The output of the step, as the record of its run has it: a replay knows nothing else of the answer.
-    Recorded(Option<Value>),
+    /// What came of asking a language model.
+    Llm(LlmResponse),
+    /// What the record of the run has of the answer: a replay knows nothing else.
+    Recorded(RecordedAnswer),
+}
+
+/// What the record of a run has of the answer to a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordedAnswer {
+    /// The output of the step.
+    pub output: Option<Value>,
+    /// What the step used of language models.
+    pub usage: Option<Usage>,
 }
 
 /// What came of a command on another machine.
@@ -264,7 +276,7 @@ impl Response {
     pub(crate) fn as_http(&self) -> Option<&HttpResponse> {
         match self {
             Self::Http(response) => Some(response),
-            Self::Ssh(_) | Self::Recorded(_) => None,
+            Self::Ssh(_) | Self::Llm(_) | Self::Recorded(_) => None,
         }
     }
 
@@ -272,7 +284,15 @@ impl Response {
     pub(crate) fn as_ssh(&self) -> Option<&SshResponse> {
         match self {
             Self::Ssh(response) => Some(response),
-            Self::Http(_) | Self::Recorded(_) => None,
+            Self::Http(_) | Self::Llm(_) | Self::Recorded(_) => None,
+        }
+    }
+
+    /// What came of asking a language model, if it is that.
+    pub(crate) fn as_llm(&self) -> Option<&LlmResponse> {
+        match self {
+            Self::Llm(response) => Some(response),
+            Self::Http(_) | Self::Ssh(_) | Self::Recorded(_) => None,
         }
     }
 }

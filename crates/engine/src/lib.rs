@@ -8,6 +8,7 @@ pub mod advance;
 pub mod asked;
 pub mod callback_body;
 pub mod callback_token;
+pub mod chat;
 pub mod concurrency;
 pub mod contents;
 pub mod dependencies;

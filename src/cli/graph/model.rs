@@ -231,6 +231,7 @@ fn about(kind: &StepKind) -> String {
                 step.connection
             )
         }
+        StepKind::Llm(step) => format!("asks {} through {}", step.model, step.connection),
         StepKind::Flow(step) => {
             let then = if step.is_detached() {
                 ", and does not wait for it"

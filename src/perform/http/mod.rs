@@ -11,13 +11,16 @@ mod target;
 mod tests;
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use jiff::Timestamp;
 use kube::Client;
+use serde_json::Value;
 use url::Url;
 
 use self::{
@@ -33,10 +36,12 @@ use crate::{
     net::Network,
     store::{Owner, Store, StoreError},
 };
-use signoff_api::{Resource, reason::StepReason, step::HttpMethod};
+use signoff_api::{
+    Resource, connection::HttpConnection, name::ObjectName, reason::StepReason, step::HttpMethod,
+};
 use signoff_engine::{
     callback_token,
-    effect::{Call, HttpBody, HttpRequest},
+    effect::{Call, HttpBody, HttpRequest, HttpTarget},
     facts::{EffectError, HttpResponse},
 };
 
@@ -71,6 +76,18 @@ enum Answer {
         /// Whether the step asks for it.
         is_asked: bool,
     },
+}
+
+/// A request of another kind of step, through a Connection that was read.
+pub(in crate::perform) struct Through<'a> {
+    /// Name of the Connection.
+    pub name: &'a ObjectName,
+    /// Where it leads, and how requests authenticate.
+    pub http: &'a HttpConnection,
+    /// Appended to its base address.
+    pub path: &'a str,
+    /// Sent as JSON.
+    pub body: Value,
 }
 
 #[derive(Clone)]
@@ -127,6 +144,55 @@ impl HttpExecutor {
             Err(problem) => Err(problem),
         };
         content.map_err(|problem| error::stored(&problem, false))
+    }
+
+    /// The client for the API server.
+    pub(in crate::perform) fn api(&self) -> &Client {
+        &self.kube.0
+    }
+
+    /// The time.
+    pub(in crate::perform) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Posts JSON for a step of another kind, which sees to the time that it takes. What comes back holds none of the secrets
+    /// that were used.
+    pub(in crate::perform) async fn post_through(
+        &self,
+        run: &Owner,
+        call: &Call,
+        through: Through<'_>,
+        sent: &AtomicBool,
+    ) -> Result<HttpResponse, EffectError> {
+        let Through {
+            name,
+            http,
+            path,
+            body,
+        } = through;
+        let mut target = self.through(&run.namespace, name, http, path).await?;
+        let request = HttpRequest {
+            target: HttpTarget::Connection {
+                name: name.clone(),
+                path: path.to_owned(),
+                bound: None,
+            },
+            method: HttpMethod::Post,
+            headers: BTreeMap::new(),
+            query: BTreeMap::new(),
+            body: Some(HttpBody::Json(body)),
+            redirects: 0,
+            save: None,
+        };
+        let place = place(&target.url);
+        match self.call(call, &request, None, &mut target, sent).await? {
+            Answer::Read(response) => Ok(response),
+            Answer::Unread { .. } => Err(error::unusable(
+                StepReason::InvalidResponse,
+                format!("the answer of {place} is not JSON"),
+            )),
+        }
     }
 
     /// Performs one attempt for a run. What comes back holds none of the secrets that were used.

@@ -58,7 +58,7 @@ impl HttpExecutor {
         }
     }
 
-    async fn through(
+    pub(super) async fn through(
         &self,
         namespace: &str,
         name: &ObjectName,

@@ -9,8 +9,9 @@ use super::{Actor, InFlight, TOLD_OF_TURN, TurnEvent};
 use crate::runs::contents;
 use signoff_api::{Connection, Run, connection::ConnectionLimits, reason::StepReason};
 use signoff_engine::{
+    chat::LlmResponse,
     effect::{Call, EffectKey},
-    facts::EffectError,
+    facts::{EffectError, Response},
 };
 
 impl Actor {
@@ -57,6 +58,12 @@ impl Actor {
             }
             let _in_flight = deps.metrics.effect_started();
             let result = deps.executors.perform(&owner, &effect).await;
+            if let Ok(Response::Llm(LlmResponse { usage, answer })) = &result {
+                let count = |count: i64| u64::try_from(count).unwrap_or_default();
+                let (input, output) = (count(usage.input_tokens), count(usage.output_tokens));
+                deps.metrics
+                    .model_answered(count(usage.calls), input, output, answer.is_ok());
+            }
             (effect.key, deps.context.now(), result)
         });
         let call = InFlight {

@@ -52,6 +52,10 @@ fn outcome(result: &Result<Response, EffectError>) -> String {
         Ok(Response::Ssh(SshResponse::Ended { exit_code, .. })) => {
             format!("the command ended with exit code {exit_code}")
         }
+        Ok(Response::Llm(response)) => match &response.answer {
+            Ok(_) => "the model answered".to_owned(),
+            Err(error) => format!("the model gave no answer ({})", error.message),
+        },
         Ok(Response::Recorded(_)) => "the call was answered".to_owned(),
         Err(error) if error.may_have_happened => {
             format!("it is unknown whether it happened ({})", error.message)

@@ -7,11 +7,13 @@ use crate::simulation::{
     scenario::Crash,
     stubs::{Fate, fate},
 };
-use signoff_api::{Digest, Resource, ResourceRef};
+use signoff_api::{Digest, Resource, ResourceRef, reason::StepReason, run::Usage};
 use signoff_engine::{
+    chat::{LlmAnswer, LlmRequest, LlmResponse},
     contents::MAX_READ,
     effect::{Call as WantedCall, EffectKey, HttpBody, HttpTarget, Request, SshRequest},
-    facts::{EffectOutcome, HttpResponse, Response, SshResponse},
+    facts::{EffectError, EffectOutcome, HttpResponse, Response, SshResponse},
+    schema::Schema,
 };
 
 impl World<'_> {
@@ -78,11 +80,12 @@ impl World<'_> {
     fn kept(&mut self, key: &EffectKey, request: &Request, response: Response) -> Response {
         let response = match response {
             Response::Http(response) => response,
-            other @ (Response::Ssh(_) | Response::Recorded(_)) => return other,
+            other @ (Response::Ssh(_) | Response::Llm(_) | Response::Recorded(_)) => return other,
         };
         let request = match request {
             Request::Http(request) => request,
             Request::Ssh(request) => return Response::Ssh(of_command(request, &response.body)),
+            Request::Llm(request) => return Response::Llm(of_model(request, response.body)),
         };
         let keeps = request
             .save
@@ -140,6 +143,47 @@ fn of_command(request: &SshRequest, output: &Value) -> SshResponse {
     }
 }
 
+/// What a model answers: what the stub says of it. It takes no tokens.
+fn of_model(request: &LlmRequest, output: Value) -> LlmResponse {
+    let usage = Usage {
+        calls: 1,
+        ..Usage::default()
+    };
+    let answer = match (&request.schema, output) {
+        (None, Value::String(text)) => Ok(LlmAnswer {
+            text,
+            ..LlmAnswer::default()
+        }),
+        (None, other) => Ok(LlmAnswer {
+            text: other.to_string(),
+            ..LlmAnswer::default()
+        }),
+        (Some(schema), value) => {
+            let misfit = Schema::compile(schema)
+                .ok()
+                .and_then(|schema| schema.misfits(&value).into_iter().next());
+            match misfit {
+                None => Ok(LlmAnswer {
+                    value: Some(value),
+                    ..LlmAnswer::default()
+                }),
+                Some(misfit) => Err(EffectError {
+                    reason: StepReason::InvalidAnswer,
+                    message: format!(
+                        "the stub does not fit the schema at {:?}: {}",
+                        misfit.pointer, misfit.message
+                    ),
+                    retryable: false,
+                    may_have_happened: false,
+                    retry_after: None,
+                    status: None,
+                }),
+            }
+        }
+    };
+    LlmResponse { usage, answer }
+}
+
 /// A request as scenarios say it.
 fn request(request: &Request) -> Value {
     match request {
@@ -171,6 +215,16 @@ fn request(request: &Request) -> Value {
             }
             said
         }
+        Request::Llm(llm) => {
+            let mut said = json!({ "connection": llm.connection, "model": llm.model, "messages": llm.messages, "maxTokens": llm.max_tokens });
+            if let Some(system) = &llm.system {
+                said["system"] = json!(system);
+            }
+            if !llm.options.is_empty() {
+                said["options"] = json!(llm.options);
+            }
+            said
+        }
     }
 }
 
@@ -178,6 +232,9 @@ fn in_short(request: &Value) -> String {
     let text = |key: &str| request[key].as_str().unwrap_or_default();
     if let Some(command) = request["command"].as_str() {
         return format!("{command} to {}", text("connection"));
+    }
+    if let Some(model) = request["model"].as_str() {
+        return format!("a question to {model} through {}", text("connection"));
     }
     match text("connection") {
         "" => format!("{} {}", text("method"), text("url")),

@@ -3,6 +3,7 @@
 mod git;
 mod http;
 mod limits;
+mod llm;
 mod ssh;
 mod tls;
 
@@ -14,6 +15,7 @@ pub use self::{
     git::GitConnection,
     http::{BasicAuth, HeaderAuth, HttpAuth, HttpConnection, OAuth2, OAuth2Grant, QueryAuth, SigV4},
     limits::ConnectionLimits,
+    llm::{LlmConnection, LlmProvider},
     ssh::SshConnection,
     tls::Tls,
 };
@@ -83,6 +85,8 @@ pub enum ConnectionKind {
     Git(GitConnection),
     /// A machine on which commands run.
     Ssh(Box<SshConnection>),
+    /// A language model.
+    Llm(Box<LlmConnection>),
 }
 
 impl ConnectionKind {
@@ -92,6 +96,7 @@ impl ConnectionKind {
             Self::Http(http) => &**http,
             Self::Git(git) => git,
             Self::Ssh(ssh) => &**ssh,
+            Self::Llm(llm) => &**llm,
         }
     }
 }

@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Usage;
 use crate::{
     Digest, Json, Verdict,
     items::ItemsStatus,
@@ -94,6 +95,9 @@ pub struct StepStatus {
     /// Output of the step. With `forEach`, it lists the outputs of the items in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
+    /// What the step used of language models, failed attempts included. With `forEach`, all items together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// Items of the step, if it has `forEach`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<ItemsStatus>,

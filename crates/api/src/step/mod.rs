@@ -5,12 +5,15 @@ mod end;
 mod flow;
 mod for_each;
 mod http;
+mod llm;
 mod need;
 mod notify;
 mod repeat;
 mod set;
 mod ssh;
 mod wait;
+
+use std::time::Duration;
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -26,6 +29,7 @@ pub use self::{
     flow::FlowStep,
     for_each::ForEach,
     http::{HttpExpect, HttpMethod, HttpStep},
+    llm::{LlmStep, MODEL_TIMEOUT},
     need::{NEED, Need, UnknownOutcome},
     notify::{NotifyStep, NotifyWebhook},
     repeat::Repeat,
@@ -59,7 +63,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// Longest time that one attempt may take. Time spent waiting for people does not count. Defaults to 30s for
-    /// `http`, `notify` and `ssh`.
+    /// `http`, `notify` and `ssh`, and to 5m for `llm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
     /// Whether the step may be repeated if its outcome is unknown after a crash. `AtLeastOnce`, the default, repeats
@@ -173,6 +177,8 @@ pub enum StepKind {
     Notify(Box<NotifyStep>),
     /// Runs a command on another machine.
     Ssh(Box<SshStep>),
+    /// Asks a language model.
+    Llm(Box<LlmStep>),
     /// Runs another flow.
     Flow(Box<FlowStep>),
     /// Ends the run.
@@ -189,6 +195,7 @@ impl StepKind {
             Self::Approval(step) => &**step,
             Self::Notify(step) => &**step,
             Self::Ssh(step) => &**step,
+            Self::Llm(step) => &**step,
             Self::Flow(step) => &**step,
             Self::End(step) => &**step,
         }
@@ -223,6 +230,16 @@ pub trait Kind {
     /// The run that it starts.
     fn child(&self) -> Option<&FlowStep> {
         None
+    }
+
+    /// How long one attempt may take, unless the step says it.
+    fn default_timeout(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    /// Whether it asks language models, so that it is known how much of them it used.
+    fn asks_model(&self) -> bool {
+        false
     }
 
     /// The outcomes that `onFailure` is about.

@@ -66,6 +66,8 @@ pub enum LooseningKind {
     ContinuesUnanswered,
     /// It goes on when people reject.
     ContinuesRejected,
+    /// Another model is asked, or through another Connection.
+    ModelChanged,
     /// It goes on when a step fails, where the run ended.
     ContinuesFailed,
     /// A step acts after more outcomes of what it needs.
@@ -105,6 +107,7 @@ impl LooseningKind {
             Self::SelfApprovalAllowed => "who asked for it may approve it",
             Self::ContinuesUnanswered => "goes on when nobody answers",
             Self::ContinuesRejected => "goes on when people reject",
+            Self::ModelChanged => "another model is asked, or through another Connection",
             Self::ContinuesFailed => "the run goes on when it fails",
             Self::NeedsWidened => "acts after more outcomes of an approval",
             Self::GuardChanged => "acts after an approval under another condition",

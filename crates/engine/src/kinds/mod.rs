@@ -8,6 +8,7 @@ pub(crate) mod approval;
 mod end;
 mod flow;
 pub(crate) mod http;
+mod llm;
 mod next;
 mod notify;
 mod set;
@@ -62,6 +63,7 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Approval(step) => &**step,
         StepKind::Notify(step) => &**step,
         StepKind::Ssh(step) => &**step,
+        StepKind::Llm(step) => &**step,
         StepKind::Flow(step) => &**step,
         StepKind::End(step) => &**step,
     }
@@ -134,6 +136,7 @@ pub(crate) fn described(request: &Request, hide: &dyn Fn(String) -> String) -> V
     match request {
         Request::Http(request) => http::described(request, hide),
         Request::Ssh(request) => ssh::described(request, hide),
+        Request::Llm(request) => llm::described(request, hide),
     }
 }
 
@@ -142,5 +145,6 @@ pub(crate) fn shown(request: &Request, facts: &Facts, hide: &dyn Fn(String) -> S
     match request {
         Request::Http(request) => http::shown(request, facts, hide),
         Request::Ssh(request) => ssh::shown(request, facts, hide),
+        Request::Llm(request) => llm::shown(request, facts, hide),
     }
 }

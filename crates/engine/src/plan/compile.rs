@@ -27,7 +27,6 @@ use signoff_api::{
     step::{Delivery, Retry},
 };
 
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time that an attempt may take.
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(10);
 
@@ -358,7 +357,7 @@ impl<'a> Compiler<'a> {
             timeout: step
                 .timeout
                 .as_ref()
-                .map_or(DEFAULT_TIMEOUT, HumanDuration::duration),
+                .map_or_else(|| step.kind.as_kind().default_timeout(), HumanDuration::duration),
             at_most_once: step.delivery == Some(Delivery::AtMostOnce),
             rules,
             kind,

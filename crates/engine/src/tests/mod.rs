@@ -18,6 +18,7 @@ mod http;
 mod http_resources;
 mod http_retries;
 mod loops;
+mod models;
 mod outcome_questions;
 mod places;
 mod processes;

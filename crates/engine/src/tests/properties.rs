@@ -6,9 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    chat::{LlmAnswer, LlmResponse},
     facts::{ProcessFact, RunFact, SshResponse},
     object::{Closing, ObjectKind},
 };
+use signoff_api::run::Usage;
 
 /// One thing that may happen; the number picks among what is open at that moment.
 #[derive(Clone, Debug)]
@@ -46,13 +48,13 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 /// A flow of up to six steps of any kind, in order or as a graph.
 fn flows() -> impl Strategy<Value = Value> {
     let step = (
-        0..16_u8,
+        0..17_u8,
         any::<bool>(),
         prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..3),
         any::<bool>(),
         0..6_u8,
     );
-    let last = prop::collection::vec((prop_oneof![0..4_u8, 8..10_u8, 15..16_u8], any::<bool>()), 0..3);
+    let last = prop::collection::vec((prop_oneof![0..4_u8, 8..10_u8, 15..17_u8], any::<bool>()), 0..3);
     (prop::collection::vec(step, 1..7), any::<bool>(), last).prop_map(|(drawn, graph, last)| {
         let mut steps: Vec<Value> = Vec::new();
         let mut before: Vec<BTreeSet<usize>> = Vec::new();
@@ -153,6 +155,9 @@ fn step_of(name: &str, kind: u8, flag: bool) -> Value {
         12 => json!({ "name": name, "flow": { "name": "child" } }),
         13 => json!({ "name": name, "flow": { "name": "child" }, "forEach": each }),
         14 => json!({ "name": name, "ssh": { "connection": "vm", "command": "x" } }),
+        16 => {
+            json!({ "name": name, "llm": { "connection": "model", "model": "m", "prompt": "p" }, "retry": { "attempts": 2 } })
+        }
         15 => json!({ "name": name, "ssh": { "connection": "vm", "command": "x", "wait": true } }),
         _ => json!({ "name": name, "approval": { "title": "?" } }),
     };
@@ -317,6 +322,24 @@ impl Scenario {
 
     fn response(&self, key: &EffectKey, status: u16) -> Response {
         let definition = &self.plan.steps[self.plan.index_of(&key.step).unwrap()];
+        if definition.rules.key == "llm" {
+            let answer = if status == 200 {
+                Ok(LlmAnswer::default())
+            } else {
+                Err(EffectError {
+                    reason: StepReason::UnexpectedStatus,
+                    message: "no".into(),
+                    retryable: true,
+                    may_have_happened: false,
+                    retry_after: None,
+                    status: Some(status),
+                })
+            };
+            return Response::Llm(LlmResponse {
+                usage: Usage::default(),
+                answer,
+            });
+        }
         if definition.rules.key != "ssh" {
             return Response::Http(HttpResponse {
                 status,

@@ -15,7 +15,7 @@ use crate::{
 };
 use signoff_api::{
     reason::StepReason,
-    run::{StepError, StepOutcome, StepPhase},
+    run::{StepError, StepOutcome, StepPhase, Usage},
 };
 
 /// Why the outcome of an attempt is unknown that this process is not performing.
@@ -75,10 +75,19 @@ impl Turn<'_> {
     /// What came of an attempt.
     pub(super) fn attempt_ended(&mut self, step: usize, entry: usize, outcome: &EffectOutcome) {
         let next = match &outcome.result {
-            Ok(Response::Recorded(output)) => Next::Done(Done {
-                output: output.clone(),
-                ..Done::new(StepOutcome::Succeeded)
-            }),
+            Ok(Response::Recorded(recorded)) => {
+                self.used(entry, recorded.usage);
+                Next::Done(Done {
+                    output: recorded.output.clone(),
+                    ..Done::new(StepOutcome::Succeeded)
+                })
+            }
+            Ok(response @ Response::Llm(of_model)) => {
+                self.used(entry, Some(of_model.usage));
+                self.plan.steps[step]
+                    .kind
+                    .answered(&self.step_view(step, entry), response)
+            }
             Ok(response @ Response::Http(_)) => self.plan.steps[step]
                 .kind
                 .answered(&self.step_view(step, entry), response),
@@ -91,6 +100,25 @@ impl Turn<'_> {
             Err(error) => Next::AttemptFailed(error.clone()),
         };
         self.apply(step, entry, next);
+    }
+
+    /// Counts what a step used of language models.
+    fn used(&mut self, entry: usize, usage: Option<Usage>) {
+        let Some(usage) = usage else { return };
+        let name = self.state.steps[entry].name.clone();
+        let iteration = self.state.steps[entry].iteration;
+        let of_items = self.state.steps[entry].item.is_some();
+        let add = |known: &mut Option<Usage>| *known = Some(known.unwrap_or_default().plus(usage));
+        add(&mut self.state.usage);
+        add(&mut self.state.steps[entry].usage);
+        // the entry of an item goes when it has ended
+        let whole =
+            self.state.steps.iter_mut().find(|step| {
+                of_items && step.name == name && step.iteration == iteration && step.item.is_none()
+            });
+        if let Some(whole) = whole {
+            add(&mut whole.usage);
+        }
     }
 
     pub(super) fn call(&mut self, step: usize, entry: usize, request: Request) {
@@ -107,7 +135,7 @@ impl Turn<'_> {
                 self.process_begins(step, entry, request);
                 true
             }
-            Request::Http(_) => false,
+            Request::Http(_) | Request::Llm(_) => false,
         };
         let (planned, status) = (&self.plan.steps[step], &self.state.steps[entry]);
         self.effects.push(Effect::Call(Box::new(Call {

@@ -327,6 +327,7 @@ impl<'a> Turn<'a> {
             requests: vec![],
             decision: None,
             output: None,
+            usage: None,
             items: None,
             error: None,
             waiting_on: None,

@@ -48,6 +48,7 @@ fn without(state: &RunStatus, polls: &[&str]) -> RunStatus {
     rest.phase = RunPhase::Running;
     rest.waiting_on = None;
     rest.billable_steps = 0;
+    rest.usage = None;
     condition::clear(&mut rest.conditions, condition::SUCCEEDED);
     rest
 }

@@ -408,6 +408,10 @@ fn outcome(
         ),
         ("outcome", outcome.map(|outcome| json!(outcome))),
         ("decision", decision.map(|decision| decided(step, decision))),
+        (
+            "usage",
+            entry.and_then(|entry| entry.usage).map(|usage| json!(usage)),
+        ),
         ("error", entry.and_then(failure).map(|error| json!(error))),
     ])
 }

@@ -13,12 +13,12 @@ use signoff_api::{
     approval::ApprovalPurpose,
     names,
     reason::StepReason,
-    run::{EventRecord, HeartbeatRecord, StepError, StepOutcome, StepPhase, StepStatus},
+    run::{EventRecord, HeartbeatRecord, StepError, StepOutcome, StepPhase, StepStatus, Usage},
 };
 use signoff_engine::{
     callback_token::record_key,
     effect::EffectKey,
-    facts::{EffectError, EffectOutcome, Response, RunFact},
+    facts::{EffectError, EffectOutcome, RecordedAnswer, Response, RunFact},
     object::{ObjectFact, ObjectKey, StartRun},
 };
 
@@ -86,7 +86,7 @@ impl Player<'_> {
         match (entry.phase, entry.outcome?) {
             (_, StepOutcome::Cancelled | StepOutcome::Omitted | StepOutcome::Skipped) => None,
             (StepPhase::Failed, _) => Some(Err(failed(entry.error.as_ref(), false))),
-            (_, _) => Some(Ok(output(entry.output.as_ref()))),
+            (_, _) => Some(Ok(output(entry.output.as_ref(), entry.usage))),
         }
     }
 
@@ -98,7 +98,10 @@ impl Player<'_> {
                 let outputs = entry.output.as_ref().and_then(|output| output.0.as_array());
                 let index = usize::try_from(item).ok()?;
                 let output = outputs.and_then(|outputs| outputs.get(index));
-                Some(Ok(Response::Recorded(output.cloned())))
+                Some(Ok(Response::Recorded(RecordedAnswer {
+                    output: output.cloned(),
+                    usage: None,
+                })))
             }
             StepOutcome::Failed => {
                 let error = items.errors.iter().find(|error| error.items.contains(item));
@@ -395,8 +398,11 @@ fn phase_of(outcome: Option<StepOutcome>) -> RunPhase {
     }
 }
 
-fn output(output: Option<&Json>) -> Response {
-    Response::Recorded(output.map(|output| output.0.clone()))
+fn output(output: Option<&Json>, usage: Option<Usage>) -> Response {
+    Response::Recorded(RecordedAnswer {
+        output: output.map(|output| output.0.clone()),
+        usage,
+    })
 }
 
 fn failed(error: Option<&StepError>, retryable: bool) -> EffectError {

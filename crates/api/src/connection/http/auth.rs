@@ -32,7 +32,7 @@ pub enum HttpAuth {
 
 impl HttpAuth {
     /// The Secrets that it names.
-    pub(super) fn secrets(&self) -> Vec<&SecretKeyRef> {
+    pub(in crate::connection) fn secrets(&self) -> Vec<&SecretKeyRef> {
         match self {
             Self::Bearer(token) => vec![token],
             Self::Basic(basic) => vec![&basic.password],

@@ -37,6 +37,14 @@ fn loosens(old: &Value, new: &Value, kind: LooseningKind) {
 }
 
 #[test]
+fn another_model_or_another_connection_to_one() {
+    let asks = |connection: &str, model: &str| json!({ "steps": [{ "name": "ask", "llm": { "connection": connection, "model": model, "prompt": "p" } }] });
+    for other in [asks("b", "m"), asks("a", "n")] {
+        assert_eq!(kinds(&asks("a", "m"), &other), [LooseningKind::ModelChanged]);
+    }
+}
+
+#[test]
 fn a_lower_quorum() {
     loosens(
         &asking(json!({ "quorum": 2 })),

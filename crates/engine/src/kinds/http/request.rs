@@ -216,7 +216,8 @@ pub(in crate::kinds) fn described(request: &HttpRequest, hide: &dyn Fn(String) -
     hidden(document, hide)
 }
 
-fn hidden(value: Value, hide: &dyn Fn(String) -> String) -> Value {
+/// A value with `hide` applied to its texts.
+pub(in crate::kinds) fn hidden(value: Value, hide: &dyn Fn(String) -> String) -> Value {
     match value {
         Value::String(text) => Value::String(hide(text)),
         Value::Array(items) => items.into_iter().map(|item| hidden(item, hide)).collect(),

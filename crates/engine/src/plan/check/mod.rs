@@ -451,6 +451,13 @@ pub(crate) fn started_process() -> StaticType {
     ObjectType::new(fields, None).into()
 }
 
+/// What a step used of language models.
+fn usage() -> StaticType {
+    let fields = ["inputTokens", "outputTokens", "calls"];
+    let fields = fields.map(|name| (name.to_owned(), Field::required(StaticType::INT)));
+    ObjectType::new(BTreeMap::from(fields), None).into()
+}
+
 /// What a step gives that waits for a command.
 pub(crate) fn ended_process() -> StaticType {
     let mut fields = fields(&["stdout", "stderr"], &[]);

@@ -52,6 +52,8 @@ pub(crate) struct StepTypes {
     wanted: Facts,
     /// Whether it is in a loop.
     is_looped: bool,
+    /// Whether it asks language models.
+    asks_model: bool,
     /// What deciders may fill in and change, of a step that asks people.
     decided: Option<Decided>,
     /// What came of an item, of a step that has items.
@@ -80,6 +82,7 @@ impl StepTypes {
             when,
             wanted: Facts::default(),
             is_looped: false,
+            asks_model: step.kind.as_kind().asks_model(),
             decided: question.map(Decided::of),
             item: None,
             may_lack_items: step.continues_after_failure(),
@@ -227,6 +230,12 @@ impl StepTypes {
             let message = format!("step {name} has no forEach, so it has no items");
             explained.insert("items".to_owned(), message);
         }
+        if self.asks_model {
+            fields.insert("usage".to_owned(), Field::optional(super::usage()));
+        } else {
+            let message = format!("step {name} asks no model, so it has no usage");
+            explained.insert("usage".to_owned(), message);
+        }
         if self.outcomes().contains(&name_of(StepOutcome::Failed)) {
             fields.insert("error".to_owned(), Field::optional(super::error()));
         } else {
@@ -266,6 +275,10 @@ impl StepTypes {
             with_output.map(|result| result.outcome),
             present([path(name, &["output"])]),
         )];
+        if self.asks_model && self.item.is_none() {
+            let usage = present([path(name, &["usage"])]);
+            found.push(implication(name, [StepOutcome::Succeeded], usage));
+        }
         if self.item.is_some() {
             let begun = self.results.iter().map(|result| result.outcome);
             let begun = begun.filter(|outcome| !self.may_lack_items || *outcome != StepOutcome::Failed);
@@ -374,7 +387,9 @@ fn ever(step: &Step) -> BTreeSet<String> {
         ],
         StepKind::Wait(_) => &[StepOutcome::TimedOut],
         StepKind::Flow(_) => &[StepOutcome::Rejected, StepOutcome::TimedOut],
-        StepKind::Http(_) | StepKind::Set(_) | StepKind::Notify(_) | StepKind::Ssh(_) => &[],
+        StepKind::Http(_) | StepKind::Set(_) | StepKind::Notify(_) | StepKind::Ssh(_) | StepKind::Llm(_) => {
+            &[]
+        }
         StepKind::End(_) => &[StepOutcome::Succeeded],
     };
     let in_every_case = [StepOutcome::Failed, StepOutcome::Cancelled, StepOutcome::Omitted];
