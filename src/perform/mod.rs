@@ -6,18 +6,20 @@ mod error;
 pub mod http;
 mod llm;
 mod resource;
+mod smtp;
 mod ssh;
 mod turns;
 
 use bytes::Bytes;
 use kube::Client;
 
-pub use self::turns::{CallTurn, CallTurns};
 use self::{
     http::{HttpExecutor, HttpExecutorError},
     llm::LlmExecutor,
+    smtp::SmtpExecutor,
     ssh::SshExecutor,
 };
+pub use self::turns::{CallTurn, CallTurns};
 use crate::{
     cluster::context::Clock,
     net::Network,
@@ -35,28 +37,32 @@ pub struct Executors {
     http: HttpExecutor,
     llm: LlmExecutor,
     ssh: SshExecutor,
+    smtp: SmtpExecutor,
 }
 
 impl Executors {
     /// Executors that read Connections and Secrets with this client and call only where the network allows it.
     pub fn new(client: Client, network: Network, clock: Clock) -> Result<Self, HttpExecutorError> {
         let ssh = SshExecutor::new(client.clone(), network.clone());
-        let http = HttpExecutor::new(client, network, clock)?;
+        let http = HttpExecutor::new(client.clone(), network.clone(), clock.clone())?;
+        let smtp = SmtpExecutor::new(client, network, clock);
         Ok(Self {
             llm: LlmExecutor::new(http.clone()),
             http,
             ssh,
+            smtp,
         })
     }
 
     /// The same, which keep resources in this store.
     #[must_use]
     pub fn keeping_in(self, store: Option<Store>) -> Self {
-        let http = self.http.keeping_in(store);
+        let http = self.http.keeping_in(store.clone());
         Self {
             llm: LlmExecutor::new(http.clone()),
             http,
             ssh: self.ssh,
+            smtp: self.smtp.keeping_in(store),
         }
     }
 
@@ -88,6 +94,10 @@ impl Executors {
             Request::Llm(request) => {
                 let answered = self.llm.perform(run, call, request).await;
                 answered.map(Response::Llm)
+            }
+            Request::Email(request) => {
+                let answered = self.smtp.perform(run, call, request).await;
+                answered.map(Response::Email)
             }
         }
     }

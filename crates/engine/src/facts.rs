@@ -217,6 +217,8 @@ pub enum Response {
     Ssh(SshResponse),
     /// What came of asking a language model.
     Llm(LlmResponse),
+    /// A mail server has taken a mail.
+    Email(EmailResponse),
     /// What the record of the run has of the answer: a replay knows nothing else.
     Recorded(RecordedAnswer),
 }
@@ -251,6 +253,13 @@ pub enum SshResponse {
     },
 }
 
+/// What is known of a mail that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmailResponse {
+    /// Its `Message-ID`.
+    pub message_id: String,
+}
+
 /// What is known about one process on another machine that was to be ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessFact {
@@ -276,7 +285,7 @@ impl Response {
     pub(crate) fn as_http(&self) -> Option<&HttpResponse> {
         match self {
             Self::Http(response) => Some(response),
-            Self::Ssh(_) | Self::Llm(_) | Self::Recorded(_) => None,
+            Self::Ssh(_) | Self::Llm(_) | Self::Email(_) | Self::Recorded(_) => None,
         }
     }
 
@@ -284,7 +293,7 @@ impl Response {
     pub(crate) fn as_ssh(&self) -> Option<&SshResponse> {
         match self {
             Self::Ssh(response) => Some(response),
-            Self::Http(_) | Self::Llm(_) | Self::Recorded(_) => None,
+            Self::Http(_) | Self::Llm(_) | Self::Email(_) | Self::Recorded(_) => None,
         }
     }
 
@@ -292,6 +301,15 @@ impl Response {
     pub(crate) fn as_llm(&self) -> Option<&LlmResponse> {
         match self {
             Self::Llm(response) => Some(response),
+            Self::Http(_) | Self::Ssh(_) | Self::Email(_) | Self::Recorded(_) => None,
+        }
+    }
+
+    /// What is known of a mail that was sent, if it is that.
+    pub(crate) fn as_email(&self) -> Option<&EmailResponse> {
+        match self {
+            Self::Email(response) => Some(response),
+            Self::Llm(_) |
             Self::Http(_) | Self::Ssh(_) | Self::Recorded(_) => None,
         }
     }

@@ -56,6 +56,7 @@ fn outcome(result: &Result<Response, EffectError>) -> String {
             Ok(_) => "the model answered".to_owned(),
             Err(error) => format!("the model gave no answer ({})", error.message),
         },
+        Ok(Response::Email(sent)) => format!("the mail {} was sent", sent.message_id),
         Ok(Response::Recorded(_)) => "the call was answered".to_owned(),
         Err(error) if error.may_have_happened => {
             format!("it is unknown whether it happened ({})", error.message)

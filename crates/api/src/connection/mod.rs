@@ -1,23 +1,33 @@
 //! Connection: where a step or a Repository connects, and which Secrets it uses. Each type is a file.
 
+mod discord;
 mod git;
 mod http;
 mod limits;
 mod llm;
+mod slack;
+mod smtp;
 mod ssh;
+mod teams;
 mod tls;
+mod webhook;
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    discord::DiscordConnection,
     git::GitConnection,
     http::{BasicAuth, HeaderAuth, HttpAuth, HttpConnection, OAuth2, OAuth2Grant, QueryAuth, SigV4},
     limits::ConnectionLimits,
     llm::{LlmConnection, LlmProvider},
+    slack::SlackConnection,
+    smtp::{SmtpConnection, SmtpSecurity},
     ssh::SshConnection,
+    teams::TeamsConnection,
     tls::Tls,
+    webhook::WebhookConnection,
 };
 use super::{
     Digest, canonical,
@@ -87,6 +97,16 @@ pub enum ConnectionKind {
     Ssh(Box<SshConnection>),
     /// A language model.
     Llm(Box<LlmConnection>),
+    /// A mail server.
+    Smtp(Box<SmtpConnection>),
+    /// A Slack workspace.
+    Slack(SlackConnection),
+    /// A Microsoft Teams channel.
+    Teams(TeamsConnection),
+    /// A Discord channel.
+    Discord(DiscordConnection),
+    /// A receiver of signed messages.
+    Webhook(Box<WebhookConnection>),
 }
 
 impl ConnectionKind {
@@ -97,6 +117,26 @@ impl ConnectionKind {
             Self::Git(git) => git,
             Self::Ssh(ssh) => &**ssh,
             Self::Llm(llm) => &**llm,
+            Self::Smtp(smtp) => &**smtp,
+            Self::Slack(slack) => slack,
+            Self::Teams(teams) => teams,
+            Self::Discord(discord) => discord,
+            Self::Webhook(webhook) => &**webhook,
+        }
+    }
+
+    /// The key of its type in a manifest.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http",
+            Self::Git(_) => "git",
+            Self::Ssh(_) => "ssh",
+            Self::Llm(_) => "llm",
+            Self::Smtp(_) => "smtp",
+            Self::Slack(_) => "slack",
+            Self::Teams(_) => "teams",
+            Self::Discord(_) => "discord",
+            Self::Webhook(_) => "webhook",
         }
     }
 }

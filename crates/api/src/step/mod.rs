@@ -31,7 +31,9 @@ pub use self::{
     http::{HttpExpect, HttpMethod, HttpStep},
     llm::{LlmStep, MODEL_TIMEOUT},
     need::{NEED, Need, UnknownOutcome},
-    notify::{NotifyStep, NotifyWebhook},
+    notify::{
+        NotifyCloudEvent, NotifyDiscord, NotifyEmail, NotifySlack, NotifyStep, NotifyTeams, NotifyWebhook,
+    },
     repeat::Repeat,
     set::SetStep,
     ssh::SshStep,

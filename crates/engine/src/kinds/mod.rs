@@ -10,7 +10,7 @@ mod flow;
 pub(crate) mod http;
 mod llm;
 mod next;
-mod notify;
+pub(crate) mod notify;
 mod set;
 mod ssh;
 mod wait;
@@ -137,6 +137,7 @@ pub(crate) fn described(request: &Request, hide: &dyn Fn(String) -> String) -> V
         Request::Http(request) => http::described(request, hide),
         Request::Ssh(request) => ssh::described(request, hide),
         Request::Llm(request) => llm::described(request, hide),
+        Request::Email(request) => notify::described(request, hide),
     }
 }
 
@@ -146,5 +147,6 @@ pub(crate) fn shown(request: &Request, facts: &Facts, hide: &dyn Fn(String) -> S
         Request::Http(request) => http::shown(request, facts, hide),
         Request::Ssh(request) => ssh::shown(request, facts, hide),
         Request::Llm(request) => llm::shown(request, facts, hide),
+        Request::Email(request) => notify::shown(request, hide),
     }
 }
