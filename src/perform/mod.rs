@@ -3,6 +3,7 @@
 
 mod connection;
 mod error;
+mod git;
 pub mod http;
 mod resource;
 mod ssh;
@@ -13,12 +14,13 @@ use kube::Client;
 
 pub use self::turns::{CallTurn, CallTurns};
 use self::{
+    git::GitExecutor,
     http::{HttpExecutor, HttpExecutorError},
     ssh::SshExecutor,
 };
 use crate::{
     cluster::context::Clock,
-    net::Network,
+    remotes::RepositorySettings,
     store::{Owner, Store},
 };
 use signoff_api::{Resource, run::ProcessStatus};
@@ -32,15 +34,23 @@ use signoff_engine::{
 pub struct Executors {
     http: HttpExecutor,
     ssh: SshExecutor,
+    git: GitExecutor,
 }
 
 impl Executors {
-    /// Executors that read Connections and Secrets with this client and call only where the network allows it.
-    pub fn new(client: Client, network: Network, clock: Clock) -> Result<Self, HttpExecutorError> {
+    /// Executors that read Connections and Secrets with this client and call only where the network of the settings allows it.
+    pub fn new(
+        client: Client,
+        settings: RepositorySettings,
+        clock: Clock,
+    ) -> Result<Self, HttpExecutorError> {
+        let network = settings.network.clone();
         let ssh = SshExecutor::new(client.clone(), network.clone());
+        let git = GitExecutor::new(client.clone(), settings);
         Ok(Self {
             http: HttpExecutor::new(client, network, clock)?,
             ssh,
+            git,
         })
     }
 
@@ -50,13 +60,15 @@ impl Executors {
         Self {
             http: self.http.keeping_in(store),
             ssh: self.ssh,
+            git: self.git,
         }
     }
 
     /// Executors for unit tests, which may call this machine.
     #[cfg(test)]
     pub(crate) fn local(client: Client, clock: Clock) -> Result<Self, HttpExecutorError> {
-        Self::new(client, Network::new(crate::net::AddressPolicy::local()), clock)
+        let mirrors = std::env::temp_dir().join("signoff-unit-tests");
+        Self::new(client, RepositorySettings::local(mirrors), clock)
     }
 
     /// The content of a resource, if the run may read it.
@@ -77,6 +89,10 @@ impl Executors {
             Request::Ssh(request) => {
                 let answered = self.ssh.perform(run, call, request).await;
                 answered.map(Response::Ssh)
+            }
+            Request::Git(request) => {
+                let answered = self.git.perform(run, call, request, &self.http).await;
+                answered.map(Response::Git)
             }
         }
     }

@@ -187,10 +187,23 @@ pub struct RunFact {
     pub terminate: bool,
 }
 
+/// Begins the name under which a Repository stands among the Connections that approvals bind. No Connection has a `/` in its name.
+const REPOSITORY: &str = "repository/";
+
+/// The name under which a Repository stands among the Connections that approvals bind.
+pub fn bound_repository(name: &str) -> String {
+    format!("{REPOSITORY}{name}")
+}
+
+/// The Repository that is meant by a name among the Connections that approvals bind.
+pub fn as_bound_repository(name: &str) -> Option<&str> {
+    name.strip_prefix(REPOSITORY)
+}
+
 /// What is known about one Connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionFact {
-    /// Its address, if it is one to an HTTP API.
+    /// Its address, if it says one.
     pub address: Option<String>,
     /// Digest of its spec.
     pub digest: Digest,
@@ -214,8 +227,23 @@ pub enum Response {
     Http(HttpResponse),
     /// What came of a command on another machine.
     Ssh(SshResponse),
+    /// What came of a commit and a pull request.
+    Git(GitResponse),
     /// The output of the step, as the record of its run has it: a replay knows nothing else of the answer.
     Recorded(Option<Value>),
+}
+
+/// What came of a commit and a pull request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitResponse {
+    /// Whether the step has committed something, now or in an earlier attempt.
+    pub changed: bool,
+    /// The commit that it has made; without one, the newest of the branch, or of its base.
+    pub commit: String,
+    /// The branch.
+    pub branch: String,
+    /// The pull request: its number and its page.
+    pub pull_request: Option<(i64, String)>,
 }
 
 /// What came of a command on another machine.
@@ -264,7 +292,7 @@ impl Response {
     pub(crate) fn as_http(&self) -> Option<&HttpResponse> {
         match self {
             Self::Http(response) => Some(response),
-            Self::Ssh(_) | Self::Recorded(_) => None,
+            Self::Ssh(_) | Self::Git(_) | Self::Recorded(_) => None,
         }
     }
 
@@ -272,7 +300,15 @@ impl Response {
     pub(crate) fn as_ssh(&self) -> Option<&SshResponse> {
         match self {
             Self::Ssh(response) => Some(response),
-            Self::Http(_) | Self::Recorded(_) => None,
+            Self::Http(_) | Self::Git(_) | Self::Recorded(_) => None,
+        }
+    }
+
+    /// What came of a commit and a pull request, if it is that.
+    pub(crate) fn as_git(&self) -> Option<&GitResponse> {
+        match self {
+            Self::Git(response) => Some(response),
+            Self::Http(_) | Self::Ssh(_) | Self::Recorded(_) => None,
         }
     }
 }

@@ -52,6 +52,11 @@ fn outcome(result: &Result<Response, EffectError>) -> String {
         Ok(Response::Ssh(SshResponse::Ended { exit_code, .. })) => {
             format!("the command ended with exit code {exit_code}")
         }
+        Ok(Response::Git(response)) if response.changed => {
+            let (commit, branch) = (&response.commit, &response.branch);
+            format!("the commit {commit} is on the branch {branch}")
+        }
+        Ok(Response::Git(_)) => "nothing was committed".to_owned(),
         Ok(Response::Recorded(_)) => "the call was answered".to_owned(),
         Err(error) if error.may_have_happened => {
             format!("it is unknown whether it happened ({})", error.message)

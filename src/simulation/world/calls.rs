@@ -10,8 +10,8 @@ use crate::simulation::{
 use signoff_api::{Digest, Resource, ResourceRef};
 use signoff_engine::{
     contents::MAX_READ,
-    effect::{Call as WantedCall, EffectKey, HttpBody, HttpTarget, Request, SshRequest},
-    facts::{EffectOutcome, HttpResponse, Response, SshResponse},
+    effect::{Call as WantedCall, EffectKey, GitRequest, HttpBody, HttpTarget, Request, SshRequest},
+    facts::{EffectOutcome, GitResponse, HttpResponse, Response, SshResponse},
 };
 
 impl World<'_> {
@@ -78,11 +78,12 @@ impl World<'_> {
     fn kept(&mut self, key: &EffectKey, request: &Request, response: Response) -> Response {
         let response = match response {
             Response::Http(response) => response,
-            other @ (Response::Ssh(_) | Response::Recorded(_)) => return other,
+            other @ (Response::Ssh(_) | Response::Git(_) | Response::Recorded(_)) => return other,
         };
         let request = match request {
             Request::Http(request) => request,
             Request::Ssh(request) => return Response::Ssh(of_command(request, &response.body)),
+            Request::Git(request) => return Response::Git(of_commit(request, &response.body)),
         };
         let keeps = request
             .save
@@ -140,6 +141,18 @@ fn of_command(request: &SshRequest, output: &Value) -> SshResponse {
     }
 }
 
+/// What came of a commit: what the stub says of it, and that something was committed if it says nothing.
+fn of_commit(request: &GitRequest, output: &Value) -> GitResponse {
+    let text = |key: &str| output[key].as_str().map(str::to_owned);
+    let number = output["number"].as_i64();
+    GitResponse {
+        changed: output["changed"].as_bool().unwrap_or(request.commit.is_some()),
+        commit: text("commit").unwrap_or_else(|| "0".repeat(40)),
+        branch: text("branch").unwrap_or_else(|| request.branch.to_string()),
+        pull_request: number.map(|number| (number, text("url").unwrap_or_default())),
+    }
+}
+
 /// A request as scenarios say it.
 fn request(request: &Request) -> Value {
     match request {
@@ -171,6 +184,8 @@ fn request(request: &Request) -> Value {
             }
             said
         }
+        // the files of a commit as the manifest says them
+        Request::Git(git) => git.described(),
     }
 }
 
@@ -178,6 +193,9 @@ fn in_short(request: &Value) -> String {
     let text = |key: &str| request[key].as_str().unwrap_or_default();
     if let Some(command) = request["command"].as_str() {
         return format!("{command} to {}", text("connection"));
+    }
+    if let Some(branch) = request["branch"].as_str() {
+        return format!("a commit to branch {branch}");
     }
     match text("connection") {
         "" => format!("{} {}", text("method"), text("url")),

@@ -4,6 +4,7 @@ mod approval;
 mod end;
 mod flow;
 mod for_each;
+mod git;
 mod http;
 mod need;
 mod notify;
@@ -25,6 +26,7 @@ pub use self::{
     end::{EndOutcome, EndStep},
     flow::FlowStep,
     for_each::ForEach,
+    git::{GitPullRequest, GitStep, IfExists},
     http::{HttpExpect, HttpMethod, HttpStep},
     need::{NEED, Need, UnknownOutcome},
     notify::{NotifyStep, NotifyWebhook},
@@ -59,7 +61,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// Longest time that one attempt may take. Time spent waiting for people does not count. Defaults to 30s for
-    /// `http`, `notify` and `ssh`.
+    /// `http`, `notify`, `ssh` and `git`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
     /// Whether the step may be repeated if its outcome is unknown after a crash. `AtLeastOnce`, the default, repeats
@@ -173,6 +175,8 @@ pub enum StepKind {
     Notify(Box<NotifyStep>),
     /// Runs a command on another machine.
     Ssh(Box<SshStep>),
+    /// Commits files to a git branch, and opens a pull request.
+    Git(Box<GitStep>),
     /// Runs another flow.
     Flow(Box<FlowStep>),
     /// Ends the run.
@@ -189,6 +193,7 @@ impl StepKind {
             Self::Approval(step) => &**step,
             Self::Notify(step) => &**step,
             Self::Ssh(step) => &**step,
+            Self::Git(step) => &**step,
             Self::Flow(step) => &**step,
             Self::End(step) => &**step,
         }

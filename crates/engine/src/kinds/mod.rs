@@ -7,6 +7,7 @@
 pub(crate) mod approval;
 mod end;
 mod flow;
+mod git;
 pub(crate) mod http;
 mod next;
 mod notify;
@@ -24,7 +25,7 @@ use self::approval::ApprovalPlan;
 pub(crate) use self::next::{Done, End, Failure, Next, Own, Wait};
 use crate::{
     difference::{Field, Loosened, Terms},
-    effect::Request,
+    effect::{GitRequest, Request},
     facts::{Facts, Response},
     plan::{Place, check},
     turn::StepView,
@@ -62,6 +63,7 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Approval(step) => &**step,
         StepKind::Notify(step) => &**step,
         StepKind::Ssh(step) => &**step,
+        StepKind::Git(step) => &**step,
         StepKind::Flow(step) => &**step,
         StepKind::End(step) => &**step,
     }
@@ -90,6 +92,11 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
 
     /// The Connection that it calls.
     fn connection(&self) -> Option<&ObjectName> {
+        None
+    }
+
+    /// The Repository that it pushes to.
+    fn repository(&self) -> Option<&ObjectName> {
         None
     }
 
@@ -134,7 +141,13 @@ pub(crate) fn described(request: &Request, hide: &dyn Fn(String) -> String) -> V
     match request {
         Request::Http(request) => http::described(request, hide),
         Request::Ssh(request) => ssh::described(request, hide),
+        Request::Git(request) => git::described(request, hide),
     }
+}
+
+/// A commit as a document, complete.
+pub(crate) fn described_commit(request: &GitRequest) -> Value {
+    git::described(request, &|text| text)
 }
 
 /// A request as people are shown it.
@@ -142,5 +155,6 @@ pub(crate) fn shown(request: &Request, facts: &Facts, hide: &dyn Fn(String) -> S
     match request {
         Request::Http(request) => http::shown(request, facts, hide),
         Request::Ssh(request) => ssh::shown(request, facts, hide),
+        Request::Git(request) => git::shown(request, facts, hide),
     }
 }

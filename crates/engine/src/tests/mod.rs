@@ -10,6 +10,7 @@ mod events;
 mod finally;
 mod for_each;
 mod for_each_runs;
+mod git;
 mod going_on;
 mod guards;
 mod heartbeats;
