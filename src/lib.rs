@@ -18,7 +18,7 @@
 //! | [`net`] | calling out: one client, one address policy, redaction | nothing of ours |
 //! | [`ssh`] | connections over ssh, for git remotes and for commands | nothing of ours |
 //! | [`store`] | the object store: content that is large or binary | `net`, `cluster` (fairness, the context of controllers) |
-//! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `cluster` (the reader of Secrets, the clock), `net`, `ssh`, `store` |
+//! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `cluster` (the reader of Secrets, the clock, lists), `net`, `ssh`, `store`, `git`, `forge`, `remotes` |
 //! | [`manifest`] | YAML and its places, objects of our kinds checked without a server | `signoff_engine`, `signoff_expression` |
 //! | [`simulation`] | flows against scenarios, offline: stubs, scripted decisions, a clock that jumps | `signoff_engine`, `manifest` |
 //! | [`git`] | fetch, read trees, verify | `net`, `ssh`, `manifest` |

@@ -200,6 +200,10 @@ impl Forge for Gitea {
         Ok(into.filter(|pull| pull.base == branch).collect())
     }
 
+    fn draft_mark(&self) -> &'static str {
+        "WIP: "
+    }
+
     async fn create_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
         let path = self.path("/pulls");
         let body = json!({"title": new.title, "body": new.body, "head": new.head, "base": new.base});

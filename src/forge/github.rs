@@ -214,7 +214,10 @@ impl Forge for GitHub {
 
     async fn create_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
         let path = self.path("/pulls");
-        let body = json!({"title": new.title, "body": new.body, "head": new.head, "base": new.base});
+        let mut body = json!({"title": new.title, "body": new.body, "head": new.head, "base": new.base});
+        if new.draft {
+            body["draft"] = json!(true);
+        }
         let call = Call::new(Method::POST, &path, "open a pull request").body(body);
         let opened = self.http.json::<Pull>(call).await?.read();
         self.ask_to_review(opened.number, &new.reviewers).await;

@@ -179,6 +179,10 @@ impl Forge for GitLab {
         Ok(requests.into_iter().map(MergeRequest::read).collect())
     }
 
+    fn draft_mark(&self) -> &'static str {
+        "Draft: "
+    }
+
     async fn create_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
         let mut reviewers = Vec::new();
         for login in &new.reviewers {

@@ -31,6 +31,8 @@ pub use self::{
 };
 /// Most pull requests of one list: where there are so many, there may be more.
 pub const MOST_LISTED: usize = http::MAX_ENTRIES;
+/// Longest title that every forge takes, in characters.
+const MAX_TITLE: usize = 255;
 
 use crate::{
     git::{CommitId, HostPause, Secret},
@@ -116,11 +118,34 @@ pub trait Forge: Send + Sync + std::fmt::Debug {
         let same = |pull: &PullRequest| pull.state == PullRequestState::Open && pull.author == own;
         let open = self.pull_requests_from(&new.head).await?.into_iter().find(same);
         match open {
-            Some(open) if open.title == new.title && open.body == new.body && open.base == new.base => {
-                Ok(open)
+            Some(open) => {
+                // people say when a draft is ready
+                let is_ready = !open.title.starts_with(self.draft_mark());
+                let new = if is_ready { new.clone() } else { self.marked(new) };
+                if open.title == new.title && open.body == new.body && open.base == new.base {
+                    return Ok(open);
+                }
+                self.change_pull_request(open.number, &new).await
             }
-            Some(open) => self.change_pull_request(open.number, new).await,
-            None => self.create_pull_request(new).await,
+            None => self.create_pull_request(&self.marked(new)).await,
+        }
+    }
+
+    /// What begins the title of a draft, where that makes it one.
+    fn draft_mark(&self) -> &'static str {
+        ""
+    }
+
+    /// The same, with the title of a draft if it is one.
+    fn marked(&self, new: &NewPullRequest) -> NewPullRequest {
+        let mark = self.draft_mark();
+        if !new.draft || mark.is_empty() {
+            return new.clone();
+        }
+        let title = types::shortened(&new.title, MAX_TITLE - mark.len());
+        NewPullRequest {
+            title: format!("{mark}{title}"),
+            ..new.clone()
         }
     }
 

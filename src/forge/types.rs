@@ -169,6 +169,8 @@ pub struct NewPullRequest {
     pub title: String,
     /// Its description, Markdown, at most 60 000 characters.
     pub body: String,
+    /// Whether it is opened as a draft.
+    pub draft: bool,
     /// Who is asked to review it. One that the forge does not know or does not let review is left out with a warning in the log.
     pub reviewers: Vec<Login>,
 }

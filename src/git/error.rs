@@ -33,6 +33,31 @@ pub enum GitError {
         /// What the remote said.
         message: String,
     },
+    /// The remote has no such branch.
+    #[error("the remote has no branch {0}")]
+    NoBranch(String),
+    /// The branch is there, and nothing may be added to it.
+    #[error("the branch {0} exists")]
+    BranchExists(String),
+    /// The branch has commits that would be lost.
+    #[error("the branch {branch} has the commit {commit} of somebody else, which would be lost")]
+    OthersWork {
+        /// The branch.
+        branch: String,
+        /// The first digits of the commit.
+        commit: String,
+    },
+    /// Somebody moved the branch meanwhile.
+    #[error("somebody moved the branch {0} meanwhile")]
+    BranchMoved(String),
+    /// A file cannot be written to the branch.
+    #[error("{path:?} cannot be written: {why}")]
+    PathRefused {
+        /// Its path.
+        path: String,
+        /// Why.
+        why: String,
+    },
     /// The address is one that may not be called.
     #[error(transparent)]
     AddressRefused(#[from] AddressRefused),
@@ -165,6 +190,7 @@ impl Classified for GitError {
             Self::Unreachable { .. }
             | Self::TimedOut { .. }
             | Self::Cancelled
+            | Self::BranchMoved(_)
             | Self::Missing(_)
             | Self::Git(_)
             | Self::Directory(_) => ErrorClass::Transient,
@@ -179,6 +205,10 @@ impl Classified for GitError {
             | Self::HostKeyUnknown { .. }
             | Self::NotFound { .. }
             | Self::PushRefused { .. }
+            | Self::NoBranch(_)
+            | Self::BranchExists(_)
+            | Self::OthersWork { .. }
+            | Self::PathRefused { .. }
             | Self::TooLarge { .. }
             | Self::TooManyRefs { .. }
             | Self::TooManyObjects { .. }
@@ -202,6 +232,10 @@ impl Classified for GitError {
             Self::HostKeyUnknown { .. } => "HostKeyUnknown",
             Self::NotFound { .. } => "RepositoryNotFound",
             Self::PushRefused { .. } => "PushRefused",
+            Self::NoBranch(_) => "BranchNotFound",
+            Self::BranchExists(_) | Self::OthersWork { .. } => "BranchExists",
+            Self::BranchMoved(_) => "BranchMoved",
+            Self::PathRefused { .. } => "PathRefused",
             Self::TooLarge { .. } => "RepositoryTooLarge",
             Self::TooManyRefs { .. } => "TooManyRefs",
             Self::TooManyObjects { .. } => "RepositoryTooLarge",

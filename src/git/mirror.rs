@@ -259,19 +259,8 @@ fn follow(
         .map(|(name, _)| format!("+{name}:{}", name.mirrored()))
         .collect();
     if !missing.is_empty() {
-        // only what the refs hold is read, never what was before; libgit2 reads a local repository whole
-        let depth = if matches!(session.url, RemoteUrl::File(_)) {
-            0
-        } else {
-            depth
-        };
-        let fetched = match download(session, connection.remote(), &missing, depth) {
-            Err(error) if depth > 0 && lacks_shallow(&error) => {
-                download(session, connection.remote(), &missing, 0)
-            }
-            result => result,
-        };
-        fetched.map_err(packs::named)?;
+        // only what the refs hold is read, never what was before
+        fetch(session, connection.remote(), &missing, depth)?;
     }
     drop(connection);
     keep(repository, &present().collect::<Vec<_>>())?;
@@ -286,6 +275,26 @@ fn follow(
         refs: commits.collect::<Result<_, GitError>>()?,
         fetched: !missing.is_empty(),
     })
+}
+
+/// Fetches refs with so many commits of their history, or with all of it where the remote gives no part; 0 is all of it.
+pub(super) fn fetch(
+    session: &Session,
+    remote: &mut git2::Remote<'_>,
+    refs: &[String],
+    depth: i32,
+) -> Result<(), GitError> {
+    // libgit2 reads a local repository whole
+    let depth = if matches!(session.url, RemoteUrl::File(_)) {
+        0
+    } else {
+        depth
+    };
+    let fetched = match download(session, remote, refs, depth) {
+        Err(error) if depth > 0 && lacks_shallow(&error) => download(session, remote, refs, 0),
+        result => result,
+    };
+    fetched.map_err(packs::named)
 }
 
 /// Fetches refs with so many commits of their history; 0 is all of it.

@@ -1,4 +1,4 @@
-//! Git without a checkout: fetch into a bare mirror, read manifests from a commit's tree, verify signatures.
+//! Git without a checkout: fetch into a bare mirror, read manifests from a commit's tree, verify signatures, commit and push.
 //!
 //! libgit2 is built without its own TLS and ssh. http(s) runs over the same TLS stack as everything else and ssh over a
 //! pure Rust implementation, both as transports of our own. libgit2 blocks, so all of it runs on blocking threads; a deadline and
@@ -14,6 +14,7 @@ mod listing;
 mod mirror;
 mod object;
 mod packs;
+mod publish;
 mod push;
 mod refs;
 mod rest;
@@ -33,6 +34,7 @@ pub use credentials::{Credentials, Secret};
 pub use error::GitError;
 pub use limits::Limits;
 pub use mirror::{Mirror, Remote, Synced};
+pub use publish::{Author, CommittedContent, CommittedFile, NewCommit, Publication, Published};
 pub use push::ProposedFile;
 pub use refs::{RefAt, RefName, RefNameError, RefSelector};
 pub use rest::HostPause;

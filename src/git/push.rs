@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::{
-    Direction, FileMode, PushOptions, RemoteCallbacks, Repository, Signature, build::TreeUpdateBuilder,
+    Direction, FileMode, Oid, PushOptions, RemoteCallbacks, Repository, Signature, build::TreeUpdateBuilder,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +16,8 @@ use super::{
 };
 
 /// Who commits what is pushed. The commits are not signed, and so vouch for nothing.
-const NAME: &str = "Signoff";
-const EMAIL: &str = "operator@signoff.dev";
+pub(super) const NAME: &str = "Signoff";
+pub(super) const EMAIL: &str = "operator@signoff.dev";
 
 /// A file to be put on a branch of its own.
 #[derive(Clone, Debug)]
@@ -46,8 +46,8 @@ impl Mirror {
         cancel: CancellationToken,
     ) -> Result<bool, GitError> {
         self.with_remote(remote, cancel, move |session, repository| {
-            push(session, repository, &file.branch, |is_there| {
-                if is_there {
+            push(session, repository, &file.branch, |at| {
+                if at.is_some() {
                     return Ok(None);
                 }
                 let commit = commit(repository, &file)?;
@@ -68,20 +68,20 @@ impl Mirror {
         cancel: CancellationToken,
     ) -> Result<bool, GitError> {
         self.with_remote(remote, cancel, move |session, repository| {
-            push(session, repository, &branch, |is_there| {
-                Ok(is_there.then(|| format!(":{branch}")))
+            push(session, repository, &branch, |at| {
+                Ok(at.map(|_| format!(":{branch}")))
             })
         })
         .await
     }
 }
 
-/// Pushes what follows from whether the remote has a branch, if anything does.
-fn push(
+/// Pushes what follows from where the remote has a branch, if anything does. The remote takes it only if the branch is still there.
+pub(super) fn push(
     session: &Arc<Session>,
     repository: &Repository,
     branch: &RefName,
-    follows: impl FnOnce(bool) -> Result<Option<String>, GitError>,
+    follows: impl FnOnce(Option<Oid>) -> Result<Option<String>, GitError>,
 ) -> Result<bool, GitError> {
     let mut remote = repository.remote_anonymous(&session.address())?;
     let refused = Mutex::new(None);
@@ -97,11 +97,12 @@ fn push(
     let mut connection = remote
         .connect_auth(Direction::Push, None, None)
         .map_err(|error| session.not_connected(error))?;
-    let is_there = connection
+    let at = connection
         .list()?
         .iter()
-        .any(|head| head.name() == branch.as_str());
-    let Some(refspec) = follows(is_there)? else {
+        .find(|head| head.name() == branch.as_str())
+        .map(git2::RemoteHead::oid);
+    let Some(refspec) = follows(at)? else {
         return Ok(false);
     };
     let mut options = PushOptions::new();

@@ -95,7 +95,7 @@ impl ControllerSet {
             executors: operator.executors.clone(),
             callbacks: operator.callbacks.clone(),
             releases: Arc::clone(&operator.releases),
-            remotes: remotes(options),
+            remotes: operator.remotes.clone(),
             bounds,
             metrics: operator.metrics.clone(),
             pushes: operator.pushes.clone(),
@@ -348,7 +348,7 @@ fn ending<'a>(
 }
 
 /// Where git remotes may be and how much they may ask of this process.
-fn remotes(options: &OperatorOptions) -> RepositorySettings {
+pub(super) fn remotes(options: &OperatorOptions) -> RepositorySettings {
     RepositorySettings {
         mirrors: options.git_cache.clone(),
         network: options.network.clone(),

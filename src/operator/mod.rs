@@ -39,6 +39,7 @@ use crate::{
     net::{AddressPolicy, Network},
     perform::{Executors, http::HttpExecutorError},
     records,
+    remotes::RepositorySettings,
     runs::Bounds,
     store::Store,
     telemetry::{memory, metrics::Metrics},
@@ -150,6 +151,7 @@ pub struct Operator {
     options: OperatorOptions,
     metrics: Metrics,
     executors: Executors,
+    remotes: RepositorySettings,
     callbacks: CallbackMinter,
     /// Names the installation in the store.
     installation: String,
@@ -188,9 +190,11 @@ impl Operator {
             Arc::new(context.counting(metrics.clone()).sharing(pools.clone()))
         };
         let (serving, leading) = (context(unbound), context(bound));
+        let remotes = controller_set::remotes(&options);
         Ok(Self {
-            executors: Executors::new(leading.client().clone(), options.network.clone(), clock.clone())?
+            executors: Executors::new(leading.client().clone(), remotes.clone(), clock.clone())?
                 .keeping_in(options.store.clone()),
+            remotes,
             callbacks: CallbackMinter {
                 base_url: options.gateway_base_url.clone(),
                 keys,

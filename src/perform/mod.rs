@@ -3,6 +3,7 @@
 
 mod connection;
 mod error;
+mod git;
 pub mod http;
 mod llm;
 mod resource;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use kube::Client;
 
 use self::{
+    git::GitExecutor,
     http::{HttpExecutor, HttpExecutorError},
     llm::LlmExecutor,
     smtp::SmtpExecutor,
@@ -22,7 +24,7 @@ use self::{
 pub use self::turns::{CallTurn, CallTurns};
 use crate::{
     cluster::context::Clock,
-    net::Network,
+    remotes::RepositorySettings,
     store::{Owner, Store},
 };
 use signoff_api::{Resource, run::ProcessStatus};
@@ -38,19 +40,27 @@ pub struct Executors {
     llm: LlmExecutor,
     ssh: SshExecutor,
     smtp: SmtpExecutor,
+    git: GitExecutor,
 }
 
 impl Executors {
-    /// Executors that read Connections and Secrets with this client and call only where the network allows it.
-    pub fn new(client: Client, network: Network, clock: Clock) -> Result<Self, HttpExecutorError> {
+    /// Executors that read Connections and Secrets with this client and call only where the network of the settings allows it.
+    pub fn new(
+        client: Client,
+        settings: RepositorySettings,
+        clock: Clock,
+    ) -> Result<Self, HttpExecutorError> {
+        let network = settings.network.clone();
         let ssh = SshExecutor::new(client.clone(), network.clone());
         let http = HttpExecutor::new(client.clone(), network.clone(), clock.clone())?;
-        let smtp = SmtpExecutor::new(client, network, clock);
+        let smtp = SmtpExecutor::new(client.clone(), network, clock);
+        let git = GitExecutor::new(client, settings);
         Ok(Self {
             llm: LlmExecutor::new(http.clone()),
             http,
             ssh,
             smtp,
+            git,
         })
     }
 
@@ -63,13 +73,15 @@ impl Executors {
             http,
             ssh: self.ssh,
             smtp: self.smtp.keeping_in(store),
+            git: self.git,
         }
     }
 
     /// Executors for unit tests, which may call this machine.
     #[cfg(test)]
     pub(crate) fn local(client: Client, clock: Clock) -> Result<Self, HttpExecutorError> {
-        Self::new(client, Network::new(crate::net::AddressPolicy::local()), clock)
+        let mirrors = std::env::temp_dir().join("signoff-unit-tests");
+        Self::new(client, RepositorySettings::local(mirrors), clock)
     }
 
     /// The content of a resource, if the run may read it.
@@ -98,6 +110,10 @@ impl Executors {
             Request::Email(request) => {
                 let answered = self.smtp.perform(run, call, request).await;
                 answered.map(Response::Email)
+            }
+            Request::Git(request) => {
+                let answered = self.git.perform(run, call, request, &self.http).await;
+                answered.map(Response::Git)
             }
         }
     }

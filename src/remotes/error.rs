@@ -41,6 +41,9 @@ pub enum RepositoryError {
     /// The Connection is not for git.
     #[error("the Connection {0:?} is not for git")]
     WrongConnection(String),
+    /// The Connection is for another remote.
+    #[error("the Connection {0:?} is for another address")]
+    OtherAddress(String),
     /// A Secret or a key of it does not exist.
     #[error("there is no key {key:?} in a Secret {name:?}")]
     NoSecret {
@@ -85,6 +88,7 @@ impl Classified for RepositoryError {
             | Self::VerifyKey(_)
             | Self::Collision(_)
             | Self::WrongConnection(_)
+            | Self::OtherAddress(_)
             | Self::NotText { .. } => ErrorClass::Invalid,
         }
     }
@@ -100,7 +104,7 @@ impl Classified for RepositoryError {
             Self::NoRef(_) => "RefNotFound",
             Self::Collision(_) => "ReleaseCollision",
             Self::NoConnection(_) => "ConnectionNotFound",
-            Self::WrongConnection(_) => "WrongConnection",
+            Self::WrongConnection(_) | Self::OtherAddress(_) => "WrongConnection",
             Self::NoSecret { .. } => "SecretNotFound",
             Self::NotText { .. } => "InvalidCredentials",
         }

@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use kube::ResourceExt as _;
+use kube::{Client, ResourceExt as _};
 use url::Url;
 
 use crate::{
-    cluster::{
-        context::Context,
-        secrets::{SecretError, read_text},
-    },
+    cluster::secrets::{SecretError, read_text},
     forge::{self, Access, Forge, ForgeError, ProjectPath},
     git::{RemoteUrl, Secret},
     remotes::RepositorySettings,
@@ -67,7 +64,7 @@ impl Classified for ForgeSettingsError {
 
 /// A client for the forge of a Repository; none where it names no forge. All clients of one keep to the rest that it asks any of them for.
 pub async fn of_repository(
-    context: &Context,
+    client: &Client,
     settings: &RepositorySettings,
     repository: &Repository,
 ) -> Result<Option<Arc<dyn Forge>>, ForgeSettingsError> {
@@ -87,7 +84,7 @@ pub async fn of_repository(
     let named = spec.project.as_ref().unwrap_or(&repository.spec.url);
     let project =
         project.ok_or_else(|| ForgeSettingsError::NoProject(address::without_credentials(named)))?;
-    let token = read_token(context, &namespace, &spec.token).await?;
+    let token = read_token(client, &namespace, &spec.token).await?;
     let access = Access {
         kind: spec.kind,
         api,
@@ -100,11 +97,11 @@ pub async fn of_repository(
 }
 
 async fn read_token(
-    context: &Context,
+    client: &Client,
     namespace: &str,
     reference: &SecretKeyRef,
 ) -> Result<Secret, ForgeSettingsError> {
-    match read_text(context.client(), namespace, reference).await {
+    match read_text(client, namespace, reference).await {
         Ok(text) => Ok(Secret::new(text.trim())),
         Err(SecretError::Unreadable(_, error)) => Err(ForgeSettingsError::Api("read the Secret", error)),
         Err(SecretError::NoSecret { .. } | SecretError::NoKey { .. } | SecretError::NotText { .. }) => {

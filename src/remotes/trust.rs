@@ -66,7 +66,7 @@ pub async fn keys(
             PublicKeySource::Ssh(text) => keys.add_ssh(&entry.name, text)?,
             PublicKeySource::Openpgp(text) => keys.add_openpgp(&entry.name, text)?,
             PublicKeySource::SecretRef(reference) => {
-                let text = credentials::read_key(context, &namespace, reference).await?;
+                let text = credentials::read_key(context.client(), &namespace, reference).await?;
                 keys.add(&entry.name, &text)?;
             }
         }

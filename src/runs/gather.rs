@@ -11,13 +11,13 @@ use super::{
 };
 use crate::cluster::releases::LoadedRelease;
 use signoff_api::{
-    Connection, Run,
+    Connection, ConnectionSpec, Repository, Run,
     run::{ParentRun, StepPhase},
 };
 use signoff_engine::{
     concurrency::Place,
     effect::EffectKey,
-    facts::{ConnectionFact, EffectOutcome, Facts, RunFacts},
+    facts::{ConnectionFact, EffectOutcome, Facts, RunFacts, as_bound_repository},
     object::{ObjectFact, ObjectKey, ObjectKind},
 };
 
@@ -65,7 +65,7 @@ pub(super) fn facts(
     }
 }
 
-/// The Connections that the approvals of a release bind. One that the watch does not show is read: it may have just been made.
+/// The Connections and Repositories that the approvals of a release bind.
 pub(super) async fn connections(
     deps: &Deps,
     run: &Run,
@@ -74,19 +74,12 @@ pub(super) async fn connections(
     let mut found = BTreeMap::new();
     let namespace = run.metadata.namespace.as_deref().unwrap_or_default();
     for name in release.plan.bound_connections() {
-        let shown = deps
-            .connections
-            .get(&ObjectRef::<Connection>::new(name).within(namespace));
-        let spec = if let Some(shown) = shown {
-            Some(shown.spec.clone())
-        } else {
-            let read = deps
-                .context
-                .namespaced::<Connection>(namespace)
-                .get_opt(name)
-                .await?;
-            read.map(|connection| connection.spec)
-        };
+        if let Some(repository) = as_bound_repository(name) {
+            let fact = repository_fact(deps, namespace, repository).await?;
+            found.extend(fact.map(|fact| (name.to_owned(), fact)));
+            continue;
+        }
+        let spec = connection(deps, namespace, name).await?;
         if let Some(spec) = spec {
             let digest = spec.digest().map_err(kube::Error::SerdeError)?;
             let address = spec.address().map(str::to_owned);
@@ -94,6 +87,43 @@ pub(super) async fn connections(
         }
     }
     Ok(found)
+}
+
+/// A Repository that an approval binds, with its Connection.
+async fn repository_fact(
+    deps: &Deps,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<ConnectionFact>, kube::Error> {
+    let repositories = deps.context.namespaced::<Repository>(namespace);
+    let Some(repository) = repositories.get_opt(name).await? else {
+        return Ok(None);
+    };
+    let spec = match &repository.spec.connection {
+        Some(name) => connection(deps, namespace, name).await?,
+        None => None,
+    };
+    let digest = repository.spec.target_digest(spec.as_ref());
+    Ok(Some(ConnectionFact {
+        address: Some(repository.spec.url.clone()),
+        digest: digest.map_err(kube::Error::SerdeError)?,
+    }))
+}
+
+/// A Connection. One that the watch does not show is read: it may have just been made.
+async fn connection(deps: &Deps, namespace: &str, name: &str) -> Result<Option<ConnectionSpec>, kube::Error> {
+    let shown = deps
+        .connections
+        .get(&ObjectRef::<Connection>::new(name).within(namespace));
+    if let Some(shown) = shown {
+        return Ok(Some(shown.spec.clone()));
+    }
+    let read = deps
+        .context
+        .namespaced::<Connection>(namespace)
+        .get_opt(name)
+        .await?;
+    Ok(read.map(|connection| connection.spec))
 }
 
 fn parents(run: &Run) -> Vec<ParentRun> {

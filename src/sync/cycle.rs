@@ -241,7 +241,7 @@ async fn fetch(
     uid: &str,
     sources: &Sources,
 ) -> Result<(), RepositoryError> {
-    let remote = credentials::remote(&shared.context, repository).await?;
+    let remote = credentials::remote(shared.context.client(), repository).await?;
     let trust = trust::read(&shared.context, repository).await?;
     let began = Instant::now();
     let mirror = shared.mirror(repository);

@@ -76,6 +76,7 @@ impl Desk {
             base: "main".into(),
             title: "Sign off: go?".into(),
             body: "text".into(),
+            draft: false,
             reviewers: Vec::new(),
         }
     }

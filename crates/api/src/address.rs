@@ -43,7 +43,7 @@ pub const STS_URL_RULE: &str =
     "!has(self.stsURL) || !self.stsURL.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#$]*@')";
 
 /// CEL: whether `url` is without credentials, the address of a git remote. A user name is none in `ssh://user@host/path` and `user@host:path`.
-pub const REMOTE_RULE: &str = "!self.url.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#]*@') && \
+pub const REMOTE_RULE: &str = "!has(self.url) || !self.url.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#]*@') && \
     !self.url.matches('^[sS][sS][hH]:/*[^/?#]*:[^/?#]*@') && !self.url.matches('^[^/:]*:[^/@]*@[^/]*:')";
 
 /// As [`URL_RULE`], the other way round.

@@ -14,6 +14,7 @@ pub mod digest;
 pub mod duration;
 mod explained;
 pub mod flow;
+pub mod git;
 pub mod header;
 pub mod items;
 pub mod json;

@@ -78,6 +78,22 @@ pub enum StepReason {
     AnswerCutOff,
     /// The model, or a filter before it, refused to answer.
     AnswerRefused,
+    /// The Repository that a `git` step names, or its remote, does not exist or cannot be used.
+    RepositoryNotFound,
+    /// The remote of a `git` step does not have the branch that the step names.
+    BranchNotFound,
+    /// A `git` step may not commit to this branch: it belongs to a Repository.
+    BranchNotAllowed,
+    /// The branch of a `git` step exists, and the step may not add to it.
+    BranchExists,
+    /// Somebody moved the branch of a `git` step while the step committed to it.
+    BranchMoved,
+    /// A file of a `git` step cannot be written: in the branch, its path leads over a link, a folder or another file.
+    FileRefused,
+    /// The remote did not accept what a `git` step pushed.
+    PushRefused,
+    /// The forge did not accept the pull request of a `git` step, or its token cannot be used.
+    ForgeRefused,
     /// The remote could not be reached, or the connection broke.
     Unreachable,
     /// One attempt took longer than `timeout`.

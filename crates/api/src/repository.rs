@@ -4,10 +4,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
-    HumanDuration,
+    ConnectionSpec, Digest, HumanDuration,
     approval::AskVia,
+    canonical,
     connection::SecretKeyRef,
     flow::Promotion,
     name::{COMMIT, ObjectName, SUBDOMAIN},
@@ -159,6 +161,20 @@ pub enum LiveRef {
 }
 
 impl RepositorySpec {
+    /// Digest of where a `git` step pushes, and as whom: the remote, its Connection, and the forge.
+    ///
+    /// # Errors
+    /// When it has no JSON form, which no spec that was read lacks.
+    pub fn target_digest(&self, connection: Option<&ConnectionSpec>) -> Result<Digest, serde_json::Error> {
+        let connection = connection.map(ConnectionSpec::digest).transpose()?;
+        Ok(canonical::digest_of_value(&json!({
+            "url": self.url,
+            "connection": self.connection,
+            "forge": self.forge,
+            "credentials": connection,
+        })))
+    }
+
     /// What begins the names of branches and commit statuses.
     pub fn prefix(&self) -> &str {
         self.prefix.as_deref().unwrap_or("signoff")

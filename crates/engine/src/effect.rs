@@ -8,9 +8,17 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::chat::LlmRequest;
-use crate::object::{CloseObject, OwnedObject};
-use signoff_api::{Digest, Resource, name::ObjectName, step::HttpMethod};
+use crate::{
+    chat::LlmRequest,
+    kinds,
+    object::{CloseObject, OwnedObject},
+};
+use signoff_api::{
+    Digest, Resource,
+    git::{BranchName, RepositoryPath},
+    name::ObjectName,
+    step::{HttpMethod, IfExists},
+};
 
 /// Names one attempt of one iteration of one step, or of one of its items, within a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,6 +92,8 @@ pub enum Request {
     Llm(LlmRequest),
     /// A mail.
     Email(EmailRequest),
+    /// A commit on a branch, and a pull request.
+    Git(GitRequest),
 }
 
 impl Request {
@@ -97,6 +107,10 @@ impl Request {
             Self::Ssh(request) => Some(&request.connection),
             Self::Llm(request) => Some(&request.connection),
             Self::Email(request) => Some(&request.connection),
+            Self::Git(request) => match &request.target {
+                GitTarget::Connection(name) => Some(name),
+                GitTarget::Repository(_) => None,
+            },
         }
     }
 }
@@ -173,6 +187,110 @@ pub enum AttachmentContent {
     Text(String),
     /// The content of a resource.
     Resource(Resource),
+}
+
+/// A commit on a branch, and a pull request from it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GitRequest {
+    /// The remote.
+    pub target: GitTarget,
+    /// Digest of where that leads, as it was approved; nothing is pushed if it has another now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Digest>,
+    /// The branch.
+    pub branch: BranchName,
+    /// The branch that a new branch begins at; the default branch of the remote if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<BranchName>,
+    /// What is committed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<GitCommit>,
+    /// The pull request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<GitPull>,
+}
+
+impl GitRequest {
+    /// All of it as a document, with the fields of the step.
+    pub fn described(&self) -> Value {
+        kinds::described_commit(self)
+    }
+}
+
+/// The remote of a `git` step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GitTarget {
+    /// A Repository, with its Connection and its forge.
+    Repository(ObjectName),
+    /// A Connection.
+    Connection(ObjectName),
+}
+
+/// What is committed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GitCommit {
+    /// Message, without the trailers.
+    pub message: String,
+    /// Files. No two have the same path, and none lies below another.
+    pub files: Vec<GitFile>,
+    /// What happens if the branch exists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_exists: Option<IfExists>,
+}
+
+/// A file of a commit.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GitFile {
+    /// Its path.
+    pub path: RepositoryPath,
+    /// What becomes of it.
+    pub change: GitFileChange,
+}
+
+/// What becomes of a file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GitFileChange {
+    /// It has this content.
+    Write {
+        /// The content.
+        content: GitContent,
+        /// Whether it can be executed; as before if nothing is said.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        executable: Option<bool>,
+    },
+    /// It goes.
+    Delete,
+}
+
+/// The content of a file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GitContent {
+    /// Text.
+    Text(String),
+    /// The content of a resource.
+    Resource(Resource),
+}
+
+/// A pull request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GitPull {
+    /// The branch that it goes into.
+    pub into: BranchName,
+    /// Title.
+    pub title: String,
+    /// Description.
+    pub body: String,
+    /// Whether it is opened as a draft.
+    pub draft: bool,
+    /// Logins of those who are asked to review it.
+    pub reviewers: Vec<String>,
 }
 
 /// An HTTP request of a step.

@@ -188,10 +188,23 @@ pub struct RunFact {
     pub terminate: bool,
 }
 
+/// Begins the name under which a Repository stands among the Connections that approvals bind. No Connection has a `/` in its name.
+const REPOSITORY: &str = "repository/";
+
+/// The name under which a Repository stands among the Connections that approvals bind.
+pub fn bound_repository(name: &str) -> String {
+    format!("{REPOSITORY}{name}")
+}
+
+/// The Repository that is meant by a name among the Connections that approvals bind.
+pub fn as_bound_repository(name: &str) -> Option<&str> {
+    name.strip_prefix(REPOSITORY)
+}
+
 /// What is known about one Connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionFact {
-    /// Its address, if it is one to an HTTP API.
+    /// Its address, if it says one.
     pub address: Option<String>,
     /// Digest of its spec.
     pub digest: Digest,
@@ -219,6 +232,8 @@ pub enum Response {
     Llm(LlmResponse),
     /// A mail server has taken a mail.
     Email(EmailResponse),
+    /// What came of a commit and a pull request.
+    Git(GitResponse),
     /// What the record of the run has of the answer: a replay knows nothing else.
     Recorded(RecordedAnswer),
 }
@@ -230,6 +245,19 @@ pub struct RecordedAnswer {
     pub output: Option<Value>,
     /// What the step used of language models.
     pub usage: Option<Usage>,
+}
+
+/// What came of a commit and a pull request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitResponse {
+    /// Whether the step has committed something, now or in an earlier attempt.
+    pub changed: bool,
+    /// The commit that it has made; without one, the newest of the branch, or of its base.
+    pub commit: String,
+    /// The branch.
+    pub branch: String,
+    /// The pull request: its number and its page.
+    pub pull_request: Option<(i64, String)>,
 }
 
 /// What came of a command on another machine.
@@ -285,7 +313,7 @@ impl Response {
     pub(crate) fn as_http(&self) -> Option<&HttpResponse> {
         match self {
             Self::Http(response) => Some(response),
-            Self::Ssh(_) | Self::Llm(_) | Self::Email(_) | Self::Recorded(_) => None,
+            Self::Ssh(_) | Self::Git(_) | Self::Llm(_) | Self::Email(_) | Self::Recorded(_) => None,
         }
     }
 
@@ -293,7 +321,15 @@ impl Response {
     pub(crate) fn as_ssh(&self) -> Option<&SshResponse> {
         match self {
             Self::Ssh(response) => Some(response),
-            Self::Http(_) | Self::Llm(_) | Self::Email(_) | Self::Recorded(_) => None,
+            Self::Http(_) | Self::Git(_) | Self::Llm(_) | Self::Email(_) | Self::Recorded(_) => None,
+        }
+    }
+
+    /// What came of a commit and a pull request, if it is that.
+    pub(crate) fn as_git(&self) -> Option<&GitResponse> {
+        match self {
+            Self::Git(response) => Some(response),
+            Self::Http(_) | Self::Ssh(_) | Self::Llm(_) | Self::Email(_) | Self::Recorded(_) => None,
         }
     }
 
@@ -301,7 +337,7 @@ impl Response {
     pub(crate) fn as_llm(&self) -> Option<&LlmResponse> {
         match self {
             Self::Llm(response) => Some(response),
-            Self::Http(_) | Self::Ssh(_) | Self::Email(_) | Self::Recorded(_) => None,
+            Self::Http(_) | Self::Ssh(_) | Self::Git(_) | Self::Email(_) | Self::Recorded(_) => None,
         }
     }
 
@@ -309,7 +345,7 @@ impl Response {
     pub(crate) fn as_email(&self) -> Option<&EmailResponse> {
         match self {
             Self::Email(response) => Some(response),
-            Self::Llm(_) |
+            Self::Llm(_) | Self::Git(_) |
             Self::Http(_) | Self::Ssh(_) | Self::Recorded(_) => None,
         }
     }

@@ -97,7 +97,7 @@ impl<'a> BranchQuestion<'a> {
             let host = url.map(|url| url.host().to_owned()).unwrap_or_default();
             return Err(GitError::RateLimited { host, retry_after }.into());
         }
-        Ok(credentials::remote(&self.proposals.context, &self.repository).await?)
+        Ok(credentials::remote(self.proposals.context.client(), &self.repository).await?)
     }
 
     fn rest(&self) -> HostPause {

@@ -163,7 +163,7 @@ async fn ask(
             let _ = touch.send(Touched::Named(key));
         }
     }
-    let forge = forges::of_repository(&proposals.context, &proposals.settings, repository).await?;
+    let forge = forges::of_repository(proposals.context.client(), &proposals.settings, repository).await?;
     let Some(forge) = forge else { return Ok(()) };
     let listed = forge
         .open_pull_requests_into(&base(repository, decisions))

@@ -96,6 +96,7 @@ impl PullRequestQuestion<'_> {
             base: self.base(),
             title: question.title(),
             body: question.body(),
+            draft: false,
             reviewers: self.decisions.reviewers.iter().map(Login::new).collect(),
         }
     }

@@ -110,7 +110,7 @@ async fn at_home(
         // each is large, and few are ever both
         again = Box::pin(board.settle(key, approval.as_ref(), via == AskVia::Branch)).await?;
     }
-    let forge = forges::of_repository(&proposals.context, &proposals.settings, &repository).await?;
+    let forge = forges::of_repository(proposals.context.client(), &proposals.settings, &repository).await?;
     let Some(forge) = forge else {
         let unheard = via == AskVia::PullRequest && approval.as_ref().is_some_and(is_open);
         return if unheard {

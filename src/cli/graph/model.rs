@@ -239,6 +239,13 @@ fn about(kind: &StepKind) -> String {
             )
         }
         StepKind::Llm(step) => format!("asks {} through {}", step.model, step.connection),
+        StepKind::Git(step) => {
+            let name = step.repository.as_ref().or(step.connection.as_ref());
+            let name = name.map(|name| format!(" of {name}")).unwrap_or_default();
+            let pull = step.pull_request.as_ref();
+            let pull = pull.map(|pull| format!(", pull request into {}", pull.into));
+            format!("branch {}{name}{}", step.branch, pull.unwrap_or_default())
+        }
         StepKind::Flow(step) => {
             let then = if step.is_detached() {
                 ", and does not wait for it"

@@ -235,6 +235,7 @@ async fn a_pull_request_is_opened_once_and_its_text_set_anew() {
         base: "main".into(),
         title: "Sign off: go?".into(),
         body: "text".into(),
+        draft: false,
         reviewers: vec![Login::new("alice")],
     };
     assert_eq!(
@@ -268,6 +269,24 @@ async fn a_pull_request_is_opened_once_and_its_text_set_anew() {
     assert_eq!(
         contract.body("PATCH"),
         json!({"title": "Sign off: go?", "body": "text", "base": "main"})
+    );
+
+    let draft = NewPullRequest {
+        draft: true,
+        reviewers: vec![],
+        ..new
+    };
+    let answers = [
+        ("GET /user", 200, user(1, "signoff")),
+        ("GET /repos/acme/flows/pulls", 200, json!([])),
+        ("POST /repos/acme/flows/pulls", 201, pull(42, &json!({}))),
+    ];
+    let (contract, forge) = with(GitHub, &answers).await;
+    forge.open_pull_request(&draft).await.unwrap();
+    let sent = contract.body("POST");
+    assert_eq!(
+        (&sent["title"], &sent["draft"]),
+        (&json!("Sign off: go?"), &json!(true))
     );
 }
 

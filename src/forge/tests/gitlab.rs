@@ -241,6 +241,7 @@ async fn a_merge_request_is_opened_changed_and_closed() {
         base: "main".into(),
         title: "Sign off: go?".into(),
         body: "text".into(),
+        draft: false,
         reviewers: vec![Login::new("Alice"), Login::new("nobody")],
     };
     let (contract, forge) = with(
@@ -285,6 +286,36 @@ async fn a_merge_request_is_opened_changed_and_closed() {
         contract.body("PUT"),
         json!({"title": "Sign off: go?", "description": "text", "target_branch": "main"})
     );
+    // a draft is one by its title, until people say that it is ready
+    let draft = NewPullRequest {
+        draft: true,
+        reviewers: vec![],
+        ..wanted
+    };
+    for (there, title) in [
+        (json!([]), "Draft: Sign off: go?"),
+        (
+            json!([request(41, &json!({"title": "Draft: before"}))]),
+            "Draft: Sign off: go?",
+        ),
+        (json!([request(41, &json!({"title": "before"}))]), "Sign off: go?"),
+    ] {
+        let answers = [
+            ("GET /user", 200, user(1, "signoff")),
+            (list.as_str(), 200, there),
+            (one.as_str(), 200, request(41, &json!({}))),
+            (put.as_str(), 200, request(41, &json!({}))),
+            (new.as_str(), 201, request(41, &json!({}))),
+        ];
+        let (contract, forge) = with(GitLab, &answers).await;
+        forge.open_pull_request(&draft).await.unwrap();
+        let made = contract.made();
+        let titles: Vec<_> = made
+            .iter()
+            .filter_map(|made| made.body["title"].as_str())
+            .collect();
+        assert_eq!(titles, [title]);
+    }
     let (contract, forge) = with(GitLab, &answers).await;
     forge.close_pull_request(PullRequestNumber(41)).await.unwrap();
     assert_eq!(contract.body("PUT"), json!({"state_event": "close"}));

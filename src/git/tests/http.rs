@@ -20,15 +20,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     fixture::{Fixture, at, named, remote, sync},
+    publish::{commit, file, publish, to},
     push,
 };
 use crate::{
-    git::{CommitId, Credentials, GitError, Limits, Mirror, Remote, Secret},
+    git::{CommitId, Credentials, GitError, Limits, Mirror, NewCommit, Publication, Remote, Secret},
     net::{AddressPolicy, Network},
 };
 use signoff_api::{
     Digest,
     reason::{Classified as _, ErrorClass},
+    step::IfExists,
 };
 
 /// Each request with its `Authorization`.
@@ -255,6 +257,100 @@ async fn a_branch_is_pushed_over_http_and_what_the_server_refuses_is_told() {
         (refused.class(), refused.reason()),
         (ErrorClass::Invalid, "PushRefused")
     );
+}
+
+/// A remote that takes pushes, with a history longer than what is fetched of it.
+async fn pushed_to() -> (Fixture, Remote, CommitId) {
+    let fixture = Fixture::new();
+    fixture.repository.set_head("refs/heads/main").unwrap();
+    let mut config = fixture.repository.config().unwrap();
+    config.set_bool("http.receivepack", true).unwrap();
+    fixture.commit("main", &[("dir/a.txt", "0")], "one");
+    let mut base = fixture.commit("main", &[("b.txt", "b")], "two");
+    for n in 0..120 {
+        base = fixture.commit("main", &[("dir/a.txt", &n.to_string())], "more");
+    }
+    let (address, _) = git_server(&fixture, Some(AUTHORIZATION)).await;
+    let remote = with_password(&format!("http://{address}/origin.git"), "s3cret");
+    (fixture, remote, base)
+}
+
+#[tokio::test]
+async fn commits_are_pushed_from_a_shallow_mirror_and_found_again() {
+    let (fixture, remote, base) = pushed_to().await;
+    let new = |key: &str| {
+        to(
+            "fix",
+            commit(key, vec![file("dir/a.txt", Some(key)), file("c.txt", Some("c"))]),
+        )
+    };
+    let first = publish(&fixture, remote.clone(), new("u/fix/1")).await.unwrap();
+    let made = fixture.repository.find_commit(first.commit.0).unwrap();
+    assert_eq!(made.parent_id(0).unwrap(), base.0);
+    assert_eq!(
+        publish(&fixture, remote.clone(), new("u/fix/1")).await.unwrap(),
+        first
+    );
+    let second = publish(&fixture, remote.clone(), new("u/fix/2")).await.unwrap();
+    let made = fixture.repository.find_commit(second.commit.0).unwrap();
+    assert_eq!(made.parent_id(0).unwrap(), first.commit.0);
+    assert_eq!(
+        publish(&fixture, remote.clone(), new("u/fix/1")).await.unwrap(),
+        first
+    );
+
+    // a longer line of others' commits before ours is no work that a reset would lose
+    fixture.commit("main", &[("dir/a.txt", "new")], "new");
+    let reset = Publication {
+        commit: Some(NewCommit {
+            if_exists: Some(IfExists::Reset),
+            ..new("u3/fix/1").commit.unwrap()
+        }),
+        ..new("")
+    };
+    let third = publish(&fixture, remote, reset).await.unwrap();
+    let made = fixture.repository.find_reference("refs/heads/fix").unwrap();
+    assert_eq!(made.target(), Some(third.commit.0));
+    let main = fixture.repository.find_reference("refs/heads/main").unwrap();
+    let made = fixture.repository.find_commit(third.commit.0).unwrap();
+    assert_eq!(Some(made.parent_id(0).unwrap()), main.target());
+}
+
+#[tokio::test]
+async fn a_branch_that_moves_while_a_push_is_under_way_keeps_what_it_got() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let (fixture, remote, _) = pushed_to().await;
+    let new = |key: &str| to("fix", commit(key, vec![file("c.txt", Some(key))]));
+    let first = publish(&fixture, remote.clone(), new("u/fix/1")).await.unwrap();
+    let theirs = fixture.commit("aside", &[("theirs.txt", "x")], "somebody's");
+    // somebody is quicker by a moment: the server has already told where the branch is
+    let hook = fixture.path().join("hooks/pre-receive");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    let script = format!("#!/bin/sh\nunset GIT_QUARANTINE_PATH\ngit update-ref refs/heads/fix {theirs}\n");
+    std::fs::write(&hook, script).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let pushed = publish(&fixture, remote.clone(), new("u/fix/2")).await;
+    assert!(matches!(pushed, Err(GitError::BranchMoved(_))), "{pushed:?}");
+    let at = || {
+        fixture
+            .repository
+            .find_reference("refs/heads/fix")
+            .unwrap()
+            .target()
+            .unwrap()
+    };
+    assert_eq!(at(), theirs.0);
+
+    // a branch that somebody makes at that moment is theirs
+    let script = format!("#!/bin/sh\nunset GIT_QUARANTINE_PATH\ngit update-ref refs/heads/other {theirs}\n");
+    std::fs::write(&hook, script).unwrap();
+    let other = to("other", commit("u/other/1", vec![file("c.txt", Some("c"))]));
+    let pushed = publish(&fixture, remote, other).await;
+    assert!(matches!(pushed, Err(GitError::BranchMoved(_))), "{pushed:?}");
+    let other = fixture.repository.find_reference("refs/heads/other").unwrap();
+    assert_eq!(other.target(), Some(theirs.0));
+    assert_ne!(first.commit, theirs);
 }
 
 #[tokio::test]

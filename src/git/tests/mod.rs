@@ -4,6 +4,7 @@ mod disk;
 mod fixture;
 mod hostile;
 mod http;
+mod publish;
 mod push;
 mod remotes;
 mod ssh;

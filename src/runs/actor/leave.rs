@@ -57,6 +57,11 @@ fn outcome(result: &Result<Response, EffectError>) -> String {
             Err(error) => format!("the model gave no answer ({})", error.message),
         },
         Ok(Response::Email(sent)) => format!("the mail {} was sent", sent.message_id),
+        Ok(Response::Git(response)) if response.changed => {
+            let (commit, branch) = (&response.commit, &response.branch);
+            format!("the commit {commit} is on the branch {branch}")
+        }
+        Ok(Response::Git(_)) => "nothing was committed".to_owned(),
         Ok(Response::Recorded(_)) => "the call was answered".to_owned(),
         Err(error) if error.may_have_happened => {
             format!("it is unknown whether it happened ({})", error.message)

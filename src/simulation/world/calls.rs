@@ -11,8 +11,8 @@ use signoff_api::{Digest, Resource, ResourceRef, reason::StepReason, run::Usage}
 use signoff_engine::{
     chat::{LlmAnswer, LlmRequest, LlmResponse},
     contents::MAX_READ,
-    effect::{Call as WantedCall, EffectKey, HttpBody, HttpChannel, HttpTarget, Request, SshRequest},
-    facts::{EffectError, EffectOutcome, EmailResponse, HttpResponse, Response, SshResponse},
+    effect::{Call as WantedCall, EffectKey, GitRequest, HttpBody, HttpChannel, HttpTarget, Request, SshRequest},
+    facts::{EffectError, EffectOutcome, EmailResponse, GitResponse, HttpResponse, Response, SshResponse},
     schema::Schema,
 };
 
@@ -80,13 +80,14 @@ impl World<'_> {
     fn kept(&mut self, key: &EffectKey, request: &Request, response: Response) -> Response {
         let response = match response {
             Response::Http(response) => response,
-            other @ (Response::Ssh(_) | Response::Llm(_) | Response::Email(_) | Response::Recorded(_)) => return other,
+            other @ (Response::Ssh(_) | Response::Git(_) | Response::Llm(_) | Response::Email(_) | Response::Recorded(_)) => return other,
         };
         let request = match request {
             Request::Http(request) => request,
             Request::Ssh(request) => return Response::Ssh(of_command(request, &response.body)),
             Request::Llm(request) => return Response::Llm(of_model(request, response.body)),
             Request::Email(_) => return Response::Email(of_mail(key, &response.body)),
+            Request::Git(request) => return Response::Git(of_commit(request, &response.body)),
         };
         let response = of_channel(&request.target, response);
         let keeps = request
@@ -212,6 +213,18 @@ fn of_channel(target: &HttpTarget, mut response: HttpResponse) -> HttpResponse {
     response
 }
 
+/// What came of a commit: what the stub says of it, and that something was committed if it says nothing.
+fn of_commit(request: &GitRequest, output: &Value) -> GitResponse {
+    let text = |key: &str| output[key].as_str().map(str::to_owned);
+    let number = output["number"].as_i64();
+    GitResponse {
+        changed: output["changed"].as_bool().unwrap_or(request.commit.is_some()),
+        commit: text("commit").unwrap_or_else(|| "0".repeat(40)),
+        branch: text("branch").unwrap_or_else(|| request.branch.to_string()),
+        pull_request: number.map(|number| (number, text("url").unwrap_or_default())),
+    }
+}
+
 /// A request as scenarios say it.
 fn request(request: &Request) -> Value {
     match request {
@@ -263,6 +276,8 @@ fn request(request: &Request) -> Value {
             }
             said
         }
+        // the files of a commit as the manifest says them
+        Request::Git(git) => git.described(),
     }
 }
 
@@ -276,6 +291,9 @@ fn in_short(request: &Value) -> String {
     }
     if let Some(subject) = request["subject"].as_str() {
         return format!("the mail {subject:?} through {}", text("connection"));
+    }
+    if let Some(branch) = request["branch"].as_str() {
+        return format!("a commit to branch {branch}");
     }
     match text("connection") {
         "" => format!("{} {}", text("method"), text("url")),

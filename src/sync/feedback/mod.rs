@@ -172,7 +172,7 @@ async fn tell(repository: Arc<Repository>, shared: Arc<Feedback>) -> Result<Agai
 
 /// What the forge refuses of one thing does not hold back the others; a forge that is down or wants to be left alone does.
 async fn tell_all(shared: &Feedback, repository: &Repository) -> Result<(), FeedbackError> {
-    let forge = forges::of_repository(&shared.context, &shared.settings, repository).await?;
+    let forge = forges::of_repository(shared.context.client(), &shared.settings, repository).await?;
     let Some(forge) = forge else { return Ok(()) };
     let flows = shared.flows_of(repository);
     let flows: Vec<&Flow> = flows.iter().map(|flow| &**flow).collect();

@@ -126,7 +126,7 @@ impl Look<'_> {
         if let Ok(trees) = folders.read(&mirror, head).await {
             return Ok(Some((head, trees)));
         }
-        let remote = credentials::remote(&feedback.context, repository).await?;
+        let remote = credentials::remote(feedback.context.client(), repository).await?;
         let wanted = vec![RefSelector::Name(head_of(repository, pull))];
         let synced = mirror.sync(remote, wanted, feedback.shutdown.clone()).await;
         let commit = synced.map_err(failed)?.refs.into_values().flatten().next();

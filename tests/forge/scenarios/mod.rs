@@ -6,6 +6,7 @@ mod clusters;
 mod decisions;
 mod endings;
 mod feedback;
+mod git_steps;
 mod outages;
 mod refusals;
 mod remotes;

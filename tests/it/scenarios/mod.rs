@@ -17,6 +17,7 @@ mod flow_ends;
 mod flows;
 mod forged_approvals;
 mod gateway;
+mod git_steps;
 mod hostile;
 mod idle;
 mod item_runs;

@@ -395,6 +395,7 @@ fn who_may_not_read_a_secret_does_not_have_it_sent() {
         git("password"),
         git("privateKey"),
         git("knownHosts"),
+        git("signingKey"),
         ssh("privateKey"),
         ssh("passphrase"),
         ssh("knownHosts"),

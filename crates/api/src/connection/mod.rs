@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     discord::DiscordConnection,
-    git::GitConnection,
+    git::{GitAuthor, GitConnection},
     http::{BasicAuth, HeaderAuth, HttpAuth, HttpConnection, OAuth2, OAuth2Grant, QueryAuth, SigV4},
     limits::ConnectionLimits,
     llm::{LlmConnection, LlmProvider},
@@ -51,7 +51,7 @@ use super::{
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.limits) || !has(self.git)").message("limits are of calls of steps, and no step calls a git Connection"))]
+#[x_kube(validation = Rule::new("!has(self.limits) || !has(self.git) || has(self.git.url)").message("limits are of calls of steps, and steps call only a git Connection with a url"))]
 pub struct ConnectionSpec {
     /// What the Connection connects to. Exactly one kind is set.
     #[serde(flatten)]
@@ -92,7 +92,7 @@ pub enum ConnectionKind {
     /// An HTTP API.
     Http(Box<HttpConnection>),
     /// A git remote.
-    Git(GitConnection),
+    Git(Box<GitConnection>),
     /// A machine on which commands run.
     Ssh(Box<SshConnection>),
     /// A language model.
@@ -114,7 +114,7 @@ impl ConnectionKind {
     pub fn as_type(&self) -> &dyn ConnectionType {
         match self {
             Self::Http(http) => &**http,
-            Self::Git(git) => git,
+            Self::Git(git) => &**git,
             Self::Ssh(ssh) => &**ssh,
             Self::Llm(llm) => &**llm,
             Self::Smtp(smtp) => &**smtp,

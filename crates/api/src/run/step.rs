@@ -114,10 +114,10 @@ pub struct StepStatus {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BoundConnection {
-    /// Name of the Connection.
-    #[schemars(length(max = 253))]
+    /// Name of the Connection, or `repository/` and the name of a Repository.
+    #[schemars(length(max = 264))]
     pub name: String,
-    /// Address of the Connection. It is absent if the Connection did not exist or is not of kind `http`.
+    /// Address of the Connection. It is absent if the Connection did not exist or has no address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub address: Option<String>,

@@ -4,6 +4,7 @@ mod approval;
 mod end;
 mod flow;
 mod for_each;
+mod git;
 mod http;
 mod llm;
 mod need;
@@ -28,6 +29,7 @@ pub use self::{
     end::{EndOutcome, EndStep},
     flow::FlowStep,
     for_each::ForEach,
+    git::{GitPullRequest, GitStep, IfExists},
     http::{HttpExpect, HttpMethod, HttpStep},
     llm::{LlmStep, MODEL_TIMEOUT},
     need::{NEED, Need, UnknownOutcome},
@@ -65,7 +67,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// Longest time that one attempt may take. Time spent waiting for people does not count. Defaults to 30s for
-    /// `http`, `notify` and `ssh`, and to 5m for `llm`.
+    /// `http`, `notify`, `ssh` and `git`, and to 5m for `llm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
     /// Whether the step may be repeated if its outcome is unknown after a crash. `AtLeastOnce`, the default, repeats
@@ -181,6 +183,8 @@ pub enum StepKind {
     Ssh(Box<SshStep>),
     /// Asks a language model.
     Llm(Box<LlmStep>),
+    /// Commits files to a git branch, and opens a pull request.
+    Git(Box<GitStep>),
     /// Runs another flow.
     Flow(Box<FlowStep>),
     /// Ends the run.
@@ -198,6 +202,7 @@ impl StepKind {
             Self::Notify(step) => &**step,
             Self::Ssh(step) => &**step,
             Self::Llm(step) => &**step,
+            Self::Git(step) => &**step,
             Self::Flow(step) => &**step,
             Self::End(step) => &**step,
         }

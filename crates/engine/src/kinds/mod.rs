@@ -7,6 +7,7 @@
 pub(crate) mod approval;
 mod end;
 mod flow;
+mod git;
 pub(crate) mod http;
 mod llm;
 mod next;
@@ -25,7 +26,7 @@ use self::approval::ApprovalPlan;
 pub(crate) use self::next::{Done, End, Failure, Next, Own, Wait};
 use crate::{
     difference::{Field, Loosened, Terms},
-    effect::Request,
+    effect::{GitRequest, Request},
     facts::{Facts, Response},
     plan::{Place, check},
     turn::StepView,
@@ -64,6 +65,7 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Notify(step) => &**step,
         StepKind::Ssh(step) => &**step,
         StepKind::Llm(step) => &**step,
+        StepKind::Git(step) => &**step,
         StepKind::Flow(step) => &**step,
         StepKind::End(step) => &**step,
     }
@@ -92,6 +94,11 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
 
     /// The Connection that it calls.
     fn connection(&self) -> Option<&ObjectName> {
+        None
+    }
+
+    /// The Repository that it pushes to.
+    fn repository(&self) -> Option<&ObjectName> {
         None
     }
 
@@ -138,7 +145,13 @@ pub(crate) fn described(request: &Request, hide: &dyn Fn(String) -> String) -> V
         Request::Ssh(request) => ssh::described(request, hide),
         Request::Llm(request) => llm::described(request, hide),
         Request::Email(request) => notify::described(request, hide),
+        Request::Git(request) => git::described(request, hide),
     }
+}
+
+/// A commit as a document, complete.
+pub(crate) fn described_commit(request: &GitRequest) -> Value {
+    git::described(request, &|text| text)
 }
 
 /// A request as people are shown it.
@@ -148,5 +161,6 @@ pub(crate) fn shown(request: &Request, facts: &Facts, hide: &dyn Fn(String) -> S
         Request::Ssh(request) => ssh::shown(request, facts, hide),
         Request::Llm(request) => llm::shown(request, facts, hide),
         Request::Email(request) => notify::shown(request, hide),
+        Request::Git(request) => git::shown(request, facts, hide),
     }
 }

@@ -20,7 +20,7 @@ use super::{
     repeat::RepeatPlan,
     triggers,
 };
-use crate::{kinds, promotion};
+use crate::{facts::bound_repository, kinds, promotion};
 use signoff_api::{
     Definition, HumanDuration, Json, Step, Trigger,
     name::DnsLabel,
@@ -116,7 +116,11 @@ pub(super) fn compile(
 fn bind_connections(steps: &mut [PlannedStep], graph: &Graph) {
     let used: Vec<Option<(String, String)>> = steps
         .iter()
-        .map(|step| Some((step.kind.connection()?.to_string(), step.name.clone())))
+        .map(|step| {
+            let connection = step.kind.connection().map(ToString::to_string);
+            let repository = || step.kind.repository().map(|name| bound_repository(name));
+            Some((connection.or_else(repository)?, step.name.clone()))
+        })
         .collect();
     for (i, step) in steps.iter_mut().enumerate() {
         if step.kind.question().is_none() {

@@ -12,6 +12,7 @@ mod finally;
 mod for_each;
 mod for_each_questions;
 mod for_each_runs;
+mod git;
 mod going_on;
 mod guards;
 mod heartbeats;

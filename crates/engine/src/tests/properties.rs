@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     chat::{LlmAnswer, LlmResponse},
-    facts::{ProcessFact, RunFact, SshResponse},
+    facts::{GitResponse, ProcessFact, RunFact, SshResponse},
     object::{Closing, ObjectKind},
 };
 use signoff_api::run::Usage;
@@ -48,13 +48,13 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 /// A flow of up to six steps of any kind, in order or as a graph.
 fn flows() -> impl Strategy<Value = Value> {
     let step = (
-        0..17_u8,
+        0..18_u8,
         any::<bool>(),
         prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..3),
         any::<bool>(),
         0..6_u8,
     );
-    let last = prop::collection::vec((prop_oneof![0..4_u8, 8..10_u8, 15..17_u8], any::<bool>()), 0..3);
+    let last = prop::collection::vec((prop_oneof![0..4_u8, 8..10_u8, 15..18_u8], any::<bool>()), 0..3);
     (prop::collection::vec(step, 1..7), any::<bool>(), last).prop_map(|(drawn, graph, last)| {
         let mut steps: Vec<Value> = Vec::new();
         let mut before: Vec<BTreeSet<usize>> = Vec::new();
@@ -77,8 +77,10 @@ fn flows() -> impl Strategy<Value = Value> {
                 .map(|earlier| &steps[*earlier])
                 .filter(|earlier| earlier["approval"]["onReject"].is_object())
                 .collect();
-            let acts =
-                ["http", "flow", "ssh"].iter().any(|kind| step[*kind].is_object()) && !unsure.is_empty();
+            let acts = ["http", "flow", "ssh", "git"]
+                .iter()
+                .any(|kind| step[*kind].is_object())
+                && !unsure.is_empty();
             if acts {
                 let looks = unsure.iter().map(|ask| {
                     let name = ask["name"].as_str().unwrap();
@@ -100,7 +102,8 @@ fn flows() -> impl Strategy<Value = Value> {
                     .all(|step| step["repeat"].is_null() && step["approval"]["changes"].is_null());
                 // a next pass would have to look at what was said in the one before
                 let all: Vec<&Value> = steps[first..].iter().chain([&step]).collect();
-                let has_effect = |step: &&&Value| step["http"].is_object() || step["ssh"].is_object();
+                let has_effect =
+                    |step: &&&Value| ["http", "ssh", "git"].iter().any(|kind| step[*kind].is_object());
                 let acts = all.iter().position(|step| has_effect(&step));
                 let asks = all
                     .iter()
@@ -159,6 +162,10 @@ fn step_of(name: &str, kind: u8, flag: bool) -> Value {
             json!({ "name": name, "llm": { "connection": "model", "model": "m", "prompt": "p" }, "retry": { "attempts": 2 } })
         }
         15 => json!({ "name": name, "ssh": { "connection": "vm", "command": "x", "wait": true } }),
+        17 => {
+            json!({ "name": name, "retry": { "attempts": 2 }, "git": { "connection": "site", "branch": "b", "message": "m",
+            "files": [{ "path": "a", "content": "x" }] } })
+        }
         _ => json!({ "name": name, "approval": { "title": "?" } }),
     };
     if kind == 4 && flag {
@@ -338,6 +345,14 @@ impl Scenario {
             return Response::Llm(LlmResponse {
                 usage: Usage::default(),
                 answer,
+            });
+        }
+        if definition.rules.key == "git" {
+            return Response::Git(GitResponse {
+                changed: status == 200,
+                commit: "c0ffee0".into(),
+                branch: "b".into(),
+                pull_request: None,
             });
         }
         if definition.rules.key != "ssh" {

@@ -148,6 +148,14 @@ fn all_but_finally() -> Value {
                     "stdin": "in", "callback": "three", "wait": true, "exitCodes": [0, 3],
                 },
             },
+            {
+                "name": "nine",
+                "git": {
+                    "repository": "site", "connection": "other", "branch": "b", "base": "main", "files": [{ "path": "a", "content": "x" }],
+                    "message": "m", "ifExists": "Append",
+                    "pullRequest": { "into": "main", "title": "t", "body": "b", "draft": true, "reviewers": ["r"] },
+                },
+            },
             { "name": "seven", "flow": { "name": "child", "inputs": { "a": "${inputs.a}" }, "detached": true, "key": "k" } },
             { "name": "six", "end": { "outcome": "Failed", "message": "${inputs.a}", "output": { "r": "${inputs.b}" } } },
         ],

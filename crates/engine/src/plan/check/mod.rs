@@ -475,6 +475,14 @@ pub(crate) fn ended_process() -> StaticType {
     ObjectType::new(fields, None).into()
 }
 
+/// What a step gives that commits.
+pub(crate) fn committed() -> StaticType {
+    let mut fields = fields(&["branch", "commit"], &["url"]);
+    fields.insert("changed".to_owned(), Field::required(StaticType::BOOL));
+    fields.insert("number".to_owned(), Field::optional(StaticType::INT));
+    ObjectType::new(fields, None).into()
+}
+
 /// What a call was answered with, with a body of this type.
 pub(crate) fn response(body: StaticType) -> StaticType {
     let fields = [

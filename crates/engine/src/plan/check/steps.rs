@@ -387,7 +387,7 @@ fn ever(step: &Step) -> BTreeSet<String> {
         ],
         StepKind::Wait(_) => &[StepOutcome::TimedOut],
         StepKind::Flow(_) => &[StepOutcome::Rejected, StepOutcome::TimedOut],
-        StepKind::Http(_) | StepKind::Set(_) | StepKind::Notify(_) | StepKind::Ssh(_) | StepKind::Llm(_) => {
+        StepKind::Http(_) | StepKind::Set(_) | StepKind::Notify(_) | StepKind::Ssh(_) | StepKind::Llm(_) | StepKind::Git(_) => {
             &[]
         }
         StepKind::End(_) => &[StepOutcome::Succeeded],
