@@ -35,6 +35,7 @@ pub mod schema;
 pub mod spelling;
 pub mod trigger;
 mod turn;
+pub mod work;
 
 #[cfg(test)]
 mod tests;

@@ -246,6 +246,7 @@ fn about(kind: &StepKind) -> String {
             let pull = pull.map(|pull| format!(", pull request into {}", pull.into));
             format!("branch {}{name}{}", step.branch, pull.unwrap_or_default())
         }
+        StepKind::Task(step) => format!("a worker of queue {}", step.queue),
         StepKind::Flow(step) => {
             let then = if step.is_detached() {
                 ", and does not wait for it"

@@ -12,6 +12,7 @@ mod notify;
 mod repeat;
 mod set;
 mod ssh;
+mod task;
 mod wait;
 
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub use self::{
     repeat::Repeat,
     set::SetStep,
     ssh::SshStep,
+    task::TaskStep,
     wait::{CallbackHmac, CallbackWait, EventWait, WaitStep, WaitTimeout, WaitTimeoutOutcome},
 };
 use super::{HumanDuration, name::LABEL, run::StepOutcome};
@@ -185,6 +187,8 @@ pub enum StepKind {
     Llm(Box<LlmStep>),
     /// Commits files to a git branch, and opens a pull request.
     Git(Box<GitStep>),
+    /// Puts work in a queue for a worker.
+    Task(Box<TaskStep>),
     /// Runs another flow.
     Flow(Box<FlowStep>),
     /// Ends the run.
@@ -203,6 +207,7 @@ impl StepKind {
             Self::Ssh(step) => &**step,
             Self::Llm(step) => &**step,
             Self::Git(step) => &**step,
+            Self::Task(step) => &**step,
             Self::Flow(step) => &**step,
             Self::End(step) => &**step,
         }
@@ -276,6 +281,8 @@ pub struct Rules {
     pub key: &'static str,
     /// Whether it makes attempts, so that it may have `retry` and `timeout`.
     pub attempts: bool,
+    /// Whether it may have `retry` though it makes no attempts of its own: others make them.
+    pub retries: bool,
     /// Whether it may have `delivery`: its effect may be unknown after a crash, and can be repeated.
     pub delivery: bool,
     /// Whether the world notices it, so that an approval before it guards something.

@@ -14,6 +14,7 @@ mod next;
 pub(crate) mod notify;
 mod set;
 mod ssh;
+mod task;
 mod wait;
 
 use std::{any::Any, fmt, sync::Arc};
@@ -66,6 +67,7 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Ssh(step) => &**step,
         StepKind::Llm(step) => &**step,
         StepKind::Git(step) => &**step,
+        StepKind::Task(step) => &**step,
         StepKind::Flow(step) => &**step,
         StepKind::End(step) => &**step,
     }

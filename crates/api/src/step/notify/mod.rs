@@ -39,6 +39,7 @@ impl Kind for NotifyStep {
         &Rules {
             key: "notify",
             attempts: true,
+            retries: false,
             delivery: true,
             has_effect: true,
             is_billable: false,
