@@ -14,6 +14,7 @@ mod turns;
 use bytes::Bytes;
 use kube::Client;
 
+pub use self::turns::{CallTurn, CallTurns};
 use self::{
     git::GitExecutor,
     http::{HttpExecutor, HttpExecutorError},
@@ -21,7 +22,6 @@ use self::{
     smtp::SmtpExecutor,
     ssh::SshExecutor,
 };
-pub use self::turns::{CallTurn, CallTurns};
 use crate::{
     cluster::context::Clock,
     remotes::RepositorySettings,

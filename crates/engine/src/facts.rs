@@ -366,8 +366,7 @@ impl Response {
     pub(crate) fn as_email(&self) -> Option<&EmailResponse> {
         match self {
             Self::Email(response) => Some(response),
-            Self::Llm(_) | Self::Git(_) |
-            Self::Http(_) | Self::Ssh(_) | Self::Recorded(_) => None,
+            Self::Llm(_) | Self::Git(_) | Self::Http(_) | Self::Ssh(_) | Self::Recorded(_) => None,
         }
     }
 }

@@ -64,12 +64,9 @@ impl Target {
         let git = match (&name, connection.map(|connection| connection.kind)) {
             (_, None) => None,
             (_, Some(ConnectionKind::Git(git))) => Some(git),
-            (name, Some(ConnectionKind::Http(_) | ConnectionKind::Ssh(_))) => {
-                let name = name.as_deref().unwrap_or_default();
-                return Err(connection::unusable(format!(
-                    "the Connection {name:?} is not for git"
-                )));
-            }
+            (Some(name), Some(other)) => return Err(connection::not_one_for("git", name, &other)),
+            // a Connection that was read has a name
+            (None, Some(_)) => None,
         };
         let said = git.as_ref().and_then(|git| git.url.as_deref());
         let url = match (&repository, said) {

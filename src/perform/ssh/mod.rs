@@ -178,9 +178,9 @@ impl SshExecutor {
                 }
                 "gone" if ended.stdout.is_marked => is_ended("its process group had ended"),
                 "ended" if ended.stdout.is_marked => is_ended("its process group was ended"),
-                "left" if ended.stdout.is_marked => {
-                    left("its process group is still there after SIGKILL, or this user may not end it".to_owned())
-                }
+                "left" if ended.stdout.is_marked => left(
+                    "its process group is still there after SIGKILL, or this user may not end it".to_owned(),
+                ),
                 _ => left(said(&ended)),
             },
         }

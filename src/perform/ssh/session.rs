@@ -57,40 +57,41 @@ pub(super) async fn run(
         }
         write.eof().await
     };
-    let reading = async {
+    let reading = async move {
         let mut end = None;
         loop {
             let message = match end {
                 None => read.wait().await,
                 Some(end) => match tokio::time::timeout_at(end, read.wait()).await {
                     Ok(message) => message,
-                    Err(_) => return Ok(()),
+                    Err(_) => break,
                 },
             };
-            let Some(message) = message else { break };
             match message {
-                ChannelMsg::Data { data } => collectors[0].push(data),
-                ChannelMsg::ExtendedData { data, .. } => collectors[1].push(data),
-                ChannelMsg::ExitStatus { exit_status } => exit_code = Some(i64::from(exit_status)),
+                Some(ChannelMsg::Data { data }) => collectors[0].push(data),
+                Some(ChannelMsg::ExtendedData { data, .. }) => collectors[1].push(data),
+                Some(ChannelMsg::ExitStatus { exit_status }) => exit_code = Some(i64::from(exit_status)),
                 // as a shell says it
-                ChannelMsg::ExitSignal { .. } => exit_code = Some(128),
-                ChannelMsg::Failure => return Err(russh::Error::Disconnect),
-                ChannelMsg::Close => return Ok(()),
-                _ => {}
+                Some(ChannelMsg::ExitSignal { .. }) => exit_code = Some(128),
+                Some(ChannelMsg::Failure) => return Err(russh::Error::Disconnect),
+                Some(ChannelMsg::Close) => break,
+                Some(_) => {}
+                None if exit_code.is_some() => break,
+                // the channel is gone without its end
+                None => return Err(russh::Error::Disconnect),
             }
             if exit_code.is_some() && end.is_none() {
                 end = Some(tokio::time::Instant::now() + AFTER_END);
             }
         }
-        // the channel is gone without its end
-        exit_code.map(|_| ()).ok_or(russh::Error::Disconnect)
+        Ok((collectors, exit_code))
     };
     // a command need not read what it is sent
     let (mut sending, mut reading) = (pin!(sending), pin!(reading));
-    tokio::select! {
+    let (collectors, exit_code) = tokio::select! {
         read = &mut reading => read?,
         _ = &mut sending => reading.await?,
-    }
+    };
     let [stdout, stderr] = collectors.map(Collector::finish);
     Ok(Ended {
         exit_code,

@@ -11,7 +11,9 @@ use signoff_api::{Digest, Resource, ResourceRef, reason::StepReason, run::Usage}
 use signoff_engine::{
     chat::{LlmAnswer, LlmRequest, LlmResponse},
     contents::MAX_READ,
-    effect::{Call as WantedCall, EffectKey, GitRequest, HttpBody, HttpChannel, HttpTarget, Request, SshRequest},
+    effect::{
+        Call as WantedCall, EffectKey, GitRequest, HttpBody, HttpChannel, HttpTarget, Request, SshRequest,
+    },
     facts::{EffectError, EffectOutcome, EmailResponse, GitResponse, HttpResponse, Response, SshResponse},
     schema::Schema,
 };
@@ -80,7 +82,11 @@ impl World<'_> {
     fn kept(&mut self, key: &EffectKey, request: &Request, response: Response) -> Response {
         let response = match response {
             Response::Http(response) => response,
-            other @ (Response::Ssh(_) | Response::Git(_) | Response::Llm(_) | Response::Email(_) | Response::Recorded(_)) => return other,
+            other @ (Response::Ssh(_)
+            | Response::Git(_)
+            | Response::Llm(_)
+            | Response::Email(_)
+            | Response::Recorded(_)) => return other,
         };
         let request = match request {
             Request::Http(request) => request,

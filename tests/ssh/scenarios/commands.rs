@@ -31,7 +31,9 @@ async fn runs_commands(test: &str, lines: &str) {
     assert_eq!(output["exitCode"], 0);
     assert_eq!(output["stderr"], "");
     assert!(run.status.as_ref().unwrap().processes.is_empty());
-    let left = std::fs::read_dir(server.home(".local/state/signoff/processes")).unwrap().count();
+    let left = std::fs::read_dir(server.home(".local/state/signoff/processes"))
+        .unwrap()
+        .count();
     assert_eq!(left, 0, "nothing is left on the host");
     operator.stop().await;
 }
@@ -70,10 +72,16 @@ async fn a_command_that_leaves_a_process_behind_has_ended_when_its_shell_has() {
         "command": "echo said; sleep 600 & echo $! > left; exit 4"}}]);
     let run = play(&rig, "behind", steps, "Succeeded").await;
     let output = &step(&run, "s").output.as_ref().unwrap().0;
-    assert_eq!((&output["exitCode"], &output["stdout"]), (&json!(4), &json!("said\n")));
+    assert_eq!(
+        (&output["exitCode"], &output["stdout"]),
+        (&json!(4), &json!("said\n"))
+    );
     let left = server.read("left");
     assert!(is_alive(left.trim()), "it is not ours to end");
-    std::process::Command::new("kill").arg(left.trim()).status().unwrap();
+    std::process::Command::new("kill")
+        .arg(left.trim())
+        .status()
+        .unwrap();
     operator.stop().await;
 }
 

@@ -105,6 +105,7 @@ impl Kind for GitStep {
         &Rules {
             key: "git",
             attempts: true,
+            retries: false,
             // a commit that is there is adopted, so there is nothing to choose
             delivery: false,
             has_effect: true,

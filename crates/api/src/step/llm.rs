@@ -63,6 +63,7 @@ impl Kind for LlmStep {
         &Rules {
             key: "llm",
             attempts: true,
+            retries: false,
             delivery: false,
             has_effect: false,
             is_billable: true,

@@ -102,8 +102,11 @@ fn flows() -> impl Strategy<Value = Value> {
                     .all(|step| step["repeat"].is_null() && step["approval"]["changes"].is_null());
                 // a next pass would have to look at what was said in the one before
                 let all: Vec<&Value> = steps[first..].iter().chain([&step]).collect();
-                let has_effect =
-                    |step: &&&Value| ["http", "ssh", "git", "task"].iter().any(|kind| step[*kind].is_object());
+                let has_effect = |step: &&&Value| {
+                    ["http", "ssh", "git", "task"]
+                        .iter()
+                        .any(|kind| step[*kind].is_object())
+                };
                 let acts = all.iter().position(|step| has_effect(&step));
                 let asks = all
                     .iter()

@@ -227,7 +227,9 @@ impl Scenario {
 pub(super) fn request(call: &Call) -> &HttpRequest {
     match &call.request {
         Request::Http(request) => request,
-        request @ (Request::Ssh(_) | Request::Git(_) | Request::Llm(_) | Request::Email(_)) => panic!("not over HTTP: {request:?}"),
+        request @ (Request::Ssh(_) | Request::Git(_) | Request::Llm(_) | Request::Email(_)) => {
+            panic!("not over HTTP: {request:?}")
+        }
     }
 }
 

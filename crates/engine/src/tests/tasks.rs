@@ -215,8 +215,7 @@ fn the_output_has_the_type_of_the_schema() {
     let with = |read: &str| {
         let steps = json!([{ "name": "code", "task": task }, { "name": "s", "set": { "v": read } }]);
         let definition: Definition = serde_json::from_value(json!({ "steps": steps })).unwrap();
-        Plan::compile(&definition)
-            .err().unwrap_or_default().len()
+        Plan::compile(&definition).err().unwrap_or_default().len()
     };
     assert_eq!(with("${steps.code.output.branch + '!'}"), 0);
     assert_eq!(with("${steps.code.output.brunch}"), 1);

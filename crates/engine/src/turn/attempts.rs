@@ -88,7 +88,8 @@ impl Turn<'_> {
                     .kind
                     .answered(&self.step_view(step, entry), response)
             }
-            Ok(response @ (Response::Http(_) | Response::Email(_) | Response::Git(_))) => self.plan.steps[step]
+            Ok(response @ (Response::Http(_) | Response::Email(_) | Response::Git(_))) => self.plan.steps
+                [step]
                 .kind
                 .answered(&self.step_view(step, entry), response),
             Ok(response @ Response::Ssh(of_process)) => {

@@ -44,16 +44,22 @@ fn no_variable_of_the_environment_changes_what_is_run() {
     let home = tempfile::tempdir().unwrap();
     let victim = home.path().join("victim");
     std::fs::write(&victim, "kept").unwrap();
-    let letters = (b'a'..=b'z').chain(b'A'..=b'Z').map(|letter| char::from(letter).to_string());
-    let ours = ["in", "so_d", "so_in", "so_C", "so_E", "so_w", "so_m", "so_c", "so_f", "so_e"];
+    let letters = (b'a'..=b'z')
+        .chain(b'A'..=b'Z')
+        .map(|letter| char::from(letter).to_string());
+    let ours = [
+        "in", "so_d", "so_in", "so_C", "so_E", "so_w", "so_m", "so_c", "so_f", "so_e",
+    ];
     let names = letters.chain(ours.map(str::to_owned));
-    let mut env: BTreeMap<String, String> =
-        names.map(|name| (name, victim.display().to_string())).collect();
+    let mut env: BTreeMap<String, String> = names.map(|name| (name, victim.display().to_string())).collect();
     env.insert("PATH".to_owned(), "/nowhere".to_owned());
     env.insert("q".to_owned(), "it's\n\"$(exit)\"\n\n".to_owned());
     let command = "printf '%s|%s|%s|%s' harmless \"$C\" \"$PATH\" \"$q\"";
     let (code, told) = evaluated(start(&waited(command, &env)), home.path());
-    let wanted = format!("MARK\nharmless|{}|/nowhere|it's\n\"$(exit)\"\n\n", victim.display());
+    let wanted = format!(
+        "MARK\nharmless|{}|/nowhere|it's\n\"$(exit)\"\n\n",
+        victim.display()
+    );
     assert_eq!((code, told), (Some(0), wanted));
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "kept");
 }
@@ -90,7 +96,10 @@ fn a_group_of_another_start_of_the_machine_is_not_ours() {
     assert_eq!(ended.1, "MARK gone\n");
     let signal = |signal: &str| {
         let group = format!("-{group}");
-        Command::new("/bin/kill").args([signal, "--", &group]).status().unwrap()
+        Command::new("/bin/kill")
+            .args([signal, "--", &group])
+            .status()
+            .unwrap()
     };
     assert!(signal("-0").success(), "it goes on");
     assert!(signal("-KILL").success());
@@ -105,7 +114,10 @@ fn only_folders_of_processes_are_cleaned_up() {
     let state = home.path().join(".signoff/store");
     std::fs::create_dir_all(&state).unwrap();
     for folder in [&old, &foreign, &state] {
-        let aged = Command::new("touch").args(["-d", "40 days ago"]).arg(folder).status();
+        let aged = Command::new("touch")
+            .args(["-d", "40 days ago"])
+            .arg(folder)
+            .status();
         assert!(aged.unwrap().success());
     }
     let env = BTreeMap::new();

@@ -387,9 +387,12 @@ fn ever(step: &Step) -> BTreeSet<String> {
         ],
         StepKind::Wait(_) | StepKind::Task(_) => &[StepOutcome::TimedOut],
         StepKind::Flow(_) => &[StepOutcome::Rejected, StepOutcome::TimedOut],
-        StepKind::Http(_) | StepKind::Set(_) | StepKind::Notify(_) | StepKind::Ssh(_) | StepKind::Llm(_) | StepKind::Git(_) => {
-            &[]
-        }
+        StepKind::Http(_)
+        | StepKind::Set(_)
+        | StepKind::Notify(_)
+        | StepKind::Ssh(_)
+        | StepKind::Llm(_)
+        | StepKind::Git(_) => &[],
         StepKind::End(_) => &[StepOutcome::Succeeded],
     };
     let in_every_case = [StepOutcome::Failed, StepOutcome::Cancelled, StepOutcome::Omitted];
