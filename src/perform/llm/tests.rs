@@ -339,7 +339,7 @@ async fn what_was_used_before_a_time_out_is_counted() {
     let (_, address) = Model::open([completion("no json")]).await;
     let asked = request(|request| request.schema = Some(number()));
     let answer = executor(open_ai(address))
-        .once_for(asked, Duration::from_millis(400))
+        .once_for(asked, Duration::from_secs(5))
         .await;
     let answer = answer.unwrap();
     assert_eq!(answer.usage, usage(1));

@@ -6,8 +6,11 @@ use signoff_api::{Resource, ResourceRef, run::Usage};
 
 fn asking(more: Value) -> Value {
     let mut step = json!({ "name": "ask", "llm": { "connection": "model", "model": "m-1", "prompt": "Sum up ${inputs.text}" } });
-    for (field, value) in more.as_object().unwrap() {
-        step["llm"][field] = value.clone();
+    let Value::Object(more) = more else {
+        panic!("fields")
+    };
+    for (field, value) in more {
+        step["llm"][field] = value;
     }
     json!({ "steps": [step] })
 }
