@@ -25,6 +25,8 @@ pub struct Network {
     proxy: Option<OutboundProxy>,
     /// Certificate authorities that are trusted beside the system's.
     roots: Vec<Certificate>,
+    /// The same, as they were written.
+    roots_pem: String,
 }
 
 #[derive(Clone)]
@@ -65,7 +67,7 @@ impl fmt::Debug for Network {
             .field("policy", &self.policy)
             .field("proxy", &self.proxy.as_ref().map(|proxy| &proxy.host))
             .field("roots", &self.roots.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,6 +78,7 @@ impl Network {
             policy: Arc::new(policy),
             proxy: None,
             roots: Vec::new(),
+            roots_pem: String::new(),
         }
     }
 
@@ -97,6 +100,8 @@ impl Network {
             return Err(NetworkError::NoRoots);
         }
         self.roots.extend(roots);
+        self.roots_pem.push_str(&String::from_utf8_lossy(pem));
+        self.roots_pem.push('\n');
         Ok(self)
     }
 
@@ -194,6 +199,17 @@ impl Network {
         let connecting = TcpStream::connect(addresses.as_slice());
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
         Ok(connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?)
+    }
+
+    /// The addresses to connect to for another protocol, none of which may not be called. It does not go through a proxy.
+    pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+        self.policy.check_host(host)?;
+        self.resolve(host, port).await
+    }
+
+    /// The certificate authorities that are trusted beside the system's, as PEM. It may be empty.
+    pub fn trusted_pem(&self) -> &str {
+        &self.roots_pem
     }
 
     /// The addresses of a host. One that may not be called is enough to refuse them all: a host that also lives inside is not one to call, and

@@ -9,7 +9,8 @@ use crate::{
     net::redact::Secrets,
 };
 use signoff_api::{
-    Connection, ConnectionSpec, Digest, connection::SecretKeyRef, name::ObjectName, reason::StepReason,
+    Connection, ConnectionKind, ConnectionSpec, Digest, connection::SecretKeyRef, name::ObjectName,
+    reason::StepReason,
 };
 use signoff_engine::facts::EffectError;
 
@@ -52,6 +53,14 @@ pub(super) async fn find(
 /// A Connection that a call cannot use.
 pub(super) fn unusable(message: String) -> EffectError {
     error::invalid(StepReason::ConnectionNotFound, message)
+}
+
+/// A Connection of another kind than a call needs.
+pub(super) fn not_one_for(wanted: &str, name: &ObjectName, kind: &ConnectionKind) -> EffectError {
+    unusable(format!(
+        "the Connection {name:?} is not one for {wanted} but for {}",
+        kind.key()
+    ))
 }
 
 /// Longest secret that is used, in bytes.

@@ -5,6 +5,7 @@ mod connection;
 mod error;
 pub mod http;
 mod resource;
+mod smtp;
 mod ssh;
 mod turns;
 
@@ -14,6 +15,7 @@ use kube::Client;
 pub use self::turns::{CallTurn, CallTurns};
 use self::{
     http::{HttpExecutor, HttpExecutorError},
+    smtp::SmtpExecutor,
     ssh::SshExecutor,
 };
 use crate::{
@@ -32,15 +34,18 @@ use signoff_engine::{
 pub struct Executors {
     http: HttpExecutor,
     ssh: SshExecutor,
+    smtp: SmtpExecutor,
 }
 
 impl Executors {
     /// Executors that read Connections and Secrets with this client and call only where the network allows it.
     pub fn new(client: Client, network: Network, clock: Clock) -> Result<Self, HttpExecutorError> {
         let ssh = SshExecutor::new(client.clone(), network.clone());
+        let smtp = SmtpExecutor::new(client.clone(), network.clone(), clock.clone());
         Ok(Self {
             http: HttpExecutor::new(client, network, clock)?,
             ssh,
+            smtp,
         })
     }
 
@@ -48,8 +53,9 @@ impl Executors {
     #[must_use]
     pub fn keeping_in(self, store: Option<Store>) -> Self {
         Self {
-            http: self.http.keeping_in(store),
+            http: self.http.keeping_in(store.clone()),
             ssh: self.ssh,
+            smtp: self.smtp.keeping_in(store),
         }
     }
 
@@ -77,6 +83,10 @@ impl Executors {
             Request::Ssh(request) => {
                 let answered = self.ssh.perform(run, call, request).await;
                 answered.map(Response::Ssh)
+            }
+            Request::Email(request) => {
+                let answered = self.smtp.perform(run, call, request).await;
+                answered.map(Response::Email)
             }
         }
     }

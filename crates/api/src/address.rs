@@ -16,6 +16,17 @@ pub const BASE_URL_RULE: &str = "!self.baseURL.matches('^[hH][tT][tT][pP][sS]?:/
 /// CEL: whether `baseURL` has neither query nor fragment, behind which the path of a step would be lost.
 pub const BASE_RULE: &str = "!self.baseURL.contains('?') && !self.baseURL.contains('#')";
 
+/// CEL: as [`BASE_URL_RULE`], if there is one.
+pub const OPTIONAL_BASE_URL_RULE: &str =
+    "!has(self.baseURL) || !self.baseURL.matches('^[hH][tT][tT][pP][sS]?:/*[^/?#$]*@')";
+
+/// CEL: as [`BASE_RULE`], if there is a base address.
+pub const OPTIONAL_BASE_RULE: &str =
+    "!has(self.baseURL) || !self.baseURL.contains('?') && !self.baseURL.contains('#')";
+
+/// CEL: as [`BASE_RULE`], of `url`.
+pub const WEBHOOK_URL_RULE: &str = "!self.url.contains('?') && !self.url.contains('#')";
+
 /// Why a base address with one is refused.
 pub const BASE_MESSAGE: &str = "the base address has neither a query nor a fragment";
 

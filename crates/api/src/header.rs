@@ -34,6 +34,12 @@ pub const HEADERS_RULE: &str = "!has(self.headers) || !self.headers.exists(name,
     'te', 'Trailer', 'trailer', 'Transfer-Encoding', 'transfer-encoding', 'Upgrade', 'upgrade', 'Authorization', \
     'authorization', 'Proxy-Authorization', 'proxy-authorization'])";
 
+/// CEL: as [`HEADERS_RULE`], and that there is no header of a signature among them.
+pub const WEBHOOK_HEADERS_RULE: &str = "!has(self.headers) || !self.headers.exists(name, name.startsWith('webhook-') || name.startsWith('Webhook-') || \
+    name in ['Connection', 'connection', 'Content-Length', 'content-length', 'Host', 'host', 'Keep-Alive', 'keep-alive', \
+    'Proxy-Connection', 'proxy-connection', 'TE', 'te', 'Trailer', 'trailer', 'Transfer-Encoding', 'transfer-encoding', \
+    'Upgrade', 'upgrade', 'Authorization', 'authorization', 'Proxy-Authorization', 'proxy-authorization'])";
+
 /// CEL: whether the idempotency key has its header for itself.
 pub const SAME_RULE: &str = "!has(self.headers) || !((has(self.idempotencyHeader) ? self.idempotencyHeader : 'Idempotency-Key') in \
     self.headers)";
@@ -63,7 +69,7 @@ mod tests {
     fn the_rules_have_the_names_of_the_lists() {
         for name in OF_THE_CLIENT {
             let quoted = format!("'{name}'");
-            for rule in [NAME_RULE, IDEMPOTENCY_RULE, HEADERS_RULE] {
+            for rule in [NAME_RULE, IDEMPOTENCY_RULE, HEADERS_RULE, WEBHOOK_HEADERS_RULE] {
                 assert!(rule.contains(&quoted), "{name} in {rule}");
             }
             assert!(is_of_the_client(&name.to_uppercase()) && !holds_credentials(name));
@@ -71,6 +77,7 @@ mod tests {
         for name in CREDENTIALS {
             let quoted = format!("'{name}'");
             assert!(IDEMPOTENCY_RULE.contains(&quoted) && HEADERS_RULE.contains(&quoted));
+            assert!(WEBHOOK_HEADERS_RULE.contains(&quoted));
             assert!(!NAME_RULE.contains(&quoted) && holds_credentials(name) && !is_of_the_client(name));
         }
     }

@@ -108,6 +108,8 @@ pub enum StepReason {
     SecretNotFound,
     /// The token endpoint of a Connection gave no access token, or its credentials cannot be used.
     CredentialsRefused,
+    /// Slack or a mail server refused a message.
+    MessageRefused,
     /// It is unknown whether an effect that must not be repeated happened. A person said that it did not, or could
     /// not tell.
     OutcomeUnknown,

@@ -79,6 +79,8 @@ pub enum Request {
     Http(HttpRequest),
     /// A command on another machine.
     Ssh(SshRequest),
+    /// A mail.
+    Email(EmailRequest),
 }
 
 impl Request {
@@ -86,10 +88,11 @@ impl Request {
     pub fn connection(&self) -> Option<&ObjectName> {
         match self {
             Self::Http(request) => match &request.target {
-                HttpTarget::Connection { name, .. } => Some(name),
+                HttpTarget::Connection { name, .. } | HttpTarget::Channel { name, .. } => Some(name),
                 HttpTarget::Url(_) | HttpTarget::PublicUrl(_) => None,
             },
             Self::Ssh(request) => Some(&request.connection),
+            Self::Email(request) => Some(&request.connection),
         }
     }
 }
@@ -118,6 +121,54 @@ pub struct SshRequest {
     pub stdin: Option<String>,
     /// Whether the end of the command is waited for.
     pub wait: bool,
+}
+
+/// A mail of a step. Its text is plain.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EmailRequest {
+    /// Name of the Connection.
+    pub connection: ObjectName,
+    /// Digest of its spec as it was approved; nothing is sent if it has another now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Digest>,
+    /// Addresses of the recipients.
+    pub to: Vec<String>,
+    /// Addresses of those who get a copy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cc: Vec<String>,
+    /// Address that answers go to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+    /// Subject, on one line.
+    pub subject: String,
+    /// The message.
+    pub text: String,
+    /// Files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+}
+
+/// A file of a mail.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// Its name.
+    pub name: String,
+    /// Its media type.
+    pub media_type: String,
+    /// What is in it.
+    pub content: AttachmentContent,
+}
+
+/// What is in a file of a mail.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AttachmentContent {
+    /// Text.
+    Text(String),
+    /// The content of a resource.
+    Resource(Resource),
 }
 
 /// An HTTP request of a step.
@@ -177,6 +228,8 @@ pub enum HttpBody {
     Text(String),
     /// The content of a resource.
     Resource(Resource),
+    /// A `CloudEvent` in JSON, to which the executor adds the idempotency key as `id`.
+    CloudEvent(Value),
 }
 
 /// Where an HTTP request goes.
@@ -197,6 +250,32 @@ pub enum HttpTarget {
         #[serde(skip_serializing_if = "Option::is_none")]
         bound: Option<Digest>,
     },
+    /// Through a Connection to a channel.
+    Channel {
+        /// Which channel.
+        channel: HttpChannel,
+        /// Name of the Connection.
+        name: ObjectName,
+        /// Appended to its address; already percent-encoded.
+        path: String,
+        /// Digest of its spec as it was approved; the call is not made if it has another now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bound: Option<Digest>,
+    },
+}
+
+/// A channel that messages are posted to. It needs a Connection of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HttpChannel {
+    /// Slack's API.
+    Slack,
+    /// A webhook of Microsoft Teams.
+    Teams,
+    /// A webhook of Discord.
+    Discord,
+    /// A receiver of signed messages, or any HTTP API.
+    Webhook,
 }
 
 fn as_millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -214,6 +214,8 @@ pub enum Response {
     Http(HttpResponse),
     /// What came of a command on another machine.
     Ssh(SshResponse),
+    /// A mail server has taken a mail.
+    Email(EmailResponse),
     /// The output of the step, as the record of its run has it: a replay knows nothing else of the answer.
     Recorded(Option<Value>),
 }
@@ -237,6 +239,13 @@ pub enum SshResponse {
         /// The end of what it wrote to standard error.
         stderr: String,
     },
+}
+
+/// What is known of a mail that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmailResponse {
+    /// Its `Message-ID`.
+    pub message_id: String,
 }
 
 /// What is known about one process on another machine that was to be ended.
@@ -264,7 +273,7 @@ impl Response {
     pub(crate) fn as_http(&self) -> Option<&HttpResponse> {
         match self {
             Self::Http(response) => Some(response),
-            Self::Ssh(_) | Self::Recorded(_) => None,
+            Self::Ssh(_) | Self::Email(_) | Self::Recorded(_) => None,
         }
     }
 
@@ -272,7 +281,15 @@ impl Response {
     pub(crate) fn as_ssh(&self) -> Option<&SshResponse> {
         match self {
             Self::Ssh(response) => Some(response),
-            Self::Http(_) | Self::Recorded(_) => None,
+            Self::Http(_) | Self::Email(_) | Self::Recorded(_) => None,
+        }
+    }
+
+    /// What is known of a mail that was sent, if it is that.
+    pub(crate) fn as_email(&self) -> Option<&EmailResponse> {
+        match self {
+            Self::Email(response) => Some(response),
+            Self::Http(_) | Self::Ssh(_) | Self::Recorded(_) => None,
         }
     }
 }

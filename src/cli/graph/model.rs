@@ -221,6 +221,13 @@ fn about(kind: &StepKind) -> String {
                 path,
                 message: _,
             }) => target(url.as_ref(), connection.as_ref(), path.as_ref()),
+            NotifyStep::Slack(slack) => format!("{} through {}", slack.channel, slack.connection),
+            NotifyStep::Email(email) => {
+                format!("mail to {} through {}", email.to.join(", "), email.connection)
+            }
+            NotifyStep::Teams(teams) => format!("message through {}", teams.connection),
+            NotifyStep::Discord(discord) => format!("message through {}", discord.connection),
+            NotifyStep::CloudEvent(event) => format!("{} through {}", event.type_, event.connection),
         },
         StepKind::Ssh(step) => {
             let host = step.host.as_ref().map(|host| format!(" on {host}"));

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderValue, header};
+use serde_json::Value;
 
 use crate::{
     perform::{error, resource::Readable},
@@ -29,10 +30,21 @@ pub(super) type Broken = Arc<OnceLock<StoreError>>;
 
 impl Content {
     /// The bytes of a body. Its content type is set unless the step has set one.
-    pub(super) fn encode(body: Option<&HttpBody>, from: Option<Readable>, headers: &mut HeaderMap) -> Self {
+    pub(super) fn encode(
+        body: Option<&HttpBody>,
+        from: Option<Readable>,
+        headers: &mut HeaderMap,
+        idempotency_key: &str,
+    ) -> Self {
         let (content_type, content) = match (body, from) {
             (None, _) | (Some(HttpBody::Resource(_)), None) => return Self::None,
             (Some(HttpBody::Json(value)), _) => (json(), Self::Bytes(value.to_string().into())),
+            (Some(HttpBody::CloudEvent(event)), _) => {
+                let mut event = event.clone();
+                event["id"] = Value::from(idempotency_key);
+                let content_type = HeaderValue::from_static("application/cloudevents+json; charset=UTF-8");
+                (content_type, Self::Bytes(event.to_string().into()))
+            }
             (Some(HttpBody::Form(fields)), _) => {
                 let mut form = url::form_urlencoded::Serializer::new(String::new());
                 form.extend_pairs(fields);
@@ -66,6 +78,15 @@ impl Content {
             Self::None => Digest::of(&[]),
             Self::Bytes(bytes) => Digest::of(bytes),
             Self::Resource(readable) => readable.sha256.clone(),
+        }
+    }
+
+    /// The bytes, if it is not streamed.
+    pub(super) fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::None => Some(&[]),
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Resource(_) => None,
         }
     }
 

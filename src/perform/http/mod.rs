@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+mod channel;
 mod clients;
 mod content;
 mod redirect;
@@ -41,6 +42,7 @@ use signoff_engine::{
 };
 
 pub use self::body::MAX_BODY;
+pub(super) use self::target::read_tls;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -140,7 +142,7 @@ impl HttpExecutor {
         // others may repeat what they were sent, and who may read a run may not call it back
         let asked = serde_json::to_string(request).unwrap_or_default();
         callback_token::tokens_in(&asked).for_each(|token| target.secrets.add(token));
-        let place = place(&target.url);
+        let place = target.place(&target.url);
         let from = self.prepare(run, request).await?;
         let sent = AtomicBool::new(false);
         let began = Instant::now();
@@ -199,7 +201,8 @@ impl HttpExecutor {
                 let found = resource::find(&self.kube.0, self.store.as_ref(), run, from);
                 found.await.map(Some)
             }
-            Some(HttpBody::Json(_) | HttpBody::Form(_) | HttpBody::Text(_)) | None => Ok(None),
+            Some(HttpBody::Json(_) | HttpBody::CloudEvent(_) | HttpBody::Form(_) | HttpBody::Text(_))
+            | None => Ok(None),
         }
     }
 
@@ -212,7 +215,7 @@ impl HttpExecutor {
         sent: &AtomicBool,
     ) -> Result<Answer, EffectError> {
         let mut headers = headers(call, asked, &target.idempotency_header)?;
-        let content = Content::encode(asked.body.as_ref(), from, &mut headers);
+        let content = Content::encode(asked.body.as_ref(), from, &mut headers, &call.idempotency_key);
         let method = method(asked.method);
         let mut url = target.url.clone();
         for (name, values) in &asked.query {
@@ -247,7 +250,7 @@ impl HttpExecutor {
                     .await?;
             }
             // the address of a redirect is the server's, which may repeat what it was sent
-            let place = target.secrets.redact(&place(&url));
+            let place = target.secrets.redact(&target.place(&url));
             let client = if is_home {
                 &target.client
             } else {

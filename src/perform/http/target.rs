@@ -34,6 +34,18 @@ pub(super) struct Target {
     pub headers: HeaderMap,
     pub idempotency_header: HeaderName,
     pub secrets: Secrets,
+    /// Whether the path is a secret too, so that messages name only the host.
+    pub hides_path: bool,
+}
+
+impl Target {
+    /// An address as messages name it.
+    pub(super) fn place(&self, url: &Url) -> String {
+        if self.hides_path {
+            return url.host_str().unwrap_or_default().to_owned();
+        }
+        super::place(url)
+    }
 }
 
 impl HttpExecutor {
@@ -48,17 +60,25 @@ impl HttpExecutor {
             }
             HttpTarget::Connection { name, path, bound } => {
                 let connection = connection::find(client, namespace, name, bound.as_ref()).await?;
-                let ConnectionKind::Http(http) = connection.kind else {
-                    return Err(connection::unusable(format!(
-                        "the Connection {name:?} is not one to an HTTP API"
-                    )));
-                };
-                self.through(namespace, name, &http, path).await
+                match connection.kind {
+                    ConnectionKind::Http(http) => self.through(namespace, name, &http, path).await,
+                    other => Err(connection::not_one_for("http", name, &other)),
+                }
+            }
+            HttpTarget::Channel {
+                channel,
+                name,
+                path,
+                bound,
+            } => {
+                let connection = connection::find(client, namespace, name, bound.as_ref()).await?;
+                self.to_channel(namespace, (*channel, name, path), connection.kind)
+                    .await
             }
         }
     }
 
-    async fn through(
+    pub(super) async fn through(
         &self,
         namespace: &str,
         name: &ObjectName,
@@ -122,6 +142,7 @@ impl HttpExecutor {
             headers,
             idempotency_header,
             secrets,
+            hides_path: false,
         })
     }
 
@@ -144,7 +165,7 @@ impl HttpExecutor {
 }
 
 /// A target without credentials.
-fn bare(url: Url, network: &Network, client: &reqwest::Client) -> Target {
+pub(super) fn bare(url: Url, network: &Network, client: &reqwest::Client) -> Target {
     Target {
         url,
         network: network.clone(),
@@ -154,10 +175,11 @@ fn bare(url: Url, network: &Network, client: &reqwest::Client) -> Target {
         headers: HeaderMap::new(),
         idempotency_header: IDEMPOTENCY_KEY,
         secrets: Secrets::default(),
+        hides_path: false,
     }
 }
 
-async fn read_tls(
+pub(in crate::perform) async fn read_tls(
     client: &Client,
     namespace: &str,
     tls: &Tls,

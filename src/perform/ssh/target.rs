@@ -83,10 +83,7 @@ async fn read(
     let spec = connection::find(client, namespace, name, bound).await?;
     match spec.kind {
         ConnectionKind::Ssh(ssh) => Ok(*ssh),
-        ConnectionKind::Http(_) | ConnectionKind::Git(_) => {
-            let message = format!("the Connection {name:?} is not one for ssh");
-            Err(connection::unusable(message))
-        }
+        other => Err(connection::not_one_for("ssh", name, &other)),
     }
 }
 

@@ -52,6 +52,7 @@ fn outcome(result: &Result<Response, EffectError>) -> String {
         Ok(Response::Ssh(SshResponse::Ended { exit_code, .. })) => {
             format!("the command ended with exit code {exit_code}")
         }
+        Ok(Response::Email(sent)) => format!("the mail {} was sent", sent.message_id),
         Ok(Response::Recorded(_)) => "the call was answered".to_owned(),
         Err(error) if error.may_have_happened => {
             format!("it is unknown whether it happened ({})", error.message)

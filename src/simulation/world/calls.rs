@@ -10,8 +10,8 @@ use crate::simulation::{
 use signoff_api::{Digest, Resource, ResourceRef};
 use signoff_engine::{
     contents::MAX_READ,
-    effect::{Call as WantedCall, EffectKey, HttpBody, HttpTarget, Request, SshRequest},
-    facts::{EffectOutcome, HttpResponse, Response, SshResponse},
+    effect::{Call as WantedCall, EffectKey, HttpBody, HttpChannel, HttpTarget, Request, SshRequest},
+    facts::{EffectOutcome, EmailResponse, HttpResponse, Response, SshResponse},
 };
 
 impl World<'_> {
@@ -78,12 +78,14 @@ impl World<'_> {
     fn kept(&mut self, key: &EffectKey, request: &Request, response: Response) -> Response {
         let response = match response {
             Response::Http(response) => response,
-            other @ (Response::Ssh(_) | Response::Recorded(_)) => return other,
+            other @ (Response::Ssh(_) | Response::Email(_) | Response::Recorded(_)) => return other,
         };
         let request = match request {
             Request::Http(request) => request,
             Request::Ssh(request) => return Response::Ssh(of_command(request, &response.body)),
+            Request::Email(_) => return Response::Email(of_mail(key, &response.body)),
         };
+        let response = of_channel(&request.target, response);
         let keeps = request
             .save
             .as_ref()
@@ -140,6 +142,32 @@ fn of_command(request: &SshRequest, output: &Value) -> SshResponse {
     }
 }
 
+/// What came of a mail: what the stub says of it.
+fn of_mail(key: &EffectKey, output: &Value) -> EmailResponse {
+    let said = output["messageId"].as_str();
+    EmailResponse {
+        message_id: said.map_or_else(|| format!("<{key}@test>"), str::to_owned),
+    }
+}
+
+/// What a channel answers: what the stub says of its message. Slack says of each answer whether it is a refusal.
+fn of_channel(target: &HttpTarget, mut response: HttpResponse) -> HttpResponse {
+    let is_slack = matches!(
+        target,
+        HttpTarget::Channel {
+            channel: HttpChannel::Slack,
+            ..
+        }
+    );
+    if is_slack && response.body.is_null() {
+        response.body = json!({ "channel": "C1", "ts": "1.1" });
+    }
+    if is_slack && let Some(body) = response.body.as_object_mut() {
+        body.entry("ok").or_insert(Value::Bool(true));
+    }
+    response
+}
+
 /// A request as scenarios say it.
 fn request(request: &Request) -> Value {
     match request {
@@ -147,13 +175,13 @@ fn request(request: &Request) -> Value {
             let mut said = json!({ "method": http.method, "headers": http.headers, "query": http.query });
             match &http.target {
                 HttpTarget::Url(url) | HttpTarget::PublicUrl(url) => said["url"] = json!(url),
-                HttpTarget::Connection { name, path, .. } => {
+                HttpTarget::Connection { name, path, .. } | HttpTarget::Channel { name, path, .. } => {
                     said["connection"] = json!(name);
                     said["path"] = json!(path);
                 }
             }
             match &http.body {
-                Some(HttpBody::Json(body)) => said["body"] = body.clone(),
+                Some(HttpBody::Json(body) | HttpBody::CloudEvent(body)) => said["body"] = body.clone(),
                 Some(HttpBody::Form(form)) => said["form"] = json!(form),
                 Some(HttpBody::Text(text)) => said["text"] = json!(text),
                 Some(HttpBody::Resource(from)) => said["from"] = json!(from),
@@ -171,6 +199,16 @@ fn request(request: &Request) -> Value {
             }
             said
         }
+        Request::Email(mail) => {
+            let mut said = json!({
+                "connection": mail.connection, "to": mail.to, "cc": mail.cc, "subject": mail.subject, "text": mail.text,
+                "attachments": mail.attachments,
+            });
+            if let Some(reply_to) = &mail.reply_to {
+                said["replyTo"] = json!(reply_to);
+            }
+            said
+        }
     }
 }
 
@@ -178,6 +216,9 @@ fn in_short(request: &Value) -> String {
     let text = |key: &str| request[key].as_str().unwrap_or_default();
     if let Some(command) = request["command"].as_str() {
         return format!("{command} to {}", text("connection"));
+    }
+    if let Some(subject) = request["subject"].as_str() {
+        return format!("the mail {subject:?} through {}", text("connection"));
     }
     match text("connection") {
         "" => format!("{} {}", text("method"), text("url")),

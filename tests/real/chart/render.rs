@@ -221,7 +221,7 @@ fn the_policy_of_connections_knows_every_place_that_names_a_secret() {
         "object.spec",
         &mut found,
     );
-    assert_eq!(found.len(), 19, "{found:?}");
+    assert_eq!(found.len(), 30, "{found:?}");
     for place in found {
         assert_says(&policy["spec"]["variables"].to_string(), &place);
     }

@@ -1,21 +1,31 @@
 //! Connection: where a step or a Repository connects, and which Secrets it uses. Each type is a file.
 
+mod discord;
 mod git;
 mod http;
 mod limits;
+mod slack;
+mod smtp;
 mod ssh;
+mod teams;
 mod tls;
+mod webhook;
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    discord::DiscordConnection,
     git::GitConnection,
     http::{BasicAuth, HeaderAuth, HttpAuth, HttpConnection, OAuth2, OAuth2Grant, QueryAuth, SigV4},
     limits::ConnectionLimits,
+    slack::SlackConnection,
+    smtp::{SmtpConnection, SmtpSecurity},
     ssh::SshConnection,
+    teams::TeamsConnection,
     tls::Tls,
+    webhook::WebhookConnection,
 };
 use super::{
     Digest, canonical,
@@ -83,6 +93,16 @@ pub enum ConnectionKind {
     Git(GitConnection),
     /// A machine on which commands run.
     Ssh(Box<SshConnection>),
+    /// A mail server.
+    Smtp(Box<SmtpConnection>),
+    /// A Slack workspace.
+    Slack(SlackConnection),
+    /// A Microsoft Teams channel.
+    Teams(TeamsConnection),
+    /// A Discord channel.
+    Discord(DiscordConnection),
+    /// A receiver of signed messages.
+    Webhook(Box<WebhookConnection>),
 }
 
 impl ConnectionKind {
@@ -92,6 +112,25 @@ impl ConnectionKind {
             Self::Http(http) => &**http,
             Self::Git(git) => git,
             Self::Ssh(ssh) => &**ssh,
+            Self::Smtp(smtp) => &**smtp,
+            Self::Slack(slack) => slack,
+            Self::Teams(teams) => teams,
+            Self::Discord(discord) => discord,
+            Self::Webhook(webhook) => &**webhook,
+        }
+    }
+
+    /// The key of its type in a manifest.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http",
+            Self::Git(_) => "git",
+            Self::Ssh(_) => "ssh",
+            Self::Smtp(_) => "smtp",
+            Self::Slack(_) => "slack",
+            Self::Teams(_) => "teams",
+            Self::Discord(_) => "discord",
+            Self::Webhook(_) => "webhook",
         }
     }
 }

@@ -27,7 +27,9 @@ pub use self::{
     for_each::ForEach,
     http::{HttpExpect, HttpMethod, HttpStep},
     need::{NEED, Need, UnknownOutcome},
-    notify::{NotifyStep, NotifyWebhook},
+    notify::{
+        NotifyCloudEvent, NotifyDiscord, NotifyEmail, NotifySlack, NotifyStep, NotifyTeams, NotifyWebhook,
+    },
     repeat::Repeat,
     set::SetStep,
     ssh::SshStep,

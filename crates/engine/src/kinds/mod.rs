@@ -9,7 +9,7 @@ mod end;
 mod flow;
 pub(crate) mod http;
 mod next;
-mod notify;
+pub(crate) mod notify;
 mod set;
 mod ssh;
 mod wait;
@@ -134,6 +134,7 @@ pub(crate) fn described(request: &Request, hide: &dyn Fn(String) -> String) -> V
     match request {
         Request::Http(request) => http::described(request, hide),
         Request::Ssh(request) => ssh::described(request, hide),
+        Request::Email(request) => notify::described(request, hide),
     }
 }
 
@@ -142,5 +143,6 @@ pub(crate) fn shown(request: &Request, facts: &Facts, hide: &dyn Fn(String) -> S
     match request {
         Request::Http(request) => http::shown(request, facts, hide),
         Request::Ssh(request) => ssh::shown(request, facts, hide),
+        Request::Email(request) => notify::shown(request, hide),
     }
 }

@@ -25,7 +25,7 @@ fn gated() -> Scenario {
 
 fn bound(run: &Scenario) -> Option<Digest> {
     match &request(run.http()[0]).target {
-        HttpTarget::Connection { bound, .. } => bound.clone(),
+        HttpTarget::Connection { bound, .. } | HttpTarget::Channel { bound, .. } => bound.clone(),
         HttpTarget::Url(url) | HttpTarget::PublicUrl(url) => panic!("{url}"),
     }
 }

@@ -219,6 +219,7 @@ pub(super) fn request(call: &Call) -> &HttpRequest {
     match &call.request {
         Request::Http(request) => request,
         Request::Ssh(request) => panic!("not over HTTP: {request:?}"),
+        Request::Email(request) => panic!("not over HTTP: {request:?}"),
     }
 }
 

@@ -79,7 +79,7 @@ impl Turn<'_> {
                 output: output.clone(),
                 ..Done::new(StepOutcome::Succeeded)
             }),
-            Ok(response @ Response::Http(_)) => self.plan.steps[step]
+            Ok(response @ (Response::Http(_) | Response::Email(_))) => self.plan.steps[step]
                 .kind
                 .answered(&self.step_view(step, entry), response),
             Ok(response @ Response::Ssh(of_process)) => {
@@ -107,7 +107,7 @@ impl Turn<'_> {
                 self.process_begins(step, entry, request);
                 true
             }
-            Request::Http(_) => false,
+            Request::Http(_) | Request::Email(_) => false,
         };
         let (planned, status) = (&self.plan.steps[step], &self.state.steps[entry]);
         self.effects.push(Effect::Call(Box::new(Call {

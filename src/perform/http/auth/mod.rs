@@ -5,6 +5,7 @@ mod jwt;
 mod kept;
 mod oauth2;
 mod sigv4;
+mod webhook;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::AUTHORIZATION};
@@ -12,7 +13,11 @@ use jiff::Timestamp;
 use url::Url;
 
 use self::{assume_role::RoleSource, oauth2::TokenSource, sigv4::Signer};
-pub(super) use self::{assume_role::Roles, oauth2::Tokens};
+pub(super) use self::{
+    assume_role::Roles,
+    oauth2::Tokens,
+    webhook::{ID as WEBHOOK_ID, SigningKey},
+};
 use super::{HttpExecutor, content::Content};
 use crate::{
     net::{ClientTls, redact::Secrets},
@@ -29,6 +34,8 @@ pub(super) enum Auth {
     OAuth2(Box<TokenSource>),
     SigV4(Signer),
     Role(Box<RoleSource>),
+    /// A signature of Standard Webhooks.
+    Webhook(SigningKey),
 }
 
 impl std::fmt::Debug for Auth {
@@ -41,6 +48,7 @@ impl std::fmt::Debug for Auth {
             Self::OAuth2(_) => "OAuth2",
             Self::SigV4(_) => "SigV4",
             Self::Role(_) => "Role",
+            Self::Webhook(_) => "Webhook",
         })
     }
 }
@@ -77,6 +85,7 @@ impl Auth {
             }
             Self::SigV4(signer) => sign(signer, &mut request, now)?,
             Self::Role(source) => sign(&source.signer(now, secrets).await?, &mut request, now)?,
+            Self::Webhook(key) => key.sign(&mut request, now)?,
         }
         Ok(())
     }
@@ -85,7 +94,12 @@ impl Auth {
     pub(super) fn parameter(&self) -> Option<&str> {
         match self {
             Self::Query(name, _) => Some(name),
-            Self::None | Self::Header(..) | Self::OAuth2(_) | Self::SigV4(_) | Self::Role(_) => None,
+            Self::None
+            | Self::Header(..)
+            | Self::OAuth2(_)
+            | Self::SigV4(_)
+            | Self::Role(_)
+            | Self::Webhook(_) => None,
         }
     }
 
@@ -93,7 +107,12 @@ impl Auth {
     pub(super) fn header(&self) -> Option<&HeaderName> {
         match self {
             Self::Header(name, _) => Some(name),
-            Self::None | Self::Query(..) | Self::OAuth2(_) | Self::SigV4(_) | Self::Role(_) => None,
+            Self::None
+            | Self::Query(..)
+            | Self::OAuth2(_)
+            | Self::SigV4(_)
+            | Self::Role(_)
+            | Self::Webhook(_) => None,
         }
     }
 
@@ -101,7 +120,12 @@ impl Auth {
     pub(super) fn can_renew(&self) -> bool {
         match self {
             Self::OAuth2(_) => true,
-            Self::None | Self::Header(..) | Self::Query(..) | Self::SigV4(_) | Self::Role(_) => false,
+            Self::None
+            | Self::Header(..)
+            | Self::Query(..)
+            | Self::SigV4(_)
+            | Self::Role(_)
+            | Self::Webhook(_) => false,
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct NotifyWebhook {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub url: Option<String>,
-    /// Name of an `http` Connection in the run's namespace.
+    /// Name of a `webhook` or `http` Connection in the run's namespace. A `webhook` Connection signs the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<ObjectName>,
     /// Path that is appended to the base address of the Connection.

@@ -10,6 +10,7 @@ use signoff_api::{Definition, canonical, crds};
 /// A definition in which every field of every kind of step is set at least once.
 fn everything() -> Value {
     let mut all = all_but_finally();
+    all["steps"].as_array_mut().unwrap().extend(channels());
     // the schema knows the same fields there
     let mut last = all["steps"].clone();
     for step in last.as_array_mut().unwrap() {
@@ -17,6 +18,32 @@ fn everything() -> Value {
     }
     all["finally"] = last;
     all
+}
+
+/// A message through each channel but a webhook.
+fn channels() -> Vec<Value> {
+    let channels = json!([
+        {
+            "name": "slack",
+            "notify": { "slack": { "connection": "chat", "channel": "c", "text": "hi", "thread": "1.2" } },
+        },
+        {
+            "name": "email",
+            "notify": { "email": {
+                "connection": "mail", "to": ["a@b"], "cc": ["c@b"], "replyTo": "d@b", "subject": "s", "text": "hi",
+                "attachments": [{ "name": "a", "value": "x" }],
+            } },
+        },
+        { "name": "teams", "notify": { "teams": { "connection": "chat", "text": "hi" } } },
+        { "name": "discord", "notify": { "discord": { "connection": "chat", "text": "hi" } } },
+        {
+            "name": "event",
+            "notify": { "cloudEvent": {
+                "connection": "hook", "path": "/e", "type": "t", "source": "s", "subject": "x", "data": { "a": "${inputs.a}" },
+            } },
+        },
+    ]);
+    channels.as_array().cloned().unwrap()
 }
 
 fn all_but_finally() -> Value {

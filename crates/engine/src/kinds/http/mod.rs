@@ -14,7 +14,7 @@ use signoff_expression::{Declarations, StaticType};
 
 use self::response::Expected;
 pub(super) use self::{
-    request::{described, shown},
+    request::{described, hidden, invalid, resource, shown},
     response::failed_status,
     target::Target,
 };

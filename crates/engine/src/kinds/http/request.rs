@@ -89,7 +89,7 @@ impl Body {
 }
 
 /// A value that is a resource of the namespace. Whether the run may read it is for the executor to find out.
-fn resource(value: Value, namespace: &str) -> Result<Resource, Failure> {
+pub(in crate::kinds) fn resource(value: Value, namespace: &str) -> Result<Resource, Failure> {
     let not_one = |message: String| Failure::new(StepReason::NotAResource, message);
     let resource = serde_json::from_value::<Resource>(value)
         .map_err(|error| not_one(format!("from: it is no resource: {error}")))?;
@@ -124,7 +124,7 @@ fn plain(value: Value) -> Option<String> {
     }
 }
 
-pub(super) fn invalid(message: impl Into<String>) -> Failure {
+pub(in crate::kinds) fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(StepReason::InvalidRequest, message)
 }
 
@@ -144,7 +144,13 @@ pub(in crate::kinds) fn shown(
         HttpTarget::Url(url) | HttpTarget::PublicUrl(url) => {
             (if url.contains('?') { '&' } else { '?' }, String::new(), url)
         }
-        HttpTarget::Connection { name, path, bound: _ } => {
+        HttpTarget::Connection { name, path, bound: _ }
+        | HttpTarget::Channel {
+            channel: _,
+            name,
+            path,
+            bound: _,
+        } => {
             let mark = if path.contains('?') { '&' } else { '?' };
             let known = facts.connections.get(name.as_str());
             let address = known.and_then(|known| known.address.as_deref());
@@ -161,7 +167,7 @@ pub(in crate::kinds) fn shown(
     let mut items = vec![item("request", "text/plain", hide(line))];
     items.extend(request.body.as_ref().map(|body| {
         let (media_type, text) = match body {
-            HttpBody::Json(body) => ("application/json", format!("{body:#}")),
+            HttpBody::Json(body) | HttpBody::CloudEvent(body) => ("application/json", format!("{body:#}")),
             HttpBody::Form(fields) => ("application/json", format!("{:#}", serde_json::json!(fields))),
             HttpBody::Text(text) => ("text/plain", text.clone()),
             HttpBody::Resource(from) => ("application/json", format!("{:#}", json!({ "from": from }))),
@@ -185,11 +191,18 @@ pub(in crate::kinds) fn described(request: &HttpRequest, hide: &dyn Fn(String) -
     let mut document = json!({ "method": method });
     let target = match target {
         HttpTarget::Url(url) | HttpTarget::PublicUrl(url) => json!({ "url": url }),
-        HttpTarget::Connection { name, path, bound: _ } => json!({ "connection": name, "path": path }),
+        HttpTarget::Connection { name, path, bound: _ }
+        | HttpTarget::Channel {
+            // the step says it
+            channel: _,
+            name,
+            path,
+            bound: _,
+        } => json!({ "connection": name, "path": path }),
     };
     let body = match body {
         None => json!({}),
-        Some(HttpBody::Json(body)) => json!({ "body": body }),
+        Some(HttpBody::Json(body) | HttpBody::CloudEvent(body)) => json!({ "body": body }),
         Some(HttpBody::Form(form)) => json!({ "form": form }),
         Some(HttpBody::Text(text)) => json!({ "text": text }),
         Some(HttpBody::Resource(from)) => json!({ "from": from }),
@@ -216,7 +229,7 @@ pub(in crate::kinds) fn described(request: &HttpRequest, hide: &dyn Fn(String) -
     hidden(document, hide)
 }
 
-fn hidden(value: Value, hide: &dyn Fn(String) -> String) -> Value {
+pub(in crate::kinds) fn hidden(value: Value, hide: &dyn Fn(String) -> String) -> Value {
     match value {
         Value::String(text) => Value::String(hide(text)),
         Value::Array(items) => items.into_iter().map(|item| hidden(item, hide)).collect(),

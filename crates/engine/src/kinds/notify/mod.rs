@@ -1,13 +1,21 @@
 //! `notify` steps: a message to people, through one channel. Each channel is a file: how its message is compiled, what
 //! is asked of an executor to send it, and what the answer comes to.
 
+mod cloud_event;
+mod discord;
+mod email;
+mod post;
+mod slack;
+mod teams;
 mod webhook;
+pub(crate) mod words;
 
 use std::sync::Arc;
 
-use super::{Kind, KindPlan};
-use signoff_expression::Declarations;
+use signoff_expression::{Declarations, StaticType};
 
+pub(super) use self::email::{described, shown};
+use super::{Kind, KindPlan};
 use crate::{
     difference::Field,
     plan::{Place, check},
@@ -25,22 +33,45 @@ trait Channel {
 
     /// Its fields as two versions are compared, always all of them and in one order.
     fn fields(&self) -> Vec<Field>;
+
+    /// The type of the step's output, if it has one.
+    fn output(&self) -> Option<StaticType> {
+        None
+    }
+
+    /// Whether people read the message, so that it may hold no address of a callback.
+    fn is_for_people(&self) -> bool {
+        true
+    }
 }
 
 fn channel(step: &NotifyStep) -> &dyn Channel {
     match step {
+        NotifyStep::Slack(slack) => slack,
+        NotifyStep::Email(email) => email,
+        NotifyStep::Teams(teams) => teams,
+        NotifyStep::Discord(discord) => discord,
         NotifyStep::Webhook(webhook) => webhook,
+        NotifyStep::CloudEvent(event) => event,
     }
 }
 
 impl Kind for NotifyStep {
     fn compile(&self, place: &mut Place<'_, '_>) -> Arc<dyn KindPlan> {
         let channel = channel(self);
-        channel.compile(&mut place.below(channel.key()))
+        if channel.is_for_people() {
+            channel.compile(&mut place.kept().below(channel.key()))
+        } else {
+            channel.compile(&mut place.below(channel.key()))
+        }
     }
 
     fn results(&self, _: &Declarations) -> Vec<check::StepResult> {
-        vec![check::StepResult::new(StepOutcome::Succeeded)]
+        let result = check::StepResult::new(StepOutcome::Succeeded);
+        vec![match channel(self).output() {
+            Some(output) => result.with_output(output),
+            None => result,
+        }]
     }
 
     fn fields(&self) -> Vec<Field> {

@@ -1,27 +1,20 @@
 //! `webhook`: a message posted to an address. How it is called and judged is as for `http` steps.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::Channel;
+use super::{Channel, post};
 use crate::{
     difference::Field,
-    effect::{HttpBody, HttpRequest, Request},
+    effect::{HttpBody, HttpChannel, HttpRequest, HttpTarget, Request},
     expression::JsonTemplate,
     facts::Response,
-    kinds::{
-        Done, Failure, KindPlan, Next,
-        http::{Target, failed_status},
-    },
+    kinds::{Failure, KindPlan, Next, http::Target},
     plan::Place,
     turn::StepView,
 };
-use signoff_api::{
-    name::ObjectName,
-    run::StepOutcome,
-    step::{HttpMethod, NotifyWebhook},
-};
+use signoff_api::{name::ObjectName, step::NotifyWebhook};
 
 /// A `webhook` message with its expressions parsed.
 #[derive(Debug)]
@@ -60,6 +53,10 @@ impl Channel for NotifyWebhook {
             Field::required("notify.webhook.message", message),
         ]
     }
+
+    fn is_for_people(&self) -> bool {
+        false
+    }
 }
 
 impl WebhookPlan {
@@ -73,14 +70,22 @@ impl WebhookPlan {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => message,
         });
         Ok(HttpRequest {
-            target,
-            method: HttpMethod::Post,
-            headers: BTreeMap::new(),
-            query: BTreeMap::new(),
             body: body.map(HttpBody::Json),
-            redirects: 0,
-            save: None,
+            ..post::to(through_channel(target), HttpBody::Json(Value::Null))
         })
+    }
+}
+
+/// A Connection of a webhook may sign what is sent, or be one to any API.
+pub(super) fn through_channel(target: HttpTarget) -> HttpTarget {
+    match target {
+        HttpTarget::Connection { name, path, bound } => HttpTarget::Channel {
+            channel: HttpChannel::Webhook,
+            name,
+            path,
+            bound,
+        },
+        other @ (HttpTarget::Url(_) | HttpTarget::PublicUrl(_) | HttpTarget::Channel { .. }) => other,
     }
 }
 
@@ -93,13 +98,7 @@ impl KindPlan for WebhookPlan {
     }
 
     fn answered(&self, step: &StepView<'_>, response: &Response) -> Next {
-        match response.as_http() {
-            None => Next::Stay,
-            Some(response) => match failed_status(response, &[], step.run.now) {
-                Some(error) => Next::AttemptFailed(error),
-                None => Next::Done(Done::new(StepOutcome::Succeeded)),
-            },
-        }
+        post::answered(step, response)
     }
 
     fn connection(&self) -> Option<&ObjectName> {

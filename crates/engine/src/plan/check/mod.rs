@@ -444,6 +444,16 @@ pub(crate) fn detached_run() -> StaticType {
     strings(&["run"], &[])
 }
 
+/// What a step gives that posts a message to Slack.
+pub(crate) fn slack_message() -> StaticType {
+    strings(&["channel", "ts"], &[])
+}
+
+/// What a step gives that sends a mail.
+pub(crate) fn sent_mail() -> StaticType {
+    strings(&["messageId"], &[])
+}
+
 /// What a step gives that starts a process and goes on.
 pub(crate) fn started_process() -> StaticType {
     let mut fields = fields(&["host"], &[]);

@@ -1,0 +1,118 @@
+//! `cloudEvent`: a `CloudEvent` posted to an address. How it is called and judged is as for `webhook`.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{Channel, post, webhook};
+use crate::{
+    difference::Field,
+    effect::{HttpBody, HttpRequest, Request},
+    expression::{JsonTemplate, Template},
+    facts::Response,
+    kinds::{Failure, KindPlan, Next, http, http::Target},
+    plan::Place,
+    turn::StepView,
+};
+use signoff_api::{name::ObjectName, step::NotifyCloudEvent};
+
+/// A `CloudEvent` with its expressions parsed.
+#[derive(Debug)]
+struct CloudEventPlan {
+    target: Target,
+    type_: String,
+    source: Option<Template>,
+    subject: Option<Template>,
+    data: Option<JsonTemplate>,
+}
+
+impl Channel for NotifyCloudEvent {
+    fn key(&self) -> &'static str {
+        "cloudEvent"
+    }
+
+    fn compile(&self, place: &mut Place<'_, '_>) -> Arc<dyn KindPlan> {
+        if self.type_.contains("${") {
+            place.problem("type", "the type of an event is literal text");
+        }
+        let target = Target::compile(place, None, Some(&self.connection), self.path.as_ref());
+        let (source, subject, data) = (self.source.as_ref(), self.subject.as_ref(), self.data.as_ref());
+        Arc::new(CloudEventPlan {
+            target,
+            type_: self.type_.clone(),
+            source: source.and_then(|source| place.template("source", source)),
+            subject: subject.and_then(|subject| place.template("subject", subject)),
+            data: data.and_then(|data| place.json("data", &data.0, &[])),
+        })
+    }
+
+    fn fields(&self) -> Vec<Field> {
+        let Self {
+            connection,
+            path,
+            type_,
+            source,
+            subject,
+            data,
+        } = self;
+        vec![
+            Field::required("notify.cloudEvent.connection", connection),
+            Field::new("notify.cloudEvent.path", path.as_ref()),
+            Field::required("notify.cloudEvent.type", type_),
+            Field::new("notify.cloudEvent.source", source.as_ref()),
+            Field::new("notify.cloudEvent.subject", subject.as_ref()),
+            Field::new("notify.cloudEvent.data", data.as_ref()),
+        ]
+    }
+
+    fn is_for_people(&self) -> bool {
+        false
+    }
+}
+
+impl CloudEventPlan {
+    fn request(&self, step: &StepView<'_>) -> Result<HttpRequest, Failure> {
+        let scope = step.scope();
+        let facts = step.run.facts;
+        let source = post::optional(self.source.as_ref(), &scope)?
+            .filter(|source| !source.is_empty())
+            .unwrap_or_else(|| {
+                let (namespace, flow) = (&facts.run.namespace, &facts.release.flow);
+                format!("/signoff.dev/namespaces/{namespace}/flows/{flow}")
+            });
+        if source.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(http::invalid(
+                "source: it is no URI reference: it has white space",
+            ));
+        }
+        let mut event = json!({ "specversion": "1.0", "source": source, "type": self.type_ });
+        let subject = post::optional(self.subject.as_ref(), &scope)?;
+        if let Some(subject) = subject.filter(|subject| !subject.is_empty()) {
+            event["subject"] = json!(subject);
+        }
+        let data = self.data.as_ref().map(|data| data.present(&scope));
+        if let Some(data) = data.transpose()?.flatten() {
+            event["datacontenttype"] = json!("application/json");
+            event["data"] = data;
+        }
+        let target = webhook::through_channel(self.target.render(step, &scope)?);
+        Ok(post::to(target, HttpBody::CloudEvent(event)))
+    }
+}
+
+impl KindPlan for CloudEventPlan {
+    fn start(&self, step: &StepView<'_>) -> Next {
+        match self.request(step) {
+            Ok(request) => Next::Call(Request::Http(request)),
+            Err(failure) => Next::Fail(failure),
+        }
+    }
+
+    fn answered(&self, step: &StepView<'_>, response: &Response) -> Next {
+        post::answered(step, response)
+    }
+
+    fn connection(&self) -> Option<&ObjectName> {
+        self.target.connection()
+    }
+}
