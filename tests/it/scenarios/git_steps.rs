@@ -353,6 +353,36 @@ async fn a_step_that_changes_nothing_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_remote_that_says_nothing_holds_up_neither_a_time_out_nor_a_cancellation() {
+    let rig = Rig::open().await;
+    // whoever connects waits in its queue
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/acme/site.git", silent.local_addr().unwrap());
+    let connection = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Connection", "metadata": {"name": "site"},
+        "spec": {"git": {"url": url}}});
+    create::<Connection>(&rig, connection).await;
+    let operator = rig.operator().await;
+    let mut step = propose(&json!({}));
+    step["timeout"] = json!("300ms");
+    rig.flow("f", flow(&json!([step]))).await;
+    rig.start("late", json!({"flow": "f"})).await;
+    let error = error_of(&rig, "late").await;
+    assert_eq!(error.reason.to_string(), "AttemptTimedOut", "{}", error.message);
+
+    rig.flow("g", flow(&json!([propose(&json!({}))]))).await;
+    rig.start("gone", json!({"flow": "g"})).await;
+    rig.until::<Run>("gone", |run| {
+        let steps = run.status.iter().flat_map(|status| &status.steps);
+        steps.into_iter().any(|step| step.name == "propose")
+    })
+    .await;
+    rig.patch_run("gone", json!({"cancel": true})).await;
+    rig.phase("gone", "Cancelled").await;
+    // nothing that goes on keeps the operator from stopping
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cut_before_any_write_commits_once() {
     walk(Cut::Before).await;
 }

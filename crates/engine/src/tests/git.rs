@@ -128,7 +128,8 @@ fn what_comes_from_data_is_refused_before_anything_is_sent() {
         (of("word", json!("  ")), "empty"),
         (of("word", json!("x".repeat(5000))), "4096"),
     ] {
-        let message = json!({ "message": "${inputs.word}" });
+        let pull = json!({ "into": "main", "title": "t", "reviewers": ["${inputs.reviewers}"] });
+        let message = json!({ "message": "${inputs.word}", "pullRequest": pull });
         let run = begun(&message, &inputs);
         let error = run.state.steps[0].error.as_ref().unwrap();
         assert_eq!(error.reason, StepReason::InvalidRequest, "{why}");
