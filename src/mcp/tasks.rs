@@ -63,7 +63,7 @@ pub(super) struct ReportTaskProgress {
     place: Place,
     /// Name of the task.
     task: ObjectName,
-    /// `claim`, as claim_task gave it.
+    /// `claim`, as `claim_task` gave it.
     #[schemars(range(min = 1))]
     claim: i64,
     /// How far you are, in one line.
@@ -78,7 +78,7 @@ pub(super) struct CompleteTask {
     place: Place,
     /// Name of the task.
     task: ObjectName,
-    /// `claim`, as claim_task gave it.
+    /// `claim`, as `claim_task` gave it.
     #[schemars(range(min = 1))]
     claim: i64,
     /// The result, which matches the schema of the task. Leave it out if there is none, or if the task failed.

@@ -94,7 +94,7 @@ async fn work(
     stop: &CancellationToken,
 ) -> Result<u32, CliError> {
     let places = Arc::new(Semaphore::new(usize::from(parallel)));
-    let mut queued = Queue::watch(worker.api.clone(), queue);
+    let mut queued = Queue::watch(&worker.api, queue);
     let mut under_way = JoinSet::new();
     let mut taken = 0;
     while most.is_none_or(|most| taken < most) {
@@ -166,6 +166,6 @@ pub(super) fn failed(name: &str, error: &TaskError) -> CliError {
 /// Tells people, on standard error.
 fn say(text: &str) {
     let mut said = Lines::default();
-    said.push(text.to_owned());
+    said.push(text);
     lines::say(&said);
 }

@@ -25,7 +25,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn watch(api: Api<WorkItem>, queue: &DnsLabel) -> Self {
+    pub(super) fn watch(api: &Api<WorkItem>, queue: &DnsLabel) -> Self {
         let taken = [WorkItemPhase::Claimed].into_iter().chain(WorkItemPhase::CLOSED);
         let nobodys = taken.map(|phase| format!(",status.phase!={phase}"));
         let which = format!("spec.queue={queue}{}", nobodys.collect::<String>());

@@ -1,5 +1,10 @@
 //! Tasks on the embedded control plane: workers race, die, answer badly and too late; and nobody works in another's name.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "values that a test writes down are handed over"
+)]
+
 use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},

@@ -1,5 +1,10 @@
 //! `signoff worker run` as a process: commands, results, failures, cancelled runs, and an end in order.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "values that a test writes down are handed over"
+)]
+
 use std::{
     fs,
     path::PathBuf,

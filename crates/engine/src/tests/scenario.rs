@@ -181,7 +181,7 @@ impl Scenario {
         let objects = self.facts.objects.iter_mut();
         objects.filter_map(|(key, fact)| match fact {
             ObjectFact::Approval(fact) => Some((key.name.as_str(), &mut fact.status)),
-            ObjectFact::Run(_) | ObjectFact::Process(_) => None,
+            ObjectFact::Run(_) | ObjectFact::WorkItem(_) | ObjectFact::Process(_) => None,
         })
     }
 
