@@ -4,6 +4,7 @@
 mod connection;
 mod error;
 pub mod http;
+mod probe;
 mod resource;
 mod smtp;
 mod ssh;
@@ -12,11 +13,14 @@ mod turns;
 use bytes::Bytes;
 use kube::Client;
 
-pub use self::turns::{CallTurn, CallTurns};
 use self::{
     http::{HttpExecutor, HttpExecutorError},
     smtp::SmtpExecutor,
     ssh::SshExecutor,
+};
+pub use self::{
+    probe::Check,
+    turns::{CallTurn, CallTurns},
 };
 use crate::{
     cluster::context::Clock,
@@ -30,11 +34,22 @@ use signoff_engine::{
 };
 
 /// Performs calls. Cheap to clone; all clones share connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Executors {
+    client: Client,
     http: HttpExecutor,
     ssh: SshExecutor,
     smtp: SmtpExecutor,
+}
+
+impl std::fmt::Debug for Executors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executors")
+            .field("http", &self.http)
+            .field("ssh", &self.ssh)
+            .field("smtp", &self.smtp)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Executors {
@@ -43,7 +58,8 @@ impl Executors {
         let ssh = SshExecutor::new(client.clone(), network.clone());
         let smtp = SmtpExecutor::new(client.clone(), network.clone(), clock.clone());
         Ok(Self {
-            http: HttpExecutor::new(client, network, clock)?,
+            http: HttpExecutor::new(client.clone(), network, clock)?,
+            client,
             ssh,
             smtp,
         })
@@ -53,6 +69,7 @@ impl Executors {
     #[must_use]
     pub fn keeping_in(self, store: Option<Store>) -> Self {
         Self {
+            client: self.client,
             http: self.http.keeping_in(store.clone()),
             ssh: self.ssh,
             smtp: self.smtp.keeping_in(store),

@@ -23,6 +23,7 @@ mod item_runs;
 mod items;
 mod leadership;
 mod live;
+mod notifications;
 
 mod own_work;
 mod poison;
