@@ -8,6 +8,7 @@ mod archived;
 mod cancel;
 mod completions;
 mod connect;
+mod connections;
 mod crds;
 mod decide;
 mod decisions;
@@ -192,6 +193,7 @@ enum Verb {
     Runs(runs::RunsArgs),
     Wait(wait::WaitArgs),
     Resources(resources::ResourcesArgs),
+    Connections(connections::ConnectionsArgs),
     Status(status::StatusArgs),
     Approvals(approvals::ApprovalsArgs),
     #[command(alias = "task")]
@@ -295,6 +297,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Wait(args) => wait::verb(&args, &global).await,
         Verb::Runs(args) => Box::pin(runs::verb(args, &global)).await,
         Verb::Resources(args) => resources::verb(args, &global).await,
+        Verb::Connections(args) => Box::pin(connections::verb(args, &global)).await,
         Verb::Status(args) => Box::pin(status::verb(args, &global)).await,
         Verb::Approvals(args) => approvals::verb(&args, &global).await,
         Verb::Tasks(args) => tasks::verb(args, &global).await,

@@ -6,6 +6,7 @@ mod error;
 mod git;
 pub mod http;
 mod llm;
+mod probe;
 mod resource;
 mod smtp;
 mod ssh;
@@ -14,13 +15,16 @@ mod turns;
 use bytes::Bytes;
 use kube::Client;
 
-pub use self::turns::{CallTurn, CallTurns};
 use self::{
     git::GitExecutor,
     http::{HttpExecutor, HttpExecutorError},
     llm::LlmExecutor,
     smtp::SmtpExecutor,
     ssh::SshExecutor,
+};
+pub use self::{
+    probe::Check,
+    turns::{CallTurn, CallTurns},
 };
 use crate::{
     cluster::context::Clock,
@@ -34,13 +38,24 @@ use signoff_engine::{
 };
 
 /// Performs calls. Cheap to clone; all clones share connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Executors {
+    client: Client,
     http: HttpExecutor,
     llm: LlmExecutor,
     ssh: SshExecutor,
     smtp: SmtpExecutor,
     git: GitExecutor,
+}
+
+impl std::fmt::Debug for Executors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executors")
+            .field("http", &self.http)
+            .field("ssh", &self.ssh)
+            .field("smtp", &self.smtp)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Executors {
@@ -54,10 +69,11 @@ impl Executors {
         let ssh = SshExecutor::new(client.clone(), network.clone());
         let http = HttpExecutor::new(client.clone(), network.clone(), clock.clone())?;
         let smtp = SmtpExecutor::new(client.clone(), network, clock);
-        let git = GitExecutor::new(client, settings);
+        let git = GitExecutor::new(client.clone(), settings);
         Ok(Self {
             llm: LlmExecutor::new(http.clone()),
             http,
+            client,
             ssh,
             smtp,
             git,
@@ -69,6 +85,7 @@ impl Executors {
     pub fn keeping_in(self, store: Option<Store>) -> Self {
         let http = self.http.keeping_in(store.clone());
         Self {
+            client: self.client,
             llm: LlmExecutor::new(http.clone()),
             http,
             ssh: self.ssh,

@@ -106,6 +106,21 @@ impl SmtpExecutor {
         }
     }
 
+    /// Logs in at a mail server, and sends nothing.
+    pub(super) async fn log_in(
+        &self,
+        namespace: &str,
+        name: &ObjectName,
+        connection: SmtpConnection,
+    ) -> Result<(), EffectError> {
+        let mut secrets = Secrets::default();
+        let server = Server::read(&self.kube, namespace, name, connection, &mut secrets).await?;
+        let mut session = server.open(&self.network, &secrets).await?;
+        // it has accepted the login, whatever comes of this
+        let _ = session.quit().await;
+        Ok(())
+    }
+
     async fn connection(
         &self,
         namespace: &str,

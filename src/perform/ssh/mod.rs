@@ -52,6 +52,19 @@ impl SshExecutor {
         Self { kube, network }
     }
 
+    /// Logs in through a Connection, and does nothing there. Gives the host.
+    pub(super) async fn log_in(
+        &self,
+        namespace: &str,
+        name: &signoff_api::name::ObjectName,
+    ) -> Result<String, EffectError> {
+        let mut secrets = Secrets::default();
+        let target = target::find(&self.kube, namespace, (name, None), None, &mut secrets).await?;
+        let host = target.host.clone();
+        target.connect(&self.network).await?;
+        Ok(host)
+    }
+
     /// Starts a command, and waits for its end if that is asked for.
     pub(super) async fn perform(
         &self,

@@ -25,7 +25,7 @@ mod items;
 mod leadership;
 mod live;
 mod models;
-
+mod notifications;
 mod own_work;
 mod poison;
 mod promotion;

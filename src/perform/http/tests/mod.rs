@@ -1,4 +1,5 @@
 mod bodies;
+mod channels;
 mod oauth2;
 mod redirects;
 mod save;

@@ -7,7 +7,7 @@ use std::{
 use super::*;
 
 /// Evaluates a script as a host does, in this home folder. Gives the exit code and the standard output.
-fn evaluated(script: Script, home: &Path) -> (Option<i32>, String) {
+fn evaluated(script: &Script, home: &Path) -> (Option<i32>, String) {
     let mut child = Command::new("/bin/sh")
         .args(["-c", &script.command])
         .env("HOME", home)
@@ -55,7 +55,7 @@ fn no_variable_of_the_environment_changes_what_is_run() {
     env.insert("PATH".to_owned(), "/nowhere".to_owned());
     env.insert("q".to_owned(), "it's\n\"$(exit)\"\n\n".to_owned());
     let command = "printf '%s|%s|%s|%s' harmless \"$C\" \"$PATH\" \"$q\"";
-    let (code, told) = evaluated(start(&waited(command, &env)), home.path());
+    let (code, told) = evaluated(&start(&waited(command, &env)), home.path());
     let wanted = format!(
         "MARK\nharmless|{}|/nowhere|it's\n\"$(exit)\"\n\n",
         victim.display()
@@ -69,12 +69,12 @@ fn what_a_command_leaves_running_is_found_and_ended() {
     let home = tempfile::tempdir().unwrap();
     let env = BTreeMap::new();
     let script = start(&waited("sleep 60 > /dev/null 2>&1 & exit 3", &env));
-    assert_eq!(evaluated(script, home.path()).0, Some(3));
-    let ended = evaluated(end("p", "MARK", 5, true), home.path());
+    assert_eq!(evaluated(&script, home.path()).0, Some(3));
+    let ended = evaluated(&end("p", "MARK", 5, true), home.path());
     assert_eq!(ended, (Some(0), "MARK ended\n".to_owned()));
     // nothing starts it any more
-    assert_eq!(evaluated(start(&waited("true", &env)), home.path()).0, Some(1));
-    let none = evaluated(end("other", "MARK", 5, false), home.path());
+    assert_eq!(evaluated(&start(&waited("true", &env)), home.path()).0, Some(1));
+    let none = evaluated(&end("other", "MARK", 5, false), home.path());
     assert_eq!(none.1, "MARK none\n");
 }
 
@@ -92,7 +92,7 @@ fn a_group_of_another_start_of_the_machine_is_not_ours() {
     let group = String::from_utf8(started.stdout).unwrap().trim().to_owned();
     let folder = folder(home.path(), "p");
     std::fs::write(folder.join("pid"), format!("{group}\nanother-start 1234\n")).unwrap();
-    let ended = evaluated(end("p", "MARK", 1, true), home.path());
+    let ended = evaluated(&end("p", "MARK", 1, true), home.path());
     assert_eq!(ended.1, "MARK gone\n");
     let signal = |signal: &str| {
         let group = format!("-{group}");
@@ -125,7 +125,7 @@ fn only_folders_of_processes_are_cleaned_up() {
         wait: false,
         ..waited("true", &env)
     };
-    let (code, told) = evaluated(start(&detached), home.path());
+    let (code, told) = evaluated(&start(&detached), home.path());
     assert!(code == Some(0) && told.starts_with("MARK "), "{told}");
     assert!(!old.exists());
     assert!(foreign.exists() && state.exists());

@@ -43,6 +43,35 @@ async fn a_question_is_shown_without_being_answered_and_only_to_those_who_may_wi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_are_listed_and_a_test_of_one_names_the_secret_that_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let waiting = Waiting::on(dir.path(), STEPS, &[]).await;
+    let (code, _, err) = waiting.plain("dev", &["connections", "test", "chat"]);
+    assert_eq!(code, 3, "{err}");
+    let manifest = dir.path().join("chat.yaml");
+    let chat = "apiVersion: signoff.dev/v1alpha1\nkind: Connection\nmetadata: {name: chat}\nspec:\n  \
+                slack: {token: {name: channels, key: token}}\n";
+    std::fs::write(&manifest, chat).unwrap();
+    let (code, _, err) = waiting.plain("admin", &["apply", "-f", manifest.to_str().unwrap()]);
+    assert_eq!(code, 0, "{err}");
+    let (code, out, err) = waiting.plain("dev", &["connections"]);
+    assert_eq!(code, 0, "{err}");
+    for part in ["chat", "slack", "https://slack.com/api", "channels"] {
+        assert!(out.contains(part), "{part}\n{out}");
+    }
+    let (code, out, _) = waiting.plain("admin", &["connections", "test", "chat", "-o", "json"]);
+    assert_eq!(code, 4, "{out}");
+    let found: Value = serde_json::from_str(&out).unwrap();
+    let checks = found["data"].as_array().unwrap();
+    // the other side is not called without its Secret
+    assert_eq!(
+        (checks.len(), &checks[0]["reason"]),
+        (1, &Value::from("SecretNotFound")),
+        "{out}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_me_is_what_i_may_decide_and_have_not_decided() {
     let dir = tempfile::tempdir().unwrap();
     let steps = STEPS.replace("{groups: [finance]}", "{groups: [finance]}, quorum: 2");
