@@ -29,14 +29,14 @@ fn usage(input: i64, output: i64, calls: i64) -> Usage {
     }
 }
 
-fn said(text: &str) -> Result<Response, EffectError> {
-    Ok(Response::Llm(LlmResponse {
+fn said(text: &str) -> Response {
+    Response::Llm(LlmResponse {
         usage: usage(10, 3, 1),
         answer: Ok(LlmAnswer {
             text: text.into(),
             ..LlmAnswer::default()
         }),
-    }))
+    })
 }
 
 fn failed(reason: StepReason, retryable: bool) -> EffectError {
@@ -82,7 +82,7 @@ fn a_model_is_asked_what_the_step_says_and_its_text_is_the_output() {
     assert_eq!(request.messages, [user("this"), yes, user("Sum up this")]);
     assert_eq!((request.max_tokens, request.model.as_str()), (50, "m-1"));
     assert_eq!(json!(request.options), json!({ "temperature": 0, "user": "r" }));
-    run.outcome("ask", said("short"));
+    run.outcome("ask", Ok(said("short")));
     assert_eq!(run.state.phase, RunPhase::Succeeded);
     let step = &run.state.steps[0];
     assert_eq!(step.output.as_ref().unwrap().0, json!("short"));
@@ -168,8 +168,8 @@ fn all_items_together_are_counted_at_the_step() {
     let mut flow = asking(json!({ "prompt": "${item}" }));
     flow["steps"][0]["forEach"] = json!({ "items": ["a", "b"] });
     let mut run = begun(flow, &json!({}));
-    run.outcome("ask[0]", said("A"));
-    run.outcome("ask[1]", said("B"));
+    run.outcome("ask[0]", Ok(said("A")));
+    run.outcome("ask[1]", Ok(said("B")));
     assert_eq!(run.state.steps[0].output.as_ref().unwrap().0, json!(["A", "B"]));
     assert_eq!(run.state.steps[0].usage, Some(usage(20, 6, 2)));
     assert_eq!(run.state.usage, Some(usage(20, 6, 2)));
