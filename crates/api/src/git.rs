@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::is_hidden;
+
 /// Longest path of a file, in bytes.
 const MAX_PATH: usize = 1024;
 /// Longest name of a branch, in bytes: with `refs/heads/` it fits every forge.
@@ -76,19 +78,14 @@ impl fmt::Display for RepositoryPath {
     }
 }
 
-/// Whether a file system may take a name for `.git`: HFS+ passes over some characters, Windows over dots and spaces at the end and
+/// Whether a file system may take a name for `.git`: HFS+ passes over hidden characters, Windows over dots and spaces at the end and
 /// over streams, and `git~1` is its short name there.
 fn is_dot_git(part: &str) -> bool {
-    let seen: String = part.chars().filter(|c| !is_passed_over(*c)).collect();
+    let seen: String = part.chars().filter(|c| !is_hidden(*c)).collect();
     // a stream of a file, as in `.git::$INDEX_ALLOCATION`
     let name = seen.split(':').next().unwrap_or_default();
     let name = name.trim_end_matches(['.', ' ']);
     name.eq_ignore_ascii_case(".git") || name.eq_ignore_ascii_case("git~1")
-}
-
-/// Characters that HFS+ passes over, as git knows them.
-fn is_passed_over(c: char) -> bool {
-    matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Name of a branch, without `refs/heads/`.

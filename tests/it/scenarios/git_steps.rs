@@ -324,7 +324,7 @@ async fn what_people_were_shown_is_committed_and_only_to_where_they_were_shown()
         .patch("site", &PatchParams::default(), &turned)
         .await
         .unwrap();
-    let resolve = json!({"resolutions": {"pause.1": {"body": {}}}});
+    let resolve = json!({"resolutions": {"pause.1": {"body": {}, "message": "go on"}}});
     rig.patch_run("g1", resolve).await;
     let error = error_of(&rig, "g1").await;
     assert_eq!(error.reason.to_string(), "ConnectionChanged", "{}", error.message);
