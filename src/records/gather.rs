@@ -175,9 +175,9 @@ async fn decisions(
 /// Whether a decision was judged, and the last time when its question was closed.
 fn is_judged(approval: &Approval, decision: &Decision) -> bool {
     let judged = decision.status.as_ref();
-    let question = approval.status.clone().unwrap_or_default();
-    judged.and_then(|status| status.reason).is_some()
-        && verify::is_judged_alike(&question, &decision.name_any(), decision.spec.verdict, judged)
+    let (name, verdict) = (decision.name_any(), decision.spec.verdict);
+    let is_alike = |question| verify::is_judged_alike(question, &name, verdict, judged);
+    judged.and_then(|status| status.reason).is_some() && approval.status.as_ref().is_some_and(is_alike)
 }
 
 /// Whether there is room for a decision, which it takes then.

@@ -234,7 +234,7 @@ async fn keys_sign_and_are_rotated_and_a_forged_record_is_replaced() {
         "--by",
         "nobody",
         "--key",
-        &both,
+        both.as_str(),
     ];
     let (code, _, told) = signoff(&rig, &decisions);
     assert_eq!(code, 0, "{told}");
