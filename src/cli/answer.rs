@@ -4,7 +4,10 @@ use std::{io::Write as _, process::ExitCode};
 
 use serde_json::{Value, json};
 
-use super::lines::{self, Lines};
+use super::{
+    error::CliError,
+    lines::{self, Lines},
+};
 
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -49,6 +52,7 @@ pub(super) struct Answer {
     next: Vec<String>,
     next_is_for_deciders: bool,
     exit: u8,
+    problem: Option<CliError>,
     printed: bool,
 }
 
@@ -98,6 +102,15 @@ impl Answer {
         self
     }
 
+    /// What is wrong although there is an answer: it is told beside it, and its exit code is that of the verb.
+    pub(super) fn with_problem(mut self, problem: Option<CliError>) -> Self {
+        if let Some(problem) = problem {
+            self.exit = problem.exit();
+            self.problem = Some(problem);
+        }
+        self
+    }
+
     /// The verb has printed everything itself; only the exit code is left.
     #[cfg(feature = "dev")]
     pub(super) fn printed(mut self) -> Self {
@@ -120,8 +133,9 @@ impl Answer {
                 writeln!(stdout, "{}", document.trim_end())
             }
             (Format::Json, _) => {
+                let error = self.problem.as_ref().map(CliError::to_json);
                 let envelope =
-                    json!({ "ok": self.exit == 0, "data": self.data, "error": null, "next": self.next });
+                    json!({ "ok": self.exit == 0, "data": self.data, "error": error, "next": self.next });
                 writeln!(stdout, "{envelope:#}")
             }
             (Format::Yaml, _) => match serde_yaml::to_string(&self.data) {
@@ -130,6 +144,9 @@ impl Answer {
             },
             (Format::Name, _) => self.names.iter().try_for_each(|name| writeln!(stdout, "{name}")),
         };
+        if let Some(problem) = self.problem.filter(|_| format != Format::Json) {
+            problem.say();
+        }
         if format == Format::Table && !self.next.is_empty() {
             let mut next = Lines::default();
             next.blank();

@@ -1,10 +1,19 @@
 //! Records in an object store, as arguments name them. The store's own credentials say who may read them.
 
-use super::{Global, connect::Connection, error::CliError, store::StoreArgs};
+use serde_json::json;
+
+use super::{
+    Global,
+    connect::Connection,
+    error::{CliError, exit},
+    lines::count,
+    store::StoreArgs,
+};
 use crate::{
+    cluster::error_chain,
     net::{AddressPolicy, Network},
     records::{
-        read::{self, ReadError, Wanted},
+        read::{self, Found, PassedOver, Wanted},
         verify::Record,
     },
     store::{RecordPath, Store},
@@ -62,17 +71,49 @@ impl Archive {
         &self,
         wanted: &Wanted,
         pick: impl Fn(&RecordPath, Record) -> T,
-    ) -> Result<Vec<T>, CliError> {
+    ) -> Result<Found<T>, CliError> {
         let paths = read::find(&self.store, wanted).await;
         let paths = paths.map_err(|error| CliError::internal("the records cannot be listed", &error))?;
         let records = read::read_all(&self.store, paths, pick).await;
-        records.map_err(|error: ReadError| CliError::internal("the records cannot be read", &error))
+        records.map_err(|error| CliError::internal("the records cannot be read", &error))
     }
+}
+
+/// What is wrong with records, if something is: with those that were passed over, and with those that are `unverified`, a line each. If
+/// `all` must be verified, what cannot be read is not.
+pub(super) fn problem(
+    passed_over: &[(RecordPath, PassedOver)],
+    unverified: Vec<String>,
+    all: bool,
+) -> Option<CliError> {
+    let lines = passed_over
+        .iter()
+        .map(|(path, why)| format!("{path}: {}", error_chain(why)));
+    let is_one_unverified = all || !unverified.is_empty();
+    let lines: Vec<String> = lines.chain(unverified).collect();
+    let are_misplaced = passed_over
+        .iter()
+        .any(|(_, why)| matches!(why, PassedOver::Misplaced(_)));
+    let number = count(lines.len(), "record");
+    let error = match lines.as_slice() {
+        [] => return None,
+        _ if is_one_unverified || are_misplaced => {
+            let message = format!("not verified, or not where it belongs, is {number}:");
+            CliError::new("NotVerified", exit::DIFFERS, message)
+        }
+        _ => {
+            let message = format!("passed over, since it cannot be read, is {number}:");
+            CliError::new("UnreadableRecords", exit::UNREADABLE, message)
+        }
+    };
+    let details = json!(lines);
+    let lines = lines.into_iter().map(|line| format!("  {line}"));
+    Some(error.details(details).listing(lines))
 }
 
 /// The store of the arguments.
 pub(super) fn open(store: StoreArgs) -> Result<Store, CliError> {
-    let store = store.open(&Network::new(AddressPolicy::local()))?;
+    let store = store.open_to_read(&Network::new(AddressPolicy::local()))?;
     store.ok_or_else(|| {
         CliError::usage("records are read from the object store: name it with --store or SIGNOFF_STORE")
     })

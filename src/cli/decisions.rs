@@ -10,7 +10,7 @@ use super::{
     Global,
     answer::Answer,
     archived::{self, Archive},
-    error::{CliError, exit},
+    error::CliError,
     lines::terminal_width,
     store::StoreArgs,
     table::{
@@ -40,8 +40,8 @@ pub(super) struct DecisionsArgs {
     /// Decisions of all namespaces.
     #[arg(short = 'A', long)]
     all_namespaces: bool,
-    /// Public key that you trust (PEM); repeatable. The exit code is 10 if a record is not signed by one of them, or
-    /// contradicts itself.
+    /// Public keys that you trust (PEM, one or several in a file); repeatable. The exit code is 10 if a record that was
+    /// read is not signed by one of them or contradicts itself, whatever is listed.
     #[arg(short, long, value_name = "FILE")]
     key: Vec<PathBuf>,
     /// Print comma-separated values.
@@ -84,8 +84,18 @@ pub(super) async fn verb(args: DecisionsArgs, global: &Global) -> Result<Answer,
         from: args.month.clone(),
         ..archive.wanted()
     };
-    let rows = archive.read(&wanted, |path, record| rows(&path.to_string(), &record, &keys));
-    let mut rows: Vec<Row> = rows.await?.into_iter().flatten().collect();
+    let found = archive.read(&wanted, |path, record| {
+        let path = path.to_string();
+        let unverified = unverified(&record, &keys);
+        let rows = rows(&path, &record, (!keys.is_empty()).then_some(unverified.is_none()));
+        (rows, unverified.map(|why| format!("{path}: {why}")))
+    });
+    let found = found.await?;
+    let (rows, unverified): (Vec<_>, Vec<_>) = found.records.into_iter().unzip();
+    // whatever is listed: what was taken out of a record, or renamed, is in no row of it
+    let unverified = unverified.into_iter().flatten().collect();
+    let problem = archived::problem(&found.passed_over, unverified, !keys.is_empty());
+    let mut rows: Vec<Row> = rows.into_iter().flatten().collect();
     rows.retain(|row| {
         let month = row.at.map(|at| at.strftime("%Y-%m").to_string());
         args.by.as_ref().is_none_or(|by| *by == row.by)
@@ -93,11 +103,6 @@ pub(super) async fn verb(args: DecisionsArgs, global: &Global) -> Result<Answer,
             && (args.month.is_none() || args.month == month)
     });
     rows.sort_by_key(|row| row.at);
-    let exit = if rows.iter().any(|row| row.verified == Some(false)) {
-        exit::DIFFERS
-    } else {
-        0
-    };
     let answer = if args.csv {
         Answer::document(csv(&rows))
     } else if rows.is_empty() {
@@ -105,14 +110,25 @@ pub(super) async fn verb(args: DecisionsArgs, global: &Global) -> Result<Answer,
     } else {
         shown(&rows)
     };
-    Ok(answer.with_data(json!(rows)).with_exit(exit))
+    Ok(answer.with_data(json!(rows)).with_problem(problem))
+}
+
+/// Why a record is not verified, if keys are given and it is not.
+fn unverified(record: &Record, keys: &[PublicKey]) -> Option<String> {
+    if keys.is_empty() {
+        return None;
+    }
+    if record.signed_by(keys).is_none() {
+        return Some("it is not signed by any of the keys, or was changed".to_owned());
+    }
+    let contradictions = record.contradictions();
+    let first = contradictions.first()?;
+    Some(format!("it contradicts itself: {first}"))
 }
 
 /// The decisions of a record.
-fn rows(path: &str, record: &Record, keys: &[PublicKey]) -> Vec<Row> {
+fn rows(path: &str, record: &Record, verified: Option<bool>) -> Vec<Row> {
     let predicate = &record.statement.predicate;
-    let verified =
-        (!keys.is_empty()).then(|| record.signed_by(keys).is_some() && record.contradictions().is_empty());
     let status = predicate.run.status.as_ref();
     let release = status.and_then(|status| status.release.as_ref());
     let all = predicate.questions.iter().flat_map(|question| {

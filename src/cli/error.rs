@@ -30,8 +30,10 @@ pub(super) mod exit {
     pub(in crate::cli) const INVALID: u8 = 8;
     /// What was waited for has not come: people are asked, or `--timeout` passed.
     pub(in crate::cli) const NOT_YET: u8 = 9;
-    /// A replay decides something else than the record says, or a record contradicts itself.
+    /// A replay decides something else than the record says, or a record contradicts itself or is not verified.
     pub(in crate::cli) const DIFFERS: u8 = 10;
+    /// Records were passed over that cannot be read.
+    pub(in crate::cli) const UNREADABLE: u8 = 11;
 }
 
 /// Why a verb failed.
@@ -146,26 +148,40 @@ impl CliError {
     /// Tells of the error: as JSON on stdout, or as text on stderr.
     pub(super) fn report(&self, format: Format) -> ExitCode {
         if format == Format::Json {
-            let error = json!({
-                "code": self.code, "message": self.message.join("\n"), "hint": self.hint, "details": self.details,
-            });
-            let envelope = json!({ "ok": false, "data": null, "error": error, "next": self.next });
+            let envelope = json!({ "ok": false, "data": null, "error": self.to_json(), "next": self.next });
             let _ = writeln!(std::io::stdout(), "{envelope:#}");
         } else {
-            let mut told = Lines::default();
-            for (number, line) in self.message.iter().enumerate() {
-                let lead = if number == 0 { "error: " } else { "" };
-                told.push(format!("{lead}{line}"));
-            }
-            if let Some(hint) = &self.hint {
-                told.push(format!("hint: {hint}"));
-            }
-            for line in &self.next {
-                told.command(line);
-            }
-            lines::say(&told);
+            self.say();
         }
         ExitCode::from(self.exit)
+    }
+
+    /// The error in an envelope.
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "code": self.code, "message": self.message.join("\n"), "hint": self.hint, "details": self.details,
+        })
+    }
+
+    /// Tells of the error on stderr.
+    pub(super) fn say(&self) {
+        let mut told = Lines::default();
+        for (number, line) in self.message.iter().enumerate() {
+            let lead = if number == 0 { "error: " } else { "" };
+            told.push(format!("{lead}{line}"));
+        }
+        if let Some(hint) = &self.hint {
+            told.push(format!("hint: {hint}"));
+        }
+        for line in &self.next {
+            told.command(line);
+        }
+        lines::say(&told);
+    }
+
+    /// Its exit code.
+    pub(super) fn exit(&self) -> u8 {
+        self.exit
     }
 }
 

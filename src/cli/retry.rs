@@ -81,6 +81,10 @@ pub(super) async fn retry(args: &RetryArgs, global: &Global) -> Result<Answer, C
             format!("run {name} ended before it had a release; `signoff rerun {name}` starts it again");
         return Err(CliError::new("NoRelease", exit::CONFLICT, message));
     };
+    let claimed = earlier_runs::claimed(&connection.api::<Run>(), &name, &status, None).await;
+    if let Some(by) = claimed.map_err(|error| CliError::api(&name, &error))? {
+        return Err(already_retried(&name, &by));
+    }
     let from = begin(&connection, args.from.as_ref(), &earlier, pinned).await?;
     let spec = RunSpec {
         retry_of: Some(RetryOf {
@@ -206,8 +210,12 @@ async fn create(connection: &Connection, earlier: &str, spec: RunSpec) -> Result
             created => return created,
         }
     }
-    let message = format!("run {earlier} is retried by run {name} already");
-    Err(CliError::new("AlreadyRetried", exit::CONFLICT, message))
+    Err(already_retried(earlier, &name))
+}
+
+fn already_retried(earlier: &str, by: &str) -> CliError {
+    let message = format!("run {earlier} is retried by run {by} already");
+    CliError::new("AlreadyRetried", exit::CONFLICT, message)
 }
 
 /// Whether a run retries the same run as another would, and could. Long names are cut, so a name may be that of another.

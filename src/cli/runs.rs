@@ -107,7 +107,9 @@ async fn of_archive(args: RunsArgs, global: &Global) -> Result<Answer, CliError>
         ..archive.wanted()
     };
     let found = archive.read(&wanted, |_, record| record.statement.predicate.run_object());
-    let mut runs = found.await?;
+    let found = found.await?;
+    let problem = archived::problem(&found.passed_over, vec![], false);
+    let mut runs = found.records;
     let phase = |run: &Run| run.status.as_ref().map(|status| status.phase).unwrap_or_default();
     runs.retain(|run| {
         (args.phase.is_empty() || args.phase.contains(&phase(run)))
@@ -115,9 +117,10 @@ async fn of_archive(args: RunsArgs, global: &Global) -> Result<Answer, CliError>
     });
     runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp().map(|time| time.0)));
     if runs.is_empty() {
-        return Ok(Answer::text("no such runs in the object store").with_data(json!([])));
+        let answer = Answer::text("no such runs in the object store").with_data(json!([]));
+        return Ok(answer.with_problem(problem));
     }
-    Ok(shown(&runs, namespaces))
+    Ok(shown(&runs, namespaces).with_problem(problem))
 }
 
 fn shown(runs: &[Run], namespaces: Namespaces) -> Answer {

@@ -6,10 +6,10 @@ use serde_json::json;
 use super::{
     Global,
     answer::Answer,
-    archived::Archive,
+    archived::{self, Archive},
     connect::Connection,
     error::{CliError, exit},
-    named,
+    named, quoted,
     store::StoreArgs,
     timeline,
 };
@@ -49,6 +49,7 @@ pub(super) async fn verb(args: StatusArgs, global: &Global) -> Result<Answer, Cl
 
 /// A run of which there is a record: the newest one of its name.
 async fn of_archive(args: StatusArgs, global: &Global) -> Result<Answer, CliError> {
+    let store = args.store.argument();
     let archive = Archive::open(args.store, false, global).await?;
     let wanted = Wanted {
         run: Some(args.run.to_string()),
@@ -58,21 +59,30 @@ async fn of_archive(args: StatusArgs, global: &Global) -> Result<Answer, CliErro
         let is_signed = !record.envelope.signatures().is_empty();
         (path.clone(), record.statement.predicate.run_object(), is_signed)
     });
-    let newest = found.await?.into_iter().max_by_key(|(_, run, _)| {
+    let found = found.await?;
+    let problem = archived::problem(&found.passed_over, vec![], false);
+    let newest = found.records.into_iter().max_by_key(|(_, run, _)| {
         let status = run.status.as_ref();
         status
             .and_then(|status| status.finished_at.clone())
             .map(|time| time.0)
     });
     let Some((path, run, is_signed)) = newest else {
+        if let Some(problem) = problem {
+            return Err(problem);
+        }
         let message = format!("there is no record of a run {} in the object store", args.run);
         return Err(CliError::new("NotFound", exit::NOT_FOUND, message));
     };
     let mut text = timeline::render(&run);
     text.field("record", path.to_string());
     text.field("signed", if is_signed { "yes; not verified here" } else { "no" });
+    let mut data = json!(run);
+    data["record"] = json!({ "ref": path.to_string(), "signed": is_signed });
+    let place = quoted(&path.to_string());
     Ok(Answer::text(text)
-        .with_data(json!(run))
+        .with_data(data)
         .with_names([format!("run/{}", run.name_any())])
-        .with_next([format!("signoff verify {path} --key PUBLIC.pem")]))
+        .with_next([format!("signoff verify {place} --key PUBLIC.pem{store}")])
+        .with_problem(problem))
 }

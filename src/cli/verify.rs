@@ -28,7 +28,7 @@ use crate::{
 pub(super) struct VerifyArgs {
     /// File with the record, or with --store its place in the object store, as `status.record.ref` of the run says.
     record: PathBuf,
-    /// Public key that you trust (Ed25519 or P-256, PEM); repeatable. The record must be signed by one of them.
+    /// Public keys that you trust (Ed25519 or P-256, PEM, one or several in a file); repeatable. The record must be signed by one of them.
     #[arg(
         short,
         long,
@@ -45,7 +45,11 @@ pub(super) struct VerifyArgs {
 
 pub(super) async fn verb(args: VerifyArgs) -> Result<Answer, CliError> {
     let keys = keys(&args.key)?;
-    let bytes = read(&args.record, args.store).await?;
+    let place = args
+        .record
+        .to_str()
+        .and_then(|text| text.parse::<RecordPath>().ok());
+    let bytes = read(&args.record, place.as_ref(), args.store).await?;
     let record = verify::read(&bytes)
         .map_err(|error| CliError::new("NoRecord", exit::INVALID, error_chain(&error)))?;
     let signed_by = if args.ignore_signature {
@@ -53,7 +57,8 @@ pub(super) async fn verb(args: VerifyArgs) -> Result<Answer, CliError> {
     } else {
         Some(signed_by(&record, &keys)?)
     };
-    let contradictions = record.contradictions();
+    let misplaced = place.and_then(|place| record.misplaced(&place));
+    let contradictions: Vec<String> = misplaced.into_iter().chain(record.contradictions()).collect();
     if !contradictions.is_empty() {
         let message = "the record contradicts itself:";
         return Err(CliError::new("Differs", exit::DIFFERS, message)
@@ -65,14 +70,15 @@ pub(super) async fn verb(args: VerifyArgs) -> Result<Answer, CliError> {
 
 /// Reads public keys.
 pub(super) fn keys(files: &[PathBuf]) -> Result<Vec<PublicKey>, CliError> {
-    let keys = files.iter().map(|file| {
-        let pem = of_file(file)?;
-        PublicKey::read(&pem).map_err(|error| {
+    let mut keys = Vec::new();
+    for file in files {
+        let read = PublicKey::read_all(&of_file(file)?).map_err(|error| {
             let message = format!("{}: {error}", file.display());
             CliError::new("InvalidKey", exit::INVALID, message)
-        })
-    });
-    keys.collect()
+        });
+        keys.extend(read?);
+    }
+    Ok(keys)
 }
 
 fn of_file(file: &Path) -> Result<Vec<u8>, CliError> {
@@ -89,19 +95,18 @@ fn of_file(file: &Path) -> Result<Vec<u8>, CliError> {
     })
 }
 
-async fn read(record: &Path, store: StoreArgs) -> Result<Vec<u8>, CliError> {
-    let place = record.to_str().and_then(|text| text.parse::<RecordPath>().ok());
+async fn read(record: &Path, place: Option<&RecordPath>, store: StoreArgs) -> Result<Vec<u8>, CliError> {
     let (Some(place), true) = (place, store.is_named()) else {
         return of_file(record);
     };
-    let found = archived::open(store)?.read_record(&place).await;
+    let found = archived::open(store)?.read_record(place).await;
     found.map(Vec::from).map_err(|error| match error {
         StoreError::NotFound => CliError::new(
             "NotFound",
             exit::NOT_FOUND,
             format!("there is no {place} in the object store"),
         ),
-        error => CliError::internal("the record cannot be read", &error),
+        error => CliError::internal(&format!("the record {place} cannot be read"), &error),
     })
 }
 

@@ -3,7 +3,7 @@
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::Api;
 
-use signoff_api::Run;
+use signoff_api::{Run, RunStatus};
 use signoff_engine::{
     plan::Plan,
     retry::{ChildFact, ChildFacts, EarlierRun, children_to_read},
@@ -46,7 +46,7 @@ async fn child(runs: &Api<Run>, name: &str, own: Option<&str>) -> Result<Option<
         parent: parent.uid.clone(),
         phase: status.phase,
         has_begun: status.release.is_some() && (run.spec.retry_of.is_none() || status.retry.is_some()),
-        retried_by: claimed(runs, name, status.retried_by, own).await?,
+        retried_by: claimed(runs, name, &status, own).await?,
     }))
 }
 
@@ -57,18 +57,25 @@ async fn child(runs: &Api<Run>, name: &str, own: Option<&str>) -> Result<Option<
 pub async fn claimed(
     runs: &Api<Run>,
     run: &str,
-    by: Option<String>,
+    status: &RunStatus,
     own: Option<&str>,
 ) -> Result<Option<String>, kube::Error> {
-    let Some(by) = by else { return Ok(None) };
-    let other = runs.get_opt(&by).await?;
-    let is_own = |other: &Run| {
-        let parent = other.spec.parent.as_ref();
-        own.is_some() && parent.map(|parent| parent.uid.as_str()) == own
+    let Some(by) = &status.retried_by else {
+        return Ok(None);
     };
-    Ok(other
-        .filter(|other| retries(other, run) && !is_own(other))
-        .map(|_| by))
+    let other = runs.get_opt(by).await?;
+    Ok(holds(run, status, other.as_ref(), own).then(|| by.clone()))
+}
+
+/// Whether the run that claimed another holds on to it. `other` is what has its name now. Nobody knows any more what one did that
+/// is gone, so that it holds on for ever.
+fn holds(run: &str, status: &RunStatus, other: Option<&Run>, own: Option<&str>) -> bool {
+    let Some(other) = other.filter(|other| other.metadata.uid == status.retried_by_uid) else {
+        return true;
+    };
+    let parent = other.spec.parent.as_ref();
+    let is_own = own.is_some() && parent.map(|parent| parent.uid.as_str()) == own;
+    retries(other, run) && !is_own
 }
 
 /// Whether a run that claimed another holds on to it: not if it was refused, or retries another one.
@@ -92,7 +99,7 @@ mod tests {
 
     fn run(of: &str, status: &Value) -> Run {
         serde_json::from_value(json!({
-            "apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": "r"},
+            "apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "metadata": {"name": "r", "uid": "u-r"},
             "spec": {"flow": "f", "retryOf": {"run": of, "from": "pay"}}, "status": status
         }))
         .unwrap()
@@ -118,6 +125,31 @@ mod tests {
             ),
         ] {
             assert_eq!(retries(&run, "first"), holds, "{run:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_claimed_another_and_is_gone_holds_on_to_it_also_if_another_one_has_its_name() {
+        let claimed = |uid: &str| RunStatus {
+            retried_by: Some("r".to_owned()),
+            retried_by_uid: Some(uid.to_owned()),
+            ..RunStatus::default()
+        };
+        let refused = run("first", &json!({"phase": "Failed"}));
+        for (status, other, expected) in [
+            (claimed("u-r"), None, true),
+            (claimed("u-r"), Some(&refused), false),
+            (claimed("u-old"), Some(&refused), true),
+            (
+                RunStatus {
+                    retried_by_uid: None,
+                    ..claimed("")
+                },
+                Some(&refused),
+                true,
+            ),
+        ] {
+            assert_eq!(holds("first", &status, other, None), expected, "{status:?}");
         }
     }
 }

@@ -37,6 +37,7 @@ use signoff_api::{
     Flow, Release, Run, RunPhase,
     reason::{Classified, ErrorClass},
 };
+use signoff_engine::retention::REPEATED;
 
 /// How many records are written at the same time.
 const CONCURRENCY: usize = 8;
@@ -57,6 +58,8 @@ pub struct Timing {
     pub retain_every: Duration,
     /// How long any run stays after its end.
     pub least: Duration,
+    /// How long a run stays whose request may be repeated, unless its flow says a shorter time.
+    pub repeated: Duration,
 }
 
 impl Default for Timing {
@@ -65,6 +68,7 @@ impl Default for Timing {
             list_every: Duration::from_hours(1),
             retain_every: Duration::from_mins(10),
             least: Duration::from_mins(10),
+            repeated: REPEATED,
         }
     }
 }
@@ -91,8 +95,11 @@ type RunKey = ObjectKey<Run>;
 /// Writes records, and deletes runs that are past the retention of their flow, until `shutdown`.
 pub async fn run(deps: Deps, ended: run_endings::EndedRuns<RunKey>, shutdown: CancellationToken) {
     let known = Arc::new(Mutex::new(RecordedRuns::default()));
+    let (found, unrecorded) = crate::cluster::inbox::inbox();
     let sweeper = Sweeper {
         context: Arc::clone(&deps.context),
+        store: deps.store.clone(),
+        unrecorded: found.clone(),
         flows: deps.flows.clone(),
         releases: deps.releases.clone(),
         ended: Arc::clone(&known),
@@ -104,7 +111,6 @@ pub async fn run(deps: Deps, ended: run_endings::EndedRuns<RunKey>, shutdown: Ca
         keys: deps.keys.clone(),
         releases: deps.releases.clone(),
     });
-    let (found, unrecorded) = crate::cluster::inbox::inbox();
     let looking = look(
         Arc::clone(&deps.context),
         found,

@@ -30,6 +30,9 @@ pub enum InvalidKey {
     /// No public key.
     #[error("this is no public key for records: an Ed25519 or P-256 key as PEM (BEGIN PUBLIC KEY)")]
     Public,
+    /// More than one public key where one is meant.
+    #[error("there are several public keys in it; one is expected")]
+    Several,
 }
 
 /// A key did not sign.
@@ -85,9 +88,29 @@ impl PublicKey {
     /// Reads a key as PEM.
     ///
     /// # Errors
-    /// If it is none that records are signed with.
+    /// If it is none that records are signed with, or there are several.
     pub fn read(pem: &[u8]) -> Result<Self, InvalidKey> {
-        let info = SubjectPublicKeyInfoDer::from_pem_slice(pem).map_err(|_| InvalidKey::Public)?;
+        match Self::read_all(pem)?.as_slice() {
+            [key] => Ok(key.clone()),
+            _ => Err(InvalidKey::Several),
+        }
+    }
+
+    /// Reads all keys of a text as PEM, at least one.
+    ///
+    /// # Errors
+    /// If there is none, or one that records are not signed with.
+    pub fn read_all(pem: &[u8]) -> Result<Vec<Self>, InvalidKey> {
+        let infos = SubjectPublicKeyInfoDer::pem_slice_iter(pem);
+        let keys = infos.map(|info| Self::of_info(&info.map_err(|_| InvalidKey::Public)?));
+        let keys: Vec<Self> = keys.collect::<Result<_, _>>()?;
+        if keys.is_empty() {
+            return Err(InvalidKey::Public);
+        }
+        Ok(keys)
+    }
+
+    fn of_info(info: &SubjectPublicKeyInfoDer<'_>) -> Result<Self, InvalidKey> {
         let mut algorithms = [(Algorithm::Ed25519, 32), (Algorithm::P256, 65)].into_iter();
         let found = algorithms.find_map(|(algorithm, length)| {
             let bytes = info.strip_prefix(algorithm.head())?;
@@ -210,6 +233,27 @@ mod tests {
             assert!(!public.verifies(b"message", &changed));
             assert!(!pairs[1 - at].1.verifies(b"message", &signature));
         }
+    }
+
+    #[test]
+    fn all_keys_of_a_file_are_read_and_none_is_passed_over() {
+        let [(_, p256), (_, _)] = pairs();
+        let (one, two) = (
+            rcgen::KeyPair::generate().unwrap(),
+            rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap(),
+        );
+        let both = format!("{}\n{}", one.public_key_pem(), two.public_key_pem());
+        let read = PublicKey::read_all(both.as_bytes()).unwrap();
+        let of = |pair: &rcgen::KeyPair| PublicKey::read(pair.public_key_pem().as_bytes()).unwrap();
+        assert_eq!(read, [of(&one), of(&two)]);
+        assert!(!read.contains(&p256));
+        assert!(matches!(
+            PublicKey::read(both.as_bytes()),
+            Err(InvalidKey::Several)
+        ));
+        let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        let with_other = format!("{both}{}", other.public_key_pem());
+        assert!(PublicKey::read_all(with_other.as_bytes()).is_err());
     }
 
     #[test]

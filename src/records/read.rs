@@ -8,15 +8,27 @@ use crate::store::{RecordPath, Store, StoreError};
 /// How many records are read at the same time.
 const AT_ONCE: usize = 16;
 
-/// Why a record could not be read.
+/// Why a record was passed over.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The store cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+pub enum PassedOver {
+    /// It cannot be read.
+    #[error("the record cannot be read")]
+    Store(#[source] StoreError),
     /// What lies there is no record.
-    #[error("{0} cannot be read as a record")]
-    Record(RecordPath, #[source] RecordError),
+    #[error("this is no record")]
+    NoRecord(#[source] RecordError),
+    /// It says that it is the record of another run.
+    #[error("the record has to lie in {0}, so that it is not one of this run")]
+    Misplaced(RecordPath),
+}
+
+/// Records that were read.
+#[derive(Debug)]
+pub struct Found<T> {
+    /// What was taken of them, in their order.
+    pub records: Vec<T>,
+    /// Those that are no records of the runs in whose places they lie.
+    pub passed_over: Vec<(RecordPath, PassedOver)>,
 }
 
 /// Which records are wanted.
@@ -60,24 +72,38 @@ pub async fn find(store: &Store, wanted: &Wanted) -> Result<Vec<RecordPath>, Sto
 }
 
 /// Reads records, in their order. `pick` takes what is needed of each, so that no more of them are in memory than are read at the same time.
+/// What cannot be read, or does not belong where it lies, is passed over: whoever writes one file there hides no others.
 ///
 /// # Errors
-/// If the store does not answer, or something else than a record lies there.
+/// If the store does not answer.
 pub async fn read_all<T>(
     store: &Store,
     paths: Vec<RecordPath>,
     pick: impl Fn(&RecordPath, Record) -> T,
-) -> Result<Vec<T>, ReadError> {
+) -> Result<Found<T>, StoreError> {
     let reading = stream::iter(paths).map(|path| async move {
-        let bytes = store.read_record(&path).await?;
-        match verify::read(&bytes) {
-            Ok(record) => Ok((path, record)),
-            Err(error) => Err(ReadError::Record(path, error)),
-        }
+        let record = one(store, &path).await;
+        (path, record)
     });
-    reading
-        .buffered(AT_ONCE)
-        .map_ok(|(path, record)| pick(&path, record))
-        .try_collect()
-        .await
+    let mut reading = reading.buffered(AT_ONCE);
+    let (mut records, mut passed_over) = (Vec::new(), Vec::new());
+    while let Some((path, record)) = reading.next().await {
+        match record {
+            Ok(record) => records.push(pick(&path, record)),
+            Err(PassedOver::Store(error)) if error.is_transient() => return Err(error),
+            Err(why) => passed_over.push((path, why)),
+        }
+    }
+    Ok(Found { records, passed_over })
+}
+
+async fn one(store: &Store, path: &RecordPath) -> Result<Record, PassedOver> {
+    let bytes = store.read_record(path).await.map_err(PassedOver::Store)?;
+    let record = verify::read(&bytes).map_err(PassedOver::NoRecord)?;
+    let place = record.statement.predicate.place();
+    if place == *path {
+        Ok(record)
+    } else {
+        Err(PassedOver::Misplaced(place))
+    }
 }

@@ -10,15 +10,17 @@ use std::{
 };
 
 use compact_str::CompactString;
+use json_patch::{Patch as Operations, PatchOperation, RemoveOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{
     ResourceExt as _,
-    api::{DeleteParams, ListParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
     runtime::reflector::{ObjectRef, Store as Known},
 };
-use tokio::time::Instant;
+use serde_json::Value;
+use tokio::{sync::mpsc, time::Instant};
 
-use super::archive::Timing;
+use super::{archive::Timing, envelope::Envelope, gather, statement};
 use crate::cluster::{
     backoff::Backoff,
     context::Context,
@@ -26,8 +28,11 @@ use crate::cluster::{
     objects::{self, Decoded},
     status::{is_missing, is_stale},
 };
-use signoff_api::{Flow, Release, Run, retention::Retention, run::RunParent, trigger::TriggerKind};
-use signoff_engine::retention::{Parent, Rule, RunFacts, leaving};
+use crate::store::{RecordPath, Store, StoreError};
+use signoff_api::{
+    Digest, Flow, Release, Run, names, retention::Retention, run::RunParent, trigger::TriggerKind,
+};
+use signoff_engine::retention::{Leaving, Parent, Rule, RunFacts, Stay, leaving};
 
 /// How many runs are listed at once.
 const PAGE: u32 = 100;
@@ -90,9 +95,12 @@ fn is_owned(run: &Run) -> bool {
 #[derive(Clone, Debug)]
 pub(super) struct Sweeper {
     pub(super) context: Arc<Context>,
+    pub(super) store: Store,
     pub(super) flows: Known<Flow>,
     pub(super) releases: Known<Release>,
     pub(super) ended: Arc<Mutex<RecordedRuns>>,
+    /// For runs whose record has to be written anew.
+    pub(super) unrecorded: mpsc::UnboundedSender<Arc<Run>>,
     pub(super) timing: Timing,
 }
 
@@ -146,6 +154,10 @@ enum SweepError {
     List(#[source] kube::Error),
     #[error("run {0} cannot be decoded, and may need another one: {1}")]
     Undecodable(String, String),
+    #[error("the record of run {0} could not be read")]
+    Record(String, #[source] StoreError),
+    #[error("where the record of run {0} is could not be taken out of its status")]
+    Forget(String, #[source] kube::Error),
     #[error("run {0} could not be deleted")]
     Delete(String, #[source] kube::Error),
 }
@@ -184,12 +196,100 @@ impl Sweeper {
         let runs = self.list(namespace).await?;
         let facts: Vec<RunFacts> = runs.iter().map(facts).collect();
         let rule = |flow: &str| self.rule(namespace, flow);
-        let leaving = leaving(&facts, rule, self.timing.least, now);
+        let stay = Stay {
+            least: self.timing.least,
+            repeated: self.timing.repeated,
+        };
+        let leaving = leaving(&facts, rule, stay, now);
         self.ended().replace(namespace, &runs);
-        for at in &leaving {
-            self.delete(&runs[*at]).await?;
+        let mut deleted = 0;
+        for group in &leaving {
+            if self.are_recorded(&runs, group).await? {
+                deleted += self.delete_all(&runs, group).await?;
+            }
         }
-        Ok(leaving.len())
+        Ok(deleted)
+    }
+
+    /// Whether the records are there of all runs that would be gone.
+    async fn are_recorded(&self, runs: &[Run], group: &Leaving) -> Result<bool, SweepError> {
+        let mut all = true;
+        for run in group.all.iter().map(|at| &runs[*at]) {
+            if !self.is_recorded(run).await? {
+                self.forget_record(run).await?;
+                all = false;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Whether the record of a run is what its status says.
+    async fn is_recorded(&self, run: &Run) -> Result<bool, SweepError> {
+        let status = run.status.as_ref();
+        let finished_at = status
+            .and_then(|status| status.finished_at.as_ref())
+            .map(|time| time.0);
+        let Some(record) = status.and_then(|status| status.record.as_ref()) else {
+            return Ok(false);
+        };
+        let path = RecordPath::of(&gather::owner(run), finished_at.unwrap_or_default());
+        if path.to_string() != record.reference {
+            return Ok(false);
+        }
+        match self.store.read_record(&path).await {
+            Ok(bytes) => Ok(Digest::of(&bytes) == record.sha256 && place_in(&bytes) == Some(path)),
+            Err(error) if error.is_transient() => Err(SweepError::Record(run.name_any(), error)),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Lets the record of a run be written once more.
+    async fn forget_record(&self, run: &Run) -> Result<(), SweepError> {
+        let (namespace, name) = (run.namespace().unwrap_or_default(), run.name_any());
+        tracing::warn!(
+            namespace,
+            run = name,
+            "the record of a run is gone or was changed; the run stays, and its record is written anew"
+        );
+        let operations = Operations(vec![
+            PatchOperation::Test(TestOperation {
+                path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
+                value: Value::String(run.resource_version().unwrap_or_default()),
+            }),
+            PatchOperation::Remove(RemoveOperation {
+                path: PointerBuf::from_tokens(["status", "record"]),
+            }),
+        ]);
+        let params = PatchParams {
+            field_manager: Some(names::FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let runs = self.context.namespaced::<Run>(&namespace);
+        let written = runs
+            .patch_status(&name, &params, &Patch::<()>::Json(operations))
+            .await;
+        match written {
+            Ok(run) => {
+                // nobody listens any more when the operator stops
+                let _ = self.unrecorded.send(Arc::new(run));
+                Ok(())
+            }
+            Err(error) if is_missing(&error) || is_stale(&error) => Ok(()),
+            Err(error) => Err(SweepError::Forget(name, error)),
+        }
+    }
+
+    /// Deletes runs of which each goes on from the one before. If one has changed meanwhile, it stays, and so do those after it: while
+    /// it is there, they say what was done.
+    async fn delete_all(&self, runs: &[Run], group: &Leaving) -> Result<usize, SweepError> {
+        let mut deleted = 0;
+        for root in &group.roots {
+            if !self.delete(&runs[*root]).await? {
+                break;
+            }
+            deleted += 1;
+        }
+        Ok(deleted)
     }
 
     async fn list(&self, namespace: &str) -> Result<Vec<Run>, SweepError> {
@@ -210,7 +310,8 @@ impl Sweeper {
         }
     }
 
-    async fn delete(&self, run: &Run) -> Result<(), SweepError> {
+    /// Deletes a run. Gives whether it is gone.
+    async fn delete(&self, run: &Run) -> Result<bool, SweepError> {
         let (namespace, name) = (run.namespace().unwrap_or_default(), run.name_any());
         // what has changed since is judged anew
         let preconditions = Preconditions {
@@ -222,12 +323,19 @@ impl Sweeper {
         match runs.delete(&name, &params).await {
             Ok(_) => {
                 tracing::info!(namespace, run = name, flow = %run.spec.flow, "a run was deleted that is past the retention of its flow; its record stays");
-                Ok(())
+                Ok(true)
             }
-            Err(error) if is_missing(&error) || is_stale(&error) => Ok(()),
+            Err(error) if is_missing(&error) => Ok(true),
+            Err(error) if is_stale(&error) => Ok(false),
             Err(error) => Err(SweepError::Delete(name, error)),
         }
     }
+}
+
+/// Where a record says that it has to lie.
+fn place_in(record: &[u8]) -> Option<RecordPath> {
+    let envelope = Envelope::read(record).ok()?;
+    statement::place_of(&envelope.payload().ok()?)
 }
 
 /// The parts of a run that are looked at: all runs of a namespace are in memory at once.
@@ -266,6 +374,47 @@ fn facts(run: &Run) -> RunFacts {
         }),
         retries: run.spec.retry_of.as_ref().map(|of| of.run.to_string()),
         started_after: trigger.and_then(|trigger| trigger.run.clone()),
-        is_of_webhook: trigger.is_some_and(|trigger| trigger.kind == TriggerKind::Webhook),
+        is_repeatable: is_repeatable(run),
+    }
+}
+
+/// Whether whoever asked for a run may ask again: with the same webhook, or under the same name.
+fn is_repeatable(run: &Run) -> bool {
+    match &run.spec.trigger {
+        Some(trigger) => trigger.kind == TriggerKind::Webhook,
+        None => {
+            run.metadata.generate_name.is_none() && run.spec.parent.is_none() && run.spec.retry_of.is_none()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whoever_gave_a_run_its_name_may_ask_for_it_again() {
+        let generated = json!({"name": "f-x7k2q", "generateName": "f-"});
+        let named = json!({"name": "f-key"});
+        let of_trigger =
+            |kind: &str| json!({"trigger": {"name": "t", "kind": kind, "at": "2026-11-01T00:00:00.000000Z"}});
+        for (metadata, more, expected) in [
+            (&named, json!({}), true),
+            (&generated, json!({}), false),
+            (&named, of_trigger("Webhook"), true),
+            (&named, of_trigger("Schedule"), false),
+            (&named, json!({"retryOf": {"run": "f-x"}}), false),
+        ] {
+            let mut spec = json!({"flow": "f"});
+            for (key, value) in more.as_object().unwrap() {
+                spec[key] = value.clone();
+            }
+            let run = json!({"apiVersion": "signoff.dev/v1alpha1", "kind": "Run",
+                "metadata": metadata, "spec": spec});
+            let run: Run = serde_json::from_value(run).unwrap();
+            assert_eq!(facts(&slim(run)).is_repeatable, expected, "{spec}");
+        }
     }
 }

@@ -116,8 +116,9 @@ fn keys(secret: &str, mut entries: BTreeMap<String, Vec<u8>>) -> Result<Keys, Ke
     let mut known = vec![signing.public().clone()];
     for (name, pem) in &entries {
         // of a key that signs no more, the public part is enough
-        let public = PublicKey::read(pem).or_else(|_| SigningKey::read(pem).map(|key| key.public().clone()));
-        known.push(public.map_err(invalid(name))?);
+        let public =
+            PublicKey::read_all(pem).or_else(|_| SigningKey::read(pem).map(|key| vec![key.public().clone()]));
+        known.extend(public.map_err(invalid(name))?);
     }
     Ok(Keys {
         current: signing,

@@ -8,6 +8,7 @@ use kube::{Resource, ResourceExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::store::{Owner, RecordPath};
 use signoff_api::{
     Approval, ApprovalSpec, ApprovalStatus, Decision, DecisionSpec, DecisionStatus, Digest, Release,
     ReleaseSpec, Run, RunPhase, RunSpec, RunStatus, canonical, run::StepError,
@@ -245,7 +246,51 @@ pub(super) fn subjects(predicate: &Predicate) -> Result<Vec<Subject>, serde_json
     Ok(subjects)
 }
 
+/// Which run a statement is about, read for nothing else: also one of another version says that.
+#[derive(Deserialize)]
+struct About {
+    #[serde(rename = "predicateType")]
+    predicate_type: String,
+    predicate: AboutRun,
+}
+
+#[derive(Deserialize)]
+struct AboutRun {
+    namespace: String,
+    end: AboutEnd,
+    run: AboutObject,
+}
+
+#[derive(Deserialize)]
+struct AboutEnd {
+    #[serde(default)]
+    at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct AboutObject {
+    name: String,
+    uid: String,
+}
+
+/// Where the record with this payload has to lie, if it is one about a run.
+pub(super) fn place_of(payload: &[u8]) -> Option<RecordPath> {
+    let about: About = serde_json::from_slice(payload).ok()?;
+    let AboutRun { namespace, end, run } = about.predicate;
+    (about.predicate_type == PREDICATE_TYPE).then(|| place(namespace, run.name, run.uid, end.at))
+}
+
+fn place(namespace: String, run: String, uid: String, at: Option<Timestamp>) -> RecordPath {
+    RecordPath::of(&Owner { namespace, run, uid }, at.unwrap_or_default())
+}
+
 impl Predicate {
+    /// Where its record has to lie.
+    pub fn place(&self) -> RecordPath {
+        let Recorded { name, uid, .. } = &self.run;
+        place(self.namespace.clone(), name.clone(), uid.clone(), self.end.at)
+    }
+
     /// The run as an object.
     pub fn run_object(&self) -> Run {
         let mut run = Run::new(&self.run.name, self.run.spec.clone());

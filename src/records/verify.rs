@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 
-use signoff_api::{Digest, canonical, names, release::content_digest};
+use signoff_api::{
+    ApprovalPhase, ApprovalStatus, DecisionStatus, Digest, Verdict, canonical, names, release::content_digest,
+};
 use signoff_engine::asked;
 
 use super::{
@@ -10,6 +12,7 @@ use super::{
     keys::PublicKey,
     statement::{PREDICATE_TYPE, Predicate, Question, STATEMENT_TYPE, Statement, subjects},
 };
+use crate::store::RecordPath;
 
 /// How many attempts of a step are tried for a question about one of them.
 pub(super) const ATTEMPTS: i64 = 100;
@@ -75,6 +78,12 @@ pub fn read(bytes: &[u8]) -> Result<Record, RecordError> {
 }
 
 impl Record {
+    /// What contradicts the place in which it lies, if something does.
+    pub fn misplaced(&self, path: &RecordPath) -> Option<String> {
+        let place = self.statement.predicate.place();
+        (place != *path).then(|| format!("it lies in {path}, and is the record of {place}"))
+    }
+
     /// The first of these keys that has signed it.
     pub fn signed_by<'k>(&self, keys: &'k [PublicKey]) -> Option<&'k PublicKey> {
         // the payload was read before
@@ -187,20 +196,65 @@ fn of_question(predicate: &Predicate, question: &Question) -> Vec<String> {
             ),
         );
     }
+    found.extend(of_votes(question, &status));
+    found
+}
+
+/// Whether the votes that count are those of the decisions, and the other way round.
+fn of_votes(question: &Question, status: &ApprovalStatus) -> Vec<String> {
+    let name = &question.approval.name;
+    let mut found = Vec::new();
     for counted in &status.counted {
-        let is_there = question
-            .decisions
-            .iter()
-            .any(|decision| decision.name == counted.decision);
-        hold(
-            is_there,
-            format!(
-                "the decision {} counts on {name} and is not in the record",
-                counted.decision
-            ),
-        );
+        let mut decisions = question.decisions.iter();
+        let about = format!("the decision {} counts on {name} and", counted.decision);
+        let Some(decision) = decisions.find(|decision| decision.name == counted.decision) else {
+            found.push(format!("{about} is not in the record"));
+            continue;
+        };
+        if decision.spec.by.as_deref().unwrap_or_default() != counted.by {
+            found.push(format!("{about} is of somebody else"));
+        }
+        if decision.spec.verdict != counted.verdict {
+            found.push(format!("{about} has another verdict"));
+        }
+    }
+    for decision in &question.decisions {
+        let (spec, judged) = (&decision.spec, decision.status.as_ref());
+        if !is_judged_alike(status, &decision.name, spec.verdict, judged) {
+            found.push(format!(
+                "the decision {} says otherwise than the question {name} whether it counts",
+                decision.name
+            ));
+        }
     }
     found
+}
+
+/// Whether a decision says of itself that it counts if, and only if, the question counts it. One without a status says nothing.
+pub(super) fn is_judged_alike(
+    question: &ApprovalStatus,
+    name: &str,
+    verdict: Verdict,
+    judged: Option<&DecisionStatus>,
+) -> bool {
+    let Some(judged) = judged else { return true };
+    let says_so = judged.counted == Some(true);
+    if question.counted.iter().any(|counted| counted.decision == name) {
+        return says_so;
+    }
+    let is_vote = match verdict {
+        Verdict::Approve | Verdict::Reject | Verdict::RequestChanges => true,
+        Verdict::Delegate | Verdict::Withdraw => false,
+    };
+    // of a question that nobody answered, votes may have been set aside
+    let is_decided = match question.phase {
+        ApprovalPhase::Approved | ApprovalPhase::Rejected | ApprovalPhase::ChangesRequested => true,
+        ApprovalPhase::Pending
+        | ApprovalPhase::Expired
+        | ApprovalPhase::Cancelled
+        | ApprovalPhase::Superseded => false,
+    };
+    !(says_so && is_vote && is_decided)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::{
         context::Context,
         status::{is_missing, is_stale},
     },
-    store::{RecordPath, Store, StoreError},
+    store::{MAX_RECORD, RecordPath, Store, StoreError},
 };
 use signoff_api::{
     Digest, Release, Run, names,
@@ -66,6 +66,9 @@ pub(super) enum RecordError {
     /// It has no JSON form.
     #[error("the record has no JSON form")]
     NoForm(#[from] serde_json::Error),
+    /// It is longer than what is read.
+    #[error("the record has {0} bytes, and at most {MAX_RECORD} are read")]
+    TooLarge(usize),
 }
 
 impl Classified for RecordError {
@@ -73,7 +76,9 @@ impl Classified for RecordError {
         match self {
             Self::Api(..) | Self::Store(_) | Self::Unsigned(_) => ErrorClass::Transient,
             Self::Open(_) | Self::NotJudged(_) => ErrorClass::Waiting,
-            Self::Undecodable(..) | Self::Keys(_) | Self::NoForm(_) => ErrorClass::Invalid,
+            Self::Undecodable(..) | Self::Keys(_) | Self::NoForm(_) | Self::TooLarge(_) => {
+                ErrorClass::Invalid
+            }
         }
     }
 
@@ -87,6 +92,7 @@ impl Classified for RecordError {
             Self::Unsigned(_) => "Unsigned",
             Self::Store(_) => "StoreUnavailable",
             Self::NoForm(_) => "NoForm",
+            Self::TooLarge(_) => "TooLarge",
         }
     }
 }
@@ -157,13 +163,20 @@ impl Recorder {
     ) -> Result<(Digest, bool), RecordError> {
         let envelope = Envelope::seal(payload, keys.map(|keys| &keys.current))?;
         let bytes = Bytes::from(serde_json::to_vec(&envelope)?);
-        let there = self.store.create_record(path, bytes.clone()).await?;
-        let Some(there) = there else {
-            return Ok((Digest::of(&bytes), keys.is_some()));
-        };
-        let known = keys.map(|keys| keys.known.as_slice());
-        if let Some(signed) = accepted(&there, payload, known) {
-            return Ok((Digest::of(&there), signed));
+        if bytes.len() as u64 > MAX_RECORD {
+            return Err(RecordError::TooLarge(bytes.len()));
+        }
+        match self.store.create_record(path, bytes.clone()).await {
+            Ok(None) => return Ok((Digest::of(&bytes), keys.is_some())),
+            Ok(Some(there)) => {
+                let known = keys.map(|keys| keys.known.as_slice());
+                if let Some(signed) = accepted(&there, path, payload, known) {
+                    return Ok((Digest::of(&there), signed));
+                }
+            }
+            // nothing of ours is that long
+            Err(StoreError::TooLarge(_)) => {}
+            Err(error) => return Err(error.into()),
         }
         tracing::warn!(%path, "what lay in the place of a record is not ours, and is replaced");
         self.store.replace_record(path, bytes.clone()).await?;
@@ -200,12 +213,53 @@ impl Recorder {
     }
 }
 
-/// Whether what lies in the place of a record can stay, and then whether it is signed. What one of our keys has signed is ours; without
-/// keys, what says the same as we would.
-fn accepted(there: &[u8], payload: &[u8], known: Option<&[PublicKey]>) -> Option<bool> {
+/// Whether what lies in the place of a record can stay, and then whether it is signed. What one of our keys has signed is ours, if it is
+/// about the run whose place it is: somebody can copy the record of another one. Without keys, what says the same as we would.
+fn accepted(there: &[u8], path: &RecordPath, payload: &[u8], known: Option<&[PublicKey]>) -> Option<bool> {
     let envelope = Envelope::read(there).ok()?;
+    let says = envelope.payload().ok()?;
     match known {
-        Some(keys) => envelope.signed_by(keys).ok().flatten().map(|_| true),
-        None => (envelope.payload().ok()? == payload).then(|| !envelope.signatures().is_empty()),
+        Some(keys) => {
+            let is_about_it = statement::place_of(&says).as_ref() == Some(path);
+            let is_ours = is_about_it && envelope.signed_by(keys).ok().flatten().is_some();
+            is_ours.then_some(true)
+        }
+        None => (says == payload).then(|| !envelope.signatures().is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{keys::SigningKey, statement::PREDICATE_TYPE};
+
+    fn payload(namespace: &str, run: &str, uid: &str, at: &str) -> Vec<u8> {
+        let predicate = json!({"namespace": namespace, "end": {"phase": "Failed", "at": at},
+            "run": {"name": run, "uid": uid}, "newer": 1});
+        serde_json::to_vec(&json!({"predicateType": PREDICATE_TYPE, "predicate": predicate})).unwrap()
+    }
+
+    #[test]
+    fn what_one_of_our_keys_signed_stays_only_in_the_place_of_the_run_that_it_is_about() {
+        let made = rcgen::KeyPair::generate().unwrap();
+        let key = SigningKey::read(made.serialize_pem().as_bytes()).unwrap();
+        let known = [key.public().clone()];
+        let path: RecordPath = "records/ns/2026-11/r.u-1.json".parse().unwrap();
+        let at = "2026-11-01T11:00:00Z";
+        for (says, stays) in [
+            (payload("ns", "r", "u-1", at), true),
+            (payload("ns", "r", "u-2", at), false),
+            (payload("ns", "s", "u-1", at), false),
+            (payload("other", "r", "u-1", at), false),
+            (payload("ns", "r", "u-1", "2026-12-01T11:00:00Z"), false),
+            (b"{}".to_vec(), false),
+        ] {
+            let there = serde_json::to_vec(&Envelope::seal(&says, Some(&key)).unwrap()).unwrap();
+            let found = accepted(&there, &path, b"ours", Some(&known));
+            assert_eq!(found, stays.then_some(true), "{}", String::from_utf8_lossy(&says));
+            let unsigned = serde_json::to_vec(&Envelope::seal(&says, None).unwrap()).unwrap();
+            assert_eq!(accepted(&unsigned, &path, b"ours", Some(&known)), None);
+            assert_eq!(accepted(&unsigned, &path, &says, None), Some(false));
+        }
     }
 }

@@ -54,16 +54,18 @@ async fn claimed(
         if let Some(refused) = refused(run, &earlier, status.phase) {
             return Ok(Err(refused));
         }
-        let claim = status.retried_by.clone();
+        // one of the same name that is gone is another run
+        let is_own = status.retried_by.as_ref() == Some(&name) && status.retried_by_uid == run.metadata.uid;
         // what came of a run that succeeded is for all to take over
-        if status.phase != RunPhase::Succeeded && claim.as_ref() != Some(&name) {
-            if let Some(by) = earlier_runs::claimed(runs, &of.run, claim, None).await? {
+        if status.phase != RunPhase::Succeeded && !is_own {
+            if let Some(by) = earlier_runs::claimed(runs, &of.run, &status, None).await? {
                 let run = of.run.to_string();
                 return Ok(Err(RetryRefused::Retried { run, by }));
             }
             let mut next = status.clone();
             next.revision = next.revision.saturating_add(1);
             next.retried_by = Some(name.clone());
+            next.retried_by_uid = run.uid();
             match write::status(&deps.context, &earlier, &next).await {
                 Ok(_) => {}
                 // somebody wrote meanwhile, perhaps another run that retries it

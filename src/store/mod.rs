@@ -20,7 +20,7 @@ pub use self::{
     error::StoreError,
     open::{OpenError, Settings},
     read::Content,
-    records::{RecordPath, RecordPathError},
+    records::{MAX_RECORD, RecordPath, RecordPathError},
     write::{Stored, Writer},
 };
 use crate::cluster::fairness::Permits;
@@ -28,6 +28,8 @@ use signoff_api::Digest;
 
 /// Folder of all runs.
 const RUNS: &str = "runs";
+/// Folder of all records.
+const RECORDS: &str = "records";
 /// Folder of uploads that are under way, among the content of a run.
 const UPLOADS: &str = "uploads";
 

@@ -17,7 +17,7 @@ use object_store::{
 use url::Url;
 
 use super::{
-    Store,
+    RECORDS, RUNS, Store,
     client::{Connector, retries},
 };
 use crate::{cluster::fairness::Permits, net::Network};
@@ -77,14 +77,36 @@ pub enum OpenError {
     /// The folder cannot be used.
     #[error("the folder {} cannot be used", .0.display())]
     Folder(PathBuf, #[source] std::io::Error),
+    /// There is no such folder to read from.
+    #[error("there is no folder {}", .0.display())]
+    NoFolder(PathBuf),
     /// The settings cannot be used.
     #[error("the settings of the store cannot be used")]
     Settings(#[from] object_store::Error),
 }
 
 impl Store {
-    /// Opens a store. One that is not a folder is not called yet.
+    /// Opens a store. One that is not a folder is not called yet. A folder is made if there is none.
     pub fn open(settings: &Settings, network: &Network) -> Result<Self, OpenError> {
+        Self::open_with(settings, network, make_folders)
+    }
+
+    /// Opens a store to read from it: no folder is made.
+    pub fn open_to_read(settings: &Settings, network: &Network) -> Result<Self, OpenError> {
+        Self::open_with(settings, network, |path| {
+            if path.is_dir() {
+                Ok(())
+            } else {
+                Err(OpenError::NoFolder(path.to_owned()))
+            }
+        })
+    }
+
+    fn open_with(
+        settings: &Settings,
+        network: &Network,
+        prepare: impl Fn(&FilePath) -> Result<(), OpenError>,
+    ) -> Result<Self, OpenError> {
         let url = &settings.url;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(OpenError::Credentials);
@@ -94,7 +116,7 @@ impl Store {
         }
         let connector = Connector(Arc::new(network.clone()));
         let objects: Arc<dyn ObjectStore> = match url.scheme() {
-            "file" => return folder(url),
+            "file" => return folder(url, prepare),
             _ if url.host_str().is_none() => return Err(OpenError::Address),
             "s3" => Arc::new(s3(settings, connector)?),
             "gs" => Arc::new(google(settings, connector)?),
@@ -115,14 +137,22 @@ impl Store {
     }
 }
 
-fn folder(url: &Url) -> Result<Store, OpenError> {
+fn folder(url: &Url, prepare: impl Fn(&FilePath) -> Result<(), OpenError>) -> Result<Store, OpenError> {
     let path = url.to_file_path().map_err(|()| OpenError::Address)?;
-    make_private(&path).map_err(|error| OpenError::Folder(path.clone(), error))?;
+    prepare(&path)?;
     let objects = LocalFileSystem::new_with_prefix(&path)?.with_automatic_cleanup(true);
     Ok(Store {
         disk: Some(path),
         ..Store::of(Arc::new(objects), Path::default())
     })
+}
+
+/// Makes the folders of a store. What is in them is for this user alone, also where others may look into the folder around them.
+fn make_folders(path: &FilePath) -> Result<(), OpenError> {
+    for folder in [path.to_owned(), path.join(RUNS), path.join(RECORDS)] {
+        make_private(&folder).map_err(|error| OpenError::Folder(folder, error))?;
+    }
+    Ok(())
 }
 
 /// Makes a folder that only this user may look into; one that is there stays as it is.

@@ -7,16 +7,14 @@ use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use k8s_openapi::jiff::Timestamp;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions, path::Path};
 
-use super::{Owner, Store, StoreError};
+use super::{Owner, RECORDS, Store, StoreError};
 use signoff_api::Digest;
 
-/// Folder of all records.
-const RECORDS: &str = "records";
 /// Folder of what questions have shown, among the records of a namespace.
 const SHOWN: &str = "shown";
 const ENDING: &str = ".json";
-/// Longest record that is read.
-const MAX_RECORD: u64 = 64 << 20;
+/// Longest record that is read, and so that is written.
+pub const MAX_RECORD: u64 = 64 << 20;
 
 /// Where the record of a run lies: by namespace and by the month in which the run ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +84,7 @@ impl fmt::Display for RecordPath {
 }
 
 impl Store {
-    /// Writes a record. If something lies there, that stays and is given back.
+    /// Writes a record. If something lies there, that stays and is given back. The error `TooLarge` speaks of that.
     ///
     /// # Errors
     /// If the store does not answer.

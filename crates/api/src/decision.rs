@@ -49,11 +49,13 @@ pub struct DecisionSpec {
     /// Values for the form of the Approval. If several people must approve, only approvals with the same values count
     /// together. An approval with other values starts a new tally, and the earlier approvals no longer count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 256))]
     pub values: Option<JsonObject>,
     /// Editable items that the decider changes, by name. Only approvals with the same changes count together. To approve
     /// what somebody else has changed, repeat the changes. Unless the Approval allows self-approval, whoever makes a
     /// change first does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 64))]
     pub shown: Option<JsonObject>,
     /// User who decides instead, with the verdict `Delegate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

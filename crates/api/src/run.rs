@@ -251,6 +251,10 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub retried_by: Option<String>,
+    /// Uid of the run that retries this one. A later run of the same name is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub retried_by_uid: Option<String>,
     /// Steps that have started, in that order, and items that are under way. Of a step that is repeated, the newest two
     /// passes are kept.
     #[serde(default)]

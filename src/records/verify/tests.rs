@@ -105,7 +105,10 @@ fn whatever_is_bound_by_a_digest_cannot_be_changed_alone() {
             "/predicate/questions/0/shown",
             "/predicate/questions/0/decisions/0/spec/digest",
             "/predicate/questions/0/decisions/0/spec/approval",
+            "/predicate/questions/0/decisions/0/spec/by",
+            "/predicate/questions/0/decisions/0/status/counted",
             "/predicate/questions/0/status/counted/0/decision",
+            "/predicate/questions/0/status/counted/0/by",
         ]
         .iter()
         .any(|prefix| at.starts_with(prefix))
@@ -136,6 +139,41 @@ fn a_decision_that_counts_cannot_be_left_out() {
     record["predicate"]["questions"][0]["decisions"] = json!([]);
     let found = contradictions(&record).unwrap();
     assert!(found[0].contains("is not in the record"), "{found:?}");
+}
+
+#[test]
+fn a_decision_that_says_that_it_counts_is_one_that_the_question_counts() {
+    let mut record = record();
+    record["predicate"]["questions"][0]["status"]["counted"] = json!([]);
+    let found = contradictions(&record).unwrap();
+    assert!(found[0].contains("says otherwise than the question"), "{found:?}");
+    // nobody answered it
+    record["predicate"]["questions"][0]["status"]["phase"] = json!("Cancelled");
+    assert_eq!(contradictions(&record).unwrap(), [""; 0]);
+}
+
+#[test]
+fn the_vote_of_a_decision_has_its_verdict() {
+    let mut record = record();
+    record["predicate"]["questions"][0]["status"]["counted"][0]["verdict"] = json!("Reject");
+    let found = contradictions(&record).unwrap();
+    assert!(found[0].contains("has another verdict"), "{found:?}");
+}
+
+#[test]
+fn a_record_belongs_where_its_run_says() {
+    let envelope = Envelope::seal(&canonical::bytes(&record()), None).unwrap();
+    let record = read(&serde_json::to_vec(&envelope).unwrap()).unwrap();
+    for (place, belongs) in [
+        ("records/ns/2026-11/r.u-1.json", true),
+        ("records/other/2026-11/r.u-1.json", false),
+        ("records/ns/2026-12/r.u-1.json", false),
+        ("records/ns/2026-11/s.u-1.json", false),
+        ("records/ns/2026-11/r.u-2.json", false),
+    ] {
+        let found = record.misplaced(&place.parse().unwrap());
+        assert_eq!(found.is_none(), belongs, "{place}: {found:?}");
+    }
 }
 
 #[test]

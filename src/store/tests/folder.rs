@@ -38,6 +38,37 @@ async fn a_folder_is_made_for_this_user_alone_and_keeps_content_over_restarts() 
 }
 
 #[tokio::test]
+async fn in_a_folder_that_others_may_read_content_and_records_are_for_this_user_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let settings = Settings::folder(dir.path()).unwrap();
+    let store = Store::open(&settings, &Network::new(AddressPolicy::default())).unwrap();
+    write(&store, &bytes(10), 10).await.unwrap();
+    let record: RecordPath = "records/ns/2026-11/r.u-1.json".parse().unwrap();
+    store.replace_record(&record, bytes::Bytes::new()).await.unwrap();
+    for folder in ["runs", "records"] {
+        let mode = std::fs::metadata(dir.path().join(folder))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o700, "{folder}");
+    }
+}
+
+#[test]
+fn whoever_reads_a_folder_that_is_not_there_does_not_make_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("mistyped");
+    let settings = Settings::folder(&folder).unwrap();
+    let network = Network::new(AddressPolicy::default());
+    let opened = Store::open_to_read(&settings, &network);
+    assert!(matches!(opened, Err(OpenError::NoFolder(_))), "{opened:?}");
+    assert!(!folder.exists());
+    Store::open(&settings, &network).unwrap();
+    Store::open_to_read(&settings, &network).unwrap();
+}
+
+#[tokio::test]
 async fn an_upload_to_a_folder_that_is_interrupted_leaves_nothing_visible() {
     let dir = tempfile::tempdir().unwrap();
     let settings = Settings::folder(dir.path()).unwrap();

@@ -32,6 +32,7 @@ fn often(options: &mut OperatorOptions) {
         list_every: Duration::from_millis(200),
         retain_every: Duration::from_millis(50),
         least: Duration::ZERO,
+        repeated: Duration::ZERO,
     };
 }
 
@@ -224,7 +225,31 @@ async fn keys_sign_and_are_rotated_and_a_forged_record_is_replaced() {
     let (code, _, told) = signoff(&rig, &["verify", &good, "--key", &other]);
     assert_eq!(code, 4);
     assert!(told.contains("not signed by any of the keys"), "{told}");
+    let both = pairs.each_ref().map(rcgen::KeyPair::public_key_pem).concat();
+    let both = file("both.pub", both.as_bytes());
+    let decisions = [
+        "decisions",
+        "-n",
+        rig.namespace(),
+        "--by",
+        "nobody",
+        "--key",
+        both.as_str(),
+    ];
+    let (code, _, told) = signoff(&rig, &decisions);
+    assert_eq!(code, 0, "{told}");
     let mut envelope: Value = serde_json::from_slice(&content).unwrap();
+    let mut without = first.statement.clone();
+    without.predicate.questions.clear();
+    let without = signoff::records::envelope::Envelope::seal(&without.to_bytes(), None).unwrap();
+    let mut without = json!(without);
+    without["signatures"] = envelope["signatures"].clone();
+    let place = rig.store_folder().join(&record.reference);
+    std::fs::write(&place, without.to_string()).unwrap();
+    let (code, _, told) = signoff(&rig, &decisions);
+    assert_eq!(code, 10, "whatever is listed: {told}");
+    assert!(told.contains(&record.reference), "{told}");
+    std::fs::write(&place, &content).unwrap();
     let (of_other, _, _) = signoff(&rig, &["verify", &record.reference, "--key", &key]);
     assert_eq!(of_other, 0, "by its place in the store");
     let payload = envelope["payload"].as_str().unwrap().to_owned();
@@ -250,7 +275,7 @@ async fn while_the_store_cannot_be_written_runs_stay_and_get_their_records_later
     let operator = operator(&rig).await;
     // a file where the folder is to be
     let records = rig.store_folder().join("records");
-    std::fs::create_dir_all(rig.store_folder()).unwrap();
+    std::fs::remove_dir(&records).unwrap();
     std::fs::write(&records, b"").unwrap();
     rig.flow(
         "f",
@@ -354,6 +379,111 @@ async fn runs_past_their_retention_go_and_are_found_in_the_archive() {
     assert_eq!(answer["data"], json!([]));
     let (_, told, _) = signoff(&rig, &["decisions", "-A", "--by", "bob"]);
     assert!(told.contains("no such decisions"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_only_when_its_own_record_is_there_and_a_run_with_a_name_of_its_own_stays_for_a_while() {
+    let rig = Rig::open().await;
+    let slow = |options: &mut OperatorOptions| {
+        often(options);
+        options.records.retain_every = Duration::from_hours(1);
+    };
+    let first = rig.operator_as(rig.operator_client(), slow).await.unwrap();
+    let steps = json!([{"name": "a", "set": {"x": 1}}]);
+    rig.flow("f", json!({"steps": steps, "retention": {"keep": 0}}))
+        .await;
+    let mut records = vec![];
+    for run in ["a", "b"] {
+        rig.start(run, json!({"flow": "f"})).await;
+        records.push(recorded(&rig, run).await.0);
+    }
+    first.stop().await;
+    let place = |record: &RecordRef| rig.store_folder().join(&record.reference);
+    std::fs::copy(place(&records[0]), place(&records[1])).unwrap();
+    std::fs::remove_file(place(&records[0])).unwrap();
+    let repeatable = |options: &mut OperatorOptions| {
+        often(options);
+        options.records.repeated = Duration::from_hours(72);
+    };
+    let second = rig.operator_as(rig.operator_client(), repeatable).await.unwrap();
+    let mut other = rig.start("c", json!({"flow": "f"})).await;
+    recorded(&rig, "c").await;
+    // one whose name the API server made up
+    other.metadata = kube::api::ObjectMeta {
+        generate_name: Some("f-".to_owned()),
+        ..kube::api::ObjectMeta::default()
+    };
+    other.status = None;
+    let runs = Api::<Run>::namespaced(rig.client("dev"), rig.namespace());
+    let made = runs.create(&PostParams::default(), &other).await;
+    rig.until_gone::<Run>(&made.unwrap().name_any()).await;
+    for run in ["a", "b", "c"] {
+        let there = rig.api::<Run>().get_opt(run).await.unwrap();
+        assert!(there.is_some(), "{run} may be asked for again");
+    }
+    second.stop().await;
+    let operator = operator(&rig).await;
+    for run in ["a", "b", "c"] {
+        rig.until_gone::<Run>(run).await;
+    }
+    operator.stop().await;
+    assert_eq!(files(&rig).len(), 4);
+    for (record, run) in records.iter().zip(["a", "b"]) {
+        let read = verify::read(&bytes(&rig, record)).unwrap();
+        assert_eq!(read.statement.predicate.run.name, run);
+        assert_eq!(read.misplaced(&record.reference.parse().unwrap()), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_record_or_lies_elsewhere_is_named_and_hides_no_others() {
+    let rig = Rig::open().await;
+    let operator = operator(&rig).await;
+    rig.flow("f", asks()).await;
+    rig.start("r", json!({"flow": "f"})).await;
+    rig.asked("r-ask").await;
+    rig.decide("alice", "r-ask", "Approve").await;
+    let (record, _) = recorded(&rig, "r").await;
+    operator.stop().await;
+    let namespace = rig.namespace();
+    let place = rig.store_folder().join(&record.reference);
+    let month = place.parent().unwrap();
+    let (code, told, _) = signoff(
+        &rig,
+        &["status", "r", "--archived", "-n", namespace, "-o", "json"],
+    );
+    let answer: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((code, &answer["data"]["record"]["signed"]), (0, &json!(false)));
+    assert_eq!(answer["data"]["record"]["ref"], json!(record.reference));
+    let next = answer["next"][0].as_str().unwrap();
+    assert!(next.contains(" --store file://"), "{next}");
+
+    std::fs::write(month.join("zzz.0c71d2a8.json"), "{}").unwrap();
+    let archived = ["runs", "--archived", "-n", namespace, "-o", "name"];
+    let (code, listed, told) = signoff(&rig, &archived);
+    assert_eq!((code, listed.as_str()), (11, "run/r\n"), "{told}");
+    assert!(told.contains("zzz.0c71d2a8.json: this is no record"), "{told}");
+    let (code, told, _) = signoff(&rig, &["decisions", "-n", namespace, "-o", "json"]);
+    let answer: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((code, answer["data"].as_array().unwrap().len()), (11, 1));
+    assert_eq!(answer["error"]["code"], json!("UnreadableRecords"));
+
+    let elsewhere = rig.store_folder().join("records/payroll/2026-11");
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    let copied = elsewhere.join(place.file_name().unwrap());
+    std::fs::copy(&place, &copied).unwrap();
+    let (code, listed, told) = signoff(&rig, &["runs", "--archived", "-n", "payroll", "-o", "name"]);
+    assert_eq!((code, listed.as_str()), (10, ""), "{told}");
+    assert!(told.contains("has to lie in records/"), "{told}");
+    let copied = copied.strip_prefix(rig.store_folder()).unwrap().to_str().unwrap();
+    let (code, _, told) = signoff(&rig, &["verify", copied, "--ignore-signature"]);
+    assert_eq!(code, 10, "{told}");
+    assert!(told.contains("is the record of"), "{told}");
+
+    let missing = rig.store_folder().join("mistyped");
+    let url = format!("file://{}", missing.display());
+    let (code, _, told) = signoff(&rig, &["runs", "--archived", "-n", namespace, "--store", &url]);
+    assert_eq!((code, missing.exists()), (3, false), "{told}");
 }
 
 /// Plays a run with a question, cut off at a write. Says whether the cut was reached.

@@ -163,3 +163,28 @@ async fn a_run_says_who_stopped_it_and_why_and_nobody_stops_one_in_anothers_name
     assert!(later.to_string().contains("do not change after it"), "{later}");
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_retry_is_gone_is_not_retried_again_also_not_under_the_same_name() {
+    let (rig, shop) = (Rig::open().await, Shop::open().await);
+    let operator = rig.operator().await;
+    let run = failed(&rig, &shop).await;
+    let first = rig.start("again", retry(&run, "ship")).await;
+    let took_over = |run: &Run| run.status.as_ref().is_some_and(|status| status.retry.is_some());
+    rig.until::<Run>("again", took_over).await;
+    rig.patch_run("again", json!({"cancel": true})).await;
+    rig.phase("again", "Cancelled").await;
+    let earlier = rig.until::<Run>("r", |_| true).await.status.unwrap();
+    assert_eq!(earlier.retried_by_uid, first.metadata.uid);
+    rig.delete_run("again").await;
+    rig.until_gone::<Run>("again").await;
+    for name in ["again", "other"] {
+        rig.start(name, retry(&run, "ship")).await;
+        let refused = rig.phase(name, "Failed").await;
+        let error = refused.status.unwrap().error.unwrap();
+        assert_eq!(error.reason.to_string(), "RetryRefused", "{name}");
+        assert_eq!(error.message, "run r is retried by run again already", "{name}");
+    }
+    assert_eq!(shop.asked("/ship").len(), 1);
+    operator.stop().await;
+}

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use signoff_api::{Definition, Json};
 
-/// Largest float whose neighbours are the integers beside it.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+/// From here on, a float without a fraction may be an integer that somebody rounded: what fits into 64 bits is read as an
+/// integer, and a smaller float was written as one, such as `1.5e18`.
+const ROUNDED: f64 = 9_223_372_036_854_775_808.0;
 
 /// The types that a schema allows for one input; none if it says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,13 +140,13 @@ fn rounded_below(
     }
 }
 
-/// Whether a number is what somebody wrote: an integer of 64 bits with a sign, or a fraction. A float without a fraction
-/// beyond what floats count is an integer that was rounded.
+/// Whether a number is what somebody wrote: an integer of 64 bits with a sign, or a float. A float beyond that may be an
+/// integer that was rounded.
 fn is_exact(number: &serde_json::Number) -> bool {
     if number.is_i64() {
         return true;
     }
     number
         .as_f64()
-        .is_some_and(|float| number.is_f64() && float.abs() < EXACT)
+        .is_some_and(|float| number.is_f64() && float.abs() < ROUNDED)
 }

@@ -153,6 +153,8 @@ mod tests {
         let schema = json!({"type": "object", "properties": {"id": {"type": "integer"}, "mass": {"type": "number"}, "any": {}}});
         let exact = json!({"id": 9_223_372_036_854_775_807_i64, "mass": 5.972e24, "any": 1.5});
         assert!(completed(schema.clone(), exact).is_ok());
+        let fits = json!({"id": 1.5e18, "any": -1.5e18});
+        assert!(completed(schema.clone(), fits).is_ok());
         for wrong in [
             json!({"id": 12_345_678_901_234_567_890_123.0}),
             json!({"any": 1e20}),

@@ -12,8 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 #[cfg(test)]
 mod tests;
 
-/// How long a run that a webhook started stays at least, unless its flow says a shorter time: whoever sent the request may
-/// send it again, and must find the run.
+/// How long a run stays at least whose request may be repeated, unless its flow says a shorter time: whoever asks again
+/// must find it.
 pub const REPEATED: Duration = Duration::from_hours(72);
 
 /// A run that is there.
@@ -35,8 +35,9 @@ pub struct RunFacts {
     pub retries: Option<String>,
     /// Name of the run whose end started it.
     pub started_after: Option<String>,
-    /// Whether a webhook started it.
-    pub is_of_webhook: bool,
+    /// Whether whoever asked for it may ask again and must get the same one: a webhook started it, or somebody gave it its
+    /// name.
+    pub is_repeatable: bool,
 }
 
 /// The run whose step started another one.
@@ -57,14 +58,27 @@ pub struct Rule {
     pub after: Duration,
 }
 
-/// The runs to delete, as indexes, the one that ended first at the beginning. Whatever such a run owns goes with it. `least` is how long
-/// any run stays: somebody may be about to read how it ended.
-pub fn leaving(
-    runs: &[RunFacts],
-    rule: impl Fn(&str) -> Rule,
-    least: Duration,
-    now: Timestamp,
-) -> Vec<usize> {
+/// How long runs stay whatever their flows keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stay {
+    /// Any run: somebody may be about to read how it ended.
+    pub least: Duration,
+    /// A run whose request may be repeated.
+    pub repeated: Duration,
+}
+
+/// Runs that are deleted in one look, since each but the first goes on from another of them. If only some of them were gone, it
+/// could not be told any more that the rest was retried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// Those to delete, as indexes, in this order: the one that ended first at the beginning.
+    pub roots: Vec<usize>,
+    /// All that are gone then: those and whatever they own.
+    pub all: Vec<usize>,
+}
+
+/// The runs to delete, the ones that ended first at the beginning.
+pub fn leaving(runs: &[RunFacts], rule: impl Fn(&str) -> Rule, stay: Stay, now: Timestamp) -> Vec<Leaving> {
     let families = Families::of(runs);
     let mut of_flow: HashMap<&str, Vec<(Timestamp, usize)>> = HashMap::new();
     for root in families.roots() {
@@ -73,20 +87,33 @@ pub fn leaving(
             flow.push((finished_at, root));
         }
     }
-    let mut leaving = Vec::new();
+    let mut past = HashSet::new();
     for (flow, mut ended) in of_flow {
         // the newest first; of two that ended at once, one order in every look
         ended.sort_by_key(|(at, run)| (Reverse(*at), &runs[*run].name));
         let rule = rule(flow);
-        let past = ended.into_iter().enumerate().filter(|(rank, (at, run))| {
+        let of_flow = ended.into_iter().enumerate().filter(|(rank, (at, run))| {
             let age = age(*at, now);
-            is_past(&runs[*run], *rank, age, rule, least)
+            is_past(&runs[*run], *rank, age, rule, stay)
         });
-        leaving.extend(past.map(|(_, ended)| ended));
+        past.extend(of_flow.map(|(_, (_, run))| run));
     }
-    leaving.retain(|(_, root)| families.may_go(*root));
-    leaving.sort_unstable();
-    leaving.into_iter().map(|(_, root)| root).collect()
+    let order = |root: &usize| (runs[*root].finished_at, &runs[*root].name);
+    let mut leaving = Vec::new();
+    for mut roots in families.chains() {
+        if !roots.iter().all(|root| past.contains(root)) {
+            continue;
+        }
+        let gone: HashSet<usize> = roots.iter().flat_map(|root| families.family(*root)).collect();
+        if families.may_go(&gone) {
+            roots.sort_by_key(order);
+            let mut all: Vec<usize> = gone.into_iter().collect();
+            all.sort_unstable();
+            leaving.push(Leaving { roots, all });
+        }
+    }
+    leaving.sort_by_key(|group| group.roots.first().map(order));
+    leaving
 }
 
 fn age(since: Timestamp, now: Timestamp) -> Duration {
@@ -98,12 +125,12 @@ fn age(since: Timestamp, now: Timestamp) -> Duration {
     }
 }
 
-fn is_past(run: &RunFacts, rank: usize, age: Duration, rule: Rule, least: Duration) -> bool {
-    if age < least {
+fn is_past(run: &RunFacts, rank: usize, age: Duration, rule: Rule, stay: Stay) -> bool {
+    if age < stay.least {
         return false;
     }
-    let repeated = if run.is_of_webhook {
-        rule.after.min(REPEATED)
+    let repeated = if run.is_repeatable {
+        rule.after.min(stay.repeated)
     } else {
         Duration::ZERO
     };
@@ -165,13 +192,46 @@ impl<'a> Families<'a> {
         family
     }
 
+    /// The roots, together those of which one, or a run that it owns, retries another or a run that that owns.
+    fn chains(&self) -> Vec<Vec<usize>> {
+        let mut root_of = HashMap::new();
+        for root in self.roots() {
+            root_of.extend(self.family(root).into_iter().map(|run| (run, root)));
+        }
+        let mut beside: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (earlier, retries) in &self.retried {
+            let earlier = self.by_name.get(earlier).and_then(|run| root_of.get(run));
+            for retry in retries.iter().filter_map(|run| root_of.get(run)) {
+                if let Some(earlier) = earlier {
+                    beside.entry(*earlier).or_default().push(*retry);
+                    beside.entry(*retry).or_default().push(*earlier);
+                }
+            }
+        }
+        let mut seen = HashSet::new();
+        let mut chains = Vec::new();
+        for root in self.roots() {
+            if !seen.insert(root) {
+                continue;
+            }
+            let (mut chain, mut left) = (vec![root], vec![root]);
+            while let Some(run) = left.pop() {
+                let others = beside.get(&run).into_iter().flatten();
+                let new: Vec<usize> = others.copied().filter(|other| seen.insert(*other)).collect();
+                chain.extend(&new);
+                left.extend(new);
+            }
+            chains.push(chain);
+        }
+        chains
+    }
+
     /// Whether everything is recorded that would be gone, and nothing that stays needs any of it.
-    fn may_go(&self, root: usize) -> bool {
-        let family = self.family(root);
-        family.iter().all(|at| {
+    fn may_go(&self, gone: &HashSet<usize>) -> bool {
+        gone.iter().all(|at| {
             let run = &self.runs[*at];
             let mut needed_by = self.needed_by(*at);
-            run.finished_at.is_some() && run.is_recorded && needed_by.all(|other| family.contains(&other))
+            run.finished_at.is_some() && run.is_recorded && needed_by.all(|other| gone.contains(&other))
         })
     }
 

@@ -6,7 +6,10 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
 }
 
-const LEAST: Duration = Duration::from_secs(10);
+const STAY: Stay = Stay {
+    least: Duration::from_secs(10),
+    repeated: REPEATED,
+};
 
 fn run(name: &str, finished_at: Option<i64>) -> RunFacts {
     RunFacts {
@@ -18,7 +21,7 @@ fn run(name: &str, finished_at: Option<i64>) -> RunFacts {
         parent: None,
         retries: None,
         started_after: None,
-        is_of_webhook: false,
+        is_repeatable: false,
     }
 }
 
@@ -32,8 +35,9 @@ fn child(name: &str, of: &str, owns: bool, finished_at: Option<i64>) -> RunFacts
 
 fn leaving_at(runs: &[RunFacts], keep: usize, after: u64, now: i64) -> Vec<&str> {
     let after = Duration::from_secs(after);
-    let left = leaving(runs, |_| Rule { keep, after }, LEAST, at(now));
-    left.into_iter().map(|at| runs[at].name.as_str()).collect()
+    let left = leaving(runs, |_| Rule { keep, after }, STAY, at(now));
+    let roots = left.iter().flat_map(|group| &group.roots);
+    roots.map(|at| runs[*at].name.as_str()).collect()
 }
 
 #[test]
@@ -97,12 +101,45 @@ fn a_run_that_nobody_waits_for_stays_while_its_starter_goes_on_and_outlives_it()
 }
 
 #[test]
-fn a_run_that_was_retried_goes_after_the_run_that_retries_it() {
-    let mut runs = vec![run("a", Some(100)), run("b", Some(200))];
-    runs[1].retries = Some("a".to_owned());
-    assert_eq!(leaving_at(&runs, 0, 10_000, 400), ["b"]);
-    runs.pop();
-    assert_eq!(leaving_at(&runs, 0, 10_000, 400), ["a"]);
+fn a_run_that_was_retried_goes_in_the_same_look_as_all_that_retry_it_and_before_them() {
+    let mut runs = vec![run("c", Some(300)), run("a", Some(100)), run("b", Some(200))];
+    runs[0].retries = Some("b".to_owned());
+    runs[2].retries = Some("a".to_owned());
+    assert_eq!(leaving_at(&runs, 0, 10_000, 400), ["a", "b", "c"]);
+    assert!(leaving_at(&runs, 1, 10_000, 400).is_empty(), "the newest stays");
+    assert!(
+        leaving_at(&runs, 100, 150, 400).is_empty(),
+        "two of them are past their time"
+    );
+    runs[0].is_recorded = false;
+    assert!(leaving_at(&runs, 0, 10_000, 400).is_empty());
+    runs[0].finished_at = None;
+    assert!(leaving_at(&runs, 0, 10_000, 400).is_empty());
+}
+
+#[test]
+fn runs_whose_steps_retried_runs_of_one_another_go_together() {
+    let mut runs = [
+        run("p", Some(100)),
+        child("pc", "p", true, Some(90)),
+        run("q", Some(200)),
+        child("qc", "q", true, Some(190)),
+        run("z", Some(150)),
+    ];
+    runs[3].retries = Some("pc".to_owned());
+    let rule = |keep| {
+        move |_: &str| Rule {
+            keep,
+            after: Duration::from_secs(10_000),
+        }
+    };
+    let all = leaving(&runs, rule(0), STAY, at(400));
+    let group = |roots: &[usize], all: &[usize]| Leaving {
+        roots: roots.to_vec(),
+        all: all.to_vec(),
+    };
+    assert_eq!(all, [group(&[0, 2], &[0, 1, 2, 3]), group(&[4], &[4])]);
+    assert_eq!(leaving(&runs, rule(1), STAY, at(400)), [group(&[4], &[4])]);
 }
 
 #[test]
@@ -115,9 +152,9 @@ fn a_run_that_the_end_of_another_one_started_goes_after_that() {
 }
 
 #[test]
-fn a_run_of_a_webhook_stays_while_its_request_may_be_repeated() {
+fn a_run_stays_while_its_request_may_be_repeated() {
     let mut runs = [run("a", Some(0))];
-    runs[0].is_of_webhook = true;
+    runs[0].is_repeatable = true;
     let three_days = 72 * 3600;
     assert!(leaving_at(&runs, 0, 720 * 3600, three_days - 1).is_empty());
     assert_eq!(leaving_at(&runs, 0, 720 * 3600, three_days), ["a"]);
@@ -133,7 +170,7 @@ prop_compose! {
         name in 0..count, flow in 0..2_usize, finished in prop::option::weighted(0.8, 0..1_000_i64),
         recorded in prop::bool::weighted(0.8), parent in prop::option::of((0..count, any::<bool>())),
         retries in prop::option::weighted(0.2, 0..count), after in prop::option::weighted(0.2, 0..count),
-        webhook in any::<bool>(),
+        repeatable in any::<bool>(),
     ) -> RunFacts {
         RunFacts {
             flow: format!("f{flow}"),
@@ -141,7 +178,7 @@ prop_compose! {
             parent: parent.map(|(of, owns)| Parent { uid: format!("uid-{of}"), owns }),
             retries: retries.map(|of| of.to_string()),
             started_after: after.map(|of| of.to_string()),
-            is_of_webhook: webhook,
+            is_repeatable: repeatable,
             ..run(&name.to_string(), finished)
         }
     }
@@ -154,23 +191,26 @@ proptest! {
         runs in prop::collection::vec(any_run(8), 0..10), keep in 0..4_usize, after in 1..2_000_u64,
     ) {
         let rule = Rule { keep, after: Duration::from_secs(after) };
-        let left = leaving(&runs, |_| rule, LEAST, at(1_500));
+        let left = leaving(&runs, |_| rule, STAY, at(1_500));
         let families = Families::of(&runs);
-        for root in &left {
-            prop_assert!(families.owner(*root).is_none());
-            let family = families.family(*root);
-            for gone in &family {
+        for group in &left {
+            for root in &group.roots {
+                prop_assert!(families.owner(*root).is_none());
+                prop_assert!(families.family(*root).iter().all(|gone| group.all.contains(gone)));
+            }
+            for gone in &group.all {
                 prop_assert!(runs[*gone].finished_at.is_some() && runs[*gone].is_recorded);
-                for (other, stays) in runs.iter().enumerate().filter(|(other, _)| !family.contains(other)) {
+                for (other, stays) in runs.iter().enumerate().filter(|(other, _)| !group.all.contains(other)) {
                     prop_assert!(stays.retries.as_ref() != Some(&runs[*gone].name), "{other} retries it");
                 }
             }
         }
+        let roots: Vec<usize> = left.iter().flat_map(|group| group.roots.clone()).collect();
         for flow in ["f0", "f1"] {
             let there = |root: &usize| runs[*root].flow == flow && runs[*root].finished_at.is_some();
             let ended = families.roots().filter(there).count();
             let young = |root: &&usize| age(runs[**root].finished_at.unwrap(), at(1_500)) < rule.after;
-            let gone = left.iter().filter(|root| there(root)).filter(young).count();
+            let gone = roots.iter().filter(|root| there(root)).filter(young).count();
             prop_assert!(gone <= ended.saturating_sub(keep), "only those past the number");
         }
     }
@@ -190,9 +230,8 @@ proptest! {
         }
         for _ in 0..count {
             let rule = Rule { keep: 0, after: Duration::from_secs(1) };
-            let left = leaving(&runs, |_| rule, LEAST, at(10_000));
-            let families = Families::of(&runs);
-            let gone: HashSet<usize> = left.iter().flat_map(|root| families.family(*root)).collect();
+            let left = leaving(&runs, |_| rule, STAY, at(10_000));
+            let gone: HashSet<usize> = left.iter().flat_map(|group| group.all.clone()).collect();
             let mut at = 0..;
             let stays: Vec<RunFacts> = runs.iter().filter(|_| !gone.contains(&at.next().unwrap())).cloned().collect();
             runs = stays;
