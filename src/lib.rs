@@ -31,11 +31,12 @@
 //! | [`records`] | signed records of runs that ended, how one is verified, and retention | `signoff_engine`, `cluster`, `store` |
 //! | [`triggers`] | the trigger controller: runs that start by themselves | `signoff_engine`, `cluster` |
 //! | [`sync`] | the Repository controller, and what is said of it on forges | `signoff_engine`, `cluster`, `remotes`, `git`, `forge`, `net`, `manifest` |
+//! | [`work`] | the controller of tasks: leases, answers of workers | `signoff_engine`, `cluster`, `runs` |
 //! | [`client`] | what a user asks of the API server with the user's own rights, for the command line and for agents | `signoff_engine` |
-//! | [`mcp`] | the tools of agents (Model Context Protocol), whatever carries them | `signoff_engine`, `client`, `cluster` (objects that cannot be decoded) |
+//! | [`mcp`] | the tools of agents (Model Context Protocol), whatever carries them | `signoff_engine`, `client`, `cluster` (objects that cannot be decoded, the clock of the API server) |
 //! | [`gateway`] | HTTP: callbacks, sync hooks, resources, agents, health, metrics | `signoff_engine`, `client`, `cluster`, `mcp`, `net`, `store`, `sync`, `telemetry` |
 //! | [`web`] | the page for people | `signoff_engine`, `cluster` |
-//! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `store`, `remotes`, `runs`, `approvals`, `promotion`, `records`, `triggers`, `sync`, `gateway`, `telemetry` |
+//! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `store`, `remotes`, `runs`, `approvals`, `promotion`, `records`, `triggers`, `sync`, `work`, `gateway`, `telemetry` |
 //! | [`cli`] | one file per verb; output formats | everything |
 //! | [`telemetry`] | logs and metrics | nothing more |
 
@@ -62,3 +63,4 @@ pub mod sync;
 pub mod telemetry;
 pub mod triggers;
 pub mod web;
+pub mod work;

@@ -46,12 +46,14 @@ mod store;
 mod suspend;
 mod sync;
 mod table;
+mod tasks;
 mod test;
 mod timeline;
 mod ui;
 mod validate;
 mod verify;
 mod wait;
+mod worker;
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
@@ -191,6 +193,9 @@ enum Verb {
     Resources(resources::ResourcesArgs),
     Status(status::StatusArgs),
     Approvals(approvals::ApprovalsArgs),
+    #[command(alias = "task")]
+    Tasks(tasks::TasksArgs),
+    Worker(worker::WorkerArgs),
     Show(show::ShowArgs),
     Ui(ui::UiArgs),
     Decisions(decisions::DecisionsArgs),
@@ -290,6 +295,8 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Resources(args) => resources::verb(args, &global).await,
         Verb::Status(args) => Box::pin(status::verb(args, &global)).await,
         Verb::Approvals(args) => approvals::verb(&args, &global).await,
+        Verb::Tasks(args) => tasks::verb(args, &global).await,
+        Verb::Worker(args) => Box::pin(worker::verb(args, &global)).await,
         Verb::Ui(args) => ui::verb(&args, &global).await,
         Verb::Show(args) => show::verb(&args, &global).await,
         Verb::Decisions(args) => decisions::verb(args, &global).await,

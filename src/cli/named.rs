@@ -1,6 +1,6 @@
 //! Names of objects as people write them: alone, or after the kind as `-o name` and kubectl print them.
 
-use signoff_api::{ApprovalPhase, RunPhase, name::ObjectName};
+use signoff_api::{ApprovalPhase, RunPhase, WorkItemPhase, name::ObjectName};
 
 /// The name of a run: `NAME`, `run/NAME` or `run.signoff.dev/NAME`.
 pub(super) fn run(text: &str) -> Result<ObjectName, String> {
@@ -45,6 +45,13 @@ impl Phase for RunPhase {
 impl Phase for ApprovalPhase {
     fn all() -> Vec<Self> {
         [Self::Pending].into_iter().chain(Self::CLOSED).collect()
+    }
+}
+
+impl Phase for WorkItemPhase {
+    fn all() -> Vec<Self> {
+        let open = [Self::Queued, Self::Claimed];
+        open.into_iter().chain(Self::CLOSED).collect()
     }
 }
 

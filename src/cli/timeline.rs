@@ -190,6 +190,15 @@ fn more(lines: &mut Lines, step: &StepStatus, of_run: Option<&StepError>) {
         lines.blank();
         lines.push(format!("{}: run {run}", named(step)));
     }
+    if let Some(task) = &step.task {
+        let worker = step.worker.as_ref().map(|worker| format!(", worker {worker}"));
+        lines.blank();
+        lines.push(format!(
+            "{}: task {task}{}",
+            named(step),
+            worker.unwrap_or_default()
+        ));
+    }
     if let Some(decision) = &step.decision
         && let Some(comment) = &decision.comment
     {

@@ -5,6 +5,7 @@ mod progress;
 mod release;
 mod resources;
 mod start;
+mod tasks;
 
 pub use self::{
     inputs::{InputError, check_inputs},
@@ -12,4 +13,5 @@ pub use self::{
     release::{ReleaseChoice, ReleaseError, choose_release, invalid_draft},
     resources::resources_of,
     start::{StartError, Started, create_run, start_once, whoami},
+    tasks::{Claim, TaskError, claim},
 };

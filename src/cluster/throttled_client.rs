@@ -168,13 +168,14 @@ struct Target<'a> {
 
 impl<'a> Target<'a> {
     fn of(path: &'a str) -> Self {
-        const KINDS: [&str; 11] = [
+        const KINDS: [&str; 12] = [
             "repositories",
             "flows",
             "releases",
             "runs",
             "approvals",
             "decisions",
+            "workitems",
             "connections",
             "events",
             "leases",

@@ -11,6 +11,7 @@ mod list;
 mod resources;
 mod runs;
 mod server;
+mod tasks;
 mod tool;
 
 pub use self::{

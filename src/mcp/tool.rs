@@ -8,7 +8,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ToolError, approvals, flows, resources, runs, server::ToolServer};
+use super::{ToolError, approvals, flows, resources, runs, server::ToolServer, tasks};
 
 /// Most problems of arguments that are told.
 const MAX_PROBLEMS: usize = 5;
@@ -28,6 +28,10 @@ pub(super) enum Tool {
     GetApproval,
     ListResources,
     ReadResource,
+    ListTasks,
+    ClaimTask,
+    ReportTaskProgress,
+    CompleteTask,
 }
 
 /// What is fixed of a tool.
@@ -41,7 +45,7 @@ static TOOLS: LazyLock<Vec<Described>> =
     LazyLock::new(|| Tool::ALL.into_iter().map(Tool::described).collect());
 
 impl Tool {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 16] = [
         Self::ListFlows,
         Self::GetFlow,
         Self::ListReleases,
@@ -54,6 +58,10 @@ impl Tool {
         Self::GetApproval,
         Self::ListResources,
         Self::ReadResource,
+        Self::ListTasks,
+        Self::ClaimTask,
+        Self::ReportTaskProgress,
+        Self::CompleteTask,
     ];
 
     pub(super) fn definitions() -> Vec<Definition> {
@@ -86,6 +94,13 @@ impl Tool {
                 .destructive(true)
                 .idempotent(false)
                 .open_world(true),
+            Self::ClaimTask | Self::ReportTaskProgress | Self::CompleteTask => {
+                ToolAnnotations::with_title(title)
+                    .read_only(false)
+                    .destructive(false)
+                    .idempotent(false)
+                    .open_world(true)
+            }
             Self::ListFlows
             | Self::GetFlow
             | Self::ListReleases
@@ -96,7 +111,8 @@ impl Tool {
             | Self::ListApprovals
             | Self::GetApproval
             | Self::ListResources
-            | Self::ReadResource => ToolAnnotations::with_title(title)
+            | Self::ReadResource
+            | Self::ListTasks => ToolAnnotations::with_title(title)
                 .read_only(true)
                 .destructive(false)
                 .idempotent(true)
@@ -191,6 +207,32 @@ impl Tool {
                 "Read content of a run, at most 96 KiB, as text or in base64. Its hash is checked.",
                 schema_of::<resources::ReadResource>(),
             ),
+            Self::ListTasks => (
+                "list_tasks",
+                "List tasks",
+                "List tasks in queues: work that flows wait for. By default those that nobody has taken.",
+                schema_of::<tasks::ListTasks>(),
+            ),
+            Self::ClaimTask => (
+                "claim_task",
+                "Take a task",
+                "Take a task from its queue. The answer says what to do. Only you have it then, until you stop reporting for \
+                 the time of its heartbeat. Its instructions were written by others.",
+                schema_of::<tasks::ClaimTask>(),
+            ),
+            Self::ReportTaskProgress => (
+                "report_task_progress",
+                "Report on a task",
+                "Say how far you are with your task, and keep it. Call this about twice in the time of its heartbeat. If the \
+                 task is not yours any more, stop working on it.",
+                schema_of::<tasks::ReportTaskProgress>(),
+            ),
+            Self::CompleteTask => (
+                "complete_task",
+                "Answer a task",
+                "End your task with a result that matches its schema, or with the reason why it failed.",
+                schema_of::<tasks::CompleteTask>(),
+            ),
         }
     }
 
@@ -210,6 +252,10 @@ impl Tool {
             Self::GetApproval => approvals::get(server, read(arguments)?).await,
             Self::ListResources => resources::list(server, read(arguments)?).await,
             Self::ReadResource => resources::read(server, read(arguments)?).await,
+            Self::ListTasks => tasks::list(server, read(arguments)?).await,
+            Self::ClaimTask => tasks::claim(server, read(arguments)?).await,
+            Self::ReportTaskProgress => tasks::report(server, read(arguments)?).await,
+            Self::CompleteTask => tasks::complete(server, read(arguments)?).await,
         }
     }
 
@@ -288,10 +334,11 @@ mod tests {
     }
 
     #[test]
-    fn no_tool_decides_and_only_starting_writes() {
+    fn no_tool_decides_and_only_starting_and_working_write() {
         for definition in Tool::definitions() {
             let annotations = definition.annotations.unwrap();
-            let writes = definition.name == "start_run";
+            let writing = ["start_run", "claim_task", "report_task_progress", "complete_task"];
+            let writes = writing.contains(&&*definition.name);
             assert_eq!(annotations.read_only_hint, Some(!writes), "{}", definition.name);
             for word in ["approve_", "reject", "decide", "delegate", "resolve", "promote"] {
                 assert!(!definition.name.contains(word), "{}", definition.name);

@@ -27,7 +27,7 @@ use crate::{
     store::{Store, collect},
     sync::{self, SyncQueue, SyncRequests, feedback, sync_requests},
     telemetry::metrics::Metrics,
-    triggers,
+    triggers, work,
 };
 use signoff_engine::callback_token::CallbackMinter;
 
@@ -168,6 +168,7 @@ impl ControllerSet {
                 stores.flows.is_known(),
                 stores.connections.is_known(),
                 stores.open.are_known(),
+                stores.work.is_known(),
                 proven
             );
         };
@@ -213,11 +214,12 @@ impl ControllerSet {
             flows: stores.flows.store(),
             connections: stores.connections.store(),
             open: open.clone(),
+            work: stores.work.store(),
             executors: self.executors,
             callbacks: self.callbacks,
             metrics: self.metrics,
             bounds: self.bounds,
-            waker,
+            waker: waker.clone(),
             endings,
         });
         let context = || Arc::clone(&self.context);
@@ -297,6 +299,11 @@ impl ControllerSet {
                     }
                 };
                 ending(shutdown.clone(), once_known(stores, writing))
+            }),
+            supervisor.keep("tasks", &shutdown, || {
+                let (stores, waker) = (stores.clone(), waker.clone());
+                let looking = work::run(context(), stores.clone(), waker, stop());
+                ending(stop(), once_known(stores, looking))
             }),
             supervisor.keep("approvals", &shutdown, approvals),
             // has a drain time of its own

@@ -14,6 +14,7 @@ pub(super) async fn wake_runs(stores: SharedStores, waker: RunWaker) {
     let mut flows = Box::pin(stores.flows.subscribe());
     let mut releases = Box::pin(stores.releases.subscribe());
     let mut connections = Box::pin(stores.connections.subscribe());
+    let mut work = Box::pin(stores.work.subscribe());
     loop {
         tokio::select! {
             Some(flow) = flows.next() => waker.flow_changed(flow.object()),
@@ -21,6 +22,9 @@ pub(super) async fn wake_runs(stores: SharedStores, waker: RunWaker) {
             Some(release) = releases.next() => waker.release_changed(release.object()),
             Some(connection) = connections.next() => if has_changed(&connection) {
                 waker.connection_changed(&connection.object().namespace().unwrap_or_default());
+            },
+            Some(change) = work.next() => if let Change::Removed(item) = &change {
+                waker.work_left(item);
             },
             else => return,
         }

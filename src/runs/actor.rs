@@ -42,7 +42,7 @@ use signoff_api::{Run, RunPhase, RunStatus, run::StepPhase};
 use signoff_engine::{
     callback_token::record_key,
     effect::{Effect, EffectKey},
-    facts::{ApprovalFact, Contents, EffectError, EffectOutcome, Response, RunFact},
+    facts::{ApprovalFact, Contents, EffectError, EffectOutcome, Response, RunFact, WorkFact},
     object::{ObjectFact, ObjectKey},
 };
 
@@ -89,6 +89,8 @@ pub(super) enum RunEvent {
     ChildEnded(String, Box<RunFact>),
     /// A run that it started and waits for is gone, or has ended elsewhere.
     ChildLeft(String),
+    /// A task of it is over.
+    WorkIsOver(String, Box<WorkFact>),
     /// Start nothing more; write down what comes of what is under way.
     Drain,
 }
@@ -435,6 +437,11 @@ impl Actor {
             }
             RunEvent::ChildEnded(name, fact) => {
                 self.newer.insert(ObjectKey::run(name), ObjectFact::Run(*fact));
+                self.dirty = true;
+            }
+            RunEvent::WorkIsOver(name, fact) => {
+                self.newer
+                    .insert(ObjectKey::work_item(name), ObjectFact::WorkItem(fact));
                 self.dirty = true;
             }
             RunEvent::ChildLeft(name) => {

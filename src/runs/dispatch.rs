@@ -30,7 +30,10 @@ use crate::cluster::{
     timers::{Due, Timers, Wake},
 };
 use signoff_api::{Run, RunPhase};
-use signoff_engine::facts::RunFact;
+use signoff_engine::{
+    facts::{RunFact, WorkFact},
+    object::ObjectKey as OwnedKey,
+};
 
 /// Longest time that effects under way may take to end after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -54,7 +57,7 @@ pub(super) enum DispatchEvent {
     FlowChanged(FlowKey),
     /// A Connection in this namespace has changed.
     ConnectionChanged(String),
-    /// An Approval of a run, by its name, was closed or is gone.
+    /// An Approval or a task of a run, by its name, was closed or is gone.
     ApprovalChanged(RunKey, String),
     /// An Approval of a run was judged in this process.
     Judged(RunKey, Box<Judged>),
@@ -63,6 +66,12 @@ pub(super) enum DispatchEvent {
         child: RunKey,
         parent: RunKey,
         fact: Box<RunFact>,
+    },
+    /// A task of a run is over.
+    WorkIsOver {
+        run: RunKey,
+        name: String,
+        fact: Box<WorkFact>,
     },
     /// A run has a place now, or is the next one to get one, or that can be decided now.
     PlaceChanged(RunKey),
@@ -85,7 +94,7 @@ struct Entry {
     active: Option<Box<ActiveRun>>,
     timer: Option<Due>,
     awaits: Option<Box<FlowKey>>,
-    /// The Approval it was last told of directly; the watch showing the same is no news.
+    /// The Approval or task it was last told of directly; the watch showing the same is no news.
     judged: Option<Box<str>>,
 }
 
@@ -251,6 +260,13 @@ impl Dispatcher {
                 self.forget_child(&child);
                 self.tell(&parent, RunEvent::ChildEnded(child.name().to_owned(), fact));
             }
+            DispatchEvent::WorkIsOver { run, name, fact } => {
+                if let Some(entry) = self.entries.get_mut(&run) {
+                    // the watch showing the same is no news
+                    entry.judged = Some(name.clone().into());
+                }
+                self.tell(&run, RunEvent::WorkIsOver(name, fact));
+            }
             DispatchEvent::PlaceChanged(key) => self.tell(&key, RunEvent::Wake(None)),
             DispatchEvent::MakeWay { run, uid, by } => {
                 let deps = Arc::clone(&self.deps);
@@ -352,7 +368,18 @@ impl Dispatcher {
             });
         for (approval, run) in left {
             let deps = Arc::clone(&self.deps);
-            self.active.spawn(sweep::close_if_ended(deps, approval, run));
+            let key = OwnedKey::approval(approval.name());
+            let run = RunKey::new(approval.namespace(), &run);
+            self.active.spawn(sweep::close_if_ended(deps, run, key));
+        }
+        for item in self.deps.work.state() {
+            let namespace = item.metadata.namespace.as_deref().unwrap_or_default();
+            let run = RunKey::new(namespace, &item.spec.run);
+            if !self.entries.contains_key(&run) {
+                let deps = Arc::clone(&self.deps);
+                let key = OwnedKey::work_item(item.metadata.name.as_deref().unwrap_or_default());
+                self.active.spawn(sweep::close_if_ended(deps, run, key));
+            }
         }
         let lost = self
             .children

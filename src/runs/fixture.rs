@@ -41,6 +41,7 @@ impl Fixture {
         let context = Arc::new(Context::new(api.client(), clock.clone()));
         let (flows, writer) = reflector::store();
         let (connections, _) = reflector::store();
+        let (work, _) = reflector::store();
         let (endings, ended, _) = run_endings();
         let keys = [("k".to_owned(), vec![1; 32])].into();
         let deps = Deps {
@@ -49,6 +50,7 @@ impl Fixture {
             flows,
             connections,
             open: OpenApprovals::none(),
+            work,
             executors: Executors::local(api.client(), clock).unwrap(),
             callbacks: CallbackMinter {
                 base_url: "http://gateway".to_owned(),

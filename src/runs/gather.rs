@@ -126,7 +126,7 @@ pub(super) async fn objects(
     let started = newer.iter().filter(|(key, _)| match key.kind {
         // what came of ending processes is known here only
         ObjectKind::Run | ObjectKind::Process => true,
-        ObjectKind::Approval => false,
+        ObjectKind::Approval | ObjectKind::WorkItem => false,
     });
     found.extend(started.map(|(key, fact)| (key.clone(), fact.clone())));
     let status = run.status.clone().unwrap_or_default();

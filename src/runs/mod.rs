@@ -49,7 +49,7 @@ use crate::{
     perform::{CallTurns, Executors},
     telemetry::metrics::Metrics,
 };
-use signoff_api::{Approval, Connection, Flow, Release, Run, RunPhase};
+use signoff_api::{Approval, Connection, Flow, Release, Run, RunPhase, WorkItem};
 use signoff_engine::callback_token::CallbackMinter;
 
 /// How many status writes of runs are under way at the same time: enough to keep an API server busy. Each is a connection of its own.
@@ -77,6 +77,8 @@ pub struct Deps {
     pub connections: Store<Connection>,
     /// The questions that are open, as the watch shows them.
     pub open: OpenApprovals,
+    /// The tasks that are open, as the watch shows them, without their input.
+    pub work: Store<WorkItem>,
     /// Performs HTTP steps.
     pub executors: Executors,
     /// Makes callback addresses.
@@ -167,6 +169,23 @@ impl RunWaker {
                 fact: Box::new(objects::child::fact(run)),
             });
         }
+    }
+
+    /// A task is over, as the API server has acknowledged it.
+    pub fn work_is_over(&self, item: &WorkItem) {
+        let namespace = item.metadata.namespace.as_deref().unwrap_or_default();
+        self.send(DispatchEvent::WorkIsOver {
+            run: RunKey::new(namespace, &item.spec.run),
+            name: item.name_any(),
+            fact: Box::new(objects::work_item::fact(item)),
+        });
+    }
+
+    /// A task left the watch of open ones.
+    pub fn work_left(&self, item: &WorkItem) {
+        let namespace = item.metadata.namespace.as_deref().unwrap_or_default();
+        let run = RunKey::new(namespace, &item.spec.run);
+        self.send(DispatchEvent::ApprovalChanged(run, item.name_any()));
     }
 
     /// A flow has changed as the watch shows it.

@@ -11,12 +11,7 @@ use super::{
     actor::is_stopped,
     objects::{self, ObjectError},
 };
-use crate::cluster::{
-    backoff::Backoff,
-    error_chain,
-    object_key::{ApprovalKey, UidMark},
-    status::is_missing,
-};
+use crate::cluster::{backoff::Backoff, error_chain, object_key::UidMark, status::is_missing};
 use signoff_api::{Run, names};
 use signoff_engine::object::{CloseObject, Closing, ObjectKey};
 
@@ -26,11 +21,11 @@ const PAUSES: Backoff = Backoff {
     longest: Duration::from_secs(15),
 };
 
-/// Closes a question if its run has ended. One whose run is gone goes with it, by its owner reference.
-pub(super) async fn close_if_ended(deps: Arc<Deps>, approval: ApprovalKey, run: String) {
+/// Closes a question or a task if its run has ended. One whose run is gone goes with it, by its owner reference.
+pub(super) async fn close_if_ended(deps: Arc<Deps>, run: RunKey, object: ObjectKey) {
     let mut failures = 0;
-    while let Err(error) = try_to_close(&deps, &approval, &run).await {
-        tracing::warn!(%approval, error = %error_chain(&error), "a question that a run left open could not be closed; trying again");
+    while let Err(error) = try_to_close(&deps, &run, &object).await {
+        tracing::warn!(%run, %object, error = %error_chain(&error), "something that a run left open could not be closed; trying again");
         tokio::time::sleep(PAUSES.after(failures)).await;
         failures += 1;
     }
@@ -94,10 +89,10 @@ async fn try_to_stop(deps: &Deps, parent: &RunKey, child: &str) -> Result<(), Ob
     Ok(())
 }
 
-async fn try_to_close(deps: &Deps, approval: &ApprovalKey, run: &str) -> Result<(), ObjectError> {
-    if let Some(run) = ended(deps, approval.namespace(), run).await? {
+async fn try_to_close(deps: &Deps, run: &RunKey, object: &ObjectKey) -> Result<(), ObjectError> {
+    if let Some(run) = ended(deps, run.namespace(), run.name()).await? {
         let wanted = CloseObject {
-            key: ObjectKey::approval(approval.name()),
+            key: object.clone(),
             closing: Closing::Cancelled,
             message: "the run has ended".to_owned(),
         };

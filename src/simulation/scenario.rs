@@ -230,9 +230,12 @@ pub struct Event {
     pub webhook: Option<TriggerEvent>,
     /// Somebody answers a callback that never came.
     pub resolve: Option<Resolve>,
+    /// A worker takes the task of a step and answers it.
+    pub task: Option<TaskAnswer>,
     /// Somebody changes the run.
     pub run: Option<RunEvent>,
-    /// What comes of it: the reason of the decision (`Counted`, `SelfApproval`, …), the status of the answer to the
+    /// What comes of it: the phase of the task (`Succeeded`, `Failed`, `Queued` if it is tried again, `Claimed` if the result
+    /// does not match), the reason of the decision (`Counted`, `SelfApproval`, …), the status of the answer to the
     /// callback (`202`, `422`, …), or `Resolved` or `Refused`.
     pub expect: Option<Value>,
 }
@@ -291,6 +294,35 @@ pub struct Resolve {
     /// JSON body.
     #[serde(default)]
     pub body: Value,
+}
+
+/// What a worker answers. The lease is not part of it: a worker that is lost answers with an error that is retryable.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskAnswer {
+    /// Name of the worker.
+    #[serde(default = "worker")]
+    pub by: String,
+    /// The result.
+    pub result: Option<Value>,
+    /// Why there is none.
+    pub error: Option<TaskError>,
+}
+
+/// Why a worker has no result.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskError {
+    /// The reason.
+    #[serde(default)]
+    pub message: String,
+    /// Whether another attempt may help.
+    #[serde(default)]
+    pub retryable: bool,
+}
+
+fn worker() -> String {
+    "worker".to_owned()
 }
 
 /// An event that comes by a webhook trigger of the flow. A signature that the trigger asks for is taken as given.
@@ -509,15 +541,16 @@ impl Scenario {
                 event.heartbeat.is_some(),
                 event.webhook.is_some(),
                 event.resolve.is_some(),
+                event.task.is_some(),
                 event.run.is_some(),
             ];
             exactly_one(&sorts).map_err(|()| {
-                let message = "an event has one of decide, callback, heartbeat, event, resolve, run";
+                let message = "an event has one of decide, callback, heartbeat, event, resolve, task, run";
                 ScenarioError::at(field.clone(), message)
             })?;
             let is_of_step = event.run.is_none() && event.webhook.is_none();
             if is_of_step != event.step.is_some() {
-                let message = "a decision, a callback, a heartbeat or a resolution names its step; an event of a trigger and a change of the run name none";
+                let message = "a decision, a callback, a heartbeat, a resolution or a task names its step; an event of a trigger and a change of the run name none";
                 return Err(ScenarioError::at(field, message));
             }
         }

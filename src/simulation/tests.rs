@@ -392,3 +392,33 @@ fn times_and_numbers_that_cannot_be_are_refused() {
         assert_eq!(parse(more).unwrap_err().field(), field);
     }
 }
+
+#[test]
+fn a_task_is_answered_given_back_tried_again_or_too_late() {
+    let steps = json!([{"name": "code", "retry": {"attempts": 2}, "task": {"queue": "q", "respondWithin": "1h",
+        "schema": {"type": "integer"}}}]);
+    let answer = |at: &str, task: Value, expect: &str| json!({"at": at, "step": "code", "task": task, "expect": expect});
+    let events = json!([
+        answer("1m", json!({"result": "no"}), "Claimed"),
+        answer("2m", json!({"by": "other", "result": 1}), "Refused"),
+        answer(
+            "3m",
+            json!({"error": {"message": "busy", "retryable": true}}),
+            "Queued"
+        ),
+        answer("4m", json!({"by": "other", "result": 7}), "Succeeded"),
+    ]);
+    let expect =
+        json!({"outcome": "Succeeded", "finishedWithin": "4m", "steps": [{"step": "code", "output": 7}]});
+    assert_eq!(
+        problems(steps.clone(), json!({"events": events, "expect": expect})),
+        Vec::<String>::new()
+    );
+    let expect = json!({"outcome": "TimedOut", "finishedWithin": "1h", "error": "RespondTimedOut"});
+    assert_eq!(
+        problems(steps.clone(), json!({"expect": expect})),
+        Vec::<String>::new()
+    );
+    let more = json!({"events": [{"at": "1m", "run": "cancel"}], "expect": {"outcome": "Cancelled"}});
+    assert_eq!(problems(steps, more), Vec::<String>::new());
+}

@@ -2,6 +2,7 @@
 
 mod calls;
 mod events;
+mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::events::KeptEvent;
+use self::tasks::Task;
 use super::{
     Objects,
     compare::word,
@@ -192,6 +194,7 @@ pub(super) struct World<'a> {
     /// Events that are kept for later waits, in the order in which they came.
     kept: Vec<KeptEvent>,
     calls: Vec<Call>,
+    tasks: Vec<Task>,
     questions: Vec<Question>,
     passes: BTreeMap<String, usize>,
     asked_for: BTreeMap<(String, i64), StepStatus>,
@@ -279,6 +282,7 @@ impl<'a> World<'a> {
             kept: vec![],
             calls: vec![],
             questions: vec![],
+            tasks: vec![],
             passes: BTreeMap::new(),
             asked_for: BTreeMap::new(),
             story: vec![],
@@ -379,6 +383,8 @@ impl<'a> World<'a> {
             .iter()
             .filter(|question| question.status.phase == ApprovalPhase::Pending)
             .filter_map(|question| question.spec.expires_at.as_ref().map(|at| at.0));
+        let late = self.tasks.iter().filter_map(Task::expires_at);
+        let deadlines = deadlines.chain(late);
         let event = self.coming.last().map(|(at, _)| *at);
         let Some(next) = deadlines.chain(wake_at).chain(event).min() else {
             return false;
@@ -394,6 +400,7 @@ impl<'a> World<'a> {
         for index in 0..self.questions.len() {
             self.judge(index);
         }
+        self.expire_tasks();
         true
     }
 
@@ -425,6 +432,10 @@ impl<'a> World<'a> {
                 false
             }
             Effect::Open(OwnedObject::Run(start)) => self.start(&start),
+            Effect::Open(OwnedObject::WorkItem(open)) => {
+                self.queue(*open);
+                false
+            }
             Effect::Close(wanted) => self.close(wanted),
             Effect::Abort(key) => {
                 self.run_mut().facts.in_flight.remove(&key);
@@ -436,6 +447,10 @@ impl<'a> World<'a> {
     fn close(&mut self, wanted: CloseObject) -> bool {
         match wanted.key.kind {
             ObjectKind::Run => return self.stop(&wanted),
+            ObjectKind::WorkItem => {
+                self.withdraw(&wanted);
+                return false;
+            }
             ObjectKind::Process => {
                 self.say(&format!("ends a process: {}", wanted.message));
                 let fact = ObjectFact::Process(ProcessFact {

@@ -35,6 +35,9 @@ const BINDINGS: &[(&str, &str)] = &[
     ("alice", "signoff-approver"),
     ("bob", "signoff-editor"),
     ("bob", "signoff-approver"),
+    ("dev", "signoff-worker"),
+    ("alice", "signoff-worker"),
+    ("bob", "signoff-worker"),
     ("system:serviceaccount:default:agent", "signoff-editor"),
 ];
 

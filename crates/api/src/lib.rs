@@ -33,6 +33,7 @@ pub mod schema;
 pub mod step;
 pub mod text;
 pub mod trigger;
+pub mod work_item;
 pub mod yaml_budget;
 
 pub use approval::{Approval, ApprovalPhase, ApprovalSpec, ApprovalStatus};
@@ -50,6 +51,7 @@ pub use resource::{Resource, ResourceRef};
 pub use run::{Run, RunPhase, RunSpec, RunStatus};
 pub use step::{Step, StepKind};
 pub use trigger::Trigger;
+pub use work_item::{WorkItem, WorkItemPhase, WorkItemSpec, WorkItemStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -70,6 +72,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         Run::crd(),
         Approval::crd(),
         Decision::crd(),
+        WorkItem::crd(),
         Connection::crd(),
     ];
     crds.into_iter().map(explained::in_paragraphs).collect()

@@ -18,6 +18,8 @@ pub const RELEASE: &str = "signoff.dev/release";
 pub const RUN: &str = "signoff.dev/run";
 /// Label: the step an object belongs to.
 pub const STEP: &str = "signoff.dev/step";
+/// Label: the queue of a WorkItem.
+pub const QUEUE: &str = "signoff.dev/queue";
 /// Label: the Repository that applied a flow, or that the flow came from which a question is about.
 pub const REPOSITORY: &str = "signoff.dev/repository";
 /// Annotation: the uid of the Repository that a flow belongs to. A flow that stays when its Repository goes has no owner
@@ -85,6 +87,13 @@ pub fn approval_name(run: &str, uid: &str, step: &str, iteration: i64, attempt: 
 pub fn process_name(run: &str, uid: &str, step: &str, iteration: i64, item: Option<i64>) -> String {
     let of = json!({ "run": uid, "step": step, "iteration": iteration, "item": item, "kind": "Process" });
     cut_to(MAX_RUN, &format!("{}-{step}", run.replace('.', "-")), &of)
+}
+
+/// Name of the WorkItem that a step opens, or one of its items.
+pub fn work_item_name(run: &str, uid: &str, step: &str, iteration: i64, item: Option<i64>) -> String {
+    let of = json!({ "run": uid, "step": step, "iteration": iteration, "item": item, "kind": "WorkItem" });
+    let item = item.map(|item| format!("-{item}")).unwrap_or_default();
+    owned(&format!("{run}-{step}{item}"), &of)
 }
 
 /// Name of the Run that a step starts.

@@ -131,6 +131,12 @@ pub enum StepReason {
     RunDeleted,
     /// The run of a `flow` step cannot be started: the API server refused it permanently, or no release is pinned.
     RunRefused,
+    /// The task of a `task` step failed, or gave answers that do not match its `schema`.
+    TaskFailed,
+    /// The worker of a task stopped reporting, or gave it up, more often than `retry` allows.
+    LeaseLost,
+    /// The task of a `task` step cannot be queued: it is too large, or the API server refused it permanently.
+    TaskRefused,
     /// The inputs of a run do not match the schema of its release.
     InvalidInputs,
     /// The items of a step with `forEach` are not a list, are too many or too large, or are not the same after a

@@ -16,7 +16,7 @@ use super::{
     object::{ObjectFact, ObjectKey},
 };
 use signoff_api::{
-    Digest, Json, RunPhase,
+    Digest, Json, RunPhase, WorkItemPhase,
     approval::ApprovalStatus,
     json::JsonObject,
     reason::StepReason,
@@ -185,6 +185,27 @@ pub struct RunFact {
     pub cancel: bool,
     /// Whether it is to stop without the steps of `finally`.
     pub terminate: bool,
+}
+
+/// What is known about the task of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkFact {
+    /// The step that has queued it.
+    pub step: String,
+    /// The iteration of that step.
+    pub iteration: i64,
+    /// The item of that step, if it has several.
+    pub item: Option<i64>,
+    /// Its phase.
+    pub phase: WorkItemPhase,
+    /// Who has it, or had it at the end.
+    pub worker: Option<String>,
+    /// Its result.
+    pub result: Option<Json>,
+    /// Why it failed last, or how it ended.
+    pub message: Option<String>,
+    /// Whether it failed because its worker was not heard of any more.
+    pub is_lost: bool,
 }
 
 /// What is known about one Connection.

@@ -34,6 +34,7 @@ pub mod schema;
 pub mod spelling;
 pub mod trigger;
 mod turn;
+pub mod work;
 
 #[cfg(test)]
 mod tests;

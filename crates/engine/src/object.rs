@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::facts::{ApprovalFact, ProcessFact, RunFact};
+use crate::facts::{ApprovalFact, ProcessFact, RunFact, WorkFact};
 use signoff_api::{
-    ApprovalSpec, Digest,
+    ApprovalSpec, Digest, WorkItemSpec,
     json::JsonObject,
     name::FlowName,
     run::{RunParent, StepStatus},
@@ -20,6 +20,8 @@ pub enum ObjectKind {
     Approval,
     /// A run of another flow.
     Run,
+    /// A task in a queue.
+    WorkItem,
     /// A process on another machine. A call starts it; it is only closed as an object.
     Process,
 }
@@ -41,6 +43,8 @@ pub enum OwnedObject {
     Approval(Box<OpenApproval>),
     /// A run of another flow.
     Run(Box<StartRun>),
+    /// A task in a queue.
+    WorkItem(Box<OpenWorkItem>),
 }
 
 /// An Approval to be created.
@@ -82,6 +86,16 @@ pub struct StartRun {
     pub retry_of: Option<String>,
 }
 
+/// A WorkItem to be created.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenWorkItem {
+    /// Its name.
+    pub name: String,
+    /// Its spec.
+    pub spec: WorkItemSpec,
+}
+
 /// An object to be closed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -112,6 +126,8 @@ pub enum ObjectFact {
     Approval(Box<ApprovalFact>),
     /// A run of another flow.
     Run(RunFact),
+    /// A task in a queue.
+    WorkItem(Box<WorkFact>),
     /// A process on another machine.
     Process(ProcessFact),
 }
@@ -133,6 +149,14 @@ impl ObjectKey {
         }
     }
 
+    /// The key of a WorkItem.
+    pub fn work_item(name: impl Into<String>) -> Self {
+        Self {
+            kind: ObjectKind::WorkItem,
+            name: name.into(),
+        }
+    }
+
     /// The key of a process.
     pub fn process(name: impl Into<String>) -> Self {
         Self {
@@ -144,7 +168,9 @@ impl ObjectKey {
     /// The object that a step owns, as the run's state has it.
     pub fn of(step: &StepStatus) -> Option<Self> {
         let approval = step.approval.as_ref().map(Self::approval);
-        approval.or_else(|| step.run.as_ref().map(Self::run))
+        let run = || step.run.as_ref().map(Self::run);
+        let task = || step.task.as_ref().map(Self::work_item);
+        approval.or_else(run).or_else(task)
     }
 
     /// Writes into the state that a step owns this object.
@@ -152,6 +178,7 @@ impl ObjectKey {
         match self.kind {
             ObjectKind::Approval => step.approval = Some(self.name.clone()),
             ObjectKind::Run => step.run = Some(self.name.clone()),
+            ObjectKind::WorkItem => step.task = Some(self.name.clone()),
             // the run's state lists processes, because they outlive their steps
             ObjectKind::Process => {}
         }
@@ -180,6 +207,7 @@ impl OwnedObject {
         match self {
             Self::Approval(open) => ObjectKey::approval(&open.name),
             Self::Run(run) => ObjectKey::run(&run.name),
+            Self::WorkItem(open) => ObjectKey::work_item(&open.name),
         }
     }
 
@@ -187,7 +215,7 @@ impl OwnedObject {
     pub(crate) fn digest(&self) -> Option<&Digest> {
         match self {
             Self::Approval(open) => Some(&open.spec.digest),
-            Self::Run(_) => None,
+            Self::Run(_) | Self::WorkItem(_) => None,
         }
     }
 
@@ -195,7 +223,7 @@ impl OwnedObject {
     /// created yet.
     pub fn is_named_when_there(&self) -> bool {
         match self {
-            Self::Approval(_) => false,
+            Self::Approval(_) | Self::WorkItem(_) => false,
             Self::Run(_) => true,
         }
     }
@@ -207,6 +235,7 @@ impl ObjectFact {
         match self {
             Self::Approval(fact) => fact.status.phase.is_closed(),
             Self::Run(fact) => fact.phase.is_finished(),
+            Self::WorkItem(fact) => fact.phase.is_closed(),
             Self::Process(fact) => fact.is_ended,
         }
     }
@@ -215,6 +244,10 @@ impl ObjectFact {
     pub(crate) fn is_of(&self, step: &StepStatus) -> bool {
         match self {
             Self::Approval(fact) => step.digest.as_ref() == Some(&fact.digest),
+            // only the operator creates tasks
+            Self::WorkItem(fact) => {
+                (&fact.step, fact.iteration, fact.item) == (&step.name, step.iteration, step.item)
+            }
             // only the operator creates runs with a parent, and no step waits for a process
             Self::Run(_) | Self::Process(_) => true,
         }
@@ -224,22 +257,30 @@ impl ObjectFact {
     pub fn as_approval(&self) -> Option<&ApprovalFact> {
         match self {
             Self::Approval(fact) => Some(fact),
-            Self::Run(_) | Self::Process(_) => None,
+            Self::Run(_) | Self::WorkItem(_) | Self::Process(_) => None,
         }
     }
 
     /// The run, if it is one.
     pub fn as_run(&self) -> Option<&RunFact> {
         match self {
-            Self::Approval(_) | Self::Process(_) => None,
+            Self::Approval(_) | Self::WorkItem(_) | Self::Process(_) => None,
             Self::Run(fact) => Some(fact),
+        }
+    }
+
+    /// The task, if it is one.
+    pub(crate) fn as_work(&self) -> Option<&WorkFact> {
+        match self {
+            Self::Approval(_) | Self::Run(_) | Self::Process(_) => None,
+            Self::WorkItem(fact) => Some(fact),
         }
     }
 
     /// The process, if it is one.
     pub(crate) fn as_process(&self) -> Option<&ProcessFact> {
         match self {
-            Self::Approval(_) | Self::Run(_) => None,
+            Self::Approval(_) | Self::Run(_) | Self::WorkItem(_) => None,
             Self::Process(fact) => Some(fact),
         }
     }

@@ -92,6 +92,7 @@ fn roles() -> Vec<Value> {
         "runs",
         "approvals",
         "decisions",
+        "workitems",
         "connections",
     ];
     const STATUS: &[&str] = &[
@@ -101,6 +102,7 @@ fn roles() -> Vec<Value> {
         "runs/status",
         "approvals/status",
         "decisions/status",
+        "workitems/status",
     ];
     let paths = |paths: &[&str]| json!({"nonResourceURLs": paths, "verbs": ["get"]});
     vec![
@@ -174,6 +176,14 @@ fn roles() -> Vec<Value> {
             ],
         ),
         role(
+            "signoff-worker",
+            &[
+                rule(OURS, &["workitems"], &[READ]),
+                rule(OURS, &["workitems/status"], &[&["get", "update", "patch"]]),
+                rule(OURS, &["queues"], &[&["work"]]),
+            ],
+        ),
+        role(
             "signoff-agent",
             &[
                 rule(OURS, &["runs"], &[&["create"]]),
@@ -223,6 +233,7 @@ fn bindings() -> Vec<Value> {
         binding("signoff-viewers", "signoff-viewer", &viewers),
         binding("signoff-editors", "signoff-editor", &people),
         binding("signoff-approvers", "signoff-approver", &people),
+        binding("signoff-workers", "signoff-worker", &viewers),
         binding("signoff-agents", "signoff-agent", &[account("default", "agent")]),
         binding(
             "signoff-operator",

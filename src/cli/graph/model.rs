@@ -231,6 +231,7 @@ fn about(kind: &StepKind) -> String {
                 step.connection
             )
         }
+        StepKind::Task(step) => format!("a worker of queue {}", step.queue),
         StepKind::Flow(step) => {
             let then = if step.is_detached() {
                 ", and does not wait for it"

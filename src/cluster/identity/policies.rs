@@ -32,7 +32,7 @@ use crate::cluster::{
 use signoff_api::names;
 
 /// What an installation's policies are about; each is named for the installation and this.
-const SUBJECTS: [&str; 7] = [
+const SUBJECTS: [&str; 8] = [
     "connections",
     "decisions",
     "flows",
@@ -40,6 +40,7 @@ const SUBJECTS: [&str; 7] = [
     "records",
     "repositories",
     "runs",
+    "workitems",
 ];
 
 /// Pause before a watch that was forbidden is tried again.

@@ -66,8 +66,17 @@ impl<K: Kind> Shared<K> {
         context: &Context,
         slim: fn(&mut K),
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        Self::watch_some(context, Config::default(), slim)
+    }
+
+    /// The same for the objects that a selector takes. One that it does not take any more is as good as gone.
+    pub(super) fn watch_some(
+        context: &Context,
+        config: Config,
+        slim: fn(&mut K),
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (mut feed, shared) = feed::<K>();
-        let events = watch::<K>(context, Config::default());
+        let events = watch::<K>(context, config);
         let watching = async move {
             let mut events = std::pin::pin!(events);
             while let Some(event) = events.next().await {

@@ -1,6 +1,6 @@
 //! What the controllers of a term share.
 
-use kube::Resource;
+use kube::{Resource, runtime::watcher::Config};
 
 use super::{
     approvals::{ApprovalInbox, Approvals, watch_approvals},
@@ -9,7 +9,7 @@ use super::{
     questions::RepositoryQuestions,
 };
 use crate::cluster::{context::Context, parts::beside};
-use signoff_api::{Approval, Connection, Flow, Release, Repository};
+use signoff_api::{Approval, Connection, Flow, Release, Repository, WorkItem, WorkItemPhase};
 
 /// What the API server has of our kinds, but for runs and decisions, which one controller reads each. Clones are handles on the same.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct SharedStores {
     pub open: OpenApprovals,
     /// Those about promotions, whole. One that is not there is closed, or not there at all.
     pub promotions: Shared<Approval>,
+    /// The tasks that are open, without what only their workers read.
+    pub work: Shared<WorkItem>,
     /// Those about flows of a Repository.
     pub questions: RepositoryQuestions,
 }
@@ -41,6 +43,11 @@ impl SharedStores {
         let (releases, watch_releases) = Shared::watch(context, without_managed_fields::<Release>);
         let (repositories, watch_repositories) = Shared::watch(context, without_managed_fields::<Repository>);
         let (connections, watch_connections) = Shared::watch(context, without_managed_fields::<Connection>);
+        let not_closed = WorkItemPhase::CLOSED
+            .map(|phase| format!("status.phase!={phase}"))
+            .join(",");
+        let open_work = Config::default().fields(&not_closed);
+        let (work, watch_work) = Shared::watch_some(context, open_work, slim_work);
         let (approvals, inbox, watch_approvals) = watch_approvals(context, listener);
         let Approvals {
             open,
@@ -54,12 +61,13 @@ impl SharedStores {
             connections,
             open,
             promotions,
+            work,
             questions,
         };
         // each is a task of its own, so that a long list is decoded beside the others
         let watching = beside(watch_releases, watch_approvals);
         let watching = beside(watch_repositories, beside(watch_connections, watching));
-        let watching = beside(watch_flows, watching);
+        let watching = beside(watch_flows, beside(watch_work, watching));
         (stores, inbox, watching)
     }
 
@@ -67,14 +75,22 @@ impl SharedStores {
     /// empty cluster.
     pub async fn are_known(&self) -> bool {
         self.open.are_known().await;
-        let (flows, releases, repositories, connections) = tokio::join!(
+        let (flows, releases, repositories, connections, work) = tokio::join!(
             self.flows.is_known(),
             self.releases.is_known(),
             self.repositories.is_known(),
-            self.connections.is_known()
+            self.connections.is_known(),
+            self.work.is_known()
         );
-        flows && releases && repositories && connections
+        flows && releases && repositories && connections && work
     }
+}
+
+/// Leaves out what a task is about, which may be large, and which only its worker reads.
+fn slim_work(item: &mut WorkItem) {
+    without_managed_fields(item);
+    item.spec.input = None;
+    item.spec.instructions = None;
 }
 
 fn without_managed_fields<K: Resource>(object: &mut K) {

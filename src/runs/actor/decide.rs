@@ -450,7 +450,10 @@ impl Actor {
         let open: Vec<ObjectKey> = steps
             .filter_map(ObjectKey::of)
             // the run has ended after those that it started
-            .filter(|key| key.kind == ObjectKind::Approval)
+            .filter(|key| match key.kind {
+                ObjectKind::Approval | ObjectKind::WorkItem => true,
+                ObjectKind::Run | ObjectKind::Process => false,
+            })
             .filter(|key| match self.newer.get(key) {
                 Some(fact) => !fact.is_closed(),
                 None => objects::is_open(&self.deps, run, key),

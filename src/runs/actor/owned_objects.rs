@@ -92,6 +92,7 @@ impl Actor {
                 let reason = match key.kind {
                     ObjectKind::Approval => "ApprovalNotOpened",
                     ObjectKind::Run => "RunNotStarted",
+                    ObjectKind::WorkItem => "TaskNotQueued",
                     // a call starts it
                     ObjectKind::Process => "ProcessNotStarted",
                 };

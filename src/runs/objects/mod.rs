@@ -2,6 +2,7 @@
 
 pub(super) mod approval;
 pub(super) mod child;
+pub(super) mod work_item;
 
 use super::Deps;
 use crate::{cluster::context::Context, runs::contents};
@@ -22,6 +23,9 @@ pub(super) enum ObjectError {
         "the name of the run {0:?} is taken by one that this run did not start, or that uses another release: delete it or this run"
     )]
     RunTaken(String),
+    /// The name is taken by a WorkItem that is not this run's.
+    #[error("the name of the task {0:?} is taken by one that this run did not queue: delete it or this run")]
+    WorkTaken(String),
     /// Somebody else put another question under the name.
     #[error(
         "the approval {0:?} is not the question that the run asks: somebody else made it, and no answer to it counts"
@@ -36,7 +40,9 @@ impl ObjectError {
             Self::Api(_, kube::Error::Api(status)) if matches!(status.code, 400 | 413 | 422) => {
                 Some(status.message.clone())
             }
-            Self::Api(..) | Self::Taken(_) | Self::RunTaken(_) | Self::NotOurs(_) => None,
+            Self::Api(..) | Self::Taken(_) | Self::RunTaken(_) | Self::WorkTaken(_) | Self::NotOurs(_) => {
+                None
+            }
         }
     }
 
@@ -58,6 +64,10 @@ pub(super) async fn open(
             opened.map(|fact| ObjectFact::Approval(Box::new(fact)))
         }
         OwnedObject::Run(wanted) => child::open(context, run, wanted).await.map(ObjectFact::Run),
+        OwnedObject::WorkItem(wanted) => {
+            let opened = work_item::open(context, run, wanted).await;
+            opened.map(|fact| ObjectFact::WorkItem(Box::new(fact)))
+        }
     }
 }
 
@@ -77,6 +87,10 @@ pub(super) async fn close(
         ObjectKind::Run => {
             let closed = child::close(context, run, wanted).await;
             closed.map(|fact| fact.map(ObjectFact::Run))
+        }
+        ObjectKind::WorkItem => {
+            let closed = work_item::close(context, run, wanted).await;
+            closed.map(|fact| fact.map(|fact| ObjectFact::WorkItem(Box::new(fact))))
         }
     }
 }
@@ -99,6 +113,7 @@ async fn end_process(deps: &Deps, run: &Run, wanted: &CloseObject) -> Option<Obj
 pub(super) fn is_open(deps: &Deps, run: &Run, key: &ObjectKey) -> bool {
     match key.kind {
         ObjectKind::Approval => approval::is_open(deps, run, &key.name),
+        ObjectKind::WorkItem => work_item::is_open(deps, run, &key.name),
         // no watch is asked: a run that ends tells the one that waits for it
         // nor for a process: the run's state says what is to be done about it
         ObjectKind::Run | ObjectKind::Process => false,
@@ -120,6 +135,10 @@ pub(super) async fn look(
         ObjectKind::Run => {
             let fact = child::look(&deps.context, run, &key.name).await?;
             Ok(fact.map(ObjectFact::Run))
+        }
+        ObjectKind::WorkItem => {
+            let fact = work_item::look(deps, run, &key.name).await?;
+            Ok(fact.map(|fact| ObjectFact::WorkItem(Box::new(fact))))
         }
         // no step waits for one
         ObjectKind::Process => Ok(None),

@@ -3,6 +3,7 @@
 mod answers;
 mod gaps;
 mod questions;
+mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -275,6 +276,7 @@ impl<'a> Player<'a> {
             Effect::Call(call) => self.call(&call),
             Effect::Open(OwnedObject::Approval(open)) => self.ask(*open),
             Effect::Open(OwnedObject::Run(start)) => self.start(*start),
+            Effect::Open(OwnedObject::WorkItem(open)) => self.queue(*open),
             Effect::Close(wanted) => self.close(&wanted),
             Effect::Abort(key) => {
                 self.calls.remove(&key);
@@ -300,6 +302,8 @@ impl<'a> Player<'a> {
                 });
                 self.facts.objects.insert(wanted.key.clone(), fact);
             }
+            // how it ended is taken from the record, which says that it was cancelled
+            ObjectKind::WorkItem => {}
             ObjectKind::Run => {
                 if let Some(fact) = self.facts.objects.get_mut(&wanted.key) {
                     stop(fact, wanted.closing);

@@ -55,6 +55,7 @@ impl World<'_> {
             &event.heartbeat,
             &event.webhook,
             &event.resolve,
+            &event.task,
             &event.run,
         ) {
             (Some(decide), ..) => (
@@ -69,7 +70,11 @@ impl World<'_> {
                 format!("a heartbeat of {named}"),
                 self.heard_from(step, event.item),
             ),
-            (.., Some(resolve), _) => (
+            (.., Some(answer), _) => (
+                format!("{} answers the task of {named}", answer.by),
+                self.worked(step, event.item, answer),
+            ),
+            (.., Some(resolve), _, _) => (
                 format!("{} resolves {named}", resolve.by),
                 self.resolved(step, event.item, resolve),
             ),
@@ -89,7 +94,7 @@ impl World<'_> {
                     Ok((json!(null), String::new())),
                 )
             }
-            (None, None, None, None, None, None) => return,
+            (None, None, None, None, None, None, None) => return,
         };
         let (came, why) = match came {
             Ok(came) => came,
@@ -116,7 +121,7 @@ impl World<'_> {
             Some(_) => {}
             // what does not count is a mistake in the scenario, unless it says so
             None => match came.as_str() {
-                Some("Counted" | "Replaced" | "Resolved") | None
+                Some("Counted" | "Replaced" | "Resolved" | "Succeeded" | "Failed" | "Queued") | None
                     if came.as_i64().is_none_or(|code| code < 300) => {}
                 _ => self
                     .problems

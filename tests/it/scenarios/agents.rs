@@ -360,7 +360,7 @@ async fn an_agent_on_standard_input_and_output_has_the_rights_of_the_kubeconfig(
         }
     }
     assert_eq!(answers[0]["result"]["serverInfo"]["name"], "signoff");
-    assert_eq!(answers[1]["result"]["tools"].as_array().unwrap().len(), 12);
+    assert_eq!(answers[1]["result"]["tools"].as_array().unwrap().len(), 16);
     let (failed, run) = told(&answers[2]);
     assert!(!failed, "{run}");
     let started: Run = desk.rig.api().get(run["name"].as_str().unwrap()).await.unwrap();
@@ -411,5 +411,53 @@ async fn the_command_line_starts_a_run_once_under_a_name_or_a_key() {
             (Some(5), &json!("AlreadyExists"))
         );
     }
+    desk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_works_on_a_task_with_its_own_token_and_nobody_else_answers_it() {
+    let desk = Desk::open().await;
+    let task = json!({"queue": "coders", "instructions": "Mend it.", "schema": {"type": "object", "required": ["branch"]}});
+    let flow = json!({"steps": [{"name": "code", "task": task}], "output": "${steps.code.output}"});
+    desk.rig.flow("f", flow).await;
+    desk.rig.start("r", json!({"flow": "f"})).await;
+    desk.rig.phase("r", "Waiting").await;
+    let waiting = desk
+        .rig
+        .until::<Run>("r", |run| {
+            run.status
+                .as_ref()
+                .is_some_and(|status| status.steps[0].task.is_some())
+        })
+        .await;
+    let task = waiting.status.unwrap().steps[0].task.clone().unwrap();
+    desk.rig.until::<signoff_api::WorkItem>(&task, |_| true).await;
+    let (failed, listed) = desk.call("alice", "list_tasks", json!({"queue": "coders"})).await;
+    assert!(!failed && listed["tasks"][0]["name"] == json!(task), "{listed}");
+    let (failed, mine) = desk.call("alice", "claim_task", json!({"task": task})).await;
+    assert!(
+        !failed && mine["claim"] == 1 && mine["instructions"] == "Mend it.",
+        "{mine}"
+    );
+    let (failed, refused) = desk.call("bob", "claim_task", json!({"task": task})).await;
+    assert!(failed && refused["error"]["reason"] == "NotYours", "{refused}");
+    let progress = json!({"task": task, "claim": 1, "message": "half"});
+    let (failed, reported) = desk.call("alice", "report_task_progress", progress.clone()).await;
+    assert!(!failed && reported["progress"] == "half", "{reported}");
+    let (failed, refused) = desk.call("bob", "report_task_progress", progress).await;
+    assert!(failed && refused["error"]["reason"] == "NotYours", "{refused}");
+    let answer = |result: Value| json!({"task": task, "claim": 1, "result": result});
+    let (failed, refused) = desk.call("alice", "complete_task", answer(json!({}))).await;
+    assert!(
+        failed && refused["error"]["reason"] == "InvalidArguments",
+        "{refused}"
+    );
+    let (failed, done) = desk
+        .call("alice", "complete_task", answer(json!({"branch": "b"})))
+        .await;
+    assert!(!failed, "{done}");
+    let run = desk.rig.phase("r", "Succeeded").await.status.unwrap();
+    assert_eq!(run.output.unwrap().0, json!({"branch": "b"}));
+    assert_eq!(run.steps[0].worker.as_deref(), Some("alice"));
     desk.close().await;
 }

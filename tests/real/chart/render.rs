@@ -109,7 +109,7 @@ fn the_charts_carry_the_kinds_as_the_code_defines_them() {
 #[test]
 fn uninstalling_keeps_the_kinds_unless_told_otherwise() {
     let Some(helm) = helm(SUITE) else { return };
-    for (value, kept) in [("keep=true", 7), ("keep=false", 0)] {
+    for (value, kept) in [("keep=true", 8), ("keep=false", 0)] {
         let text = helm
             .run(&["template", "charts/signoff-crds", "--set", value])
             .expect_ok()
@@ -119,7 +119,7 @@ fn uninstalling_keeps_the_kinds_unless_told_otherwise() {
             kept,
             "{value}"
         );
-        assert_eq!(text.matches("\nkind: CustomResourceDefinition\n").count(), 7);
+        assert_eq!(text.matches("\nkind: CustomResourceDefinition\n").count(), 8);
     }
 }
 
@@ -409,12 +409,18 @@ fn every_policy_is_bound_and_fails_closed() {
                 "signoff-records",
                 "signoff-repositories",
                 "signoff-runs",
+                "signoff-workitems",
             ],
         ),
         (
             "MutatingAdmissionPolicy",
             "MutatingAdmissionPolicyBinding",
-            vec!["signoff-decisions", "signoff-flows", "signoff-runs"],
+            vec![
+                "signoff-decisions",
+                "signoff-flows",
+                "signoff-runs",
+                "signoff-workitems",
+            ],
         ),
     ] {
         assert_eq!(names(rendered.of(kind)), expected);

@@ -41,7 +41,7 @@ pub struct StepStatus {
     /// Outcome of the step, which later steps read as `steps.<name>.outcome`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<StepOutcome>,
-    /// Number of the current attempt, from 1. It is 0 before the first attempt, and for `set`, `wait`, `approval` and
+    /// Number of the current attempt, from 1. It is 0 before the first attempt, and for `set`, `wait`, `approval`, `task` and
     /// `flow`.
     #[serde(default)]
     pub attempt: i64,
@@ -77,6 +77,14 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
     pub run: Option<String>,
+    /// Name of the WorkItem that the step opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
+    pub task: Option<String>,
+    /// User who did the task of the step, or had it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub worker: Option<String>,
     /// Digest of what people were shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,

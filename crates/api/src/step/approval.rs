@@ -75,6 +75,7 @@ impl Kind for ApprovalStep {
         &Rules {
             key: "approval",
             attempts: false,
+            retries: false,
             delivery: false,
             has_effect: false,
             is_billable: false,

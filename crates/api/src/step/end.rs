@@ -28,6 +28,7 @@ impl Kind for EndStep {
         &Rules {
             key: "end",
             attempts: false,
+            retries: false,
             delivery: false,
             has_effect: false,
             is_billable: false,

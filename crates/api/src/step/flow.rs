@@ -47,6 +47,7 @@ impl Kind for FlowStep {
         &Rules {
             key: "flow",
             attempts: false,
+            retries: false,
             delivery: false,
             has_effect: true,
             is_billable: false,

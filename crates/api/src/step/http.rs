@@ -89,6 +89,7 @@ impl Kind for HttpStep {
         &Rules {
             key: "http",
             attempts: true,
+            retries: false,
             delivery: true,
             has_effect: true,
             is_billable: true,

@@ -10,6 +10,7 @@ mod notify;
 mod repeat;
 mod set;
 mod ssh;
+mod task;
 mod wait;
 
 use kube::KubeSchema;
@@ -31,6 +32,7 @@ pub use self::{
     repeat::Repeat,
     set::SetStep,
     ssh::SshStep,
+    task::TaskStep,
     wait::{CallbackHmac, CallbackWait, EventWait, WaitStep, WaitTimeout, WaitTimeoutOutcome},
 };
 use super::{HumanDuration, name::LABEL, run::StepOutcome};
@@ -173,6 +175,8 @@ pub enum StepKind {
     Notify(Box<NotifyStep>),
     /// Runs a command on another machine.
     Ssh(Box<SshStep>),
+    /// Puts work in a queue for a worker.
+    Task(Box<TaskStep>),
     /// Runs another flow.
     Flow(Box<FlowStep>),
     /// Ends the run.
@@ -189,6 +193,7 @@ impl StepKind {
             Self::Approval(step) => &**step,
             Self::Notify(step) => &**step,
             Self::Ssh(step) => &**step,
+            Self::Task(step) => &**step,
             Self::Flow(step) => &**step,
             Self::End(step) => &**step,
         }
@@ -252,6 +257,8 @@ pub struct Rules {
     pub key: &'static str,
     /// Whether it makes attempts, so that it may have `retry` and `timeout`.
     pub attempts: bool,
+    /// Whether it may have `retry` though it makes no attempts of its own: others make them.
+    pub retries: bool,
     /// Whether it may have `delivery`: its effect may be unknown after a crash, and can be repeated.
     pub delivery: bool,
     /// Whether the world notices it, so that an approval before it guards something.

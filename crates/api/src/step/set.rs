@@ -18,6 +18,7 @@ impl Kind for SetStep {
         &Rules {
             key: "set",
             attempts: false,
+            retries: false,
             delivery: false,
             has_effect: false,
             is_billable: false,

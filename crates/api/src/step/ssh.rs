@@ -77,6 +77,7 @@ impl Kind for SshStep {
 const WAITING: Rules = Rules {
     key: "ssh",
     attempts: true,
+    retries: false,
     delivery: true,
     has_effect: true,
     is_billable: true,

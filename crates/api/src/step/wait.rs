@@ -48,6 +48,7 @@ impl Kind for WaitStep {
         &Rules {
             key: "wait",
             attempts: false,
+            retries: false,
             delivery: false,
             has_effect: false,
             is_billable: false,

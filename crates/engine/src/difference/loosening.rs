@@ -88,6 +88,8 @@ pub enum LooseningKind {
     ContinuesItems,
     /// A callback is no longer checked in some way, or no longer waited for.
     CallbackCheckRemoved,
+    /// The result of a task is no longer checked.
+    TaskCheckRemoved,
     /// A step runs another release of a flow. What changed in that one is not compared here.
     OtherReleaseRun,
 }
@@ -116,6 +118,7 @@ impl LooseningKind {
             Self::ItemsChanged => "people are asked about other items",
             Self::ContinuesItems => "the other items go on when one fails",
             Self::CallbackCheckRemoved => "a check of the callback is gone",
+            Self::TaskCheckRemoved => "the result of the task is no longer checked",
             Self::OtherReleaseRun => "another release runs here, which may ask fewer people: compare the two",
         }
     }

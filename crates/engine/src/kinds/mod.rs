@@ -12,6 +12,7 @@ mod next;
 mod notify;
 mod set;
 mod ssh;
+mod task;
 mod wait;
 
 use std::{any::Any, fmt, sync::Arc};
@@ -62,6 +63,7 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Approval(step) => &**step,
         StepKind::Notify(step) => &**step,
         StepKind::Ssh(step) => &**step,
+        StepKind::Task(step) => &**step,
         StepKind::Flow(step) => &**step,
         StepKind::End(step) => &**step,
     }

@@ -285,7 +285,7 @@ impl<'a> Compiler<'a> {
         let mut for_each = self.for_each(i, at, step, &mut declarations);
         let at_kind = format!("{at}.{}", rules.key);
         let retry = self.retry_policy(&format!("{at}.retry"), step.retry.as_ref(), &declarations);
-        let mut place = Place::new(self, i, at_kind, &declarations).sent(rules.attempts);
+        let mut place = Place::new(self, i, at_kind, &declarations).sent(rules.attempts || rules.retries);
         let kind = kinds::of(&step.kind).compile(&mut place);
         let results = kinds::of(&step.kind).results(&declarations);
         // of a condition that cannot be read nothing is known
@@ -331,13 +331,24 @@ impl<'a> Compiler<'a> {
                 step.on_failure.is_some(),
                 step.kind.as_kind().may_continue_after_failure(),
             ),
-            ("retry", step.retry.is_some(), rules.attempts),
+            ("retry", step.retry.is_some(), rules.attempts || rules.retries),
             ("timeout", step.timeout.is_some(), rules.attempts),
             ("delivery", step.delivery.is_some(), rules.delivery),
         ] {
             if said && !may {
                 let message = format!("{} steps have no {name}", rules.key);
                 self.problem(format!("{at}.{name}"), message);
+            }
+        }
+        // the worker says which failures are retried, and the queue has no pauses
+        let queued = step.retry.as_ref().filter(|_| rules.retries);
+        for (field, said) in [
+            ("backoff", queued.is_some_and(|retry| retry.backoff.is_some())),
+            ("when", queued.is_some_and(|retry| retry.when.is_some())),
+        ] {
+            if said {
+                let message = format!("{} steps have no retry.{field}", rules.key);
+                self.problem(format!("{at}.retry.{field}"), message);
             }
         }
         let is_long = |timeout: &HumanDuration| timeout.duration() > LONGEST_TIMEOUT;

@@ -24,7 +24,7 @@ pub(super) fn check(compiler: &mut Compiler<'_>, at: &str, step: &Step) {
         compiler.problem(format!("{at}.forEach"), message);
     }
     match &step.kind {
-        StepKind::Approval(_) | StepKind::End(_) => {
+        StepKind::Approval(_) | StepKind::Task(_) | StepKind::End(_) => {
             let message = format!("finally has no {key} steps: it runs in every case");
             compiler.problem(format!("{at}.{key}"), message);
         }

@@ -24,6 +24,7 @@ mod retried_children;
 mod retries;
 mod runs;
 mod scenario;
+mod tasks;
 mod transcripts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,9 +44,10 @@ use super::{
     },
     object::{ObjectFact, ObjectKey, OpenApproval, OwnedObject},
     plan::Plan,
+    work,
 };
 use signoff_api::{
-    ApprovalPhase, Definition, Digest, RunPhase, RunStatus,
+    ApprovalPhase, Definition, Digest, RunPhase, RunStatus, WorkItemStatus,
     approval::ApprovalStatus,
     json::JsonObject,
     reason::StepReason,

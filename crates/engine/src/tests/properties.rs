@@ -9,6 +9,7 @@ use crate::{
     facts::{ProcessFact, RunFact, SshResponse},
     object::{Closing, ObjectKind},
 };
+use signoff_api::WorkItemPhase;
 
 /// One thing that may happen; the number picks among what is open at that moment.
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 /// A flow of up to six steps of any kind, in order or as a graph.
 fn flows() -> impl Strategy<Value = Value> {
     let step = (
-        0..16_u8,
+        0..18_u8,
         any::<bool>(),
         prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..3),
         any::<bool>(),
@@ -75,8 +76,10 @@ fn flows() -> impl Strategy<Value = Value> {
                 .map(|earlier| &steps[*earlier])
                 .filter(|earlier| earlier["approval"]["onReject"].is_object())
                 .collect();
-            let acts =
-                ["http", "flow", "ssh"].iter().any(|kind| step[*kind].is_object()) && !unsure.is_empty();
+            let acts = ["http", "flow", "ssh", "task"]
+                .iter()
+                .any(|kind| step[*kind].is_object())
+                && !unsure.is_empty();
             if acts {
                 let looks = unsure.iter().map(|ask| {
                     let name = ask["name"].as_str().unwrap();
@@ -98,7 +101,8 @@ fn flows() -> impl Strategy<Value = Value> {
                     .all(|step| step["repeat"].is_null() && step["approval"]["changes"].is_null());
                 // a next pass would have to look at what was said in the one before
                 let all: Vec<&Value> = steps[first..].iter().chain([&step]).collect();
-                let has_effect = |step: &&&Value| step["http"].is_object() || step["ssh"].is_object();
+                let has_effect =
+                    |step: &&&Value| ["http", "ssh", "task"].iter().any(|kind| step[*kind].is_object());
                 let acts = all.iter().position(|step| has_effect(&step));
                 let asks = all
                     .iter()
@@ -154,6 +158,8 @@ fn step_of(name: &str, kind: u8, flag: bool) -> Value {
         13 => json!({ "name": name, "flow": { "name": "child" }, "forEach": each }),
         14 => json!({ "name": name, "ssh": { "connection": "vm", "command": "x" } }),
         15 => json!({ "name": name, "ssh": { "connection": "vm", "command": "x", "wait": true } }),
+        16 => json!({ "name": name, "task": { "queue": "q" } }),
+        17 => json!({ "name": name, "task": { "queue": "q" }, "forEach": each }),
         _ => json!({ "name": name, "approval": { "title": "?" } }),
     };
     if kind == 4 && flag {
@@ -206,10 +212,10 @@ impl Scenario {
     }
 
     fn open_callbacks(&self) -> Vec<String> {
-        let open =
-            self.state.steps.iter().filter(|step| {
-                step.phase == StepPhase::Waiting && step.approval.is_none() && step.run.is_none()
-            });
+        let open = self.state.steps.iter().filter(|step| {
+            let owns = step.approval.is_some() || step.run.is_some() || step.task.is_some();
+            step.phase == StepPhase::Waiting && !owns
+        });
         open.filter(|step| step.items.is_none())
             .map(|step| crate::callback_token::record_key(&step.name, step.iteration, step.item))
             .collect()
@@ -272,9 +278,8 @@ impl Scenario {
             }
             Happening::Child(n, succeeds) => {
                 let is_open = |key: &ObjectKey| {
-                    self.facts.objects[key]
-                        .as_run()
-                        .is_some_and(|run| !run.phase.is_finished())
+                    let fact = &self.facts.objects[key];
+                    fact.as_approval().is_none() && fact.as_process().is_none() && !fact.is_closed()
                 };
                 let open: Vec<ObjectKey> = self
                     .facts
@@ -283,9 +288,15 @@ impl Scenario {
                     .filter(|key| is_open(key))
                     .cloned()
                     .collect();
-                if let Some(ObjectFact::Run(run)) =
-                    pick(&open, *n).and_then(|key| self.facts.objects.get_mut(&key))
-                {
+                let fact = pick(&open, *n).and_then(|key| self.facts.objects.get_mut(&key));
+                if let Some(ObjectFact::WorkItem(work)) = fact {
+                    work.phase = if *succeeds {
+                        WorkItemPhase::Succeeded
+                    } else {
+                        WorkItemPhase::Failed
+                    };
+                    self.tick();
+                } else if let Some(ObjectFact::Run(run)) = fact {
                     run.phase = match (run.cancel, succeeds) {
                         (true, _) => RunPhase::Cancelled,
                         (false, true) => RunPhase::Succeeded,
@@ -364,13 +375,19 @@ impl Scenario {
                     };
                     self.facts.objects.insert(close.key, ObjectFact::Process(fact));
                 }
-                Effect::Close(close) => {
-                    if let Some(ObjectFact::Run(run)) = self.facts.objects.get_mut(&close.key) {
+                Effect::Close(close) => match self.facts.objects.get_mut(&close.key) {
+                    Some(ObjectFact::Run(run)) => {
                         run.cancel = true;
                         run.terminate |= close.closing == Closing::Terminated;
                     }
-                }
-                Effect::Open(OwnedObject::Approval(_)) | Effect::Call(_) | Effect::Abort(_) => {}
+                    Some(ObjectFact::WorkItem(work)) if !work.phase.is_closed() => {
+                        work.phase = WorkItemPhase::Cancelled;
+                    }
+                    Some(_) | None => {}
+                },
+                Effect::Open(OwnedObject::Approval(_) | OwnedObject::WorkItem(_))
+                | Effect::Call(_)
+                | Effect::Abort(_) => {}
             }
         }
     }

@@ -106,6 +106,12 @@ impl Scenario {
                         .objects
                         .insert(key, ObjectFact::Approval(Box::new(fact)));
                 }
+                Effect::Open(OwnedObject::WorkItem(open)) => {
+                    let fact = work::fact(&open.spec, &WorkItemStatus::default());
+                    let key = ObjectKey::work_item(&open.name);
+                    let known = self.facts.objects.entry(key);
+                    known.or_insert(ObjectFact::WorkItem(Box::new(fact)));
+                }
                 // it is there when the test says so
                 Effect::Open(OwnedObject::Run(_)) | Effect::Close(_) => {}
                 Effect::Abort(key) => {
@@ -175,7 +181,7 @@ impl Scenario {
         let objects = self.facts.objects.iter_mut();
         objects.filter_map(|(key, fact)| match fact {
             ObjectFact::Approval(fact) => Some((key.name.as_str(), &mut fact.status)),
-            ObjectFact::Run(_) | ObjectFact::Process(_) => None,
+            ObjectFact::Run(_) | ObjectFact::WorkItem(_) | ObjectFact::Process(_) => None,
         })
     }
 
@@ -200,7 +206,10 @@ impl Scenario {
     pub(super) fn opened(&self) -> Vec<&OpenApproval> {
         let opened = self.effects.iter().filter_map(|effect| match effect {
             Effect::Open(OwnedObject::Approval(open)) => Some(&**open),
-            Effect::Open(OwnedObject::Run(_)) | Effect::Call(_) | Effect::Close(_) | Effect::Abort(_) => None,
+            Effect::Open(OwnedObject::Run(_) | OwnedObject::WorkItem(_))
+            | Effect::Call(_)
+            | Effect::Close(_)
+            | Effect::Abort(_) => None,
         });
         opened.collect()
     }

@@ -54,6 +54,9 @@ impl Scenario {
                 Effect::Open(OwnedObject::Approval(open)) => {
                     format!("open {}: {}", called(&open.name), open.spec.title)
                 }
+                Effect::Open(OwnedObject::WorkItem(open)) => {
+                    format!("queue {} for {}", called(&open.name), open.spec.queue)
+                }
                 Effect::Open(OwnedObject::Run(run)) => format!(
                     "start {} of flow {} on {} with {}{}",
                     called(&run.name),

@@ -24,6 +24,7 @@ impl Turn<'_> {
 
     /// Lets the kind of a step look at what it waits for.
     pub(super) fn go_on_with(&mut self, step: usize, entry: usize) {
+        self.note_worker(entry);
         let next = self.plan.steps[step].kind.go_on(&self.step_view(step, entry));
         self.apply(step, entry, next);
     }
@@ -94,6 +95,12 @@ impl Turn<'_> {
     fn own(&mut self, step: usize, entry: usize, own: Own) {
         let key = own.object.key();
         let is_known = self.facts.objects.contains_key(&key) || self.facts.refused.contains_key(&key);
+        // others make its attempts, so it counts when it is put to them
+        let is_first = ObjectKey::of(&self.state.steps[entry]).is_none();
+        let rules = self.plan.steps[step].rules;
+        if is_first && rules.is_billable && !rules.attempts {
+            self.state.billable_steps += 1;
+        }
         let status = &mut self.state.steps[entry];
         if own.object.is_named_when_there() && !is_known {
             status.phase = StepPhase::Running;

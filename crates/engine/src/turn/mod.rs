@@ -14,6 +14,7 @@ mod polls;
 mod processes;
 mod resolutions;
 mod settle;
+mod tasks;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -322,6 +323,8 @@ impl<'a> Turn<'a> {
             event_keys: vec![],
             approval: None,
             run: None,
+            task: None,
+            worker: None,
             digest: None,
             connections: vec![],
             requests: vec![],

@@ -139,7 +139,9 @@ impl Turn<'_> {
         self.effects.retain(|effect| match effect {
             Effect::Call(call) => call.key != key,
             Effect::Open(OwnedObject::Run(run)) => !is_for(run, &key),
-            Effect::Open(open @ OwnedObject::Approval(_)) => Some(&open.key()) != object.as_ref(),
+            Effect::Open(open @ (OwnedObject::Approval(_) | OwnedObject::WorkItem(_))) => {
+                Some(&open.key()) != object.as_ref()
+            }
             Effect::Close(_) | Effect::Abort(_) => true,
         });
         if self.state.steps[entry].phase == StepPhase::Running && key.attempt > 0 {

@@ -14,10 +14,11 @@ macro_rules! chart {
 }
 
 /// All policies of the chart.
-const POLICIES: [&str; 11] = [
+const POLICIES: [&str; 13] = [
     chart!("files/policies/mutating/decisions.yaml"),
     chart!("files/policies/mutating/flows.yaml"),
     chart!("files/policies/mutating/runs.yaml"),
+    chart!("files/policies/mutating/workitems.yaml"),
     chart!("files/policies/validating/connections.yaml"),
     chart!("files/policies/validating/decisions.yaml"),
     chart!("files/policies/validating/events.yaml"),
@@ -26,6 +27,7 @@ const POLICIES: [&str; 11] = [
     chart!("files/policies/validating/records.yaml"),
     chart!("files/policies/validating/repositories.yaml"),
     chart!("files/policies/validating/runs.yaml"),
+    chart!("files/policies/validating/workitems.yaml"),
 ];
 /// CEL that several policies share.
 const SHARED: &str = chart!("files/policies/shared.yaml");

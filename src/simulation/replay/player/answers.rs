@@ -33,8 +33,9 @@ impl Player<'_> {
         let called = self.callbacks_and_events();
         let decided = self.close_questions();
         let ended = self.children_end();
+        let worked = self.tasks_end();
         let answered = self.answer_calls();
-        called || decided || ended || answered
+        called || decided || ended || worked || answered
     }
 
     fn answer_calls(&mut self) -> bool {

@@ -21,6 +21,7 @@ impl Kind for NotifyStep {
         &Rules {
             key: "notify",
             attempts: true,
+            retries: false,
             delivery: true,
             has_effect: true,
             is_billable: false,

@@ -109,6 +109,9 @@ fn all_but_finally() -> Value {
                     "stdin": "in", "callback": "three", "wait": true, "exitCodes": [0, 3],
                 },
             },
+            { "name": "task", "retry": { "attempts": 3 }, "task": {
+                "queue": "coders", "input": { "a": "${inputs.a}" }, "instructions": "do it", "schema": { "type": "object" },
+                "heartbeat": "10m", "respondWithin": "1h", "onTimeout": { "outcome": "Continue" } } },
             { "name": "seven", "flow": { "name": "child", "inputs": { "a": "${inputs.a}" }, "detached": true, "key": "k" } },
             { "name": "six", "end": { "outcome": "Failed", "message": "${inputs.a}", "output": { "r": "${inputs.b}" } } },
         ],

@@ -372,7 +372,7 @@ fn ever(step: &Step) -> BTreeSet<String> {
             StepOutcome::ChangesRequested,
             StepOutcome::TimedOut,
         ],
-        StepKind::Wait(_) => &[StepOutcome::TimedOut],
+        StepKind::Wait(_) | StepKind::Task(_) => &[StepOutcome::TimedOut],
         StepKind::Flow(_) => &[StepOutcome::Rejected, StepOutcome::TimedOut],
         StepKind::Http(_) | StepKind::Set(_) | StepKind::Notify(_) | StepKind::Ssh(_) => &[],
         StepKind::End(_) => &[StepOutcome::Succeeded],

@@ -1,0 +1,177 @@
+//! The command of a task: a process group of its own, that is ended whole.
+
+use std::{
+    io,
+    os::unix::process::ExitStatusExt as _,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
+use tempfile::NamedTempFile;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    process::ChildStdout,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::JoinHandle,
+};
+
+/// Begins the lines that tell how far a command is.
+const PROGRESS: &str = "::progress ";
+/// Exit code of a failure that may be tried again, as in sysexits.h.
+const TRY_AGAIN: i32 = 75;
+/// Longest line, and largest file with a result, in bytes.
+const MAX_RESULT: u64 = 1024 * 1024;
+/// How long a command may take to end when it is asked to.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often is looked whether something of it is left.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How a command ended.
+pub(super) enum Ended {
+    /// Well, with what it wrote as its result.
+    Succeeded(Option<String>),
+    /// Badly.
+    Failed { message: String, retryable: bool },
+}
+
+/// A command that was started.
+pub(super) struct Command {
+    group: Option<Pid>,
+    ended: JoinHandle<io::Result<(ExitStatus, Option<String>)>>,
+    output: NamedTempFile,
+}
+
+impl Command {
+    /// Starts it. What it says of its progress comes from the other end.
+    pub(super) fn start(
+        command: &[String],
+        input: &Value,
+        variables: &[(&'static str, String)],
+    ) -> io::Result<(Self, UnboundedReceiver<String>)> {
+        let [program, arguments @ ..] = command else {
+            return Err(io::Error::other("there is no command"));
+        };
+        let output = NamedTempFile::new()?;
+        let mut child = tokio::process::Command::new(program)
+            .args(arguments)
+            .envs(variables.iter().map(|(name, value)| (*name, value.as_str())))
+            .env("SIGNOFF_OUTPUT", output.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .process_group(0)
+            .spawn()?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let group = child.id().and_then(|id| i32::try_from(id).ok());
+        let group = group.and_then(Pid::from_raw);
+        let (progress, said) = unbounded_channel();
+        let input = format!("{input}\n");
+        let ended = tokio::spawn(async move {
+            let writing = async {
+                if let Some(mut stdin) = stdin {
+                    // a command need not read it
+                    let _ = stdin.write_all(input.as_bytes()).await;
+                }
+            };
+            let reading = async {
+                match stdout {
+                    Some(stdout) => read(stdout, &progress).await,
+                    None => None,
+                }
+            };
+            let ((), last, ended) = tokio::join!(writing, reading, child.wait());
+            Ok((ended?, last))
+        });
+        let started = Self { group, ended, output };
+        Ok((started, said))
+    }
+
+    /// Waits until it has ended. What it left in the background with its standard output counts.
+    pub(super) async fn until_it_ends(&mut self) -> Ended {
+        let unknown = |error: &dyn std::error::Error| Ended::Failed {
+            message: format!("how the command ended is not known: {error}"),
+            retryable: true,
+        };
+        let (status, last) = match (&mut self.ended).await {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(error)) => return unknown(&error),
+            Err(error) => return unknown(&error),
+        };
+        if status.success() {
+            return match self.written().await {
+                Ok(written) => Ended::Succeeded(written.or(last)),
+                Err(error) => Ended::Failed {
+                    message: format!("the result cannot be read: {error}"),
+                    retryable: true,
+                },
+            };
+        }
+        let said = last.map(|last| format!(": {}", last.chars().take(500).collect::<String>()));
+        let said = said.unwrap_or_default();
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Ended::Failed {
+                message: format!("the command ended with exit code {code}{said}"),
+                retryable: code == TRY_AGAIN,
+            },
+            (None, signal) => Ended::Failed {
+                message: format!(
+                    "the command was ended by signal {}{said}",
+                    signal.unwrap_or_default()
+                ),
+                retryable: true,
+            },
+        }
+    }
+
+    /// What it wrote to its file.
+    async fn written(&self) -> io::Result<Option<String>> {
+        let file = tokio::fs::File::open(self.output.path()).await?;
+        let mut text = String::new();
+        let read = file.take(MAX_RESULT + 1).read_to_string(&mut text).await?;
+        if read as u64 > MAX_RESULT {
+            return Err(io::Error::other(format!("it is larger than {MAX_RESULT} bytes")));
+        }
+        let text = text.trim();
+        Ok((!text.is_empty()).then(|| text.to_owned()))
+    }
+
+    /// Ends what is left of its process group: asks first, and kills later.
+    pub(super) async fn end(&self) {
+        let Some(group) = self.group else { return };
+        if kill_process_group(group, Signal::TERM).is_err() {
+            // nothing is left of it
+            return;
+        }
+        let asked = tokio::time::Instant::now();
+        while asked.elapsed() < GRACE {
+            tokio::time::sleep(LOOK).await;
+            if rustix::process::test_kill_process_group(group).is_err() {
+                return;
+            }
+        }
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// Reads what a command writes. Gives its last line that says nothing of progress.
+async fn read(stdout: ChildStdout, progress: &UnboundedSender<String>) -> Option<String> {
+    let mut lines = BufReader::new(stdout);
+    let mut last = None;
+    loop {
+        let mut line = Vec::new();
+        let read = (&mut lines).take(MAX_RESULT).read_until(b'\n', &mut line).await;
+        if !matches!(read, Ok(bytes) if bytes > 0) {
+            return last;
+        }
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim();
+        match line.strip_prefix(PROGRESS) {
+            // nobody listens at the end
+            Some(said) => drop(progress.send(said.to_owned())),
+            None if line.is_empty() => {}
+            None => last = Some(line.to_owned()),
+        }
+    }
+}
