@@ -23,7 +23,7 @@ use crate::support::{
 
 fn flow(task: Value, retry: i64) -> Value {
     json!({"steps": [{"name": "code", "retry": {"attempts": retry}, "task": task}],
-        "output": {"got": "${steps.code.?output.orValue('none')}"}})
+        "output": {"got": "${steps.code.output}"}})
 }
 
 fn coders() -> Value {
