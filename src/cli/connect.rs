@@ -212,6 +212,18 @@ fn unusable(error: &KubeconfigError) -> CliError {
     CliError::new("Kubeconfig", exit::UNREACHABLE, message).hint(hint)
 }
 
+/// Where the gateway of `signoff dev` is reached, if the kubeconfig is one that it wrote.
+pub(super) fn stated_gateway(global: &Global) -> Option<url::Url> {
+    let here = || local_kubeconfig::read(Path::new("")).ok().flatten();
+    let named = std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty());
+    let kubeconfig = match &global.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path).ok(),
+        None if named => Kubeconfig::read().ok(),
+        None => here().or_else(|| Kubeconfig::read().ok()),
+    };
+    local_kubeconfig::gateway(&kubeconfig?, global.context.as_deref())
+}
+
 /// The kubeconfig of `--kubeconfig`, or else that of `signoff dev` in this folder unless `KUBECONFIG` names others.
 fn chosen(global: &Global) -> Result<Option<Kubeconfig>, CliError> {
     if let Some(path) = &global.kubeconfig {

@@ -148,11 +148,12 @@ impl Instance {
         };
         let control_plane = ControlPlane::open(Options::new(&args.data)).await.map_err(open)?;
         let kubeconfig = args.data.join("kubeconfig");
-        write_private(
-            &kubeconfig,
-            &control_plane.kubeconfig(local_kubeconfig::reached_at(api)),
-        )
-        .map_err(|source| DevError::Kubeconfig {
+        let text = control_plane.kubeconfig(local_kubeconfig::reached_at(api));
+        let text = local_kubeconfig::with_gateway(&text, gateway);
+        let written = text
+            .map_err(std::io::Error::other)
+            .and_then(|text| write_private(&kubeconfig, &text));
+        written.map_err(|source| DevError::Kubeconfig {
             path: kubeconfig.clone(),
             source,
         })?;

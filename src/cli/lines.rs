@@ -43,7 +43,12 @@ impl Lines {
 
     /// A label and its value on one line.
     pub(super) fn field(&mut self, label: &str, value: impl AsRef<str>) {
-        self.hanging(&format!("  {label:<LABEL$} {}", value.as_ref()), LABEL + 3);
+        self.column(LABEL, label, value);
+    }
+
+    /// The same with labels of so many columns.
+    pub(super) fn column(&mut self, columns: usize, label: &str, value: impl AsRef<str>) {
+        self.hanging(&format!("  {label:<columns$} {}", value.as_ref()), columns + 3);
     }
 
     /// A label and a value of ours that people copy, such as a digest: it is never broken.

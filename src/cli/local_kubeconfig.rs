@@ -10,11 +10,16 @@ use kube::config::Kubeconfig;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use super::private::{self, PrivateError};
+use super::{
+    gateway_url::is_plain_and_here,
+    private::{self, PrivateError},
+};
 
 /// Where `signoff dev` leaves it, as seen from the folder it was started in.
 const FOLDER: &str = ".signoff";
 const FILE: &str = "kubeconfig";
+/// Name of the extension of a cluster that says where its gateway is.
+const GATEWAY: &str = "signoff.dev/gateway";
 
 /// Why the kubeconfig of the folder is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +77,57 @@ fn parse(text: &str, path: &Path) -> Result<Kubeconfig, LocalKubeconfigError> {
             server: named.cluster.server.clone(),
         });
     }
+    let extensions = local.clusters.iter().flat_map(|named| &named.cluster.extensions);
+    if let Some(stated) = extensions
+        .map(|stated| &stated.extension.url)
+        .find(|url| !is_gateway(url))
+    {
+        return Err(LocalKubeconfigError::Elsewhere {
+            path: path.to_owned(),
+            server: stated.clone(),
+        });
+    }
     // what was judged is what is used, whatever else a second reader would find in the text
     let judged = serde_yaml::to_string(&local).map_err(foreign)?;
     serde_yaml::from_str(&judged).map_err(foreign)
+}
+
+fn is_gateway(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| is_plain_and_here(&url))
+}
+
+/// The gateway that the cluster of a context states, if both are on this machine.
+pub(super) fn gateway(kubeconfig: &Kubeconfig, context: Option<&str>) -> Option<Url> {
+    let context = context.or(kubeconfig.current_context.as_deref())?;
+    let context = kubeconfig.contexts.iter().find(|named| named.name == context)?;
+    let name = &context.context.as_ref()?.cluster;
+    let cluster = kubeconfig.clusters.iter().find(|named| named.name == *name)?;
+    let cluster = cluster.cluster.as_ref()?;
+    if !cluster.server.as_deref().is_some_and(is_here) {
+        return None;
+    }
+    let mut extensions = cluster.extensions.iter().flatten();
+    let stated = extensions.find(|extension| extension.name == GATEWAY)?;
+    let url = stated.extension["url"].as_str()?;
+    Url::parse(url).ok().filter(is_plain_and_here)
+}
+
+/// The kubeconfig of `signoff dev`, which states the gateway as well.
+///
+/// # Errors
+/// If the text is no kubeconfig of `signoff dev`.
+#[cfg(feature = "dev")]
+pub(super) fn with_gateway(text: &str, gateway: SocketAddr) -> Result<String, serde_yaml::Error> {
+    let mut local: Local = serde_yaml::from_str(text)?;
+    for named in &mut local.clusters {
+        named.cluster.extensions = vec![Extension {
+            name: ExtensionName::Gateway,
+            extension: Stated {
+                url: format!("http://{}", reached_at(gateway)),
+            },
+        }];
+    }
+    serde_yaml::to_string(&local)
 }
 
 /// Whether an address is `https` on a loopback address, which no name server has a say in.
@@ -133,6 +186,28 @@ struct Cluster {
     server: String,
     #[serde(rename = "certificate-authority-data")]
     certificate_authority_data: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    extensions: Vec<Extension>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Extension {
+    name: ExtensionName,
+    extension: Stated,
+}
+
+/// No other is written.
+#[derive(Debug, Deserialize, Serialize)]
+enum ExtensionName {
+    #[serde(rename = "signoff.dev/gateway")]
+    Gateway,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Stated {
+    url: String,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -188,6 +263,30 @@ mod tests {
                 "{server}"
             );
         }
+    }
+
+    #[test]
+    #[cfg(feature = "dev")]
+    fn the_gateway_is_the_one_that_signoff_dev_states_and_no_other() {
+        assert_eq!(gateway(&taken(GOOD).unwrap(), None), None);
+        let text = with_gateway(GOOD, "0.0.0.0:7480".parse().unwrap()).unwrap();
+        let found = gateway(&taken(&text).unwrap(), Some("admin"));
+        assert_eq!(found.unwrap().as_str(), "http://127.0.0.1:7480/");
+        assert_eq!(gateway(&taken(&text).unwrap(), Some("other")), None);
+        let elsewhere = text.replace("http://127.0.0.1:7480", "http://evil.example");
+        assert!(matches!(
+            taken(&elsewhere),
+            Err(LocalKubeconfigError::Elsewhere { .. })
+        ));
+        // a kubeconfig of a cluster that is not on this machine states none
+        for (from, to) in [
+            ("https://127.0.0.1:7443", "https://api.example.com"),
+            ("http://127.0.0.1:7480", "http://10.0.0.1"),
+        ] {
+            let other: Kubeconfig = serde_yaml::from_str(&text.replace(from, to)).unwrap();
+            assert_eq!(gateway(&other, None), None, "{to}");
+        }
+        assert!(taken(&text.replace("signoff.dev/gateway", "client.authentication.k8s.io/exec")).is_err());
     }
 
     #[test]

@@ -1,21 +1,19 @@
 //! `signoff mcp`: the tools of agents on standard input and output.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use rmcp::{
-    ServiceExt as _,
-    transport::{async_rw::AsyncRwTransport, io::stdio_pipes},
-};
-use url::Url;
+use rmcp::{ServiceExt as _, transport::io::stdio_pipes};
 
 use super::{
     Global,
+    agent_stdio::AgentStdio,
     answer::Answer,
     connect::{self, Connection},
     error::CliError,
+    gateway_url::GatewayUrl,
     resources,
 };
 use crate::{
@@ -24,8 +22,8 @@ use crate::{
 };
 use signoff_api::{Digest, Resource, Run};
 
-/// Longest message of an agent, in bytes. Inputs of a run are at most half of it.
-const MAX_MESSAGE: usize = 512 << 10;
+/// Longest time for reading content, which is small.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serve an agent on standard input and output, by the Model Context Protocol, with the rights of your kubeconfig.
 ///
@@ -35,14 +33,8 @@ const MAX_MESSAGE: usize = 512 << 10;
     after_help = "Examples:\n  claude mcp add signoff -- signoff mcp --namespace shop\n  signoff mcp --context agent"
 )]
 pub(super) struct McpArgs {
-    /// Where the gateway is reached, for reading resources.
-    #[arg(
-        long,
-        env = "SIGNOFF_GATEWAY_URL",
-        default_value = "http://127.0.0.1:7480",
-        value_name = "URL"
-    )]
-    gateway: Url,
+    #[command(flatten)]
+    gateway: GatewayUrl,
 }
 
 pub(super) async fn verb(args: McpArgs, global: &Global) -> Result<Answer, CliError> {
@@ -57,7 +49,7 @@ pub(super) async fn verb(args: McpArgs, global: &Global) -> Result<Answer, CliEr
     };
     let server = ToolServer::new(caller, Arc::new(content));
     let (input, output) = stdio_pipes();
-    let transport = AsyncRwTransport::new_server(input, output).with_max_line_length(MAX_MESSAGE);
+    let transport = AgentStdio::new(input, output);
     // an agent that goes away without a word ends it as well
     let Ok(service) = Box::pin(server.serve(transport)).await else {
         return Ok(Answer::default());
@@ -70,7 +62,7 @@ pub(super) async fn verb(args: McpArgs, global: &Global) -> Result<Answer, CliEr
 
 /// Content as the gateway gives it out.
 struct GatewayContent {
-    gateway: Url,
+    gateway: GatewayUrl,
     global: Global,
 }
 
@@ -84,6 +76,23 @@ impl Content for GatewayContent {
             )
             .hint("start `signoff mcp` without --as to read resources"));
         }
+        let read = self.read_from_gateway(resource);
+        tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| {
+            let message = format!(
+                "the gateway did not give the content within {} s",
+                PATIENCE.as_secs()
+            );
+            Err(ToolError::new("Unavailable", message).hint("try again in a while"))
+        })
+    }
+}
+
+impl GatewayContent {
+    async fn read_from_gateway(&self, resource: &Resource) -> Result<Bytes, ToolError> {
+        let gateway = self
+            .gateway
+            .find(&self.global)
+            .map_err(|error| error.to_tool_error())?;
         let config = connect::config(&self.global)
             .await
             .map_err(|error| error.to_tool_error())?;
@@ -94,7 +103,7 @@ impl Content for GatewayContent {
             .await
             .map_err(|error| ToolError::new("Failed", format!("there is no token for the gateway: {error}")))?
             .map_err(|error| error.to_tool_error())?;
-        let response = resources::ask(&self.gateway, resource, &token).await;
+        let response = resources::ask(&gateway, resource, &token).await;
         received(response.map_err(|error| error.to_tool_error())?, resource).await
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: one file per verb. Data goes to stdout, talk to stderr.
 
+mod agent_stdio;
 mod agents;
 mod answer;
 mod applying;
@@ -20,6 +21,7 @@ mod diff;
 mod error;
 mod flows;
 mod gateway;
+mod gateway_url;
 mod git_init;
 mod graph;
 mod lines;
@@ -155,9 +157,10 @@ impl Global {
         words.join(" ")
     }
 
-    /// The same for somebody else, who is not impersonated.
+    /// The same for somebody else, who is not impersonated and has a context of their own.
     fn command_for_others(&self, line: &str) -> String {
         let mut others = self.clone();
+        others.context = None;
         others.act_as = None;
         others.act_as_group.clear();
         others.command(line)
@@ -417,7 +420,7 @@ mod tests {
         );
         assert_eq!(
             full.command_for_others("approve a"),
-            format!("{server} approve a")
+            "kubectl signoff -n g --kubeconfig '/a b' approve a"
         );
     }
 

@@ -1,6 +1,9 @@
 //! `signoff resources`: what runs have kept in the object store.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use futures::StreamExt as _;
 use http::{StatusCode, header};
@@ -15,6 +18,7 @@ use super::{
     answer::Answer,
     connect::{self, Connection},
     error::{CliError, exit},
+    gateway_url::GatewayUrl,
     lines::terminal_width,
     table::{
         Column::{Free, Whole},
@@ -23,6 +27,13 @@ use super::{
 };
 use crate::{client::resources_of, cluster::error_chain};
 use signoff_api::{Digest, Resource, ResourceRef, Run};
+
+/// Longest time in which nothing comes.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Longest time in which all of the content comes.
+const LONGEST: Duration = Duration::from_mins(10);
+/// Longest answer that says what is wrong, in bytes.
+const MAX_PROBLEM: usize = 64 << 10;
 
 /// List and read the resources of runs: content that is large or binary.
 #[derive(Debug, clap::Args)]
@@ -50,14 +61,8 @@ struct GetArgs {
     /// File to write. It is there only when all of the content is, and the hash is right.
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// Where the gateway is reached. It gives out the content to those who may get runs/resources.
-    #[arg(
-        long,
-        env = "SIGNOFF_GATEWAY_URL",
-        default_value = "http://127.0.0.1:7480",
-        value_name = "URL"
-    )]
-    gateway: Url,
+    #[command(flatten)]
+    gateway: GatewayUrl,
 }
 
 pub(super) async fn verb(args: ResourcesArgs, global: &Global) -> Result<Answer, CliError> {
@@ -110,10 +115,21 @@ async fn get(args: GetArgs, global: &Global) -> Result<Answer, CliError> {
             "the gateway knows you by your own token: leave --as away",
         ));
     }
+    // before the token is made
+    let gateway = args.gateway.find(global)?;
     let token = token(connect::config(global).await?).await?;
-    let response = ask(&args.gateway, &resource, &token).await?;
+    let response = ask(&gateway, &resource, &token).await?;
     let file = &args.file;
-    to_file(file, response, &resource).await?;
+    let written = tokio::time::timeout(LONGEST, to_file(file, response, &resource)).await;
+    written.unwrap_or_else(|_| {
+        // what was begun is not left behind
+        let _ = std::fs::remove_file(temporary(file));
+        let message = format!(
+            "the content did not come within {} minutes",
+            LONGEST.as_secs() / 60
+        );
+        Err(CliError::new("Unreachable", exit::UNREACHABLE, message))
+    })?;
     let text = format!("{}: {} bytes, {}", file.display(), resource.size, resource.sha256);
     Ok(Answer::text(text).with_data(json!(resource)))
 }
@@ -166,6 +182,7 @@ pub(super) async fn ask(
     };
     let client = crate::net::Network::new(crate::net::AddressPolicy::local())
         .own_client()
+        .read_timeout(SILENCE)
         .build()
         .map_err(unreachable)?;
     let response = client
@@ -178,7 +195,7 @@ pub(super) async fn ask(
     if status.is_success() {
         return Ok(response);
     }
-    let problem: Value = response.json().await.unwrap_or_default();
+    let problem = problem(response).await;
     let detail = problem["detail"].as_str().unwrap_or("the gateway gave no reason");
     let (code, exit) = match status {
         StatusCode::NOT_FOUND => ("NotFound", exit::NOT_FOUND),
@@ -188,12 +205,29 @@ pub(super) async fn ask(
     Err(CliError::new(code, exit, signoff_api::text::visible(detail)))
 }
 
+/// What the gateway says is wrong, as far as it says little.
+async fn problem(response: reqwest::Response) -> Value {
+    let mut pieces = response.bytes_stream();
+    let mut said = Vec::new();
+    while let Some(Ok(piece)) = pieces.next().await {
+        said.extend_from_slice(&piece);
+        if said.len() > MAX_PROBLEM {
+            return Value::Null;
+        }
+    }
+    serde_json::from_slice(&said).unwrap_or_default()
+}
+
+fn temporary(file: &Path) -> PathBuf {
+    file.with_extension("part")
+}
+
 /// Writes to a file, which is there only when all of it is.
 async fn to_file(file: &Path, response: reqwest::Response, resource: &Resource) -> Result<(), CliError> {
     let unwritable = |error: &(dyn std::error::Error + 'static)| {
         CliError::internal(&format!("{} cannot be written", file.display()), error)
     };
-    let temporary = file.with_extension("part");
+    let temporary = temporary(file);
     let mut out = std::fs::File::create(&temporary).map_err(|error| unwritable(&error))?;
     let received = receive(&mut out, response, resource).await;
     if received.is_err() {

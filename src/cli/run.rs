@@ -13,7 +13,7 @@ use super::{
     error::{CliError, exit},
     timeline,
 };
-use crate::client::{self, InputError, ReleaseChoice, ReleaseError, StartError, Started};
+use crate::client::{self, InputError, ReleaseChoice, ReleaseError, StartError, Started, Waited};
 use signoff_api::{
     Definition, Flow, Release, Run, RunPhase, RunSpec,
     bounds::{self, InexactInteger},
@@ -129,8 +129,19 @@ pub(super) async fn started(
             .with_next([global.command(&format!("status {name}"))]));
     }
     let waited = client::until_settled(&runs, &name, global.timeout()).await;
-    let waited = waited.map_err(|error| CliError::api(&name, &error))?;
-    Ok(after_wait(&waited.run, waited.timed_out, global))
+    Ok(after_wait(&watched(waited, &name)?, global))
+}
+
+/// What was waited for, if the run could be watched.
+pub(super) fn watched(waited: kube::Result<Waited>, name: &str) -> Result<Waited, CliError> {
+    let waited = waited.map_err(|error| CliError::api(name, &error))?;
+    let Some(error) = &waited.unwatched else {
+        return Ok(waited);
+    };
+    let why = crate::cluster::error_chain(error);
+    let message = format!("nothing was waited for, since run {name} cannot be watched: {why}");
+    Err(CliError::new("Unwatchable", exit::REFUSED, message)
+        .hint("waiting needs the verb watch on runs; `signoff status` shows the run as it is now"))
 }
 
 /// Creates a run.
@@ -144,12 +155,13 @@ pub(super) async fn start(
     created.map_err(|error| CliError::api("the run cannot be started", &error))
 }
 
-pub(super) fn after_wait(run: &Run, timed_out: bool, global: &Global) -> Answer {
+pub(super) fn after_wait(waited: &Waited, global: &Global) -> Answer {
+    let standing = &waited.standing;
+    let (run, approvals) = (&standing.run, &standing.open_approvals);
     let name = run.name_any();
     let phase = run.status.as_ref().map(|status| status.phase).unwrap_or_default();
-    let approvals: Vec<String> = client::open_approvals(run);
     let mut text = timeline::render(run);
-    if timed_out {
+    if waited.timed_out {
         text.blank();
         text.push(format!("the run has not ended after {}", global.timeout));
     }

@@ -1,8 +1,14 @@
 //! `signoff ui`: the page for people, on this machine.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use axum::Router;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Global,
@@ -13,6 +19,9 @@ use super::{
 };
 use crate::web::{Session, Web};
 
+/// Longest time in which answers under way may end.
+const DRAIN: Duration = Duration::from_secs(3);
+
 /// Serve a page on this machine: what waits for you, what is asked, and your answer.
 ///
 /// All that it reads and does are requests of your own to the API server, with your kubeconfig. The address that it prints lets
@@ -20,7 +29,7 @@ use crate::web::{Session, Web};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  signoff ui --context alice")]
 pub(super) struct UiArgs {
-    /// Address to listen on; only of this machine. Port 0 takes a free one.
+    /// Address to listen on: `127.0.0.1` or `[::1]`, with a port. Port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS", value_parser = loopback)]
     listen: SocketAddr,
 }
@@ -29,10 +38,12 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text
         .parse()
         .map_err(|_| "write ADDRESS:PORT, such as 127.0.0.1:8090".to_owned())?;
-    if address.ip().is_loopback() {
+    // the page answers under no other name
+    let usual: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    if usual.contains(&address.ip()) {
         Ok(address)
     } else {
-        Err("the page is served to this machine only, such as on 127.0.0.1".to_owned())
+        Err("the page is served to this machine only, on 127.0.0.1 or [::1]".to_owned())
     }
 }
 
@@ -59,15 +70,37 @@ pub(super) async fn verb(args: &UiArgs, global: &Global) -> Result<Answer, CliEr
         namespace: connection.namespace.clone(),
         session: Arc::new(session),
         address,
+        answering: Arc::default(),
     };
-    axum::serve(listener, web.router())
-        .with_graceful_shutdown(async {
-            // a signal that cannot be awaited ends the process by itself
-            let _ = tokio::signal::ctrl_c().await;
-        })
-        .await
-        .map_err(|error| CliError::internal("the page cannot be served", &error))?;
+    serve(listener, web.router(), interrupted).await?;
     Ok(Answer::default())
+}
+
+/// Ctrl-C. A signal that cannot be awaited ends the process by itself.
+async fn interrupted() {
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Serves until it is interrupted. Answers under way get a moment, unless it is interrupted again: a request that is never sent to its
+/// end must not keep the page up.
+async fn serve<F: Future<Output = ()>>(
+    listener: TcpListener,
+    pages: Router,
+    interrupted: impl Fn() -> F,
+) -> Result<(), CliError> {
+    let stop = CancellationToken::new();
+    let serving = axum::serve(listener, pages).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let drained = async {
+        interrupted().await;
+        stop.cancel();
+        let _ = tokio::time::timeout(DRAIN, interrupted()).await;
+    };
+    tokio::select! {
+        served = serving.into_future() => {
+            served.map_err(|error| CliError::internal("the page cannot be served", &error))
+        }
+        () = drained => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -77,8 +110,36 @@ mod tests {
     #[test]
     fn the_page_is_for_this_machine_only() {
         assert!(loopback("127.0.0.1:0").is_ok() && loopback("[::1]:8090").is_ok());
-        for other in ["0.0.0.0:80", "10.0.0.1:80", "localhost:80", "8090"] {
+        for other in [
+            "0.0.0.0:80",
+            "10.0.0.1:80",
+            "127.0.0.2:80",
+            "localhost:80",
+            "8090",
+        ] {
             assert!(loopback(other).is_err(), "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_sent_by_half_does_not_keep_the_page_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut half = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let once = Arc::new(tokio::sync::Notify::new());
+        let told = Arc::clone(&once);
+        // it is not interrupted a second time
+        let interrupted = move || {
+            let told = Arc::clone(&told);
+            async move { told.notified().await }
+        };
+        let page = tokio::spawn(serve(listener, Router::new(), interrupted));
+        tokio::io::AsyncWriteExt::write_all(&mut half, b"GET / HTTP/1.1\r\nhost: x")
+            .await
+            .unwrap();
+        once.notify_one();
+        let ended = tokio::time::timeout(DRAIN * 10, page).await;
+        assert!(ended.unwrap().unwrap().is_ok());
     }
 }

@@ -1,8 +1,6 @@
 //! `signoff wait`: waits for something to happen to a run.
 
-use std::str::FromStr;
-
-use kube::{Api, runtime::wait::await_condition};
+use std::{str::FromStr, time::Instant};
 
 use super::{
     Global,
@@ -10,12 +8,12 @@ use super::{
     connect::Connection,
     error::{CliError, exit},
     named,
-    run::after_wait,
+    run::{after_wait, watched},
 };
+use crate::client::{self, Standing};
 use signoff_api::{
-    Run,
+    Release, Run,
     name::{DnsLabel, ObjectName},
-    run::StepPhase,
 };
 
 /// Wait until a run ends, asks people, or has done a step; at most --timeout.
@@ -63,51 +61,41 @@ impl FromStr for Event {
 
 impl Event {
     /// Whether it has happened.
-    fn is_there(&self, run: &Run) -> bool {
-        let Some(status) = &run.status else {
-            return false;
-        };
+    fn is_there(&self, standing: &Standing) -> bool {
         match self {
-            Self::End => status.phase.is_finished(),
-            Self::Question => status
-                .steps
-                .iter()
-                .any(|step| step.phase == StepPhase::Waiting && step.approval.is_some()),
-            Self::Step(name) => {
-                let mut passes = status.steps.iter().rev();
-                let newest = passes.find(|step| step.name == name.as_str() && step.item.is_none());
-                newest.is_some_and(|step| step.phase.is_finished())
-            }
+            Self::End => standing.has_ended(),
+            // also of runs that it started
+            Self::Question => !standing.open_approvals.is_empty(),
+            Self::Step(name) => has_ended(&standing.run, name),
         }
     }
 }
 
+/// Whether the newest pass of a step has ended.
+fn has_ended(run: &Run, name: &DnsLabel) -> bool {
+    let mut passes = run.status.iter().flat_map(|status| status.steps.iter().rev());
+    let newest = passes.find(|step| step.name == name.as_str() && step.item.is_none());
+    newest.is_some_and(|step| step.phase.is_finished())
+}
+
 pub(super) async fn verb(args: &WaitArgs, global: &Global) -> Result<Answer, CliError> {
     let connection = Connection::open(global).await?;
-    let run: Run = connection.get(&args.run).await?;
-    let event = args.event.clone();
-    let is_over = move |run: Option<&Run>| {
-        run.is_none_or(|run| {
-            event.is_there(run)
-                || run
-                    .status
-                    .as_ref()
-                    .is_some_and(|status| status.phase.is_finished())
-        })
-    };
-    let runs: Api<Run> = connection.api();
-    if !is_over(Some(&run)) {
-        let happens = await_condition(runs.clone(), &args.run, is_over);
-        // that it did not happen in time is told by what the run then is
-        let _ = tokio::time::timeout(global.timeout(), happens).await;
+    let mut run: Run = connection.get(&args.run).await?;
+    let (runs, begun) = (connection.api::<Run>(), Instant::now());
+    if let Event::Step(step) = &args.event {
+        if release_of(&run).is_none() {
+            let is_known = |standing: &Standing| release_of(&standing.run).is_some() || standing.has_ended();
+            let waited = client::until(&runs, &args.run, global.timeout(), is_known).await;
+            run = watched(waited, &args.run)?.standing.run;
+        }
+        check_step(&connection, &run, step).await?;
     }
-    let run: Run = connection.get(&args.run).await?;
-    let is_there = args.event.is_there(&run);
-    let finished = run
-        .status
-        .as_ref()
-        .is_some_and(|status| status.phase.is_finished());
-    let answer = after_wait(&run, !is_there && !finished, global);
+    let is_over = |standing: &Standing| args.event.is_there(standing) || standing.has_ended();
+    let left = global.timeout().saturating_sub(begun.elapsed());
+    let waited = client::until(&runs, &args.run, left, is_over).await;
+    let waited = watched(waited, &args.run)?;
+    let (is_there, finished) = (args.event.is_there(&waited.standing), waited.standing.has_ended());
+    let answer = after_wait(&waited, global);
     Ok(match args.event {
         // how it ended is the answer
         Event::End => answer,
@@ -116,6 +104,28 @@ pub(super) async fn verb(args: &WaitArgs, global: &Global) -> Result<Answer, Cli
         Event::Question | Event::Step(_) if finished => answer.with_exit(exit::RUN_ENDED_BADLY),
         Event::Question | Event::Step(_) => answer,
     })
+}
+
+fn release_of(run: &Run) -> Option<&str> {
+    let release = run.status.as_ref()?.release.as_ref()?;
+    Some(&release.name)
+}
+
+/// Refuses a step that the release of the run does not have, as far as it may be read.
+async fn check_step(connection: &Connection, run: &Run, step: &DnsLabel) -> Result<(), CliError> {
+    let Some(release) = release_of(run) else {
+        return Ok(());
+    };
+    let Ok(Some(release)) = connection.api::<Release>().get_opt(release).await else {
+        return Ok(());
+    };
+    let steps = &release.spec.definition.steps;
+    if steps.iter().any(|known| known.name == step.as_str()) {
+        return Ok(());
+    }
+    let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
+    let message = format!("flow {} has no step {step}", run.spec.flow);
+    Err(CliError::new("NotFound", exit::NOT_FOUND, message).hint(format!("its steps: {}", names.join(", "))))
 }
 
 #[cfg(test)]
@@ -144,16 +154,9 @@ mod tests {
     #[test]
     fn the_newest_pass_of_a_step_decides_whether_it_has_ended() {
         let step = |pass: i64, phase: &str| json!({"name": "a", "iteration": pass, "phase": phase});
-        let event: Event = "step=a".parse().unwrap();
-        assert!(event.is_there(&run("Running", &json!([step(1, "Succeeded")]))));
-        assert!(!event.is_there(&run(
-            "Running",
-            &json!([step(1, "Succeeded"), step(2, "Running")])
-        )));
-        assert!(!event.is_there(&run("Running", &json!([]))));
-        let asks = json!([{"name": "a", "iteration": 1, "phase": "Waiting", "approval": "r-a"}]);
-        assert!(Event::Question.is_there(&run("Waiting", &asks)));
-        assert!(!Event::Question.is_there(&run("Waiting", &json!([step(1, "Waiting")]))));
-        assert!(Event::End.is_there(&run("Failed", &json!([]))));
+        let ended = |steps: &Value| has_ended(&run("Running", steps), &"a".parse().unwrap());
+        assert!(ended(&json!([step(1, "Succeeded")])));
+        assert!(!ended(&json!([step(1, "Succeeded"), step(2, "Running")])));
+        assert!(!ended(&json!([])));
     }
 }

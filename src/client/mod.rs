@@ -9,7 +9,7 @@ mod tasks;
 
 pub use self::{
     inputs::{InputError, check_inputs},
-    progress::{Waited, is_settled, open_approvals, until_settled},
+    progress::{Standing, Waited, look, open_approvals, until, until_settled},
     release::{ReleaseChoice, ReleaseError, choose_release, invalid_draft},
     resources::resources_of,
     start::{StartError, Started, create_run, start_once, whoami},

@@ -15,7 +15,7 @@ use super::{
     list::{self, Page},
     server::{Place, ToolServer},
 };
-use crate::client::{self, InputError, StartError, Started};
+use crate::client::{self, InputError, Standing, StartError, Started};
 use signoff_api::{
     Run, RunPhase, RunSpec,
     json::JsonObject,
@@ -111,6 +111,11 @@ pub(super) struct WaitForRun {
     #[serde(default)]
     #[schemars(range(min = 1, max = 60))]
     seconds: Option<u64>,
+    /// `state` of an earlier answer. While only people or a callback let the run go on, it waits until that changes.
+    /// Without it, such a run is answered at once.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 64))]
+    since: Option<String>,
 }
 
 pub(super) async fn list(server: &ToolServer, args: ListRuns) -> Result<Value, ToolError> {
@@ -158,13 +163,11 @@ fn summary(run: &Run) -> Value {
 }
 
 pub(super) async fn get(server: &ToolServer, args: GetRun) -> Result<Value, ToolError> {
-    let run = server
-        .api::<Run>(&args.place)?
-        .get(&args.run)
+    let standing = client::look(&server.api::<Run>(&args.place)?, &args.run)
         .await
         .map_err(|error| ToolError::api(&format!("run {}", args.run), &error))?;
     if let Some(step) = &args.step {
-        let status = run.status.clone().unwrap_or_default();
+        let status = standing.run.status.clone().unwrap_or_default();
         if !status.steps.iter().any(|entry| entry.name == *step) {
             let message = format!(
                 "step {step} of run {} has not started, or the flow has no such step",
@@ -174,11 +177,12 @@ pub(super) async fn get(server: &ToolServer, args: GetRun) -> Result<Value, Tool
                 .hint("get_run without a step lists those that have started"));
         }
     }
-    Ok(details(&run, args.step.as_deref()))
+    Ok(details(&standing, args.step.as_deref()))
 }
 
 /// The run with its steps; of one of them the output too.
-fn details(run: &Run, step: Option<&str>) -> Value {
+fn details(standing: &Standing, step: Option<&str>) -> Value {
+    let run = &standing.run;
     let status = run.status.clone().unwrap_or_default();
     let mut shown = summary(run);
     shown["namespace"] = json!(run.namespace());
@@ -186,10 +190,10 @@ fn details(run: &Run, step: Option<&str>) -> Value {
     shown["inputs"] = json!(run.inputs());
     shown["output"] = json!(status.output);
     shown["steps"] = status.steps.iter().map(|entry| of_step(entry, step)).collect();
-    let approvals = client::open_approvals(run);
     shown["ended"] = json!(status.phase.is_finished());
-    shown["next"] = json!(next(run, status.phase, &approvals));
-    shown["openApprovals"] = json!(approvals);
+    shown["state"] = json!(standing.state());
+    shown["next"] = json!(next(standing, status.phase));
+    shown["openApprovals"] = json!(standing.open_approvals);
     shown
 }
 
@@ -208,14 +212,21 @@ fn of_step(entry: &StepStatus, wanted: Option<&str>) -> Value {
 }
 
 /// What an agent can do now.
-fn next(run: &Run, phase: RunPhase, approvals: &[String]) -> String {
-    let name = run.name_any();
-    match (phase.is_finished(), approvals) {
-        (true, _) => "the run has ended".to_owned(),
-        (false, []) => format!("call wait_for_run with run {name}"),
-        (false, approvals) => format!(
+fn next(standing: &Standing, phase: RunPhase) -> String {
+    let (name, state) = (standing.run.name_any(), standing.state());
+    match (
+        phase.is_finished(),
+        standing.is_settled,
+        &standing.open_approvals[..],
+    ) {
+        (true, _, _) => "the run has ended".to_owned(),
+        (false, false, []) => format!("call wait_for_run with run {name}"),
+        (false, true, []) => format!(
+            "a callback is waited for: call wait_for_run with run {name} and since {state} to wait for it"
+        ),
+        (false, _, approvals) => format!(
             "people are asked ({}), and only they can answer: get_approval shows the question; call wait_for_run with run \
-             {name} to wait for them",
+             {name} and since {state} to wait for them",
             approvals.join(", ")
         ),
     }
@@ -246,7 +257,13 @@ pub(super) async fn start(server: &ToolServer, args: StartRun) -> Result<Value, 
     })?;
     spec.inputs = (!inputs.0.is_empty()).then_some(inputs);
     let (run, before) = create(server, &namespace, spec, args.idempotency_key.as_deref()).await?;
-    let mut shown = details(&run, None);
+    let name = run.name_any();
+    let runs = server.api::<Run>(&args.place)?;
+    // that it was started is told even if it cannot be read any more
+    let standing = client::look(&runs, &name)
+        .await
+        .unwrap_or_else(|_| Standing::of(run));
+    let mut shown = details(&standing, None);
     shown["startedBefore"] = json!(before);
     Ok(shown)
 }
@@ -284,7 +301,11 @@ async fn create(
 pub(super) async fn wait(server: &ToolServer, args: WaitForRun) -> Result<Value, ToolError> {
     let longest = Duration::from_secs(args.seconds.unwrap_or(WAIT)).min(server.longest_wait());
     let runs = server.api::<Run>(&args.place)?;
-    let waited = client::until_settled(&runs, &args.run, longest)
+    let is_over = |standing: &Standing| {
+        let is_new = args.since.as_ref().is_none_or(|since| *since != standing.state());
+        standing.has_ended() || (standing.is_settled && is_new)
+    };
+    let waited = client::until(&runs, &args.run, longest, is_over)
         .await
         .map_err(|error| ToolError::api(&format!("run {}", args.run), &error))?;
     if let Some(error) = waited.unwatched {
@@ -296,12 +317,15 @@ pub(super) async fn wait(server: &ToolServer, args: WaitForRun) -> Result<Value,
         return Err(ToolError::new("Unwatchable", message)
             .hint("waiting needs the verb watch on runs; get_run shows the run as it is now"));
     }
-    let mut shown = details(&waited.run, None);
+    let mut shown = details(&waited.standing, None);
     shown["timedOut"] = json!(waited.timed_out);
-    if waited.timed_out {
+    if waited.timed_out && waited.standing.open_approvals.is_empty() {
+        let since = args.since.map(|since| format!(" and since {since}"));
         shown["next"] = json!(format!(
-            "the run has not come further within {} s: call wait_for_run again",
-            longest.as_secs()
+            "the run has not come further within {} s: call wait_for_run again with run {}{}",
+            longest.as_secs(),
+            args.run,
+            since.unwrap_or_default()
         ));
     }
     Ok(shown)

@@ -179,7 +179,7 @@ impl Tool {
                 "wait_for_run",
                 "Wait for a run",
                 "Wait until a run has ended, or until only people or a callback let it go on. The wait is short: if \
-                 `timedOut` is true, or if people are still asked, call this again.",
+                 `timedOut` is true, call this again. If people are asked, call it again with `since`.",
                 schema_of::<runs::WaitForRun>(),
             ),
             Self::ListApprovals => (

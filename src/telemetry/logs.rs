@@ -73,7 +73,11 @@ fn filter_of(level: &str) -> String {
     if level.contains(['=', ',']) {
         level.to_owned()
     } else {
-        format!("warn,kube_client::client::builder=off,kube_client::client=error,rmcp=error,signoff={level}")
+        // a verb that talks of errors only says itself what went wrong
+        let others = if level == "error" { "error" } else { "warn" };
+        format!(
+            "{others},kube_client::client::builder=off,kube_client::client=error,rmcp=error,signoff={level}"
+        )
     }
 }
 

@@ -39,6 +39,15 @@ impl PageError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error_chain(error))
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What it says, made harmless.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// From what the API server, or the way to it, said.
     pub(super) fn api(what: &str, error: &kube::Error) -> Self {
         match error {

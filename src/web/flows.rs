@@ -17,7 +17,7 @@ use super::{
     shown,
     when::When,
 };
-use signoff_api::{Flow, FlowStatus, Release, condition};
+use signoff_api::{Flow, FlowStatus, Release, condition, flow::PromotionPhase};
 
 /// Most runs and releases of one flow that are listed.
 const LATELY: usize = 20;
@@ -37,6 +37,8 @@ struct FlowRow {
     live: String,
     draft: String,
     problem: String,
+    /// Release that waits for people to become live, and the question.
+    promoting: Option<(String, Option<String>)>,
 }
 
 impl FlowRow {
@@ -51,6 +53,10 @@ impl FlowRow {
             draft: if draft == live { String::new() } else { draft },
             live,
             problem: shown(&problem(&status)),
+            promoting: status
+                .promotion
+                .filter(|promotion| promotion.phase == PromotionPhase::Waiting)
+                .map(|promotion| (shown(&promotion.release), promotion.approval)),
         }
     }
 }

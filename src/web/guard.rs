@@ -62,10 +62,11 @@ fn refusal(session: &Session, port: u16, request: &Request) -> Option<PageError>
     })
 }
 
+/// Browsers leave the port away where it is that of the scheme.
 fn is_ours(host: &str, port: u16) -> bool {
     ["127.0.0.1", "localhost", "[::1]"]
         .iter()
-        .any(|name| *host == format!("{name}:{port}"))
+        .any(|name| *host == format!("{name}:{port}") || (port == 80 && host == *name))
 }
 
 /// Browsers name the origin of every form that is sent; a program that names none is not let through either.
@@ -113,9 +114,11 @@ mod tests {
     #[test]
     fn only_this_machine_is_the_host_and_only_our_own_pages_send_forms() {
         assert!(is_ours("127.0.0.1:80", 80) && is_ours("localhost:80", 80) && is_ours("[::1]:80", 80));
+        assert!(is_ours("127.0.0.1", 80) && is_ours("localhost", 80) && is_ours("[::1]", 80));
+        assert!(!is_ours("127.0.0.1", 81) && !is_ours("localhost", 8080));
         for other in [
             "evil.example:80",
-            "127.0.0.1",
+            "evil.example",
             "127.0.0.1:81",
             "localhost.evil.example:80",
         ] {

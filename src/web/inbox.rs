@@ -29,9 +29,12 @@ struct InboxPage {
     head: Head,
     namespace: String,
     mine: Vec<Row>,
+    /// How many wait for the user, also those that are not listed.
+    mine_count: usize,
     others: Vec<Row>,
-    /// Open questions that are not listed.
-    left_out: usize,
+    others_count: usize,
+    /// Whether all namespaces are looked at.
+    is_everywhere: bool,
     decided: Vec<Row>,
 }
 
@@ -101,7 +104,6 @@ pub(super) async fn page(
             (due.is_none(), due, created(approval))
         });
     }
-    let left_out = mine.len().saturating_sub(MOST) + others.len().saturating_sub(MOST);
     let decided_at = |approval: &Approval| {
         let status = approval.status.as_ref();
         status.and_then(|status| status.decided_at.as_ref().map(|at| at.0))
@@ -112,9 +114,26 @@ pub(super) async fn page(
         head: web.head("Inbox"),
         namespace: namespace.unwrap_or("*").to_owned(),
         mine: rows(&mine, MOST),
+        mine_count: mine.len(),
         others: rows(&others, MOST),
-        left_out,
+        others_count: others.len(),
+        is_everywhere: namespace.is_none(),
         decided: rows(&closed, LATELY),
+    })
+}
+
+#[derive(Template)]
+#[template(path = "namespace.html")]
+struct NamespacePage {
+    head: Head,
+    namespace: String,
+}
+
+/// `/namespace`: a page of its own, since the inbox is loaded again while somebody types.
+pub(super) async fn choose_namespace(State(web): State<Arc<Web>>) -> Result<Response, PageError> {
+    render(&NamespacePage {
+        head: web.head("Namespace"),
+        namespace: web.namespace.clone(),
     })
 }
 

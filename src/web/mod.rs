@@ -8,6 +8,7 @@ mod error;
 mod flows;
 mod guard;
 mod inbox;
+mod offers;
 mod question;
 mod reading;
 mod run;
@@ -45,6 +46,8 @@ pub struct Web {
     pub session: Arc<Session>,
     /// Address that it listens on.
     pub address: SocketAddr,
+    /// Held while an answer is sent, so that one that is sent twice finds itself.
+    pub answering: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl std::fmt::Debug for Web {
@@ -63,12 +66,16 @@ impl Web {
         let guarded = Arc::new(self);
         Router::new()
             .route("/", get(inbox::page))
+            .route("/namespace", get(inbox::choose_namespace))
             .route("/runs", get(run::list))
             .route("/flows", get(flows::list))
             .route("/ns/{namespace}/approvals/{name}", get(question::page))
             .route("/ns/{namespace}/approvals/{name}/decisions", post(answer::decide))
             .route("/ns/{namespace}/runs/{name}", get(run::page))
-            .route("/ns/{namespace}/runs/{name}/cancel", post(run::cancel))
+            .route(
+                "/ns/{namespace}/runs/{name}/cancel",
+                get(run::cancel_form).post(run::cancel),
+            )
             .route("/ns/{namespace}/flows/{name}", get(flows::page))
             .route("/login", get(session::login))
             .route("/style.css", get(style))

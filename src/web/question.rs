@@ -12,14 +12,18 @@ use serde::Deserialize;
 
 use super::{
     Head, PageError, Web,
+    answer::{Filled, VALUE},
+    offers::{Offer, offers},
     reading::{created, now},
     render, shown, shown_lines,
     when::When,
 };
-use signoff_api::{Approval, Decision, Definition, Release, Run, Verdict};
+use signoff_api::{
+    Approval, Decision, Definition, Release, Run, Verdict, decision::DecisionReason, json::JsonObject,
+};
 use signoff_engine::{
-    judge::{Form, Tally, refusal_of},
-    question::{binary, consequence, facts},
+    judge::{Field, Form, Tally, refusal_of},
+    question::{binary, facts},
 };
 
 /// Most of a shown item that is on the page, in characters. The whole is bound by the digest.
@@ -38,6 +42,8 @@ struct QuestionPage {
     asked: When,
     due: Option<When>,
     items: Vec<Item>,
+    /// What somebody changed of it.
+    changed: Option<Changed>,
     tally: String,
     votes: Vec<Vote>,
     digest: String,
@@ -46,8 +52,13 @@ struct QuestionPage {
     /// Why an answer of the user would not count, if it would not.
     refused: Option<String>,
     fields: Vec<Input>,
+    /// Whose approvals an approval with other values sets aside.
+    agreed: Vec<String>,
     answers: Vec<Offer>,
-    has_voted: bool,
+    /// What was typed already.
+    comment: String,
+    to: String,
+    may_withdraw: bool,
     may_delegate: bool,
     form: String,
     /// What became of the answer that was just sent.
@@ -65,11 +76,22 @@ struct Item {
     is_editable: bool,
 }
 
+/// What was changed of what is shown, by item.
+struct Changed {
+    by: String,
+    digest: String,
+    items: Vec<(String, String)>,
+}
+
 struct Vote {
     verdict: String,
     by: String,
     at: When,
     comment: Option<String>,
+    /// What was filled in.
+    values: Vec<(String, String)>,
+    /// What it changes of what is shown.
+    changes: Vec<(String, String)>,
 }
 
 /// A field of the form.
@@ -81,14 +103,6 @@ struct Input {
     /// What may be chosen, if that is limited.
     options: Vec<String>,
     value: String,
-}
-
-/// An answer that can be given, and what it does.
-struct Offer {
-    verdict: String,
-    words: &'static str,
-    follows: String,
-    class: &'static str,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -103,19 +117,20 @@ pub(super) async fn page(
     Query(sent): Query<Sent>,
 ) -> Result<Response, PageError> {
     let said = match &sent.said {
-        Some(decision) => Some(told(&web.one::<Decision>(&namespace, decision).await?)),
+        Some(decision) => told(&web, &namespace, &name, decision).await,
         None => None,
     };
-    show(&web, &namespace, &name, said, vec![]).await
+    show(&web, &namespace, &name, said, &[], None).await
 }
 
-/// The question, with what is to be said of an answer.
+/// The question, with what is to be said of an answer, and what was filled in of the form.
 pub(super) async fn show(
     web: &Web,
     namespace: &str,
     name: &str,
     said: Option<String>,
-    problems: Vec<String>,
+    problems: &[String],
+    filled: Option<&Filled>,
 ) -> Result<Response, PageError> {
     let approval: Approval = web.one(namespace, name).await?;
     let selection = ListParams::default().fields(&format!("spec.approval={name}"));
@@ -134,6 +149,10 @@ pub(super) async fn show(
         .as_deref()
         .map(|needs| format!(", waits for {needs}"));
     let now = now();
+    let typed = |name| {
+        let typed = filled.and_then(|filled| filled.raw(name));
+        typed.unwrap_or_default().to_owned()
+    };
     let page = QuestionPage {
         head: web.head(&shown(&spec.title)),
         namespace: namespace.to_owned(),
@@ -147,6 +166,7 @@ pub(super) async fn show(
         asked: When::of(created(&approval), now),
         due: spec.expires_at.as_ref().map(|at| When::of(at.0, now)),
         items: items(&approval),
+        changed: changed(&approval),
         tally: shown(&format!(
             "{} of {} approve{}",
             tally.approved,
@@ -156,13 +176,18 @@ pub(super) async fn show(
         votes: votes(&approval, &decisions),
         digest: spec.digest.to_string(),
         refused: refused.map(|why| shown(&why)),
-        fields: fields(&approval),
-        answers: offers(&approval, definition.as_ref()),
-        has_voted: status.counted.iter().any(|vote| vote.by == web.user.0),
-        may_delegate: spec
-            .approvers
-            .as_ref()
-            .is_some_and(|approvers| !approvers.is_everybody_else()),
+        fields: fields(&approval, filled),
+        agreed: status
+            .counted
+            .iter()
+            .filter(|vote| vote.verdict == Verdict::Approve && vote.by != web.user.0)
+            .map(|vote| shown(&vote.by))
+            .collect(),
+        answers: offers(&web.user, &approval, &about, definition.as_ref(), now),
+        comment: typed("comment"),
+        to: typed("to"),
+        may_withdraw: has_said(&web.user.0, &approval),
+        may_delegate: spec.verdicts.contains(&Verdict::Delegate),
         closed,
         form: web.session.form().to_owned(),
         said: said.as_deref().map(shown),
@@ -171,14 +196,31 @@ pub(super) async fn show(
     render(&page)
 }
 
-/// What is recorded of an answer.
-fn told(decision: &Decision) -> String {
+/// Whether a user has said something that can be taken back.
+fn has_said(user: &str, approval: &Approval) -> bool {
+    let status = approval.status.clone().unwrap_or_default();
+    status.counted.iter().any(|vote| vote.by == user)
+        || status.delegations.iter().any(|hop| hop.from == user)
+        || status.amendment.is_some_and(|amendment| amendment.by == user)
+}
+
+/// What is recorded of an answer of the user to this question. The name is part of an address that anybody may have made up.
+async fn told(web: &Web, namespace: &str, approval: &str, decision: &str) -> Option<String> {
+    let decision: Decision = web.one(namespace, decision).await.ok()?;
+    let is_own = decision.spec.by.as_deref() == Some(web.user.0.as_str());
+    (is_own && *decision.spec.approval == *approval).then(|| sentence(&decision))
+}
+
+fn sentence(decision: &Decision) -> String {
     let name = decision.metadata.name.as_deref().unwrap_or_default();
     let status = decision.status.clone().unwrap_or_default();
     let verdict = decision.spec.verdict;
     match status.counted {
         None => format!("Your {verdict} was recorded as decision {name}. It is not judged yet."),
         Some(true) => format!("Your {verdict} counts. It was recorded as decision {name}."),
+        Some(false) if status.reason == Some(DecisionReason::AmendmentProposed) => {
+            format!("Your change was recorded as decision {name}. Somebody else has to approve it.")
+        }
         Some(false) => {
             let why = status.message.unwrap_or_default();
             format!("Your {verdict} does not count: {why}. It was recorded as decision {name}.")
@@ -215,6 +257,26 @@ fn items(approval: &Approval) -> Vec<Item> {
     shown_items.collect()
 }
 
+fn changed(approval: &Approval) -> Option<Changed> {
+    let status = approval.status.clone().unwrap_or_default();
+    let amendment = status.amendment?;
+    Some(Changed {
+        by: shown(&amendment.by),
+        digest: amendment.digest.to_string(),
+        items: pairs(status.shown.as_ref()),
+    })
+}
+
+/// Names and values as people read them.
+fn pairs(values: Option<&JsonObject>) -> Vec<(String, String)> {
+    let values = values.into_iter().flat_map(|values| &values.0);
+    let read = |value: &serde_json::Value| match value.as_str() {
+        Some(text) => shown_lines(text),
+        None => shown_lines(&format!("{value:#}")),
+    };
+    values.map(|(name, value)| (shown(name), read(value))).collect()
+}
+
 fn votes(approval: &Approval, decisions: &[Decision]) -> Vec<Vote> {
     let status = approval.status.clone().unwrap_or_default();
     let of = |name: &str| {
@@ -222,16 +284,27 @@ fn votes(approval: &Approval, decisions: &[Decision]) -> Vec<Vote> {
             .iter()
             .find(|decision| decision.metadata.name.as_deref() == Some(name))
     };
-    let votes = status.counted.iter().map(|vote| Vote {
-        verdict: vote.verdict.to_string(),
-        by: shown(&vote.by),
-        at: When::of(vote.at.0, now()),
-        comment: of(&vote.decision).and_then(|decision| decision.spec.comment.as_deref().map(shown_lines)),
+    let votes = status.counted.iter().map(|vote| {
+        let spec = of(&vote.decision).map(|decision| &decision.spec);
+        // those who approve so far agree in the values
+        let agreed = status
+            .values
+            .as_ref()
+            .filter(|_| vote.verdict == Verdict::Approve);
+        Vote {
+            verdict: vote.verdict.to_string(),
+            by: shown(&vote.by),
+            at: When::of(vote.at.0, now()),
+            comment: spec.and_then(|spec| spec.comment.as_deref().map(shown_lines)),
+            values: pairs(spec.map_or(agreed, |spec| spec.values.as_ref())),
+            changes: pairs(spec.and_then(|spec| spec.shown.as_ref())),
+        }
     });
     votes.collect()
 }
 
-fn fields(approval: &Approval) -> Vec<Input> {
+/// The fields of the form, with what was filled in, or else what those have who approve so far, or else the default.
+fn fields(approval: &Approval, filled: Option<&Filled>) -> Vec<Input> {
     let given = approval.status.as_ref().and_then(|status| status.values.as_ref());
     let form = Form::of(approval.spec.form.as_ref());
     let fields = form.fields().into_iter().map(|field| Input {
@@ -240,35 +313,20 @@ fn fields(approval: &Approval) -> Vec<Input> {
         about: field.about().map(shown),
         required: field.required,
         options: field.options(),
-        value: match given.and_then(|given| given.0.get(field.name)) {
-            Some(given) => plain(given),
-            None => field.default().map(plain).unwrap_or_default(),
-        },
+        value: filled
+            .and_then(|filled| filled.raw(&format!("{VALUE}{}", field.name)))
+            .map_or_else(|| prefilled(&field, given), str::to_owned),
     });
     fields.collect()
+}
+
+/// What a field has before anybody types.
+pub(super) fn prefilled(field: &Field<'_>, given: Option<&JsonObject>) -> String {
+    let given = given.and_then(|given| given.0.get(field.name));
+    given.or(field.default()).map(plain).unwrap_or_default()
 }
 
 /// A value as it is typed: text as it is, anything else as JSON.
 fn plain(value: &serde_json::Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn offers(approval: &Approval, definition: Option<&Definition>) -> Vec<Offer> {
-    let offered = approval.spec.verdicts.iter();
-    let offers = offered.filter_map(|verdict| {
-        let (words, class) = match verdict {
-            Verdict::Approve => ("Approve", "good"),
-            Verdict::RequestChanges => ("Request changes", ""),
-            Verdict::Reject => ("Reject", "bad"),
-            // they have forms of their own
-            Verdict::Delegate | Verdict::Withdraw => return None,
-        };
-        Some(Offer {
-            verdict: verdict.to_string(),
-            words,
-            follows: shown(&consequence(&approval.spec, definition, *verdict, None)),
-            class,
-        })
-    });
-    offers.collect()
 }

@@ -128,7 +128,6 @@ struct RunPage {
     inputs: Option<String>,
     output: Option<String>,
     is_over: bool,
-    form: String,
 }
 
 struct StepRow {
@@ -216,7 +215,6 @@ pub(super) async fn page(
             .as_ref()
             .map(|output| shown_lines(&format!("{:#}", output.0))),
         is_over: status.phase.is_finished(),
-        form: web.session.form().to_owned(),
         namespace,
         name,
     })
@@ -255,6 +253,49 @@ fn facts(run: &Run, status: &RunStatus) -> Vec<(&'static str, String)> {
     facts
 }
 
+#[derive(Template)]
+#[template(path = "cancel.html")]
+struct CancelPage {
+    head: Head,
+    namespace: String,
+    name: String,
+    /// What was typed.
+    comment: String,
+    problem: Option<String>,
+    form: String,
+}
+
+impl CancelPage {
+    fn of(web: &Web, namespace: String, name: String) -> Self {
+        Self {
+            head: web.head(&format!("Cancel run {name}")),
+            comment: String::new(),
+            problem: None,
+            form: web.session.form().to_owned(),
+            namespace,
+            name,
+        }
+    }
+}
+
+/// `GET /ns/NS/runs/NAME/cancel`: a page of its own, since that of the run is loaded again while somebody types.
+pub(super) async fn cancel_form(
+    State(web): State<Arc<Web>>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Response, PageError> {
+    let run: Run = web.one(&namespace, &name).await?;
+    if is_over(&run) {
+        return Ok(Redirect::to(&format!("/ns/{namespace}/runs/{name}")).into_response());
+    }
+    render(&CancelPage::of(&web, namespace, name))
+}
+
+fn is_over(run: &Run) -> bool {
+    run.status
+        .as_ref()
+        .is_some_and(|status| status.phase.is_finished())
+}
+
 /// `POST /ns/NS/runs/NAME/cancel`: asks for the end of a run, with a reason.
 pub(super) async fn cancel(
     State(web): State<Arc<Web>>,
@@ -263,7 +304,7 @@ pub(super) async fn cancel(
 ) -> Result<Response, PageError> {
     let filled = Filled::of(&web, &body)?;
     let run: Run = web.one(&namespace, &name).await?;
-    if run.status.is_some_and(|status| status.phase.is_finished()) {
+    if is_over(&run) {
         return Err(PageError::new(StatusCode::CONFLICT, "the run has ended already"));
     }
     let mut patch = json!({ "spec": { "cancel": true, "stopMessage": filled.text("comment") } });
@@ -276,6 +317,14 @@ pub(super) async fn cancel(
         patch["spec"]["stoppedBy"] = json!(web.user.0);
         patched = runs.patch(&name, &params, &Patch::Merge(&patch)).await;
     }
-    patched.map_err(|error| PageError::api("the run was not cancelled", &error))?;
-    Ok(Redirect::to(&format!("/ns/{namespace}/runs/{name}")).into_response())
+    let Err(error) = patched else {
+        return Ok(Redirect::to(&format!("/ns/{namespace}/runs/{name}")).into_response());
+    };
+    let error = PageError::api("the run was not cancelled", &error);
+    let page = CancelPage {
+        comment: filled.text("comment").unwrap_or_default().to_owned(),
+        problem: Some(error.message().to_owned()),
+        ..CancelPage::of(&web, namespace, name)
+    };
+    Ok((error.status(), render(&page)?).into_response())
 }

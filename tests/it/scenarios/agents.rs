@@ -166,6 +166,38 @@ async fn an_agent_starts_a_flow_once_reads_the_question_and_waits_for_people() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_starts_another_waits_with_it_and_people_are_waited_for_from_the_second_call() {
+    let desk = Desk::open().await;
+    desk.rig.flow("f", asking()).await;
+    desk.rig
+        .flow(
+            "outer",
+            json!({"steps": [{"name": "call", "flow": {"name": "f", "inputs": {"tool": "x"}}}]}),
+        )
+        .await;
+    desk.rig.start("r", json!({"flow": "outer"})).await;
+    let (_, asked) = desk.call("dev", "wait_for_run", json!({"run": "r"})).await;
+    let question = asked["openApprovals"][0]
+        .as_str()
+        .unwrap_or_else(|| panic!("{asked}"));
+    let since = asked["state"].as_str().unwrap();
+    assert!(asked["next"].as_str().unwrap().contains(since), "{asked}");
+    let again = json!({"run": "r", "seconds": 1, "since": since});
+    let (_, waited) = desk.call("dev", "wait_for_run", again).await;
+    assert_eq!(
+        (&waited["timedOut"], &waited["state"]),
+        (&json!(true), &json!(since)),
+        "{waited}"
+    );
+    desk.rig.decide("alice", question, "Approve").await;
+    let (_, ended) = desk
+        .call("dev", "wait_for_run", json!({"run": "r", "since": since}))
+        .await;
+    assert_eq!(ended["ended"], true, "{ended}");
+    desk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_told_with_a_reason_and_what_to_do() {
     let desk = Desk::open().await;
     desk.rig.flow("f", asking()).await;
@@ -267,6 +299,30 @@ async fn content_of_a_run_is_read_with_the_rights_of_the_caller() {
         (&read["encoding"], &read["content"]),
         (&json!("text"), &json!("a report"))
     );
+    // the command line sends no token to a gateway that nobody named
+    let file = desk.kubeconfig.with_extension("content");
+    let gateway = format!("http://{}", desk.rig.gateway());
+    for (named, code) in [(None, 2), (Some(gateway.as_str()), 0)] {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_signoff"))
+            .args([
+                "resources",
+                "get",
+                reference.as_str().unwrap(),
+                "--context",
+                "dev",
+                "--file",
+            ])
+            .arg(&file)
+            .args(named.iter().flat_map(|url| ["--gateway", *url]))
+            .env("KUBECONFIG", &desk.kubeconfig)
+            .env_remove("SIGNOFF_GATEWAY_URL")
+            .output()
+            .await
+            .unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{told}");
+        assert_eq!(file.exists(), code == 0);
+    }
     desk.close().await;
 }
 
@@ -365,6 +421,21 @@ async fn an_agent_on_standard_input_and_output_has_the_rights_of_the_kubeconfig(
     assert!(!failed, "{run}");
     let started: Run = desk.rig.api().get(run["name"].as_str().unwrap()).await.unwrap();
     assert_eq!(started.spec.requested_by.as_deref(), Some("dev"));
+    // what cannot be taken is answered too
+    let large =
+        json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "x".repeat(600 << 10)}});
+    for (line, id, code) in [
+        (large.to_string(), json!(7), -32600),
+        ("{\"jsonrpc\": ".to_owned(), Value::Null, -32700),
+    ] {
+        input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        let answer: Value = serde_json::from_str(&output.next_line().await.unwrap().unwrap()).unwrap();
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&id, &json!(code)),
+            "{answer}"
+        );
+    }
     // its end is the end of the input
     drop(input);
     assert!(agent.wait().await.unwrap().success());

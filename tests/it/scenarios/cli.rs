@@ -315,7 +315,7 @@ async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
         "{envelope:#}"
     );
     let next = envelope["next"][0].as_str().unwrap();
-    let server = format!("signoff -n {} --context dev approve ", desk.namespace);
+    let server = format!("signoff -n {} approve ", desk.namespace);
     assert!(next.starts_with(&server), "{next}");
     let managers = envelope["data"]["metadata"]["managedFields"].as_array().unwrap();
     assert!(managers.iter().any(|entry| entry["manager"] == "signoff-cli"));

@@ -106,8 +106,9 @@ pub fn judge(
     server_now: Option<Timestamp>,
     proof: Proof,
 ) -> Judgement {
+    let proposals: Vec<&DecisionFact> = decisions.iter().filter(|one| is_proposed(one)).collect();
     let mut ordered: Vec<&DecisionFact> = decisions.iter().collect();
-    ordered.sort_by(|a, b| order(a).cmp(&order(b)));
+    ordered.sort_by_cached_key(|decision| order(decision, &proposals));
     let mut count = VoteCount::new(spec, created_at, status, proof);
     for decision in ordered {
         count.hear(decision);
@@ -116,15 +117,28 @@ pub fn judge(
 }
 
 /// Sorts decisions as they were accepted. The times are in whole seconds, so that within one only what was judged before tells: what was
-/// replaced came before what replaced it, and that before what is new.
-fn order(decision: &DecisionFact) -> (Timestamp, u8, &str, &str) {
+/// replaced came before what replaced it, and that before what is new. A change came before whoever took it over.
+fn order<'a>(decision: &'a DecisionFact, proposals: &[&DecisionFact]) -> (Timestamp, u8, &'a str, &'a str) {
     let judged = decision.judged.as_ref().and_then(|status| status.counted);
+    let took_over = |proposal: &&DecisionFact| {
+        proposal.created_at == decision.created_at
+            && proposal.spec.by != decision.spec.by
+            && proposal.spec.shown == decision.spec.shown
+    };
     let within = match judged {
+        Some(false) if is_proposed(decision) => 1,
+        Some(false) if proposals.iter().any(took_over) => 2,
         Some(false) => 0,
-        Some(true) => 1,
-        None => 2,
+        Some(true) => 3,
+        None => 4,
     };
     (decision.created_at, within, &decision.uid, &decision.name)
+}
+
+/// Whether it was judged to change what is shown, for somebody else to approve.
+fn is_proposed(decision: &DecisionFact) -> bool {
+    let judged = decision.judged.as_ref();
+    judged.is_some_and(|status| status.reason == Some(DecisionReason::AmendmentProposed))
 }
 
 struct VoteCount<'a> {

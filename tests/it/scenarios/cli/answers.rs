@@ -302,3 +302,41 @@ async fn a_lost_callback_is_answered_from_the_command_line_by_those_who_may() {
     let (code, told) = answer("admin", "settled", body);
     assert!(code == 5 && told.contains("has ended already"), "{code}: {told}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_starts_another_is_waited_for_through_that_one_and_a_step_has_to_be_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = "  - name: ask\n    approval: {title: Go?}\n";
+    let waiting = Waiting::on(dir.path(), steps, &[]).await;
+    let flow = |name: &str, step: &str| {
+        let manifest = dir.path().join(format!("{name}.yaml"));
+        let head = format!(
+            "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {{name: {name}}}\nspec:\n  steps:\n"
+        );
+        std::fs::write(&manifest, format!("{head}  - {{name: first, {step}}}\n")).unwrap();
+        for args in [
+            vec!["apply", "-f", manifest.to_str().unwrap()],
+            vec!["promote", name],
+        ] {
+            let (code, _, err) = waiting.plain("dev", &args);
+            assert_eq!(code, 0, "{err}");
+        }
+    };
+    flow("timer", "wait: {duration: 2s}");
+    flow("outer", "flow: {name: timer}");
+    let (code, out, err) = waiting.plain("dev", &["run", "outer", "--wait"]);
+    assert!(code == 0 && out.contains(": Succeeded"), "{out}{err}");
+    flow("asks", "flow: {name: ask}");
+    let (code, out, err) = waiting.plain("dev", &["run", "asks", "--name", "asks-1", "--wait"]);
+    assert!(code == 9 && !out.contains("has not ended after"), "{out}{err}");
+    // the next command is for others, who have a context of their own
+    let next = err.lines().last().unwrap();
+    assert!(next.contains("approve ") && !next.contains("--context"), "{err}");
+    let (code, out, err) = waiting.plain("dev", &["wait", "asks-1", "--for", "question"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let (code, _, err) = waiting.plain("dev", &["wait", "asks-1", "--for", "step=frist"]);
+    assert!(
+        code == 3 && err.contains("no step frist") && err.contains("first"),
+        "{err}"
+    );
+}

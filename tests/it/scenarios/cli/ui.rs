@@ -253,3 +253,124 @@ async fn no_other_site_program_or_browser_gets_in() {
         assert!(out.contains(&waiting.approval), "{out}");
     });
 }
+
+const EDITABLE: &str = "  - name: ask\n    approval:\n      title: Send it?\n      quorum: 2\n      \
+    show: [{name: text, value: first version, editable: {schema: {type: string}}}]\n  - name: pay\n    set: {x: 1}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_changed_is_on_the_page_and_can_be_approved_as_it_was_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let waiting = Waiting::on(dir.path(), EDITABLE, &[]).await;
+    let approval = waiting.approval.as_str();
+    tokio::task::block_in_place(|| {
+        let (code, _, err) = waiting.plain(
+            "alice",
+            &["approve", approval, "--change", "text=second <b>", "-y"],
+        );
+        assert_eq!(code, 0, "{err}");
+        let path = format!("/ns/{}/approvals/{approval}", waiting.desk.namespace);
+        let bob = Page::of(&waiting, "bob");
+        let question = bob.get(&path);
+        assert!(
+            question.contains("first version") && question.contains("As alice changed it"),
+            "{question}"
+        );
+        assert!(
+            question.contains("second &#60;b&#62;") || question.contains("second &lt;b&gt;"),
+            "{question}"
+        );
+        let decisions = format!("{path}/decisions");
+        let (form, digest, changed) = (
+            hidden(&question, "form"),
+            hidden(&question, "digest"),
+            hidden(&question, "changed"),
+        );
+        let fields = |changed| {
+            [
+                ("form", form),
+                ("digest", digest),
+                ("changed", changed),
+                ("verdict", "ApproveAsChanged"),
+                ("comment", "as alice says"),
+            ]
+        };
+        // a change that was not on the page is not approved, and what was typed stays
+        let other = bob.post(&decisions, &fields(digest));
+        assert_eq!(other.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        let other = other.text().unwrap();
+        assert!(
+            other.contains("Somebody changed what is shown") && other.contains(">as alice says</textarea>"),
+            "{other}"
+        );
+        let sent = bob.post(&decisions, &fields(changed));
+        assert_eq!(sent.status(), StatusCode::SEE_OTHER);
+        let location = sent.headers()["location"].to_str().unwrap().to_owned();
+        assert!(bob.get(&location).contains("Your Approve counts."));
+        // a second press finds the first, and sends nothing
+        let again = bob.post(&decisions, &fields(changed));
+        assert_eq!(again.headers()["location"].to_str().unwrap(), location);
+        let alice = Page::of(&waiting, "alice");
+        // it is not hers
+        let question = alice.get(&location);
+        assert!(!question.contains("class=\"said\""), "{question}");
+        assert!(alice.get(&format!("{path}?said=nothing")).contains("Send it?"));
+        // whoever made a change sees what their other answer does to those who took it over
+        assert!(
+            question.contains("It sets aside the approval of bob"),
+            "{question}"
+        );
+        assert!(!question.contains("ApproveAsChanged"), "{question}");
+        // nobody hands on what is not on offer
+        assert!(!question.contains("Hand your vote on"), "{question}");
+        let refused = alice.post(
+            &decisions,
+            &[
+                ("form", hidden(&question, "form")),
+                ("digest", digest),
+                ("verdict", "Delegate"),
+                ("to", "carol"),
+            ],
+        );
+        assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        let refused = refused.text().unwrap();
+        assert!(
+            refused.contains("Nothing was sent") && refused.contains("not on offer"),
+            "{refused}"
+        );
+        let (_, out, _) = waiting.plain("dev", &["show", approval, "-o", "json"]);
+        assert!(out.contains("\"by\": \"bob\""), "{out}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_cancelled_on_a_page_that_is_not_loaded_again_while_somebody_types() {
+    let dir = tempfile::tempdir().unwrap();
+    let waiting = Waiting::on(dir.path(), STEPS, &["t=x"]).await;
+    tokio::task::block_in_place(|| {
+        let page = Page::of(&waiting, "dev");
+        let run = format!("/ns/{}/runs/{}", waiting.desk.namespace, waiting.run);
+        let shown = page.get(&run);
+        assert!(
+            shown.contains("http-equiv=\"refresh\"") && !shown.contains("<input"),
+            "{shown}"
+        );
+        let inbox = page.get("/");
+        assert!(
+            inbox.contains("http-equiv=\"refresh\"") && !inbox.contains("<input"),
+            "{inbox}"
+        );
+        assert!(page.get("/namespace").contains("<input"));
+        let cancel = format!("{run}/cancel");
+        let asked = page.get(&cancel);
+        assert!(!asked.contains("http-equiv"), "{asked}");
+        // Enter in the field presses the first button, which does nothing
+        assert!(
+            asked.find("<button disabled hidden>") < asked.find("<button class=\"bad\">"),
+            "{asked}"
+        );
+        let fields = [("form", hidden(&asked, "form")), ("comment", "no longer wanted")];
+        assert_eq!(page.post(&cancel, &fields).status(), StatusCode::SEE_OTHER);
+        let (code, out, err) = waiting.plain("dev", &["wait", &waiting.run]);
+        assert!(code == 6 && out.contains("no longer wanted"), "{out}{err}");
+    });
+}

@@ -190,3 +190,28 @@ fn a_change_that_its_maker_took_back_is_made_anew_by_the_next_one_who_makes_it()
         );
     }
 }
+
+#[test]
+fn whoever_took_a_change_over_in_the_same_second_is_not_called_its_author_when_it_is_judged_again() {
+    let spec = with_draft(2, false);
+    let mut proposed = changing("zoe", "hi", 10);
+    let mut taken_over = changing("bob", "hi", 10);
+    let first = judge_all(&spec, std::slice::from_ref(&proposed));
+    proposed.judged = Some(first.decisions[0].1.clone());
+    let decisions = [
+        proposed.clone(),
+        taken_over.clone(),
+        by("zoe", Verdict::Approve, 20),
+    ];
+    let second = judge_all(&spec, &decisions);
+    let of_bob = |judgement: &Judgement| {
+        let mut judged = judgement.decisions.iter();
+        judged.find(|(name, _)| name == "bob-10").unwrap().1.clone()
+    };
+    let before = of_bob(&second);
+    assert_eq!(before.reason, Some(DecisionReason::Amended));
+    // its uid comes before that of the proposal
+    taken_over.judged = Some(before.clone());
+    let decisions = [proposed, taken_over, by("zoe", Verdict::Approve, 20)];
+    assert_eq!(of_bob(&judge_all(&spec, &decisions)), before);
+}
