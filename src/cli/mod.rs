@@ -286,7 +286,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Validate(args) => validate::verb(&args),
         Verb::Test(args) => test::verb(&args, global.output),
         Verb::Apply(args) => applying::verb(&args, &global).await,
-        Verb::Run(args) => run::verb(*args, &global).await,
+        Verb::Run(args) => Box::pin(run::verb(*args, &global)).await,
         Verb::Wait(args) => wait::verb(&args, &global).await,
         Verb::Runs(args) => Box::pin(runs::verb(args, &global)).await,
         Verb::Resources(args) => resources::verb(args, &global).await,
