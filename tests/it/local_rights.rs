@@ -1,9 +1,9 @@
 //! What editors may not do on the embedded control plane: send Secrets that they may not read, and delete runs.
 
-use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::{core::v1::Namespace, rbac::v1::ClusterRole};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
-use signoff_api::{Connection, Flow, Repository, Run};
+use signoff_api::{Connection, Repository, Run};
 use signoff_local::Identity;
 
 use crate::local_support::{Local, eventually, map, refusal};

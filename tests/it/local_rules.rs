@@ -1,6 +1,6 @@
 //! What the embedded control plane refuses, fills in and keeps apart: schemas, ownership, admission, events.
 
-use k8s_openapi::api::core::v1::{Event as CoreEvent, Namespace, Secret};
+use k8s_openapi::api::core::v1::{Event as CoreEvent, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
 use kube::api::{
