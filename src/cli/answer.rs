@@ -52,7 +52,8 @@ pub(super) struct Answer {
     next: Vec<String>,
     next_is_for_deciders: bool,
     exit: u8,
-    problem: Option<CliError>,
+    // boxed, so that an answer stays small
+    problem: Option<Box<CliError>>,
     printed: bool,
 }
 
@@ -106,7 +107,7 @@ impl Answer {
     pub(super) fn with_problem(mut self, problem: Option<CliError>) -> Self {
         if let Some(problem) = problem {
             self.exit = problem.exit();
-            self.problem = Some(problem);
+            self.problem = Some(Box::new(problem));
         }
         self
     }
@@ -133,7 +134,7 @@ impl Answer {
                 writeln!(stdout, "{}", document.trim_end())
             }
             (Format::Json, _) => {
-                let error = self.problem.as_ref().map(CliError::to_json);
+                let error = self.problem.as_ref().map(|problem| problem.to_json());
                 let envelope =
                     json!({ "ok": self.exit == 0, "data": self.data, "error": error, "next": self.next });
                 writeln!(stdout, "{envelope:#}")
