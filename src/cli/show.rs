@@ -158,7 +158,7 @@ mod tests {
         approval.spec.form = None;
         approval.spec.verdicts = vec![Verdict::Approve];
         let approve = format!("approve r-review --digest {digest}");
-        assert_eq!(answer_lines(&approval), [approve.clone()]);
+        assert_eq!(answer_lines(&approval), std::slice::from_ref(&approve));
         approval.status.as_mut().unwrap().amendment = serde_json::from_value(json!({
             "decision": "d", "by": "alice", "digest": digest}))
         .unwrap();
