@@ -128,14 +128,15 @@ fn refusal(line: &Line) -> Option<Refusal> {
         return Some((ErrorData::invalid_request(message, None), named.id));
     }
     let named: Named = match serde_json::from_slice(text) {
-        Ok(named) => named,
-        Err(error) if error.is_data() => {
-            let message = "the message is no object with an id and a method";
-            return Some((ErrorData::invalid_request(message, None), None));
-        }
-        Err(_) => {
+        Ok(named) if text.starts_with(b"{") => named,
+        Err(error) if !error.is_data() => {
             let error = ErrorData::new(ErrorCode::PARSE_ERROR, "the message is not JSON", None);
             return Some((error, None));
+        }
+        // serde reads a list as the fields in their order
+        Ok(_) | Err(_) => {
+            let message = "the message is no object with an id and a method";
+            return Some((ErrorData::invalid_request(message, None), None));
         }
     };
     let is_request = named.id.is_some() && named.method.is_some();

@@ -124,9 +124,8 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_is_sent_by_half_does_not_keep_the_page_up() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut half = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let half = tokio::net::TcpSocket::new_v4().unwrap();
+        let mut half = half.connect(listener.local_addr().unwrap()).await.unwrap();
         let once = Arc::new(tokio::sync::Notify::new());
         let told = Arc::clone(&once);
         // it is not interrupted a second time

@@ -161,7 +161,7 @@ fn each_item_has_a_task_of_its_own() {
     let step = json!({ "name": "code", "forEach": { "items": "${inputs.all}", "maxParallel": 2 },
         "task": { "queue": "q", "input": "${item}" } });
     let mut run = Scenario::of(
-        json!({ "steps": [step], "output": "${steps.code.output}" }),
+        json!({ "steps": [step], "output": { "all": "${steps.code.output}" } }),
         &json!({ "all": [1, 2, 3] }),
     );
     run.tick();
@@ -180,7 +180,10 @@ fn each_item_has_a_task_of_its_own() {
     }
     assert_eq!(seen, [0, 1, 2]);
     assert_eq!(run.state.phase, RunPhase::Succeeded);
-    assert_eq!(run.state.output.as_ref().unwrap().0, json!([0, 10, 20]));
+    assert_eq!(
+        run.state.output.as_ref().unwrap().0,
+        json!({ "all": [0, 10, 20] })
+    );
     assert_eq!(run.state.billable_steps, 3);
 }
 
