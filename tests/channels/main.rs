@@ -10,10 +10,8 @@
     reason = "what a test needs and does not get is its failure, in its helpers too"
 )]
 
-mod connections;
-mod mails;
-mod posts;
 mod receiver;
+mod scenarios;
 #[path = "../support/mod.rs"]
 #[allow(
     dead_code,

@@ -489,7 +489,7 @@ async fn the_command_line_starts_a_run_once_under_a_name_or_a_key() {
 async fn an_agent_works_on_a_task_with_its_own_token_and_nobody_else_answers_it() {
     let desk = Desk::open().await;
     let task = json!({"queue": "coders", "instructions": "Mend it.", "schema": {"type": "object", "required": ["branch"]}});
-    let flow = json!({"steps": [{"name": "code", "task": task}], "output": "${steps.code.output}"});
+    let flow = json!({"steps": [{"name": "code", "task": task}], "output": {"task": "${steps.code.output}"}});
     desk.rig.flow("f", flow).await;
     desk.rig.start("r", json!({"flow": "f"})).await;
     desk.rig.phase("r", "Waiting").await;
@@ -528,7 +528,7 @@ async fn an_agent_works_on_a_task_with_its_own_token_and_nobody_else_answers_it(
         .await;
     assert!(!failed, "{done}");
     let run = desk.rig.phase("r", "Succeeded").await.status.unwrap();
-    assert_eq!(run.output.unwrap().0, json!({"branch": "b"}));
+    assert_eq!(run.output.unwrap().0, json!({"task": {"branch": "b"}}));
     assert_eq!(run.steps[0].worker.as_deref(), Some("alice"));
     desk.close().await;
 }
