@@ -212,7 +212,7 @@ fn each_command_has_a_manual_page() {
     assert!(told.status.success(), "{told:?}");
     let page = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
     assert!(page("signoff.1").contains("stop for people"));
-    assert!(page("signoff-approve.1").contains("\\-\\-comment"));
+    assert!(page("signoff-approve.1").contains("\\-\\-message"));
     assert!(!dir.path().join("signoff-help.1").exists());
 }
 

@@ -17,8 +17,8 @@ async fn a_question_is_shown_without_being_answered_and_only_to_those_who_may_wi
     for part in [
         "Pay 5?",
         "0 of 1 approve",
-        "Approve       the run goes on with step pay",
-        "Reject        the run ends",
+        "Approve the run goes on with step pay",
+        "Reject  the run ends",
     ] {
         assert!(out.contains(part), "{part}\n{out}");
     }
