@@ -8,7 +8,7 @@ use signoff_api::reason::StepReason;
 
 use crate::{receiver::stage, support::rig::Rig};
 
-/// What a test of a Connection finds: the last thing that was looked at.
+/// What a test of a Connection finds: what is wrong, or what was looked at last.
 async fn probe(rig: &Rig, name: &str) -> Result<String, (StepReason, String)> {
     let settings = RepositorySettings::local(std::env::temp_dir());
     let executors = Executors::new(rig.operator_client(), settings, Clock::system()).unwrap();
@@ -20,8 +20,10 @@ async fn probe(rig: &Rig, name: &str) -> Result<String, (StepReason, String)> {
         )
         .await
         .unwrap();
-    let last = checks.into_iter().last().unwrap();
-    last.result.map_err(|error| (error.reason, error.message))
+    let wrong = checks.iter().position(|check| check.result.is_err());
+    let told = wrong.unwrap_or(checks.len() - 1);
+    let told = checks.into_iter().nth(told).unwrap();
+    told.result.map_err(|error| (error.reason, error.message))
 }
 
 #[tokio::test(flavor = "multi_thread")]
