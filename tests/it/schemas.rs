@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use signoff_api::{
     Approval, Connection, Decision, Digest, Flow, HumanDuration, MediaType, OrExpression, Release,
-    Repository, Run,
+    Repository, Run, WorkItem,
     connection::HeaderAuth,
     name::{DnsLabel, FlowName, ObjectName, ReleaseName, SecretKey},
 };
@@ -40,6 +40,7 @@ fn reread(kind: &str, object: &Value) -> Result<Value, String> {
         "Approval" => through::<Approval>(object),
         "Decision" => through::<Decision>(object),
         "Connection" => through::<Connection>(object),
+        "WorkItem" => through::<WorkItem>(object),
         other => panic!("{other} is not read here yet"),
     }
 }

@@ -149,6 +149,10 @@ async fn what_others_wrote_is_left_and_what_the_forge_refuses_is_told() {
         .proposes("propose", &json!({"branch": "theirs", "ifExists": "Append"}))
         .await;
     let work = deciders.dev.checkout(repo).await;
+    // a branch of its own history could not be compared
+    work.git(&["fetch", "--quiet", "origin"]).await;
+    let main = "refs/remotes/origin/main:refs/heads/theirs";
+    work.git(&["push", "--quiet", "origin", main]).await;
     let before = work.push("theirs", &[("theirs.txt", Some("x"))]).await;
     let theirs = deciders.dev.open_pull(repo, "theirs", "main", "Mine").await;
     stage.rig.start("r", json!({"flow": "propose"})).await;

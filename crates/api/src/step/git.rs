@@ -10,19 +10,11 @@ use crate::{Json, name::ObjectName};
 /// Commits files to a branch of a git remote, and opens a pull request from it. The output is
 /// `{changed, commit, branch, number, url}`. If nothing changes, nothing is committed, and `changed` is false. The commit
 /// names run, step and pass. A repeated attempt finds it and does not commit again.
+// rules about `files` are checked when a release is cut: API servers know no field without a type in rules
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.repository) != has(self.connection)").message("a git step has either repository or connection")
-)]
-#[x_kube(
-    validation = Rule::new("has(self.files) == has(self.message)").message("files and message belong together")
-)]
-#[x_kube(
-    validation = Rule::new("has(self.files) || has(self.pullRequest)").message("a git step has files, pullRequest or both")
-)]
-#[x_kube(
-    validation = Rule::new("!has(self.ifExists) || has(self.files)").message("ifExists needs files")
 )]
 #[x_kube(
     validation = Rule::new("!has(self.pullRequest) || has(self.repository)").message("pullRequest needs a repository with a forge")

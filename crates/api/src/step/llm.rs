@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Rules};
 use crate::{Json, name::ObjectName};
 
 /// One answer of a language model. The output is its text, or a value that fits `schema`.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+// that it has a prompt or messages is checked when a release is cut: API servers know no field without a type in rules
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.prompt) || has(self.messages)").message("an llm step has prompt, messages or both")
-)]
 pub struct LlmStep {
     /// Name of an `llm` Connection in the run's namespace.
     pub connection: ObjectName,
