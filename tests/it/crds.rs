@@ -165,3 +165,30 @@ fn the_policy_of_connections_checks_every_secret_that_they_can_name() {
     assert!(places >= 6, "only {places} Secrets were found in the schema");
     assert!(unchecked.is_empty(), "the policy does not check {unchecked:?}");
 }
+
+#[test]
+fn no_rule_reads_a_field_that_an_api_server_does_not_know_in_rules() {
+    let mut rules = 0;
+    each_schema(&mut |path, schema| {
+        let properties = schema["properties"].as_object();
+        for rule in schema["x-kubernetes-validations"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            let rule = rule["rule"].as_str().unwrap();
+            for read in rule.split("self.").skip(1) {
+                let end = read
+                    .find(|c: char| !c.is_ascii_alphanumeric())
+                    .unwrap_or(read.len());
+                let Some(field) = properties.and_then(|properties| properties.get(&read[..end])) else {
+                    continue;
+                };
+                let is_typed = field["type"].is_string() || field["x-kubernetes-int-or-string"] == true;
+                assert!(is_typed, "{path}: {rule}: {} has no type", &read[..end]);
+                rules += 1;
+            }
+        }
+    });
+    assert!(rules > 50, "{rules}");
+}

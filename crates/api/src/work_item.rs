@@ -142,16 +142,13 @@ fn is_zero(value: &i64) -> bool {
 }
 
 /// Answer of a worker: a result, or an error. Without both, the task succeeded and has no result.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!(has(self.result) && has(self.error))").message("an answer has a result or an error, not both")
-)]
 pub struct WorkAnswer {
     /// The result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Json>,
-    /// Why there is none.
+    /// Why there is none. If a worker sets both, this counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<WorkError>,
 }

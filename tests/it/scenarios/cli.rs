@@ -9,6 +9,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -324,11 +325,7 @@ async fn a_flow_is_applied_promoted_run_and_decided_from_the_command_line() {
         envelope["data"]["spec"]["inputs"]["who"], "7",
         "declared as a string"
     );
-    let (_, envelope) = cli("alice", &["approvals"]);
-    let approval = envelope["data"][0]["metadata"]["name"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let approval = first_question(|| cli("alice", &["approvals"]).1);
 
     let (code, envelope) = cli("dev", &["approve", &approval]);
     assert_eq!(
@@ -553,6 +550,19 @@ fn shows_differences(
     );
 }
 
+/// The name of the first question of a list, once there is one: a run says that it waits before its question is put.
+fn first_question(list: impl Fn() -> Value) -> String {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let listed = list();
+        if let Some(name) = listed["data"][0]["metadata"]["name"].as_str() {
+            return name.to_owned();
+        }
+        assert!(Instant::now() < until, "{listed:#}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// The desk with a flow that is live, and the name of a run of it that waits for people.
 struct Waiting {
     desk: Desk,
@@ -580,13 +590,8 @@ impl Waiting {
         args.extend(inputs.iter().flat_map(|input| ["--input", input]));
         let started = json("dev", &args);
         let run = started["data"]["metadata"]["name"].as_str().unwrap().to_owned();
-        let approvals = json("alice", &["approvals"]);
-        let approval = approvals["data"][0]["metadata"]["name"].as_str().unwrap();
-        Self {
-            run,
-            approval: approval.to_owned(),
-            desk,
-        }
+        let approval = first_question(|| json("alice", &["approvals"]));
+        Self { desk, run, approval }
     }
 
     /// Exit code, standard output and standard error.
