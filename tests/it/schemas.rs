@@ -86,6 +86,11 @@ fn no_field_takes_a_value_that_is_not_read() {
     for kind in kinds() {
         let validator = validator(&kind.schema);
         for field in leaves(&kind.schema) {
+            let has = |part: &str| field.path.iter().any(|at| *at == *part);
+            // the schema of `steps` once more, and that of a Flow
+            if has("finally") || kind.name == "Release" && has("definition") {
+                continue;
+            }
             for poison in poisons(&field.schema) {
                 // what nests more deeply than a JSON parser bears is refused as a text; see the poison scenario
                 let Ok(value) = serde_json::from_str::<Value>(&poison) else {

@@ -50,7 +50,15 @@ fn the_command_line_tool_says_who_decides_and_who_requests_where_the_server_does
     // no operator runs that would judge it
     signoff("alice", &["approve", "refund-1-review", "--yes"], 9);
     space.user("dev").create(&super::gates::flow(1));
-    signoff("dev", &["run", "refund"], 0);
+    let release = json!({
+        "flow": "refund",
+        "definition": {"steps": [{"name": "one", "set": {"x": 1}}]},
+        "digest": super::DIGEST,
+        "source": {"appliedBy": "dev", "generation": 1},
+    });
+    let release = super::gates::object("Release", "refund-0000000000", &release);
+    space.user("operator").create(&release);
+    signoff("dev", &["run", "refund", "--release", "refund-0000000000"], 0);
     let first = |what: &str, path: &str| {
         let path = format!("jsonpath={{.items[0].spec.{path}}}");
         space

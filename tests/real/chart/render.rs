@@ -445,8 +445,8 @@ fn the_author_is_filled_in_where_the_server_can() {
     let Some(helm) = helm(SUITE) else { return };
     for (values, expected) in [
         (vec![], 0),
-        (vec![STAMPING], 3),
-        (vec!["--set=policies.stamp=always"], 3),
+        (vec![STAMPING], 4),
+        (vec!["--set=policies.stamp=always"], 4),
         (vec![STAMPING, "--set=policies.stamp=never"], 0),
         (vec![STAMPING, "--set=policies.enabled=false"], 0),
     ] {
