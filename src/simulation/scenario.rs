@@ -142,6 +142,15 @@ pub struct Stub {
     pub item: Option<i64>,
     /// Only for this attempt.
     pub attempt: Option<i64>,
+    /// Only for this answer of the model of an `agent` step, from 1.
+    pub turn: Option<i64>,
+    /// For calls of this tool of an `agent` step.
+    pub tool: Option<String>,
+    /// Only for this call of the tool, by its number among all calls of the step.
+    pub call: Option<i64>,
+    /// Of the model of an `agent` step: the tools that it asks for.
+    #[serde(default)]
+    pub calls: Vec<StubCall>,
     /// Body of a successful answer.
     pub output: Option<Value>,
     /// Texts that a step with `save` keeps: `body` is the body of a successful answer.
@@ -154,6 +163,17 @@ pub struct Stub {
     /// The operator is killed at this moment, and starts again. This happens once; the call is then answered by another
     /// stub.
     pub crash: Option<Crash>,
+}
+
+/// A tool that the model of an `agent` step asks for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StubCall {
+    /// Name of the tool.
+    pub tool: String,
+    /// Arguments of the call.
+    #[serde(default)]
+    pub args: Value,
 }
 
 /// What a step keeps.

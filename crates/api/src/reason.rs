@@ -78,6 +78,8 @@ pub enum StepReason {
     AnswerCutOff,
     /// The model, or a filter before it, refused to answer.
     AnswerRefused,
+    /// An `agent` step has used up its turns, tokens or time.
+    BudgetExceeded,
     /// The remote could not be reached, or the connection broke.
     Unreachable,
     /// One attempt took longer than `timeout`.

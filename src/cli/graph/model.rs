@@ -232,6 +232,10 @@ fn about(kind: &StepKind) -> String {
             )
         }
         StepKind::Llm(step) => format!("asks {} through {}", step.model, step.connection),
+        StepKind::Agent(step) => {
+            let tools: Vec<&str> = step.tools.iter().map(|tool| tool.name.as_str()).collect();
+            format!("lets {} use {}", step.model, tools.join(", "))
+        }
         StepKind::Flow(step) => {
             let then = if step.is_detached() {
                 ", and does not wait for it"

@@ -11,7 +11,7 @@ use signoff_api::{Digest, Resource, ResourceRef, reason::StepReason, run::Usage}
 use signoff_engine::{
     chat::{LlmAnswer, LlmRequest, LlmResponse},
     contents::MAX_READ,
-    effect::{Call as WantedCall, EffectKey, HttpBody, HttpTarget, Request, SshRequest},
+    effect::{Call as WantedCall, CallPart, EffectKey, HttpBody, HttpTarget, Request, SshRequest},
     facts::{EffectError, EffectOutcome, HttpResponse, Response, SshResponse},
     schema::Schema,
 };
@@ -31,14 +31,14 @@ impl World<'_> {
             pass: key.iteration,
             item: key.item,
             attempt: key.attempt,
-            request: request(&call.request),
+            request: of_part(request(&call.request), &call.part),
         };
         let line = format!(
             "{} sends {}",
             of_item(&key.step, key.item),
             in_short(&sent.request)
         );
-        match fate(&self.scenario.spec.stubs, &addressed, &mut self.used) {
+        match fate(&self.scenario.spec.stubs, &addressed, &call.part, &mut self.used) {
             None => {
                 self.say(&line);
                 self.calls.push(sent);
@@ -182,6 +182,19 @@ fn of_model(request: &LlmRequest, output: Value) -> LlmResponse {
         }
     };
     LlmResponse { usage, answer }
+}
+
+/// A request with the part of the step that sends it.
+fn of_part(mut request: Value, part: &CallPart) -> Value {
+    match part {
+        CallPart::Whole => {}
+        CallPart::Turn(turn) => request["turn"] = json!(turn),
+        CallPart::Tool { tool, number } => {
+            request["tool"] = json!(tool);
+            request["call"] = json!(number);
+        }
+    }
+    request
 }
 
 /// A request as scenarios say it.

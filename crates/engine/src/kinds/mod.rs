@@ -4,6 +4,7 @@
 //! A kind returns data ([`Next`]); only the turn applies it to the run's state. What holds for every step of a kind
 //! without knowing more of it is in its `Rules` in `signoff_api::step`.
 
+mod agent;
 pub(crate) mod approval;
 mod end;
 mod flow;
@@ -15,19 +16,19 @@ mod set;
 mod ssh;
 mod wait;
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use signoff_expression::Declarations;
 
 use self::approval::ApprovalPlan;
-pub(crate) use self::next::{Done, End, Failure, Next, Own, Wait};
+pub(crate) use self::next::{Done, End, Failure, Next, Own, Progress, Then, Wait};
 use crate::{
     difference::{Field, Loosened, Terms},
-    effect::Request,
-    facts::{Facts, Response},
-    plan::{Place, check},
+    effect::{CallPart, Request},
+    facts::{EffectError, Facts, Response},
+    plan::{Place, RetryPolicy, check},
     turn::StepView,
 };
 use signoff_api::{StepKind, approval::ShownItem, name::ObjectName};
@@ -64,9 +65,25 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Notify(step) => &**step,
         StepKind::Ssh(step) => &**step,
         StepKind::Llm(step) => &**step,
+        StepKind::Agent(step) => &**step,
         StepKind::Flow(step) => &**step,
         StepKind::End(step) => &**step,
     }
+}
+
+/// The rules of one of several calls that a step makes.
+#[derive(Debug)]
+pub(crate) struct CallPolicy<'a> {
+    /// Attempts of the step that belong to calls before it.
+    pub(crate) attempts_before: i64,
+    /// How it is retried, if not as the step says.
+    pub(crate) retry: Option<&'a RetryPolicy>,
+    /// How long an attempt may take, if not as long as the step says.
+    pub(crate) timeout: Option<Duration>,
+    /// Whether it must not be repeated.
+    pub(crate) at_most_once: bool,
+    /// Which one it is.
+    pub(crate) part: CallPart,
 }
 
 /// A step of a kind with its expressions parsed.
@@ -88,6 +105,36 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
     /// When it goes on by itself while it waits, beside the times in its status.
     fn due_at(&self, _step: &StepView<'_>) -> Option<Timestamp> {
         None
+    }
+
+    /// The Connections that it calls.
+    fn connections(&self) -> Vec<&ObjectName> {
+        self.connection().into_iter().collect()
+    }
+
+    /// The Connections about whose use it asks people itself.
+    fn asked_connections(&self) -> Vec<&ObjectName> {
+        vec![]
+    }
+
+    /// The rules of what is under way, where they are not those of the step.
+    fn policy(&self, _step: &StepView<'_>) -> Option<CallPolicy<'_>> {
+        None
+    }
+
+    /// What comes of a call that failed for the last time, if the step goes on.
+    fn gave_up(&self, _step: &StepView<'_>, _error: &EffectError) -> Option<Next> {
+        None
+    }
+
+    /// What comes of a call that happened, as people say, if the step goes on. They may know what it answered.
+    fn told(&self, _step: &StepView<'_>, _output: Option<Value>) -> Option<Next> {
+        None
+    }
+
+    /// What people see of the call that is under way beside its request, when they are to say whether it happened.
+    fn about_call(&self, _step: &StepView<'_>) -> Vec<ShownItem> {
+        vec![]
     }
 
     /// The Connection that it calls.

@@ -40,8 +40,12 @@ pub(super) fn check(compiler: &mut Compiler<'_>, at: &str, step: &Step) {
                 compiler.problem(format!("{at}.ssh.wait"), message);
             }
         }
-        StepKind::Http(_) | StepKind::Set(_) | StepKind::Notify(_) | StepKind::Llm(_) | StepKind::Flow(_) => {
-        }
+        StepKind::Http(_)
+        | StepKind::Set(_)
+        | StepKind::Notify(_)
+        | StepKind::Llm(_)
+        | StepKind::Agent(_)
+        | StepKind::Flow(_) => {}
     }
 }
 

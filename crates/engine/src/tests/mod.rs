@@ -1,5 +1,6 @@
 //! Scenarios: given a flow, what happens, and what is decided then.
 
+mod agents;
 mod checks;
 mod children;
 mod computed;

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    chat::{LlmAnswer, LlmResponse},
+    chat::{LlmAnswer, LlmResponse, ToolCall},
     facts::{ProcessFact, RunFact, SshResponse},
     object::{Closing, ObjectKind},
 };
-use signoff_api::run::Usage;
+use signoff_api::run::{AgentCallPhase, Usage};
 
 /// One thing that may happen; the number picks among what is open at that moment.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 /// A flow of up to six steps of any kind, in order or as a graph.
 fn flows() -> impl Strategy<Value = Value> {
     let step = (
-        0..17_u8,
+        0..18_u8,
         any::<bool>(),
         prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..3),
         any::<bool>(),
@@ -77,8 +77,10 @@ fn flows() -> impl Strategy<Value = Value> {
                 .map(|earlier| &steps[*earlier])
                 .filter(|earlier| earlier["approval"]["onReject"].is_object())
                 .collect();
-            let acts =
-                ["http", "flow", "ssh"].iter().any(|kind| step[*kind].is_object()) && !unsure.is_empty();
+            let acts = ["http", "flow", "ssh", "agent"]
+                .iter()
+                .any(|kind| step[*kind].is_object())
+                && !unsure.is_empty();
             if acts {
                 let looks = unsure.iter().map(|ask| {
                     let name = ask["name"].as_str().unwrap();
@@ -100,7 +102,11 @@ fn flows() -> impl Strategy<Value = Value> {
                     .all(|step| step["repeat"].is_null() && step["approval"]["changes"].is_null());
                 // a next pass would have to look at what was said in the one before
                 let all: Vec<&Value> = steps[first..].iter().chain([&step]).collect();
-                let has_effect = |step: &&&Value| step["http"].is_object() || step["ssh"].is_object();
+                let has_effect = |step: &&&Value| {
+                    ["http", "ssh", "agent"]
+                        .iter()
+                        .any(|kind| step[*kind].is_object())
+                };
                 let acts = all.iter().position(|step| has_effect(&step));
                 let asks = all
                     .iter()
@@ -155,6 +161,21 @@ fn step_of(name: &str, kind: u8, flag: bool) -> Value {
         12 => json!({ "name": name, "flow": { "name": "child" } }),
         13 => json!({ "name": name, "flow": { "name": "child" }, "forEach": each }),
         14 => json!({ "name": name, "ssh": { "connection": "vm", "command": "x" } }),
+        17 => {
+            let tool = |name: &str, more: Value| {
+                let mut tool = json!({ "name": name, "description": "d", "schema": { "type": "object" }, "http": { "url": "http://x/" } });
+                for (field, value) in more.as_object().unwrap() {
+                    tool[field] = value.clone();
+                }
+                tool
+            };
+            let tools = json!([
+                tool("look", json!({ "retry": { "attempts": 2 } })),
+                tool("pay", json!({ "delivery": "AtMostOnce" })),
+                tool("send", json!({ "delivery": "AtMostOnce", "approval": {} })),
+            ]);
+            json!({ "name": name, "agent": { "connection": "model", "model": "m", "prompt": "p", "tools": tools }, "retry": { "attempts": 2 } })
+        }
         16 => {
             json!({ "name": name, "llm": { "connection": "model", "model": "m", "prompt": "p" }, "retry": { "attempts": 2 } })
         }
@@ -322,6 +343,43 @@ impl Scenario {
 
     fn response(&self, key: &EffectKey, status: u16) -> Response {
         let definition = &self.plan.steps[self.plan.index_of(&key.step).unwrap()];
+        if definition.rules.key == "agent" {
+            let entries = self.state.steps.iter().rev();
+            let entry = entries
+                .filter(|entry| entry.name == key.step && entry.iteration == key.iteration)
+                .find_map(|entry| entry.agent.as_deref());
+            let is_tool = entry.is_some_and(|agent| {
+                agent
+                    .open
+                    .first()
+                    .is_some_and(|call| call.phase == AgentCallPhase::Calling)
+            });
+            if is_tool {
+                return Response::Http(HttpResponse {
+                    status,
+                    headers: BTreeMap::new(),
+                    body: Value::Null,
+                });
+            }
+            let turns = entry.map_or(0, |agent| agent.turns);
+            let asked: &[&str] = match turns {
+                0 => &["pay", "look", "send"],
+                1 if status == 404 => &["nothing", "send"],
+                _ => &[],
+            };
+            let calls = asked.iter().enumerate().map(|(n, name)| ToolCall {
+                id: format!("c{n}"),
+                name: (*name).to_owned(),
+                arguments: json!({}),
+            });
+            return Response::Llm(LlmResponse {
+                usage: Usage::default(),
+                answer: Ok(LlmAnswer {
+                    calls: calls.collect(),
+                    ..LlmAnswer::default()
+                }),
+            });
+        }
         if definition.rules.key == "llm" {
             let answer = if status == 200 {
                 Ok(LlmAnswer::default())
@@ -467,6 +525,35 @@ proptest! {
         for happening in &script {
             run.happen(happening);
             note(&run);
+        }
+        prop_assert!(asked.values().all(|count| *count == 1), "{asked:?}");
+    }
+
+    #[test]
+    fn no_call_of_a_tool_is_made_twice_that_must_not_be_and_none_before_its_answer_is_known(script in happenings()) {
+        let mut run = Scenario::of(json!({ "steps": [step_of("s", 17, false)] }), &json!({}));
+        let mut asked: BTreeMap<EffectKey, usize> = BTreeMap::new();
+        let mut approved: BTreeSet<i64> = BTreeSet::new();
+        run.tick();
+        for happening in script.iter().cloned().chain((0..200).map(|n| match n % 3 {
+            0 => Happening::Answer(n, 200),
+            1 => Happening::Decide(n, true, n % 2 == 0),
+            _ => Happening::Time(60),
+        })) {
+            run.happen(&happening);
+            for fact in run.facts.objects.values().filter_map(ObjectFact::as_approval) {
+                let is_yes = fact.status.phase == ApprovalPhase::Approved;
+                approved.extend(is_yes.then_some(1));
+            }
+            for call in run.http() {
+                prop_assert!(call.fenced, "each is written before it is made");
+                if let crate::effect::CallPart::Tool { tool, .. } = &call.part {
+                    if tool != "look" {
+                        *asked.entry(call.key.clone()).or_default() += 1;
+                    }
+                    prop_assert!(tool != "send" || !approved.is_empty(), "nobody approved it");
+                }
+            }
         }
         prop_assert!(asked.values().all(|count| *count == 1), "{asked:?}");
     }

@@ -157,6 +157,10 @@ impl Turn<'_> {
         self.state.steps[entry].decision = Some(decision(answer, Verdict::Approve));
         if values.get("happened") == Some(&Value::Bool(true)) {
             let output = values.get("output").map(as_told);
+            let kind = &self.plan.steps[step].kind;
+            if let Some(next) = kind.told(&self.step_view(step, entry), output.clone()) {
+                return self.apply(step, entry, next);
+            }
             return self.finish(entry, StepPhase::Succeeded, StepOutcome::Succeeded, output);
         }
         if self.ending_beside(step).is_some() {
@@ -214,6 +218,8 @@ impl Turn<'_> {
             .map(|error| error.message.clone())
             .unwrap_or_default();
         let mut show = vec![item("why", "text/plain", why)];
+        let kind = &self.plan.steps[step].kind;
+        show.extend(kind.about_call(&self.step_view(step, entry)));
         show.extend(self.request(step, entry));
         show.push(item("sending", "text/plain", self.sending(entry)));
         let answers = match self.ending_beside(step) {

@@ -22,6 +22,7 @@ impl Turn<'_> {
         let planned = &self.plan.steps[step];
         let is_alone = |again: &std::collections::BTreeSet<usize>| again.len() == 1;
         planned.rules.attempts
+            && planned.rules.key != "agent"
             && !planned.at_most_once
             && planned.for_each.is_none()
             && planned

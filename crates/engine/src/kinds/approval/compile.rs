@@ -22,7 +22,7 @@ const RESPOND_WITHIN: AtLeast = AtLeast {
     computed: Duration::from_secs(60),
 };
 
-pub(super) fn compile(step: &ApprovalStep, place: &mut Place<'_, '_>) -> ApprovalPlan {
+pub(in crate::kinds) fn compile(step: &ApprovalStep, place: &mut Place<'_, '_>) -> ApprovalPlan {
     let title = place.template("title", &step.title).unwrap_or_default();
     let mut show = Vec::new();
     let mut seen = BTreeSet::new();
