@@ -139,19 +139,20 @@ impl KindPlan for AgentPlan {
     }
 
     fn policy(&self, step: &StepView<'_>) -> Option<CallPolicy<'_>> {
-        let status = status(step);
-        let tool = current(&status).and_then(|call| self.tools.get(&call.tool));
+        let known = step.status.agent.as_deref();
+        let call = known.and_then(current);
+        let tool = call.and_then(|call| self.tools.get(&call.tool));
         Some(CallPolicy {
-            attempts_before: status.first_attempt.saturating_sub(1),
+            attempts_before: known.map_or(0, |known| known.first_attempt.saturating_sub(1)),
             retry: tool.map(|tool| &tool.retry),
             timeout: tool.map(|tool| tool.timeout),
             at_most_once: tool.is_some_and(|tool| tool.at_most_once),
-            part: match current(&status) {
+            part: match call {
                 Some(call) => CallPart::Tool {
                     tool: call.tool.clone(),
                     number: call.number,
                 },
-                None => CallPart::Turn(status.turns.saturating_add(1)),
+                None => CallPart::Turn(known.map_or(1, |known| known.turns.saturating_add(1))),
             },
         })
     }
@@ -170,8 +171,8 @@ impl KindPlan for AgentPlan {
     }
 
     fn about_call(&self, step: &StepView<'_>) -> Vec<ShownItem> {
-        let status = status(step);
-        current(&status).map_or_else(Vec::new, question::about)
+        let call = step.status.agent.as_deref().and_then(current);
+        call.map_or_else(Vec::new, question::about)
     }
 }
 
