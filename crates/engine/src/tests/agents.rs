@@ -29,8 +29,9 @@ fn helper(more: Value) -> Value {
             tool("send", json!({ "approval": { "approvers": { "groups": ["ops"] }, "editable": true } })),
         ],
     } });
-    for (field, value) in more.as_object().unwrap() {
-        step["agent"][field] = value.clone();
+    let Value::Object(more) = more else { panic!("fields") };
+    for (field, value) in more {
+        step["agent"][field] = value;
     }
     json!({ "steps": [step], "output": { "said": "${steps.help.output}" } })
 }
