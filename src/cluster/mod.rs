@@ -11,6 +11,7 @@ pub mod event_claims;
 pub mod fairness;
 #[cfg(test)]
 pub(crate) mod fake_api;
+pub mod happenings;
 pub mod identity;
 pub mod inbox;
 pub mod leadership;
@@ -22,6 +23,7 @@ pub mod queue;
 pub mod reconciler;
 pub mod releases;
 pub mod run_endings;
+pub mod run_facts;
 pub mod secrets;
 pub mod server_time;
 pub mod shared;

@@ -10,6 +10,7 @@ use crate::{
     approvals::{self, proposal},
     cluster::{
         context::Context,
+        happenings::happenings,
         identity::Identity,
         leadership::Leadership,
         parts::beside,
@@ -19,6 +20,7 @@ use crate::{
     },
     gateway::{Knowing, Pushes},
     git::Limits,
+    notifications,
     perform::Executors,
     promotion::{self, release},
     records::{self, RecordKeys},
@@ -189,6 +191,12 @@ impl ControllerSet {
             context: Arc::clone(&self.context),
             releases: Arc::clone(&self.releases),
         };
+        let (happenings, happened) = happenings();
+        let notifying = notifications::Deps {
+            context: Arc::clone(&self.context),
+            releases: Arc::clone(&self.releases),
+            executors: self.executors.clone(),
+        };
         let collecting = self.collecting;
         let (endings, ended, news) = run_endings();
         let (endings, recording) = match self.recording {
@@ -219,6 +227,7 @@ impl ControllerSet {
             bounds: self.bounds,
             waker,
             endings,
+            happenings,
         });
         let context = || Arc::clone(&self.context);
         let stop = || shutdown.clone();
@@ -297,6 +306,10 @@ impl ControllerSet {
                     }
                 };
                 ending(shutdown.clone(), once_known(stores, writing))
+            }),
+            supervisor.keep("notifications", &shutdown, || {
+                let telling = notifications::run(notifying.clone(), happened.clone(), stop());
+                ending(stop(), telling)
             }),
             supervisor.keep("approvals", &shutdown, approvals),
             // has a drain time of its own

@@ -13,6 +13,7 @@ use crate::{
     cluster::{
         context::{Clock, Context},
         fake_api::{FakeApi, NAMESPACE, clock},
+        happenings::happenings,
         leadership::Leadership,
         releases::Releases,
         run_endings::{EndedRuns, run_endings},
@@ -59,6 +60,7 @@ impl Fixture {
             leadership: Leadership::unrivalled(),
             waker: waker().0,
             endings,
+            happenings: happenings().0,
         };
         Self {
             api,

@@ -37,6 +37,7 @@ use crate::{
     cluster::{
         context::Context,
         fairness::Permits,
+        happenings::HappeningSender,
         inbox::{Inbox, inbox},
         leadership::Leadership,
         object_key::{ApprovalKey, ObjectKey, UidMark},
@@ -91,6 +92,8 @@ pub struct Deps {
     pub waker: RunWaker,
     /// Who wants to know when a run has ended.
     pub endings: RunEndings,
+    /// Who tells people what has happened to a run.
+    pub happenings: HappeningSender,
 }
 
 /// How much may be under way at the same time. Namespaces take turns. Clones are handles on the same.

@@ -349,6 +349,7 @@ impl Actor {
         let before = before.status.as_ref();
         let run = self.know(run);
         let Some(after) = &run.status else { return };
+        self.deps.happenings.acknowledged(before, &run);
         self.outcomes.retain(|outcome| !is_past(after, &outcome.key));
         for key in std::mem::take(&mut self.left_early) {
             self.newer.remove(&key);

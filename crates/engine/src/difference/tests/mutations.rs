@@ -20,6 +20,18 @@ fn everything() -> Value {
     all
 }
 
+/// A notification through each channel.
+fn notifications() -> Value {
+    json!([
+        { "on": ["ApprovalOpened", "RunEnded"], "when": "${true}", "group": "10m",
+            "slack": { "connection": "chat", "channel": "c", "text": "hi" } },
+        { "on": ["ApprovalClosed"], "email": { "connection": "mail", "to": ["a@b"], "subject": "s", "text": "hi" } },
+        { "on": ["RunStarted"], "teams": { "connection": "chat", "text": "hi" } },
+        { "on": ["RunStarted"], "discord": { "connection": "chat", "text": "hi" } },
+        { "on": ["RunStarted"], "webhook": { "connection": "hook", "path": "/p", "message": { "a": "b" } } },
+    ])
+}
+
 /// A message through each channel but a webhook.
 fn channels() -> Vec<Value> {
     let channels = json!([
@@ -76,6 +88,7 @@ fn all_but_finally() -> Value {
         ],
         "concurrency": { "key": "${inputs.a}", "max": 2, "whenFull": "Reject", "scope": "Namespace" },
         "retention": { "keep": 7, "after": "48h" },
+        "notifications": notifications(),
         "steps": [
             {
                 "name": "one",

@@ -13,9 +13,9 @@ use serde_json::json;
 use signoff_expression::{Declarations, StaticType};
 
 use self::response::Expected;
+pub(crate) use self::response::failed_status;
 pub(super) use self::{
     request::{described, hidden, invalid, resource, shown},
-    response::failed_status,
     target::Target,
 };
 use super::{Done, Failure, Kind, KindPlan, Next};

@@ -15,6 +15,12 @@ use std::sync::Arc;
 use signoff_expression::{Declarations, StaticType};
 
 pub(super) use self::email::{described, shown};
+pub(crate) use self::{
+    discord::message as discord_message,
+    email::{MOST_RECIPIENTS, addresses},
+    slack::{PATH as SLACK_PATH, message as slack_message, refused as refused_by_slack},
+    teams::message as teams_message,
+};
 use super::{Kind, KindPlan};
 use crate::{
     difference::Field,

@@ -144,6 +144,15 @@ impl<'a> Environment<'a> {
         }
     }
 
+    /// What can be referred to in a notification.
+    pub(super) fn declarations_of_notification(&self) -> Declarations {
+        let mut fields = fields(&RUN[..4], &["requestedBy", "startedAt", "outcome", "failedStep"]);
+        fields.insert("error".to_owned(), Field::optional(error()));
+        let known = self.declarations_of_key();
+        let run = ObjectType::new(fields, None).into();
+        with(&known, &[("run", run), ("event", notified_event())])
+    }
+
     /// What can be referred to where it is told whether a request starts a run.
     pub(super) fn declarations_of_request(request: &[Extra]) -> Declarations {
         let known = Declarations {
@@ -290,6 +299,14 @@ fn run_that_ends() -> StaticType {
     fields.insert("error".to_owned(), Field::optional(error()));
     fields.insert("failedStep".to_owned(), Field::optional(StaticType::STRING));
     ObjectType::new(fields, None).into()
+}
+
+/// What people are told of.
+fn notified_event() -> StaticType {
+    let approval = strings(&["name", "step", "title"], &["expiresAt", "outcome", "by"]);
+    let mut fields = fields(&["type", "at"], &[]);
+    fields.insert("approval".to_owned(), Field::optional(approval));
+    ObjectType::new(fields, None).called("field of event").into()
 }
 
 /// A run of another flow that has ended.
