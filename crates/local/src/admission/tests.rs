@@ -80,7 +80,7 @@ fn message(result: Result<Value, ApiError>) -> String {
 #[test]
 fn every_expression_of_the_charts_policies_can_be_evaluated() {
     let policies = Policies::of_the_chart().unwrap();
-    assert_eq!((policies.mutating.len(), policies.validating.len()), (3, 8));
+    assert_eq!((policies.mutating.len(), policies.validating.len()), (4, 9));
     let names: Vec<_> = policies
         .validating
         .iter()
