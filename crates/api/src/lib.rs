@@ -54,6 +54,8 @@ pub use step::{Step, StepKind};
 pub use trigger::Trigger;
 pub use work_item::{WorkItem, WorkItemPhase, WorkItemSpec, WorkItemStatus};
 
+use std::sync::LazyLock;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
@@ -64,8 +66,8 @@ pub const VERSION: &str = "v1alpha1";
 /// `apiVersion` of every kind.
 pub const API_VERSION: &str = "signoff.dev/v1alpha1";
 
-/// The definitions of all kinds, in the order a reader meets them.
-pub fn crds() -> Vec<CustomResourceDefinition> {
+/// They are derived from the types, which takes a while, once in each process.
+static CRDS: LazyLock<Vec<CustomResourceDefinition>> = LazyLock::new(|| {
     let crds = [
         Repository::crd(),
         Flow::crd(),
@@ -77,4 +79,9 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         Connection::crd(),
     ];
     crds.into_iter().map(explained::in_paragraphs).collect()
+});
+
+/// The definitions of all kinds, in the order a reader meets them.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    CRDS.clone()
 }
