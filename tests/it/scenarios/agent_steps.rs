@@ -97,7 +97,11 @@ async fn a_rejection_goes_to_the_model_with_the_comment_and_an_edit_becomes_the_
     ]);
     let spec = json!({"approval": rig.known("r-help-call-2"), "digest": question.spec.digest, "verdict": "Approve",
         "shown": {"arguments": {"amount": 250}}});
-    rig.decide_with("alice", spec).await.unwrap();
+    // one changes it, another approves that
+    let changed = rig.decide_with("alice", spec.clone()).await.unwrap();
+    assert_eq!(rig.judged(&changed).await.1, "AmendmentProposed");
+    assert!(shop.asked("/pay").is_empty());
+    rig.decide_with("bob", spec).await.unwrap();
     rig.phase("r", "Succeeded").await;
     assert_eq!(shop.asked("/pay")[0].body, json!({"amount": 250}));
     operator.stop().await;
