@@ -2,12 +2,12 @@
 //! breaks, nothing is called twice that must not be.
 
 use serde_json::{Value, json};
-use signoff_api::{Approval, Run};
+use signoff_api::Approval;
 
 use super::models::{connect, says};
 use crate::support::{
     faults::{Cut, cut},
-    rig::{Rig, eventually},
+    rig::Rig,
     shop::Shop,
 };
 
