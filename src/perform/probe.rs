@@ -13,7 +13,7 @@ use signoff_api::{
     text::into_visible,
 };
 use signoff_engine::{
-    effect::{Call, EffectKey, HttpChannel, HttpRequest, HttpTarget, Request},
+    effect::{Call, CallPart, EffectKey, HttpChannel, HttpRequest, HttpTarget, Request},
     facts::{EffectError, HttpResponse},
 };
 
@@ -157,6 +157,7 @@ impl Probed<'_> {
             },
             idempotency_key: "test".to_owned(),
             fenced: false,
+            part: CallPart::Whole,
             timeout: self.timeout,
             request: Request::Http(request.clone()),
         };

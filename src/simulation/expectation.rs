@@ -173,7 +173,11 @@ fn calls(expected: &ExpectCall, record: &Record) -> Vec<String> {
     let name = &expected.step;
     let of_item = |call: &&Call| expected.item.is_none() || call.item == expected.item;
     let calls = record.calls.iter().filter(|call| is_meant(name, &call.step));
-    let sent: Vec<_> = calls.filter(of_item).collect();
+    let of_tool = |call: &&Call| {
+        let mut tool = expected.tool.iter();
+        tool.all(|tool| call.request["tool"] == tool.as_str())
+    };
+    let sent: Vec<_> = calls.filter(of_item).filter(of_tool).collect();
     let mut found = vec![];
     if let Some(times) = expected.times.filter(|times| *times != sent.len()) {
         found.push(format!(

@@ -142,6 +142,15 @@ pub struct Stub {
     pub item: Option<i64>,
     /// Only for this attempt.
     pub attempt: Option<i64>,
+    /// Only for this answer of the model of an `agent` step, from 1.
+    pub turn: Option<i64>,
+    /// For calls of this tool of an `agent` step.
+    pub tool: Option<String>,
+    /// Only for this call of the tool, by its number among all calls of the step.
+    pub call: Option<i64>,
+    /// Of the model of an `agent` step: the tools that it asks for.
+    #[serde(default)]
+    pub calls: Vec<StubCall>,
     /// Body of a successful answer.
     pub output: Option<Value>,
     /// Texts that a step with `save` keeps: `body` is the body of a successful answer.
@@ -154,6 +163,21 @@ pub struct Stub {
     /// The operator is killed at this moment, and starts again. This happens once; the call is then answered by another
     /// stub.
     pub crash: Option<Crash>,
+}
+
+/// A tool that the model of an `agent` step asks for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StubCall {
+    /// Name of the tool.
+    pub tool: String,
+    /// Arguments of the call.
+    #[serde(default = "no_arguments")]
+    pub args: Value,
+}
+
+fn no_arguments() -> Value {
+    Value::Object(serde_json::Map::new())
 }
 
 /// What a step keeps.
@@ -234,9 +258,9 @@ pub struct Event {
     pub task: Option<TaskAnswer>,
     /// Somebody changes the run.
     pub run: Option<RunEvent>,
-    /// What comes of it: the phase of the task (`Succeeded`, `Failed`, `Queued` if it is tried again, `Claimed` if the result
-    /// does not match), the reason of the decision (`Counted`, `SelfApproval`, …), the status of the answer to the
-    /// callback (`202`, `422`, …), or `Resolved` or `Refused`.
+    /// What comes of it: the phase of the task (`Succeeded`, `Failed`, `Queued` if it is tried again, `Claimed` if the
+    /// result does not match), the reason of the decision (`Counted`, `SelfApproval`, …), the status of the answer to
+    /// the callback (`202`, `422`, …), or `Resolved` or `Refused`.
     pub expect: Option<Value>,
 }
 
@@ -434,6 +458,8 @@ pub struct ExpectCall {
     pub step: String,
     /// Only calls of this item, from 0, of a step with `forEach`.
     pub item: Option<i64>,
+    /// Only calls of this tool of an `agent` step.
+    pub tool: Option<String>,
     /// Number of calls that were sent. 0: never.
     pub times: Option<usize>,
     /// Part of the last request: `method`, `url`, `connection`, `path`, `query`, `headers`, `body`.
@@ -516,6 +542,7 @@ impl Scenario {
         }
         for (index, stub) in scenario.spec.stubs.iter().enumerate() {
             let results = [
+                !stub.calls.is_empty(),
                 stub.output.is_some(),
                 !stub.files.is_empty(),
                 stub.response.is_some(),
@@ -523,7 +550,7 @@ impl Scenario {
                 stub.crash.is_some(),
             ];
             exactly_one(&results).map_err(|()| {
-                let message = "a stub has one of output, files, response, error, crash";
+                let message = "a stub has one of calls, output, files, response, error, crash";
                 ScenarioError::at(format!("spec.stubs[{index}]"), message)
             })?;
             let bodies = stub.response.as_ref().map(|response| &response.body);
@@ -589,7 +616,8 @@ impl ScenarioSpec {
     }
 }
 
-/// Whether a value has an integer that no 64 bits with a sign hold. YAML reads it as a number that has lost its last digits.
+/// Whether a value has an integer that no 64 bits with a sign hold. YAML reads it as a number that has lost its last
+/// digits.
 pub(super) fn has_long_integer(value: &Value) -> bool {
     /// From here on no floating-point number has a fraction.
     const BEYOND: f64 = 9_223_372_036_854_775_808.0;

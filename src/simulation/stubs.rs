@@ -8,9 +8,10 @@ use super::{
     flows::is_meant,
     scenario::{Crash, FileName, Stub, StubError},
 };
-use signoff_api::reason::StepReason;
+use signoff_api::{reason::StepReason, run::Usage};
 use signoff_engine::{
-    effect::EffectKey,
+    chat::{LlmAnswer, LlmResponse, ToolCall},
+    effect::{CallPart, EffectKey},
     facts::{EffectError, HttpResponse, Response},
 };
 
@@ -45,9 +46,17 @@ impl Used {
         let missed = stubs.filter(|(index, stub)| self.has_called(&stub.step) && !self.fit.contains(index));
         let told = missed.map(|(index, stub)| {
             let part = |what: &str, is: Option<i64>| is.map(|is| format!(" {what} {is}")).unwrap_or_default();
-            let (pass, attempt) = (part("pass", stub.pass), part("attempt", stub.attempt));
+            let named = [
+                ("pass", stub.pass),
+                ("attempt", stub.attempt),
+                ("turn", stub.turn),
+                ("call", stub.call),
+            ];
+            let named: String = named.into_iter().map(|(what, is)| part(what, is)).collect();
+            let tool = stub.tool.as_ref();
+            let tool = tool.map(|tool| format!(" tool {tool}")).unwrap_or_default();
             format!(
-                "spec.stubs[{index}]: step {} had no call with{pass}{attempt}",
+                "spec.stubs[{index}]: step {} had no call with{named}{tool}",
                 stub.step
             )
         });
@@ -57,11 +66,11 @@ impl Used {
 
 /// The stub of a call: the one that names most of it. Of two that name as much, the later one. A crash happens once: the
 /// attempt is repeated under the same key.
-pub(super) fn fate(stubs: &[Stub], key: &EffectKey, used: &mut Used) -> Option<Fate> {
+pub(super) fn fate(stubs: &[Stub], key: &EffectKey, part: &CallPart, used: &mut Used) -> Option<Fate> {
     used.called.insert(key.step.clone());
     let fits = |named: Option<i64>, is: i64| named.is_none_or(|named| named == is);
     let specific = |(_, stub): &(usize, &Stub)| {
-        let named = [stub.pass, stub.item, stub.attempt];
+        let named = [stub.pass, stub.item, stub.attempt, stub.turn, stub.call];
         let named = named.iter().flatten().count();
         // one run of several is more than all of them
         let is_exact = stub.step == key.step;
@@ -73,6 +82,7 @@ pub(super) fn fate(stubs: &[Stub], key: &EffectKey, used: &mut Used) -> Option<F
         .filter(|(_, stub)| is_meant(&stub.step, &key.step))
         .filter(|(_, stub)| fits(stub.pass, key.iteration) && fits(stub.attempt, key.attempt))
         .filter(|(_, stub)| stub.item.is_none() || stub.item == key.item)
+        .filter(|(_, stub)| is_of(stub, part))
         .collect();
     used.fit.extend(fitting.iter().map(|(index, _)| *index));
     let left = fitting
@@ -90,11 +100,46 @@ pub(super) fn fate(stubs: &[Stub], key: &EffectKey, used: &mut Used) -> Option<F
             headers: response.headers.clone(),
             body: response.body.clone(),
         }))),
+        (None, None, None) if !stub.calls.is_empty() => Fate::Ends(Ok(asking(stub))),
         (None, None, None) => {
             let file = stub.files.get(&FileName::Body).cloned().map(Value::String);
             let body = file.or_else(|| stub.output.clone());
             Fate::Ends(Ok(answered(body.unwrap_or_default())))
         }
+    })
+}
+
+/// Whether a stub is about this part of a step.
+fn is_of(stub: &Stub, part: &CallPart) -> bool {
+    let fits = |named: Option<i64>, is: i64| named.is_none_or(|named| named == is);
+    match part {
+        CallPart::Whole => {
+            let is_plain = stub.turn.is_none() && stub.tool.is_none() && stub.call.is_none();
+            is_plain && stub.calls.is_empty()
+        }
+        CallPart::Turn(turn) => stub.tool.is_none() && stub.call.is_none() && fits(stub.turn, *turn),
+        CallPart::Tool { tool, number } => {
+            stub.turn.is_none() && stub.tool.as_ref() == Some(tool) && fits(stub.call, *number)
+        }
+    }
+}
+
+/// An answer of a model that asks for tools.
+fn asking(stub: &Stub) -> Response {
+    let calls = stub.calls.iter().enumerate().map(|(n, call)| ToolCall {
+        id: format!("call-{n}"),
+        name: call.tool.clone(),
+        arguments: call.args.clone(),
+    });
+    Response::Llm(LlmResponse {
+        usage: Usage {
+            calls: 1,
+            ..Usage::default()
+        },
+        answer: Ok(LlmAnswer {
+            calls: calls.collect(),
+            ..LlmAnswer::default()
+        }),
     })
 }
 

@@ -577,6 +577,10 @@ fn is_called(approval: &Approval, called: &str) -> bool {
     let (Some(run), Some(step)) = (&subject.run, &subject.step) else {
         return is_hashed(&approval.name_any(), called);
     };
+    // of a call of a tool
+    if called.contains("-call-") && is_hashed(&approval.name_any(), called) {
+        return true;
+    }
     let is = match (approval.spec.purpose, subject.iteration) {
         (ApprovalPurpose::Outcome, _) => format!("{run}-{step}-outcome"),
         (ApprovalPurpose::Step | ApprovalPurpose::Promotion, None | Some(1)) => format!("{run}-{step}"),

@@ -36,6 +36,7 @@ pub enum Answer {
 struct Memory {
     asked: Vec<Asked>,
     answers: VecDeque<Answer>,
+    says: Option<fn(&Value) -> Answer>,
     held: BTreeMap<String, CancellationToken>,
 }
 
@@ -62,6 +63,11 @@ impl Shop {
     /// What the next requests are answered with, one each.
     pub fn will_answer(&self, answers: impl IntoIterator<Item = Answer>) {
         self.memory.lock().unwrap().answers.extend(answers);
+    }
+
+    /// How requests are answered for which no answer is left.
+    pub fn will_say(&self, says: fn(&Value) -> Answer) {
+        self.memory.lock().unwrap().says = Some(says);
     }
 
     /// Lets requests to a path wait for their answer until this is cancelled.
@@ -105,8 +111,9 @@ async fn answer(State(shop): State<Shop>, request: Request) -> Response {
     let (answer, held) = {
         let mut memory = shop.memory.lock().unwrap();
         let held = memory.held.get(&asked.path).cloned();
+        let said = memory.says.map(|says| says(&asked.body));
         memory.asked.push(asked);
-        (memory.answers.pop_front(), held)
+        (memory.answers.pop_front().or(said), held)
     };
     if let Some(held) = held {
         held.cancelled().await;

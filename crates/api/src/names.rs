@@ -130,6 +130,20 @@ pub fn item_approval_name(run: &str, uid: &str, step: &str, iteration: i64, item
     owned(&format!("{run}-{step}-{item}"), &of)
 }
 
+/// Name of the approval that an `agent` step opens for a call of a tool. `round` counts how often people were asked anew.
+pub fn tool_approval_name(
+    run: &str,
+    uid: &str,
+    step: &str,
+    iteration: i64,
+    item: Option<i64>,
+    call: i64,
+    round: i64,
+) -> String {
+    let of = json!({ "run": uid, "step": step, "iteration": iteration, "item": item, "call": call, "round": round });
+    owned(&format!("{run}-{step}-call-{call}"), &of)
+}
+
 /// Name of the approval that gates the promotion of a release; `round` counts promotions of that release, from 1, and `gate` tells two gates apart.
 pub fn promotion_approval_name(release: &str, round: i64, gate: &str) -> String {
     let of = json!({ "promotion": release, "round": round, "gate": gate });

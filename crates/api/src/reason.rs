@@ -94,6 +94,8 @@ pub enum StepReason {
     PushRefused,
     /// The forge did not accept the pull request of a `git` step, or its token cannot be used.
     ForgeRefused,
+    /// An `agent` step has used up its turns, tokens or time.
+    BudgetExceeded,
     /// The remote could not be reached, or the connection broke.
     Unreachable,
     /// One attempt took longer than `timeout`.

@@ -1,5 +1,6 @@
 //! Run: one execution of a flow, pinned to one release.
 
+mod agent;
 mod parent;
 mod process;
 mod record;
@@ -26,6 +27,7 @@ use super::{
 };
 
 pub use self::{
+    agent::{AgentCall, AgentCallPhase, AgentStatus},
     parent::{ParentRun, RunParent},
     process::{ProcessPhase, ProcessStatus},
     record::{CallbackRecord, EventRecord, HeartbeatRecord},
@@ -294,7 +296,7 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
     /// Number of billable steps performed. Each `http` and `llm` step counts once per pass and item, however many attempts it
-    /// takes.
+    /// takes. An `agent` step counts each answer of the model and each call of a tool.
     #[serde(default)]
     pub billable_steps: i64,
     /// What all steps together used of language models.

@@ -73,11 +73,38 @@ pub struct Call {
     pub idempotency_key: String,
     /// Whether the intent must be written and acknowledged before the call starts (`AtMostOnce`).
     pub fenced: bool,
+    /// Which part of the step it is.
+    #[serde(skip_serializing_if = "CallPart::is_whole")]
+    pub part: CallPart,
     /// How long the attempt may take.
     #[serde(serialize_with = "as_millis")]
     pub timeout: Duration,
     /// What is asked.
     pub request: Request,
+}
+
+/// Which part of a step a call is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CallPart {
+    /// The step itself.
+    Whole,
+    /// An answer of the model of an `agent` step, by its number.
+    Turn(i64),
+    /// A call of a tool of an `agent` step.
+    Tool {
+        /// Name of the tool.
+        tool: String,
+        /// Number of the call.
+        number: i64,
+    },
+}
+
+impl CallPart {
+    /// Whether it is the step itself.
+    pub fn is_whole(&self) -> bool {
+        *self == Self::Whole
+    }
 }
 
 /// What a call asks, by the executor that performs it.

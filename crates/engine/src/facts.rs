@@ -266,6 +266,8 @@ pub struct RecordedAnswer {
     pub output: Option<Value>,
     /// What the step used of language models.
     pub usage: Option<Usage>,
+    /// Whether it says, in the transcript of an agent, why a call failed.
+    pub is_error: bool,
 }
 
 /// What came of a commit and a pull request.

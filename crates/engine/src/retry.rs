@@ -327,6 +327,12 @@ fn after(plan: &Plan, first: usize) -> BTreeSet<usize> {
 /// Whether a step was performed that would be performed a second time.
 fn must_not_repeat(step: &PlannedStep, status: &RunStatus, is_again: bool) -> bool {
     let is_begun = |entry: &&StepStatus| entry.attempt > 0 || entry.items.is_some();
+    if let Some(entry) = current(status, step)
+        && (is_again || !is_kept(step, entry))
+        && step.kind.has_called_at_most_once(entry)
+    {
+        return true;
+    }
     let Some(entry) = current(status, step).filter(|entry| step.at_most_once && is_begun(entry)) else {
         return false;
     };
@@ -346,7 +352,8 @@ fn must_not_repeat(step: &PlannedStep, status: &RunStatus, is_again: bool) -> bo
 /// whether one did.
 fn may_be_repeated(plan: &Plan, step: &PlannedStep, status: &RunStatus, again: &BTreeSet<usize>) -> bool {
     let begins_anew = |last: usize| begins_in(plan, &plan.steps[last].name, again);
-    if !step.at_most_once || !step.loop_end.is_some_and(begins_anew) {
+    let once = step.at_most_once || step.kind.calls_at_most_once();
+    if !once || !step.loop_end.is_some_and(begins_anew) {
         return false;
     }
     let is_its = |entry: &&StepStatus| entry.name == step.name && entry.item.is_none();
@@ -362,6 +369,9 @@ fn may_be_repeated(plan: &Plan, step: &PlannedStep, status: &RunStatus, again: &
         error.is_some_and(|error| error.reason == StepReason::OutcomeUnknown)
     };
     let is_performed = |entry: &&StepStatus| {
+        if !step.at_most_once {
+            return entry.repeated == Some(true) && step.kind.has_called_at_most_once(entry);
+        }
         let is_begun = entry.attempt > 0 || entry.items.is_some();
         let is_refused = entry.phase == StepPhase::Failed && entry.items.is_none() && !is_unknown(entry);
         entry.repeated == Some(true) && is_begun && !is_refused

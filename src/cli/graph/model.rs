@@ -247,6 +247,10 @@ fn about(kind: &StepKind) -> String {
             format!("branch {}{name}{}", step.branch, pull.unwrap_or_default())
         }
         StepKind::Task(step) => format!("a worker of queue {}", step.queue),
+        StepKind::Agent(step) => {
+            let tools: Vec<&str> = step.tools.iter().map(|tool| tool.name.as_str()).collect();
+            format!("lets {} use {}", step.model, tools.join(", "))
+        }
         StepKind::Flow(step) => {
             let then = if step.is_detached() {
                 ", and does not wait for it"

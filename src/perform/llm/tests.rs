@@ -152,6 +152,7 @@ impl LlmExecutor {
             },
             idempotency_key: "key-1".into(),
             fenced: false,
+            part: signoff_engine::effect::CallPart::Whole,
             timeout,
             request: Request::Llm(request.clone()),
         };

@@ -9,7 +9,14 @@ use super::{
     recorded::{EntryKey, Index, key_of},
 };
 use crate::simulation::compare::{same, word};
-use signoff_api::{RunStatus, items::ItemsStatus, run::StepStatus};
+use signoff_api::{
+    RunStatus,
+    items::ItemsStatus,
+    run::{AgentStatus, StepStatus},
+};
+
+/// Results of tools up to here are never left out, in bytes.
+const SHORT: usize = 256;
 
 /// What is known when a replay is over.
 pub(super) struct Played<'a> {
@@ -44,7 +51,12 @@ impl Played<'_> {
         match decided.filter(|_| is_known) {
             Some(decided) => {
                 let fields = differing(fields(recorded), fields(decided));
-                let is_open = |field: &str| self.open.iter().any(|(of, open)| *of == key && *open == field);
+                let is_of_calls = recorded.agent.is_some() && decided.attempt <= recorded.attempt;
+                let is_open = |field: &str| {
+                    // which calls of an agent were repeated is not in the record
+                    let is_repeated = field == "attempt" && is_of_calls;
+                    is_repeated || self.open.iter().any(|(of, open)| *of == key && *open == field)
+                };
                 differences.extend(fields.filter(|difference| !is_open(&difference.field)));
             }
             None if is_known && !self.has_gaps => differences.push(Difference {
@@ -179,7 +191,32 @@ fn fields(entry: &StepStatus) -> Fields {
         ("requests", json!(entry.requests)),
         ("connections", json!(entry.connections)),
         ("eventKeys", json!(entry.event_keys)),
+        ("agent", json!(entry.agent.as_deref().map(agent))),
     ]
+}
+
+/// What is said of an agent, without times. Long results of tools may be left out of the record.
+fn agent(agent: &AgentStatus) -> Value {
+    let transcript = agent.transcript.iter().map(|message| {
+        let mut message = message.0.clone();
+        let content = message["content"].as_str().unwrap_or_default();
+        if message["role"] == "tool" && (content.len() > SHORT || content.starts_with("[left out")) {
+            message["content"] = Value::Null;
+        }
+        message
+    });
+    let transcript: Vec<Value> = transcript.collect();
+    let AgentStatus {
+        turns,
+        calls,
+        made,
+        open,
+        transcript: _,
+        first_attempt: _, // it follows from how often calls were repeated
+        active_millis: _,
+        active_since: _,
+    } = agent;
+    json!({ "turns": turns, "calls": calls, "made": made, "open": open, "transcript": transcript })
 }
 
 /// What is said of items, without the words for people.

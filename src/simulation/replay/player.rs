@@ -1,5 +1,6 @@
 //! Lets the engine decide anew, at the times of the record, with what the record says of others.
 
+mod agents;
 mod answers;
 mod gaps;
 mod questions;
@@ -27,7 +28,7 @@ use signoff_engine::{
     advance::advance,
     concurrency::{Holders, Place},
     contents,
-    effect::{Call, Effect, EffectKey},
+    effect::{Call, CallPart, Effect, EffectKey},
     facts::{ConnectionFact, Facts, ProcessFact, ReleaseFacts, RunFacts},
     inputs,
     object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject, StartRun},
@@ -45,7 +46,7 @@ pub(super) struct Player<'a> {
     facts: Facts,
     now: Timestamp,
     /// Calls that were sent and are not answered.
-    calls: BTreeSet<EffectKey>,
+    calls: BTreeMap<EffectKey, CallPart>,
     questions: Vec<Question>,
     /// Digests of questions as the engine asks them, by name.
     digests: BTreeMap<String, Digest>,
@@ -126,7 +127,7 @@ impl<'a> Player<'a> {
             state,
             facts,
             now,
-            calls: BTreeSet::new(),
+            calls: BTreeMap::new(),
             questions: vec![],
             digests: BTreeMap::new(),
             children: BTreeMap::new(),
@@ -202,6 +203,7 @@ impl<'a> Player<'a> {
             return;
         }
         let mut times = self.index.times();
+        times.extend(self.expired_calls());
         loop {
             self.look_around();
             self.decide();
@@ -287,7 +289,7 @@ impl<'a> Player<'a> {
 
     fn call(&mut self, call: &Call) {
         self.facts.in_flight.insert(call.key.clone());
-        self.calls.insert(call.key.clone());
+        self.calls.insert(call.key.clone(), call.part.clone());
         let key = (call.key.step.clone(), call.key.iteration, None);
         self.note(key, "its answer is taken from the record");
     }

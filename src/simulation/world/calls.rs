@@ -12,7 +12,8 @@ use signoff_engine::{
     chat::{LlmAnswer, LlmRequest, LlmResponse},
     contents::MAX_READ,
     effect::{
-        Call as WantedCall, EffectKey, GitRequest, HttpBody, HttpChannel, HttpTarget, Request, SshRequest,
+        Call as WantedCall, CallPart, EffectKey, GitRequest, HttpBody, HttpChannel, HttpTarget, Request,
+        SshRequest,
     },
     facts::{EffectError, EffectOutcome, EmailResponse, GitResponse, HttpResponse, Response, SshResponse},
     schema::Schema,
@@ -33,19 +34,24 @@ impl World<'_> {
             pass: key.iteration,
             item: key.item,
             attempt: key.attempt,
-            request: request(&call.request),
+            request: of_part(request(&call.request), &call.part),
         };
         let line = format!(
             "{} sends {}",
             of_item(&key.step, key.item),
             in_short(&sent.request)
         );
-        match fate(&self.scenario.spec.stubs, &addressed, &mut self.used) {
+        match fate(&self.scenario.spec.stubs, &addressed, &call.part, &mut self.used) {
             None => {
                 self.say(&line);
                 self.calls.push(sent);
+                let part = match &call.part {
+                    CallPart::Whole => String::new(),
+                    CallPart::Turn(turn) => format!(", turn {turn}"),
+                    CallPart::Tool { tool, number } => format!(", tool {tool}, call {number}"),
+                };
                 self.problems.push(format!(
-                    "NotStubbed: step {} (pass {}, attempt {}) calls, and no stub says what it is answered",
+                    "NotStubbed: step {} (pass {}, attempt {}{part}) calls, and no stub says what it is answered",
                     of_item(&addressed.step, key.item),
                     key.iteration,
                     key.attempt
@@ -229,6 +235,19 @@ fn of_commit(request: &GitRequest, output: &Value) -> GitResponse {
         branch: text("branch").unwrap_or_else(|| request.branch.to_string()),
         pull_request: number.map(|number| (number, text("url").unwrap_or_default())),
     }
+}
+
+/// A request with the part of the step that sends it.
+fn of_part(mut request: Value, part: &CallPart) -> Value {
+    match part {
+        CallPart::Whole => {}
+        CallPart::Turn(turn) => request["turn"] = json!(turn),
+        CallPart::Tool { tool, number } => {
+            request["tool"] = json!(tool);
+            request["call"] = json!(number);
+        }
+    }
+    request
 }
 
 /// A request as scenarios say it.

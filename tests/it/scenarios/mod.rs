@@ -1,5 +1,6 @@
 //! End-to-end scenarios. Each runs on an embedded API server here; `tests/controlplane/scenarios.sh` runs all of them on a real one too.
 
+mod agent_steps;
 mod agents;
 mod api_faults;
 mod approvals;

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Usage;
+use super::{AgentStatus, Usage};
 use crate::{
     Digest, Json, Verdict,
     items::ItemsStatus,
@@ -106,6 +106,9 @@ pub struct StepStatus {
     /// What the step used of language models, failed attempts included. With `forEach`, all items together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// How far an `agent` step is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Box<AgentStatus>>,
     /// Items of the step, if it has `forEach`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<ItemsStatus>,

@@ -1,5 +1,6 @@
 //! Steps of a flow: what every step may say, and a file for each kind.
 
+mod agent;
 mod approval;
 mod end;
 mod flow;
@@ -22,6 +23,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    agent::{
+        AgentStep, AgentTool, ToolApproval, ToolKind, ToolRejection, ToolRejectionOutcome, ToolTimeout,
+        ToolTimeoutOutcome,
+    },
     approval::{
         ApprovalRejection, ApprovalRejectionOutcome, ApprovalStep, ApprovalTimeout, ApprovalTimeoutOutcome,
         Approvers, ApproversTemplate, Changes, Editable, Escalation, EscalationTemplate, OfferedVerdict,
@@ -69,7 +74,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// Longest time that one attempt may take. Time spent waiting for people does not count. Defaults to 30s for
-    /// `http`, `notify`, `ssh` and `git`, and to 5m for `llm`.
+    /// `http`, `notify`, `ssh` and `git`, and to 5m for `llm` and each answer of the model in `agent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
     /// Whether the step may be repeated if its outcome is unknown after a crash. `AtLeastOnce`, the default, repeats
@@ -189,6 +194,8 @@ pub enum StepKind {
     Git(Box<GitStep>),
     /// Puts work in a queue for a worker.
     Task(Box<TaskStep>),
+    /// Lets a language model use tools until it is done.
+    Agent(Box<AgentStep>),
     /// Runs another flow.
     Flow(Box<FlowStep>),
     /// Ends the run.
@@ -208,6 +215,7 @@ impl StepKind {
             Self::Llm(step) => &**step,
             Self::Git(step) => &**step,
             Self::Task(step) => &**step,
+            Self::Agent(step) => &**step,
             Self::Flow(step) => &**step,
             Self::End(step) => &**step,
         }

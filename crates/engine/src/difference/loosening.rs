@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    Subject,
+    ChangeKind, Subject,
     gates::{GateChange, Terms},
     report::{outcome, who},
     shown::name,
@@ -68,6 +68,10 @@ pub enum LooseningKind {
     ContinuesRejected,
     /// Another model is asked, or through another Connection.
     ModelChanged,
+    /// The model of an agent may use another tool.
+    ToolAdded,
+    /// A tool of an agent does something else, or takes other arguments.
+    ToolChanged,
     /// It goes on when a step fails, where the run ended.
     ContinuesFailed,
     /// A step acts after more outcomes of what it needs.
@@ -109,6 +113,8 @@ impl LooseningKind {
             Self::SelfApprovalAllowed => "who asked for it may approve it",
             Self::ContinuesUnanswered => "goes on when nobody answers",
             Self::ContinuesRejected => "goes on when people reject",
+            Self::ToolAdded => "the model may use another tool",
+            Self::ToolChanged => "a tool does something else, or takes other arguments",
             Self::ModelChanged => "another model is asked, or through another Connection",
             Self::ContinuesFailed => "the run goes on when it fails",
             Self::NeedsWidened => "acts after more outcomes of an approval",
@@ -166,6 +172,24 @@ pub(super) fn of_step(pair: &Pair<'_>, gate: Option<&GateChange>) -> Vec<Looseni
         }
     }
     found
+}
+
+/// What a change of the terms of a question loosens, where a kind asks it by itself.
+pub(crate) fn loosened_terms(before: Terms, after: Terms) -> Vec<Loosened> {
+    let change = GateChange {
+        gate: Subject::Step(String::new()),
+        change: ChangeKind::Changed,
+        before: Some(before),
+        after: Some(after),
+    };
+    let found = of_gate(&change).into_iter();
+    found
+        .map(
+            |Loosening {
+                 kind, before, after, ..
+             }| Loosened { kind, before, after },
+        )
+        .collect()
 }
 
 /// What a change of a gate loosens.

@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::{
     fields::Field,
-    loosening::{Answerless, Loosened},
+    loosening::{Answerless, Loosened, loosened_terms},
     shown::name,
 };
 pub use self::{

@@ -4,6 +4,7 @@
 //! A kind returns data ([`Next`]); only the turn applies it to the run's state. What holds for every step of a kind
 //! without knowing more of it is in its `Rules` in `signoff_api::step`.
 
+mod agent;
 pub(crate) mod approval;
 mod end;
 mod flow;
@@ -17,22 +18,22 @@ mod ssh;
 mod task;
 mod wait;
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use signoff_expression::Declarations;
 
 use self::approval::ApprovalPlan;
-pub(crate) use self::next::{Done, End, Failure, Next, Own, Wait};
+pub(crate) use self::next::{Done, End, Failure, Next, Own, Progress, Then, Wait};
 use crate::{
     difference::{Field, Loosened, Terms},
-    effect::{GitRequest, Request},
-    facts::{Facts, Response},
-    plan::{Place, check},
+    effect::{CallPart, GitRequest, Request},
+    facts::{EffectError, Facts, RecordedAnswer, Response},
+    plan::{Place, RetryPolicy, check},
     turn::StepView,
 };
-use signoff_api::{StepKind, approval::ShownItem, name::ObjectName};
+use signoff_api::{StepKind, approval::ShownItem, name::ObjectName, run::StepStatus, step::Approvers};
 
 /// A step of a kind as a manifest says it.
 pub(crate) trait Kind: Any {
@@ -68,9 +69,25 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Llm(step) => &**step,
         StepKind::Git(step) => &**step,
         StepKind::Task(step) => &**step,
+        StepKind::Agent(step) => &**step,
         StepKind::Flow(step) => &**step,
         StepKind::End(step) => &**step,
     }
+}
+
+/// The rules of one of several calls that a step makes.
+#[derive(Debug)]
+pub(crate) struct CallPolicy<'a> {
+    /// Attempts of the step that belong to calls before it.
+    pub(crate) attempts_before: i64,
+    /// How it is retried, if not as the step says.
+    pub(crate) retry: Option<&'a RetryPolicy>,
+    /// How long an attempt may take, if not as long as the step says.
+    pub(crate) timeout: Option<Duration>,
+    /// Whether it must not be repeated.
+    pub(crate) at_most_once: bool,
+    /// Which one it is.
+    pub(crate) part: CallPart,
 }
 
 /// A step of a kind with its expressions parsed.
@@ -92,6 +109,61 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
     /// When it goes on by itself while it waits, beside the times in its status.
     fn due_at(&self, _step: &StepView<'_>) -> Option<Timestamp> {
         None
+    }
+
+    /// The Connections that it calls.
+    fn connections(&self) -> Vec<&ObjectName> {
+        self.connection().into_iter().collect()
+    }
+
+    /// The Connections about whose use it asks people itself.
+    fn asked_connections(&self) -> Vec<&ObjectName> {
+        vec![]
+    }
+
+    /// The rules of what is under way, where they are not those of the step.
+    fn policy(&self, _step: &StepView<'_>) -> Option<CallPolicy<'_>> {
+        None
+    }
+
+    /// What comes of a call that failed for the last time, if the step goes on.
+    fn gave_up(&self, _step: &StepView<'_>, _error: &EffectError) -> Option<Next> {
+        None
+    }
+
+    /// What comes of a call that happened, as people say, if the step goes on. They may know what it answered.
+    fn told(&self, _step: &StepView<'_>, _output: Option<Value>) -> Option<Next> {
+        None
+    }
+
+    /// What people see of the call that is under way beside its request, when they are to say whether it happened.
+    fn about_call(&self, _step: &StepView<'_>) -> Vec<ShownItem> {
+        vec![]
+    }
+
+    /// The people who approve calls like the one that is under way, if it names some. They say whether it happened.
+    fn deciders(&self, _step: &StepView<'_>) -> Option<Approvers> {
+        None
+    }
+
+    /// What comes of an answer that a record has, if it does not end the step.
+    fn recorded(&self, _step: &StepView<'_>, _answer: &RecordedAnswer) -> Option<Next> {
+        None
+    }
+
+    /// Whether it makes many calls, each under a key of its own.
+    fn makes_many_calls(&self) -> bool {
+        false
+    }
+
+    /// Whether it may make calls that must not be repeated, whatever the step says.
+    fn calls_at_most_once(&self) -> bool {
+        false
+    }
+
+    /// Whether it has made one of those.
+    fn has_called_at_most_once(&self, _entry: &StepStatus) -> bool {
+        false
     }
 
     /// The Connection that it calls.

@@ -8,7 +8,7 @@ use crate::{
 };
 use signoff_api::{
     reason::StepReason,
-    run::{BoundConnection, EndingOutcome, ShownRequest, StepDecision, StepError, StepOutcome},
+    run::{AgentStatus, BoundConnection, EndingOutcome, ShownRequest, StepDecision, StepError, StepOutcome},
 };
 
 /// What comes next of a step.
@@ -32,8 +32,30 @@ pub(crate) enum Next {
     End(End),
     /// People want changes: everything from the step that the question names is done again.
     GoBack(StepDecision),
+    /// An agent has come further.
+    Progress(Box<Progress>),
     /// What its object was made of has changed: another iteration takes its place.
     Supersede(StepReason, String),
+}
+
+/// How far an agent has come, and what comes then.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) status: AgentStatus,
+    pub(crate) then: Then,
+}
+
+/// What an agent does next.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// It calls: the model, or a tool, as the status says.
+    Call,
+    /// It asks people.
+    Ask(Box<Own>),
+    /// It is done.
+    Done(Box<Done>),
+    /// It failed.
+    Fail(Failure),
 }
 
 /// How a step is over.

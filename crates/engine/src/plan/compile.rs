@@ -28,7 +28,7 @@ use signoff_api::{
 };
 
 /// Longest time that an attempt may take.
-const LONGEST_TIMEOUT: Duration = Duration::from_mins(10);
+pub(crate) const LONGEST_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Compiles a definition; if it `is_strict`, what its expressions get wrong are problems too.
 pub(super) fn compile(
@@ -114,22 +114,36 @@ pub(super) fn compile(
 
 /// Lets every question know where the steps after it call.
 fn bind_connections(steps: &mut [PlannedStep], graph: &Graph) {
-    let used: Vec<Option<(String, String)>> = steps
+    let used: Vec<(Vec<String>, String)> = steps
         .iter()
         .map(|step| {
-            let connection = step.kind.connection().map(ToString::to_string);
-            let repository = || step.kind.repository().map(|name| bound_repository(name));
-            Some((connection.or_else(repository)?, step.name.clone()))
+            let mut names: Vec<String> = step.kind.connections().iter().map(ToString::to_string).collect();
+            if names.is_empty() {
+                names.extend(step.kind.repository().map(|name| bound_repository(name)));
+            }
+            (names, step.name.clone())
         })
         .collect();
     for (i, step) in steps.iter_mut().enumerate() {
+        let asked: Vec<String> = step
+            .kind
+            .asked_connections()
+            .into_iter()
+            .map(ToString::to_string)
+            .collect();
+        for connection in asked {
+            step.binds.insert(connection, vec![step.name.clone()]);
+        }
         if step.kind.question().is_none() {
             continue;
         }
         for later in graph.from(i) {
-            if let Some((connection, user)) = &used[later] {
+            let (connections, user) = &used[later];
+            for connection in connections {
                 let users = step.binds.entry(connection.clone()).or_default();
-                users.push(user.clone());
+                if !users.contains(user) {
+                    users.push(user.clone());
+                }
             }
         }
     }
@@ -384,7 +398,12 @@ impl<'a> Compiler<'a> {
 
 impl Compiler<'_> {
     /// How often an attempt is repeated, how long after, and after which failures.
-    fn retry_policy(&mut self, at: &str, retry: Option<&Retry>, known: &Declarations) -> RetryPolicy {
+    pub(super) fn retry_policy(
+        &mut self,
+        at: &str,
+        retry: Option<&Retry>,
+        known: &Declarations,
+    ) -> RetryPolicy {
         let when = retry.and_then(|retry| retry.when.as_ref()).and_then(|when| {
             let known = with(known, &[("error", failed_attempt())]);
             self.condition(&format!("{at}.when"), when, &known)

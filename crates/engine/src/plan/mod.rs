@@ -25,7 +25,7 @@ use signoff_expression::ObjectType;
 
 pub use self::unread::Unread;
 pub(crate) use self::{
-    compile::Child,
+    compile::{Child, LONGEST_TIMEOUT},
     computed::{ApproversPlan, AtLeast, DurationPlan, QuorumPlan, Unusable, people},
     finally::LONGEST_WAIT,
     for_each::{ForEachPlan, Items},
@@ -121,7 +121,7 @@ pub(super) struct PlannedStep {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct RetryPolicy {
+pub(crate) struct RetryPolicy {
     pub(super) attempts: i64,
     pub(super) initial: Duration,
     pub(super) factor: u32,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use signoff_expression::{Declarations, StaticType};
 
 use super::{
-    Problem,
+    Problem, RetryPolicy,
     check::{Environment, Extra, event_body, headers, no_json, type_of_expression, type_of_template, with},
     compile::{Child, Compiler},
     schemas,
@@ -14,7 +14,10 @@ use super::{
 use crate::expression::{CONTENTS, Expression, JsonTemplate, Template};
 use crate::kinds::{self, KindPlan};
 use crate::schema::Schema;
-use signoff_api::{Json, Trigger, bounds, step::EventWait};
+use signoff_api::{
+    Json, StepKind, Trigger, bounds,
+    step::{EventWait, Retry},
+};
 
 /// Why `callback()` is refused where something is kept.
 pub(super) const NOT_KEPT: &str =
@@ -55,6 +58,39 @@ impl<'c, 'a> Place<'c, 'a> {
     /// The same place, for what is kept.
     pub(crate) fn kept(&mut self) -> Place<'_, 'a> {
         Place::new(self.compiler, self.step, self.at.clone(), self.declarations)
+    }
+
+    /// What is known here, and these variables.
+    pub(crate) fn declarations_with(&self, extra: &[Extra]) -> Declarations {
+        with(self.declarations, extra)
+    }
+
+    /// A place below this one, where something else is known; what is written there is kept.
+    pub(crate) fn within<'x>(&'x mut self, field: &str, declarations: &'x Declarations) -> Place<'x, 'a> {
+        let at = self.field(field);
+        Place::new(self.compiler, self.step, at, declarations)
+    }
+
+    /// The same, where what is written is only sent.
+    pub(crate) fn sending(self) -> Self {
+        self.sent(true)
+    }
+
+    /// How an attempt is repeated.
+    pub(crate) fn retry_policy(&mut self, field: &str, retry: Option<&Retry>) -> RetryPolicy {
+        let at = self.field(field);
+        self.compiler.retry_policy(&at, retry, self.declarations)
+    }
+
+    /// Whether the step has `forEach`.
+    pub(crate) fn is_of_items(&self) -> bool {
+        let step = self.compiler.main_steps().get(self.step);
+        step.is_some_and(|step| step.for_each.is_some())
+    }
+
+    /// Whether the step is of `finally`.
+    pub(crate) fn is_of_finally(&self) -> bool {
+        self.step >= self.compiler.main_steps().len()
     }
 
     /// A place below this one.
@@ -199,7 +235,7 @@ impl<'c, 'a> Place<'c, 'a> {
             self.problem(field, format!("step {name} has a request for each of its items"));
             return None;
         }
-        if !rules.attempts {
+        if !rules.attempts || matches!(steps[later].kind, StepKind::Agent(_)) {
             self.problem(
                 field,
                 format!("{} steps send no request that could be shown", rules.key),

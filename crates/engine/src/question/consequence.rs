@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use super::ENDING_ITEM;
 use signoff_api::{
-    ApprovalSpec, Definition, Step, Verdict,
+    ApprovalSpec, Definition, Step, StepKind, Verdict,
     approval::ApprovalPurpose,
     json::JsonObject,
     run::StepOutcome,
-    step::{ApprovalStep, ForEach, Need},
+    step::{AgentStep, ApprovalStep, ForEach, Need, ToolRejectionOutcome},
 };
 
 /// What happens when this answer closes the question. Without the definition of the release, the steps are not named.
@@ -24,6 +24,11 @@ pub fn consequence(
     let is_last = definition.is_some_and(|all| all.finally.iter().flatten().any(|last| last.name == step));
     let mut shown = spec.show.iter();
     let ending = shown.find(|item| spec.purpose == ApprovalPurpose::Outcome && item.name == ENDING_ITEM);
+    if let Some((step, StepKind::Agent(agent))) = named.map(|step| (step, &step.kind))
+        && let Some(told) = of_call(spec, (step, agent), verdict, values, ending.is_some())
+    {
+        return told;
+    }
     match (spec.purpose, verdict) {
         (_, Verdict::Delegate) => "the one you name decides in your place".to_owned(),
         (_, Verdict::Withdraw) => "your earlier answer no longer counts".to_owned(),
@@ -94,6 +99,46 @@ pub fn consequence(
             Some(back_to) => format!("the run goes back to step {back_to}"),
             None => "the run goes back to an earlier step".to_owned(),
         },
+    }
+}
+
+/// The same of a call of a tool, where it is not the same as of a step.
+fn of_call(
+    spec: &ApprovalSpec,
+    (step, agent): (&Step, &AgentStep),
+    verdict: Verdict,
+    values: Option<&JsonObject>,
+    is_ending: bool,
+) -> Option<String> {
+    let shown = spec.show.iter().find(|item| item.name == "tool")?;
+    let shown: Value = serde_json::from_str(&shown.inline).ok()?;
+    let tool = agent.tools.iter().find(|tool| shown["name"] == *tool.name)?;
+    let (step, ends) = (&step.name, !step.continues_after_failure());
+    let approval = tool.approval.as_ref();
+    let rejection = approval.and_then(|approval| approval.on_reject.as_ref());
+    let rejects = rejection.is_some_and(|then| then.outcome == ToolRejectionOutcome::Reject);
+    let happened = values.and_then(|values| values.0.get("happened"));
+    match (spec.purpose, verdict) {
+        (ApprovalPurpose::Step, Verdict::Approve) => {
+            Some(format!("the tool {} is used with these arguments", tool.name))
+        }
+        (ApprovalPurpose::Step, Verdict::Reject) if rejects && ends => {
+            Some(format!("step {step} is Rejected, and the run with it"))
+        }
+        (ApprovalPurpose::Step, Verdict::Reject) if rejects => {
+            Some(format!("step {step} is Rejected, and the run goes on"))
+        }
+        (ApprovalPurpose::Step, Verdict::Reject | Verdict::RequestChanges) => Some(format!(
+            "the tool {} is not used, and the model is told your comment",
+            tool.name
+        )),
+        (ApprovalPurpose::Outcome, Verdict::Approve) if !is_ending => Some(match happened {
+            Some(Value::Bool(true)) => format!("the call counts as made, and step {step} goes on"),
+            Some(Value::Bool(false)) => "the call is made again".to_owned(),
+            Some(_) | None => "the call counts as made or is made again, as `happened` says".to_owned(),
+        }),
+        (ApprovalPurpose::Outcome | ApprovalPurpose::Promotion, _)
+        | (ApprovalPurpose::Step, Verdict::Delegate | Verdict::Withdraw) => None,
     }
 }
 
@@ -169,6 +214,69 @@ mod tests {
         .unwrap();
         let values = values.as_object().cloned().map(JsonObject);
         consequence(&spec, definition, verdict, values.as_ref())
+    }
+
+    #[test]
+    fn an_answer_about_a_call_of_a_tool_says_what_becomes_of_the_call() {
+        let tool = |name: &str, approval: Value| json!({"name": name, "description": "d", "schema": {"type": "object"}, "http": {"url": "http://x/"}, "approval": approval});
+        let flow = definition(
+            &json!([{"name": "help", "agent": {"connection": "m", "model": "m", "prompt": "p", "tools": [
+                tool("pay", json!({})), tool("drop", json!({"onReject": {"outcome": "Reject"}})),
+            ]}}]),
+        );
+        let said = |purpose: &str, tool: &str, verdict: Verdict, values: &Value| {
+            let spec: ApprovalSpec = serde_json::from_value(json!({
+                "subject": {"run": "r", "step": "help", "iteration": 1}, "purpose": purpose, "digest": Digest::of(b""),
+                "title": "go?", "quorum": 1, "selfApproval": false, "verdicts": ["Approve"],
+                "show": [{"name": "tool", "mediaType": "application/json", "inline": json!({"name": tool, "call": 1}).to_string()}],
+            }))
+            .unwrap();
+            let values = values.as_object().cloned().map(JsonObject);
+            consequence(&spec, Some(&flow), verdict, values.as_ref())
+        };
+        let none = json!(null);
+        let told = "the tool pay is not used, and the model is told your comment";
+        for (purpose, tool, verdict, values, expected) in [
+            (
+                "Step",
+                "pay",
+                Verdict::Approve,
+                &none,
+                "the tool pay is used with these arguments",
+            ),
+            ("Step", "pay", Verdict::Reject, &none, told),
+            ("Step", "pay", Verdict::RequestChanges, &none, told),
+            (
+                "Step",
+                "drop",
+                Verdict::Reject,
+                &none,
+                "step help is Rejected, and the run with it",
+            ),
+            (
+                "Outcome",
+                "pay",
+                Verdict::Approve,
+                &json!({"happened": true}),
+                "the call counts as made, and step help goes on",
+            ),
+            (
+                "Outcome",
+                "pay",
+                Verdict::Approve,
+                &json!({"happened": false}),
+                "the call is made again",
+            ),
+            (
+                "Outcome",
+                "pay",
+                Verdict::Reject,
+                &none,
+                "step help fails, since its outcome is unknown, and the run with it",
+            ),
+        ] {
+            assert_eq!(said(purpose, tool, verdict, values), expected);
+        }
     }
 
     #[test]

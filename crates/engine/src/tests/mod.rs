@@ -1,5 +1,6 @@
 //! Scenarios: given a flow, what happens, and what is decided then.
 
+mod agents;
 mod channels;
 mod checks;
 mod children;

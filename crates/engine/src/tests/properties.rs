@@ -6,11 +6,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    chat::{LlmAnswer, LlmResponse},
+    chat::{LlmAnswer, LlmResponse, ToolCall},
     facts::{GitResponse, ProcessFact, RunFact, SshResponse},
     object::{Closing, ObjectKind},
 };
-use signoff_api::{WorkItemPhase, run::Usage};
+use signoff_api::{
+    WorkItemPhase,
+    run::{AgentCallPhase, Usage},
+};
 
 /// One thing that may happen; the number picks among what is open at that moment.
 #[derive(Clone, Debug)]
@@ -48,7 +51,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 /// A flow of up to six steps of any kind, in order or as a graph.
 fn flows() -> impl Strategy<Value = Value> {
     let step = (
-        0..20_u8,
+        0..21_u8,
         any::<bool>(),
         prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..3),
         any::<bool>(),
@@ -77,7 +80,7 @@ fn flows() -> impl Strategy<Value = Value> {
                 .map(|earlier| &steps[*earlier])
                 .filter(|earlier| earlier["approval"]["onReject"].is_object())
                 .collect();
-            let acts = ["http", "flow", "ssh", "git", "task"]
+            let acts = ["http", "flow", "ssh", "git", "task", "agent"]
                 .iter()
                 .any(|kind| step[*kind].is_object())
                 && !unsure.is_empty();
@@ -103,7 +106,7 @@ fn flows() -> impl Strategy<Value = Value> {
                 // a next pass would have to look at what was said in the one before
                 let all: Vec<&Value> = steps[first..].iter().chain([&step]).collect();
                 let has_effect = |step: &&&Value| {
-                    ["http", "ssh", "git", "task"]
+                    ["http", "ssh", "git", "task", "agent"]
                         .iter()
                         .any(|kind| step[*kind].is_object())
                 };
@@ -171,6 +174,21 @@ fn step_of(name: &str, kind: u8, flag: bool) -> Value {
         }
         18 => json!({ "name": name, "task": { "queue": "q" } }),
         19 => json!({ "name": name, "task": { "queue": "q" }, "forEach": each }),
+        20 => {
+            let tool = |name: &str, more: Value| {
+                let mut tool = json!({ "name": name, "description": "d", "schema": { "type": "object" }, "http": { "url": "http://x/" } });
+                for (field, value) in more.as_object().unwrap() {
+                    tool[field] = value.clone();
+                }
+                tool
+            };
+            let tools = json!([
+                tool("look", json!({ "retry": { "attempts": 2 } })),
+                tool("pay", json!({ "delivery": "AtMostOnce" })),
+                tool("send", json!({ "delivery": "AtMostOnce", "approval": {} })),
+            ]);
+            json!({ "name": name, "agent": { "connection": "model", "model": "m", "prompt": "p", "tools": tools }, "retry": { "attempts": 2 } })
+        }
         _ => json!({ "name": name, "approval": { "title": "?" } }),
     };
     if kind == 4 && flag {
@@ -339,6 +357,43 @@ impl Scenario {
 
     fn response(&self, key: &EffectKey, status: u16) -> Response {
         let definition = &self.plan.steps[self.plan.index_of(&key.step).unwrap()];
+        if definition.rules.key == "agent" {
+            let entries = self.state.steps.iter().rev();
+            let entry = entries
+                .filter(|entry| entry.name == key.step && entry.iteration == key.iteration)
+                .find_map(|entry| entry.agent.as_deref());
+            let is_tool = entry.is_some_and(|agent| {
+                agent
+                    .open
+                    .first()
+                    .is_some_and(|call| call.phase == AgentCallPhase::Calling)
+            });
+            if is_tool {
+                return Response::Http(HttpResponse {
+                    status,
+                    headers: BTreeMap::new(),
+                    body: Value::Null,
+                });
+            }
+            let turns = entry.map_or(0, |agent| agent.turns);
+            let asked: &[&str] = match turns {
+                0 => &["pay", "look", "send"],
+                1 if status == 404 => &["nothing", "send"],
+                _ => &[],
+            };
+            let calls = asked.iter().enumerate().map(|(n, name)| ToolCall {
+                id: format!("c{n}"),
+                name: (*name).to_owned(),
+                arguments: json!({}),
+            });
+            return Response::Llm(LlmResponse {
+                usage: Usage::default(),
+                answer: Ok(LlmAnswer {
+                    calls: calls.collect(),
+                    ..LlmAnswer::default()
+                }),
+            });
+        }
         if definition.rules.key == "llm" {
             let answer = if status == 200 {
                 Ok(LlmAnswer::default())
@@ -498,6 +553,42 @@ proptest! {
         for happening in &script {
             run.happen(happening);
             note(&run);
+        }
+        prop_assert!(asked.values().all(|count| *count == 1), "{asked:?}");
+    }
+
+    #[test]
+    fn no_call_of_a_tool_is_made_twice_that_must_not_be_and_none_before_its_answer_is_known(script in happenings()) {
+        let mut run = Scenario::of(json!({ "steps": [step_of("s", 20, false)] }), &json!({}));
+        let mut asked: BTreeMap<EffectKey, usize> = BTreeMap::new();
+        let mut approved: BTreeSet<String> = BTreeSet::new();
+        let mut known: Vec<(i64, i64, usize)> = vec![];
+        run.tick();
+        for happening in script.iter().cloned().chain((0..200).map(|n| match n % 3 {
+            0 => Happening::Answer(n, 200),
+            1 => Happening::Decide(n, true, n % 2 == 0),
+            _ => Happening::Time(60),
+        })) {
+            run.happen(&happening);
+            for (key, fact) in &run.facts.objects {
+                let is_yes = fact.as_approval().is_some_and(|fact| fact.status.phase == ApprovalPhase::Approved);
+                approved.extend(is_yes.then(|| key.name.clone()));
+            }
+            for call in run.http() {
+                prop_assert!(call.fenced, "each is written before it is made");
+                if let crate::effect::CallPart::Tool { tool, number } = &call.part {
+                    if tool != "look" {
+                        *asked.entry(call.key.clone()).or_default() += 1;
+                    }
+                    let mut yes = approved.iter();
+                    let is_approved = yes.any(|name| name.starts_with(&format!("r-s-call-{number}-")));
+                    prop_assert!(tool != "send" || is_approved, "nobody approved it");
+                }
+            }
+            // what was said and done is never unsaid
+            let agent = run.state.steps.first().and_then(|step| step.agent.as_deref());
+            known.extend(agent.map(|agent| (agent.turns, agent.calls, agent.transcript.len())));
+            prop_assert!(known.is_sorted(), "{known:?}");
         }
         prop_assert!(asked.values().all(|count| *count == 1), "{asked:?}");
     }

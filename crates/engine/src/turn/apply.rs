@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use super::{Turn, cut, ending::unkept, sentence};
 use crate::{
     effect::Effect,
-    kinds::{Done, End, Failure, Next, Own, Wait},
-    object::{Closing, ObjectKey},
+    kinds::{Done, End, Failure, Next, Own, Progress, Then, Wait},
+    object::{CloseObject, Closing, ObjectFact, ObjectKey},
     plan::LONGEST_WAIT,
 };
 use signoff_api::{
@@ -51,6 +51,7 @@ impl Turn<'_> {
             Next::Fail(failure) => self.failed(entry, failure),
             Next::End(end) => self.end_here(entry, end),
             Next::GoBack(decision) => self.go_back(step, entry, decision),
+            Next::Progress(progress) => self.progress(step, entry, *progress),
             Next::Supersede(reason, message) => self.supersede(entry, reason, message),
         }
     }
@@ -146,6 +147,45 @@ impl Turn<'_> {
         if begins {
             // it may have come before
             self.go_on_with(step, entry);
+        }
+    }
+
+    /// Takes in how far an agent has come, and does what it does next.
+    fn progress(&mut self, step: usize, entry: usize, progress: Progress) {
+        let Progress { status: agent, then } = progress;
+        let open = ObjectKey::of(&self.state.steps[entry]).filter(|key| {
+            let fact = self.facts.objects.get(key);
+            !fact.is_some_and(ObjectFact::is_closed)
+        });
+        if let Some(key) = open {
+            self.effects.push(Effect::Close(CloseObject {
+                key,
+                closing: Closing::Superseded,
+                message: "the agent goes on without it".to_owned(),
+            }));
+        }
+        let status = &mut self.state.steps[entry];
+        status.agent = Some(Box::new(agent));
+        status.approval = None;
+        status.digest = None;
+        status.deadline = None;
+        status.error = None;
+        if self.ending_beside(step).is_some() && !matches!(then, Then::Done(_)) {
+            return self.cancelled(entry);
+        }
+        match then {
+            Then::Call => {
+                let name = self.state.steps[entry].name.clone();
+                let status = &mut self.state.steps[entry];
+                // it is due at once, but not while the run is suspended
+                status.phase = StepPhase::Retrying;
+                status.wake_at = None;
+                status.waiting_on = Some(sentence(format!("the run to be resumed (step {name})")));
+                self.retry_if_due(step, entry);
+            }
+            Then::Ask(own) => self.own(step, entry, *own),
+            Then::Done(done) => self.apply(step, entry, Next::Done(*done)),
+            Then::Fail(failure) => self.failed(entry, failure),
         }
     }
 

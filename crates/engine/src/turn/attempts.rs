@@ -7,10 +7,11 @@ use serde_json::json;
 
 use super::{Turn, cut, idempotency_key, key_of, sentence};
 use crate::{
-    effect::{Call, Effect, Request},
+    effect::{Call, CallPart, Effect, Request},
     expression::EvaluationError,
     facts::{EffectError, EffectOutcome, Response},
-    kinds::{Done, Next},
+    kinds::{CallPolicy, Done, Next},
+    plan::RetryPolicy,
     retry_after,
 };
 use signoff_api::{
@@ -28,12 +29,16 @@ impl Turn<'_> {
     /// Counts the next attempt.
     pub(super) fn begin_attempt(&mut self, step: usize, entry: usize) {
         let planned = &self.plan.steps[step];
-        if self.state.steps[entry].attempt == 0 && planned.rules.is_billable {
+        let at_most_once = self.is_at_most_once(step, entry);
+        let before = self
+            .policy(step, entry)
+            .map_or(0, |policy| policy.attempts_before);
+        if self.state.steps[entry].attempt == before && planned.rules.is_billable {
             self.state.billable_steps += 1;
         }
         let status = &mut self.state.steps[entry];
         status.attempt = status.attempt.saturating_add(1);
-        status.attempted_at = planned.at_most_once.then_some(MicroTime(self.now));
+        status.attempted_at = at_most_once.then_some(MicroTime(self.now));
         status.phase = StepPhase::Running;
         status.wake_at = None;
         status.waiting_on = None;
@@ -52,8 +57,13 @@ impl Turn<'_> {
             });
             return;
         }
+        // an agent has begun it in this very turn
+        let begins = |effect: &Effect| matches!(effect, Effect::Call(call) if call.key == key);
+        if self.effects.iter().any(begins) {
+            return;
+        }
         self.process_unknown(entry);
-        if self.plan.steps[step].at_most_once {
+        if self.is_at_most_once(step, entry) {
             self.outcome_question(step, entry, INTERRUPTED.to_owned());
         } else {
             self.start_kind(step, entry);
@@ -77,9 +87,13 @@ impl Turn<'_> {
         let next = match &outcome.result {
             Ok(Response::Recorded(recorded)) => {
                 self.used(entry, recorded.usage);
-                Next::Done(Done {
-                    output: recorded.output.clone(),
-                    ..Done::new(StepOutcome::Succeeded)
+                let kind = &self.plan.steps[step].kind;
+                let next = kind.recorded(&self.step_view(step, entry), recorded);
+                next.unwrap_or_else(|| {
+                    Next::Done(Done {
+                        output: recorded.output.clone(),
+                        ..Done::new(StepOutcome::Succeeded)
+                    })
                 })
             }
             Ok(response @ Response::Llm(of_model)) => {
@@ -101,6 +115,18 @@ impl Turn<'_> {
             Err(error) => Next::AttemptFailed(error.clone()),
         };
         self.apply(step, entry, next);
+    }
+
+    /// The rules of what is under way, where they are not those of the step.
+    pub(super) fn policy(&self, step: usize, entry: usize) -> Option<CallPolicy<'_>> {
+        let kind = &self.plan.steps[step].kind;
+        kind.policy(&self.step_view(step, entry))
+    }
+
+    /// Whether what is under way must not be repeated.
+    pub(super) fn is_at_most_once(&self, step: usize, entry: usize) -> bool {
+        self.plan.steps[step].at_most_once
+            || self.policy(step, entry).is_some_and(|policy| policy.at_most_once)
     }
 
     /// Counts what a step used of language models.
@@ -138,60 +164,71 @@ impl Turn<'_> {
             }
             Request::Http(_) | Request::Llm(_) | Request::Email(_) | Request::Git(_) => false,
         };
+        let at_most_once = self.is_at_most_once(step, entry);
+        let policy = self.policy(step, entry);
+        let (part, timeout) = policy.map_or((CallPart::Whole, None), |policy| (policy.part, policy.timeout));
         let (planned, status) = (&self.plan.steps[step], &self.state.steps[entry]);
         self.effects.push(Effect::Call(Box::new(Call {
             key: key_of(status),
             idempotency_key: idempotency_key(self.key_uid(&status.name), status),
-            fenced: planned.at_most_once || starts_process || self.is_first_of_finally(step),
-            timeout: planned.timeout,
+            fenced: at_most_once
+                || starts_process
+                || part != CallPart::Whole
+                || self.is_first_of_finally(step),
+            part,
+            timeout: timeout.unwrap_or(planned.timeout),
             request,
         })));
     }
 
-    /// The uid that idempotency keys begin with: that of the first run, if this one retries another. The last steps are of
-    /// this run alone.
+    /// The uid that idempotency keys begin with: that of the first run, if this one retries another. The last steps are
+    /// of this run alone. So is what makes many calls, which are others when it begins anew.
     pub(super) fn key_uid(&self, step: &str) -> &str {
-        let is_last = self
-            .plan
-            .index_of(step)
-            .is_some_and(|step| self.plan.steps[step].is_finally);
-        let retry = self.state.retry.as_ref().filter(|_| !is_last);
+        let step = self.plan.index_of(step).map(|step| &self.plan.steps[step]);
+        let is_own = step.is_some_and(|step| step.is_finally || step.kind.makes_many_calls());
+        let retry = self.state.retry.as_ref().filter(|_| !is_own);
         retry.map_or(&self.facts.run.uid, |retry| &retry.uid)
     }
 
     pub(super) fn attempt_failed(&mut self, step: usize, entry: usize, error: &EffectError) {
         self.process_failed(entry, error);
-        let planned = &self.plan.steps[step];
-        if planned.at_most_once && error.may_have_happened {
+        if self.is_at_most_once(step, entry) && error.may_have_happened {
             return self.outcome_question(step, entry, error.message.clone());
         }
         if error.reason == StepReason::Cancelled {
             return self.withdraw(entry);
         }
-        let attempt = self.state.steps[entry].attempt;
+        let policy = self.policy(step, entry);
+        let before = policy.as_ref().map_or(0, |policy| policy.attempts_before);
+        let of_call = policy.and_then(|policy| policy.retry.cloned());
+        let retry = of_call.unwrap_or_else(|| self.plan.steps[step].retry.clone());
+        let attempt = self.state.steps[entry].attempt.saturating_sub(before);
         let mut why = String::new();
-        let is_last = attempt >= planned.retry.attempts
+        let is_last = attempt >= retry.attempts
             || !error.retryable
-                && !self.retries_when(step, entry, error).unwrap_or_else(|unknown| {
-                    why = format!("; retry.when: {unknown}");
-                    false
-                });
+                && !self
+                    .retries_when(step, entry, &retry, error)
+                    .unwrap_or_else(|unknown| {
+                        why = format!("; retry.when: {unknown}");
+                        false
+                    });
         if is_last {
+            let next = self.plan.steps[step]
+                .kind
+                .gave_up(&self.step_view(step, entry), error);
+            if let Some(next) = next {
+                return self.apply(step, entry, next);
+            }
             let message = match attempt {
                 1 => format!("{}{why}", error.message),
                 attempts => format!("{} (attempt {attempts} of {attempts}){why}", error.message),
             };
             return self.fail(entry, error.reason, message);
         }
-        let pause = pause(
-            planned.retry.initial,
-            planned.retry.factor,
-            planned.retry.max,
-            attempt,
-        );
+        let pause = pause(retry.initial, retry.factor, retry.max, attempt);
         let asked = error.retry_after.unwrap_or_default().min(retry_after::LONGEST);
         let at = self.view().after(pause.max(asked));
-        let (name, attempts) = (planned.name.clone(), planned.retry.attempts);
+        let (name, attempts) = (self.plan.steps[step].name.clone(), retry.attempts);
         let status = &mut self.state.steps[entry];
         status.phase = StepPhase::Retrying;
         status.wake_at = Some(MicroTime(at));
@@ -206,14 +243,19 @@ impl Turn<'_> {
     }
 
     /// Whether the flow says that a failure is retried that otherwise is not.
-    fn retries_when(&self, step: usize, entry: usize, error: &EffectError) -> Result<bool, EvaluationError> {
-        let planned = &self.plan.steps[step];
-        let Some(when) = &planned.retry.when else {
+    fn retries_when(
+        &self,
+        step: usize,
+        entry: usize,
+        retry: &RetryPolicy,
+        error: &EffectError,
+    ) -> Result<bool, EvaluationError> {
+        let Some(when) = &retry.when else {
             return Ok(false);
         };
         // an answer that is no refusal may be about something that has been done
         let is_refused = error.status.is_none_or(|status| (400..500).contains(&status));
-        if planned.at_most_once && (error.may_have_happened || !is_refused) {
+        if self.is_at_most_once(step, entry) && (error.may_have_happened || !is_refused) {
             return Ok(false);
         }
         let mut fields = json!({ "reason": error.reason, "message": error.message });

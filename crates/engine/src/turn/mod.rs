@@ -25,7 +25,7 @@ use serde_json::Value;
 use self::attempts::BEFORE;
 #[cfg(test)]
 pub(crate) use self::processes::LONGEST_ENDING;
-pub(crate) use self::view::{Owned, RunView, StepView, is_due_again};
+pub(crate) use self::view::{CallView, Owned, RunView, StepView, is_due_again};
 use super::{
     advance::MAX_BEGUN,
     effect::{Effect, EffectKey},
@@ -117,6 +117,7 @@ impl<'a> Turn<'a> {
             planned: &self.plan.steps[step],
             status,
             item: items,
+            call: None,
         }
     }
 
@@ -164,7 +165,9 @@ impl<'a> Turn<'a> {
         match status.phase {
             StepPhase::Retrying => self.retry_if_due(step, entry),
             // people are to say whether it happened
-            StepPhase::Waiting if planned.at_most_once => self.outcome_question_open(step, entry),
+            StepPhase::Waiting if self.is_at_most_once(step, entry) => {
+                self.outcome_question_open(step, entry);
+            }
             StepPhase::Running if planned.rules.attempts && ObjectKey::of(status).is_none() => {
                 self.attempt_running(step, entry);
             }
@@ -331,6 +334,7 @@ impl<'a> Turn<'a> {
             decision: None,
             output: None,
             usage: None,
+            agent: None,
             items: None,
             error: None,
             waiting_on: None,
@@ -431,9 +435,17 @@ fn key_of(step: &StepStatus) -> EffectKey {
 /// What the other side tells a repetition by: the same for every attempt.
 fn idempotency_key(run: &str, step: &StepStatus) -> String {
     let (name, iteration) = (&step.name, step.iteration);
-    match step.item {
+    let of_step = match step.item {
         None => format!("{run}/{name}/{iteration}"),
         Some(item) => format!("{run}/{name}/{iteration}/{item}"),
+    };
+    let Some(agent) = &step.agent else {
+        return of_step;
+    };
+    // an agent makes many calls
+    match agent.open.first() {
+        Some(call) => format!("{of_step}/call-{}", call.number),
+        None => format!("{of_step}/turn-{}", agent.turns.saturating_add(1)),
     }
 }
 

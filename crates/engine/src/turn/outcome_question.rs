@@ -69,6 +69,10 @@ impl Turn<'_> {
             reason: StepReason::OutcomeUnknown,
             message: cut(why),
         });
+        // waiting for people takes none of the time of an agent
+        if let Some(agent) = &mut status.agent {
+            agent.active_since = None;
+        }
         if let Some(name) = self.state.steps[entry].approval.clone() {
             let asked = format!("to say whether step {} happened", self.state.steps[entry].name);
             self.put_outcome_question(step, entry, name, self.did_it_happen(step, entry), &asked);
@@ -157,6 +161,10 @@ impl Turn<'_> {
         self.state.steps[entry].decision = Some(decision(answer, Verdict::Approve));
         if values.get("happened") == Some(&Value::Bool(true)) {
             let output = values.get("output").map(as_told);
+            let kind = &self.plan.steps[step].kind;
+            if let Some(next) = kind.told(&self.step_view(step, entry), output.clone()) {
+                return self.apply(step, entry, next);
+            }
             return self.finish(entry, StepPhase::Succeeded, StepOutcome::Succeeded, output);
         }
         if self.ending_beside(step).is_some() {
@@ -190,10 +198,12 @@ impl Turn<'_> {
         name: String,
         question: OutcomeQuestion,
     ) -> OpenApproval {
-        let scope = self.step_view(step, entry).scope();
+        let view = self.step_view(step, entry);
         // of an approval that was skipped, what says who decides may be missing
         let before = self.plan.approval_before(step);
-        let before = before.and_then(|approval| approval.approvers(&scope).ok());
+        let before = before.and_then(|approval| approval.approvers(&view.scope()).ok());
+        let of_call = self.plan.steps[step].kind.deciders(&view);
+        let before = of_call.map(Some).or(before);
         let approvers = match &before {
             Some(approvers) => approvers.clone(),
             None => self.plan.owners.clone(),
@@ -214,6 +224,8 @@ impl Turn<'_> {
             .map(|error| error.message.clone())
             .unwrap_or_default();
         let mut show = vec![item("why", "text/plain", why)];
+        let kind = &self.plan.steps[step].kind;
+        show.extend(kind.about_call(&self.step_view(step, entry)));
         show.extend(self.request(step, entry));
         show.push(item("sending", "text/plain", self.sending(entry)));
         let answers = match self.ending_beside(step) {

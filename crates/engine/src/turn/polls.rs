@@ -22,6 +22,7 @@ impl Turn<'_> {
         let planned = &self.plan.steps[step];
         let is_alone = |again: &std::collections::BTreeSet<usize>| again.len() == 1;
         planned.rules.attempts
+            && !planned.kind.makes_many_calls()
             && !planned.at_most_once
             && planned.for_each.is_none()
             && planned

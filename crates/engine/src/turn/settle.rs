@@ -32,7 +32,7 @@ impl Turn<'_> {
         let at_most_once = || {
             self.plan
                 .index_of(&status.name)
-                .is_some_and(|step| self.plan.steps[step].at_most_once)
+                .is_some_and(|step| self.is_at_most_once(step, entry))
         };
         match status.phase {
             StepPhase::Running => at_most_once() && self.was_sent(entry),
@@ -207,10 +207,13 @@ impl Turn<'_> {
     }
 
     fn take_back_attempt(&mut self, entry: usize) {
+        let step = self.plan.index_of(&self.state.steps[entry].name);
+        let before = step.and_then(|step| self.policy(step, entry));
+        let before = before.map_or(0, |policy| policy.attempts_before);
         let status = &mut self.state.steps[entry];
         status.attempt -= 1;
         status.attempted_at = None;
-        let (first, step) = (status.attempt == 0, self.plan.index_of(&status.name));
+        let first = status.attempt == before;
         if first && step.is_some_and(|step| self.plan.steps[step].rules.is_billable) {
             self.state.billable_steps -= 1;
         }

@@ -23,7 +23,10 @@ use signoff_api::{
     items::{ItemErrors, ItemsStatus},
     names,
     reason::StepReason,
-    run::{CallbackRecord, EventRecord, StepDecision, StepError, StepOutcome, StepPhase, StepStatus},
+    run::{
+        BoundConnection, CallbackRecord, EventRecord, StepDecision, StepError, StepOutcome, StepPhase,
+        StepStatus,
+    },
     step::ForEach,
 };
 
@@ -49,6 +52,23 @@ pub(crate) struct StepView<'a> {
     pub(crate) status: &'a StepStatus,
     /// The value of the item, of one of a step with `forEach`.
     pub(crate) item: Option<&'a Value>,
+    /// The call of a tool, of an agent that makes one.
+    pub(crate) call: Option<&'a CallView>,
+}
+
+/// A call of a tool as its expressions see it.
+#[derive(Clone, Debug)]
+pub(crate) struct CallView {
+    /// Its number.
+    pub(crate) number: i64,
+    /// How often people were asked about it.
+    pub(crate) asked: i64,
+    /// `args`
+    pub(crate) args: Value,
+    /// `tool`
+    pub(crate) tool: Value,
+    /// Connections as people were shown them.
+    pub(crate) connections: Vec<BoundConnection>,
 }
 
 /// What is known of the object that a step owns.
@@ -73,7 +93,23 @@ impl<'a> StepView<'a> {
         if let Some(item) = self.item {
             scope.set("item", item.clone());
         }
+        if let Some(call) = self.call {
+            scope
+                .set("args", call.args.clone())
+                .set("tool", call.tool.clone());
+        }
         scope
+    }
+
+    /// The same while an agent makes a call.
+    pub(crate) fn calling<'b>(&self, call: &'b CallView) -> StepView<'b>
+    where
+        'a: 'b,
+    {
+        StepView {
+            call: Some(call),
+            ..*self
+        }
     }
 
     /// This long after now, or the last time that the status takes.
@@ -119,6 +155,10 @@ impl<'a> StepView<'a> {
     pub(crate) fn approval_name(&self) -> String {
         let (run, status) = (&self.run.facts.run, self.status);
         let (step, iteration) = (&status.name, status.iteration);
+        if let Some(CallView { number, asked, .. }) = self.call {
+            let item = status.item;
+            return names::tool_approval_name(&run.name, &run.uid, step, iteration, item, *number, *asked);
+        }
         match status.item {
             None => names::approval_name(&run.name, &run.uid, step, iteration, None),
             Some(item) => {
@@ -155,6 +195,10 @@ impl<'a> StepView<'a> {
 
     /// Digest of a Connection that it uses, as it was when people last decided on what comes after.
     pub(crate) fn bound(&self, connection: &str) -> Option<Digest> {
+        let mut of_call = self.call.iter().flat_map(|call| &call.connections);
+        if let Some(bound) = of_call.find(|bound| bound.name == connection) {
+            return Some(bound.digest.clone());
+        }
         let decided = self.run.state.steps.iter().rev().filter(|entry| {
             let is_decided = entry.phase == StepPhase::Succeeded
                 && matches!(

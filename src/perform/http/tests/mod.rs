@@ -178,6 +178,7 @@ fn attempt(request: &HttpRequest) -> Call {
         },
         idempotency_key: "key-1".into(),
         fenced: false,
+        part: signoff_engine::effect::CallPart::Whole,
         timeout: Duration::from_secs(20),
         request: signoff_engine::effect::Request::Http(request.clone()),
     }

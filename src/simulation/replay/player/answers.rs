@@ -17,7 +17,7 @@ use signoff_api::{
 };
 use signoff_engine::{
     callback_token::record_key,
-    effect::EffectKey,
+    effect::{CallPart, EffectKey},
     facts::{EffectError, EffectOutcome, RecordedAnswer, Response, RunFact},
     object::{ObjectFact, ObjectKey, StartRun},
 };
@@ -42,7 +42,7 @@ impl Player<'_> {
         let due: Vec<(EffectKey, Result<Response, EffectError>)> = self
             .calls
             .iter()
-            .filter_map(|key| Some((key.clone(), self.answered(key)?)))
+            .filter_map(|(key, part)| Some((key.clone(), self.answered(key, part)?)))
             .collect();
         // where an item failed, no other begins: those that ended well did so before
         let is_late = |(key, answer): &(EffectKey, Result<Response, EffectError>)| {
@@ -61,7 +61,7 @@ impl Player<'_> {
     }
 
     /// What a call was answered, if that is known by now.
-    fn answered(&self, key: &EffectKey) -> Option<Result<Response, EffectError>> {
+    fn answered(&self, key: &EffectKey, part: &CallPart) -> Option<Result<Response, EffectError>> {
         let ended = self.index.ended_at(&key.step, key.iteration, key.item);
         let is_over = ended.is_some_and(|at| at <= self.now);
         if let Some(item) = key.item {
@@ -73,6 +73,9 @@ impl Player<'_> {
         let Found::Entry(entry) = self.index.find(&key.step, key.iteration) else {
             return None;
         };
+        if !part.is_whole() {
+            return self.answer_of_part(key, entry, part);
+        }
         if let Some(why) = self.asked_whether(key, entry) {
             return Some(Err(unknown(why)));
         }
@@ -102,6 +105,7 @@ impl Player<'_> {
                 Some(Ok(Response::Recorded(RecordedAnswer {
                     output: output.cloned(),
                     usage: None,
+                    is_error: false,
                 })))
             }
             StepOutcome::Failed => {
@@ -126,7 +130,7 @@ impl Player<'_> {
     }
 
     /// Why people were asked whether an attempt happened, if they were.
-    fn asked_whether(&self, key: &EffectKey, entry: &StepStatus) -> Option<String> {
+    pub(super) fn asked_whether(&self, key: &EffectKey, entry: &StepStatus) -> Option<String> {
         let run = &self.facts.run;
         let attempt = Some(key.attempt);
         let name = names::approval_name(&run.name, &run.uid, &key.step, key.iteration, attempt);
@@ -403,10 +407,11 @@ fn output(output: Option<&Json>, usage: Option<Usage>) -> Response {
     Response::Recorded(RecordedAnswer {
         output: output.map(|output| output.0.clone()),
         usage,
+        is_error: false,
     })
 }
 
-fn failed(error: Option<&StepError>, retryable: bool) -> EffectError {
+pub(super) fn failed(error: Option<&StepError>, retryable: bool) -> EffectError {
     EffectError {
         reason: error.map_or(StepReason::Unreachable, |error| error.reason),
         message: error.map(|error| error.message.clone()).unwrap_or_default(),
@@ -417,7 +422,7 @@ fn failed(error: Option<&StepError>, retryable: bool) -> EffectError {
     }
 }
 
-fn unknown(message: String) -> EffectError {
+pub(super) fn unknown(message: String) -> EffectError {
     EffectError {
         reason: StepReason::OutcomeUnknown,
         message,

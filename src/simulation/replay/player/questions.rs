@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::Player;
+use super::{Player, agents::phase_of};
 use crate::simulation::{
     replay::{Difference, recorded::EntryKey},
     world::Question,
@@ -85,22 +85,23 @@ impl Player<'_> {
             .insert(key, ObjectFact::Approval(Box::new(fact)));
     }
 
-    /// Whether a question shows what the record does not have: when an item began, why attempts failed, and addresses of
-    /// callbacks.
+    /// Whether a question shows what the record does not have: when an item or a call of a tool began, why attempts failed,
+    /// and addresses of callbacks.
     fn is_unknowable(&self, recorded: &ApprovalSpec, decided: &ApprovalSpec) -> bool {
         let timeless = |spec: &ApprovalSpec| ApprovalSpec {
             digest: recorded.digest.clone(),
             expires_at: None,
             ..spec.clone()
         };
-        let is_of_item = decided.subject.item.is_some() && timeless(recorded) == timeless(decided);
+        let is_of_part = decided.subject.item.is_some() || self.is_about_tool(decided);
+        let is_later = is_of_part && timeless(recorded) == timeless(decided);
         let is_shown_only = ApprovalSpec {
             show: recorded.show.clone(),
             digest: recorded.digest.clone(),
             ..decided.clone()
         } == *recorded;
         let may_show = decided.purpose == ApprovalPurpose::Outcome || self.plan.hands_out_callbacks();
-        is_of_item || is_shown_only && may_show
+        is_later || is_shown_only && may_show
     }
 
     fn differ<T: serde::Serialize>(&mut self, of: &EntryKey, field: &str, (recorded, decided): (T, T)) {
@@ -166,6 +167,9 @@ impl Player<'_> {
     /// Whether a question was closed by now, as the record says.
     fn is_due(&self, index: usize) -> bool {
         let question = &self.questions[index];
+        if self.is_about_tool(&question.spec) {
+            return self.is_call_due(question);
+        }
         let (step, pass, item) = entry_of(&question.spec);
         let entry = self.index.entry(&step, pass, None);
         let is_earlier_attempt = question.spec.purpose == ApprovalPurpose::Outcome
@@ -174,6 +178,18 @@ impl Player<'_> {
             });
         let ended = self.index.ended_at(&step, pass, item);
         is_earlier_attempt || ended.is_some_and(|at| at <= self.now)
+    }
+
+    /// The same of a question about a call of a tool. One that the run needed no more is closed by the engine.
+    fn is_call_due(&self, question: &Question) -> bool {
+        let Some(known) = self.approval(&question.name) else {
+            return false;
+        };
+        match phase_of(known) {
+            ApprovalPhase::Approved | ApprovalPhase::Rejected | ApprovalPhase::ChangesRequested => true,
+            ApprovalPhase::Expired => known.spec.expires_at.as_ref().is_some_and(|at| at.0 <= self.now),
+            ApprovalPhase::Pending | ApprovalPhase::Cancelled | ApprovalPhase::Superseded => false,
+        }
     }
 
     /// What the judge makes of the decisions on a question; what it cannot know is taken from the record.

@@ -23,13 +23,50 @@ fn everything() -> Value {
 
 /// Steps that ask language models; the macro takes no longer list.
 fn of_models() -> Vec<Value> {
-    vec![json!({
-        "name": "nine",
-        "llm": {
-            "connection": "model", "model": "m", "system": "s", "prompt": "p", "messages": [{ "role": "user", "content": "c" }],
-            "images": ["https://x/"], "schema": { "type": "object" }, "maxTokens": 10, "options": { "temperature": 0 },
-        },
-    })]
+    vec![
+        json!({
+            "name": "nine",
+            "llm": {
+                "connection": "model", "model": "m", "system": "s", "prompt": "p", "messages": [{ "role": "user", "content": "c" }],
+                "images": ["https://x/"], "schema": { "type": "object" }, "maxTokens": 10, "options": { "temperature": 0 },
+            },
+        }),
+        json!({ "name": "ten", "agent": agent() }),
+    ]
+}
+
+fn agent() -> Value {
+    json!({
+        "connection": "model", "model": "m", "system": "s", "prompt": "p", "messages": [{ "role": "user", "content": "c" }],
+        "images": ["https://x/"], "schema": { "type": "object" }, "maxTokens": 10, "options": { "temperature": 0 },
+        "maxTurns": 5, "tokenBudget": 1000, "timeBudget": "10m", "tools": [tool()],
+    })
+}
+
+fn tool() -> Value {
+    let http = json!({
+        "url": "http://x/", "connection": "shop", "path": "/p", "method": "PUT", "headers": { "X-A": "1" },
+        "query": { "q": "2" }, "body": { "deep": 1 },
+        "form": { "f": "1" }, "text": "t", "from": "${inputs.c}", "save": true, "schema": { "type": "object" }, "redirects": 2,
+        "expect": { "status": [200, 201], "when": "${response.body.ok}" }, "output": "${response.body}",
+    });
+    let show = json!([
+        { "name": "b", "value": "w", "mediaType": "text/markdown", "editable": { "schema": { "type": "string" } } },
+        { "name": "c", "step": "five" },
+    ]);
+    let approval = json!({
+        "when": "${true}", "title": "ok?", "editable": true, "show": show,
+        "approvers": { "users": ["u"], "groups": ["g"], "exclude": ["e"], "serviceAccounts": ["n:s"] },
+        "quorum": 2, "selfApproval": true, "respondWithin": "1d", "onTimeout": { "outcome": "Fail" },
+        "onReject": { "outcome": "Reject" }, "verdicts": ["Approve", "Reject"], "remindEvery": "6h", "delegate": true,
+        "escalate": [{ "after": "3h", "to": { "users": ["x"], "groups": ["y"], "exclude": ["e"], "serviceAccounts": ["n:z"] } }],
+        "askVia": "PullRequest",
+    });
+    json!({
+        "name": "look", "description": "d", "schema": { "type": "object" }, "delivery": "AtMostOnce",
+        "retry": { "attempts": 3, "backoff": { "initial": "3s", "factor": 3, "max": "3m" }, "when": "${error.reason == 'x'}" },
+        "timeout": "10s", "maxCalls": 3, "http": http, "approval": approval,
+    })
 }
 
 /// A message through each channel but a webhook.

@@ -9,7 +9,7 @@ use signoff_api::{
     run::StepOutcome,
     step::{
         ApprovalStep, ApprovalTimeoutOutcome, Approvers, ApproversTemplate, Changes, EscalationTemplate,
-        OfferedVerdict,
+        OfferedVerdict, ShowItem,
     },
 };
 
@@ -23,9 +23,22 @@ const RESPOND_WITHIN: AtLeast = AtLeast {
 };
 
 pub(super) fn compile(step: &ApprovalStep, place: &mut Place<'_, '_>) -> ApprovalPlan {
+    compile_after(&[], step, place)
+}
+
+/// The same of a question that shows these items before its own.
+pub(in crate::kinds) fn compile_after(
+    items: &[ShowItem],
+    step: &ApprovalStep,
+    place: &mut Place<'_, '_>,
+) -> ApprovalPlan {
     let title = place.template("title", &step.title).unwrap_or_default();
     let mut show = Vec::new();
     let mut seen = BTreeSet::new();
+    for item in items {
+        seen.insert(&item.name);
+        show.extend(ShownPlan::compile(place, &item.name, item));
+    }
     for (n, item) in step.show.iter().flatten().enumerate() {
         if !seen.insert(&item.name) {
             place.problem(

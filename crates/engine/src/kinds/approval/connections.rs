@@ -70,9 +70,10 @@ pub(super) fn superseded(step: &StepView<'_>) -> Option<Next> {
     }
     let which = changed.join(", ");
     let reason = StepReason::ConnectionChanged;
-    let before = match step.status.item {
-        None => step.run.superseded(&step.status.name),
-        Some(_) => usize::try_from(step.status.attempt).unwrap_or(MOST),
+    let before = match (step.call, step.status.item) {
+        (Some(call), _) => usize::try_from(call.asked).unwrap_or(MOST),
+        (None, None) => step.run.superseded(&step.status.name),
+        (None, Some(_)) => usize::try_from(step.status.attempt).unwrap_or(MOST),
     };
     if before >= MOST {
         let message = format!("the Connection {which} changed again after people were asked {MOST} times");

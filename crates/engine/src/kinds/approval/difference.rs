@@ -62,7 +62,7 @@ pub(super) fn fields(step: &ApprovalStep) -> Vec<Field> {
 }
 
 /// Who is asked, when, and what happens without an answer.
-pub(super) fn terms(step: &ApprovalStep, when: Option<&String>) -> Terms {
+pub(in crate::kinds) fn terms(step: &ApprovalStep, when: Option<&String>) -> Terms {
     let ApprovalStep {
         title: _, // what is asked is not who is asked; the step's change has it
         show: _,
@@ -100,7 +100,7 @@ pub(super) fn terms(step: &ApprovalStep, when: Option<&String>) -> Terms {
 }
 
 /// What an approval leaves to less control than it did, beside its terms.
-pub(super) fn loosened(old: &ApprovalStep, new: &ApprovalStep) -> Vec<Loosened> {
+pub(in crate::kinds) fn loosened(old: &ApprovalStep, new: &ApprovalStep) -> Vec<Loosened> {
     let shown = |item: &&str| new.show.iter().flatten().any(|other| other.name == **item);
     let items = old.show.iter().flatten().map(|item| item.name.as_str());
     let gone: Vec<String> = items.filter(|item| !shown(item)).map(name).collect();

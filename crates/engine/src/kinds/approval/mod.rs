@@ -13,6 +13,10 @@ use std::{any::Any, collections::BTreeSet, sync::Arc};
 
 use signoff_expression::Declarations;
 
+pub(in crate::kinds) use self::{
+    compile::compile_after,
+    difference::{loosened, terms},
+};
 use self::{form::FormPlan, shown::ShownPlan};
 pub(crate) use self::{
     form::without_computed,
@@ -67,6 +71,14 @@ pub(crate) struct ChangesPlan {
 }
 
 impl ApprovalPlan {
+    /// Lets people ask for changes, whose meaning is for whoever asks.
+    pub(in crate::kinds) fn offer_changes(&mut self) {
+        self.changes = Some(ChangesPlan {
+            again: BTreeSet::new(),
+            max: i64::MAX,
+        });
+    }
+
     /// A name of an item that the flow does not show itself.
     fn unused(&self, name: &str) -> String {
         let mut name = name.to_owned();

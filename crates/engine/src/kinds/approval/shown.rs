@@ -156,6 +156,7 @@ fn request(view: &StepView<'_>, step: &str, kind: &dyn KindPlan) -> Result<Reque
         | Next::Wait(_)
         | Next::End(_)
         | Next::GoBack(_)
+        | Next::Progress(_)
         | Next::Supersede(..) => Err(refused("it sends none".to_owned())),
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn type_of_answer(schema: Option<&Json>) -> StaticType {
 impl Kind for LlmStep {
     fn compile(&self, place: &mut Place<'_, '_>) -> Arc<dyn KindPlan> {
         // what a model is told is kept by others
-        let prompt = Prompt::compile(self, &mut place.kept());
+        let prompt = Prompt::compile(self, "llm", &mut place.kept());
         Arc::new(LlmPlan { prompt })
     }
 

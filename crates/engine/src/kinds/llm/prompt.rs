@@ -80,9 +80,10 @@ pub(super) fn fields(step: &LlmStep) -> Vec<Field> {
 }
 
 impl Prompt {
-    pub(super) fn compile(step: &LlmStep, place: &mut Place<'_, '_>) -> Self {
+    /// Of a step of a kind.
+    pub(in crate::kinds) fn compile(step: &LlmStep, kind: &str, place: &mut Place<'_, '_>) -> Self {
         if step.prompt.is_none() && step.messages.is_none() {
-            place.problem("", "an llm step has prompt, messages or both");
+            place.problem("", format!("{kind} steps have prompt, messages or both"));
         }
         if step.images.is_some() && step.prompt.is_none() {
             place.problem("images", "images belong to a prompt");

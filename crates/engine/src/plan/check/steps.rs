@@ -386,7 +386,7 @@ fn ever(step: &Step) -> BTreeSet<String> {
             StepOutcome::TimedOut,
         ],
         StepKind::Wait(_) | StepKind::Task(_) => &[StepOutcome::TimedOut],
-        StepKind::Flow(_) => &[StepOutcome::Rejected, StepOutcome::TimedOut],
+        StepKind::Flow(_) | StepKind::Agent(_) => &[StepOutcome::Rejected, StepOutcome::TimedOut],
         StepKind::Http(_)
         | StepKind::Set(_)
         | StepKind::Notify(_)
