@@ -17,6 +17,8 @@ use signoff_api::{Run, RunStatus, names};
 /// The parts of a status that the gateway writes.
 const OF_GATEWAY: [&str; 3] = ["callbacks", "events", "heartbeats"];
 const STEPS: &str = "steps";
+/// What is to be sent. The sender takes out what it has sent.
+const NOTIFICATIONS: &str = "notifications";
 
 /// Writes the next status of a run whose acknowledged state is `run`. Gives the run as the API server acknowledged it.
 pub(super) async fn status(context: &Context, run: &Run, next: &RunStatus) -> Result<Run, kube::Error> {
@@ -92,6 +94,9 @@ fn changes(current: &Map<String, Value>, next: Map<String, Value>, operations: &
             (STEPS, Some(Value::Array(before)), Value::Array(after)) if after.len() >= before.len() => {
                 steps(before, after, operations);
             }
+            (NOTIFICATIONS, Some(Value::Object(before)), Value::Object(after)) => {
+                notifications(before, after, operations);
+            }
             (_, _, value) => operations.push(add(&["status", &name], value)),
         }
     }
@@ -108,6 +113,25 @@ fn steps(before: &[Value], after: Vec<Value>, operations: &mut Vec<PatchOperatio
             }
             None => operations.push(add(&["status", STEPS, "-"], step)),
         }
+    }
+}
+
+/// Adds what is new: what was sent meanwhile stays out.
+fn notifications(
+    before: &Map<String, Value>,
+    after: Map<String, Value>,
+    operations: &mut Vec<PatchOperation>,
+) {
+    let new: Vec<_> = after
+        .into_iter()
+        .filter(|(key, _)| !before.contains_key(key))
+        .collect();
+    if !new.is_empty() {
+        // the sender may have taken it out with the last one
+        operations.push(add(&["status", "hasNotifications"], true.into()));
+    }
+    for (key, entry) in new {
+        operations.push(add(&["status", NOTIFICATIONS, &key], entry));
     }
 }
 
@@ -188,6 +212,33 @@ mod tests {
                 "add /status/revision",
                 "replace /status/steps/1",
                 "add /status/steps/-"
+            ]
+        );
+    }
+
+    #[test]
+    fn messages_that_were_sent_meanwhile_are_not_added_again() {
+        let entry = json!({"notification": 0, "on": "RunStarted", "at": "2026-01-01T00:00:00.000000Z"});
+        let before =
+            json!({"revision": 1, "hasNotifications": true, "notifications": {"0.RunStarted": entry}});
+        let mut after = before.clone();
+        after["revision"] = json!(2);
+        after["notifications"]["0.RunEnded"] = entry.clone();
+        let operations = patch(&before, after);
+        let mut changes: Vec<String> = operations.as_array().unwrap()[2..]
+            .iter()
+            .map(|operation| {
+                format!("{} {} {}", operation["op"], operation["path"], operation["value"]).replace('"', "")
+            })
+            .collect();
+        changes.sort();
+        let added = entry.to_string().replace('"', "");
+        assert_eq!(
+            changes,
+            [
+                "add /status/hasNotifications true".to_owned(),
+                format!("add /status/notifications/0.RunEnded {added}"),
+                "add /status/revision 2".to_owned(),
             ]
         );
     }

@@ -18,6 +18,7 @@ fn everything() -> Value {
         step["name"] = json!(format!("last-{}", step["name"].as_str().unwrap()));
     }
     all["finally"] = last;
+    all["notifications"] = notifications();
     all
 }
 
@@ -30,6 +31,20 @@ fn of_models() -> Vec<Value> {
             "images": ["https://x/"], "schema": { "type": "object" }, "maxTokens": 10, "options": { "temperature": 0 },
         },
     })]
+}
+
+/// A notification through each channel.
+fn notifications() -> Value {
+    json!([
+        { "on": ["ApprovalOpened", "RunEnded"], "when": "${true}", "group": "10m",
+            "slack": { "connection": "chat", "channel": "c", "text": "hi" } },
+        { "on": ["ApprovalClosed"], "email": { "connection": "mail", "to": ["a@b"], "subject": "s", "text": "hi" } },
+        { "on": ["RunStarted"], "teams": { "connection": "chat", "text": "hi" } },
+        { "on": ["RunStarted"], "discord": { "connection": "chat", "text": "hi" } },
+        { "on": ["RunStarted"], "webhook": { "connection": "hook", "path": "/p", "message": { "a": "b" } } },
+        { "on": ["RunStarted"], "cloudEvent": { "connection": "hook", "path": "/p", "type": "a.b", "source": "/s",
+            "subject": "s", "data": { "a": "b" } } },
+    ])
 }
 
 /// A message through each channel but a webhook.
@@ -260,7 +275,8 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Other values that may stand in the place of one.
 fn others(value: &Value) -> Vec<Value> {
-    const WORDS: [&str; 17] = [
+    const WORDS: [&str; 18] = [
+        "ApprovalReminder",
         "RunOnce",
         "17h",
         "text/plain",

@@ -16,6 +16,7 @@ use signoff_expression::Declarations;
 use self::{form::FormPlan, shown::ShownPlan};
 pub(crate) use self::{
     form::without_computed,
+    people::Reminders,
     question::{decision, whom},
 };
 use super::{Done, Failure, Kind, KindPlan, Next};
