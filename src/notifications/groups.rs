@@ -136,7 +136,7 @@ mod tests {
             "apiVersion": "signoff.dev/v1alpha1", "kind": "Run", "spec": {"flow": "f"},
             "metadata": {"name": "r", "namespace": "default", "uid": "u"},
         });
-        let pending = json!({"notification": 0, "on": "RunStarted", "at": at(second)});
+        let pending = json!({"notification": 0, "event": "RunStarted", "at": at(second)});
         Made {
             item: Item {
                 run: Arc::new(serde_json::from_value(run).unwrap()),

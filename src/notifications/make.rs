@@ -59,7 +59,7 @@ async fn made(work: &Work, item: &Item) -> Result<Option<Rendered>, Unmade> {
         None => None,
         Some(name) => question(work, item, name).await,
     };
-    let is_about_open = match item.pending.on {
+    let is_about_open = match item.pending.event {
         NotificationEvent::ApprovalReminder | NotificationEvent::ApprovalEscalated => true,
         NotificationEvent::ApprovalOpened
         | NotificationEvent::ApprovalClosed
@@ -115,7 +115,7 @@ async fn release(work: &Work, item: &Item) -> Result<Arc<LoadedRelease>, String>
 async fn question(work: &Work, item: &Item, name: &str) -> Option<Approval> {
     let namespace = item.run.namespace().unwrap_or_default();
     let api = work.deps.context.namespaced::<Approval>(&namespace);
-    let looks = match item.pending.on {
+    let looks = match item.pending.event {
         NotificationEvent::ApprovalOpened => LOOKS,
         NotificationEvent::ApprovalReminder
         | NotificationEvent::ApprovalEscalated

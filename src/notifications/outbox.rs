@@ -118,7 +118,7 @@ mod tests {
             let at = format!("2026-01-01T00:00:0{second}.000000Z");
             (
                 (*key).to_owned(),
-                json!({"notification": 0, "on": "RunStarted", "at": at}),
+                json!({"notification": 0, "event": "RunStarted", "at": at}),
             )
         });
         let messages: serde_json::Map<_, _> = messages.collect();

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn run(keys: &[&str]) -> Run {
-        let entry = json!({"notification": 0, "on": "RunStarted", "at": "2026-01-01T00:00:00.000000Z"});
+        let entry = json!({"notification": 0, "event": "RunStarted", "at": "2026-01-01T00:00:00.000000Z"});
         let messages: serde_json::Map<_, _> = keys
             .iter()
             .map(|key| ((*key).to_owned(), entry.clone()))

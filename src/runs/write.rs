@@ -19,6 +19,8 @@ const OF_GATEWAY: [&str; 3] = ["callbacks", "events", "heartbeats"];
 const STEPS: &str = "steps";
 /// What is to be sent. The sender takes out what it has sent.
 const NOTIFICATIONS: &str = "notifications";
+/// That there is something to be sent.
+const HAS_NOTIFICATIONS: &str = "hasNotifications";
 
 /// Writes the next status of a run whose acknowledged state is `run`. Gives the run as the API server acknowledged it.
 pub(super) async fn status(context: &Context, run: &Run, next: &RunStatus) -> Result<Run, kube::Error> {
@@ -61,7 +63,7 @@ fn object(status: &RunStatus) -> Result<Map<String, Value>, serde_json::Error> {
     }
 }
 
-fn changes(current: &Map<String, Value>, next: Map<String, Value>, operations: &mut Vec<PatchOperation>) {
+fn changes(current: &Map<String, Value>, mut next: Map<String, Value>, operations: &mut Vec<PatchOperation>) {
     for name in current
         .keys()
         .filter(|name| !OF_GATEWAY.contains(&name.as_str()) && !next.contains_key(*name))
@@ -85,6 +87,11 @@ fn changes(current: &Map<String, Value>, next: Map<String, Value>, operations: &
                 None => operations.push(PatchOperation::Remove(RemoveOperation { path })),
             }
         }
+    }
+    // the sender may have taken the mark out since, whatever is known of it here
+    if adds_notifications(current, &next) {
+        operations.push(add(&["status", HAS_NOTIFICATIONS], true.into()));
+        next.remove(HAS_NOTIFICATIONS);
     }
     for (name, value) in next {
         if OF_GATEWAY.contains(&name.as_str()) || current.get(&name) == Some(&value) {
@@ -122,17 +129,18 @@ fn notifications(
     after: Map<String, Value>,
     operations: &mut Vec<PatchOperation>,
 ) {
-    let new: Vec<_> = after
-        .into_iter()
-        .filter(|(key, _)| !before.contains_key(key))
-        .collect();
-    if !new.is_empty() {
-        // the sender may have taken it out with the last one
-        operations.push(add(&["status", "hasNotifications"], true.into()));
-    }
-    for (key, entry) in new {
-        operations.push(add(&["status", NOTIFICATIONS, &key], entry));
-    }
+    let new = after.into_iter().filter(|(key, _)| !before.contains_key(key));
+    operations.extend(new.map(|(key, entry)| add(&["status", NOTIFICATIONS, &key], entry)));
+}
+
+/// Whether the next status lists messages that the current one does not.
+fn adds_notifications(current: &Map<String, Value>, next: &Map<String, Value>) -> bool {
+    let keys = |status: &Map<String, Value>| -> Vec<String> {
+        let listed = status.get(NOTIFICATIONS).and_then(Value::as_object);
+        listed.into_iter().flat_map(Map::keys).cloned().collect()
+    };
+    let known = keys(current);
+    keys(next).iter().any(|key| !known.contains(key))
 }
 
 fn test(path: &[&str], value: Value) -> PatchOperation {
@@ -218,7 +226,7 @@ mod tests {
 
     #[test]
     fn messages_that_were_sent_meanwhile_are_not_added_again() {
-        let entry = json!({"notification": 0, "on": "RunStarted", "at": "2026-01-01T00:00:00.000000Z"});
+        let entry = json!({"notification": 0, "event": "RunStarted", "at": "2026-01-01T00:00:00.000000Z"});
         let before =
             json!({"revision": 1, "hasNotifications": true, "notifications": {"0.RunStarted": entry}});
         let mut after = before.clone();

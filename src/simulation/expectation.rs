@@ -239,7 +239,7 @@ fn approval(expected: &ExpectApproval, record: &Record) -> Vec<String> {
 
 fn notification(expected: &ExpectNotification, record: &Record) -> Option<String> {
     let ExpectNotification {
-        on,
+        event,
         channel,
         contains,
         times,
@@ -249,7 +249,7 @@ fn notification(expected: &ExpectNotification, record: &Record) -> Option<String
             let subject = sent.subject.as_ref();
             sent.text.contains(part) || subject.is_some_and(|subject| subject.contains(part))
         };
-        sent.on == *on
+        sent.event == *event
             && channel.is_none_or(|channel| channel.as_str() == sent.channel)
             && contains.as_ref().is_none_or(has)
     };
@@ -261,15 +261,15 @@ fn notification(expected: &ExpectNotification, record: &Record) -> Option<String
     let by = channel.map(|channel| format!(" by {}", channel.as_str()));
     let part = contains.as_ref().map(|part| format!(" with {part:?}"));
     let wanted = times.map_or_else(|| "at least one".to_owned(), |times| times.to_string());
-    let others = record.notifications.iter().filter(|sent| sent.on == *on);
+    let others = record.notifications.iter().filter(|sent| sent.event == *event);
     let others: Vec<String> = others.map(|sent| format!("{:?}", sent.text)).collect();
     let others = if others.is_empty() {
         String::new()
     } else {
-        format!("; the messages about {on} are {}", others.join(", "))
+        format!("; the messages about {event} are {}", others.join(", "))
     };
     Some(format!(
-        "notifications about {on}{}{}: {sent}; expected {wanted}{others}",
+        "notifications about {event}{}{}: {sent}; expected {wanted}{others}",
         by.unwrap_or_default(),
         part.unwrap_or_default()
     ))

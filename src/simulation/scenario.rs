@@ -452,7 +452,7 @@ pub struct ExpectCall {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExpectNotification {
     /// Event that it is about.
-    pub on: NotificationEvent,
+    pub event: NotificationEvent,
     /// Only messages through this channel.
     pub channel: Option<ChannelName>,
     /// Only messages with this part in the text, in the subject of the mail, or in the JSON document.

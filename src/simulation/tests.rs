@@ -428,8 +428,8 @@ fn messages_are_expected_by_event_channel_and_part_and_a_question_nobody_answers
     let mut objects = objects(json!([{"name": "ask", "approval": {"title": "Go?", "remindEvery": "1h"}}]));
     let flow = objects.flows.values_mut().next().unwrap();
     let told = json!([
-        {"on": ["ApprovalOpened", "ApprovalReminder"], "teams": {"connection": "c", "text": "${event.approval.title}"}},
-        {"on": ["RunEnded"], "email": {"connection": "m", "to": ["a@b"], "subject": "n is ${inputs.n}"}},
+        {"events": ["ApprovalOpened", "ApprovalReminder"], "teams": {"connection": "c", "text": "${event.approval.title}"}},
+        {"events": ["RunEnded"], "email": {"connection": "m", "to": ["a@b"], "subject": "n is ${inputs.n}"}},
     ]);
     flow.notifications = serde_json::from_value(told).unwrap();
     let played = |more: Value| {
@@ -437,19 +437,19 @@ fn messages_are_expected_by_event_channel_and_part_and_a_question_nobody_answers
         check(&scenario.spec.expect, &simulate(&scenario, &objects).unwrap())
     };
     let expect = json!({"outcome": "Waiting", "notifications": [
-        {"on": "ApprovalOpened", "channel": "teams", "contains": "Go?", "times": 1},
-        {"on": "ApprovalReminder", "times": 3},
-        {"on": "RunEnded", "times": 0},
+        {"event": "ApprovalOpened", "channel": "teams", "contains": "Go?", "times": 1},
+        {"event": "ApprovalReminder", "times": 3},
+        {"event": "RunEnded", "times": 0},
     ]});
     assert_eq!(played(json!({"expect": expect})), Vec::<String>::new());
     let events = json!([{"at": "90m", "step": "ask", "decide": {"by": "alice", "verdict": "Approve"}}]);
     let expect = json!({
-        "notifications": [{"on": "ApprovalReminder", "times": 1}, {"on": "RunEnded", "contains": "n is 7"}],
+        "notifications": [{"event": "ApprovalReminder", "times": 1}, {"event": "RunEnded", "contains": "n is 7"}],
         "asserts": ["${notifications.size() == 3}"],
     });
     let more = json!({"inputs": {"n": 7}, "events": events, "expect": expect});
     assert_eq!(played(more), Vec::<String>::new());
-    let wrong = json!([{"on": "ApprovalOpened", "channel": "slack"}]);
+    let wrong = json!([{"event": "ApprovalOpened", "channel": "slack"}]);
     let found = played(json!({"events": events, "expect": {"notifications": wrong}}));
     assert_eq!(
         found,

@@ -18,7 +18,7 @@ pub const MAX_NOTIFICATIONS: usize = 16;
 pub struct Notification {
     /// Events that a message is sent about.
     #[schemars(length(min = 1, max = 6))]
-    pub on: Vec<NotificationEvent>,
+    pub events: Vec<NotificationEvent>,
     /// Condition: one `${…}` expression over `event`, `run`, `inputs`, `release` and `trigger` that returns true or false.
     /// If it is false, no message is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

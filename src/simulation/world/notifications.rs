@@ -13,7 +13,7 @@ use signoff_engine::notification::{Asked, Known, Message, NotMade};
 #[derive(Clone, Debug, Serialize)]
 pub struct Notification {
     /// Event that it is about.
-    pub on: NotificationEvent,
+    pub event: NotificationEvent,
     /// Channel.
     pub channel: &'static str,
     /// Subject, of a mail.
@@ -37,7 +37,7 @@ impl World<'_> {
                 Ok(Some(message)) => self.told(&pending, message),
                 Err(error) => {
                     let index = pending.notification;
-                    let problem = format!("notifications[{index}], {}: {error}", pending.on);
+                    let problem = format!("notifications[{index}], {}: {error}", pending.event);
                     self.problems.push(problem);
                 }
             }
@@ -69,7 +69,7 @@ impl World<'_> {
         self.say(&line);
         let at = self.now;
         self.notifications.push(Notification {
-            on: pending.on,
+            event: pending.event,
             channel,
             subject: (channel == "email").then_some(message.subject),
             text: message.text,

@@ -117,7 +117,7 @@ fn asks(notifications: &Value) -> Value {
 }
 
 fn through_slack(on: &Value) -> Value {
-    json!({"on": on, "slack": {"connection": "chat", "channel": "ops"}})
+    json!({"events": on, "slack": {"connection": "chat", "channel": "ops"}})
 }
 
 fn all_events() -> Value {
@@ -161,7 +161,7 @@ async fn a_question_its_answer_and_the_end_of_a_run_are_told_once_and_each_to_pr
     let (rig, shop) = with_slack().await;
     with_hook(&rig, &shop).await;
     let operator = rig.operator().await;
-    let hook = json!({"on": all_events(), "webhook": {"connection": "hook"}});
+    let hook = json!({"events": all_events(), "webhook": {"connection": "hook"}});
     let notifications = json!([through_slack(&json!(["ApprovalOpened"])), hook]);
     rig.flow("f", asks(&notifications)).await;
     rig.start("r", json!({"flow": "f"})).await;
@@ -267,7 +267,7 @@ async fn what_was_not_sent_when_the_operator_died_is_sent_by_the_next_and_nothin
     let (rig, shop) = with_slack().await;
     with_hook(&rig, &shop).await;
     let operator = rig.operator().await;
-    let hook = json!({"on": ["ApprovalOpened", "RunEnded"], "webhook": {"connection": "hook"}});
+    let hook = json!({"events": ["ApprovalOpened", "RunEnded"], "webhook": {"connection": "hook"}});
     rig.flow(
         "f",
         asks(&json!([through_slack(&json!(["ApprovalOpened"])), hook])),

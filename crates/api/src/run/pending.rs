@@ -19,7 +19,7 @@ pub struct PendingNotification {
     #[schemars(range(min = 0, max = 15))]
     pub notification: i64,
     /// Event that the message is about.
-    pub on: NotificationEvent,
+    pub event: NotificationEvent,
     /// Time of the event.
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub at: MicroTime,

@@ -171,7 +171,7 @@ pub(super) fn of(
             let subject = text(subject.as_ref())?.unwrap_or_else(|| told.known.run.name.clone());
             let type_ = type_
                 .clone()
-                .unwrap_or_else(|| format!("dev.signoff.{}", told.pending.on));
+                .unwrap_or_else(|| format!("dev.signoff.{}", told.pending.event));
             let of = (
                 told.known.run.namespace.as_str(),
                 told.known.release.flow.as_str(),

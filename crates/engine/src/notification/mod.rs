@@ -189,7 +189,7 @@ fn run(known: Known<'_>) -> Value {
 
 /// What happened as notifications see it. What is not there is absent.
 fn event(known: Known<'_>, pending: &PendingNotification, asked: Option<&Asked>) -> Value {
-    let mut event = json!({ "type": pending.on, "at": pending.at });
+    let mut event = json!({ "type": pending.event, "at": pending.at });
     let Some(name) = &pending.approval else {
         return event;
     };

@@ -105,7 +105,7 @@ pub(crate) fn note(plan: &Plan, state: &mut RunStatus, happened: &Happened, now:
             .entry(key)
             .or_insert_with(|| PendingNotification {
                 notification: i64::try_from(index).unwrap_or_default(),
-                on: *on,
+                event: *on,
                 at: MicroTime(now),
                 approval: question.as_ref().map(|question| question.approval.clone()),
                 step: question.as_ref().map(|question| question.step.clone()),

@@ -44,7 +44,7 @@ fn messages(run: &mut Scenario) -> Vec<(NotificationEvent, Result<Option<Message
     };
     let made = pending.into_values().map(|pending| {
         let asked = pending.approval.as_ref().map(|_| &asked);
-        (pending.on, run.plan.message(known, &pending, asked))
+        (pending.event, run.plan.message(known, &pending, asked))
     });
     made.collect()
 }
@@ -60,7 +60,7 @@ fn events(run: &mut Scenario) -> Vec<NotificationEvent> {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is written in place")]
 fn slack(on: Value) -> Value {
-    json!({ "on": on, "slack": { "connection": "chat", "channel": "ops" } })
+    json!({ "events": on, "slack": { "connection": "chat", "channel": "ops" } })
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_question_that_the_end_of_the_run_withdraws_is_closed_without_a_decision() {
 #[test]
 fn a_condition_and_words_of_ones_own_see_the_event_and_text_of_others_is_harmless() {
     let mine = json!({
-        "on": ["ApprovalOpened", "RunEnded"],
+        "events": ["ApprovalOpened", "RunEnded"],
         "when": "${event.type == 'ApprovalOpened' && event.?approval.step.orValue('') == 'review'}",
         "slack": { "connection": "chat", "channel": "c-${run.flow}", "text": "*${inputs.who}* ${event.?approval.title.orValue('')}" },
     });
@@ -171,10 +171,10 @@ fn a_condition_and_words_of_ones_own_see_the_event_and_text_of_others_is_harmles
 #[test]
 fn what_all_events_of_a_notification_have_needs_no_guard() {
     let told = json!([
-        { "on": ["ApprovalOpened"], "teams": { "connection": "t", "text": "${event.approval.title}" } },
-        { "on": ["ApprovalClosed"], "teams": { "connection": "t", "text": "${event.approval.outcome}" } },
-        { "on": ["RunEnded"], "teams": { "connection": "t", "text": "${run.outcome}" } },
-        { "on": ["RunEnded", "ApprovalOpened"], "when": "${has(event.approval)}",
+        { "events": ["ApprovalOpened"], "teams": { "connection": "t", "text": "${event.approval.title}" } },
+        { "events": ["ApprovalClosed"], "teams": { "connection": "t", "text": "${event.approval.outcome}" } },
+        { "events": ["RunEnded"], "teams": { "connection": "t", "text": "${run.outcome}" } },
+        { "events": ["RunEnded", "ApprovalOpened"], "when": "${has(event.approval)}",
             "teams": { "connection": "t", "text": "${event.approval.title}" } },
     ]);
     let definition = serde_json::from_value(flow(told)).unwrap();
@@ -219,8 +219,8 @@ fn messages_to_one_place_become_one_that_fits() {
 #[test]
 fn a_program_gets_the_event_and_the_run_as_json() {
     let told = json!([
-        { "on": ["RunEnded"], "webhook": { "connection": "hook", "path": "/runs/${run.name}/${inputs.who}" } },
-        { "on": ["RunEnded"], "cloudEvent": { "connection": "hook" } },
+        { "events": ["RunEnded"], "webhook": { "connection": "hook", "path": "/runs/${run.name}/${inputs.who}" } },
+        { "events": ["RunEnded"], "cloudEvent": { "connection": "hook" } },
     ]);
     let mut run = scenario(told, "a/../b");
     run.tick();
@@ -245,7 +245,7 @@ fn a_program_gets_the_event_and_the_run_as_json() {
 
 #[test]
 fn what_cannot_be_a_message_is_an_error_of_the_notification_alone() {
-    let bad = json!({ "on": ["RunStarted"], "email": { "connection": "mail", "to": ["${inputs.who}"] } });
+    let bad = json!({ "events": ["RunStarted"], "email": { "connection": "mail", "to": ["${inputs.who}"] } });
     let mut run = scenario(json!([bad, slack(json!(["RunStarted"]))]), "a@b\r\nBcc: c@d");
     run.tick();
     let sent = messages(&mut run);
@@ -256,35 +256,35 @@ fn what_cannot_be_a_message_is_an_error_of_the_notification_alone() {
 fn what_is_wrong_with_a_notification_is_told_with_its_place() {
     for (notification, field) in [
         (
-            json!({ "on": [], "teams": { "connection": "t" } }),
-            "notifications[0].on",
+            json!({ "events": [], "teams": { "connection": "t" } }),
+            "notifications[0].events",
         ),
         (
-            json!({ "on": ["RunEnded"], "group": "25h", "teams": { "connection": "t" } }),
+            json!({ "events": ["RunEnded"], "group": "25h", "teams": { "connection": "t" } }),
             "notifications[0].group",
         ),
         (
-            json!({ "on": ["RunEnded"], "group": "1h", "webhook": { "connection": "t" } }),
+            json!({ "events": ["RunEnded"], "group": "1h", "webhook": { "connection": "t" } }),
             "notifications[0].group",
         ),
         (
-            json!({ "on": ["RunEnded"], "when": "${steps.review}", "teams": { "connection": "t" } }),
+            json!({ "events": ["RunEnded"], "when": "${steps.review}", "teams": { "connection": "t" } }),
             "notifications[0].when",
         ),
         (
-            json!({ "on": ["RunEnded"], "teams": { "connection": "t", "text": "${callback('x').url}" } }),
+            json!({ "events": ["RunEnded"], "teams": { "connection": "t", "text": "${callback('x').url}" } }),
             "notifications[0].teams.text",
         ),
         (
-            json!({ "on": ["RunStarted"], "teams": { "connection": "t", "text": "${run.outcome}" } }),
+            json!({ "events": ["RunStarted"], "teams": { "connection": "t", "text": "${run.outcome}" } }),
             "notifications[0].teams.text",
         ),
         (
-            json!({ "on": ["RunEnded"], "cloudEvent": { "connection": "t", "type": "${run.name}" } }),
+            json!({ "events": ["RunEnded"], "cloudEvent": { "connection": "t", "type": "${run.name}" } }),
             "notifications[0].cloudEvent.type",
         ),
         (
-            json!({ "on": ["RunEnded"], "webhook": { "connection": "t", "message": { "a": ["${nothing}"] } } }),
+            json!({ "events": ["RunEnded"], "webhook": { "connection": "t", "message": { "a": ["${nothing}"] } } }),
             "notifications[0].webhook.message.a[0]",
         ),
     ] {

@@ -49,7 +49,7 @@ pub(super) fn headline(told: Told<'_>, escape: impl Fn(&str) -> String) -> Strin
     let shown = |text: &str| escape(&visible(text));
     let title = || shown(title(pending, asked));
     let name = shown(&known.run.name);
-    match pending.on {
+    match pending.event {
         NotificationEvent::ApprovalOpened => format!("Approval wanted: {}", title()),
         NotificationEvent::ApprovalReminder => format!("Approval still wanted: {}", title()),
         NotificationEvent::ApprovalEscalated => {

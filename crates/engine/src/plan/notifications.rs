@@ -35,13 +35,16 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, definition: &Definition) -> V
 
 fn one(compiler: &mut Compiler<'_>, at: &str, notification: &Notification) -> NotificationPlan {
     let Notification {
-        on,
+        events,
         when,
         group,
         channel,
     } = notification;
-    if on.is_empty() {
-        compiler.problem(format!("{at}.on"), "a notification is about at least one event");
+    if events.is_empty() {
+        compiler.problem(
+            format!("{at}.events"),
+            "a notification is about at least one event",
+        );
     }
     let group = group.as_ref().map(HumanDuration::duration);
     if group.is_some_and(|group| group > LONGEST_GROUP) {
@@ -58,7 +61,7 @@ fn one(compiler: &mut Compiler<'_>, at: &str, notification: &Notification) -> No
         let message = "programs get each message: webhook and cloudEvent have no group";
         compiler.problem(format!("{at}.group"), message);
     }
-    let mut declarations = compiler.environment.declarations_of_notification(on);
+    let mut declarations = compiler.environment.declarations_of_notification(events);
     let when = when
         .as_ref()
         .and_then(|when| compiler.condition(&format!("{at}.when"), when, &declarations));
@@ -131,7 +134,7 @@ fn one(compiler: &mut Compiler<'_>, at: &str, notification: &Notification) -> No
         }
     };
     NotificationPlan {
-        on: on.iter().copied().collect(),
+        on: events.iter().copied().collect(),
         when,
         group,
         channel,

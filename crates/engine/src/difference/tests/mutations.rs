@@ -36,13 +36,13 @@ fn of_models() -> Vec<Value> {
 /// A notification through each channel.
 fn notifications() -> Value {
     json!([
-        { "on": ["ApprovalOpened", "RunEnded"], "when": "${true}", "group": "10m",
+        { "events": ["ApprovalOpened", "RunEnded"], "when": "${true}", "group": "10m",
             "slack": { "connection": "chat", "channel": "c", "text": "hi" } },
-        { "on": ["ApprovalClosed"], "email": { "connection": "mail", "to": ["a@b"], "subject": "s", "text": "hi" } },
-        { "on": ["RunStarted"], "teams": { "connection": "chat", "text": "hi" } },
-        { "on": ["RunStarted"], "discord": { "connection": "chat", "text": "hi" } },
-        { "on": ["RunStarted"], "webhook": { "connection": "hook", "path": "/p", "message": { "a": "b" } } },
-        { "on": ["RunStarted"], "cloudEvent": { "connection": "hook", "path": "/p", "type": "a.b", "source": "/s",
+        { "events": ["ApprovalClosed"], "email": { "connection": "mail", "to": ["a@b"], "subject": "s", "text": "hi" } },
+        { "events": ["RunStarted"], "teams": { "connection": "chat", "text": "hi" } },
+        { "events": ["RunStarted"], "discord": { "connection": "chat", "text": "hi" } },
+        { "events": ["RunStarted"], "webhook": { "connection": "hook", "path": "/p", "message": { "a": "b" } } },
+        { "events": ["RunStarted"], "cloudEvent": { "connection": "hook", "path": "/p", "type": "a.b", "source": "/s",
             "subject": "s", "data": { "a": "b" } } },
     ])
 }
