@@ -29,6 +29,7 @@
 //! | [`approvals`] | the Approval controller, and questions as pull requests | `signoff_engine`, `cluster`, `runs`, `remotes`, `git`, `forge`, `telemetry` |
 //! | [`promotion`] | the Flow and Release controllers: releases are cut and promoted | `signoff_engine`, `cluster` |
 //! | [`records`] | signed records of runs that ended, how one is verified, and retention | `signoff_engine`, `cluster`, `store` |
+//! | [`notifications`] | messages about questions and ends, as flows ask for them | `signoff_engine`, `cluster`, `perform`, `store` (the run that a call is for) |
 //! | [`triggers`] | the trigger controller: runs that start by themselves | `signoff_engine`, `cluster` |
 //! | [`sync`] | the Repository controller, and what is said of it on forges | `signoff_engine`, `cluster`, `remotes`, `git`, `forge`, `net`, `manifest` |
 //! | [`work`] | the controller of tasks: leases, answers of workers | `signoff_engine`, `cluster`, `runs` |
@@ -36,7 +37,7 @@
 //! | [`mcp`] | the tools of agents (Model Context Protocol), whatever carries them | `signoff_engine`, `client`, `cluster` (objects that cannot be decoded, the clock of the API server) |
 //! | [`gateway`] | HTTP: callbacks, sync hooks, resources, agents, health, metrics | `signoff_engine`, `client`, `cluster`, `mcp`, `net`, `store`, `sync`, `telemetry` |
 //! | [`web`] | the page for people | `signoff_engine`, `cluster` |
-//! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `store`, `remotes`, `runs`, `approvals`, `promotion`, `records`, `triggers`, `sync`, `work`, `gateway`, `telemetry` |
+//! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `store`, `remotes`, `runs`, `approvals`, `promotion`, `records`, `notifications`, `triggers`, `sync`, `work`, `gateway`, `telemetry` |
 //! | [`cli`] | one file per verb; output formats | everything |
 //! | [`telemetry`] | logs and metrics | nothing more |
 
@@ -50,6 +51,7 @@ pub mod git;
 pub mod manifest;
 pub mod mcp;
 pub mod net;
+pub mod notifications;
 pub mod operator;
 pub mod perform;
 pub mod promotion;

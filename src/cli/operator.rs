@@ -7,6 +7,7 @@ use std::{
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::{
     Global, agents::AgentsArgs, answer::Answer, error::CliError, listening::ConnectionArgs,
@@ -44,6 +45,9 @@ pub(super) struct OperatorArgs {
     /// Where the gateway is reached from outside; callback addresses begin with it.
     #[arg(long, env = "SIGNOFF_GATEWAY_URL", value_name = "URL")]
     gateway_url: String,
+    /// Where people reach the page with questions, as `signoff ui` serves it: messages of `notifications` link to it.
+    #[arg(long, env = "SIGNOFF_UI_URL", value_name = "URL", value_parser = ui_url)]
+    ui_url: Option<String>,
     /// Namespace of the operator itself, where it keeps the keys of callback addresses.
     #[arg(
         long,
@@ -91,6 +95,17 @@ pub(super) struct OperatorArgs {
     pub(super) log_format: LogFormat,
 }
 
+/// An address that messages may link to: nothing in it is markup of a channel.
+fn ui_url(text: &str) -> Result<String, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]".contains(c);
+    let is_web = matches!(url.scheme(), "http" | "https") && url.username().is_empty();
+    if !is_web || !text.chars().all(is_plain) {
+        return Err("it is no address such as https://signoff.example.com".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
 fn lease(text: &str) -> Result<HumanDuration, String> {
     let span = text.parse::<HumanDuration>().map_err(|error| error.to_string())?;
     if span.duration() < Timing::SHORTEST {
@@ -116,6 +131,7 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
         record_keys: args.record_keys.map(String::from),
         network,
         rivalry,
+        ui_url: args.ui_url,
         namespace: args.own_namespace.into(),
         watch_namespaces: args.watch_namespaces.into_iter().map(String::from).collect(),
         policies: policies(args.policies, args.policies_file.as_deref())?,

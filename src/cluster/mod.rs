@@ -22,6 +22,7 @@ pub mod queue;
 pub mod reconciler;
 pub mod releases;
 pub mod run_endings;
+pub mod run_facts;
 pub mod secrets;
 pub mod server_time;
 pub mod shared;

@@ -19,6 +19,7 @@ use crate::{
     },
     gateway::{Knowing, Pushes},
     git::Limits,
+    notifications,
     perform::Executors,
     promotion::{self, release},
     records::{self, RecordKeys},
@@ -52,6 +53,8 @@ pub(super) struct ControllerSet {
     pushes: Pushes,
     collecting: Option<collect::Deps>,
     recording: Option<Recording>,
+    /// Address of the page for people, if there is one.
+    pages: Option<String>,
 }
 
 /// What is needed to write records, beside what the watches show.
@@ -99,6 +102,7 @@ impl ControllerSet {
             bounds,
             metrics: operator.metrics.clone(),
             pushes: operator.pushes.clone(),
+            pages: options.ui_url.clone(),
         }
     }
 
@@ -189,6 +193,15 @@ impl ControllerSet {
         let triggering = triggers::Deps {
             context: Arc::clone(&self.context),
             releases: Arc::clone(&self.releases),
+        };
+        let notifying = notifications::Deps {
+            context: Arc::clone(&self.context),
+            releases: Arc::clone(&self.releases),
+            executors: self.executors.clone(),
+            connections: stores.connections.store(),
+            turns: self.bounds.turns(),
+            leadership: self.leadership.clone(),
+            pages: self.pages,
         };
         let collecting = self.collecting;
         let (endings, ended, news) = run_endings();
@@ -304,6 +317,10 @@ impl ControllerSet {
                 let (stores, waker) = (stores.clone(), waker.clone());
                 let looking = work::run(context(), stores.clone(), waker, stop());
                 ending(stop(), once_known(stores, looking))
+            }),
+            supervisor.keep("notifications", &shutdown, || {
+                let telling = notifications::run(notifying.clone(), stop());
+                ending(stop(), once_known(stores.clone(), telling))
             }),
             supervisor.keep("approvals", &shutdown, approvals),
             // has a drain time of its own

@@ -63,6 +63,8 @@ pub struct Rivalry {
 pub struct OperatorOptions {
     /// Where the gateway is reached from outside; callback addresses begin with it.
     pub gateway_base_url: String,
+    /// Address of the page for people. Messages about questions link to it.
+    pub ui_url: Option<String>,
     /// Namespace of the operator itself, where it keeps its keys.
     pub namespace: String,
     /// The namespaces to work in; none are all of them.
@@ -100,6 +102,7 @@ impl OperatorOptions {
     pub fn new(gateway_base_url: impl Into<String>, git_cache: impl Into<PathBuf>) -> Self {
         Self {
             gateway_base_url: gateway_base_url.into().trim_end_matches('/').to_owned(),
+            ui_url: None,
             namespace: "signoff-system".to_owned(),
             watch_namespaces: BTreeSet::new(),
             git_cache: git_cache.into(),

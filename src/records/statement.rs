@@ -200,6 +200,9 @@ pub fn statement(
     let mut status = run.status.clone().unwrap_or_default();
     // it says where this record is
     status.record = None;
+    // messages may still be under way, and what they are about is recorded
+    status.notifications.clear();
+    status.has_notifications = None;
     let inputs = canonical::digest(&run.inputs().cloned().unwrap_or_default())?;
     let end = End {
         phase: status.phase,

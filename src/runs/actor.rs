@@ -34,7 +34,7 @@ use super::{Deps, FlowKey, RunKey, objects::ObjectError, places::Places, write};
 use crate::{
     cluster::{
         backoff::Backoff, error_chain, fairness::Permit, object_key::UidMark, parts::rethrow,
-        status::is_missing,
+        releases::LoadedRelease, status::is_missing,
     },
     telemetry::metrics::Resumption,
 };
@@ -125,6 +125,8 @@ enum Life {
 struct Deciding {
     /// The run that is decided on.
     run: Arc<Run>,
+    /// Its release.
+    release: Arc<LoadedRelease>,
     /// The outcomes that were known.
     outcomes: Vec<EffectKey>,
     draining: bool,

@@ -9,15 +9,12 @@ use super::{
     actor::is_stopped,
     objects::{self, child},
 };
-use crate::cluster::releases::LoadedRelease;
-use signoff_api::{
-    Connection, ConnectionSpec, Repository, Run,
-    run::{ParentRun, StepPhase},
-};
+use crate::cluster::{releases::LoadedRelease, run_facts::run_facts};
+use signoff_api::{Connection, ConnectionSpec, Repository, Run, run::StepPhase};
 use signoff_engine::{
     concurrency::Place,
     effect::EffectKey,
-    facts::{ConnectionFact, EffectOutcome, Facts, RunFacts, as_bound_repository},
+    facts::{ConnectionFact, EffectOutcome, Facts, as_bound_repository},
     object::{ObjectFact, ObjectKey, ObjectKind},
 };
 
@@ -32,25 +29,7 @@ pub(super) fn facts(
     in_flight: BTreeSet<EffectKey>,
 ) -> Facts {
     Facts {
-        run: RunFacts {
-            namespace: run.namespace().unwrap_or_default(),
-            name: run.name_any(),
-            uid: run.uid().unwrap_or_default(),
-            generation: run.metadata.generation,
-            requested_by: run.spec.requested_by.clone(),
-            earlier_requesters: run.spec.earlier_requesters.clone(),
-            parents: parents(run),
-            depth: run.spec.depth(),
-            trigger: run.spec.trigger.clone(),
-            inputs: run.inputs().cloned().unwrap_or_default(),
-            cancel: run.spec.cancel.unwrap_or_default(),
-            terminate: run.spec.terminate.unwrap_or_default(),
-            stopped_by: run.spec.stopped_by.clone(),
-            stop_message: run.spec.stop_message.clone(),
-            resolutions: run.spec.resolutions.clone(),
-            // the last steps of a run that is cancelled are not held back
-            suspend: run.spec.suspend.unwrap_or_default() && !run.spec.cancel.unwrap_or_default(),
-        },
+        run: run_facts(run),
         release: release.facts.clone(),
         place: Place::default(),
         objects,
@@ -124,11 +103,6 @@ async fn connection(deps: &Deps, namespace: &str, name: &str) -> Result<Option<C
         .get_opt(name)
         .await?;
     Ok(read.map(|connection| connection.spec))
-}
-
-fn parents(run: &Run) -> Vec<ParentRun> {
-    let parent = run.spec.parent.as_ref();
-    parent.map(|parent| parent.chain.clone()).unwrap_or_default()
 }
 
 /// The objects that a run waits for. What is known to be closed stays so; the others are looked at.

@@ -108,6 +108,11 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// Turns of calls through Connections with limits, for whoever else calls through them.
+    pub fn turns(&self) -> CallTurns {
+        self.turns.clone()
+    }
+
     /// With at most so many effects performed at the same time.
     pub fn new(effects: usize) -> Self {
         Self {

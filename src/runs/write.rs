@@ -17,6 +17,10 @@ use signoff_api::{Run, RunStatus, names};
 /// The parts of a status that the gateway writes.
 const OF_GATEWAY: [&str; 3] = ["callbacks", "events", "heartbeats"];
 const STEPS: &str = "steps";
+/// What is to be sent. The sender takes out what it has sent.
+const NOTIFICATIONS: &str = "notifications";
+/// That there is something to be sent.
+const HAS_NOTIFICATIONS: &str = "hasNotifications";
 
 /// Writes the next status of a run whose acknowledged state is `run`. Gives the run as the API server acknowledged it.
 pub(super) async fn status(context: &Context, run: &Run, next: &RunStatus) -> Result<Run, kube::Error> {
@@ -59,7 +63,7 @@ fn object(status: &RunStatus) -> Result<Map<String, Value>, serde_json::Error> {
     }
 }
 
-fn changes(current: &Map<String, Value>, next: Map<String, Value>, operations: &mut Vec<PatchOperation>) {
+fn changes(current: &Map<String, Value>, mut next: Map<String, Value>, operations: &mut Vec<PatchOperation>) {
     for name in current
         .keys()
         .filter(|name| !OF_GATEWAY.contains(&name.as_str()) && !next.contains_key(*name))
@@ -84,6 +88,11 @@ fn changes(current: &Map<String, Value>, next: Map<String, Value>, operations: &
             }
         }
     }
+    // the sender may have taken the mark out since, whatever is known of it here
+    if adds_notifications(current, &next) {
+        operations.push(add(&["status", HAS_NOTIFICATIONS], true.into()));
+        next.remove(HAS_NOTIFICATIONS);
+    }
     for (name, value) in next {
         if OF_GATEWAY.contains(&name.as_str()) || current.get(&name) == Some(&value) {
             continue;
@@ -91,6 +100,9 @@ fn changes(current: &Map<String, Value>, next: Map<String, Value>, operations: &
         match (name.as_str(), current.get(&name), value) {
             (STEPS, Some(Value::Array(before)), Value::Array(after)) if after.len() >= before.len() => {
                 steps(before, after, operations);
+            }
+            (NOTIFICATIONS, Some(Value::Object(before)), Value::Object(after)) => {
+                notifications(before, after, operations);
             }
             (_, _, value) => operations.push(add(&["status", &name], value)),
         }
@@ -109,6 +121,26 @@ fn steps(before: &[Value], after: Vec<Value>, operations: &mut Vec<PatchOperatio
             None => operations.push(add(&["status", STEPS, "-"], step)),
         }
     }
+}
+
+/// Adds what is new: what was sent meanwhile stays out.
+fn notifications(
+    before: &Map<String, Value>,
+    after: Map<String, Value>,
+    operations: &mut Vec<PatchOperation>,
+) {
+    let new = after.into_iter().filter(|(key, _)| !before.contains_key(key));
+    operations.extend(new.map(|(key, entry)| add(&["status", NOTIFICATIONS, &key], entry)));
+}
+
+/// Whether the next status lists messages that the current one does not.
+fn adds_notifications(current: &Map<String, Value>, next: &Map<String, Value>) -> bool {
+    let keys = |status: &Map<String, Value>| -> Vec<String> {
+        let listed = status.get(NOTIFICATIONS).and_then(Value::as_object);
+        listed.into_iter().flat_map(Map::keys).cloned().collect()
+    };
+    let known = keys(current);
+    keys(next).iter().any(|key| !known.contains(key))
 }
 
 fn test(path: &[&str], value: Value) -> PatchOperation {
@@ -188,6 +220,33 @@ mod tests {
                 "add /status/revision",
                 "replace /status/steps/1",
                 "add /status/steps/-"
+            ]
+        );
+    }
+
+    #[test]
+    fn messages_that_were_sent_meanwhile_are_not_added_again() {
+        let entry = json!({"notification": 0, "event": "RunStarted", "at": "2026-01-01T00:00:00.000000Z"});
+        let before =
+            json!({"revision": 1, "hasNotifications": true, "notifications": {"0.RunStarted": entry}});
+        let mut after = before.clone();
+        after["revision"] = json!(2);
+        after["notifications"]["0.RunEnded"] = entry.clone();
+        let operations = patch(&before, after);
+        let mut changes: Vec<String> = operations.as_array().unwrap()[2..]
+            .iter()
+            .map(|operation| {
+                format!("{} {} {}", operation["op"], operation["path"], operation["value"]).replace('"', "")
+            })
+            .collect();
+        changes.sort();
+        let added = entry.to_string().replace('"', "");
+        assert_eq!(
+            changes,
+            [
+                "add /status/hasNotifications true".to_owned(),
+                format!("add /status/notifications/0.RunEnded {added}"),
+                "add /status/revision 2".to_owned(),
             ]
         );
     }

@@ -93,6 +93,7 @@ impl<'a> World<'a> {
                 stopped_by: None,
                 stop_message: None,
                 suspend: false,
+                channel: signoff_api::run::Channel::Live,
                 resolutions: std::collections::BTreeMap::new(),
                 ..above.run.clone()
             },

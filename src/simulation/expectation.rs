@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::{
     compare::{lacking, same, word},
     flows::{is_meant, split},
-    scenario::{Expect, ExpectApproval, ExpectCall, ExpectStep},
-    world::{Call, Question, Record},
+    scenario::{Expect, ExpectApproval, ExpectCall, ExpectNotification, ExpectStep},
+    world::{Call, Notification, Question, Record},
 };
 use signoff_api::{
     RunPhase,
@@ -70,6 +70,8 @@ pub fn check(expect: &Expect, record: &Record) -> Vec<String> {
             .iter()
             .flat_map(|expected| approval(expected, record)),
     );
+    let messages = expect.notifications.iter();
+    found.extend(messages.filter_map(|expected| notification(expected, record)));
     let scope = scope(record);
     for assert in &expect.asserts {
         found.extend(asserted(assert, &scope));
@@ -239,6 +241,44 @@ fn approval(expected: &ExpectApproval, record: &Record) -> Vec<String> {
     found
 }
 
+fn notification(expected: &ExpectNotification, record: &Record) -> Option<String> {
+    let ExpectNotification {
+        event,
+        channel,
+        contains,
+        times,
+    } = expected;
+    let is_meant = |sent: &&Notification| {
+        let has = |part: &String| {
+            let subject = sent.subject.as_ref();
+            sent.text.contains(part) || subject.is_some_and(|subject| subject.contains(part))
+        };
+        sent.event == *event
+            && channel.is_none_or(|channel| channel.as_str() == sent.channel)
+            && contains.as_ref().is_none_or(has)
+    };
+    let sent = record.notifications.iter().filter(is_meant).count();
+    let is_right = times.map_or(sent > 0, |times| times == sent);
+    if is_right {
+        return None;
+    }
+    let by = channel.map(|channel| format!(" by {}", channel.as_str()));
+    let part = contains.as_ref().map(|part| format!(" with {part:?}"));
+    let wanted = times.map_or_else(|| "at least one".to_owned(), |times| times.to_string());
+    let others = record.notifications.iter().filter(|sent| sent.event == *event);
+    let others: Vec<String> = others.map(|sent| format!("{:?}", sent.text)).collect();
+    let others = if others.is_empty() {
+        String::new()
+    } else {
+        format!("; the messages about {event} are {}", others.join(", "))
+    };
+    Some(format!(
+        "notifications about {event}{}{}: {sent}; expected {wanted}{others}",
+        by.unwrap_or_default(),
+        part.unwrap_or_default()
+    ))
+}
+
 /// What a question shows, by name. What is JSON is given as it is.
 pub(super) fn shown(question: &Question) -> Value {
     let items = question.spec.show.iter().map(|item| {
@@ -339,6 +379,7 @@ fn scope(record: &Record) -> Scope {
         .set("steps", Value::Object(steps))
         .set("run", run)
         .set("calls", json!(record.calls))
-        .set("approvals", json!(approvals));
+        .set("approvals", json!(approvals))
+        .set("notifications", json!(record.notifications));
     scope
 }

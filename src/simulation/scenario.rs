@@ -10,6 +10,7 @@ use signoff_api::{
     HumanDuration, RunPhase, Verdict, bounds,
     json::JsonObject,
     name::{FlowName, ObjectName},
+    notification::NotificationEvent,
     reason::StepReason,
     run::StepOutcome,
 };
@@ -403,7 +404,11 @@ pub struct Expect {
     /// Questions that were asked.
     #[serde(default)]
     pub approvals: Vec<ExpectApproval>,
-    /// Expressions over the end that must be true, with `inputs`, `steps`, `run`, `calls` and `approvals`.
+    /// Messages that `notifications` of the flow asked for.
+    #[serde(default)]
+    pub notifications: Vec<ExpectNotification>,
+    /// Expressions over the end that must be true, with `inputs`, `steps`, `run`, `calls`, `approvals` and
+    /// `notifications`.
     #[serde(default)]
     pub asserts: Vec<String>,
 }
@@ -419,6 +424,7 @@ impl Expect {
             steps,
             calls,
             approvals,
+            notifications,
             asserts,
         } = self;
         outcome.is_none()
@@ -428,6 +434,7 @@ impl Expect {
             && steps.is_empty()
             && calls.is_empty()
             && approvals.is_empty()
+            && notifications.is_empty()
             && asserts.is_empty()
     }
 }
@@ -464,6 +471,52 @@ pub struct ExpectCall {
     pub times: Option<usize>,
     /// Part of the last request: `method`, `url`, `connection`, `path`, `query`, `headers`, `body`.
     pub request: Option<Value>,
+}
+
+/// A message that must have been sent.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExpectNotification {
+    /// Event that it is about.
+    pub event: NotificationEvent,
+    /// Only messages through this channel.
+    pub channel: Option<ChannelName>,
+    /// Only messages with this part in the text, in the subject of the mail, or in the JSON document.
+    pub contains: Option<String>,
+    /// Number of such messages. 0: never. By default there is at least one.
+    pub times: Option<usize>,
+}
+
+/// A channel of notifications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ChannelName {
+    /// A Slack channel.
+    Slack,
+    /// A mail.
+    Email,
+    /// A Microsoft Teams channel.
+    Teams,
+    /// A Discord channel.
+    Discord,
+    /// A JSON message.
+    Webhook,
+    /// A `CloudEvent`.
+    CloudEvent,
+}
+
+impl ChannelName {
+    /// Its name in manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Slack => "slack",
+            Self::Email => "email",
+            Self::Teams => "teams",
+            Self::Discord => "discord",
+            Self::Webhook => "webhook",
+            Self::CloudEvent => "cloudEvent",
+        }
+    }
 }
 
 /// What must be true of a question.

@@ -422,3 +422,39 @@ fn a_task_is_answered_given_back_tried_again_or_too_late() {
     let more = json!({"events": [{"at": "1m", "run": "cancel"}], "expect": {"outcome": "Cancelled"}});
     assert_eq!(problems(steps, more), Vec::<String>::new());
 }
+
+#[test]
+fn messages_are_expected_by_event_channel_and_part_and_a_question_nobody_answers_does_not_remind_for_ever() {
+    let mut objects = objects(json!([{"name": "ask", "approval": {"title": "Go?", "remindEvery": "1h"}}]));
+    let flow = objects.flows.values_mut().next().unwrap();
+    let told = json!([
+        {"events": ["ApprovalOpened", "ApprovalReminder"], "teams": {"connection": "c", "text": "${event.approval.title}"}},
+        {"events": ["RunEnded"], "email": {"connection": "m", "to": ["a@b"], "subject": "n is ${inputs.n}"}},
+    ]);
+    flow.notifications = serde_json::from_value(told).unwrap();
+    let played = |more: Value| {
+        let scenario = parse(more).unwrap();
+        check(&scenario.spec.expect, &simulate(&scenario, &objects).unwrap())
+    };
+    let expect = json!({"outcome": "Waiting", "notifications": [
+        {"event": "ApprovalOpened", "channel": "teams", "contains": "Go?", "times": 1},
+        {"event": "ApprovalReminder", "times": 3},
+        {"event": "RunEnded", "times": 0},
+    ]});
+    assert_eq!(played(json!({"expect": expect})), Vec::<String>::new());
+    let events = json!([{"at": "90m", "step": "ask", "decide": {"by": "alice", "verdict": "Approve"}}]);
+    let expect = json!({
+        "notifications": [{"event": "ApprovalReminder", "times": 1}, {"event": "RunEnded", "contains": "n is 7"}],
+        "asserts": ["${notifications.size() == 3}"],
+    });
+    let more = json!({"inputs": {"n": 7}, "events": events, "expect": expect});
+    assert_eq!(played(more), Vec::<String>::new());
+    let wrong = json!([{"event": "ApprovalOpened", "channel": "slack"}]);
+    let found = played(json!({"events": events, "expect": {"notifications": wrong}}));
+    assert_eq!(
+        found,
+        [
+            "notifications about ApprovalOpened by slack: 0; expected at least one; the messages about ApprovalOpened are \"Go?\""
+        ]
+    );
+}

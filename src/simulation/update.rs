@@ -139,6 +139,16 @@ fn happened(record: &Record) -> Value {
         said
     });
     insert(&mut all, "approvals", approvals.collect());
+    let notifications = record.notifications.iter().map(|sent| {
+        let mut said = json!({ "event": sent.event, "channel": sent.channel });
+        // the document of a program holds names and times that follow from the scenario's
+        let is_text = serde_json::from_str::<Map<String, Value>>(&sent.text).is_err();
+        if let Some(first) = sent.text.lines().next().filter(|_| is_text) {
+            said["contains"] = json!(first);
+        }
+        said
+    });
+    insert(&mut all, "notifications", notifications.collect());
     Value::Object(all)
 }
 

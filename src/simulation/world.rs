@@ -2,6 +2,7 @@
 
 mod calls;
 mod events;
+mod notifications;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::events::KeptEvent;
+pub use self::notifications::Notification;
 use self::tasks::Task;
 use super::{
     Objects,
@@ -49,6 +51,8 @@ const GATEWAY: &str = "https://signoff.example";
 const MAX_TURNS: usize = 50_000;
 /// Most of them that leave something to the next one, which loops without a pause do.
 const MAX_BUSY_TURNS: usize = 100;
+/// How often people are reminded of questions that nobody answers.
+const MOST_REMINDERS: usize = 3;
 /// Namespace of the runs.
 const NAMESPACE: &str = "default";
 /// Name and uid of the run.
@@ -69,6 +73,8 @@ pub struct Record {
     pub calls: Vec<Call>,
     /// Questions that were asked, in order.
     pub questions: Vec<Question>,
+    /// Messages that notifications asked for, in order.
+    pub notifications: Vec<Notification>,
     /// How many passes began, by the name of the step. The run's status keeps only the newest ones.
     pub passes: BTreeMap<String, usize>,
     /// The passes that the scenario asks for by number, as they were last seen.
@@ -196,6 +202,7 @@ pub(super) struct World<'a> {
     calls: Vec<Call>,
     tasks: Vec<Task>,
     questions: Vec<Question>,
+    notifications: Vec<Notification>,
     passes: BTreeMap<String, usize>,
     asked_for: BTreeMap<(String, i64), StepStatus>,
     story: Vec<(Timestamp, String)>,
@@ -204,6 +211,8 @@ pub(super) struct World<'a> {
     used: Used,
     /// Whether the operator was killed since the last decision.
     restarted: bool,
+    /// How often nothing has happened but that people were reminded.
+    reminders: usize,
 }
 
 impl<'a> World<'a> {
@@ -234,6 +243,7 @@ impl<'a> World<'a> {
                 stopped_by: None,
                 stop_message: None,
                 suspend: false,
+                channel: signoff_api::run::Channel::Live,
                 resolutions: BTreeMap::new(),
             },
             release,
@@ -282,6 +292,7 @@ impl<'a> World<'a> {
             kept: vec![],
             calls: vec![],
             questions: vec![],
+            notifications: vec![],
             tasks: vec![],
             passes: BTreeMap::new(),
             asked_for: BTreeMap::new(),
@@ -289,6 +300,7 @@ impl<'a> World<'a> {
             problems: vec![],
             used: Used::default(),
             restarted: false,
+            reminders: 0,
         })
     }
 
@@ -360,6 +372,10 @@ impl<'a> World<'a> {
         }
         let next = advance(&run.plan, &run.state, &run.facts, self.now);
         let mut changed = next.state != run.state;
+        if changed {
+            let only = is_only_reminder(&run.state, &next.state) && next.effects.is_empty();
+            self.reminders = if only { self.reminders + 1 } else { 0 };
+        }
         self.tell_steps(&next.state);
         let run = self.run_mut();
         run.state = next.state;
@@ -368,6 +384,7 @@ impl<'a> World<'a> {
         for effect in next.effects {
             changed |= self.perform(effect);
         }
+        self.send_notifications();
         if self.run().state.phase.is_finished() {
             let line = format!("the run ends: {}", self.run().state.phase);
             self.say(&line);
@@ -384,8 +401,12 @@ impl<'a> World<'a> {
             .filter(|question| question.status.phase == ApprovalPhase::Pending)
             .filter_map(|question| question.spec.expires_at.as_ref().map(|at| at.0));
         let late = self.tasks.iter().filter_map(Task::expires_at);
-        let deadlines = deadlines.chain(late);
+        let deadlines: Vec<Timestamp> = deadlines.chain(late).collect();
         let event = self.coming.last().map(|(at, _)| *at);
+        if deadlines.is_empty() && event.is_none() && self.reminders >= MOST_REMINDERS {
+            return false;
+        }
+        let deadlines = deadlines.into_iter();
         let Some(next) = deadlines.chain(wake_at).chain(event).min() else {
             return false;
         };
@@ -550,6 +571,7 @@ impl<'a> World<'a> {
             status: run.state,
             calls: self.calls,
             questions: self.questions,
+            notifications: self.notifications,
             passes: self.passes,
             asked_for: self.asked_for,
             story: self.story,
@@ -650,6 +672,20 @@ fn time(at: &At, began: Timestamp) -> Timestamp {
                 .map_or(bounds::LATEST_TIME, |at| at.min(bounds::LATEST_TIME))
         }
     }
+}
+
+/// Whether nothing has changed but that people are reminded.
+fn is_only_reminder(before: &RunStatus, after: &RunStatus) -> bool {
+    let mut after = after.clone();
+    after.notifications.clear();
+    after.has_notifications = None;
+    if after.steps.len() != before.steps.len() {
+        return false;
+    }
+    for (step, known) in after.steps.iter_mut().zip(&before.steps) {
+        step.reminded_at.clone_from(&known.reminded_at);
+    }
+    after == *before
 }
 
 /// What the run that asks is told of a question.

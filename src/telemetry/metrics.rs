@@ -66,6 +66,7 @@ struct Inner {
     undecodable: Family<One, Counter>,
     watch_stalls: Family<One, Counter>,
     task_restarts: Family<One, Counter>,
+    notifications: Family<Two, Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -139,6 +140,7 @@ impl Metrics {
             undecodable: Family::default(),
             watch_stalls: Family::default(),
             task_restarts: Family::default(),
+            notifications: Family::default(),
             registry: Mutex::default(),
         };
         registry.register(
@@ -295,6 +297,11 @@ impl Metrics {
             "Long-lived tasks that broke and were started again, by task",
             inner.task_restarts.clone(),
         );
+        registry.register(
+            "notifications",
+            "Messages that notifications of flows asked for, by channel and whether they were sent",
+            inner.notifications.clone(),
+        );
         *inner.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
         Self(Arc::new(inner))
     }
@@ -377,6 +384,13 @@ impl Metrics {
             .reconcile_errors
             .get_or_create(&[("kind", kind), ("class", class)])
             .inc();
+    }
+
+    /// A message that a notification of a flow asked for was sent, or could not be.
+    pub fn notified(&self, channel: &'static str, sent: bool) {
+        let result = if sent { "Sent" } else { "Failed" };
+        let labels = [("channel", channel), ("result", result)];
+        self.0.notifications.get_or_create(&labels).inc();
     }
 
     /// The API server was asked to write an object of a kind.
@@ -548,6 +562,7 @@ mod tests {
         metrics.undecodable("Flow");
         metrics.watch_stalled("flows");
         metrics.task_restarted("flows");
+        metrics.notified("slack", true);
         let text = metrics.render().unwrap();
         let mut registered = BTreeSet::new();
         for line in text.lines() {

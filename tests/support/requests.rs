@@ -137,6 +137,8 @@ fn asked(request: &http::Request<Body>) -> Asked {
     let name = parts.get(1).map(|name| (*name).to_owned());
     let resource = match parts[..] {
         [] => String::new(),
+        // another selection than all runs: hardly ever any
+        ["runs"] if query.contains("hasNotifications") => "runs with messages".to_owned(),
         [resource] | [resource, _] => resource.to_owned(),
         [resource, _, subresource, ..] => format!("{resource}/{subresource}"),
     };

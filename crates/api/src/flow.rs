@@ -13,6 +13,7 @@ use super::{
     concurrency::Concurrency,
     name::SUBDOMAIN,
     names,
+    notification::Notification,
     retention::Retention,
     step::{Approvers, Escalation},
     trigger::{Trigger, TriggerStatus},
@@ -92,6 +93,10 @@ pub struct Definition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64))]
     pub output: Option<BTreeMap<String, Json>>,
+    /// Messages about the questions and the ends of runs. A message that cannot be sent never fails a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub notifications: Option<Vec<Notification>>,
     /// Gate that a release must pass to become live. The gate of the release that is live at that moment applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,

@@ -21,6 +21,7 @@ pub mod json;
 pub mod media_type;
 pub mod name;
 pub mod names;
+pub mod notification;
 pub mod or_expression;
 pub mod reason;
 pub mod release;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod parent;
+mod pending;
 mod process;
 mod record;
 mod record_ref;
@@ -29,6 +30,7 @@ use super::{
 pub use self::{
     agent::{AgentCall, AgentCallPhase, AgentStatus},
     parent::{ParentRun, RunParent},
+    pending::PendingNotification,
     process::{ProcessPhase, ProcessStatus},
     record::{CallbackRecord, EventRecord, HeartbeatRecord},
     record_ref::RecordRef,
@@ -52,6 +54,7 @@ pub use self::{
     selectable = ".status.phase",
     selectable = ".status.awaitsEvents",
     selectable = ".status.mayAwaitEvents",
+    selectable = ".status.hasNotifications",
     validation = Rule::new("self.metadata.name.size() <= 63").message("a run's name may have at most 63 characters"),
     printcolumn(name = "Flow", type_ = "string", json_path = ".spec.flow"),
     printcolumn(name = "Release", type_ = "string", json_path = ".status.release.name"),
@@ -288,6 +291,14 @@ pub struct RunStatus {
     /// True while a step may still begin to wait for an event. Events that come before are kept for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub may_await_events: Option<bool>,
+    /// True while `notifications` has entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub has_notifications: Option<bool>,
+    /// Messages that are still to be sent, as `notifications` of the flow say. They are written together with what they
+    /// are about, and removed when they were sent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 1000))]
+    pub notifications: BTreeMap<String, PendingNotification>,
     /// Processes that `ssh` steps started on other machines. Of those that are over, the newest are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]

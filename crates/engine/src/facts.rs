@@ -23,7 +23,7 @@ use signoff_api::{
     reason::StepReason,
     release::Dependency,
     resolution::Resolution,
-    run::{ParentRun, StepError, Usage},
+    run::{Channel, ParentRun, StepError, Usage},
     trigger::RunTrigger,
 };
 
@@ -98,9 +98,21 @@ pub struct RunFacts {
     pub stop_message: Option<String>,
     /// Whether no further step is to start.
     pub suspend: bool,
+    /// Which release it asks for. Nobody is told of a run of a draft.
+    #[serde(skip_serializing_if = "is_live")]
+    pub channel: Channel,
     /// Callbacks that people answer by hand.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub resolutions: BTreeMap<String, Resolution>,
+}
+
+// serde asks for a reference
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_live(channel: &Channel) -> bool {
+    *channel == Channel::Live
 }
 
 impl RunFacts {

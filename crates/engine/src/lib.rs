@@ -22,6 +22,7 @@ pub mod inputs;
 pub mod judge;
 mod kinds;
 pub mod markdown;
+pub mod notification;
 pub mod object;
 pub mod plan;
 pub mod promotion;

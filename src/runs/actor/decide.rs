@@ -11,7 +11,7 @@ use super::{
     Writing, begin_write, settle::is_past,
 };
 use crate::{
-    cluster::{error_chain, releases::LoadedRelease},
+    cluster::{error_chain, releases::LoadedRelease, run_facts::run_facts},
     runs::{
         contents, gather, kept_events, objects, pin,
         retry::{self, Earlier},
@@ -32,7 +32,7 @@ use signoff_engine::{
     effect::Effect,
     events,
     facts::{ConnectionFact, Facts},
-    heartbeat, inputs,
+    heartbeat, inputs, notification,
     object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject},
     retry::{RetryRefused, end_taken_over, take_over},
 };
@@ -57,8 +57,9 @@ impl Actor {
             return;
         }
         if self.draining && self.outcomes.is_empty() {
-            if let Some(unwritten) = self.unwritten.take() {
-                self.begin(&run, unwritten.state, Vec::new());
+            if self.unwritten.is_some() {
+                let state = self.newest_state(&run);
+                self.begin(&run, state, Vec::new());
             }
             return;
         }
@@ -114,11 +115,7 @@ impl Actor {
         let now = self.deps.context.now();
         // nothing is asked of the inputs of a run that is cancelled
         let is_new = state.release.is_none() && !is_stopped(run);
-        state.release.get_or_insert_with(|| PinnedRelease {
-            name: release.facts.name.clone(),
-            digest: release.facts.digest.clone(),
-            commit: release.facts.commit.clone(),
-        });
+        state.release.get_or_insert_with(|| pinned_to(release));
         let in_flight = self.in_flight.keys().cloned().collect();
         let outcomes = self.outcomes.clone();
         let known: Vec<_> = outcomes.iter().map(|outcome| outcome.key.clone()).collect();
@@ -141,6 +138,7 @@ impl Actor {
         let last_steps = release.plan.has_finally() && !facts.run.terminate && !state.steps.is_empty();
         let may_be_answered = release.plan.hands_out_callbacks() || release.plan.awaits_events();
         let evaluates = !cancel || settles || last_steps || !known.is_empty();
+        let pinned = Arc::clone(release);
         let (release, places, of) = (Arc::clone(release), Arc::clone(&self.places), Arc::clone(run));
         let decide = move || {
             let (mut state, mut facts) = (state, facts);
@@ -162,6 +160,7 @@ impl Actor {
         };
         self.deciding = Some(Deciding {
             run: Arc::clone(run),
+            release: pinned,
             outcomes: known,
             draining: self.draining,
             may_be_answered,
@@ -180,6 +179,8 @@ impl Actor {
                 callbacks: written.callbacks,
                 heartbeats: written.heartbeats,
                 events: written.events,
+                notifications: written.notifications,
+                has_notifications: written.has_notifications,
                 ..unwritten.state.clone()
             },
             None => written,
@@ -233,12 +234,15 @@ impl Actor {
             Decided::Advanced(advanced) => *advanced,
             Decided::Unfit(reason, message) => {
                 let now = self.deps.context.now();
-                self.begin(&run, pin::unfit(&run, reason, &message, now), Vec::new());
+                let mut unfit = pin::unfit(&run, reason, &message, now);
+                tell_end(&deciding.release, &run, &mut unfit, now);
+                self.begin(&run, unfit, Vec::new());
                 return;
             }
             // it is woken when that is decided
             Decided::PlaceUndecided => return,
         };
+        leave_out_sent(&mut advanced.state, &deciding.run, &run);
         self.wake_at = advanced.wake_at;
         let was_ending = run.status.as_ref().is_some_and(|status| status.ending.is_some());
         if advanced.state.ending.is_some() && !was_ending {
@@ -396,6 +400,8 @@ impl Actor {
             status.callbacks.clone_from(&next.callbacks);
             status.heartbeats.clone_from(&next.heartbeats);
             status.events.clone_from(&next.events);
+            status.notifications.clone_from(&next.notifications);
+            status.has_notifications = next.has_notifications;
             status == next
         });
         if applied {
@@ -530,6 +536,7 @@ fn decide(
             return Decided::Unfit(StepReason::RetryRefused, refused.to_string());
         }
         if end_taken_over(state, facts.run.generation, now) {
+            notification::note_end(&release.plan, &facts.run, state, now);
             return Decided::Advanced(Box::new(advance(&release.plan, state, facts, now)));
         }
         match release.plan.concurrency_of(facts) {
@@ -548,6 +555,37 @@ fn decide(
         }
     }
     Decided::Advanced(Box::new(advance(&release.plan, state, facts, now)))
+}
+
+/// A release, as a run that is pinned to it says.
+fn pinned_to(release: &LoadedRelease) -> PinnedRelease {
+    PinnedRelease {
+        name: release.facts.name.clone(),
+        digest: release.facts.digest.clone(),
+        commit: release.facts.commit.clone(),
+    }
+}
+
+/// Has people told of a run that cannot begin, if its flow says so.
+fn tell_end(release: &LoadedRelease, run: &Run, state: &mut RunStatus, now: Timestamp) {
+    notification::note_end(&release.plan, &run_facts(run), state, now);
+    if state.has_notifications == Some(true) {
+        // it says which words are sent
+        state.release.get_or_insert_with(|| pinned_to(release));
+    }
+}
+
+/// Leaves out of a decision the messages that were sent while it was made. `of` is the run that was decided on, `now` as it
+/// is now.
+fn leave_out_sent(state: &mut RunStatus, of: &Run, now: &Run) {
+    let pending = |run: &Run| run.status.as_ref().map(|status| status.notifications.clone());
+    let (before, now_pending) = (pending(of).unwrap_or_default(), pending(now).unwrap_or_default());
+    if before == now_pending {
+        return;
+    }
+    let notifications = &mut state.notifications;
+    notifications.retain(|key, _| !before.contains_key(key) || now_pending.contains_key(key));
+    state.has_notifications = (!notifications.is_empty()).then_some(true);
 }
 
 /// Takes over what stands of the run that a new run retries.

@@ -100,6 +100,7 @@ impl<'a> Player<'a> {
                 stopped_by: spec.stopped_by.clone(),
                 stop_message: spec.stop_message.clone(),
                 suspend: false,
+                channel: spec.channel.unwrap_or_default(),
                 // each is there from when the run saw it
                 resolutions: BTreeMap::new(),
             },

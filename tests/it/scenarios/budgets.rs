@@ -252,6 +252,7 @@ async fn a_restart_lists_each_kind_and_reads_nothing_again() {
         let names: BTreeSet<String> = reads.filter_map(|asked| asked.name).collect();
         names.into_iter().collect::<Vec<_>>()
     };
+    assert_eq!(requests.lists("runs with messages"), 1);
     // only of the run that goes on
     assert_eq!(reads("approvals"), [rig.known("r0-review")]);
     assert_eq!(reads("runs"), ["r0"]);

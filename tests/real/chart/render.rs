@@ -482,6 +482,17 @@ fn callbacks_go_where_the_route_is() {
 }
 
 #[test]
+fn messages_link_to_the_page_where_there_is_one() {
+    let Some(helm) = helm(SUITE) else { return };
+    let named = Rendered::new(&helm, &["--set", "ui.url=https://questions.example.com/"]);
+    let wanted = "--ui-url=https://questions.example.com".to_owned();
+    assert!(named.args("controller").contains(&wanted));
+    let none = Rendered::new(&helm, &[]);
+    let is_link = |arg: &String| arg.starts_with("--ui-url");
+    assert!(!none.args("controller").iter().any(is_link));
+}
+
+#[test]
 fn agents_are_served_only_where_that_is_wanted_and_under_the_names_of_the_gateway() {
     let Some(helm) = helm(SUITE) else { return };
     let routed = |rendered: &Rendered| {
@@ -521,6 +532,7 @@ fn a_value_that_is_wrong_is_refused_with_its_place() {
         ("watchNamespaces={Team}", "at '/watchNamespaces/0'"),
         ("policies.extraOperators={a'b}", "at '/policies/extraOperators/0'"),
         ("gateway.url=signoff.example.com", "at '/gateway/url'"),
+        ("ui.url=https://a.example.com/?x", "at '/ui/url'"),
         (
             "gateway.mcp.origins={chat.example.com}",
             "at '/gateway/mcp/origins/0'",

@@ -66,6 +66,10 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
     pub deadline: Option<MicroTime>,
+    /// Time up to which reminders and escalations of the question are among `notifications` of the run, or were sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 35), regex(pattern = TIMESTAMP))]
+    pub reminded_at: Option<MicroTime>,
     /// Hashes of the events that the step waits for, each of a trigger and a key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 16)))]

@@ -34,8 +34,8 @@ pub use self::{
 };
 use self::{fields::changes, guards::Guards};
 use signoff_api::{
-    Definition, Step, Trigger, concurrency::Concurrency, flow::Promotion, release::Dependency,
-    retention::Retention,
+    Definition, Step, Trigger, concurrency::Concurrency, flow::Promotion, notification::Notification,
+    release::Dependency, retention::Retention,
 };
 
 /// What changes from one definition to another. In JSON absent lists are empty lists, and the field names are stable.
@@ -73,6 +73,8 @@ pub struct Difference {
     pub concurrency: Vec<FieldChange>,
     /// What changed in how long ended runs stay.
     pub retention: Vec<FieldChange>,
+    /// What changed in who is told of questions and ends.
+    pub notifications: Vec<FieldChange>,
 }
 
 /// Whether something was added, removed or changed.
@@ -117,6 +119,7 @@ impl Difference {
             triggers,
             concurrency,
             retention,
+            notifications,
         } = self;
         !first
             && loosenings.is_empty()
@@ -134,6 +137,7 @@ impl Difference {
                 triggers,
                 concurrency,
                 retention,
+                notifications,
             ]
             .iter()
             .all(|fields| fields.is_empty())
@@ -257,6 +261,10 @@ pub fn difference(old: Option<&Definition>, new: &Definition) -> Difference {
             before.and_then(|parts| parts.retention).map(retention_fields),
             after.retention.map(retention_fields),
         ),
+        notifications: changes(
+            before.map(|parts| vec![parts.notifications()]),
+            Some(vec![after.notifications()]),
+        ),
     }
 }
 
@@ -294,6 +302,7 @@ struct Parts<'a> {
     triggers: Option<&'a Vec<Trigger>>,
     concurrency: Option<&'a Concurrency>,
     retention: Option<&'a Retention>,
+    notifications: Option<&'a Vec<Notification>>,
 }
 
 impl<'a> Parts<'a> {
@@ -308,6 +317,7 @@ impl<'a> Parts<'a> {
             output,
             promotion,
             retention,
+            notifications,
         } = definition;
         Self {
             description: description.as_deref(),
@@ -319,11 +329,16 @@ impl<'a> Parts<'a> {
             triggers: triggers.as_ref(),
             concurrency: concurrency.as_ref(),
             retention: retention.as_ref(),
+            notifications: notifications.as_ref(),
         }
     }
 
     fn output(&self) -> Field {
         Field::new("output", self.output.as_ref())
+    }
+
+    fn notifications(&self) -> Field {
+        Field::new("notifications", self.notifications)
     }
 
     fn triggers(&self) -> Field {

@@ -91,6 +91,7 @@ impl Report {
             triggers,
             concurrency,
             retention,
+            notifications,
         } = difference;
         let gated = |subject: &Subject| gates.iter().any(|gate| gate.gate == *subject);
         let order = order.map(|order| {
@@ -124,6 +125,7 @@ impl Report {
             ("Triggers", fields(triggers).collect()),
             ("Concurrency", fields(concurrency).collect()),
             ("Retention", fields(retention).collect()),
+            ("Notifications", fields(notifications).collect()),
             ("Output", fields(output).collect()),
             ("Promotion", fields(promotion).collect()),
             ("Description", fields(description).collect()),

@@ -14,7 +14,7 @@ use super::{
     concurrency, finally,
     for_each::ForEachPlan,
     graph::Graph,
-    guard,
+    guard, notifications,
     place::{NOT_KEPT, Place},
     repeat,
     repeat::RepeatPlan,
@@ -88,6 +88,7 @@ pub(super) fn compile(
     let triggers = triggers::compile(&mut compiler, definition);
     let limit = definition.concurrency.as_ref();
     let concurrency = limit.and_then(|limit| concurrency::compile(&mut compiler, limit));
+    let notifications = notifications::compile(&mut compiler, definition);
     problems.append(&mut compiler.problems);
     problems.extend(guard::not_guarded(&definition.steps, &graph, is_strict, unread));
     if !graph.has_circle {
@@ -104,6 +105,7 @@ pub(super) fn compile(
             output,
             triggers,
             concurrency,
+            notifications,
             reads_contents: compiler.reads_contents,
             owners: gate.and_then(|gate| gate.approval.approvers.clone()),
         })

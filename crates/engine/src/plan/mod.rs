@@ -8,6 +8,7 @@ mod finally;
 mod for_each;
 mod graph;
 mod guard;
+mod notifications;
 mod place;
 mod repeat;
 mod schemas;
@@ -37,6 +38,7 @@ pub(crate) use self::{
 use super::{
     expression::{Expression, JsonTemplate},
     kinds::{KindPlan, approval::ApprovalPlan},
+    notification::NotificationPlan,
     trigger::TriggerPlan,
 };
 use signoff_api::{
@@ -85,6 +87,8 @@ pub struct Plan {
     pub(super) triggers: Vec<TriggerPlan>,
     /// How many runs with the same key go on at the same time.
     pub(super) concurrency: Option<concurrency::ConcurrencyPlan>,
+    /// Who is told of questions and ends.
+    pub(super) notifications: Vec<NotificationPlan>,
     /// Whether an expression reads the content of a resource.
     pub(super) reads_contents: bool,
     /// Who may promote a release in place of this one, where its gate names them.

@@ -39,7 +39,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use self::scenario::{Scenario, is_called, request};
+pub(crate) use self::scenario::Scenario;
+use self::scenario::{is_called, request};
 use super::{
     advance::{Advance, advance},
     callback_token::{CallbackKeys, CallbackMinter},

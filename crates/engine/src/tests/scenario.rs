@@ -5,19 +5,19 @@ use crate::effect::HttpBody;
 use signoff_api::release::Dependency;
 
 /// A run with a clock that stands still until it is moved.
-pub(super) struct Scenario {
-    pub(super) plan: Plan,
-    pub(super) state: RunStatus,
-    pub(super) facts: Facts,
-    pub(super) now: Timestamp,
-    pub(super) effects: Vec<Effect>,
+pub(crate) struct Scenario {
+    pub(crate) plan: Plan,
+    pub(crate) state: RunStatus,
+    pub(crate) facts: Facts,
+    pub(crate) now: Timestamp,
+    pub(crate) effects: Vec<Effect>,
     /// Whether the last decision need not be written.
-    pub(super) is_deferrable: bool,
-    pub(super) wake_at: Option<Timestamp>,
+    pub(crate) is_deferrable: bool,
+    pub(crate) wake_at: Option<Timestamp>,
 }
 
 impl Scenario {
-    pub(super) fn of(definition: Value, inputs: &Value) -> Self {
+    pub(crate) fn of(definition: Value, inputs: &Value) -> Self {
         let definition: Definition = serde_json::from_value(definition).unwrap();
         let keys = CallbackKeys::new("k1", [("k1".to_owned(), vec![7; 32])].into()).unwrap();
         let facts = Facts {
@@ -37,6 +37,7 @@ impl Scenario {
                 stopped_by: None,
                 stop_message: None,
                 suspend: false,
+                channel: signoff_api::run::Channel::Live,
                 resolutions: BTreeMap::new(),
             },
             release: ReleaseFacts {
@@ -80,7 +81,7 @@ impl Scenario {
     }
 
     /// Decides once, as the controller does: what was asked for is under way afterwards, what was heard is forgotten.
-    pub(super) fn tick(&mut self) -> &mut Self {
+    pub(crate) fn tick(&mut self) -> &mut Self {
         let Advance {
             state,
             effects,
@@ -129,11 +130,11 @@ impl Scenario {
     }
 
     /// Whether the last turn was enough and left something to the next one.
-    pub(super) fn has_more_to_do(&self) -> bool {
+    pub(crate) fn has_more_to_do(&self) -> bool {
         self.wake_at == Some(self.now)
     }
 
-    pub(super) fn answer(&mut self, step: &str, status: u16, body: Value) -> &mut Self {
+    pub(crate) fn answer(&mut self, step: &str, status: u16, body: Value) -> &mut Self {
         let response = HttpResponse {
             status,
             headers: BTreeMap::new(),
@@ -142,7 +143,7 @@ impl Scenario {
         self.outcome(step, Ok(Response::Http(response)))
     }
 
-    pub(super) fn outcome(&mut self, step: &str, result: Result<Response, EffectError>) -> &mut Self {
+    pub(crate) fn outcome(&mut self, step: &str, result: Result<Response, EffectError>) -> &mut Self {
         let key = self
             .facts
             .in_flight
@@ -164,20 +165,20 @@ impl Scenario {
         self.tick()
     }
 
-    pub(super) fn decide(&mut self, approval: &str, phase: ApprovalPhase) -> &mut Self {
+    pub(crate) fn decide(&mut self, approval: &str, phase: ApprovalPhase) -> &mut Self {
         self.open(approval).phase = phase;
         self.tick()
     }
 
     /// The status of the question that is open, by its name without the hash.
-    pub(super) fn open(&mut self, approval: &str) -> &mut ApprovalStatus {
+    pub(crate) fn open(&mut self, approval: &str) -> &mut ApprovalStatus {
         self.questions_mut()
             .find(|(name, status)| is_called(name, approval) && status.phase == ApprovalPhase::Pending)
             .map(|(_, status)| status)
             .expect("the approval is open")
     }
 
-    pub(super) fn questions_mut(&mut self) -> impl Iterator<Item = (&str, &mut ApprovalStatus)> {
+    pub(crate) fn questions_mut(&mut self) -> impl Iterator<Item = (&str, &mut ApprovalStatus)> {
         let objects = self.facts.objects.iter_mut();
         objects.filter_map(|(key, fact)| match fact {
             ObjectFact::Approval(fact) => Some((key.name.as_str(), &mut fact.status)),
@@ -185,17 +186,17 @@ impl Scenario {
         })
     }
 
-    pub(super) fn restart(&mut self) -> &mut Self {
+    pub(crate) fn restart(&mut self) -> &mut Self {
         self.facts.in_flight.clear();
         self.tick()
     }
 
-    pub(super) fn pass(&mut self, seconds: i64) -> &mut Self {
+    pub(crate) fn pass(&mut self, seconds: i64) -> &mut Self {
         self.now = self.now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
         self.tick()
     }
 
-    pub(super) fn http(&self) -> Vec<&Call> {
+    pub(crate) fn http(&self) -> Vec<&Call> {
         let calls = self.effects.iter().filter_map(|effect| match effect {
             Effect::Call(call) => Some(&**call),
             Effect::Open(_) | Effect::Close(_) | Effect::Abort(_) => None,
@@ -203,7 +204,7 @@ impl Scenario {
         calls.collect()
     }
 
-    pub(super) fn opened(&self) -> Vec<&OpenApproval> {
+    pub(crate) fn opened(&self) -> Vec<&OpenApproval> {
         let opened = self.effects.iter().filter_map(|effect| match effect {
             Effect::Open(OwnedObject::Approval(open)) => Some(&**open),
             Effect::Open(OwnedObject::Run(_) | OwnedObject::WorkItem(_))
@@ -214,7 +215,7 @@ impl Scenario {
         opened.collect()
     }
 
-    pub(super) fn steps(&self) -> Vec<(&str, i64, StepPhase, Option<StepOutcome>)> {
+    pub(crate) fn steps(&self) -> Vec<(&str, i64, StepPhase, Option<StepOutcome>)> {
         self.state
             .steps
             .iter()
@@ -224,7 +225,7 @@ impl Scenario {
 }
 
 /// What is asked over HTTP.
-pub(super) fn request(call: &Call) -> &HttpRequest {
+pub(crate) fn request(call: &Call) -> &HttpRequest {
     match &call.request {
         Request::Http(request) => request,
         request @ (Request::Ssh(_) | Request::Git(_) | Request::Llm(_) | Request::Email(_)) => {
@@ -234,7 +235,7 @@ pub(super) fn request(call: &Call) -> &HttpRequest {
 }
 
 /// The JSON body of a request.
-pub(super) fn json(request: &HttpRequest) -> &Value {
+pub(crate) fn json(request: &HttpRequest) -> &Value {
     match &request.body {
         Some(HttpBody::Json(body)) => body,
         other => panic!("no JSON body: {other:?}"),
@@ -242,7 +243,7 @@ pub(super) fn json(request: &HttpRequest) -> &Value {
 }
 
 /// Whether a question is called so, or so but for the hash at its end.
-pub(super) fn is_called(name: &str, readable: &str) -> bool {
+pub(crate) fn is_called(name: &str, readable: &str) -> bool {
     let hash = name
         .strip_prefix(readable)
         .and_then(|rest| rest.strip_prefix('-'));

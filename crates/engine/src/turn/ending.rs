@@ -48,6 +48,8 @@ impl Turn<'_> {
         } else if !self.state.phase.is_finished() {
             self.go_on();
         }
+        // what is forgotten may have been asked about
+        self.note_notifications();
         self.forget_old_passes();
         self.forget_ended_items();
         self.note_events();
@@ -327,7 +329,13 @@ impl Turn<'_> {
         let of_kinds = (0..self.state.steps.len()).filter_map(|entry| self.due_at(entry));
         let times = times.flatten().map(|time| time.0);
         let gives_up = self.gives_up_processes_at();
-        times.chain(of_kinds).chain(next_pass).chain(gives_up).min()
+        let reminds = self.reminds_at();
+        times
+            .chain(of_kinds)
+            .chain(next_pass)
+            .chain(gives_up)
+            .chain(reminds)
+            .min()
     }
 
     /// When the kind of a step that waits goes on by itself.

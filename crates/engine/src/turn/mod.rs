@@ -7,6 +7,7 @@ mod ending;
 mod finally;
 mod items;
 mod items_question;
+mod notifications;
 mod outcome_question;
 mod passes;
 mod place;
@@ -323,6 +324,7 @@ impl<'a> Turn<'a> {
             finished_at: None,
             wake_at: None,
             deadline: None,
+            reminded_at: None,
             event_keys: vec![],
             approval: None,
             run: None,

@@ -18,6 +18,7 @@ fn everything() -> Value {
         step["name"] = json!(format!("last-{}", step["name"].as_str().unwrap()));
     }
     all["finally"] = last;
+    all["notifications"] = notifications();
     all
 }
 
@@ -67,6 +68,20 @@ fn tool() -> Value {
         "retry": { "attempts": 3, "backoff": { "initial": "3s", "factor": 3, "max": "3m" }, "when": "${error.reason == 'x'}" },
         "timeout": "10s", "maxCalls": 3, "http": http, "approval": approval,
     })
+}
+
+/// A notification through each channel.
+fn notifications() -> Value {
+    json!([
+        { "events": ["ApprovalOpened", "RunEnded"], "when": "${true}", "group": "10m",
+            "slack": { "connection": "chat", "channel": "c", "text": "hi" } },
+        { "events": ["ApprovalClosed"], "email": { "connection": "mail", "to": ["a@b"], "subject": "s", "text": "hi" } },
+        { "events": ["RunStarted"], "teams": { "connection": "chat", "text": "hi" } },
+        { "events": ["RunStarted"], "discord": { "connection": "chat", "text": "hi" } },
+        { "events": ["RunStarted"], "webhook": { "connection": "hook", "path": "/p", "message": { "a": "b" } } },
+        { "events": ["RunStarted"], "cloudEvent": { "connection": "hook", "path": "/p", "type": "a.b", "source": "/s",
+            "subject": "s", "data": { "a": "b" } } },
+    ])
 }
 
 /// A message through each channel but a webhook.
@@ -297,7 +312,8 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// Other values that may stand in the place of one.
 fn others(value: &Value) -> Vec<Value> {
-    const WORDS: [&str; 17] = [
+    const WORDS: [&str; 18] = [
+        "ApprovalReminder",
         "RunOnce",
         "17h",
         "text/plain",

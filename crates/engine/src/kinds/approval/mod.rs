@@ -20,6 +20,7 @@ pub(in crate::kinds) use self::{
 use self::{form::FormPlan, shown::ShownPlan};
 pub(crate) use self::{
     form::without_computed,
+    people::Reminders,
     question::{decision, whom},
 };
 use super::{Done, Failure, Kind, KindPlan, Next};

@@ -1,5 +1,7 @@
 //! The deciders of a question: the people, their number, and the escalation, as data says when the question is asked.
 
+use std::time::Duration;
+
 use super::ApprovalPlan;
 use crate::{
     expression::Scope,
@@ -19,7 +21,29 @@ pub(super) struct Deciders {
     pub(super) escalate: Vec<Escalation>,
 }
 
+/// When people are told of a question again, counted from the time of asking.
+#[derive(Debug)]
+pub(crate) struct Reminders {
+    pub(crate) every: Option<Duration>,
+    pub(crate) escalations: Vec<Duration>,
+}
+
 impl ApprovalPlan {
+    /// When people are told of the question again.
+    pub(crate) fn reminders(&self, scope: &Scope) -> Result<Reminders, Unusable> {
+        let every = self.remind_every.as_ref().map(|every| every.value(scope));
+        let escalations = self
+            .escalate
+            .iter()
+            .map(|escalation| escalation.after.value(scope));
+        Ok(Reminders {
+            every: every.transpose()?.map(|every| every.duration()),
+            escalations: escalations
+                .map(|after| after.map(|after| after.duration()))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
     /// The people who may decide; none if everybody may.
     pub(crate) fn approvers(&self, scope: &Scope) -> Result<Option<Approvers>, Unusable> {
         self.approvers

@@ -15,8 +15,11 @@ use signoff_expression::{Declarations, StaticType};
 use self::response::Expected;
 pub(super) use self::{
     request::{described, hidden, invalid, resource, shown},
-    response::failed_status,
     target::Target,
+};
+pub(crate) use self::{
+    response::failed_status,
+    target::{fragment_of, rendered_path},
 };
 use super::{Done, Failure, Kind, KindPlan, Next};
 use crate::{

@@ -64,7 +64,7 @@ impl Expected {
 
 /// What is wrong with the status of a response, if it is not among those expected; none expected means any from 200 to
 /// 299.
-pub(in crate::kinds) fn failed_status(
+pub(crate) fn failed_status(
     response: &HttpResponse,
     expected: &[i64],
     now: Timestamp,

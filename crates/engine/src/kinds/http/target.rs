@@ -50,8 +50,8 @@ impl Target {
             (None, Some(name)) => {
                 let path = path.map_or("", String::as_str);
                 let template = place.template("path", path);
-                if template.as_ref().is_some_and(|path| path.outline().contains('#')) {
-                    place.problem("path", "a fragment is never sent; write `#` as `%23`");
+                if let Some(why) = template.as_ref().and_then(fragment_of) {
+                    place.problem("path", why);
                 }
                 template.map_or_else(nothing, |path| Self::Connection {
                     name: name.clone(),
@@ -83,19 +83,11 @@ impl Target {
                     HttpTarget::Url(text)
                 })
             }
-            Self::Connection { name, path } => {
-                let path = path.text_with(scope, percent_encode)?;
-                if address::has_dot_segment(&path) {
-                    return Err(super::request::invalid(
-                        "path: it has a segment `.` or `..`, which leads elsewhere",
-                    ));
-                }
-                Ok(HttpTarget::Connection {
-                    name: name.clone(),
-                    path,
-                    bound: step.bound(name),
-                })
-            }
+            Self::Connection { name, path } => Ok(HttpTarget::Connection {
+                name: name.clone(),
+                path: rendered_path(path, scope)?,
+                bound: step.bound(name),
+            }),
         }
     }
 
@@ -105,6 +97,23 @@ impl Target {
             Self::Url(_) => None,
         }
     }
+}
+
+/// Why a path below a Connection's base address would not be sent whole, if so.
+pub(crate) fn fragment_of(path: &Template) -> Option<&'static str> {
+    let has_fragment = path.outline().contains('#');
+    has_fragment.then_some("a fragment is never sent; write `#` as `%23`")
+}
+
+/// A path below a Connection's base address. A value in it leads nowhere else.
+pub(crate) fn rendered_path(path: &Template, scope: &Scope) -> Result<String, Failure> {
+    let path = path.text_with(scope, percent_encode)?;
+    if address::has_dot_segment(&path) {
+        return Err(super::request::invalid(
+            "path: it has a segment `.` or `..`, which leads elsewhere",
+        ));
+    }
+    Ok(path)
 }
 
 /// As RFC 3986 encodes a path segment: everything but unreserved characters.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Channel, post, webhook};
 use crate::{
@@ -74,30 +74,40 @@ impl CloudEventPlan {
     fn request(&self, step: &StepView<'_>) -> Result<HttpRequest, Failure> {
         let scope = step.scope();
         let facts = step.run.facts;
-        let source = post::optional(self.source.as_ref(), &scope)?
-            .filter(|source| !source.is_empty())
-            .unwrap_or_else(|| {
-                let (namespace, flow) = (&facts.run.namespace, &facts.release.flow);
-                format!("/signoff.dev/namespaces/{namespace}/flows/{flow}")
-            });
-        if source.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(http::invalid(
-                "source: it is no URI reference: it has white space",
-            ));
-        }
-        let mut event = json!({ "specversion": "1.0", "source": source, "type": self.type_ });
-        let subject = post::optional(self.subject.as_ref(), &scope)?;
-        if let Some(subject) = subject.filter(|subject| !subject.is_empty()) {
-            event["subject"] = json!(subject);
-        }
+        let of = (facts.run.namespace.as_str(), facts.release.flow.as_str());
+        let text = |template: Option<&Template>| post::optional(template, &scope);
+        let (source, subject) = (text(self.source.as_ref())?, text(self.subject.as_ref())?);
         let data = self.data.as_ref().map(|data| data.present(&scope));
-        if let Some(data) = data.transpose()?.flatten() {
-            event["datacontenttype"] = json!("application/json");
-            event["data"] = data;
-        }
+        let event = event(of, &self.type_, source, subject, data.transpose()?.flatten())?;
         let target = webhook::through_channel(self.target.render(step, &scope)?);
         Ok(post::to(target, HttpBody::CloudEvent(event)))
     }
+}
+
+/// A `CloudEvent` about a flow, by its namespace and name, without its id.
+pub(crate) fn event(
+    (namespace, flow): (&str, &str),
+    type_: &str,
+    source: Option<String>,
+    subject: Option<String>,
+    data: Option<Value>,
+) -> Result<Value, Failure> {
+    let source = source.filter(|source| !source.is_empty());
+    let source = source.unwrap_or_else(|| format!("/signoff.dev/namespaces/{namespace}/flows/{flow}"));
+    if source.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(http::invalid(
+            "source: it is no URI reference: it has white space",
+        ));
+    }
+    let mut event = json!({ "specversion": "1.0", "source": source, "type": type_ });
+    if let Some(subject) = subject.filter(|subject| !subject.is_empty()) {
+        event["subject"] = json!(subject);
+    }
+    if let Some(data) = data {
+        event["datacontenttype"] = json!("application/json");
+        event["data"] = data;
+    }
+    Ok(event)
 }
 
 impl KindPlan for CloudEventPlan {

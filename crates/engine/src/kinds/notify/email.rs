@@ -26,7 +26,7 @@ use signoff_api::{
 };
 
 /// Most recipients of a mail.
-const MOST_RECIPIENTS: usize = 50;
+pub(crate) const MOST_RECIPIENTS: usize = 50;
 /// Most files of a mail.
 const MOST_FILES: usize = 10;
 /// Most bytes of all files together.
@@ -124,7 +124,11 @@ impl EmailPlan {
     }
 }
 
-fn addresses(field: &str, list: Option<&JsonTemplate>, scope: &Scope) -> Result<Vec<String>, Failure> {
+pub(crate) fn addresses(
+    field: &str,
+    list: Option<&JsonTemplate>,
+    scope: &Scope,
+) -> Result<Vec<String>, Failure> {
     let Some(list) = list else {
         return Ok(vec![]);
     };

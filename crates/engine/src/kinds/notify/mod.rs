@@ -15,6 +15,14 @@ use std::sync::Arc;
 use signoff_expression::{Declarations, StaticType};
 
 pub(super) use self::email::{described, shown};
+pub(crate) use self::{
+    cloud_event::event as new_cloud_event,
+    discord::message as discord_message,
+    email::{MOST_RECIPIENTS, addresses},
+    slack::{PATH as SLACK_PATH, message as slack_message, refused as refused_by_slack},
+    teams::message as teams_message,
+    webhook::document as webhook_message,
+};
 use super::{Kind, KindPlan};
 use crate::{
     difference::Field,

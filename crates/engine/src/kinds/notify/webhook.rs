@@ -64,15 +64,19 @@ impl WebhookPlan {
         let scope = step.scope();
         let target = self.target.render(step, &scope)?;
         let message = self.message.as_ref().map(|message| message.value(&scope));
-        // plain text is sent as chat services take it
-        let body = message.transpose()?.map(|message| match message {
-            Value::String(text) => json!({ "text": text }),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => message,
-        });
+        let body = message.transpose()?.map(document);
         Ok(HttpRequest {
             body: body.map(HttpBody::Json),
             ..post::to(through_channel(target), HttpBody::Json(Value::Null))
         })
+    }
+}
+
+/// A message as it is sent. Plain text is sent as chat services take it.
+pub(crate) fn document(message: Value) -> Value {
+    match message {
+        Value::String(text) => json!({ "text": text }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => message,
     }
 }
 

@@ -26,8 +26,9 @@ pub(crate) use self::{
 use super::Unread;
 use crate::expression::{CALLBACKS, CONTENTS};
 use signoff_api::{
-    Step, Trigger,
-    run::EndingOutcome,
+    RunPhase, Step, Trigger,
+    notification::NotificationEvent,
+    run::{EndingOutcome, StepOutcome},
     step::EventWait,
     trigger::{TriggerSource, WebhookTrigger},
 };
@@ -142,6 +143,25 @@ impl<'a> Environment<'a> {
             facts: Facts::default(),
             implications: Vec::new(),
         }
+    }
+
+    /// What can be referred to in a notification about these events.
+    pub(super) fn declarations_of_notification(&self, on: &[NotificationEvent]) -> Declarations {
+        let mut fields = fields(
+            &["name", "namespace", "uid", "flow"],
+            &["requestedBy", "startedAt"],
+        );
+        let outcomes = RunPhase::FINISHED.map(|phase| phase.to_string());
+        let is_end = |event: &NotificationEvent| *event == NotificationEvent::RunEnded;
+        let outcome = present_if(
+            !on.is_empty() && on.iter().all(is_end),
+            StaticType::one_of(outcomes),
+        );
+        fields.insert("outcome".to_owned(), outcome);
+        fields.insert("error".to_owned(), Field::optional(error()));
+        let known = self.declarations_of_key();
+        let run = ObjectType::new(fields, None).into();
+        with(&known, &[("run", run), ("event", notified_event(on))])
     }
 
     /// What can be referred to where it is told whether a request starts a run.
@@ -290,6 +310,39 @@ fn run_that_ends() -> StaticType {
     fields.insert("error".to_owned(), Field::optional(error()));
     fields.insert("failedStep".to_owned(), Field::optional(StaticType::STRING));
     ObjectType::new(fields, None).into()
+}
+
+/// A field that is always there, or may be absent.
+fn present_if(is_present: bool, type_: StaticType) -> Field {
+    if is_present {
+        Field::required(type_)
+    } else {
+        Field::optional(type_)
+    }
+}
+
+/// What people are told of.
+fn notified_event(on: &[NotificationEvent]) -> StaticType {
+    let outcomes = [
+        StepOutcome::Approved,
+        StepOutcome::Rejected,
+        StepOutcome::ChangesRequested,
+        StepOutcome::TimedOut,
+        StepOutcome::Cancelled,
+    ];
+    let outcomes = StaticType::one_of(outcomes.map(|outcome| outcome.to_string()));
+    let is_closed = !on.is_empty() && on.iter().all(|event| *event == NotificationEvent::ApprovalClosed);
+    let mut approval = fields(&["name", "step", "title"], &["url", "expiresAt"]);
+    approval.insert("outcome".to_owned(), present_if(is_closed, outcomes));
+    let by = present_if(is_closed, StaticType::list(StaticType::STRING));
+    approval.insert("by".to_owned(), by);
+    let approval = ObjectType::new(approval, None).called("field of event.approval");
+    let types = NotificationEvent::ALL.map(|event| event.to_string());
+    let mut fields = fields(&["at"], &[]);
+    fields.insert("type".to_owned(), Field::required(StaticType::one_of(types)));
+    let is_asked = !on.is_empty() && on.iter().all(|event| event.is_of_approval());
+    fields.insert("approval".to_owned(), present_if(is_asked, approval.into()));
+    ObjectType::new(fields, None).called("field of event").into()
 }
 
 /// A run of another flow that has ended.
