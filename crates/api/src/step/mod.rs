@@ -12,6 +12,7 @@ mod notify;
 mod repeat;
 mod set;
 mod ssh;
+mod store;
 mod task;
 mod wait;
 
@@ -40,6 +41,7 @@ pub use self::{
     repeat::Repeat,
     set::SetStep,
     ssh::SshStep,
+    store::StoreStep,
     task::TaskStep,
     wait::{CallbackHmac, CallbackWait, EventWait, WaitStep, WaitTimeout, WaitTimeoutOutcome},
 };
@@ -69,7 +71,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// Longest time that one attempt may take. Time spent waiting for people does not count. Defaults to 30s for
-    /// `http`, `notify`, `ssh` and `git`, and to 5m for `llm`.
+    /// `http`, `notify`, `ssh`, `git` and `store`, and to 5m for `llm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
     /// Whether the step may be repeated if its outcome is unknown after a crash. `AtLeastOnce`, the default, repeats
@@ -187,6 +189,8 @@ pub enum StepKind {
     Llm(Box<LlmStep>),
     /// Commits files to a git branch, and opens a pull request.
     Git(Box<GitStep>),
+    /// Reads or writes a value of the flow that outlives its runs.
+    Store(Box<StoreStep>),
     /// Puts work in a queue for a worker.
     Task(Box<TaskStep>),
     /// Runs another flow.
@@ -207,6 +211,7 @@ impl StepKind {
             Self::Ssh(step) => &**step,
             Self::Llm(step) => &**step,
             Self::Git(step) => &**step,
+            Self::Store(step) => &**step,
             Self::Task(step) => &**step,
             Self::Flow(step) => &**step,
             Self::End(step) => &**step,

@@ -14,6 +14,7 @@ mod next;
 pub(crate) mod notify;
 mod set;
 mod ssh;
+mod store;
 mod task;
 mod wait;
 
@@ -27,7 +28,7 @@ use self::approval::ApprovalPlan;
 pub(crate) use self::next::{Done, End, Failure, Next, Own, Wait};
 use crate::{
     difference::{Field, Loosened, Terms},
-    effect::{GitRequest, Request},
+    effect::{GitRequest, Request, StoreRequest},
     facts::{Facts, Response},
     plan::{Place, check},
     turn::StepView,
@@ -67,6 +68,7 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Ssh(step) => &**step,
         StepKind::Llm(step) => &**step,
         StepKind::Git(step) => &**step,
+        StepKind::Store(step) => &**step,
         StepKind::Task(step) => &**step,
         StepKind::Flow(step) => &**step,
         StepKind::End(step) => &**step,
@@ -148,12 +150,18 @@ pub(crate) fn described(request: &Request, hide: &dyn Fn(String) -> String) -> V
         Request::Llm(request) => llm::described(request, hide),
         Request::Email(request) => notify::described(request, hide),
         Request::Git(request) => git::described(request, hide),
+        Request::Store(request) => store::described(request, hide),
     }
 }
 
 /// A commit as a document, complete.
 pub(crate) fn described_commit(request: &GitRequest) -> Value {
     git::described(request, &|text| text)
+}
+
+/// A value that is read or written as a document, complete.
+pub(crate) fn described_value(request: &StoreRequest) -> Value {
+    store::described(request, &|text| text)
 }
 
 /// A request as people are shown it.
@@ -164,5 +172,6 @@ pub(crate) fn shown(request: &Request, facts: &Facts, hide: &dyn Fn(String) -> S
         Request::Llm(request) => llm::shown(request, facts, hide),
         Request::Email(request) => notify::shown(request, hide),
         Request::Git(request) => git::shown(request, facts, hide),
+        Request::Store(request) => store::shown(request, hide),
     }
 }

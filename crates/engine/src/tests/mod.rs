@@ -30,6 +30,7 @@ mod retried_children;
 mod retries;
 mod runs;
 mod scenario;
+mod store;
 mod tasks;
 mod transcripts;
 

@@ -88,8 +88,9 @@ impl Turn<'_> {
                     .kind
                     .answered(&self.step_view(step, entry), response)
             }
-            Ok(response @ (Response::Http(_) | Response::Email(_) | Response::Git(_))) => self.plan.steps
-                [step]
+            Ok(
+                response @ (Response::Http(_) | Response::Email(_) | Response::Git(_) | Response::Store(_)),
+            ) => self.plan.steps[step]
                 .kind
                 .answered(&self.step_view(step, entry), response),
             Ok(response @ Response::Ssh(of_process)) => {
@@ -136,7 +137,9 @@ impl Turn<'_> {
                 self.process_begins(step, entry, request);
                 true
             }
-            Request::Http(_) | Request::Llm(_) | Request::Email(_) | Request::Git(_) => false,
+            Request::Http(_) | Request::Llm(_) | Request::Email(_) | Request::Git(_) | Request::Store(_) => {
+                false
+            }
         };
         let (planned, status) = (&self.plan.steps[step], &self.state.steps[entry]);
         self.effects.push(Effect::Call(Box::new(Call {
