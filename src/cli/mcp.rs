@@ -13,6 +13,7 @@ use super::{
     answer::Answer,
     connect::{self, Connection},
     error::CliError,
+    gateway_client,
     gateway_url::GatewayUrl,
     resources,
 };
@@ -98,7 +99,7 @@ impl GatewayContent {
             .map_err(|error| error.to_tool_error())?;
         // a plugin of the kubeconfig may take a while to make the token
         let runtime = tokio::runtime::Handle::current();
-        let token = tokio::task::spawn_blocking(move || runtime.block_on(resources::token(config)));
+        let token = tokio::task::spawn_blocking(move || runtime.block_on(gateway_client::token(config)));
         let token = token
             .await
             .map_err(|error| ToolError::new("Failed", format!("there is no token for the gateway: {error}")))?

@@ -21,6 +21,7 @@ mod diff;
 mod error;
 mod flows;
 mod gateway;
+mod gateway_client;
 mod gateway_url;
 mod git_init;
 mod graph;
@@ -55,6 +56,7 @@ mod test;
 mod timeline;
 mod ui;
 mod validate;
+mod values;
 mod verify;
 mod wait;
 mod worker;
@@ -196,6 +198,7 @@ enum Verb {
     Runs(runs::RunsArgs),
     Wait(wait::WaitArgs),
     Resources(resources::ResourcesArgs),
+    Store(values::StoreArgs),
     Connections(connections::ConnectionsArgs),
     Status(status::StatusArgs),
     Approvals(approvals::ApprovalsArgs),
@@ -300,6 +303,7 @@ async fn perform(cli: Cli) -> Result<Answer, CliError> {
         Verb::Wait(args) => wait::verb(&args, &global).await,
         Verb::Runs(args) => Box::pin(runs::verb(args, &global)).await,
         Verb::Resources(args) => resources::verb(args, &global).await,
+        Verb::Store(args) => values::verb(args, &global).await,
         Verb::Connections(args) => Box::pin(connections::verb(args, &global)).await,
         Verb::Status(args) => Box::pin(status::verb(args, &global)).await,
         Verb::Approvals(args) => approvals::verb(&args, &global).await,

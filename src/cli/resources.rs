@@ -6,11 +6,9 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use http::{StatusCode, header};
-use kube::Config;
-use serde_json::{Value, json};
+use http::Method;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tower::{Layer as _, ServiceExt as _};
 use url::Url;
 
 use super::{
@@ -18,6 +16,7 @@ use super::{
     answer::Answer,
     connect::{self, Connection},
     error::{CliError, exit},
+    gateway_client,
     gateway_url::GatewayUrl,
     lines::terminal_width,
     table::{
@@ -25,15 +24,11 @@ use super::{
         table,
     },
 };
-use crate::{client::resources_of, cluster::error_chain};
+use crate::client::resources_of;
 use signoff_api::{Digest, Resource, ResourceRef, Run};
 
-/// Longest time in which nothing comes.
-const SILENCE: Duration = Duration::from_secs(30);
 /// Longest time in which all of the content comes.
 const LONGEST: Duration = Duration::from_mins(10);
-/// Longest answer that says what is wrong, in bytes.
-const MAX_PROBLEM: usize = 64 << 10;
 
 /// List and read the resources of runs: content that is large or binary.
 #[derive(Debug, clap::Args)]
@@ -117,7 +112,7 @@ async fn get(args: GetArgs, global: &Global) -> Result<Answer, CliError> {
     }
     // before the token is made
     let gateway = args.gateway.find(global)?;
-    let token = token(connect::config(global).await?).await?;
+    let token = gateway_client::token(connect::config(global).await?).await?;
     let response = ask(&gateway, &resource, &token).await?;
     let file = &args.file;
     let written = tokio::time::timeout(LONGEST, to_file(file, response, &resource)).await;
@@ -134,88 +129,20 @@ async fn get(args: GetArgs, global: &Global) -> Result<Answer, CliError> {
     Ok(Answer::text(text).with_data(json!(resource)))
 }
 
-/// The token that the kubeconfig has for the API server.
-pub(super) async fn token(config: Config) -> Result<String, CliError> {
-    let unusable = |error: &(dyn std::error::Error + 'static)| {
-        CliError::internal("the token of the kubeconfig cannot be used", error)
-    };
-    let layer = kube::client::ConfigExt::auth_layer(&config).map_err(|error| unusable(&error))?;
-    let seen = tower::service_fn(|request: http::Request<kube::client::Body>| async move {
-        let value = request.headers().get(header::AUTHORIZATION).cloned();
-        Ok::<_, tower::BoxError>(http::Response::new(value))
-    });
-    let asked = http::Request::new(kube::client::Body::empty());
-    let value = match layer {
-        Some(layer) => layer.layer(seen).oneshot(asked).await,
-        None => Ok(http::Response::new(None)),
-    };
-    let value = value.map_err(|error| unusable(error.as_ref()))?;
-    let value = value.body().as_ref().and_then(|value| value.to_str().ok());
-    let token = value.and_then(|value| value.strip_prefix("Bearer "));
-    token.map(str::to_owned).ok_or_else(|| {
-        let message = "the kubeconfig has no token, and the gateway takes nothing else";
-        CliError::new("NoToken", exit::REFUSED, message).hint(
-            "choose a context of a user with a token: kubectl create token makes one for a service account",
-        )
-    })
-}
-
+/// Asks the gateway for the content of a resource.
 pub(super) async fn ask(
     gateway: &Url,
     resource: &Resource,
     token: &str,
 ) -> Result<reqwest::Response, CliError> {
     let reference = &resource.reference;
-    let url = format!(
-        "{}/v1/resources/{}/{}/{}",
-        gateway.as_str().trim_end_matches('/'),
+    let path = format!(
+        "/v1/resources/{}/{}/{}",
         reference.namespace,
         reference.run,
         resource.sha256.hex()
     );
-    let unreachable = |error: reqwest::Error| {
-        let message = format!(
-            "the gateway at {gateway} cannot be reached: {}",
-            error_chain(&error.without_url())
-        );
-        CliError::new("Unreachable", exit::UNREACHABLE, message).hint("name it with --gateway")
-    };
-    let client = crate::net::Network::new(crate::net::AddressPolicy::local())
-        .own_client()
-        .read_timeout(SILENCE)
-        .build()
-        .map_err(unreachable)?;
-    let response = client
-        .get(url)
-        .bearer_auth(token)
-        .send()
-        .await
-        .map_err(unreachable)?;
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let problem = problem(response).await;
-    let detail = problem["detail"].as_str().unwrap_or("the gateway gave no reason");
-    let (code, exit) = match status {
-        StatusCode::NOT_FOUND => ("NotFound", exit::NOT_FOUND),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ("Forbidden", exit::REFUSED),
-        _ => ("Failed", exit::FAILURE),
-    };
-    Err(CliError::new(code, exit, signoff_api::text::visible(detail)))
-}
-
-/// What the gateway says is wrong, as far as it says little.
-async fn problem(response: reqwest::Response) -> Value {
-    let mut pieces = response.bytes_stream();
-    let mut said = Vec::new();
-    while let Some(Ok(piece)) = pieces.next().await {
-        said.extend_from_slice(&piece);
-        if said.len() > MAX_PROBLEM {
-            return Value::Null;
-        }
-    }
-    serde_json::from_slice(&said).unwrap_or_default()
+    gateway_client::send(gateway, Method::GET, &path, token, None).await
 }
 
 fn temporary(file: &Path) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::future::select_all;
+use futures::future::{join_all, select_all};
 use kube::{
     Api,
     runtime::{
@@ -11,12 +11,14 @@ use kube::{
     },
 };
 
-use signoff_api::{Digest, Run, RunPhase, RunStatus, run::StepPhase};
+use signoff_api::{Approval, Digest, Run, RunPhase, RunStatus, run::StepPhase};
 
 /// Most runs that are looked at together. A run that waits for more of them is not known to be settled.
 const MOST: usize = 64;
 /// Pause after a watch broke off.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long questions are waited for that the run says are open.
+const UNTIL_ASKED: Duration = Duration::from_secs(5);
 
 /// How far a run has come, with the runs that its steps wait for.
 #[derive(Clone, Debug)]
@@ -93,6 +95,7 @@ pub async fn until(
         let left = longest.saturating_sub(begun.elapsed());
         let is_over = is_over(&standing);
         if is_over || left.is_zero() {
+            until_asked(runs, &standing, left.min(UNTIL_ASKED)).await;
             return Ok(Waited {
                 standing,
                 timed_out: !is_over,
@@ -112,6 +115,20 @@ pub async fn until(
             Ok(Err(_)) => tokio::time::sleep(PAUSE.min(left)).await,
         }
     }
+}
+
+/// Waits until the questions of a run are there: the run says that it waits for people a moment before they are put. Who may not
+/// watch questions does not wait for them.
+async fn until_asked(runs: &Api<Run>, standing: &Standing, longest: Duration) {
+    let Some(namespace) = runs.namespace() else {
+        return;
+    };
+    let approvals = Api::<Approval>::namespaced(runs.clone().into_client(), namespace);
+    let asked = standing.open_approvals.iter().map(|name| {
+        let is_there = |approval: Option<&Approval>| approval.is_some();
+        await_condition(approvals.clone(), name, is_there)
+    });
+    let _ = tokio::time::timeout(longest, join_all(asked)).await;
 }
 
 /// Waits until one of these runs is another than it was.

@@ -16,6 +16,7 @@ mod server;
 mod signature;
 mod triggers;
 mod unread;
+mod values;
 mod weak;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -98,6 +99,11 @@ pub fn router(gateway: Gateway) -> Router {
             post(triggers::receive).fallback(only_post),
         )
         .route("/v1/resources/{namespace}/{run}/{sha256}", get(resources::send))
+        .route("/v1/values/{namespace}/{flow}", get(values::list))
+        .route(
+            "/v1/values/{namespace}/{flow}/{name}",
+            get(values::read).put(values::write),
+        )
         .route("/mcp", any(agents::answer))
         .route("/healthz", get(|| async { "ok" }))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address") })
@@ -152,6 +158,7 @@ fn route(path: Option<&MatchedPath>) -> &'static str {
         ("/v1/hooks/", "pushes"),
         ("/v1/triggers/", "triggers"),
         ("/v1/resources/", "resources"),
+        ("/v1/values/", "values"),
         ("/mcp", "mcp"),
         ("/healthz", "health"),
     ];

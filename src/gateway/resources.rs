@@ -59,6 +59,16 @@ impl Resources {
         self.store.as_ref()
     }
 
+    /// The store, or that there is none.
+    pub(super) fn store_or_problem(&self) -> Result<&Store, Problem> {
+        self.store.as_ref().ok_or_else(|| {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "this gateway has no object store: an administrator configures one with --store",
+            )
+        })
+    }
+
     /// A turn to send content of a namespace.
     pub(super) async fn sending(&self, namespace: &str) -> Permit {
         self.sent.acquire(namespace).await
@@ -70,17 +80,19 @@ pub(super) async fn send(
     Path((namespace, run, sha256)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let store = gateway.resources.store.as_ref().ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "this gateway has no object store: an administrator configures one with --store",
-        )
-    })?;
+    let store = gateway.resources.store_or_problem()?;
     let nothing = || Problem::new(StatusCode::NOT_FOUND, "there is no such content");
     let sha256: Digest = format!("sha256:{sha256}").parse().map_err(|_| nothing())?;
     let token = bearer(&headers)?;
     let user = user(&gateway, token).await?;
-    if !gateway.is_for(&namespace) || !may_read(&gateway, &namespace, &run, &user).await? {
+    let wanted = ResourceAttributes {
+        resource: Some("runs".to_owned()),
+        subresource: Some("resources".to_owned()),
+        name: Some(run.clone()),
+        verb: Some("get".to_owned()),
+        ..ResourceAttributes::default()
+    };
+    if !may(&gateway, &namespace, &user, wanted).await? {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
             "you may not read resources of this run: it needs the verb get on runs/resources",
@@ -144,7 +156,7 @@ fn unauthorized() -> Problem {
 }
 
 /// Whose token it is.
-async fn user(gateway: &Gateway, token: &str) -> Result<UserInfo, Problem> {
+pub(super) async fn user(gateway: &Gateway, token: &str) -> Result<UserInfo, Problem> {
     let turn = tokio::time::timeout(PATIENCE, gateway.resources.reviews.acquire()).await;
     let _turn = turn.map_err(|_| Problem::busy())?.map_err(|_| Problem::busy())?;
     let review = TokenReview {
@@ -165,14 +177,19 @@ async fn user(gateway: &Gateway, token: &str) -> Result<UserInfo, Problem> {
         .ok_or_else(unauthorized)
 }
 
-async fn may_read(gateway: &Gateway, namespace: &str, run: &str, user: &UserInfo) -> Result<bool, Problem> {
+/// Whether a user may do something with a resource of ours in a namespace that the gateway is for.
+pub(super) async fn may(
+    gateway: &Gateway,
+    namespace: &str,
+    user: &UserInfo,
+    what: ResourceAttributes,
+) -> Result<bool, Problem> {
+    if !gateway.is_for(namespace) {
+        return Ok(false);
+    }
     let what = ResourceAttributes {
         group: Some(GROUP.to_owned()),
-        resource: Some("runs".to_owned()),
-        subresource: Some("resources".to_owned()),
-        name: Some(run.to_owned()),
-        verb: Some("get".to_owned()),
-        ..ResourceAttributes::default()
+        ..what
     };
     let user = User {
         name: user.username.as_deref().unwrap_or_default(),
@@ -182,15 +199,15 @@ async fn may_read(gateway: &Gateway, namespace: &str, run: &str, user: &UserInfo
     may.map_err(|error| unanswered(&error))
 }
 
-fn unanswered(error: &kube::Error) -> Problem {
-    tracing::warn!(error = %error_chain(error), "the API server did not say who may read content");
+pub(super) fn unanswered(error: &kube::Error) -> Problem {
+    tracing::warn!(error = %error_chain(error), "the API server did not say who may read or write content");
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
-        "it cannot be found out just now who may read this; try again",
+        "it cannot be found out just now who may do this; try again",
     )
 }
 
-fn refusal(error: &StoreError) -> Problem {
+pub(super) fn refusal(error: &StoreError) -> Problem {
     match error {
         StoreError::NotFound | StoreError::NoStore | StoreError::TooLarge(_) => {
             Problem::new(StatusCode::NOT_FOUND, "there is no such content")

@@ -11,6 +11,7 @@ mod resource;
 mod smtp;
 mod ssh;
 mod turns;
+mod values;
 
 use bytes::Bytes;
 use kube::Client;
@@ -21,6 +22,7 @@ use self::{
     llm::LlmExecutor,
     smtp::SmtpExecutor,
     ssh::SshExecutor,
+    values::ValueExecutor,
 };
 pub use self::{
     probe::Check,
@@ -46,6 +48,7 @@ pub struct Executors {
     ssh: SshExecutor,
     smtp: SmtpExecutor,
     git: GitExecutor,
+    values: ValueExecutor,
 }
 
 impl std::fmt::Debug for Executors {
@@ -68,6 +71,7 @@ impl Executors {
         let network = settings.network.clone();
         let ssh = SshExecutor::new(client.clone(), network.clone());
         let http = HttpExecutor::new(client.clone(), network.clone(), clock.clone())?;
+        let values = ValueExecutor::new(clock.clone());
         let smtp = SmtpExecutor::new(client.clone(), network, clock);
         let git = GitExecutor::new(client.clone(), settings);
         Ok(Self {
@@ -77,6 +81,7 @@ impl Executors {
             ssh,
             smtp,
             git,
+            values,
         })
     }
 
@@ -89,8 +94,9 @@ impl Executors {
             llm: LlmExecutor::new(http.clone()),
             http,
             ssh: self.ssh,
-            smtp: self.smtp.keeping_in(store),
+            smtp: self.smtp.keeping_in(store.clone()),
             git: self.git,
+            values: self.values.keeping_in(store),
         }
     }
 
@@ -127,6 +133,10 @@ impl Executors {
             Request::Email(request) => {
                 let answered = self.smtp.perform(run, call, request).await;
                 answered.map(Response::Email)
+            }
+            Request::Store(request) => {
+                let answered = self.values.perform(run, call, request).await;
+                answered.map(Response::Store)
             }
             Request::Git(request) => {
                 let answered = self.git.perform(run, call, request, &self.http).await;

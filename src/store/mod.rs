@@ -10,6 +10,7 @@ mod read;
 mod records;
 #[cfg(test)]
 mod tests;
+mod values;
 mod write;
 
 use std::{path::PathBuf, sync::Arc};
@@ -21,6 +22,7 @@ pub use self::{
     open::{OpenError, Settings},
     read::Content,
     records::{MAX_RECORD, RecordPath, RecordPathError},
+    values::{Author, LONGEST_WRITE, Listed, PutError, ValuePath, Version},
     write::{Stored, Writer},
 };
 use crate::cluster::fairness::Permits;
@@ -30,6 +32,8 @@ use signoff_api::Digest;
 const RUNS: &str = "runs";
 /// Folder of all records.
 const RECORDS: &str = "records";
+/// Folder of all values that outlive their runs.
+const VALUES: &str = "values";
 /// Folder of uploads that are under way, among the content of a run.
 const UPLOADS: &str = "uploads";
 

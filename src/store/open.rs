@@ -17,7 +17,7 @@ use object_store::{
 use url::Url;
 
 use super::{
-    RECORDS, RUNS, Store,
+    RECORDS, RUNS, Store, VALUES,
     client::{Connector, retries},
 };
 use crate::{cluster::fairness::Permits, net::Network};
@@ -149,7 +149,12 @@ fn folder(url: &Url, prepare: impl Fn(&FilePath) -> Result<(), OpenError>) -> Re
 
 /// Makes the folders of a store. What is in them is for this user alone, also where others may look into the folder around them.
 fn make_folders(path: &FilePath) -> Result<(), OpenError> {
-    for folder in [path.to_owned(), path.join(RUNS), path.join(RECORDS)] {
+    for folder in [
+        path.to_owned(),
+        path.join(RUNS),
+        path.join(RECORDS),
+        path.join(VALUES),
+    ] {
         make_private(&folder).map_err(|error| OpenError::Folder(folder, error))?;
     }
     Ok(())

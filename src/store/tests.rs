@@ -1,6 +1,7 @@
 mod faults;
 mod folder;
 mod records;
+mod values;
 
 use std::sync::Arc;
 

@@ -28,6 +28,10 @@ pub const MAX_SCHEMA_NESTING: usize = 8;
 pub const MAX_CALLBACK: usize = 16 * 1024;
 /// Largest event that a wait takes, in bytes of JSON.
 pub const MAX_EVENT: usize = 64 * 1024;
+/// Largest value of a `store` step, as JSON, in bytes. With its version it is an output of a step.
+pub const MAX_VALUE: usize = 60 * 1024;
+/// Most values of a flow.
+pub const MAX_VALUES: usize = 100;
 /// Largest status of a run, in bytes of JSON.
 pub const MAX_RUN_STATUS: usize = 512 * 1024;
 /// Most events of a trigger that are kept for later waits.

@@ -110,6 +110,10 @@ pub enum StepReason {
     NoStore,
     /// The object store could not be reached, or refused the operator.
     StoreUnavailable,
+    /// A value that a `store` step writes has another version than `ifVersion`.
+    VersionConflict,
+    /// A value is too large, or the flow has too many.
+    StoreFull,
     /// A value is no resource, or is one that the run may not read.
     NotAResource,
     /// The content of a resource is not in the object store any more.

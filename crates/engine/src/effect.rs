@@ -16,7 +16,7 @@ use crate::{
 use signoff_api::{
     Digest, Resource,
     git::{BranchName, RepositoryPath},
-    name::ObjectName,
+    name::{DnsLabel, FlowName, ObjectName},
     step::{HttpMethod, IfExists},
 };
 
@@ -121,6 +121,8 @@ pub enum Request {
     Email(EmailRequest),
     /// A commit on a branch, and a pull request.
     Git(GitRequest),
+    /// A value of the flow, to read or to write.
+    Store(StoreRequest),
 }
 
 impl Request {
@@ -138,6 +140,7 @@ impl Request {
                 GitTarget::Connection(name) => Some(name),
                 GitTarget::Repository(_) => None,
             },
+            Self::Store(_) => None,
         }
     }
 }
@@ -166,6 +169,30 @@ pub struct SshRequest {
     pub stdin: Option<String>,
     /// Whether the end of the command is waited for.
     pub wait: bool,
+}
+
+/// A value of a flow that outlives its runs, to read or to write.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreRequest {
+    /// The flow.
+    pub flow: FlowName,
+    /// Name of the value.
+    pub name: DnsLabel,
+    /// What is to be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub put: Option<StorePut>,
+}
+
+/// A value that is to be written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StorePut {
+    /// The value.
+    pub value: Value,
+    /// The version that it has before; 0 if there is to be none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_version: Option<u64>,
 }
 
 /// A mail of a step. Its text is plain.
@@ -236,6 +263,13 @@ pub struct GitRequest {
     /// The pull request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<GitPull>,
+}
+
+impl StoreRequest {
+    /// It as a document.
+    pub fn described(&self) -> Value {
+        kinds::described_value(self)
+    }
 }
 
 impl GitRequest {

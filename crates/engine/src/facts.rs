@@ -267,6 +267,8 @@ pub enum Response {
     Email(EmailResponse),
     /// What came of a commit and a pull request.
     Git(GitResponse),
+    /// What is known of a value that was read or written.
+    Store(StoreResponse),
     /// What the record of the run has of the answer: a replay knows nothing else.
     Recorded(RecordedAnswer),
 }
@@ -293,6 +295,24 @@ pub struct GitResponse {
     pub branch: String,
     /// The pull request: its number and its page.
     pub pull_request: Option<(i64, String)>,
+}
+
+/// What is known of a value that was read or written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoreResponse {
+    /// There is no such value.
+    Nothing,
+    /// It was read, or written now or in an earlier attempt.
+    Found {
+        /// The value, if it was read.
+        value: Option<Value>,
+        /// The version.
+        version: u64,
+        /// When it was written.
+        updated_at: Timestamp,
+        /// Name of the run that wrote it; none if a person did.
+        run: Option<String>,
+    },
 }
 
 /// What came of a command on another machine.
@@ -348,7 +368,12 @@ impl Response {
     pub(crate) fn as_http(&self) -> Option<&HttpResponse> {
         match self {
             Self::Http(response) => Some(response),
-            Self::Ssh(_) | Self::Git(_) | Self::Llm(_) | Self::Email(_) | Self::Recorded(_) => None,
+            Self::Ssh(_)
+            | Self::Git(_)
+            | Self::Llm(_)
+            | Self::Email(_)
+            | Self::Store(_)
+            | Self::Recorded(_) => None,
         }
     }
 
@@ -356,7 +381,12 @@ impl Response {
     pub(crate) fn as_ssh(&self) -> Option<&SshResponse> {
         match self {
             Self::Ssh(response) => Some(response),
-            Self::Http(_) | Self::Git(_) | Self::Llm(_) | Self::Email(_) | Self::Recorded(_) => None,
+            Self::Http(_)
+            | Self::Git(_)
+            | Self::Llm(_)
+            | Self::Email(_)
+            | Self::Store(_)
+            | Self::Recorded(_) => None,
         }
     }
 
@@ -364,7 +394,25 @@ impl Response {
     pub(crate) fn as_git(&self) -> Option<&GitResponse> {
         match self {
             Self::Git(response) => Some(response),
-            Self::Http(_) | Self::Ssh(_) | Self::Llm(_) | Self::Email(_) | Self::Recorded(_) => None,
+            Self::Http(_)
+            | Self::Ssh(_)
+            | Self::Llm(_)
+            | Self::Email(_)
+            | Self::Store(_)
+            | Self::Recorded(_) => None,
+        }
+    }
+
+    /// What is known of a value that was read or written, if it is that.
+    pub(crate) fn as_store(&self) -> Option<&StoreResponse> {
+        match self {
+            Self::Store(response) => Some(response),
+            Self::Http(_)
+            | Self::Ssh(_)
+            | Self::Git(_)
+            | Self::Llm(_)
+            | Self::Email(_)
+            | Self::Recorded(_) => None,
         }
     }
 
@@ -372,7 +420,12 @@ impl Response {
     pub(crate) fn as_llm(&self) -> Option<&LlmResponse> {
         match self {
             Self::Llm(response) => Some(response),
-            Self::Http(_) | Self::Ssh(_) | Self::Git(_) | Self::Email(_) | Self::Recorded(_) => None,
+            Self::Http(_)
+            | Self::Ssh(_)
+            | Self::Git(_)
+            | Self::Email(_)
+            | Self::Store(_)
+            | Self::Recorded(_) => None,
         }
     }
 
@@ -380,7 +433,12 @@ impl Response {
     pub(crate) fn as_email(&self) -> Option<&EmailResponse> {
         match self {
             Self::Email(response) => Some(response),
-            Self::Llm(_) | Self::Git(_) | Self::Http(_) | Self::Ssh(_) | Self::Recorded(_) => None,
+            Self::Llm(_)
+            | Self::Git(_)
+            | Self::Http(_)
+            | Self::Ssh(_)
+            | Self::Store(_)
+            | Self::Recorded(_) => None,
         }
     }
 }

@@ -246,6 +246,11 @@ fn about(kind: &StepKind) -> String {
             let pull = pull.map(|pull| format!(", pull request into {}", pull.into));
             format!("branch {}{name}{}", step.branch, pull.unwrap_or_default())
         }
+        StepKind::Store(step) => match (&step.get, &step.put) {
+            (Some(name), _) => format!("reads {name}"),
+            (None, Some(name)) => format!("writes {name}"),
+            (None, None) => String::new(),
+        },
         StepKind::Task(step) => format!("a worker of queue {}", step.queue),
         StepKind::Agent(step) => {
             let tools: Vec<&str> = step.tools.iter().map(|tool| tool.name.as_str()).collect();

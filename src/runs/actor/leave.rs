@@ -2,7 +2,7 @@
 
 use super::{Actor, Performed};
 use crate::runs::transitions;
-use signoff_engine::facts::{EffectError, Response, SshResponse};
+use signoff_engine::facts::{EffectError, Response, SshResponse, StoreResponse};
 
 impl Actor {
     /// Breaks off what may be repeated. A call that must not be is not broken off: what comes of it is told by an Event, for there is no run
@@ -62,6 +62,10 @@ fn outcome(result: &Result<Response, EffectError>) -> String {
             format!("the commit {commit} is on the branch {branch}")
         }
         Ok(Response::Git(_)) => "nothing was committed".to_owned(),
+        Ok(Response::Store(StoreResponse::Nothing)) => "there was no such value".to_owned(),
+        Ok(Response::Store(StoreResponse::Found { version, .. })) => {
+            format!("the value has version {version}")
+        }
         Ok(Response::Recorded(_)) => "the call was answered".to_owned(),
         Err(error) if error.may_have_happened => {
             format!("it is unknown whether it happened ({})", error.message)

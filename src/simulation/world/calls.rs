@@ -1,5 +1,6 @@
 //! Calls of steps, and what the stubs answer.
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Call, World, of_item};
@@ -13,9 +14,12 @@ use signoff_engine::{
     contents::MAX_READ,
     effect::{
         Call as WantedCall, CallPart, EffectKey, GitRequest, HttpBody, HttpChannel, HttpTarget, Request,
-        SshRequest,
+        SshRequest, StoreRequest,
     },
-    facts::{EffectError, EffectOutcome, EmailResponse, GitResponse, HttpResponse, Response, SshResponse},
+    facts::{
+        EffectError, EffectOutcome, EmailResponse, GitResponse, HttpResponse, Response, SshResponse,
+        StoreResponse,
+    },
     schema::Schema,
 };
 
@@ -92,6 +96,7 @@ impl World<'_> {
             | Response::Git(_)
             | Response::Llm(_)
             | Response::Email(_)
+            | Response::Store(_)
             | Response::Recorded(_)) => return other,
         };
         let request = match request {
@@ -100,6 +105,7 @@ impl World<'_> {
             Request::Llm(request) => return Response::Llm(of_model(request, response.body)),
             Request::Email(_) => return Response::Email(of_mail(key, &response.body)),
             Request::Git(request) => return Response::Git(of_commit(request, &response.body)),
+            Request::Store(request) => return Response::Store(of_value(request, &response.body, self.now)),
         };
         let response = of_channel(&request.target, response);
         let keeps = request
@@ -250,6 +256,27 @@ fn of_part(mut request: Value, part: &CallPart) -> Value {
     request
 }
 
+/// What is known of a value: what the stub says of it. A stub without `version` says that there is none to be read.
+fn of_value(request: &StoreRequest, output: &Value, now: Timestamp) -> StoreResponse {
+    let said = output["version"]
+        .as_str()
+        .and_then(|version| version.parse().ok());
+    let version = said.or_else(|| request.put.as_ref().map(|_| 1));
+    let Some(version) = version else {
+        return StoreResponse::Nothing;
+    };
+    let updated_at = output["updatedAt"].as_str().and_then(|at| at.parse().ok());
+    StoreResponse::Found {
+        run: output["run"].as_str().map(str::to_owned),
+        value: match request.put {
+            None => output.get("value").cloned(),
+            Some(_) => None,
+        },
+        version,
+        updated_at: updated_at.unwrap_or(now),
+    }
+}
+
 /// A request as scenarios say it.
 fn request(request: &Request) -> Value {
     match request {
@@ -303,6 +330,7 @@ fn request(request: &Request) -> Value {
         }
         // the files of a commit as the manifest says them
         Request::Git(git) => git.described(),
+        Request::Store(store) => store.described(),
     }
 }
 
@@ -316,6 +344,11 @@ fn in_short(request: &Value) -> String {
     }
     if let Some(subject) = request["subject"].as_str() {
         return format!("the mail {subject:?} through {}", text("connection"));
+    }
+    for verb in ["get", "put"] {
+        if let Some(name) = request[verb].as_str() {
+            return format!("{verb} {name} of the store");
+        }
     }
     if let Some(branch) = request["branch"].as_str() {
         return format!("a commit to branch {branch}");

@@ -46,7 +46,7 @@ async fn in_a_folder_that_others_may_read_content_and_records_are_for_this_user_
     write(&store, &bytes(10), 10).await.unwrap();
     let record: RecordPath = "records/ns/2026-11/r.u-1.json".parse().unwrap();
     store.replace_record(&record, bytes::Bytes::new()).await.unwrap();
-    for folder in ["runs", "records"] {
+    for folder in ["runs", "records", "values"] {
         let mode = std::fs::metadata(dir.path().join(folder))
             .unwrap()
             .permissions()

@@ -47,5 +47,6 @@ mod tasks;
 mod tenants;
 mod trigger_webhooks;
 mod undecodable;
+mod values;
 mod webhooks;
 mod workers;

@@ -13,6 +13,7 @@ mod notify;
 mod repeat;
 mod set;
 mod ssh;
+mod store;
 mod task;
 mod wait;
 
@@ -45,6 +46,7 @@ pub use self::{
     repeat::Repeat,
     set::SetStep,
     ssh::SshStep,
+    store::StoreStep,
     task::TaskStep,
     wait::{CallbackHmac, CallbackWait, EventWait, WaitStep, WaitTimeout, WaitTimeoutOutcome},
 };
@@ -74,7 +76,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// Longest time that one attempt may take. Time spent waiting for people does not count. Defaults to 30s for
-    /// `http`, `notify`, `ssh` and `git`, and to 5m for `llm` and each answer of the model in `agent`.
+    /// `http`, `notify`, `ssh`, `git` and `store`, and to 5m for `llm` and each answer of the model in `agent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
     /// Whether the step may be repeated if its outcome is unknown after a crash. `AtLeastOnce`, the default, repeats
@@ -192,6 +194,8 @@ pub enum StepKind {
     Llm(Box<LlmStep>),
     /// Commits files to a git branch, and opens a pull request.
     Git(Box<GitStep>),
+    /// Reads or writes a value of the flow that outlives its runs.
+    Store(Box<StoreStep>),
     /// Puts work in a queue for a worker.
     Task(Box<TaskStep>),
     /// Lets a language model use tools until it is done.
@@ -214,6 +218,7 @@ impl StepKind {
             Self::Ssh(step) => &**step,
             Self::Llm(step) => &**step,
             Self::Git(step) => &**step,
+            Self::Store(step) => &**step,
             Self::Task(step) => &**step,
             Self::Agent(step) => &**step,
             Self::Flow(step) => &**step,

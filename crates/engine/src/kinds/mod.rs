@@ -15,6 +15,7 @@ mod next;
 pub(crate) mod notify;
 mod set;
 mod ssh;
+mod store;
 mod task;
 mod wait;
 
@@ -28,7 +29,7 @@ use self::approval::ApprovalPlan;
 pub(crate) use self::next::{Done, End, Failure, Next, Own, Progress, Then, Wait};
 use crate::{
     difference::{Field, Loosened, Terms},
-    effect::{CallPart, GitRequest, Request},
+    effect::{CallPart, GitRequest, Request, StoreRequest},
     facts::{EffectError, Facts, RecordedAnswer, Response},
     plan::{Place, RetryPolicy, check},
     turn::StepView,
@@ -68,6 +69,7 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Ssh(step) => &**step,
         StepKind::Llm(step) => &**step,
         StepKind::Git(step) => &**step,
+        StepKind::Store(step) => &**step,
         StepKind::Task(step) => &**step,
         StepKind::Agent(step) => &**step,
         StepKind::Flow(step) => &**step,
@@ -220,12 +222,18 @@ pub(crate) fn described(request: &Request, hide: &dyn Fn(String) -> String) -> V
         Request::Llm(request) => llm::described(request, hide),
         Request::Email(request) => notify::described(request, hide),
         Request::Git(request) => git::described(request, hide),
+        Request::Store(request) => store::described(request, hide),
     }
 }
 
 /// A commit as a document, complete.
 pub(crate) fn described_commit(request: &GitRequest) -> Value {
     git::described(request, &|text| text)
+}
+
+/// A value that is read or written as a document, complete.
+pub(crate) fn described_value(request: &StoreRequest) -> Value {
+    store::described(request, &|text| text)
 }
 
 /// A request as people are shown it.
@@ -236,5 +244,6 @@ pub(crate) fn shown(request: &Request, facts: &Facts, hide: &dyn Fn(String) -> S
         Request::Llm(request) => llm::shown(request, facts, hide),
         Request::Email(request) => notify::shown(request, hide),
         Request::Git(request) => git::shown(request, facts, hide),
+        Request::Store(request) => store::shown(request, hide),
     }
 }

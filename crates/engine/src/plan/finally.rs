@@ -46,6 +46,7 @@ pub(super) fn check(compiler: &mut Compiler<'_>, at: &str, step: &Step) {
         | StepKind::Llm(_)
         | StepKind::Git(_)
         | StepKind::Agent(_)
+        | StepKind::Store(_)
         | StepKind::Flow(_) => {}
     }
 }

@@ -31,6 +31,7 @@ mod retried_children;
 mod retries;
 mod runs;
 mod scenario;
+mod store;
 mod tasks;
 mod transcripts;
 

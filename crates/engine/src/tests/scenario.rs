@@ -228,7 +228,11 @@ impl Scenario {
 pub(crate) fn request(call: &Call) -> &HttpRequest {
     match &call.request {
         Request::Http(request) => request,
-        request @ (Request::Ssh(_) | Request::Git(_) | Request::Llm(_) | Request::Email(_)) => {
+        request @ (Request::Ssh(_)
+        | Request::Git(_)
+        | Request::Llm(_)
+        | Request::Email(_)
+        | Request::Store(_)) => {
             panic!("not over HTTP: {request:?}")
         }
     }

@@ -102,8 +102,9 @@ impl Turn<'_> {
                     .kind
                     .answered(&self.step_view(step, entry), response)
             }
-            Ok(response @ (Response::Http(_) | Response::Email(_) | Response::Git(_))) => self.plan.steps
-                [step]
+            Ok(
+                response @ (Response::Http(_) | Response::Email(_) | Response::Git(_) | Response::Store(_)),
+            ) => self.plan.steps[step]
                 .kind
                 .answered(&self.step_view(step, entry), response),
             Ok(response @ Response::Ssh(of_process)) => {
@@ -162,7 +163,9 @@ impl Turn<'_> {
                 self.process_begins(step, entry, request);
                 true
             }
-            Request::Http(_) | Request::Llm(_) | Request::Email(_) | Request::Git(_) => false,
+            Request::Http(_) | Request::Llm(_) | Request::Email(_) | Request::Git(_) | Request::Store(_) => {
+                false
+            }
         };
         let at_most_once = self.is_at_most_once(step, entry);
         let policy = self.policy(step, entry);

@@ -536,6 +536,19 @@ pub(crate) fn committed() -> StaticType {
     ObjectType::new(fields, None).into()
 }
 
+/// What a step gives that reads a value of this type, or that writes one.
+pub(crate) fn stored(value: Option<StaticType>) -> StaticType {
+    let known = ["version", "updatedAt"];
+    let mut fields = match &value {
+        // there may be no such value
+        Some(_) => fields(&[], &known),
+        None => fields(&known, &[]),
+    };
+    fields.insert("run".to_owned(), Field::optional(StaticType::STRING));
+    fields.extend(value.map(|value| ("value".to_owned(), Field::optional(value))));
+    ObjectType::new(fields, None).into()
+}
+
 /// What a call was answered with, with a body of this type.
 pub(crate) fn response(body: StaticType) -> StaticType {
     let fields = [

@@ -392,7 +392,8 @@ fn ever(step: &Step) -> BTreeSet<String> {
         | StepKind::Notify(_)
         | StepKind::Ssh(_)
         | StepKind::Llm(_)
-        | StepKind::Git(_) => &[],
+        | StepKind::Git(_)
+        | StepKind::Store(_) => &[],
         StepKind::End(_) => &[StepOutcome::Succeeded],
     };
     let in_every_case = [StepOutcome::Failed, StepOutcome::Cancelled, StepOutcome::Omitted];
