@@ -11,7 +11,7 @@ use super::{Deps, Work, groups::Group, outbox::Item, settle::settle};
 use crate::{cluster::backoff::Backoff, store::Owner};
 use signoff_api::{Connection, Digest, Run};
 use signoff_engine::{
-    effect::{Call, EffectKey, Request},
+    effect::{Call, CallPart, EffectKey, Request},
     facts::EffectError,
     notification::{refused, request},
 };
@@ -115,6 +115,7 @@ async fn performed(
 
 fn call(request: &Request, idempotency_key: &str, attempt: u32) -> Call {
     Call {
+        part: CallPart::Whole,
         key: EffectKey {
             step: "notifications".to_owned(),
             iteration: 1,
