@@ -108,27 +108,27 @@ fn what_is_wrong_is_found_before_a_release_is_cut() {
     for (store, wanted) in [
         (
             json!({}),
-            "spec.steps[0].store: a store step has either get or put",
+            "steps[0].store: a store step has either get or put",
         ),
         (
             json!({ "get": "a", "put": "b", "value": 1 }),
-            "spec.steps[0].store: a store step has either get or put",
+            "steps[0].store: a store step has either get or put",
         ),
         (
             json!({ "get": "a", "value": 1 }),
-            "spec.steps[0].store.value: value needs put",
+            "steps[0].store.value: value needs put",
         ),
         (
             json!({ "put": "a" }),
-            "spec.steps[0].store.value: put needs a value",
+            "steps[0].store.value: put needs a value",
         ),
         (
             json!({ "put": "a", "value": 1, "ifVersion": "x" }),
-            "spec.steps[0].store.ifVersion: a version is a whole number",
+            "steps[0].store.ifVersion: a version is a whole number",
         ),
         (
             json!({ "put": "a", "value": "${callback('memory').token}" }),
-            "spec.steps[0].store.value: callback()",
+            "steps[0].store.value: callback()",
         ),
     ] {
         let problems = problems(store.clone());

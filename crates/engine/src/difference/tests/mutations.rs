@@ -10,7 +10,7 @@ use signoff_api::{Definition, canonical, crds};
 /// A definition in which every field of every kind of step is set at least once.
 fn everything() -> Value {
     let mut all = all_but_finally();
-    all["steps"].as_array_mut().unwrap().extend(of_models());
+    all["steps"].as_array_mut().unwrap().extend(further());
     all["steps"].as_array_mut().unwrap().extend(channels());
     // the schema knows the same fields there
     let mut last = all["steps"].clone();
@@ -22,8 +22,8 @@ fn everything() -> Value {
     all
 }
 
-/// Steps that ask language models; the macro takes no longer list.
-fn of_models() -> Vec<Value> {
+/// Further steps; the macro takes no longer list.
+fn further() -> Vec<Value> {
     vec![
         json!({
             "name": "nine",
@@ -33,6 +33,7 @@ fn of_models() -> Vec<Value> {
             },
         }),
         json!({ "name": "ten", "agent": agent() }),
+        json!({ "name": "eleven", "store": { "get": "g", "put": "p", "value": { "deep": 1 }, "ifVersion": "3" } }),
     ]
 }
 
