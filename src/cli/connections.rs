@@ -105,18 +105,19 @@ async fn test(name: &ObjectName, global: &Global) -> Result<Answer, CliError> {
     let probing = Box::pin(executors.probe(&api_server.namespace, name, global.timeout()));
     let checks = probing.await;
     let checks = checks.map_err(|error| CliError::new("Failed", exit::FAILURE, error.message))?;
-    if checks.is_empty() {
-        let text = format!("connection {name} names no Secret, and no address");
-        return Ok(Answer::text(text).with_data(json!([])));
-    }
     let rows: Vec<Vec<String>> = checks.iter().map(row).collect();
     let headings = [Whole("result"), Whole("what"), Free("found")];
     let data: Vec<Value> = checks.iter().map(data).collect();
     let failed = checks.iter().any(|check| check.result.is_err());
     let code = if failed { exit::REFUSED } else { 0 };
-    Ok(Answer::text(table(&headings, &rows, terminal_width()))
-        .with_data(json!(data))
-        .with_exit(code))
+    let mut text = table(&headings, &rows, terminal_width());
+    // the table cuts what is long
+    for check in &checks {
+        if let Err(error) = &check.result {
+            text.push(format!("{}: {}", check.what, error.message));
+        }
+    }
+    Ok(Answer::text(text).with_data(json!(data)).with_exit(code))
 }
 
 fn row(check: &Check) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Executors, connection, error};
 use crate::{net::redact::Secrets, store::Owner};
 use signoff_api::{
-    connection::{ConnectionKind, SmtpConnection},
+    connection::{ConnectionKind, HttpAuth, HttpConnection, OAuth2Grant, SmtpConnection},
     name::ObjectName,
     reason::StepReason,
     step::HttpMethod,
@@ -62,12 +62,10 @@ impl Executors {
             name,
             timeout,
         };
-        if let Some(result) = Box::pin(of.remote(spec.kind)).await {
-            checks.push(Check {
-                what: "other side".to_owned(),
-                result,
-            });
-        }
+        checks.push(Check {
+            what: "other side".to_owned(),
+            result: Box::pin(of.remote(spec.kind)).await,
+        });
         Ok(checks)
     }
 }
@@ -81,13 +79,18 @@ struct Probed<'a> {
 }
 
 impl Probed<'_> {
-    /// Whether the other side answers; nothing of a Connection that names none.
-    async fn remote(&self, kind: ConnectionKind) -> Option<Result<String, EffectError>> {
-        Some(match kind {
-            // its Repository says the address
-            ConnectionKind::Git(_) => return None,
-            // a model is asked by steps only, since that costs
-            ConnectionKind::Llm(_) => return None,
+    /// Whether the other side answers, or why it is not called.
+    async fn remote(&self, kind: ConnectionKind) -> Result<String, EffectError> {
+        match kind {
+            ConnectionKind::Git(_) => {
+                Ok("not called: `signoff sync` tells what a Repository with it finds".to_owned())
+            }
+            ConnectionKind::Llm(_) => Ok("not called: each question to a model costs".to_owned()),
+            // whoever uses it gets another one, which only the operator keeps
+            ConnectionKind::Http(http) if has_refresh_token(&http) => Ok(
+                "not called: a refresh token can be good for one use only, and that is the operator's"
+                    .to_owned(),
+            ),
             ConnectionKind::Http(_) => {
                 let (name, path, bound) = (self.name.clone(), String::new(), None);
                 let target = HttpTarget::Connection { name, path, bound };
@@ -110,7 +113,7 @@ impl Probed<'_> {
                 let logged_in = Box::pin(self.within(ssh)).await;
                 logged_in.map(|host| format!("{host} accepts the login"))
             }
-        })
+        }
     }
 
     async fn within<T>(&self, asked: impl Future<Output = Result<T, EffectError>>) -> Result<T, EffectError> {
@@ -133,9 +136,15 @@ impl Probed<'_> {
     /// A receiver of messages. It is asked for nothing but headers, so that it takes no message.
     async fn webhook(&self, channel: HttpChannel) -> Result<String, EffectError> {
         let target = self.channel(channel, "");
-        self.http(HttpMethod::Head, target)
-            .await
-            .and_then(|answer| judged(&answer))
+        let answer = self.http(HttpMethod::Head, target).await?;
+        if matches!(answer.status, 404 | 410) {
+            let said = format!(
+                "there is no receiver at the address any more (status {})",
+                answer.status
+            );
+            return Err(error::invalid(StepReason::UnexpectedStatus, said));
+        }
+        judged(&answer)
     }
 
     async fn http(&self, method: HttpMethod, target: HttpTarget) -> Result<HttpResponse, EffectError> {
@@ -180,6 +189,16 @@ impl Probed<'_> {
         } else {
             "the mail server answers".to_owned()
         })
+    }
+}
+
+fn has_refresh_token(http: &HttpConnection) -> bool {
+    match &http.auth {
+        Some(HttpAuth::OAuth2(oauth2)) => match oauth2.grant {
+            OAuth2Grant::RefreshToken => true,
+            OAuth2Grant::ClientCredentials | OAuth2Grant::JwtBearer => false,
+        },
+        Some(_) | None => false,
     }
 }
 

@@ -273,6 +273,30 @@ fn refresh(address: SocketAddr) -> ApiServer {
     api_server(address, oauth2, &[("refresh", "refresh-token-0\n")])
 }
 
+/// It may be good for one use only, and whoever tests may not be the one who keeps the next.
+#[tokio::test]
+async fn a_test_of_a_connection_uses_no_refresh_token() {
+    let (address, provider) = Provider {
+        rotates: true,
+        ..Provider::default()
+    }
+    .open()
+    .await;
+    let executors = crate::perform::Executors::local(refresh(address).client(), clock()).unwrap();
+    let name = "shop".parse().unwrap();
+    let checks = executors
+        .probe("default", &name, Duration::from_secs(10))
+        .await
+        .unwrap();
+    let told: Vec<&String> = checks
+        .iter()
+        .map(|check| check.result.as_ref().unwrap())
+        .collect();
+    assert_eq!(told.len(), 2);
+    assert!(told[1].starts_with("not called"), "{}", told[1]);
+    assert_eq!(provider.asked().len(), 0);
+}
+
 #[tokio::test]
 async fn a_new_refresh_token_is_written_where_the_old_one_was() {
     let (address, provider) = Provider {

@@ -55,12 +55,15 @@ impl Kind for TaskStep {
         {
             place.problem("heartbeat", "a heartbeat takes from 1m to 1h");
         }
+        // whoever may read tasks can read both
         let input = self.input.as_ref();
+        let input = input.and_then(|input| place.kept().json("input", input.as_value(), &[]));
         let instructions = self.instructions.as_ref();
+        let instructions = instructions.and_then(|text| place.kept().template("instructions", text));
         Arc::new(TaskPlan {
             queue: self.queue.clone(),
-            input: input.and_then(|input| place.json("input", input.as_value(), &[])),
-            instructions: instructions.and_then(|text| place.template("instructions", text)),
+            input,
+            instructions,
             schema: self.schema.clone(),
             heartbeat: self.heartbeat.clone().or_else(|| HEARTBEAT.parse().ok()),
             respond_within: self.respond_within.as_ref().and_then(|within| {

@@ -177,6 +177,18 @@ fn what_is_wrong_in_an_expression_is_told_with_its_place_before_a_release_is_cut
             "flow.inputs.url: callback() is known only in what is sent: this is kept, and many may read it",
         ),
         (
+            json!({"when": "${steps.review.outcome == 'Approved'}", "task": {"queue": "q", "input": {"url": "${callback('settled').url}"}}}),
+            "task.input.url: callback() is known only in what is sent: this is kept, and many may read it",
+        ),
+        (
+            json!({"when": "${steps.review.outcome == 'Approved'}", "task": {"queue": "q", "instructions": "Send it to ${callback('settled').url}"}}),
+            "task.instructions: callback() is known only in what is sent: this is kept, and many may read it",
+        ),
+        (
+            json!({"when": "${steps.review.outcome == 'Approved'}", "store": {"put": "a", "value": "${callback('settled').token}"}}),
+            "store.value: callback() is known only in what is sent: this is kept, and many may read it",
+        ),
+        (
             json!({"when": "${steps.review.outcome == 'Approved'}", "http": {"url": "http://x/", "output": "${callback('settled').url}"}}),
             "http.output: callback() is known only in what is sent: this is kept, and many may read it",
         ),
