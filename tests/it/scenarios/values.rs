@@ -21,7 +21,7 @@ fn remembers() -> Value {
                 "value": "${steps.latest.output.?value.orValue([]) + [inputs.note]}"},
              "repeat": {"from": "latest", "until": "${steps.remember.outcome == 'Succeeded'}", "every": "1s", "max": 20}},
         ],
-        "output": {"version": "${steps.remember.output.version}"},
+        "output": {"version": "${steps.remember.?output.version.orValue('none')}"},
     })
 }
 
