@@ -6,6 +6,7 @@ mod error;
 mod git;
 pub mod http;
 mod llm;
+mod memory;
 mod probe;
 mod resource;
 mod smtp;
@@ -68,7 +69,7 @@ impl Executors {
         let network = settings.network.clone();
         let ssh = SshExecutor::new(client.clone(), network.clone());
         let http = HttpExecutor::new(client.clone(), network.clone(), clock.clone())?;
-        let smtp = SmtpExecutor::new(client.clone(), network, clock);
+        let smtp = SmtpExecutor::new(client.clone(), network, clock, http.memory().clone());
         let git = GitExecutor::new(client.clone(), settings);
         Ok(Self {
             llm: LlmExecutor::new(http.clone()),
