@@ -55,6 +55,9 @@ impl Kind for TaskStep {
         {
             place.problem("heartbeat", "a heartbeat takes from 1m to 1h");
         }
+        if self.on_timeout.is_some() && self.respond_within.is_none() {
+            place.problem("onTimeout", "onTimeout needs respondWithin");
+        }
         let input = self.input.as_ref();
         let instructions = self.instructions.as_ref();
         Arc::new(TaskPlan {
