@@ -9,7 +9,7 @@ use super::{
     actor::is_stopped,
     objects::{self, child},
 };
-use crate::cluster::releases::LoadedRelease;
+use crate::cluster::{objects::Decoded, releases::LoadedRelease};
 use signoff_api::{
     Connection, ConnectionSpec, Repository, Run,
     run::{ParentRun, StepPhase},
@@ -95,8 +95,9 @@ async fn repository_fact(
     namespace: &str,
     name: &str,
 ) -> Result<Option<ConnectionFact>, kube::Error> {
-    let repositories = deps.context.namespaced::<Repository>(namespace);
-    let Some(repository) = repositories.get_opt(name).await? else {
+    let repositories = deps.context.namespaced::<Decoded<Repository>>(namespace);
+    // one that cannot be decoded is as good as gone
+    let Some(repository) = repositories.get_opt(name).await?.and_then(Decoded::ok) else {
         return Ok(None);
     };
     let spec = match &repository.spec.connection {
@@ -110,7 +111,8 @@ async fn repository_fact(
     }))
 }
 
-/// A Connection. One that the watch does not show is read: it may have just been made.
+/// A Connection. One that the watch does not show is read: it may have just been made. One that cannot be decoded is as good
+/// as gone.
 async fn connection(deps: &Deps, namespace: &str, name: &str) -> Result<Option<ConnectionSpec>, kube::Error> {
     let shown = deps
         .connections
@@ -120,10 +122,10 @@ async fn connection(deps: &Deps, namespace: &str, name: &str) -> Result<Option<C
     }
     let read = deps
         .context
-        .namespaced::<Connection>(namespace)
+        .namespaced::<Decoded<Connection>>(namespace)
         .get_opt(name)
         .await?;
-    Ok(read.map(|connection| connection.spec))
+    Ok(read.and_then(Decoded::ok).map(|connection| connection.spec))
 }
 
 fn parents(run: &Run) -> Vec<ParentRun> {
