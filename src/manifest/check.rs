@@ -339,8 +339,8 @@ mod tests {
             "spec.steps[1].name: \"B\" is not a name: lower-case letters, digits and dashes",
             "spec.steps[1].timeout: \"5\" is not a duration; write for example 500ms, 30s",
             "spec.steps[2].http.method: \"FETCH\" is not one of GET, HEAD, POST, PUT, PATCH, DELETE",
-            "spec.steps[2]: a step needs exactly one of http, set, wait, approval, notify, ssh, llm, git, task, agent, flow, end; it has http and set",
-            "spec.steps[3]: a step needs exactly one of http, set, wait, approval, notify, ssh, llm, git, task, agent, flow, end; it has none",
+            "spec.steps[2]: a step needs exactly one of http, set, wait, approval, notify, ssh, llm, git, store, task, agent, flow, end; it has http and set",
+            "spec.steps[3]: a step needs exactly one of http, set, wait, approval, notify, ssh, llm, git, store, task, agent, flow, end; it has none",
         ] {
             assert!(
                 told.iter().any(|line| line.starts_with(part)),

@@ -155,8 +155,11 @@ impl Store {
                     expected,
                 });
             }
-            if newest == 0 && self.folders(&self.values_of(path)).await?.len() >= MAX_VALUES {
-                return Err(PutError::TooMany(path.flow.clone()));
+            if newest == 0 {
+                let values = self.list_values(&path.namespace, &path.flow).await?;
+                if values.len() >= MAX_VALUES {
+                    return Err(PutError::TooMany(path.flow.clone()));
+                }
             }
             let next = Version {
                 number: newest + 1,

@@ -165,6 +165,7 @@ fn roles() -> Vec<Value> {
                 rule(OURS, EDITED, &[READ, WRITE]),
                 // approvals go with their run, and a gate with its release
                 rule(OURS, &["runs"], &[READ, CHANGE]),
+                rule(OURS, &["flows/values"], &[&["get", "update"]]),
                 rule(&[""], &["secrets", "configmaps"], &[READ, WRITE]),
             ],
         ),
