@@ -203,14 +203,11 @@ async fn there_are_bounds_on_how_large_and_how_many_values_are() {
         .await
         .unwrap();
     // what somebody else has put there is no version
-    let place = store
-        .root
-        .clone()
-        .join("values/payments/content/v4/00000000000000000009.json");
-    objects
-        .put(&Path::from(place.to_string()), "{}".into())
-        .await
-        .unwrap();
+    let place = format!(
+        "{}/values/payments/content/v4/00000000000000000009.json",
+        store.root
+    );
+    objects.put(&Path::from(place), "{}".into()).await.unwrap();
     let found = store.value(&path("v4")).await;
     assert!(matches!(found, Err(StoreError::HashMismatch)), "{found:?}");
 }

@@ -137,7 +137,7 @@ async fn people_read_and_write_values_at_the_gateway_as_their_rights_are() {
     let deep = (0..33).fold(json!(1), |inner, _| json!([inner]));
     for (path, user, body, wanted) in [
         ("f/notes", "dev", first.clone(), 409),
-        ("f/notes", "alice", first.clone(), 403),
+        ("f/notes", "agent", first.clone(), 403),
         ("f/notes", "", first.clone(), 401),
         ("nothing/notes", "dev", first.clone(), 404),
         ("f/No%2Fname", "dev", first, 404),
