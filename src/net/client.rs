@@ -201,15 +201,12 @@ impl Network {
         Ok(connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?)
     }
 
-    /// The addresses to connect to for another protocol, none of which may not be called. It does not go through a proxy.
-    pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
-        self.policy.check_host(host)?;
-        self.resolve(host, port).await
-    }
-
-    /// The certificate authorities that are trusted beside the system's, as PEM. It may be empty.
-    pub fn trusted_pem(&self) -> &str {
-        &self.roots_pem
+    /// TLS of another protocol, with the settings of a Connection if it has some.
+    pub fn tls(&self, tls: Option<&ClientTls>) -> Result<rustls::ClientConfig, TlsError> {
+        match tls {
+            Some(tls) => tls.config(&self.roots_pem),
+            None => ClientTls::default().config(&self.roots_pem),
+        }
     }
 
     /// The addresses of a host. One that may not be called is enough to refuse them all: a host that also lives inside is not one to call, and

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use reqwest::{Certificate, ClientBuilder, Identity};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error as RustlsError, RootCertStore, SignatureScheme,
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, Error as RustlsError, RootCertStore, SignatureScheme,
     client::{
-        WebPkiServerVerifier,
+        WantsClientCert, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring},
@@ -90,6 +90,34 @@ impl ClientTls {
         let config = config(provider)
             .dangerous()
             .with_custom_certificate_verifier(verifier);
+        self.identified(config)
+    }
+
+    /// A configuration for another protocol than HTTP. Without `ca`, it trusts the authorities of the system and these.
+    pub(super) fn config(&self, trusted: &str) -> Result<ClientConfig, TlsError> {
+        let mut roots = RootCertStore::empty();
+        let named = if let Some(ca) = &self.ca {
+            certificates(ca)
+        } else {
+            // one that cannot be read is not trusted
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if trusted.is_empty() {
+                Ok(vec![])
+            } else {
+                certificates(trusted)
+            }
+        };
+        for certificate in named.map_err(|()| TlsError::Authorities)? {
+            roots.add(certificate).map_err(|_| TlsError::Authorities)?;
+        }
+        let config = config(Arc::new(ring::default_provider())).with_root_certificates(roots);
+        self.identified(config)
+    }
+
+    fn identified(
+        &self,
+        config: ConfigBuilder<ClientConfig, WantsClientCert>,
+    ) -> Result<ClientConfig, TlsError> {
         match &self.identity {
             None => Ok(config.with_no_client_auth()),
             Some((chain, key)) => {
@@ -107,7 +135,7 @@ impl ClientTls {
     clippy::expect_used,
     reason = "ring has cipher suites for both versions of TLS, and nothing else can be wrong"
 )]
-fn config(provider: Arc<CryptoProvider>) -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
+fn config(provider: Arc<CryptoProvider>) -> ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
     ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("ring supports the default versions of TLS")

@@ -3,7 +3,11 @@
 use jiff::Timestamp;
 use lettre::{
     Message,
-    message::{Attachment as Part, Mailbox, MultiPart, SinglePart, header::ContentType},
+    address::Envelope,
+    message::{
+        Attachment as Part, Body, Mailbox, MultiPart, SinglePart,
+        header::{ContentTransferEncoding, ContentType},
+    },
 };
 
 use crate::perform::error;
@@ -13,10 +17,11 @@ use signoff_engine::{
     facts::EffectError,
 };
 
-/// A mail, and its `Message-ID`.
+/// A mail, written out, and its `Message-ID`.
 pub(super) struct Mail {
     pub(super) id: String,
-    pub(super) message: Message,
+    pub(super) envelope: Envelope,
+    pub(super) content: Vec<u8>,
 }
 
 /// Makes a mail. The same idempotency key makes the same `Message-ID`, so that readers see a repetition once.
@@ -50,7 +55,7 @@ pub(super) fn mail(
     if let Some(address) = &request.reply_to {
         builder = builder.reply_to(mailbox(address)?);
     }
-    let text = SinglePart::plain(request.text.clone());
+    let text = SinglePart::plain(with_crlf(&request.text));
     let message = if files.is_empty() {
         builder.singlepart(text)
     } else {
@@ -60,7 +65,13 @@ pub(super) fn mail(
                 let message = format!("attachments: {:?} is no media type", file.media_type);
                 error::invalid(StepReason::InvalidRequest, message)
             })?;
-            parts = parts.singlepart(Part::new(file.name.clone()).body(content, media_type));
+            // never as it is: a line break alone would let content end the mail and begin another
+            let encoded = Body::new_with_encoding(content, ContentTransferEncoding::Base64);
+            let encoded = encoded.map_err(|_| {
+                let message = format!("attachments: {:?} cannot be encoded", file.name);
+                error::invalid(StepReason::InvalidRequest, message)
+            })?;
+            parts = parts.singlepart(Part::new(file.name.clone()).body(encoded, media_type));
         }
         builder.multipart(parts)
     };
@@ -70,7 +81,16 @@ pub(super) fn mail(
             format!("the mail cannot be made: {why}"),
         )
     })?;
-    Ok(Mail { id, message })
+    Ok(Mail {
+        id,
+        envelope: message.envelope().clone(),
+        content: message.formatted(),
+    })
+}
+
+/// A text with the line breaks of mails. The library puts them in one by one, which takes long where there are many.
+fn with_crlf(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\n', "\r\n")
 }
 
 fn automatic() -> lettre::message::header::HeaderValue {

@@ -2,6 +2,9 @@
 
 mod message;
 mod session;
+mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -91,7 +94,7 @@ impl SmtpExecutor {
                 &mut secrets,
             )
             .await?;
-            server.send(&self.network, &mail.message, &secrets, &sent).await?;
+            server.send(&self.network, &mail, &secrets, &sent).await?;
             Ok(EmailResponse { message_id: mail.id })
         };
         match tokio::time::timeout(call.timeout, sending).await {
@@ -115,9 +118,8 @@ impl SmtpExecutor {
     ) -> Result<(), EffectError> {
         let mut secrets = Secrets::default();
         let server = Server::read(&self.kube, namespace, name, connection, &mut secrets).await?;
-        let mut session = server.open(&self.network, &secrets).await?;
-        // it has accepted the login, whatever comes of this
-        let _ = session.quit().await;
+        let session = server.open(&self.network, &secrets).await?;
+        session::leave(session);
         Ok(())
     }
 
