@@ -156,6 +156,7 @@ impl Probed<'_> {
             body: None,
             redirects: 0,
             save: None,
+            reads_body: true,
         };
         let call = Call {
             key: EffectKey {

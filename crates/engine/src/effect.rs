@@ -373,6 +373,9 @@ pub struct HttpRequest {
     /// Whether the body of the answer is kept as a resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save: Option<SaveBody>,
+    /// Whether the body of an answer says anything. Without, what was posted is posted, whatever a receiver writes about it.
+    #[serde(skip)]
+    pub reads_body: bool,
 }
 
 /// Which answers are kept as resources.

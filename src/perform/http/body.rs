@@ -1,7 +1,7 @@
 //! Reads a response's body up to a limit and parses it. A call that succeeded does not fail because its body is not quite
 //! as it should be: it may begin with a byte order mark, have another character set, or be nothing but white space.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header::SET_COOKIE};
@@ -16,6 +16,9 @@ use signoff_engine::facts::{EffectError, HttpResponse};
 
 /// Largest body read, in bytes. What is beyond it is never received.
 pub const MAX_BODY: usize = 1 << 20;
+
+/// Longest wait for the body of an answer of which only the status counts.
+const EXPLAINING: Duration = Duration::from_secs(2);
 
 /// Reads a response whole, or stops at the limit.
 pub(super) async fn read(
@@ -34,6 +37,21 @@ pub(super) async fn read(
             BodyError::Broken(broken) => error::transport(place, broken, secrets),
         })?;
     understand_elsewhere(place, status, received, bytes, secrets).await
+}
+
+/// The status of a response. Where it says that something went wrong, the body may say what; it is waited for a moment only.
+pub(super) async fn only_status(place: &str, response: reqwest::Response, secrets: &Secrets) -> HttpResponse {
+    let (status, received) = (response.status(), response.headers().clone());
+    if !status.is_success()
+        && let Ok(Ok(whole)) = tokio::time::timeout(EXPLAINING, read(place, response, secrets)).await
+    {
+        return whole;
+    }
+    HttpResponse {
+        status: status.as_u16(),
+        headers: headers(&received, secrets),
+        body: Value::Null,
+    }
 }
 
 /// Parses a response that was received.

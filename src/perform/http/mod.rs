@@ -186,6 +186,7 @@ impl HttpExecutor {
             body: Some(HttpBody::Json(body)),
             redirects: 0,
             save: None,
+            reads_body: true,
         };
         let place = place(&target.url);
         match self.call(call, &request, None, &mut target, sent).await? {
@@ -340,6 +341,10 @@ impl HttpExecutor {
             }
             let next = redirect::next_hop(target, &url, &response).filter(|_| redirects_left > 0);
             let Some(next) = next else {
+                if !asked.reads_body {
+                    let answer = body::only_status(&place, response, &target.secrets).await;
+                    return Ok(Answer::Read(answer));
+                }
                 let is_asked = asked
                     .save
                     .as_ref()

@@ -61,6 +61,7 @@ fn slack_gets_the_text_of_others_escaped_and_says_where_the_message_is() {
     let text = r"*refund*: &lt;!channel&gt; *x* @everyone \u{202e}";
     assert_eq!((&body["channel"], &body["text"]), (&json!("ops"), &json!(text)));
     assert_eq!(body["unfurl_links"], false);
+    assert!(request.reads_body, "only the body says whether it was posted");
     answered(
         &mut run,
         &[],
@@ -115,6 +116,7 @@ fn discord_and_teams_get_the_text_of_others_as_text() {
         assert!(
             matches!(&sent.target, HttpTarget::Channel { channel, path, .. } if *channel == kind && path.is_empty())
         );
+        assert!(!sent.reads_body);
         let body = scenario::json(sent).to_string();
         assert!(
             body.contains(r"**refund** ") && !body.contains("<!channel>"),
@@ -238,4 +240,18 @@ fn a_message_to_people_holds_no_address_of_a_callback() {
     ] });
     let problems = Plan::compile(&serde_json::from_value(flow).unwrap()).unwrap_err();
     assert!(format!("{problems:?}").contains("callback()"), "{problems:?}");
+}
+
+#[test]
+fn what_a_receiver_writes_about_a_message_is_not_read() {
+    for notify in [
+        json!({ "webhook": { "url": "https://example.com/hook", "message": "hi" } }),
+        json!({ "webhook": { "connection": "hook", "message": "hi" } }),
+        json!({ "cloudEvent": { "connection": "events", "type": "refund" } }),
+    ] {
+        let mut run = telling(&notify, "");
+        assert!(!request(run.http()[0]).reads_body);
+        answered(&mut run, &[], 200, Value::Null);
+        assert_eq!(run.state.phase, RunPhase::Succeeded);
+    }
 }

@@ -161,3 +161,40 @@ async fn a_webhook_is_signed_and_a_cloud_event_has_the_key_as_its_id() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_was_posted_is_posted_whatever_the_receiver_writes_about_it() {
+    const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+    let large = || "x".repeat(3 << 20);
+    let router = Router::new()
+        .route("/hook/word", any(|| async { (JSON, "ok") }))
+        .route("/hook/large", any(move || async move { large() }))
+        .route(
+            "/hook/refused",
+            any(move || async move { (StatusCode::NOT_FOUND, large()) }),
+        )
+        .route(
+            "/hook/why",
+            any(|| async { (StatusCode::BAD_REQUEST, "no such hook") }),
+        )
+        .route(
+            "/hook/endless",
+            any(|| async { Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>()) }),
+        );
+    let base = serve(router).await;
+    let executor = of(base).executor();
+    for (path, status, body) in [
+        ("/word", 200, Value::Null),
+        ("/large", 200, Value::Null),
+        ("/endless", 200, Value::Null),
+        ("/refused", 404, Value::Null),
+        ("/why", 400, json!("no such hook")),
+    ] {
+        let request = HttpRequest {
+            reads_body: false,
+            ..post(HttpChannel::Webhook, "hook", path, message())
+        };
+        let answer = executor.once(&request).await.unwrap();
+        assert_eq!((answer.status, answer.body), (status, body), "{path}");
+    }
+}

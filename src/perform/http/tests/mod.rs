@@ -164,6 +164,7 @@ fn effect(target: HttpTarget) -> HttpRequest {
         body: None,
         redirects: 5,
         save: None,
+        reads_body: true,
     }
 }
 

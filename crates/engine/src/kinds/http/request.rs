@@ -41,6 +41,7 @@ impl HttpPlan {
             save: self.saves.then(|| SaveBody {
                 status: self.expected.status.clone(),
             }),
+            reads_body: true,
         })
     }
 
@@ -187,6 +188,7 @@ pub(in crate::kinds) fn described(request: &HttpRequest, hide: &dyn Fn(String) -
         body,
         redirects: _, // the release says it
         save: _,      // this too
+        reads_body: _,
     } = request;
     let mut document = json!({ "method": method });
     let target = match target {

@@ -30,7 +30,7 @@ pub(super) fn request(
     to(target, HttpBody::Json(body))
 }
 
-/// A request that posts a body.
+/// A request that posts a body. Of the answer, the status counts.
 pub(super) fn to(target: HttpTarget, body: HttpBody) -> HttpRequest {
     HttpRequest {
         target,
@@ -40,6 +40,7 @@ pub(super) fn to(target: HttpTarget, body: HttpBody) -> HttpRequest {
         body: Some(body),
         redirects: 0,
         save: None,
+        reads_body: false,
     }
 }
 

@@ -72,7 +72,11 @@ impl SlackPlan {
         let thread = post::optional(self.thread.as_ref(), &scope)?;
         let through = (HttpChannel::Slack, &self.connection);
         let body = message(&channel, &text, thread.as_deref());
-        Ok(post::request(step, through, PATH, body))
+        Ok(HttpRequest {
+            // its status is 200 whatever came of the message
+            reads_body: true,
+            ..post::request(step, through, PATH, body)
+        })
     }
 }
 
