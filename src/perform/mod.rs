@@ -6,6 +6,7 @@ mod error;
 mod git;
 pub mod http;
 mod llm;
+mod memory;
 mod probe;
 mod resource;
 mod smtp;
@@ -72,7 +73,7 @@ impl Executors {
         let ssh = SshExecutor::new(client.clone(), network.clone());
         let http = HttpExecutor::new(client.clone(), network.clone(), clock.clone())?;
         let values = ValueExecutor::new(clock.clone());
-        let smtp = SmtpExecutor::new(client.clone(), network, clock);
+        let smtp = SmtpExecutor::new(client.clone(), network, clock, http.memory().clone());
         let git = GitExecutor::new(client.clone(), settings);
         Ok(Self {
             llm: LlmExecutor::new(http.clone()),

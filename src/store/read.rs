@@ -64,7 +64,8 @@ impl Content {
     /// # Errors
     /// If it cannot be read, or is not what its digest says.
     pub async fn whole(self) -> Result<Bytes, StoreError> {
-        let mut whole = BytesMut::new();
+        // whoever reads it whole has set a limit
+        let mut whole = BytesMut::with_capacity(usize::try_from(self.size).unwrap_or_default());
         let mut pieces = self.pieces;
         while let Some(piece) = pieces.try_next().await? {
             whole.extend_from_slice(&piece);

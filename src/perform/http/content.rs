@@ -3,12 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::Value;
 
 use crate::{
-    perform::{error, resource::Readable},
+    perform::{error, memory::Room, resource::Readable},
     store::StoreError,
 };
 use signoff_api::{Digest, resource::MAX_CONTENT};
@@ -21,9 +21,40 @@ pub(super) enum Content {
     None,
     /// Bytes in memory.
     Bytes(Bytes),
+    /// JSON that was written out, with the room that it takes.
+    Written(Arc<Written>),
     /// The content of a resource.
     Resource(Readable),
 }
+
+/// JSON that was written out, and the room in memory that it takes until it is sent.
+#[derive(Debug)]
+pub(in crate::perform) struct Written {
+    text: Bytes,
+    _room: Room,
+}
+
+impl Written {
+    /// A text in its room.
+    pub fn new(text: String, room: Room) -> Self {
+        Self {
+            text: text.into(),
+            _room: room,
+        }
+    }
+}
+
+/// What is sent that stands not in the request itself.
+#[derive(Debug)]
+pub(super) enum Given {
+    /// The content of a resource.
+    Resource(Readable),
+    /// JSON of another kind of step.
+    Written(Written),
+}
+
+/// How much of a text is sent at once.
+const PIECE: usize = 64 * 1024;
 
 /// Why a body that is being streamed from the store ended early, if it did.
 pub(super) type Broken = Arc<OnceLock<StoreError>>;
@@ -32,11 +63,12 @@ impl Content {
     /// The bytes of a body. Its content type is set unless the step has set one.
     pub(super) fn encode(
         body: Option<&HttpBody>,
-        from: Option<Readable>,
+        given: Option<Given>,
         headers: &mut HeaderMap,
         idempotency_key: &str,
     ) -> Self {
-        let (content_type, content) = match (body, from) {
+        let (content_type, content) = match (body, given) {
+            (_, Some(Given::Written(written))) => (json(), Self::Written(Arc::new(written))),
             (None, _) | (Some(HttpBody::Resource(_)), None) => return Self::None,
             (Some(HttpBody::Json(value)), _) => (json(), Self::Bytes(value.to_string().into())),
             (Some(HttpBody::CloudEvent(event)), _) => {
@@ -58,7 +90,7 @@ impl Content {
                 let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
                 (content_type, Self::Bytes(text.clone().into()))
             }
-            (Some(HttpBody::Resource(resource)), Some(readable)) => {
+            (Some(HttpBody::Resource(resource)), Some(Given::Resource(readable))) => {
                 let content_type = HeaderValue::try_from(&resource.media_type);
                 let unknown = HeaderValue::from_static("application/octet-stream");
                 (content_type.unwrap_or(unknown), Self::Resource(readable))
@@ -77,6 +109,7 @@ impl Content {
         match self {
             Self::None => Digest::of(&[]),
             Self::Bytes(bytes) => Digest::of(bytes),
+            Self::Written(written) => Digest::of(&written.text),
             Self::Resource(readable) => readable.sha256.clone(),
         }
     }
@@ -86,6 +119,7 @@ impl Content {
         match self {
             Self::None => Some(&[]),
             Self::Bytes(bytes) => Some(bytes),
+            Self::Written(written) => Some(&written.text),
             Self::Resource(_) => None,
         }
     }
@@ -99,6 +133,9 @@ impl Content {
         let request = match self {
             Self::None => request,
             Self::Bytes(bytes) => request.body(bytes.clone()),
+            Self::Written(written) => request
+                .header(header::CONTENT_LENGTH, written.text.len())
+                .body(reqwest::Body::wrap_stream(in_pieces(Arc::clone(written)))),
             Self::Resource(readable) => {
                 let content = readable
                     .store
@@ -122,6 +159,17 @@ impl Content {
         };
         Ok((request, broken))
     }
+}
+
+/// A text in pieces. It is let go of when the last of them is taken.
+fn in_pieces(
+    written: Arc<Written>,
+) -> impl futures::Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static {
+    stream::unfold((written, 0), |(written, at)| async move {
+        let end = written.text.len().min(at + PIECE);
+        let piece = written.text.slice(at..end);
+        (!piece.is_empty()).then_some((Ok(piece), (written, end)))
+    })
 }
 
 fn json() -> HeaderValue {

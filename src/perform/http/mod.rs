@@ -21,17 +21,16 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use kube::Client;
-use serde_json::Value;
 use url::Url;
 
 use self::{
     auth::{Roles, Tokens, Unsent},
     clients::Clients,
-    content::Content,
+    content::{Content, Given},
     save::Keeping,
     target::Target,
 };
-use super::{error, resource};
+use super::{error, memory::Memory, resource};
 use crate::{
     cluster::context::Clock,
     net::Network,
@@ -47,7 +46,7 @@ use signoff_engine::{
 };
 
 pub use self::body::MAX_BODY;
-pub(super) use self::target::read_tls;
+pub(super) use self::{content::Written, target::read_tls};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -65,6 +64,7 @@ pub struct HttpExecutor {
     roles: Roles,
     /// Where resources are.
     store: Option<Store>,
+    memory: Memory,
 }
 
 /// What a call came to.
@@ -88,8 +88,8 @@ pub(in crate::perform) struct Through<'a> {
     pub http: &'a HttpConnection,
     /// Appended to its base address.
     pub path: &'a str,
-    /// Sent as JSON.
-    pub body: Value,
+    /// What is sent.
+    pub body: Written,
 }
 
 #[derive(Clone)]
@@ -123,6 +123,7 @@ impl HttpExecutor {
             tokens: Tokens::default(),
             roles: Roles::default(),
             store: None,
+            memory: Memory::default(),
         })
     }
 
@@ -130,6 +131,16 @@ impl HttpExecutor {
     #[must_use]
     pub fn keeping_in(self, store: Option<Store>) -> Self {
         Self { store, ..self }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_memory(self, memory: Memory) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// Memory for content that calls hold.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// The content of a resource, if the run may read it.
@@ -183,13 +194,14 @@ impl HttpExecutor {
             method: HttpMethod::Post,
             headers: BTreeMap::new(),
             query: BTreeMap::new(),
-            body: Some(HttpBody::Json(body)),
+            body: None,
             redirects: 0,
             save: None,
             reads_body: true,
         };
         let place = place(&target.url);
-        match self.call(call, &request, None, &mut target, sent).await? {
+        let given = Some(Given::Written(body));
+        match self.call(call, &request, given, &mut target, sent).await? {
             Answer::Read(response) => Ok(response),
             Answer::Unread { .. } => Err(error::unusable(
                 StepReason::InvalidResponse,
@@ -251,11 +263,7 @@ impl HttpExecutor {
     }
 
     /// Before anything is sent: the content to send, and whether the store will take the answer.
-    async fn prepare(
-        &self,
-        run: &Owner,
-        request: &HttpRequest,
-    ) -> Result<Option<resource::Readable>, EffectError> {
+    async fn prepare(&self, run: &Owner, request: &HttpRequest) -> Result<Option<Given>, EffectError> {
         if request.save.is_some() {
             let probed = match &self.store {
                 Some(store) => store.probe(run).await,
@@ -266,7 +274,7 @@ impl HttpExecutor {
         match &request.body {
             Some(HttpBody::Resource(from)) => {
                 let found = resource::find(&self.kube.0, self.store.as_ref(), run, from);
-                found.await.map(Some)
+                found.await.map(|found| Some(Given::Resource(found)))
             }
             Some(HttpBody::Json(_) | HttpBody::CloudEvent(_) | HttpBody::Form(_) | HttpBody::Text(_))
             | None => Ok(None),
@@ -277,12 +285,12 @@ impl HttpExecutor {
         &self,
         call: &Call,
         asked: &HttpRequest,
-        from: Option<resource::Readable>,
+        given: Option<Given>,
         target: &mut Target,
         sent: &AtomicBool,
     ) -> Result<Answer, EffectError> {
         let mut headers = headers(call, asked, &target.idempotency_header)?;
-        let content = Content::encode(asked.body.as_ref(), from, &mut headers, &call.idempotency_key);
+        let mut content = Content::encode(asked.body.as_ref(), given, &mut headers, &call.idempotency_key);
         let method = method(asked.method);
         let mut url = target.url.clone();
         for (name, values) in &asked.query {
@@ -329,6 +337,10 @@ impl HttpExecutor {
             }
             let request = client.request(method.clone(), hop_url).headers(hop_headers);
             let (request, broken) = content.put_on(request).await?;
+            if redirects_left == 0 && (was_refused || !target.auth.can_renew()) {
+                // it is not sent again, and an answer may take long
+                content = Content::None;
+            }
             sent.store(true, Ordering::Relaxed);
             let response = request.send().await.map_err(|error| match broken.get() {
                 Some(problem) => error::stored(problem, true),

@@ -11,7 +11,7 @@ use signoff_api::run::Usage;
 use signoff_engine::chat::{Image, LlmAnswer, LlmRequest, Message, ToolCall};
 
 /// The body of a request.
-pub(super) fn body(request: &LlmRequest, images: &Images) -> Value {
+pub(super) fn body(request: &LlmRequest, images: &Images<'_>) -> Value {
     let told = request.schema.as_ref().map(instruction);
     let system: Vec<&str> = request.system.iter().chain(&told).map(String::as_str).collect();
     let mut messages: Vec<Value> = Vec::with_capacity(request.messages.len());
@@ -45,7 +45,7 @@ pub(super) fn body(request: &LlmRequest, images: &Images) -> Value {
     with_options(body, request)
 }
 
-fn written(message: &Message, images: &Images) -> (&'static str, Vec<Value>) {
+fn written(message: &Message, images: &Images<'_>) -> (&'static str, Vec<Value>) {
     // a text of nothing is refused
     let text = |content: &String| {
         let text = (!content.trim().is_empty()).then(|| json!({ "type": "text", "text": content }));

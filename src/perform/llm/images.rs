@@ -1,12 +1,11 @@
-//! Images that lie in the object store, read before a model is asked.
-
-use std::collections::BTreeMap;
+//! Images that lie in the object store. A request is written with a mark in the place of each; the content is read into the text that
+//! is sent, one image after the other, so that no other copy is held.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::super::{error, http::HttpExecutor};
 use crate::store::Owner;
-use signoff_api::{Digest, Resource, reason::StepReason};
+use signoff_api::{Resource, reason::StepReason};
 use signoff_engine::{
     chat::{Image, LlmRequest, Message},
     facts::EffectError,
@@ -19,14 +18,78 @@ const MAX_TOGETHER: u64 = 20 << 20;
 /// The media types that providers take.
 const TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
-/// Contents of images in base64, by their digest.
-#[derive(Debug, Default)]
-pub(super) struct Images(BTreeMap<Digest, String>);
+/// The images of a request.
+#[derive(Debug)]
+pub(super) struct Images<'a> {
+    all: Vec<&'a Resource>,
+    bytes: u64,
+    /// What no text of the request holds, since nobody could know it.
+    mark: String,
+}
 
-impl Images {
-    /// The content of an image; empty for one that was not read, of which there is none.
-    pub(super) fn content(&self, resource: &Resource) -> &str {
-        self.0.get(&resource.sha256).map_or("", String::as_str)
+impl<'a> Images<'a> {
+    /// The images, if a provider takes them. Nothing is read.
+    pub(super) fn of(request: &'a LlmRequest) -> Result<Self, EffectError> {
+        let all: Vec<_> = request.messages.iter().flat_map(resources).collect();
+        let mut bytes = 0_u64;
+        for resource in &all {
+            let named = media_type(resource);
+            if !TYPES.contains(&named) {
+                let message = format!("an image is one of {}, not {named:?}", TYPES.join(", "));
+                return Err(error::invalid(StepReason::InvalidRequest, message));
+            }
+            // one that is sent twice counts twice
+            bytes = bytes.saturating_add(resource.bytes().unwrap_or(u64::MAX));
+        }
+        if bytes > MAX_TOGETHER {
+            let message = format!("the images have more than {} MiB together", MAX_TOGETHER >> 20);
+            return Err(error::invalid(StepReason::ResourceTooLarge, message));
+        }
+        Ok(Self {
+            all,
+            bytes,
+            mark: format!("{:032x}", rand::random::<u128>()),
+        })
+    }
+
+    /// Number of bytes of all of them.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What stands for the content of an image in base64.
+    pub(super) fn content(&self, resource: &Resource) -> String {
+        format!("{}{}", self.mark, resource.sha256)
+    }
+
+    /// The text with the content of the images in their places.
+    pub(super) async fn fill(
+        &self,
+        http: &HttpExecutor,
+        run: &Owner,
+        text: String,
+    ) -> Result<String, EffectError> {
+        if self.all.is_empty() {
+            return Ok(text);
+        }
+        let mut parts = text.split(&self.mark);
+        let first = parts.next().unwrap_or_default();
+        let size = text.len() + usize::try_from(self.bytes).unwrap_or_default() / 3 * 4 + 4 * self.all.len();
+        let mut filled = String::with_capacity(size);
+        filled.push_str(first);
+        for part in parts {
+            let rest = |resource: &&'a Resource| {
+                let rest = part.strip_prefix(&resource.sha256.to_string())?;
+                Some((*resource, rest))
+            };
+            // after each mark comes the digest of an image
+            if let Some((resource, rest)) = self.all.iter().find_map(rest) {
+                let content = http.read(run, resource, MAX_IMAGE).await?;
+                STANDARD.encode_string(content, &mut filled);
+                filled.push_str(rest);
+            }
+        }
+        Ok(filled)
     }
 }
 
@@ -34,33 +97,6 @@ impl Images {
 pub(super) fn media_type(resource: &Resource) -> &str {
     let named = resource.media_type.split(';').next();
     named.unwrap_or_default().trim()
-}
-
-pub(super) async fn read(
-    http: &HttpExecutor,
-    run: &Owner,
-    request: &LlmRequest,
-) -> Result<Images, EffectError> {
-    let mut read = Images::default();
-    let mut left = MAX_TOGETHER;
-    for resource in request.messages.iter().flat_map(resources) {
-        let named = media_type(resource);
-        if !TYPES.contains(&named) {
-            let message = format!("an image is one of {}, not {named:?}", TYPES.join(", "));
-            return Err(error::invalid(StepReason::InvalidRequest, message));
-        }
-        if read.0.contains_key(&resource.sha256) {
-            continue;
-        }
-        let Some(rest) = resource.bytes().and_then(|bytes| left.checked_sub(bytes)) else {
-            let message = format!("the images have more than {} MiB together", MAX_TOGETHER >> 20);
-            return Err(error::invalid(StepReason::ResourceTooLarge, message));
-        };
-        left = rest;
-        let content = http.read(run, resource, MAX_IMAGE).await?;
-        read.0.insert(resource.sha256.clone(), STANDARD.encode(content));
-    }
-    Ok(read)
 }
 
 fn resources(message: &Message) -> impl Iterator<Item = &Resource> {

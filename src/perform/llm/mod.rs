@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use self::{answer::Read, images::Images};
 use super::{
     connection, error,
-    http::{HttpExecutor, Through},
+    http::{HttpExecutor, Through, Written},
+    memory::Room,
 };
 use crate::store::Owner;
 use signoff_api::{
@@ -69,14 +70,9 @@ impl LlmExecutor {
             )));
         };
         check_model(&llm, request)?;
-        let images = images::read(&self.http, run, request).await?;
+        let images = Images::of(request)?;
         let mut usage = Usage::default();
-        let asking = self.ask(run, call, request, &llm, &images, &mut usage);
-        let answer = match tokio::time::timeout(call.timeout, asking).await {
-            Ok(answer) => answer,
-            Err(_) => Err(error::timed_out("the model", call.timeout)),
-        };
-        match answer {
+        match self.ask(run, call, request, &llm, &images, &mut usage).await {
             // without a count there is nothing to keep
             Err(error) if usage == Usage::default() => Err(error),
             answer => Ok(LlmResponse { usage, answer }),
@@ -89,7 +85,7 @@ impl LlmExecutor {
         call: &Call,
         request: &LlmRequest,
         llm: &LlmConnection,
-        images: &Images,
+        images: &Images<'_>,
         usage: &mut Usage,
     ) -> Result<LlmAnswer, EffectError> {
         let schema = match &request.schema {
@@ -98,7 +94,7 @@ impl LlmExecutor {
             })?),
             None => None,
         };
-        let began = Instant::now();
+        let mut left = call.timeout;
         let mut request = request.clone();
         let mut asked = 0;
         loop {
@@ -109,10 +105,15 @@ impl LlmExecutor {
                 } else {
                     format!("{}-{asked}", call.idempotency_key)
                 },
-                timeout: call.timeout.saturating_sub(began.elapsed()),
                 ..call.clone()
             };
-            let answered = self.once(run, &call, &request, llm, images).await?;
+            // the wait for it is no part of the time that the model has
+            let room = self.http.memory().room(&run.namespace, images.bytes()).await;
+            let began = Instant::now();
+            let asking = self.once(run, &call, &request, llm, (images, room));
+            let answered = tokio::time::timeout(left, asking).await;
+            let answered = answered.map_err(|_| error::timed_out("the model", call.timeout))??;
+            left = left.saturating_sub(began.elapsed());
             *usage = usage.plus(answered.usage);
             let answer = answered.answer?;
             let Some(schema) = schema.as_ref().filter(|_| answer.calls.is_empty()) else {
@@ -151,12 +152,14 @@ impl LlmExecutor {
         call: &Call,
         request: &LlmRequest,
         llm: &LlmConnection,
-        images: &Images,
+        (images, room): (&Images<'_>, Room),
     ) -> Result<Answered, EffectError> {
-        let (path, body) = match llm.provider {
-            LlmProvider::OpenAI => ("chat/completions", openai::body(request, images)),
-            LlmProvider::Anthropic => ("messages", anthropic::body(request, images)),
+        let (path, text) = match llm.provider {
+            LlmProvider::OpenAI => ("chat/completions", openai::body(request, images).to_string()),
+            LlmProvider::Anthropic => ("messages", anthropic::body(request, images).to_string()),
         };
+        let text = images.fill(&self.http, run, text).await?;
+        let body = Written::new(text, room);
         let sent = AtomicBool::new(false);
         let through = Through {
             name: &request.connection,

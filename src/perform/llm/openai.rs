@@ -11,7 +11,7 @@ use signoff_api::run::Usage;
 use signoff_engine::chat::{Image, LlmAnswer, LlmRequest, Message, ToolCall};
 
 /// The body of a request.
-pub(super) fn body(request: &LlmRequest, images: &Images) -> Value {
+pub(super) fn body(request: &LlmRequest, images: &Images<'_>) -> Value {
     // a server that knows no schemas is told it in words
     let is_told = request.options.contains_key("response_format");
     let told = request.schema.as_ref().filter(|_| is_told).map(instruction);
@@ -42,7 +42,7 @@ pub(super) fn body(request: &LlmRequest, images: &Images) -> Value {
     with_options(body, request)
 }
 
-fn written(message: &Message, images: &Images) -> Value {
+fn written(message: &Message, images: &Images<'_>) -> Value {
     match message {
         Message::User {
             content,

@@ -1,5 +1,7 @@
 //! The executor against a model that answers as it is told.
 
+mod images;
+
 use std::{
     collections::VecDeque,
     net::SocketAddr,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kube::Client;
 
 use self::session::Server;
-use super::{connection, error, resource};
+use super::{connection, error, memory::Memory, resource};
 use crate::{
     cluster::context::Clock,
     net::{Network, redact::Secrets},
@@ -38,6 +38,7 @@ pub(super) struct SmtpExecutor {
     network: Network,
     clock: Clock,
     store: Option<Store>,
+    memory: Memory,
 }
 
 impl std::fmt::Debug for SmtpExecutor {
@@ -49,12 +50,13 @@ impl std::fmt::Debug for SmtpExecutor {
 }
 
 impl SmtpExecutor {
-    pub(super) fn new(kube: Client, network: Network, clock: Clock) -> Self {
+    pub(super) fn new(kube: Client, network: Network, clock: Clock, memory: Memory) -> Self {
         Self {
             kube,
             network,
             clock,
             store: None,
+            memory,
         }
     }
 
@@ -97,6 +99,8 @@ impl SmtpExecutor {
             server.send(&self.network, &mail, &secrets, &sent).await?;
             Ok(EmailResponse { message_id: mail.id })
         };
+        // the wait for it is no part of the time that the server has
+        let _room = self.memory.room(&run.namespace, bytes(request)).await;
         match tokio::time::timeout(call.timeout, sending).await {
             Ok(result) => result,
             Err(_) => Err(EffectError {
@@ -142,8 +146,17 @@ impl SmtpExecutor {
             Err(problem) => Err(problem),
         };
         let content = content.map_err(|problem| error::stored(&problem, false))?;
-        Ok(content.to_vec())
+        Ok(content.into())
     }
+}
+
+/// Number of bytes of the files of a mail.
+fn bytes(request: &EmailRequest) -> u64 {
+    let files = request.attachments.iter().map(|file| match &file.content {
+        AttachmentContent::Text(text) => text.len() as u64,
+        AttachmentContent::Resource(resource) => resource.bytes().unwrap_or(u64::MAX),
+    });
+    files.fold(0, u64::saturating_add)
 }
 
 /// Whether the Connection lets a mail go to these recipients.

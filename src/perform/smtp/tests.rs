@@ -103,7 +103,12 @@ impl Mails {
         }
         let clock = Clock::from_fn(|| "2026-11-29T12:00:00Z".parse().unwrap());
         let network = Network::new(AddressPolicy::local());
-        let executor = SmtpExecutor::new(api(json!({"smtp": smtp}), certificate), network, clock);
+        let executor = SmtpExecutor::new(
+            api(json!({"smtp": smtp}), certificate),
+            network,
+            clock,
+            Memory::default(),
+        );
         Self { executor, taken }
     }
 
@@ -337,4 +342,30 @@ async fn a_text_of_line_breaks_is_written_without_delay() {
         .await
         .unwrap();
     assert_eq!(mails.taken().len(), 1);
+}
+
+#[tokio::test]
+async fn a_mail_with_files_waits_for_memory_and_that_is_no_part_of_its_time() {
+    let mut mails = Mails::of(Server::Good, Security::None).await;
+    let memory = Memory::for_calls(1);
+    mails.executor.memory = memory.clone();
+    let held = memory.room("default", 1 << 20).await;
+    let taken = Arc::clone(&mails.taken);
+    let sending = tokio::spawn(async move {
+        let sent = mails.send(|request| {
+            request.attachments = vec![Attachment {
+                name: "a.txt".to_owned(),
+                media_type: "text/plain".to_owned(),
+                content: AttachmentContent::Text("x".repeat(1 << 20)),
+            }];
+        });
+        sent.await
+    });
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    tokio::time::resume();
+    assert!(!sending.is_finished() && taken.lock().unwrap().is_empty());
+    drop(held);
+    sending.await.unwrap().unwrap();
+    assert_eq!(taken.lock().unwrap().len(), 1);
 }
