@@ -116,6 +116,10 @@ impl LlmExecutor {
             left = left.saturating_sub(began.elapsed());
             *usage = usage.plus(answered.usage);
             let answer = answered.answer?;
+            if request.tools.is_empty() && !answer.calls.is_empty() {
+                let message = "the model calls tools, of which it was given none";
+                return Err(error::invalid(StepReason::InvalidAnswer, message));
+            }
             let Some(schema) = schema.as_ref().filter(|_| answer.calls.is_empty()) else {
                 return Ok(answer);
             };
@@ -254,9 +258,9 @@ fn as_http(llm: &LlmConnection) -> HttpConnection {
     }
 }
 
-/// Adds the provider's own fields to a request. One that is null takes a field away.
+/// Adds the provider's own fields to a request. One that is null takes a field away, but there is always a bound of tokens.
 fn with_options(mut body: Value, request: &LlmRequest) -> Value {
-    for (name, value) in &request.options {
+    for (name, value) in request.options.iter().filter(|(name, _)| *name != "max_tokens") {
         body[name] = value.clone();
     }
     if let Value::Object(fields) = &mut body {

@@ -23,9 +23,12 @@ pub(super) fn body(request: &LlmRequest, images: &Images<'_>) -> Value {
     messages.extend(request.messages.iter().map(|message| written(message, images)));
     let mut body = json!({ "model": request.model, "messages": messages, "stream": false });
     // newer models know only the second name
-    if !request.options.contains_key("max_completion_tokens") {
-        body["max_tokens"] = json!(request.max_tokens);
-    }
+    let name = if request.options.contains_key("max_tokens") {
+        "max_completion_tokens"
+    } else {
+        "max_tokens"
+    };
+    body[name] = json!(request.max_tokens);
     if let Some(schema) = &request.schema {
         body["response_format"] =
             json!({ "type": "json_schema", "json_schema": { "name": "answer", "schema": schema } });

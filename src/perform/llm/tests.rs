@@ -380,14 +380,14 @@ async fn options_are_sent_and_take_fields_away() {
     let (model, address) = Model::open([completion("{\"n\": 1}")]).await;
     let asked = request(|request| {
         request.schema = Some(number());
-        let options = json!({"temperature": 0.5, "response_format": null, "max_completion_tokens": 7});
+        let options = json!({"temperature": 0.5, "response_format": null, "max_tokens": null});
         request.options = options.as_object().cloned().unwrap();
     });
     executor(open_ai(address)).ask_for(asked).await.unwrap();
     let body = &model.asked()[0].2;
     assert_eq!(
         (&body["temperature"], &body["max_completion_tokens"]),
-        (&json!(0.5), &json!(7))
+        (&json!(0.5), &json!(100))
     );
     assert_eq!(
         (&body["max_tokens"], &body["response_format"]),
@@ -499,4 +499,23 @@ async fn images_are_sent_as_addresses() {
         sent["messages"][0]["content"][0]["source"],
         json!({"type": "url", "url": "https://example.com/a.png"})
     );
+}
+
+#[tokio::test]
+async fn a_model_that_only_calls_tools_which_it_was_not_given_has_not_answered() {
+    let calls = json!([{"id": "c1", "type": "function", "function": {"name": "rm", "arguments": "{}"}}]);
+    let openai = json!({"choices": [{"finish_reason": "tool_calls", "message": {"content": null, "tool_calls": calls}}]});
+    let call = json!([{"type": "tool_use", "id": "c1", "name": "rm", "input": {}}]);
+    let anthropic_says = json!({"content": call, "stop_reason": "tool_use"});
+    for (connection, body) in [
+        (open_ai as fn(SocketAddr) -> Value, openai),
+        (anthropic, anthropic_says),
+    ] {
+        for schema in [None, Some(number())] {
+            let (_, address) = Model::open([(200, body.clone())]).await;
+            let asked = request(|request| request.schema = schema);
+            let answer = executor(connection(address)).ask_for(asked).await.unwrap().answer;
+            assert_eq!(answer.unwrap_err().reason, StepReason::InvalidAnswer);
+        }
+    }
 }

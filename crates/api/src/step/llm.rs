@@ -43,7 +43,8 @@ pub struct LlmStep {
     #[schemars(range(min = 1, max = 200_000))]
     pub max_tokens: Option<i64>,
     /// Further fields of the request in the words of the provider, such as `temperature`. Strings may contain `${…}`
-    /// expressions. At most 4 KiB.
+    /// expressions, keys may not. Fields are refused that say again what the step or its Connection says, such as `models`
+    /// and `max_completion_tokens`. `max_tokens: null` sends `maxTokens` as `max_completion_tokens`. At most 4 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<Json>,
 }

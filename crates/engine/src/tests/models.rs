@@ -274,6 +274,41 @@ fn a_flow_that_sets_what_is_ours_or_gives_a_token_away_is_refused() {
         problems(json!({ "options": { "stream": true } })),
         ["steps[0].llm.options.stream"]
     );
+    for field in [
+        "models",
+        "MODELS",
+        "route",
+        "provider",
+        "plugins",
+        "mcp_servers",
+        "transforms",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "max_tokens",
+        "tools",
+        "preset",
+    ] {
+        let refused = format!("steps[0].llm.options.{field}");
+        assert_eq!(problems(json!({ "options": { field: 1 } })), [refused.as_str()]);
+        // a release that was cut before
+        let run = begun(asking(json!({ "options": { field: 1 } })), &json!({ "text": "" }));
+        let failed = run.state.steps[0].error.as_ref().unwrap();
+        assert!(
+            failed.reason == StepReason::InvalidRequest && failed.message.contains(field),
+            "{failed:?}"
+        );
+    }
+    assert_eq!(
+        problems(json!({ "options": { "temperature": 1, "max_tokens": null } })),
+        [""; 0]
+    );
+    assert_eq!(
+        problems(json!({ "options": { "a": [{ "x${inputs.text}": 1 }], "${inputs.text}": 1 } })),
+        [
+            "steps[0].llm.options.${inputs.text}",
+            "steps[0].llm.options.a[0].x${inputs.text}"
+        ]
+    );
     assert_eq!(problems(json!({ "options": [] })), ["steps[0].llm.options"]);
     assert_eq!(
         problems(json!({ "prompt": "${callback('w').url}" })),
@@ -283,6 +318,67 @@ fn a_flow_that_sets_what_is_ours_or_gives_a_token_away_is_refused() {
         problems(json!({ "schema": { "type": "what" } })),
         ["steps[0].llm.schema"]
     );
+}
+
+#[test]
+fn what_is_wrong_as_it_is_written_keeps_a_release_from_being_cut() {
+    let problems = |more: Value| {
+        let mut flow = asking(more);
+        flow["inputs"] = json!({ "type": "object", "properties": {
+            "text": { "type": "string", "default": "" }, "images": { "type": "array", "default": [] },
+        } });
+        let found = Plan::compile(&serde_json::from_value(flow).unwrap())
+            .err()
+            .unwrap_or_default();
+        let found = found.into_iter().map(|problem| problem.field);
+        found
+            .map(|field| field.replace("steps[0].llm.", ""))
+            .collect::<Vec<_>>()
+    };
+    for (more, field) in [
+        (json!({ "messages": "hi" }), "messages"),
+        (
+            json!({ "messages": { "role": "user", "content": "x" } }),
+            "messages",
+        ),
+        (json!({ "messages": ["hi"] }), "messages[0]"),
+        (
+            json!({ "messages": [{ "role": "system", "content": "${inputs.text}" }] }),
+            "messages[0]",
+        ),
+        (json!({ "messages": [{ "content": "x" }] }), "messages[0]"),
+        (
+            json!({ "messages": [{ "role": "user", "content": 7 }] }),
+            "messages[0]",
+        ),
+        (json!({ "messages": [{ "role": "user" }] }), "messages[0]"),
+        (json!({ "images": ["http://example.com/a.png"] }), "images[0]"),
+        (
+            json!({ "images": ["http://example.com/${inputs.text}"] }),
+            "images[0]",
+        ),
+        (json!({ "images": "http://example.com/a.png" }), "images"),
+        (json!({ "images": [7] }), "images[0]"),
+        (
+            json!({ "images": vec!["https://example.com/a.png"; 17] }),
+            "images",
+        ),
+        (json!({ "prompt": " " }), "prompt"),
+        (json!({ "model": " " }), "model"),
+    ] {
+        let mut found = problems(more.clone());
+        found.dedup();
+        assert_eq!(found, [field], "{more}");
+    }
+    for more in [
+        json!({ "messages": "${[{'role': 'user', 'content': 'x'}]}" }),
+        json!({ "messages": [{ "role": "user", "content": "a ${inputs.text}" }] }),
+        json!({ "images": "${inputs.images}" }),
+        json!({ "images": ["https://example.com/${inputs.text}", "${inputs.text}/a.png"] }),
+        json!({ "model": "${inputs.text}" }),
+    ] {
+        assert_eq!(problems(more.clone()), [""; 0], "{more}");
+    }
 }
 
 #[test]

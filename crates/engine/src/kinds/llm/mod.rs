@@ -1,5 +1,6 @@
 //! `llm` steps: one answer of a language model.
 
+mod options;
 mod prompt;
 mod shown;
 

@@ -1,7 +1,10 @@
 //! What a model is asked: compiled and rendered.
 
+mod literal;
+
 use serde_json::{Map, Value};
 
+use super::options;
 use crate::{
     chat::{CORRECTIONS, Image, LlmRequest, Message},
     difference::Field,
@@ -24,21 +27,12 @@ const MAX_IMAGES: usize = 16;
 pub(crate) const MAX_IMAGE: u64 = 8 << 20;
 /// Most bytes of `options`, as JSON.
 const MAX_OPTIONS: usize = 4 * 1024;
-/// Fields of a request that are ours.
-const OURS: [&str; 12] = [
-    "model",
-    "messages",
-    "system",
-    "stream",
-    "stream_options",
-    "n",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "functions",
-    "function_call",
-    "max_tokens",
-];
+const NO_MODEL: &str = "it is a name of at most 256 bytes";
+const EMPTY: &str = "it is empty";
+const NO_LIST: &str = "they are a list";
+const NO_CONTENT: &str = "its content is no text";
+const NO_ROLE: &str = "its role is user or assistant; instructions belong to system";
+const NO_ADDRESS: &str = "an address begins with https:// and has at most 4096 bytes";
 
 /// What a model is asked, with its expressions parsed.
 #[derive(Debug)]
@@ -93,9 +87,8 @@ impl Prompt {
         if let Some(options) = options {
             match options {
                 Value::Object(fields) => {
-                    let ours = fields.keys().filter(|field| OURS.contains(&field.as_str()));
-                    for field in ours {
-                        place.problem(&format!("options.{field}"), "this field is set by Signoff");
+                    for (path, message) in options::refused(fields) {
+                        place.mistyped(&format!("options{path}"), 0, message);
                     }
                 }
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -109,7 +102,7 @@ impl Prompt {
         let json = |place: &mut Place<'_, '_>, field: &str, value: Option<&Value>| {
             value.and_then(|value| place.json(field, value, &[]))
         };
-        Self {
+        let prompt = Self {
             connection: step.connection.clone(),
             model: place.template("model", &step.model),
             system: template(place, "system", step.system.as_ref()),
@@ -119,7 +112,30 @@ impl Prompt {
             schema: step.schema.as_ref().map(|schema| schema.0.clone()),
             max_tokens: step.max_tokens.unwrap_or(LlmStep::DEFAULT_MAX_TOKENS),
             options: json(place, "options", options),
+        };
+        for (field, message) in prompt.wrong() {
+            place.mistyped(&field, 0, message);
         }
+        prompt
+    }
+
+    /// What is wrong whatever the values are.
+    fn wrong(&self) -> Vec<(String, String)> {
+        let text = |template: &Option<Template>| template.as_ref()?.as_literal().map(str::to_owned);
+        let mut found = Vec::new();
+        if text(&self.model).is_some_and(|model| !is_model(&model)) {
+            found.push(("model".to_owned(), NO_MODEL.to_owned()));
+        }
+        if self.images.is_none() && text(&self.newest).is_some_and(|prompt| prompt.trim().is_empty()) {
+            found.push(("prompt".to_owned(), EMPTY.to_owned()));
+        }
+        if let Some(messages) = &self.messages {
+            found.extend(literal::messages(messages));
+        }
+        if let Some(images) = &self.images {
+            found.extend(literal::images(images));
+        }
+        found
     }
 
     /// What is asked first.
@@ -133,8 +149,8 @@ impl Prompt {
             None => Ok(None),
         };
         let model = text("model", &self.model)?.unwrap_or_default();
-        if model.is_empty() || model.len() > 256 {
-            return Err(invalid("model: it is a name of at most 256 bytes"));
+        if !is_model(&model) {
+            return Err(invalid(format!("model: {NO_MODEL}")));
         }
         let mut messages = match &self.messages {
             Some(messages) => conversation(messages.present(&scope)?)?,
@@ -142,6 +158,9 @@ impl Prompt {
         };
         let images = self.images(&scope, &step.run.facts.run.namespace)?;
         if let Some(content) = text("prompt", &self.newest)? {
+            if content.trim().is_empty() && images.is_empty() {
+                return Err(invalid(format!("prompt: {EMPTY}")));
+            }
             messages.push(Message::User { content, images });
         }
         if messages.is_empty() {
@@ -189,6 +208,9 @@ impl Prompt {
         let Some(Value::Object(options)) = options else {
             return Ok(Map::new());
         };
+        if let Some((path, message)) = options::refused(&options).into_iter().next() {
+            return Err(invalid(format!("options{path}: {message}")));
+        }
         let size = Value::Object(options.clone()).to_string().len();
         if size > MAX_OPTIONS {
             return Err(invalid(format!(
@@ -197,6 +219,10 @@ impl Prompt {
         }
         Ok(options)
     }
+}
+
+fn is_model(name: &str) -> bool {
+    !name.trim().is_empty() && name.len() <= 256
 }
 
 fn short_enough(field: &str, text: String) -> Result<String, Failure> {
@@ -215,7 +241,7 @@ fn conversation(value: Option<Value>) -> Result<Vec<Message>, Failure> {
     let listed = match value {
         None => return Ok(vec![]),
         Some(Value::Array(listed)) => listed,
-        Some(_) => return Err(invalid("messages: they are a list")),
+        Some(_) => return Err(invalid(format!("messages: {NO_LIST}"))),
     };
     if listed.len() > MAX_MESSAGES {
         let message = format!(
@@ -231,7 +257,7 @@ fn conversation(value: Option<Value>) -> Result<Vec<Message>, Failure> {
         let (role, content) = (value["role"].as_str(), value["content"].as_str());
         let content = match content {
             Some(content) => short_enough(&field, content.to_owned())?,
-            None => return Err(invalid(format!("{field}: its content is no text"))),
+            None => return Err(invalid(format!("{field}: {NO_CONTENT}"))),
         };
         together += content.len();
         messages.push(match role {
@@ -243,11 +269,7 @@ fn conversation(value: Option<Value>) -> Result<Vec<Message>, Failure> {
                 content,
                 calls: vec![],
             },
-            Some(_) | None => {
-                let message =
-                    format!("{field}: its role is user or assistant; instructions belong to system");
-                return Err(invalid(message));
-            }
+            Some(_) | None => return Err(invalid(format!("{field}: {NO_ROLE}"))),
         });
     }
     if together > MAX_MESSAGES_TOGETHER {
@@ -262,9 +284,7 @@ fn conversation(value: Option<Value>) -> Result<Vec<Message>, Failure> {
 fn image(value: Value, namespace: &str) -> Result<Image, Failure> {
     if let Value::String(address) = value {
         if !address.starts_with("https://") || address.len() > 4096 {
-            return Err(invalid(
-                "images: an address begins with https:// and has at most 4096 bytes",
-            ));
+            return Err(invalid(format!("images: {NO_ADDRESS}")));
         }
         return Ok(Image::Url(address));
     }
