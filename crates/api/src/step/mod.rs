@@ -86,7 +86,7 @@ pub struct Step {
     /// Repeats the steps from `from` to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeat: Option<Repeat>,
-    /// Does the step once for each item of a list. Not for `flow` and `end`, and not together with `changes`.
+    /// Does the step once for each item of a list. Not for `end`, and not together with `changes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_each: Option<ForEach>,
     /// What the step does. Exactly one kind is set.

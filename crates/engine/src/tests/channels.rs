@@ -42,12 +42,11 @@ fn answered(run: &mut Scenario, headers: &[(&str, &str)], status: u16, body: Val
     run.outcome("tell", Ok(Response::Http(response)));
 }
 
-const EVIL: &str = "<!channel> *x* @everyone \u{202e}";
+const EVIL: &str = "<!channel> *x* @everyone https://evil.example \u{202e}";
 
 #[test]
 fn slack_gets_the_text_of_others_escaped_and_says_where_the_message_is() {
-    let notify =
-        json!({ "slack": { "connection": "chat", "channel": "ops", "text": "*refund*: ${inputs.said}" } });
+    let notify = json!({ "slack": { "connection": "chat", "channel": "ops", "text": "*refund*: ${inputs.said} https://a.example/" } });
     let mut run = telling(&notify, EVIL);
     let request = request(run.http()[0]);
     let expected = HttpTarget::Channel {
@@ -58,9 +57,10 @@ fn slack_gets_the_text_of_others_escaped_and_says_where_the_message_is() {
     };
     assert_eq!(request.target, expected);
     let body = scenario::json(request).clone();
-    let text = r"*refund*: &lt;!channel&gt; *x* @everyone \u{202e}";
+    let text = r"*refund*: &lt;!channel&gt; *x* @everyone https://evil.example \u{202e} <https://a.example/>";
     assert_eq!((&body["channel"], &body["text"]), (&json!("ops"), &json!(text)));
     assert_eq!(body["unfurl_links"], false);
+    assert_eq!(body["parse"], "none");
     assert!(request.reads_body, "only the body says whether it was posted");
     answered(
         &mut run,
@@ -253,5 +253,78 @@ fn what_a_receiver_writes_about_a_message_is_not_read() {
         assert!(!request(run.http()[0]).reads_body);
         answered(&mut run, &[], 200, Value::Null);
         assert_eq!(run.state.phase, RunPhase::Succeeded);
+    }
+}
+
+#[test]
+fn what_is_wrong_as_it_is_written_keeps_a_release_from_being_cut() {
+    let problems = |notify: &Value| {
+        let flow = json!({
+            "inputs": { "type": "object", "required": ["said", "all"], "properties": {
+                "said": { "type": "string" }, "all": { "type": "array" }, "maybe": { "type": "string" },
+            } },
+            "steps": [{ "name": "tell", "notify": notify }],
+        });
+        let found = Plan::compile(&serde_json::from_value(flow).unwrap())
+            .err()
+            .unwrap_or_default();
+        let found = found.into_iter().map(|problem| problem.field);
+        found
+            .map(|field| field.replace("steps[0].notify.", ""))
+            .collect::<Vec<_>>()
+    };
+    let mail = |more: Value| {
+        let mut mail = json!({ "connection": "mail", "to": ["a@example.com"], "subject": "x", "text": "y" });
+        mail.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json!({ "email": mail })
+    };
+    let file = |file: Value| mail(json!({ "attachments": [file] }));
+    for (notify, field) in [
+        (
+            mail(json!({ "to": ["a@example.com", "not an address"] })),
+            "email.to[1]",
+        ),
+        (mail(json!({ "to": ["Bob <b@x.y>"] })), "email.to[0]"),
+        (mail(json!({ "to": [] })), "email.to"),
+        (mail(json!({ "cc": ["nope"] })), "email.cc[0]"),
+        (mail(json!({ "replyTo": "nope" })), "email.replyTo"),
+        (mail(json!({ "text": " " })), "email.text"),
+        (
+            file(json!({ "nam": "x", "value": "${inputs.said}" })),
+            "email.attachments[0]",
+        ),
+        (file(json!({ "name": "x" })), "email.attachments[0]"),
+        (
+            file(json!({ "name": ".x", "value": "${inputs.said}" })),
+            "email.attachments[0]",
+        ),
+        (
+            file(json!({ "name": "x", "value": "y", "mediaType": "foo" })),
+            "email.attachments[0]",
+        ),
+        (
+            file(json!({ "name": "x", "value": "y", "mediaType": "multipart/mixed; boundary=zzz" })),
+            "email.attachments[0]",
+        ),
+        (
+            json!({ "cloudEvent": { "connection": "events", "type": "t", "source": "a b" } }),
+            "cloudEvent.source",
+        ),
+        (
+            json!({ "slack": { "connection": "chat", "channel": "ops", "text": "" } }),
+            "slack.text",
+        ),
+    ] {
+        assert_eq!(problems(&notify), [field], "{notify}");
+    }
+    for notify in [
+        mail(json!({ "to": ["${inputs.said}", "x@${inputs.said}"], "replyTo": "${inputs.said}" })),
+        mail(json!({ "attachments": ["${inputs.all}", { "name": "${inputs.said}", "value": 1 }] })),
+        file(json!({ "name": "x", "value": "${inputs.?maybe}", "from": "${inputs.?maybe}" })),
+        json!({ "cloudEvent": { "connection": "events", "type": "t", "source": "/a/${inputs.said}" } }),
+    ] {
+        assert_eq!(problems(&notify), [""; 0], "{notify}");
     }
 }

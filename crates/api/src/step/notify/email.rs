@@ -29,8 +29,8 @@ pub struct NotifyEmail {
     /// The message.
     #[schemars(length(min = 1, max = 262_144))]
     pub text: String,
-    /// Files: objects with `name`, one of `value` (text or JSON) and `from` (a resource), and `mediaType`. At most 10 MiB
-    /// together.
+    /// Files: objects with `name`, one of `value` (text or JSON) and `from` (a resource), and `mediaType`, which is neither
+    /// `multipart/…` nor `message/…`. At most 10 MiB together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10))]
     pub attachments: Option<Vec<Json>>,

@@ -15,7 +15,7 @@ pub struct NotifySlack {
     #[schemars(length(min = 1, max = 4096))]
     pub channel: String,
     /// The message, in Slack's `mrkdwn`. Values of `${…}` expressions are escaped: they mention nobody and are no
-    /// links. A text is cut at 40000 characters.
+    /// links. Addresses that you write are links. A text is cut at 39000 characters.
     #[schemars(length(min = 1, max = 65_536))]
     pub text: String,
     /// The `ts` of a message, such as `${steps.tell.output.ts}`: this one goes into its thread.

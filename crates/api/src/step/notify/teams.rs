@@ -11,8 +11,8 @@ use crate::name::ObjectName;
 pub struct NotifyTeams {
     /// Name of a `teams` Connection in the run's namespace.
     pub connection: ObjectName,
-    /// The message, in the Markdown of adaptive cards. Values of `${…}` expressions are escaped. A text is cut at 16000
-    /// characters.
+    /// The message, in the Markdown of adaptive cards. Values of `${…}` expressions are escaped. A text is cut at 24000
+    /// bytes of JSON.
     #[schemars(length(min = 1, max = 65_536))]
     pub text: String,
 }

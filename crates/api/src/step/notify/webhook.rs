@@ -26,5 +26,6 @@ pub struct NotifyWebhook {
     #[schemars(length(max = 4096))]
     pub path: Option<String>,
     /// The message. Strings may contain `${…}` expressions. A plain string is sent as `{"text": …}`.
+    /// It is for a program: values are not escaped.
     pub message: Json,
 }

@@ -37,10 +37,16 @@ impl Channel for NotifyCloudEvent {
         }
         let target = Target::compile(place, None, Some(&self.connection), self.path.as_ref());
         let (source, subject, data) = (self.source.as_ref(), self.subject.as_ref(), self.data.as_ref());
+        let source = source.and_then(|source| place.template("source", source));
+        if let Some(literal) = source.as_ref().and_then(Template::as_literal)
+            && !is_source(literal)
+        {
+            place.mistyped("source", 0, NO_SOURCE);
+        }
         Arc::new(CloudEventPlan {
             target,
             type_: self.type_.clone(),
-            source: source.and_then(|source| place.template("source", source)),
+            source,
             subject: subject.and_then(|subject| place.template("subject", subject)),
             data: data.and_then(|data| place.json("data", &data.0, &[])),
         })
@@ -70,6 +76,12 @@ impl Channel for NotifyCloudEvent {
     }
 }
 
+const NO_SOURCE: &str = "it is no URI reference: it has white space";
+
+fn is_source(text: &str) -> bool {
+    !text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
 impl CloudEventPlan {
     fn request(&self, step: &StepView<'_>) -> Result<HttpRequest, Failure> {
         let scope = step.scope();
@@ -94,10 +106,8 @@ pub(crate) fn event(
 ) -> Result<Value, Failure> {
     let source = source.filter(|source| !source.is_empty());
     let source = source.unwrap_or_else(|| format!("/signoff.dev/namespaces/{namespace}/flows/{flow}"));
-    if source.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(http::invalid(
-            "source: it is no URI reference: it has white space",
-        ));
+    if !is_source(&source) {
+        return Err(http::invalid(format!("source: {NO_SOURCE}")));
     }
     let mut event = json!({ "specversion": "1.0", "source": source, "type": type_ });
     if let Some(subject) = subject.filter(|subject| !subject.is_empty()) {

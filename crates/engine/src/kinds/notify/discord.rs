@@ -34,7 +34,7 @@ impl Channel for NotifyDiscord {
     fn compile(&self, place: &mut Place<'_, '_>) -> Arc<dyn KindPlan> {
         Arc::new(DiscordPlan {
             connection: self.connection.clone(),
-            text: place.template("text", &self.text),
+            text: post::template(place, &self.text),
         })
     }
 
@@ -54,7 +54,9 @@ pub(crate) fn message(text: &str) -> Value {
 
 impl DiscordPlan {
     fn request(&self, step: &StepView<'_>) -> Result<HttpRequest, Failure> {
-        let text = post::text(self.text.as_ref(), &step.scope(), words::discord, words::DISCORD)?;
+        let text = post::text(self.text.as_ref(), &step.scope(), words::discord, |text| {
+            words::cut(text, words::DISCORD)
+        })?;
         let through = (HttpChannel::Discord, &self.connection);
         Ok(post::request(step, through, "", message(&text)))
     }

@@ -1,5 +1,7 @@
 //! `email`: a mail. What may end a header or a line of the protocol never gets into one.
 
+mod attachments;
+
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -8,7 +10,7 @@ use signoff_expression::StaticType;
 use super::{Channel, post, words};
 use crate::{
     difference::Field,
-    effect::{Attachment, AttachmentContent, EmailRequest, Request},
+    effect::{AttachmentContent, EmailRequest, Request},
     expression::{JsonTemplate, Scope, Template},
     facts::Response,
     kinds::{Done, Failure, KindPlan, Next, http},
@@ -27,10 +29,6 @@ use signoff_api::{
 
 /// Most recipients of a mail.
 pub(crate) const MOST_RECIPIENTS: usize = 50;
-/// Most files of a mail.
-const MOST_FILES: usize = 10;
-/// Most bytes of all files together.
-const MAX_FILES: u64 = 10 << 20;
 
 /// A mail with its expressions parsed.
 #[derive(Debug)]
@@ -54,15 +52,19 @@ impl Channel for NotifyEmail {
         let reply_to = self.reply_to.as_ref();
         let files = self.attachments.as_ref();
         let files = files.map(|files| Value::Array(files.iter().map(Json::as_value).cloned().collect()));
-        Arc::new(EmailPlan {
+        let mail = EmailPlan {
             connection: self.connection.clone(),
             to: place.json("to", &list(&self.to), &[]),
             cc: self.cc.as_ref().and_then(|cc| place.json("cc", &list(cc), &[])),
             reply_to: reply_to.and_then(|address| place.template("replyTo", address)),
             subject: place.template("subject", &self.subject),
-            text: place.template("text", &self.text),
+            text: post::template(place, &self.text),
             attachments: files.and_then(|files| place.json("attachments", &files, &[])),
-        })
+        };
+        for (field, message) in mail.wrong() {
+            place.mistyped(&field, 0, message);
+        }
+        Arc::new(mail)
     }
 
     fn fields(&self) -> Vec<Field> {
@@ -92,12 +94,42 @@ impl Channel for NotifyEmail {
 }
 
 impl EmailPlan {
+    /// What is wrong whatever the values are.
+    fn wrong(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for (field, list) in [("to", &self.to), ("cc", &self.cc)] {
+            let addresses = list.iter().flat_map(elements).enumerate();
+            let literal = addresses.filter_map(|(i, one)| Some((i, one.as_literal()?)));
+            let bad = literal.filter(|(_, one)| !one.as_str().is_some_and(is_address));
+            found.extend(bad.map(|(i, one)| {
+                (
+                    format!("{field}[{i}]"),
+                    no_address(one.as_str().unwrap_or_default()),
+                )
+            }));
+        }
+        // what cannot be read is told elsewhere
+        if self.to.as_ref().is_some_and(|to| elements(to).is_empty()) {
+            found.push(("to".to_owned(), NO_RECIPIENT.to_owned()));
+        }
+        let reply_to = self.reply_to.as_ref().and_then(Template::as_literal);
+        if let Some(bad) = reply_to.filter(|address| !address.is_empty() && !is_address(address)) {
+            found.push(("replyTo".to_owned(), no_address(bad)));
+        }
+        let files = self.attachments.iter().flat_map(elements).enumerate();
+        found.extend(files.filter_map(|(i, file)| {
+            let message = attachments::wrong(file)?;
+            Some((format!("attachments[{i}]"), message.to_owned()))
+        }));
+        found
+    }
+
     fn request(&self, step: &StepView<'_>) -> Result<EmailRequest, Failure> {
         let scope = step.scope();
         let to = addresses("to", self.to.as_ref(), &scope)?;
         let cc = addresses("cc", self.cc.as_ref(), &scope)?;
         if to.is_empty() {
-            return Err(http::invalid("to: there is no recipient"));
+            return Err(http::invalid(format!("to: {NO_RECIPIENT}")));
         }
         if to.len() + cc.len() > MOST_RECIPIENTS {
             let message = format!("to: a mail has at most {MOST_RECIPIENTS} recipients");
@@ -118,8 +150,10 @@ impl EmailPlan {
             cc,
             reply_to,
             subject: words::cut(into_visible(subject), words::SUBJECT),
-            text: post::text(self.text.as_ref(), &scope, words::plain, words::EMAIL)?,
-            attachments: attachments(&files.transpose()?.unwrap_or_default(), namespace)?,
+            text: post::text(self.text.as_ref(), &scope, words::plain, |text| {
+                words::cut(text, words::EMAIL)
+            })?,
+            attachments: attachments::of(&files.transpose()?.unwrap_or_default(), namespace)?,
         })
     }
 }
@@ -154,8 +188,22 @@ pub(crate) fn addresses(
 }
 
 fn not_an_address(field: &str, text: &str) -> Failure {
+    http::invalid(format!("{field}: {}", no_address(text)))
+}
+
+fn no_address(text: &str) -> String {
     let text: String = visible(text).chars().take(100).collect();
-    http::invalid(format!("{field}: {text:?} is no mail address"))
+    format!("{text:?} is no mail address")
+}
+
+const NO_RECIPIENT: &str = "there is no recipient";
+
+/// The elements of a list as it is written.
+fn elements(list: &JsonTemplate) -> &[JsonTemplate] {
+    match list {
+        JsonTemplate::Array(elements) => elements,
+        JsonTemplate::Literal(_) | JsonTemplate::Text(_) | JsonTemplate::Object(_) => &[],
+    }
 }
 
 /// Whether a text is an address and nothing more: no name, no list, nothing that means something in a header or to a mail
@@ -175,78 +223,6 @@ pub(crate) fn is_address(text: &str) -> bool {
         && is_dotted(domain)
         && !domain.starts_with('-')
         && !domain.ends_with('-')
-}
-
-/// The files of a mail.
-fn attachments(files: &Value, namespace: &str) -> Result<Vec<Attachment>, Failure> {
-    let mut found = Vec::new();
-    for file in files.as_array().into_iter().flatten() {
-        // an element that is one expression may give a list
-        let files = match file {
-            Value::Array(files) => files.as_slice(),
-            one => std::slice::from_ref(one),
-        };
-        for file in files {
-            found.push(attachment(file, namespace)?);
-        }
-    }
-    if found.len() > MOST_FILES {
-        let message = format!("attachments: a mail has at most {MOST_FILES} files");
-        return Err(http::invalid(message));
-    }
-    let bytes = found.iter().map(|file| match &file.content {
-        AttachmentContent::Text(text) => text.len() as u64,
-        AttachmentContent::Resource(resource) => resource.bytes().unwrap_or(u64::MAX / 16),
-    });
-    let bytes: u64 = bytes.sum();
-    if bytes > MAX_FILES {
-        let message = format!("attachments: they have {bytes} bytes; at most {MAX_FILES} are sent");
-        return Err(http::invalid(message));
-    }
-    Ok(found)
-}
-
-fn attachment(file: &Value, namespace: &str) -> Result<Attachment, Failure> {
-    let wanted = "attachments: a file has name, one of value and from, and mediaType";
-    let fields = file.as_object().ok_or_else(|| http::invalid(wanted))?;
-    let known = ["name", "value", "from", "mediaType"];
-    if fields.keys().any(|key| !known.contains(&key.as_str())) {
-        return Err(http::invalid(wanted));
-    }
-    let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
-    // no path, and nothing that a reader of mails could take for the end of a name
-    let name: String = visible(name).replace(['/', '\\', '"'], "_");
-    if name.is_empty() || name.len() > 255 || name.starts_with('.') {
-        return Err(http::invalid(
-            "attachments: a file has a name of at most 255 bytes that does not begin with a dot",
-        ));
-    }
-    let said = fields.get("mediaType").and_then(Value::as_str);
-    let (content, media_type) = match (fields.get("value"), fields.get("from")) {
-        (Some(Value::String(text)), None) => (
-            AttachmentContent::Text(text.clone()),
-            "text/plain; charset=utf-8".to_owned(),
-        ),
-        (Some(value), None) => (
-            AttachmentContent::Text(format!("{value:#}\n")),
-            "application/json".to_owned(),
-        ),
-        (None, Some(from)) => {
-            let resource = http::resource(from.clone(), namespace)?;
-            let media_type = resource.media_type.clone();
-            (AttachmentContent::Resource(resource), media_type)
-        }
-        (None, None) | (Some(_), Some(_)) => return Err(http::invalid(wanted)),
-    };
-    let media_type = said.map_or(media_type, str::to_owned);
-    if media_type.len() > 127 || !media_type.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Err(http::invalid("attachments: mediaType is no media type"));
-    }
-    Ok(Attachment {
-        name,
-        media_type,
-        content,
-    })
 }
 
 impl KindPlan for EmailPlan {
@@ -346,27 +322,6 @@ mod tests {
             "a@b>",
         ] {
             assert!(!is_address(bad), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_file_has_a_name_and_one_content() {
-        let one = |file: Value| attachments(&json!([file]), "ns");
-        let file = &one(json!({ "name": "../a\"\r\nb", "value": { "x": 1 } })).unwrap_err();
-        assert!(file.message.contains("dot"), "{file:?}");
-        let file = &one(json!({ "name": "a/b\r\n.txt", "value": "x" })).unwrap()[0];
-        assert_eq!(file.name, "a_b␍␊.txt");
-        for bad in [
-            json!("x"),
-            json!({}),
-            json!({ "name": "a" }),
-            json!({ "name": "a", "value": 1, "from": {} }),
-            json!({ "name": "a", "value": 1, "more": 1 }),
-            json!({ "name": "a", "from": { "ref": "x" } }),
-            json!({ "name": "a", "value": "x".repeat(11 << 20) }),
-            json!({ "name": "a", "value": "x", "mediaType": "a/b\r\nX: y" }),
-        ] {
-            assert!(one(bad.clone()).is_err(), "{}", bad.to_string().len());
         }
     }
 }

@@ -4,6 +4,7 @@
 mod cloud_event;
 mod discord;
 mod email;
+mod links;
 mod post;
 mod slack;
 mod teams;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::words;
 use crate::{
     effect::{HttpBody, HttpChannel, HttpRequest, HttpTarget},
     expression::{EvaluationError, Scope, Template},
     facts::Response,
     kinds::{Done, Failure, Next, http},
+    plan::Place,
     turn::StepView,
 };
 use signoff_api::{name::ObjectName, run::StepOutcome, step::HttpMethod};
@@ -49,15 +49,31 @@ pub(super) fn text(
     template: Option<&Template>,
     scope: &Scope,
     escape: impl Fn(&str) -> String,
-    most: usize,
+    cut: impl Fn(String) -> String,
 ) -> Result<String, Failure> {
     let text = template.map(|text| text.text_with(scope, |value| escape(&value)));
-    let text = text.transpose()?.unwrap_or_default();
-    if text.trim().is_empty() {
-        return Err(http::invalid("text: it is empty"));
-    }
-    Ok(words::cut(text, most))
+    let text = present(text.transpose()?.unwrap_or_default())?;
+    Ok(cut(text))
 }
+
+/// A text that says something.
+pub(super) fn present(text: String) -> Result<String, Failure> {
+    if text.trim().is_empty() {
+        return Err(http::invalid(format!("text: {EMPTY}")));
+    }
+    Ok(text)
+}
+
+/// The template of a text, which says something.
+pub(super) fn template(place: &mut Place<'_, '_>, text: &str) -> Option<Template> {
+    let template = place.template("text", text)?;
+    if template.as_literal().is_some_and(|text| text.trim().is_empty()) {
+        place.mistyped("text", 0, EMPTY);
+    }
+    Some(template)
+}
+
+const EMPTY: &str = "it is empty";
 
 /// A field that may be left out.
 pub(super) fn optional(

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use signoff_expression::StaticType;
 
-use super::{Channel, post, words};
+use super::{Channel, links, post, words};
 use crate::{
     difference::Field,
     effect::{HttpChannel, HttpRequest, Request},
-    expression::Template,
+    expression::{EvaluationError, Scope, Template},
     facts::{EffectError, HttpResponse, Response},
     kinds::{Done, Failure, KindPlan, Next, http},
     plan::{Place, check},
@@ -39,7 +39,7 @@ impl Channel for NotifySlack {
         Arc::new(SlackPlan {
             connection: self.connection.clone(),
             channel: place.template("channel", &self.channel),
-            text: place.template("text", &self.text),
+            text: post::template(place, &self.text),
             thread: thread.and_then(|thread| place.template("thread", thread)),
         })
     }
@@ -68,7 +68,7 @@ impl SlackPlan {
     fn request(&self, step: &StepView<'_>) -> Result<HttpRequest, Failure> {
         let scope = step.scope();
         let channel = post::optional(self.channel.as_ref(), &scope)?.unwrap_or_default();
-        let text = post::text(self.text.as_ref(), &scope, words::slack, words::SLACK)?;
+        let text = self.text(&scope)?;
         let thread = post::optional(self.thread.as_ref(), &scope)?;
         let through = (HttpChannel::Slack, &self.connection);
         let body = message(&channel, &text, thread.as_deref());
@@ -77,6 +77,21 @@ impl SlackPlan {
             reads_body: true,
             ..post::request(step, through, PATH, body)
         })
+    }
+}
+
+impl SlackPlan {
+    fn text(&self, scope: &Scope) -> Result<String, Failure> {
+        let mut values = Vec::new();
+        let insert = |out: &mut String, value: String| {
+            let begin = out.len();
+            out.push_str(&words::slack(&value));
+            values.push(begin..out.len());
+            Ok::<_, EvaluationError>(())
+        };
+        let text = self.text.as_ref().map(|text| text.text_inserting(scope, insert));
+        let text = post::present(text.transpose()?.unwrap_or_default())?;
+        Ok(links::marked(&words::cut(text, words::SLACK), &values))
     }
 }
 
@@ -89,6 +104,7 @@ pub(crate) fn message(channel: &str, text: &str, thread: Option<&str>) -> Value 
         "channel": channel,
         "text": text,
         "mrkdwn": true,
+        "parse": "none",
         "unfurl_links": false,
         "unfurl_media": false,
     });

@@ -31,7 +31,7 @@ impl Channel for NotifyTeams {
     fn compile(&self, place: &mut Place<'_, '_>) -> Arc<dyn KindPlan> {
         Arc::new(TeamsPlan {
             connection: self.connection.clone(),
-            text: place.template("text", &self.text),
+            text: post::template(place, &self.text),
         })
     }
 
@@ -63,7 +63,9 @@ pub(crate) fn message(text: &str) -> Value {
 
 impl TeamsPlan {
     fn request(&self, step: &StepView<'_>) -> Result<HttpRequest, Failure> {
-        let text = post::text(self.text.as_ref(), &step.scope(), words::teams, words::TEAMS)?;
+        let text = post::text(self.text.as_ref(), &step.scope(), words::teams, |text| {
+            words::cut_json(text, words::TEAMS)
+        })?;
         let through = (HttpChannel::Teams, &self.connection);
         Ok(post::request(step, through, "", message(&text)))
     }

@@ -1,11 +1,11 @@
 //! Text of others in messages of ours: it mentions nobody, is no markup of the channel, and everything in it is visible.
 
-use signoff_api::text::visible_lines;
+use signoff_api::text;
 
-/// Longest text that Slack takes, in characters.
-pub(crate) const SLACK: usize = 40_000;
-/// Longest text of a card in Teams: a message has at most 28 KB, and a character up to four bytes and its escapes.
-pub(crate) const TEAMS: usize = 16_000;
+/// Longest text for Slack, in characters. It takes 40 000, of which some are for the signs around links.
+pub(crate) const SLACK: usize = 39_000;
+/// Longest text of a card in Teams, in bytes as they are in JSON: a message has at most 28 KB.
+pub(crate) const TEAMS: usize = 24_000;
 /// Longest message of Discord.
 pub(crate) const DISCORD: usize = 2_000;
 /// Longest text of a mail.
@@ -34,6 +34,11 @@ pub(crate) fn discord(text: &str) -> String {
     escaped(&visible_lines(text), r"\`*_[]()#-~|<>@:")
 }
 
+/// Text in which all is visible. Line breaks are the same wherever they were written.
+fn visible_lines(text: &str) -> String {
+    text::visible_lines(&text.replace("\r\n", "\n"))
+}
+
 /// As plain text wants it.
 pub(crate) fn plain(text: &str) -> String {
     visible_lines(text)
@@ -56,7 +61,34 @@ pub(crate) fn cut(text: String, most: usize) -> String {
         return text;
     }
     let end = text.char_indices().nth(most.saturating_sub(1));
-    let kept = &text[..end.map_or(text.len(), |(end, _)| end)];
+    shortened(&text[..end.map_or(text.len(), |(end, _)| end)])
+}
+
+/// The same for a channel that counts bytes of JSON.
+pub(crate) fn cut_json(text: String, most: usize) -> String {
+    let size = |c: char| match c {
+        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        '\0'..='\u{1f}' => 6,
+        _ => c.len_utf8(),
+    };
+    if text.chars().map(size).sum::<usize>() <= most {
+        return text;
+    }
+    let mut left = most.saturating_sub('…'.len_utf8());
+    let end = text
+        .char_indices()
+        .find(|(_, c)| match left.checked_sub(size(*c)) {
+            Some(rest) => {
+                left = rest;
+                false
+            }
+            None => true,
+        });
+    shortened(&text[..end.map_or(text.len(), |(end, _)| end)])
+}
+
+/// A beginning, with a sign that it is one.
+fn shortened(kept: &str) -> String {
     let kept = match kept.rfind('&') {
         Some(at) if kept.len() - at < 6 && !kept[at..].contains(';') => &kept[..at],
         _ => kept,
@@ -94,6 +126,21 @@ mod tests {
             "{told}"
         );
         assert!(plain(evil).contains(r"\u{202e}"));
+        for told in [slack, discord, teams, plain] {
+            assert_eq!(told("a\r\nb\rc"), "a\nb␍c");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_counted_in_bytes_of_json_is_cut_by_them() {
+        assert_eq!(cut_json("é\"".into(), 4), "é\"");
+        assert_eq!(cut_json("ééé".into(), 5), "é…");
+        assert_eq!(cut_json(r"\*\*\*".into(), 8), r"\*…");
+        for text in ["語", "\\*", "\"", "&amp;", "\n", "x"] {
+            let cut = cut_json(text.repeat(30_000), TEAMS);
+            let size = serde_json::to_string(&cut).unwrap().len() - 2;
+            assert!((TEAMS - 10..=TEAMS).contains(&size), "{text:?} {size}");
+        }
     }
 
     #[test]
