@@ -156,6 +156,41 @@ fn hidden_characters_of_a_title_and_a_message_are_made_visible() {
 }
 
 #[test]
+fn what_data_says_is_set_apart_in_a_pull_request_and_what_the_author_says_stays() {
+    let mut inputs = inputs();
+    inputs["word"] = json!("@acme/owners Fixes #1\n\nApproved by: ceo ![x](https://evil/p.png)");
+    let pull = json!({ "into": "main", "title": "Fixes #7: ${inputs.word}",
+        "body": "**Fixes #7**, @dev\n\n${inputs.word}\n\n[More](https://h/x)" });
+    let run = begun(&json!({ "pullRequest": pull }), &inputs);
+    let pull = asked(&run).pull_request.clone().unwrap();
+    assert!(
+        pull.title
+            .starts_with("Fixes #7: @ acme/owners Fixes # 1␊␊Approved by"),
+        "{}",
+        pull.title
+    );
+    let body = &pull.body;
+    assert!(
+        body.starts_with("**Fixes #7**, @dev\n\n") && body.ends_with("\n\n[More](https://h/x)"),
+        "{body}"
+    );
+    for part in ["@acme", "#1", "\nApproved", "![", "](https://evil"] {
+        assert!(!body.contains(part), "{part}: {body}");
+    }
+    let whole = begun(
+        &json!({ "pullRequest": { "into": "main", "title": "t", "body": "${inputs.word}" } }),
+        &inputs,
+    );
+    let body = asked(&whole).pull_request.clone().unwrap().body;
+    assert!(
+        !body.contains("@acme") && body.contains("> Approved by: ceo"),
+        "{body}"
+    );
+    let message = &asked(&run).commit.as_ref().unwrap().message;
+    assert!(!message.contains("@acme") && !message.contains("#1"), "{message}");
+}
+
+#[test]
 fn a_definition_says_what_is_wrong_with_its_commit() {
     let change = |more: Value| problems(&json!([propose(&more)]));
     let plain = json!({ "files": [{ "path": "a", "content": "${inputs.word}" }], "pullRequest": null });
@@ -187,6 +222,50 @@ fn a_definition_says_what_is_wrong_with_its_commit() {
         (
             json!({ "files": [{ "path": "x" }] }),
             "one of content, from and delete",
+        ),
+        (
+            json!({ "files": [{ "path": "x", "content": "" }, { "path": "x", "content": "${inputs.word}" }] }),
+            "files: x is there twice",
+        ),
+        (
+            json!({ "files": [{ "path": "x", "content": "" }, { "path": "x/y", "delete": true }] }),
+            "another file lies below it",
+        ),
+        (
+            json!({ "files": [{ "path": "x", "content": 5 }] }),
+            "files[0]: the content is no text",
+        ),
+        (
+            json!({ "files": [{ "path": "x", "delete": false }] }),
+            "files[0]: delete is true",
+        ),
+        (json!({ "files": [] }), "files: there are none"),
+        (
+            json!({ "files": [
+                { "path": "x", "content": "x".repeat(600 << 10) }, { "path": "y", "content": "y".repeat(600 << 10) },
+            ] }),
+            "files: they have more than 1048576 bytes together",
+        ),
+        (json!({ "message": " \n" }), "steps[0].git.message: it is empty"),
+        (
+            json!({ "pullRequest": { "into": "fix-${run.name}", "title": "t" } }),
+            "pullRequest.into: it is the branch",
+        ),
+        (
+            json!({ "pullRequest": { "into": "main", "title": "t", "reviewers": ["a", "a b"] } }),
+            "pullRequest.reviewers[1]",
+        ),
+        (
+            json!({ "pullRequest": { "into": "main", "title": " " } }),
+            "pullRequest.title: it is empty",
+        ),
+        (
+            json!({ "pullRequest": { "into": "main", "title": "x".repeat(256) } }),
+            "pullRequest.title: it has more than 255",
+        ),
+        (
+            json!({ "pullRequest": { "into": "main", "title": "t", "body": "x".repeat(60_001) } }),
+            "pullRequest.body: it has more than 60000",
         ),
         (json!({ "files": "x" }), "list of files"),
         (json!({ "files": "${inputs.none}" }), "none"),

@@ -202,6 +202,10 @@ fn what_a_task_cannot_say_is_refused_when_its_release_is_cut() {
             "steps[0].task.heartbeat",
         ),
         (
+            json!({ "task": { "onTimeout": { "outcome": "Continue" } } }),
+            "steps[0].task.onTimeout",
+        ),
+        (
             json!({ "task": { "heartbeat": "61m" } }),
             "steps[0].task.heartbeat",
         ),

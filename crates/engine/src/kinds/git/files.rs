@@ -46,6 +46,9 @@ pub(super) fn compile(place: &mut Place<'_, '_>, files: &Value) -> Option<JsonTe
                     place.problem(&format!("files[{index}]"), why);
                 }
             }
+            if let Err(why) = check_all(elements) {
+                place.problem("files", why);
+            }
         }
         JsonTemplate::Text(text) if text.as_expression().is_some() => {}
         JsonTemplate::Literal(_) | JsonTemplate::Text(_) | JsonTemplate::Object(_) => {
@@ -84,6 +87,13 @@ fn check(element: &JsonTemplate) -> Result<(), String> {
         let path = path.as_str().ok_or("a path is a text")?.to_owned();
         RepositoryPath::parse(&path).map_err(|why| format!("path: {why}"))?;
     }
+    let literal = |wanted: &str| field(wanted).and_then(JsonTemplate::as_literal);
+    if literal("content").is_some_and(|content| !content.is_string()) {
+        return Err("the content is no text; json.encode(…) makes one".to_owned());
+    }
+    if literal("delete").is_some_and(|delete| delete != true) {
+        return Err("delete is true, or left out".to_owned());
+    }
     let changes = ["content", "from", "delete"]
         .into_iter()
         .filter(|key| field(key).is_some());
@@ -94,6 +104,44 @@ fn check(element: &JsonTemplate) -> Result<(), String> {
         && Mode::deserialize(&mode).is_err()
     {
         return Err("mode is File or Executable".to_owned());
+    }
+    Ok(())
+}
+
+/// What is wrong with the files together, as far as it is known before they are rendered.
+fn check_all(elements: &[JsonTemplate]) -> Result<(), String> {
+    if elements.is_empty() {
+        return Err("there are none".to_owned());
+    }
+    let (mut paths, mut bytes) = (vec![], 0_u64);
+    for element in elements {
+        let JsonTemplate::Object(entries) = element else {
+            continue;
+        };
+        for (key, value) in entries {
+            match (key.as_str(), value.as_literal()) {
+                // one that is none was told of by itself
+                ("path", Some(Value::String(path))) => paths.extend(RepositoryPath::parse(&path).ok()),
+                ("content", Some(Value::String(text))) => bytes = bytes.saturating_add(text.len() as u64),
+                _ => {}
+            }
+        }
+    }
+    if bytes > MAX_BYTES {
+        return Err(format!("they have more than {MAX_BYTES} bytes together"));
+    }
+    paths.sort();
+    distinct(paths.iter())
+}
+
+/// Whether each of these sorted paths can be a file of its own.
+fn distinct<'a>(paths: impl Iterator<Item = &'a RepositoryPath> + Clone) -> Result<(), String> {
+    let mut rest = paths;
+    while let Some(path) = rest.next() {
+        // a character such as `-` sorts before `/`, so what lies below is not always the next
+        if rest.clone().any(|other| other == path || path.is_above(other)) {
+            return Err(format!("{path} is there twice, or another file lies below it"));
+        }
     }
     Ok(())
 }
@@ -131,16 +179,7 @@ pub(super) fn render(value: &Value, namespace: &str) -> Result<Vec<GitFile>, Fai
         return Err(invalid("files: there are none"));
     }
     files.sort_by(|one, other| one.path.cmp(&other.path));
-    for (index, file) in files.iter().enumerate() {
-        // a character such as `-` sorts before `/`, so what lies below is not always the next
-        let mut rest = files[index + 1..].iter();
-        let path = &file.path;
-        if rest.any(|other| other.path == *path || path.is_above(&other.path)) {
-            return Err(invalid(format!(
-                "files: {path} is there twice, or another file lies below it"
-            )));
-        }
-    }
+    distinct(files.iter().map(|file| &file.path)).map_err(|why| invalid(format!("files: {why}")))?;
     Ok(files)
 }
 

@@ -1,13 +1,14 @@
 //! The request of a `git` step: compiled and rendered.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{CommitPlan, GitPlan, PullPlan, files};
 use crate::{
     effect::{GitCommit, GitPull, GitRequest, GitTarget},
-    expression::{Scope, Template},
+    expression::{EvaluationError, Scope, Template},
     facts::bound_repository,
     kinds::Failure,
+    markdown,
     plan::Place,
     turn::StepView,
 };
@@ -25,6 +26,7 @@ const MAX_TITLE: usize = 255;
 const MAX_BODY: usize = 60_000;
 /// Most people who are asked to review.
 const MAX_REVIEWERS: usize = 20;
+const INTO_ITSELF: &str = "it is the branch that the pull request comes from";
 /// Begins the trailers that are ours.
 const TRAILER: &str = "signoff-";
 
@@ -55,12 +57,23 @@ pub(super) fn compile(step: &GitStep, place: &mut Place<'_, '_>) -> GitPlan {
         .and_then(|files| files::compile(place, &files.0));
     let message = step.message.as_ref();
     let message = message.and_then(|message| place.template("message", message));
+    if message
+        .as_ref()
+        .and_then(Template::as_literal)
+        .is_some_and(|text| text.trim().is_empty())
+    {
+        place.problem("message", "it is empty");
+    }
     let commit = files.zip(message).map(|(files, message)| CommitPlan {
         message,
         files,
         if_exists: step.if_exists,
     });
     let pull = step.pull_request.as_ref();
+    // expressions that are the same give the same name
+    if pull.is_some_and(|pull| pull.into == step.branch) {
+        place.problem("pullRequest.into", INTO_ITSELF);
+    }
     GitPlan {
         target,
         branch: branch(place, "branch", &step.branch),
@@ -82,6 +95,14 @@ fn branch(place: &mut Place<'_, '_>, field: &str, text: &str) -> Option<Template
 }
 
 fn pull_request(place: &mut Place<'_, '_>, pull: &GitPullRequest) -> Option<PullPlan> {
+    for (index, login) in pull.reviewers.iter().flatten().enumerate() {
+        if !login.contains("${") && logins(&json!([login])).is_err() {
+            place.problem(
+                &format!("reviewers[{index}]"),
+                "a reviewer is the login of an account",
+            );
+        }
+    }
     let reviewers = pull.reviewers.as_ref().and_then(|reviewers| {
         let reviewers = reviewers.iter().cloned().map(Value::String).collect();
         place.json("reviewers", &Value::Array(reviewers), &[])
@@ -89,6 +110,18 @@ fn pull_request(place: &mut Place<'_, '_>, pull: &GitPullRequest) -> Option<Pull
     let into = branch(place, "into", &pull.into);
     let title = place.template("title", &pull.title);
     let body = pull.body.as_ref().and_then(|body| place.template("body", body));
+    let literal = |template: &Option<Template>| {
+        template
+            .as_ref()
+            .and_then(Template::as_literal)
+            .map(str::to_owned)
+    };
+    if let Some(Err(why)) = literal(&title).map(|title| titled(&title)) {
+        place.problem("title", why);
+    }
+    if let Some(Err(why)) = literal(&body).map(|body| described(&body)) {
+        place.problem("body", why);
+    }
     Some(PullPlan {
         into: into?,
         title: title?,
@@ -120,9 +153,7 @@ impl GitPlan {
         let pull_request = self.pull_request.as_ref().map(|pull| pull.render(&scope));
         let (base, pull_request) = (base.transpose()?, pull_request.transpose()?);
         if pull_request.as_ref().is_some_and(|pull| pull.into == branch) {
-            return Err(invalid(
-                "pullRequest.into: it is the branch that the pull request comes from",
-            ));
+            return Err(invalid(format!("pullRequest.into: {INTO_ITSELF}")));
         }
         Ok(GitRequest {
             target,
@@ -137,7 +168,8 @@ impl GitPlan {
 
 impl CommitPlan {
     fn render(&self, scope: &Scope, namespace: &str) -> Result<GitCommit, Failure> {
-        let message = visible_lines(&self.message.text(scope)?.replace("\r\n", "\n"));
+        let message = self.message.text_with(scope, |value| inserted(&value))?;
+        let message = visible_lines(&message.replace("\r\n", "\n"));
         if message.trim().is_empty() {
             return Err(invalid("message: it is empty"));
         }
@@ -156,25 +188,13 @@ impl CommitPlan {
 
 impl PullPlan {
     fn render(&self, scope: &Scope) -> Result<GitPull, Failure> {
-        let title = into_visible(self.title.text(scope)?.trim().to_owned());
-        if title.is_empty() {
-            return Err(invalid("pullRequest.title: it is empty"));
-        }
-        if title.chars().count() > MAX_TITLE {
-            return Err(invalid(format!(
-                "pullRequest.title: it has more than {MAX_TITLE} characters"
-            )));
-        }
+        let title = self.title.text_with(scope, |value| markdown::unlinked(&value))?;
+        let title = titled(&title).map_err(|why| invalid(format!("pullRequest.title: {why}")))?;
         let body = match &self.body {
-            Some(body) => body.present_text(scope)?.unwrap_or_default(),
+            Some(body) => text_of_body(body, scope)?,
             None => String::new(),
         };
-        let body = visible_lines(&body.replace("\r\n", "\n"));
-        if body.chars().count() > MAX_BODY {
-            return Err(invalid(format!(
-                "pullRequest.body: it has more than {MAX_BODY} characters"
-            )));
-        }
+        let body = described(&body).map_err(|why| invalid(format!("pullRequest.body: {why}")))?;
         let reviewers = match &self.reviewers {
             Some(reviewers) => logins(&reviewers.value(scope)?)?,
             None => vec![],
@@ -187,6 +207,41 @@ impl PullPlan {
             reviewers,
         })
     }
+}
+
+/// A title as forges take it.
+fn titled(text: &str) -> Result<String, String> {
+    let title = into_visible(text.trim().to_owned());
+    if title.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    if title.chars().count() > MAX_TITLE {
+        return Err(format!("it has more than {MAX_TITLE} characters"));
+    }
+    Ok(title)
+}
+
+/// A description as forges take it.
+fn described(text: &str) -> Result<String, String> {
+    let body = visible_lines(&text.replace("\r\n", "\n"));
+    if body.chars().count() > MAX_BODY {
+        return Err(format!("it has more than {MAX_BODY} characters"));
+    }
+    Ok(body)
+}
+
+/// The Markdown of the flow's author, with what is inserted set apart.
+fn text_of_body(body: &Template, scope: &Scope) -> Result<String, EvaluationError> {
+    if body.as_expression().is_some() {
+        let value = body.present_text(scope)?.unwrap_or_default();
+        let mut text = String::new();
+        markdown::insert(&mut text, &value);
+        return Ok(text);
+    }
+    body.text_inserting(scope, |before, value| {
+        markdown::insert(before, &value);
+        Ok(())
+    })
 }
 
 fn named(field: &str, template: &Template, scope: &Scope) -> Result<BranchName, Failure> {
@@ -222,6 +277,13 @@ fn logins(value: &Value) -> Result<Vec<String>, Failure> {
     Ok(logins)
 }
 
+/// A value within a message: forges act upon nothing in it.
+fn inserted(value: &str) -> String {
+    let value = value.replace("\r\n", "\n");
+    let lines: Vec<String> = value.split('\n').map(markdown::unlinked).collect();
+    lines.join("\n")
+}
+
 /// A message in which no line can be taken for one of our trailers, whoever wrote it.
 fn without_trailers(message: &str) -> String {
     let lines = message.lines().map(|line| {
@@ -244,7 +306,6 @@ pub(super) fn invalid(message: impl Into<String>) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn nobody_writes_our_trailers_into_a_message() {

@@ -55,6 +55,9 @@ impl Kind for TaskStep {
         {
             place.problem("heartbeat", "a heartbeat takes from 1m to 1h");
         }
+        if self.on_timeout.is_some() && self.respond_within.is_none() {
+            place.problem("onTimeout", "onTimeout needs respondWithin");
+        }
         // whoever may read tasks can read both
         let input = self.input.as_ref();
         let input = input.and_then(|input| place.kept().json("input", input.as_value(), &[]));
