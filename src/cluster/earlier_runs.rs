@@ -33,8 +33,19 @@ pub async fn children(
     Ok(facts.into_iter().flatten().collect())
 }
 
+/// A run. One that cannot be decoded is as good as gone, so that it keeps no other from ending.
+///
+/// # Errors
+/// If it cannot be read.
+pub async fn get(runs: &Api<Run>, name: &str) -> Result<Option<Run>, kube::Error> {
+    match runs.get_opt(name).await {
+        Err(kube::Error::SerdeError(_)) => Ok(None),
+        read => read,
+    }
+}
+
 async fn child(runs: &Api<Run>, name: &str, own: Option<&str>) -> Result<Option<ChildFact>, kube::Error> {
-    let Some(run) = runs.get_opt(name).await? else {
+    let Some(run) = get(runs, name).await? else {
         return Ok(None);
     };
     // only the operator creates runs with a parent
@@ -63,7 +74,7 @@ pub async fn claimed(
     let Some(by) = &status.retried_by else {
         return Ok(None);
     };
-    let other = runs.get_opt(by).await?;
+    let other = get(runs, by).await?;
     Ok(holds(run, status, other.as_ref(), own).then(|| by.clone()))
 }
 

@@ -6,12 +6,12 @@ use json_patch::{AddOperation, Patch as Operations, PatchOperation, TestOperatio
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::{
     Api, Resource, ResourceExt as _,
-    api::{Patch, PatchParams},
+    api::{Patch, PatchParams, Request},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::context::Context;
+use super::{context::Context, objects::Undecodable};
 use signoff_api::{
     condition::{self, ConditionStatus},
     names,
@@ -45,6 +45,30 @@ where
     };
     api.patch_status(&object.name_any(), &params, &Patch::<()>::Json(operations))
         .await
+}
+
+/// Writes some fields of the status of an object that cannot be decoded, if it is still as it was read. The answer is not
+/// decoded either.
+///
+/// # Errors
+/// When the API server refuses or does not answer; [`is_stale`] tells whether somebody else wrote the object meanwhile.
+pub async fn merge_status<K>(context: &Context, object: &Undecodable, fields: &Value) -> kube::Result<()>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    let meta = &object.metadata;
+    // an object of that name that was made meanwhile is another one
+    let patch =
+        json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "status": fields});
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let name = meta.name.as_deref().unwrap_or_default();
+    let request = Request::new(K::url_path(&(), meta.namespace.as_deref()))
+        .patch_subresource("status", name, &params, &Patch::Merge(patch))
+        .map_err(kube::Error::BuildRequest)?;
+    context.client().request_text(request).await.map(drop)
 }
 
 /// Replaces a map in the status of an object, if the object is still as it was read. It may not have been there.

@@ -9,7 +9,7 @@ use super::{
     actor::is_stopped,
     objects::{self, child},
 };
-use crate::cluster::{releases::LoadedRelease, run_facts::run_facts};
+use crate::cluster::{objects::Decoded, releases::LoadedRelease, run_facts::run_facts};
 use signoff_api::{Connection, ConnectionSpec, Repository, Run, run::StepPhase};
 use signoff_engine::{
     concurrency::Place,
@@ -74,8 +74,9 @@ async fn repository_fact(
     namespace: &str,
     name: &str,
 ) -> Result<Option<ConnectionFact>, kube::Error> {
-    let repositories = deps.context.namespaced::<Repository>(namespace);
-    let Some(repository) = repositories.get_opt(name).await? else {
+    let repositories = deps.context.namespaced::<Decoded<Repository>>(namespace);
+    // one that cannot be decoded is as good as gone
+    let Some(repository) = repositories.get_opt(name).await?.and_then(Decoded::ok) else {
         return Ok(None);
     };
     let spec = match &repository.spec.connection {
@@ -89,7 +90,8 @@ async fn repository_fact(
     }))
 }
 
-/// A Connection. One that the watch does not show is read: it may have just been made.
+/// A Connection. One that the watch does not show is read: it may have just been made. One that cannot be decoded is as good
+/// as gone.
 async fn connection(deps: &Deps, namespace: &str, name: &str) -> Result<Option<ConnectionSpec>, kube::Error> {
     let shown = deps
         .connections
@@ -99,10 +101,10 @@ async fn connection(deps: &Deps, namespace: &str, name: &str) -> Result<Option<C
     }
     let read = deps
         .context
-        .namespaced::<Connection>(namespace)
+        .namespaced::<Decoded<Connection>>(namespace)
         .get_opt(name)
         .await?;
-    Ok(read.map(|connection| connection.spec))
+    Ok(read.and_then(Decoded::ok).map(|connection| connection.spec))
 }
 
 /// The objects that a run waits for. What is known to be closed stays so; the others are looked at.

@@ -47,7 +47,7 @@ async fn claimed(
     let name = run.name_any();
     let mut attempt = 1;
     loop {
-        let Some(earlier) = runs.get_opt(&of.run).await? else {
+        let Some(earlier) = earlier_runs::get(runs, &of.run).await? else {
             return Ok(Err(RetryRefused::NotFound(of.run.to_string())));
         };
         let status = earlier.status.clone().unwrap_or_default();

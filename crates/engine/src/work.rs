@@ -2,7 +2,8 @@
 
 mod worker;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use serde_json::{Value, json};
 
 pub use self::worker::{Lost, answer, claim, give_back, owns, renew};
 use crate::{facts::WorkFact, heartbeat::later, schema::Schema, turn::MAX_OUTPUT};
@@ -90,6 +91,26 @@ pub fn cancelled(
     end(&mut next, WorkItemPhase::Cancelled, message);
     conclude(&mut next, generation, now);
     next
+}
+
+/// The fields of the status that end a task of which nothing but its conditions can be read. The others stay.
+pub fn ended_unread(
+    conditions: &[Condition],
+    phase: WorkItemPhase,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Value {
+    let mut next = WorkItemStatus {
+        conditions: conditions.to_vec(),
+        ..WorkItemStatus::default()
+    };
+    end(&mut next, phase, message);
+    conclude(&mut next, generation, now);
+    json!({
+        "phase": next.phase, "message": next.message, "conditions": next.conditions,
+        "answer": null, "leaseUntil": null,
+    })
 }
 
 /// What a run is told of its task.

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, fmt::Debug};
 
-use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference},
+};
 use kube::{Resource, core::ObjectMeta};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -47,7 +50,7 @@ pub enum Decoded<K> {
 /// What can be said of an object that cannot be decoded.
 #[derive(Clone, Debug, Default)]
 pub struct Undecodable {
-    /// What identifies it: name, namespace, uid, versions. Nothing else of its metadata.
+    /// What identifies it: name, namespace, uid, versions, owners. Nothing else of its metadata.
     pub metadata: ObjectMeta,
     /// The conditions in its status, if these can be decoded.
     pub conditions: Vec<Condition>,
@@ -109,6 +112,7 @@ struct Identity {
     uid: Option<String>,
     resource_version: Option<String>,
     generation: Option<i64>,
+    owner_references: Option<Vec<OwnerReference>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -179,6 +183,7 @@ impl From<Identity> for ObjectMeta {
             uid: identity.uid,
             resource_version: identity.resource_version,
             generation: identity.generation,
+            owner_references: identity.owner_references,
             ..Self::default()
         }
     }

@@ -1,3 +1,5 @@
+mod unreadable;
+
 use axum::Router;
 use serde_json::json;
 use tokio::{

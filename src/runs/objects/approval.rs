@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use kube::{Resource as _, ResourceExt as _, api::ObjectMeta};
 
-use super::ObjectError;
+use super::{ObjectError, belongs_to};
 use crate::{
     cluster::{
         context::Context,
         create::{Adopted, create_or_adopt},
         object_key::ApprovalKey,
+        objects::Decoded,
         status::{is_missing, is_stale, patch_status},
     },
     runs::Deps,
@@ -50,13 +51,15 @@ pub(super) async fn open(
             // they may have changed meanwhile
             asked.approvers.clone_from(&wanted.spec.approvers);
         }
-        belongs_to(there, run) && asked == wanted.spec
+        belongs_to(&there.metadata, run) && asked == wanted.spec
     };
     let name = || wanted.name.clone();
     match create_or_adopt(&api, &approval, is_ours).await {
         Ok(Adopted::Ours(approval)) => Ok(approval_fact(&approval)),
-        Ok(Adopted::Others(there)) if !belongs_to(&there, run) => Err(ObjectError::Taken(name())),
+        Ok(Adopted::Others(there)) if !belongs_to(&there.metadata, run) => Err(ObjectError::Taken(name())),
         Ok(Adopted::Others(_)) => Err(ObjectError::NotOurs(name())),
+        // what cannot be decoded is not what this operator wrote
+        Err(kube::Error::SerdeError(_)) => Err(ObjectError::Taken(name())),
         Err(error) => Err(ObjectError::Api(
             format!("open the approval {:?}", wanted.name),
             error,
@@ -106,14 +109,17 @@ pub(super) async fn close(
     run: &Run,
     wanted: &CloseObject,
 ) -> Result<Option<ApprovalFact>, ObjectError> {
-    let api = context.namespaced::<Approval>(&run.namespace().unwrap_or_default());
+    let api = context.namespaced::<Decoded<Approval>>(&run.namespace().unwrap_or_default());
     let failed = |error| ObjectError::Api(format!("close the approval {:?}", wanted.key.name), error);
     loop {
-        let Some(approval) = api.get_opt(&wanted.key.name).await.map_err(failed)? else {
-            return Ok(None);
+        let approval = match api.get_opt(&wanted.key.name).await.map_err(failed)? {
+            None => return Ok(None),
+            Some(Decoded::Object(approval)) => approval,
+            // nobody can answer it: its controller passes over it
+            Some(Decoded::Undecodable(_)) => return Ok(None),
         };
         let mut status = approval.status.clone().unwrap_or_default();
-        if status.phase.is_closed() || !belongs_to(&approval, run) {
+        if status.phase.is_closed() || !belongs_to(&approval.metadata, run) {
             return Ok(Some(approval_fact(&approval)));
         }
         let now = context.now();
@@ -183,21 +189,14 @@ fn is_asked(approval: &Approval, run: &Run) -> bool {
 }
 
 /// The Approval of that name, if it belongs to this run and not to an earlier one of the same name, and is the question
-/// that the run asks.
+/// that the run asks. One that cannot be decoded is not: the operator wrote nothing of the kind.
 async fn read(deps: &Deps, run: &Run, name: &str) -> Result<Option<ApprovalFact>, kube::Error> {
     let api = deps
         .context
-        .namespaced::<Approval>(run.metadata.namespace.as_deref().unwrap_or_default());
+        .namespaced::<Decoded<Approval>>(run.metadata.namespace.as_deref().unwrap_or_default());
     let approval = api.get_opt(name).await?;
     Ok(approval
-        .filter(|approval| belongs_to(approval, run) && is_asked(approval, run))
+        .and_then(Decoded::ok)
+        .filter(|approval| belongs_to(&approval.metadata, run) && is_asked(approval, run))
         .map(|approval| approval_fact(&approval)))
-}
-
-/// Whether an Approval was opened by this very run.
-fn belongs_to(approval: &Approval, run: &Run) -> bool {
-    approval
-        .owner_references()
-        .iter()
-        .any(|owner| owner.kind == "Run" && Some(&owner.uid) == run.metadata.uid.as_ref())
 }

@@ -8,21 +8,24 @@ use kube::{
 };
 use serde_json::json;
 
-use super::ObjectError;
+use super::{ObjectError, belongs_to, step_of};
 use crate::cluster::{
     context::Context,
     create::{Adopted, create_or_adopt},
+    objects::{Decoded, Undecodable},
     status::is_missing,
 };
 use signoff_api::{
-    Run, RunSpec,
+    Run, RunPhase, RunSpec,
     name::{ObjectName, ReleaseName},
     names,
+    reason::StepReason,
     retry::{RetryOf, RunName},
+    run::StepError,
 };
 use signoff_engine::{
     facts::RunFact,
-    object::{CloseObject, Closing, StartRun},
+    object::{CloseObject, Closing, ObjectKey, StartRun},
 };
 
 /// Creates a Run, or finds the one that an earlier attempt created.
@@ -57,7 +60,8 @@ pub(super) async fn open(context: &Context, run: &Run, wanted: &StartRun) -> Res
     };
     match create_or_adopt(&api, &child, |there| is_ours(there, wanted)).await {
         Ok(Adopted::Ours(child)) => Ok(fact(&child)),
-        Ok(Adopted::Others(_)) => Err(ObjectError::RunTaken(name())),
+        // what cannot be decoded is not what this operator wrote
+        Ok(Adopted::Others(_)) | Err(kube::Error::SerdeError(_)) => Err(ObjectError::RunTaken(name())),
         Err(error) => Err(ObjectError::Api(
             format!("create the run {:?}", wanted.name),
             error,
@@ -116,8 +120,11 @@ pub(super) async fn close(
 ) -> Result<Option<RunFact>, ObjectError> {
     let name = &wanted.key.name;
     let failed = |error| ObjectError::Api(format!("stop the run {name:?}"), error);
-    let Some(child) = get(context, run, name).await.map_err(failed)? else {
-        return Ok(None);
+    let child = match get(context, run, name).await.map_err(failed)? {
+        None => return Ok(None),
+        Some(Decoded::Object(child)) => child,
+        // no operator goes on with it
+        Some(Decoded::Undecodable(child)) => return Ok(Some(unread(run, name, &child))),
     };
     let known = fact(&child);
     let (field, is_told) = match wanted.closing {
@@ -147,18 +154,43 @@ pub(in crate::runs) async fn look(
     run: &Run,
     name: &str,
 ) -> Result<Option<RunFact>, kube::Error> {
-    Ok(get(context, run, name).await?.as_ref().map(fact))
+    let child = get(context, run, name).await?;
+    Ok(child.map(|child| match child {
+        Decoded::Object(child) => fact(&child),
+        Decoded::Undecodable(child) => unread(run, name, &child),
+    }))
 }
 
 /// The Run of that name, if this run has started it and waits for it.
-async fn get(context: &Context, run: &Run, name: &str) -> Result<Option<Run>, kube::Error> {
-    let api = context.namespaced::<Run>(run.metadata.namespace.as_deref().unwrap_or_default());
+async fn get(context: &Context, run: &Run, name: &str) -> Result<Option<Decoded<Run>>, kube::Error> {
+    let api = context.namespaced::<Decoded<Run>>(run.metadata.namespace.as_deref().unwrap_or_default());
     let child = api.get_opt(name).await?;
     let uid = run.metadata.uid.as_deref();
-    Ok(child.filter(|child| {
-        let parent = child.spec.parent.as_ref().filter(|parent| parent.is_waited_for());
-        parent.is_some_and(|parent| Some(parent.uid.as_str()) == uid)
+    Ok(child.filter(|child| match child {
+        Decoded::Object(child) => {
+            let parent = child.spec.parent.as_ref().filter(|parent| parent.is_waited_for());
+            parent.is_some_and(|parent| Some(parent.uid.as_str()) == uid)
+        }
+        Decoded::Undecodable(child) => belongs_to(&child.metadata, run),
     }))
+}
+
+/// A Run that cannot be decoded has failed: no operator goes on with it.
+fn unread(run: &Run, name: &str, child: &Undecodable) -> RunFact {
+    let step = step_of(run, &ObjectKey::run(name));
+    RunFact {
+        step: step.map(|step| step.name.clone()).unwrap_or_default(),
+        iteration: step.map(|step| step.iteration).unwrap_or_default(),
+        item: step.and_then(|step| step.item),
+        phase: RunPhase::Failed,
+        output: None,
+        error: Some(StepError {
+            reason: StepReason::RunNotSucceeded,
+            message: format!("it cannot be read: {}", child.message()),
+        }),
+        cancel: false,
+        terminate: false,
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub(super) mod work_item;
 
 use super::Deps;
 use crate::{cluster::context::Context, runs::contents};
+use kube::api::ObjectMeta;
 use signoff_api::{Run, run::StepStatus};
 use signoff_engine::object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject};
 
@@ -137,10 +138,22 @@ pub(super) async fn look(
             Ok(fact.map(ObjectFact::Run))
         }
         ObjectKind::WorkItem => {
-            let fact = work_item::look(deps, run, &key.name).await?;
+            let fact = work_item::look(deps, run, step, &key.name).await?;
             Ok(fact.map(|fact| ObjectFact::WorkItem(Box::new(fact))))
         }
         // no step waits for one
         ObjectKind::Process => Ok(None),
     }
+}
+
+/// Whether an object is owned by this very run.
+fn belongs_to(object: &ObjectMeta, run: &Run) -> bool {
+    let mut owners = object.owner_references.iter().flatten();
+    owners.any(|owner| owner.kind == "Run" && Some(&owner.uid) == run.metadata.uid.as_ref())
+}
+
+/// The step that owns an object, as the run's state has it.
+fn step_of<'a>(run: &'a Run, key: &ObjectKey) -> Option<&'a StepStatus> {
+    let mut steps = run.status.iter().flat_map(|status| &status.steps);
+    steps.find(|step| ObjectKey::of(step).as_ref() == Some(key))
 }
