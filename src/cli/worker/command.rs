@@ -11,8 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    process::ChildStdout,
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::JoinHandle,
 };
@@ -39,7 +38,7 @@ pub(super) enum Ended {
 /// A command that was started.
 pub(super) struct Command {
     group: Option<Pid>,
-    ended: JoinHandle<io::Result<(ExitStatus, Option<String>)>>,
+    ended: JoinHandle<io::Result<(ExitStatus, Option<Line>)>>,
     output: NamedTempFile,
 }
 
@@ -101,14 +100,22 @@ impl Command {
         };
         if status.success() {
             return match self.written().await {
-                Ok(written) => Ended::Succeeded(written.or(last)),
+                Ok(Some(written)) => Ended::Succeeded(Some(written)),
+                Ok(None) => match last {
+                    None => Ended::Succeeded(None),
+                    Some(Line { text, is_cut: false }) => Ended::Succeeded(Some(text)),
+                    Some(Line { is_cut: true, .. }) => Ended::Failed {
+                        message: format!("the last line of the command is longer than {MAX_RESULT} bytes"),
+                        retryable: true,
+                    },
+                },
                 Err(error) => Ended::Failed {
                     message: format!("the result cannot be read: {error}"),
                     retryable: true,
                 },
             };
         }
-        let said = last.map(|last| format!(": {}", last.chars().take(500).collect::<String>()));
+        let said = last.map(|last| format!(": {}", last.text.chars().take(500).collect::<String>()));
         let said = said.unwrap_or_default();
         match (status.code(), status.signal()) {
             (Some(code), _) => Ended::Failed {
@@ -138,40 +145,101 @@ impl Command {
     }
 
     /// Ends what is left of its process group: asks first, and kills later.
-    pub(super) async fn end(&self) {
+    pub(super) async fn end(&mut self) {
         let Some(group) = self.group else { return };
-        if kill_process_group(group, Signal::TERM).is_err() {
-            // nothing is left of it
-            return;
-        }
-        let asked = tokio::time::Instant::now();
-        while asked.elapsed() < GRACE {
-            tokio::time::sleep(LOOK).await;
-            if rustix::process::test_kill_process_group(group).is_err() {
-                return;
+        if kill_process_group(group, Signal::TERM).is_ok() {
+            let asked = tokio::time::Instant::now();
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if rustix::process::test_kill_process_group(group).is_err() {
+                    break;
+                }
+                if asked.elapsed() >= GRACE {
+                    let _ = kill_process_group(group, Signal::KILL);
+                    break;
+                }
             }
         }
-        let _ = kill_process_group(group, Signal::KILL);
+        // nothing is left of it, and another process may get its number
+        self.group = None;
     }
 }
 
+impl Drop for Command {
+    /// A command does not outlive the work on its task, however that ends.
+    fn drop(&mut self) {
+        if let Some(group) = self.group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// A line that a command wrote, as far as it was read.
+#[derive(Debug, PartialEq, Eq)]
+struct Line {
+    text: String,
+    is_cut: bool,
+}
+
 /// Reads what a command writes. Gives its last line that says nothing of progress.
-async fn read(stdout: ChildStdout, progress: &UnboundedSender<String>) -> Option<String> {
+async fn read(stdout: impl AsyncRead + Unpin, progress: &UnboundedSender<String>) -> Option<Line> {
     let mut lines = BufReader::new(stdout);
     let mut last = None;
+    // the rest of a line that is too long
+    let mut is_rest = false;
     loop {
         let mut line = Vec::new();
-        let read = (&mut lines).take(MAX_RESULT).read_until(b'\n', &mut line).await;
+        // the line break counts
+        let read = (&mut lines)
+            .take(MAX_RESULT + 1)
+            .read_until(b'\n', &mut line)
+            .await;
         if !matches!(read, Ok(bytes) if bytes > 0) {
             return last;
         }
-        let line = String::from_utf8_lossy(&line);
-        let line = line.trim();
-        match line.strip_prefix(PROGRESS) {
+        let is_whole = line.ends_with(b"\n");
+        let is_cut = !is_whole && line.len() as u64 > MAX_RESULT;
+        if std::mem::replace(&mut is_rest, is_cut) {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim();
+        match text.strip_prefix(PROGRESS) {
             // nobody listens at the end
             Some(said) => drop(progress.send(said.to_owned())),
-            None if line.is_empty() => {}
-            None => last = Some(line.to_owned()),
+            None if text.is_empty() && !is_cut => {}
+            None => {
+                last = Some(Line {
+                    text: text.to_owned(),
+                    is_cut,
+                });
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn last(written: &[u8]) -> Option<Line> {
+        let (progress, _said) = unbounded_channel();
+        read(written, &progress).await
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_is_not_taken_for_its_end() {
+        let most = usize::try_from(MAX_RESULT).unwrap();
+        let long = |bytes: usize| "x".repeat(bytes);
+        let whole = last(format!("first\n{}\n", long(most)).as_bytes()).await.unwrap();
+        assert_eq!((whole.text.len(), whole.is_cut), (most, false));
+        for rest in ["7", "7\n", "\n::progress half\n\n"] {
+            let cut = last(format!("first\n{}{rest}", long(most + 1)).as_bytes()).await;
+            assert!(cut.unwrap().is_cut, "{rest:?}");
+        }
+        let later = last(format!("{}7\n{{}}\n", long(3 * most)).as_bytes())
+            .await
+            .unwrap();
+        assert_eq!((later.text.as_str(), later.is_cut), ("{}", false));
     }
 }

@@ -2,25 +2,37 @@
 
 mod command;
 mod queue;
+mod rights;
+mod stop;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
-use self::{queue::Queue, task::Worker};
+use self::{
+    queue::Queue,
+    task::{Ending, Worker},
+};
 use super::{
     Global,
     answer::Answer,
     connect::Connection,
     error::{CliError, exit},
     lines::{self, Lines},
-    operator::stop_asked,
 };
-use crate::{client::TaskError, cluster::server_time::server_time};
-use signoff_api::name::DnsLabel;
+use crate::{
+    client::{Claim, TaskError},
+    cluster::{error_chain, server_time::server_time},
+};
+use signoff_api::{WorkItem, name::DnsLabel};
 
 /// Pause before a claim is tried again that did not reach the API server.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -77,68 +89,173 @@ pub(super) async fn verb(args: WorkerArgs, global: &Global) -> Result<Answer, Cl
     let stop = CancellationToken::new();
     let asked = stop.clone();
     tokio::spawn(async move {
-        stop_asked().await;
+        stop::asked().await;
         say("the worker ends: it takes no more tasks, and gives back those that it has");
         asked.cancel();
     });
-    let done = work(worker, &args.queue, args.parallel, args.max_tasks, &stop).await?;
-    Ok(Answer::text(format!("{done} tasks done")).with_data(serde_json::json!({ "tasks": done })))
+    let count = work(worker, &args.queue, args.parallel, args.max_tasks, &stop).await?;
+    Ok(Answer::text(count.to_string()).with_data(
+        serde_json::json!({ "tasks": count.taken(), "failed": count.failed, "unanswered": count.unanswered }),
+    ))
 }
 
-/// Does tasks until it is to stop, or has done enough of them. Gives how many it took.
+/// What came of the tasks that were taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    done: u32,
+    failed: u32,
+    /// Given back, lost, or answered when nobody heard of it.
+    unanswered: u32,
+}
+
+impl Count {
+    fn taken(self) -> u32 {
+        self.done
+            .saturating_add(self.failed)
+            .saturating_add(self.unanswered)
+    }
+
+    fn add(&mut self, ended: &Result<Ending, JoinError>) {
+        let count = match ended {
+            Ok(Ending::Done) => &mut self.done,
+            Ok(Ending::Failed) => &mut self.failed,
+            // the work on it broke
+            Ok(Ending::Unanswered) | Err(_) => &mut self.unanswered,
+        };
+        *count = count.saturating_add(1);
+    }
+}
+
+impl std::fmt::Display for Count {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tasks = if self.done == 1 { "task" } else { "tasks" };
+        write!(f, "{} {tasks} done", self.done)?;
+        if self.failed > 0 {
+            write!(f, ", {} failed", self.failed)?;
+        }
+        if self.unanswered > 0 {
+            write!(f, ", {} not answered", self.unanswered)?;
+        }
+        Ok(())
+    }
+}
+
+/// Does tasks until it is to stop, has done enough of them, or cannot take any more. All commands have ended then.
 async fn work(
     worker: Arc<Worker>,
     queue: &DnsLabel,
     parallel: u16,
     most: Option<u32>,
     stop: &CancellationToken,
-) -> Result<u32, CliError> {
-    let places = Arc::new(Semaphore::new(usize::from(parallel)));
-    let mut queued = Queue::watch(&worker.api, queue);
-    let mut under_way = JoinSet::new();
-    let mut taken = 0;
-    while most.is_none_or(|most| taken < most) {
-        let place = Arc::clone(&places).acquire_owned();
-        let Some(Ok(place)) = stop.run_until_cancelled(place).await else {
-            break;
-        };
-        let Some(next) = stop.run_until_cancelled(queued.next()).await else {
-            break;
-        };
-        let item = next.map_err(|error| CliError::api("the queue cannot be watched", &error))?;
-        let (item, claim) = match worker.claim(&item).await {
-            Ok(claimed) => claimed,
-            // somebody else was faster
-            Err(TaskError::Lost(_)) => continue,
-            Err(TaskError::Api(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => continue,
-            Err(error) if error.is_final() => {
-                let name = item.metadata.name.unwrap_or_default();
-                // what cannot be taken by this worker now may be another's by the time of the answer
-                if let TaskError::Api(kube::Error::Api(status)) = &error
-                    && status.code == 403
-                    && status.message.contains("has the task")
-                {
-                    continue;
-                }
-                return Err(failed(&name, &error));
-            }
-            Err(error) => {
-                say(&format!("a task could not be claimed: {error}"));
-                queued.put_back(item);
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-        };
-        taken += 1;
-        let (worker, stop) = (Arc::clone(&worker), stop.clone());
-        under_way.spawn(async move {
-            worker.do_task(&item, &claim, &stop).await;
-            drop(place);
-        });
-        while under_way.try_join_next().is_some() {}
+) -> Result<Count, CliError> {
+    let mut shift = Shift {
+        queued: Queue::watch(&worker.api, queue),
+        queue: queue.clone(),
+        places: Arc::new(Semaphore::new(usize::from(parallel))),
+        under_way: JoinSet::new(),
+        count: Count::default(),
+        // ends what is under way, also when this worker cannot go on
+        end: stop.child_token(),
+        worker,
+    };
+    let taken = shift.take(most).await;
+    if taken.is_err() && !shift.under_way.is_empty() {
+        say("no more tasks can be taken: the worker ends, and gives back those that it has");
+        shift.end.cancel();
     }
-    while under_way.join_next().await.is_some() {}
-    Ok(taken)
+    while let Some(ended) = shift.under_way.join_next().await {
+        shift.count.add(&ended);
+    }
+    taken.map(|()| shift.count)
+}
+
+/// A worker at work on a queue.
+struct Shift {
+    worker: Arc<Worker>,
+    queue: DnsLabel,
+    queued: Queue,
+    places: Arc<Semaphore>,
+    under_way: JoinSet<Ending>,
+    count: Count,
+    end: CancellationToken,
+}
+
+impl Shift {
+    /// Takes tasks and begins to do them, until it is to stop, has taken enough, or cannot take any more.
+    async fn take(&mut self, most: Option<u32>) -> Result<(), CliError> {
+        let end = self.end.clone();
+        let mut taken = 0;
+        while most.is_none_or(|most| taken < most) {
+            let place = Arc::clone(&self.places).acquire_owned();
+            let Some(Ok(place)) = end.run_until_cancelled(place).await else {
+                break;
+            };
+            let Some(next) = end.run_until_cancelled(self.queued.next()).await else {
+                break;
+            };
+            let item = next.map_err(|error| CliError::api("the queue cannot be watched", &error))?;
+            if let Some((item, claim)) = self.claim(item).await? {
+                taken += 1;
+                self.begin(item, claim, place);
+            }
+            while let Some(ended) = self.under_way.try_join_next() {
+                self.count.add(&ended);
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims a task. None if somebody else has it, or if it cannot be claimed.
+    async fn claim(&mut self, item: WorkItem) -> Result<Option<(WorkItem, Claim)>, CliError> {
+        let error = match self.worker.claim(&item).await {
+            Ok(claimed) => return Ok(Some(claimed)),
+            Err(error) => error,
+        };
+        let name = item.metadata.name.clone().unwrap_or_default();
+        match &error {
+            // somebody else was faster
+            TaskError::Lost(_) => {}
+            TaskError::Api(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            TaskError::Api(kube::Error::Api(status)) if status.code == 403 => {
+                // what cannot be taken by this worker now may be another's by the time of the answer
+                if status.message.contains("has the task") {
+                    return Ok(None);
+                }
+                let client = self.worker.api.clone().into_client();
+                let namespace = self.worker.api.namespace().unwrap_or_default();
+                // without the right no other task can be taken either
+                if !rights::may_work(&client, namespace, &self.queue)
+                    .await
+                    .unwrap_or(true)
+                {
+                    return Err(failed(&name, &error));
+                }
+                say(&format!("task {name} is passed over: {}", error_chain(&error)));
+            }
+            TaskError::Api(_) if error.is_final() => {
+                say(&format!("task {name} is passed over: {}", error_chain(&error)));
+            }
+            TaskError::Api(_) => {
+                say(&format!(
+                    "task {name} could not be claimed: {}",
+                    error_chain(&error)
+                ));
+                self.queued.put_back(item);
+                // whoever waits for this looks at it next
+                let _ = self.end.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+            }
+        }
+        Ok(None)
+    }
+
+    fn begin(&mut self, item: WorkItem, claim: Claim, place: OwnedSemaphorePermit) {
+        let (worker, end) = (Arc::clone(&self.worker), self.end.clone());
+        self.under_way.spawn(async move {
+            let ending = worker.do_task(&item, &claim, &end).await;
+            drop(place);
+            ending
+        });
+    }
 }
 
 /// How far this machine's clock is behind that of the API server.

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     cli::connect::post_params,
     client::{Claim, TaskError, claim},
+    cluster::error_chain,
 };
 use signoff_api::{
     Json, WorkItem, WorkItemSpec,
@@ -24,6 +25,19 @@ use signoff_engine::work::{misfit, owns};
 
 /// Pause before a write is tried again that did not reach the API server.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a worker that ends tries to write what became of a task.
+const LAST_TRY: Duration = Duration::from_secs(5);
+
+/// What came of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It was answered with a result.
+    Done,
+    /// It was answered with an error.
+    Failed,
+    /// It was given back or lost, or nobody heard of the answer.
+    Unanswered,
+}
 
 /// Who works, and how.
 pub(super) struct Worker {
@@ -42,14 +56,14 @@ impl Worker {
     }
 
     /// Does a task that it has.
-    pub(super) async fn do_task(&self, item: &WorkItem, mine: &Claim, stop: &CancellationToken) {
+    pub(super) async fn do_task(&self, item: &WorkItem, mine: &Claim, stop: &CancellationToken) -> Ending {
         let name = &mine.name;
         say(&format!("task {name}: begins"));
         let (mut command, progress) = match Command::start(&self.command, &input(item), &variables(item)) {
             Ok(started) => started,
             Err(error) => {
                 let message = format!("the command cannot be started: {error}");
-                return self.answer(item, mine, failure(message, false)).await;
+                return self.answer(item, mine, failure(message, false), stop).await;
             }
         };
         let ended = tokio::select! {
@@ -60,16 +74,14 @@ impl Worker {
             }
             () = stop.cancelled() => {
                 command.end().await;
-                match mine.give_back(&post_params()).await {
-                    Ok(_) => say(&format!("task {name}: given back")),
-                    Err(error) => say(&format!("task {name}: not given back: {error}")),
-                }
-                return;
+                give_back(mine).await;
+                return Ending::Unanswered;
             }
         };
         command.end().await;
-        if let Some(ended) = ended {
-            self.answer(item, mine, answer(&item.spec, ended)).await;
+        match ended {
+            Some(ended) => self.answer(item, mine, answer(&item.spec, ended), stop).await,
+            None => Ending::Unanswered,
         }
     }
 
@@ -102,12 +114,16 @@ impl Worker {
         let renewing = async {
             let mut newest = None;
             let (mut written, mut ends) = (Instant::now(), Instant::now() + heartbeat);
+            let mut is_silent = true;
             loop {
                 let due = written + heartbeat / 2;
                 tokio::select! {
                     Some(said) = progress.recv() => {
                         newest = Some(said);
-                        continue;
+                        // people see at once that it works
+                        if !std::mem::replace(&mut is_silent, false) {
+                            continue;
+                        }
                     }
                     () = tokio::time::sleep_until(due.min(ends)) => {}
                 }
@@ -117,12 +133,17 @@ impl Worker {
                         ends = written + heartbeat;
                         newest = None;
                     }
-                    Err(error) if error.is_final() => return error.to_string(),
+                    Err(error) if error.is_final() => return error_chain(&error),
                     Err(_) if Instant::now() >= ends => {
                         return "the API server was not reached before the lease ran out".to_owned();
                     }
                     Err(error) => {
-                        tracing::warn!(task = mine.name, %error, "the lease could not be renewed; trying again");
+                        let error = error_chain(&error);
+                        tracing::warn!(
+                            task = mine.name,
+                            error,
+                            "the lease could not be renewed; trying again"
+                        );
                         tokio::time::sleep(PAUSE).await;
                     }
                 }
@@ -134,29 +155,80 @@ impl Worker {
         }
     }
 
-    /// Writes the answer, as long as it may be of use.
-    async fn answer(&self, item: &WorkItem, mine: &Claim, answer: WorkAnswer) {
+    /// Writes the answer, as long as it may be of use. A worker that is to stop does not try for long.
+    async fn answer(
+        &self,
+        item: &WorkItem,
+        mine: &Claim,
+        answer: WorkAnswer,
+        stop: &CancellationToken,
+    ) -> Ending {
         let name = &mine.name;
-        let last = Instant::now() + item.spec.heartbeat.duration();
-        let told = match &answer.error {
-            Some(error) => format!("failed: {}", error.message),
-            None => "done".to_owned(),
+        let (told, ending) = match &answer.error {
+            Some(error) => (format!("failed: {}", error.message), Ending::Failed),
+            None => ("done".to_owned(), Ending::Done),
         };
-        loop {
-            match mine.answer(&post_params(), &answer).await {
-                Ok(_) => return say(&format!("task {name}: {told}")),
-                Err(error) if error.is_final() || Instant::now() >= last => {
-                    return say(&format!("task {name}: {told}, but nobody hears of it: {error}"));
-                }
-                Err(_) => tokio::time::sleep(PAUSE).await,
+        let too_late = async {
+            let stopped = async {
+                stop.cancelled().await;
+                tokio::time::sleep(LAST_TRY).await;
+            };
+            tokio::select! {
+                () = tokio::time::sleep(item.spec.heartbeat.duration()) => {}
+                () = stopped => {}
             }
-        }
+        };
+        let mut why = "the API server does not answer".to_owned();
+        let mut is_said = false;
+        let writing = async {
+            loop {
+                match mine.answer(&post_params(), &answer).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) if error.is_final() => return Err(error),
+                    Err(error) => {
+                        why = error_chain(&error);
+                        if !std::mem::replace(&mut is_said, true) {
+                            say(&format!(
+                                "task {name}: {told}; that could not be written, and is tried again: {why}"
+                            ));
+                        }
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+            }
+        };
+        let written = tokio::select! {
+            written = writing => Some(written),
+            () = too_late => None,
+        };
+        let why = match written {
+            Some(Ok(())) => {
+                say(&format!("task {name}: {told}"));
+                return ending;
+            }
+            Some(Err(error)) => error_chain(&error),
+            None => why,
+        };
+        say(&format!("task {name}: {told}, but nobody hears of it: {why}"));
+        Ending::Unanswered
     }
 
     /// The API server's time.
     fn now(&self) -> Timestamp {
         let now = Timestamp::now();
         now.checked_add(self.skew).unwrap_or(now)
+    }
+}
+
+/// Puts a task back in the queue.
+async fn give_back(mine: &Claim) {
+    let name = &mine.name;
+    match tokio::time::timeout(LAST_TRY, mine.give_back(&post_params())).await {
+        Ok(Ok(_)) => say(&format!("task {name}: given back")),
+        Ok(Err(error)) => say(&format!("task {name}: not given back: {}", error_chain(&error))),
+        Err(_) => say(&format!(
+            "task {name}: not given back: the API server does not answer"
+        )),
     }
 }
 
