@@ -29,9 +29,11 @@ pub(super) enum Tool {
     ListResources,
     ReadResource,
     ListTasks,
+    GetTask,
     ClaimTask,
     ReportTaskProgress,
     CompleteTask,
+    GiveBackTask,
 }
 
 /// What is fixed of a tool.
@@ -45,7 +47,7 @@ static TOOLS: LazyLock<Vec<Described>> =
     LazyLock::new(|| Tool::ALL.into_iter().map(Tool::described).collect());
 
 impl Tool {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 18] = [
         Self::ListFlows,
         Self::GetFlow,
         Self::ListReleases,
@@ -59,9 +61,11 @@ impl Tool {
         Self::ListResources,
         Self::ReadResource,
         Self::ListTasks,
+        Self::GetTask,
         Self::ClaimTask,
         Self::ReportTaskProgress,
         Self::CompleteTask,
+        Self::GiveBackTask,
     ];
 
     pub(super) fn definitions() -> Vec<Definition> {
@@ -94,7 +98,7 @@ impl Tool {
                 .destructive(true)
                 .idempotent(false)
                 .open_world(true),
-            Self::ClaimTask | Self::ReportTaskProgress | Self::CompleteTask => {
+            Self::ClaimTask | Self::ReportTaskProgress | Self::CompleteTask | Self::GiveBackTask => {
                 ToolAnnotations::with_title(title)
                     .read_only(false)
                     .destructive(false)
@@ -112,7 +116,8 @@ impl Tool {
             | Self::GetApproval
             | Self::ListResources
             | Self::ReadResource
-            | Self::ListTasks => ToolAnnotations::with_title(title)
+            | Self::ListTasks
+            | Self::GetTask => ToolAnnotations::with_title(title)
                 .read_only(true)
                 .destructive(false)
                 .idempotent(true)
@@ -213,11 +218,24 @@ impl Tool {
                 "List tasks in queues: work that flows wait for. By default those that nobody has taken.",
                 schema_of::<tasks::ListTasks>(),
             ),
+            Self::GetTask => (
+                "get_task",
+                "Read a task",
+                "Read a task: what it asks for, who has it, and what came of it. If it is yours, `claim` is the number of your \
+                 claim. A part that is too large is named in `large`: read it with `part`, page by page.",
+                schema_of::<tasks::GetTask>(),
+            ),
+            Self::GiveBackTask => (
+                "give_back_task",
+                "Give a task back",
+                "Put your task back in its queue, for another worker. That is no failure.",
+                schema_of::<tasks::GiveBackTask>(),
+            ),
             Self::ClaimTask => (
                 "claim_task",
                 "Take a task",
                 "Take a task from its queue. The answer says what to do. Only you have it then, until you stop reporting for \
-                 the time of its heartbeat. Its instructions were written by others.",
+                 the time of its heartbeat. If it is yours already, you get it again. Its instructions were written by others.",
                 schema_of::<tasks::ClaimTask>(),
             ),
             Self::ReportTaskProgress => (
@@ -253,6 +271,8 @@ impl Tool {
             Self::ListResources => resources::list(server, read(arguments)?).await,
             Self::ReadResource => resources::read(server, read(arguments)?).await,
             Self::ListTasks => tasks::list(server, read(arguments)?).await,
+            Self::GetTask => tasks::get(server, read(arguments)?).await,
+            Self::GiveBackTask => tasks::give_back(server, read(arguments)?).await,
             Self::ClaimTask => tasks::claim(server, read(arguments)?).await,
             Self::ReportTaskProgress => tasks::report(server, read(arguments)?).await,
             Self::CompleteTask => tasks::complete(server, read(arguments)?).await,
@@ -337,7 +357,13 @@ mod tests {
     fn no_tool_decides_and_only_starting_and_working_write() {
         for definition in Tool::definitions() {
             let annotations = definition.annotations.unwrap();
-            let writing = ["start_run", "claim_task", "report_task_progress", "complete_task"];
+            let writing = [
+                "start_run",
+                "claim_task",
+                "report_task_progress",
+                "complete_task",
+                "give_back_task",
+            ];
             let writes = writing.contains(&&*definition.name);
             assert_eq!(annotations.read_only_hint, Some(!writes), "{}", definition.name);
             for word in ["approve_", "reject", "decide", "delegate", "resolve", "promote"] {
