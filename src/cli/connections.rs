@@ -9,6 +9,7 @@ use super::{
     connect::Connection as ApiServer,
     error::{CliError, exit},
     lines::terminal_width,
+    named,
     run::now,
     table::{
         Column::{Free, Whole},
@@ -38,6 +39,7 @@ enum ConnectionsVerb {
     /// is sent that anybody reads.
     Test {
         /// Name of the Connection.
+        #[arg(value_parser = named::connection)]
         name: ObjectName,
     },
 }

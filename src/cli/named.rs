@@ -1,6 +1,11 @@
 //! Names of objects as people write them: alone, or after the kind as `-o name` and kubectl print them.
 
-use signoff_api::{ApprovalPhase, RunPhase, WorkItemPhase, name::ObjectName};
+use std::str::FromStr;
+
+use signoff_api::{
+    ApprovalPhase, RunPhase, WorkItemPhase,
+    name::{FlowName, NameError, ObjectName},
+};
 
 /// The name of a run: `NAME`, `run/NAME` or `run.signoff.dev/NAME`.
 pub(super) fn run(text: &str) -> Result<ObjectName, String> {
@@ -10,6 +15,26 @@ pub(super) fn run(text: &str) -> Result<ObjectName, String> {
 /// The name of an approval, written in the same ways.
 pub(super) fn approval(text: &str) -> Result<ObjectName, String> {
     of_kind(text, &["approval", "approvals", "appr"])
+}
+
+/// The name of a task, written in the same ways.
+pub(super) fn task(text: &str) -> Result<ObjectName, String> {
+    of_kind(text, &["workitem", "workitems", "work", "task"])
+}
+
+/// The name of a Connection, written in the same ways.
+pub(super) fn connection(text: &str) -> Result<ObjectName, String> {
+    of_kind(text, &["connection", "connections", "conn"])
+}
+
+/// The name of a Repository, written in the same ways.
+pub(super) fn repository(text: &str) -> Result<ObjectName, String> {
+    of_kind(text, &["repository", "repositories", "repo"])
+}
+
+/// The name of a flow, written in the same ways.
+pub(super) fn flow(text: &str) -> Result<FlowName, String> {
+    of_kind(text, &["flow", "flows", "fl"])
 }
 
 /// A phase, in whatever case it is written.
@@ -55,7 +80,7 @@ impl Phase for WorkItemPhase {
     }
 }
 
-fn of_kind(text: &str, kinds: &[&str]) -> Result<ObjectName, String> {
+fn of_kind<N: FromStr<Err = NameError>>(text: &str, kinds: &[&str]) -> Result<N, String> {
     let name = match text.split_once('/') {
         None => text,
         Some((kind, name)) => {
@@ -65,8 +90,7 @@ fn of_kind(text: &str, kinds: &[&str]) -> Result<ObjectName, String> {
             name
         }
     };
-    name.parse()
-        .map_err(|error: signoff_api::name::NameError| error.to_string())
+    name.parse().map_err(|error: NameError| error.to_string())
 }
 
 #[cfg(test)]
@@ -82,6 +106,11 @@ mod tests {
             assert!(run(text).is_err(), "{text}");
         }
         assert_eq!(approval("approval.signoff.dev/a").unwrap().as_str(), "a");
+        // as `-o name` prints them
+        assert_eq!(task("workitem/a").unwrap().as_str(), "a");
+        assert_eq!(connection("connection/a").unwrap().as_str(), "a");
+        assert_eq!(repository("repository/a").unwrap().as_str(), "a");
+        assert_eq!(flow("flow/a").unwrap().as_str(), "a");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
     answer::Answer,
     connect::{Connection, patch_params},
     error::{CliError, exit},
+    named,
 };
 use crate::client::invalid_draft;
 use signoff_api::{
@@ -24,6 +25,7 @@ use signoff_api::{
 )]
 pub(super) struct PromoteArgs {
     /// Name of the flow.
+    #[arg(value_parser = named::flow)]
     flow: FlowName,
     /// Name of the release; that of the newest draft by default, which is waited for.
     release: Option<ReleaseName>,

@@ -9,6 +9,7 @@ use super::{
     connect::Connection,
     error::CliError,
     lines::terminal_width,
+    named,
     run::now,
     table::{
         Column::{Free, Whole},
@@ -22,6 +23,7 @@ use signoff_api::{Flow, Release, name::FlowName, run::Channel};
 #[derive(Debug, clap::Args)]
 pub(super) struct ReleasesArgs {
     /// Name of the flow.
+    #[arg(value_parser = named::flow)]
     flow: FlowName,
 }
 

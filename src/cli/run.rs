@@ -11,7 +11,7 @@ use super::{
     answer::Answer,
     connect::{Connection, post_params},
     error::{CliError, exit},
-    timeline,
+    named, timeline,
 };
 use crate::client::{self, InputError, ReleaseChoice, ReleaseError, StartError, Started, Waited};
 use signoff_api::{
@@ -32,6 +32,7 @@ signoff run refund --draft --wait --timeout 10m"
 )]
 pub(super) struct RunArgs {
     /// Name of the flow.
+    #[arg(value_parser = named::flow)]
     flow: FlowName,
     /// An input as key=value, read as its declared type, or as key:=JSON; repeatable.
     #[arg(short = 'i', long = "input", value_name = "KEY=VALUE")]

@@ -10,6 +10,7 @@ use super::{
     connect::{Connection, patch_params},
     error::{CliError, exit},
     lines::Lines,
+    named,
 };
 use signoff_api::{Repository, condition, name::ObjectName, names, repository::RepositoryStatus};
 
@@ -18,6 +19,7 @@ use signoff_api::{Repository, condition, name::ObjectName, names, repository::Re
 #[command(after_help = "Example:\n  signoff sync flows --wait")]
 pub(super) struct SyncArgs {
     /// Name of the Repository.
+    #[arg(value_parser = named::repository)]
     repository: ObjectName,
     /// Wait until it was read, at most --timeout, and tell what was found.
     #[arg(long)]

@@ -64,14 +64,14 @@ enum TasksVerb {
     /// Say how far you are with your task. This renews its lease.
     Progress {
         #[command(flatten)]
-        of: NameArgs,
+        of: MineArgs,
         /// What to say.
         message: Option<String>,
     },
     /// Answer your task with a result.
     Complete {
         #[command(flatten)]
-        of: NameArgs,
+        of: MineArgs,
         /// The result as JSON.
         #[arg(long, value_name = "JSON", value_parser = parsed)]
         result: Option<Value>,
@@ -79,7 +79,7 @@ enum TasksVerb {
     /// Say that your task failed.
     Fail {
         #[command(flatten)]
-        of: NameArgs,
+        of: MineArgs,
         /// Why.
         #[arg(long)]
         message: String,
@@ -88,14 +88,25 @@ enum TasksVerb {
         retryable: bool,
     },
     /// Put your task back in the queue. That is no failure.
-    GiveBack(NameArgs),
+    GiveBack(MineArgs),
 }
 
 #[derive(Debug, clap::Args)]
 struct NameArgs {
     /// Name of the task.
-    #[arg(value_name = "TASK")]
+    #[arg(value_name = "TASK", value_parser = named::task)]
     name: ObjectName,
+}
+
+/// A task, and under which claim the caller has it.
+#[derive(Debug, clap::Args)]
+struct MineArgs {
+    #[command(flatten)]
+    of: NameArgs,
+    /// Number of your claim, as `tasks claim` printed it: fail if the task was claimed again since. By default, whatever
+    /// claim of yours is in force.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(1..))]
+    claim: Option<i64>,
 }
 
 pub(super) async fn verb(args: TasksArgs, global: &Global) -> Result<Answer, CliError> {
@@ -114,12 +125,12 @@ pub(super) async fn verb(args: TasksArgs, global: &Global) -> Result<Answer, Cli
             Ok(shown(&item, global))
         }
         Some(TasksVerb::Progress { of, message }) => {
-            let (_, mine) = mine(&connection, &of.name).await?;
+            let (_, mine) = mine(&connection, &of).await?;
             let written = mine.renew(&post_params(), message.as_deref(), now()).await;
-            told(written, &of.name, "is yours for longer")
+            told(written, &of.of.name, "is yours for longer")
         }
         Some(TasksVerb::Complete { of, result }) => {
-            let (item, mine) = mine(&connection, &of.name).await?;
+            let (item, mine) = mine(&connection, &of).await?;
             let result = result.map(Json);
             if let Some(problem) = misfit(&item.spec, result.as_ref()) {
                 return Err(CliError::new("Invalid", exit::INVALID, problem));
@@ -127,7 +138,7 @@ pub(super) async fn verb(args: TasksArgs, global: &Global) -> Result<Answer, Cli
             let answer = WorkAnswer { result, error: None };
             told(
                 mine.answer(&post_params(), &answer).await,
-                &of.name,
+                &of.of.name,
                 "is answered",
             )
         }
@@ -136,7 +147,7 @@ pub(super) async fn verb(args: TasksArgs, global: &Global) -> Result<Answer, Cli
             message,
             retryable,
         }) => {
-            let (_, mine) = mine(&connection, &of.name).await?;
+            let (_, mine) = mine(&connection, &of).await?;
             let answer = WorkAnswer {
                 result: None,
                 error: Some(WorkError {
@@ -146,15 +157,15 @@ pub(super) async fn verb(args: TasksArgs, global: &Global) -> Result<Answer, Cli
             };
             told(
                 mine.answer(&post_params(), &answer).await,
-                &of.name,
+                &of.of.name,
                 "is answered",
             )
         }
         Some(TasksVerb::GiveBack(of)) => {
-            let (_, mine) = mine(&connection, &of.name).await?;
+            let (_, mine) = mine(&connection, &of).await?;
             told(
                 mine.give_back(&post_params()).await,
-                &of.name,
+                &of.of.name,
                 "is in the queue again",
             )
         }
@@ -166,14 +177,15 @@ fn parsed(text: &str) -> Result<Value, serde_json::Error> {
 }
 
 /// A task, and the caller's hold on it.
-async fn mine(connection: &Connection, name: &ObjectName) -> Result<(WorkItem, Claim), CliError> {
+async fn mine(connection: &Connection, args: &MineArgs) -> Result<(WorkItem, Claim), CliError> {
+    let name = &args.of.name;
     let item: WorkItem = connection.get(name).await?;
     let (worker, _) = connection.whoami().await?;
     let mine = Claim {
         api: connection.api(),
         worker,
         name: name.to_string(),
-        number: status(&item).claim,
+        number: args.claim.unwrap_or_else(|| status(&item).claim),
     };
     Ok((item, mine))
 }
@@ -199,7 +211,11 @@ async fn list(args: &ListArgs, connection: &Connection, global: &Global) -> Resu
     });
     items.sort_by_key(|item| item.creation_timestamp().map(|time| time.0));
     if items.is_empty() {
-        let text = format!("no tasks wait in {}", connection.places(namespaces));
+        let places = connection.places(namespaces);
+        let text = match &args.queue {
+            Some(queue) => format!("no tasks wait in queue {queue} of {places}"),
+            None => format!("no tasks wait in {places}"),
+        };
         return Ok(Answer::text(text).with_data(json!([])));
     }
     let now = now();
@@ -259,6 +275,8 @@ fn shown(item: &WorkItem, global: &Global) -> Answer {
     field("run", Some(format!("{}, step {}", spec.run, spec.step)));
     field("phase", Some(status.phase.to_string()));
     field("worker", status.worker.clone());
+    let is_claimed = status.phase == WorkItemPhase::Claimed;
+    field("claim", is_claimed.then(|| status.claim.to_string()));
     field(
         "lease until",
         status.lease_until.as_ref().map(|at| format!("{:.0}", at.0)),
@@ -279,7 +297,10 @@ fn shown(item: &WorkItem, global: &Global) -> Answer {
     );
     let next = match status.phase {
         WorkItemPhase::Queued => Some(format!("tasks claim {name}")),
-        WorkItemPhase::Claimed => Some(format!("tasks progress {name} MESSAGE")),
+        WorkItemPhase::Claimed => {
+            let claim = status.claim;
+            Some(format!("tasks progress {name} --claim {claim} MESSAGE"))
+        }
         WorkItemPhase::Succeeded
         | WorkItemPhase::Failed
         | WorkItemPhase::Expired

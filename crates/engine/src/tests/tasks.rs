@@ -297,7 +297,7 @@ fn a_task_is_one_workers_at_a_time() {
     let again = work::claim(&spec, &lost, "a", at(301)).unwrap();
     assert_eq!(
         work::owns(&again, "a", 1),
-        Err(Lost::Taken("a".into())),
+        Err(Lost::Renewed(2)),
         "the first claim of the same worker is over"
     );
     let gone = work::judge(&spec, &again, at(301), None, at(700));

@@ -14,6 +14,9 @@ pub enum Lost {
     /// Somebody has it.
     #[error("{0} has the task")]
     Taken(String),
+    /// The same worker has claimed it anew.
+    #[error("the claim on the task is lost: you have it under claim {0} now")]
+    Renewed(i64),
     /// It is over.
     #[error("the task is over: {0}")]
     Over(WorkItemPhase),
@@ -29,7 +32,13 @@ pub enum Lost {
 pub fn owns(status: &WorkItemStatus, worker: &str, claim: i64) -> Result<(), Lost> {
     match status.phase {
         WorkItemPhase::Queued => Err(Lost::Queued),
-        WorkItemPhase::Claimed if status.worker.as_deref() == Some(worker) && status.claim == claim => Ok(()),
+        WorkItemPhase::Claimed if status.worker.as_deref() == Some(worker) => {
+            if status.claim == claim {
+                Ok(())
+            } else {
+                Err(Lost::Renewed(status.claim))
+            }
+        }
         WorkItemPhase::Claimed => Err(Lost::Taken(status.worker.clone().unwrap_or_default())),
         WorkItemPhase::Succeeded
         | WorkItemPhase::Failed
