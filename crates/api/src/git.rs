@@ -39,8 +39,8 @@ impl RepositoryPath {
         if text.is_empty() || text.len() > MAX_PATH {
             return refused("is no path: it has 1 to 1024 bytes");
         }
-        if text.chars().any(|c| c.is_control() || c == '\\') {
-            return refused("is no path: it has a control character or a backslash");
+        if text.chars().any(|c| is_hidden(c) || c == '\\') {
+            return refused("is no path: it has a backslash, or a character that is hidden or controls");
         }
         if text.split('/').count() > MAX_DEPTH {
             return refused("is no path: it has more than 64 parts");
@@ -110,9 +110,11 @@ impl BranchName {
             "is no branch: its name has 1 to 200 bytes"
         } else if text
             .chars()
-            .any(|c| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\'))
+            .any(|c| matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\'))
         {
             "is no branch: its name has a character that git does not allow"
+        } else if text.chars().any(is_hidden) {
+            "is no branch: its name has a character that is hidden or controls"
         } else if text.contains("..") || text.contains("@{") || text == "@" {
             "is no branch: git reads its name as something else"
         } else if text.starts_with('-') || text.starts_with("refs/") || text.eq_ignore_ascii_case("head") {
@@ -177,6 +179,8 @@ mod tests {
             "a\nb",
             "a\0b",
             "\u{feff}.git",
+            "\u{202e}evil",
+            "a/b\u{200b}.yaml",
         ] {
             assert!(RepositoryPath::parse(bad).is_err(), "{bad:?}");
         }
@@ -214,6 +218,8 @@ mod tests {
             "refs/heads/a",
             "HEAD",
             "a\n",
+            "\u{202e}evil",
+            "a\u{200d}b",
         ] {
             assert!(BranchName::parse(bad).is_err(), "{bad:?}");
         }

@@ -12,6 +12,9 @@ use crate::{
 use signoff_api::{Repository, RepositorySpec, git::BranchName, reason::StepReason, repository::LiveRef};
 use signoff_engine::facts::EffectError;
 
+/// Most layers of percent-encoding that are taken off a path.
+const MOST_LAYERS: usize = 4;
+
 /// Refuses a branch that belongs to a Repository of the namespace.
 pub(super) async fn check(
     kube: &Client,
@@ -49,17 +52,54 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// The last two parts of the path of a remote. The same project may be reached by several protocols and hosts, so these do not count.
+/// The last two parts of the path of a remote, as a server reads it. The same project may be reached by several protocols and
+/// hosts, so these do not count.
 fn project(url: &RemoteUrl) -> String {
     let path = match url {
         RemoteUrl::Http(url) => url.path().to_owned(),
         RemoteUrl::Ssh(ssh) => ssh.path.clone(),
         RemoteUrl::File(path) => path.to_string_lossy().into_owned(),
     };
-    let path = path.trim_matches('/').to_lowercase();
-    let path = path.strip_suffix(".git").unwrap_or(&path);
-    let parts: Vec<&str> = path.rsplit('/').take(2).collect();
-    parts.join("/")
+    let path = decoded(&path).to_lowercase();
+    let mut parts: Vec<&str> = vec![];
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let last = parts.pop().unwrap_or_default();
+    let last = last.strip_suffix(".git").unwrap_or(last);
+    format!("{}/{last}", parts.pop().unwrap_or_default())
+}
+
+/// A path without percent-encoding. A proxy may take off one layer of it, and the server the next.
+fn decoded(path: &str) -> String {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LAYERS {
+        let decoded = without_layer(&path);
+        if decoded == path {
+            break;
+        }
+        path = decoded;
+    }
+    path
+}
+
+fn without_layer(path: &str) -> String {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let (bytes, mut at) = (path.as_bytes(), 0);
+    let mut decoded = Vec::with_capacity(bytes.len());
+    while let Some(byte) = bytes.get(at) {
+        let escaped = (*byte == b'%')
+            .then(|| digit(bytes.get(at + 1)).zip(digit(bytes.get(at + 2))))
+            .flatten();
+        let escaped = escaped.and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        decoded.push(escaped.unwrap_or(*byte));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 /// What a branch is to a Repository, if it is anything.
@@ -133,12 +173,26 @@ mod tests {
         let project = |url: &str| project(&url.parse().unwrap());
         let one = project("https://git.example.com/acme/flows.git");
         for same in [
+            "https://git.example.com/acme/flow%73.git",
+            "https://git.example.com/acme//flows.git",
+            "https://git.example.com/acme/%2e/x/..%2Fflows%2egit/",
+            "https://git.example.com/%61cme/flow%2573",
+            "ssh://git@git.example.com/acme/%66lows.git",
+            "ssh://git@git.example.com/~/acme/./flows.git",
+            "git@git.example.com:/acme//flows.git",
+            "file:///srv/git/acme/./flow%73.git",
             "git@git.example.com:acme/flows",
             "ssh://git@ssh.example.com:2222/Acme/Flows.git",
             "https://x/y/acme/flows",
         ] {
             assert_eq!(project(same), one, "{same}");
         }
-        assert_ne!(project("https://git.example.com/acme/other.git"), one);
+        for other in [
+            "https://x/acme/other.git",
+            "https://x/flows.git",
+            "https://x/acme/flows.git/x",
+        ] {
+            assert_ne!(project(other), one, "{other}");
+        }
     }
 }
