@@ -16,11 +16,12 @@ pub const COMMIT: &str = "^[0-9a-f]{7,64}$";
 
 /// Why a text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not {expected} of at most {max} characters")]
+#[error("{text:?} is not {expected} of at most {max} characters{hint}")]
 pub struct NameError {
     text: String,
     expected: &'static str,
     max: usize,
+    hint: &'static str,
 }
 
 impl NameError {
@@ -29,6 +30,11 @@ impl NameError {
             text: text.chars().take(64).collect(),
             expected,
             max,
+            hint: if text.contains("${") {
+                "; expressions are not taken here"
+            } else {
+                ""
+            },
         }
     }
 }
@@ -187,6 +193,13 @@ fn is_secret_key(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_expression_is_told_that_it_is_not_taken() {
+        let told = |text: &str| text.parse::<DnsLabel>().unwrap_err().to_string();
+        assert!(told("${inputs.q}").ends_with("; expressions are not taken here"));
+        assert!(told("A b").ends_with("63 characters"));
+    }
 
     #[test]
     fn what_would_lead_elsewhere_in_a_path_is_no_name() {
