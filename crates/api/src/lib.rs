@@ -57,7 +57,7 @@ pub use work_item::{WorkItem, WorkItemPhase, WorkItemSpec, WorkItemStatus};
 
 use std::sync::LazyLock;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::CustomResourceExt;
 
 /// API group of every kind.
@@ -76,11 +76,24 @@ static CRDS: LazyLock<Vec<CustomResourceDefinition>> = LazyLock::new(|| {
         Run::crd(),
         Approval::crd(),
         Decision::crd(),
-        WorkItem::crd(),
+        with_status(WorkItem::crd()),
         Connection::crd(),
     ];
     crds.into_iter().map(explained::in_paragraphs).collect()
 });
+
+/// The same with a status from the beginning, of which the defaults are known: nobody writes it before it changes.
+fn with_status(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let schema = version.schema.as_mut();
+        let schema = schema.and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let fields = schema.and_then(|schema| schema.properties.as_mut());
+        if let Some(status) = fields.and_then(|fields| fields.get_mut("status")) {
+            status.default = Some(JSON(serde_json::json!({})));
+        }
+    }
+    crd
+}
 
 /// The definitions of all kinds, in the order a reader meets them.
 pub fn crds() -> Vec<CustomResourceDefinition> {

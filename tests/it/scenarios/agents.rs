@@ -512,12 +512,36 @@ async fn an_agent_works_on_a_task_with_its_own_token_and_nobody_else_answers_it(
     );
     let (failed, refused) = desk.call("bob", "claim_task", json!({"task": task})).await;
     assert!(failed && refused["error"]["reason"] == "NotYours", "{refused}");
-    let progress = json!({"task": task, "claim": 1, "message": "half"});
+    let (failed, again) = desk.call("alice", "claim_task", json!({"task": task})).await;
+    assert!(!failed && again == mine, "{again}");
+    let (failed, seen) = desk.call("bob", "get_task", json!({"task": task})).await;
+    assert!(
+        !failed && seen["claim"].is_null() && seen["worker"] == "alice",
+        "{seen}"
+    );
+    let (failed, refused) = desk
+        .call("alice", "give_back_task", json!({"task": task, "claim": 2}))
+        .await;
+    assert!(failed && refused["error"]["reason"] == "NotYours", "{refused}");
+    let (failed, back) = desk
+        .call("alice", "give_back_task", json!({"task": task, "claim": 1}))
+        .await;
+    assert!(!failed && back["phase"] == "Queued", "{back}");
+    let (failed, mine) = desk.call("alice", "claim_task", json!({"task": task})).await;
+    assert!(!failed && mine["claim"] == 2, "{mine}");
+    let (_, read) = desk
+        .call("alice", "get_task", json!({"task": task, "part": "Instructions"}))
+        .await;
+    assert_eq!(
+        (&read["text"], &read["nextOffset"]),
+        (&json!("Mend it."), &Value::Null)
+    );
+    let progress = json!({"task": task, "claim": 2, "message": "half"});
     let (failed, reported) = desk.call("alice", "report_task_progress", progress.clone()).await;
     assert!(!failed && reported["progress"] == "half", "{reported}");
     let (failed, refused) = desk.call("bob", "report_task_progress", progress).await;
     assert!(failed && refused["error"]["reason"] == "NotYours", "{refused}");
-    let answer = |result: Value| json!({"task": task, "claim": 1, "result": result});
+    let answer = |result: Value| json!({"task": task, "claim": 2, "result": result});
     let (failed, refused) = desk.call("alice", "complete_task", answer(json!({}))).await;
     assert!(
         failed && refused["error"]["reason"] == "InvalidArguments",

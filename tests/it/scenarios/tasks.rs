@@ -106,6 +106,9 @@ async fn a_task_is_claimed_once_and_its_result_lets_the_run_go_on() {
     assert_eq!(labels["signoff.dev/queue"], "coders");
     assert_eq!(labels["signoff.dev/run"], "r");
     assert_eq!(item.spec.input.as_ref().unwrap().0, json!({"n": 81}));
+    // what kubectl shows as its phase
+    let phase = item.status.as_ref().map(|status| status.phase);
+    assert_eq!(phase, Some(WorkItemPhase::Queued));
     // two workers race with what both have read
     let (one, two) = tokio::join!(claimed(&rig, "alice", &item), claimed(&rig, "bob", &item));
     assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
@@ -116,7 +119,11 @@ async fn a_task_is_claimed_once_and_its_result_lets_the_run_go_on() {
     };
     let mine = one.or(two).unwrap();
     let now = rig
-        .until::<WorkItem>(name(&item), |item| item.status.is_some())
+        .until::<WorkItem>(name(&item), |item| {
+            item.status
+                .as_ref()
+                .is_some_and(|status| status.phase != WorkItemPhase::Queued)
+        })
         .await;
     assert_eq!(now.status.as_ref().unwrap().worker.as_deref(), Some(winner));
     let late = claimed(&rig, loser, &now).await;
@@ -262,6 +269,70 @@ async fn a_task_ends_when_its_run_is_cancelled_and_when_it_is_too_late() {
     rig.start("s", json!({"flow": "g"})).await;
     let run = rig.phase("s", "TimedOut").await.status.unwrap();
     assert_eq!(run.error.unwrap().reason.to_string(), "RespondTimedOut");
+    operator.stop().await;
+}
+
+/// Nested so deep.
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(json!(1), |inner, _| json!([inner]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_as_deep_as_the_server_takes_does_not_keep_a_run_from_ending() {
+    let rig = Rig::open().await;
+    let operator = rig.operator().await;
+    rig.flow("f", flow(json!({"queue": "coders"}), 1)).await;
+    for (run, is_cancelled) in [("ends", false), ("stops", true)] {
+        rig.start(run, json!({"flow": "f"})).await;
+        let item = queued(&rig, run).await;
+        let mine = claimed(&rig, "alice", &item).await.unwrap();
+        // a real API server takes 10 000 levels, the embedded one 64
+        let mut is_readable = false;
+        for levels in [400, 50] {
+            let deep = Patch::Merge(json!({"status": {"answer": {"result": nested(levels)}}}));
+            let written = tasks(&rig, "alice")
+                .patch_status(name(&item), &PatchParams::default(), &deep)
+                .await;
+            match written {
+                // it was taken, and what comes back is deeper than this client reads
+                Err(kube::Error::SerdeError(_)) => break,
+                Ok(_) => is_readable = true,
+                Err(kube::Error::Api(status)) => assert!(levels == 400, "{status:?}"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if is_cancelled {
+            rig.patch_run(run, json!({"cancel": true})).await;
+        } else if is_readable {
+            rig.until::<WorkItem>(name(&item), |item| {
+                item.status
+                    .as_ref()
+                    .is_some_and(|status| status.problem.is_some())
+            })
+            .await;
+            answer(&mine, failure(false)).await.unwrap();
+        }
+        let ended = rig
+            .until::<Run>(run, |run| {
+                run.status
+                    .as_ref()
+                    .is_some_and(|status| status.phase.is_finished())
+            })
+            .await;
+        let error = ended.status.unwrap().error;
+        assert!(
+            error
+                .is_some_and(|error| is_cancelled || is_readable || error.message.contains("cannot be read"))
+        );
+        let closed = rig
+            .until::<WorkItem>(name(&item), |item| {
+                item.status
+                    .as_ref()
+                    .is_some_and(|status| status.phase.is_closed())
+            })
+            .await;
+        assert!(is_readable || closed.status.unwrap().answer.is_none());
+    }
     operator.stop().await;
 }
 

@@ -7,6 +7,7 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     path::PathBuf,
     process::{Command, Output, Stdio},
 };
@@ -29,7 +30,7 @@ struct Shop {
     dev: Dev,
     admin: Client,
     dir: TempDir,
-    _server: Child,
+    server: Child,
 }
 
 impl Shop {
@@ -42,7 +43,7 @@ impl Shop {
             dev,
             admin,
             dir,
-            _server: server,
+            server,
         }
     }
 
@@ -242,22 +243,55 @@ async fn a_worker_that_is_stopped_gives_its_task_back_and_another_one_does_it() 
     let shop = Shop::open().await;
     shop.start("a", code(json!({}))).await;
     let script = r#"echo $$ > "$FOLDER/child"; sleep 600"#;
-    let worker = shop.worker("alice", &[], script).spawn().unwrap();
-    let child = written(&shop.path("child")).await;
-    let kill = Command::new("kill")
-        .args(["-TERM", &worker.id().to_string()])
-        .status();
-    assert!(kill.unwrap().success());
-    let ended = tokio::task::spawn_blocking(move || worker.wait_with_output().unwrap());
-    let ended = tokio::time::timeout(CAP, ended).await.expect("it ends").unwrap();
-    assert!(ended.status.success(), "{}", told(&ended));
-    gone(&child).await;
-    let back = shop.task(WorkItemPhase::Queued).await.status.unwrap();
-    assert_eq!((back.failures, back.worker, back.claim), (0, None, 1));
+    // SIGHUP is what a terminal sends that is closed
+    for (signal, claims) in [("-TERM", 1), ("-HUP", 2)] {
+        let worker = shop.worker("alice", &[], script).spawn().unwrap();
+        let child = written(&shop.path("child")).await;
+        kill(signal, worker.id());
+        let ended = tokio::task::spawn_blocking(move || worker.wait_with_output().unwrap());
+        let ended = tokio::time::timeout(CAP, ended).await.expect("it ends").unwrap();
+        assert!(ended.status.success(), "{}", told(&ended));
+        gone(&child).await;
+        fs::remove_file(shop.path("child")).unwrap();
+        let back = shop.task(WorkItemPhase::Queued).await.status.unwrap();
+        assert_eq!((back.failures, back.worker, back.claim), (0, None, claims));
+    }
     output(shop.worker("bob", &["--max-tasks", "1"], r#"echo '{"branch": "bobs"}'"#)).await;
     let run = shop.ended("a").await.status.unwrap();
     assert_eq!(run.output.unwrap().0, json!({"got": {"branch": "bobs"}}));
     assert_eq!(run.steps[0].worker.as_deref(), Some("bob"));
+}
+
+fn kill(signal: &str, process: u32) {
+    let kill = Command::new("kill").args([signal, &process.to_string()]).status();
+    assert!(kill.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_stopped_while_its_answer_cannot_be_written_ends_and_says_why() {
+    let mut shop = Shop::open().await;
+    shop.start("a", code(json!({}))).await;
+    let script =
+        r#"echo $$ > "$FOLDER/child"; until [ -e "$FOLDER/go" ]; do sleep 0.1; done; echo '{"branch": "b"}'"#;
+    let mut worker = shop.worker("alice", &[], script).spawn().unwrap();
+    written(&shop.path("child")).await;
+    shop.server.kill().await.unwrap();
+    fs::write(shop.path("go"), "").unwrap();
+    let told = tokio::task::spawn_blocking(move || {
+        let mut told = vec![];
+        for line in BufReader::new(worker.stderr.take().unwrap()).lines() {
+            let line = line.unwrap();
+            if line.contains("could not be written") {
+                kill("-TERM", worker.id());
+            }
+            told.push(line);
+        }
+        (worker.wait().unwrap(), told.join("\n"))
+    });
+    let (status, told) = tokio::time::timeout(CAP, told).await.expect("it ends").unwrap();
+    assert!(status.success(), "{told}");
+    let (_, why) = told.split_once("done, but nobody hears of it: ").expect(&told);
+    assert!(why.contains("the task cannot be written: "), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -359,7 +393,41 @@ async fn a_task_is_worked_on_by_hand() {
     assert_eq!(tasks("alice", &["claim", &task]).await.0, 0);
     let (code, refused) = tasks("bob", &["claim", &task]).await;
     assert_eq!((code, &refused["error"]["code"]), (5, &json!("NotYours")));
-    assert_eq!(tasks("alice", &["progress", &task, "half"]).await.0, 0);
+    // as `-o name` prints it
+    let after_kind = format!("workitem/{task}");
+    assert_eq!(
+        tasks("alice", &["give-back", &after_kind, "--claim", "1"])
+            .await
+            .0,
+        0
+    );
+    let (_, claimed) = tasks("alice", &["claim", &task]).await;
+    assert_eq!(claimed["data"]["status"]["claim"], json!(2));
+    let next = claimed["next"][0].as_str().unwrap();
+    assert!(
+        next.contains(&format!("tasks progress {task} --claim 2 ")),
+        "{next}"
+    );
+    // whoever had it before answers for nobody else, though it is the same user
+    for late in [
+        &["progress", &task, "late"][..],
+        &["complete", &task, "--result", r#"{"branch": "late"}"#],
+        &["fail", &task, "--message", "late"],
+        &["give-back", &task],
+    ] {
+        let (code, refused) = tasks("alice", &[late, &["--claim", "1"]].concat()).await;
+        assert_eq!(
+            (code, &refused["error"]["code"]),
+            (5, &json!("NotYours")),
+            "{late:?}"
+        );
+    }
+    assert_eq!(
+        tasks("alice", &["progress", &task, "half", "--claim", "2"])
+            .await
+            .0,
+        0
+    );
     assert_eq!(tasks("alice", &["complete", &task, "--result", "{}"]).await.0, 8);
     assert_eq!(tasks("bob", &["fail", &task, "--message", "no"]).await.0, 5);
     let (code, shown) = tasks("bob", &["show", &task]).await;
