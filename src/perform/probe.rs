@@ -133,18 +133,22 @@ impl Probed<'_> {
         }
     }
 
-    /// A receiver of messages. It is asked for nothing but headers, so that it takes no message.
+    /// A receiver of messages. It is asked for nothing but headers, so that it takes no message. Many servers answer 404 to
+    /// whatever is no post, so only for Discord it means that there is no such webhook.
     async fn webhook(&self, channel: HttpChannel) -> Result<String, EffectError> {
         let target = self.channel(channel, "");
         let answer = self.http(HttpMethod::Head, target).await?;
-        if matches!(answer.status, 404 | 410) {
-            let said = format!(
-                "there is no receiver at the address any more (status {})",
-                answer.status
-            );
-            return Err(error::invalid(StepReason::UnexpectedStatus, said));
+        let status = answer.status;
+        match (channel, status) {
+            (_, 410) | (HttpChannel::Discord, 404) => Err(error::invalid(
+                StepReason::UnexpectedStatus,
+                format!("there is no receiver at the address any more (status {status})"),
+            )),
+            (_, 404) => Ok(format!(
+                "it answers with status {status} to HEAD, which says nothing of posts"
+            )),
+            _ => judged(&answer),
         }
-        judged(&answer)
     }
 
     async fn http(&self, method: HttpMethod, target: HttpTarget) -> Result<HttpResponse, EffectError> {

@@ -128,7 +128,8 @@ fn each_decision_is_judged_once(writes: &[Write<'_>]) {
 /// Once a process has lost the lease, nothing of it is accepted that it could have thought of later. What had passed the question who leads and
 /// not yet left the process, or not yet reached the API server, may still come, since no server asks again; it builds upon a version from
 /// before the loss, so it is the first to write the object since, and there is one of them for each object at most. A create builds upon its
-/// owner as it was before the loss; only Events, which say nothing that anybody goes by, have none.
+/// owner as it was before the loss; only Events, which say nothing that anybody goes by, have none. What says to which approval a decision
+/// belongs is the same whoever writes it, and builds upon the decision as it was.
 pub fn nobody_writes_after_another_leads(log: &[Value]) {
     let mut objects: BTreeMap<&str, Known> = BTreeMap::new();
     let mut leader = None;
@@ -159,6 +160,7 @@ pub fn nobody_writes_after_another_leads(log: &[Value]) {
                 "create" => write
                     .owner()
                     .map(|owner| objects.get(owner).map_or(0, |owner| owner.version)),
+                "patch" if write.ties() => objects.get(write.uid()).map(|known| known.version),
                 _ if write.is_status => objects.get(write.uid()).and_then(|known| known.base(&write)),
                 _ => None,
             };
@@ -187,6 +189,16 @@ impl<'a> Write<'a> {
 
     fn owner(&self) -> Option<&'a str> {
         self.object["metadata"]["ownerReferences"][0]["uid"].as_str()
+    }
+
+    /// Whether it writes to which approval a decision belongs, and no more.
+    fn ties(&self) -> bool {
+        let patch = self.event["requestObject"].as_object();
+        let metadata = self.event["requestObject"]["metadata"].as_object();
+        let mut names = metadata.into_iter().flat_map(serde_json::Map::keys);
+        self.kind == "decisions"
+            && patch.is_some_and(|patch| patch.len() == 1)
+            && names.all(|name| name == "uid" || name == "ownerReferences")
     }
 }
 
@@ -318,6 +330,34 @@ mod tests {
             asked("a", 5),
         ];
         nobody_writes_after_another_leads(&log);
+    }
+
+    /// A decision that is tied to its approval.
+    fn tied(by: &str, version: u64) -> Value {
+        let owners = json!([{"kind": "Approval", "uid": "question"}]);
+        let patch = json!({"metadata": {"uid": "it", "ownerReferences": owners}});
+        let metadata =
+            json!({"uid": "it", "resourceVersion": version.to_string(), "ownerReferences": owners});
+        event(
+            by,
+            ["patch", "decisions", ""],
+            &patch,
+            &json!({"metadata": metadata}),
+        )
+    }
+
+    #[test]
+    fn a_decision_that_was_being_tied_when_the_lead_was_lost_may_be() {
+        let mut decided = written("alice", "decisions", 0, 1, &json!({}));
+        decided["userAgent"] = json!("kubectl");
+        nobody_writes_after_another_leads(&[decided, held("a", 2), held("b", 3), tied("a", 4)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a wrote, but")]
+    fn a_decision_that_is_tied_after_another_one_has_judged_it_is_found() {
+        let judged = written("b", "decisions", 1, 4, &json!({"counted": true}));
+        nobody_writes_after_another_leads(&[held("a", 2), held("b", 3), judged, tied("a", 5)]);
     }
 
     #[test]

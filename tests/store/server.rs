@@ -180,6 +180,8 @@ fn spawn(program: &Path, dir: &Path, [master, volume, filer, s3]: [u16; 4]) -> C
         .arg(format!("-filer.port={filer}"))
         .arg(format!("-s3.port={s3}"))
         .args(["-master.volumeSizeLimitMB=64", "-volume.max=40", "-filer", "-s3"])
+        // services beside S3 would take ports that other servers have
+        .args(["-s3.port.iceberg=0", "-s3.port.lance=0"])
         .arg(format!("-s3.config={}", dir.join("s3.json").display()))
         .current_dir(dir)
         .stdin(Stdio::null())

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::net::AddressPolicy;
-use signoff_engine::effect::{Attachment, EffectKey, Request};
+use signoff_engine::effect::{Attachment, CallPart, EffectKey, Request};
 
 /// What a mail server does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,6 +138,7 @@ impl Mails {
             },
             idempotency_key: "key-1".into(),
             fenced: false,
+            part: CallPart::Whole,
             timeout: Duration::from_secs(60),
             request: Request::Email(request.clone()),
         };

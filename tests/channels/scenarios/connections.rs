@@ -52,7 +52,7 @@ async fn a_test_of_a_connection_says_whether_it_can_be_used() {
     for (name, says) in [
         ("mail", "accepts the login"),
         ("slack", "signoff in Example"),
-        ("hook", "status"),
+        ("hook", "status 404 to HEAD"),
         ("http", "status 404"),
     ] {
         let found = probe(&rig, name).await.unwrap();

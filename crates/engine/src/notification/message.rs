@@ -315,6 +315,8 @@ fn post((channel, name): (HttpChannel, &ObjectName), path: &str, body: HttpBody)
         body: Some(body),
         redirects: 0,
         save: None,
+        // Slack alone says in its answer whether a message was taken
+        reads_body: matches!(channel, HttpChannel::Slack),
     })
 }
 
