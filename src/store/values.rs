@@ -1,7 +1,10 @@
 //! Values of flows that outlive their runs. Each version of a value lies under its number and is created once, so of two that
 //! write at the same time one finds the number taken. Old versions are removed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map::Range},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -141,24 +144,24 @@ impl Store {
         if size > MAX_VALUE {
             return Err(PutError::TooLarge(size));
         }
-        let is_repeated = !self.begin(path, &version.key).await?;
+        // the first version that another attempt of this write can have made, once one has begun
+        let mut ours_from = self.has_begun(path, &version.key).await?.then_some(0);
         for _ in 0..TRIES {
             let versions = self.versions(path).await?;
-            if is_repeated && let Some(found) = self.written_before(path, &versions, &version.key).await? {
+            if let Some(from) = ours_from
+                && let Some(found) = self
+                    .written_before(path, versions.range(from..), &version.key)
+                    .await?
+            {
                 return Ok(found);
             }
-            let newest = versions.last_key_value().map_or(0, |(number, _)| *number);
-            if let Some(expected) = expected.filter(|expected| *expected != newest) {
-                return Err(PutError::Conflict {
-                    name: path.name.clone(),
-                    found: newest,
-                    expected,
-                });
-            }
-            if newest == 0 {
-                let values = self.list_values(&path.namespace, &path.flow).await?;
-                if values.len() >= MAX_VALUES {
-                    return Err(PutError::TooMany(path.flow.clone()));
+            let newest = self.accepts(path, expected, &versions).await?;
+            if ours_from.is_none() {
+                // not before it is known that the write is not refused, so that what is refused leaves nothing
+                let is_first = self.begin(path, &version.key).await?;
+                ours_from = Some(if is_first { newest + 1 } else { 0 });
+                if !is_first {
+                    continue;
                 }
             }
             let next = Version {
@@ -171,6 +174,31 @@ impl Store {
             }
         }
         Err(PutError::Busy(path.name.clone()))
+    }
+
+    /// The number of the newest version, if another one may follow it.
+    async fn accepts(
+        &self,
+        path: &ValuePath,
+        expected: Option<u64>,
+        versions: &BTreeMap<u64, ObjectMeta>,
+    ) -> Result<u64, PutError> {
+        let found = versions.last_key_value().map_or(0, |(number, _)| *number);
+        if let Some(expected) = expected.filter(|expected| *expected != found) {
+            let name = path.name.clone();
+            return Err(PutError::Conflict {
+                name,
+                found,
+                expected,
+            });
+        }
+        if found == 0 {
+            let values = self.list_values(&path.namespace, &path.flow).await?;
+            if values.len() >= MAX_VALUES {
+                return Err(PutError::TooMany(path.flow.clone()));
+            }
+        }
+        Ok(found)
     }
 
     /// The values of a flow, by name.
@@ -243,11 +271,23 @@ impl Store {
         Ok(Version { number, ..version })
     }
 
+    /// Where it is written down that a write has begun.
+    fn begun_place(&self, path: &ValuePath, key: &str) -> Path {
+        let name = Digest::of(key.as_bytes());
+        self.value_folder(path).join(BEGUN).join(name.hex())
+    }
+
+    async fn has_begun(&self, path: &ValuePath, key: &str) -> Result<bool, StoreError> {
+        match self.objects.head(&self.begun_place(path, key)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Writes down that a write has begun. Says whether it is the first attempt of it.
     async fn begin(&self, path: &ValuePath, key: &str) -> Result<bool, StoreError> {
-        let name = Digest::of(key.as_bytes());
-        let place = self.value_folder(path).join(BEGUN).join(name.hex());
-        self.create(&place, Bytes::new()).await
+        self.create(&self.begun_place(path, key), Bytes::new()).await
     }
 
     async fn create_version(&self, path: &ValuePath, version: &Version) -> Result<bool, StoreError> {
@@ -271,10 +311,10 @@ impl Store {
     async fn written_before(
         &self,
         path: &ValuePath,
-        versions: &BTreeMap<u64, ObjectMeta>,
+        versions: Range<'_, u64, ObjectMeta>,
         key: &str,
     ) -> Result<Option<Version>, StoreError> {
-        for number in versions.keys().rev().take(LOOKED_AT) {
+        for (number, _) in versions.rev().take(LOOKED_AT) {
             match self.version(path, *number).await {
                 Ok(version) if version.key == key => return Ok(Some(version)),
                 Ok(_) | Err(StoreError::NotFound) => {}

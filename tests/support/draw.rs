@@ -6,7 +6,10 @@
     reason = "the bounds of a schema are whole numbers, and those of lengths small"
 )]
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{LazyLock, Mutex, PoisonError},
+};
 
 use proptest::{prelude::*, strategy::ValueTree as _, string::string_regex, test_runner::TestRunner};
 use serde_json::{Map, Value, json};
@@ -307,20 +310,24 @@ pub fn least(schema: &Value) -> Value {
             let count = length(schema, "minItems", 0);
             (0..count).map(|_| least(&schema["items"])).collect()
         }
-        Some("string") => {
-            let mut draw = Draw::default();
-            let mut schema = schema.clone();
-            schema["maxLength"] = json!(length(&schema, "maxLength", 71).min(71));
-            if schema["pattern"].is_string() {
-                Value::from(draw.text(&schema))
-            } else {
-                Value::from("x".repeat(length(&schema, "minLength", 0).max(1)))
-            }
-        }
+        Some("string") if schema["pattern"].is_string() => Value::from(short_text(schema)),
+        Some("string") => Value::from("x".repeat(length(schema, "minLength", 0).max(1))),
         Some("integer") => json!(schema["minimum"].as_f64().map_or(1, whole)),
         Some("boolean") => json!(false),
         _ => json!({}),
     }
+}
+
+/// A short text that a schema with a pattern takes: the same each time, and drawn once, since drawing takes long.
+fn short_text(schema: &Value) -> String {
+    static DRAWN: LazyLock<Mutex<BTreeMap<String, String>>> = LazyLock::new(Mutex::default);
+    let mut schema = schema.clone();
+    schema["maxLength"] = json!(length(&schema, "maxLength", 71).min(71));
+    let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = drawn
+        .entry(schema.to_string())
+        .or_insert_with(|| Draw::default().text(&schema));
+    text.clone()
 }
 
 /// Values at the bounds of a field and beyond them, as JSON texts. Each is refused by the schema, or has to be borne by whoever reads it.

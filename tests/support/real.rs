@@ -38,7 +38,8 @@ const BINDINGS: &[(&str, &str)] = &[
     ("dev", "signoff-worker"),
     ("alice", "signoff-worker"),
     ("bob", "signoff-worker"),
-    ("system:serviceaccount:default:agent", "signoff-editor"),
+    ("system:serviceaccount:default:agent", "signoff-operator"),
+    ("system:serviceaccount:default:agent", "signoff-worker"),
 ];
 
 static SHARED: LazyLock<Shared> = LazyLock::new(|| {

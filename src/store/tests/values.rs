@@ -91,6 +91,60 @@ async fn a_write_over_another_version_than_expected_is_refused() {
     assert_eq!(written.unwrap().number, 2);
 }
 
+#[tokio::test]
+async fn a_write_that_is_refused_leaves_nothing() {
+    let (store, objects) = in_memory();
+    let refused = store
+        .put_value(&path("m"), Some(3), version("k1", json!(1)))
+        .await;
+    assert!(
+        matches!(refused, Err(PutError::Conflict { found: 0, .. })),
+        "{refused:?}"
+    );
+    let large = json!("x".repeat(MAX_VALUE));
+    let refused = store.put_value(&path("m"), None, version("k2", large)).await;
+    assert!(matches!(refused, Err(PutError::TooLarge(_))), "{refused:?}");
+    assert_eq!(folder::names(&*objects).await, Vec::<String>::new());
+}
+
+/// As when an operator that was taken for dead goes on beside the one that follows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_of_one_write_that_run_at_the_same_time_write_one_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings::folder(&dir.path().join("store")).unwrap();
+    let network = crate::net::Network::new(crate::net::AddressPolicy::default());
+    let store = Store::open(&settings, &network).unwrap();
+    let others = (0..4).map(|other| {
+        let store = store.clone();
+        let key = format!("other-{other}");
+        tokio::spawn(async move {
+            store
+                .put_value(&path("m"), None, version(&key, json!("theirs")))
+                .await
+        })
+    });
+    let others: Vec<_> = others.collect();
+    let attempts = (0..4).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            store
+                .put_value(&path("m"), None, version("k", json!("mine")))
+                .await
+        })
+    });
+    let attempts: Vec<_> = attempts.collect();
+    let mut written = BTreeSet::new();
+    for attempt in attempts {
+        written.insert(attempt.await.unwrap().unwrap().number);
+    }
+    for other in others {
+        other.await.unwrap().unwrap();
+    }
+    assert_eq!(written.len(), 1, "{written:?}");
+    let found = store.value(&path("m")).await.unwrap().unwrap();
+    assert_eq!(found.number, 5);
+}
+
 /// Several add one to a number at the same time, in a folder: each reads, and writes what follows from that version alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_those_who_write_at_the_same_time_nobody_loses_what_another_has_written() {

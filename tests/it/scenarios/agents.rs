@@ -416,7 +416,7 @@ async fn an_agent_on_standard_input_and_output_has_the_rights_of_the_kubeconfig(
         }
     }
     assert_eq!(answers[0]["result"]["serverInfo"]["name"], "signoff");
-    assert_eq!(answers[1]["result"]["tools"].as_array().unwrap().len(), 16);
+    assert_eq!(answers[1]["result"]["tools"].as_array().unwrap().len(), 18);
     let (failed, run) = told(&answers[2]);
     assert!(!failed, "{run}");
     let started: Run = desk.rig.api().get(run["name"].as_str().unwrap()).await.unwrap();
