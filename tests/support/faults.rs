@@ -15,6 +15,8 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
 use tokio_util::sync::CancellationToken;
 
+use super::real;
+
 /// When the connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
@@ -76,6 +78,38 @@ pub fn cut(client: Client, at: Cut) -> (Client, Fault) {
         }
     });
     (Client::new(service, namespace), fault)
+}
+
+/// More writes than any of these stories takes.
+const MOST_WRITES: usize = 80;
+
+/// Plays a story with its operator cut off at the first write, then at the second, and so on until it is over before the cut. `story` says
+/// whether the cut was reached; there are more than `least` writes.
+///
+/// A real API server is there to refuse what the embedded one would have taken, so there every fourth write is cut off, and others before
+/// than after.
+pub async fn cut_at_each_write(at: impl Fn(usize) -> Cut, least: usize, story: impl AsyncFn(Cut) -> bool) {
+    let mut n = 1;
+    let mut step = 1;
+    if real::is_wanted() {
+        step = 4;
+        n = match at(1) {
+            Cut::Before(_) => 2,
+            Cut::After(_) => 4,
+        };
+    }
+    while story(at(n)).await {
+        n += step;
+        assert!(n <= MOST_WRITES, "more than {MOST_WRITES} writes");
+    }
+    assert!(n > least, "the story is over after {n} writes");
+}
+
+/// The same with cuts before each write, and then after each.
+pub async fn cut_around_each_write(least: usize, story: impl AsyncFn(Cut) -> bool) {
+    for at in [Cut::Before as fn(usize) -> Cut, Cut::After] {
+        cut_at_each_write(at, least, &story).await;
+    }
 }
 
 /// What goes wrong again and again, between a client and an API server that are both well.

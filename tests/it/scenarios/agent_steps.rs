@@ -6,13 +6,11 @@ use signoff_api::Approval;
 
 use super::models::{connect, says};
 use crate::support::{
-    faults::{Cut, cut},
+    faults::{Cut, cut, cut_at_each_write},
     rig::Rig,
     shop::Shop,
 };
 
-/// More than a run of this flow needs; the walk ends by itself when a cut is never reached.
-const MOST_WRITES: usize = 60;
 const MODEL: &str = "/v1/chat/completions";
 
 /// An agent with a tool that looks, and one that pays after people approved it and never twice.
@@ -109,22 +107,12 @@ async fn a_rejection_goes_to_the_model_with_the_comment_and_an_edit_becomes_the_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_before_any_write_repeats_no_call_that_must_not_be() {
-    walk(Cut::Before).await;
+    cut_at_each_write(Cut::Before, 4, one).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_after_any_write_repeats_no_call_that_must_not_be() {
-    walk(Cut::After).await;
-}
-
-async fn walk(at: impl Fn(usize) -> Cut) {
-    for n in 1..=MOST_WRITES {
-        if !one(at(n)).await {
-            assert!(n > 4, "the walk is over after {n} writes");
-            return;
-        }
-    }
-    panic!("more than {MOST_WRITES} writes for one run");
+    cut_at_each_write(Cut::After, 4, one).await;
 }
 
 /// Plays one run under a cut. Says whether the cut was reached.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use signoff_api::{Approval, Run, RunPhase, RunStatus};
 
 use crate::support::{
-    faults::{Cut, cut},
+    faults::{Cut, cut, cut_around_each_write},
     rig::Rig,
 };
 
@@ -392,20 +392,10 @@ async fn two_hundred_queued_runs_cost_nothing_while_they_wait_and_end_one_after_
     operator.stop().await;
 }
 
-/// More than these runs need.
-const MOST_WRITES: usize = 60;
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_is_cut_off_at_any_write_gives_no_place_twice() {
     for when_full in ["Queue", "CancelRunning"] {
-        for at in [Cut::Before as fn(usize) -> Cut, Cut::After] {
-            let mut n = 1;
-            while survives(at(n), when_full).await {
-                n += 1;
-                assert!(n < MOST_WRITES);
-            }
-            assert!(n > 4, "the walk is over after {n} writes");
-        }
+        cut_around_each_write(4, async |at| survives(at, when_full).await).await;
     }
 }
 

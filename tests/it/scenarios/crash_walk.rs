@@ -10,42 +10,29 @@ use signoff_api::{
 };
 
 use crate::support::{
-    faults::{Cut, cut},
+    faults::{Cut, cut, cut_at_each_write},
     rig::{Rig, eventually},
     shop::Shop,
 };
 
-/// More than a run of this flow needs; the walk ends by itself when a cut is never reached.
-const MOST_WRITES: usize = 60;
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_before_any_write_loses_nothing() {
-    walk(Cut::Before).await;
+    cut_at_each_write(Cut::Before, 5, one).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_after_any_write_loses_nothing() {
-    walk(Cut::After).await;
+    cut_at_each_write(Cut::After, 5, one).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_before_any_write_of_a_run_that_is_cancelled_keeps_what_was_paid() {
-    walk_cancelled(Cut::Before).await;
+    cut_at_each_write(Cut::Before, 3, one_cancelled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_after_any_write_of_a_run_that_is_cancelled_keeps_what_was_paid() {
-    walk_cancelled(Cut::After).await;
-}
-
-async fn walk_cancelled(at: impl Fn(usize) -> Cut) {
-    for n in 1..=MOST_WRITES {
-        if !one_cancelled(at(n)).await {
-            assert!(n > 3, "the walk is over after {n} writes");
-            return;
-        }
-    }
-    panic!("more than {MOST_WRITES} writes for one run");
+    cut_at_each_write(Cut::After, 3, one_cancelled).await;
 }
 
 /// Plays one run that is cancelled while its payment is under way. Says whether the cut was reached.
@@ -105,16 +92,6 @@ async fn one_cancelled(at: Cut) -> bool {
     }
     assert!(shop.asked("/thank").is_empty(), "{at:?}");
     reached
-}
-
-async fn walk(at: impl Fn(usize) -> Cut) {
-    for n in 1..=MOST_WRITES {
-        if !one(at(n)).await {
-            assert!(n > 5, "the walk is over after {n} writes");
-            return;
-        }
-    }
-    panic!("more than {MOST_WRITES} writes for one run");
 }
 
 /// Plays one run under a cut. Says whether the cut was reached.
@@ -201,22 +178,12 @@ async fn callback(rig: &Rig, shop: &Shop) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_before_any_write_of_a_run_that_goes_on_after_a_no_runs_its_last_steps() {
-    walk_last_steps(Cut::Before).await;
+    cut_at_each_write(Cut::Before, 4, one_to_its_last_steps).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_after_any_write_of_a_run_that_goes_on_after_a_no_runs_its_last_steps() {
-    walk_last_steps(Cut::After).await;
-}
-
-async fn walk_last_steps(at: impl Fn(usize) -> Cut) {
-    for n in 1..=MOST_WRITES {
-        if !one_to_its_last_steps(at(n)).await {
-            assert!(n > 4, "the walk is over after {n} writes");
-            return;
-        }
-    }
-    panic!("more than {MOST_WRITES} writes for one run");
+    cut_at_each_write(Cut::After, 4, one_to_its_last_steps).await;
 }
 
 /// Plays one run that is rejected, goes on, and tells how it ended. Says whether the cut was reached.
@@ -270,22 +237,12 @@ async fn one_to_its_last_steps(at: Cut) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_before_any_write_of_a_loop_repeats_no_pass_under_another_key() {
-    walk_loop(Cut::Before).await;
+    cut_at_each_write(Cut::Before, 5, one_loop).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_after_any_write_of_a_loop_repeats_no_pass_under_another_key() {
-    walk_loop(Cut::After).await;
-}
-
-async fn walk_loop(at: impl Fn(usize) -> Cut) {
-    for n in 1..=MOST_WRITES {
-        if !one_loop(at(n)).await {
-            assert!(n > 5, "the walk is over after {n} writes");
-            return;
-        }
-    }
-    panic!("more than {MOST_WRITES} writes for one run");
+    cut_at_each_write(Cut::After, 5, one_loop).await;
 }
 
 /// Plays one run that polls, and then drafts and pays twice. Says whether the cut was reached.

@@ -278,22 +278,12 @@ async fn an_event_that_starts_a_run_is_kept_beside_it_or_not_as_its_trigger_says
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_before_any_write_loses_no_event_that_came_early() {
-    walk(Cut::Before).await;
+    cut_at_each_write(Cut::Before, 5, one_early).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_after_any_write_loses_no_event_that_came_early() {
-    walk(Cut::After).await;
-}
-
-async fn walk(at: impl Fn(usize) -> Cut) {
-    for n in 1..=30 {
-        if !one_early(at(n)).await {
-            assert!(n > 5, "the walk is over after {n} writes");
-            return;
-        }
-    }
-    panic!("the walk does not end");
+    cut_at_each_write(Cut::After, 5, one_early).await;
 }
 
 /// Plays two runs, and one event that comes before either waits. Says whether the cut was reached.

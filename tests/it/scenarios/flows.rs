@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use signoff_api::{Approval, ApprovalPhase, Flow, Release, Run, RunPhase};
 
 use crate::support::{
-    faults::{Cut, cut},
+    faults::{Cut, cut, cut_around_each_write},
     rig::Rig,
     shop::Shop,
 };
@@ -329,31 +329,14 @@ async fn detached_runs_with_one_key_are_one_and_outlive_the_run_that_started_the
     operator.stop().await;
 }
 
-/// More than these runs need.
-const MOST_WRITES: usize = 40;
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_is_cut_off_at_any_write_starts_each_run_once() {
-    for at in [Cut::Before as fn(usize) -> Cut, Cut::After] {
-        let mut n = 1;
-        while survives(at(n), false).await {
-            n += 1;
-            assert!(n < MOST_WRITES);
-        }
-        assert!(n > 4, "the walk is over after {n} writes");
-    }
+    cut_around_each_write(4, async |at| survives(at, false).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_is_cut_off_at_any_write_of_a_cancellation_leaves_no_run_behind() {
-    for at in [Cut::Before as fn(usize) -> Cut, Cut::After] {
-        let mut n = 1;
-        while survives(at(n), true).await {
-            n += 1;
-            assert!(n < MOST_WRITES);
-        }
-        assert!(n > 4, "the walk is over after {n} writes");
-    }
+    cut_around_each_write(4, async |at| survives(at, true).await).await;
 }
 
 /// Plays one run under a cut. Says whether the cut was reached.

@@ -12,13 +12,10 @@ use signoff_api::{
 use tempfile::TempDir;
 
 use crate::support::{
-    faults::{Cut, cut},
+    faults::{Cut, cut, cut_at_each_write},
     rig::Rig,
     world::push,
 };
-
-/// More than a run of these flows needs; the walk ends by itself when a cut is never reached.
-const MOST_WRITES: usize = 40;
 
 /// A bare repository on the disk.
 struct Remote {
@@ -384,22 +381,12 @@ async fn a_remote_that_says_nothing_holds_up_neither_a_time_out_nor_a_cancellati
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_before_any_write_commits_once() {
-    walk(Cut::Before).await;
+    cut_at_each_write(Cut::Before, 2, one).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_after_any_write_commits_once() {
-    walk(Cut::After).await;
-}
-
-async fn walk(at: impl Fn(usize) -> Cut) {
-    for n in 1..=MOST_WRITES {
-        if !one(at(n)).await {
-            assert!(n > 2, "the walk is over after {n} writes");
-            return;
-        }
-    }
-    panic!("more than {MOST_WRITES} writes for one run");
+    cut_at_each_write(Cut::After, 2, one).await;
 }
 
 /// Plays one run under a cut. Says whether the cut was reached.

@@ -8,13 +8,10 @@ use serde_json::{Value, json};
 use signoff_api::{Run, RunPhase, run::StepStatus};
 
 use crate::support::{
-    faults::{Cut, cut},
+    faults::{Cut, cut, cut_around_each_write},
     rig::{Rig, eventually},
     shop::{Answer, Shop},
 };
-
-/// More than these runs need.
-const MOST_WRITES: usize = 60;
 
 /// A flow that calls the path of its item, and says which it is.
 async fn one(rig: &Rig, shop: &Shop) {
@@ -119,14 +116,7 @@ async fn a_retry_does_only_the_items_that_did_not_succeed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_is_cut_off_at_any_write_starts_each_item_once() {
-    for at in [Cut::Before as fn(usize) -> Cut, Cut::After] {
-        let mut n = 1;
-        while survives(at(n)).await {
-            n += 1;
-            assert!(n < MOST_WRITES);
-        }
-        assert!(n > 6, "the walk is over after {n} writes");
-    }
+    cut_around_each_write(6, survives).await;
 }
 
 /// Plays one run under a cut. Says whether the cut was reached.
@@ -160,14 +150,7 @@ async fn survives(at: Cut) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_is_cut_off_at_any_write_of_a_cancellation_leaves_no_run_of_an_item_behind() {
-    for at in [Cut::Before as fn(usize) -> Cut, Cut::After] {
-        let mut n = 1;
-        while is_cancelled(at(n)).await {
-            n += 1;
-            assert!(n < MOST_WRITES);
-        }
-        assert!(n > 6, "the walk is over after {n} writes");
-    }
+    cut_around_each_write(6, is_cancelled).await;
 }
 
 /// Cancels a run under a cut, while two of its items run and a third waits for its turn. Says whether the cut was reached.

@@ -10,13 +10,10 @@ use signoff_api::{
 };
 
 use crate::support::{
-    faults::{Cut, cut},
+    faults::{Cut, cut, cut_at_each_write},
     rig::{Rig, eventually},
     shop::Shop,
 };
-
-/// More than a run of these flows needs; the walk ends by itself when a cut is never reached.
-const MOST_WRITES: usize = 80;
 
 fn step(run: &Run, name: &str) -> StepStatus {
     let steps = &run.status.as_ref().unwrap().steps;
@@ -198,22 +195,12 @@ async fn items_that_cannot_be_done_fail_their_run_and_hold_no_other_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_before_any_write_loses_and_repeats_no_item() {
-    walk(Cut::Before).await;
+    cut_at_each_write(Cut::Before, 6, one).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_after_any_write_loses_and_repeats_no_item() {
-    walk(Cut::After).await;
-}
-
-async fn walk(at: impl Fn(usize) -> Cut) {
-    for n in 1..=MOST_WRITES {
-        if !one(at(n)).await {
-            assert!(n > 6, "the walk is over after {n} writes");
-            return;
-        }
-    }
-    panic!("more than {MOST_WRITES} writes for one run");
+    cut_at_each_write(Cut::After, 6, one).await;
 }
 
 /// Plays one run under a cut. Says whether the cut was reached.

@@ -19,12 +19,10 @@ use signoff::{
 use signoff_api::{Approval, Digest, Run, run::RecordRef};
 
 use crate::support::{
-    faults::{Cut, cut},
+    faults::{Cut, cut, cut_at_each_write},
     rig::{Rig, Running, eventually},
 };
 
-/// More than a run of these flows needs.
-const MOST_WRITES: usize = 40;
 const KEYS: &str = "signoff-record-keys";
 
 fn often(options: &mut OperatorOptions) {
@@ -516,20 +514,10 @@ async fn one(at: Cut) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_before_any_write_leaves_one_record_that_is_whole() {
-    walk(Cut::Before).await;
+    cut_at_each_write(Cut::Before, 3, one).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_after_any_write_leaves_one_record_that_is_whole() {
-    walk(Cut::After).await;
-}
-
-async fn walk(at: impl Fn(usize) -> Cut) {
-    for n in 1..=MOST_WRITES {
-        if !one(at(n)).await {
-            assert!(n > 3, "the walk is over after {n} writes");
-            return;
-        }
-    }
-    panic!("more than {MOST_WRITES} writes for one run");
+    cut_at_each_write(Cut::After, 3, one).await;
 }

@@ -9,13 +9,10 @@ use serde_json::{Value, json};
 use signoff_api::Run;
 
 use crate::support::{
-    faults::{Cut, cut},
+    faults::{Cut, cut, cut_around_each_write},
     rig::{PATIENCE, PAUSE, Rig, eventually},
     shop::Shop,
 };
-
-/// More than a run of this flow needs.
-const MOST_WRITES: usize = 40;
 
 /// A flow that waits for the receipt of a payment.
 async fn flow(rig: &Rig, shop: &Shop) {
@@ -168,14 +165,7 @@ async fn the_server_says_who_answers_and_no_run_begins_with_an_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_is_cut_off_at_any_write_loses_no_answer() {
-    for at in [Cut::Before as fn(usize) -> Cut, Cut::After] {
-        let mut n = 1;
-        while survives(at(n)).await {
-            n += 1;
-            assert!(n < MOST_WRITES);
-        }
-        assert!(n > 2, "the walk is over after {n} writes");
-    }
+    cut_around_each_write(2, survives).await;
 }
 
 /// Plays one run under a cut. Says whether the cut was reached.

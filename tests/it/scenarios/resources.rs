@@ -15,12 +15,9 @@ use serde_json::{Value, json};
 use signoff_api::{Digest, Resource, Run, run::StepPhase};
 
 use crate::support::{
-    faults::{Cut, cut},
+    faults::{Cut, cut, cut_around_each_write},
     rig::{Rig, eventually},
 };
-
-/// More than a run of these flows needs.
-const MOST_WRITES: usize = 40;
 
 /// A service that gives out a report and takes uploads.
 struct Reports {
@@ -252,14 +249,7 @@ async fn the_gateway_gives_content_to_those_who_may_read_resources_of_the_run() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_is_cut_off_at_any_write_keeps_and_sends_the_same_content() {
-    for at in [Cut::Before as fn(usize) -> Cut, Cut::After] {
-        let mut n = 1;
-        while survives(at(n)).await {
-            n += 1;
-            assert!(n < MOST_WRITES);
-        }
-        assert!(n > 2, "the walk is over after {n} writes");
-    }
+    cut_around_each_write(2, survives).await;
 }
 
 /// Plays one run under a cut. Says whether the cut was reached.

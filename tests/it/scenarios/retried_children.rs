@@ -5,13 +5,10 @@ use serde_json::{Value, json};
 use signoff_api::{Run, RunPhase, retry::RetryOf};
 
 use crate::support::{
-    faults::{Cut, cut},
+    faults::{Cut, cut, cut_around_each_write},
     rig::Rig,
     shop::{Answer, Shop},
 };
-
-/// More than these runs need.
-const MOST_WRITES: usize = 40;
 
 fn inputs() -> Value {
     json!({"type": "object", "required": ["order"], "properties": {"order": {"type": "string"}}})
@@ -223,14 +220,7 @@ async fn who_asked_for_any_of_the_runs_does_not_approve_in_the_one_that_goes_on(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_is_cut_off_at_any_write_of_a_retry_repeats_nothing() {
-    for at in [Cut::Before as fn(usize) -> Cut, Cut::After] {
-        let mut n = 1;
-        while survives(at(n)).await {
-            n += 1;
-            assert!(n < MOST_WRITES);
-        }
-        assert!(n > 4, "the walk is over after {n} writes");
-    }
+    cut_around_each_write(4, survives).await;
 }
 
 /// Plays a retry under a cut. Says whether the cut was reached.

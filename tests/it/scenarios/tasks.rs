@@ -17,7 +17,7 @@ use signoff_api::{
 };
 
 use crate::support::{
-    faults::{Cut, cut},
+    faults::{Cut, cut, cut_around_each_write},
     rig::Rig,
 };
 
@@ -395,15 +395,7 @@ async fn only_who_may_work_on_a_queue_works_and_only_in_their_own_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_before_or_after_any_write_loses_no_task_and_queues_none_twice() {
-    for at in [Cut::Before as fn(usize) -> Cut, Cut::After] {
-        for n in 1..=30 {
-            if !one(at(n)).await {
-                assert!(n > 3, "the walk is over after {n} writes");
-                break;
-            }
-            assert!(n < 30, "more than 30 writes for one run");
-        }
-    }
+    cut_around_each_write(3, one).await;
 }
 
 /// Plays one run under a cut. Says whether the cut was reached.

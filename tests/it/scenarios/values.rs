@@ -3,12 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    faults::{Cut, cut},
+    faults::{Cut, cut, cut_around_each_write},
     rig::Rig,
 };
-
-/// More than a run of these needs.
-const MOST_WRITES: usize = 40;
 
 /// Reads a list, appends `inputs.note` to it, and does so again if another run was quicker.
 fn remembers() -> Value {
@@ -89,14 +86,7 @@ async fn runs_that_write_at_the_same_time_lose_nothing_and_the_next_one_reads_al
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_is_cut_off_at_any_write_writes_a_value_once() {
-    for at in [Cut::Before as fn(usize) -> Cut, Cut::After] {
-        let mut n = 1;
-        while survives(at(n)).await {
-            n += 1;
-            assert!(n < MOST_WRITES);
-        }
-        assert!(n > 2, "the walk is over after {n} writes");
-    }
+    cut_around_each_write(2, survives).await;
 }
 
 /// Says whether the cut was reached.
