@@ -18,7 +18,7 @@
 //! | [`net`] | calling out: one client, one address policy, redaction | nothing of ours |
 //! | [`ssh`] | connections over ssh, for git remotes and for commands | nothing of ours |
 //! | [`store`] | the object store: content that is large or binary | `net`, `cluster` (fairness, the context of controllers) |
-//! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `cluster` (the reader of Secrets, the clock, lists), `net`, `ssh`, `store`, `git`, `forge`, `remotes` |
+//! | [`perform`] | effects: one executor per step kind that touches the world | `signoff_engine` (effect types), `cluster` (the reader of Secrets, the clock, lists), `net`, `ssh`, `store`, `git`, `forge`, `remotes`, `telemetry` (ids of traces) |
 //! | [`manifest`] | YAML and its places, objects of our kinds checked without a server | `signoff_engine`, `signoff_expression` |
 //! | [`simulation`] | flows against scenarios, offline: stubs, scripted decisions, a clock that jumps | `signoff_engine`, `manifest` |
 //! | [`git`] | fetch, read trees, verify | `net`, `ssh`, `manifest` |
@@ -30,6 +30,7 @@
 //! | [`promotion`] | the Flow and Release controllers: releases are cut and promoted | `signoff_engine`, `cluster` |
 //! | [`records`] | signed records of runs that ended, how one is verified, and retention | `signoff_engine`, `cluster`, `store` |
 //! | [`notifications`] | messages about questions and ends, as flows ask for them | `signoff_engine`, `cluster`, `perform`, `store` (the run that a call is for) |
+//! | [`traces`] | traces of runs that ended, over OTLP | `cluster`, `net`, `telemetry` |
 //! | [`triggers`] | the trigger controller: runs that start by themselves | `signoff_engine`, `cluster` |
 //! | [`sync`] | the Repository controller, and what is said of it on forges | `signoff_engine`, `cluster`, `remotes`, `git`, `forge`, `net`, `manifest` |
 //! | [`work`] | the controller of tasks: leases, answers of workers | `signoff_engine`, `cluster`, `runs` |
@@ -37,9 +38,9 @@
 //! | [`mcp`] | the tools of agents (Model Context Protocol), whatever carries them | `signoff_engine`, `client`, `cluster` (objects that cannot be decoded, the clock of the API server) |
 //! | [`gateway`] | HTTP: callbacks, sync hooks, resources, agents, health, metrics | `signoff_engine`, `client`, `cluster`, `mcp`, `net`, `store`, `sync`, `telemetry` |
 //! | [`web`] | the page for people | `signoff_engine`, `cluster` |
-//! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `store`, `remotes`, `runs`, `approvals`, `promotion`, `records`, `notifications`, `triggers`, `sync`, `work`, `gateway`, `telemetry` |
+//! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `store`, `remotes`, `runs`, `approvals`, `promotion`, `records`, `notifications`, `traces`, `triggers`, `sync`, `work`, `gateway`, `telemetry` |
 //! | [`cli`] | one file per verb; output formats | everything |
-//! | [`telemetry`] | logs and metrics | nothing more |
+//! | [`telemetry`] | logs, metrics, and the ids of traces | nothing more |
 
 pub mod approvals;
 pub mod cli;
@@ -63,6 +64,7 @@ pub mod ssh;
 pub mod store;
 pub mod sync;
 pub mod telemetry;
+pub mod traces;
 pub mod triggers;
 pub mod web;
 pub mod work;

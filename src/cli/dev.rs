@@ -21,6 +21,7 @@ use super::{
     local_kubeconfig,
     operator::stop_asked,
     private::{self, PrivateError},
+    traces,
 };
 use crate::{
     cluster::error_chain,
@@ -29,6 +30,7 @@ use crate::{
     operator::{Operator, OperatorError, OperatorOptions},
     store::{OpenError, Settings, Store},
     telemetry::files,
+    traces::TraceExporterError,
 };
 use signoff_local::{ControlPlane, Identity, Options};
 
@@ -55,6 +57,9 @@ pub struct DevArgs {
     /// `current`, which names the one that signs. Without it, records are not signed.
     #[arg(long, value_name = "SECRET")]
     pub record_keys: Option<String>,
+    /// Receiver of traces over OTLP/HTTP, such as http://localhost:4318: a trace of each run is sent when the run has ended.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = traces::endpoint)]
+    pub otlp_endpoint: Option<Url>,
     /// Address for health, readiness and metrics; without it they are not served.
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub admin: Option<SocketAddr>,
@@ -107,6 +112,9 @@ pub enum DevError {
     /// The store cannot be used.
     #[error("the object store cannot be used")]
     Store(#[from] OpenError),
+    /// Traces cannot be sent.
+    #[error("--otlp-endpoint cannot be used")]
+    Traces(#[from] TraceExporterError),
     /// The kubeconfig cannot be used for agents.
     #[error("the kubeconfig that was written cannot be used")]
     UnusableKubeconfig(#[from] KubeconfigError),
@@ -176,6 +184,7 @@ impl Instance {
             agents: Some(agents),
             store: Some(Store::open(&store, &network)?),
             record_keys: args.record_keys.clone(),
+            traces: traces::exporter(args.otlp_endpoint.as_ref(), &network)?,
             network,
             connections: ConnectionLimits::default().within(files::raise_limit()),
             ..OperatorOptions::new(format!("http://{gateway}"), args.data.join("git"))

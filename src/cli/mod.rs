@@ -54,6 +54,7 @@ mod table;
 mod tasks;
 mod test;
 mod timeline;
+mod traces;
 mod ui;
 mod validate;
 mod values;

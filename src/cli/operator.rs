@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{
     Global, agents::AgentsArgs, answer::Answer, error::CliError, listening::ConnectionArgs,
-    outbound::OutboundArgs, serving, store::StoreArgs,
+    outbound::OutboundArgs, serving, store::StoreArgs, traces::TraceArgs,
 };
 use crate::{
     cluster::leadership::Timing,
@@ -77,6 +77,8 @@ pub(super) struct OperatorArgs {
     store: StoreArgs,
     #[command(flatten)]
     agents: AgentsArgs,
+    #[command(flatten)]
+    traces: TraceArgs,
     /// Secret in the operator's own namespace with the keys that sign records of runs: an entry for each key in PEM, and
     /// `current`, which names the one that signs. Without it, records are not signed.
     #[arg(long, value_name = "SECRET")]
@@ -129,6 +131,7 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
         store: args.store.open(&network)?,
         agents: args.agents.open(global).await?,
         record_keys: args.record_keys.map(String::from),
+        traces: args.traces.open(&network)?,
         network,
         rivalry,
         ui_url: args.ui_url,

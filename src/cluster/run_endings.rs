@@ -17,6 +17,8 @@ pub struct RunEndings {
     runs: mpsc::UnboundedSender<ObjectKey<Run>>,
     /// Only where records are written: otherwise nobody would read it.
     unrecorded: Option<mpsc::UnboundedSender<ObjectKey<Run>>>,
+    /// Only where traces are sent.
+    untraced: Option<mpsc::UnboundedSender<ObjectKey<Run>>>,
     triggered: mpsc::UnboundedSender<TriggeredRun>,
 }
 
@@ -62,6 +64,7 @@ pub fn run_endings() -> (RunEndings, EndedRuns<String>, RunNews) {
         namespaces,
         runs,
         unrecorded: None,
+        untraced: None,
         triggered,
     };
     let news = RunNews {
@@ -87,6 +90,14 @@ impl RunEndings {
         (Self { unrecorded, ..self }, EndedRuns(arrived))
     }
 
+    /// Also tells whoever sends traces.
+    #[must_use]
+    pub fn with_traces(self) -> (Self, EndedRuns<ObjectKey<Run>>) {
+        let (untraced, arrived) = inbox();
+        let untraced = Some(untraced);
+        (Self { untraced, ..self }, EndedRuns(arrived))
+    }
+
     /// A run was not known before.
     pub fn seen(&self, run: &Run) {
         let trigger = run.spec.trigger.as_ref();
@@ -106,8 +117,8 @@ impl RunEndings {
         // nobody listens at the end of the process
         let _ = self.namespaces.send(run.namespace().to_owned());
         let _ = self.runs.send(run.clone());
-        if let Some(unrecorded) = &self.unrecorded {
-            let _ = unrecorded.send(run.clone());
+        for listener in self.unrecorded.iter().chain(&self.untraced) {
+            let _ = listener.send(run.clone());
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     store::{Store, collect},
     sync::{self, SyncQueue, SyncRequests, feedback, sync_requests},
     telemetry::metrics::Metrics,
+    traces::{self, TraceExporter},
     triggers, work,
 };
 use signoff_engine::callback_token::CallbackMinter;
@@ -53,6 +54,8 @@ pub(super) struct ControllerSet {
     pushes: Pushes,
     collecting: Option<collect::Deps>,
     recording: Option<Recording>,
+    /// Where traces of runs are sent, if they are.
+    traces: Option<TraceExporter>,
     /// Address of the page for people, if there is one.
     pages: Option<String>,
 }
@@ -86,6 +89,7 @@ impl ControllerSet {
         });
         Self {
             recording,
+            traces: options.traces.clone(),
             probe_namespace: scope.clone().unwrap_or_else(|| options.namespace.clone()),
             context,
             collecting,
@@ -220,6 +224,18 @@ impl ControllerSet {
             }
             None => (endings, None),
         };
+        let (endings, tracing) = match self.traces {
+            Some(exporter) => {
+                let (endings, untraced) = endings.with_traces();
+                let deps = traces::Deps {
+                    context: Arc::clone(&self.context),
+                    exporter,
+                    releases: stores.releases.store(),
+                };
+                (endings, Some((deps, untraced)))
+            }
+            None => (endings, None),
+        };
         let running = Arc::new(runs::Deps {
             context: Arc::clone(&self.context),
             leadership: self.leadership,
@@ -312,6 +328,16 @@ impl ControllerSet {
                     }
                 };
                 ending(shutdown.clone(), once_known(stores, writing))
+            }),
+            supervisor.keep("traces", &shutdown, || {
+                let (tracing, stores, stop) = (tracing.clone(), stores.clone(), stop());
+                let sending = async move {
+                    match tracing {
+                        Some((deps, untraced)) => traces::run(deps, untraced, stop).await,
+                        None => stop.cancelled().await,
+                    }
+                };
+                ending(shutdown.clone(), once_known(stores, sending))
             }),
             supervisor.keep("tasks", &shutdown, || {
                 let (stores, waker) = (stores.clone(), waker.clone());

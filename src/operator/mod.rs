@@ -43,6 +43,7 @@ use crate::{
     runs::Bounds,
     store::Store,
     telemetry::{memory, metrics::Metrics},
+    traces::TraceExporter,
 };
 use signoff_engine::callback_token::CallbackMinter;
 
@@ -83,6 +84,8 @@ pub struct OperatorOptions {
     pub record_keys: Option<String>,
     /// How often it is looked for runs without a record, and for those past their retention.
     pub records: records::Timing,
+    /// Where traces of runs are sent, if they are.
+    pub traces: Option<TraceExporter>,
     /// How many effects are performed at the same time.
     pub max_effects: usize,
     /// What the gateway bears, if it is served here.
@@ -112,6 +115,7 @@ impl OperatorOptions {
             collect_every: Duration::from_secs(600),
             record_keys: None,
             records: records::Timing::default(),
+            traces: None,
             max_effects: 256,
             connections: ConnectionLimits::default(),
             policies: None,
@@ -196,7 +200,8 @@ impl Operator {
         let remotes = controller_set::remotes(&options);
         Ok(Self {
             executors: Executors::new(leading.client().clone(), remotes.clone(), clock.clone())?
-                .keeping_in(options.store.clone()),
+                .keeping_in(options.store.clone())
+                .traced(options.traces.is_some()),
             remotes,
             callbacks: CallbackMinter {
                 base_url: options.gateway_base_url.clone(),

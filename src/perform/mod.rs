@@ -101,6 +101,17 @@ impl Executors {
         }
     }
 
+    /// The same, which tell the services that steps call which trace of a run a call belongs to.
+    #[must_use]
+    pub fn traced(self, traced: bool) -> Self {
+        let http = self.http.traced(traced);
+        Self {
+            llm: LlmExecutor::new(http.clone()),
+            http,
+            ..self
+        }
+    }
+
     /// Executors for unit tests, which may call this machine.
     #[cfg(test)]
     pub(crate) fn local(client: Client, clock: Clock) -> Result<Self, HttpExecutorError> {

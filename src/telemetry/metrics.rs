@@ -67,6 +67,7 @@ struct Inner {
     watch_stalls: Family<One, Counter>,
     task_restarts: Family<One, Counter>,
     notifications: Family<Two, Counter>,
+    traces: Family<One, Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -141,6 +142,7 @@ impl Metrics {
             watch_stalls: Family::default(),
             task_restarts: Family::default(),
             notifications: Family::default(),
+            traces: Family::default(),
             registry: Mutex::default(),
         };
         registry.register(
@@ -302,6 +304,11 @@ impl Metrics {
             "Messages that notifications of flows asked for, by channel and whether they were sent",
             inner.notifications.clone(),
         );
+        registry.register(
+            "traces",
+            "Traces of runs that ended, by whether they were sent",
+            inner.traces.clone(),
+        );
         *inner.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
         Self(Arc::new(inner))
     }
@@ -391,6 +398,12 @@ impl Metrics {
         let result = if sent { "Sent" } else { "Failed" };
         let labels = [("channel", channel), ("result", result)];
         self.0.notifications.get_or_create(&labels).inc();
+    }
+
+    /// The trace of a run was sent, or was given up.
+    pub fn traced(&self, sent: bool) {
+        let result = if sent { "Sent" } else { "Dropped" };
+        self.0.traces.get_or_create(&[("result", result)]).inc();
     }
 
     /// The API server was asked to write an object of a kind.

@@ -4,3 +4,4 @@ pub mod files;
 pub mod logs;
 pub mod memory;
 pub mod metrics;
+pub mod trace_ids;

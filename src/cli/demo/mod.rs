@@ -98,6 +98,7 @@ async fn run(args: DemoArgs, telling: Telling) -> Result<(), DemoError> {
         admin: None,
         store: None,
         record_keys: None,
+        otlp_endpoint: None,
     };
     let mut narrator = Narrator::new(telling);
     narrator.say("signoff demo: a flow goes from git push to a person's decision to done.\n");

@@ -35,6 +35,7 @@ use crate::{
     cluster::context::Clock,
     net::Network,
     store::{Owner, Store, StoreError},
+    telemetry::trace_ids::{TRACEPARENT, traceparent},
 };
 use signoff_api::{
     Resource, connection::HttpConnection, name::ObjectName, reason::StepReason, step::HttpMethod,
@@ -65,6 +66,8 @@ pub struct HttpExecutor {
     /// Where resources are.
     store: Option<Store>,
     memory: Memory,
+    /// Whether traces of runs are sent, so that services are told of theirs.
+    traced: bool,
 }
 
 /// What a call came to.
@@ -124,6 +127,7 @@ impl HttpExecutor {
             roles: Roles::default(),
             store: None,
             memory: Memory::default(),
+            traced: false,
         })
     }
 
@@ -131,6 +135,12 @@ impl HttpExecutor {
     #[must_use]
     pub fn keeping_in(self, store: Option<Store>) -> Self {
         Self { store, ..self }
+    }
+
+    /// The same, which tells services which trace of a run a call belongs to.
+    #[must_use]
+    pub fn traced(self, traced: bool) -> Self {
+        Self { traced, ..self }
     }
 
     #[cfg(test)]
@@ -201,7 +211,7 @@ impl HttpExecutor {
         };
         let place = place(&target.url);
         let given = Some(Given::Written(body));
-        match self.call(call, &request, given, &mut target, sent).await? {
+        match self.call(run, call, &request, given, &mut target, sent).await? {
             Answer::Read(response) => Ok(response),
             Answer::Unread { .. } => Err(error::unusable(
                 StepReason::InvalidResponse,
@@ -225,7 +235,7 @@ impl HttpExecutor {
         let from = self.prepare(run, request).await?;
         let sent = AtomicBool::new(false);
         let began = Instant::now();
-        let calling = self.call(call, request, from, &mut target, &sent);
+        let calling = self.call(run, call, request, from, &mut target, &sent);
         let answer = match tokio::time::timeout(call.timeout, calling).await {
             Ok(result) => result?,
             Err(_) => {
@@ -283,6 +293,7 @@ impl HttpExecutor {
 
     async fn call(
         &self,
+        run: &Owner,
         call: &Call,
         asked: &HttpRequest,
         given: Option<Given>,
@@ -290,6 +301,9 @@ impl HttpExecutor {
         sent: &AtomicBool,
     ) -> Result<Answer, EffectError> {
         let mut headers = headers(call, asked, &target.idempotency_header)?;
+        if self.traced {
+            trace(&mut headers, run, call);
+        }
         let mut content = Content::encode(asked.body.as_ref(), given, &mut headers, &call.idempotency_key);
         let method = method(asked.method);
         let mut url = target.url.clone();
@@ -390,6 +404,15 @@ fn has_content(method: HttpMethod) -> bool {
     match method {
         HttpMethod::Post | HttpMethod::Put | HttpMethod::Patch => true,
         HttpMethod::Get | HttpMethod::Head | HttpMethod::Delete => false,
+    }
+}
+
+/// Says which span of the run's trace a call belongs to, unless the step says one itself.
+fn trace(headers: &mut HeaderMap, run: &Owner, call: &Call) {
+    let name = HeaderName::from_static(TRACEPARENT);
+    let value = traceparent(&run.uid, &call.key.step, call.key.iteration);
+    if let (false, Ok(value)) = (headers.contains_key(&name), HeaderValue::try_from(value)) {
+        headers.insert(name, value);
     }
 }
 

@@ -45,6 +45,7 @@ mod signed_merges;
 mod starter;
 mod tasks;
 mod tenants;
+mod traces;
 mod trigger_webhooks;
 mod undecodable;
 mod values;

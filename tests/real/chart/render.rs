@@ -493,6 +493,17 @@ fn messages_link_to_the_page_where_there_is_one() {
 }
 
 #[test]
+fn traces_are_sent_where_there_is_a_receiver() {
+    let Some(helm) = helm(SUITE) else { return };
+    let named = Rendered::new(&helm, &["--set", "traces.endpoint=http://collector:4318"]);
+    let wanted = "--otlp-endpoint=http://collector:4318".to_owned();
+    assert!(named.args("controller").contains(&wanted));
+    let none = Rendered::new(&helm, &[]);
+    let is_receiver = |arg: &String| arg.starts_with("--otlp-endpoint");
+    assert!(!none.args("controller").iter().any(is_receiver));
+}
+
+#[test]
 fn agents_are_served_only_where_that_is_wanted_and_under_the_names_of_the_gateway() {
     let Some(helm) = helm(SUITE) else { return };
     let routed = |rendered: &Rendered| {
@@ -533,6 +544,7 @@ fn a_value_that_is_wrong_is_refused_with_its_place() {
         ("policies.extraOperators={a'b}", "at '/policies/extraOperators/0'"),
         ("gateway.url=signoff.example.com", "at '/gateway/url'"),
         ("ui.url=https://a.example.com/?x", "at '/ui/url'"),
+        ("traces.endpoint=http://me:secret@a", "at '/traces/endpoint'"),
         (
             "gateway.mcp.origins={chat.example.com}",
             "at '/gateway/mcp/origins/0'",
