@@ -7,7 +7,7 @@ use super::{
     connect::Connection,
     error::{CliError, exit},
     lines::count,
-    store::StoreArgs,
+    store_options::StoreArgs,
 };
 use crate::{
     cluster::error_chain,

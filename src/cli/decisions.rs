@@ -12,7 +12,7 @@ use super::{
     archived::{self, Archive},
     error::CliError,
     lines::terminal_width,
-    store::StoreArgs,
+    store_options::StoreArgs,
     table::{
         Column::{Extra, Free, Whole},
         table,

@@ -10,7 +10,7 @@ use super::{
     listening::ConnectionArgs,
     operator::{bind, until_stopped},
     serving,
-    store::StoreArgs,
+    store_options::StoreArgs,
 };
 use crate::{
     net::{AddressPolicy, Network},

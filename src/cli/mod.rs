@@ -47,7 +47,7 @@ mod schema;
 mod serving;
 mod show;
 mod status;
-mod store;
+mod store_options;
 mod suspend;
 mod sync;
 mod table;

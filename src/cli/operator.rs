@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{
     Global, agents::AgentsArgs, answer::Answer, error::CliError, listening::ConnectionArgs,
-    outbound::OutboundArgs, serving, store::StoreArgs, traces::TraceArgs,
+    outbound::OutboundArgs, serving, store_options::StoreArgs, traces::TraceArgs,
 };
 use crate::{
     cluster::leadership::Timing,

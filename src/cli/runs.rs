@@ -12,7 +12,7 @@ use super::{
     lines::{Lines, terminal_width},
     named, replay,
     run::now,
-    store::StoreArgs,
+    store_options::StoreArgs,
     table::{
         Column::{self, Extra, Free, Whole},
         table,

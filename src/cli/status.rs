@@ -10,7 +10,7 @@ use super::{
     connect::Connection,
     error::{CliError, exit},
     named, quoted,
-    store::StoreArgs,
+    store_options::StoreArgs,
     timeline,
 };
 use crate::{client::open_approvals, records::read::Wanted};

@@ -9,7 +9,7 @@ use super::{
     archived,
     error::{CliError, exit},
     lines::{Lines, count},
-    store::StoreArgs,
+    store_options::StoreArgs,
 };
 use crate::{
     cluster::error_chain,
