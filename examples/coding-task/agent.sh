@@ -8,4 +8,4 @@ echo "::progress reads ${SIGNOFF_TASK}"
 words=$(printf '%s' "$task" | wc -w)
 echo "::progress writes"
 commit=0123456789abcdef0123456789abcdef01234567
-printf '{"commit": "%s", "summary": "did a task of %s words", "diff": "-a\\n+b\\n"}\n' "$commit" "$((words))" > "$SIGNOFF_OUTPUT"
+printf '{"commit": "%s", "summary": "did a task of %s words"}\n' "$commit" "$((words))" > "$SIGNOFF_OUTPUT"
