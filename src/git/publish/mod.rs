@@ -9,7 +9,7 @@ mod trailers;
 mod write;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -160,7 +160,7 @@ impl Publisher<'_> {
         let heads = self.heads()?;
         let Some(new) = &self.publication.commit else {
             let tip = heads.tip.ok_or_else(|| no_branch(&self.publication.branch))?;
-            return Ok(unchanged(&heads, tip));
+            return self.unchanged(&heads, tip);
         };
         if let Some(done) = self.done_before(new, &heads)? {
             return Ok(done);
@@ -170,7 +170,7 @@ impl Publisher<'_> {
         let tree = write::tree(self.repository, self.limits, before, &new.files)?;
         if tree == before {
             let is_tip = heads.tip == Some(parent.id());
-            let published = unchanged(&heads, parent.id());
+            let published = self.unchanged(&heads, parent.id())?;
             return Ok(Published {
                 is_ahead: is_tip && published.is_ahead,
                 ..published
@@ -218,15 +218,24 @@ impl Publisher<'_> {
             return Err(no_branch(into));
         }
         let tip = heads.tip.map(|tip| (publication.branch.as_str(), tip));
-        let base = heads.base.as_ref().map(|(name, at)| (name.as_str(), *at));
+        let commits = publication.commit.is_some();
+        let base = heads.base.as_ref().filter(|_| commits);
+        let base = base.map(|(name, at)| (name.as_str(), *at));
+        // its history says whether it has the branch already
+        let into = publication.into.as_ref().zip(heads.into);
+        let into = into.filter(|(_, into)| heads.tip.is_some_and(|tip| tip != *into));
+        let into = into.map(|(name, at)| (name.as_str(), at));
         let odb = repository.odb()?;
-        let missing: Vec<String> = tip
+        let missing: BTreeSet<String> = tip
+            .filter(|_| commits || into.is_some())
             .into_iter()
             .chain(base)
+            .chain(into)
             .filter(|(_, at)| !odb.exists(*at))
             .map(|(name, _)| format!("+{name}:refs/published/{}", name.trim_start_matches("refs/")))
             .collect();
-        if publication.commit.is_some() && !missing.is_empty() {
+        if !missing.is_empty() {
+            let missing: Vec<String> = missing.into_iter().collect();
             let depth = if heads.tip.is_some() { DEPTH } else { 1 };
             fetch(session, connection.remote(), &missing, depth)?;
         }
@@ -262,11 +271,34 @@ impl Publisher<'_> {
                 return Ok(Some(Published {
                     commit: CommitId(commit.id()),
                     changed: true,
-                    is_ahead: heads.tip != heads.into,
+                    is_ahead: self.is_ahead(&heads)?,
                 }));
             }
         }
         Ok(None)
+    }
+
+    fn unchanged(&self, heads: &Heads, commit: Oid) -> Result<Published, GitError> {
+        Ok(Published {
+            commit: CommitId(commit),
+            changed: false,
+            is_ahead: self.is_ahead(heads)?,
+        })
+    }
+
+    /// Whether the branch is there and has what `into` does not have: a merge leaves it behind, or at the same commit.
+    fn is_ahead(&self, heads: &Heads) -> Result<bool, GitError> {
+        let Some(tip) = heads.tip else { return Ok(false) };
+        let Some(into) = heads.into else { return Ok(true) };
+        if tip == into {
+            return Ok(false);
+        }
+        for commit in History::of(self.repository, into, None, self.limits)? {
+            if commit?.id() == tip {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The commit on which the new one is made.
@@ -355,14 +387,6 @@ impl Publisher<'_> {
             Err(GitError::PushRefused { .. }) if self.tip()? != from => Err(moved()),
             Err(error) => Err(error),
         }
-    }
-}
-
-fn unchanged(heads: &Heads, commit: Oid) -> Published {
-    Published {
-        commit: CommitId(commit),
-        changed: false,
-        is_ahead: heads.tip.is_some() && heads.tip != heads.into,
     }
 }
 

@@ -242,6 +242,39 @@ async fn a_branch_is_found_without_a_commit_and_one_that_is_not_there_is_told() 
     assert!(matches!(missing, Err(GitError::NoBranch(name)) if name == "nowhere"));
 }
 
+#[tokio::test]
+async fn a_branch_that_was_merged_has_nothing_for_a_pull_request() {
+    let (fixture, _) = begun();
+    let new = || commit("u/fix/1", vec![file("b.txt", Some("b"))]);
+    assert!(on_disk(&fixture, to("fix", new())).await.unwrap().is_ahead);
+    let git = &fixture.repository;
+    let (fix, main) = (tip(&fixture, "fix").unwrap(), tip(&fixture, "main").unwrap());
+    let who = git2::Signature::now("Dev", "dev@example.com").unwrap();
+    let parents = [&main, &fix];
+    let merge = "refs/heads/main";
+    git.commit(
+        Some(merge),
+        &who,
+        &who,
+        "Merge fix",
+        &fix.tree().unwrap(),
+        &parents,
+    )
+    .unwrap();
+    // the same step once more, another one that changes nothing, and one without a commit
+    let nothing = commit("u/fix/2", vec![file("b.txt", Some("b"))]);
+    let only = Publication {
+        commit: None,
+        ..to("fix", new())
+    };
+    for again in [to("fix", new()), to("fix", nothing), only] {
+        let published = on_disk(&fixture, again).await.unwrap();
+        assert!(!published.is_ahead, "{published:?}");
+    }
+    let more = commit("u/fix/3", vec![file("c.txt", Some("c"))]);
+    assert!(on_disk(&fixture, to("fix", more)).await.unwrap().is_ahead);
+}
+
 /// A tree with a link to elsewhere, one to a file, and a submodule.
 fn with_links(fixture: &Fixture) {
     let git = &fixture.repository;
