@@ -57,7 +57,7 @@ pub struct DevArgs {
     /// `current`, which names the one that signs. Without it, records are not signed.
     #[arg(long, value_name = "SECRET")]
     pub record_keys: Option<String>,
-    /// Receiver of traces over OTLP/HTTP, such as http://localhost:4318: a trace of each run is sent when the run has ended.
+    /// Receiver of traces over OTLP/HTTP, such as `http://localhost:4318`: a trace of each run is sent when the run has ended.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = traces::endpoint)]
     pub otlp_endpoint: Option<Url>,
     /// Address for health, readiness and metrics; without it they are not served.

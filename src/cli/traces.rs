@@ -11,7 +11,7 @@ use crate::{
 /// Where traces of runs are sent.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct TraceArgs {
-    /// Receiver of traces over OTLP/HTTP, such as http://collector:4318: a trace of each run is sent when the run has
+    /// Receiver of traces over OTLP/HTTP, such as `http://collector:4318`: a trace of each run is sent when the run has
     /// ended, and calls of steps carry `traceparent`. `OTEL_EXPORTER_OTLP_HEADERS` may hold headers.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = endpoint)]
     otlp_endpoint: Option<Url>,

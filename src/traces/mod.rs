@@ -90,7 +90,7 @@ impl Sender {
                 self.forget(key);
                 return None;
             }
-            Err(error) => Err(error_chain(&error).to_string()),
+            Err(error) => Err(error_chain(&error)),
         };
         let Err(error) = sent else {
             context.metrics().traced(true);

@@ -100,7 +100,7 @@ fn of_run(run: &Run, status: &RunStatus) -> Vec<KeyValue> {
         attributes.push(KeyValue::new("signoff.trigger", trigger.name.to_string()));
     }
     if let Some(error) = &status.error {
-        attributes.push(KeyValue::new("error.type", error.reason.as_str()));
+        attributes.push(KeyValue::new("error.type", error.reason.to_string()));
     }
     attributes
 }
@@ -141,7 +141,7 @@ fn of_step(
         attributes.push(KeyValue::new("gen_ai.usage.output_tokens", usage.output_tokens));
     }
     if let Some(error) = &step.error {
-        attributes.push(KeyValue::new("error.type", error.reason.as_str()));
+        attributes.push(KeyValue::new("error.type", error.reason.to_string()));
     }
     Some(Span {
         trace,
@@ -184,7 +184,7 @@ impl Kinds<'_> {
 fn failure(failed: bool, error: Option<&StepError>) -> Status {
     if failed {
         // the message may repeat what somebody answered
-        Status::error(error.map_or("", |error| error.reason.as_str()))
+        Status::error(error.map_or_else(String::new, |error| error.reason.to_string()))
     } else {
         Status::Unset
     }

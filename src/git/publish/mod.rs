@@ -271,7 +271,7 @@ impl Publisher<'_> {
                 return Ok(Some(Published {
                     commit: CommitId(commit.id()),
                     changed: true,
-                    is_ahead: self.is_ahead(&heads)?,
+                    is_ahead: self.is_ahead(heads)?,
                 }));
             }
         }

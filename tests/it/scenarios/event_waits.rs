@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use signoff_api::{Run, run::StepOutcome};
 
 use crate::support::{
-    faults::{Cut, cut, refused},
+    faults::{Cut, cut, cut_at_each_write, refused},
     rig::{PATIENCE, PAUSE, Rig, Running, eventually},
     shop::Shop,
 };

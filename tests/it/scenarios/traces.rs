@@ -13,13 +13,12 @@ use prost::Message as _;
 use serde_json::json;
 use signoff::{
     net::{AddressPolicy, Network},
-    operator::Running,
     traces::TraceExporter,
 };
 use signoff_api::Approval;
 use tokio::net::TcpListener;
 
-use crate::support::rig::{Rig, eventually};
+use crate::support::rig::{Rig, Running, eventually};
 
 /// A service that steps call, and a receiver of traces that is away at first.
 #[derive(Clone)]
@@ -72,8 +71,10 @@ impl Outside {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn traceparent(span: &Span) -> String {
+    let trace = u128::from_be_bytes(span.trace_id.as_slice().try_into().unwrap());
+    let id = u64::from_be_bytes(span.span_id.as_slice().try_into().unwrap());
+    format!("00-{trace:032x}-{id:016x}-01")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,8 +106,7 @@ async fn a_run_that_outlives_its_operator_has_one_trace_which_its_calls_belong_t
         .iter()
         .map(|headers| headers["traceparent"].to_str().unwrap())
         .collect();
-    let expected =
-        [&spans[1], &spans[3]].map(|span| format!("00-{}-{}-01", hex(&span.trace_id), hex(&span.span_id)));
+    let expected = [&spans[1], &spans[3]].map(traceparent);
     assert_eq!(told, expected);
     assert!(spans.iter().all(|span| span.trace_id == spans[0].trace_id));
 }
