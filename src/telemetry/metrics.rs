@@ -576,6 +576,7 @@ mod tests {
         metrics.watch_stalled("flows");
         metrics.task_restarted("flows");
         metrics.notified("slack", true);
+        metrics.traced(true);
         let text = metrics.render().unwrap();
         let mut registered = BTreeSet::new();
         for line in text.lines() {
