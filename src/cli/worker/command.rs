@@ -2,7 +2,8 @@
 
 use std::{
     io,
-    os::unix::process::ExitStatusExt as _,
+    os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
+    path::Path,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -26,6 +27,23 @@ const MAX_RESULT: u64 = 1024 * 1024;
 const GRACE: Duration = Duration::from_secs(10);
 /// How often is looked whether something of it is left.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Looks whether there is such a program, before a task is taken for it.
+pub(super) fn look_up(program: &str) -> io::Result<()> {
+    let file = |path: &Path| {
+        let about = path.metadata()?;
+        let is_program = about.is_file() && about.permissions().mode() & 0o111 != 0;
+        is_program
+            .then_some(())
+            .ok_or_else(|| io::ErrorKind::PermissionDenied.into())
+    };
+    if program.contains('/') {
+        return file(Path::new(program));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| file(&folder.join(program)).is_ok());
+    found.then_some(()).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
 
 /// How a command ended.
 pub(super) enum Ended {

@@ -73,6 +73,12 @@ struct RunArgs {
 
 pub(super) async fn verb(args: WorkerArgs, global: &Global) -> Result<Answer, CliError> {
     let WorkerVerb::Run(args) = args.verb;
+    if let Some(program) = args.command.first()
+        && let Err(error) = command::look_up(program)
+    {
+        let message = format!("{program} cannot be started: {error}");
+        return Err(CliError::usage(message).hint("no task was taken"));
+    }
     let connection = Connection::open(global).await?;
     let (name, _) = connection.whoami().await?;
     let skew = skew(&connection).await?;

@@ -63,7 +63,8 @@ impl Worker {
             Ok(started) => started,
             Err(error) => {
                 let message = format!("the command cannot be started: {error}");
-                return self.answer(item, mine, failure(message, false), stop).await;
+                // it was there when the worker began, so another worker may have it
+                return self.answer(item, mine, failure(message, true), stop).await;
             }
         };
         let ended = tokio::select! {

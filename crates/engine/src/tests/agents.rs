@@ -282,7 +282,7 @@ fn a_rejection_ends_the_run_where_the_tool_says_so_and_no_answer_too() {
 }
 
 #[test]
-fn an_edit_becomes_the_arguments() {
+fn an_edit_becomes_the_arguments_and_the_model_is_told() {
     let mut run = begun(helper(json!({})));
     run.model(asks(&[("send", json!({ "n": 7 }))]));
     let open = run.open("r-help-call-1");
@@ -291,6 +291,11 @@ fn an_edit_becomes_the_arguments() {
     run.tick();
     assert_eq!(scenario::json(request(run.sent())), &json!({ "n": 8 }));
     assert_eq!(run.agent().open[0].arguments.0, json!({ "n": 8 }));
+    run.tool_gives(json!("sent"));
+    assert_eq!(
+        run.told(),
+        "People changed the arguments to {\"n\":8}. This came of those:\nsent"
+    );
 }
 
 #[test]

@@ -91,15 +91,38 @@ pub(super) fn answer(status: &mut AgentStatus, content: &str, is_error: bool) {
         return;
     }
     let call = status.open.remove(0);
+    let content = match changed(status, &call) {
+        Some(arguments) => {
+            format!("People changed the arguments to {arguments}. This came of those:\n{content}")
+        }
+        None => content.to_owned(),
+    };
     let message = Message::Tool {
         id: call.id,
-        content: shortened(content),
+        content: shortened(&content),
         is_error,
     };
     let mut message = json!(message);
     // readers find the result by it, whatever ids the model gave
     message["call"] = json!(call.number);
     push(status, message);
+}
+
+/// The arguments of a call, if they are not those that the model gave it: it has to be told, since it goes by its own.
+fn changed<'a>(status: &AgentStatus, call: &'a AgentCall) -> Option<&'a Value> {
+    let newest = status
+        .transcript
+        .iter()
+        .rev()
+        .find(|message| message.0["role"] == "assistant")?;
+    let said = serde_json::from_value::<Message>(newest.0.clone()).ok()?;
+    let Message::Assistant { calls, .. } = said else {
+        return None;
+    };
+    let asked = calls
+        .iter()
+        .find(|asked| asked.id == call.id && asked.name == call.tool)?;
+    (asked.arguments != call.arguments.0).then_some(&call.arguments.0)
 }
 
 /// What a tool gave, as the model is told it.
