@@ -13,7 +13,7 @@ use k8s_openapi::{
     api::{authentication::v1::UserInfo, authorization::v1::ResourceAttributes},
     jiff::Timestamp,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json};
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
 use crate::store::{Author, LONGEST_WRITE, PutError, ValuePath, Version};
 use signoff_api::{
     Flow,
-    bounds::{MAX_NESTING, MAX_VALUE, nesting_of_json},
+    bounds::{MAX_NESTING, MAX_VALUE, exact_integers_of_json, nesting_of_json},
     name::{DnsLabel, FlowName},
 };
 
@@ -36,7 +36,23 @@ const MAX_BODY: usize = 4 * MAX_VALUE;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Wanted {
     value: Value,
+    #[serde(default, deserialize_with = "version")]
     if_version: Option<u64>,
+}
+
+/// A version as a number, or as the text that answers have. It may be left out, but is not null: that could be a mistake of
+/// whoever wants to overwrite nothing.
+fn version<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "ifVersion is a number, or a text with one")]
+    enum Given {
+        Number(u64),
+        Text(String),
+    }
+    match Given::deserialize(from)? {
+        Given::Number(number) => Ok(Some(number)),
+        Given::Text(text) => text.parse().map(Some).map_err(D::Error::custom),
+    }
 }
 
 pub(super) async fn list(
@@ -89,9 +105,12 @@ pub(super) async fn write(
             format!("a value has at most {MAX_VALUE} bytes"),
         )
     })?;
+    let unusable = |error: &dyn std::error::Error| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the value: {error}"))
+    };
     // the value lies one level below the body
-    nesting_of_json(&body, MAX_NESTING + 1)
-        .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the value: {error}")))?;
+    nesting_of_json(&body, MAX_NESTING).map_err(|error| unusable(&error))?;
+    exact_integers_of_json(&body).map_err(|error| unusable(&error))?;
     let wanted: Wanted = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is no value: {error}")))?;
     let version = Version {
@@ -169,7 +188,7 @@ fn not_written(problem: PutError) -> Problem {
             Problem::new(StatusCode::CONFLICT, problem.to_string()).with("version", found.to_string())
         }
         PutError::Busy(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, problem.to_string()),
-        PutError::TooMany(_) | PutError::TooLarge(_) => {
+        PutError::TooMany(_) | PutError::TooLarge(_) | PutError::TooDeep(_) => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, problem.to_string())
         }
     }

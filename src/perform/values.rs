@@ -110,7 +110,7 @@ fn refused(problem: &PutError) -> EffectError {
         PutError::Conflict { .. } | PutError::Busy(_) => {
             error::not_ready(StepReason::VersionConflict, problem.to_string())
         }
-        PutError::TooMany(_) | PutError::TooLarge(_) => {
+        PutError::TooMany(_) | PutError::TooLarge(_) | PutError::TooDeep(_) => {
             error::invalid(StepReason::StoreFull, problem.to_string())
         }
     }

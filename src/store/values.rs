@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signoff_api::{
     Digest,
-    bounds::{MAX_VALUE, MAX_VALUES},
+    bounds::{MAX_NESTING, MAX_VALUE, MAX_VALUES, TooDeep, nesting},
     name::{DnsLabel, FlowName},
 };
 
@@ -103,6 +103,9 @@ pub enum PutError {
     /// The flow has as many values as it may have.
     #[error("the flow {0} has {MAX_VALUES} values, and no more are stored")]
     TooMany(FlowName),
+    /// The value is nested so deeply that no step could have it in its output.
+    #[error("the value: {0}")]
+    TooDeep(#[from] TooDeep),
     /// The value is too large.
     #[error("the value has {0} bytes; at most {MAX_VALUE} are stored")]
     TooLarge(usize),
@@ -140,6 +143,8 @@ impl Store {
         expected: Option<u64>,
         version: Version,
     ) -> Result<Version, PutError> {
+        // what a step reads has the value below a field
+        nesting(&version.value, MAX_NESTING - 1)?;
         let size = version.value.to_string().len();
         if size > MAX_VALUE {
             return Err(PutError::TooLarge(size));

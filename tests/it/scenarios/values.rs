@@ -124,6 +124,8 @@ async fn people_read_and_write_values_at_the_gateway_as_their_rights_are() {
         (status, &written["version"], &written["user"]),
         (200, &json!("1"), &json!("dev"))
     );
+    // a step that reads it has it one level deeper
+    let deepest = (0..32).fold(json!(1), |inner, _| json!([inner]));
     let deep = (0..33).fold(json!(1), |inner, _| json!([inner]));
     for (path, user, body, wanted) in [
         ("f/notes", "dev", first.clone(), 409),
@@ -133,6 +135,10 @@ async fn people_read_and_write_values_at_the_gateway_as_their_rights_are() {
         ("f/No%2Fname", "dev", first, 404),
         ("f/notes", "dev", json!({"value": 1, "version": 1}), 400),
         ("f/notes", "dev", json!({"value": deep}), 422),
+        ("f/notes", "dev", json!({"value": deepest}), 422),
+        ("f/notes", "dev", json!({"value": 1, "ifVersion": null}), 400),
+        ("f/notes", "dev", json!({"value": 1, "ifVersion": "new"}), 400),
+        ("f/notes", "dev", json!({"value": 1, "ifVersion": "7"}), 409),
         ("f/notes", "dev", json!({"value": "x".repeat(61 << 10)}), 422),
         ("f/notes", "dev", json!({"value": "x".repeat(300 << 10)}), 413),
     ] {

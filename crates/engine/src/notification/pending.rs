@@ -11,6 +11,8 @@ use signoff_api::{
 
 /// Most messages that wait at the same time. Of what happens beyond that, nobody is told.
 pub const MOST_PENDING: usize = 1_000;
+/// Of those, so many are left for the end of the run: each notification tells of it once.
+const KEPT_FOR_THE_END: usize = 16;
 
 /// What is asked, as the Approval says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +93,15 @@ pub(crate) fn note(plan: &Plan, state: &mut RunStatus, happened: &Happened, now:
         .enumerate()
         .filter(|(_, notification)| notification.on.contains(on))
     {
-        if state.notifications.len() >= MOST_PENDING {
+        let most = match on {
+            NotificationEvent::RunEnded => MOST_PENDING,
+            NotificationEvent::ApprovalOpened
+            | NotificationEvent::ApprovalReminder
+            | NotificationEvent::ApprovalEscalated
+            | NotificationEvent::ApprovalClosed
+            | NotificationEvent::RunStarted => MOST_PENDING - KEPT_FOR_THE_END,
+        };
+        if state.notifications.len() >= most {
             return;
         }
         let of = question

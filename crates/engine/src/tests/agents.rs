@@ -400,6 +400,58 @@ fn turns_tokens_time_and_calls_are_bounded() {
 }
 
 #[test]
+fn attempts_of_the_model_that_fail_use_its_budgets_too() {
+    for (more, word) in [
+        (json!({ "tokenBudget": 300 }), "tokenBudget"),
+        (json!({ "timeBudget": "1m" }), "timeBudget"),
+    ] {
+        let mut flow = helper(more);
+        flow["steps"][0]["retry"] =
+            json!({ "attempts": 10, "when": "${true}", "backoff": {"initial": "1s", "max": "1s"} });
+        let mut run = begun(flow);
+        for attempt in 1..10 {
+            let usage = Usage {
+                input_tokens: 100,
+                output_tokens: 10,
+                calls: 1,
+            };
+            let answer = Err(EffectError {
+                reason: StepReason::InvalidAnswer,
+                message: "it does not fit".to_owned(),
+                retryable: true,
+                may_have_happened: true,
+                retry_after: None,
+                status: None,
+            });
+            run.pass(25);
+            run.model(Response::Llm(LlmResponse { usage, answer }));
+            run.pass(2);
+            if run.state.phase.is_finished() {
+                assert_eq!(attempt, 3, "{word}");
+                break;
+            }
+        }
+        let error = run.state.steps[0].error.clone().unwrap();
+        assert_eq!(error.reason, StepReason::BudgetExceeded, "{}", error.message);
+        assert!(error.message.contains(word), "{}", error.message);
+    }
+}
+
+#[test]
+fn a_call_that_people_cannot_be_shown_is_refused_and_the_model_is_told() {
+    let mut flow = helper(json!({}));
+    flow["steps"][0]["agent"]["tools"][2]["schema"] =
+        json!({ "type": "object", "properties": { "l": { "type": "array" } } });
+    flow["steps"][0]["agent"]["tools"][2]["http"]["body"] = json!({ "l": "${args.l}" });
+    let mut run = begun(flow);
+    let long: Vec<Value> = (0..3_500).map(|_| json!([1])).collect();
+    run.model(asks(&[("send", json!({ "l": long }))]));
+    assert!(run.opened().is_empty());
+    let told = run.told();
+    assert!(told.starts_with("People cannot be shown this call"), "{told}");
+}
+
+#[test]
 fn waiting_for_people_takes_none_of_the_time() {
     let mut run = begun(helper(json!({ "timeBudget": "1m" })));
     run.model(asks(&[("send", json!({ "n": 7 }))]));

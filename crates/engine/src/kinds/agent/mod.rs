@@ -94,10 +94,18 @@ impl KindPlan for AgentPlan {
     fn start(&self, step: &StepView<'_>) -> Next {
         let status = status(step);
         match status.open.first() {
-            None => match self.request(step, &status) {
-                Ok(request) => Next::Call(Request::Llm(request)),
-                Err(failure) => Next::Fail(failure),
-            },
+            None => {
+                // attempts that failed have used tokens and time too
+                let mut spent = status.clone();
+                spend(step, &mut spent);
+                if let Some(failure) = self.exhausted(step, &spent) {
+                    return over(spent, failure);
+                }
+                match self.request(step, &status) {
+                    Ok(request) => Next::Call(Request::Llm(request)),
+                    Err(failure) => Next::Fail(failure),
+                }
+            }
             Some(call) if call.phase == AgentCallPhase::Calling => {
                 self.begin_call(step, call, || status.clone())
             }
@@ -252,13 +260,11 @@ impl AgentPlan {
                 }
             }
         }
-        let then = if let Some(failure) = self.exhausted(step, &status) {
-            transcript::close(&mut status);
-            Then::Fail(failure)
-        } else {
-            begins(step, &mut status);
-            Then::Call
-        };
+        if let Some(failure) = self.exhausted(step, &status) {
+            return over(status, failure);
+        }
+        begins(step, &mut status);
+        let then = Then::Call;
         Next::Progress(Box::new(Progress { status, then }))
     }
 
@@ -287,6 +293,15 @@ impl AgentPlan {
         let message = format!("the model is not done, and is asked no more: {spent}");
         Some(Failure::new(StepReason::BudgetExceeded, message))
     }
+}
+
+/// The model is asked no more.
+fn over(mut status: AgentStatus, failure: Failure) -> Next {
+    transcript::close(&mut status);
+    Next::Progress(Box::new(Progress {
+        status,
+        then: Then::Fail(failure),
+    }))
 }
 
 /// Something begins now, with the next attempt. While the run is suspended, it takes no time.

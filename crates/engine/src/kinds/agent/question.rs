@@ -83,6 +83,11 @@ impl QuestionPlan {
                 }
                 Considered::Then(Then::Ask(own))
             }
+            // the model chose how large its arguments are
+            Next::Fail(failure) if failure.reason == StepReason::OutputTooLarge => {
+                let why = format!("People cannot be shown this call: {}.", failure.message);
+                Considered::Refused(why)
+            }
             Next::Fail(failure) => Considered::Then(Then::Fail(failure)),
             Next::Stay
             | Next::Done(_)
