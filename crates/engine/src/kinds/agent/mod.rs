@@ -181,6 +181,7 @@ impl KindPlan for AgentPlan {
         let status = status(step);
         current(&status)?;
         let told = told(&answer.output.clone().unwrap_or_default());
+        let told = transcript::without_notice(&status, &told).to_owned();
         Some(self.call_over(step, status, &told, answer.is_error))
     }
 

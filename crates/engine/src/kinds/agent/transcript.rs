@@ -91,15 +91,10 @@ pub(super) fn answer(status: &mut AgentStatus, content: &str, is_error: bool) {
         return;
     }
     let call = status.open.remove(0);
-    let content = match changed(status, &call) {
-        Some(arguments) => {
-            format!("People changed the arguments to {arguments}. This came of those:\n{content}")
-        }
-        None => content.to_owned(),
-    };
+    let content = shortened(&(notice(status, &call) + content));
     let message = Message::Tool {
         id: call.id,
-        content: shortened(&content),
+        content,
         is_error,
     };
     let mut message = json!(message);
@@ -108,7 +103,21 @@ pub(super) fn answer(status: &mut AgentStatus, content: &str, is_error: bool) {
     push(status, message);
 }
 
-/// The arguments of a call, if they are not those that the model gave it: it has to be told, since it goes by its own.
+/// What came of the call that is under way, as it was before the model was told that people changed its arguments.
+pub(super) fn without_notice<'a>(status: &AgentStatus, told: &'a str) -> &'a str {
+    let call = status.open.first();
+    let notice = call.map(|call| notice(status, call)).unwrap_or_default();
+    told.strip_prefix(&notice).unwrap_or(told)
+}
+
+/// Says that the arguments of a call are not those that the model gave it, which goes by its own otherwise.
+fn notice(status: &AgentStatus, call: &AgentCall) -> String {
+    match changed(status, call) {
+        Some(arguments) => format!("People changed the arguments to {arguments}. This came of those:\n"),
+        None => String::new(),
+    }
+}
+
 fn changed<'a>(status: &AgentStatus, call: &'a AgentCall) -> Option<&'a Value> {
     let newest = status
         .transcript
