@@ -21,12 +21,13 @@ async fn waiting_goes_through_timers_and_says_by_its_exit_code_when_the_run_has_
         .unwrap();
         let (code, _, err) = waiting.plain("dev", &["apply", "-f", manifest.to_str().unwrap()]);
         assert_eq!(code, 0, "{err}");
+        // the release is there before the flow names it
         loop {
-            if waiting
-                .plain("dev", &["releases", name, "-o", "name"])
-                .1
-                .contains("release/")
-            {
+            let (_, told, _) = waiting.plain("dev", &["flows", "-o", "json"]);
+            let flows: Value = serde_json::from_str(&told).unwrap();
+            let flows = flows["data"].as_array().unwrap();
+            let it = flows.iter().find(|flow| flow["metadata"]["name"] == name);
+            if it.is_some_and(|flow| flow["status"]["draft"].is_object()) {
                 break;
             }
         }
