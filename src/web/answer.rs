@@ -17,6 +17,7 @@ use url::form_urlencoded;
 
 use super::{
     PageError, Web,
+    content::Extent,
     offers::AS_CHANGED,
     question,
     reading::{created, now},
@@ -198,7 +199,14 @@ async fn again(
     problems: Vec<String>,
     filled: &Filled,
 ) -> Result<Response, PageError> {
-    let page = question::show(web, namespace, name, None, &problems, Some(filled)).await?;
+    let page = question::show(
+        web,
+        (namespace, name, Extent::Beginning),
+        None,
+        &problems,
+        Some(filled),
+    )
+    .await?;
     Ok((status, page).into_response())
 }
 

@@ -4,10 +4,12 @@
 //! decides on GET. What others wrote is escaped, its invisible characters are made visible, and it stands in a frame.
 
 mod answer;
+mod content;
 mod error;
 mod flows;
 mod guard;
 mod inbox;
+mod items;
 mod offers;
 mod question;
 mod reading;
@@ -71,6 +73,14 @@ impl Web {
             .route("/flows", get(flows::list))
             .route("/ns/{namespace}/approvals/{name}", get(question::page))
             .route("/ns/{namespace}/approvals/{name}/decisions", post(answer::decide))
+            .route(
+                "/ns/{namespace}/approvals/{name}/items/{sha256}/picture",
+                get(items::picture),
+            )
+            .route(
+                "/ns/{namespace}/approvals/{name}/items/{sha256}/download",
+                get(items::download),
+            )
             .route("/ns/{namespace}/runs/{name}", get(run::page))
             .route(
                 "/ns/{namespace}/runs/{name}/cancel",

@@ -13,6 +13,8 @@ use serde::Deserialize;
 use super::{
     Head, PageError, Web,
     answer::{Filled, VALUE},
+    content::{Extent, Markup, change},
+    items::{Item, items, text_of},
     offers::{Offer, offers},
     reading::{created, now},
     render, shown, shown_lines,
@@ -23,11 +25,8 @@ use signoff_api::{
 };
 use signoff_engine::{
     judge::{Field, Form, Tally, refusal_of},
-    question::{binary, facts},
+    question::facts,
 };
-
-/// Most of a shown item that is on the page, in characters. The whole is bound by the digest.
-const MOST_SHOWN: usize = 64 << 10;
 
 #[derive(Template)]
 #[template(path = "question.html")]
@@ -66,21 +65,19 @@ struct QuestionPage {
     problems: Vec<String>,
 }
 
-/// A shown item.
-struct Item {
-    name: String,
-    media_type: String,
-    text: String,
-    size: usize,
-    cut: bool,
-    is_editable: bool,
-}
-
 /// What was changed of what is shown, by item.
 struct Changed {
     by: String,
     digest: String,
-    items: Vec<(String, String)>,
+    items: Vec<ChangedItem>,
+}
+
+struct ChangedItem {
+    name: String,
+    /// What differs from what was asked.
+    change: Markup,
+    /// What is to be shown instead, all of it.
+    value: String,
 }
 
 struct Vote {
@@ -109,6 +106,8 @@ struct Input {
 pub(super) struct Sent {
     /// Name of the decision that was just sent.
     said: Option<String>,
+    /// Whether all of each item is asked for.
+    all: Option<String>,
 }
 
 pub(super) async fn page(
@@ -120,14 +119,17 @@ pub(super) async fn page(
         Some(decision) => told(&web, &namespace, &name, decision).await,
         None => None,
     };
-    show(&web, &namespace, &name, said, &[], None).await
+    let extent = match sent.all {
+        Some(_) => Extent::Whole,
+        None => Extent::Beginning,
+    };
+    show(&web, (&namespace, &name, extent), said, &[], None).await
 }
 
 /// The question, with what is to be said of an answer, and what was filled in of the form.
 pub(super) async fn show(
     web: &Web,
-    namespace: &str,
-    name: &str,
+    (namespace, name, extent): (&str, &str, Extent),
     said: Option<String>,
     problems: &[String],
     filled: Option<&Filled>,
@@ -165,7 +167,7 @@ pub(super) async fn show(
         run: spec.subject.run.as_deref().map(shown),
         asked: When::of(created(&approval), now),
         due: spec.expires_at.as_ref().map(|at| When::of(at.0, now)),
-        items: items(&approval),
+        items: items(&approval, (namespace, name), extent),
         changed: changed(&approval),
         tally: shown(&format!(
             "{} of {} approve{}",
@@ -238,43 +240,31 @@ async fn definition(web: &Web, namespace: &str, approval: &Approval) -> Option<D
     Some(release.spec.definition)
 }
 
-fn items(approval: &Approval) -> Vec<Item> {
-    let shown_items = approval.spec.show.iter().map(|item| {
-        let text = binary(item).unwrap_or_else(|| item.inline.clone());
-        let (start, cut) = match text.char_indices().nth(MOST_SHOWN) {
-            Some((at, _)) => (&text[..at], true),
-            None => (text.as_str(), false),
-        };
-        Item {
-            name: shown(&item.name),
-            media_type: shown(&item.media_type),
-            text: shown_lines(start),
-            size: item.inline.len(),
-            cut,
-            is_editable: item.editable.is_some(),
-        }
-    });
-    shown_items.collect()
-}
-
 fn changed(approval: &Approval) -> Option<Changed> {
     let status = approval.status.clone().unwrap_or_default();
     let amendment = status.amendment?;
+    let values = status.shown.iter().flat_map(|values| &values.0);
+    let items = values.map(|(name, value)| {
+        let asked = approval.spec.show.iter().find(|item| item.name == *name);
+        let value = text_of(value);
+        ChangedItem {
+            name: shown(name),
+            change: change(asked.map_or("", |item| item.inline.as_str()), &value),
+            value: shown_lines(&value),
+        }
+    });
     Some(Changed {
         by: shown(&amendment.by),
         digest: amendment.digest.to_string(),
-        items: pairs(status.shown.as_ref()),
+        items: items.collect(),
     })
 }
 
 /// Names and values as people read them.
 fn pairs(values: Option<&JsonObject>) -> Vec<(String, String)> {
     let values = values.into_iter().flat_map(|values| &values.0);
-    let read = |value: &serde_json::Value| match value.as_str() {
-        Some(text) => shown_lines(text),
-        None => shown_lines(&format!("{value:#}")),
-    };
-    values.map(|(name, value)| (shown(name), read(value))).collect()
+    let values = values.map(|(name, value)| (shown(name), shown_lines(&text_of(value))));
+    values.collect()
 }
 
 fn votes(approval: &Approval, decisions: &[Decision]) -> Vec<Vote> {

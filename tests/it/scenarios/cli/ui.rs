@@ -254,6 +254,110 @@ async fn no_other_site_program_or_browser_gets_in() {
     });
 }
 
+/// A picture of one point, and one that could hold a script.
+const PNG: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+const SVG: &str = "PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciPjxzY3JpcHQvPjwvc3ZnPg==";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_item_is_shown_as_what_it_is_and_nothing_of_it_acts() {
+    let dir = tempfile::tempdir().unwrap();
+    let hostile = r#"<script>alert(1)</script><img src=x onerror=alert(1)>\u202e"#;
+    let steps = format!(
+        r##"  - name: ask
+    approval:
+      title: Apply it?
+      show:
+        - {{name: change, mediaType: text/x-diff, value: "--- a/x\n+++ b/x\n@@ -7 +7 @@\n-limit: 100 {hostile}\n+limit: 250 {hostile}\n"}}
+        - {{name: quote, value: {{amount: 250, "key {hostile}": "value {hostile}"}}}}
+        - {{name: plan, mediaType: text/markdown, value: "# Plan\n\nText {hostile} [pay](javascript:alert(1)) ![p](https://evil.example/p.png) [site](https://shop.example.com/)"}}
+        - {{name: large, value: "{lines}"}}
+        - {{name: picture, mediaType: image/png, value: {PNG}}}
+        - {{name: vector, mediaType: image/svg+xml, value: {SVG}}}
+"##,
+        lines = r"a line\n".repeat(450),
+    );
+    let waiting = Waiting::on(dir.path(), &steps, &[]).await;
+    tokio::task::block_in_place(|| {
+        let page = Page::of(&waiting, "alice");
+        let path = format!("/ns/{}/approvals/{}", waiting.desk.namespace, waiting.approval);
+        let question = page.get(&path);
+        for raw in [
+            "<script",
+            "<img src=x",
+            "\u{202e}",
+            "href=\"javascript",
+            "src=\"https",
+        ] {
+            assert!(!question.contains(raw), "{raw}\n{question}");
+        }
+        for drawn in [
+            "1 line added, 1 line removed",
+            "<td class=\"number\">7</td>",
+            "<code class=\"key\">&quot;amount&quot;</code>: <code>250</code>",
+            "<h4>Plan</h4>",
+            "[picture that is not loaded: p",
+            "href=\"https://shop.example.com/\"",
+            "50 of 450 lines are left out",
+            "A browser shows no such content safely",
+        ] {
+            assert!(question.contains(drawn), "{drawn}\n{question}");
+        }
+        let whole = page.get(&format!("{path}?all=1"));
+        assert!(!whole.contains("are left out"), "{whole}");
+        assert_eq!(whole.matches("a line").count(), 450);
+        let address = |begin: &str, end: &str| {
+            let from = question.find(begin).unwrap() + begin.len();
+            let rest = &question[from..];
+            rest[..rest.find(end).unwrap()].to_owned()
+        };
+        let read = |path: &str| {
+            let answer = page.with_cookie(page.client.get(format!("{}{path}", page.address)));
+            let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+            assert_eq!(header("x-content-type-options"), "nosniff");
+            assert_eq!(header("cross-origin-resource-policy"), "same-origin");
+            (answer.status(), header("content-type"), answer)
+        };
+        let picture = address("<img class=\"picture\" src=\"", "\"");
+        let (status, kind, answer) = read(&picture);
+        assert!(status == StatusCode::OK && kind == "image/png", "{status} {kind}");
+        assert!(answer.bytes().unwrap().starts_with(b"\x89PNG"));
+        assert_eq!(question.matches("<img").count(), 1, "{question}");
+        // what is no picture is only saved
+        let vector = question.split("href=\"").find(|rest| {
+            rest.split_once('>')
+                .is_some_and(|(_, text)| text.starts_with("Save vector"))
+        });
+        let vector = vector.unwrap().split('"').next().unwrap().to_owned();
+        let (status, kind, answer) = read(&vector);
+        assert!(
+            status == StatusCode::OK && kind == "application/octet-stream",
+            "{status} {kind}"
+        );
+        assert_eq!(
+            answer.headers()["content-disposition"],
+            "attachment; filename=\"vector.bin\""
+        );
+        let other = format!("{path}/items/{}/download", "0".repeat(64));
+        for (path, expected) in [
+            (vector.replace("/download", "/picture"), StatusCode::NOT_FOUND),
+            (other, StatusCode::NOT_FOUND),
+            (
+                format!("{path}/items/..%2F..%2Fx/download"),
+                StatusCode::NOT_FOUND,
+            ),
+        ] {
+            assert_eq!(read(&path).0, expected, "{path}");
+        }
+        let saved = page.client.get(format!("{}{picture}", page.address)).send();
+        assert_eq!(
+            saved.unwrap().status(),
+            StatusCode::FORBIDDEN,
+            "without the cookie"
+        );
+    });
+}
+
 const EDITABLE: &str = "  - name: ask\n    approval:\n      title: Send it?\n      quorum: 2\n      \
     show: [{name: text, value: first version, editable: {schema: {type: string}}}]\n  - name: pay\n    set: {x: 1}\n";
 
