@@ -33,10 +33,11 @@
 //! | [`triggers`] | the trigger controller: runs that start by themselves | `signoff_engine`, `cluster` |
 //! | [`sync`] | the Repository controller, and what is said of it on forges | `signoff_engine`, `cluster`, `remotes`, `git`, `forge`, `net`, `manifest` |
 //! | [`work`] | the controller of tasks: leases, answers of workers | `signoff_engine`, `cluster`, `runs` |
-//! | [`client`] | what a user asks of the API server with the user's own rights, for the command line and for agents | `signoff_engine` |
+//! | [`drawing`] | flows and runs as pictures, for the command line and for the page | nothing of ours |
+//! | [`client`] | what a user asks of the API server with the user's own rights, for the command line, the page and agents | `signoff_engine`, `cluster` (runs that are retried) |
 //! | [`mcp`] | the tools of agents (Model Context Protocol), whatever carries them | `signoff_engine`, `client`, `cluster` (objects that cannot be decoded, the clock of the API server) |
 //! | [`gateway`] | HTTP: callbacks, sync hooks, resources, agents, health, metrics | `signoff_engine`, `client`, `cluster`, `mcp`, `net`, `store`, `sync`, `telemetry` |
-//! | [`web`] | the page for people | `signoff_engine`, `cluster` |
+//! | [`web`] | the page for people | `signoff_engine`, `client`, `cluster`, `drawing` |
 //! | [`operator`] | the controllers and the gateway, started and ended together | `signoff_engine`, `net`, `git`, `perform`, `cluster`, `store`, `remotes`, `runs`, `approvals`, `promotion`, `records`, `notifications`, `triggers`, `sync`, `work`, `gateway`, `telemetry` |
 //! | [`cli`] | one file per verb; output formats | everything |
 //! | [`telemetry`] | logs and metrics | nothing more |
@@ -45,6 +46,7 @@ pub mod approvals;
 pub mod cli;
 pub mod client;
 pub mod cluster;
+pub mod drawing;
 pub mod forge;
 pub mod gateway;
 pub mod git;

@@ -1,9 +1,11 @@
-//! What a user asks of the API server, with the user's own rights. The command line and the tools of agents ask the same.
+//! What a user asks of the API server, with the user's own rights. The command line, the page and the tools of agents ask the same.
 
 mod inputs;
 mod progress;
 mod release;
 mod resources;
+mod retry;
+mod rights;
 mod start;
 mod tasks;
 
@@ -12,6 +14,8 @@ pub use self::{
     progress::{Standing, Waited, look, open_approvals, until, until_settled},
     release::{ReleaseChoice, ReleaseError, choose_release, invalid_draft},
     resources::resources_of,
+    retry::{Retry, RetryError, plan_retry},
+    rights::may,
     start::{StartError, Started, create_run, start_once, whoami},
     tasks::{Claim, TaskError, claim},
 };

@@ -12,12 +12,8 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body_util::Full;
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
-use kube::{
-    Api, Client, Config, ResourceExt as _, api::PostParams, client::Body as ApiBody, config::AuthInfo,
-};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
+use kube::{Client, Config, ResourceExt as _, client::Body as ApiBody, config::AuthInfo};
 use rmcp::transport::streamable_http_server::{
     StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
 };
@@ -29,12 +25,12 @@ use super::{
     resources::{Resources, bearer},
 };
 use crate::{
-    client::whoami,
+    client::{self, whoami},
     cluster::{error_chain, fairness::Permits},
     mcp::{Caller, Content, MAX_CONTENT, ToolError, ToolServer},
     store::Owner,
 };
-use signoff_api::{GROUP, Resource, Run};
+use signoff_api::{Resource, Run};
 
 /// Largest message. Inputs of a run are at most half of it.
 const MAX_BODY: usize = 512 << 10;
@@ -238,23 +234,13 @@ impl Content for StoredContent {
 }
 
 async fn may_read(client: &Client, owner: &Owner) -> Result<bool, ToolError> {
-    let review = SelfSubjectAccessReview {
-        spec: SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(ResourceAttributes {
-                group: Some(GROUP.to_owned()),
-                resource: Some("runs".to_owned()),
-                subresource: Some("resources".to_owned()),
-                namespace: Some(owner.namespace.clone()),
-                name: Some(owner.run.clone()),
-                verb: Some("get".to_owned()),
-                ..ResourceAttributes::default()
-            }),
-            ..SelfSubjectAccessReviewSpec::default()
-        },
-        ..SelfSubjectAccessReview::default()
+    let what = ResourceAttributes {
+        resource: Some("runs".to_owned()),
+        subresource: Some("resources".to_owned()),
+        name: Some(owner.run.clone()),
+        verb: Some("get".to_owned()),
+        ..ResourceAttributes::default()
     };
-    let reviews = Api::<SelfSubjectAccessReview>::all(client.clone());
-    let answer = reviews.create(&PostParams::default(), &review).await;
-    let answer = answer.map_err(|error| ToolError::api("your rights are not known", &error))?;
-    Ok(answer.status.is_some_and(|status| status.allowed))
+    let answer = client::may(client, &owner.namespace, what).await;
+    answer.map_err(|error| ToolError::api("your rights are not known", &error))
 }

@@ -12,8 +12,9 @@ use axum::{
 
 use super::{Session, Web, error::PageError};
 
-/// No script at all, styles and pictures of ours, no frame, forms only to ourselves.
-const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+/// No script within a page, one script, styles and pictures of ours, no frame, requests and forms only to ourselves.
+const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; \
+                      frame-ancestors 'none'; base-uri 'none'";
 
 pub(super) async fn check(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
     let mut response = match refusal(&web.session, web.address.port(), &request) {

@@ -10,6 +10,7 @@ mod flows;
 mod guard;
 mod inbox;
 mod items;
+mod live;
 mod offers;
 mod question;
 mod reading;
@@ -32,7 +33,7 @@ use kube::Client;
 use self::error::PageError;
 pub use self::session::Session;
 
-/// The style sheet, the only file of the page beside its documents.
+/// The style sheet.
 const STYLE: &str = include_str!("style.css");
 
 /// Who looks, and how they reach the API server.
@@ -86,10 +87,16 @@ impl Web {
                 "/ns/{namespace}/runs/{name}/cancel",
                 get(run::cancel_form).post(run::cancel),
             )
+            .route(
+                "/ns/{namespace}/runs/{name}/retry",
+                get(run::retry_form).post(run::retry),
+            )
             .route("/ns/{namespace}/flows/{name}", get(flows::page))
             .route("/login", get(session::login))
             .route("/style.css", get(style))
+            .route("/live.js", get(live::script))
             .fallback(async || PageError::not_found("there is no such page"))
+            .layer(middleware::from_fn(live::tagged))
             .layer(middleware::from_fn_with_state(Arc::clone(&guarded), guard::check))
             .with_state(guarded)
     }

@@ -41,6 +41,8 @@ struct QuestionPage {
     asked: When,
     due: Option<When>,
     items: Vec<Item>,
+    /// Whether all of each item is on the page.
+    is_whole: bool,
     /// What somebody changed of it.
     changed: Option<Changed>,
     tally: String,
@@ -168,6 +170,7 @@ pub(super) async fn show(
         asked: When::of(created(&approval), now),
         due: spec.expires_at.as_ref().map(|at| When::of(at.0, now)),
         items: items(&approval, (namespace, name), extent),
+        is_whole: extent == Extent::Whole,
         changed: changed(&approval),
         tally: shown(&format!(
             "{} of {} approve{}",

@@ -1,10 +1,5 @@
-//! `signoff graph`: draws a flow, and what a run of it did. Each format is a file.
+//! `signoff graph`: draws a flow, and what a run of it did.
 
-mod dot;
-mod layout;
-mod mermaid;
-mod model;
-mod svg;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -14,7 +9,6 @@ use std::path::{Path, PathBuf};
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use self::model::Graph;
 use super::{
     Global,
     answer::{Answer, Format},
@@ -22,6 +16,7 @@ use super::{
     error::{CliError, exit},
     manifest,
 };
+use crate::drawing::{dot, mermaid, model::Graph, svg};
 use signoff_api::{
     Definition, Flow, Release, Run,
     name::{FlowName, ObjectName, ReleaseName},

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use signoff_api::{Definition, RunStatus};
 
-use super::{dot, mermaid, model::Graph, svg, text};
+use super::{Graph, dot, mermaid, svg, text};
 
 fn definition(value: Value) -> Definition {
     serde_json::from_value(value).unwrap()

@@ -2,11 +2,13 @@
 
 use signoff_api::text::visible;
 
-use super::{
-    layout::{LaneRow, lanes},
-    model::{DrawnStep, Graph, Tone},
+use crate::{
+    cli::lines::{Lines, columns, cut},
+    drawing::{
+        layout::{LaneRow, lanes},
+        model::{DrawnStep, Graph, Tone},
+    },
 };
-use crate::cli::lines::{Lines, columns, cut};
 
 /// More lanes than this are not drawn: the steps say what they come after.
 const MOST_LANES: usize = 16;

@@ -1,15 +1,13 @@
 //! What a worker may do.
 
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
-use kube::{Api, Client, api::PostParams};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
+use kube::Client;
 
+use crate::client::may;
 use signoff_api::name::DnsLabel;
 
 /// Whether the caller may take tasks from a queue.
 pub(super) async fn may_work(client: &Client, namespace: &str, queue: &DnsLabel) -> kube::Result<bool> {
-    let reviews = Api::<SelfSubjectAccessReview>::all(client.clone());
     let work = ResourceAttributes {
         resource: Some("queues".to_owned()),
         name: Some(queue.to_string()),
@@ -23,19 +21,7 @@ pub(super) async fn may_work(client: &Client, namespace: &str, queue: &DnsLabel)
         ..ResourceAttributes::default()
     };
     for what in [work, write] {
-        let review = SelfSubjectAccessReview {
-            spec: SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(ResourceAttributes {
-                    group: Some("signoff.dev".to_owned()),
-                    namespace: Some(namespace.to_owned()),
-                    ..what
-                }),
-                ..SelfSubjectAccessReviewSpec::default()
-            },
-            ..SelfSubjectAccessReview::default()
-        };
-        let answer = reviews.create(&PostParams::default(), &review).await?;
-        if !answer.status.is_some_and(|status| status.allowed) {
+        if !may(client, namespace, what).await? {
             return Ok(false);
         }
     }

@@ -11,14 +11,14 @@ const SCALE: usize = 1_000;
 
 /// A step that comes before another one, by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Link {
-    pub(super) from: usize,
-    pub(super) to: usize,
+pub(crate) struct Link {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
 }
 
 /// What stands in a place of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Slot {
+pub(crate) enum Slot {
     /// A step.
     Step(usize),
     /// The links from a step that pass the layer on their way. They share the place.
@@ -27,13 +27,13 @@ pub(super) enum Slot {
 
 /// Layers from top to bottom.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Layers {
-    pub(super) rows: Vec<Vec<Slot>>,
+pub(crate) struct Layers {
+    pub(crate) rows: Vec<Vec<Slot>>,
 }
 
 /// The steps in an order in which each comes after those that it needs, otherwise as they are written. Steps that need
 /// each other in a circle come last.
-pub(super) fn in_order(count: usize, links: &[Link]) -> Vec<usize> {
+pub(crate) fn in_order(count: usize, links: &[Link]) -> Vec<usize> {
     let mut missing = vec![0_usize; count];
     for link in links {
         missing[link.to] += 1;
@@ -52,7 +52,7 @@ pub(super) fn in_order(count: usize, links: &[Link]) -> Vec<usize> {
 }
 
 /// The links that lead from an earlier step of an order to a later one. In a circle, some do not.
-pub(super) fn forward(order: &[usize], links: &[Link]) -> Vec<Link> {
+pub(crate) fn forward(order: &[usize], links: &[Link]) -> Vec<Link> {
     let mut position = vec![0; order.len()];
     for (at, step) in order.iter().enumerate() {
         position[*step] = at;
@@ -63,7 +63,7 @@ pub(super) fn forward(order: &[usize], links: &[Link]) -> Vec<Link> {
 }
 
 /// Puts each step one layer below the lowest of those that it needs, and orders each layer so that few links cross.
-pub(super) fn layers(count: usize, links: &[Link]) -> Layers {
+pub(crate) fn layers(count: usize, links: &[Link]) -> Layers {
     let order = in_order(count, links);
     let links = forward(&order, links);
     let mut layer = vec![0_usize; count];
@@ -142,20 +142,20 @@ fn sort(row: &mut [Slot], beside: &BTreeMap<Slot, usize>, links: &[Link], downwa
 
 /// A step as it is drawn in text: a lane for each step that later steps still wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LaneRow {
-    pub(super) step: usize,
+pub(crate) struct LaneRow {
+    pub(crate) step: usize,
     /// The lanes before the step is reached; true where one is in use.
-    pub(super) before: Vec<bool>,
+    pub(crate) before: Vec<bool>,
     /// The lanes that lead into the step.
-    pub(super) joined: Vec<usize>,
+    pub(crate) joined: Vec<usize>,
     /// The lane of the step.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     /// The lanes after the step.
-    pub(super) after: Vec<bool>,
+    pub(crate) after: Vec<bool>,
 }
 
 /// The steps in order, each with its lanes.
-pub(super) fn lanes(count: usize, links: &[Link]) -> Vec<LaneRow> {
+pub(crate) fn lanes(count: usize, links: &[Link]) -> Vec<LaneRow> {
     let order = in_order(count, links);
     let links = forward(&order, links);
     let mut waiting = vec![0_usize; count];

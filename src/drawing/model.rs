@@ -11,88 +11,87 @@ use signoff_api::{
     },
 };
 
-use super::layout::Link;
-use crate::cli::timeline::since;
+use super::{layout::Link, since};
 
 /// A flow, and what a run of it did.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Graph {
+pub(crate) struct Graph {
     /// What is drawn, such as `Flow refund`.
-    pub(super) title: String,
+    pub(crate) title: String,
     /// The steps, then those of `finally`.
-    pub(super) steps: Vec<DrawnStep>,
-    pub(super) loops: Vec<Loop>,
+    pub(crate) steps: Vec<DrawnStep>,
+    pub(crate) loops: Vec<Loop>,
     /// Whether the steps say by `needs` what comes before them.
     #[serde(skip)]
-    pub(super) has_needs: bool,
+    pub(crate) has_needs: bool,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct DrawnStep {
-    pub(super) name: String,
-    pub(super) kind: &'static str,
-    pub(super) is_approval: bool,
-    pub(super) is_finally: bool,
+pub(crate) struct DrawnStep {
+    pub(crate) name: String,
+    pub(crate) kind: &'static str,
+    pub(crate) is_approval: bool,
+    pub(crate) is_finally: bool,
     /// What it does, in a few words.
-    pub(super) about: String,
-    pub(super) needs: Vec<DrawnNeed>,
+    pub(crate) about: String,
+    pub(crate) needs: Vec<DrawnNeed>,
     /// What else there is to know, a line each.
-    pub(super) notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) run: Option<Progress>,
+    pub(crate) run: Option<Progress>,
 }
 
 /// A step that comes before.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct DrawnNeed {
-    pub(super) step: String,
+pub(crate) struct DrawnNeed {
+    pub(crate) step: String,
     /// The outcomes that will do; empty for all with which the run goes on.
-    pub(super) outcomes: Vec<String>,
+    pub(crate) outcomes: Vec<String>,
     #[serde(skip)]
-    pub(super) index: Option<usize>,
+    pub(crate) index: Option<usize>,
 }
 
 /// Steps that are done again.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Loop {
+pub(crate) struct Loop {
     #[serde(skip)]
-    pub(super) first: usize,
+    pub(crate) first: usize,
     #[serde(skip)]
-    pub(super) last: usize,
-    pub(super) from: String,
-    pub(super) to: String,
-    pub(super) about: String,
+    pub(crate) last: usize,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) about: String,
 }
 
 /// What a run did with a step.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// Its outcome, or its phase while it has none.
-    pub(super) state: String,
+    pub(crate) state: String,
     #[serde(skip)]
-    pub(super) tone: Tone,
-    pub(super) passes: i64,
-    pub(super) attempts: i64,
+    pub(crate) tone: Tone,
+    pub(crate) passes: i64,
+    pub(crate) attempts: i64,
     /// When it began, counted from the beginning of the run.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) began: String,
+    pub(crate) began: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) took: String,
+    pub(crate) took: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) by: Vec<String>,
+    pub(crate) by: Vec<String>,
     /// What it waits for, or why it failed.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) why: String,
+    pub(crate) why: String,
 }
 
 /// How a state is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(crate) enum Tone {
     /// It ended, and the run went on.
     Good,
     /// It ended the run badly.
@@ -105,7 +104,7 @@ pub(super) enum Tone {
 
 impl Progress {
     /// The state with how often and how long.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let mut parts = vec![self.state.clone()];
         parts.extend((self.passes > 1).then(|| format!("pass {}", self.passes)));
         parts.extend((self.attempts > 1).then(|| format!("attempt {}", self.attempts)));
@@ -118,7 +117,7 @@ impl Progress {
 
 impl Graph {
     /// Of a flow, or of a run of it.
-    pub(super) fn of(title: String, definition: &Definition, run: Option<&RunStatus>) -> Self {
+    pub(crate) fn of(title: String, definition: &Definition, run: Option<&RunStatus>) -> Self {
         let main = &definition.steps;
         let has_needs = main.iter().any(|step| step.needs.is_some());
         let steps = main.iter().enumerate().map(|(i, step)| {
@@ -136,12 +135,12 @@ impl Graph {
     }
 
     /// How many steps there are before those of `finally`.
-    pub(super) fn main(&self) -> usize {
+    pub(crate) fn main(&self) -> usize {
         self.steps.iter().filter(|step| !step.is_finally).count()
     }
 
     /// The links between the steps before `finally`, each once.
-    pub(super) fn links(&self) -> Vec<Link> {
+    pub(crate) fn links(&self) -> Vec<Link> {
         let steps = self.steps.iter().enumerate();
         let mut links: Vec<Link> = steps
             .flat_map(|(to, step)| {
@@ -159,7 +158,7 @@ impl Graph {
     }
 
     /// The outcomes that a link asks for, as a label.
-    pub(super) fn label(&self, link: Link) -> String {
+    pub(crate) fn label(&self, link: Link) -> String {
         let needs = self.steps[link.to].needs.iter();
         let of_link = needs.filter(|need| need.index == Some(link.from));
         let outcomes = of_link.flat_map(|need| need.outcomes.iter().map(String::as_str));

@@ -6,7 +6,7 @@ use signoff_api::text::visible;
 
 use super::model::{DrawnStep, Graph, Tone};
 
-pub(super) fn render(graph: &Graph) -> String {
+pub(crate) fn render(graph: &Graph) -> String {
     let mut out = String::from("digraph flow {\n");
     // writing to a String cannot fail
     let _ = writeln!(

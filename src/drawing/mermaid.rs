@@ -9,7 +9,7 @@ use super::model::{DrawnStep, Graph, Tone};
 /// Longest text of a definition, in characters.
 const LONGEST: usize = 80;
 
-pub(super) fn render(graph: &Graph) -> String {
+pub(crate) fn render(graph: &Graph) -> String {
     let mut out = String::from("flowchart TD\n");
     let main = graph.main();
     // writing to a String cannot fail

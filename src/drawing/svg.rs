@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use signoff_api::text::visible;
 
 use super::{
+    columns, cut,
     layout::{Slot, layers},
     model::{DrawnStep, Graph, Tone},
 };
-use crate::cli::lines::{columns, cut};
 
 /// Sizes in pixels.
 const BOX: usize = 340;
@@ -77,7 +77,43 @@ struct Picture {
     height: usize,
 }
 
-pub(super) fn render(graph: &Graph) -> String {
+/// As a file, with its styles.
+pub(crate) fn render(graph: &Graph) -> String {
+    let Drawn {
+        title,
+        width,
+        height,
+        body,
+    } = drawn(graph);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {width} {height}\">\n<title>{title}</title>\n<style>{STYLE}</style>\n{body}</svg>\n"
+    )
+}
+
+/// Within a page, which has the styles of its class. All text in it is escaped.
+pub(crate) fn in_page(graph: &Graph) -> String {
+    let Drawn {
+        title,
+        width,
+        height,
+        body,
+    } = drawn(graph);
+    format!(
+        "<svg class=\"graph\" role=\"img\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {width} {height}\">\n<title>{title}</title>\n{body}</svg>\n"
+    )
+}
+
+struct Drawn {
+    /// Escaped.
+    title: String,
+    width: usize,
+    height: usize,
+    body: String,
+}
+
+fn drawn(graph: &Graph) -> Drawn {
     let picture = arrange(graph);
     let mut body = String::new();
     edges(graph, &picture, &mut body);
@@ -98,15 +134,19 @@ pub(super) fn render(graph: &Graph) -> String {
         );
     }
     let title = escaped(&graph.title);
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{width}\" height=\"{height}\" \
-         viewBox=\"0 0 {width} {height}\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
-         <defs><marker id=\"tip\" viewBox=\"0 0 10 10\" refX=\"9\" refY=\"5\" markerWidth=\"7\" markerHeight=\"7\" \
+    let body = format!(
+        "<defs><marker id=\"tip\" viewBox=\"0 0 10 10\" refX=\"9\" refY=\"5\" markerWidth=\"7\" markerHeight=\"7\" \
          orient=\"auto\"><path class=\"tip\" d=\"M0 0L10 5L0 10z\"/></marker></defs>\n\
          <rect class=\"page\" width=\"100%\" height=\"100%\"/>\n\
-         <text class=\"title\" x=\"{MARGIN}\" y=\"{}\">{title}</text>\n{body}</svg>\n",
+         <text class=\"title\" x=\"{MARGIN}\" y=\"{}\">{title}</text>\n{body}",
         MARGIN + LINE
-    )
+    );
+    Drawn {
+        title,
+        width,
+        height,
+        body,
+    }
 }
 
 fn arrange(graph: &Graph) -> Picture {
