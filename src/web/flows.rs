@@ -14,10 +14,15 @@ use super::{
     reading::{Scope, created, name_of, namespace_of, now},
     render,
     run::{RunRow, listed},
-    shown,
+    shown, shown_lines,
     when::When,
 };
-use signoff_api::{Flow, FlowStatus, Release, condition, flow::PromotionPhase};
+use crate::drawing::{model::Graph, svg};
+use signoff_api::{
+    Flow, FlowStatus, Release, condition,
+    flow::{NamedRelease, PromotionPhase},
+};
+use signoff_engine::{difference::difference, plan::Plan};
 
 /// Most runs and releases of one flow that are listed.
 const LATELY: usize = 20;
@@ -32,6 +37,7 @@ struct FlowsPage {
 
 struct FlowRow {
     url: String,
+    namespace: String,
     name: String,
     about: String,
     live: String,
@@ -39,6 +45,9 @@ struct FlowRow {
     problem: String,
     /// Release that waits for people to become live, and the question.
     promoting: Option<(String, Option<String>)>,
+    /// The trigger that starts a run next, and when.
+    next: Option<(String, When)>,
+    is_suspended: bool,
 }
 
 impl FlowRow {
@@ -47,6 +56,7 @@ impl FlowRow {
         let (live, draft) = (release(status.live.as_ref()), release(status.draft.as_ref()));
         Self {
             url: format!("/ns/{}/flows/{}", namespace_of(flow), name_of(flow)),
+            namespace: namespace_of(flow),
             name: name_of(flow),
             about: shown(flow.spec.definition.description.as_deref().unwrap_or_default()),
             // one that is live is not told twice
@@ -57,11 +67,18 @@ impl FlowRow {
                 .promotion
                 .filter(|promotion| promotion.phase == PromotionPhase::Waiting)
                 .map(|promotion| (shown(&promotion.release), promotion.approval)),
+            next: status
+                .triggers
+                .iter()
+                .filter_map(|trigger| Some((trigger.next_at.as_ref()?.0, trigger.name.to_string())))
+                .min()
+                .map(|(at, name)| (name, When::of(at, now()))),
+            is_suspended: flow.spec.suspend == Some(true),
         }
     }
 }
 
-fn release(named: Option<&signoff_api::flow::NamedRelease>) -> String {
+fn release(named: Option<&NamedRelease>) -> String {
     named.map(|named| named.release.clone()).unwrap_or_default()
 }
 
@@ -95,6 +112,10 @@ struct FlowPage {
     namespace: String,
     flow: FlowRow,
     triggers: Vec<TriggerRow>,
+    /// What changes if the draft becomes live, and whether it takes away some control.
+    change: Option<(String, bool)>,
+    /// The steps of what is live, or else of the draft, as SVG. All text in it is escaped.
+    picture: Option<String>,
     releases: Vec<ReleaseRow>,
     runs: Vec<RunRow>,
 }
@@ -102,16 +123,37 @@ struct FlowPage {
 struct TriggerRow {
     name: String,
     last: Option<When>,
+    /// The run that it started last.
+    last_run: Option<String>,
     next: Option<When>,
     why_not: String,
 }
 
 struct ReleaseRow {
     name: String,
+    /// Whether it is live or the draft.
+    channel: &'static str,
     commit: String,
     by: String,
     message: String,
     cut: When,
+}
+
+/// What changes if a draft becomes live. Nothing if it is live already.
+fn change(live: Option<&Release>, draft: &Release) -> Option<(String, bool)> {
+    // what is no plan may refer to itself without end
+    let is_plan = |release: &Release| Plan::of_release(&release.spec.definition).is_ok();
+    if !is_plan(draft) || !live.is_none_or(is_plan) {
+        return None;
+    }
+    let before = live.map(|live| &live.spec.definition);
+    let dependencies = live
+        .map(|live| live.spec.dependencies.clone())
+        .unwrap_or_default();
+    let difference =
+        difference(before, &draft.spec.definition).with_dependencies(&dependencies, &draft.spec.dependencies);
+    (live.is_some() && !difference.is_empty())
+        .then(|| (shown_lines(&difference.to_text()), difference.loosens_control()))
 }
 
 pub(super) async fn page(
@@ -129,10 +171,26 @@ pub(super) async fn page(
     let triggers = status.triggers.iter().map(|trigger| TriggerRow {
         name: trigger.name.to_string(),
         last: trigger.last_at.as_ref().map(|at| When::of(at.0, now)),
+        last_run: trigger.last_run.clone(),
         next: trigger.next_at.as_ref().map(|at| When::of(at.0, now)),
         why_not: shown(trigger.message.as_deref().unwrap_or_default()),
     });
-    let releases = releases.iter().take(LATELY).map(|release| {
+    let named = |wanted: Option<&NamedRelease>| {
+        let wanted = wanted?;
+        releases
+            .iter()
+            .find(|release| name_of(*release) == wanted.release)
+    };
+    let (live, draft) = (named(status.live.as_ref()), named(status.draft.as_ref()));
+    let change = draft.and_then(|draft| change(live, draft));
+    let picture = live.or(draft).map(|release| {
+        let title = format!("Release {}", name_of(release));
+        svg::in_page(&Graph::of(title, &release.spec.definition, None))
+    });
+    let is = |release: &Release, other: Option<&Release>| {
+        other.is_some_and(|other| name_of(other) == name_of(release))
+    };
+    let rows = releases.iter().take(LATELY).map(|release| {
         let source = &release.spec.source;
         let by = source
             .author
@@ -141,6 +199,11 @@ pub(super) async fn page(
             .or(source.applied_by.as_ref());
         ReleaseRow {
             name: name_of(release),
+            channel: match (is(release, live), is(release, draft)) {
+                (true, _) => "live",
+                (false, true) => "draft",
+                (false, false) => "",
+            },
             commit: shown(
                 &source
                     .commit
@@ -159,7 +222,9 @@ pub(super) async fn page(
         head: web.head(&format!("Flow {name}")),
         flow: FlowRow::of(&flow),
         triggers: triggers.collect(),
-        releases: releases.collect(),
+        change,
+        picture,
+        releases: rows.collect(),
         runs: runs.iter().take(LATELY).map(RunRow::of).collect(),
         namespace,
     })

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Child, Stdio},
+    time::{Duration, Instant},
 };
 
 use reqwest::{
@@ -91,6 +92,19 @@ impl Page {
             .finish();
         let request = self.client.post(format!("{}{path}", self.address)).body(body);
         self.with_cookie(request.header("origin", &self.address))
+    }
+}
+
+/// A page once it says something.
+fn eventually(read: impl Fn() -> String, said: &str) -> String {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let page = read();
+        if page.contains(said) {
+            return page;
+        }
+        assert!(Instant::now() < until, "{said}\n{page}");
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -538,6 +552,42 @@ async fn a_run_is_drawn_with_its_steps_and_values_and_nothing_of_it_acts() {
             !shown.contains("Cancel this run") && !shown.contains("Retry this run"),
             "it succeeded\n{shown}"
         );
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_shows_what_is_live_what_a_promotion_changes_and_when_it_starts_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let waiting = Waiting::on(dir.path(), STEPS, &["t=x"]).await;
+    tokio::task::block_in_place(|| {
+        let manifest = dir.path().join("next.yaml");
+        let text = "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {name: ask}\nspec:\n  \
+                    description: \"Pays <b>\\u202e\"\n  triggers: [{name: nightly, schedule: {cron: '0 3 * * *'}}]\n  steps:\n  \
+                    - name: pay\n    set: {x: '<script>'}\n";
+        std::fs::write(&manifest, text).unwrap();
+        let (code, out, err) = waiting.plain("dev", &["apply", "-f", manifest.to_str().unwrap()]);
+        assert_eq!(code, 0, "{out}{err}");
+        let page = Page::of(&waiting, "dev");
+        let path = format!("/ns/{}/flows/ask", waiting.desk.namespace);
+        let flow = page.get(&path);
+        for part in [
+            "What a promotion changes",
+            "It takes away some control of people",
+            "<strong>live</strong>",
+            "<strong>draft</strong>",
+            "<svg class=\"graph\"",
+        ] {
+            assert!(flow.contains(part), "{part}\n{flow}");
+        }
+        for raw in ["<b>", "<script>", "\u{202e}"] {
+            assert!(!flow.contains(raw), "{raw}\n{flow}");
+        }
+        let (code, out, err) = waiting.plain("dev", &["promote", "ask"]);
+        assert_eq!(code, 0, "{out}{err}");
+        let flow = eventually(|| page.get(&path), "nightly, next <time");
+        assert!(!flow.contains("What a promotion changes"), "{flow}");
+        let flows = page.get("/flows");
+        assert!(flows.contains("nightly <time datetime="), "{flows}");
     });
 }
 
