@@ -16,7 +16,8 @@ use super::{
 use crate::{
     cluster::leadership::Timing,
     gateway::Listener,
-    operator::{Operator, OperatorOptions, Policies, Rivalry},
+    operator::{NO_JOBS, Operator, OperatorOptions, Policies, Rivalry},
+    runs::JobRunner,
     telemetry::{logs::LogFormat, metrics::Metrics},
 };
 use signoff_api::{
@@ -90,6 +91,9 @@ pub(super) struct OperatorArgs {
     /// Count decisions even if no admission policy proves who made them: anybody who may create decisions can then forge them.
     #[arg(long)]
     dangerously_count_unproven_decisions: bool,
+    /// Run the Jobs of `job` steps in the namespaces it works in. It needs rights on Jobs, pods and their logs.
+    #[arg(long)]
+    jobs: bool,
     /// How log lines look.
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub(super) log_format: LogFormat,
@@ -137,6 +141,11 @@ pub(super) async fn verb(args: OperatorArgs, global: &Global) -> Result<Answer, 
         policies: policies(args.policies, args.policies_file.as_deref())?,
         connections: args.connections.limits(),
         count_unproven_decisions: args.dangerously_count_unproven_decisions,
+        jobs: if args.jobs {
+            JobRunner::On
+        } else {
+            JobRunner::Off(NO_JOBS)
+        },
         ..OperatorOptions::new(args.gateway_url, args.git_cache)
     };
     let gateway = if args.without_gateway {

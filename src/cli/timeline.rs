@@ -199,6 +199,27 @@ fn more(lines: &mut Lines, step: &StepStatus, of_run: Option<&StepError>) {
             worker.unwrap_or_default()
         ));
     }
+    if let Some(job) = &step.job {
+        lines.blank();
+        lines.push(format!("{}: job {job}", named(step)));
+    }
+    if let Some(log) = &step.log {
+        let resource = log
+            .resource
+            .as_ref()
+            .map(|resource| resource.reference.to_string());
+        let missing = log.missing.as_ref().map(|why| format!("none ({why})"));
+        match (resource.or(missing), &log.text) {
+            (Some(line), _) => lines.push(format!("  end of its log: {line}")),
+            (None, Some(text)) => {
+                lines.push("  end of its log:".to_owned());
+                for line in text.lines() {
+                    lines.push(format!("    {line}"));
+                }
+            }
+            (None, None) => {}
+        }
+    }
     if let Some(decision) = &step.decision
         && let Some(comment) = &decision.comment
     {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Exhausted, Operator, OperatorOptions, Supervisor, watches};
@@ -15,7 +15,7 @@ use crate::{
         parts::beside,
         releases::Releases,
         run_endings::run_endings,
-        shared::{ApprovalInbox, SharedStores},
+        shared::{ApprovalInbox, JobStores, SharedStores},
     },
     gateway::{Knowing, Pushes},
     git::Limits,
@@ -24,7 +24,7 @@ use crate::{
     promotion::{self, release},
     records::{self, RecordKeys},
     remotes::{Pauses, RepositorySettings},
-    runs::{self, Bounds, RunCalls, RunWaker},
+    runs::{self, Bounds, JobRunner, Jobs, RunCalls, RunWaker},
     store::{Store, collect},
     sync::{self, SyncQueue, SyncRequests, feedback, sync_requests},
     telemetry::metrics::Metrics,
@@ -45,6 +45,7 @@ pub(super) struct ControllerSet {
     /// Where a forged decision may be tried: the operator has rights only in the namespace it watches, if it watches one.
     probe_namespace: String,
     executors: Executors,
+    jobs: JobRunner,
     callbacks: CallbackMinter,
     releases: Arc<Releases>,
     remotes: RepositorySettings,
@@ -95,7 +96,8 @@ impl ControllerSet {
                 options.count_unproven_decisions,
                 options.policies.clone(),
             )),
-            executors: operator.executors.clone(),
+            executors: operator.executors.clone().with_job_logs(options.job_logs.clone()),
+            jobs: options.jobs,
             callbacks: operator.callbacks.clone(),
             releases: Arc::clone(&operator.releases),
             remotes: operator.remotes.clone(),
@@ -124,6 +126,15 @@ impl ControllerSet {
         // watches outlive the order to stop, so that runs that end still see what they wait for
         let (stores, inbox, watching) = SharedStores::watch(&self.context, waker.clone());
         let waking = watches::wake_runs(stores.clone(), waker.clone());
+        // without the right to read Jobs, nothing of them is watched
+        let (jobs, watching_jobs) = match self.jobs {
+            JobRunner::Off(why) => (AllJobs::Off(why), std::future::pending().boxed()),
+            JobRunner::On => {
+                let (stores, watching) = JobStores::watch(&self.context);
+                let telling = watches::wake_runs_of_jobs(stores.clone(), waker.clone());
+                (AllJobs::On(stores), beside(watching, telling).boxed())
+            }
+        };
         let settings = self.remotes.clone();
         let controllers = self.controllers(
             readiness,
@@ -132,6 +143,7 @@ impl ControllerSet {
             &tasks,
             Shared {
                 stores,
+                jobs,
                 inbox,
                 waker,
                 calls,
@@ -140,7 +152,7 @@ impl ControllerSet {
                 requested,
             },
         );
-        beside(watching, beside(waking, controllers)).await?;
+        beside(watching, beside(watching_jobs, beside(waking, controllers))).await?;
         tasks.close();
         if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
             tracing::warn!("some events could not be written before the end");
@@ -158,6 +170,7 @@ impl ControllerSet {
     ) -> Result<(), Exhausted> {
         let Shared {
             stores,
+            jobs,
             inbox,
             waker,
             calls,
@@ -173,6 +186,7 @@ impl ControllerSet {
                 stores.connections.is_known(),
                 stores.open.are_known(),
                 stores.work.is_known(),
+                jobs.are_known(),
                 proven
             );
         };
@@ -228,6 +242,7 @@ impl ControllerSet {
             connections: stores.connections.store(),
             open: open.clone(),
             work: stores.work.store(),
+            jobs: jobs.of_runs(),
             executors: self.executors,
             callbacks: self.callbacks,
             metrics: self.metrics,
@@ -335,12 +350,36 @@ impl ControllerSet {
 /// What the controllers of a term share.
 struct Shared {
     stores: SharedStores,
+    jobs: AllJobs,
     inbox: ApprovalInbox,
     waker: RunWaker,
     calls: RunCalls,
     settings: RepositorySettings,
     syncs: SyncRequests,
     requested: SyncQueue,
+}
+
+/// The Jobs of steps, where they are run.
+enum AllJobs {
+    Off(&'static str),
+    On(JobStores),
+}
+
+impl AllJobs {
+    /// Returns when all of them are known.
+    async fn are_known(&self) -> bool {
+        match self {
+            Self::Off(_) => true,
+            Self::On(stores) => stores.are_known().await,
+        }
+    }
+
+    fn of_runs(&self) -> Jobs {
+        match self {
+            Self::Off(why) => Jobs::off(why),
+            Self::On(stores) => Jobs::on(stores),
+        }
+    }
 }
 
 /// Runs a controller that compares with all stores, once they are filled. Runs and approvals do not wait for that.

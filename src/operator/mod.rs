@@ -37,10 +37,10 @@ use crate::{
         WeakSecrets,
     },
     net::{AddressPolicy, Network},
-    perform::{Executors, http::HttpExecutorError},
+    perform::{Executors, JobLogs, http::HttpExecutorError},
     records,
     remotes::RepositorySettings,
-    runs::Bounds,
+    runs::{Bounds, JobRunner},
     store::Store,
     telemetry::{memory, metrics::Metrics},
 };
@@ -57,6 +57,10 @@ pub struct Rivalry {
     /// How long things may take.
     pub timing: Timing,
 }
+
+/// Why no Jobs are run, unless something else is said.
+pub const NO_JOBS: &str =
+    "this operator runs no jobs; an administrator allows them with --jobs (in the chart: jobs.enabled)";
 
 /// How the operator runs.
 #[derive(Clone, Debug)]
@@ -83,6 +87,10 @@ pub struct OperatorOptions {
     pub record_keys: Option<String>,
     /// How often it is looked for runs without a record, and for those past their retention.
     pub records: records::Timing,
+    /// How Jobs of `job` steps are run.
+    pub jobs: JobRunner,
+    /// Where the logs of their pods are.
+    pub job_logs: JobLogs,
     /// How many effects are performed at the same time.
     pub max_effects: usize,
     /// What the gateway bears, if it is served here.
@@ -112,6 +120,8 @@ impl OperatorOptions {
             collect_every: Duration::from_secs(600),
             record_keys: None,
             records: records::Timing::default(),
+            jobs: JobRunner::Off(NO_JOBS),
+            job_logs: JobLogs::Cluster,
             max_effects: 256,
             connections: ConnectionLimits::default(),
             policies: None,

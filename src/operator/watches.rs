@@ -1,13 +1,15 @@
 //! Tells runs of what they may be waiting for.
 
 use futures::StreamExt as _;
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::ResourceExt as _;
 
 use crate::{
-    cluster::shared::{Change, SharedStores},
+    cluster::shared::{Change, JobStores, SharedStores},
     runs::RunWaker,
 };
 use signoff_api::Connection;
+use signoff_engine::job;
 
 /// Tells runs of each change of a flow, of a release of one, and of a Connection, as long as there is anything to tell.
 pub(super) async fn wake_runs(stores: SharedStores, waker: RunWaker) {
@@ -28,6 +30,44 @@ pub(super) async fn wake_runs(stores: SharedStores, waker: RunWaker) {
             },
             else => return,
         }
+    }
+}
+
+/// Tells runs of what changes about their Jobs: that one begins, ends or is gone, and what keeps its pod from running.
+pub(super) async fn wake_runs_of_jobs(stores: JobStores, waker: RunWaker) {
+    let mut jobs = Box::pin(stores.jobs.subscribe());
+    let mut pods = Box::pin(stores.pods.subscribe());
+    loop {
+        tokio::select! {
+            Some(job) = jobs.next() => if job_moved(&job) {
+                waker.job_changed(&job.object().metadata);
+            },
+            Some(pod) = pods.next() => if pod_moved(&pod) {
+                waker.job_changed(&pod.object().metadata);
+            },
+            else => return,
+        }
+    }
+}
+
+fn job_moved(job: &Change<Job>) -> bool {
+    let started = |job: &Job| job.status.as_ref().and_then(|status| status.start_time.clone());
+    match job {
+        // runs that go on look at it then
+        Change::Present(_) => false,
+        Change::Added(job) => job::has_ended(job),
+        Change::Removed(_) => true,
+        Change::Updated { before, now } => {
+            job::has_ended(before) != job::has_ended(now) || started(before) != started(now)
+        }
+    }
+}
+
+fn pod_moved(pod: &Change<Pod>) -> bool {
+    match pod {
+        Change::Present(_) | Change::Removed(_) => false,
+        Change::Added(pod) => job::trouble(pod).is_some(),
+        Change::Updated { before, now } => job::trouble(before) != job::trouble(now),
     }
 }
 

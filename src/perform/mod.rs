@@ -5,6 +5,7 @@ mod connection;
 mod error;
 mod git;
 pub mod http;
+mod job;
 mod llm;
 mod memory;
 mod probe;
@@ -26,6 +27,7 @@ use self::{
     values::ValueExecutor,
 };
 pub use self::{
+    job::{JobAttempt, JobLogs, JobReader, JobSaidError},
     probe::Check,
     turns::{CallTurn, CallTurns},
 };
@@ -50,6 +52,7 @@ pub struct Executors {
     smtp: SmtpExecutor,
     git: GitExecutor,
     values: ValueExecutor,
+    jobs: JobReader,
 }
 
 impl std::fmt::Debug for Executors {
@@ -77,6 +80,7 @@ impl Executors {
         let git = GitExecutor::new(client.clone(), settings);
         Ok(Self {
             llm: LlmExecutor::new(http.clone()),
+            jobs: JobReader::new(client.clone()),
             http,
             client,
             ssh,
@@ -97,8 +101,21 @@ impl Executors {
             ssh: self.ssh,
             smtp: self.smtp.keeping_in(store.clone()),
             git: self.git,
+            jobs: self.jobs.keeping_in(store.clone()),
             values: self.values.keeping_in(store),
         }
+    }
+
+    /// The same, which read the logs of Jobs from there.
+    #[must_use]
+    pub fn with_job_logs(mut self, logs: JobLogs) -> Self {
+        self.jobs = self.jobs.with_logs(logs);
+        self
+    }
+
+    /// Reads what Jobs said.
+    pub fn jobs(&self) -> &JobReader {
+        &self.jobs
     }
 
     /// Executors for unit tests, which may call this machine.

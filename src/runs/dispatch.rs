@@ -29,7 +29,7 @@ use crate::cluster::{
     parts::caught,
     timers::{Due, Timers, Wake},
 };
-use signoff_api::{Run, RunPhase};
+use signoff_api::{Run, RunPhase, names};
 use signoff_engine::{
     facts::{RunFact, WorkFact},
     object::ObjectKey as OwnedKey,
@@ -141,6 +141,8 @@ pub(super) struct Dispatcher {
     active: JoinSet<()>,
     /// How many that were when it was last told.
     told_depth: usize,
+    /// Whether the Jobs of runs that go on were looked at: only a crash leaves any.
+    has_swept_jobs: bool,
     draining: bool,
 }
 
@@ -169,6 +171,7 @@ impl Dispatcher {
             line: FairQueue::default(),
             active: JoinSet::new(),
             told_depth: 0,
+            has_swept_jobs: false,
             draining: false,
         }
     }
@@ -381,12 +384,30 @@ impl Dispatcher {
                 self.active.spawn(sweep::close_if_ended(deps, run, key));
             }
         }
+        self.sweep_jobs();
         let lost = self
             .children
             .keys()
             .filter(|parent| !self.entries.contains_key(*parent));
         for parent in lost.cloned().collect::<Vec<_>>() {
             self.stop_children(&parent);
+        }
+    }
+
+    /// Deletes the Jobs that no run waits for any more: it has ended, or went on without them.
+    fn sweep_jobs(&mut self) {
+        let is_first = !std::mem::replace(&mut self.has_swept_jobs, true);
+        for job in self.deps.jobs.open() {
+            let labels = job.metadata.labels.as_ref();
+            let Some(run) = labels.and_then(|labels| labels.get(names::RUN)) else {
+                continue;
+            };
+            let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
+            let run = RunKey::new(namespace, run);
+            if is_first || !self.entries.contains_key(&run) {
+                let deps = Arc::clone(&self.deps);
+                self.active.spawn(sweep::delete_if_left(deps, run, job));
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use kube::runtime::{
 };
 use serde_json::{Value, json};
 
-use super::{Bounds, Deps, waker};
+use super::{Bounds, Deps, Jobs, waker};
 use crate::{
     cluster::{
         context::{Clock, Context},
@@ -51,6 +51,7 @@ impl Fixture {
             connections,
             open: OpenApprovals::none(),
             work,
+            jobs: Jobs::off("no jobs in this test"),
             executors: Executors::local(api.client(), clock).unwrap(),
             callbacks: CallbackMinter {
                 base_url: "http://gateway".to_owned(),

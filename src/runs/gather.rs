@@ -7,7 +7,7 @@ use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 use super::{
     Deps,
     actor::is_stopped,
-    objects::{self, child},
+    objects::{self, child, job},
 };
 use crate::cluster::{objects::Decoded, releases::LoadedRelease, run_facts::run_facts};
 use signoff_api::{Connection, ConnectionSpec, Repository, Run, run::StepPhase};
@@ -124,6 +124,8 @@ pub(super) async fn objects(
         let fact = match known {
             // a run that has ended or is gone tells this one, and it is read then
             Some(known) if known.is_closed() || key.kind == ObjectKind::Run => Some(known),
+            // one that was there and is not any more was deleted
+            Some(_) if key.kind == ObjectKind::Job => objects::look(deps, run, step, &key).await?,
             Some(_) | None => objects::look(deps, run, step, &key).await?.or(known),
         };
         found.extend(fact.map(|fact| (key, fact)));
@@ -131,7 +133,7 @@ pub(super) async fn objects(
     // those that were just started; the state names them next
     let started = newer.iter().filter(|(key, _)| match key.kind {
         // what came of ending processes is known here only
-        ObjectKind::Run | ObjectKind::Process => true,
+        ObjectKind::Run | ObjectKind::Job | ObjectKind::Process => true,
         ObjectKind::Approval | ObjectKind::WorkItem => false,
     });
     found.extend(started.map(|(key, fact)| (key.clone(), fact.clone())));
@@ -143,6 +145,13 @@ pub(super) async fn objects(
                 && let Some(fact) = child::look(&deps.context, run, &key.name).await?
             {
                 found.insert(key, ObjectFact::Run(fact));
+            }
+        }
+        for key in release.plan.unrecorded_jobs(&name, &uid, &status) {
+            if !found.contains_key(&key)
+                && let Some(fact) = job::look(deps, run, &key.name).await?
+            {
+                found.insert(key, ObjectFact::Job(Box::new(fact)));
             }
         }
     }

@@ -10,6 +10,7 @@ mod dispatch;
 #[cfg(test)]
 mod fixture;
 mod gather;
+mod jobs;
 mod kept_events;
 mod objects;
 mod pin;
@@ -24,11 +25,13 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use kube::{
     Resource as _, ResourceExt as _,
+    api::ObjectMeta,
     runtime::{reflector::Store, watcher},
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+pub use self::jobs::{JobRunner, Jobs};
 use self::{
     actor::Judged,
     dispatch::{DispatchEvent, Dispatcher},
@@ -49,7 +52,7 @@ use crate::{
     perform::{CallTurns, Executors},
     telemetry::metrics::Metrics,
 };
-use signoff_api::{Approval, Connection, Flow, Release, Run, RunPhase, WorkItem};
+use signoff_api::{Approval, Connection, Flow, Release, Run, RunPhase, WorkItem, names};
 use signoff_engine::callback_token::CallbackMinter;
 
 /// How many status writes of runs are under way at the same time: enough to keep an API server busy. Each is a connection of its own.
@@ -79,6 +82,8 @@ pub struct Deps {
     pub open: OpenApprovals,
     /// The tasks that are open, as the watch shows them, without their input.
     pub work: Store<WorkItem>,
+    /// The Jobs of steps.
+    pub jobs: Jobs,
     /// Performs HTTP steps.
     pub executors: Executors,
     /// Makes callback addresses.
@@ -191,6 +196,16 @@ impl RunWaker {
         let namespace = item.metadata.namespace.as_deref().unwrap_or_default();
         let run = RunKey::new(namespace, &item.spec.run);
         self.send(DispatchEvent::ApprovalChanged(run, item.name_any()));
+    }
+
+    /// A Job of a run, or its pod, has changed or is gone.
+    pub fn job_changed(&self, object: &ObjectMeta) {
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        let run = object.labels.as_ref().and_then(|labels| labels.get(names::RUN));
+        if let Some(run) = run {
+            let name = object.name.clone().unwrap_or_default();
+            self.send(DispatchEvent::ApprovalChanged(RunKey::new(namespace, run), name));
+        }
     }
 
     /// A flow has changed as the watch shows it.

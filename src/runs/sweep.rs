@@ -3,7 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::batch::v1::Job;
+use kube::{
+    ResourceExt as _,
+    api::{Patch, PatchParams},
+};
 use serde_json::json;
 
 use super::{
@@ -13,7 +17,10 @@ use super::{
 };
 use crate::cluster::{backoff::Backoff, error_chain, object_key::UidMark, status::is_missing};
 use signoff_api::{Run, names};
-use signoff_engine::object::{CloseObject, Closing, ObjectKey};
+use signoff_engine::{
+    job,
+    object::{CloseObject, Closing, ObjectKey},
+};
 
 /// Pauses between attempts.
 const PAUSES: Backoff = Backoff {
@@ -36,6 +43,16 @@ pub(super) async fn stop_if_ended(deps: Arc<Deps>, parent: RunKey, child: String
     let mut failures = 0;
     while let Err(error) = try_to_stop(&deps, &parent, &child).await {
         tracing::warn!(run = %parent, child, error = %error_chain(&error), "a run that another one left could not be stopped; trying again");
+        tokio::time::sleep(PAUSES.after(failures)).await;
+        failures += 1;
+    }
+}
+
+/// Deletes a Job if its run has ended, or went on without it.
+pub(super) async fn delete_if_left(deps: Arc<Deps>, run: RunKey, job: Arc<Job>) {
+    let mut failures = 0;
+    while let Err(error) = try_to_delete(&deps, &run, &job).await {
+        tracing::warn!(%run, job = %job.name_any(), error = %error_chain(&error), "a job that a run left could not be deleted; trying again");
         tokio::time::sleep(PAUSES.after(failures)).await;
         failures += 1;
     }
@@ -83,6 +100,32 @@ async fn try_to_stop(deps: &Deps, parent: &RunKey, child: &str) -> Result<(), Ob
             key: ObjectKey::run(child),
             closing: Closing::Cancelled,
             message: "the run that started it has ended".to_owned(),
+        };
+        objects::close(deps, &run, &wanted).await?;
+    }
+    Ok(())
+}
+
+async fn try_to_delete(deps: &Deps, run: &RunKey, job: &Job) -> Result<(), ObjectError> {
+    let found = deps
+        .context
+        .namespaced::<Run>(run.namespace())
+        .get_opt(run.name())
+        .await;
+    let run = match found {
+        Ok(Some(run)) => run,
+        // one that is gone takes its Jobs with it
+        Ok(None) | Err(kube::Error::SerdeError(_)) => return Ok(()),
+        Err(error) => return Err(ObjectError::Api(format!("read the run {run}"), error)),
+    };
+    let status = run.status.clone().unwrap_or_default();
+    let fact = job::fact(job, &[], None);
+    let is_left = status.phase.is_finished() || fact.is_some_and(|fact| job::is_left(&fact, &status));
+    if is_left {
+        let wanted = CloseObject {
+            key: ObjectKey::job(job.name_any()),
+            closing: Closing::Cancelled,
+            message: "the run goes on without it".to_owned(),
         };
         objects::close(deps, &run, &wanted).await?;
     }

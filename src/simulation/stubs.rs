@@ -154,7 +154,14 @@ fn answered(body: Value) -> Response {
 fn failed(error: &StubError) -> EffectError {
     let passing = matches!(
         error.reason,
-        StepReason::Unreachable | StepReason::AttemptTimedOut
+        StepReason::Unreachable
+            | StepReason::AttemptTimedOut
+            | StepReason::JobFailed
+            | StepReason::JobEvicted
+            | StepReason::JobDeleted
+            | StepReason::OutOfMemory
+            | StepReason::ImageNotPulled
+            | StepReason::PodNotStarted
     );
     EffectError {
         reason: error.reason,

@@ -2,6 +2,7 @@
 
 mod calls;
 mod events;
+mod jobs;
 mod notifications;
 mod tasks;
 
@@ -201,6 +202,8 @@ pub(super) struct World<'a> {
     kept: Vec<KeptEvent>,
     calls: Vec<Call>,
     tasks: Vec<Task>,
+    /// Jobs that are there, though their runs may not know it: the operator was killed.
+    jobs: BTreeSet<String>,
     questions: Vec<Question>,
     notifications: Vec<Notification>,
     passes: BTreeMap<String, usize>,
@@ -294,6 +297,7 @@ impl<'a> World<'a> {
             questions: vec![],
             notifications: vec![],
             tasks: vec![],
+            jobs: BTreeSet::new(),
             passes: BTreeMap::new(),
             asked_for: BTreeMap::new(),
             story: vec![],
@@ -457,6 +461,7 @@ impl<'a> World<'a> {
                 self.queue(*open);
                 false
             }
+            Effect::Open(OwnedObject::Job(open)) => self.create(*open),
             Effect::Close(wanted) => self.close(wanted),
             Effect::Abort(key) => {
                 self.run_mut().facts.in_flight.remove(&key);
@@ -472,6 +477,8 @@ impl<'a> World<'a> {
                 self.withdraw(&wanted);
                 return false;
             }
+            // what a stub says of a Job comes at once
+            ObjectKind::Job => return false,
             ObjectKind::Process => {
                 self.say(&format!("ends a process: {}", wanted.message));
                 let fact = ObjectFact::Process(ProcessFact {

@@ -301,10 +301,13 @@ async fn read(
     let namespace = repository.namespace().unwrap_or_default();
     // a large repository may take long, and others have work to do on this thread
     let of = namespace.clone();
-    let defined = shared
-        .context
-        .read(&of, move || Arc::new(files::read(tree, &namespace)))
-        .await;
+    let jobs = repository.spec.jobs.clone();
+    let read = move || {
+        let mut defined = files::read(tree, &namespace);
+        files::refuse_jobs(&mut defined, jobs.as_ref());
+        Arc::new(defined)
+    };
+    let defined = shared.context.read(&of, read).await;
     if let Some(memory) = shared.memories.lock().get_mut(uid) {
         memory.read.insert(at, Arc::clone(&defined));
     }

@@ -9,7 +9,10 @@ use crate::{
     git::{CommitInfo, Problem, Tree},
     manifest::{self, FieldProblem, SyntaxError},
 };
-use signoff_api::{API_VERSION, Digest, GROUP, canonical, flow::FlowSpec, names};
+use signoff_api::{
+    API_VERSION, Definition, Digest, GROUP, StepKind, canonical, flow::FlowSpec, names,
+    repository::RepositoryJobs,
+};
 
 /// Longest message of a problem, in characters, as the status takes it.
 const MAX_MESSAGE: usize = 1_024;
@@ -229,6 +232,48 @@ pub(crate) fn read(tree: Tree, namespace: &str) -> Defined {
         }
     }
     defined
+}
+
+/// Takes out the flows with jobs that the Repository does not allow. In the cluster they stay as they are.
+pub(crate) fn refuse_jobs(defined: &mut Defined, allowed: Option<&RepositoryJobs>) {
+    let flows = defined.flows.iter();
+    let refused = flows.filter_map(|(name, flow)| {
+        let (field, message) = not_allowed(&flow.spec.definition, allowed)?;
+        Some((name.clone(), flow.place.problem(&field, &message)))
+    });
+    for (name, problem) in refused.collect::<Vec<_>>() {
+        if let Some(flow) = defined.flows.remove(&name) {
+            defined.unread.insert(flow.place.path);
+        }
+        defined.problems.push(problem);
+    }
+}
+
+/// The first job that a Repository does not allow.
+fn not_allowed(definition: &Definition, allowed: Option<&RepositoryJobs>) -> Option<(String, String)> {
+    let last = definition.finally.iter().flatten().enumerate();
+    let last = last.map(|(i, step)| (format!("spec.finally[{i}].job"), step));
+    let steps = definition.steps.iter().enumerate();
+    let steps = steps.map(|(i, step)| (format!("spec.steps[{i}].job"), step));
+    steps.chain(last).find_map(|(field, step)| {
+        let StepKind::Job(job) = &step.kind else {
+            return None;
+        };
+        let Some(allowed) = allowed else {
+            let message = "this Repository allows no job steps: set spec.jobs of the Repository";
+            return Some((field, message.to_owned()));
+        };
+        let account = job.service_account.as_ref()?;
+        let is_listed = allowed
+            .service_accounts
+            .iter()
+            .flatten()
+            .any(|listed| listed == account);
+        (!is_listed).then(|| {
+            let message = format!("spec.jobs.serviceAccounts of this Repository does not list {account}");
+            (format!("{field}.serviceAccount"), message)
+        })
+    })
 }
 
 fn is_ours(value: &Value) -> bool {

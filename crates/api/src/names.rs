@@ -18,6 +18,16 @@ pub const RELEASE: &str = "signoff.dev/release";
 pub const RUN: &str = "signoff.dev/run";
 /// Label: the step an object belongs to.
 pub const STEP: &str = "signoff.dev/step";
+/// Annotation on a Job: the pass of its step.
+pub const ITERATION: &str = "signoff.dev/iteration";
+/// Annotation on a Job: the item of its step.
+pub const ITEM: &str = "signoff.dev/item";
+/// Annotation on a Job: the attempt of its step.
+pub const ATTEMPT: &str = "signoff.dev/attempt";
+/// Annotation on a Job: digest of its spec as the operator wrote it.
+pub const JOB_DIGEST: &str = "signoff.dev/spec-digest";
+/// Annotation on a Job: `false` if the end of its log is not kept.
+pub const KEEP_LOG: &str = "signoff.dev/keep-log";
 /// Label: the queue of a WorkItem.
 pub const QUEUE: &str = "signoff.dev/queue";
 /// Label: the Repository that applied a flow, or that the flow came from which a question is about.
@@ -94,6 +104,14 @@ pub fn work_item_name(run: &str, uid: &str, step: &str, iteration: i64, item: Op
     let of = json!({ "run": uid, "step": step, "iteration": iteration, "item": item, "kind": "WorkItem" });
     let item = item.map(|item| format!("-{item}")).unwrap_or_default();
     owned(&format!("{run}-{step}{item}"), &of)
+}
+
+/// Name of the Job that an attempt of a step creates, or of one of its items. It is a DNS label, because pods have it as a
+/// label and in their name.
+pub fn job_name(run: &str, uid: &str, step: &str, iteration: i64, item: Option<i64>, attempt: i64) -> String {
+    let of = json!({ "run": uid, "step": step, "iteration": iteration, "item": item, "attempt": attempt, "kind": "Job" });
+    let item = item.map(|item| format!("-{item}")).unwrap_or_default();
+    cut_to(MAX_RUN, &format!("{}-{step}{item}", run.replace('.', "-")), &of)
 }
 
 /// Name of the Run that a step starts.

@@ -169,6 +169,22 @@ pub enum StepReason {
     LeaseLost,
     /// The task of a `task` step cannot be queued: it is too large, or the API server refused it permanently.
     TaskRefused,
+    /// The container of a `job` step ended with an exit code other than 0, or its pod failed.
+    JobFailed,
+    /// The pod of a `job` step was evicted from its node.
+    JobEvicted,
+    /// A container of a `job` step used more memory than its limit or its node has.
+    OutOfMemory,
+    /// The image of a `job` step cannot be pulled.
+    ImageNotPulled,
+    /// A container of a `job` step cannot be started.
+    PodNotStarted,
+    /// The pod of a `job` step is gone, and its output with it.
+    PodLost,
+    /// Somebody deleted the Job of a `job` step.
+    JobDeleted,
+    /// The Job of a `job` step cannot be created: the operator runs no Jobs, or the API server refused it permanently.
+    JobRefused,
     /// The inputs of a run do not match the schema of its release.
     InvalidInputs,
     /// The items of a step with `forEach` are not a list, are too many or too large, or are not the same after a

@@ -100,9 +100,24 @@ pub struct RepositorySpec {
     /// default: flows without a live release. `All`: all flows. `Never`: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune: Option<Prune>,
+    /// Allows `job` steps in the flows of this repository. Whoever can change them in git can then run containers in this
+    /// namespace. You must be allowed to create Jobs, and to `use` the service accounts that it lists. Without it, flows
+    /// with `job` steps are not applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<RepositoryJobs>,
     /// Stops syncing. What was applied stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+}
+
+/// What `job` steps in the flows of a repository may use.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositoryJobs {
+    /// Names of the service accounts that they may name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4))]
+    pub service_accounts: Option<Vec<ObjectName>>,
 }
 
 /// Which flows are deleted when git no longer contains them, and when the Repository is deleted. `KeepLive`, the
@@ -203,6 +218,7 @@ impl RepositorySpec {
             identities: None,
             prefix: None,
             prune: None,
+            jobs: None,
             suspend: None,
         }
     }

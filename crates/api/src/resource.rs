@@ -68,6 +68,16 @@ impl ResourceRef {
             name,
         }
     }
+
+    /// The end of the log of a Job, of one of the passes and attempts of a step.
+    pub fn of_log(namespace: &str, run: &str, step: &str, pass: i64, attempt: i64) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            run: run.to_owned(),
+            step: step.to_owned(),
+            name: format!("log.{pass}.{attempt}"),
+        }
+    }
 }
 
 /// The text is no reference to a resource.

@@ -34,7 +34,9 @@ pub use self::{
     process::{ProcessPhase, ProcessStatus},
     record::{CallbackRecord, EventRecord, HeartbeatRecord},
     record_ref::RecordRef,
-    step::{BoundConnection, ShownRequest, StepDecision, StepError, StepOutcome, StepPhase, StepStatus},
+    step::{
+        BoundConnection, JobLog, ShownRequest, StepDecision, StepError, StepOutcome, StepPhase, StepStatus,
+    },
     usage::Usage,
 };
 

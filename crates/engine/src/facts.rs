@@ -23,7 +23,7 @@ use signoff_api::{
     reason::StepReason,
     release::Dependency,
     resolution::Resolution,
-    run::{Channel, ParentRun, StepError, Usage},
+    run::{Channel, JobLog, ParentRun, StepError, Usage},
     trigger::RunTrigger,
 };
 
@@ -232,6 +232,52 @@ pub struct WorkFact {
     pub message: Option<String>,
     /// Whether it failed because its worker was not heard of any more.
     pub is_lost: bool,
+}
+
+/// What is known about the Job of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobFact {
+    /// The step that has created it.
+    pub step: String,
+    /// The iteration of that step.
+    pub iteration: i64,
+    /// The item of that step, if it has several.
+    pub item: Option<i64>,
+    /// The attempt of that step.
+    pub attempt: i64,
+    /// When it was started, as the cluster says.
+    pub started_at: Option<Timestamp>,
+    /// How it stands.
+    pub state: JobState,
+    /// The end of its log, once it has ended.
+    pub log: Option<JobLog>,
+}
+
+/// How a Job stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobState {
+    /// It has not ended.
+    Open(Option<JobTrouble>),
+    /// Its container ended well.
+    Succeeded {
+        /// What the container wrote as its output.
+        output: Option<String>,
+    },
+    /// It failed.
+    Failed(EffectError),
+}
+
+/// What keeps the pod of a Job from running.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobTrouble {
+    /// The reason if it stays so; none if it is only waited for, such as a node with room.
+    pub reason: Option<StepReason>,
+    /// For people.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether waiting cannot help.
+    pub is_final: bool,
 }
 
 /// What is known about one Connection.

@@ -19,6 +19,7 @@ pub mod expression;
 pub mod facts;
 pub mod heartbeat;
 pub mod inputs;
+pub mod job;
 pub mod judge;
 mod kinds;
 pub mod markdown;

@@ -4,8 +4,9 @@
 use std::fmt;
 
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::facts::{ApprovalFact, ProcessFact, RunFact, WorkFact};
+use crate::facts::{ApprovalFact, JobFact, JobState, ProcessFact, RunFact, WorkFact};
 use signoff_api::{
     ApprovalSpec, Digest, WorkItemSpec,
     json::JsonObject,
@@ -22,6 +23,8 @@ pub enum ObjectKind {
     Run,
     /// A task in a queue.
     WorkItem,
+    /// A Job of the cluster.
+    Job,
     /// A process on another machine. A call starts it; it is only closed as an object.
     Process,
 }
@@ -45,6 +48,8 @@ pub enum OwnedObject {
     Run(Box<StartRun>),
     /// A task in a queue.
     WorkItem(Box<OpenWorkItem>),
+    /// A Job of the cluster.
+    Job(Box<OpenJob>),
 }
 
 /// An Approval to be created.
@@ -96,6 +101,27 @@ pub struct OpenWorkItem {
     pub spec: WorkItemSpec,
 }
 
+/// A Job to be created.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenJob {
+    /// Its name.
+    pub name: String,
+    /// The step that creates it.
+    pub step: String,
+    /// The iteration of that step.
+    pub iteration: i64,
+    /// The item of that step, if it has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<i64>,
+    /// The attempt of that step.
+    pub attempt: i64,
+    /// Whether the end of its log is kept.
+    pub keep_log: bool,
+    /// Its spec.
+    pub spec: Value,
+}
+
 /// An object to be closed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -128,6 +154,8 @@ pub enum ObjectFact {
     Run(RunFact),
     /// A task in a queue.
     WorkItem(Box<WorkFact>),
+    /// A Job of the cluster.
+    Job(Box<JobFact>),
     /// A process on another machine.
     Process(ProcessFact),
 }
@@ -157,6 +185,14 @@ impl ObjectKey {
         }
     }
 
+    /// The key of a Job.
+    pub fn job(name: impl Into<String>) -> Self {
+        Self {
+            kind: ObjectKind::Job,
+            name: name.into(),
+        }
+    }
+
     /// The key of a process.
     pub fn process(name: impl Into<String>) -> Self {
         Self {
@@ -170,7 +206,8 @@ impl ObjectKey {
         let approval = step.approval.as_ref().map(Self::approval);
         let run = || step.run.as_ref().map(Self::run);
         let task = || step.task.as_ref().map(Self::work_item);
-        approval.or_else(run).or_else(task)
+        let job = || step.job.as_ref().map(Self::job);
+        approval.or_else(run).or_else(task).or_else(job)
     }
 
     /// Writes into the state that a step owns this object.
@@ -179,6 +216,7 @@ impl ObjectKey {
             ObjectKind::Approval => step.approval = Some(self.name.clone()),
             ObjectKind::Run => step.run = Some(self.name.clone()),
             ObjectKind::WorkItem => step.task = Some(self.name.clone()),
+            ObjectKind::Job => step.job = Some(self.name.clone()),
             // the run's state lists processes, because they outlive their steps
             ObjectKind::Process => {}
         }
@@ -208,6 +246,7 @@ impl OwnedObject {
             Self::Approval(open) => ObjectKey::approval(&open.name),
             Self::Run(run) => ObjectKey::run(&run.name),
             Self::WorkItem(open) => ObjectKey::work_item(&open.name),
+            Self::Job(open) => ObjectKey::job(&open.name),
         }
     }
 
@@ -215,7 +254,7 @@ impl OwnedObject {
     pub(crate) fn digest(&self) -> Option<&Digest> {
         match self {
             Self::Approval(open) => Some(&open.spec.digest),
-            Self::Run(_) | Self::WorkItem(_) => None,
+            Self::Run(_) | Self::WorkItem(_) | Self::Job(_) => None,
         }
     }
 
@@ -224,7 +263,7 @@ impl OwnedObject {
     pub fn is_named_when_there(&self) -> bool {
         match self {
             Self::Approval(_) | Self::WorkItem(_) => false,
-            Self::Run(_) => true,
+            Self::Run(_) | Self::Job(_) => true,
         }
     }
 }
@@ -236,6 +275,10 @@ impl ObjectFact {
             Self::Approval(fact) => fact.status.phase.is_closed(),
             Self::Run(fact) => fact.phase.is_finished(),
             Self::WorkItem(fact) => fact.phase.is_closed(),
+            Self::Job(fact) => match fact.state {
+                JobState::Open(_) => false,
+                JobState::Succeeded { .. } | JobState::Failed(_) => true,
+            },
             Self::Process(fact) => fact.is_ended,
         }
     }
@@ -248,6 +291,10 @@ impl ObjectFact {
             Self::WorkItem(fact) => {
                 (&fact.step, fact.iteration, fact.item) == (&step.name, step.iteration, step.item)
             }
+            Self::Job(fact) => {
+                let of = (&fact.step, fact.iteration, fact.item, fact.attempt);
+                of == (&step.name, step.iteration, step.item, step.attempt)
+            }
             // only the operator creates runs with a parent, and no step waits for a process
             Self::Run(_) | Self::Process(_) => true,
         }
@@ -257,14 +304,14 @@ impl ObjectFact {
     pub fn as_approval(&self) -> Option<&ApprovalFact> {
         match self {
             Self::Approval(fact) => Some(fact),
-            Self::Run(_) | Self::WorkItem(_) | Self::Process(_) => None,
+            Self::Run(_) | Self::WorkItem(_) | Self::Job(_) | Self::Process(_) => None,
         }
     }
 
     /// The run, if it is one.
     pub fn as_run(&self) -> Option<&RunFact> {
         match self {
-            Self::Approval(_) | Self::WorkItem(_) | Self::Process(_) => None,
+            Self::Approval(_) | Self::WorkItem(_) | Self::Job(_) | Self::Process(_) => None,
             Self::Run(fact) => Some(fact),
         }
     }
@@ -272,15 +319,23 @@ impl ObjectFact {
     /// The task, if it is one.
     pub(crate) fn as_work(&self) -> Option<&WorkFact> {
         match self {
-            Self::Approval(_) | Self::Run(_) | Self::Process(_) => None,
+            Self::Approval(_) | Self::Run(_) | Self::Job(_) | Self::Process(_) => None,
             Self::WorkItem(fact) => Some(fact),
+        }
+    }
+
+    /// The Job, if it is one.
+    pub fn as_job(&self) -> Option<&JobFact> {
+        match self {
+            Self::Approval(_) | Self::Run(_) | Self::WorkItem(_) | Self::Process(_) => None,
+            Self::Job(fact) => Some(fact),
         }
     }
 
     /// The process, if it is one.
     pub(crate) fn as_process(&self) -> Option<&ProcessFact> {
         match self {
-            Self::Approval(_) | Self::Run(_) | Self::WorkItem(_) => None,
+            Self::Approval(_) | Self::Run(_) | Self::WorkItem(_) | Self::Job(_) => None,
             Self::Process(fact) => Some(fact),
         }
     }

@@ -252,6 +252,7 @@ fn about(kind: &StepKind) -> String {
             (None, None) => String::new(),
         },
         StepKind::Task(step) => format!("a worker of queue {}", step.queue),
+        StepKind::Job(step) => format!("runs {}", step.image),
         StepKind::Agent(step) => {
             let tools: Vec<&str> = step.tools.iter().map(|tool| tool.name.as_str()).collect();
             format!("lets {} use {}", step.model, tools.join(", "))

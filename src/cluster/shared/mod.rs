@@ -9,6 +9,7 @@
 mod approvals;
 mod change;
 mod feed;
+mod jobs;
 mod open_approvals;
 mod questions;
 mod stores;
@@ -17,6 +18,7 @@ pub use self::{
     approvals::ApprovalInbox,
     change::Change,
     feed::Shared,
+    jobs::JobStores,
     open_approvals::{Answering, OpenApprovals, QuestionListener},
     questions::{Question, QuestionChange, RepositoryQuestions},
     stores::SharedStores,

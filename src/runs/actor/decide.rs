@@ -287,6 +287,7 @@ impl Actor {
         let is_new = |effect: &Effect| match effect {
             // there may always be another item that is about to begin
             Effect::Open(OwnedObject::Run(wanted)) if wanted.parent.item.is_some() => false,
+            Effect::Open(OwnedObject::Job(wanted)) if wanted.item.is_some() => false,
             Effect::Open(wanted) => !self.newer.contains_key(&wanted.key()),
             Effect::Call(_) | Effect::Close(_) | Effect::Abort(_) => false,
         };
@@ -432,7 +433,7 @@ impl Actor {
                     if self.busy_objects.insert(key.clone()) {
                         let (deps, run) = (Arc::clone(&self.deps), Arc::clone(run));
                         self.approval_tasks.spawn(async move {
-                            let result = objects::open(&deps.context, &run, &wanted).await;
+                            let result = objects::open(&deps, &run, &wanted).await;
                             ApprovalTask::Opened(key, result)
                         });
                     }
@@ -457,7 +458,7 @@ impl Actor {
             .filter_map(ObjectKey::of)
             // the run has ended after those that it started
             .filter(|key| match key.kind {
-                ObjectKind::Approval | ObjectKind::WorkItem => true,
+                ObjectKind::Approval | ObjectKind::WorkItem | ObjectKind::Job => true,
                 ObjectKind::Run | ObjectKind::Process => false,
             })
             .filter(|key| match self.newer.get(key) {

@@ -73,7 +73,7 @@ impl Actor {
         let error = match result {
             Ok(fact) => {
                 // one that was answered before it was known here, or whose absence was told
-                let is_named_now = key.kind == ObjectKind::Run;
+                let is_named_now = matches!(key.kind, ObjectKind::Run | ObjectKind::Job);
                 self.dirty |= is_named_now || fact.is_closed() || self.unopened.remove(&key).is_some();
                 self.know_object(key, fact);
                 return Ok(());
@@ -93,6 +93,7 @@ impl Actor {
                     ObjectKind::Approval => "ApprovalNotOpened",
                     ObjectKind::Run => "RunNotStarted",
                     ObjectKind::WorkItem => "TaskNotQueued",
+                    ObjectKind::Job => "JobNotCreated",
                     // a call starts it
                     ObjectKind::Process => "ProcessNotStarted",
                 };

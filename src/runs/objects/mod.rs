@@ -2,10 +2,11 @@
 
 pub(super) mod approval;
 pub(super) mod child;
+pub(super) mod job;
 pub(super) mod work_item;
 
 use super::Deps;
-use crate::{cluster::context::Context, runs::contents};
+use crate::runs::contents;
 use kube::api::ObjectMeta;
 use signoff_api::{Run, run::StepStatus};
 use signoff_engine::object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject};
@@ -27,6 +28,15 @@ pub(super) enum ObjectError {
     /// The name is taken by a WorkItem that is not this run's.
     #[error("the name of the task {0:?} is taken by one that this run did not queue: delete it or this run")]
     WorkTaken(String),
+    /// The name is taken by a Job that is not this run's.
+    #[error("the name of the job {0:?} is taken by one that this run did not create: delete it or this run")]
+    JobTaken(String),
+    /// The operator runs no Jobs.
+    #[error("{0}")]
+    NoJobs(&'static str),
+    /// What the engine has made of a step is no Job.
+    #[error("the job is not valid: {0}")]
+    InvalidJob(String),
     /// Somebody else put another question under the name.
     #[error(
         "the approval {0:?} is not the question that the run asks: somebody else made it, and no answer to it counts"
@@ -41,9 +51,13 @@ impl ObjectError {
             Self::Api(_, kube::Error::Api(status)) if matches!(status.code, 400 | 413 | 422) => {
                 Some(status.message.clone())
             }
-            Self::Api(..) | Self::Taken(_) | Self::RunTaken(_) | Self::WorkTaken(_) | Self::NotOurs(_) => {
-                None
-            }
+            Self::NoJobs(_) | Self::InvalidJob(_) => Some(self.to_string()),
+            Self::Api(..)
+            | Self::Taken(_)
+            | Self::RunTaken(_)
+            | Self::WorkTaken(_)
+            | Self::JobTaken(_)
+            | Self::NotOurs(_) => None,
         }
     }
 
@@ -54,11 +68,8 @@ impl ObjectError {
 }
 
 /// Creates an object, or finds the one that an earlier attempt created.
-pub(super) async fn open(
-    context: &Context,
-    run: &Run,
-    wanted: &OwnedObject,
-) -> Result<ObjectFact, ObjectError> {
+pub(super) async fn open(deps: &Deps, run: &Run, wanted: &OwnedObject) -> Result<ObjectFact, ObjectError> {
+    let context = &deps.context;
     match wanted {
         OwnedObject::Approval(wanted) => {
             let opened = approval::open(context, run, wanted).await;
@@ -68,6 +79,10 @@ pub(super) async fn open(
         OwnedObject::WorkItem(wanted) => {
             let opened = work_item::open(context, run, wanted).await;
             opened.map(|fact| ObjectFact::WorkItem(Box::new(fact)))
+        }
+        OwnedObject::Job(wanted) => {
+            let opened = job::open(deps, run, wanted).await;
+            opened.map(|fact| ObjectFact::Job(Box::new(fact)))
         }
     }
 }
@@ -93,6 +108,10 @@ pub(super) async fn close(
             let closed = work_item::close(context, run, wanted).await;
             closed.map(|fact| fact.map(|fact| ObjectFact::WorkItem(Box::new(fact))))
         }
+        ObjectKind::Job => {
+            let closed = job::close(context, run, wanted).await;
+            closed.map(|fact| fact.map(|fact| ObjectFact::Job(Box::new(fact))))
+        }
     }
 }
 
@@ -115,6 +134,7 @@ pub(super) fn is_open(deps: &Deps, run: &Run, key: &ObjectKey) -> bool {
     match key.kind {
         ObjectKind::Approval => approval::is_open(deps, run, &key.name),
         ObjectKind::WorkItem => work_item::is_open(deps, run, &key.name),
+        ObjectKind::Job => job::is_open(deps, run, &key.name),
         // no watch is asked: a run that ends tells the one that waits for it
         // nor for a process: the run's state says what is to be done about it
         ObjectKind::Run | ObjectKind::Process => false,
@@ -140,6 +160,10 @@ pub(super) async fn look(
         ObjectKind::WorkItem => {
             let fact = work_item::look(deps, run, step, &key.name).await?;
             Ok(fact.map(|fact| ObjectFact::WorkItem(Box::new(fact))))
+        }
+        ObjectKind::Job => {
+            let fact = job::look(deps, run, &key.name).await?;
+            Ok(fact.map(|fact| ObjectFact::Job(Box::new(fact))))
         }
         // no step waits for one
         ObjectKind::Process => Ok(None),

@@ -3,6 +3,7 @@
 mod agents;
 mod answers;
 mod gaps;
+mod jobs;
 mod questions;
 mod tasks;
 
@@ -280,6 +281,7 @@ impl<'a> Player<'a> {
             Effect::Open(OwnedObject::Approval(open)) => self.ask(*open),
             Effect::Open(OwnedObject::Run(start)) => self.start(*start),
             Effect::Open(OwnedObject::WorkItem(open)) => self.queue(*open),
+            Effect::Open(OwnedObject::Job(open)) => self.create(&open),
             Effect::Close(wanted) => self.close(&wanted),
             Effect::Abort(key) => {
                 self.calls.remove(&key);
@@ -306,7 +308,7 @@ impl<'a> Player<'a> {
                 self.facts.objects.insert(wanted.key.clone(), fact);
             }
             // how it ended is taken from the record, which says that it was cancelled
-            ObjectKind::WorkItem => {}
+            ObjectKind::WorkItem | ObjectKind::Job => {}
             ObjectKind::Run => {
                 if let Some(fact) = self.facts.objects.get_mut(&wanted.key) {
                     stop(fact, wanted.closing);

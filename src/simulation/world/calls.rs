@@ -75,19 +75,24 @@ impl World<'_> {
                     self.say(&line);
                     self.calls.push(sent);
                 }
-                self.say("the operator is killed and starts again");
-                // nothing is under way any more
-                for run in &mut self.runs {
-                    run.facts.in_flight.clear();
-                    run.facts.outcomes.clear();
-                }
-                self.restarted = true;
+                self.kill();
             }
         }
     }
 }
 
 impl World<'_> {
+    /// The operator is killed, and starts again.
+    pub(super) fn kill(&mut self) {
+        self.say("the operator is killed and starts again");
+        // nothing is under way any more
+        for run in &mut self.runs {
+            run.facts.in_flight.clear();
+            run.facts.outcomes.clear();
+        }
+        self.restarted = true;
+    }
+
     /// What a call is answered, with a resource in place of a body that is kept.
     fn kept(&mut self, key: &EffectKey, request: &Request, response: Response) -> Response {
         let response = match response {

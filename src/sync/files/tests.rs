@@ -275,3 +275,54 @@ fn a_link_or_a_submodule_is_a_problem_only_where_a_flow_was_read_before() {
     assert!(told[0].message.ends_with(why), "{told:?}");
     assert!(defined.lost("link.yaml").is_some());
 }
+
+#[test]
+fn a_flow_with_a_job_is_read_only_where_the_repository_allows_it() {
+    let job = |name: &str, account: &str| {
+        format!(
+            "apiVersion: signoff.dev/v1alpha1\nkind: Flow\nmetadata: {{name: {name}}}\nspec:\n  steps:\n  - name: one\n    job:\n      image: app:1\n{account}"
+        )
+    };
+    let (plain, named) = (job("plain", ""), job("named", "      serviceAccount: tester\n"));
+    let files = [
+        ("good.yaml", GOOD),
+        ("plain.yaml", &*plain),
+        ("named.yaml", &*named),
+    ];
+    let read_with = |allowed: Option<RepositoryJobs>| {
+        let mut defined = read(tree(&files), "default");
+        refuse_jobs(&mut defined, allowed.as_ref());
+        let names: Vec<String> = defined.flows.keys().cloned().collect();
+        let told: Vec<String> = defined
+            .problems
+            .iter()
+            .map(|problem| {
+                format!(
+                    "{}:{} {}",
+                    problem.path,
+                    problem.line.unwrap_or_default(),
+                    problem.message
+                )
+            })
+            .collect();
+        (names, told, defined.knows(Some("plain.yaml")))
+    };
+    let (names, told, knows) = read_with(None);
+    assert_eq!(names, ["good"]);
+    assert_eq!(told.len(), 2);
+    assert!(
+        told.iter()
+            .any(|told| told
+                .starts_with("plain.yaml:7 spec.steps[0].job: this Repository allows no job steps")),
+        "{told:?}"
+    );
+    assert!(!knows, "the flow stays as it is");
+    let (names, told, _) = read_with(Some(RepositoryJobs::default()));
+    assert_eq!(names, ["good", "plain"]);
+    assert!(told[0].contains("does not list tester"), "{told:?}");
+    let listed = vec!["tester".parse().unwrap()];
+    let (names, told, knows) = read_with(Some(RepositoryJobs {
+        service_accounts: Some(listed),
+    }));
+    assert_eq!((names.len(), told.len(), knows), (3, 0, true));
+}

@@ -23,6 +23,7 @@ mod hostile;
 mod idle;
 mod item_runs;
 mod items;
+mod jobs;
 mod leadership;
 mod live;
 mod models;

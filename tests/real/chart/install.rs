@@ -150,6 +150,7 @@ fn the_policies_have_no_type_error() {
         "signoff-connections",
         "signoff-gateway",
         "signoff-events",
+        "signoff-jobs",
         "signoff-workitems",
     ] {
         let path = "jsonpath={.status.observedGeneration}:{.status.typeChecking.expressionWarnings}";

@@ -4,6 +4,7 @@ mod decisions;
 mod forges;
 mod gates;
 mod install;
+mod jobs;
 mod operates;
 mod owners;
 mod pods;
@@ -29,7 +30,7 @@ static SHARED: LazyLock<Option<ControlPlane>> = LazyLock::new(|| {
     // where pods with more rights than they need are refused
     let restricted = json!({"pod-security.kubernetes.io/enforce": "restricted"});
     plane.as_user("admin").create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "signoff-system", "labels": restricted}}));
-    install(&plane, "signoff-system", &[]);
+    install(&plane, "signoff-system", &["--set=jobs.enabled=true"]);
     Some(plane)
 });
 

@@ -393,6 +393,40 @@ fn the_guide_names_every_policy_that_an_administrator_applies_for_others() {
 }
 
 #[test]
+fn the_operator_has_rights_on_jobs_only_where_they_are_allowed() {
+    let Some(helm) = helm(SUITE) else { return };
+    for (values, expected) in [
+        (vec![], false),
+        (vec!["--set=jobs.enabled=true"], true),
+        (
+            vec!["--set=jobs.enabled=true", "--set=watchNamespaces={team}"],
+            true,
+        ),
+    ] {
+        let rendered = Rendered::new(&helm, &values);
+        let roles = rendered.of("ClusterRole").chain(rendered.of("Role"));
+        let rules = roles.flat_map(|role| role["rules"].as_array().cloned().unwrap_or_default());
+        let rules: Vec<Value> = rules
+            .filter(|rule| {
+                let resources = rule["resources"].as_array().into_iter().flatten();
+                let mut names = resources.filter_map(Value::as_str);
+                names.any(|name| name == "jobs" || name.starts_with("pods"))
+            })
+            .collect();
+        let wanted = json!([
+            {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "watch", "create", "delete"]},
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+        ]);
+        assert_eq!(json!(rules), if expected { wanted } else { json!([]) });
+        let policies = names(rendered.of("ValidatingAdmissionPolicy"));
+        assert_eq!(policies.iter().any(|name| *name == "signoff-jobs"), expected);
+        let all = rendered.0.iter().map(Value::to_string).collect::<String>();
+        assert_eq!(all.contains("\"--jobs\""), expected);
+    }
+}
+
+#[test]
 fn every_policy_is_bound_and_fails_closed() {
     let Some(helm) = helm(SUITE) else { return };
     let rendered = Rendered::new(&helm, &[STAMPING]);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AgentStatus, Usage};
 use crate::{
-    Digest, Json, Verdict,
+    Digest, Json, Resource, Verdict,
     items::ItemsStatus,
     json::JsonObject,
     name::{LABEL, SUBDOMAIN},
@@ -86,6 +86,13 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub task: Option<String>,
+    /// Name of the Job that the newest attempt of the step created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = SUBDOMAIN))]
+    pub job: Option<String>,
+    /// End of the log of the Job that ended last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<JobLog>,
     /// User who did the task of the step, or had it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -123,6 +130,23 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub waiting_on: Option<String>,
+}
+
+/// End of the log of a Job.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobLog {
+    /// The last part of it, if there is no object store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub text: Option<String>,
+    /// The last part of it, in the object store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<Resource>,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub missing: Option<String>,
 }
 
 /// A Connection at the time when people were asked.

@@ -7,6 +7,7 @@ mod flow;
 mod for_each;
 mod git;
 mod http;
+mod job;
 mod llm;
 mod need;
 mod notify;
@@ -38,6 +39,7 @@ pub use self::{
     for_each::ForEach,
     git::{GitPullRequest, GitStep, IfExists},
     http::{HttpExpect, HttpMethod, HttpStep},
+    job::{JobResources, JobStep},
     llm::{LlmStep, MODEL_TIMEOUT},
     need::{NEED, Need, UnknownOutcome},
     notify::{
@@ -76,7 +78,8 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// Longest time that one attempt may take. Time spent waiting for people does not count. Defaults to 30s for
-    /// `http`, `notify`, `ssh`, `git` and `store`, and to 5m for `llm` and each answer of the model in `agent`.
+    /// `http`, `notify`, `ssh`, `git` and `store`, to 5m for `llm` and each answer of the model in `agent`, and to 1h for
+    /// `job`. It is at most 10m, and 720h for `job`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
     /// Whether the step may be repeated if its outcome is unknown after a crash. `AtLeastOnce`, the default, repeats
@@ -198,6 +201,8 @@ pub enum StepKind {
     Store(Box<StoreStep>),
     /// Puts work in a queue for a worker.
     Task(Box<TaskStep>),
+    /// Runs a container as a Kubernetes Job.
+    Job(Box<JobStep>),
     /// Lets a language model use tools until it is done.
     Agent(Box<AgentStep>),
     /// Runs another flow.
@@ -220,6 +225,7 @@ impl StepKind {
             Self::Git(step) => &**step,
             Self::Store(step) => &**step,
             Self::Task(step) => &**step,
+            Self::Job(step) => &**step,
             Self::Agent(step) => &**step,
             Self::Flow(step) => &**step,
             Self::End(step) => &**step,
@@ -260,6 +266,11 @@ pub trait Kind {
     /// How long one attempt may take, unless the step says it.
     fn default_timeout(&self) -> Duration {
         Duration::from_secs(30)
+    }
+
+    /// How long one attempt may take at most.
+    fn longest_timeout(&self) -> Duration {
+        Duration::from_mins(10)
     }
 
     /// Whether it asks language models, so that it is known how much of them it used.

@@ -96,6 +96,8 @@ pub enum LooseningKind {
     CallbackCheckRemoved,
     /// The result of a task is no longer checked.
     TaskCheckRemoved,
+    /// The output of a job is no longer checked.
+    JobCheckRemoved,
     /// A step runs another release of a flow. What changed in that one is not compared here.
     OtherReleaseRun,
 }
@@ -128,6 +130,7 @@ impl LooseningKind {
             Self::ContinuesItems => "the other items go on when one fails",
             Self::CallbackCheckRemoved => "a check of the callback is gone",
             Self::TaskCheckRemoved => "the result of the task is no longer checked",
+            Self::JobCheckRemoved => "the output of the job is no longer checked",
             Self::OtherReleaseRun => "another release runs here, which may ask fewer people: compare the two",
         }
     }

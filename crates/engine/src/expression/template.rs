@@ -75,6 +75,14 @@ impl Template {
         })
     }
 
+    /// The text before the first expression.
+    pub fn prefix(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Text(text)) => text,
+            Some(Part::Expression(..)) | None => "",
+        }
+    }
+
     /// The text with an `x` in the place of each expression.
     pub fn outline(&self) -> String {
         let parts = self.parts.iter().map(|part| match part {

@@ -10,6 +10,7 @@ mod end;
 mod flow;
 mod git;
 pub(crate) mod http;
+pub(crate) mod job;
 mod llm;
 mod next;
 pub(crate) mod notify;
@@ -71,6 +72,7 @@ pub(crate) fn of(kind: &StepKind) -> &dyn Kind {
         StepKind::Git(step) => &**step,
         StepKind::Store(step) => &**step,
         StepKind::Task(step) => &**step,
+        StepKind::Job(step) => &**step,
         StepKind::Agent(step) => &**step,
         StepKind::Flow(step) => &**step,
         StepKind::End(step) => &**step,
@@ -205,6 +207,11 @@ pub(crate) trait KindPlan: fmt::Debug + Send + Sync {
 
     /// What it asks people.
     fn question(&self) -> Option<&ApprovalPlan> {
+        None
+    }
+
+    /// The name of the Job of the attempt that is under way, if its attempts are Jobs.
+    fn job_name(&self, _step: &StepView<'_>) -> Option<String> {
         None
     }
 

@@ -370,9 +370,15 @@ impl<'a> Compiler<'a> {
                 self.problem(format!("{at}.retry.{field}"), message);
             }
         }
-        let is_long = |timeout: &HumanDuration| timeout.duration() > LONGEST_TIMEOUT;
+        let longest = step.kind.as_kind().longest_timeout();
+        let is_long = |timeout: &HumanDuration| timeout.duration() > longest;
         if self.is_strict && step.timeout.as_ref().is_some_and(is_long) {
-            self.problem(format!("{at}.timeout"), "an attempt takes at most 10m");
+            let longest = longest.as_secs() / 60;
+            let message = match longest % 60 {
+                0 => format!("an attempt takes at most {}h", longest / 60),
+                _ => format!("an attempt takes at most {longest}m"),
+            };
+            self.problem(format!("{at}.timeout"), message);
         }
         PlannedStep {
             name: step.name.clone(),

@@ -45,6 +45,7 @@ pub(super) fn check(compiler: &mut Compiler<'_>, at: &str, step: &Step) {
         | StepKind::Notify(_)
         | StepKind::Llm(_)
         | StepKind::Git(_)
+        | StepKind::Job(_)
         | StepKind::Agent(_)
         | StepKind::Store(_)
         | StepKind::Flow(_) => {}

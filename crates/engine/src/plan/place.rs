@@ -235,7 +235,7 @@ impl<'c, 'a> Place<'c, 'a> {
             self.problem(field, format!("step {name} has a request for each of its items"));
             return None;
         }
-        if !rules.attempts || matches!(steps[later].kind, StepKind::Agent(_)) {
+        if !rules.attempts || matches!(steps[later].kind, StepKind::Agent(_) | StepKind::Job(_)) {
             self.problem(
                 field,
                 format!("{} steps send no request that could be shown", rules.key),

@@ -18,7 +18,7 @@ impl Scenario {
     pub(super) fn starts(&self) -> Vec<&StartRun> {
         let starts = self.effects.iter().filter_map(|effect| match effect {
             Effect::Open(OwnedObject::Run(run)) => Some(&**run),
-            Effect::Open(OwnedObject::Approval(_) | OwnedObject::WorkItem(_))
+            Effect::Open(OwnedObject::Approval(_) | OwnedObject::WorkItem(_) | OwnedObject::Job(_))
             | Effect::Call(_)
             | Effect::Close(_)
             | Effect::Abort(_) => None,

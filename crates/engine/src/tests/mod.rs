@@ -20,6 +20,7 @@ mod heartbeats;
 mod http;
 mod http_resources;
 mod http_retries;
+mod jobs;
 mod loops;
 mod models;
 mod outcome_questions;

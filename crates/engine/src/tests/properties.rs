@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     chat::{LlmAnswer, LlmResponse, ToolCall},
-    facts::{GitResponse, ProcessFact, RunFact, SshResponse},
+    facts::{GitResponse, JobFact, JobState, ProcessFact, RunFact, SshResponse},
+    job,
     object::{Closing, ObjectKind},
 };
 use signoff_api::{
@@ -51,7 +52,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 /// A flow of up to six steps of any kind, in order or as a graph.
 fn flows() -> impl Strategy<Value = Value> {
     let step = (
-        0..21_u8,
+        0..23_u8,
         any::<bool>(),
         prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..3),
         any::<bool>(),
@@ -80,7 +81,7 @@ fn flows() -> impl Strategy<Value = Value> {
                 .map(|earlier| &steps[*earlier])
                 .filter(|earlier| earlier["approval"]["onReject"].is_object())
                 .collect();
-            let acts = ["http", "flow", "ssh", "git", "task", "agent"]
+            let acts = ["http", "flow", "ssh", "git", "task", "job", "agent"]
                 .iter()
                 .any(|kind| step[*kind].is_object())
                 && !unsure.is_empty();
@@ -106,7 +107,7 @@ fn flows() -> impl Strategy<Value = Value> {
                 // a next pass would have to look at what was said in the one before
                 let all: Vec<&Value> = steps[first..].iter().chain([&step]).collect();
                 let has_effect = |step: &&&Value| {
-                    ["http", "ssh", "git", "task", "agent"]
+                    ["http", "ssh", "git", "task", "job", "agent"]
                         .iter()
                         .any(|kind| step[*kind].is_object())
                 };
@@ -174,6 +175,10 @@ fn step_of(name: &str, kind: u8, flag: bool) -> Value {
         }
         18 => json!({ "name": name, "task": { "queue": "q" } }),
         19 => json!({ "name": name, "task": { "queue": "q" }, "forEach": each }),
+        21 => json!({ "name": name, "job": { "image": "app:1" }, "retry": { "attempts": 2 } }),
+        22 => {
+            json!({ "name": name, "job": { "image": "app:1" }, "retry": { "attempts": 2 }, "forEach": each })
+        }
         20 => {
             let tool = |name: &str, more: Value| {
                 let mut tool = json!({ "name": name, "description": "d", "schema": { "type": "object" }, "http": { "url": "http://x/" } });
@@ -242,7 +247,8 @@ impl Scenario {
 
     fn open_callbacks(&self) -> Vec<String> {
         let open = self.state.steps.iter().filter(|step| {
-            let owns = step.approval.is_some() || step.run.is_some() || step.task.is_some();
+            let owns =
+                step.approval.is_some() || step.run.is_some() || step.task.is_some() || step.job.is_some();
             step.phase == StepPhase::Waiting && !owns
         });
         open.filter(|step| step.items.is_none())
@@ -323,6 +329,13 @@ impl Scenario {
                         WorkItemPhase::Succeeded
                     } else {
                         WorkItemPhase::Failed
+                    };
+                    self.tick();
+                } else if let Some(ObjectFact::Job(job)) = fact {
+                    job.state = if *succeeds {
+                        JobState::Succeeded { output: None }
+                    } else {
+                        JobState::Failed(job::error(StepReason::JobFailed, "no"))
                     };
                     self.tick();
                 } else if let Some(ObjectFact::Run(run)) = fact {
@@ -460,6 +473,19 @@ impl Scenario {
                     let known = self.facts.objects.entry(ObjectKey::run(&run.name));
                     known.or_insert(ObjectFact::Run(fact));
                 }
+                Effect::Open(OwnedObject::Job(open)) => {
+                    let fact = JobFact {
+                        step: open.step,
+                        iteration: open.iteration,
+                        item: open.item,
+                        attempt: open.attempt,
+                        started_at: Some(self.now),
+                        state: JobState::Open(None),
+                        log: None,
+                    };
+                    let known = self.facts.objects.entry(ObjectKey::job(&open.name));
+                    known.or_insert(ObjectFact::Job(Box::new(fact)));
+                }
                 Effect::Close(close) if close.key.kind == ObjectKind::Process => {
                     let fact = ProcessFact {
                         is_ended: true,
@@ -474,6 +500,9 @@ impl Scenario {
                     }
                     Some(ObjectFact::WorkItem(work)) if !work.phase.is_closed() => {
                         work.phase = WorkItemPhase::Cancelled;
+                    }
+                    Some(ObjectFact::Job(job)) if matches!(job.state, JobState::Open(_)) => {
+                        job.state = JobState::Failed(job::deleted());
                     }
                     Some(_) | None => {}
                 },
@@ -692,6 +721,30 @@ proptest! {
         run.answer_for_children();
         let left = run.facts.objects.values().filter_map(ObjectFact::as_run);
         let mut left = left.filter(|child| !child.phase.is_finished() && !child.cancel);
+        prop_assert!(!run.state.phase.is_finished() || left.next().is_none(), "{:#?}", run.facts.objects);
+    }
+
+    #[test]
+    fn each_attempt_has_one_job_and_none_goes_on_after_the_run_has_ended(flow in flows(), script in happenings()) {
+        let mut run = Scenario::of(flow, &json!({}));
+        let mut created: BTreeMap<String, (String, i64, Option<i64>, i64)> = BTreeMap::new();
+        run.tick();
+        for happening in &script {
+            for effect in &run.effects {
+                if let Effect::Open(OwnedObject::Job(open)) = effect {
+                    let of = (open.step.clone(), open.iteration, open.item, open.attempt);
+                    let known = created.entry(open.name.clone()).or_insert_with(|| of.clone());
+                    prop_assert_eq!(&*known, &of);
+                }
+            }
+            run.happen(happening);
+        }
+        run.say_yes_to_everything();
+        let attempts: BTreeSet<_> = created.values().collect();
+        prop_assert_eq!(attempts.len(), created.len(), "two jobs for one attempt: {:?}", created);
+        run.answer_for_children();
+        let left = run.facts.objects.values().filter_map(ObjectFact::as_job);
+        let mut left = left.filter(|job| matches!(job.state, JobState::Open(_)));
         prop_assert!(!run.state.phase.is_finished() || left.next().is_none(), "{:#?}", run.facts.objects);
     }
 

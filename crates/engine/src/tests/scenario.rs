@@ -114,7 +114,7 @@ impl Scenario {
                     known.or_insert(ObjectFact::WorkItem(Box::new(fact)));
                 }
                 // it is there when the test says so
-                Effect::Open(OwnedObject::Run(_)) | Effect::Close(_) => {}
+                Effect::Open(OwnedObject::Run(_) | OwnedObject::Job(_)) | Effect::Close(_) => {}
                 Effect::Abort(key) => {
                     self.facts.in_flight.remove(key);
                 }
@@ -182,7 +182,9 @@ impl Scenario {
         let objects = self.facts.objects.iter_mut();
         objects.filter_map(|(key, fact)| match fact {
             ObjectFact::Approval(fact) => Some((key.name.as_str(), &mut fact.status)),
-            ObjectFact::Run(_) | ObjectFact::WorkItem(_) | ObjectFact::Process(_) => None,
+            ObjectFact::Run(_) | ObjectFact::WorkItem(_) | ObjectFact::Job(_) | ObjectFact::Process(_) => {
+                None
+            }
         })
     }
 
@@ -207,7 +209,7 @@ impl Scenario {
     pub(crate) fn opened(&self) -> Vec<&OpenApproval> {
         let opened = self.effects.iter().filter_map(|effect| match effect {
             Effect::Open(OwnedObject::Approval(open)) => Some(&**open),
-            Effect::Open(OwnedObject::Run(_) | OwnedObject::WorkItem(_))
+            Effect::Open(OwnedObject::Run(_) | OwnedObject::WorkItem(_) | OwnedObject::Job(_))
             | Effect::Call(_)
             | Effect::Close(_)
             | Effect::Abort(_) => None,

@@ -55,7 +55,9 @@ impl Scenario {
         let tasks = self.facts.objects.values_mut();
         let mut tasks = tasks.filter_map(|fact| match fact {
             ObjectFact::WorkItem(work) => Some(work),
-            ObjectFact::Approval(_) | ObjectFact::Run(_) | ObjectFact::Process(_) => None,
+            ObjectFact::Approval(_) | ObjectFact::Run(_) | ObjectFact::Job(_) | ObjectFact::Process(_) => {
+                None
+            }
         });
         change(tasks.next().expect("a task was queued"));
         self.tick();

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
+    jobs::{failed, wrote},
     retried_children::{ended, knows},
     retries::{earlier, pinned, retry_of},
     *,
@@ -56,6 +57,10 @@ impl Scenario {
                 }
                 Effect::Open(OwnedObject::WorkItem(open)) => {
                     format!("queue {} for {}", called(&open.name), open.spec.queue)
+                }
+                Effect::Open(OwnedObject::Job(open)) => {
+                    let image = open.spec["template"]["spec"]["containers"][0]["image"].as_str();
+                    format!("create {} of {}", called(&open.name), image.unwrap_or_default())
                 }
                 Effect::Open(OwnedObject::Run(run)) => format!(
                     "start {} of flow {} on {} with {}{}",
@@ -157,6 +162,9 @@ impl Scenario {
                     let phase = serde_json::from_value(json!(phase)).unwrap();
                     self.item(step, item.parse().unwrap(), phase)
                 }
+                ["job", "there"] => self.are_there(),
+                ["job", "wrote", output] => self.job_is(wrote(output)),
+                ["job", "failed"] => self.job_is(failed()),
                 ["gone"] => {
                     self.facts.objects.clear();
                     self.tick()
@@ -235,6 +243,32 @@ fn refund_that_nobody_decides() {
             &["tick", "answer propose 200", "expire r-review"],
         ),
     );
+}
+
+#[test]
+fn a_job_is_retried_and_its_output_used() {
+    let flow = json!({ "steps": [
+        { "name": "build", "retry": { "attempts": 2, "backoff": { "initial": "10s" } }, "job": { "image": "app:${inputs.tag}" } },
+        { "name": "tell", "http": { "url": "http://x/", "body": { "size": "${steps.build.output}" } } },
+    ] });
+    let script = [
+        "tick",
+        "restart",
+        "job there",
+        "job failed",
+        "pass 10",
+        "job there",
+        "job wrote 3",
+        "answer tell 200",
+    ];
+    golden("job", &play(flow, &json!({ "tag": "1" }), &script));
+}
+
+#[test]
+fn a_job_is_deleted_when_its_run_is_cancelled() {
+    let flow = json!({ "steps": [{ "name": "build", "job": { "image": "app:1" } }] });
+    let script = ["tick", "job there", "cancel"];
+    golden("job-cancelled", &play(flow, &json!({}), &script));
 }
 
 #[test]

@@ -25,6 +25,7 @@ impl Turn<'_> {
     /// Lets the kind of a step look at what it waits for.
     pub(super) fn go_on_with(&mut self, step: usize, entry: usize) {
         self.note_worker(entry);
+        self.note_log(entry);
         let next = self.plan.steps[step].kind.go_on(&self.step_view(step, entry));
         self.apply(step, entry, next);
     }

@@ -39,6 +39,9 @@ impl Turn<'_> {
         let status = &mut self.state.steps[entry];
         status.attempt = status.attempt.saturating_add(1);
         status.attempted_at = at_most_once.then_some(MicroTime(self.now));
+        // each attempt has a Job of its own
+        status.job = None;
+        status.log = None;
         status.phase = StepPhase::Running;
         status.wake_at = None;
         status.waiting_on = None;
@@ -195,6 +198,7 @@ impl Turn<'_> {
 
     pub(super) fn attempt_failed(&mut self, step: usize, entry: usize, error: &EffectError) {
         self.process_failed(entry, error);
+        self.close_job(entry, &error.message);
         if self.is_at_most_once(step, entry) && error.may_have_happened {
             return self.outcome_question(step, entry, error.message.clone());
         }

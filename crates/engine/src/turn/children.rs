@@ -130,7 +130,13 @@ impl Turn<'_> {
         status.waiting_on = Some(sentence(format!("the end of run {}", key.name)));
         let is_told = match self.facts.objects.get(&key) {
             Some(ObjectFact::Run(run)) => run.terminate || run.cancel && closing != Closing::Terminated,
-            Some(ObjectFact::Approval(_) | ObjectFact::WorkItem(_) | ObjectFact::Process(_)) | None => false,
+            Some(
+                ObjectFact::Approval(_)
+                | ObjectFact::WorkItem(_)
+                | ObjectFact::Job(_)
+                | ObjectFact::Process(_),
+            )
+            | None => false,
         };
         if !is_told {
             self.effects.push(Effect::Close(CloseObject {

@@ -100,6 +100,7 @@ impl Turn<'_> {
     fn end(&mut self, ending: EndingOutcome) {
         self.recall_unwritten();
         self.recall_children();
+        self.recall_jobs();
         let why = match ending {
             EndingOutcome::Cancelled => "the run was cancelled".to_owned(),
             EndingOutcome::Succeeded

@@ -7,6 +7,7 @@ mod ending;
 mod finally;
 mod items;
 mod items_question;
+mod jobs;
 mod notifications;
 mod outcome_question;
 mod passes;
@@ -329,6 +330,8 @@ impl<'a> Turn<'a> {
             approval: None,
             run: None,
             task: None,
+            job: None,
+            log: None,
             worker: None,
             digest: None,
             connections: vec![],

@@ -23,6 +23,7 @@ impl Turn<'_> {
         let is_alone = |again: &std::collections::BTreeSet<usize>| again.len() == 1;
         planned.rules.attempts
             && !planned.kind.makes_many_calls()
+            && planned.rules.key != "job"
             && !planned.at_most_once
             && planned.for_each.is_none()
             && planned

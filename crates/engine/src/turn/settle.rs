@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use super::{Turn, attempts::INTERRUPTED, key_of, sentence};
 use crate::{
     effect::{Effect, EffectKey},
-    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OwnedObject, StartRun},
+    object::{CloseObject, Closing, ObjectFact, ObjectKey, ObjectKind, OpenJob, OwnedObject, StartRun},
 };
 use signoff_api::{
     reason::StepReason,
@@ -19,6 +19,16 @@ use signoff_api::{
 fn is_for(run: &StartRun, key: &EffectKey) -> bool {
     let parent = &run.parent;
     (parent.step.as_str(), parent.iteration, parent.item) == (key.step.as_str(), key.iteration, key.item)
+}
+
+/// The attempt that a Job is of.
+fn job_key(job: &OpenJob) -> EffectKey {
+    EffectKey {
+        step: job.step.clone(),
+        iteration: job.iteration,
+        item: job.item,
+        attempt: job.attempt,
+    }
 }
 
 impl Turn<'_> {
@@ -139,13 +149,16 @@ impl Turn<'_> {
         self.effects.retain(|effect| match effect {
             Effect::Call(call) => call.key != key,
             Effect::Open(OwnedObject::Run(run)) => !is_for(run, &key),
+            Effect::Open(OwnedObject::Job(job)) => job_key(job) != key,
             Effect::Open(open @ (OwnedObject::Approval(_) | OwnedObject::WorkItem(_))) => {
                 Some(&open.key()) != object.as_ref()
             }
             Effect::Close(_) | Effect::Abort(_) => true,
         });
         if self.state.steps[entry].phase == StepPhase::Running && key.attempt > 0 {
-            if self.was_sent(entry) {
+            if let Some(job) = self.job_under_way(entry) {
+                self.stop_job(entry, job, closing, why);
+            } else if self.was_sent(entry) {
                 self.process_unknown(entry);
                 let message = format!(
                     "attempt {} was under way and was broken off: it may have happened",
@@ -161,7 +174,8 @@ impl Turn<'_> {
             }
         }
         let is_over = |key: &ObjectKey| self.facts.objects.get(key).is_some_and(ObjectFact::is_closed);
-        if let Some(key) = object.filter(|key| key.kind != ObjectKind::Run || !is_over(key)) {
+        let ends_itself = |key: &ObjectKey| matches!(key.kind, ObjectKind::Run | ObjectKind::Job);
+        if let Some(key) = object.filter(|key| !ends_itself(key) || !is_over(key)) {
             self.effects.push(Effect::Close(CloseObject {
                 key,
                 closing,
@@ -195,7 +209,7 @@ impl Turn<'_> {
     }
 
     /// Whether the attempt that has begun may have been made.
-    fn was_sent(&self, entry: usize) -> bool {
+    pub(super) fn was_sent(&self, entry: usize) -> bool {
         let key = key_of(&self.state.steps[entry]);
         key.attempt > 0
             && (self.facts.in_flight.contains(&key)
@@ -206,7 +220,7 @@ impl Turn<'_> {
                     .any(|step| step.phase == StepPhase::Running && key_of(step) == key))
     }
 
-    fn take_back_attempt(&mut self, entry: usize) {
+    pub(super) fn take_back_attempt(&mut self, entry: usize) {
         let step = self.plan.index_of(&self.state.steps[entry].name);
         let before = step.and_then(|step| self.policy(step, entry));
         let before = before.map_or(0, |policy| policy.attempts_before);

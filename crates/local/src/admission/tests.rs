@@ -86,7 +86,7 @@ fn every_expression_of_the_charts_policies_can_be_evaluated() {
         .iter()
         .map(|it| it.policy.name.as_str())
         .collect();
-    assert_eq!(names.join(" ").matches("signoff-").count(), 9, "{names:?}");
+    assert_eq!(names.join(" ").matches("signoff-").count(), 10, "{names:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ macro_rules! chart {
 }
 
 /// All policies of the chart.
-const POLICIES: [&str; 13] = [
+const POLICIES: [&str; 14] = [
     chart!("files/policies/mutating/decisions.yaml"),
     chart!("files/policies/mutating/flows.yaml"),
     chart!("files/policies/mutating/runs.yaml"),
@@ -24,6 +24,7 @@ const POLICIES: [&str; 13] = [
     chart!("files/policies/validating/events.yaml"),
     chart!("files/policies/validating/flows.yaml"),
     chart!("files/policies/validating/gateway.yaml"),
+    chart!("files/policies/validating/jobs.yaml"),
     chart!("files/policies/validating/records.yaml"),
     chart!("files/policies/validating/repositories.yaml"),
     chart!("files/policies/validating/runs.yaml"),

@@ -34,8 +34,9 @@ impl Player<'_> {
         let decided = self.close_questions();
         let ended = self.children_end();
         let worked = self.tasks_end();
+        let ran = self.jobs_end();
         let answered = self.answer_calls();
-        called || decided || ended || worked || answered
+        called || decided || ended || worked || ran || answered
     }
 
     fn answer_calls(&mut self) -> bool {
@@ -61,7 +62,7 @@ impl Player<'_> {
     }
 
     /// What a call was answered, if that is known by now.
-    fn answered(&self, key: &EffectKey, part: &CallPart) -> Option<Result<Response, EffectError>> {
+    pub(super) fn answered(&self, key: &EffectKey, part: &CallPart) -> Option<Result<Response, EffectError>> {
         let ended = self.index.ended_at(&key.step, key.iteration, key.item);
         let is_over = ended.is_some_and(|at| at <= self.now);
         if let Some(item) = key.item {

@@ -33,6 +33,14 @@ fn further() -> Vec<Value> {
             },
         }),
         json!({ "name": "ten", "agent": agent() }),
+        json!({
+            "name": "job",
+            "job": {
+                "image": "app:1", "command": ["a"], "args": ["b"], "env": { "A": "1" }, "serviceAccount": "s",
+                "resources": { "limits": { "cpu": "1" }, "requests": { "cpu": "1" } },
+                "template": { "spec": { "hostNetwork": true } }, "schema": { "type": "object" }, "keepLog": false,
+            },
+        }),
         json!({ "name": "eleven", "store": { "get": "g", "put": "p", "value": { "deep": 1 }, "ifVersion": "3" } }),
     ]
 }

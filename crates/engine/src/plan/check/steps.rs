@@ -393,6 +393,7 @@ fn ever(step: &Step) -> BTreeSet<String> {
         | StepKind::Ssh(_)
         | StepKind::Llm(_)
         | StepKind::Git(_)
+        | StepKind::Job(_)
         | StepKind::Store(_) => &[],
         StepKind::End(_) => &[StepOutcome::Succeeded],
     };
