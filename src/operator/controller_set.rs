@@ -152,7 +152,8 @@ impl ControllerSet {
                 requested,
             },
         );
-        beside(watching, beside(watching_jobs, beside(waking, controllers))).await?;
+        let watching = beside(watching_jobs, watching).boxed();
+        beside(watching, beside(waking, controllers)).await?;
         tasks.close();
         if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
             tracing::warn!("some events could not be written before the end");

@@ -225,7 +225,7 @@ fn after_a_crash_the_same_job_is_asked_for() {
     run.tick();
     let first = run.created().remove(0);
     run.restart();
-    assert_eq!(run.created(), [first.clone()]);
+    assert_eq!(run.created(), std::slice::from_ref(&first));
     run.state = RunStatus::default();
     run.restart();
     assert_eq!(run.created(), [first], "the state may not have been written");
